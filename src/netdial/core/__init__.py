@@ -1,0 +1,1 @@
+"""Words that every part shares: errors, parameter layouts, records, seeded randomness, atomic files."""

@@ -1,0 +1,59 @@
+"""Errors written for the person who reads them.
+
+Every message says where it happened, what was given, what is allowed and how to mend it. The command line prints the
+message of a ``NetdialError`` as one line and exits with 2; anything else is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NetdialError(Exception):
+    """Base of all errors that are the caller's to mend."""
+
+
+class ConfigError(NetdialError, ValueError):
+    """An option, name or combination of options is not allowed."""
+
+
+class DataError(NetdialError, ValueError):
+    """The data given cannot be used."""
+
+
+class ShapeError(NetdialError, ValueError):
+    """A tensor has a shape that does not fit."""
+
+
+class TraceError(NetdialError, ValueError):
+    """A network does something that netdial cannot follow."""
+
+
+class CheckpointError(NetdialError, ValueError):
+    """A saved file is damaged, missing or belongs to something else."""
+
+
+class NonFiniteError(NetdialError, ArithmeticError):
+    """Training met a number that is not finite."""
+
+
+class MissingExtra(NetdialError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
+    """Returns the error for a name that is not registered, with the nearest one that is.
+
+    >>> str(unknown("map", "liner", ["linear", "table"]))
+    "unknown map 'liner'; did you mean 'linear'? (allowed: linear, table)"
+    """
+    allowed = sorted(options)
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
+
+
+def missing_extra(what: str, extra: str) -> MissingExtra:
+    """Returns the error for a feature whose optional dependency is absent."""
+    return MissingExtra(f"{what} needs: pip install 'netdial[{extra}]'")
