@@ -1,1 +1,64 @@
-"""netdial."""
+"""netdial: the complexity dial for neural networks.
+
+One training run gives a family of networks indexed by a complexity value λ; read off any member afterwards.
+
+>>> import netdial as nd
+>>> nd.Domain(1e-3, 1e2).grid(3)
+[0.001, 0.316227766017, 100.0]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netdial.data import Dataset, Task, load
+    from netdial.evaluate import evaluate, recalibrate
+    from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
+    from netdial.fit import finetune, fit, fit_direct, specialise
+    from netdial.nets import build
+    from netdial.train import FitConfig
+
+_HOME = {
+    "Dataset": "netdial.data",
+    "Domain": "netdial.family",
+    "Family": "netdial.family",
+    "FamilyConfig": "netdial.family",
+    "FitConfig": "netdial.train",
+    "Task": "netdial.data",
+    "build": "netdial.nets",
+    "evaluate": "netdial.evaluate",
+    "finetune": "netdial.fit",
+    "fit": "netdial.fit",
+    "fit_direct": "netdial.fit",
+    "load": "netdial.data",
+    "recalibrate": "netdial.evaluate",
+    "specialise": "netdial.fit",
+    "symmetrised_kl": "netdial.family",
+}
+
+__all__ = [
+    "Dataset",
+    "Domain",
+    "Family",
+    "FamilyConfig",
+    "FitConfig",
+    "Task",
+    "build",
+    "evaluate",
+    "finetune",
+    "fit",
+    "fit_direct",
+    "load",
+    "recalibrate",
+    "specialise",
+    "symmetrised_kl",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'netdial' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

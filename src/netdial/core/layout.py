@@ -1,0 +1,84 @@
+"""Layout: how the leaves of a parameter tree lie in one flat vector.
+
+A tree of parameters is ``dict[str, Tensor]``. Maps work on the flat vector (one matrix product serves the whole network);
+networks work on the tree. A layout is a value that converts between the two without copies and knows which flat
+positions survive when a dimension of a leaf is cut.
+
+Shapes: ``...`` leading batch dimensions (often K complexity values), P all numbers of the tree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ShapeError, unknown
+
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of leaves, in the order in which they lie in the flat vector."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, params: Mapping[str, Tensor]) -> Layout:
+        """Returns the layout of a tree."""
+        return cls(tuple(params), tuple(tuple(leaf.shape) for leaf in params.values()))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Count of numbers in each leaf."""
+        return [math.prod(shape) for shape in self.shapes]
+
+    @property
+    def size(self) -> int:
+        """P, the count of numbers in the tree."""
+        return sum(self.sizes)
+
+    def split(self, flat: Tensor) -> Params:
+        """Returns views ``name -> [..., *shape]`` of a flat tensor ``[..., P]``.
+
+        Raises:
+            ShapeError: the last dimension is not P.
+        """
+        if flat.shape[-1] != self.size:
+            raise ShapeError(
+                f"Layout.split: last dimension is {flat.shape[-1]}, the layout has {self.size} numbers"
+            )
+        pieces = flat.split(self.sizes, dim=-1)
+        lead = flat.shape[:-1]
+        return {
+            name: piece.view(*lead, *shape)
+            for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)
+        }
+
+    def join(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Returns the flat tensor ``[P]`` of a tree with exactly these leaves."""
+        return torch.cat([params[name].reshape(-1) for name in self.names])
+
+    def cut(self, name: str, dim: int, keep: Tensor) -> tuple[Layout, Tensor]:
+        """Returns the layout after a cut and the flat positions that survive.
+
+        Args:
+            name: leaf to cut.
+            dim: dimension of the leaf.
+            keep: int64 ``[kept]``, indices along ``dim`` that survive, in their new order.
+
+        Returns:
+            The new layout and an int64 tensor of flat positions such that for every flat vector ``v``
+            ``new.split(v[positions])[name] == old.split(v)[name].index_select(dim, keep)``.
+        """
+        if name not in self.names:
+            raise unknown("leaf", name, self.names)
+        positions = self.split(torch.arange(self.size))
+        positions[name] = positions[name].index_select(dim, keep)
+        layout = Layout.of(positions)
+        return layout, layout.join(positions)

@@ -1,0 +1,52 @@
+"""The last step of every loader: three parts and their provenance become a checked ``Task``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from netdial.data.checks import check_task
+from netdial.data.task import Dataset, Kind, Task
+
+
+def assemble(
+    name: str,
+    kind: Kind,
+    *,
+    parts: dict[str, Dataset],
+    splits: dict[str, Tensor],
+    source: dict[str, Any],
+    classes: Sequence[str] = (),
+    augment: str | None = None,
+) -> Task:
+    """Returns the checked task; the sizes of its parts are written into its provenance.
+
+    Args:
+        name: Name of the task.
+        kind: ``"classification"`` or ``"regression"``.
+        parts: The parts ``train``, ``valid`` and ``test``.
+        splits: Their rows in the source.
+        source: Provenance, JSON-able.
+        classes: Names of the classes; none for regression.
+        augment: How training images may be varied.
+
+    Raises:
+        DataError: if the data cannot be learnt from.
+    """
+    n_targets = parts["train"].y.shape[-1] if kind == "regression" else 0
+    return check_task(
+        Task(
+            name=name,
+            kind=kind,
+            train=parts["train"],
+            valid=parts["valid"],
+            test=parts["test"],
+            n_outputs=len(classes) if kind == "classification" else n_targets,
+            classes=tuple(classes),
+            source={**source, "sizes": {part: len(data) for part, data in parts.items()}},
+            splits=splits,
+            augment=augment,
+        )
+    )

@@ -1,0 +1,79 @@
+"""One door to all data: a name, a file or a function of the user's becomes a ``Task``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netdial.core import errors
+from netdial.core.errors import ConfigError
+from netdial.data import cifar10, embedded, mnist, table, user
+from netdial.data.task import Kind, Task
+
+FILES = ("mnist", "cifar10")
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the data sets that netdial knows."""
+    return (*embedded.LOADERS, *FILES)
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    target: str | None = None,
+    kind: Kind | None = None,
+    seed: int = 0,
+    valid: float | None = None,
+    test: float | None = None,
+    flat: bool = False,
+) -> Task:
+    """Returns the data called ``name``, split and checked.
+
+    Args:
+        name: One of ``names()``, a path ending in ``.csv`` or ``.parquet``, or
+            ``package.module:function`` (whose module is left aside here; ``load_user`` gives it
+            too).
+        data_dir: Folder of MNIST, CIFAR-10 and tables; default: the environment variable
+            NETDIAL_DATA.
+        target: Column to predict; for tables only.
+        kind: Overrules the kind of task; for tables and user functions only.
+        seed: Decides the split; the same seed always gives the same parts.
+        valid: Fraction for validation; default 0.2, or 0.1 of the training images for MNIST and
+            CIFAR-10.
+        test: Fraction for the test part; default 0.2. MNIST and CIFAR-10 have a test part of their
+            own.
+        flat: Images as vectors, for networks of fully connected layers.
+
+    Raises:
+        ConfigError: if the name is unknown, or an option does not go with it.
+        DataError: if the data are missing, damaged or cannot be learnt from.
+        MissingExtra: if a library of the extra ``data`` is needed and not installed.
+    """
+    if name in embedded.LOADERS:
+        _refuse(name, target=target, kind=kind)
+        return embedded.load_embedded(name, seed=seed, valid=valid, test=test)
+    if name in FILES:
+        _refuse(name, target=target, kind=kind, test=test)
+        read = mnist.load_mnist if name == "mnist" else cifar10.load_cifar10
+        return read(data_dir, seed=seed, valid=valid, flat=flat)
+    if name.lower().endswith(table.SUFFIXES):
+        return table.load_table(
+            name, target=target, data_dir=data_dir, kind=kind, seed=seed, valid=valid, test=test
+        )
+    if ":" in name:
+        _refuse(name, target=target, valid=valid, test=test)
+        return user.load_user(name, kind=kind, seed=seed)[1]
+    raise ConfigError(
+        f"{errors.unknown('data', name, names())}; or give a .csv or .parquet file, or"
+        " package.module:function"
+    )
+
+
+def _refuse(name: str, **options: object) -> None:
+    """Raises ConfigError if an option is given that data of this sort does not have."""
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"data {name!r} takes no {' and no '.join(given)}; leave it out (its own is used)"
+        )

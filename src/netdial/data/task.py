@@ -1,0 +1,138 @@
+"""What a loader hands to the rest of netdial: three parts of data and where they came from.
+
+A ``Dataset`` is one part, ready for a network; a ``Task`` holds the train, validation and test
+parts, what is to be predicted, and its provenance. Both are values: nothing in them changes after
+loading, nothing in them knows of λ.
+
+Shape legend: N examples, T regression targets, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import DataError
+
+Kind = Literal["classification", "regression"]
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One part of the data, ready for a network.
+
+    Args:
+        x: Inputs [N, ...]: float32, or uint8 images [N, C, H, W] (or [N, C*H*W] when flat) that are
+            normalised only when they are used. A user's own data may also hold int64 tokens, which
+            pass unchanged.
+        y: Targets: [N] int64 class indices, or [N, T] float32.
+        shift: For uint8 inputs, what is subtracted; broadcasts against one example ([C, 1, 1] for
+            images).
+        scale: For uint8 inputs, what multiplies the difference; the same shape as ``shift``.
+
+    Raises:
+        DataError: if ``x`` and ``y`` differ in length, or uint8 inputs come without ``shift`` and
+            ``scale``.
+    """
+
+    x: Tensor
+    y: Tensor
+    shift: Tensor | None = None
+    scale: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses parts that no network could be fed with."""
+        if self.x.ndim < 2 or self.y.ndim < 1:
+            raise DataError(
+                "a part of the data needs inputs [N, ...] and targets [N] or [N, T]; got inputs"
+                f" {list(self.x.shape)} and targets {list(self.y.shape)}"
+            )
+        if len(self.x) != len(self.y):
+            raise DataError(
+                f"inputs and targets differ in length: {len(self.x)} against {len(self.y)}; give"
+                " one target per row"
+            )
+        if (self.shift is None) != (self.scale is None):
+            raise DataError("shift and scale belong together; give both or neither")
+        if self.x.dtype == torch.uint8 and self.shift is None:
+            raise DataError(
+                "uint8 inputs need shift and scale, used as (x - shift) * scale; give both or"
+                " float32"
+            )
+
+    def __len__(self) -> int:
+        """Returns the number of examples N."""
+        return len(self.x)
+
+    def select(self, index: Tensor) -> Dataset:
+        """Returns the examples at ``index`` (int64 [M] or bool [N]) as a part of its own."""
+        return Dataset(self.x[index], self.y[index], self.shift, self.scale)
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """Returns the part with its tensors on ``device``."""
+        return Dataset(
+            self.x.to(device),
+            self.y.to(device),
+            None if self.shift is None else self.shift.to(device),
+            None if self.scale is None else self.scale.to(device),
+        )
+
+    def inputs(self, index: Tensor | None = None) -> Tensor:
+        """Returns inputs as a network takes them, normalised: all, or those at ``index``.
+
+        >>> part = Dataset(torch.tensor([[0, 255]], dtype=torch.uint8), torch.tensor([1]),
+        ...                shift=torch.tensor(127.5), scale=torch.tensor(1 / 127.5))
+        >>> part.inputs()
+        tensor([[-1.,  1.]])
+        """
+        x = self.x if index is None else self.x.index_select(0, index)
+        if self.shift is None or self.scale is None:
+            return x
+        return (x.to(torch.float32) - self.shift) * self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Data with a purpose: what to predict, from what, in three fixed parts.
+
+    Args:
+        name: Short name, as given on the command line.
+        kind: ``"classification"`` or ``"regression"``.
+        train: What networks are fitted on; every statistic used to encode inputs comes from here.
+        valid: What choices are made on.
+        test: What is looked at once, at the end.
+        n_outputs: Outputs that a network needs: number of classes, or of regression targets.
+        classes: Names of the classes in the order of their indices; empty for regression.
+        source: JSON-able provenance: origin, files, split seed, sizes, how inputs and targets were
+            encoded, notes.
+        splits: For each part, the int64 row numbers (from 0) in the source; ``source["rows"]`` says
+            of which file.
+        augment: How training images may be varied (``"crop-flip"``), or None.
+    """
+
+    name: str
+    kind: Kind
+    train: Dataset
+    valid: Dataset
+    test: Dataset
+    n_outputs: int
+    classes: tuple[str, ...]
+    source: dict[str, Any]
+    splits: dict[str, Tensor]
+    augment: str | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input, without the batch."""
+        return tuple(self.train.x.shape[1:])
+
+    def part(self, name: str) -> Dataset:
+        """Returns the part called ``"train"``, ``"valid"`` or ``"test"``."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        if name not in parts:
+            raise DataError(f"no part {name!r} in the data (allowed: {', '.join(PARTS)})")
+        return parts[name]

@@ -1,0 +1,227 @@
+"""A user's own function ``package.module:function`` as the source of a network and its data.
+
+The function takes no arguments and returns ``(module, train, valid, test)``. A part may be a
+``netdial.data.Dataset``, a pair ``(x, y)`` of arrays or tensors, a ``torch.utils.data.Dataset`` of
+such pairs, or a ``DataLoader`` of batches of them, which is read once, whole, into memory. Data are
+taken as they are: scaling them is the function's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import data as torch_data
+
+from netdial.core import errors
+from netdial.core.errors import ConfigError, DataError, NetdialError
+from netdial.data.assemble import assemble
+from netdial.data.task import PARTS, Dataset, Kind, Task
+
+BATCH = 256
+
+
+def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn.Module, Task]:
+    """Returns the module and the task that the function named by ``spec`` gives.
+
+    Args:
+        spec: ``"package.module:function"``, imported with the current folder on the path, as
+            ``python -m`` does.
+        kind: ``"classification"`` or ``"regression"``; default: regression if the targets are
+            floats.
+        seed: Seeds torch's global generator while the function runs and its data are read; the
+            generator is put back afterwards.
+
+    Raises:
+        ConfigError: if there is no such module or function, or it needs arguments.
+        DataError: if the function raises (the message says what and in which line), or returns
+            something else.
+    """
+    with _current_folder_on_path(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        function = _find(spec)  # a first import may draw numbers, a second does not: seed anew
+        torch.default_generator.manual_seed(seed)
+        file = inspect.unwrap(function).__code__.co_filename if inspect.isroutine(function) else ""
+        with _report(spec, file):
+            result = function()
+        if (
+            not isinstance(result, tuple | list)
+            or len(result) != 4
+            or not isinstance(result[0], nn.Module)
+        ):
+            raise DataError(
+                f"{spec} returned {_describe(result)}; it must return (module, train, valid, test)"
+                " with a torch module first"
+            )
+        with _report(spec, file):
+            parts = {
+                name: _part(value, f"{spec}, {name}")
+                for name, value in zip(PARTS, result[1:], strict=True)
+            }
+    return result[0], _task(spec, parts, kind, seed)
+
+
+def _task(spec: str, parts: dict[str, Dataset], kind: Kind | None, seed: int) -> Task:
+    """Returns the checked task of three parts."""
+    floats = parts["train"].y.is_floating_point()
+    kind = kind or ("regression" if floats else "classification")
+    parts = {name: _with_targets(part, kind, f"{spec}, {name}") for name, part in parts.items()}
+    classes: tuple[str, ...] = ()
+    if kind == "classification":
+        highest = max(int(part.y.max()) if len(part) else 0 for part in parts.values())
+        classes = tuple(str(label) for label in range(highest + 1))
+    source = {
+        "origin": spec,
+        "files": [],
+        "rows": "each part numbers its own rows, in the order in which the function gave them",
+        "split": {"seed": seed, "valid": "given", "test": "given", "stratified": False},
+        "encoding": "as given by the function",
+        "notes": [],
+    }
+    splits = {name: torch.arange(len(part)) for name, part in parts.items()}
+    return assemble(spec, kind, parts=parts, splits=splits, source=source, classes=classes)
+
+
+@contextlib.contextmanager
+def _current_folder_on_path() -> Iterator[None]:
+    """Puts the current folder first on ``sys.path`` for a while."""
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def _report(spec: str, file: str) -> Iterator[None]:
+    """Turns an exception of the user's code into a DataError with its type, message and line."""
+    try:
+        yield
+    except NetdialError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == file] or frames[1:] or frames
+        place = f"{own[-1].filename}, line {own[-1].lineno}"
+        if isinstance(error, SyntaxError):
+            place = f"{error.filename}, line {error.lineno}"
+        raise DataError(f"{spec} raised {type(error).__name__}: {error} ({place})") from error
+
+
+def _find(spec: str) -> Callable[[], Any]:
+    """Returns the function named by ``spec``, which needs no arguments."""
+    module_name, _, name = spec.partition(":")
+    if not module_name or not name.isidentifier():
+        raise ConfigError(
+            f"data {spec!r}: expected package.module:function, for example train:make"
+        )
+    importlib.invalidate_caches()
+    with _report(spec, ""):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise
+            raise ConfigError(
+                f"data {spec!r}: no module {error.name!r} in {os.getcwd()} or among the installed"
+                " packages; run netdial from the folder that holds it"
+            ) from None
+    functions = [
+        key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+    ]
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise errors.unknown(f"function in {module_name}", name, functions)
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"data {spec!r}: the function is called without arguments, but {error}"
+        ) from None
+    found: Callable[[], Any] = function
+    return found
+
+
+def _part(value: Any, where: str) -> Dataset:
+    """Returns one part in whatever form it was given; targets are still as given."""
+    if isinstance(value, Dataset):
+        return value
+    if isinstance(value, torch_data.TensorDataset):
+        value = value.tensors
+    if isinstance(value, torch_data.Dataset):
+        value = torch_data.DataLoader(value, batch_size=BATCH)
+    if isinstance(value, torch_data.DataLoader):
+        value = _read_once(value, where)
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise DataError(
+            f"{where}: got {_describe(value)}; allowed are netdial.data.Dataset, (x, y), a torch"
+            " Dataset and a DataLoader of (x, y)"
+        )
+    x, y = (
+        _tensor(v, f"{where}, {what}") for v, what in zip(value, ("inputs", "targets"), strict=True)
+    )
+    try:
+        return Dataset(x if x.dtype == torch.int64 else x.to(torch.float32), y)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _read_once(loader: torch_data.DataLoader[Any], where: str) -> tuple[Tensor, Tensor]:
+    """Returns all batches (x, y) of a loader, joined."""
+    xs: list[Tensor] = []
+    ys: list[Tensor] = []
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise DataError(
+                f"{where}: the loader gives {_describe(batch)}; it must give batches (x, y)"
+            )
+        xs.append(torch.as_tensor(batch[0]))
+        ys.append(torch.as_tensor(batch[1]))
+    if not xs:
+        raise DataError(f"{where}: the loader gives no batch at all")
+    return torch.cat(xs), torch.cat(ys)
+
+
+def _tensor(value: Any, where: str) -> Tensor:
+    """Returns an array as a tensor on the CPU, cut off from any graph."""
+    try:
+        return torch.as_tensor(value).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{where}: no array of numbers ({error}); class labels are whole numbers from 0"
+        ) from error
+
+
+def _with_targets(part: Dataset, kind: Kind, where: str) -> Dataset:
+    """Returns the part with targets as the kind needs them: int64 [N], or float32 [N, T]."""
+    y = part.y
+    if kind == "regression":
+        y = y.to(torch.float32)
+        y = y[:, None] if y.ndim == 1 else y
+    else:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.is_floating_point() and not bool((y == y.round()).all()):
+            raise DataError(
+                f"{where}: class labels must be whole numbers from 0; got {y.dtype} with fractions"
+                " or NaN"
+            )
+        y = y.to(torch.int64)
+    return Dataset(part.x, y, part.shift, part.scale)
+
+
+def _describe(value: Any) -> str:
+    """Returns the type of a value, with its length and the types inside for a tuple or list."""
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__}({', '.join(type(item).__name__ for item in value)})"
+    return type(value).__name__

@@ -1,0 +1,220 @@
+"""The path of a family: what each member is worth, λ by λ.
+
+Every member is evaluated as it would be exported: an ordinary network with the member's parameters and buffers. The
+posterior predictive averages over S draws of the weights; draws use the same random numbers at every λ, so that
+differences along the path are not noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError
+from netdial.core.noise import generator
+from netdial.data.task import Dataset
+from netdial.evaluate.metrics import score
+from netdial.family.family import Family
+from netdial.objective import LIKELIHOODS, OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is known of the family at one λ.
+
+    Attributes:
+        lam: complexity value.
+        metrics: of the mean weights.
+        predictive: of the posterior predictive; empty for a point posterior or if not asked for.
+        objective: fit + complexity in nats per example on this data, fit with mean weights for a point and averaged
+            over the posterior's draws otherwise.
+        kl_bits: KL(posterior || prior) in bits; nan for a point.
+        effective_parameters: Σ (1 - σ²/α), clipped at 0 for each weight (MacKay 1992); nan for a point.
+        n_params: parameters of the member.
+    """
+
+    lam: float
+    metrics: dict[str, float]
+    predictive: dict[str, float] = field(default_factory=dict)
+    objective: float = math.nan
+    kl_bits: float = math.nan
+    effective_parameters: float = math.nan
+    n_params: int = 0
+
+    def row(self) -> dict[str, float]:
+        """Returns everything in one flat dict; predictive metrics end in ``_predictive``."""
+        return {
+            "lam": self.lam,
+            **self.metrics,
+            **{f"{name}_predictive": value for name, value in self.predictive.items()},
+            "objective": self.objective,
+            "kl_bits": self.kl_bits,
+            "effective_parameters": self.effective_parameters,
+            "n_params": self.n_params,
+        }
+
+
+@dataclass(frozen=True)
+class Path:
+    """Members along λ, in the order asked for."""
+
+    members: tuple[Member, ...]
+
+    def table(self) -> list[dict[str, float]]:
+        """Returns one flat row for each member."""
+        return [member.row() for member in self.members]
+
+    def column(self, name: str) -> list[float]:
+        """Returns one quantity along the path."""
+        return [member.row()[name] for member in self.members]
+
+    def plot(self, metric: str = "accuracy") -> object:
+        """Returns a plotly figure of a metric against λ."""
+        from netdial.report.figures import path_figure
+
+        return path_figure(self.table(), metric)
+
+
+def evaluate(
+    family: Family,
+    data: Dataset | tuple[Tensor, Tensor],
+    *,
+    lams: int | Sequence[float] = 9,
+    kind: str = "classification",
+    objective: str = "scaled-kl",
+    n_data: int | None = None,
+    n_samples: int = 0,
+    batch_size: int = 2048,
+    seed: int = 0,
+) -> Path:
+    """Returns the path of a family on some data.
+
+    Args:
+        family: the family.
+        data: a ``Dataset`` or a pair of tensors.
+        lams: complexity values, or how many to space evenly over the trained range.
+        kind: ``classification`` or ``regression``.
+        objective: under which objective to state ``Member.objective``.
+        n_data: N of the complexity term, the size of the training set; by default that of ``data``.
+        n_samples: S, draws of the posterior predictive; 0 leaves it out.
+        batch_size: examples run at once.
+        seed: seed of the draws.
+
+    Raises:
+        ConfigError: a λ outside the trained range.
+    """
+    part = data if isinstance(data, Dataset) else Dataset(*data)
+    values = _values(family, lams)
+    count = n_data or len(part)
+    n_samples = n_samples if family.log_std is not None else 0
+    members = []
+    with torch.no_grad():
+        for lam in values:
+            net = family.export(lam)
+            draws = outputs(net, part, batch_size)[None]
+            sampled = _sampled(family, net, lam, part, n_samples, batch_size, seed)
+            members.append(
+                _member(family, lam, part, draws, sampled, kind=kind, objective=objective, n_data=count)
+            )
+    return Path(tuple(members))
+
+
+def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
+    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
+    net.eval()
+    device = next(iter(net.parameters())).device
+    index = torch.arange(len(data)).split(batch_size)
+    with torch.no_grad():
+        return torch.cat([net(data.inputs(part).to(device)).cpu() for part in index])
+
+
+def recalibrate(family: Family, net: nn.Module, data: Dataset, *, batches: int = 20, batch_size: int = 256) -> nn.Module:
+    """Measures a member's BatchNorm statistics afresh on training inputs, in place.
+
+    A family keeps statistics along λ (see ``family.buffers``); this replaces their interpolation by cumulative averages
+    for this very member.
+
+    Args:
+        family: the family that the member came from; its network says which buffers are statistics.
+        net: the exported member.
+        data: training inputs.
+        batches: batches to average over.
+        batch_size: examples in each.
+    """
+    layers = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+    if not family.statistics.names or not layers:
+        return net
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    net.train()
+    order = torch.randperm(len(data), generator=generator("recalibrate"))
+    with torch.no_grad():
+        for index in order.split(batch_size)[:batches]:
+            if len(index) > 1:
+                net(data.inputs(index))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return net.eval()
+
+
+def _sampled(
+    family: Family, net: nn.Module, lam: float, data: Dataset, n_samples: int, batch_size: int, seed: int
+) -> Tensor | None:
+    if n_samples == 0:
+        return None
+    source = generator(seed, "predictive")
+    mean = family.at(lam)
+    draws = []
+    for _ in range(n_samples):
+        net.load_state_dict(family.sample(lam, source), strict=False)
+        draws.append(outputs(net, data, batch_size))
+    net.load_state_dict(mean, strict=False)
+    return torch.stack(draws)
+
+
+def _member(
+    family: Family,
+    lam: float,
+    data: Dataset,
+    draws: Tensor,
+    sampled: Tensor | None,
+    *,
+    kind: str,
+    objective: str,
+    n_data: int,
+) -> Member:
+    fields = family.fields_at([lam])
+    targets = data.y.cpu()
+    alpha = family.config.prior_var
+    fits = [float(LIKELIHOODS[kind](draw, targets).mean()) for draw in (draws if sampled is None else sampled)]
+    comparable = fields.log_std is None or sampled is not None
+    penalty = math.nan
+    if comparable and (fields.log_std is not None or objective == "l2"):
+        penalty = float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
+    kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
+    effective = float((1 - fields.var / alpha).clamp_min(0).sum()) if fields.var is not None else math.nan
+    return Member(
+        lam=lam,
+        metrics=score(draws, targets, kind),
+        predictive=score(sampled, targets, kind) if sampled is not None else {},
+        objective=sum(fits) / len(fits) + penalty,
+        kl_bits=kl,
+        effective_parameters=effective,
+        n_params=family.n_params,
+    )
+
+
+def _values(family: Family, lams: int | Sequence[float]) -> list[float]:
+    if isinstance(lams, int):
+        return list(family.config.lams) or family.domain.grid(lams)
+    values = [float(lam) for lam in lams]
+    if not values:
+        raise ConfigError("lams: the list of complexity values is empty; give at least one")
+    family.domain.unit(torch.tensor(values, dtype=torch.float64))
+    return values

@@ -1,0 +1,310 @@
+"""Family: any network, with each of its leaves given by maps from the complexity value λ.
+
+The network is an ordinary ``nn.Module`` run through ``torch.func.functional_call``; nothing in it is rewritten. A member
+is read off with ``at`` (parameters) or ``export`` (an ordinary module with nothing of netdial inside).
+
+Sources: Grebenkova et al. 2022, §3 (hypernetworks for complexity control). Related: ``maps`` (λ -> fields),
+``posterior`` (fields, divergence), ``local`` (running a network under a posterior), ``buffers`` (BatchNorm).
+
+Shapes: K members run at once, P numbers of the leaves, L complexity values.
+"""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from netdial.core.errors import ConfigError, TraceError
+from netdial.core.layout import Layout, Params
+from netdial.core.noise import Noise
+from netdial.family.buffers import StatisticsBank
+from netdial.family.domain import Domain
+from netdial.family.local import Leaf, MemberMode
+from netdial.family.maps import MAPS, Map, MapOptions
+from netdial.family.posterior import Fields
+
+_SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SIDE_BY_SIDE_NUMBERS = 4_000_000
+
+
+@dataclass(frozen=True)
+class FamilyConfig:
+    """Everything needed to build a family around a network.
+
+    Attributes:
+        lo, hi: range of complexity values.
+        map: name of the map: linear, piecewise, lowrank, gated, table.
+        regions: regions of the piecewise-linear map.
+        hidden: hidden width of the low-rank map.
+        posterior: ``normal`` (diagonal) or ``point``.
+        prior_var: α, the variance of the prior N(0, α I); the papers use 1.
+        log_std: starting log standard deviation; the papers use -3.
+        exclude: patterns of parameter names, or class names of layers, that stay the same for every λ.
+        lams: complexity values of the rows of a table map.
+        seed: seed of any random start of a map.
+    """
+
+    lo: float = 1e-3
+    hi: float = 1e2
+    map: str = "piecewise"
+    regions: int = 5
+    hidden: int = 50
+    posterior: Literal["normal", "point"] = "normal"
+    prior_var: float = 1.0
+    log_std: float = -3.0
+    exclude: tuple[str, ...] = ()
+    lams: tuple[float, ...] = ()
+    seed: int = 0
+
+
+class Family(nn.Module):
+    """A network for every complexity value in a range.
+
+    Args:
+        net: the network; it is copied and its parameters are the starting point of every member.
+        config: see ``FamilyConfig``.
+
+    Raises:
+        ConfigError: the network has no parameters, or an option is not allowed.
+    """
+
+    def __init__(self, net: nn.Module, config: FamilyConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or FamilyConfig()
+        self.domain = Domain(config.lo, config.hi)
+        if config.posterior not in ("normal", "point"):
+            raise ConfigError(f"posterior={config.posterior!r}; allowed: normal, point")
+        if not config.prior_var > 0:
+            raise ConfigError(f"prior_var={config.prior_var}; expected a positive variance")
+        self._template = [copy.deepcopy(net)]
+        leaves, shared = _divide(self.net, config.exclude)
+        self.layout = Layout.of(leaves)
+        self._shared_names = tuple(shared)
+        self.shared = nn.ParameterList([nn.Parameter(leaf.detach().clone()) for leaf in shared.values()])
+        start = self.layout.join(leaves).detach()
+        self.mean = self._map(start, additive=False)
+        self.log_std: Map | None = None
+        if config.posterior == "normal":
+            self.log_std = self._map(torch.full_like(start, config.log_std), additive=True)
+        self.statistics = StatisticsBank(self.net)
+        self._side_by_side: dict[tuple[int, ...], bool] = {}
+
+    @property
+    def net(self) -> nn.Module:
+        """The template network; its own parameter values are not used."""
+        return self._template[0]
+
+    @property
+    def n_params(self) -> int:
+        """Count of parameters of one member."""
+        return self.layout.size + sum(leaf.numel() for leaf in self.shared)
+
+    def train(self, mode: bool = True) -> Family:
+        """Sets training or evaluation mode of the family and of its network."""
+        self.net.train(mode)
+        return super().train(mode)
+
+    def fields(self, unit: Tensor) -> Fields:
+        """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
+        return Fields(self.mean(unit), self.log_std(unit) if self.log_std is not None else None)
+
+    def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
+        """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
+        return self.fields(self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self._device))
+
+    def at(self, lam: float) -> Params:
+        """Returns the member at λ: mean weights of every leaf, and the shared parameters."""
+        with torch.no_grad():
+            return self._tree(self.fields_at([lam]).mean[0])
+
+    def sample(self, lam: float, generator: torch.Generator) -> Params:
+        """Returns one draw of the member's weights from the posterior (the mean for a point)."""
+        with torch.no_grad():
+            fields = self.fields_at([lam])
+            flat = fields.mean[0]
+            if fields.log_std is not None:
+                noise = torch.randn(flat.shape, generator=generator, dtype=flat.dtype, device=generator.device)
+                flat = torch.addcmul(flat, fields.log_std[0].exp(), noise.to(flat.device))
+            return self._tree(flat)
+
+    def kl(self, lams: Sequence[float] | Tensor, prior_var: Tensor | None = None) -> Tensor:
+        """Returns KL(posterior || prior) in nats ``[L]``; the prior is N(0, α I) unless variances ``[L]`` are given."""
+        fields = self.fields_at(lams)
+        if prior_var is None:
+            prior_var = fields.mean.new_full((fields.mean.shape[0],), self.config.prior_var)
+        return fields.kl(prior_var)
+
+    def buffers_at(self, lam: float) -> dict[str, Tensor]:
+        """Returns the buffers of the member at λ: statistics along λ, everything else from the network."""
+        found = dict(self.net.named_buffers())
+        unit = float(self.domain.unit(torch.tensor([lam])))
+        return {**found, **self.statistics.at(unit)}
+
+    def predict(self, params: Params, x: Tensor, lam: float) -> Tensor:
+        """Returns the outputs of a member with the given parameters, in the network's current mode."""
+        tree = {**params, **{k: v.clone() for k, v in self.buffers_at(lam).items()}}
+        return cast(Tensor, functional_call(self.net, tree, (x,)))
+
+    def export(self, lam: float) -> nn.Module:
+        """Returns the member at λ as an ordinary module in evaluation mode, with nothing of netdial inside."""
+        net = copy.deepcopy(self.net)
+        state = {**self.at(lam), **self.buffers_at(lam)}
+        with torch.no_grad():
+            for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+                tensor.copy_(state[name])
+                tensor.requires_grad_(isinstance(tensor, nn.Parameter))
+        return net.eval()
+
+    def cut(self, name: str, dim: int, keep: Tensor) -> tuple[Map, Map | None]:
+        """Returns the maps with one dimension of a leaf cut to the indices that survive."""
+        log_std = self.log_std.cut(name, dim, keep) if self.log_std is not None else None
+        return self.mean.cut(name, dim, keep), log_std
+
+    def forward(
+        self, x: Tensor, fields: Fields, unit: Tensor, noise: Noise | None = None, shared: int = 0
+    ) -> Tensor:
+        """Runs K members on a batch that holds their groups of examples one after another.
+
+        Args:
+            x: inputs ``[n b, ...]``.
+            fields: fields of the K members.
+            unit: their unit coordinates ``[K]``, which choose the statistics that are used and updated.
+            noise: random numbers for sampling the posterior; None runs the means.
+            shared: n, blocks of examples in x; 0 means K.
+
+        Returns:
+            Outputs ``[K b, ...]``, member after member.
+        """
+        members = fields.mean.shape[0]
+        blocks = shared or members
+        if members == 1 or self.side_by_side(x, blocks, members):
+            return self._run(x, fields, float(unit[0]), noise, blocks)
+        raise TraceError("Family.forward: this network runs one member at a time")
+
+    def side_by_side(self, x: Tensor, blocks: int, members: int) -> bool:
+        """Returns whether K members can run at once: known layers only, few numbers, and checked on this input.
+
+        The check runs random members at once and one by one and compares; a network that mixes examples, or moves the
+        batch to another dimension, fails it and is run member by member.
+        """
+        key = (members, blocks, *x.shape[1:])
+        if key not in self._side_by_side:
+            self._side_by_side[key] = (
+                members * self.layout.size <= _SIDE_BY_SIDE_NUMBERS
+                and not self.statistics.names
+                and _known_layers(self.net, self.layout.names)
+                and self._agrees(x[: 2 * blocks], blocks, members)
+            )
+        return self._side_by_side[key]
+
+    def _agrees(self, x: Tensor, blocks: int, members: int) -> bool:
+        if x.shape[0] < 2 * blocks:
+            return False
+        source = torch.Generator().manual_seed(0)
+        flat = torch.randn(members, self.layout.size, generator=source).to(x) * 0.3
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+                whole = self._run(x, Fields(flat), 0.0, None, blocks)
+                pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
+                single = [
+                    self._run(piece, Fields(row[None]), 0.0, None, 1)
+                    for piece, row in zip(pieces, flat, strict=True)
+                ]
+            return torch.allclose(whole, torch.cat(single), rtol=1e-3, atol=1e-4)
+        except (TraceError, RuntimeError):
+            return False
+        finally:
+            self.train(was_training)
+
+    def _run(self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int) -> Tensor:
+        members = fields.mean.shape[0]
+        means = self.layout.split(fields.mean)
+        variances = self.layout.split(fields.var) if noise is not None and fields.var is not None else {}
+        leaves = {
+            name: (mean[0] if members == 1 else mean, Leaf(mean, variances.get(name)))
+            for name, mean in means.items()
+        }
+        tree = {name: placeholder for name, (placeholder, _) in leaves.items()}
+        tree.update(zip(self._shared_names, self.shared, strict=True))
+        tree.update(self.statistics.cell(unit))
+        mode = MemberMode(leaves, examples=x.shape[0] // blocks, shared=blocks, noise=noise)
+        with mode:
+            out = functional_call(self.net, tree, (x,))
+        if not isinstance(out, Tensor):
+            raise TraceError(
+                f"the network returned a {type(out).__name__}, expected one tensor of outputs; wrap it in a module "
+                "that returns the tensor to be scored"
+            )
+        return out
+
+    def _map(self, start: Tensor, *, additive: bool) -> Any:
+        config = self.config
+        rows = tuple(self.domain.unit(torch.tensor(config.lams, dtype=torch.float64)).tolist())
+        options = MapOptions(
+            regions=config.regions, hidden=config.hidden, rows=rows, additive=additive, seed=config.seed
+        )
+        return MAPS[config.map].start(self.layout, start, options)
+
+    def _tree(self, flat: Tensor) -> Params:
+        tree = self.layout.split(flat)
+        tree.update((n, leaf.detach()) for n, leaf in zip(self._shared_names, self.shared, strict=True))
+        return tree
+
+    @property
+    def draws(self) -> bool:
+        """Whether the network itself draws random numbers in training (dropout in any form)."""
+        rates = (getattr(m, key, 0.0) for m in self.net.modules() for key in ("p", "dropout"))
+        return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the leaves."""
+        return next(self.parameters()).dtype
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def _divide(net: nn.Module, exclude: Sequence[str]) -> tuple[Params, Params]:
+    """Returns (leaves of the family, parameters that stay shared over λ)."""
+    kind_of = dict(_owners(net))
+    leaves: Params = {}
+    shared: Params = {}
+    for name, leaf in net.named_parameters():
+        excluded = any(
+            fnmatch.fnmatchcase(name, pattern) or kind_of[name] == pattern for pattern in exclude
+        )
+        (shared if excluded else leaves)[name] = leaf
+    if not leaves:
+        raise ConfigError(
+            f"{type(net).__name__} has no parameters to make a family of"
+            + (f" once {', '.join(exclude)} are excluded" if shared else "")
+        )
+    for name, leaf in leaves.items():
+        if not leaf.is_floating_point():
+            raise ConfigError(f"parameter {name!r} is {leaf.dtype}; expected a floating-point type")
+    return leaves, shared
+
+
+def _owners(net: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yields each parameter's full name and the class name of the layer that holds it."""
+    for path, module in net.named_modules():
+        for name, _ in module.named_parameters(recurse=False):
+            yield (f"{path}.{name}" if path else name), type(module).__name__
+
+
+def _known_layers(net: nn.Module, names: Sequence[str]) -> bool:
+    """Returns whether every leaf belongs to a layer that can run members side by side."""
+    kinds = {cls.__name__ for cls in _SIDE_BY_SIDE}
+    kind_of = dict(_owners(net))
+    return all(kind_of[name] in kinds for name in names)

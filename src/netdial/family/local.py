@@ -1,0 +1,275 @@
+"""Runs a network under a posterior, without rewriting the network.
+
+A ``TorchFunctionMode`` watches the operations of an ordinary ``nn.Module``. When a leaf of the family reaches
+``F.linear`` or ``F.conv*d`` it puts a sampled pre-activation in place of the product (local reparametrisation, Kingma et
+al. 2015); wherever else a leaf turns up (normalisation, embedding, attention, recurrence) it puts a sampled weight.
+The same mode runs K members side by side: the batch is K equal groups of examples, one after another, and member k
+sees group k. Only linear and convolution layers can run side by side; see ``Family.side_by_side``.
+
+Local reparametrisation is exact for linear layers. For a convolution it would draw independent noise at every position,
+which the posterior does not have, and cost a second convolution; where a weight is used at more than ``_REUSE``
+positions and examples a weight sample is both exact and cheaper, so it is used there.
+
+Shapes: K members, b examples of each, B = K b; x may come with fewer blocks than members (n blocks, K / n members share
+each), o outputs, i inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from netdial.core.errors import TraceError
+from netdial.core.noise import Noise
+
+_REUSE = 100
+_TINY = 1e-20
+_CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
+
+
+class Leaf(NamedTuple):
+    """One leaf of K members: mean and variance ``[K, *shape]``; no variance for a point."""
+
+    mean: Tensor
+    var: Tensor | None
+
+
+class MemberMode(TorchFunctionMode):
+    """Interprets a network for K members.
+
+    Args:
+        leaves: ``placeholder -> Leaf``; placeholders are the tensors put into the network, recognised by identity.
+        examples: b, examples of each member.
+        shared: n, blocks of examples in the batch; n divides K, and member k sees block ``k n // K``.
+        noise: source of the random numbers; None runs the means.
+    """
+
+    def __init__(
+        self,
+        leaves: Mapping[str, tuple[Tensor, Leaf]],
+        *,
+        examples: int,
+        shared: int,
+        noise: Noise | None,
+    ) -> None:
+        super().__init__()
+        self._leaf = {id(placeholder): leaf for placeholder, leaf in leaves.values()}
+        self._name = {id(placeholder): name for name, (placeholder, _) in leaves.items()}
+        self._members = next(iter(leaves.values()))[1].mean.shape[0]
+        self._examples = examples
+        self._shared = shared
+        self._noise = noise
+        self._sampled: dict[int, Tensor] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.linear:
+            return self._linear(*args, **kwargs)
+        if func in _CONVOLUTIONS:
+            return self._convolution(func, *args, **kwargs)
+        if getattr(func, "__name__", "") == "__get__":
+            return func(*args, **kwargs)
+        return func(*tree_map(self._sample, args), **tree_map(self._sample, kwargs))
+
+    def _sample(self, value: Any) -> Any:
+        """Returns a weight sample where ``value`` is a placeholder, and ``value`` itself otherwise."""
+        leaf = self._leaf.get(id(value)) if isinstance(value, Tensor) else None
+        if leaf is None:
+            return value
+        if self._members > 1:
+            raise TraceError(
+                f"leaf {self._name[id(value)]!r} is used outside linear and convolution layers"
+            )
+        if id(value) not in self._sampled:
+            self._sampled[id(value)] = self._draw(leaf)[0]
+        return self._sampled[id(value)]
+
+    def _draw(self, leaf: Leaf) -> Tensor:
+        if leaf.var is None or self._noise is None:
+            return leaf.mean
+        noise = self._noise.normal(*leaf.mean.shape[1:], dtype=leaf.mean.dtype)
+        return torch.addcmul(leaf.mean, leaf.var.sqrt(), noise)
+
+    def _fields(self, value: Tensor | None) -> Leaf:
+        """Returns the leaf behind a weight or bias; a tensor that is no leaf is the same for all members."""
+        assert value is not None
+        leaf = self._leaf.get(id(value))
+        if leaf is None:
+            return Leaf(value.expand(self._members, *value.shape), None)
+        return leaf if self._noise is not None else Leaf(leaf.mean, None)
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = self._sample(x)
+        if id(weight) not in self._leaf and id(bias) not in self._leaf:
+            return F.linear(x, weight, bias)
+        mean, var = self._fields(weight)
+        bias_leaf = self._fields(bias) if bias is not None else Leaf(mean.new_zeros(()), None)
+        blocks, lead = self._blocks(x), x.shape[1:-1]
+        examples = x.shape[0] // blocks
+        x = x.reshape(blocks, -1, x.shape[-1])
+        if var is None and bias_leaf.var is None:
+            out = _product(x, mean)
+            out = out + bias_leaf.mean[:, None] if bias is not None else out
+        else:
+            assert self._noise is not None
+            var = torch.zeros_like(mean) if var is None else var
+            eps = self._noise.normal(x.shape[1], mean.shape[1], dtype=x.dtype)
+            offset = bias_leaf.mean[:, None] if bias is not None else None
+            spread = bias_leaf.var[:, None] if bias_leaf.var is not None else None
+            out = local_linear(x, mean, var, offset, spread, eps)
+        return out.reshape(self._members * examples, *lead, -1)
+
+    def _convolution(
+        self,
+        conv: Callable[..., Tensor],
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        x = self._sample(x)
+        if id(weight) not in self._leaf and id(bias) not in self._leaf:
+            return conv(x, weight, bias, *args, **kwargs)
+        leaf = self._fields(weight)
+        offset = self._fields(bias) if bias is not None else None
+        blocks = self._blocks(x)
+        repeat = self._members // blocks
+        pieces = [piece for piece in x.chunk(blocks) for _ in range(repeat)]
+        rest = (args, kwargs)
+        if leaf.var is None or pieces[0][:, 0].numel() > _REUSE:
+            weights = self._draw(leaf)
+            biases = self._draw(offset) if offset is not None else [None] * self._members
+            rows = zip(pieces, weights, biases, strict=True)
+            return torch.cat([conv(*row, *args, **kwargs) for row in rows])
+        return self._local_convolution(conv, pieces, leaf, offset, rest)
+
+    def _local_convolution(
+        self,
+        conv: Callable[..., Tensor],
+        pieces: list[Tensor],
+        leaf: Leaf,
+        offset: Leaf | None,
+        rest: tuple[Any, Any],
+    ) -> Tensor:
+        """Samples pre-activations: mean convolved, variance convolved with squared input."""
+        assert self._noise is not None and leaf.var is not None
+        args, kwargs = rest
+        means, variances = [], []
+        for k, piece in enumerate(pieces):
+            bias = offset.mean[k] if offset is not None else None
+            bias_var = offset.var[k] if offset is not None and offset.var is not None else None
+            means.append(conv(piece, leaf.mean[k], bias, *args, **kwargs))
+            variances.append(conv(piece.square(), leaf.var[k], bias_var, *args, **kwargs))
+        eps = self._noise.normal(*means[0].shape, dtype=means[0].dtype)
+        std = (torch.cat(variances) + _TINY).sqrt()
+        return torch.addcmul(torch.cat(means), std, eps.flatten(0, 1))
+
+    def _blocks(self, x: Tensor) -> int:
+        """Returns how many blocks of examples x holds: fewer than K only before the first leaf is met."""
+        return self._shared if x.shape[0] == self._shared * self._examples else self._members
+
+
+def local_linear(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    bias: Tensor | None,
+    bias_var: Tensor | None,
+    eps: Tensor,
+) -> Tensor:
+    """Returns sampled pre-activations of a linear layer for K members.
+
+    With weights and biases independent normal, the pre-activation of one example is normal with mean ``x W + b`` and
+    variance ``x² var(W) + var(b)`` (Kingma, Salimans, Welling 2015, eq. 6).
+
+    Args:
+        x: inputs ``[n, b, i]``; block j is shared by members ``j K/n … (j + 1) K/n - 1``.
+        mean: weight means ``[K, o, i]``.
+        var: weight variances ``[K, o, i]``.
+        bias: bias means ``[K, 1, o]`` or None.
+        bias_var: bias variances ``[K, 1, o]`` or None.
+        eps: standard normal numbers ``[K, b, o]``.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        out = _product(x, mean)
+        spread = _product(x.square(), var)
+        out = out if bias is None else out + bias
+        spread = spread if bias_var is None else spread + bias_var
+        return torch.addcmul(out.float(), (spread.float() + _TINY).sqrt(), eps)
+    result: Tensor = _LocalLinear.apply(x, mean, var, bias, bias_var, eps)
+    return result
+
+
+class _LocalLinear(torch.autograd.Function):
+    """``local_linear`` with a hand-written backward: four products and few passes over memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        bias: Tensor | None,
+        bias_var: Tensor | None,
+        eps: Tensor,
+    ) -> Tensor:
+        squares = x * x
+        out, std = _product(x, mean), _product(squares, var)
+        if bias is not None:
+            out += bias
+        if bias_var is not None:
+            std += bias_var
+        std.add_(_TINY).sqrt_()
+        ctx.save_for_backward(x, squares, mean, var, eps, std)
+        return out.addcmul_(std, eps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, squares, mean, var, eps, std = ctx.saved_tensors
+        blocks = x.shape[0]
+        grad_spread = (grad * eps).div_(std).mul_(0.5)
+        side, side_spread = _to_blocks(grad, blocks), _to_blocks(grad_spread, blocks)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = side_spread @ _stack(var, blocks)
+            grad_x = (side @ _stack(mean, blocks)).addcmul_(grad_x, x, value=2)
+        return (
+            grad_x,
+            (side.mT @ x).view(mean.shape),
+            (side_spread.mT @ squares).view(var.shape),
+            grad.sum(dim=1, keepdim=True) if ctx.needs_input_grad[3] else None,
+            grad_spread.sum(dim=1, keepdim=True) if ctx.needs_input_grad[4] else None,
+            None,
+        )
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns ``[K, b, o]``: each member's inputs ``[n, b, i]`` times its weights ``[K, o, i]``."""
+    blocks, members = x.shape[0], weight.shape[0]
+    out = torch.bmm(x, _stack(weight, blocks).mT)
+    if blocks == members:
+        return out
+    return out.unflatten(2, (members // blocks, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _stack(weight: Tensor, blocks: int) -> Tensor:
+    """Returns ``[n, K/n o, i]``: the weights ``[K, o, i]`` of the members that share a block, on top of one another."""
+    return weight.reshape(blocks, -1, weight.shape[-1])
+
+
+def _to_blocks(grad: Tensor, blocks: int) -> Tensor:
+    """Returns ``[n, b, K/n o]`` of ``[K, b, o]``: the inverse of the last line of ``_product``."""
+    members, examples, _ = grad.shape
+    if blocks == members:
+        return grad
+    grouped = grad.view(blocks, members // blocks, examples, -1)
+    return grouped.transpose(1, 2).flatten(2)

@@ -1,0 +1,21 @@
+"""Maps λ -> parameters, one class in one file each. See ``seam`` for what a map must offer."""
+
+from netdial.family.maps import basis, gated, lowrank
+from netdial.family.maps.basis import LinearMap, PiecewiseMap, TableMap
+from netdial.family.maps.gated import GatedMap
+from netdial.family.maps.lowrank import LowRankMap
+from netdial.family.maps.seam import MAPS, Map, MapOptions
+
+__all__ = [
+    "MAPS",
+    "GatedMap",
+    "LinearMap",
+    "LowRankMap",
+    "Map",
+    "MapOptions",
+    "PiecewiseMap",
+    "TableMap",
+    "basis",
+    "gated",
+    "lowrank",
+]

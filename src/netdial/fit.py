@@ -1,0 +1,279 @@
+"""Training a family from Python: ``fit`` for a new one, ``fit_direct`` for networks at given λ, ``finetune`` for a member.
+
+All three put together the same pieces (family, method, feed, loop); what differs is the map they start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError
+from netdial.data.task import Dataset
+from netdial.evaluate.path import outputs
+from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.objective import LIKELIHOODS, OBJECTIVES, WEIGHTINGS
+from netdial.train.config import FitConfig, make_config
+from netdial.train.feed import Feed, LoaderFeed, TensorFeed
+from netdial.train.loop import Epoch, resume, train
+from netdial.train.method import FamilyMethod, State, Workers
+
+Data = Any  # Dataset, a pair (x, y) of tensors, or a DataLoader
+
+
+def fit(
+    net: nn.Module,
+    data: Data,
+    valid: Data | None = None,
+    *,
+    kind: str = "classification",
+    config: FitConfig | None = None,
+    report: Callable[[Epoch], None] | None = None,
+    **settings: Any,
+) -> Family:
+    """Trains a family: one run, a network for every λ in [lo, hi].
+
+    Args:
+        net: any module that returns one tensor of outputs; it is copied.
+        data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
+        valid: validation part, needed for ``patience``.
+        kind: ``classification`` or ``regression``.
+        config: all settings at once; or give them by name (see ``FitConfig``).
+        report: told of every finished epoch.
+        **settings: fields of ``FitConfig``, for example ``objective="l2", epochs=10``; ``lam=(lo, hi)`` sets the range.
+
+    Returns:
+        The trained family, in evaluation mode.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+        NonFiniteError: training met a number that is not finite.
+    """
+    config = _config(config, settings)
+    family = Family(net, config.family())
+    return run(family, data, valid, kind=kind, config=config, report=report)
+
+
+def fit_direct(
+    nets: nn.Module | Sequence[nn.Module],
+    data: Data,
+    *,
+    lams: Sequence[float],
+    kind: str = "classification",
+    config: FitConfig | None = None,
+    report: Callable[[Epoch], None] | None = None,
+    **settings: Any,
+) -> list[Family]:
+    """Trains networks directly at given λ, many at once, each independent of the others.
+
+    Every network (one for each seed) is trained at every λ; the networks of one seed see batches in the same order.
+
+    Args:
+        nets: one module, or one for each seed, all of the same architecture.
+        data: training part, as for ``fit``.
+        lams: complexity values.
+        kind: ``classification`` or ``regression``.
+        config: settings; ``map`` and ``lams`` are set here.
+        report: told of every finished epoch.
+        **settings: fields of ``FitConfig``.
+
+    Returns:
+        For each network given, a family whose members are its directly trained networks.
+    """
+    starts = [nets] if isinstance(nets, nn.Module) else list(nets)
+    if config is None:
+        config = _config(None, {**settings, "map": "table", "lams": tuple(lams)})
+    else:
+        config = config.model_copy(update={"map": "table", "lams": tuple(lams)})
+    family = stack([Family(net, config.family()) for net in starts])
+    run(family, data, None, kind=kind, config=config, report=report)
+    return unstack(family, len(starts))
+
+
+def finetune(
+    family: Family,
+    lam: float,
+    data: Data,
+    *,
+    kind: str = "classification",
+    config: FitConfig | None = None,
+    **settings: Any,
+) -> Family:
+    """Trains one member further at its own λ, starting from what the family gives.
+
+    Args:
+        family: the family; it is left as it is.
+        lam: complexity value of the member.
+        data: training part, as for ``fit``.
+        kind: ``classification`` or ``regression``.
+        config: settings (``epochs``, ``lr``, ``objective``, …).
+        **settings: fields of ``FitConfig``.
+
+    Returns:
+        A family with the single member λ. Its posterior is that of ``family`` (normal or point).
+    """
+    if config is None:
+        config = _config(None, {"epochs": 1, "lr": 1e-3, **settings})
+    config = config.model_copy(update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi})
+    member = specialise(family, lam)
+    return run(member, data, None, kind=kind, config=config)
+
+
+def specialise(family: Family, lam: float) -> Family:
+    """Returns a family with the single member λ, cut loose from the maps."""
+    config = replace(family.config, map="table", lams=(float(lam),))
+    member = Family(family.export(lam), config)
+    with torch.no_grad():
+        fields = family.fields_at([lam])
+        _pivots(member.mean).copy_(fields.mean)
+        if fields.log_std is not None:
+            _pivots(member.log_std).copy_(fields.log_std)
+    return member
+
+
+def run(
+    family: Family,
+    data: Data,
+    valid: Data | None,
+    *,
+    kind: str,
+    config: FitConfig,
+    report: Callable[[Epoch], None] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+    augment: str | None = None,
+    checkpoint: Path | None = None,
+    resuming: bool = False,
+    identity: dict[str, Any] | None = None,
+) -> Family:
+    """Trains a family that is already built; ``fit`` and the command line end here."""
+    if kind not in LIKELIHOODS:
+        raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
+    if config.patience and valid is None:
+        raise ConfigError(f"patience={config.patience} needs validation data; give valid, or patience=0")
+    workers, device = launch(config)
+    if config.precision == "64-true":
+        family = family.double()
+    family.to(device)
+    blocks = len(family.mean.rows) // len(config.lams) if isinstance(family.mean, TableMap) else 1
+    feed = make_feed(data, config, blocks=blocks, augment=augment, device=device)
+    method = FamilyMethod(config, kind=kind, n_data=feed.n_data, steps=feed.steps, workers=workers)
+    state = method.init(family)
+    if resuming and checkpoint is not None and checkpoint.exists():
+        resume(state, checkpoint, identity or {})
+    train(
+        method,
+        state,
+        feed,
+        epochs=config.epochs,
+        report=report or _silent,
+        advance=advance,
+        validate=_validator(valid, kind, config, feed.n_data) if valid is not None else None,
+        patience=config.patience,
+        checkpoint=checkpoint if workers.rank == 0 else None,
+        identity=identity,
+    )
+    return family.eval()
+
+
+def make_feed(
+    data: Data, config: FitConfig, *, blocks: int = 1, augment: str | None = None, device: Any = "cpu"
+) -> Feed:
+    """Returns the feed for a ``Dataset``, a pair of tensors, or a ``DataLoader``."""
+    if isinstance(data, tuple):
+        data = Dataset(*data)
+    if isinstance(data, Dataset):
+        if config.precision == "64-true" and data.x.is_floating_point():
+            data = Dataset(data.x.double(), data.y.double() if data.y.is_floating_point() else data.y)
+        return TensorFeed(
+            data, batch_size=config.batch_size, seed=config.seed, blocks=blocks, augment=augment, device=device
+        )
+    return LoaderFeed(data, device=device)
+
+
+def launch(config: FitConfig) -> tuple[Workers, Any]:
+    """Returns this process among its peers, and its device; starts the peers when several devices are asked for."""
+    plain = config.devices == 1 and config.accelerator in ("auto", "cpu") and config.precision != "bf16-mixed"
+    if plain and not torch.cuda.is_available():
+        return Workers(), torch.device("cpu")
+    from lightning_fabric import Fabric
+
+    strategy = "ddp" if config.devices > 1 else config.strategy
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+    )
+    fabric.launch()
+    return Workers(fabric.global_rank, fabric.world_size, fabric), fabric.device
+
+
+def stack(families: Sequence[Family]) -> Family:
+    """Returns one table family with the rows of all, so that they train in one batched run."""
+    first = families[0]
+    if len(families) == 1:
+        return first
+    joined = Family(first.net, first.config)
+    for name in ("mean", "log_std"):
+        tables = [getattr(family, name) for family in families]
+        if tables[0] is not None:
+            pivots = torch.cat([_pivots(table).detach() for table in tables])
+            rows = torch.cat([table.rows for table in tables])
+            setattr(joined, name, TableMap(first.layout, pivots, rows))
+    return joined
+
+
+def unstack(family: Family, count: int) -> list[Family]:
+    """Returns the families that ``stack`` joined."""
+    if count == 1:
+        return [family]
+    parts = []
+    for index in range(count):
+        part = Family(family.net, family.config)
+        for name in ("mean", "log_std"):
+            table = getattr(family, name)
+            if table is not None:
+                _pivots(getattr(part, name)).data.copy_(_pivots(table).detach().chunk(count)[index])
+        parts.append(part.eval())
+    return parts
+
+
+def _validator(valid: Data, kind: str, config: FitConfig, n_data: int) -> Callable[[State], float]:
+    """Returns the validation objective: the weighted mean over a grid of λ of fit (mean weights) + complexity."""
+    part = Dataset(*valid) if isinstance(valid, tuple) else valid
+    penalty, weight = OBJECTIVES[config.objective], WEIGHTINGS[config.weighting]
+
+    def validate(state: State) -> float:
+        family = state.family
+        lams = list(family.config.lams) or family.domain.grid(5)
+        grid = torch.tensor(lams, dtype=family.dtype)
+        weights = weight(grid)
+        device = next(family.parameters()).device
+        complexity = penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
+        fits = [float(LIKELIHOODS[kind](outputs(family.export(lam), part), part.y.cpu()).mean()) for lam in lams]
+        return float((weights * (torch.tensor(fits) + complexity)).sum() / weights.sum())
+
+    return validate
+
+
+def _config(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
+    if config is not None:
+        if settings:
+            raise ConfigError(f"give either config or settings by name, not both ({', '.join(settings)})")
+        return config
+    if "lam" in settings:
+        lo, hi = settings.pop("lam")
+        settings = {**settings, "lo": lo, "hi": hi}
+    return make_config(**settings)
+
+
+def _pivots(table: Any) -> Tensor:
+    pivots: Tensor = table.pivots
+    return pivots
+
+
+def _silent(epoch: Epoch) -> None:
+    """Reports nothing."""

@@ -1,0 +1,126 @@
+"""From a short text such as ``mlp:300-100`` to a network that fits the data.
+
+A network is a function of input shape, number of outputs and hidden widths; to add one, write it
+and name it in ``NETWORKS``. Initial weights depend on the seed alone, and torch's global generator
+is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from netdial.core import errors
+from netdial.core.errors import ConfigError, ShapeError
+from netdial.nets.dense import dense
+from netdial.nets.plain import lenet5, paper_cnn, vgg16_bn
+from netdial.nets.resnet import ResNet
+
+Shape = tuple[int, ...]
+
+
+def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 0) -> nn.Module:
+    """Returns a freshly initialised network on the CPU.
+
+    Args:
+        spec: ``linear``, ``mlp:WIDTHS`` (``mlp:50``, ``mlp:300-100`` or ``mlp:300,100``),
+            ``lenet5``, ``cnn``, ``vgg16-bn`` or ``resnet20``.
+        input_shape: Shape of one input without the batch, for example (13,) or (3, 32, 32).
+        n_outputs: Number of classes or of regression targets K, at least 1.
+        seed: Decides the initial weights.
+
+    Returns:
+        A module from [B, *input_shape] to [B, K], in training mode.
+
+    Raises:
+        ConfigError: if the network is unknown, its widths are malformed or ``n_outputs`` is below
+            1.
+        ShapeError: if the network does not take inputs of this shape.
+
+    >>> build("mlp:50", input_shape=(784,), n_outputs=10).fc1
+    Linear(in_features=784, out_features=50, bias=True)
+    """
+    name, colon, rest = spec.partition(":")
+    if name not in NETWORKS:
+        raise errors.unknown("network", name, names())
+    shape = tuple(input_shape)
+    if not shape or min(shape) < 1:
+        raise ShapeError(
+            f"network {spec!r}: inputs of shape {list(shape)}; every size must be at least 1"
+        )
+    if n_outputs < 1:
+        raise ConfigError(f"network {spec!r}: n_outputs={n_outputs}; at least 1 output is needed")
+    if name != "mlp" and colon:
+        raise ConfigError(f"network {spec!r}: {name} takes no widths; write {name!r}")
+    widths = _widths(spec, rest) if name == "mlp" else ()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return NETWORKS[name](spec, shape, n_outputs, widths)
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the networks; widths follow ``mlp``, as in ``mlp:300-100``."""
+    return tuple(NETWORKS)
+
+
+def _widths(spec: str, text: str) -> tuple[int, ...]:
+    """Returns hidden widths from ``300-100`` or ``300,100``."""
+    pieces = text.replace(",", "-").split("-")
+    if not all(piece.isascii() and piece.isdigit() and int(piece) > 0 for piece in pieces):
+        raise ConfigError(
+            f"network {spec!r}: widths {text!r} are not whole numbers above 0 joined by '-'; write"
+            " for example mlp:50 or mlp:300-100"
+        )
+    return tuple(int(piece) for piece in pieces)
+
+
+def _image(spec: str, shape: Shape, allowed: Callable[[int, int], bool], wanted: str) -> int:
+    """Returns the channels of an image shape [C, H, W] whose sides are allowed."""
+    if len(shape) != 3 or not allowed(shape[1], shape[2]):
+        raise ShapeError(
+            f"network {spec!r}: wrong image size: inputs are {list(shape)}, it takes images"
+            f" {wanted}; use linear or mlp:WIDTHS for other inputs"
+        )
+    return shape[0]
+
+
+def _dense(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
+    """Returns ``linear`` or ``mlp``."""
+    return dense(shape, n_outputs, widths)
+
+
+def _lenet5(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
+    """Returns ``lenet5``."""
+    channels = _image(
+        spec, shape, lambda h, w: h == w and h in (28, 32), "[C, 28, 28] or [C, 32, 32]"
+    )
+    return lenet5(channels, shape[1], n_outputs)
+
+
+def _cnn(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
+    """Returns ``cnn``."""
+    return paper_cnn(_image(spec, shape, lambda h, w: h == w == 32, "[C, 32, 32]"), n_outputs)
+
+
+def _vgg16_bn(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
+    """Returns ``vgg16-bn``."""
+    return vgg16_bn(_image(spec, shape, lambda h, w: h == w == 32, "[C, 32, 32]"), n_outputs)
+
+
+def _resnet20(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
+    """Returns ``resnet20``."""
+    return ResNet(
+        _image(spec, shape, lambda h, w: min(h, w) >= 8, "[C, H, W] of at least 8 x 8"), n_outputs
+    )
+
+
+NETWORKS: dict[str, Callable[[str, Shape, int, Shape], nn.Module]] = {
+    "linear": _dense,
+    "mlp": _dense,
+    "lenet5": _lenet5,
+    "cnn": _cnn,
+    "vgg16-bn": _vgg16_bn,
+    "resnet20": _resnet20,
+}

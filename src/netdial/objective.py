@@ -1,0 +1,128 @@
+"""Objectives: fit and complexity of a member, always apart, in nats per example.
+
+    scaled-kl     L1(λ) = E_q log p(D|w) - λ KL(q || N(0, α))            (Grebenkova et al. 2022, eq. 4; trained: eq. 14)
+    scaled-prior  L2(λ) = E_q log p(D|w) - KL(q || N(0, α/λ))            (eq. 5; trained: eq. 15)
+    l2            L3(λ) = log p(D|w) - λ ‖w‖²                            (eq. 6; trained: eq. 16; no factor ½)
+
+Here a minimised quantity is ``(fit + complexity)`` with ``fit = -E log p(D|w) / N`` and complexity the penalty divided by N,
+so that λ = 1 under scaled-kl is the negative evidence lower bound per example.
+
+Equation (8) of the paper states L1 - L2 ∝ -(λ + 1) log det A⁻¹_ps. The algebra gives, for P parameters,
+``L1 - L2 = ((λ - 1)/2) log det A⁻¹_ps - ((λ - 1)/2) Σ... `` see ``difference``: the sign and the constant of the paper
+are slips; the part that depends on λ and the posterior covariance is ((λ - 1)/2) log det A⁻¹_ps.
+
+Shapes: K members, b examples of each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netdial.core.registry import Registry
+from netdial.family.posterior import Fields
+
+
+class Terms(NamedTuple):
+    """Fit and complexity ``[K]`` in nats per example."""
+
+    fit: Tensor
+    complexity: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum ``[K]``, to be minimised."""
+        return self.fit + self.complexity
+
+
+class Objective(Protocol):
+    """(fields, λ, α) -> penalty of the whole data set in nats ``[K]``."""
+
+    def __call__(self, fields: Fields, lam: Tensor, prior_var: float) -> Tensor: ...
+
+
+OBJECTIVES: Registry[Objective] = Registry("objective")
+
+
+@OBJECTIVES.add("scaled-kl")
+def scaled_kl(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+    """Returns λ KL(q || N(0, α)) in nats ``[K]`` (2022 paper, eq. 4)."""
+    return lam * fields.kl(torch.full_like(lam, prior_var))
+
+
+@OBJECTIVES.add("scaled-prior")
+def scaled_prior(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+    """Returns KL(q || N(0, α/λ)) in nats ``[K]`` (2022 paper, eq. 5)."""
+    return fields.kl(prior_var / lam)
+
+
+@OBJECTIVES.add("l2")
+def l2(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+    """Returns λ ‖w‖² in nats ``[K]`` (2022 paper, eq. 6): a Gaussian prior of precision 2λ, whatever α."""
+    return lam * fields.square_norm()
+
+
+def difference(lam: float, prior_var: float, mean: Tensor, log_std: Tensor) -> float:
+    """Returns L1(λ) - L2(λ) in nats by direct algebra, for the check of the paper's equation (8).
+
+    With P parameters, posterior covariance A⁻¹ = diag(σ²) and prior variance α:
+
+        L1 - L2 = -λ KL(q || N(0, α)) + KL(q || N(0, α/λ))
+                = ((λ - 1)/2) [log det A⁻¹ + P - P log α] - (P/2) log λ
+
+    The terms in tr(A⁻¹) and ‖μ‖² cancel: λ/α multiplies both in either objective. So the difference is
+    ((λ - 1)/2) log det A⁻¹ plus a constant in the posterior. The paper prints -(λ + 1) log det A⁻¹: a slip.
+
+    Args:
+        lam: complexity value.
+        prior_var: α.
+        mean: posterior means ``[P]``; only their count matters, which is the point.
+        log_std: posterior log standard deviations ``[P]``.
+    """
+    size = mean.numel()
+    log_det = float(2 * log_std.sum())
+    bracket = log_det + size - size * math.log(prior_var)
+    return 0.5 * (lam - 1) * bracket - 0.5 * size * math.log(lam)
+
+
+Likelihood = Callable[[Tensor, Tensor], Tensor]
+
+
+def categorical_nll(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Returns -log p(y|x) in nats ``[B]`` of class indices ``[B]`` under logits ``[B, classes]``."""
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Returns -log p(y|x) in nats ``[B]`` of targets ``[B, T]`` under unit-variance normals around ``[B, T]``."""
+    return (0.5 * (outputs - targets).square() + 0.5 * math.log(2 * math.pi)).flatten(1).sum(dim=1)
+
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    "classification": categorical_nll,
+    "regression": gaussian_nll,
+}
+
+
+def uniform(lam: Tensor) -> Tensor:
+    """Returns w(λ) = 1 ``[K]``, the weighting of the papers (2022 paper, eqs. 14-16)."""
+    return torch.ones_like(lam)
+
+
+def balanced(lam: Tensor) -> Tensor:
+    """Returns w(λ) = 1 / (1 + λ) ``[K]``.
+
+    Under w = 1 the penalty at the top of the range outweighs everything below it. Any positive weighting has the same
+    optimum when the map can express it; this one gives each decade a like share of the gradient.
+    """
+    return 1 / (1 + lam)
+
+
+WEIGHTINGS: Registry[Callable[[Tensor], Tensor]] = Registry("weighting")
+WEIGHTINGS.add("balanced")(balanced)
+WEIGHTINGS.add("uniform")(uniform)

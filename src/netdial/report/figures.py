@@ -1,0 +1,359 @@
+"""The figures of a report, as plotly figures made from records.
+
+`curves_figure` stacks the curves over complexity on one shared logarithmic axis; `learning_figure` shows training. Colours
+carry a contrast of at least 3:1 on white and on the page's dark ground and stay apart for colour-blind readers; split is
+colour, posterior predictive is a dash. Backgrounds are transparent: the page sets ink and grid lines for light and dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
+
+from netdial.report.text import count, number, power_of_ten
+from netdial.study.curves import Headline, Member
+
+COLOURS = {"valid": "#2f7fd8", "test": "#d9660a", "family": "#0e9384"}
+"""Colour of the validation part, the test part, and of what belongs to the family itself."""
+SPLITS = {"valid": "validation", "test": "test"}
+COMPLEXITY_SCALE = ["#2f7fd8", "#7a6fd0", "#b45fa8", "#d15a6a", "#d9660a"]
+"""From small complexity values to large ones."""
+MUTED = "#7d8590"
+PANEL_PIXELS, GAP_PIXELS, LEGEND_PIXELS, TITLE_PIXELS = 190, 56, 64, 30
+"""Heights of a panel, of the gap under it, and of the space on top for legend and heading or for a heading alone."""
+
+Lines = dict[float | None, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of the curves over complexity.
+
+    Attributes:
+        title: heading, with the unit.
+        label: name of the quantity in a hover label.
+        quantity: record name, without the split when ``by_split``.
+        by_split: whether there is a curve for each split and for mean weights and predictive.
+        value_format: d3 format of the exact value in a hover label.
+        tick_format: d3 format of the axis labels.
+    """
+
+    title: str
+    label: str
+    quantity: str
+    by_split: bool = True
+    value_format: str = ".4~g"
+    tick_format: str = "~g"
+
+
+CLASSIFICATION = [Panel("Accuracy", "accuracy", "accuracy", True, ".2%", "~%")]
+REGRESSION = [
+    Panel("Root mean squared error · target units", "RMSE", "rmse"),
+    Panel("Explained variance R²", "R²", "r2"),
+]
+COMMON = [
+    Panel("Negative log-likelihood · nats per example", "NLL", "nll"),
+    Panel("Information in the weights, KL · bits", "KL", "kl_bits", False, ",.6~r", "~s"),
+    Panel(
+        "Effective parameters", "effective parameters", "effective_parameters", False, ",.6~r", "~s"
+    ),
+]
+
+
+def panels(kind: str) -> list[Panel]:
+    """Returns the panels that belong to ``classification`` or ``regression``."""
+    return (REGRESSION if kind == "regression" else CLASSIFICATION) + COMMON
+
+
+def curves_figure(
+    rows: Sequence[Member], answer: Headline | None, config: dict[str, Any]
+) -> go.Figure | None:
+    """Returns the curves over complexity, one panel below the other, or None when there is nothing to draw.
+
+    Args:
+        rows: members by rising complexity.
+        answer: headline of the run; its members are marked.
+        config: configuration of the run; ``kind`` and ``n_params`` are read.
+    """
+    drawn = [(p, t) for p in panels(str(config.get("kind"))) if (t := _panel_traces(p, rows))]
+    if not drawn:
+        return None
+    figure = _stacked(len(drawn), LEGEND_PIXELS)
+    legend_shown: set[str] = set()
+    for index, (panel, traces) in enumerate(drawn, 1):
+        for trace in traces:
+            first = panel.by_split and trace.name not in legend_shown
+            legend_shown.add(trace.name)
+            trace.update(yaxis=_axis("y", index), showlegend=first)
+            figure.add_trace(trace)
+        _dress_panel(figure, index, panel, traces, config)
+    figure.update_xaxes(
+        title_text="complexity λ (log scale)",
+        unifiedhovertitle_text="<b>λ = %{x:.4~g}</b>",
+        anchor=_axis("y", len(drawn)),
+        **_log_axis([row.lam for row in rows]),
+    )
+    if answer is not None:
+        _mark_answer(figure, answer)
+    return figure
+
+
+def learning_figure(curves: dict[str, Lines]) -> go.Figure | None:
+    """Returns the learning curves, or None when nothing of training was recorded.
+
+    The whole batch is a strong line, each stratum of complexity a thin one; epochs on the axis when their length is known.
+    """
+    wanted = {
+        "train/loss": "Loss · nats per example",
+        "train/fit": "Fit term · nats per example",
+        "train/complexity": "Complexity term · nats per example",
+    }
+    wanted |= {
+        n: f"Validation {n.removeprefix('valid/')}"
+        for n in sorted(curves)
+        if n.startswith("valid/")
+    }
+    drawn = [(name, title) for name, title in wanted.items() if curves.get(name)]
+    if not drawn:
+        return None
+    figure = _stacked(len(drawn), TITLE_PIXELS)
+    per_epoch, unit = _steps_per_epoch(curves)
+    for index, (name, title) in enumerate(drawn, 1):
+        traces = _learning_traces(curves[name], name, per_epoch, index)
+        figure.add_traces(traces)
+        values = [value for line in curves[name].values() for _, value in line]
+        _title_panel(figure, index, title)
+        figure.update_layout({_axis("yaxis", index): _value_axis(values, "~g", log_above=10)})
+    last = max(step for lines in curves.values() for line in lines.values() for step, _ in line)
+    figure.update_xaxes(
+        title_text=unit,
+        dtick=1 if unit == "epoch" and last <= 10 * per_epoch else None,
+        unifiedhovertitle_text=f"<b>{unit} %{{x}}</b>",
+        anchor=_axis("y", len(drawn)),
+    )
+    return figure
+
+
+def _panel_traces(panel: Panel, rows: Sequence[Member]) -> list[go.Scatter]:
+    """Returns the curves of a panel that were recorded."""
+    if not panel.by_split:
+        return _curve(panel, rows, panel.quantity, "family", "", "family")
+    traces: list[go.Scatter] = []
+    for split, words in SPLITS.items():
+        for suffix, how in (("", "mean weights"), ("_predictive", "predictive")):
+            name = f"{split}/{panel.quantity}{suffix}"
+            traces += _curve(panel, rows, name, split, suffix, f"{words}, {how}")
+    return traces
+
+
+def _curve(
+    panel: Panel, rows: Sequence[Member], name: str, colour: str, suffix: str, legend: str
+) -> list[go.Scatter]:
+    """Returns one curve, or nothing when no value was recorded."""
+    points = [(row.lam, value) for row in rows if (value := row.get(name)) is not None]
+    if not points:
+        return []
+    where = "" if legend == "family" else f" · {legend}"
+    return [
+        go.Scatter(
+            x=[lam for lam, _ in points],
+            y=[value for _, value in points],
+            name=legend,
+            legendgroup=legend,
+            mode="lines+markers",
+            line={"color": COLOURS[colour], "width": 2, "dash": "4px,4px" if suffix else "solid"},
+            marker={"size": 6, "symbol": "circle-open" if suffix else "circle"},
+            hovertemplate=f"{panel.label}{where}: <b>%{{y:{panel.value_format}}}</b><extra></extra>",
+            cliponaxis=False,
+        )
+    ]
+
+
+def _learning_traces(lines: Lines, name: str, per_epoch: float, index: int) -> list[go.Scatter]:
+    """Returns the whole-batch line of one quantity and the lines of its strata."""
+    lams = sorted(lam for lam in lines if lam is not None)
+    shades = dict(zip(lams, _shades(len(lams)), strict=True))
+    traces = []
+    for lam in [*lams, None] if None in lines else lams:
+        words = "mean over λ" if lam is None else f"λ ≈ {number(lam)}"
+        colour = MUTED if lam is None else shades[lam]
+        traces.append(
+            go.Scatter(
+                x=[step / per_epoch for step, _ in lines[lam]],
+                y=[value if math.isfinite(value) else None for _, value in lines[lam]],
+                name=words,
+                showlegend=False,
+                mode="lines" if len(lines[lam]) > 1 else "markers",
+                line={"color": colour, "width": 3 if lam is None else 1.3},
+                hovertemplate=f"{name.split('/')[-1]} · {words}: <b>%{{y:.4~g}}</b><extra></extra>",
+                yaxis=_axis("y", index),
+            )
+        )
+    return traces
+
+
+def _shades(n: int) -> list[str]:
+    """Returns ``n`` colours from the scale of complexity."""
+    places = [i / max(n - 1, 1) for i in range(n)]
+    return list(sample_colorscale(COMPLEXITY_SCALE, places)) if n else []
+
+
+def _steps_per_epoch(curves: dict[str, Lines]) -> tuple[float, str]:
+    """Returns the optimiser steps of an epoch and the word for the axis; steps themselves when epochs are not known."""
+    timed = curves.get("train/epoch_seconds", {}).get(None, [])
+    first = timed[0][0] if timed else 0
+    return (float(first), "epoch") if first > 0 else (1.0, "optimiser step")
+
+
+def _stacked(n: int, top_pixels: int) -> go.Figure:
+    """Returns an empty figure of ``n`` panels over one x axis, with so much space on top."""
+    inner = n * PANEL_PIXELS + (n - 1) * GAP_PIXELS
+    figure = go.Figure(
+        layout={
+            "template": None,
+            "height": inner + top_pixels + 60,
+            "margin": {"l": 58, "r": 18, "t": top_pixels, "b": 60},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 13, "color": MUTED},
+            "hovermode": "x unified",
+            "hoversubplots": "axis",
+            "hoverlabel": {"font": {"size": 12}},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1 + 34 / inner,
+                "yanchor": "bottom",
+            },
+            "separators": ".\u202f",
+            "xaxis": {
+                "showgrid": True,
+                "zeroline": False,
+                "ticks": "outside",
+                "ticklen": 5,
+                "title": {"font": {"size": 13}},
+            },
+        }
+    )
+    for index in range(1, n + 1):
+        top = 1 - (index - 1) * (PANEL_PIXELS + GAP_PIXELS) / inner
+        domain = [max(top - PANEL_PIXELS / inner, 0), top]
+        figure.update_layout(
+            {_axis("yaxis", index): {"domain": domain, "zeroline": False, "showspikes": False}}
+        )
+    return figure
+
+
+def _axis(kind: str, index: int) -> str:
+    """Returns plotly's name of an axis: the first carries no number."""
+    return kind if index == 1 else f"{kind}{index}"
+
+
+def _title_panel(figure: go.Figure, index: int, title: str) -> None:
+    """Writes the heading of a panel above its left edge."""
+    top = figure.layout[_axis("yaxis", index)].domain[1]
+    figure.add_annotation(
+        text=f"<b>{title}</b>",
+        x=0,
+        y=top,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=6,
+        showarrow=False,
+    )
+
+
+def _dress_panel(
+    figure: go.Figure,
+    index: int,
+    panel: Panel,
+    traces: Sequence[go.Scatter],
+    config: dict[str, Any],
+) -> None:
+    """Gives a panel its heading and the scale of its values."""
+    title = panel.title
+    if panel.quantity == "effective_parameters" and isinstance(config.get("n_params"), int):
+        title += f" · of {count(config['n_params'])}"
+    _title_panel(figure, index, title)
+    values = [value for trace in traces for value in trace.y]
+    figure.update_layout({_axis("yaxis", index): _value_axis(values, panel.tick_format)})
+
+
+def _value_axis(values: Sequence[float], tick_format: str, log_above: float = 30) -> dict[str, Any]:
+    """Returns a y axis; logarithmic when the values are positive and span more than the factor ``log_above``."""
+    finite = [value for value in values if math.isfinite(value)]
+    axis: dict[str, Any] = {"tickformat": tick_format, "nticks": 5, "automargin": True}
+    if finite and min(finite) > 0 and max(finite) > log_above * min(finite):
+        return {"automargin": True} | _log_axis(finite)
+    return axis
+
+
+def _log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Returns a log axis with labels at powers of ten, and at twice and five times those when there are few."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    factors = [1] if high - low >= 2 else [1, 2, 5]
+    powers = range(math.floor(low) - 1, math.ceil(high) + 2)
+    ticks = [factor * 10.0**power for power in powers for factor in factors]
+    inside = [tick for tick in ticks if low - 0.3 <= math.log10(tick) <= high + 0.3]
+    shown = inside[:: math.ceil(len(inside) / 8)]
+    plain = min(shown) >= 9e-4 and max(shown) < 1e5
+    labels = [
+        (count(tick) if tick >= 1 else number(tick)) if plain else power_of_ten(tick)
+        for tick in shown
+    ]
+    return {"type": "log", "tickvals": shown, "ticktext": labels}
+
+
+def _mark_answer(figure: go.Figure, answer: Headline) -> None:
+    """Marks the best member and the simplest one that is as good across all panels, and the standard error in the first."""
+    _mark_member(figure, answer, answer.best, "best")
+    if answer.simplest is not None and answer.simplest.lam != answer.best.lam:
+        _mark_member(figure, answer, answer.simplest, "simplest within 1 s.e.")
+    if answer.standard_error:
+        figure.add_shape(
+            type="rect",
+            xref="paper",
+            x0=0,
+            x1=1,
+            yref="y",
+            y0=answer.value - answer.standard_error,
+            y1=answer.value,
+            fillcolor=COLOURS["valid"],
+            opacity=0.12,
+            line_width=0,
+        )
+
+
+def _mark_member(figure: go.Figure, answer: Headline, member: Member, words: str) -> None:
+    """Draws a line at a member, named in the first panel where its curve leaves room: above errors, below accuracies."""
+    above = answer.metric == "valid/rmse"
+    figure.add_shape(
+        type="line",
+        xref="x",
+        x0=member.lam,
+        x1=member.lam,
+        yref="paper",
+        y0=0,
+        y1=1,
+        line={"color": MUTED, "width": 1, "dash": "dot"},
+    )
+    figure.add_annotation(
+        text=words,
+        x=math.log10(member.lam),
+        y=figure.layout.yaxis.domain[1 if above else 0],
+        xref="x",
+        yref="paper",
+        xanchor="right",
+        yanchor="top" if above else "bottom",
+        textangle=-90,
+        font_size=11,
+        showarrow=False,
+    )

@@ -1,0 +1,298 @@
+"""The report page: one HTML file that opens from disk, asks nothing of the network and carries its data inside.
+
+`write_report` reads a run folder, works out what there is to say, and fills ``page.html.j2``. Everything that comes from the
+run is escaped by the template; the page's own policy forbids outside requests. What was not recorded is named on the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from netdial.core.files import write_text
+from netdial.core.records import Record
+from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
+from netdial.report.text import at_lam, count, fixed, number, percent, sentence
+from netdial.study.curves import Headline, Member, headline, learning, members
+from netdial.study.run import Run
+
+Format = Callable[[float | None], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of members: heading, unit, record and how its numbers are written."""
+
+    group: str
+    title: str
+    record: str
+    show: Format
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the answer box, with the words above and below it."""
+
+    title: str
+    value: str
+    note: str
+
+
+def write_report(run_path: Path) -> Path:
+    """Writes ``report.html`` into a run folder and returns its path.
+
+    Raises:
+        CheckpointError: the folder is not a run folder or its records are damaged.
+    """
+    run = Run.open(run_path)
+    write_text(run.report_path, render(run))
+    return run.report_path
+
+
+def render(run: Run) -> str:
+    """Returns the page of a run as HTML."""
+    records = run.records()
+    rows = members(records)
+    answer = headline(rows, run.config)
+    curves = curves_figure(rows, answer, run.config)
+    training = learning_figure(learning(records))
+    columns = _columns(rows, run.config)
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    return template.render(
+        name=run.config.get("name", run.name),
+        sentence=sentence(run.config),
+        lead=_lead(answer, run.config),
+        tiles=_tiles(answer, run.config),
+        notes=_notes(run, records, rows, answer),
+        has_curves=curves is not None,
+        has_training=training is not None,
+        strata=_strata(records),
+        ramp=COMPLEXITY_SCALE,
+        figures=_figures({"curves": curves, "training": training}),
+        columns=columns,
+        groups=_groups(columns),
+        table=[_row(row, columns, answer) for row in rows],
+        csv=_csv_link(rows),
+        config=_pairs(run.config),
+        environment=_pairs(run.environment()),
+        data=_data(run, records, rows),
+        plotlyjs=get_plotlyjs(),
+    )
+
+
+def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
+    """Returns the answer in one or two sentences."""
+    if answer is None:
+        return "No member of the family has been measured on validation data yet."
+    lam = at_lam(answer.best.lam)
+    if answer.metric == "valid/rmse":
+        return f"The family predicts best at complexity {lam}, with a validation RMSE of {number(answer.value, 4)}."
+    best = f"The family is most accurate at complexity {lam}, with {percent(answer.value)} on validation data."
+    simple = answer.simplest
+    if simple is None or answer.standard_error is None:
+        return best
+    if simple.lam == answer.best.lam:
+        return f"{best} No simpler member comes within one standard error."
+    lost = 100 * (answer.value - simple.values[answer.metric])
+    share = _share(simple, config)
+    return (
+        f"{best} You can turn the dial up to {at_lam(simple.lam)} and give up {lost:.2f} points, "
+        f"within one standard error ({100 * answer.standard_error:.2f} points){share}."
+    )
+
+
+def _share(member: Member, config: dict[str, Any]) -> str:
+    """Returns the part of the parameters that a member still uses, as a subordinate clause."""
+    effective, total = member.get("effective_parameters"), config.get("n_params")
+    if effective is None or not isinstance(total, int) or total < 1:
+        return ""
+    return f", while {percent(effective / total, 0)} of the parameters stay effective"
+
+
+def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
+    """Returns the numbers of the answer box."""
+    if answer is None:
+        return []
+    regression = answer.metric == "valid/rmse"
+    error = answer.standard_error
+    spread = "" if error is None else f" · ± {100 * error:.1f} points (1 s.e.)"
+    tiles = [
+        Tile(
+            "Best validation RMSE" if regression else "Best validation accuracy",
+            number(answer.value, 4) if regression else percent(answer.value),
+            f"at {at_lam(answer.best.lam)}{spread}",
+        )
+    ]
+    chosen = answer.simplest or answer.best
+    if answer.simplest is not None:
+        tiles.append(
+            Tile(
+                "Simplest within one s.e.",
+                at_lam(chosen.lam),
+                f"{percent(chosen.values[answer.metric])} validation accuracy",
+            )
+        )
+    effective = chosen.get("effective_parameters")
+    if effective is not None:
+        total = config.get("n_params")
+        of = f" of {count(total)}" if isinstance(total, int) else ""
+        tiles.append(
+            Tile(
+                "Effective parameters there",
+                count(effective),
+                f"{of} at {at_lam(chosen.lam)}".strip(),
+            )
+        )
+    return tiles
+
+
+def _notes(
+    run: Run, records: Sequence[Record], rows: Sequence[Member], answer: Headline | None
+) -> list[str]:
+    """Returns what a reader should know is missing or unusual."""
+    names = {name for row in rows for name in row.values}
+    notes = []
+    if not run.is_done:
+        last = max((record.step for record in records), default=0)
+        notes.append(
+            f"Training has not finished: the records reach step {last}. Go on with --resume."
+        )
+    if not rows:
+        notes.append("The family has not been evaluated, so there are no curves over λ yet.")
+    elif answer is None:
+        notes.append(
+            "There are no validation records, so nothing is chosen: test data never decides."
+        )
+    elif answer.standard_error is None and answer.metric == "valid/accuracy":
+        notes.append(
+            "The number of validation examples is not known, so no standard error is given."
+        )
+    if rows and not any(name.endswith("_predictive") for name in names):
+        notes.append(
+            "The posterior predictive was not evaluated; the curves are those of the mean weights."
+        )
+    absent = [
+        w
+        for n, w in (("kl_bits", "KL in bits"), ("effective_parameters", "effective parameters"))
+        if n not in names
+    ]
+    if rows and absent:
+        notes.append(f"Not recorded: {' and '.join(absent)}.")
+    if any(not math.isfinite(value) for row in rows for value in row.values.values()):
+        notes.append(
+            "Some values are not finite; they are marked in the table and left out of the curves."
+        )
+    return notes
+
+
+def _columns(rows: Sequence[Member], config: dict[str, Any]) -> list[Column]:
+    """Returns the columns of the table of members for which anything was recorded."""
+    rmse = partial(number, digits=4, padded=True)
+    metrics: list[tuple[str, str, Format]] = (
+        [("rmse", "RMSE", rmse), ("rmse_predictive", "predictive", rmse), ("r2", "R²", fixed)]
+        if config.get("kind") == "regression"
+        else [
+            ("accuracy", "accuracy", partial(percent, places=2)),
+            ("accuracy_predictive", "predictive", partial(percent, places=2)),
+        ]
+    )
+    columns = [
+        Column(group, title, f"{split}/{record}", show)
+        for split, group in (("valid", "Validation"), ("test", "Test"))
+        for record, title, show in [*metrics, ("nll", "NLL", fixed)]
+    ]
+    columns += [
+        Column("Complexity", "KL, bits", "kl_bits", count),
+        Column("Complexity", "eff. parameters", "effective_parameters", count),
+        Column("Complexity", "objective", "objective", fixed),
+    ]
+    recorded = {name for row in rows for name in row.values}
+    return [column for column in columns if column.record in recorded]
+
+
+def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Returns the headings above the columns, each with the number of columns under it."""
+    names = list(dict.fromkeys(column.group for column in columns))
+    return [(name, sum(column.group == name for column in columns)) for name in names]
+
+
+def _row(row: Member, columns: Sequence[Column], answer: Headline | None) -> dict[str, Any]:
+    """Returns one row of the table: complexity value, mark of the chosen members, and the numbers as text."""
+    marks = []
+    if answer is not None and row.lam == answer.best.lam:
+        marks.append("best")
+    if answer is not None and answer.simplest is not None and row.lam == answer.simplest.lam:
+        marks.append("1 s.e.")
+    cells = [column.show(row.values.get(column.record)) for column in columns]
+    return {"lam": number(row.lam), "marks": marks, "cells": cells}
+
+
+def _strata(records: Sequence[Record]) -> tuple[str, str] | None:
+    """Returns the smallest and largest complexity value that training was recorded for, or None."""
+    lams = [record.lam for record in records if record.method == "train" and record.lam is not None]
+    return (number(min(lams)), number(max(lams))) if lams else None
+
+
+def _csv_link(rows: Sequence[Member]) -> str:
+    """Returns the table of members with all that was recorded of them, as a data URI of a CSV file."""
+    names = sorted({name for row in rows for name in row.values})
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["lam", *names])
+    writer.writerows([row.lam, *(row.values.get(name, "") for name in names)] for row in rows)
+    return (
+        "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.getvalue().encode()).decode()
+    )
+
+
+def _figures(figures: dict[str, Any]) -> dict[str, Any]:
+    """Returns the figures as plain JSON values."""
+    return {
+        name: json.loads(figure.to_json()) for name, figure in figures.items() if figure is not None
+    }
+
+
+def _data(run: Run, records: Sequence[Record], rows: Sequence[Member]) -> Any:
+    """Returns all that the page was made from, for whoever wants to compute with it."""
+    return _finite(
+        {
+            "config": run.config,
+            "environment": run.environment(),
+            "members": [asdict(row) for row in rows],
+            "records": [asdict(record) for record in records],
+        }
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Replaces numbers that JSON cannot hold by None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _pairs(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Returns nested settings as flat pairs of dotted name and text."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            pairs += _pairs(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, value if isinstance(value, str) else json.dumps(value)))
+    return pairs

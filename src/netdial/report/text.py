@@ -1,0 +1,118 @@
+"""Numbers and sentences as people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, digits: int = 3, *, padded: bool = False) -> str:
+    """Returns a number with so many significant digits; very large and small ones as a power of ten.
+
+    Zeros at the end are left out unless ``padded``, which suits a column.
+
+    >>> number(0.0316227), number(123456.0), number(1e-5), number(2.5e7), number(None)
+    ('0.0316', '123456', '10⁻⁵', '2.5×10⁷', '–')
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "not finite"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if not -4 <= exponent < 6:
+        return power_of_ten(value, digits)
+    text = f"{value:.{max(digits - 1 - exponent, 0)}f}"
+    return text if padded or "." not in text else text.rstrip("0").rstrip(".")
+
+
+def power_of_ten(value: float, digits: int = 3) -> str:
+    """Returns a number as a mantissa of so many digits times a power of ten.
+
+    >>> power_of_ten(1000.0), power_of_ten(-0.0025)
+    ('10³', '−2.5×10⁻³')
+    """
+    mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")
+    sign = "−" if value < 0 else ""
+    ten = "10" + str(int(exponent)).translate(_SUPERSCRIPT)
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return sign + (ten if mantissa == "1" else f"{mantissa}×{ten}")
+
+
+def fixed(value: float | None, places: int = 3) -> str:
+    """Returns a number with a fixed number of decimal places, for columns.
+
+    >>> fixed(0.12345), fixed(float("nan"))
+    ('0.123', 'not finite')
+    """
+    return _or_mark(value, f".{places}f")
+
+
+def percent(value: float | None, places: int = 1) -> str:
+    """Returns a ratio as a percentage.
+
+    >>> percent(0.97312), percent(None)
+    ('97.3%', '–')
+    """
+    return _or_mark(value, f".{places}%")
+
+
+def count(value: float | None) -> str:
+    """Returns a number without decimals, thousands set apart by thin spaces.
+
+    >>> count(39760.2)
+    '39\u202f760'
+    """
+    return _or_mark(value, ",.0f").replace(",", "\u202f")
+
+
+def sentence(config: dict[str, Any]) -> str:
+    """Returns what was trained on what, in one sentence; what the configuration does not say is left out."""
+    parts = ["One run trained"]
+    parts.append(
+        f"a family of {config['model']} networks" if "model" in config else "a family of networks"
+    )
+    if "data" in config:
+        parts.append(f"on {config['data']}{_sizes(config)}")
+    if "objective" in config:
+        parts.append(f"with the {config['objective']} objective")
+    if "map" in config:
+        parts.append(f"and a {config['map']} map from complexity to parameters")
+    if "lo" in config and "hi" in config:
+        parts.append(
+            f"for every complexity λ from {_plain(config['lo'])} to {_plain(config['hi'])}"
+        )
+    if "epochs" in config:
+        parts.append(f"in {config['epochs']} epochs")
+    return " ".join(parts) + "."
+
+
+def at_lam(lam: float) -> str:
+    """Returns "λ = value" with spaces that do not break."""
+    return f"λ\u00a0=\u00a0{number(lam)}"
+
+
+def _sizes(config: dict[str, Any]) -> str:
+    """Returns the sizes of the parts in brackets."""
+    words = {"n_train": "training", "n_valid": "validation", "n_test": "test"}
+    sizes = [
+        f"{count(config[key])} {word}" for key, word in words.items() if _is_number(config.get(key))
+    ]
+    return f" ({', '.join(sizes)} examples)" if sizes else ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> str:
+    return number(value) if _is_number(value) else str(value)
+
+
+def _or_mark(value: float | None, spec: str) -> str:
+    if value is None:
+        return "–"
+    return format(value, spec) if math.isfinite(value) else "not finite"

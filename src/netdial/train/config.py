@@ -1,0 +1,101 @@
+"""Settings of a training run: one frozen value, checked when made, stored with the run.
+
+The command line's flags and the estimators' arguments are these fields; unknown ones are refused with the nearest name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from netdial.core.errors import ConfigError, unknown
+from netdial.family.domain import Domain
+from netdial.family.family import FamilyConfig
+from netdial.family.maps import MAPS
+from netdial.objective import OBJECTIVES, WEIGHTINGS
+
+
+class FitConfig(BaseModel):
+    """How a family is trained. Durations are in epochs, rates per optimiser step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior or l2")
+    map: str = Field("piecewise", description="linear, piecewise, lowrank, gated or table")
+    regions: int = Field(5, ge=1, description="regions of the piecewise map")
+    hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
+    lo: float = Field(1e-3, gt=0, description="lowest complexity value")
+    hi: float = Field(1e2, gt=0, description="highest complexity value")
+    lams: tuple[float, ...] = Field((), description="complexity values of directly trained networks (table map)")
+    prior_var: float = Field(1.0, gt=0, description="variance of the prior N(0, prior_var)")
+    log_std: float = Field(-3.0, description="starting log standard deviation of the posterior")
+    exclude: tuple[str, ...] = Field((), description="parameter names or layer classes that stay the same for every lam")
+    epochs: int = Field(25, ge=1, description="passes over the training data")
+    batch_size: int = Field(256, ge=1, description="examples in a batch")
+    groups: int = Field(8, ge=1, description="complexity values in a batch")
+    sampling: Literal["stratified", "independent"] = Field(
+        "stratified", description="stratified: the batch is split; independent: each value sees the whole batch"
+    )
+    weighting: str = Field("balanced", description="weight w(lam) across the family: balanced or uniform")
+    optimizer: str = Field("Adam", description="any optimizer of torch.optim")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
+    std_rate: float = Field(3.0, gt=0, description="learning rate of log_std relative to lr")
+    schedule: Literal["onecycle", "cosine", "constant"] = Field("onecycle", description="learning-rate schedule")
+    warmup: float = Field(0.0, ge=0, description="epochs over which the complexity term grows from 0 to 1")
+    clip: float = Field(0.0, ge=0, description="gradient norm to clip at; 0 does not clip")
+    patience: int = Field(0, ge=0, description="epochs without a better validation objective before stopping; 0 never")
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field("32-true", description="arithmetic")
+    devices: int = Field(1, ge=1, description="processes or accelerators")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
+    seed: int = Field(0, ge=0, description="seed of everything random")
+
+    @model_validator(mode="after")
+    def _agree(self) -> FitConfig:
+        MAPS[self.map], OBJECTIVES[self.objective], WEIGHTINGS[self.weighting]
+        Domain(self.lo, self.hi)
+        if self.map == "table" and not self.lams:
+            raise ConfigError("map='table' trains networks directly at given values: give lams, for example 0.01,1,100")
+        if self.devices > 1 and self.groups % self.devices and self.map != "table":
+            raise ConfigError(
+                f"groups={self.groups} does not divide among devices={self.devices}; choose a multiple of {self.devices}"
+            )
+        return self
+
+    def family(self) -> FamilyConfig:
+        """Returns the part that describes the family."""
+        return FamilyConfig(
+            lo=self.lo,
+            hi=self.hi,
+            map=self.map,
+            regions=self.regions,
+            hidden=self.hidden,
+            posterior="point" if self.objective == "l2" else "normal",
+            prior_var=self.prior_var,
+            log_std=self.log_std,
+            exclude=self.exclude,
+            lams=self.lams,
+            seed=self.seed,
+        )
+
+
+def make_config(**settings: Any) -> FitConfig:
+    """Returns the settings, or one clear error for what is wrong with them.
+
+    Raises:
+        ConfigError: an unknown setting (the nearest name is offered), or a value outside its range.
+    """
+    for name in settings:
+        if name not in FitConfig.model_fields:
+            raise unknown("setting", name, FitConfig.model_fields)
+    try:
+        return FitConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            raise cause from None
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{name}={first['input']!r}: {first['msg'].lower()}") from None

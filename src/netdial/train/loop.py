@@ -1,0 +1,183 @@
+"""THE loop: every way of training goes through it, and it knows none of them.
+
+It reads top to bottom: restore, then for each epoch take batches, step, measure, record, checkpoint, perhaps stop.
+An interruption (Ctrl-C, a terminated process) is taken between two steps: the state is saved, then the run ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import CheckpointError
+from netdial.objective import Terms
+from netdial.train.checkpoint import load_tree, save_tree
+from netdial.train.feed import Batch, Feed
+from netdial.train.method import State
+
+_SAVE_EVERY_S = 60.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop and has saved its state."""
+
+
+class Method(Protocol):
+    """What the loop needs of a way of training."""
+
+    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
+        """Makes one optimiser step."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch measured.
+
+    Attributes:
+        number: epochs finished, from 1.
+        step: optimiser steps so far.
+        unit: unit coordinates of all values seen ``[M]``.
+        terms: their terms ``[M]``.
+        valid: validation objective (nats per example, weighted over λ), or None.
+        lr: learning rate at the end.
+        seconds: wall time of the epoch.
+    """
+
+    number: int
+    step: int
+    unit: Tensor
+    terms: Terms
+    valid: float | None
+    lr: float
+    seconds: float
+
+
+def train(
+    method: Method,
+    state: State,
+    feed: Feed,
+    *,
+    epochs: int,
+    report: Callable[[Epoch], None],
+    advance: Callable[[int, int], None] | None = None,
+    validate: Callable[[State], float] | None = None,
+    patience: int = 0,
+    checkpoint: Path | None = None,
+    identity: dict[str, Any] | None = None,
+) -> State:
+    """Runs a method to its end, from wherever ``state`` is.
+
+    Args:
+        method: makes the steps.
+        state: moved in place.
+        feed: batches.
+        epochs: passes over the data, counted from the very beginning.
+        report: told of every finished epoch.
+        advance: told (step, steps in all) after every step, for a progress bar.
+        validate: gives the validation objective; needed for ``patience``.
+        patience: epochs without a better validation objective before stopping; 0 never stops.
+        checkpoint: file that the state is saved to, after every epoch and at least once a minute.
+        identity: what the run is; stored in the checkpoint, compared on resume.
+
+    Raises:
+        Interrupted: a signal asked for it; the state is saved.
+        NonFiniteError: a term became infinite or not a number.
+    """
+
+    def save() -> None:
+        if checkpoint is not None:
+            save_tree(checkpoint, {"state": state.tree(), "identity": identity or {}}, "checkpoint")
+
+    state.family.train()
+    saved = time.monotonic()
+    with _signals() as interrupted:
+        for number in range(state.step // feed.steps, epochs):
+            if patience and state.waited >= patience:
+                break
+            started, seen = time.monotonic(), []
+            for batch in feed.epoch(number, skip=state.step - number * feed.steps):
+                seen.append(method.step(state, batch))
+                if advance is not None:
+                    advance(state.step, epochs * feed.steps)
+                if interrupted():
+                    save()
+                    raise Interrupted(f"stopped at step {state.step}")
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    save()
+                    saved = time.monotonic()
+            valid = _validate(state, validate)
+            report(_summary(number + 1, state, seen, valid, time.monotonic() - started))
+            save()
+    return state
+
+
+def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> None:
+    """Restores ``state`` from a checkpoint of the same run.
+
+    Raises:
+        CheckpointError: the file is damaged, or belongs to a run with other settings.
+    """
+    saved = load_tree(checkpoint, "checkpoint")
+    different = [key for key in identity if saved["identity"].get(key) != identity[key]]
+    if different:
+        lines = ", ".join(f"{k}: {saved['identity'].get(k)!r} -> {identity[k]!r}" for k in different)
+        raise CheckpointError(
+            f"{checkpoint}: belongs to a run with other settings ({lines}); resume with the settings it had, or start a new run"
+        )
+    try:
+        state.restore(saved["state"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}: does not fit this network ({error})") from None
+
+
+def _validate(state: State, validate: Callable[[State], float] | None) -> float | None:
+    if validate is None:
+        return None
+    state.family.eval()
+    with torch.no_grad():
+        value = validate(state)
+    state.family.train()
+    better = value < state.best
+    state.best = min(value, state.best)
+    state.waited = 0 if better else state.waited + 1
+    return value
+
+
+def _summary(
+    number: int, state: State, seen: list[tuple[Tensor, Terms]], valid: float | None, seconds: float
+) -> Epoch:
+    unit = torch.cat([part for part, _ in seen])
+    terms = Terms(
+        torch.cat([part.fit for _, part in seen]), torch.cat([part.complexity for _, part in seen])
+    )
+    lr = float(state.scheduler.get_last_lr()[0])
+    return Epoch(number, state.step, unit, terms, valid, lr, seconds)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Yields a question: has an interrupt or a termination been asked for? (A second interrupt acts at once.)"""
+    asked: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,193 @@
+"""CSV and Parquet tables: encoding by the training part, kinds of targets, bad tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data import load
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("sklearn")
+
+
+def frame(n: int = 60) -> Any:
+    """A table with numbers, gaps, texts, truth values and three sorts of targets."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "size": rng.normal(10, 3, n),
+            "age": rng.integers(1, 90, n).astype(float),
+            "town": rng.choice(["Kazan", "Perm", "Tula"], n),
+            "member": rng.integers(0, 2, n).astype(bool),
+            "label": np.arange(n) % 3 + 1,
+            "word": np.array(["no", "yes"])[np.arange(n) % 2],
+            "price": rng.normal(100, 20, n),
+        }
+    )
+    table.loc[[3, 7, 20], "age"] = np.nan
+    table.loc[[5, 6], "town"] = None
+    return table
+
+
+def save(table: Any, path: Path) -> Path:
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path)
+    return path
+
+
+def columns(table: Any, target: str) -> Any:
+    return table[["size", "age", "town", "member", target]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_encoded_by_the_training_part_only(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("pyarrow")
+    table = columns(frame(), "label")
+    task = load(str(save(table, tmp_path / f"t{suffix}")), target="label")
+    assert task.name == "t" and task.kind == "classification"
+    assert task.classes == ("1", "2", "3") and task.train.x.shape == (36, 6)
+    train = table.iloc[task.splits["train"].numpy()]
+    ages = train["age"].fillna(train["age"].median())
+    for part in ("train", "valid", "test"):
+        rows = table.iloc[task.splits[part].numpy()]
+        x = task.part(part).x
+        filled = rows["age"].fillna(train["age"].median())
+        want = torch.tensor(((filled - ages.mean()) / ages.std(ddof=0)).to_numpy())
+        assert torch.allclose(x[:, 1].double(), want, atol=1e-5)
+        towns = rows["town"].fillna(train["town"].mode()[0]).to_numpy()
+        onehot = torch.tensor([[float(t == v) for v in ("Kazan", "Perm", "Tula")] for t in towns])
+        assert torch.equal(x[:, 3:], onehot)
+        assert torch.equal(task.part(part).y, torch.tensor(rows["label"].to_numpy()) - 1)
+    encoding = {entry["column"]: entry for entry in task.source["encoding"]}
+    assert math.isclose(encoding["age"]["fill"], train["age"].median())
+    assert encoding["town"]["values"] == ["Kazan", "Perm", "Tula"]
+    assert json.loads(json.dumps(task.source)) == task.source
+
+
+def test_unseen_text_gives_zeros(tmp_path: Path) -> None:
+    path = save(columns(frame(), "label"), tmp_path / "t.csv")
+    rows = load(str(path), target="label").splits["test"].numpy()
+    table = columns(frame(), "label")
+    table.loc[rows, "town"] = "Omsk"
+    task = load(str(save(table, path)), target="label")
+    assert task.test.x.shape[1] == 6 and torch.equal(task.test.x[:, 3:], torch.zeros(12, 3))
+
+
+def test_kind_follows_the_target(tmp_path: Path) -> None:
+    table = frame()
+    table["many"] = np.arange(60)
+    path = str(save(table, tmp_path / "t.csv"))
+    assert load(path, target="word").classes == ("no", "yes")
+    assert load(path, target="member").classes == ("False", "True")
+    assert load(path, target="price").kind == "regression"
+    assert load(path, target="many").kind == "regression"
+    assert load(path, target="label").kind == "classification"
+    assert load(path, target="label", kind="regression").n_outputs == 1
+
+
+def test_regression_target_is_standardised(tmp_path: Path) -> None:
+    table = columns(frame(), "price")
+    task = load(str(save(table, tmp_path / "t.csv")), target="price")
+    raw = torch.tensor(table["price"].to_numpy())
+    train = raw[task.splits["train"]]
+    assert math.isclose(task.source["target_mean"][0], train.mean().item(), rel_tol=1e-9)
+    want = (raw[task.splits["test"]] - train.mean()) / train.std(correction=0)
+    assert task.test.y.shape == (12, 1)
+    assert torch.allclose(task.test.y[:, 0].double(), want, atol=1e-5)
+
+
+def test_several_targets(tmp_path: Path) -> None:
+    path = str(save(frame(), tmp_path / "t.csv"))
+    task = load(path, target="price,size")
+    assert task.kind == "regression" and task.n_outputs == 2
+    assert task.source["targets"] == ["price", "size"]
+    with pytest.raises(ConfigError, match="classification has one target column"):
+        load(path, target="price,size", kind="classification")
+    with pytest.raises(DataError, match="named twice"):
+        load(path, target="price,price")
+
+
+def test_relative_path_in_the_data_folder(tmp_path: Path) -> None:
+    save(frame(), tmp_path / "t.csv")
+    assert load("t.csv", target="word", data_dir=tmp_path).n_outputs == 2
+
+
+def test_unknown_target_offers_the_nearest(tmp_path: Path) -> None:
+    path = str(save(frame(), tmp_path / "t.csv"))
+    with pytest.raises(DataError, match="no column 'prize' for the target; did you mean 'price'"):
+        load(path, target="prize")
+    with pytest.raises(DataError, match=r"Give --target COLUMN \(columns: size, age"):
+        load(path)
+
+
+def test_file_that_is_not_there_or_damaged(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match="no such file"):
+        load(str(tmp_path / "none.csv"), target="y")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 broken PAR1")
+    with pytest.raises(DataError, match="damaged, or not a table"):
+        load(str(tmp_path / "t.parquet"), target="y")
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n1,2,3,4\n")
+    with pytest.raises(DataError, match="damaged, or not a table"):
+        load(str(tmp_path / "t.csv"), target="b")
+    (tmp_path / "t.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match="damaged, or not a table"):
+        load(str(tmp_path / "t.csv"), target="b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("a,y\n", r"0 row\(s\) of data"),
+        ("a,y\n1,2\n", r"1 row\(s\) of data"),
+        ("a,y\n" + "1,no\n" * 9, "one class only"),
+        ("y\n" + "no\nyes\n" * 9, "no column is left"),
+        ("a,y\n" + "1,no\n2,yes\n" * 9 + "3,\n", r"target 'y' is missing in 1 row\(s\).*row 18"),
+        ("a,y\n" + "1,2.5\n2,3.5\n" * 9 + "3,inf\n", "target 'y' holds infinity, first in row 18"),
+        ("a,y\n" + "1,no\n2,yes\n" * 9 + "inf,no\n", "column 'a' holds infinity"),
+        ("a,b,y\n" + ",1,no\n,2,yes\n" * 9, "column 'a' is empty in the training part"),
+        ("a,y\n" + "1,no\n2,yes\n" * 9 + "3,maybe\n", "class 'maybe' with 1 row"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        load(str(tmp_path / "t.csv"), target="y")
+
+
+def test_columns_that_describe_nothing(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": [f"row {i}" for i in range(200)], "y": np.arange(200) % 2})
+    with pytest.raises(DataError, match="column 'id' has 120 different texts in 120 training rows"):
+        load(str(save(table, tmp_path / "t.csv")), target="y")
+    pytest.importorskip("pyarrow")
+    table["id"] = pd.date_range("2024-01-01", periods=200)
+    with pytest.raises(DataError, match="column 'id' holds dates"):
+        load(str(save(table, tmp_path / "t.parquet")), target="y")
+    table["id"] = [[1, 2]] * 200
+    with pytest.raises(DataError, match="column 'id' holds nested values"):
+        load(str(save(table, tmp_path / "t.parquet")), target="y")
+
+
+def test_regression_of_texts(tmp_path: Path) -> None:
+    path = str(save(frame(), tmp_path / "t.csv"))
+    with pytest.raises(DataError, match="regression needs numbers in word"):
+        load(path, target="word", kind="regression")
+
+
+def test_real_table(real_data: Path) -> None:
+    if not (real_data / "covertype_15120.parquet").is_file():
+        pytest.skip("no covertype_15120.parquet in NETDIAL_DATA")
+    task = load("covertype_15120.parquet", target="Cover_Type", data_dir=real_data)
+    assert task.train.x.shape == (9072, 54) and task.n_outputs == 7
+    assert task.test.y.bincount().tolist() == [432] * 7

@@ -1,0 +1,175 @@
+"""A user's function: every form of its parts, and errors that point into the user's file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data import load, load_user
+
+HEAD = """
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset as TorchDataset, TensorDataset
+import netdial.data as nd
+
+x = torch.arange(24.0).reshape(12, 2)
+y = torch.arange(12) % 3
+net = nn.Linear(2, 3)
+
+
+class Pairs(TorchDataset):
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, i):
+        return x[i], int(y[i])
+
+
+def pairs():
+    return net, (x, y), (x, y), (x, y)
+
+
+def arrays():
+    return net, (x.double().numpy(), y.numpy()), [x.tolist(), y.tolist()], (x, y[:, None])
+
+
+def mixed():
+    loader = DataLoader(TensorDataset(x, y), batch_size=5)
+    return net, nd.Dataset(x, y), Pairs(), loader
+
+
+def shuffled():
+    return net, DataLoader(Pairs(), shuffle=True, batch_size=4), (x, y), (x, y)
+
+
+def regression():
+    return net, (x, x[:, 0].double()), (x, x[:, 0]), (x, x[:, 0])
+
+
+def tokens():
+    return net, (x.long(), y), (x.long(), y), (x.long(), y)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project folder, which is the current one; its module is ``mine``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    yield tmp_path / "mine.py"
+    sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize("name", ["pairs", "arrays", "mixed"])
+def test_every_form_gives_the_same(mine: Path, name: str) -> None:
+    mine.write_text(HEAD)
+    path = list(sys.path)
+    module, task = load_user(f"mine:{name}")
+    assert isinstance(module, torch.nn.Linear) and sys.path == path
+    assert task.kind == "classification" and task.n_outputs == 3
+    for part in (task.train, task.valid, task.test):
+        assert torch.equal(part.x, torch.arange(24.0).reshape(12, 2))
+        assert torch.equal(part.y, torch.arange(12) % 3)
+    assert load(f"mine:{name}").name == f"mine:{name}"
+
+
+def test_shuffled_loader_is_read_by_seed(mine: Path) -> None:
+    mine.write_text(HEAD)
+    state = torch.get_rng_state()
+    one, two = (load_user("mine:shuffled", seed=s)[1].train.x for s in (1, 2))
+    assert torch.equal(load_user("mine:shuffled", seed=1)[1].train.x, one)
+    assert not torch.equal(one, two)
+    assert torch.equal(one.sort(0).values, two.sort(0).values)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_regression_and_tokens(mine: Path) -> None:
+    mine.write_text(HEAD)
+    task = load("mine:regression")
+    assert task.kind == "regression" and task.train.y.shape == (12, 1)
+    assert task.train.y.dtype == torch.float32
+    assert load("mine:tokens").train.x.dtype == torch.int64
+    assert load("mine:pairs", kind="regression").train.y.dtype == torch.float32
+
+
+def test_exception_is_reported_with_its_line(mine: Path) -> None:
+    mine.write_text("import torch\n\n\ndef make():\n    depth = []\n    return depth[3]\n")
+    with pytest.raises(DataError, match=r"mine:make raised IndexError: .*mine\.py, line 6") as got:
+        load_user("mine:make")
+    assert isinstance(got.value.__cause__, IndexError)
+
+
+def test_exception_inside_a_library_points_to_the_users_line(mine: Path) -> None:
+    mine.write_text("import json\n\ndef make():\n    return json.loads('{')\n")
+    with pytest.raises(DataError, match=r"raised JSONDecodeError: .*mine\.py, line 4"):
+        load_user("mine:make")
+
+
+def test_exception_of_the_users_dataset(mine: Path) -> None:
+    text = HEAD.replace("        return x[i], int(y[i])", "        raise OSError('disk gone')")
+    mine.write_text(text)
+    with pytest.raises(DataError, match=r"raised OSError: disk gone \(.*mine\.py, line 18\)"):
+        load_user("mine:mixed")
+
+
+def test_import_errors(mine: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no module 'mine' in .*run netdial from the folder"):
+        load_user("mine:make")
+    mine.write_text("import no_such_library\n")
+    with pytest.raises(DataError, match=r"raised ModuleNotFoundError.*mine\.py, line 1"):
+        load_user("mine:make")
+    mine.write_text("def make(:\n")
+    with pytest.raises(DataError, match=r"raised SyntaxError.*mine\.py, line 1"):
+        load_user("mine:make")
+
+
+def test_unknown_function_and_arguments(mine: Path) -> None:
+    mine.write_text("def make(size):\n    return size\n")
+    with pytest.raises(ConfigError, match="unknown function in mine 'mak'; did you mean 'make'"):
+        load_user("mine:mak")
+    with pytest.raises(ConfigError, match=r"called without arguments.*'size'"):
+        load_user("mine:make")
+    with pytest.raises(ConfigError, match=r"expected package\.module:function"):
+        load_user("mine:")
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("None", r"returned NoneType; it must return \(module, train, valid, test\)"),
+        ("(net, (x, y))", r"returned tuple\(Linear, tuple\); it must return"),
+        ("((x, y), net, (x, y), (x, y))", "with a torch module first"),
+        ("(net, x, (x, y), (x, y))", "train: got Tensor; allowed are"),
+        ("(net, (x, y[:5]), (x, y), (x, y))", "train: inputs and targets differ in length"),
+        ("(net, (x, ['a'] * 12), (x, y), (x, y))", "train, targets: no array of numbers"),
+        ("(net, (x / 0, y), (x, y), (x, y))", "train part: NaN or infinity in the inputs.*row 0"),
+        ("(net, (x, y), (x, y), (x.log(), y))", "test part: NaN or infinity in the inputs"),
+        ("(net, (x, y / 0.), (x, y), (x, y))", "train part: NaN or infinity in the targets"),
+        ("(net, (x, y * 0), (x, y), (x, y))", "one class only"),
+        ("(net, (x, y - 1), (x, y), (x, y))", "labels run from -1 to 1"),
+        ("(net, (x[:1], y[:1]), (x, y), (x, y))", r"train part: 1 row\(s\); at least 2"),
+        ("(net, (x[:0], y[:0]), (x, y), (x, y))", r"train part: 0 row\(s\)"),
+        ("(net, (x, y), (x[:0], y[:0]), (x, y))", r"valid part: 0 row\(s\); at least 1"),
+        ("(net, (x, y), (x[:, :1], y), (x, y))", r"valid part: inputs of shape \[1\]"),
+        ("(net, (x, y[:, None].repeat(1, 3)), (x, y), (x, y))", r"must be int64 of shape \[N\]"),
+        ("(net, DataLoader(x), (x, y), (x, y))", "train: the loader gives Tensor"),
+        ("(net, DataLoader(Pairs(), batch_size=20, drop_last=True), 0, 0)", "gives no batch"),
+    ],
+)
+def test_what_is_refused(mine: Path, returned: str, message: str) -> None:
+    mine.write_text(f"{HEAD}\n\ndef make():\n    return {returned}\n")
+    with pytest.raises(DataError, match=message):
+        load_user("mine:make")
+
+
+def test_labels_with_fractions(mine: Path) -> None:
+    mine.write_text(f"{HEAD}\n\ndef make():\n    return net, *[(x, y + .5)] * 3\n")
+    with pytest.raises(DataError, match="class labels must be whole numbers"):
+        load_user("mine:make", kind="classification")
