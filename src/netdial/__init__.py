@@ -15,25 +15,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netdial.data import Dataset, Task, load
     from netdial.evaluate import evaluate, recalibrate
+    from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fit import finetune, fit, fit_direct, specialise
     from netdial.nets import build
+    from netdial.saving import load_family, save_family
+    from netdial.sklearn import FamilyClassifier, FamilyRegressor
     from netdial.train import FitConfig
 
 _HOME = {
     "Dataset": "netdial.data",
     "Domain": "netdial.family",
     "Family": "netdial.family",
+    "FamilyClassifier": "netdial.sklearn",
     "FamilyConfig": "netdial.family",
+    "FamilyRegressor": "netdial.sklearn",
     "FitConfig": "netdial.train",
     "Task": "netdial.data",
     "build": "netdial.nets",
     "evaluate": "netdial.evaluate",
+    "export_member": "netdial.export",
     "finetune": "netdial.fit",
     "fit": "netdial.fit",
     "fit_direct": "netdial.fit",
     "load": "netdial.data",
+    "load_family": "netdial.saving",
+    "load_member": "netdial.export",
     "recalibrate": "netdial.evaluate",
+    "save_family": "netdial.saving",
     "specialise": "netdial.fit",
     "symmetrised_kl": "netdial.family",
 }
@@ -42,16 +51,22 @@ __all__ = [
     "Dataset",
     "Domain",
     "Family",
+    "FamilyClassifier",
     "FamilyConfig",
+    "FamilyRegressor",
     "FitConfig",
     "Task",
     "build",
     "evaluate",
+    "export_member",
     "finetune",
     "fit",
     "fit_direct",
     "load",
+    "load_family",
+    "load_member",
     "recalibrate",
+    "save_family",
     "specialise",
     "symmetrised_kl",
 ]

@@ -73,6 +73,7 @@ def fit_direct(
     """Trains networks directly at given λ, many at once, each independent of the others.
 
     Every network (one for each seed) is trained at every λ; the networks of one seed see batches in the same order.
+    Networks with running statistics (BatchNorm) cannot run side by side, so their seeds are trained one after another.
 
     Args:
         nets: one module, or one for each seed, all of the same architecture.
@@ -85,14 +86,34 @@ def fit_direct(
 
     Returns:
         For each network given, a family whose members are its directly trained networks.
+
+    Raises:
+        ConfigError: an option is unknown or out of range, or ``exclude`` ties networks together.
     """
     starts = [nets] if isinstance(nets, nn.Module) else list(nets)
     if config is None:
         config = _config(None, {**settings, "map": "table", "lams": tuple(lams)})
     else:
         config = config.model_copy(update={"map": "table", "lams": tuple(lams)})
-    family = stack([Family(net, config.family()) for net in starts])
-    run(family, data, None, kind=kind, config=config, report=report)
+    if config.exclude and len(config.lams) > 1:
+        raise ConfigError(
+            f"exclude={', '.join(config.exclude)}: a parameter that is the same for every lam would tie the directly "
+            "trained networks together; leave exclude empty, or train at one lam at a time"
+        )
+    families = [Family(net, config.family()) for net in starts]
+    if config.exclude or families[0].statistics.names:
+        return [
+            run(
+                family,
+                data,
+                None,
+                kind=kind,
+                config=config.model_copy(update={"seed": config.seed + index}),
+                report=report,
+            )
+            for index, family in enumerate(families)
+        ]
+    family = run(stack(families), data, None, kind=kind, config=config, report=report)
     return unstack(family, len(starts))
 
 
@@ -120,7 +141,9 @@ def finetune(
     """
     if config is None:
         config = _config(None, {"epochs": 1, "lr": 1e-3, **settings})
-    config = config.model_copy(update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi})
+    config = config.model_copy(
+        update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi}
+    )
     member = specialise(family, lam)
     return run(member, data, None, kind=kind, config=config)
 
@@ -128,7 +151,7 @@ def finetune(
 def specialise(family: Family, lam: float) -> Family:
     """Returns a family with the single member λ, cut loose from the maps."""
     config = replace(family.config, map="table", lams=(float(lam),))
-    member = Family(family.export(lam), config)
+    member = Family(family.export(lam), config).to(family.fields_at([lam]).mean)
     with torch.no_grad():
         fields = family.fields_at([lam])
         _pivots(member.mean).copy_(fields.mean)
@@ -155,13 +178,29 @@ def run(
     if kind not in LIKELIHOODS:
         raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
     if config.patience and valid is None:
-        raise ConfigError(f"patience={config.patience} needs validation data; give valid, or patience=0")
+        raise ConfigError(
+            f"patience={config.patience} needs validation data; give valid, or patience=0"
+        )
     workers, device = launch(config)
     if config.precision == "64-true":
         family = family.double()
     family.to(device)
-    blocks = len(family.mean.rows) // len(config.lams) if isinstance(family.mean, TableMap) else 1
-    feed = make_feed(data, config, blocks=blocks, augment=augment, device=device)
+    blocks = 1
+    if isinstance(family.mean, TableMap):
+        rows = len(family.mean.rows)
+        if rows < config.devices:
+            raise ConfigError(
+                f"devices={config.devices}, but only {rows} networks to train directly; use at most one device for each"
+            )
+        blocks = rows // len(config.lams)
+    feed = make_feed(
+        data,
+        config,
+        blocks=blocks,
+        augment=augment,
+        device=device,
+        least=config.devices * _least(family),
+    )
     method = FamilyMethod(config, kind=kind, n_data=feed.n_data, steps=feed.steps, workers=workers)
     state = method.init(family)
     if resuming and checkpoint is not None and checkpoint.exists():
@@ -177,35 +216,56 @@ def run(
         patience=config.patience,
         checkpoint=checkpoint if workers.rank == 0 else None,
         identity=identity,
+        agree=_agreement(workers),
     )
     return family.eval()
 
 
 def make_feed(
-    data: Data, config: FitConfig, *, blocks: int = 1, augment: str | None = None, device: Any = "cpu"
+    data: Data,
+    config: FitConfig,
+    *,
+    blocks: int = 1,
+    augment: str | None = None,
+    device: Any = "cpu",
+    least: int = 1,
 ) -> Feed:
     """Returns the feed for a ``Dataset``, a pair of tensors, or a ``DataLoader``."""
     if isinstance(data, tuple):
         data = Dataset(*data)
+    double = config.precision == "64-true"
     if isinstance(data, Dataset):
-        if config.precision == "64-true" and data.x.is_floating_point():
-            data = Dataset(data.x.double(), data.y.double() if data.y.is_floating_point() else data.y)
+        data = _doubled(data) if double else data
         return TensorFeed(
-            data, batch_size=config.batch_size, seed=config.seed, blocks=blocks, augment=augment, device=device
+            data,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            blocks=blocks,
+            augment=augment,
+            device=device,
+            least=least,
         )
-    return LoaderFeed(data, device=device)
+    dtype = torch.float64 if double else None
+    return LoaderFeed(data, seed=config.seed, blocks=blocks, device=device, dtype=dtype)
 
 
 def launch(config: FitConfig) -> tuple[Workers, Any]:
     """Returns this process among its peers, and its device; starts the peers when several devices are asked for."""
-    plain = config.devices == 1 and config.accelerator in ("auto", "cpu") and config.precision != "bf16-mixed"
+    plain = (
+        config.devices == 1
+        and config.accelerator in ("auto", "cpu")
+        and config.precision != "bf16-mixed"
+    )
     if plain and not torch.cuda.is_available():
         return Workers(), torch.device("cpu")
     from lightning_fabric import Fabric
 
     strategy = "ddp" if config.devices > 1 else config.strategy
     fabric = Fabric(
-        accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy=strategy,
+        precision=config.precision,
     )
     fabric.launch()
     return Workers(fabric.global_rank, fabric.world_size, fabric), fabric.device
@@ -232,7 +292,7 @@ def unstack(family: Family, count: int) -> list[Family]:
         return [family]
     parts = []
     for index in range(count):
-        part = Family(family.net, family.config)
+        part = Family(family.net, family.config).to(_pivots(family.mean))
         for name in ("mean", "log_std"):
             table = getattr(family, name)
             if table is not None:
@@ -252,8 +312,13 @@ def _validator(valid: Data, kind: str, config: FitConfig, n_data: int) -> Callab
         grid = torch.tensor(lams, dtype=family.dtype)
         weights = weight(grid)
         device = next(family.parameters()).device
-        complexity = penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
-        fits = [float(LIKELIHOODS[kind](outputs(family.export(lam), part), part.y.cpu()).mean()) for lam in lams]
+        complexity = (
+            penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
+        )
+        fits = [
+            float(LIKELIHOODS[kind](outputs(family.export(lam), part), part.y.cpu()).mean())
+            for lam in lams
+        ]
         return float((weights * (torch.tensor(fits) + complexity)).sum() / weights.sum())
 
     return validate
@@ -262,7 +327,9 @@ def _validator(valid: Data, kind: str, config: FitConfig, n_data: int) -> Callab
 def _config(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
     if config is not None:
         if settings:
-            raise ConfigError(f"give either config or settings by name, not both ({', '.join(settings)})")
+            raise ConfigError(
+                f"give either config or settings by name, not both ({', '.join(settings)})"
+            )
         return config
     if "lam" in settings:
         lo, hi = settings.pop("lam")
@@ -273,6 +340,34 @@ def _config(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
 def _pivots(table: Any) -> Tensor:
     pivots: Tensor = table.pivots
     return pivots
+
+
+def _doubled(data: Dataset) -> Dataset:
+    """Returns the data with every number that is not an integer in double precision."""
+    parts = (data.x, data.y, data.shift, data.scale)
+    x, y, shift, scale = (
+        part.double() if part is not None and part.is_floating_point() else part for part in parts
+    )
+    assert x is not None and y is not None
+    return Dataset(x, y, shift, scale)
+
+
+def _least(family: Family) -> int:
+    """Returns how many examples a group must have: BatchNorm needs two to have a variance."""
+    return 2 if family.statistics.names else 1
+
+
+def _agreement(workers: Workers) -> Callable[[bool], bool]:
+    """Returns the question whether any process says yes, asked of all of them at once."""
+    if workers.count == 1:
+        return bool
+
+    def agree(answer: bool) -> bool:
+        votes = torch.tensor(float(answer), device=workers.fabric.device)
+        workers.sum_([votes])
+        return bool(votes > 0)
+
+    return agree
 
 
 def _silent(epoch: Epoch) -> None:

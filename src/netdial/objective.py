@@ -7,9 +7,14 @@
 Here a minimised quantity is ``(fit + complexity)`` with ``fit = -E log p(D|w) / N`` and complexity the penalty divided by N,
 so that λ = 1 under scaled-kl is the negative evidence lower bound per example.
 
-Equation (8) of the paper states L1 - L2 ∝ -(λ + 1) log det A⁻¹_ps. The algebra gives, for P parameters,
-``L1 - L2 = ((λ - 1)/2) log det A⁻¹_ps - ((λ - 1)/2) Σ... `` see ``difference``: the sign and the constant of the paper
-are slips; the part that depends on λ and the posterior covariance is ((λ - 1)/2) log det A⁻¹_ps.
+Two slips of the paper, found by algebra and held by the tests:
+
+- Equation (8) states L1(λ) - L2(λ) ∝ -(λ + 1) log det A⁻¹_ps. For P parameters it is, exactly,
+  ``((λ - 1)/2) (log det A⁻¹_ps + P - P log α) - (P/2) log λ``: the factor is (λ - 1)/2, and vanishes at λ = 1,
+  where both are the evidence lower bound. See ``difference``.
+- Theorem 1 (3) sets m = m₀/λ for m examples seen through L1(λ) and a sample of m₀. Then the divergence enters
+  L1(λ)/m as λ/m = λ²/m₀ and the evidence lower bound per example as 1/m₀. They agree for every m when m₀ = m/λ:
+  λ divides the number of examples. (In the limit of the theorem both vanish, so it holds either way.)
 
 Shapes: K members, b examples of each.
 """
@@ -24,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from netdial.core.errors import ShapeError
 from netdial.core.registry import Registry
 from netdial.family.posterior import Fields
 
@@ -100,6 +106,11 @@ def categorical_nll(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
     """Returns -log p(y|x) in nats ``[B]`` of targets ``[B, T]`` under unit-variance normals around ``[B, T]``."""
+    if outputs.shape != targets.shape:
+        raise ShapeError(
+            f"gaussian_nll: outputs are {list(outputs.shape)}, targets {list(targets.shape)}; "
+            "give targets [N, T] with one column for each output of the network"
+        )
     return (0.5 * (outputs - targets).square() + 0.5 * math.log(2 * math.pi)).flatten(1).sum(dim=1)
 
 

@@ -1,6 +1,6 @@
 """Layout: how the leaves of a parameter tree lie in one flat vector.
 
-A tree of parameters is ``dict[str, Tensor]``. Maps work on the flat vector (one matrix product serves the whole network);
+A tree of parameters is ``dict[str, Tensor]``. Maps work on the flat vector (one matrix product serves a whole network);
 networks work on the tree. A layout is a value that converts between the two without copies and knows which flat
 positions survive when a dimension of a leaf is cut.
 
@@ -56,7 +56,7 @@ class Layout:
         pieces = flat.split(self.sizes, dim=-1)
         lead = flat.shape[:-1]
         return {
-            name: piece.view(*lead, *shape)
+            name: piece.view((*lead, *shape))
             for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)
         }
 

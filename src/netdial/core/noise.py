@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 
+_SPREAD, _MASK = 0x9E3779B97F4A7C15, (1 << 63) - 1
+
+
 def derive_seed(*words: int | str) -> int:
     """Returns a 63-bit seed that depends on all the words given.
 
@@ -42,8 +45,10 @@ class Noise:
     def __init__(
         self, seed: int, step: int, groups: Sequence[int], device: torch.device | str = "cpu"
     ) -> None:
+        base = derive_seed(seed, "noise", step)
         self._generators = [
-            generator(seed, "noise", step, group, device=device) for group in groups
+            torch.Generator(device=device).manual_seed(base ^ (group * _SPREAD & _MASK))
+            for group in groups
         ]
         self._device = device
 

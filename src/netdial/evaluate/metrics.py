@@ -19,7 +19,10 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "r2"})
 
 def classification_metrics(log_probs: Tensor, targets: Tensor) -> dict[str, float]:
     """Returns accuracy, nll, brier and ece of log probabilities ``[B, C]`` for class indices ``[B]``."""
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_calibration_error,
+    )
 
     classes = log_probs.shape[1]
     probs = log_probs.exp()

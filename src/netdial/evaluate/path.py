@@ -118,7 +118,9 @@ def evaluate(
             draws = outputs(net, part, batch_size)[None]
             sampled = _sampled(family, net, lam, part, n_samples, batch_size, seed)
             members.append(
-                _member(family, lam, part, draws, sampled, kind=kind, objective=objective, n_data=count)
+                _member(
+                    family, lam, part, draws, sampled, kind=kind, objective=objective, n_data=count
+                )
             )
     return Path(tuple(members))
 
@@ -126,13 +128,20 @@ def evaluate(
 def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
     """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
     net.eval()
-    device = next(iter(net.parameters())).device
+    like = next(iter(net.parameters()))
     index = torch.arange(len(data)).split(batch_size)
     with torch.no_grad():
-        return torch.cat([net(data.inputs(part).to(device)).cpu() for part in index])
+        return torch.cat([net(_like(data.inputs(part), like)).cpu() for part in index])
 
 
-def recalibrate(family: Family, net: nn.Module, data: Dataset, *, batches: int = 20, batch_size: int = 256) -> nn.Module:
+def _like(x: Tensor, like: Tensor) -> Tensor:
+    """Returns inputs on a parameter's device and, unless they are integers, of its type."""
+    return x.to(device=like.device, dtype=like.dtype if x.is_floating_point() else None)
+
+
+def recalibrate(
+    family: Family, net: nn.Module, data: Dataset, *, batches: int = 20, batch_size: int = 256
+) -> nn.Module:
     """Measures a member's BatchNorm statistics afresh on training inputs, in place.
 
     A family keeps statistics along λ (see ``family.buffers``); this replaces their interpolation by cumulative averages
@@ -145,7 +154,11 @@ def recalibrate(family: Family, net: nn.Module, data: Dataset, *, batches: int =
         batches: batches to average over.
         batch_size: examples in each.
     """
-    layers = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+    layers = [
+        m
+        for m in net.modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats
+    ]
     if not family.statistics.names or not layers:
         return net
     momenta = [layer.momentum for layer in layers]
@@ -153,18 +166,25 @@ def recalibrate(family: Family, net: nn.Module, data: Dataset, *, batches: int =
         layer.reset_running_stats()
         layer.momentum = None
     net.train()
+    like = next(iter(net.parameters()))
     order = torch.randperm(len(data), generator=generator("recalibrate"))
     with torch.no_grad():
         for index in order.split(batch_size)[:batches]:
             if len(index) > 1:
-                net(data.inputs(index))
+                net(_like(data.inputs(index), like))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return net.eval()
 
 
 def _sampled(
-    family: Family, net: nn.Module, lam: float, data: Dataset, n_samples: int, batch_size: int, seed: int
+    family: Family,
+    net: nn.Module,
+    lam: float,
+    data: Dataset,
+    n_samples: int,
+    batch_size: int,
+    seed: int,
 ) -> Tensor | None:
     if n_samples == 0:
         return None
@@ -192,13 +212,20 @@ def _member(
     fields = family.fields_at([lam])
     targets = data.y.cpu()
     alpha = family.config.prior_var
-    fits = [float(LIKELIHOODS[kind](draw, targets).mean()) for draw in (draws if sampled is None else sampled)]
+    fits = [
+        float(LIKELIHOODS[kind](draw, targets).mean())
+        for draw in (draws if sampled is None else sampled)
+    ]
     comparable = fields.log_std is None or sampled is not None
     penalty = math.nan
     if comparable and (fields.log_std is not None or objective == "l2"):
-        penalty = float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
+        penalty = (
+            float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
+        )
     kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
-    effective = float((1 - fields.var / alpha).clamp_min(0).sum()) if fields.var is not None else math.nan
+    effective = (
+        float((1 - fields.var / alpha).clamp_min(0).sum()) if fields.var is not None else math.nan
+    )
     return Member(
         lam=lam,
         metrics=score(draws, targets, kind),

@@ -60,7 +60,9 @@ class Domain:
         """Returns ``count`` values evenly spaced on the log scale, both ends included (the middle if 1)."""
         if count < 1:
             raise ConfigError(f"Domain.grid: count={count}; expected at least 1")
-        unit = torch.linspace(0, 1, count, dtype=torch.float64) if count > 1 else torch.tensor([0.5])
+        unit = (
+            torch.linspace(0, 1, count, dtype=torch.float64) if count > 1 else torch.tensor([0.5])
+        )
         values: list[float] = self.lam(unit).tolist()
         return [float(f"{value:.12g}") for value in values]
 

@@ -87,7 +87,9 @@ class Family(nn.Module):
         leaves, shared = _divide(self.net, config.exclude)
         self.layout = Layout.of(leaves)
         self._shared_names = tuple(shared)
-        self.shared = nn.ParameterList([nn.Parameter(leaf.detach().clone()) for leaf in shared.values()])
+        self.shared = nn.ParameterList(
+            [nn.Parameter(leaf.detach().clone()) for leaf in shared.values()]
+        )
         start = self.layout.join(leaves).detach()
         self.mean = self._map(start, additive=False)
         self.log_std: Map | None = None
@@ -113,11 +115,14 @@ class Family(nn.Module):
 
     def fields(self, unit: Tensor) -> Fields:
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
-        return Fields(self.mean(unit), self.log_std(unit) if self.log_std is not None else None)
+        log_std = self.log_std(unit) if self.log_std is not None else None
+        return Fields(self.layout, self.mean(unit), log_std)
 
     def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
         """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
-        return self.fields(self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self._device))
+        return self.fields(
+            self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self._device)
+        )
 
     def at(self, lam: float) -> Params:
         """Returns the member at λ: mean weights of every leaf, and the shared parameters."""
@@ -130,7 +135,9 @@ class Family(nn.Module):
             fields = self.fields_at([lam])
             flat = fields.mean[0]
             if fields.log_std is not None:
-                noise = torch.randn(flat.shape, generator=generator, dtype=flat.dtype, device=generator.device)
+                noise = torch.randn(
+                    flat.shape, generator=generator, dtype=flat.dtype, device=generator.device
+                )
                 flat = torch.addcmul(flat, fields.log_std[0].exp(), noise.to(flat.device))
             return self._tree(flat)
 
@@ -213,10 +220,10 @@ class Family(nn.Module):
         self.eval()
         try:
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                whole = self._run(x, Fields(flat), 0.0, None, blocks)
+                whole = self._run(x, Fields(self.layout, flat), 0.0, None, blocks)
                 pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
                 single = [
-                    self._run(piece, Fields(row[None]), 0.0, None, 1)
+                    self._run(piece, Fields(self.layout, row[None]), 0.0, None, 1)
                     for piece, row in zip(pieces, flat, strict=True)
                 ]
             return torch.allclose(whole, torch.cat(single), rtol=1e-3, atol=1e-4)
@@ -225,12 +232,13 @@ class Family(nn.Module):
         finally:
             self.train(was_training)
 
-    def _run(self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int) -> Tensor:
-        members = fields.mean.shape[0]
-        means = self.layout.split(fields.mean)
-        variances = self.layout.split(fields.var) if noise is not None and fields.var is not None else {}
+    def _run(
+        self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int
+    ) -> Tensor:
+        means, variances = fields.leaves() if noise is not None else (self.layout.split(fields.mean), {})
+        alone = fields.members == 1
         leaves = {
-            name: (mean[0] if members == 1 else mean, Leaf(mean, variances.get(name)))
+            name: (mean[0] if alone else mean, Leaf(mean, variances.get(name)))
             for name, mean in means.items()
         }
         tree = {name: placeholder for name, (placeholder, _) in leaves.items()}
@@ -250,13 +258,19 @@ class Family(nn.Module):
         config = self.config
         rows = tuple(self.domain.unit(torch.tensor(config.lams, dtype=torch.float64)).tolist())
         options = MapOptions(
-            regions=config.regions, hidden=config.hidden, rows=rows, additive=additive, seed=config.seed
+            regions=config.regions,
+            hidden=config.hidden,
+            rows=rows,
+            additive=additive,
+            seed=config.seed,
         )
         return MAPS[config.map].start(self.layout, start, options)
 
     def _tree(self, flat: Tensor) -> Params:
         tree = self.layout.split(flat)
-        tree.update((n, leaf.detach()) for n, leaf in zip(self._shared_names, self.shared, strict=True))
+        tree.update(
+            (n, leaf.detach()) for n, leaf in zip(self._shared_names, self.shared, strict=True)
+        )
         return tree
 
     @property

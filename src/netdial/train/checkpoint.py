@@ -52,17 +52,19 @@ def load_tree(path: Path, kind: str, device: str = "cpu") -> Any:
         with safe_open(path, framework="pt", device=device) as file:
             header = json.loads((file.metadata() or {})["netdial"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        found = header["format"], header["kind"]
+        tree = _attach(header["tree"], tensors) if found == (FORMAT, kind) else None
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a netdial file, or damaged ({type(error).__name__}: {error})"
         ) from None
-    if header.get("format") != FORMAT or header.get("kind") != kind:
+    if found != (FORMAT, kind):
         raise CheckpointError(
-            f"{path}: holds {header.get('kind')!r} of format {header.get('format')}; expected {kind!r} of format {FORMAT}"
+            f"{path}: holds {found[1]!r} of format {found[0]}; expected {kind!r} of format {FORMAT}"
         )
-    return _attach(header["tree"], tensors)
+    return tree
 
 
 def _detach(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:

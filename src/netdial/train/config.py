@@ -27,26 +27,41 @@ class FitConfig(BaseModel):
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
     lo: float = Field(1e-3, gt=0, description="lowest complexity value")
     hi: float = Field(1e2, gt=0, description="highest complexity value")
-    lams: tuple[float, ...] = Field((), description="complexity values of directly trained networks (table map)")
+    lams: tuple[float, ...] = Field(
+        (), description="complexity values of directly trained networks (table map)"
+    )
     prior_var: float = Field(1.0, gt=0, description="variance of the prior N(0, prior_var)")
     log_std: float = Field(-3.0, description="starting log standard deviation of the posterior")
-    exclude: tuple[str, ...] = Field((), description="parameter names or layer classes that stay the same for every lam")
+    exclude: tuple[str, ...] = Field(
+        (), description="parameter names or layer classes that stay the same for every lam"
+    )
     epochs: int = Field(25, ge=1, description="passes over the training data")
     batch_size: int = Field(256, ge=1, description="examples in a batch")
     groups: int = Field(8, ge=1, description="complexity values in a batch")
     sampling: Literal["stratified", "independent"] = Field(
-        "stratified", description="stratified: the batch is split; independent: each value sees the whole batch"
+        "stratified",
+        description="stratified: the batch is split; independent: each value sees the whole batch",
     )
-    weighting: str = Field("balanced", description="weight w(lam) across the family: balanced or uniform")
+    weighting: str = Field(
+        "balanced", description="weight w(lam) across the family: balanced or uniform"
+    )
     optimizer: str = Field("Adam", description="any optimizer of torch.optim")
     lr: float = Field(4e-3, gt=0, description="peak learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
     std_rate: float = Field(3.0, gt=0, description="learning rate of log_std relative to lr")
-    schedule: Literal["onecycle", "cosine", "constant"] = Field("onecycle", description="learning-rate schedule")
-    warmup: float = Field(0.0, ge=0, description="epochs over which the complexity term grows from 0 to 1")
+    schedule: Literal["onecycle", "cosine", "constant"] = Field(
+        "onecycle", description="learning-rate schedule"
+    )
+    warmup: float = Field(
+        0.0, ge=0, description="epochs over which the complexity term grows from 0 to 1"
+    )
     clip: float = Field(0.0, ge=0, description="gradient norm to clip at; 0 does not clip")
-    patience: int = Field(0, ge=0, description="epochs without a better validation objective before stopping; 0 never")
-    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field("32-true", description="arithmetic")
+    patience: int = Field(
+        0, ge=0, description="epochs without a better validation objective before stopping; 0 never"
+    )
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
+        "32-true", description="arithmetic"
+    )
     devices: int = Field(1, ge=1, description="processes or accelerators")
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
@@ -57,7 +72,9 @@ class FitConfig(BaseModel):
         MAPS[self.map], OBJECTIVES[self.objective], WEIGHTINGS[self.weighting]
         Domain(self.lo, self.hi)
         if self.map == "table" and not self.lams:
-            raise ConfigError("map='table' trains networks directly at given values: give lams, for example 0.01,1,100")
+            raise ConfigError(
+                "map='table' trains networks directly at given values: give lams, for example 0.01,1,100"
+            )
         if self.devices > 1 and self.groups % self.devices and self.map != "table":
             raise ConfigError(
                 f"groups={self.groups} does not divide among devices={self.devices}; choose a multiple of {self.devices}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
-from netdial.core.noise import generator
+from netdial.core.noise import derive_seed, generator
 from netdial.data.task import Dataset
 
 Batch = tuple[Tensor, Tensor]
@@ -39,6 +39,7 @@ class TensorFeed:
         blocks: blocks of examples in a batch, each with an order of its own (one for each seed of a table map).
         augment: ``crop-flip`` for random crops (4 pixels of zero padding) and horizontal flips, or None.
         device: where batches are wanted.
+        least: examples that a last, shorter batch must have; one that has fewer is left out.
 
     A last batch shorter than ``batch_size`` is given as it is; groups of unequal size are trimmed by the method.
     """
@@ -52,6 +53,7 @@ class TensorFeed:
         blocks: int = 1,
         augment: str | None = None,
         device: torch.device | str = "cpu",
+        least: int = 1,
     ) -> None:
         self._data = data.to(device)
         self._batch_size = min(batch_size, len(data))
@@ -59,18 +61,25 @@ class TensorFeed:
         self._blocks = blocks
         self._augment = augment
         self.n_data = len(data)
-        self.steps = -(-self.n_data // self._batch_size)
+        whole, rest = divmod(self.n_data, self._batch_size)
+        self.steps = whole + (rest >= least)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yields ``(x [blocks b, ...], y [blocks b, ...])``, block after block."""
         device = self._data.y.device
         orders = [
-            torch.randperm(self.n_data, generator=generator(self._seed, "order", number, block)).to(device)
+            torch.randperm(self.n_data, generator=generator(self._seed, "order", number, block)).to(
+                device
+            )
             for block in range(self._blocks)
         ]
         for step in range(skip, self.steps):
             window = slice(step * self._batch_size, (step + 1) * self._batch_size)
-            index = torch.cat([order[window] for order in orders]) if len(orders) > 1 else orders[0][window]
+            index = (
+                torch.cat([order[window] for order in orders])
+                if len(orders) > 1
+                else orders[0][window]
+            )
             x = self._data.inputs(index)
             if self._augment == "crop-flip":
                 x = crop_flip(x, generator(self._seed, "augment", number, step))
@@ -78,9 +87,28 @@ class TensorFeed:
 
 
 class LoaderFeed:
-    """Batches of a ``torch.utils.data.DataLoader`` of ``(x, y)`` pairs; its own order is used."""
+    """Batches of a ``torch.utils.data.DataLoader`` of ``(x, y)`` pairs.
 
-    def __init__(self, loader: Any, device: torch.device | str = "cpu") -> None:
+    A loader that shuffles is given a generator seeded for each epoch, so that an interrupted run can go on where it was
+    and processes that train together see the same batches.
+
+    Args:
+        loader: the ``DataLoader``.
+        seed: seed of the order.
+        blocks: times that each batch is repeated (one for each seed of a table map).
+        device: where batches are wanted.
+        dtype: floating-point type wanted; None leaves batches as they are.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        *,
+        seed: int = 0,
+        blocks: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
         try:
             self.n_data, self.steps = len(loader.dataset), len(loader)
         except TypeError:
@@ -88,13 +116,27 @@ class LoaderFeed:
                 "DataLoader: its data set has no length; the objectives need the number of training examples"
             ) from None
         self._loader = loader
+        self._seed = seed
+        self._blocks = blocks
         self._device = device
+        self._dtype = dtype
+        self._source = torch.Generator()
+        loader.generator = self._source
+        if hasattr(loader.sampler, "generator"):
+            loader.sampler.generator = self._source
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yields batches; skipped ones are read and dropped, so an interrupted epoch goes on where it was."""
+        self._source.manual_seed(derive_seed(self._seed, "order", number))
         for step, (x, y) in enumerate(self._loader):
             if step >= skip:
-                yield x.to(self._device), y.to(self._device)
+                yield self._ready(x), self._ready(y)
+
+    def _ready(self, part: Tensor) -> Tensor:
+        """Returns one part of a batch, repeated, where and as it is wanted."""
+        dtype = self._dtype if part.is_floating_point() else None
+        part = part.to(device=self._device, dtype=dtype)
+        return torch.cat([part] * self._blocks) if self._blocks > 1 else part
 
 
 def crop_flip(images: Tensor, source: torch.Generator, padding: int = 4) -> Tensor:

@@ -6,6 +6,7 @@ An interruption (Ctrl-C, a terminated process) is taken between two steps: the s
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,7 @@ def train(
     patience: int = 0,
     checkpoint: Path | None = None,
     identity: dict[str, Any] | None = None,
+    agree: Callable[[bool], bool] = bool,
 ) -> State:
     """Runs a method to its end, from wherever ``state`` is.
 
@@ -86,6 +88,7 @@ def train(
         patience: epochs without a better validation objective before stopping; 0 never stops.
         checkpoint: file that the state is saved to, after every epoch and at least once a minute.
         identity: what the run is; stored in the checkpoint, compared on resume.
+        agree: whether any of the processes that train together says yes, so that all stop at the same step.
 
     Raises:
         Interrupted: a signal asked for it; the state is saved.
@@ -107,7 +110,9 @@ def train(
                 seen.append(method.step(state, batch))
                 if advance is not None:
                     advance(state.step, epochs * feed.steps)
-                if interrupted():
+                if state.step % feed.steps == 0:
+                    continue  # an epoch that is done is measured and saved below, whoever interrupts
+                if agree(interrupted()):
                     save()
                     raise Interrupted(f"stopped at step {state.step}")
                 if time.monotonic() - saved > _SAVE_EVERY_S:
@@ -116,6 +121,9 @@ def train(
             valid = _validate(state, validate)
             report(_summary(number + 1, state, seen, valid, time.monotonic() - started))
             save()
+            saved = time.monotonic()
+            if number + 1 < epochs and agree(interrupted()):
+                raise Interrupted(f"stopped at step {state.step}")
     return state
 
 
@@ -126,9 +134,12 @@ def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> None:
         CheckpointError: the file is damaged, or belongs to a run with other settings.
     """
     saved = load_tree(checkpoint, "checkpoint")
+    identity = json.loads(json.dumps(identity))  # as it comes back from a file: tuples are lists
     different = [key for key in identity if saved["identity"].get(key) != identity[key]]
     if different:
-        lines = ", ".join(f"{k}: {saved['identity'].get(k)!r} -> {identity[k]!r}" for k in different)
+        lines = ", ".join(
+            f"{k}: {saved['identity'].get(k)!r} -> {identity[k]!r}" for k in different
+        )
         raise CheckpointError(
             f"{checkpoint}: belongs to a run with other settings ({lines}); resume with the settings it had, or start a new run"
         )
@@ -146,7 +157,7 @@ def _validate(state: State, validate: Callable[[State], float] | None) -> float 
         value = validate(state)
     state.family.train()
     better = value < state.best
-    state.best = min(value, state.best)
+    state.best = value if better else state.best
     state.waited = 0 if better else state.waited + 1
     return value
 

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError, NonFiniteError
-from netdial.core.noise import Noise, derive_seed, generator
+from netdial.core.noise import Noise, derive_seed
 from netdial.core.schedules import Schedule, linear_warmup
 from netdial.family.family import Family
-from netdial.family.maps import TableMap
-from netdial.objective import LIKELIHOODS, OBJECTIVES, WEIGHTINGS, Likelihood, Terms
+from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
 from netdial.train.config import FitConfig
+from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.optimiser import make_optimizer, make_scheduler
 
@@ -48,7 +48,10 @@ class State:
         return {
             "family": dict(self.family.state_dict()),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": {"last_epoch": self.scheduler.last_epoch, "lr": self.scheduler.get_last_lr()},
+            "scheduler": {
+                "last_epoch": self.scheduler.last_epoch,
+                "lr": self.scheduler.get_last_lr(),
+            },
             "step": self.step,
             "best": self.best,
             "waited": self.waited,
@@ -94,19 +97,25 @@ class FamilyMethod:
     """
 
     def __init__(
-        self, config: FitConfig, *, kind: str, n_data: int, steps: int, workers: Workers | None = None
+        self,
+        config: FitConfig,
+        *,
+        kind: str,
+        n_data: int,
+        steps: int,
+        workers: Workers | None = None,
     ) -> None:
         self.config = config
         self.workers = workers or Workers()
         self._likelihood: Likelihood = LIKELIHOODS[kind]
         self._penalty = OBJECTIVES[config.objective]
-        self._weight = WEIGHTINGS[config.weighting]
         self._n_data = n_data
         self._steps = steps
         self._warmup: Schedule = linear_warmup(config.warmup * steps)
 
     def init(self, family: Family) -> State:
         """Returns the state before the first step."""
+        self._draws = Draws(family, self.config)
         optimizer = make_optimizer(family, self.config)
         total = self.config.epochs * self._steps
         return State(family, optimizer, make_scheduler(optimizer, self.config, total))
@@ -121,90 +130,84 @@ class FamilyMethod:
         Raises:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
-        family = state.family
-        unit, blocks = self._draw(family, state.step, len(batch[1]))
+        draw = self._draw(state, len(batch[1]))
         state.optimizer.zero_grad(set_to_none=True)
-        seen, fits, penalties = [], [], []
-        for groups, x, y, shared in self._chunks(family, unit, blocks, batch):
-            terms = self._terms(state, unit[groups], groups, x, y, shared)
-            self._check(state, unit[groups], terms)
-            weight = self._weight(self._lam(family, unit[groups], x))
-            share = weight / len(unit)
-            ((terms.fit + self._warmup(state.step) * terms.complexity) * share).sum().backward()
-            seen.append(unit[groups])
-            fits.append(terms.fit.detach())
-            penalties.append(terms.complexity.detach())
-        self._finish(state)
-        return torch.cat(seen), Terms(torch.cat(fits), torch.cat(penalties))
+        terms = [self._backward(state, draw, *chunk) for chunk in self._chunks(state, draw, batch)]
+        self._move(state)
+        fit, complexity = (torch.cat(parts) for parts in zip(*terms, strict=True))
+        return draw.unit[self.workers.rank :: self.workers.count], Terms(fit, complexity)
 
-    def _finish(self, state: State) -> None:
-        parameters = [p for p in state.family.parameters() if p.grad is not None]
-        self.workers.sum_([p.grad for p in parameters if p.grad is not None])
-        if self.config.clip:
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+    def _draw(self, state: State, size: int) -> Draw:
+        draw = self._draws.at(state.step, size, self.workers.count)
+        if draw is None:
+            raise DataError(
+                f"a batch of {size} examples cannot be divided among {self.workers.count} processes; use a larger batch"
+            )
+        return draw
+
+    def _chunks(self, state: State, draw: Draw, batch: Batch) -> Iterator[tuple[range, Batch, int]]:
+        """Yields (groups, their batch, blocks in it): this process's groups at once if possible, else one by one."""
+        x, y = batch
+        members, blocks = len(draw.unit), draw.blocks
+        size = len(y) // blocks
+        whole = self.workers.count == 1 and members > 1
+        x, y = x[: blocks * size], y[: blocks * size]
+        if whole and state.family.side_by_side(x, blocks, members):
+            yield range(members), (x, y), blocks
+            return
+        for group in range(self.workers.rank, members, self.workers.count):
+            first = group * blocks // members * size
+            yield range(group, group + 1), (x[first : first + size], y[first : first + size]), 1
+
+    def _backward(
+        self, state: State, draw: Draw, groups: range, batch: Batch, blocks: int
+    ) -> Terms:
+        """Runs some groups and adds their gradients; returns their terms."""
+        family, seed, members = state.family, self.config.seed, len(groups)
+        here = slice(groups.start, groups.stop)
+        unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here]
+        fields = family.fields(unit.to(lam.device))
+        penalty = self._penalty(fields, lam, self.config.prior_var)
+        noise = Noise(seed, state.step, groups, device=lam.device) if fields.log_std is not None else None
+        with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
+            outputs = family(batch[0], fields, unit, noise, blocks)
+        targets = batch[1].unflatten(0, (blocks, -1)).repeat_interleave(members // blocks, dim=0)
+        nll = self._likelihood(outputs.to(lam.dtype), targets.flatten(0, 1))
+        terms = Terms(
+            nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data
+        )
+        self._check(state, lam, terms)
+        examples = len(nll) // members
+        torch.autograd.backward(
+            [nll, penalty],
+            [
+                (share / examples).repeat_interleave(examples),
+                share * (self._warmup(state.step) / self._n_data),
+            ],
+        )
+        return terms
+
+    def _move(self, state: State) -> None:
+        """Moves the maps along the gradients of all processes."""
+        if self.workers.count > 1 or self.config.clip:
+            parameters = [p for p in state.family.parameters() if p.grad is not None]
+            self.workers.sum_([p.grad for p in parameters if p.grad is not None])
+            if self.config.clip:
+                torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         state.optimizer.step()
         state.scheduler.step()
         state.step += 1
 
-    def _draw(self, family: Family, step: int, size: int) -> tuple[Tensor, int]:
-        """Returns unit coordinates ``[K]`` and n, the blocks of examples that the batch holds."""
-        config = self.config
-        if isinstance(family.mean, TableMap):
-            return family.mean.rows, max(len(family.mean.rows) // max(len(config.lams), 1), 1)
-        source = generator(config.seed, "lam", step)
-        if config.sampling == "independent":
-            return family.domain.sample(config.groups, source), 1
-        count = min(config.groups, size) // self.workers.count * self.workers.count
-        if count == 0:
-            raise DataError(
-                f"a batch of {size} examples cannot be divided among {self.workers.count} processes; use a larger batch"
-            )
-        return family.domain.stratified(count, source), count
-
-    def _chunks(self, family: Family, unit: Tensor, blocks: int, batch: Batch) -> Any:
-        """Yields (group numbers, x, y, blocks in x): all of this process's groups at once if possible, else one by one."""
-        x, y = batch
-        size = len(y) // blocks
-        mine = list(range(self.workers.rank, len(unit), self.workers.count))
-        per_block = len(unit) // blocks
-        whole = len(mine) == len(unit)
-        if whole and len(unit) > 1 and family.side_by_side(x[: blocks * size], blocks, len(unit)):
-            yield mine, x[: blocks * size], y[: blocks * size], blocks
+    def _check(self, state: State, lam: Tensor, terms: Terms) -> None:
+        if bool(torch.isfinite(terms.total.sum())):
             return
-        for group in mine:
-            block = slice(group // per_block * size, (group // per_block + 1) * size)
-            yield [group], x[block], y[block], 1
-
-    def _terms(
-        self, state: State, unit: Tensor, groups: list[int], x: Tensor, y: Tensor, shared: int
-    ) -> Terms:
-        family, members = state.family, len(unit)
-        seed = self.config.seed
-        lam = self._lam(family, unit, x)
-        fields = family.fields(unit.to(x.device))
-        penalty = self._penalty(fields, lam, self.config.prior_var)
-        noise = None
-        if fields.log_std is not None:
-            noise = Noise(seed, state.step, groups, device=x.device)
-        with self.workers.autocast(), _network_seed(family, derive_seed(seed, state.step, groups[0])):
-            outputs = family(x, fields, unit, noise, shared)
-        targets = y.unflatten(0, (shared, -1)).repeat_interleave(members // shared, dim=0)
-        nll = self._likelihood(outputs.to(fields.mean.dtype), targets.flatten(0, 1))
-        return Terms(nll.view(members, -1).mean(dim=1), penalty / self._n_data)
-
-    def _lam(self, family: Family, unit: Tensor, x: Tensor) -> Tensor:
-        return family.domain.lam(unit).to(device=x.device, dtype=family.dtype)
-
-    def _check(self, state: State, unit: Tensor, terms: Terms) -> None:
-        for name, values in terms._asdict().items():
-            if bool(torch.isfinite(values.sum())):
-                continue
-            worst = int((~torch.isfinite(values)).int().argmax())
-            lam = float(state.family.domain.lam(unit[worst : worst + 1]))
-            raise NonFiniteError(
-                f"step {state.step}: {name} is {float(values[worst])} at lam={lam:g}; {_blame(state.family)}; "
-                "lower lr, set clip=1, or check the data for huge values"
-            )
+        name = "fit" if not bool(torch.isfinite(terms.fit).all()) else "complexity"
+        values = getattr(terms, name)
+        worst = int((~torch.isfinite(values)).int().argmax())
+        raise NonFiniteError(
+            f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
+            f"{_blame(state.family)}; lower lr, set clip=1, or check the data for huge values"
+        )
 
 
 def _blame(family: Family) -> str:
@@ -214,18 +217,20 @@ def _blame(family: Family) -> str:
     leaves = set()
     for mapped in (family.mean, family.log_std):
         if mapped is not None:
-            for name, value in family.layout.split(mapped(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64))).items():
+            for name, value in family.layout.split(
+                mapped(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64))
+            ).items():
                 if not bool(torch.isfinite(value).all()):
                     leaves.add(name)
     return f"not finite: {', '.join(sorted(leaves) or bad)}"
 
 
 @contextmanager
-def _network_seed(family: Family, seed: int) -> Iterator[None]:
+def _network_seed(family: Family, *words: int) -> Iterator[None]:
     """Seeds the global generator for layers that draw from it (dropout), and puts it back afterwards."""
     if not (family.draws and family.net.training):
         yield
         return
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        torch.manual_seed(derive_seed(*words))
         yield

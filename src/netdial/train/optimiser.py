@@ -28,7 +28,11 @@ def optimizer_names() -> list[str]:
 
 
 def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser: means and shared parameters at ``lr``, log_std at ``std_rate`` times that."""
+    """Returns the optimiser: means and shared parameters at ``lr``, log_std at ``std_rate`` times that.
+
+    Raises:
+        ConfigError: the name is unknown, or the optimiser does not take this family's parameters.
+    """
     names = optimizer_names()
     if config.optimizer not in names:
         raise unknown("optimizer", config.optimizer, names)
@@ -44,11 +48,18 @@ def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
     extra: dict[str, Any] = {}
     if config.momentum:
         if "momentum" not in accepted:
-            raise ConfigError(f"optimizer {config.optimizer} takes no momentum; leave it out, or choose SGD")
+            raise ConfigError(
+                f"optimizer {config.optimizer} takes no momentum; leave it out, or choose SGD"
+            )
         extra["momentum"] = config.momentum
     if "fused" in accepted:
         extra["fused"] = True
-    optimizer: torch.optim.Optimizer = kind(groups, **extra)
+    try:
+        optimizer: torch.optim.Optimizer = kind(groups, **extra)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"optimizer {config.optimizer} cannot train this family ({error}); choose another, for example Adam"
+        ) from None
     return optimizer
 
 

@@ -1,0 +1,34 @@
+"""Ratios of times that survive a noisy machine: contenders take turns, and the median of their quotients counts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def interleaved(
+    contenders: dict[str, Callable[[], None]], *, baseline: str, rounds: int
+) -> tuple[dict[str, float], dict[str, float], dict[str, tuple[float, float]]]:
+    """Runs all contenders in turn, ``rounds`` times, after one round that does not count.
+
+    Returns:
+        Median seconds by label; median quotient to the baseline of the same round; lowest and highest quotient.
+    """
+    seconds: dict[str, list[float]] = {label: [] for label in contenders}
+    for turn in range(rounds + 1):
+        for label, work in contenders.items():
+            start = time.perf_counter()
+            work()
+            if turn:
+                seconds[label].append(time.perf_counter() - start)
+    quotients = {
+        label: [a / b for a, b in zip(times, seconds[baseline], strict=True)]
+        for label, times in seconds.items()
+        if label != baseline
+    }
+    return (
+        {label: statistics.median(times) for label, times in seconds.items()},
+        {label: statistics.median(values) for label, values in quotients.items()},
+        {label: (min(values), max(values)) for label, values in quotients.items()},
+    )

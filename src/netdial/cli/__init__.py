@@ -1,0 +1,74 @@
+"""The command line ``netdial``: what people type, what programs read, and how errors end.
+
+Exit codes: 0 done; 1 a failure that is not the user's; 2 the user's input is wrong, with one line on stderr that says
+how to mend it; 130 interrupted. Results go to stdout, everything else to stderr; with ``--json`` stdout is one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from netdial.core.errors import NetdialError
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code.
+
+    Args:
+        args: arguments without the program's name; by default those of the process.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in given
+    try:
+        return _run([arg for arg in given if arg != "--debug"])
+    except KeyboardInterrupt as error:
+        _say(str(error) or "interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _run(args: list[str]) -> int:
+    from netdial.cli.app import app
+
+    code = app(args=args, prog_name="netdial", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Prints one line on an error and returns the exit code."""
+    usage = getattr(error, "format_message", None)
+    if usage is not None:
+        _say(_usage_line(error, usage()))
+        return 2
+    if isinstance(error, NetdialError):
+        _say(" ".join(str(error).split()))
+        return 2
+    _say(
+        f"unexpected {type(error).__name__}: {' '.join(str(error).split())} "
+        "(this is a defect, or the machine's; --debug shows where)"
+    )
+    return 1
+
+
+def _usage_line(error: Exception, message: str) -> str:
+    """Returns a usage error as one line, with the nearest option if there is one."""
+    near = getattr(error, "possibilities", None)
+    if near:
+        message = f"{getattr(error, 'message', message)}; did you mean {' or '.join(near)}?"
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "netdial"
+    line = " ".join(message.split())
+    return f"{line} (see {command} --help)"
+
+
+def _say(text: str) -> None:
+    print(f"netdial: {text}", file=sys.stderr)

@@ -1,0 +1,70 @@
+"""The commands of ``netdial``; nothing heavy is imported until one of them runs.
+
+The options of ``fit`` are the fields of ``FitConfig``, so its command is put together only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from netdial.cli.doctor import doctor
+from netdial.cli.evaluate import evaluate
+from netdial.cli.export import export
+from netdial.cli.runs import list_command, report
+
+_FIT_HELP = "Train a family of networks, one for every complexity value, and write a report."
+
+
+class _Commands(TyperGroup):
+    """The commands; ``fit`` is a name and a line of help until it is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] == "fit":
+            from netdial.cli.fit import fit_command
+
+            self.add_command(fit_command(_FIT_HELP), "fit")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="netdial",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: netdial fit wine",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from netdial import __version__
+
+        typer.echo(f"netdial {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _netdial(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """The complexity dial for neural networks: one training run gives a whole family of them."""
+
+
+@app.command("fit", help=_FIT_HELP)
+def _fit() -> None:
+    """Stands for ``fit`` in the list of commands."""
+
+
+app.command("evaluate")(evaluate)
+app.command("export")(export)
+app.command("report")(report)
+app.command("list")(list_command)
+app.command("doctor")(doctor)

@@ -1,0 +1,60 @@
+"""``netdial export``: one member as an ordinary network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netdial.cli.options import DataDirOption, JsonOption, RunArgument, RunsDirOption, run_folder
+from netdial.core.errors import unknown
+
+SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+
+
+def export(
+    run: RunArgument,
+    lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
+    format: Annotated[
+        str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
+    ] = "safetensors",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; else RUN-lamX in this folder.", show_default=False),
+    ] = None,
+    data_dir: DataDirOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write one member as an ordinary network: safetensors, torch.export or ONNX."""
+    if format not in SUFFIXES:
+        raise unknown("export format", format, SUFFIXES)
+    from netdial.cli.output import console, print_json
+    from netdial.export import export_member
+    from netdial.study.job import check_lams, describe_net, example_input, open_family
+    from netdial.study.run import Run
+
+    folder = Run.open(run_folder(run, runs_dir))
+    check_lams(folder, [lam])
+    family = open_family(folder, data_dir)
+    path = output or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
+    meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+    written = export_member(family, lam, path, format, example_input(folder), meta=meta)
+    if as_json:
+        print_json(
+            {
+                "run": str(folder.path),
+                "lam": lam,
+                "format": format,
+                "path": str(written.path),
+                "size_bytes": written.size_bytes,
+                "max_difference": written.max_difference,
+            }
+        )
+        return
+    console().print(
+        f"{written.path}: {format}, {written.size_bytes} bytes, {family.n_params} parameters, λ = {lam:g}",
+        markup=False,
+        soft_wrap=True,
+    )

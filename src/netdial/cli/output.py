@@ -1,0 +1,96 @@
+"""What commands print: one JSON object for programs, short tables for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from netdial.report.text import count, fixed, number, percent
+from netdial.study.curves import Headline, Member
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Prints one JSON object; numbers that JSON cannot hold become null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Returns the console for results, at least 100 columns wide when it is not a terminal."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=max(plain.width, 100))
+
+
+def members_table(
+    rows: Sequence[Member], kind: str, answer: Headline | None, *, most: int = 7
+) -> Table:
+    """Returns members along λ, about ``most`` and the chosen ones among them; absent columns are left out."""
+    metric, title, show = (
+        ("rmse", "RMSE", fixed) if kind == "regression" else ("accuracy", "accuracy", percent)
+    )
+    columns = [
+        (f"valid/{metric}", f"valid {title}", show),
+        (f"test/{metric}", f"test {title}", show),
+        ("valid/nll", "valid NLL", fixed),
+        ("test/nll", "test NLL", fixed),
+        ("kl_bits", "KL, bits", count),
+        ("effective_parameters", "eff. parameters", count),
+    ]
+    recorded = {name for row in rows for name in row.values}
+    columns = [column for column in columns if column[0] in recorded]
+    table = Table(header_style="bold")
+    for heading in ("λ", *(title for _, title, _ in columns), ""):
+        table.add_column(heading, justify="left" if heading == "" else "right")
+    for row in _thinned(rows, answer, most):
+        cells = [show(row.values.get(name)) for name, _, show in columns]
+        table.add_row(number(row.lam), *cells, _mark(row, answer))
+    return table
+
+
+def answer_line(answer: Headline | None) -> str:
+    """Returns the answer of a run in one sentence."""
+    if answer is None:
+        return "nothing was measured on validation data, so no member is named"
+    rmse = answer.metric == "valid/rmse"
+    what = f"RMSE {number(answer.value, 4)}" if rmse else percent(answer.value)
+    line = f"best on validation data: λ = {number(answer.best.lam)} ({what})"
+    if answer.simplest is None:
+        return line
+    return f"{line}; simplest within one standard error: λ = {number(answer.simplest.lam)}"
+
+
+def rows_json(rows: Sequence[Member]) -> list[dict[str, float]]:
+    """Returns members as flat objects."""
+    return [{"lam": row.lam, **row.values} for row in rows]
+
+
+def _mark(row: Member, answer: Headline | None) -> str:
+    if answer is None:
+        return ""
+    marks = ["best"] if row.lam == answer.best.lam else []
+    if answer.simplest is not None and row.lam == answer.simplest.lam:
+        marks.append("1 s.e.")
+    return ", ".join(marks)
+
+
+def _thinned(rows: Sequence[Member], answer: Headline | None, most: int) -> list[Member]:
+    """Returns at most ``most`` rows spread evenly, and those that the answer names."""
+    if len(rows) <= most:
+        return list(rows)
+    kept = {round(i * (len(rows) - 1) / (most - 1)) for i in range(most)}
+    named = (
+        {answer.best.lam, *([answer.simplest.lam] if answer.simplest else [])} if answer else set()
+    )
+    return [row for index, row in enumerate(rows) if index in kept or row.lam in named]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,85 @@
+"""Progress of a long job on stderr: a bar on a terminal, plain lines otherwise, nothing if that is asked for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from netdial.study.recorder import Progress as EpochProgress
+from netdial.study.recorder import Watch
+
+_LINE_EVERY_S = 3.0
+
+
+class Silence:
+    """Says nothing."""
+
+    def say(self, text: str) -> None:
+        """Passes over a line."""
+
+    def advance(self, step: int, steps: int) -> None:
+        """Passes over a step."""
+
+    def epoch(self, progress: EpochProgress) -> None:
+        """Passes over an epoch."""
+
+
+class Lines(Silence):
+    """Plain lines, one for an epoch but no more than one every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = -_LINE_EVERY_S
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        print(text, file=sys.stderr, flush=True)
+
+    def epoch(self, progress: EpochProgress) -> None:
+        """Prints an epoch unless another one has just been printed; the last one always."""
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_S or progress.epoch == progress.epochs:
+            self._last = now
+            self.say(progress.line())
+
+
+class Bar(Silence):
+    """A bar over optimiser steps, with the newest epoch beside it."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: Any = None
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._bar.console.print(text, style="dim")
+
+    def advance(self, step: int, steps: int) -> None:
+        """Moves the bar."""
+        if self._task is None:
+            self._task = self._bar.add_task("", total=steps)
+        self._bar.update(self._task, completed=step)
+
+    def epoch(self, progress: EpochProgress) -> None:
+        """Shows an epoch beside the bar."""
+        if self._task is not None:
+            self._bar.update(self._task, description=progress.line())
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[Watch]:
+    """Yields what suits the terminal."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield Silence()
+    elif not console.is_terminal:
+        yield Lines()
+    else:
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            yield Bar(bar)

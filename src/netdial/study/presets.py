@@ -1,0 +1,59 @@
+"""Presets: what a fit uses for a data set when nothing else is asked for, all in one table.
+
+The range of complexity values is chosen so that both ends say something: at ``lo`` the data decide, near ``hi`` the
+prior does. The complexity term is λ KL / N, so the range that matters moves up with N.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "wine": {"model": "mlp:16", "batch_size": 16, "groups": 4, "epochs": 100, "lr": 1e-2},
+    "digits": {"model": "mlp:64", "batch_size": 64, "epochs": 60, "lr": 1e-2},
+    "breast-cancer": {"model": "mlp:16", "batch_size": 32, "epochs": 80, "lr": 1e-2},
+    "diabetes": {"model": "mlp:16", "batch_size": 32, "epochs": 80, "lr": 1e-2},
+    "mnist": {"model": "mlp:50", "batch_size": 256, "epochs": 25, "samples": 8},
+    "cifar10": {
+        "model": "cnn",
+        "batch_size": 128,
+        "groups": 4,
+        "epochs": 40,
+        "lr": 1e-3,
+        "samples": 4,
+        "points": 7,
+    },
+}
+"""Settings by data set; a field that is absent has its general default."""
+
+TABLE_MODEL = "mlp:64-64"
+"""Network for a table of the user's own."""
+
+POINTS = 13
+"""Complexity values of the final curves."""
+
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 10, 200
+_FEW_EXAMPLES, _SAMPLES, _SAMPLES_OF_MANY = 5000, 32, 8
+
+
+def preset(data: str, n_train: int) -> dict[str, Any]:
+    """Returns the settings of a known data set, or settings that suit this many training examples.
+
+    >>> preset("my.csv", 600)
+    {'batch_size': 32, 'epochs': 200}
+    """
+    if data in PRESETS:
+        return dict(PRESETS[data])
+    batch_size = next(size for size in (32, 64, 128, 256) if n_train <= 50 * size or size == 256)
+    epochs = round(_STEPS * batch_size / n_train)
+    return {"batch_size": batch_size, "epochs": min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)}
+
+
+def default_model(data: str) -> str:
+    """Returns the network for a data set or a table."""
+    return str(PRESETS.get(data, {}).get("model", TABLE_MODEL))
+
+
+def default_samples(n_evaluated: int) -> int:
+    """Returns how often to draw from the posterior for the predictive, fewer for many examples."""
+    return _SAMPLES if n_evaluated <= _FEW_EXAMPLES else _SAMPLES_OF_MANY

@@ -1,0 +1,84 @@
+"""Draws: which complexity values a step trains, made many steps at a time.
+
+Values depend on the seed and the step alone. They are drawn for a block of steps at once: drawing them one step at a
+time would cost as much as a small network's forward pass.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from netdial.core.noise import generator
+from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.objective import WEIGHTINGS
+from netdial.train.config import FitConfig
+
+_BLOCK = 256
+
+
+class Draw(NamedTuple):
+    """Complexity values of one step.
+
+    Attributes:
+        unit: unit coordinates ``[K]``, float64.
+        lam: the values ``[K]``, in the family's number type.
+        share: w(λ) / K ``[K]``, the weight of each in the step's objective.
+        blocks: n, blocks of examples in the batch that they are trained on.
+    """
+
+    unit: Tensor
+    lam: Tensor
+    share: Tensor
+    blocks: int
+
+
+class Draws:
+    """Source of draws for a family under a configuration."""
+
+    def __init__(self, family: Family, config: FitConfig) -> None:
+        self._family = family
+        self._config = config
+        self._kept: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def at(self, step: int, size: int, processes: int = 1) -> Draw | None:
+        """Returns the draw of a step for a batch of ``size`` examples, or None if it cannot be divided.
+
+        Every way of sampling gives a multiple of ``processes`` values when it divides the batch.
+        """
+        mean, config = self._family.mean, self._config
+        if isinstance(mean, TableMap):
+            return Draw(*self._table(mean), max(len(mean.rows) // max(len(config.lams), 1), 1))
+        count = config.groups
+        if config.sampling == "stratified":
+            count = min(count, size) // processes * processes
+        if count == 0:
+            return None
+        unit, lam, share = self._block(step // _BLOCK, count)
+        row = step % _BLOCK
+        blocks = count if config.sampling == "stratified" else 1
+        return Draw(unit[row], lam[row], share[row], blocks)
+
+    def _table(self, mean: TableMap) -> tuple[Tensor, Tensor, Tensor]:
+        if (0, 0) not in self._kept:
+            self._kept[0, 0] = (mean.rows, *self._weighted(mean.rows))
+        return self._kept[0, 0]
+
+    def _block(self, number: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        if (number, count) not in self._kept:
+            self._kept = {key: kept for key, kept in self._kept.items() if key[0] == number}
+            source = generator(self._config.seed, "lam", number)
+            domain, stratified = self._family.domain, self._config.sampling == "stratified"
+            draw = domain.stratified if stratified else domain.sample
+            unit = torch.stack([draw(count, source) for _ in range(_BLOCK)])
+            self._kept[number, count] = (unit, *self._weighted(unit))
+        return self._kept[number, count]
+
+    def _weighted(self, unit: Tensor) -> tuple[Tensor, Tensor]:
+        lam = self._family.domain.lam(unit)
+        share = WEIGHTINGS[self._config.weighting](lam) / unit.shape[-1]
+        like = next(self._family.parameters())
+        return lam.to(like), share.to(like)
