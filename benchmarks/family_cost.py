@@ -79,9 +79,11 @@ def plain(x: Tensor, y: Tensor, batch: int, steps: int) -> Callable[[], None]:
     return work
 
 
-def family(kind: str, x: Tensor, y: Tensor, batch: int, steps: int) -> Callable[[], None]:
+def family(
+    kind: str, x: Tensor, y: Tensor, batch: int, steps: int, *, regions: int = 5
+) -> Callable[[], None]:
     """Returns the work of ``steps`` steps of a family, as the library's own loop makes them."""
-    config = make_config(map=kind, batch_size=batch, groups=_GROUPS, epochs=1000)
+    config = make_config(map=kind, regions=regions, batch_size=batch, groups=_GROUPS, epochs=1000)
     made = Family(build("mlp:50", input_shape=(784,), n_outputs=10), config.family()).train()
     feed = TensorFeed(Dataset(x, y), batch_size=batch, seed=0)
     method = FamilyMethod(config, kind="classification", n_data=len(y), steps=feed.steps)

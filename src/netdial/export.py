@@ -36,6 +36,7 @@ from netdial.core.errors import (
     unknown,
 )
 from netdial.core.files import write_atomic
+from netdial.core.noise import generator
 from netdial.family.family import Family
 from netdial.saving import check_meta, mismatch, rebuild
 
@@ -81,7 +82,8 @@ def export_member(
         lam: complexity value, inside the trained range.
         path: file to write; for ``safetensors`` a folder, or a file ``NAME.safetensors`` with ``NAME.json`` beside it.
         format: ``safetensors``, ``torch-export`` or ``onnx``.
-        example: inputs ``[B, ...]`` as the network takes them; programs and graphs are traced on it. Zeros are used if
+        example: inputs ``[B, ...]`` as the network takes them; programs and graphs are traced and compared on it. One
+            of zeros tells the shape alone: normal numbers take its place, as they do if there is none and
             ``meta["net"]`` gives the input shape.
         meta: stored in the description by ``safetensors``; see ``netdial.saving`` for its key ``net``.
 
@@ -108,7 +110,7 @@ def export_member(
 def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     """Returns a member that was exported as ``safetensors``, in evaluation mode.
 
-    Only tensors and JSON are read. The network is one of ``netdial.nets``, built from its description, or the given one.
+    Only tensors and JSON are read. The network is the one given, or one of ``netdial.nets`` by its description.
 
     Args:
         path: folder or file that ``export_member`` wrote.
@@ -156,6 +158,8 @@ class _Job:
             )
         x = x.detach().cpu()
         x = x if len(x) > 1 else torch.cat([x, x])
+        if x.is_floating_point() and not bool(x.any()):
+            x = torch.randn(x.shape, generator=generator("export"), dtype=x.dtype)
         try:
             with torch.no_grad():
                 self.net(x)

@@ -2,7 +2,7 @@
 
 The file is a checkpoint of kind ``family``: the configuration, the names and shapes of the network's tensors, the maps'
 state, and what the caller adds (``meta``) as JSON in the header of a safetensors file. It is written atomically,
-nothing is pickled, and reading it runs no foreign code: the network comes from the caller, or is one of ``netdial.nets``.
+nothing is pickled, and reading it runs no foreign code: the network is the caller's or one of ``netdial.nets``.
 
 Meta is free, but for the key ``net``: ``{"spec": "mlp:50", "input_shape": [13], "n_outputs": 3}`` says which built-in
 network the family stands on, so that it can be built again without being given.
@@ -90,7 +90,8 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
         TypeError,
         NetdialError,
     ) as error:
-        raise CheckpointError(f"{path}: cannot be turned into a family ({error})") from None
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: cannot be turned into a family ({reason})") from None
     for name, buffer in family.net.named_buffers():
         if name in tree["constants"]:
             buffer.copy_(tree["constants"][name])

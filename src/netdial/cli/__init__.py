@@ -24,8 +24,7 @@ def main(args: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     try:
         return _run([arg for arg in given if arg != "--debug"])
-    except KeyboardInterrupt as error:
-        _say(str(error) or "interrupted")
+    except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from netdial.cli.output import answer_line, console, members_table, print_json, 
 from netdial.cli.progress import watching
 from netdial.report.page import write_report
 from netdial.study.curves import Headline, headline, members
-from netdial.study.job import Job, fit_job
+from netdial.study.job import Job, fit_job, process_rank
 from netdial.study.run import Run
 from netdial.train.config import FitConfig
 from netdial.train.loop import Interrupted
@@ -119,13 +120,18 @@ def fit(
 
 
 def _work(job: Job, *, quiet: bool) -> Run | None:
+    helper = process_rank() > 0
     try:
-        with watching(quiet=quiet) as watch:
+        with watching(quiet=quiet or helper) as watch:
             return fit_job(job, watch, write_report)
     except KeyboardInterrupt as error:
-        state = f"{error}, the state is saved" if isinstance(error, Interrupted) else "interrupted"
-        again = f"; go on with: {_resume_line(job)}" if job.path.exists() else ""
-        raise Interrupted(f"{state}{again}") from None
+        if not helper:
+            state = (
+                f"{error}, the state is saved" if isinstance(error, Interrupted) else "interrupted"
+            )
+            again = f"; go on with: {_resume_line(job)}" if job.path.exists() else ""
+            print(f"netdial: {state}{again}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _resume_line(job: Job) -> str:

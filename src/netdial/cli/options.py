@@ -7,12 +7,14 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
 
 from netdial.core.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Run folder, or the name of a run.", show_default=False)

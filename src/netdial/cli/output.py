@@ -44,7 +44,7 @@ def members_table(
     columns = [column for column in columns if column[0] in recorded]
     table = Table(header_style="bold")
     for heading in ("λ", *(title for _, title, _ in columns), ""):
-        table.add_column(heading, justify="left" if heading == "" else "right")
+        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=not heading)
     for row in _thinned(rows, answer, most):
         cells = [show(row.values.get(name)) for name, _, show in columns]
         table.add_row(number(row.lam), *cells, _mark(row, answer))

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 
+_ROUNDING = 1e-6  # an end of the range that went through single precision is still inside
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -43,7 +45,7 @@ class Domain:
         lam = lam.to(torch.float64)
         span = math.log(self.hi / self.lo)
         unit = (lam / self.lo).log() / span
-        outside = ~((unit >= -1e-9) & (unit <= 1 + 1e-9))
+        outside = ~((unit >= -_ROUNDING) & (unit <= 1 + _ROUNDING))
         if bool(outside.any()):
             bad = ", ".join(f"{value:g}" for value in lam[outside].tolist())
             raise ConfigError(

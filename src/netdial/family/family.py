@@ -151,7 +151,7 @@ class Family(nn.Module):
     def buffers_at(self, lam: float) -> dict[str, Tensor]:
         """Returns the buffers of the member at λ: statistics along λ, everything else from the network."""
         found = dict(self.net.named_buffers())
-        unit = float(self.domain.unit(torch.tensor([lam])))
+        unit = float(self.domain.unit(torch.tensor([lam], dtype=torch.float64)))
         return {**found, **self.statistics.at(unit)}
 
     def predict(self, params: Params, x: Tensor, lam: float) -> Tensor:

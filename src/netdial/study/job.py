@@ -106,7 +106,7 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
     config, problem = _settle(job, old)
     family = Family(problem.net, config.family())
     resolved = _resolve(job, old, config, problem, family.n_params)
-    alone = config.devices == 1 or _rank() == 0
+    alone = config.devices == 1 or process_rank() == 0
     if not alone:
         run = Run(job.path, {**resolved, "name": job.run_name})
     elif old is not None:
@@ -120,6 +120,12 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
         _conclude(run, family, problem, step, watch)
     report(run.path)
     return run
+
+
+def process_rank() -> int:
+    """Returns the number of this process among those that train together, 0 for the one that writes."""
+    found = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
+    return next((int(rank) for rank in found if rank is not None), 0)
 
 
 def open_family(run: Run, data_dir: str | None = None) -> Family:
@@ -212,7 +218,7 @@ def _resumable(job: Job) -> Run | None:
     if not job.path.exists():
         return None
     if not job.resume:
-        if not job.overwrite and _rank() == 0:
+        if not job.overwrite and process_rank() == 0:
             raise ConfigError(
                 f"{job.path}: exists already; go on with it (--resume), replace it (--overwrite), "
                 "or choose another name (--name)"
@@ -290,12 +296,6 @@ def _plain(choices: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in choices.items()
     }
-
-
-def _rank() -> int:
-    """Returns the number of this process among those that train together, 0 for the one that writes."""
-    found = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
-    return next((int(rank) for rank in found if rank is not None), 0)
 
 
 def _train(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "wine": {"model": "mlp:16", "batch_size": 16, "groups": 4, "epochs": 100, "lr": 1e-2},
+    "wine": {"model": "mlp:16", "batch_size": 16, "groups": 4, "epochs": 80, "lr": 1e-2},
     "digits": {"model": "mlp:64", "batch_size": 64, "epochs": 60, "lr": 1e-2},
     "breast-cancer": {"model": "mlp:16", "batch_size": 32, "epochs": 80, "lr": 1e-2},
     "diabetes": {"model": "mlp:16", "batch_size": 32, "epochs": 80, "lr": 1e-2},

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError, NetdialError, ShapeError, TraceError
+from netdial.core.errors import ConfigError, NetdialError, ShapeError, TraceError, unknown
 from netdial.data import Task, load, load_user
 from netdial.data.table import SUFFIXES
 from netdial.nets import build
 from netdial.study.presets import default_model
+
+KINDS = ("classification", "regression")
 
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed")
 """Choices that concern the data alone; they are stored together under ``load``."""
@@ -79,6 +81,8 @@ def load_problem(
     """
     given = {key: value for key, value in options.items() if value is not None}
     split_seed = given.pop("split_seed", 0)
+    if given.get("kind", KINDS[0]) not in KINDS:
+        raise unknown("kind", given["kind"], KINDS)
     if is_function(data):
         problem = _from_function(data, given, model, split_seed)
     else:

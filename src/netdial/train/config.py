@@ -42,6 +42,10 @@ class FitConfig(BaseModel):
         "stratified",
         description="stratified: the batch is split; independent: each value sees the whole batch",
     )
+    ends: bool = Field(
+        True,
+        description="give two of the groups (if there are four or more) to the ends of the range, lo and hi",
+    )
     weighting: str = Field(
         "balanced", description="weight w(lam) across the family: balanced or uniform"
     )

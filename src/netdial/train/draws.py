@@ -18,6 +18,7 @@ from netdial.objective import WEIGHTINGS
 from netdial.train.config import FitConfig
 
 _BLOCK = 256
+_FEWEST_WITH_ENDS = 4
 
 
 class Draw(NamedTuple):
@@ -47,14 +48,16 @@ class Draws:
     def at(self, step: int, size: int, processes: int = 1) -> Draw | None:
         """Returns the draw of a step for a batch of ``size`` examples, or None if it cannot be divided.
 
-        Every way of sampling gives a multiple of ``processes`` values when it divides the batch.
+        A divided batch leaves every group an example, two if the network has batch statistics to compute, and
+        every process equally many groups.
         """
         mean, config = self._family.mean, self._config
         if isinstance(mean, TableMap):
             return Draw(*self._table(mean), max(len(mean.rows) // max(len(config.lams), 1), 1))
         count = config.groups
         if config.sampling == "stratified":
-            count = min(count, size) // processes * processes
+            fewest = 2 if self._family.statistics.names else 1
+            count = min(count, size // fewest) // processes * processes
         if count == 0:
             return None
         unit, lam, share = self._block(step // _BLOCK, count)
@@ -74,6 +77,10 @@ class Draws:
             domain, stratified = self._family.domain, self._config.sampling == "stratified"
             draw = domain.stratified if stratified else domain.sample
             unit = torch.stack([draw(count, source) for _ in range(_BLOCK)])
+            if self._config.ends and count >= _FEWEST_WITH_ENDS:
+                inner = torch.stack([draw(count - 2, source) for _ in range(_BLOCK)])
+                edge = torch.ones(_BLOCK, 1, dtype=unit.dtype)
+                unit = torch.cat([0 * edge, inner, edge], dim=1)
             self._kept[number, count] = (unit, *self._weighted(unit))
         return self._kept[number, count]
 

@@ -1,0 +1,46 @@
+"""Largest difference of mean-weight test accuracy between a piecewise family and directly trained networks (MNIST).
+
+784-50-10, scaled KL, 5 regions; both trained by the same recipe, the direct networks until they stop improving (the
+objective of twice the epochs is printed beside). Means over seeds, then the largest absolute difference over λ.
+"""
+
+from __future__ import annotations
+
+from benchmarks import mnist
+from benchmarks.result import Result
+
+
+def measure(*, quick: bool = False) -> Result:
+    """Returns the gap in points of accuracy."""
+    task = mnist.data(quick)
+    seeds, examples, epochs = mnist.plan(quick)
+    cells = [mnist.Cell("piecewise", (seed,), epochs["family"], examples) for seed in seeds]
+    direct = [mnist.Cell("direct", (seed,), epochs["direct"], examples) for seed in seeds]
+    mnist.train([*direct, *cells], quick=quick)
+    ours = mnist.paths([family for cell in cells for family in mnist.families(cell)], task)
+    theirs = mnist.paths([family for cell in direct for family in mnist.families(cell)], task)
+    gaps = (ours.accuracy.mean(0) - theirs.accuracy.mean(0)).abs()
+    by_seed = (ours.accuracy - theirs.accuracy).abs().max(dim=1).values
+    rows = [
+        {
+            "lam": lam,
+            "family %": float(ours.accuracy[:, i].mean()),
+            "± ": float(ours.accuracy[:, i].std(correction=0)),
+            "direct %": float(theirs.accuracy[:, i].mean()),
+            "±": float(theirs.accuracy[:, i].std(correction=0)),
+            "difference": float(gaps[i]),
+        }
+        for i, lam in enumerate(mnist.LAMS)
+    ]
+    return Result(
+        "family-gap",
+        float(gaps.max()),
+        "points",
+        "lower",
+        seeds=seeds,
+        quick=quick,
+        baseline=f"direct networks, {epochs['direct']} epochs; family {epochs['family']} epochs",
+        floor="0; the spread of direct networks over seeds is the noise of the comparison",
+        spread={"family-gap": [float(by_seed.min()), float(by_seed.max())]},
+        rows=rows,
+    )

@@ -1,0 +1,193 @@
+"""Real processes: killed, interrupted, out of disk space, several at once; what they leave can always be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from .conftest import finish, start
+
+FIT = (
+    "fit",
+    "digits",
+    "--model",
+    "mlp:16",
+    "--batch-size",
+    "64",
+    "--points",
+    "3",
+    "--samples",
+    "2",
+)
+EPOCHS = ("--epochs", "40")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert finish(start(*FIT, *EPOCHS, "-q", cwd=folder)).code == 0
+    return folder / "runs" / "digits"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed after its first checkpoint."""
+    folder = tmp_path_factory.mktemp("killed")
+    process = start(*FIT, *EPOCHS, "-q", cwd=folder)
+    run = folder / "runs" / "digits"
+    wait_for(run / "checkpoint" / "last.safetensors", process)
+    process.send_signal(signal.SIGKILL)
+    assert finish(process).code == -signal.SIGKILL
+    assert not (run / "DONE").exists()
+    return folder
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Waits until a file is there."""
+    ends = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def family(run: Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of a run's family."""
+    return load_file(run / "model" / "family.safetensors")
+
+
+def same_family(first: Path, second: Path) -> bool:
+    """Returns whether two runs ended with the same family, bit for bit."""
+    a, b = family(first), family(second)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def records(run: Path, *, method: str | None = None) -> list[dict[str, Any]]:
+    """Returns the records of a run, without wall times."""
+    rows = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    return [
+        row
+        for row in rows
+        if row["name"] != "train/epoch_seconds" and row["method"] == (method or row["method"])
+    ]
+
+
+def test_a_killed_run_goes_on_bit_for_bit(whole: Path, killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    run = tmp_path / "runs" / "digits"
+    with (run / "records.jsonl").open("a") as file:
+        file.write('{"run": "digits", "method": "tr')  # killed in the middle of a line
+    resumed = finish(start("fit", "digits", "--resume", cwd=tmp_path))
+    assert resumed.code == 0, resumed.err
+    assert "going on at step " in resumed.err
+    assert same_family(run, whole)
+    assert records(run) == records(whole)
+    assert (run / "DONE").exists() and (run / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_resuming_twice_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "runs" / "digits")
+    run = tmp_path / "runs" / "digits"
+    (run / "DONE").unlink()
+    assert finish(start("fit", "digits", "--resume", "-q", cwd=tmp_path)).code == 0
+    assert same_family(run, whole)
+    newest = {(r["method"], r["lam"], r["step"], r["name"]): r["value"] for r in records(run)}
+    assert newest == {
+        (r["method"], r["lam"], r["step"], r["name"]): r["value"] for r in records(whole)
+    }
+
+
+def test_an_interrupted_run_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
+    process = start(*FIT, *EPOCHS, "--name", "mine", cwd=tmp_path)
+    run = tmp_path / "runs" / "mine"
+    wait_for(run / "checkpoint" / "last.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    stopped = finish(process)
+    assert stopped.code == 130
+    assert stopped.out == ""
+    assert "stopped at step " in stopped.line
+    assert "the state is saved; go on with: netdial fit digits --name mine --resume" in stopped.line
+    assert "Traceback" not in stopped.err
+    resumed = finish(start("fit", "digits", "--name", "mine", "--resume", "--json", cwd=tmp_path))
+    assert resumed.code == 0, resumed.err
+    assert same_family(run, whole)
+    final = [{**row, "run": "digits"} for row in records(run, method="evaluate")]
+    assert final == records(whole, method="evaluate")
+
+
+def limit(size: int) -> None:
+    """Lets this process write no file larger than ``size`` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    run = tmp_path / "runs" / "digits"
+    checkpoint = run / "checkpoint" / "last.safetensors"
+    before = checkpoint.read_bytes()
+    size = len(before) // 2
+    assert size > 2 * (run / "records.jsonl").stat().st_size
+    full = finish(start("fit", "digits", "--resume", cwd=tmp_path, preexec_fn=lambda: limit(size)))
+    assert full.code == 2
+    assert "last.safetensors: could not be written" in full.line
+    assert "intact" in full.line
+    assert checkpoint.read_bytes() == before
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("mounting a small file system needs root")
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not allow mounting a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_from_the_start(tiny_disk: Path, tmp_path: Path) -> None:
+    full = finish(start(*FIT, *EPOCHS, "--runs-dir", str(tiny_disk / "runs"), cwd=tmp_path))
+    assert full.code == 2
+    assert "could not be written" in full.line and "No space left" in full.line
+    assert not list((tiny_disk / "runs").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_train_the_same_family_as_one(tmp_path: Path) -> None:
+    short = (*FIT, "--epochs", "2")
+    together = start(
+        *short, "--devices", "2", "--strategy", "ddp", "--name", "two", "--json", cwd=tmp_path
+    )
+    two = finish(together)
+    one = finish(start(*short, "--name", "one", "--json", cwd=tmp_path))
+    assert two.code == one.code == 0, two.err
+    assert json.loads(two.out)["run"] == "runs/two"  # one object: the second process prints nothing
+    a, b = family(tmp_path / "runs" / "one"), family(tmp_path / "runs" / "two")
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], rtol=0, atol=1e-5)
+    ours, theirs = records(tmp_path / "runs" / "one"), records(tmp_path / "runs" / "two")
+    assert [(r["name"], r["lam"], r["step"]) for r in ours] == [
+        (r["name"], r["lam"], r["step"]) for r in theirs
+    ]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert other["value"] == pytest.approx(mine["value"], rel=1e-3, abs=1e-4), mine["name"]

@@ -1,0 +1,53 @@
+"""What all tests share: seeds that can be multiplied, small problems, hypothesis without deadlines.
+
+``pytest --seeds 10`` runs every test that takes ``seed`` ten times; a Monte Carlo test must pass for each.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+
+settings.register_profile("netdial", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("netdial")
+torch.set_num_threads(1)
+
+Z = 5.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--seeds``."""
+    parser.addoption("--seeds", type=int, default=1, help="seeds for tests that draw random numbers")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives ``seed`` its values."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
+
+
+@pytest.fixture
+def source(seed: int) -> torch.Generator:
+    """A generator of random numbers."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def blobs() -> tuple[Tensor, Tensor]:
+    """Three overlapping classes of 5 numbers, 60 examples."""
+    source = torch.Generator().manual_seed(7)
+    y = torch.arange(60) % 3
+    centres = torch.randn(3, 5, generator=source)
+    return 1.5 * centres[y] + torch.randn(60, 5, generator=source), y
+
+
+@pytest.fixture
+def pictures() -> tuple[Tensor, Tensor]:
+    """Images ``[48, 4, 6, 6]`` of three classes that differ in the strength of one channel."""
+    source = torch.Generator().manual_seed(8)
+    y = torch.arange(48) % 3
+    x = torch.randn(48, 4, 6, 6, generator=source)
+    x[:, 0] += y[:, None, None]
+    return x, y

@@ -1,0 +1,223 @@
+"""Imports point one way, nothing heavy loads by accident, and every public name is documented.
+
+The table below is the architecture: a part may import the parts named, and no others. A part that is not in it fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import netdial as nd
+
+SOURCE = Path(nd.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+ALLOWED: dict[str, set[str]] = {
+    "core": set(),
+    "data": {"core"},
+    "nets": {"core"},
+    "family": {"core"},
+    "objective": {"core", "family"},
+    "train": {"core", "data", "family", "objective"},
+    "evaluate": {"core", "data", "family", "objective"},
+    "fit": {"core", "data", "family", "objective", "train", "evaluate"},
+    "saving": {"core", "nets", "family", "train"},
+    "export": {"core", "family", "saving"},
+    "sklearn": {"core", "data", "nets", "family", "train", "evaluate", "fit"},
+    "study": {"core"},
+    "report": {"core", "study"},
+    "job": {"core", "data", "nets", "family", "train", "evaluate", "fit", "saving", "study"},
+    "cli": {
+        "core",
+        "data",
+        "nets",
+        "family",
+        "train",
+        "evaluate",
+        "saving",
+        "export",
+        "study",
+        "report",
+        "job",
+    },
+}
+JOB = {"job", "problem", "recorder"}
+"""Files of ``study`` that train and evaluate; the others only read and write run folders."""
+LATE = {("evaluate", "report")}
+"""Imports that only a function makes, when it is called: ``Path.plot``."""
+NO_TORCH = [
+    "netdial",
+    "netdial.core.records",
+    "netdial.study.run",
+    "netdial.study.runs",
+    "netdial.report.page",
+]
+
+
+def part_of(path: Path) -> str:
+    """Returns the part that a file belongs to: its first folder, or its own name; ``job`` lies inside ``study``."""
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    return "job" if part == "study" and path.stem in JOB else part
+
+
+def name_of(path: Path) -> str:
+    """Returns a file's module name."""
+    inner = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(["netdial", *(inner[:-1] if inner[-1] == "__init__" else inner)])
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def imports(path: Path, *, late: bool) -> Iterator[str]:
+    """Yields our modules that a file imports: as it loads, or (late) inside functions. Types alone do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    early = list(_early(tree))
+    nodes = [node for node in ast.walk(tree) if node not in early] if late else early
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names if alias.name in MODULES]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "netdial":
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [name if name in MODULES else str(node.module) for name in inner]
+        else:
+            continue
+        yield from (name for name in found if name != "netdial")
+
+
+def _early(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _early(child)
+
+
+def _for_types(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)
+    ]
+    return {str(i.module) for n in guarded for i in ast.walk(n) if isinstance(i, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent != SOURCE or p.name != "__init__.py"], ids=name_of
+)
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    assert part in ALLOWED, (
+        f"{part} is new: place it in the table of this test and in docs/design.md"
+    )
+    for target in imports(path, late=False):
+        other = part_of(MODULES[target])
+        assert other in ALLOWED[part] | {part}, f"{name_of(path)} imports {target}"
+    for target in set(imports(path, late=True)) - _for_types(path):
+        other = part_of(MODULES[target])
+        assert other in ALLOWED[part] | {part} or (part, other) in LATE, (
+            f"{name_of(path)} imports {target}"
+        )
+
+
+def test_the_table_has_no_cycle_and_no_ghosts() -> None:
+    order: list[str] = []
+    while len(order) < len(ALLOWED):
+        ready = [part for part in ALLOWED if part not in order and ALLOWED[part] <= set(order)]
+        assert ready, f"cycle among {set(ALLOWED) - set(order)}"
+        order += ready
+    assert set(ALLOWED) == {part_of(path) for path in FILES} - {"__init__"}
+
+
+def test_modules_import_each_other_without_a_cycle() -> None:
+    waiting = {name: set(imports(path, late=False)) - {name} for name, path in MODULES.items()}
+    while ready := [name for name, needs in waiting.items() if not needs]:
+        for name in ready:
+            del waiting[name]
+        for needs in waiting.values():
+            needs.difference_update(ready)
+    assert not waiting, f"in or behind a cycle: {sorted(waiting)}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_module_says_what_it_is_for(name: str) -> None:
+    text = ast.get_docstring(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+    assert text
+    assert (
+        text.splitlines()[0].rstrip().endswith((".", "?", ";", ",", ":"))
+        or len(text.splitlines()) > 1
+    )
+
+
+@pytest.mark.parametrize("name", nd.__all__)
+def test_every_public_name_is_documented_and_stays_what_it_is(name: str) -> None:
+    first = getattr(nd, name)
+    again = getattr(nd, name)
+    assert first is again, f"nd.{name} changed when it was asked for twice"
+    assert not isinstance(first, ModuleType), (
+        f"nd.{name} is a module; a public name is hidden by it"
+    )
+    assert (inspect.getdoc(first) or "").strip()
+
+
+def test_public_names_are_listed_once_and_alike() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    typed = [
+        a.name
+        for node in guarded
+        for i in ast.walk(node)
+        if isinstance(i, ast.ImportFrom)
+        for a in i.names
+    ]
+    assert sorted(typed) == sorted(nd.__all__) == sorted(nd._HOME)
+    assert len(set(nd.__all__)) == len(nd.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        nd.fitt  # noqa: B018
+
+
+def test_lists_of_public_names_are_true() -> None:
+    for name in MODULES:
+        if MODULES[name].name == "__init__.py" and name != "netdial":
+            module = __import__(name, fromlist=["_"])
+            for public in getattr(module, "__all__", []):
+                assert hasattr(module, public), f"{name}.__all__ names {public}"
+
+
+def test_reading_runs_and_writing_reports_needs_no_torch() -> None:
+    heavy = {"torch": None, "lightning_fabric": None, "torchmetrics": None}
+    code = f"import sys; sys.modules.update({heavy}); import {', '.join(NO_TORCH)}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from netdial.cli import main\n"
+        "sys.argv = ['netdial', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code, done.code\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'pandas', 'plotly', 'lightning_fabric', 'torchmetrics'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"loaded: {done.stderr}"
+
+
+def test_nothing_imports_torchvision() -> None:
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "torchvision" for name in names), path

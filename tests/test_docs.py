@@ -1,0 +1,184 @@
+"""The documentation is code: every example runs, every link leads somewhere, every command line is accepted."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+import netdial as nd
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+EXAMPLES = ROOT / "examples"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Returns the fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+
+
+def python(
+    code: str, *arguments: str, cwd: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter and returns what it did; a failure shows its output."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+def test_python_blocks_run_in_order(name: str, tmp_path: Path) -> None:
+    code = "\n".join(blocks(ROOT / name, "python"))
+    assert "nd.fit(" in code
+    assert "accuracy" in python(code, cwd=tmp_path).stdout
+
+
+def test_the_readme_example_is_short() -> None:
+    (code,) = blocks(ROOT / "README.md", "python")
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
+
+
+def test_own_network_example_runs(tmp_path: Path) -> None:
+    done = python((EXAMPLES / "own_network.py").read_text(encoding="utf-8"), cwd=tmp_path)
+    assert "Attentive: an ordinary module" in done.stdout
+
+
+def test_readme_picture_is_drawn_without_scripts(tmp_path: Path) -> None:
+    code = (EXAMPLES / "readme_picture.py").read_text(encoding="utf-8")
+    python(code, str(tmp_path / "family.svg"), "--epochs", "2", cwd=tmp_path)
+    for picture in (tmp_path / "family.svg", ROOT / "docs/_static/family.svg"):
+        tags = [element.tag.rpartition("}")[2] for element in ET.parse(picture).iter()]
+        assert tags.count("polyline") == 2
+        assert tags.count("circle") == 2 * 6 + 1
+        assert "script" not in tags
+
+
+LAWS = """
+import doctest
+import torch
+import netdial as nd
+from netdial.core.layout import Layout
+from netdial.family import MAPS, MapOptions
+from netdial.family.maps import quadratic
+
+assert doctest.testmod(quadratic) == (0, 1)
+
+layout = Layout(("weight", "bias"), ((4, 3), (4,)))
+initial, unit = torch.randn(layout.size), torch.rand(7, dtype=torch.float64)
+made = MAPS["quadratic"].start(layout, initial, MapOptions())
+torch.testing.assert_close(made(unit), initial.expand(7, -1))
+with torch.no_grad():
+    made.pivots.normal_()
+keep = torch.tensor([2, 0])
+cut = made.cut("weight", 1, keep)
+whole = layout.split(made(unit))["weight"].index_select(2, keep)
+torch.testing.assert_close(cut.layout.split(cut(unit))["weight"], whole)
+
+task = nd.load("wine")
+net = nd.build("linear", input_shape=(13,), n_outputs=3)
+family = nd.fit(net, task.train, map="quadratic", epochs=60, batch_size=32)
+accuracy = nd.evaluate(family, task.valid, lams=[0.01]).column("accuracy")[0]
+assert accuracy > 0.8, accuracy
+"""
+
+
+def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path) -> None:
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not installed; it applies the change shown in the how-to")
+    shutil.copytree(
+        ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+    )
+    (change,) = blocks(ROOT / "docs/how-to-add-a-map.md", "diff")
+    subprocess.run(
+        [git, "apply", "--whitespace=error-all", "-"],
+        input=change,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
+        check=True,
+    )
+    python(LAWS, cwd=tmp_path, PYTHONPATH=str(tmp_path / "src"))
+    ruff = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml")]
+    subprocess.run([*ruff, "src/netdial/family/maps/quadratic.py"], cwd=tmp_path, check=True)
+
+
+def test_every_public_name_is_in_the_api_page() -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"auto[a-z]+:: netdial\.(\w+)$", page, re.M))
+    assert shown >= set(nd.__all__)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    missing = []
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+        for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+            if "://" not in target and not (page.parent / target).exists():
+                missing.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not missing
+
+
+def commands() -> list[str]:
+    """Returns every ``netdial …`` line shown to readers."""
+    lines = [
+        line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()
+    ]
+    shown = [
+        line.removeprefix("$ ").partition("#")[0].strip() for line in lines if "$ netdial " in line
+    ]
+    return sorted(set(shown))
+
+
+@functools.cache
+def help_of(command: str) -> str:
+    """Returns what ``netdial COMMAND --help`` prints."""
+    code = "from netdial.cli import main; main()"
+    return python(code, command, "--help", cwd=ROOT, COLUMNS="200", NO_COLOR="1").stdout
+
+
+@pytest.mark.parametrize("command", sorted({line.split()[1] for line in commands()}))
+def test_commands_shown_are_accepted(command: str) -> None:
+    for line in commands():
+        if line.split()[1] == command:
+            for option in re.findall(r"--[a-z-]+", line):
+                assert option in help_of(command), line
+
+
+def test_commands_are_shown() -> None:
+    assert {line.split()[1] for line in commands()} >= {
+        "fit",
+        "evaluate",
+        "export",
+        "report",
+        "list",
+        "doctor",
+    }
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    sphinx = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    done = subprocess.run(
+        [*sphinx, "-d", str(tmp_path / "trees"), str(ROOT / "docs"), str(tmp_path / "html")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,232 @@
+"""The estimators: scikit-learn's own contract, prediction at any λ, quality on real data, bad input."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from netdial.core.errors import ConfigError, DataError, ShapeError
+
+pytest.importorskip("sklearn")
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_wine, make_blobs, make_regression
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from netdial.sklearn import FamilyClassifier, FamilyRegressor
+
+X, Y = make_blobs(n_samples=90, centers=3, cluster_std=1.0, random_state=0)
+XR, YR = make_regression(n_samples=90, n_features=4, noise=5.0, random_state=0)
+
+
+def classifier(**options: Any) -> FamilyClassifier:
+    return FamilyClassifier(**{"epochs": 10, "random_state": 0, **options})
+
+
+def regressor(**options: Any) -> FamilyRegressor:
+    return FamilyRegressor(**{"epochs": 10, "random_state": 0, **options})
+
+
+@parametrize_with_checks([FamilyClassifier(epochs=25), FamilyRegressor(epochs=25)])
+def test_scikit_learns_contract(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [FamilyClassifier(), FamilyRegressor()])
+def test_scikit_learns_contract_with_default_settings(estimator: Any) -> None:
+    check_estimator(estimator, on_skip=None)
+
+
+def test_wine_at_the_chosen_value() -> None:
+    x, y = load_wine(return_X_y=True)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    assert cross_val_score(FamilyClassifier(random_state=0), x, y, cv=folds).mean() >= 0.93
+
+
+def test_diabetes_at_the_chosen_value() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    folds = KFold(3, shuffle=True, random_state=0)
+    assert cross_val_score(FamilyRegressor(random_state=0), x, y, cv=folds).mean() > 0.35
+
+
+def test_predict_turns_the_dial() -> None:
+    model = classifier(epochs=30).fit(X, Y)
+    simple, complex_ = model.predict_proba(X, lam=100), model.predict_proba(X, lam=1e-3)
+    assert simple.max(axis=1).mean() < complex_.max(axis=1).mean()
+    np.testing.assert_allclose(simple.sum(axis=1), 1)
+    np.testing.assert_array_equal(
+        model.predict(X, lam=1e-3), model.classes_[complex_.argmax(axis=1)]
+    )
+    np.testing.assert_array_equal(model.predict(X), model.predict(X, lam=model.lam_))
+    assert model.score(X, Y, lam=0.01) == (model.predict(X, lam=0.01) == Y).mean()
+
+
+def test_predictions_are_those_of_the_exported_member() -> None:
+    model = classifier().fit(X, Y)
+    net = model.family_.export(1.0)
+    with torch.no_grad():
+        logits = net(torch.as_tensor(model.scaler_.transform(X), dtype=torch.float32))
+    np.testing.assert_allclose(
+        model.predict_proba(X, lam=1.0), logits.softmax(1).numpy(), atol=1e-5
+    )
+
+
+def test_the_path_and_the_choice() -> None:
+    model = classifier(n_points=5, epochs=30).fit(X, Y)
+    assert [row["lam"] for row in model.path_] == pytest.approx(model.family_.domain.grid(5))
+    assert {"accuracy", "nll", "brier", "ece", "kl_bits"} <= model.path_[0].keys()
+    best = max(row["accuracy"] for row in model.path_)
+    assert model.lam_ == max(row["lam"] for row in model.path_ if row["accuracy"] == best)
+    regression = regressor(objective="l2", map="linear", n_points=4, epochs=30).fit(XR, YR)
+    best = min(row["rmse"] for row in regression.path_)
+    assert regression.lam_ == max(row["lam"] for row in regression.path_ if row["rmse"] == best)
+    assert "kl_bits" not in regression.path_[0]
+
+
+def test_a_set_value_is_used() -> None:
+    model = classifier(lam=2.5).fit(X, Y)
+    assert model.lam_ == 2.5
+    assert model.path_
+
+
+@pytest.mark.parametrize(("rows", "fraction"), [(12, 0.2), (90, 0.0)])
+def test_without_validation_rows_the_middle_is_used(rows: int, fraction: float) -> None:
+    model = classifier(validation_fraction=fraction).fit(X[:rows], Y[:rows])
+    assert model.path_ == []
+    assert model.lam_ == pytest.approx(10**-0.5)
+    assert regressor(validation_fraction=fraction).fit(XR[:rows], YR[:rows]).path_ == []
+
+
+def test_rare_classes_stay_in_training() -> None:
+    y = np.where(np.arange(90) == 7, "rare", np.where(Y == 0, "a", "b"))
+    model = classifier().fit(X, y)
+    assert model.classes_.tolist() == ["a", "b", "rare"]
+    assert set(model.predict(X)) <= set(model.classes_)
+
+
+def test_the_same_state_gives_the_same_model() -> None:
+    global_state = torch.get_rng_state()
+    one, two, other = (classifier(random_state=s).fit(X, Y).predict_proba(X) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert np.abs(one - other).max() > 1e-3
+    assert torch.equal(torch.get_rng_state(), global_state)
+
+
+def test_pickle_and_clone() -> None:
+    model = regressor().fit(XR, YR)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(model.predict(XR, lam=3), again.predict(XR, lam=3))
+    assert clone(model).get_params() == model.get_params()
+
+
+def test_pandas_text_labels_and_pipelines() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["width", "height"])
+    labels = pandas.Series(np.array(["red", "green", "blue"])[Y])
+    model = make_pipeline(
+        MinMaxScaler().set_output(transform="pandas"), classifier(epochs=40, lam=0.1)
+    )
+    model.fit(frame, labels)
+    assert model.score(frame, labels) > 0.7
+    assert model[-1].feature_names_in_.tolist() == ["width", "height"]
+
+
+def test_several_targets_and_units() -> None:
+    y = np.stack([YR, 1000 - 2 * YR], axis=1)
+    model = regressor(epochs=60).fit(XR, y)
+    assert model.predict(XR).shape == (90, 2)
+    assert model.score(XR, y, lam=0.01) > 0.9
+
+
+def test_a_constant_target_is_predicted() -> None:
+    model = regressor(epochs=40).fit(XR, np.full(90, 7.0))
+    np.testing.assert_allclose(model.predict(XR), 7, atol=0.2)
+
+
+def normed(n_features: int, n_outputs: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(n_features, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, n_outputs)
+    )
+
+
+def test_a_network_of_ones_own() -> None:
+    one, two = (classifier(model=normed, epochs=30, batch_size=24).fit(X, Y) for _ in range(2))
+    assert one.score(X, Y, lam=0.01) > 0.8
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"model": "mpl:32"}, ConfigError, "unknown network 'mpl'; did you mean 'mlp'"),
+        (
+            {"model": nn.Linear(2, 3)},
+            ConfigError,
+            "a function .n_features, n_outputs. -> nn.Module",
+        ),
+        ({"model": lambda f, k: "net"}, ConfigError, "the function gave a str"),
+        (
+            {"model": lambda f, k: nn.Linear(f, 5)},
+            ShapeError,
+            r"gives \[2, 5\] .* expected a tensor \[2, 3\]",
+        ),
+        ({"model": lambda f, k: nn.Flatten()}, ShapeError, r"gives \[2, 2\]"),
+        ({"objective": "scaled_kl"}, ConfigError, "did you mean 'scaled-kl'"),
+        ({"map": "quadratic"}, ConfigError, "unknown map"),
+        ({"lo": 0}, ConfigError, "lo=0"),
+        ({"lo": 10, "hi": 1}, ConfigError, "expected 0 < lo < hi"),
+        ({"epochs": 0}, ConfigError, "epochs=0"),
+        ({"lam": 1e5}, ConfigError, "lam=100000: outside the trained range"),
+        ({"n_points": 0}, ConfigError, "n_points=0"),
+        ({"validation_fraction": 1.0}, ConfigError, "validation_fraction=1.0"),
+    ],
+)
+def test_bad_settings_are_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        classifier(**options).fit(X, Y)
+
+
+def test_bad_data_is_refused() -> None:
+    with pytest.raises(DataError, match="one class only"):
+        classifier().fit(X, np.zeros(90))
+    with pytest.raises(ValueError, match="NaN"):
+        classifier().fit(np.where(X > 3, np.nan, X), Y)
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match="dense data is required"):
+        classifier().fit(sparse.csr_matrix(X), Y)
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        regressor().fit(XR[:1], YR[:1])
+
+
+def test_values_outside_the_range_are_refused() -> None:
+    model = classifier(lo=0.1, hi=10).fit(X, Y)
+    with pytest.raises(ConfigError, match=r"lam=100: outside the trained range \[0.1, 10\]"):
+        model.predict(X, lam=100)
+    with pytest.raises(NotFittedError):
+        classifier().predict(X)
+
+
+def test_without_scikit_learn_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "import netdial\n"
+        "from netdial.core.errors import MissingExtra\n"
+        "try: netdial.FamilyClassifier\n"
+        "except MissingExtra as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    wanted = "netdial.sklearn needs: pip install 'netdial[data]'"
+    assert done.stdout.strip() == wanted

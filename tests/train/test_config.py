@@ -1,0 +1,47 @@
+"""Settings: checked when made; a wrong name or value gets one clear line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netdial.core.errors import ConfigError
+from netdial.train.config import FitConfig, make_config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
+        ({"map": "liner"}, "unknown map 'liner'; did you mean 'linear'?"),
+        ({"objective": "scaled-lk"}, "unknown objective 'scaled-lk'; did you mean 'scaled-kl'?"),
+        ({"weighting": "balance"}, "unknown weighting 'balance'; did you mean 'balanced'?"),
+        ({"epochs": 0}, "epochs=0: input should be greater than or equal to 1"),
+        ({"lr": -1}, "lr=-1: input should be greater than 0"),
+        ({"lr": "fast"}, "lr='fast': input should be a valid number"),
+        ({"sampling": "random"}, "sampling='random': input should be 'stratified' or 'independent'"),
+        ({"precision": "16"}, "precision='16': input should be"),
+        ({"lo": 2, "hi": 1}, r"Domain\(lo=2, hi=1\): expected 0 < lo < hi"),
+        ({"map": "table"}, "map='table' trains networks directly at given values: give lams, for example 0.01,1,100"),
+        ({"groups": 5, "devices": 2}, "groups=5 does not divide among devices=2; choose a multiple of 2"),
+        ({"momentum": 1.0}, "momentum=1.0: input should be less than 1"),
+    ],
+)
+def test_what_is_wrong_is_said(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config(**settings)
+
+
+def test_settings_cannot_be_changed_and_describe_the_family() -> None:
+    config = make_config(objective="l2", lo=0.1, hi=10, regions=3, exclude=("LayerNorm",), seed=4)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+    family = config.family()
+    assert family.posterior == "point"
+    assert (family.lo, family.hi, family.regions, family.exclude, family.seed) == (0.1, 10, 3, ("LayerNorm",), 4)
+    assert make_config().family().posterior == "normal"
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in FitConfig.model_fields.values())

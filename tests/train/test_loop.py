@@ -1,0 +1,251 @@
+"""The loop: interrupted and resumed is the same as never interrupted, bit by bit; early stopping; what is reported."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import CheckpointError
+from netdial.data.task import Dataset
+from netdial.family.family import Family
+from netdial.objective import Terms
+from netdial.train.config import FitConfig, make_config
+from netdial.train.feed import Batch, TensorFeed
+from netdial.train.loop import Epoch, Interrupted, resume, train
+from netdial.train.method import FamilyMethod, State
+
+IDENTITY = {"seed": 0, "lams": (), "map": "piecewise"}
+
+
+class Run:
+    """Everything of a small training run, made afresh."""
+
+    def __init__(self, data: tuple[Tensor, Tensor], config: FitConfig, net: nn.Module) -> None:
+        torch.manual_seed(3)
+        for module in net.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        part = Dataset(*data)
+        self.feed = TensorFeed(part, batch_size=config.batch_size, seed=config.seed)
+        self.config = config
+        self.method = FamilyMethod(config, kind="classification", n_data=len(part), steps=self.feed.steps)
+        self.state = self.method.init(Family(net, config.family()))
+        self.epochs: list[Epoch] = []
+
+    def train(self, **options: Any) -> State:
+        return train(
+            self.method, self.state, self.feed, epochs=self.config.epochs, report=self.epochs.append, **options
+        )
+
+    def interrupted_at(self, step: int, checkpoint: Path, **options: Any) -> None:
+        def advance(now: int, total: int) -> None:
+            if now == step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(Interrupted, match=f"stopped at step {step}"):
+            self.train(checkpoint=checkpoint, identity=IDENTITY, advance=advance, **options)
+
+
+def numbers(tree: Any) -> Iterator[Any]:
+    """All leaves of a state, in order."""
+    if isinstance(tree, dict):
+        for value in tree.values():
+            yield from numbers(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from numbers(value)
+    else:
+        yield tree
+
+
+def assert_same(first: State, second: State) -> None:
+    a, b = list(numbers(first.tree())), list(numbers(second.tree()))
+    assert len(a) == len(b)
+    for one, two in zip(a, b, strict=True):
+        assert torch.equal(one, two) if isinstance(one, Tensor) else one == two
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Dropout(0.2), nn.Linear(6, 3))
+
+
+def normalised() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "cosine-adamw": {"optimizer": "AdamW", "schedule": "cosine", "warmup": 1.5, "clip": 0.5},
+    "nadam-independent": {"optimizer": "NAdam", "sampling": "independent", "groups": 3},
+    "l2-momentum": {"objective": "l2", "optimizer": "SGD", "momentum": 0.9, "map": "lowrank", "lr": 1e-2},
+    "gated": {"map": "gated", "objective": "scaled-prior"},
+}
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+@pytest.mark.parametrize("stop", [2, 5, 8])
+def test_resumed_run_is_bit_equal(name: str, stop: int, blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """Five steps an epoch: the stops lie inside the first epoch, at its end, and inside the second."""
+    config = make_config(**{"epochs": 3, "batch_size": 12, "groups": 4, **SETTINGS[name]})
+    path = tmp_path / "state"
+    whole = Run(blobs, config, mlp())
+    whole.train()
+
+    Run(blobs, config, mlp()).interrupted_at(stop, path)
+    torch.manual_seed(99)  # a new process has other global random numbers
+    rest = Run(blobs, config, mlp())
+    resume(rest.state, path, IDENTITY)
+    assert rest.state.step == stop
+    rest.train(checkpoint=path, identity=IDENTITY)
+    assert_same(rest.state, whole.state)
+
+
+def test_statistics_of_normalisation_are_resumed_too(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    config = make_config(epochs=2, batch_size=20, groups=4)
+    whole, first, rest = (Run(blobs, config, normalised()) for _ in range(3))
+    whole.train()
+    first.interrupted_at(2, tmp_path / "state")
+    resume(rest.state, tmp_path / "state", IDENTITY)
+    rest.train()
+    assert_same(rest.state, whole.state)
+
+
+def test_interrupt_at_the_end_of_an_epoch_still_measures_it(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """Otherwise the validation of that epoch would be lost, and early stopping would not resume as it was."""
+    config = make_config(epochs=4, batch_size=12, groups=4)
+    validate = iter([3.0, 2.0, 1.0, 0.5])
+    first = Run(blobs, config, mlp())
+    first.interrupted_at(5, tmp_path / "state", validate=lambda state: next(validate), patience=2)
+    assert [epoch.valid for epoch in first.epochs] == [3.0]
+    rest = Run(blobs, config, mlp())
+    resume(rest.state, tmp_path / "state", IDENTITY)
+    assert (rest.state.step, rest.state.best) == (5, 3.0)
+    rest.train(validate=lambda state: next(validate), patience=2)
+    assert [epoch.number for epoch in rest.epochs] == [2, 3, 4]
+
+
+def test_signal_in_the_last_epoch_lets_it_end(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    config = make_config(epochs=1, batch_size=12, groups=4)
+    run = Run(blobs, config, mlp())
+
+    def advance(now: int, total: int) -> None:
+        if now == total:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run.train(checkpoint=tmp_path / "state", advance=advance)
+    assert [epoch.number for epoch in run.epochs] == [1]
+
+
+def test_handlers_of_signals_are_put_back(blobs: tuple[Tensor, Tensor]) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    Run(blobs, make_config(epochs=1, batch_size=30, groups=2), mlp()).train()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_finished_run_has_nothing_left_to_do(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    config = make_config(epochs=2, batch_size=12, groups=4)
+    whole = Run(blobs, config, mlp())
+    whole.train(checkpoint=tmp_path / "state", identity=IDENTITY)
+    again = Run(blobs, config, mlp())
+    resume(again.state, tmp_path / "state", IDENTITY)
+    again.train()
+    assert again.epochs == []
+    assert_same(again.state, whole.state)
+
+
+def test_epochs_are_reported(blobs: tuple[Tensor, Tensor]) -> None:
+    config = make_config(epochs=3, batch_size=12, groups=4, ends=False)
+    run, told = Run(blobs, config, mlp()), []
+    run.train(advance=lambda step, total: told.append((step, total)))
+    assert told == [(step, 15) for step in range(1, 16)]
+    assert [epoch.number for epoch in run.epochs] == [1, 2, 3]
+    assert [epoch.step for epoch in run.epochs] == [5, 10, 15]
+    for epoch in run.epochs:
+        assert epoch.unit.shape == epoch.terms.fit.shape == epoch.terms.complexity.shape == (20,)
+        assert epoch.seconds > 0 and epoch.valid is None
+        assert sorted((epoch.unit * 4).floor().tolist()) == sorted([0, 1, 2, 3] * 5)
+    assert run.epochs[-1].lr == pytest.approx(0, abs=1e-9)
+
+
+class Still:
+    """A method that moves nothing and counts."""
+
+    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
+        state.step += 1
+        return torch.zeros(1), Terms(torch.zeros(1), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "epochs"),
+    [
+        ([3.0, 2.0, 1.0, 0.5, 0.4], 1, 5),
+        ([3.0, 3.0, 3.0, 3.0, 3.0], 1, 2),
+        ([3.0, 4.0, 2.0, 5.0, 6.0], 2, 5),
+        ([3.0, 4.0, 5.0, 1.0, 1.0], 2, 3),
+        ([math.nan, 2.0, 3.0, 1.0, 0.5], 2, 5),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 0, 5),
+    ],
+)
+def test_early_stopping(
+    values: list[float], patience: int, epochs: int, blobs: tuple[Tensor, Tensor]
+) -> None:
+    run = Run(blobs, make_config(epochs=5, batch_size=60, groups=2), mlp())
+    given, modes = iter(values), []
+
+    def validate(state: State) -> float:
+        modes.append(state.family.training)
+        return next(given)
+
+    seen: list[Epoch] = []
+    train(Still(), run.state, run.feed, epochs=5, report=seen.append, validate=validate, patience=patience)
+    assert len(seen) == epochs
+    assert [e.valid for e in seen if not math.isnan(e.valid or 0)] == [v for v in values[:epochs] if not math.isnan(v)]
+    assert modes == [False] * epochs and run.state.family.training
+    assert run.state.best == min(v for v in values[:epochs] if not math.isnan(v))
+
+
+def test_resume_with_other_settings_names_them(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    config = make_config(epochs=1, batch_size=30, groups=2)
+    run = Run(blobs, config, mlp())
+    run.train(checkpoint=tmp_path / "state", identity=IDENTITY)
+    resume(run.state, tmp_path / "state", IDENTITY)
+    with pytest.raises(CheckpointError, match=r"other settings \(seed: 0 -> 1, map: 'piecewise' -> 'linear'\)"):
+        resume(run.state, tmp_path / "state", {**IDENTITY, "seed": 1, "map": "linear"})
+
+
+def test_resume_of_another_network_says_so(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    config = make_config(epochs=1, batch_size=30, groups=2)
+    Run(blobs, config, mlp()).train(checkpoint=tmp_path / "state")
+    other = Run(blobs, config, nn.Linear(5, 3))
+    with pytest.raises(CheckpointError, match="does not fit this network"):
+        resume(other.state, tmp_path / "state", {})
+
+
+def test_resume_from_a_damaged_file_says_so(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    run = Run(blobs, make_config(epochs=1, batch_size=30, groups=2), mlp())
+    (tmp_path / "state").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match="not a netdial file, or damaged"):
+        resume(run.state, tmp_path / "state", {})
+
+
+def test_processes_that_train_together_stop_together(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """Another process was interrupted, not this one: it stops at the same step all the same."""
+    run = Run(blobs, make_config(epochs=2, batch_size=12, groups=4), mlp())
+    asked: list[bool] = []
+
+    def agree(answer: bool) -> bool:
+        asked.append(answer)
+        return len(asked) == 3
+
+    with pytest.raises(Interrupted, match="stopped at step 3"):
+        run.train(checkpoint=tmp_path / "state", agree=agree)
+    assert asked == [False] * 3
+    assert (tmp_path / "state").exists()

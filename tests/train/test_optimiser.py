@@ -1,0 +1,94 @@
+"""Optimisers: each of torch makes a step for every map or says why not; rates, momentum, schedules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from netdial.core.errors import ConfigError
+from netdial.family.family import Family
+from netdial.family.maps import MAPS, TableMap
+from netdial.train.config import make_config
+from netdial.train.optimiser import make_optimizer, make_scheduler, optimizer_names
+
+
+def family_of(map_name: str = "piecewise", **settings: object) -> tuple[Family, object]:
+    lams = (0.1, 1.0) if map_name == "table" else ()
+    config = make_config(map=map_name, lams=lams, **settings)
+    return Family(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), config.family()), config
+
+
+def step(family: Family, optimizer: torch.optim.Optimizer) -> None:
+    unit = family.mean.rows if isinstance(family.mean, TableMap) else torch.tensor([0.2, 0.8]).double()
+    fields = family.fields(unit)
+    (fields.mean.sin().sum() + fields.kl(torch.ones(2)).sum()).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("map_name", list(MAPS))
+@pytest.mark.parametrize("name", optimizer_names())
+def test_every_optimizer_moves_every_map_or_says_why_not(name: str, map_name: str) -> None:
+    family, config = family_of(map_name, optimizer=name)
+    before = [p.detach().clone() for p in family.parameters()]
+    try:
+        optimizer = make_optimizer(family, config)
+    except ConfigError as error:
+        assert name in ("Muon",), error
+        assert f"optimizer {name} cannot train this family" in str(error)
+        return
+    step(family, optimizer)
+    moved = [not torch.equal(p, b) for p, b in zip(family.parameters(), before, strict=True)]
+    assert any(moved)
+    assert all(bool(p.isfinite().all()) for p in family.parameters())
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+def test_the_usual_optimizers_are_fused(name: str) -> None:
+    family, config = family_of(optimizer=name)
+    assert all(group["fused"] for group in make_optimizer(family, config).param_groups)
+
+
+def test_spreads_have_a_rate_of_their_own() -> None:
+    family, config = family_of(lr=0.01, std_rate=2.5, exclude=("1.bias",))
+    means, spreads = make_optimizer(family, config).param_groups
+    assert (means["lr"], spreads["lr"]) == (0.01, 0.025)
+    assert {id(p) for p in spreads["params"]} == {id(p) for p in family.log_std.parameters()}
+    everything = {id(p) for p in family.parameters()}
+    assert {id(p) for g in (means, spreads) for p in g["params"]} == everything
+
+
+def test_a_point_family_has_one_rate() -> None:
+    family, config = family_of(objective="l2")
+    assert len(make_optimizer(family, config).param_groups) == 1
+
+
+def test_momentum_is_given_to_those_that_take_it() -> None:
+    family, config = family_of(optimizer="SGD", momentum=0.9)
+    assert make_optimizer(family, config).param_groups[0]["momentum"] == 0.9
+    family, config = family_of(optimizer="Adam", momentum=0.9)
+    with pytest.raises(ConfigError, match="optimizer Adam takes no momentum; leave it out, or choose SGD"):
+        make_optimizer(family, config)
+
+
+@pytest.mark.parametrize("name", ["Adma", "LBFGS", "Optimizer", "SparseAdam"])
+def test_unknown_optimizers_are_refused(name: str) -> None:
+    family, config = family_of(optimizer=name)
+    with pytest.raises(ConfigError, match=f"unknown optimizer '{name}'"):
+        make_optimizer(family, config)
+
+
+@pytest.mark.parametrize(("name", "ends"), [("onecycle", 0.0), ("cosine", 0.0), ("constant", 1.0)])
+def test_schedules_scale_both_rates(name: str, ends: float) -> None:
+    family, config = family_of(schedule=name, lr=0.1, std_rate=3)
+    optimizer = make_optimizer(family, config)
+    scheduler = make_scheduler(optimizer, config, 10)
+    rates = []
+    for _ in range(10):
+        step(family, optimizer)
+        scheduler.step()
+        first, second = scheduler.get_last_lr()
+        assert second == pytest.approx(3 * first)
+        rates.append(first)
+    assert rates[-1] == pytest.approx(0.1 * ends, abs=1e-9)
+    assert max(rates) <= 0.1 + 1e-12
