@@ -181,18 +181,11 @@ def run(
         raise ConfigError(
             f"patience={config.patience} needs validation data; give valid, or patience=0"
         )
+    blocks = _blocks(family, config)
     workers, device = launch(config)
     if config.precision == "64-true":
         family = family.double()
     family.to(device)
-    blocks = 1
-    if isinstance(family.mean, TableMap):
-        rows = len(family.mean.rows)
-        if rows < config.devices:
-            raise ConfigError(
-                f"devices={config.devices}, but only {rows} networks to train directly; use at most one device for each"
-            )
-        blocks = rows // len(config.lams)
     feed = make_feed(
         data,
         config,
@@ -233,9 +226,8 @@ def make_feed(
     """Returns the feed for a ``Dataset``, a pair of tensors, or a ``DataLoader``."""
     if isinstance(data, tuple):
         data = Dataset(*data)
-    double = config.precision == "64-true"
+    dtype = torch.float64 if config.precision == "64-true" else None
     if isinstance(data, Dataset):
-        data = _doubled(data) if double else data
         return TensorFeed(
             data,
             batch_size=config.batch_size,
@@ -243,9 +235,9 @@ def make_feed(
             blocks=blocks,
             augment=augment,
             device=device,
+            dtype=dtype,
             least=least,
         )
-    dtype = torch.float64 if double else None
     return LoaderFeed(data, seed=config.seed, blocks=blocks, device=device, dtype=dtype)
 
 
@@ -342,14 +334,16 @@ def _pivots(table: Any) -> Tensor:
     return pivots
 
 
-def _doubled(data: Dataset) -> Dataset:
-    """Returns the data with every number that is not an integer in double precision."""
-    parts = (data.x, data.y, data.shift, data.scale)
-    x, y, shift, scale = (
-        part.double() if part is not None and part.is_floating_point() else part for part in parts
-    )
-    assert x is not None and y is not None
-    return Dataset(x, y, shift, scale)
+def _blocks(family: Family, config: FitConfig) -> int:
+    """Returns how many blocks of examples a batch must hold: one for each seed of directly trained networks."""
+    if not isinstance(family.mean, TableMap):
+        return 1
+    rows = len(family.mean.rows)
+    if rows < config.devices:
+        raise ConfigError(
+            f"devices={config.devices}, but only {rows} networks to train directly; use at most one device for each"
+        )
+    return rows // len(config.lams)
 
 
 def _least(family: Family) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SMALL
+from .conftest import SMALL, Call
 
-HEAD = "import torch\nfrom torch import nn\nx = torch.linspace(-1, 1, 40)[:, None] * torch.ones(3)\ny = (x[:, 0] > 0).long()\n"
+HEAD = "import torch\nfrom torch import nn\n"
+HEAD += "x = torch.linspace(-1, 1, 40)[:, None] * torch.ones(3)\ny = (x[:, 0] > 0).long()\n"
 
 FUNCTIONS = {
     "raises": ("    raise ValueError('no such sensor')", ["ValueError: no such sensor", "line 7"]),
@@ -51,7 +52,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_the_users(call, tmp_path: Path, name: str) -> None:
+def test_functions_of_the_users(call: Call, tmp_path: Path, name: str) -> None:
     body, words = FUNCTIONS[name]
     (tmp_path / f"bad_{name}.py").write_text(f"{HEAD}\ndef make():\n{body}\n")
     said = call("fit", f"bad_{name}:make", "-q")
@@ -96,7 +97,7 @@ def test_functions_of_the_users(call, tmp_path: Path, name: str) -> None:
         ),
     ],
 )
-def test_fit(call, tmp_path: Path, args: list[str], words: list[str]) -> None:
+def test_fit(call: Call, tmp_path: Path, args: list[str], words: list[str]) -> None:
     said = call("fit", *args, "-q")
     assert said.code == 2
     assert said.out == ""
@@ -127,7 +128,7 @@ def test_fit(call, tmp_path: Path, args: list[str], words: list[str]) -> None:
         ),
     ],
 )
-def test_tables(call, tmp_path: Path, table: str, args: list[str], words: list[str]) -> None:
+def test_tables(call: Call, tmp_path: Path, table: str, args: list[str], words: list[str]) -> None:
     (tmp_path / "t.csv").write_text(table)
     said = call("fit", "t.csv", *args, "-q")
     assert said.code == 2
@@ -144,7 +145,7 @@ def test_tables(call, tmp_path: Path, table: str, args: list[str], words: list[s
         ("export", "--lam", "101"),
     ],
 )
-def test_a_value_outside_the_trained_range(call, wine: Path, args: tuple[str, ...]) -> None:
+def test_a_value_outside_the_trained_range(call: Call, wine: Path, args: tuple[str, ...]) -> None:
     said = call(args[0], str(wine), *args[1:])
     assert said.code == 2
     assert "outside the trained range [0.001, 100]" in said.line
@@ -162,7 +163,9 @@ def test_a_value_outside_the_trained_range(call, wine: Path, args: tuple[str, ..
         ),
     ],
 )
-def test_options_of_the_other_commands(call, wine: Path, args: list[str], words: list[str]) -> None:
+def test_options_of_the_other_commands(
+    call: Call, wine: Path, args: list[str], words: list[str]
+) -> None:
     said = call(args[0], str(wine), *args[1:])
     assert said.code == 2
     for word in words:
@@ -170,7 +173,7 @@ def test_options_of_the_other_commands(call, wine: Path, args: list[str], words:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "export"])
-def test_a_run_that_is_not_there(call, wine: Path, command: str) -> None:
+def test_a_run_that_is_not_there(call: Call, wine: Path, command: str) -> None:
     extra = ["--lam", "1"] if command == "export" else []
     said = call(command, "wien", "--runs-dir", str(wine.parent), *extra)
     assert said.code == 2
@@ -184,7 +187,7 @@ def copy(wine: Path, tmp_path: Path) -> Path:
     return tmp_path / "runs" / "wine"
 
 
-def test_a_corrupt_run_folder(call, copy: Path) -> None:
+def test_a_corrupt_run_folder(call: Call, copy: Path) -> None:
     (copy / "config.json").write_text('{"format": 1, "data": "wi')
     for args in (["evaluate", "wine"], ["report", "wine"], ["fit", "wine", "--resume"]):
         said = call(*args)
@@ -192,7 +195,7 @@ def test_a_corrupt_run_folder(call, copy: Path) -> None:
         assert "config.json: cannot be read" in said.line
 
 
-def test_corrupt_records(call, copy: Path) -> None:
+def test_corrupt_records(call: Call, copy: Path) -> None:
     lines = (copy / "records.jsonl").read_text().splitlines()
     (copy / "records.jsonl").write_text("\n".join([lines[0], "garbage", *lines[2:]]) + "\n")
     said = call("report", "wine")
@@ -200,7 +203,7 @@ def test_corrupt_records(call, copy: Path) -> None:
     assert "line 2 is not a record" in said.line
 
 
-def test_a_corrupt_model(call, copy: Path) -> None:
+def test_a_corrupt_model(call: Call, copy: Path) -> None:
     file = copy / "model" / "family.safetensors"
     file.write_bytes(file.read_bytes()[:500])
     said = call("evaluate", "wine")
@@ -209,7 +212,7 @@ def test_a_corrupt_model(call, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage of some length", None])
-def test_a_corrupt_checkpoint(call, copy: Path, content: bytes | None) -> None:
+def test_a_corrupt_checkpoint(call: Call, copy: Path, content: bytes | None) -> None:
     (copy / "DONE").unlink()
     file = copy / "checkpoint" / "last.safetensors"
     file.write_bytes(file.read_bytes()[:-100] if content is None else content)
@@ -220,14 +223,14 @@ def test_a_corrupt_checkpoint(call, copy: Path, content: bytes | None) -> None:
     assert (copy / "records.jsonl").read_bytes() == before
 
 
-def test_an_unfinished_run_is_not_evaluated(call, copy: Path) -> None:
+def test_an_unfinished_run_is_not_evaluated(call: Call, copy: Path) -> None:
     (copy / "DONE").unlink()
     said = call("evaluate", "wine")
     assert said.code == 2
     assert "has not finished" in said.line
 
 
-def test_resuming_with_other_settings(call, copy: Path) -> None:
+def test_resuming_with_other_settings(call: Call, copy: Path) -> None:
     before = (copy / "config.json").read_bytes()
     said = call("fit", "wine", "--resume", "--epochs", "9", "--lr", "0.5", "--split-seed", "3")
     assert said.code == 2
@@ -239,7 +242,7 @@ def test_resuming_with_other_settings(call, copy: Path) -> None:
     assert 'data: "wine" -> "digits"' in said.line
 
 
-def test_nothing_is_overwritten_silently(call, copy: Path) -> None:
+def test_nothing_is_overwritten_silently(call: Call, copy: Path) -> None:
     said = call("fit", "wine", *SMALL)
     assert said.code == 2
     assert "exists already" in said.line
@@ -247,7 +250,7 @@ def test_nothing_is_overwritten_silently(call, copy: Path) -> None:
     assert (copy / "DONE").exists()
 
 
-def test_overwrite_leaves_other_folders_alone(call, tmp_path: Path) -> None:
+def test_overwrite_leaves_other_folders_alone(call: Call, tmp_path: Path) -> None:
     (tmp_path / "runs" / "wine").mkdir(parents=True)
     (tmp_path / "runs" / "wine" / "thesis.txt").write_text("all of it")
     said = call("fit", "wine", *SMALL, "--overwrite", "-q")
@@ -256,14 +259,14 @@ def test_overwrite_leaves_other_folders_alone(call, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "wine" / "thesis.txt").exists()
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(call, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(call: Call, tmp_path: Path) -> None:
     said = call("fit", "wine", *SMALL, "--lr", "1e30", "--clip", "0", "--optimizer", "SGD", "-q")
     assert said.code == 2
     assert "step " in said.line and "lam=" in said.line
     assert not list(tmp_path.glob("runs/*/DONE"))
 
 
-def test_a_run_that_is_done_is_only_shown(call, copy: Path) -> None:
+def test_a_run_that_is_done_is_only_shown(call: Call, copy: Path) -> None:
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     said = call("fit", "wine", "--resume", "--json")
     assert said.code == 0

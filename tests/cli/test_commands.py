@@ -11,6 +11,8 @@ import torch
 
 from netdial.export import load_member
 
+from .conftest import Call
+
 LAMS = [0.01, 1.0, 50.0]
 
 
@@ -34,10 +36,10 @@ def test_fit_leaves_a_complete_run(wine: Path) -> None:
     assert config["batch_size"] == 16  # of the preset
     assert (config["n_train"], config["n_valid"], config["n_test"]) == (106, 36, 36)
     parts = json.loads((wine / "splits.json").read_text())["parts"]
-    assert sorted(sum(parts.values(), [])) == list(range(178))
+    assert sorted(row for rows in parts.values() for row in rows) == list(range(178))
 
 
-def test_fit_prints_a_table_and_the_report(call) -> None:
+def test_fit_prints_a_table_and_the_report(call: Call) -> None:
     said = call(
         "fit", "wine", "--model", "linear", "--epochs", "2", "--points", "9", "--samples", "2"
     )
@@ -49,7 +51,7 @@ def test_fit_prints_a_table_and_the_report(call) -> None:
     assert "epoch 2/2" in said.err
 
 
-def test_quiet_says_nothing_but_the_result(call) -> None:
+def test_quiet_says_nothing_but_the_result(call: Call) -> None:
     said = call(
         "fit", "wine", "--model", "linear", "--epochs", "1", "--points", "2", "--samples", "0", "-q"
     )
@@ -58,7 +60,7 @@ def test_quiet_says_nothing_but_the_result(call) -> None:
     assert "report:" in said.out
 
 
-def test_fit_json_is_one_object(call) -> None:
+def test_fit_json_is_one_object(call: Call) -> None:
     said = call("fit", "diabetes", "--model", "linear", "--epochs", "2", "--points", "3", "--json")
     answer = json.loads(said.out)
     assert said.code == 0
@@ -75,7 +77,7 @@ def test_fit_json_is_one_object(call) -> None:
     } <= set(answer["members"][0])
 
 
-def test_networks_trained_directly_are_evaluated_at_their_own_values(call) -> None:
+def test_networks_trained_directly_are_evaluated_at_their_own_values(call: Call) -> None:
     args = (
         "--map",
         "table",
@@ -92,14 +94,14 @@ def test_networks_trained_directly_are_evaluated_at_their_own_values(call) -> No
     assert [row["lam"] for row in answer["members"]] == [0.01, 1.0, 100.0]
 
 
-def test_a_point_family_has_no_divergence(call) -> None:
+def test_a_point_family_has_no_divergence(call: Call) -> None:
     args = ("--objective", "l2", "--model", "linear", "--epochs", "1", "--points", "2")
     answer = json.loads(call("fit", "wine", *args, "--json").out)
     assert "kl_bits" not in answer["members"][0]
     assert "objective" in answer["members"][0]
 
 
-def test_fit_of_a_table(call, tmp_path: Path) -> None:
+def test_fit_of_a_table(call: Call, tmp_path: Path) -> None:
     rows = [
         f"{i},{'red' if i % 3 else 'blue'},{i * 0.5 if i % 7 else ''},{i % 2}" for i in range(60)
     ]
@@ -113,7 +115,7 @@ def test_fit_of_a_table(call, tmp_path: Path) -> None:
     assert call("evaluate", "my", "--lams", "1").code == 0
 
 
-def test_a_table_that_has_changed_is_noticed(call, tmp_path: Path) -> None:
+def test_a_table_that_has_changed_is_noticed(call: Call, tmp_path: Path) -> None:
     rows = [f"{i},{i % 2}" for i in range(40)]
     (tmp_path / "my.csv").write_text("\n".join(["a,y", *rows]))
     assert (
@@ -139,7 +141,7 @@ def make():
 """
 
 
-def test_fit_of_a_function_of_the_users(call, tmp_path: Path) -> None:
+def test_fit_of_a_function_of_the_users(call: Call, tmp_path: Path) -> None:
     (tmp_path / "usermake.py").write_text(FUNCTION)
     args = ("--epochs", "2", "--points", "2", "--samples", "0")
     answer = json.loads(call("fit", "usermake:make", *args, "--json").out)
@@ -150,7 +152,7 @@ def test_fit_of_a_function_of_the_users(call, tmp_path: Path) -> None:
     assert json.loads(exported.out)["path"] == "usermake-make-lam1.pt2"
 
 
-def test_evaluate_agrees_with_the_run(call, wine: Path) -> None:
+def test_evaluate_agrees_with_the_run(call: Call, wine: Path) -> None:
     answer = json.loads(call("evaluate", str(wine), "--split", "test", "--json").out)
     recorded = [json.loads(line) for line in (wine / "records.jsonl").read_text().splitlines()]
     wanted = {
@@ -164,7 +166,7 @@ def test_evaluate_agrees_with_the_run(call, wine: Path) -> None:
             assert row[name] == pytest.approx(wanted[row["lam"], f"test/{name}"], abs=1e-6)
 
 
-def test_evaluate_at_given_values(call, wine: Path) -> None:
+def test_evaluate_at_given_values(call: Call, wine: Path) -> None:
     answer = json.loads(
         call("evaluate", str(wine), "--lams", "0.01,1,50", "--samples", "0", "--json").out
     )
@@ -175,7 +177,7 @@ def test_evaluate_at_given_values(call, wine: Path) -> None:
     assert len([line for line in table.out.splitlines() if line.startswith("│")]) == 11
 
 
-def test_export_gives_an_ordinary_network(call, wine: Path, tmp_path: Path) -> None:
+def test_export_gives_an_ordinary_network(call: Call, wine: Path, tmp_path: Path) -> None:
     answer = json.loads(
         call("export", str(wine), "--lam", "1", "--output", "out/m.safetensors", "--json").out
     )
@@ -186,7 +188,7 @@ def test_export_gives_an_ordinary_network(call, wine: Path, tmp_path: Path) -> N
     assert answer["size_bytes"] > 0
 
 
-def test_export_to_onnx(call, wine: Path, tmp_path: Path) -> None:
+def test_export_to_onnx(call: Call, wine: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     said = call("export", str(wine), "--lam", "0.5", "--format", "onnx")
@@ -195,7 +197,7 @@ def test_export_to_onnx(call, wine: Path, tmp_path: Path) -> None:
     runtime.InferenceSession(str(tmp_path / "wine-lam0.5.onnx"), providers=["CPUExecutionProvider"])
 
 
-def test_report_writes_the_page_again(call, wine: Path, tmp_path: Path) -> None:
+def test_report_writes_the_page_again(call: Call, wine: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(wine, copy)
     (copy / "report.html").unlink()
@@ -207,7 +209,9 @@ def test_report_writes_the_page_again(call, wine: Path, tmp_path: Path) -> None:
     assert call("report", str(copy)).out.startswith("report: ")
 
 
-def test_list_shows_runs_and_what_is_wrong_with_them(call, wine: Path, tmp_path: Path) -> None:
+def test_list_shows_runs_and_what_is_wrong_with_them(
+    call: Call, wine: Path, tmp_path: Path
+) -> None:
     shutil.copytree(wine, tmp_path / "runs" / "good")
     (tmp_path / "runs" / "bad").mkdir()
     (tmp_path / "runs" / "bad" / "config.json").write_text("{")
@@ -221,12 +225,12 @@ def test_list_shows_runs_and_what_is_wrong_with_them(call, wine: Path, tmp_path:
     assert "good" in table.out and "accuracy" in table.out
 
 
-def test_list_of_nothing_says_how_to_start(call) -> None:
+def test_list_of_nothing_says_how_to_start(call: Call) -> None:
     assert "netdial fit wine" in call("list").out
     assert json.loads(call("list", "--json").out) == {"runs_dir": "runs", "runs": []}
 
 
-def test_doctor(call, tmp_path: Path) -> None:
+def test_doctor(call: Call, tmp_path: Path) -> None:
     answer = json.loads(call("doctor", "--data-dir", str(tmp_path), "--json").out)
     assert answer["ok"] is True
     assert answer["torch"]["version"] == torch.__version__
@@ -236,7 +240,9 @@ def test_doctor(call, tmp_path: Path) -> None:
     assert said.out.strip().endswith("ready")
 
 
-def test_doctor_names_missing_extras_and_the_trap(call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_missing_extras_and_the_trap(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from netdial.cli import doctor
 
     monkeypatch.setitem(doctor.EXTRAS, "export", ("onnx-of-another-world",))

@@ -1,4 +1,4 @@
-"""Real processes: killed, interrupted, out of disk space, several at once; what they leave can always be gone on with."""
+"""Real processes: killed, interrupted, out of disk space, several at once; what they leave can be gone on with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIT = (
     "--samples",
     "2",
 )
-EPOCHS = ("--epochs", "40")
+EPOCHS = ("--epochs", "20")
 
 
 @pytest.fixture(scope="module")

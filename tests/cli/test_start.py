@@ -11,6 +11,8 @@ import pytest
 from netdial import __version__
 from netdial.train.config import FitConfig
 
+from .conftest import Call
+
 HEAVY = ("torch", "sklearn", "pandas", "plotly", "lightning_fabric", "torchmetrics", "numpy")
 COMMANDS = ("fit", "evaluate", "export", "report", "list", "doctor")
 
@@ -46,7 +48,7 @@ def test_help_of_a_light_command_imports_no_torch(command: str) -> None:
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
-def test_every_setting_is_a_flag(call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_a_flag(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     shown = call("fit", "--help")
     assert shown.code == 0
@@ -67,15 +69,15 @@ def test_every_setting_is_a_flag(call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_json(call, command: str) -> None:
+def test_every_command_has_json(call: Call, command: str) -> None:
     assert "--json" in call(command, "--help").out
 
 
-def test_version(call) -> None:
+def test_version(call: Call) -> None:
     assert call("--version").out.strip() == f"netdial {__version__}"
 
 
-def test_no_command_shows_the_help(call) -> None:
+def test_no_command_shows_the_help(call: Call) -> None:
     shown = call()
     assert shown.code in (0, 2)
     assert "fit" in shown.out + shown.err
@@ -88,11 +90,11 @@ def test_no_command_shows_the_help(call) -> None:
         (["fit", "wine", "--epoch", "3"], ["--epoch", "did you mean --epochs?"]),
         (["fit", "wine", "--epochs", "many"], ["--epochs", "valid integer"]),
         (["fit"], ["DATA", "netdial fit --help"]),
-        (["fit", "wine", "--points", "0"], ["--points", "0"]),
+        (["fit", "wine", "--points", "0"], ["--points", "greater than or equal to 1"]),
         (["export", "run"], ["--lam"]),
     ],
 )
-def test_usage_errors_are_one_line(call, args: list[str], words: list[str]) -> None:
+def test_usage_errors_are_one_line(call: Call, args: list[str], words: list[str]) -> None:
     said = call(*args)
     assert said.code == 2
     assert said.out == ""
@@ -101,14 +103,14 @@ def test_usage_errors_are_one_line(call, args: list[str], words: list[str]) -> N
         assert word in said.err
 
 
-def test_debug_shows_the_traceback(call) -> None:
+def test_debug_shows_the_traceback(call: Call) -> None:
     from netdial.core.errors import ConfigError
 
     with pytest.raises(ConfigError, match="did you mean 'wine'"):
         call("fit", "wne", "--debug")
 
 
-def test_a_defect_is_one_line_and_another_code(call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_one_line_and_another_code(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("two\nlines")
 

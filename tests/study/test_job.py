@@ -1,4 +1,4 @@
-"""The fit job from Python: choices over stored settings over presets, records, clean failures, data and networks checked."""
+"""The fit job from Python: choices over stored settings over presets, records, clean failures, checks beforehand."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_job_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
         raise RuntimeError("watch fell")
 
     listener = Listener()
-    listener.epoch = broken  # type: ignore[method-assign]
+    listener.epoch = broken  # type: ignore[method-assign,assignment]
     with pytest.raises(RuntimeError, match="watch fell"):
         fit_job(job(tmp_path), listener, write_report)
     assert not (tmp_path / "runs" / "wine").exists()
@@ -160,8 +160,8 @@ def test_a_full_disk_is_explained(tmp_path: Path) -> None:
     def full(epoch: Progress) -> None:
         raise OSError(28, "No space left on device")
 
-    listener.epoch = full  # type: ignore[method-assign]
-    with pytest.raises(CheckpointError, match="No space left on device.*start again"):
+    listener.epoch = full  # type: ignore[method-assign,assignment]
+    with pytest.raises(CheckpointError, match=r"No space left on device.*start again"):
         fit_job(job(tmp_path), listener, write_report)
 
 

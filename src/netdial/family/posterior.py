@@ -10,6 +10,7 @@ Shapes: K members, P numbers of the tree.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -91,8 +92,7 @@ def symmetrised_kl(first: Fields, second: Fields) -> Tensor:
 class _SpreadAndKL(torch.autograd.Function):
     """(mean, log_std, prior_var) -> (kl, means by leaf, variances by leaf), forward and backward by hand.
 
-    Members are handled a few at a time so that what one operation writes is still in the cache for the next, and the
-    gradients of the leaves are joined by the operation that adds the divergence's own gradient to them.
+    The gradients of the leaves are joined by the operation that adds the divergence's own gradient to them.
     """
 
     @staticmethod
@@ -102,11 +102,13 @@ class _SpreadAndKL(torch.autograd.Function):
         members, size = mean.shape
         var = torch.empty_like(log_std)
         spread, entropy = mean.new_empty(members), mean.new_empty(members)
-        for rows in _runs(members, size):
-            torch.sum(log_std[rows], dim=1, out=entropy[rows])
-            torch.mul(log_std[rows], 2, out=var[rows]).exp_()
-            torch.sum(var[rows], dim=1, out=spread[rows])
-            spread[rows] += torch.linalg.vector_norm(mean[rows], dim=1).square_()
+        for mean_, log_std_, var_, spread_, entropy_ in _cachefuls(
+            mean, log_std, var, spread, entropy
+        ):
+            torch.sum(log_std_, dim=-1, out=entropy_)
+            torch.mul(log_std_, 2, out=var_).exp_()
+            torch.sum(var_, dim=-1, out=spread_)
+            spread_ += torch.linalg.vector_norm(mean_, dim=-1).square_()
         kl = 0.5 * (spread / prior_var + size * (prior_var.log() - 1)) - entropy
         ctx.save_for_backward(mean, var, prior_var)
         ctx.layout = layout
@@ -120,23 +122,23 @@ class _SpreadAndKL(torch.autograd.Function):
         pull = (grad_kl / prior_var)[:, None]
         half, push = 0.5 * pull, -grad_kl[:, None]
         grad_mean, grad_log_std = torch.empty_like(mean), torch.empty_like(mean)
-        start = 0
-        for of_mean, of_var in zip(grads[:count], grads[count:], strict=True):
-            of_mean, of_var = of_mean.flatten(1), of_var.flatten(1)
-            here = slice(start, start + of_mean.shape[1])
-            for rows in _runs(len(mean), of_mean.shape[1]):
-                torch.addcmul(
-                    of_mean[rows], pull[rows], mean[rows, here], out=grad_mean[rows, here]
-                )
-                lift = of_var[rows] + half[rows]
-                torch.addcmul(
-                    push[rows], lift, var[rows, here], value=2, out=grad_log_std[rows, here]
-                )
-            start = here.stop
+        sizes = ctx.layout.sizes
+        flats = [flat.split(sizes, dim=1) for flat in (mean, var, grad_mean, grad_log_std)]
+        for of_mean, of_var, *leaf in zip(grads[:count], grads[count:], *flats, strict=True):
+            for g_mean, g_var, mean_, var_, out_mean, out_log_std, pull_, half_, push_ in _cachefuls(
+                of_mean.flatten(1), of_var.flatten(1), *leaf, pull, half, push
+            ):
+                torch.addcmul(g_mean, pull_, mean_, out=out_mean)
+                torch.addcmul(push_, g_var + half_, var_, value=2, out=out_log_std)
         return grad_mean, grad_log_std, None, None
 
 
-def _runs(members: int, size: int) -> list[slice]:
-    """Returns slices of members such that each holds a cacheful of numbers, or one member."""
-    step = max(1, min(members, _CACHEFUL // size))
-    return [slice(first, first + step) for first in range(0, members, step)]
+def _cachefuls(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Yields the tensors ``[K, ...]`` as they are if small, and member by member otherwise.
+
+    One member of a large network fits the cache where K do not, and what one operation writes is still there for the
+    next.
+    """
+    if tensors[0].numel() <= _CACHEFUL:
+        return [tensors]
+    return zip(*(tensor.unbind(0) for tensor in tensors), strict=True)

@@ -39,6 +39,7 @@ class TensorFeed:
         blocks: blocks of examples in a batch, each with an order of its own (one for each seed of a table map).
         augment: ``crop-flip`` for random crops (4 pixels of zero padding) and horizontal flips, or None.
         device: where batches are wanted.
+        dtype: floating-point type wanted; None leaves batches as they are.
         least: examples that a last, shorter batch must have; one that has fewer is left out.
 
     A last batch shorter than ``batch_size`` is given as it is; groups of unequal size are trimmed by the method.
@@ -53,6 +54,7 @@ class TensorFeed:
         blocks: int = 1,
         augment: str | None = None,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
         least: int = 1,
     ) -> None:
         self._data = data.to(device)
@@ -60,6 +62,7 @@ class TensorFeed:
         self._seed = seed
         self._blocks = blocks
         self._augment = augment
+        self._dtype = dtype
         self.n_data = len(data)
         whole, rest = divmod(self.n_data, self._batch_size)
         self.steps = whole + (rest >= least)
@@ -83,7 +86,7 @@ class TensorFeed:
             x = self._data.inputs(index)
             if self._augment == "crop-flip":
                 x = crop_flip(x, generator(self._seed, "augment", number, step))
-            yield x, self._data.y.index_select(0, index)
+            yield _cast(x, self._dtype), _cast(self._data.y.index_select(0, index), self._dtype)
 
 
 class LoaderFeed:
@@ -134,9 +137,13 @@ class LoaderFeed:
 
     def _ready(self, part: Tensor) -> Tensor:
         """Returns one part of a batch, repeated, where and as it is wanted."""
-        dtype = self._dtype if part.is_floating_point() else None
-        part = part.to(device=self._device, dtype=dtype)
+        part = _cast(part.to(self._device), self._dtype)
         return torch.cat([part] * self._blocks) if self._blocks > 1 else part
+
+
+def _cast(part: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Returns numbers in the type wanted; integers (classes, tokens) stay what they are."""
+    return part if dtype is None or not part.is_floating_point() else part.to(dtype)
 
 
 def crop_flip(images: Tensor, source: torch.Generator, padding: int = 4) -> Tensor:

@@ -29,6 +29,7 @@ from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
 from netdial.train.config import FitConfig
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
+from netdial.train.memory import keep_freed_memory
 from netdial.train.optimiser import make_optimizer, make_scheduler
 
 
@@ -115,6 +116,7 @@ class FamilyMethod:
 
     def init(self, family: Family) -> State:
         """Returns the state before the first step."""
+        keep_freed_memory()
         self._draws = Draws(family, self.config)
         optimizer = make_optimizer(family, self.config)
         total = self.config.epochs * self._steps
@@ -168,14 +170,16 @@ class FamilyMethod:
         unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here]
         fields = family.fields(unit.to(lam.device))
         penalty = self._penalty(fields, lam, self.config.prior_var)
-        noise = Noise(seed, state.step, groups, device=lam.device) if fields.log_std is not None else None
+        noise = (
+            Noise(seed, state.step, groups, device=lam.device)
+            if fields.log_std is not None
+            else None
+        )
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
             outputs = family(batch[0], fields, unit, noise, blocks)
         targets = batch[1].unflatten(0, (blocks, -1)).repeat_interleave(members // blocks, dim=0)
         nll = self._likelihood(outputs.to(lam.dtype), targets.flatten(0, 1))
-        terms = Terms(
-            nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data
-        )
+        terms = Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
         self._check(state, lam, terms)
         examples = len(nll) // members
         torch.autograd.backward(
