@@ -23,11 +23,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=["list", *names()], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="a smaller version, within a minute")
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else"
+    )
     options = parser.parse_args()
     if options.name == "list":
         for name in names():
-            first = (import_module(f"benchmarks.{name.replace('-', '_')}").__doc__ or "").splitlines()[0]
+            first = (
+                import_module(f"benchmarks.{name.replace('-', '_')}").__doc__ or ""
+            ).splitlines()[0]
             print(f"{name:16} {first}")
         return 0
     module = import_module(f"benchmarks.{options.name.replace('-', '_')}")

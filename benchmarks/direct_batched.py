@@ -17,7 +17,7 @@ from benchmarks.result import Result
 from benchmarks.timing import interleaved
 from netdial.data import Dataset
 from netdial.family import Family
-from netdial.fit import stack
+from netdial.fitting import stack
 from netdial.nets import build
 from netdial.train import FamilyMethod, TensorFeed, make_config
 
@@ -86,19 +86,20 @@ class _Variational(nn.Module):
 
 def separate(x: Tensor, y: Tensor, steps: int) -> Callable[[], None]:
     """Returns the work of 30 runs, one after another."""
-    made = []
+    made: list[tuple[float, tuple[_Variational, _Variational], torch.optim.Optimizer]] = []
     for _ in range(_SEEDS):
         for lam in LAMS:
-            net = nn.Sequential(_Variational(784, 50), nn.ReLU(), _Variational(50, 10))
-            made.append((lam, net, torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)))
+            net = _Variational(784, 50), _Variational(50, 10)
+            parameters = [p for layer in net for p in layer.parameters()]
+            made.append((lam, net, torch.optim.Adam(parameters, lr=1e-3, fused=True)))
     order = torch.randperm(len(y))
 
     def work() -> None:
         for lam, net, optimizer in made:
             for step in range(steps):
                 index = order[step * _BATCH : (step + 1) * _BATCH]
-                out = net(x.index_select(0, index))
-                kl = net[0].kl() + net[2].kl()
+                out = net[1](net[0](x.index_select(0, index)).relu())
+                kl = net[0].kl() + net[1].kl()
                 loss = F.cross_entropy(out, y.index_select(0, index)) + lam * kl / len(y)
                 optimizer.zero_grad()
                 loss.backward()

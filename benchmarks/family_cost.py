@@ -36,7 +36,9 @@ def measure(*, quick: bool = False) -> Result:
             "linear": family("linear", x, y, batch, steps * 256 // batch),
             "piecewise": family("piecewise", x, y, batch, steps * 256 // batch),
         }
-        seconds, ratios, reach = interleaved(contenders, baseline="plain", rounds=5 if quick else 11)
+        seconds, ratios, reach = interleaved(
+            contenders, baseline="plain", rounds=5 if quick else 11
+        )
         for label in ("linear", "piecewise"):
             name = label if batch == 256 else f"{label}, batch {batch}"
             value[name], spread[name] = ratios[label], reach[label]

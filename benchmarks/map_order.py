@@ -57,7 +57,9 @@ def _row(
 ) -> dict[str, object]:
     return {
         "map": label,
-        "accuracy gap, points": float((ours.accuracy.mean(0) - theirs.accuracy.mean(0)).abs().max()),
+        "accuracy gap, points": float(
+            (ours.accuracy.mean(0) - theirs.accuracy.mean(0)).abs().max()
+        ),
         "validation excess, worst λ": float(relative(ours.valid, theirs.valid).max()),
         "training excess, worst λ": float(relative(ours.train, theirs.train).max()),
         "training excess, mean": float(relative(ours.train, theirs.train).mean()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -37,8 +37,8 @@ class Result:
     quick: bool = False
     baseline: str = ""
     floor: str = ""
-    spread: dict[str, object] = field(default_factory=dict)
-    rows: list[dict[str, object]] = field(default_factory=list)
+    spread: Mapping[str, object] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, object]] = ()
     seconds: float = 0.0
 
     def to_json(self) -> str:

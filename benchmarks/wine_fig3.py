@@ -23,9 +23,9 @@ from torch import nn
 
 from benchmarks.result import Result
 from netdial.data import Dataset, Task, load
-from netdial.evaluate import outputs
+from netdial.evaluation import outputs
 from netdial.family import Family, Fields, symmetrised_kl
-from netdial.fit import finetune, run, stack, unstack
+from netdial.fitting import finetune, run, stack, unstack
 from netdial.nets import build
 from netdial.train import FitConfig, make_config
 

@@ -19,7 +19,9 @@ Z = 5.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds ``--seeds``."""
-    parser.addoption("--seeds", type=int, default=1, help="seeds for tests that draw random numbers")
+    parser.addoption(
+        "--seeds", type=int, default=1, help="seeds for tests that draw random numbers"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -26,21 +26,21 @@ ALLOWED: dict[str, set[str]] = {
     "family": {"core"},
     "objective": {"core", "family"},
     "train": {"core", "data", "family", "objective"},
-    "evaluate": {"core", "data", "family", "objective"},
-    "fit": {"core", "data", "family", "objective", "train", "evaluate"},
+    "evaluation": {"core", "data", "family", "objective"},
+    "fitting": {"core", "data", "family", "objective", "train", "evaluation"},
     "saving": {"core", "nets", "family", "train"},
     "export": {"core", "family", "saving"},
-    "sklearn": {"core", "data", "nets", "family", "train", "evaluate", "fit"},
+    "sklearn": {"core", "data", "nets", "family", "train", "evaluation", "fitting"},
     "study": {"core"},
     "report": {"core", "study"},
-    "job": {"core", "data", "nets", "family", "train", "evaluate", "fit", "saving", "study"},
+    "job": {"core", "data", "nets", "family", "train", "evaluation", "fitting", "saving", "study"},
     "cli": {
         "core",
         "data",
         "nets",
         "family",
         "train",
-        "evaluate",
+        "evaluation",
         "saving",
         "export",
         "study",
@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 JOB = {"job", "problem", "recorder"}
 """Files of ``study`` that train and evaluate; the others only read and write run folders."""
-LATE = {("evaluate", "report")}
+LATE = {("evaluation", "report"), ("evaluation", "study")}
 """Imports that only a function makes, when it is called: ``Path.plot``."""
 NO_TORCH = [
     "netdial",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netdial.data import Dataset, Task, load
-    from netdial.evaluate import evaluate, recalibrate
+    from netdial.evaluation import evaluate, recalibrate
     from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
-    from netdial.fit import finetune, fit, fit_direct, specialise
+    from netdial.fitting import finetune, fit, fit_direct, specialise
     from netdial.nets import build
     from netdial.saving import load_family, save_family
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
@@ -33,17 +33,17 @@ _HOME = {
     "FitConfig": "netdial.train",
     "Task": "netdial.data",
     "build": "netdial.nets",
-    "evaluate": "netdial.evaluate",
+    "evaluate": "netdial.evaluation",
     "export_member": "netdial.export",
-    "finetune": "netdial.fit",
-    "fit": "netdial.fit",
-    "fit_direct": "netdial.fit",
+    "finetune": "netdial.fitting",
+    "fit": "netdial.fitting",
+    "fit_direct": "netdial.fitting",
     "load": "netdial.data",
     "load_family": "netdial.saving",
     "load_member": "netdial.export",
-    "recalibrate": "netdial.evaluate",
+    "recalibrate": "netdial.evaluation",
     "save_family": "netdial.saving",
-    "specialise": "netdial.fit",
+    "specialise": "netdial.fitting",
     "symmetrised_kl": "netdial.family",
 }
 

@@ -49,7 +49,8 @@ class Terms(NamedTuple):
 class Objective(Protocol):
     """(fields, λ, α) -> penalty of the whole data set in nats ``[K]``."""
 
-    def __call__(self, fields: Fields, lam: Tensor, prior_var: float) -> Tensor: ...
+    def __call__(self, fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+        """Returns the penalty ``[K]``."""
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective")

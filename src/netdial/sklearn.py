@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, missing_extra
 from netdial.data.task import Dataset
-from netdial.evaluate.path import evaluate
+from netdial.evaluation.path import evaluate
 from netdial.family.domain import Domain
 from netdial.family.family import Family
-from netdial.fit import fit
+from netdial.fitting import fit
 from netdial.nets import build
 from netdial.train.config import FitConfig, make_config
 

@@ -47,7 +47,9 @@ def coordinates(unit: list[float]) -> Tensor:
 
 @names
 @given(unit=units, additive=flags)
-def test_start_is_the_initial_value_everywhere(name: str, unit: list[float], additive: bool) -> None:
+def test_start_is_the_initial_value_everywhere(
+    name: str, unit: list[float], additive: bool
+) -> None:
     made, initial = started(name, additive)
     found = made(coordinates(unit))
     assert found.dtype == torch.float64
@@ -60,7 +62,9 @@ def test_cut_commutes_with_evaluation(
     name: str, unit: list[float], seed: int, additive: bool, data: st.DataObject
 ) -> None:
     made = perturbed(name, seed, additive)
-    leaf = data.draw(st.sampled_from([n for n, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True) if shape]))
+    leaf = data.draw(
+        st.sampled_from([n for n, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True) if shape])
+    )
     shape = dict(zip(LAYOUT.names, LAYOUT.shapes, strict=True))[leaf]
     dim = data.draw(st.integers(0, len(shape) - 1))
     order = data.draw(st.permutations(range(shape[dim])))
@@ -78,7 +82,11 @@ def test_cuts_can_follow_one_another_and_leave_the_original(name: str) -> None:
     made = perturbed(name, 0, additive=False)
     unit = coordinates([0.25, 1.0])
     before = made(unit).clone()
-    twice = made.cut("conv", 0, torch.tensor([3, 1])).cut("conv", 1, torch.tensor([2, 0])).cut("bias", 0, torch.tensor([1]))
+    twice = (
+        made.cut("conv", 0, torch.tensor([3, 1]))
+        .cut("conv", 1, torch.tensor([2, 0]))
+        .cut("bias", 0, torch.tensor([1]))
+    )
     found = twice.layout.split(twice(unit))
     expected = LAYOUT.split(before)
     assert torch.allclose(found["conv"], expected["conv"][:, [3, 1]][:, :, [2, 0]])
@@ -128,6 +136,8 @@ def test_map_has_the_members_of_the_seam_and_says_where_it_comes_from(name: str)
     kind = MAPS[name]
     assert all(hasattr(kind, member) for member in ("start", "cut", "forward"))
     assert inspect.getdoc(kind)
-    assert "20" in (inspect.getdoc(sys.modules[kind.__module__]) or ""), "the module names its source and year"
+    assert "20" in (inspect.getdoc(sys.modules[kind.__module__]) or ""), (
+        "the module names its source and year"
+    )
     made: Map = started(name)[0]
     assert made.layout == LAYOUT

@@ -39,7 +39,9 @@ def test_members_do_not_mix(name: str) -> None:
     whole = OBJECTIVES[name](found, LAM, 2.0)
     for k in range(3):
         log_std = None if found.log_std is None else found.log_std[k : k + 1]
-        alone = OBJECTIVES[name](Fields(LAYOUT, found.mean[k : k + 1], log_std), LAM[k : k + 1], 2.0)
+        alone = OBJECTIVES[name](
+            Fields(LAYOUT, found.mean[k : k + 1], log_std), LAM[k : k + 1], 2.0
+        )
         assert torch.allclose(whole[k : k + 1], alone)
 
 
@@ -47,7 +49,9 @@ def test_members_do_not_mix(name: str) -> None:
 def test_pull_on_the_means_grows_with_complexity(name: str) -> None:
     mean = torch.ones(3, 7, dtype=torch.float64, requires_grad=True)
     spread = None if name == "l2" else torch.full((3, 7), -3.0, dtype=torch.float64)
-    (pull,) = torch.autograd.grad(OBJECTIVES[name](Fields(LAYOUT, mean, spread), LAM, 2.0).sum(), mean)
+    (pull,) = torch.autograd.grad(
+        OBJECTIVES[name](Fields(LAYOUT, mean, spread), LAM, 2.0).sum(), mean
+    )
     assert bool((pull[1:] > pull[:-1]).all())
 
 
@@ -58,6 +62,8 @@ def test_weights_are_positive_and_never_rise(name: str) -> None:
     assert bool((weight > 0).all()) and bool((weight[1:] <= weight[:-1]).all())
 
 
-@pytest.mark.parametrize("part", [*[OBJECTIVES[n] for n in OBJECTIVES], *[WEIGHTINGS[n] for n in WEIGHTINGS]])
+@pytest.mark.parametrize(
+    "part", [*[OBJECTIVES[n] for n in OBJECTIVES], *[WEIGHTINGS[n] for n in WEIGHTINGS]]
+)
 def test_documentation_says_what_comes_back(part: object) -> None:
     assert (inspect.getdoc(part) or "").startswith("Returns")

@@ -18,7 +18,9 @@ def test_all_allowed_names_are_listed_when_none_is_near() -> None:
     assert str(error) == "unknown map 'zzz' (allowed: a, b)"
 
 
-@pytest.mark.parametrize("name", ["ConfigError", "DataError", "ShapeError", "TraceError", "CheckpointError"])
+@pytest.mark.parametrize(
+    "name", ["ConfigError", "DataError", "ShapeError", "TraceError", "CheckpointError"]
+)
 def test_users_errors_are_value_errors(name: str) -> None:
     kind = getattr(errors, name)
     assert issubclass(kind, errors.NetdialError)

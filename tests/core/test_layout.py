@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.layout import Layout
 
-shapes = st.lists(st.lists(st.integers(1, 4), min_size=0, max_size=4).map(tuple), min_size=1, max_size=4)
+shapes = st.lists(
+    st.lists(st.integers(1, 4), min_size=0, max_size=4).map(tuple), min_size=1, max_size=4
+)
 
 
 def layout_of(found: list[tuple[int, ...]]) -> Layout:
@@ -36,14 +38,18 @@ def test_leading_dimensions_stay(found: list[tuple[int, ...]], lead: int) -> Non
 
 
 @given(shapes, st.data())
-def test_cut_keeps_the_chosen_indices_in_order(found: list[tuple[int, ...]], data: st.DataObject) -> None:
+def test_cut_keeps_the_chosen_indices_in_order(
+    found: list[tuple[int, ...]], data: st.DataObject
+) -> None:
     layout = layout_of(found)
     candidates = [i for i, shape in enumerate(found) if shape]
     if not candidates:
         return
     leaf = data.draw(st.sampled_from(candidates))
     dim = data.draw(st.integers(0, len(found[leaf]) - 1))
-    keep = torch.tensor(data.draw(st.permutations(range(found[leaf][dim])).map(lambda p: p[: max(1, len(p) - 1)])))
+    keep = torch.tensor(
+        data.draw(st.permutations(range(found[leaf][dim])).map(lambda p: p[: max(1, len(p) - 1)]))
+    )
     new, positions = layout.cut(layout.names[leaf], dim, keep)
     flat = torch.randn(layout.size)
     before, after = layout.split(flat), new.split(flat[positions])

@@ -14,7 +14,10 @@ def test_each_group_has_numbers_of_its_own_that_do_not_depend_on_its_company() -
 
 
 def test_numbers_differ_by_seed_step_and_group() -> None:
-    draws = [Noise(*words, [group]).normal(8) for *words, group in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]]
+    draws = [
+        Noise(*words, [group]).normal(8)
+        for *words, group in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    ]
     for i, first in enumerate(draws):
         for second in draws[i + 1 :]:
             assert not torch.equal(first, second)

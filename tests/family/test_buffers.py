@@ -24,10 +24,17 @@ def level(bank: StatisticsBank, unit: float) -> float:
 
 def test_only_statistics_are_banked() -> None:
     assert banked().names == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
-    assert StatisticsBank(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3))).names == []
+    assert (
+        StatisticsBank(
+            nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3))
+        ).names
+        == []
+    )
 
 
-@pytest.mark.parametrize(("unit", "cell"), [(0.0, 0), (0.1, 0), (0.13, 1), (0.5, 4), (0.99, 7), (1.0, 7)])
+@pytest.mark.parametrize(
+    ("unit", "cell"), [(0.0, 0), (0.1, 0), (0.13, 1), (0.5, 4), (0.99, 7), (1.0, 7)]
+)
 def test_cells_are_equal_parts_of_the_range(unit: float, cell: int) -> None:
     assert float(banked().cell(unit)["1.running_mean"][0]) == cell
 

@@ -13,7 +13,9 @@ from netdial.core.errors import ConfigError
 from netdial.family.domain import Domain
 
 Z = 5.0
-ranges = st.tuples(st.floats(1e-6, 1e3), st.floats(1.5, 1e6)).map(lambda p: Domain(p[0], p[0] * p[1]))
+ranges = st.tuples(st.floats(1e-6, 1e3), st.floats(1.5, 1e6)).map(
+    lambda p: Domain(p[0], p[0] * p[1])
+)
 
 
 @given(ranges, st.lists(st.floats(0, 1), min_size=1, max_size=5))
@@ -21,7 +23,9 @@ def test_unit_and_lam_are_inverse(domain: Domain, unit: list[float]) -> None:
     place = torch.tensor(unit, dtype=torch.float64)
     lam = domain.lam(place)
     assert torch.allclose(domain.unit(lam), place, atol=1e-12)
-    assert bool((lam >= domain.lo * (1 - 1e-12)).all()) and bool((lam <= domain.hi * (1 + 1e-12)).all())
+    assert bool((lam >= domain.lo * (1 - 1e-12)).all()) and bool(
+        (lam <= domain.hi * (1 + 1e-12)).all()
+    )
 
 
 def test_law_is_uniform_in_the_logarithm() -> None:
@@ -32,7 +36,10 @@ def test_law_is_uniform_in_the_logarithm() -> None:
 
 @pytest.mark.parametrize("lam", [0.0, -1.0, 0.0099, 1.01, math.inf, math.nan])
 def test_nothing_outside_the_range_is_given(lam: float) -> None:
-    with pytest.raises(ConfigError, match=r"outside the trained range \[0.01, 1\] \(log scale\); choose a value inside"):
+    with pytest.raises(
+        ConfigError,
+        match=r"outside the trained range \[0.01, 1\] \(log scale\); choose a value inside",
+    ):
         Domain(0.01, 1.0).unit(torch.tensor([0.1, lam]))
 
 
@@ -49,7 +56,9 @@ def test_ends_given_in_single_precision_are_inside() -> None:
         assert min(found) >= 0 and max(found) <= 1
 
 
-@pytest.mark.parametrize(("lo", "hi"), [(0, 1), (1, 1), (2, 1), (-1, 1), (1, math.inf), (math.nan, 1)])
+@pytest.mark.parametrize(
+    ("lo", "hi"), [(0, 1), (1, 1), (2, 1), (-1, 1), (1, math.inf), (math.nan, 1)]
+)
 def test_impossible_ranges_are_refused(lo: float, hi: float) -> None:
     with pytest.raises(ConfigError, match="expected 0 < lo < hi < inf"):
         Domain(lo, hi)
@@ -81,7 +90,9 @@ def test_stratified_draw_has_one_value_in_each_stratum(count: int, number: int) 
 def test_mean_over_a_draw_is_unbiased(way: str, source: torch.Generator) -> None:
     """E over the law of a function that is far from linear, against its integral ∫ exp(3u) du."""
     domain, repeats = Domain(1e-2, 1e2), 4000
-    means = torch.stack([(3 * getattr(domain, way)(4, source)).exp().mean() for _ in range(repeats)])
+    means = torch.stack(
+        [(3 * getattr(domain, way)(4, source)).exp().mean() for _ in range(repeats)]
+    )
     stderr = float(means.std()) / math.sqrt(repeats)
     assert abs(float(means.mean()) - (math.exp(3) - 1) / 3) < Z * stderr
 
@@ -89,7 +100,9 @@ def test_mean_over_a_draw_is_unbiased(way: str, source: torch.Generator) -> None
 def test_strata_lower_the_variance(source: torch.Generator) -> None:
     domain = Domain(1e-2, 1e2)
     spread = {
-        way: torch.stack([(3 * getattr(domain, way)(8, source)).exp().mean() for _ in range(500)]).var()
+        way: torch.stack(
+            [(3 * getattr(domain, way)(8, source)).exp().mean() for _ in range(500)]
+        ).var()
         for way in ("sample", "stratified")
     }
     assert spread["stratified"] < spread["sample"] / 10

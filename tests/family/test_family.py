@@ -24,7 +24,9 @@ def moved(family: Family) -> Family:
     source = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in family.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=source, dtype=parameter.dtype))
+            parameter.add_(
+                0.3 * torch.randn(parameter.shape, generator=source, dtype=parameter.dtype)
+            )
     return family
 
 
@@ -38,7 +40,10 @@ def test_every_member_starts_as_the_network_given(name: str) -> None:
     net = mlp()
     family = Family(net, config(name))
     for lam in (0.01, 1.0, 100.0):
-        assert all(torch.allclose(leaf, dict(net.named_parameters())[n]) for n, leaf in family.at(lam).items())
+        assert all(
+            torch.allclose(leaf, dict(net.named_parameters())[n])
+            for n, leaf in family.at(lam).items()
+        )
 
 
 def test_the_network_given_is_not_touched() -> None:
@@ -56,7 +61,9 @@ def test_members_are_the_maps_values(name: str) -> None:
     family = moved(Family(mlp(), config(name)))
     fields = family.fields_at([0.01, 100.0])
     for row, lam in zip(fields.mean, (0.01, 100.0), strict=True):
-        assert all(torch.equal(leaf, family.at(lam)[n]) for n, leaf in family.layout.split(row).items())
+        assert all(
+            torch.equal(leaf, family.at(lam)[n]) for n, leaf in family.layout.split(row).items()
+        )
 
 
 def test_samples_have_the_posteriors_mean_and_spread(source: torch.Generator) -> None:
@@ -82,7 +89,9 @@ def test_divergence_of_members() -> None:
     family = moved(Family(mlp(), config(prior_var=2.0))).double()
     fields = family.fields_at([0.1, 10.0])
     assert fields.var is not None
-    expected = 0.5 * ((fields.var + fields.mean**2) / 2 - 1 - fields.var.log() + math.log(2)).sum(dim=1)
+    expected = 0.5 * ((fields.var + fields.mean**2) / 2 - 1 - fields.var.log() + math.log(2)).sum(
+        dim=1
+    )
     assert torch.allclose(family.kl([0.1, 10.0]), expected)
     narrow = family.kl([0.1, 10.0], torch.full((2,), 2.0, dtype=torch.float64))
     assert torch.allclose(narrow, expected)
@@ -96,7 +105,9 @@ def test_divergence_of_members() -> None:
         (("3.*", "1.weight"), {"3.weight", "3.bias", "1.weight"}),
     ],
 )
-def test_excluded_parameters_stay_the_same_for_every_complexity(pattern: tuple[str, ...], shared: set[str]) -> None:
+def test_excluded_parameters_stay_the_same_for_every_complexity(
+    pattern: tuple[str, ...], shared: set[str]
+) -> None:
     family = moved(Family(mlp(), config(exclude=pattern)))
     low, high = family.at(0.01), family.at(100.0)
     assert {name for name in low if torch.equal(low[name], high[name])} == shared
@@ -122,7 +133,9 @@ def test_parameters_that_do_not_learn_may_be_excluded_and_go_on_not_learning() -
     family = Family(Counted(), config(exclude=("steps",)))
     assert torch.equal(family.at(1.0)["steps"], torch.arange(3))
     assert not any(p.requires_grad for p in family.shared)
-    with pytest.raises(ConfigError, match=r"parameter 'steps' is torch.int64; expected a floating-point type"):
+    with pytest.raises(
+        ConfigError, match=r"parameter 'steps' is torch.int64; expected a floating-point type"
+    ):
         Family(Counted(), config())
 
 
@@ -134,7 +147,9 @@ def test_buffers_follow_the_family_and_the_type() -> None:
             self.register_buffer("shift", torch.full((3,), 0.1))
 
         def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = nn.functional.linear(self.layer(x), torch.eye(3, dtype=x.dtype), self.shift)
+            out: Tensor = nn.functional.linear(
+                self.layer(x), torch.eye(3, dtype=x.dtype), self.shift
+            )
             return out
 
     family = Family(Shifted(), config()).double()
@@ -165,8 +180,14 @@ def test_cut_commutes_with_reading_members() -> None:
     family = moved(Family(mlp(), config()))
     mean, log_std = family.cut("0.weight", 0, torch.tensor([2, 0]))
     unit = family.domain.unit(torch.tensor([1.0]))
-    assert torch.allclose(mean.layout.split(mean(unit))["0.weight"][0], family.at(1.0)["0.weight"][[2, 0]])
-    assert log_std is not None and log_std.layout.split(log_std(unit))["0.weight"].shape == (1, 2, 5)
+    assert torch.allclose(
+        mean.layout.split(mean(unit))["0.weight"][0], family.at(1.0)["0.weight"][[2, 0]]
+    )
+    assert log_std is not None and log_std.layout.split(log_std(unit))["0.weight"].shape == (
+        1,
+        2,
+        5,
+    )
 
 
 @pytest.mark.parametrize("net", [nn.ReLU(), nn.Sequential(nn.Flatten(), nn.Dropout())])
@@ -176,7 +197,9 @@ def test_a_network_without_parameters_is_refused(net: nn.Module) -> None:
 
 
 def test_excluding_everything_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no parameters to make a family of once \* are excluded"):
+    with pytest.raises(
+        ConfigError, match=r"no parameters to make a family of once \* are excluded"
+    ):
         Family(mlp(), config(exclude=("*",)))
 
 
@@ -191,7 +214,9 @@ def test_a_network_that_returns_a_tuple_is_refused() -> None:
 
     family = Family(Pair(), config())
     unit = torch.tensor([0.5], dtype=torch.float64)
-    with pytest.raises(TraceError, match="returned a tuple, expected one tensor of outputs; wrap it in a module"):
+    with pytest.raises(
+        TraceError, match="returned a tuple, expected one tensor of outputs; wrap it in a module"
+    ):
         family(torch.randn(2, 5), family.fields(unit), unit)
 
 

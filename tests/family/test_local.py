@@ -33,7 +33,11 @@ def test_hand_written_backward_by_finite_differences(blocks: int, with_bias: boo
 def test_hand_written_form_is_the_formula(blocks: int) -> None:
     """Mean x W + b and variance x² var(W) + var(b), member by member; a block serves the members that share it."""
     x, mean, var = random(blocks, 6, 5), random(4, 2, 5, seed=1), random(4, 2, 5, seed=2).square()
-    bias, bias_var, eps = random(4, 1, 2, seed=3), random(4, 1, 2, seed=4).square(), random(4, 6, 2, seed=5)
+    bias, bias_var, eps = (
+        random(4, 1, 2, seed=3),
+        random(4, 1, 2, seed=4).square(),
+        random(4, 6, 2, seed=5),
+    )
     found = local_linear(x, mean, var, bias, bias_var, eps)
     for k in range(4):
         piece = x[k * blocks // 4]
@@ -51,7 +55,9 @@ def test_certain_weights_of_zero_inputs_give_no_nan() -> None:
         assert tensor is not None and bool(tensor.isfinite().all())
 
 
-def run(layer: nn.Module, x: Tensor, mean: list[Tensor], var: list[Tensor], noise: Noise | None) -> Tensor:
+def run(
+    layer: nn.Module, x: Tensor, mean: list[Tensor], var: list[Tensor], noise: Noise | None
+) -> Tensor:
     """Runs a layer of two leaves (weight, bias) as a single member."""
     names = ["weight", "bias"]
     leaves = {
@@ -75,17 +81,25 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", list(LAYERS))
-def test_pre_activations_have_the_mean_and_variance_of_sampled_weights(name: str, seed: int) -> None:
+def test_pre_activations_have_the_mean_and_variance_of_sampled_weights(
+    name: str, seed: int
+) -> None:
     """At each example and position, against moments in closed form: conv(x, μ) + b and conv(x², σ²) + var(b)."""
     make, shape = LAYERS[name]
     layer = make().double()
     x, count = random(*shape, seed=9), 3000
     mean = [p.detach() for p in layer.parameters()]
     var = [random(*p.shape, seed=10).square() * 0.5 for p in mean]
-    draws = torch.stack([run(layer, x, mean, var, Noise(seed, step, [0])) for step in range(count)]).flatten(1)
+    draws = torch.stack(
+        [run(layer, x, mean, var, Noise(seed, step, [0])) for step in range(count)]
+    ).flatten(1)
 
-    centre = torch.func.functional_call(layer, dict(zip(["weight", "bias"], mean, strict=True)), (x,)).flatten()
-    spread = torch.func.functional_call(layer, dict(zip(["weight", "bias"], var, strict=True)), (x.square(),)).flatten()
+    centre = torch.func.functional_call(
+        layer, dict(zip(["weight", "bias"], mean, strict=True)), (x,)
+    ).flatten()
+    spread = torch.func.functional_call(
+        layer, dict(zip(["weight", "bias"], var, strict=True)), (x.square(),)
+    ).flatten()
     stderr = (spread / count).sqrt()
     assert bool(((draws.mean(dim=0) - centre).abs() < Z * stderr).all())
     # the variance of an estimated variance of normal numbers is 2 σ⁴ / n
@@ -121,7 +135,9 @@ def test_a_weight_used_outside_known_operations_is_sampled_once_for_a_pass() -> 
 
     net = Twice()
     mean = [p.detach() for p in net.parameters()]
-    first, second = run(net, random(2, 2), mean, [torch.ones_like(p) for p in mean], Noise(0, 0, [0])).chunk(2)
+    first, second = run(
+        net, random(2, 2), mean, [torch.ones_like(p) for p in mean], Noise(0, 0, [0])
+    ).chunk(2)
     assert torch.equal(first, second)
     assert bool((first != 0).all())
 

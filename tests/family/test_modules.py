@@ -65,9 +65,14 @@ def numbers(*shape: int) -> Callable[[], Tensor]:
 
 NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "tied": (Tied, numbers(5)),
-    "tokens": (Tokens, lambda: torch.randint(1, 11, (6, 7), generator=torch.Generator().manual_seed(1))),
+    "tokens": (
+        Tokens,
+        lambda: torch.randint(1, 11, (6, 7), generator=torch.Generator().manual_seed(1)),
+    ),
     "transformer": (
-        lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), nn.Flatten()),
+        lambda: nn.Sequential(
+            nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), nn.Flatten()
+        ),
         numbers(3, 8),
     ),
     "lstm": (Recurrent, numbers(4, 4)),
@@ -76,18 +81,28 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         numbers(5),
     ),
     "batchnorm2d": (
-        lambda: nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 3)),
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 3)
+        ),
         numbers(2, 5, 5),
     ),
-    "groupnorm": (lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten()), numbers(2, 4, 4)),
+    "groupnorm": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten()),
+        numbers(2, 4, 4),
+    ),
     "grouped-dilated": (
         lambda: nn.Sequential(nn.Conv2d(4, 8, 3, groups=4, dilation=2), nn.PReLU(), nn.Flatten()),
         numbers(4, 6, 6),
     ),
-    "transposed": (lambda: nn.Sequential(nn.ConvTranspose2d(2, 3, 2, stride=2), nn.Flatten()), numbers(2, 3, 3)),
+    "transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(2, 3, 2, stride=2), nn.Flatten()),
+        numbers(2, 3, 3),
+    ),
     "bilinear": (lambda: _Bilinear(), numbers(5)),
     "parametrised": (
-        lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)), nn.ReLU(), nn.Linear(3, 2)),
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)), nn.ReLU(), nn.Linear(3, 2)
+        ),
         numbers(5),
     ),
 }
@@ -151,7 +166,9 @@ def test_a_training_pass_reaches_means_and_spreads_of_every_leaf(name: str) -> N
     family.train()
     unit = torch.tensor([0.3], dtype=torch.float64)
     out = family(x, family.fields(unit), unit, Noise(0, 0, [0]))
-    assert not torch.allclose(out, family(x, family.fields(unit), unit, Noise(0, 1, [0])), atol=1e-3)
+    assert not torch.allclose(
+        out, family(x, family.fields(unit), unit, Noise(0, 1, [0])), atol=1e-3
+    )
     (out.square().sum() + out.sum()).backward()
     for mapped in (family.mean, family.log_std):
         for leaf, gradient in family.layout.split(mapped.pivots.grad).items():
@@ -172,7 +189,9 @@ def test_sampled_predictions_are_those_of_sampled_networks(name: str) -> None:
             parameter.fill_(-14.0)
     unit = torch.tensor([0.3], dtype=torch.float64)
     fields = family.fields(unit)
-    assert torch.allclose(family(x, fields, unit, Noise(0, 0, [0])), family(x, fields, unit), atol=1e-3)
+    assert torch.allclose(
+        family(x, fields, unit, Noise(0, 0, [0])), family(x, fields, unit), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", list(NETS))
@@ -183,7 +202,10 @@ def test_an_export_is_an_ordinary_module(name: str) -> None:
     family(x, family.fields(unit), unit, Noise(0, 0, [0])).sum().backward()
     net = family.export(0.5)
     assert not net.training
-    assert {type(m).__module__.split(".")[0] for m in net.modules()} <= {"torch", __name__.split(".")[0]} | {__name__}
+    assert {type(m).__module__.split(".")[0] for m in net.modules()} <= {
+        "torch",
+        __name__.split(".")[0],
+    } | {__name__}
     assert all(p.requires_grad and p.is_leaf for p in net.parameters())
     net(x).sum().backward()
     before = net(x).detach()
@@ -239,12 +261,18 @@ def test_spread_of_recurrent_outputs_is_that_of_sampled_weights(seed: int) -> No
     unit, count = family.domain.unit(torch.tensor([0.7])), 400
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        engine = torch.stack([family(x, family.fields(unit), unit, Noise(seed, i, [0])) for i in range(count)])
-        exact = torch.stack([family.predict(family.sample(0.7, source), x, 0.7) for _ in range(count)])
+        engine = torch.stack(
+            [family(x, family.fields(unit), unit, Noise(seed, i, [0])) for i in range(count)]
+        )
+        exact = torch.stack(
+            [family.predict(family.sample(0.7, source), x, 0.7) for _ in range(count)]
+        )
     stderr = ((engine.var(dim=0) + exact.var(dim=0)) / count).sqrt()
     assert bool(((engine.mean(dim=0) - exact.mean(dim=0)).abs() < 5 * stderr).all())
     ratio = engine.var(dim=0) / exact.var(dim=0)
-    assert bool((ratio.log().abs() < 5 * (6 / count) ** 0.5).all())  # kurtosis 6 bounds what is seen here
+    assert bool(
+        (ratio.log().abs() < 5 * (6 / count) ** 0.5).all()
+    )  # kurtosis 6 bounds what is seen here
 
 
 def test_batch_statistics_go_to_the_cell_of_their_complexity() -> None:
@@ -252,7 +280,9 @@ def test_batch_statistics_go_to_the_cell_of_their_complexity() -> None:
     family.train()
     unit = torch.tensor([0.3], dtype=torch.float64)
     family(x, family.fields(unit), unit)
-    counts = [int(family.statistics.cell(c)["1.num_batches_tracked"]) for c in family.statistics.centres]
+    counts = [
+        int(family.statistics.cell(c)["1.num_batches_tracked"]) for c in family.statistics.centres
+    ]
     assert counts == [0, 0, 1, 0, 0, 0, 0, 0]
     hidden = nn.functional.linear(x, family.at(float(family.domain.lam(unit)))["0.weight"])
     hidden = hidden + family.at(float(family.domain.lam(unit)))["0.bias"]

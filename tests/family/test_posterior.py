@@ -55,7 +55,9 @@ def test_divergence_from_itself_is_nothing() -> None:
     same = Fields(LAYOUT, mean, log_std)
     assert torch.allclose(symmetrised_kl(same, same), torch.zeros(2, dtype=F64))
     prior = Fields(LAYOUT, torch.zeros_like(mean), torch.full_like(log_std, 0.5))
-    assert torch.allclose(prior.kl(torch.full((2,), torch.e, dtype=F64)), torch.zeros(2, dtype=F64), atol=1e-12)
+    assert torch.allclose(
+        prior.kl(torch.full((2,), torch.e, dtype=F64)), torch.zeros(2, dtype=F64), atol=1e-12
+    )
 
 
 def test_gradients_by_finite_differences() -> None:
@@ -81,10 +83,14 @@ def test_gradients_are_those_of_the_plain_formula(seed: int) -> None:
     fields = Fields(LAYOUT, mean, log_std)
     kl = fields.kl(prior_var)
     means, variances = fields.leaves()
-    used = sum((LAYOUT.split(weights)[n] * (means[n].sin() + 3 * variances[n])).sum() for n in LAYOUT.names)
+    used = sum(
+        (LAYOUT.split(weights)[n] * (means[n].sin() + 3 * variances[n])).sum() for n in LAYOUT.names
+    )
     found = torch.autograd.grad((2 * kl).sum() + used, [mean, log_std])
 
-    plain = (weights * (mean.sin() + 3 * (2 * log_std).exp())).sum() + 2 * plain_kl(mean, log_std, prior_var).sum()
+    plain = (weights * (mean.sin() + 3 * (2 * log_std).exp())).sum() + 2 * plain_kl(
+        mean, log_std, prior_var
+    ).sum()
     expected = torch.autograd.grad(plain, [mean, log_std])
     assert torch.allclose(found[0], expected[0])
     assert torch.allclose(found[1], expected[1])
@@ -98,7 +104,9 @@ def test_leaves_are_the_fields_cut_by_layout(asked_first: bool) -> None:
         fields.kl(prior_var)
     means, variances = fields.leaves()
     assert all(torch.equal(means[n], leaf) for n, leaf in LAYOUT.split(mean).items())
-    assert all(torch.allclose(variances[n], leaf) for n, leaf in LAYOUT.split((2 * log_std).exp()).items())
+    assert all(
+        torch.allclose(variances[n], leaf) for n, leaf in LAYOUT.split((2 * log_std).exp()).items()
+    )
     assert fields.var is not None and torch.allclose(fields.var, (2 * log_std).exp())
 
 
@@ -106,9 +114,14 @@ def test_many_numbers_are_handled_in_runs_without_a_seam() -> None:
     """More numbers than one cacheful, so that members are taken a few at a time."""
     layout = Layout(("a", "b"), ((5, 7001), (40001,)))
     source = torch.Generator().manual_seed(0)
-    mean, log_std = (torch.randn(5, layout.size, dtype=F64, generator=source).requires_grad_() for _ in range(2))
+    mean, log_std = (
+        torch.randn(5, layout.size, dtype=F64, generator=source).requires_grad_() for _ in range(2)
+    )
     prior_var = torch.linspace(0.5, 2, 5, dtype=F64)
-    found, expected = Fields(layout, mean, log_std).kl(prior_var), plain_kl(mean, log_std, prior_var)
+    found, expected = (
+        Fields(layout, mean, log_std).kl(prior_var),
+        plain_kl(mean, log_std, prior_var),
+    )
     assert torch.allclose(found, expected)
     for a, b in zip(
         torch.autograd.grad(found.sum(), [mean, log_std]),
@@ -123,7 +136,9 @@ def test_point_posterior_has_no_divergence() -> None:
     point = Fields(LAYOUT, mean)
     assert point.var is None
     assert point.leaves()[1] == {}
-    with pytest.raises(ConfigError, match="no finite divergence from a normal prior; use posterior='normal'"):
+    with pytest.raises(
+        ConfigError, match="no finite divergence from a normal prior; use posterior='normal'"
+    ):
         point.kl(prior_var)
     with pytest.raises(ConfigError, match="both posteriors must be normal"):
         kl_between(point, Fields(LAYOUT, mean, log_std))

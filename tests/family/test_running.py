@@ -43,7 +43,10 @@ class Mixed(nn.Module):
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), (5,)),
-    "sequence": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3), nn.Flatten()), (2, 5)),
+    "sequence": (
+        lambda: nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3), nn.Flatten()),
+        (2, 5),
+    ),
     "cnn": (
         lambda: nn.Sequential(
             nn.Conv2d(4, 6, 3, padding=1, groups=2),
@@ -54,7 +57,10 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         (4, 6, 6),
     ),
-    "conv1d": (lambda: nn.Sequential(nn.Conv1d(2, 3, 2, stride=2), nn.Flatten(), nn.Linear(9, 2)), (2, 6)),
+    "conv1d": (
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 2, stride=2), nn.Flatten(), nn.Linear(9, 2)),
+        (2, 6),
+    ),
 }
 
 
@@ -65,7 +71,9 @@ def family_of(net: nn.Module, **options: object) -> Family:
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in family.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=torch.float64, generator=source))
+            parameter.add_(
+                0.3 * torch.randn(parameter.shape, dtype=torch.float64, generator=source)
+            )
     return family
 
 
@@ -90,7 +98,9 @@ def test_side_by_side_is_one_by_one(name: str, blocks: int, noise_seed: int | No
     assert family.side_by_side(x, blocks, 4)
     noise = Noise(noise_seed, 5, range(4)) if noise_seed is not None else None
     together = family(x, family.fields(UNIT), UNIT, noise, blocks)
-    assert torch.allclose(together, one_by_one(family, x, UNIT, noise_seed, blocks), rtol=1e-10, atol=1e-10)
+    assert torch.allclose(
+        together, one_by_one(family, x, UNIT, noise_seed, blocks), rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", list(NETS))
@@ -119,7 +129,9 @@ def test_means_are_what_the_network_computes_with_them() -> None:
     x = torch.randn(12, 4, 6, 6, dtype=torch.float64)
     found = family(x, family.fields(UNIT), UNIT)
     for k, lam in enumerate(family.domain.lam(UNIT).tolist()):
-        expected = torch.func.functional_call(family.net.double(), family.at(lam), (x[3 * k : 3 * k + 3],))
+        expected = torch.func.functional_call(
+            family.net.double(), family.at(lam), (x[3 * k : 3 * k + 3],)
+        )
         assert torch.allclose(found[3 * k : 3 * k + 3], expected)
 
 
@@ -137,11 +149,18 @@ def test_networks_that_cannot_run_side_by_side_are_noticed(kind: type[nn.Module]
     [
         (nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4)), (5,)),
         (nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)), (5,)),
-        (nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)), (5,)),
+        (
+            nn.Sequential(
+                nn.Linear(5, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)
+            ),
+            (5,),
+        ),
         (nn.Sequential(nn.ConvTranspose1d(2, 3, 2), nn.Flatten()), (2, 6)),
     ],
 )
-def test_layers_that_are_not_known_are_not_run_side_by_side(net: nn.Module, shape: tuple[int, ...]) -> None:
+def test_layers_that_are_not_known_are_not_run_side_by_side(
+    net: nn.Module, shape: tuple[int, ...]
+) -> None:
     family = family_of(net)
     assert not family.side_by_side(torch.randn(8, *shape, dtype=torch.float64), 4, 4)
 

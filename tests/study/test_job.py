@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TraceError
 from netdial.data import Dataset, Task, names
-from netdial.evaluate import Member as PathMember
-from netdial.evaluate import Path as LambdaPath
+from netdial.evaluation import Member as PathMember
+from netdial.evaluation import Path as LambdaPath
 from netdial.objective import Terms
 from netdial.report.page import write_report
 from netdial.study.curves import members

@@ -15,12 +15,22 @@ from hypothesis import strategies as st
 from netdial.core.errors import CheckpointError
 from netdial.train.checkpoint import load_tree, save_tree
 
-plain = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=5)
-tensors = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool, torch.bfloat16]).map(
-    lambda dtype: torch.arange(6).view(2, 3).to(dtype)
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
 )
+tensors = st.sampled_from(
+    [torch.float32, torch.float64, torch.int64, torch.bool, torch.bfloat16]
+).map(lambda dtype: torch.arange(6).view(2, 3).to(dtype))
 keys = st.text(max_size=4) | st.integers(0, 9)
-trees = st.recursive(plain | tensors, lambda t: st.lists(t, max_size=3) | st.dictionaries(keys, t, max_size=3), max_leaves=8)
+trees = st.recursive(
+    plain | tensors,
+    lambda t: st.lists(t, max_size=3) | st.dictionaries(keys, t, max_size=3),
+    max_leaves=8,
+)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -34,7 +44,9 @@ def same(first: Any, second: Any) -> bool:
 
 
 @given(tree=trees)
-def test_reading_is_the_inverse_of_writing(tree: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_reading_is_the_inverse_of_writing(
+    tree: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("trees") / "tree.safetensors"
     save_tree(path, {"tree": tree}, "test")
     assert same(load_tree(path, "test")["tree"], tree)
@@ -43,7 +55,13 @@ def test_reading_is_the_inverse_of_writing(tree: Any, tmp_path_factory: pytest.T
 def test_awkward_values_survive(tmp_path: Path) -> None:
     path = tmp_path / "tree"
     shared = torch.randn(4)
-    tree = {"inf": float("inf"), "twice": [shared, shared], "view": shared[::2], "empty": torch.empty(0, 3), "": {}}
+    tree = {
+        "inf": float("inf"),
+        "twice": [shared, shared],
+        "view": shared[::2],
+        "empty": torch.empty(0, 3),
+        "": {},
+    }
     save_tree(path, tree, "test")
     assert same(load_tree(path, "test"), tree)
 
@@ -93,7 +111,9 @@ def test_safetensors_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 def test_another_kind_or_format_is_named(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", {}, "family")
-    with pytest.raises(CheckpointError, match="holds 'family' of format 1; expected 'checkpoint' of format 1"):
+    with pytest.raises(
+        CheckpointError, match="holds 'family' of format 1; expected 'checkpoint' of format 1"
+    ):
         load_tree(tmp_path / "tree", "checkpoint")
 
 
@@ -118,8 +138,13 @@ except CheckpointError as error:
 def test_a_full_disk_leaves_the_old_file_intact(tmp_path: Path) -> None:
     """The limit on file size makes real writes fail in the middle, as a full disk does."""
     path = tmp_path / "state.safetensors"
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 7, done.stderr
-    assert "could not be written" in done.stdout and "is intact; free some space and resume" in done.stdout
+    assert (
+        "could not be written" in done.stdout
+        and "is intact; free some space and resume" in done.stdout
+    )
     assert torch.equal(load_tree(path, "test")["x"], torch.zeros(10))
     assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]

@@ -20,11 +20,20 @@ from netdial.train.config import FitConfig, make_config
         ({"epochs": 0}, "epochs=0: input should be greater than or equal to 1"),
         ({"lr": -1}, "lr=-1: input should be greater than 0"),
         ({"lr": "fast"}, "lr='fast': input should be a valid number"),
-        ({"sampling": "random"}, "sampling='random': input should be 'stratified' or 'independent'"),
+        (
+            {"sampling": "random"},
+            "sampling='random': input should be 'stratified' or 'independent'",
+        ),
         ({"precision": "16"}, "precision='16': input should be"),
         ({"lo": 2, "hi": 1}, r"Domain\(lo=2, hi=1\): expected 0 < lo < hi"),
-        ({"map": "table"}, "map='table' trains networks directly at given values: give lams, for example 0.01,1,100"),
-        ({"groups": 5, "devices": 2}, "groups=5 does not divide among devices=2; choose a multiple of 2"),
+        (
+            {"map": "table"},
+            "map='table' trains networks directly at given values: give lams, for example 0.01,1,100",
+        ),
+        (
+            {"groups": 5, "devices": 2},
+            "groups=5 does not divide among devices=2; choose a multiple of 2",
+        ),
         ({"momentum": 1.0}, "momentum=1.0: input should be less than 1"),
     ],
 )
@@ -39,7 +48,13 @@ def test_settings_cannot_be_changed_and_describe_the_family() -> None:
         config.seed = 3  # type: ignore[misc]
     family = config.family()
     assert family.posterior == "point"
-    assert (family.lo, family.hi, family.regions, family.exclude, family.seed) == (0.1, 10, 3, ("LayerNorm",), 4)
+    assert (family.lo, family.hi, family.regions, family.exclude, family.seed) == (
+        0.1,
+        10,
+        3,
+        ("LayerNorm",),
+        4,
+    )
     assert make_config().family().posterior == "normal"
 
 

@@ -36,8 +36,13 @@ def test_every_example_is_seen_once_in_each_block(count: int, batch_size: int, b
 
 
 @given(st.integers(2, 40), st.integers(1, 12), st.integers(0, 5), st.data())
-def test_skipping_goes_on_where_the_epoch_was_left(count: int, size: int, number: int, data: st.DataObject) -> None:
-    feeds = [TensorFeed(numbered(count), batch_size=size, seed=1), LoaderFeed(loader(count, size), seed=1)]
+def test_skipping_goes_on_where_the_epoch_was_left(
+    count: int, size: int, number: int, data: st.DataObject
+) -> None:
+    feeds = [
+        TensorFeed(numbered(count), batch_size=size, seed=1),
+        LoaderFeed(loader(count, size), seed=1),
+    ]
     skip = data.draw(st.integers(0, feeds[0].steps))
     for feed in feeds:
         whole, rest = list(feed.epoch(number)), list(feed.epoch(number, skip=skip))
@@ -87,7 +92,9 @@ def test_a_loader_without_a_length_is_refused() -> None:
             while True:
                 yield torch.zeros(1)
 
-    with pytest.raises(DataError, match="its data set has no length; the objectives need the number"):
+    with pytest.raises(
+        DataError, match="its data set has no length; the objectives need the number"
+    ):
         LoaderFeed(DataLoader(Endless()))
 
 
@@ -104,7 +111,10 @@ def test_crop_flip_shifts_and_mirrors_and_invents_nothing(source: torch.Generato
 
 def test_crop_flip_reaches_every_shift_and_both_mirrors() -> None:
     picture = torch.arange(1.0, 10).view(1, 1, 3, 3).expand(400, 1, 3, 3)
-    found = {tuple(p.flatten().tolist()) for p in crop_flip(picture, torch.Generator().manual_seed(0), padding=1)}
+    found = {
+        tuple(p.flatten().tolist())
+        for p in crop_flip(picture, torch.Generator().manual_seed(0), padding=1)
+    }
     assert len(found) == 18
 
 

@@ -36,13 +36,20 @@ class Run:
         part = Dataset(*data)
         self.feed = TensorFeed(part, batch_size=config.batch_size, seed=config.seed)
         self.config = config
-        self.method = FamilyMethod(config, kind="classification", n_data=len(part), steps=self.feed.steps)
+        self.method = FamilyMethod(
+            config, kind="classification", n_data=len(part), steps=self.feed.steps
+        )
         self.state = self.method.init(Family(net, config.family()))
         self.epochs: list[Epoch] = []
 
     def train(self, **options: Any) -> State:
         return train(
-            self.method, self.state, self.feed, epochs=self.config.epochs, report=self.epochs.append, **options
+            self.method,
+            self.state,
+            self.feed,
+            epochs=self.config.epochs,
+            report=self.epochs.append,
+            **options,
         )
 
     def interrupted_at(self, step: int, checkpoint: Path, **options: Any) -> None:
@@ -85,14 +92,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "cosine-adamw": {"optimizer": "AdamW", "schedule": "cosine", "warmup": 1.5, "clip": 0.5},
     "nadam-independent": {"optimizer": "NAdam", "sampling": "independent", "groups": 3},
-    "l2-momentum": {"objective": "l2", "optimizer": "SGD", "momentum": 0.9, "map": "lowrank", "lr": 1e-2},
+    "l2-momentum": {
+        "objective": "l2",
+        "optimizer": "SGD",
+        "momentum": 0.9,
+        "map": "lowrank",
+        "lr": 1e-2,
+    },
     "gated": {"map": "gated", "objective": "scaled-prior"},
 }
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))
 @pytest.mark.parametrize("stop", [2, 5, 8])
-def test_resumed_run_is_bit_equal(name: str, stop: int, blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_resumed_run_is_bit_equal(
+    name: str, stop: int, blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
     """Five steps an epoch: the stops lie inside the first epoch, at its end, and inside the second."""
     config = make_config(**{"epochs": 3, "batch_size": 12, "groups": 4, **SETTINGS[name]})
     path = tmp_path / "state"
@@ -108,7 +123,9 @@ def test_resumed_run_is_bit_equal(name: str, stop: int, blobs: tuple[Tensor, Ten
     assert_same(rest.state, whole.state)
 
 
-def test_statistics_of_normalisation_are_resumed_too(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_statistics_of_normalisation_are_resumed_too(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
     config = make_config(epochs=2, batch_size=20, groups=4)
     whole, first, rest = (Run(blobs, config, normalised()) for _ in range(3))
     whole.train()
@@ -118,7 +135,9 @@ def test_statistics_of_normalisation_are_resumed_too(blobs: tuple[Tensor, Tensor
     assert_same(rest.state, whole.state)
 
 
-def test_interrupt_at_the_end_of_an_epoch_still_measures_it(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_interrupt_at_the_end_of_an_epoch_still_measures_it(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
     """Otherwise the validation of that epoch would be lost, and early stopping would not resume as it was."""
     config = make_config(epochs=4, batch_size=12, groups=4)
     validate = iter([3.0, 2.0, 1.0, 0.5])
@@ -205,19 +224,33 @@ def test_early_stopping(
         return next(given)
 
     seen: list[Epoch] = []
-    train(Still(), run.state, run.feed, epochs=5, report=seen.append, validate=validate, patience=patience)
+    train(
+        Still(),
+        run.state,
+        run.feed,
+        epochs=5,
+        report=seen.append,
+        validate=validate,
+        patience=patience,
+    )
     assert len(seen) == epochs
-    assert [e.valid for e in seen if not math.isnan(e.valid or 0)] == [v for v in values[:epochs] if not math.isnan(v)]
+    assert [e.valid for e in seen if not math.isnan(e.valid or 0)] == [
+        v for v in values[:epochs] if not math.isnan(v)
+    ]
     assert modes == [False] * epochs and run.state.family.training
     assert run.state.best == min(v for v in values[:epochs] if not math.isnan(v))
 
 
-def test_resume_with_other_settings_names_them(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_resume_with_other_settings_names_them(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
     config = make_config(epochs=1, batch_size=30, groups=2)
     run = Run(blobs, config, mlp())
     run.train(checkpoint=tmp_path / "state", identity=IDENTITY)
     resume(run.state, tmp_path / "state", IDENTITY)
-    with pytest.raises(CheckpointError, match=r"other settings \(seed: 0 -> 1, map: 'piecewise' -> 'linear'\)"):
+    with pytest.raises(
+        CheckpointError, match=r"other settings \(seed: 0 -> 1, map: 'piecewise' -> 'linear'\)"
+    ):
         resume(run.state, tmp_path / "state", {**IDENTITY, "seed": 1, "map": "linear"})
 
 
@@ -236,7 +269,9 @@ def test_resume_from_a_damaged_file_says_so(blobs: tuple[Tensor, Tensor], tmp_pa
         resume(run.state, tmp_path / "state", {})
 
 
-def test_processes_that_train_together_stop_together(blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_processes_that_train_together_stop_together(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
     """Another process was interrupted, not this one: it stops at the same step all the same."""
     run = Run(blobs, make_config(epochs=2, batch_size=12, groups=4), mlp())
     asked: list[bool] = []

@@ -20,21 +20,34 @@ from netdial.train.method import FamilyMethod, State, Workers
 RATE = 1e-6
 
 
-def started(net: nn.Module, n_data: int, workers: Workers | None = None, **settings: Any) -> tuple[FamilyMethod, State]:
+def started(
+    net: nn.Module, n_data: int, workers: Workers | None = None, **settings: Any
+) -> tuple[FamilyMethod, State]:
     """A method in double precision under plain gradient steps of a tiny rate, from which gradients can be read."""
-    options = {"optimizer": "SGD", "lr": RATE, "schedule": "constant", "std_rate": 1.0, "groups": 4, **settings}
+    options = {
+        "optimizer": "SGD",
+        "lr": RATE,
+        "schedule": "constant",
+        "std_rate": 1.0,
+        "groups": 4,
+        **settings,
+    }
     config = make_config(**options)
     method = FamilyMethod(config, kind="classification", n_data=n_data, steps=10, workers=workers)
     torch.manual_seed(0)
     return method, method.init(Family(net, config.family()).double())
 
 
-def gradient(method: FamilyMethod, state: State, batch: tuple[Tensor, Tensor], at: int = 0) -> Tensor:
+def gradient(
+    method: FamilyMethod, state: State, batch: tuple[Tensor, Tensor], at: int = 0
+) -> Tensor:
     """Gradient of a step, read off how far it moves; the family is put back."""
     before = [p.detach().clone() for p in state.family.parameters()]
     state.step = at
     method.step(state, batch)
-    moved = [(b - p.detach()) / RATE for p, b in zip(state.family.parameters(), before, strict=True)]
+    moved = [
+        (b - p.detach()) / RATE for p, b in zip(state.family.parameters(), before, strict=True)
+    ]
     with torch.no_grad():
         for parameter, value in zip(state.family.parameters(), before, strict=True):
             parameter.copy_(value)
@@ -45,17 +58,23 @@ def doubled(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return data[0].double(), data[1]
 
 
-def exact_gradient(method: FamilyMethod, state: State, data: tuple[Tensor, Tensor], ends: float) -> Tensor:
+def exact_gradient(
+    method: FamilyMethod, state: State, data: tuple[Tensor, Tensor], ends: float
+) -> Tensor:
     """Gradient of E w(λ) [fit(λ) + complexity(λ)] over the whole data, by the midpoint rule; point posterior, l2.
 
     The law is uniform in the unit coordinate, but for a share ``ends`` of it that lies at both ends.
     """
     family, points = state.family, 400
-    unit = torch.cat([(torch.arange(points, dtype=torch.float64) + 0.5) / points, torch.tensor([0.0, 1.0])])
+    unit = torch.cat(
+        [(torch.arange(points, dtype=torch.float64) + 0.5) / points, torch.tensor([0.0, 1.0])]
+    )
     shares = torch.cat([torch.full((points,), (1 - ends) / points), torch.full((2,), ends / 2)])
     lam = family.domain.lam(unit)
     total = torch.zeros((), dtype=torch.float64)
-    for u, value, weight in zip(unit, lam, shares * WEIGHTINGS[method.config.weighting](lam), strict=True):
+    for u, value, weight in zip(
+        unit, lam, shares * WEIGHTINGS[method.config.weighting](lam), strict=True
+    ):
         mean = family.mean(u[None])
         outputs = torch.func.functional_call(family.net, family.layout.split(mean[0]), (data[0],))
         penalty = value * mean.square().sum() / len(data[1])
@@ -70,8 +89,17 @@ def test_gradient_is_unbiased(
     sampling: str, weighting: str, ends: bool, blobs: tuple[Tensor, Tensor], seed: int
 ) -> None:
     data = doubled(blobs)
-    settings = {"objective": "l2", "lo": 1e-2, "hi": 1e1, "map": "linear", "seed": seed, "ends": ends}
-    method, state = started(nn.Linear(5, 3).double(), 60, sampling=sampling, weighting=weighting, **settings)
+    settings = {
+        "objective": "l2",
+        "lo": 1e-2,
+        "hi": 1e1,
+        "map": "linear",
+        "seed": seed,
+        "ends": ends,
+    }
+    method, state = started(
+        nn.Linear(5, 3).double(), 60, sampling=sampling, weighting=weighting, **settings
+    )
     feed = TensorFeed(Dataset(*data), batch_size=20, seed=seed)
     draws = torch.stack(
         [
@@ -89,8 +117,15 @@ def test_gradient_is_unbiased(
 
 def test_warmup_scales_the_complexity_term_alone(blobs: tuple[Tensor, Tensor]) -> None:
     data = doubled(blobs)
-    settings: dict[str, Any] = {"objective": "l2", "sampling": "independent", "groups": 1, "map": "linear"}
-    cold, state = started(nn.Linear(5, 3).double(), 60, warmup=0.4, **settings)  # four of ten steps an epoch
+    settings: dict[str, Any] = {
+        "objective": "l2",
+        "sampling": "independent",
+        "groups": 1,
+        "map": "linear",
+    }
+    cold, state = started(
+        nn.Linear(5, 3).double(), 60, warmup=0.4, **settings
+    )  # four of ten steps an epoch
     warm, same = started(nn.Linear(5, 3).double(), 60, **settings)
     same.family.load_state_dict(state.family.state_dict())
     for step, share in [(0, 0.25), (1, 0.5), (3, 1.0), (7, 1.0)]:
@@ -104,7 +139,9 @@ def test_warmup_scales_the_complexity_term_alone(blobs: tuple[Tensor, Tensor]) -
         assert torch.allclose(full - partly, (1 - share) * pull.flatten(), atol=1e-5)
 
 
-def test_reported_terms_are_fit_and_complexity_in_nats_per_example(blobs: tuple[Tensor, Tensor]) -> None:
+def test_reported_terms_are_fit_and_complexity_in_nats_per_example(
+    blobs: tuple[Tensor, Tensor],
+) -> None:
     data = doubled(blobs)
     method, state = started(nn.Linear(5, 3), 1000, objective="l2", map="linear")
     family = state.family
@@ -116,7 +153,9 @@ def test_reported_terms_are_fit_and_complexity_in_nats_per_example(blobs: tuple[
         for k, (u, lam) in enumerate(zip(unit, family.domain.lam(unit), strict=True)):
             leaves = family.layout.split(family.mean(u[None])[0])
             x, y = (part[15 * k : 15 * k + 15] for part in data)
-            fit = categorical_nll(torch.func.functional_call(family.net.double(), leaves, (x,)), y).mean()
+            fit = categorical_nll(
+                torch.func.functional_call(family.net.double(), leaves, (x,)), y
+            ).mean()
             assert terms.fit[k] == pytest.approx(float(fit))
             penalty = lam * family.mean(u[None]).square().sum() / 1000
             assert terms.complexity[k] == pytest.approx(float(penalty))
@@ -181,7 +220,9 @@ def test_steps_leave_the_global_generator_alone(blobs: tuple[Tensor, Tensor]) ->
 
 @pytest.mark.parametrize("size", [1, 3, 9, 13])
 @pytest.mark.parametrize("net", [nn.Linear(5, 3), nn.Sequential(nn.Linear(5, 3), nn.LayerNorm(3))])
-def test_batches_of_any_size_are_divided(size: int, net: nn.Module, blobs: tuple[Tensor, Tensor]) -> None:
+def test_batches_of_any_size_are_divided(
+    size: int, net: nn.Module, blobs: tuple[Tensor, Tensor]
+) -> None:
     method, state = started(net, 60)
     x, y = doubled(blobs)
     unit, terms = method.step(state, (x[:size], y[:size]))
@@ -189,7 +230,9 @@ def test_batches_of_any_size_are_divided(size: int, net: nn.Module, blobs: tuple
     assert bool(terms.total.isfinite().all())
 
 
-def test_groups_of_a_normalised_network_have_two_examples_at_least(blobs: tuple[Tensor, Tensor]) -> None:
+def test_groups_of_a_normalised_network_have_two_examples_at_least(
+    blobs: tuple[Tensor, Tensor],
+) -> None:
     """One example has no variance: torch refuses it in training mode."""
     method, state = started(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), 60)
     state.family.train()
@@ -201,21 +244,28 @@ def test_groups_of_a_normalised_network_have_two_examples_at_least(blobs: tuple[
 
 def test_a_batch_that_does_not_reach_all_processes_is_refused(blobs: tuple[Tensor, Tensor]) -> None:
     method, state = started(nn.Linear(5, 3), 60, Workers(rank=0, count=4))
-    with pytest.raises(DataError, match="a batch of 3 examples cannot be divided among 4 processes"):
+    with pytest.raises(
+        DataError, match="a batch of 3 examples cannot be divided among 4 processes"
+    ):
         method.step(state, (blobs[0][:3].double(), blobs[1][:3]))
 
 
 @pytest.mark.parametrize("map_name", ["piecewise", "table", "lowrank"])
 def test_not_finite_parameter_is_named(map_name: str, blobs: tuple[Tensor, Tensor]) -> None:
     lams = (0.02, 0.3) if map_name == "table" else ()
-    method, state = started(nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), 60, map=map_name, lams=lams)
+    method, state = started(
+        nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), 60, map=map_name, lams=lams
+    )
     mapped = state.family.mean
     flat = mapped.base if map_name == "lowrank" else mapped.pivots
     with torch.no_grad():
         for row in flat.view(-1, state.family.layout.size):
             state.family.layout.split(row)["1.weight"].fill_(math.nan)
     state.step = 17
-    with pytest.raises(NonFiniteError, match=r"step 17: (fit|complexity) is nan at lam=[0-9.e-]+; not finite: 1.weight;"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"step 17: (fit|complexity) is nan at lam=[0-9.e-]+; not finite: 1.weight;",
+    ):
         method.step(state, doubled(blobs))
 
 
@@ -224,7 +274,9 @@ def test_not_finite_data_name_step_term_and_complexity(blobs: tuple[Tensor, Tens
     x, y = doubled(blobs)
     x[0, 0] = math.inf
     before = [p.detach().clone() for p in state.family.parameters()]
-    with pytest.raises(NonFiniteError, match=r"step 0: fit is (nan|inf) at lam=0.5; all parameters are finite"):
+    with pytest.raises(
+        NonFiniteError, match=r"step 0: fit is (nan|inf) at lam=0.5; all parameters are finite"
+    ):
         method.step(state, (x, y))
     assert all(torch.equal(p, b) for p, b in zip(state.family.parameters(), before, strict=True))
     assert state.step == 0
@@ -237,7 +289,9 @@ def test_rows_of_a_table_are_trained_as_if_alone(
     layers: str, objective: str, clip: float, blobs: tuple[Tensor, Tensor]
 ) -> None:
     """Under plain gradient steps, so that a factor on the gradient of a row would show."""
-    net = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3))
+    net = nn.Sequential(
+        nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3)
+    )
     lams = (0.01, 1.0, 50.0)
     data = doubled(blobs)
     settings = {"map": "table", "objective": objective, "log_std": -30.0, "clip": clip}
@@ -253,10 +307,14 @@ def test_rows_of_a_table_are_trained_as_if_alone(
 
 
 @pytest.mark.parametrize("layers", ["side by side", "one by one"])
-def test_rows_of_several_seeds_at_one_value_are_all_trained(layers: str, blobs: tuple[Tensor, Tensor]) -> None:
-    from netdial.fit import stack
+def test_rows_of_several_seeds_at_one_value_are_all_trained(
+    layers: str, blobs: tuple[Tensor, Tensor]
+) -> None:
+    from netdial.fitting import stack
 
-    net = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3))
+    net = nn.Sequential(
+        nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3)
+    )
     config = make_config(map="table", lams=(0.1, 10.0), optimizer="SGD", objective="l2")
     family = stack([Family(net, config.family()), Family(net, config.family())]).double()
     method = FamilyMethod(config, kind="classification", n_data=60, steps=1)

@@ -20,7 +20,9 @@ def family_of(map_name: str = "piecewise", **settings: object) -> tuple[Family, 
 
 
 def step(family: Family, optimizer: torch.optim.Optimizer) -> None:
-    unit = family.mean.rows if isinstance(family.mean, TableMap) else torch.tensor([0.2, 0.8]).double()
+    unit = (
+        family.mean.rows if isinstance(family.mean, TableMap) else torch.tensor([0.2, 0.8]).double()
+    )
     fields = family.fields(unit)
     (fields.mean.sin().sum() + fields.kl(torch.ones(2)).sum()).backward()
     optimizer.step()
@@ -67,7 +69,9 @@ def test_momentum_is_given_to_those_that_take_it() -> None:
     family, config = family_of(optimizer="SGD", momentum=0.9)
     assert make_optimizer(family, config).param_groups[0]["momentum"] == 0.9
     family, config = family_of(optimizer="Adam", momentum=0.9)
-    with pytest.raises(ConfigError, match="optimizer Adam takes no momentum; leave it out, or choose SGD"):
+    with pytest.raises(
+        ConfigError, match="optimizer Adam takes no momentum; leave it out, or choose SGD"
+    ):
         make_optimizer(family, config)
 
 

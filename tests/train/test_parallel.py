@@ -15,7 +15,7 @@ import sys, torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from netdial.family.family import Family
-from netdial.fit import run
+from netdial.fitting import run
 from netdial.train.config import make_config
 from netdial.train.checkpoint import load_tree, save_tree
 from netdial.train.loop import Interrupted
@@ -33,7 +33,7 @@ NETS = {
 }
 CASES = {
     "plain": ("mlp", {}),
-    "uneven": ("mlp", {"batch_size": 13}),
+    "uneven": ("mlp", {"batch_size": 19}),
     "one-left-over": ("mlp", {"batch_size": 65}),
     "independent": ("mlp", {"sampling": "independent"}),
     "clipped": ("mlp", {"clip": 0.1, "optimizer": "AdamW"}),
@@ -59,7 +59,17 @@ for name, (net, settings) in CASES.items():
     valid = [epoch.valid for epoch in epochs]
     save_tree(folder / f"{name}.{rank}", {"state": dict(family.state_dict()), "valid": valid}, "test")
 """
-CASES = ["plain", "uneven", "one-left-over", "independent", "clipped", "norm", "dropout", "table", "loader"]
+CASES = [
+    "plain",
+    "uneven",
+    "one-left-over",
+    "independent",
+    "clipped",
+    "norm",
+    "dropout",
+    "table",
+    "loader",
+]
 
 
 def launched(folder: Path, devices: int) -> None:
@@ -68,7 +78,9 @@ def launched(folder: Path, devices: int) -> None:
     script = folder / "script.py"
     script.write_text(SCRIPT)
     hidden = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {k: v for k, v in os.environ.items() if k not in hidden} | {"OMP_NUM_THREADS": "1"}
+    environment = {k: v for k, v in os.environ.items() if k not in hidden} | {
+        "OMP_NUM_THREADS": "1"
+    }
     done = subprocess.run(
         [sys.executable, str(script), str(devices), str(folder)],
         capture_output=True, text=True, timeout=200, env=environment, check=False,

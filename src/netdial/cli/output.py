@@ -30,7 +30,7 @@ def members_table(
 ) -> Table:
     """Returns members along λ, about ``most`` and the chosen ones among them; absent columns are left out."""
     metric, title, show = (
-        ("rmse", "RMSE", fixed) if kind == "regression" else ("accuracy", "accuracy", percent)
+        ("rmse", "RMSE", fixed) if kind == "regression" else ("accuracy", "acc.", percent)
     )
     columns = [
         (f"valid/{metric}", f"valid {title}", show),
@@ -38,12 +38,15 @@ def members_table(
         ("valid/nll", "valid NLL", fixed),
         ("test/nll", "test NLL", fixed),
         ("kl_bits", "KL, bits", count),
-        ("effective_parameters", "eff. parameters", count),
+        ("effective_parameters", "eff. params", count),
     ]
     recorded = {name for row in rows for name in row.values}
     columns = [column for column in columns if column[0] in recorded]
     table = Table(header_style="bold")
-    for heading in ("λ", *(title for _, title, _ in columns), ""):
+    table.add_column(
+        "λ", justify="right", min_width=max((len(number(row.lam)) for row in rows), default=1)
+    )
+    for heading in (*(title for _, title, _ in columns), ""):
         table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=not heading)
     for row in _thinned(rows, answer, most):
         cells = [show(row.values.get(name)) for name, _, show in columns]

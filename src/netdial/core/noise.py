@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 _SPREAD, _MASK = 0x9E3779B97F4A7C15, (1 << 63) - 1
 
 

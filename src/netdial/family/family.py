@@ -106,7 +106,7 @@ class Family(nn.Module):
     @property
     def n_params(self) -> int:
         """Count of parameters of one member."""
-        return self.layout.size + sum(leaf.numel() for leaf in self.shared)
+        return self.layout.size + sum(int(leaf.numel()) for leaf in self.shared)
 
     def train(self, mode: bool = True) -> Family:
         """Sets training or evaluation mode of the family and of its network."""
@@ -235,7 +235,9 @@ class Family(nn.Module):
     def _run(
         self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int
     ) -> Tensor:
-        means, variances = fields.leaves() if noise is not None else (self.layout.split(fields.mean), {})
+        means, variances = (
+            fields.leaves() if noise is not None else (self.layout.split(fields.mean), {})
+        )
         alone = fields.members == 1
         leaves = {
             name: (mean[0] if alone else mean, Leaf(mean, variances.get(name)))
@@ -304,9 +306,11 @@ def _divide(net: nn.Module, exclude: Sequence[str]) -> tuple[Params, Params]:
             f"{type(net).__name__} has no parameters to make a family of"
             + (f" once {', '.join(exclude)} are excluded" if shared else "")
         )
-    for name, leaf in leaves.items():
-        if not leaf.is_floating_point():
-            raise ConfigError(f"parameter {name!r} is {leaf.dtype}; expected a floating-point type")
+    for name, tensor in leaves.items():
+        if not tensor.is_floating_point():
+            raise ConfigError(
+                f"parameter {name!r} is {tensor.dtype}; expected a floating-point type"
+            )
     return leaves, shared
 
 

@@ -17,7 +17,7 @@ each), o outputs, i inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -205,8 +205,7 @@ def local_linear(
         out = out if bias is None else out + bias
         spread = spread if bias_var is None else spread + bias_var
         return torch.addcmul(out.float(), (spread.float() + _TINY).sqrt(), eps)
-    result: Tensor = _LocalLinear.apply(x, mean, var, bias, bias_var, eps)
-    return result
+    return cast(Tensor, _LocalLinear.apply(x, mean, var, bias, bias_var, eps))  # type: ignore[no-untyped-call]
 
 
 class _LocalLinear(torch.autograd.Function):
@@ -258,7 +257,8 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     out = torch.bmm(x, _stack(weight, blocks).mT)
     if blocks == members:
         return out
-    return out.unflatten(2, (members // blocks, -1)).transpose(1, 2).flatten(0, 1)
+    apart: Tensor = out.unflatten(2, (members // blocks, -1))
+    return apart.transpose(1, 2).flatten(0, 1)
 
 
 def _stack(weight: Tensor, blocks: int) -> Tensor:

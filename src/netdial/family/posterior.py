@@ -11,7 +11,7 @@ Shapes: K members, P numbers of the tree.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -64,7 +64,8 @@ class Fields:
                 "kl: a point posterior has no finite divergence from a normal prior; use posterior='normal', "
                 "or the objective 'l2'"
             )
-        kl, *leaves = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self.layout)
+        found = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self.layout)  # type: ignore[no-untyped-call]
+        kl, *leaves = cast(tuple[Tensor, ...], found)
         names = self.layout.names
         means = dict(zip(names, leaves[: len(names)], strict=True))
         self._spread = means, dict(zip(names, leaves[len(names) :], strict=True))
@@ -125,9 +126,17 @@ class _SpreadAndKL(torch.autograd.Function):
         sizes = ctx.layout.sizes
         flats = [flat.split(sizes, dim=1) for flat in (mean, var, grad_mean, grad_log_std)]
         for of_mean, of_var, *leaf in zip(grads[:count], grads[count:], *flats, strict=True):
-            for g_mean, g_var, mean_, var_, out_mean, out_log_std, pull_, half_, push_ in _cachefuls(
-                of_mean.flatten(1), of_var.flatten(1), *leaf, pull, half, push
-            ):
+            for (
+                g_mean,
+                g_var,
+                mean_,
+                var_,
+                out_mean,
+                out_log_std,
+                pull_,
+                half_,
+                push_,
+            ) in _cachefuls(of_mean.flatten(1), of_var.flatten(1), *leaf, pull, half, push):
                 torch.addcmul(g_mean, pull_, mean_, out=out_mean)
                 torch.addcmul(push_, g_var + half_, var_, value=2, out=out_log_std)
         return grad_mean, grad_log_std, None, None

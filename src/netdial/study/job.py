@@ -23,10 +23,10 @@ from torch import Tensor
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
 from netdial.data import Task
-from netdial.evaluate import Path as LambdaPath
-from netdial.evaluate import evaluate
+from netdial.evaluation import Path as LambdaPath
+from netdial.evaluation import evaluate
 from netdial.family import Domain, Family
-from netdial.fit import run as train_family
+from netdial.fitting import run as train_family
 from netdial.saving import load_family, save_family
 from netdial.study.presets import POINTS, default_samples, preset
 from netdial.study.problem import LOAD_OPTIONS, Problem, is_function, load_net, load_problem
@@ -106,16 +106,16 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
     config, problem = _settle(job, old)
     family = Family(problem.net, config.family())
     resolved = _resolve(job, old, config, problem, family.n_params)
-    alone = config.devices == 1 or process_rank() == 0
-    if not alone:
+    writes = config.devices == 1 or process_rank() == 0
+    if not writes:
         run = Run(job.path, {**resolved, "name": job.run_name})
     elif old is not None:
         run = old
     else:
         run = Run.create(job.runs_dir, job.run_name, resolved, overwrite=job.overwrite)
-    with _tidy(run, writes=alone, fresh=old is None):
-        step = _train(run, config, problem.task, family, watch, resuming=job.resume, writes=alone)
-        if not alone:
+    with _tidy(run, writes=writes, fresh=old is None):
+        step = _train(run, config, problem.task, family, watch, resuming=job.resume, writes=writes)
+        if not writes:
             return None
         _conclude(run, family, problem, step, watch)
     report(run.path)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.records import Record
-from netdial.evaluate import Path as LambdaPath
+from netdial.evaluation import Path as LambdaPath
 from netdial.family import Domain
 from netdial.study.run import Run
 from netdial.train import Epoch

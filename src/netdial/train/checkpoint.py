@@ -51,7 +51,7 @@ def load_tree(path: Path, kind: str, device: str = "cpu") -> Any:
     try:
         with safe_open(path, framework="pt", device=device) as file:
             header = json.loads((file.metadata() or {})["netdial"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = header["format"], header["kind"]
         tree = _attach(header["tree"], tensors) if found == (FORMAT, kind) else None
     except FileNotFoundError:

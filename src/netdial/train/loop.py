@@ -175,7 +175,7 @@ def _summary(
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Yields a question: has an interrupt or a termination been asked for? (A second interrupt acts at once.)"""
+    """Yields a question: has an interrupt or a termination been asked for? A second one acts at once."""
     asked: list[int] = []
 
     def note(number: int, frame: Any) -> None:

@@ -37,7 +37,9 @@ def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
     if config.optimizer not in names:
         raise unknown("optimizer", config.optimizer, names)
     kind: Any = getattr(torch.optim, config.optimizer)
-    spread = list(family.log_std.parameters()) if isinstance(family.log_std, nn.Module) else []
+    spread: list[nn.Parameter] = (
+        list(family.log_std.parameters()) if isinstance(family.log_std, nn.Module) else []
+    )
     held = {id(parameter) for parameter in spread}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in family.parameters() if id(p) not in held], "lr": config.lr}

@@ -161,7 +161,10 @@ def test_table_map_exists_only_at_its_rows() -> None:
     assert torch.equal(made(made.rows), made.pivots)
     assert torch.equal(made(torch.tensor([1.0, 0.0], dtype=F64)), made.pivots[[2, 0]])
     for place in (0.49, 0.51, 0.25):
-        with pytest.raises(ConfigError, match="directly trained networks exist only at the values they were trained for"):
+        with pytest.raises(
+            ConfigError,
+            match="directly trained networks exist only at the values they were trained for",
+        ):
             made(torch.tensor([place], dtype=F64))
 
 

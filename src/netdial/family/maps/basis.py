@@ -56,6 +56,7 @@ class PiecewiseMap(BasisMap):
         return cls(layout, initial.repeat(options.regions + 1, 1))
 
     def coefficients(self, unit: Tensor) -> Tensor:
+        """Returns hat functions ``[L, N + 1]``."""
         regions = self.pivots.shape[0] - 1
         pivot = torch.arange(regions + 1, dtype=unit.dtype, device=unit.device)
         return (1 - (unit[:, None] * regions - pivot).abs()).clamp_min(0)
@@ -71,6 +72,7 @@ class LinearMap(PiecewiseMap):
 
     @classmethod
     def start(cls, layout: Layout, initial: Tensor, options: MapOptions) -> LinearMap:
+        """Returns the map whose value is ``initial`` ``[P]`` everywhere."""
         return cls(layout, initial.repeat(2, 1))
 
 
@@ -88,17 +90,20 @@ class TableMap(BasisMap):
 
     @classmethod
     def start(cls, layout: Layout, initial: Tensor, options: MapOptions) -> TableMap:
+        """Returns the map whose rows are all ``initial`` ``[P]``."""
         if not options.rows:
             raise ConfigError("table map: give the unit coordinates of its rows")
         rows = torch.tensor(options.rows, dtype=torch.float64)
         return cls(layout, initial.repeat(len(rows), 1), rows)
 
     def forward(self, unit: Tensor) -> Tensor:
+        """Returns the rows at unit coordinates ``[L]``: all of them as they are, or a selection."""
         if torch.equal(unit, self.rows):
             return self.pivots
         return self.pivots[self._row(unit)]
 
     def coefficients(self, unit: Tensor) -> Tensor:
+        """Returns the selection of rows, one-hot ``[L, J]``."""
         return nn.functional.one_hot(self._row(unit), self.pivots.shape[0]).to(unit.dtype)
 
     def cut(self, name: str, dim: int, keep: Tensor) -> TableMap:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.data.task import Dataset
-from netdial.evaluate.path import outputs
+from netdial.evaluation.path import outputs
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.objective import LIKELIHOODS, OBJECTIVES, WEIGHTINGS

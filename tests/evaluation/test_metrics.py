@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from netdial.evaluate.metrics import classification_metrics, regression_metrics, score
+from netdial.evaluation.metrics import classification_metrics, regression_metrics, score
 from netdial.objective import gaussian_nll
 
 
@@ -39,10 +39,15 @@ def test_classification_metrics_are_their_definitions(seed: int) -> None:
     found = classification_metrics(log_probs, targets)
     probs = log_probs.exp()
     brier = sum(
-        sum((float(p) - (c == int(t))) ** 2 for c, p in enumerate(row)) for row, t in zip(probs, targets, strict=True)
+        sum((float(p) - (c == int(t))) ** 2 for c, p in enumerate(row))
+        for row, t in zip(probs, targets, strict=True)
     ) / len(targets)
-    assert found["accuracy"] == pytest.approx(float((probs.argmax(dim=1) == targets).double().mean()))
-    assert found["nll"] == pytest.approx(-float(log_probs[torch.arange(len(targets)), targets].mean()))
+    assert found["accuracy"] == pytest.approx(
+        float((probs.argmax(dim=1) == targets).double().mean())
+    )
+    assert found["nll"] == pytest.approx(
+        -float(log_probs[torch.arange(len(targets)), targets].mean())
+    )
     assert found["brier"] == pytest.approx(brier)
     assert found["ece"] == pytest.approx(slow_ece(log_probs, targets), abs=1e-6)
 
@@ -58,7 +63,9 @@ def test_classification_metrics_are_scikit_learns() -> None:
 
 def test_certain_and_right_is_perfect() -> None:
     log_probs = torch.log(torch.eye(3) + 1e-30)
-    found = classification_metrics(log_probs - log_probs.logsumexp(dim=1, keepdim=True), torch.arange(3))
+    found = classification_metrics(
+        log_probs - log_probs.logsumexp(dim=1, keepdim=True), torch.arange(3)
+    )
     assert found == pytest.approx({"accuracy": 1, "nll": 0, "brier": 0, "ece": 0}, abs=1e-6)
 
 
@@ -69,7 +76,9 @@ def test_regression_metrics_are_scikit_learns(targets: int) -> None:
     y = torch.randn(30, targets, dtype=torch.float64, generator=source)
     outputs = y + 0.3 * torch.randn(30, targets, dtype=torch.float64, generator=source)
     found = regression_metrics(outputs, y, gaussian_nll(outputs, y))
-    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(y.flatten(), outputs.flatten()))
+    assert found["rmse"] == pytest.approx(
+        metrics.root_mean_squared_error(y.flatten(), outputs.flatten())
+    )
     assert found["r2"] == pytest.approx(metrics.r2_score(y, outputs))
     expected = 0.5 * (outputs - y).square().sum(dim=1) + targets * 0.5 * math.log(2 * math.pi)
     assert found["nll"] == pytest.approx(float(expected.mean()))
@@ -101,7 +110,11 @@ def test_averaging_never_makes_the_nll_worse_than_the_mean_of_the_draws(kind: st
     """Jensen: -log of a mean is at most the mean of -log."""
     source = torch.Generator().manual_seed(3)
     draws = 2 * torch.randn(6, 20, 3, generator=source)
-    y = torch.randint(0, 3, (20,), generator=source) if kind == "classification" else torch.randn(20, 3)
+    y = (
+        torch.randint(0, 3, (20,), generator=source)
+        if kind == "classification"
+        else torch.randn(20, 3)
+    )
     alone = [score(draw[None], y, kind)["nll"] for draw in draws]
     assert score(draws, y, kind)["nll"] <= sum(alone) / len(alone)
 

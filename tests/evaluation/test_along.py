@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.task import Dataset
-from netdial.evaluate import Member, Path, evaluate, outputs, recalibrate
+from netdial.evaluation import Member, Path, evaluate, outputs, recalibrate
 from netdial.family.family import Family, FamilyConfig
 from netdial.objective import categorical_nll, scaled_kl, scaled_prior
 
@@ -38,14 +38,20 @@ def test_members_are_evaluated_exactly_as_exported(blobs: tuple[Tensor, Tensor])
         exported = family.export(lam)
         out = exported(blobs[0]).detach()
         assert member.lam == lam
-        assert member.metrics["nll"] == pytest.approx(float(categorical_nll(out, blobs[1]).mean()), rel=1e-6)
-        assert member.metrics["accuracy"] == pytest.approx(float((out.argmax(dim=1) == blobs[1]).float().mean()))
+        assert member.metrics["nll"] == pytest.approx(
+            float(categorical_nll(out, blobs[1]).mean()), rel=1e-6
+        )
+        assert member.metrics["accuracy"] == pytest.approx(
+            float((out.argmax(dim=1) == blobs[1]).float().mean())
+        )
         assert member.n_params == sum(p.numel() for p in exported.parameters())
 
 
 def test_batches_play_no_part(blobs: tuple[Tensor, Tensor]) -> None:
     family = family_of()
-    whole, parts = (evaluate(family, blobs, lams=3, n_samples=2, batch_size=b).table() for b in (2048, 7))
+    whole, parts = (
+        evaluate(family, blobs, lams=3, n_samples=2, batch_size=b).table() for b in (2048, 7)
+    )
     for first, second in zip(whole, parts, strict=True):
         assert first == pytest.approx(second, rel=1e-5)
 
@@ -79,7 +85,9 @@ def test_the_predictive_approaches_the_exact_one_of_a_linear_regression(seed: in
         family.mean.pivots.fill_(0.7)
     x = torch.tensor([[0.5], [1.0], [2.0]])
     y = torch.tensor([[0.0], [1.5], [1.0]])
-    (member,) = evaluate(family, (x, y), lams=[1.0], kind="regression", n_samples=4000, seed=seed).members
+    (member,) = evaluate(
+        family, (x, y), lams=[1.0], kind="regression", n_samples=4000, seed=seed
+    ).members
     normal = torch.distributions.Normal(0.7 * x, (1 + x**2 * 0.64).sqrt())
     exact = -normal.log_prob(y).mean()
     # density of y under one draw: its relative spread bounds the error of log of the mean
@@ -90,7 +98,9 @@ def test_the_predictive_approaches_the_exact_one_of_a_linear_regression(seed: in
 
 
 @pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior"])
-def test_objective_is_fit_over_draws_plus_complexity(objective: str, blobs: tuple[Tensor, Tensor]) -> None:
+def test_objective_is_fit_over_draws_plus_complexity(
+    objective: str, blobs: tuple[Tensor, Tensor]
+) -> None:
     family = family_of(prior_var=2.0)
     options = {"n_samples": 5, "seed": 3, "objective": objective, "n_data": 500}
     (member,) = evaluate(family, blobs, lams=[4.0], **options).members  # type: ignore[arg-type]
@@ -134,12 +144,16 @@ def test_generalised_evidence_at_one_is_a_lower_bound_of_the_evidence() -> None:
     source = torch.Generator().manual_seed(0)
     x = torch.randn(30, 2, generator=source)
     y = x @ torch.tensor([[1.0], [-0.5]]) + torch.randn(30, 1, generator=source)
-    family = Family(nn.Linear(2, 1, bias=False), FamilyConfig(map="linear", log_std=-1.5, prior_var=1.5))
+    family = Family(
+        nn.Linear(2, 1, bias=False), FamilyConfig(map="linear", log_std=-1.5, prior_var=1.5)
+    )
     with torch.no_grad():
         family.mean.pivots.copy_(torch.tensor([0.8, -0.4]))
     (member,) = evaluate(family, (x, y), lams=[1.0], kind="regression", n_samples=500).members
     covariance = torch.eye(30) + 1.5 * x @ x.T
-    log_evidence = float(torch.distributions.MultivariateNormal(torch.zeros(30), covariance).log_prob(y[:, 0]))
+    log_evidence = float(
+        torch.distributions.MultivariateNormal(torch.zeros(30), covariance).log_prob(y[:, 0])
+    )
     assert log_evidence - 10 < -30 * member.objective < log_evidence
 
 
@@ -147,7 +161,11 @@ def test_values_may_be_counted_or_listed(blobs: tuple[Tensor, Tensor]) -> None:
     family = family_of()
     path = evaluate(family, blobs, lams=5)
     assert path.column("lam") == pytest.approx(family.domain.grid(5))
-    assert [member.lam for member in evaluate(family, blobs, lams=(3.0, 0.1, 3.0)).members] == [3.0, 0.1, 3.0]
+    assert [member.lam for member in evaluate(family, blobs, lams=(3.0, 0.1, 3.0)).members] == [
+        3.0,
+        0.1,
+        3.0,
+    ]
 
 
 def test_a_table_is_evaluated_at_its_rows(blobs: tuple[Tensor, Tensor]) -> None:
@@ -173,7 +191,9 @@ def test_values_that_were_not_trained_are_refused(
 
 
 def test_tables_of_a_path() -> None:
-    member = Member(lam=1.0, metrics={"nll": 2.0}, predictive={"nll": 1.5}, objective=3.0, n_params=7)
+    member = Member(
+        lam=1.0, metrics={"nll": 2.0}, predictive={"nll": 1.5}, objective=3.0, n_params=7
+    )
     row = Path((member,)).table()[0]
     assert (row["nll"], row["nll_predictive"], row["n_params"]) == (2.0, 1.5, 7)
     assert Path((member, member)).column("objective") == [3.0, 3.0]
@@ -205,4 +225,7 @@ def test_recalibration_of_a_plain_network_changes_nothing(blobs: tuple[Tensor, T
 
 def test_outputs_take_the_networks_type(blobs: tuple[Tensor, Tensor]) -> None:
     family = family_of().double()
-    assert outputs(family.export(1.0), Dataset(*blobs)).dtype == next(family.export(1.0).parameters()).dtype
+    assert (
+        outputs(family.export(1.0), Dataset(*blobs)).dtype
+        == next(family.export(1.0).parameters()).dtype
+    )

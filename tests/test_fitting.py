@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, TraceError
 from netdial.data.task import Dataset
-from netdial.evaluate import evaluate, recalibrate
-from netdial.fit import finetune, fit, fit_direct, run, specialise
+from netdial.evaluation import evaluate, recalibrate
+from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.objective import LIKELIHOODS, OBJECTIVES
 from netdial.train.config import make_config
 from netdial.train.loop import Epoch
@@ -87,11 +87,15 @@ def test_training_lowers_the_objective_along_the_whole_range(
     for lam in (0.01, 0.3, 10.0):
         assert objective(family, lam, blobs) < objective(start, lam, blobs) - 0.05, lam
     strength = family.fields_at([0.01, 10.0]).square_norm().detach()
-    assert name == "gated" or strength[1] < strength[0], "more complexity control leaves smaller weights"
+    assert name == "gated" or strength[1] < strength[0], (
+        "more complexity control leaves smaller weights"
+    )
 
 
 def test_fit_is_the_function_whatever_was_imported_first() -> None:
-    code = "import netdial.study.job, netdial as nd; assert callable(nd.fit) and callable(nd.evaluate)"
+    code = (
+        "import netdial.study.job, netdial as nd; assert callable(nd.fit) and callable(nd.evaluate)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -287,9 +291,7 @@ def test_fine_tuning_by_a_full_configuration_keeps_the_familys_range(
 
 def test_normalised_networks_are_usable_at_every_value(blobs: tuple[Tensor, Tensor]) -> None:
     """Statistics of every cell are trained, and interpolation between them does no harm."""
-    family = fit(
-        normalised(), blobs, epochs=40, batch_size=20, groups=4, lo=1e-2, hi=1.0, lr=1e-2
-    )
+    family = fit(normalised(), blobs, epochs=40, batch_size=20, groups=4, lo=1e-2, hi=1.0, lr=1e-2)
     counts = [
         int(family.statistics.cell(c)["1.num_batches_tracked"]) for c in family.statistics.centres
     ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.task import Dataset
-from netdial.evaluate.metrics import score
+from netdial.evaluation.metrics import score
 from netdial.family.family import Family
 from netdial.objective import LIKELIHOODS, OBJECTIVES
 
@@ -72,11 +72,20 @@ class Path:
         """Returns one quantity along the path."""
         return [member.row()[name] for member in self.members]
 
-    def plot(self, metric: str = "accuracy") -> object:
-        """Returns a plotly figure of a metric against λ."""
-        from netdial.report.figures import path_figure
+    def plot(self, split: str = "test") -> object:
+        """Returns the curves over λ as a plotly figure, labelled as those of ``split`` (``valid`` or ``test``)."""
+        from netdial.report.figures import curves_figure
+        from netdial.study.curves import Member as Row
 
-        return path_figure(self.table(), metric)
+        of_family = {"kl_bits", "effective_parameters", "objective", "n_params"}
+        rows = [
+            Row(
+                row.pop("lam"), {k if k in of_family else f"{split}/{k}": v for k, v in row.items()}
+            )
+            for row in self.table()
+        ]
+        kind = "classification" if "accuracy" in self.members[0].metrics else "regression"
+        return curves_figure(rows, None, {"kind": kind})
 
 
 def evaluate(

@@ -1,0 +1,155 @@
+"""The benchmarks: every figure has a name and a file, and what one prints can be read by a program."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+FIGURES = {
+    "cnn-cost",
+    "cnn-memory",
+    "direct-batched",
+    "family-cost",
+    "family-gap",
+    "first-run",
+    "fit-wine",
+    "map-order",
+    "objective-gap",
+    "wine-fig3",
+}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module("benchmarks." + name.replace("-", "_"))
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "benchmarks", *words]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_list_names_every_figure_and_says_what_it_is():
+    done = command("list")
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert said.keys() >= FIGURES
+    assert all(len(what) > 20 and what[-1] in ".?" for what in said.values()), said
+
+
+def test_unknown_figure_is_refused_and_the_names_are_given():
+    done = command("cnn-costs")
+    assert done.returncode == 2
+    assert "cnn-cost" in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_every_figure_has_a_measure_with_a_quick_version(name):
+    measure = inspect.signature(module(name).measure)
+    assert list(measure.parameters) == ["quick"]
+    assert measure.parameters["quick"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert measure.return_annotation == "Result"
+
+
+def test_result_as_json_and_for_people(capsys):
+    result = module("result").Result(
+        "some-figure", {"a": 1.5, "b": 2.0}, "ratio", "lower", seeds=(0, 1), spread={"a": (1, 2)}
+    )
+    found = json.loads(result.to_json())
+    assert found["name"] == "some-figure"
+    assert found["value"] == {"a": 1.5, "b": 2.0}
+    assert {"unit", "better", "seeds", "quick", "seconds"} <= found.keys()
+    result.show()
+    assert "a: 1.5 ratio (lower is better)  spread 1 … 2" in capsys.readouterr().out
+
+
+def test_contenders_take_turns_and_the_first_round_does_not_count():
+    calls: list[str] = []
+    contenders = {name: lambda name=name: calls.append(name) for name in ("plain", "family")}
+    seconds, ratios, reach = module("timing").interleaved(contenders, baseline="plain", rounds=3)
+    assert calls == ["plain", "family"] * 4
+    assert seconds.keys() == {"plain", "family"}
+    assert ratios.keys() == reach.keys() == {"family"}
+    assert reach["family"][0] <= ratios["family"] <= reach["family"][1]
+
+
+def test_wine_trains_a_family_and_measures_its_distance_from_direct_networks():
+    wine = module("wine-fig3")
+    nets = [
+        net
+        for way in (wine.DIRECT, "piecewise")
+        for net in wine.trained(wine.Job(seed=0, way=way, epochs=1, lr=5e-3))
+    ]
+    table = wine.Table(nets)
+    assert table.labels == [
+        wine.DIRECT,
+        wine.AGAIN,
+        wine.SHORT,
+        "piecewise",
+        "piecewise" + wine.TUNED,
+    ]
+    for lam in wine.LAMS:
+        row = wine.row(table, "direct, again", lam)
+        assert math.isfinite(row["log10 KL"])
+        assert 0 <= row["accuracy"] <= 1
+        assert table.distances(wine.DIRECT, lam) == [pytest.approx(-12)]
+
+
+def test_wine_distance_is_the_symmetrised_divergence():
+    from netdial.core.layout import Layout
+    from netdial.family import Fields
+
+    wine = module("wine-fig3")
+    layout = Layout.of({"w": torch.zeros(2)})
+
+    def net(label: str, lam: float, mean: float):
+        fields = Fields(layout, torch.full((1, 2), mean), torch.zeros(1, 2))
+        return wine.Net(0, label, lam, fields, 1.0)
+
+    table = wine.Table(
+        [net(label, lam, m) for label, m in (("direct", 0.0), ("x", 3.0)) for lam in wine.LAMS]
+    )
+    # equal spreads of 1: each divergence is half the squared distance 3² + 3²
+    assert table.overall("x") == [pytest.approx(math.log10(18))]
+    assert table.closer("direct", "x", 1e2) == "1 of 1"
+
+
+def test_first_run_lends_a_clone_this_environment_with_the_code_of_the_clone(tmp_path):
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    module("first-run").borrow_environment(tmp_path)
+    script = tmp_path / ".venv/bin/netdial"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fit" in done.stdout
+
+
+@pytest.mark.slow
+def test_cheapest_figure_from_its_command():
+    done = command("fit-wine", "--quick", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["name"] == "fit-wine"
+    assert found["quick"] is True
+    assert found["unit"] == "s"
+    assert 0 < found["value"] <= found["seconds"]
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_a_process_of_its_own():
+    before, peak = module("cnn-memory").in_new_process("plain", 1)
+    parameters_and_gradients_and_moments = 4 * 9_074_218 * 4 / 2**20
+    assert peak - before > parameters_and_gradients_and_moments
