@@ -16,11 +16,12 @@ import torch.nn.functional as F
 
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
+from netdial.config import make_config
 from netdial.core.errors import DataError
 from netdial.data import Dataset, load
 from netdial.family import Family
 from netdial.nets import build
-from netdial.train import FamilyMethod, make_config
+from netdial.train import FamilyMethod
 from netdial.train.feed import Batch
 from netdial.train.method import State
 

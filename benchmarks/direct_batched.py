@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from benchmarks.mnist import LAMS
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
+from netdial.config import make_config
 from netdial.data import Dataset
 from netdial.family import Family
 from netdial.fitting import stack
 from netdial.nets import build
-from netdial.train import FamilyMethod, TensorFeed, make_config
+from netdial.train import FamilyMethod, TensorFeed
 
 _SEEDS, _BATCH = 5, 256
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
+from netdial.config import make_config
 from netdial.data import Dataset
 from netdial.family import Family
 from netdial.nets import build
-from netdial.train import FamilyMethod, TensorFeed, make_config
+from netdial.train import FamilyMethod, TensorFeed
 
 _EXAMPLES, _GROUPS = 60_000, 8
 

@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from benchmarks.result import Result
+from netdial.config import FitConfig, make_config
 from netdial.data import Dataset, Task, load
 from netdial.evaluation import outputs
 from netdial.family import Family, Fields, symmetrised_kl
 from netdial.fitting import finetune, run, stack, unstack
 from netdial.nets import build
-from netdial.train import FitConfig, make_config
 
 LAMS = (1e2, 1e3, 1e4, 1e5, 1e6)
 WAYS = {

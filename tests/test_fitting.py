@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
+from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, TraceError
 from netdial.data.task import Dataset
 from netdial.evaluation import evaluate, recalibrate
 from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.objective import LIKELIHOODS, OBJECTIVES
-from netdial.train.config import make_config
 from netdial.train.loop import Epoch
 
 

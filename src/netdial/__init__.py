@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from netdial.config import FitConfig
     from netdial.data import Dataset, Task, load
     from netdial.evaluation import evaluate, recalibrate
     from netdial.export import export_member, load_member
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from netdial.nets import build
     from netdial.saving import load_family, save_family
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
-    from netdial.train import FitConfig
 
 _HOME = {
     "Dataset": "netdial.data",
@@ -30,7 +30,7 @@ _HOME = {
     "FamilyClassifier": "netdial.sklearn",
     "FamilyConfig": "netdial.family",
     "FamilyRegressor": "netdial.sklearn",
-    "FitConfig": "netdial.train",
+    "FitConfig": "netdial.config",
     "Task": "netdial.data",
     "build": "netdial.nets",
     "evaluate": "netdial.evaluation",

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError
 from netdial.data.task import Dataset
 from netdial.evaluation.path import outputs
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.objective import LIKELIHOODS, OBJECTIVES, WEIGHTINGS
-from netdial.train.config import FitConfig, make_config
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.method import FamilyMethod, State, Workers

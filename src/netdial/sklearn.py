@@ -22,6 +22,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError, DataError, ShapeError, missing_extra
 from netdial.data.task import Dataset
 from netdial.evaluation.path import evaluate
@@ -29,7 +30,6 @@ from netdial.family.domain import Domain
 from netdial.family.family import Family
 from netdial.fitting import fit
 from netdial.nets import build
-from netdial.train.config import FitConfig, make_config
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

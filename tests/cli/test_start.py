@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netdial import __version__
-from netdial.train.config import FitConfig
+from netdial.config import FitConfig
 
 from .conftest import Call
 

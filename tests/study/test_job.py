@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netdial.config import FitConfig
 from netdial.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TraceError
 from netdial.data import Dataset, Task, names
 from netdial.evaluation import Member as PathMember
@@ -34,7 +35,7 @@ from netdial.study.presets import PRESETS, default_model, default_samples, prese
 from netdial.study.problem import check_net, is_function, load_net, load_problem
 from netdial.study.recorder import Progress, Recorder, member_records
 from netdial.study.run import Run
-from netdial.train import Epoch, FitConfig
+from netdial.train import Epoch
 
 SMALL = {"model": "linear", "epochs": 2, "points": 3, "samples": 2}
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netdial.config import FitConfig, make_config
 from netdial.core.errors import CheckpointError
 from netdial.data.task import Dataset
 from netdial.family.family import Family
 from netdial.objective import Terms
-from netdial.train.config import FitConfig, make_config
 from netdial.train.feed import Batch, TensorFeed
 from netdial.train.loop import Epoch, Interrupted, resume, train
 from netdial.train.method import FamilyMethod, State

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netdial.config import make_config
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.task import Dataset
 from netdial.family.family import Family
 from netdial.objective import WEIGHTINGS, categorical_nll
-from netdial.train.config import make_config
 from netdial.train.feed import TensorFeed
 from netdial.train.method import FamilyMethod, State, Workers
 

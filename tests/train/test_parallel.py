@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from netdial.family.family import Family
 from netdial.fitting import run
-from netdial.train.config import make_config
+from netdial.config import make_config
 from netdial.train.checkpoint import load_tree, save_tree
 from netdial.train.loop import Interrupted
 from pathlib import Path

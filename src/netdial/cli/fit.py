@@ -13,11 +13,11 @@ import typer
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
 from netdial.cli.output import answer_line, console, members_table, print_json, rows_json
 from netdial.cli.progress import watching
+from netdial.config import FitConfig
 from netdial.report.page import write_report
 from netdial.study.curves import Headline, headline, members
 from netdial.study.job import Job, fit_job, process_rank
 from netdial.study.run import Run
-from netdial.train.config import FitConfig
 from netdial.train.loop import Interrupted
 
 _DATA_PANEL, _TRAINING_PANEL = (

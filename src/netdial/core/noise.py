@@ -1,8 +1,8 @@
 """Seeded randomness that does not depend on how work is split.
 
-Every random number of a training step is drawn for a (seed, step, group) triple, where a group is the part of the batch that
-shares one complexity value. The numbers are therefore the same whether groups run at once, one after another, on two
-processes, or after a resume.
+Every random number of a training step is drawn for a (seed, step, group) triple, where a group is the part of the batch
+that shares one complexity value. The numbers are therefore the same whether groups run at once, one after another, on
+two processes, or after a resume.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 
 class Noise:
-    """Standard normal numbers for K groups, one generator for each.
+    """Random numbers for K groups, one generator for each.
 
     Args:
         seed: seed of the run.
@@ -56,4 +56,11 @@ class Noise:
         out = torch.empty(len(self._generators), *shape, dtype=dtype, device=self._device)
         for row, source in zip(out, self._generators, strict=True):
             row.normal_(generator=source)
+        return out
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Returns numbers ``[K, *shape]`` uniform on [0, 1), from the same stream."""
+        out = torch.empty(len(self._generators), *shape, device=self._device)
+        for row, source in zip(out, self._generators, strict=True):
+            row.uniform_(generator=source)
         return out

@@ -109,8 +109,8 @@ def _plain(column: pd.Series[Any], where: str) -> pd.Series[Any]:
         np.nan if missing else str(value)
         for value, missing in zip(column, column.isna(), strict=True)
     ]
-    plain: pandas.Series = pandas.Series(texts, index=column.index, dtype=object)
-    return plain  # noqa: RET504
+    as_text: pd.Series[Any] = pandas.Series(texts, index=column.index, dtype=object)
+    return as_text
 
 
 def _check_train(column: pd.Series[Any], train: np.ndarray[Any, Any], where: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netdial.config import FitConfig, make_config
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
 from netdial.data import Task
@@ -33,7 +34,6 @@ from netdial.study.problem import LOAD_OPTIONS, Problem, is_function, load_net, 
 from netdial.study.recorder import Recorder, Watch, member_records
 from netdial.study.run import Run, config_difference
 from netdial.train.checkpoint import load_tree
-from netdial.train.config import FitConfig, make_config
 
 CHOICES = ("model", "samples", "points", *LOAD_OPTIONS)
 """Choices of a job beside the fields of ``FitConfig``."""

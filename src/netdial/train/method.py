@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netdial.config import FitConfig
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, derive_seed
 from netdial.core.schedules import Schedule, linear_warmup
 from netdial.family.family import Family
 from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
-from netdial.train.config import FitConfig
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.memory import keep_freed_memory

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from netdial.config import FitConfig
 from netdial.core import schedules
 from netdial.core.errors import ConfigError, unknown
 from netdial.family.family import Family
-from netdial.train.config import FitConfig
 
 
 def optimizer_names() -> list[str]:

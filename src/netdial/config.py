@@ -1,19 +1,19 @@
 """Settings of a training run: one frozen value, checked when made, stored with the run.
 
 The command line's flags and the estimators' arguments are these fields; unknown ones are refused with the nearest name.
+Torch is imported only when settings are made, so that help texts can be shown without it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from netdial.core.errors import ConfigError, unknown
-from netdial.family.domain import Domain
-from netdial.family.family import FamilyConfig
-from netdial.family.maps import MAPS
-from netdial.objective import OBJECTIVES, WEIGHTINGS
+
+if TYPE_CHECKING:
+    from netdial.family.family import FamilyConfig
 
 
 class FitConfig(BaseModel):
@@ -73,6 +73,10 @@ class FitConfig(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> FitConfig:
+        from netdial.family.domain import Domain
+        from netdial.family.maps import MAPS
+        from netdial.objective import OBJECTIVES, WEIGHTINGS
+
         MAPS[self.map], OBJECTIVES[self.objective], WEIGHTINGS[self.weighting]
         Domain(self.lo, self.hi)
         if self.map == "table" and not self.lams:
@@ -87,6 +91,8 @@ class FitConfig(BaseModel):
 
     def family(self) -> FamilyConfig:
         """Returns the part that describes the family."""
+        from netdial.family.family import FamilyConfig
+
         return FamilyConfig(
             lo=self.lo,
             hi=self.hi,
