@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +14,11 @@ from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags,
 from netdial.cli.output import answer_line, console, members_table, print_json, rows_json
 from netdial.cli.progress import watching
 from netdial.config import FitConfig
-from netdial.report.page import write_report
 from netdial.study.curves import Headline, headline, members
-from netdial.study.job import Job, fit_job, process_rank
 from netdial.study.run import Run
-from netdial.train.loop import Interrupted
+
+if TYPE_CHECKING:
+    from netdial.study.job import Job
 
 _DATA_PANEL, _TRAINING_PANEL = (
     "Data and network",
@@ -93,6 +93,8 @@ def fit(
     **settings: Any,
 ) -> None:
     """Trains a family and prints what became of it."""
+    from netdial.study.job import Job
+
     choices = {
         "model": model,
         "target": target,
@@ -120,6 +122,10 @@ def fit(
 
 
 def _work(job: Job, *, quiet: bool) -> Run | None:
+    from netdial.report.page import write_report
+    from netdial.study.job import fit_job, process_rank
+    from netdial.train.loop import Interrupted
+
     helper = process_rank() > 0
     try:
         with watching(quiet=quiet or helper) as watch:

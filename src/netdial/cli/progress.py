@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from netdial.study.recorder import Progress as EpochProgress
-from netdial.study.recorder import Watch
+if TYPE_CHECKING:
+    from netdial.study.recorder import Progress as EpochProgress
+    from netdial.study.recorder import Watch
 
 _LINE_EVERY_S = 3.0
 
