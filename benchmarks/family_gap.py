@@ -12,13 +12,7 @@ from benchmarks.result import Result
 
 def measure(*, quick: bool = False) -> Result:
     """Returns the gap in points of accuracy."""
-    task = mnist.data(quick)
-    seeds, examples, epochs = mnist.plan(quick)
-    cells = [mnist.Cell("piecewise", (seed,), epochs["family"], examples) for seed in seeds]
-    direct = [mnist.Cell("direct", (seed,), epochs["direct"], examples) for seed in seeds]
-    mnist.train([*direct, *cells], quick=quick)
-    ours = mnist.paths([family for cell in cells for family in mnist.families(cell)], task)
-    theirs = mnist.paths([family for cell in direct for family in mnist.families(cell)], task)
+    ours, theirs, seeds, baseline = mnist.piecewise_and_direct(quick)
     gaps = (ours.accuracy.mean(0) - theirs.accuracy.mean(0)).abs()
     by_seed = (ours.accuracy - theirs.accuracy).abs().max(dim=1).values
     rows = [
@@ -39,7 +33,7 @@ def measure(*, quick: bool = False) -> Result:
         "lower",
         seeds=seeds,
         quick=quick,
-        baseline=f"direct networks, {epochs['direct']} epochs; family {epochs['family']} epochs",
+        baseline=baseline,
         floor="0; the spread of direct networks over seeds is the noise of the comparison",
         spread={"family-gap": [float(by_seed.min()), float(by_seed.max())]},
         rows=rows,

@@ -24,7 +24,7 @@ def measure(*, quick: bool = False) -> Result:
     direct = [mnist.Cell("direct", (seed,), epochs["direct"], examples) for seed in seeds]
     cells = {
         (kind, regions): [
-            mnist.Cell(kind, (seed,), epochs["family"], examples, regions) for seed in seeds
+            mnist.Cell(kind, (seed,), epochs["maps"], examples, regions) for seed in seeds
         ]
         for kind, regions in _MAPS
     }
@@ -47,7 +47,7 @@ def measure(*, quick: bool = False) -> Result:
         "lower",
         seeds=seeds,
         quick=quick,
-        baseline=f"direct networks, {epochs['direct']} epochs; families {epochs['family']} epochs; cost ÷ plain network",
+        baseline=f"direct networks, {epochs['direct']} epochs; families {epochs['maps']} epochs; cost ÷ plain network",
         rows=rows,
     )
 

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.core.errors import DataError
 from netdial.data import Dataset, Task, load
 from netdial.evaluation import evaluate
 from netdial.family import Family, symmetrised_kl
@@ -28,7 +27,7 @@ from netdial.saving import load_family, save_family
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}
-EPOCHS = {"family": 150, "direct": 150}
+EPOCHS = {"family": 150, "direct": 150, "maps": 50}
 _STORE = Path("runs/benchmarks")
 _N_SAMPLES = 16
 
@@ -112,6 +111,21 @@ def paths(made: Sequence[Family], task: Task, lams: Sequence[float] = LAMS) -> P
     return Paths(torch.tensor(accuracy) * 100, torch.tensor(valid), torch.tensor(training))
 
 
+def piecewise_and_direct(quick: bool) -> tuple[Paths, Paths, list[int], str]:
+    """Returns the paths of the piecewise families and of the direct networks, the seeds, and the baseline in words."""
+    task = data(quick)
+    seeds, examples, epochs = plan(quick)
+    cells = [Cell("piecewise", (seed,), epochs["family"], examples) for seed in seeds]
+    direct = [Cell("direct", (seed,), epochs["direct"], examples) for seed in seeds]
+    train([*direct, *cells], quick=quick)
+    ours, theirs = (
+        paths([family for cell in group for family in families(cell)], task)
+        for group in (cells, direct)
+    )
+    words = f"direct networks, {epochs['direct']} epochs; family {epochs['family']} epochs"
+    return ours, theirs, seeds, words
+
+
 def divergence(first: Sequence[Family], second: Sequence[Family]) -> Tensor:
     """Returns symmetrised KL between members, nats, ``[seeds, λ]``."""
     with torch.no_grad():
@@ -126,7 +140,7 @@ def divergence(first: Sequence[Family], second: Sequence[Family]) -> Tensor:
 def plan(quick: bool) -> tuple[list[int], int, dict[str, int]]:
     """Returns (seeds, training examples, epochs by kind)."""
     if quick:
-        return [0], 10_000, {"family": 8, "direct": 8}
+        return [0], 10_000, {"family": 8, "direct": 8, "maps": 8}
     return [0, 1, 2, 3, 4], 54_000, EPOCHS
 
 
@@ -149,17 +163,3 @@ def _train(cell: Cell, quick: bool) -> None:
 
 def _net(seed: int) -> torch.nn.Module:
     return build("mlp:50", input_shape=(784,), n_outputs=10, seed=seed)
-
-
-__all__ = [
-    "LAMS",
-    "Cell",
-    "DataError",
-    "Paths",
-    "data",
-    "divergence",
-    "families",
-    "paths",
-    "plan",
-    "train",
-]

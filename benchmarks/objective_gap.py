@@ -15,13 +15,7 @@ from benchmarks.result import Result
 
 def measure(*, quick: bool = False) -> Result:
     """Returns the worst relative excess on validation and on training data."""
-    task = mnist.data(quick)
-    seeds, examples, epochs = mnist.plan(quick)
-    cells = [mnist.Cell("piecewise", (seed,), epochs["family"], examples) for seed in seeds]
-    direct = [mnist.Cell("direct", (seed,), epochs["direct"], examples) for seed in seeds]
-    mnist.train([*direct, *cells], quick=quick)
-    ours = mnist.paths([family for cell in cells for family in mnist.families(cell)], task)
-    theirs = mnist.paths([family for cell in direct for family in mnist.families(cell)], task)
+    ours, theirs, seeds, baseline = mnist.piecewise_and_direct(quick)
     parts = {"validation": (ours.valid, theirs.valid), "training": (ours.train, theirs.train)}
     excess = {name: relative(a, b) for name, (a, b) in parts.items()}
     rows = [
@@ -44,7 +38,7 @@ def measure(*, quick: bool = False) -> Result:
         "lower",
         seeds=seeds,
         quick=quick,
-        baseline=f"direct networks, {epochs['direct']} epochs; family {epochs['family']} epochs",
+        baseline=baseline,
         floor="0 if the map can express the optimum at these λ and both are trained to it; below 0 is possible when "
         "direct networks overfit the validation data",
         spread={name: [min(values), max(values)] for name, values in worst.items()},
