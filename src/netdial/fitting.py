@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -137,25 +137,44 @@ def finetune(
         **settings: fields of ``FitConfig``.
 
     Returns:
-        A family with the single member λ. Its posterior is that of ``family`` (normal or point).
+        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is ``l2``.
+
+    Raises:
+        ConfigError: the objective needs a normal posterior and ``family`` has points.
     """
     if config is None:
-        config = _config(None, {"epochs": 1, "lr": 1e-3, **settings})
+        config = _config(
+            None, {"epochs": 1, "lr": 1e-3, "objective": _own_objective(family), **settings}
+        )
+    if config.objective != "l2" and family.log_std is None:
+        raise ConfigError(
+            f"finetune: objective={config.objective!r} needs a normal posterior, the family has points; use objective='l2'"
+        )
     config = config.model_copy(
         update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi}
     )
-    member = specialise(family, lam)
+    member = specialise(family, lam, posterior=config.family().posterior)
     return run(member, data, None, kind=kind, config=config)
 
 
-def specialise(family: Family, lam: float) -> Family:
-    """Returns a family with the single member λ, cut loose from the maps."""
-    config = replace(family.config, map="table", lams=(float(lam),))
+def specialise(
+    family: Family, lam: float, *, posterior: Literal["normal", "point"] | None = None
+) -> Family:
+    """Returns a family with the single member λ, cut loose from the maps.
+
+    Args:
+        family: the family.
+        lam: complexity value of the member.
+        posterior: ``point`` keeps the means alone; by default the posterior of ``family``.
+    """
+    posterior = posterior or family.config.posterior
+    config = replace(family.config, map="table", lams=(float(lam),), posterior=posterior)
     member = Family(family.export(lam), config).to(family.fields_at([lam]).mean)
     with torch.no_grad():
         fields = family.fields_at([lam])
         _pivots(member.mean).copy_(fields.mean)
-        if fields.log_std is not None:
+        if member.log_std is not None:
+            assert fields.log_std is not None
             _pivots(member.log_std).copy_(fields.log_std)
     return member
 
@@ -327,6 +346,10 @@ def _config(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
         lo, hi = settings.pop("lam")
         settings = {**settings, "lo": lo, "hi": hi}
     return make_config(**settings)
+
+
+def _own_objective(family: Family) -> str:
+    return "l2" if family.log_std is None else "scaled-kl"
 
 
 def _pivots(table: Any) -> Tensor:

@@ -313,7 +313,7 @@ def recorder(tmp_path: Path, **config: Any) -> tuple[Recorder, Run]:
 def epoch(unit: list[float], valid: float | None = None) -> Epoch:
     """Returns an epoch whose fit is ten times the unit coordinate and whose complexity is 1."""
     u = torch.tensor(unit, dtype=torch.float64)
-    return Epoch(1, 7, u, Terms(10 * u, torch.ones_like(u)), valid, 0.1, 2.0)
+    return Epoch(1, 7, u, Terms(10 * u, torch.ones_like(u)), valid, 0.1, 2.0, 21)
 
 
 def test_means_over_strata(tmp_path: Path) -> None:

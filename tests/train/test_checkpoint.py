@@ -72,7 +72,7 @@ def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="none.safetensors: there is no such file"):
+    with pytest.raises(CheckpointError, match=r"none.safetensors: there is no such file"):
         load_tree(tmp_path / "none.safetensors", "test")
 
 

@@ -54,10 +54,9 @@ def test_skipping_goes_on_where_the_epoch_was_left(
 def test_order_depends_on_seed_and_epoch_and_on_nothing_else(kind: str) -> None:
     def order(seed: int, number: int) -> list[int]:
         torch.manual_seed(torch.seed() % 1000)
-        if kind == "tensor":
-            feed = TensorFeed(numbered(30), batch_size=7, seed=seed)
-        else:
-            feed = LoaderFeed(loader(30, 7), seed=seed)
+        whole, batched = numbered(30), loader(30, 7)
+        tensors = TensorFeed(whole, batch_size=7, seed=seed)
+        feed = tensors if kind == "tensor" else LoaderFeed(batched, seed=seed)
         return torch.cat([y for _, y in feed.epoch(number)]).tolist()
 
     assert order(0, 0) == order(0, 0)

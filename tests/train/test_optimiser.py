@@ -33,12 +33,11 @@ def step(family: Family, optimizer: torch.optim.Optimizer) -> None:
 def test_every_optimizer_moves_every_map_or_says_why_not(name: str, map_name: str) -> None:
     family, config = family_of(map_name, optimizer=name)
     before = [p.detach().clone() for p in family.parameters()]
-    try:
-        optimizer = make_optimizer(family, config)
-    except ConfigError as error:
-        assert name in ("Muon",), error
-        assert f"optimizer {name} cannot train this family" in str(error)
+    if name == "Muon" and map_name in ("gated", "lowrank"):  # it takes matrices alone
+        with pytest.raises(ConfigError, match="optimizer Muon cannot train this family"):
+            make_optimizer(family, config)
         return
+    optimizer = make_optimizer(family, config)
     step(family, optimizer)
     moved = [not torch.equal(p, b) for p, b in zip(family.parameters(), before, strict=True)]
     assert any(moved)

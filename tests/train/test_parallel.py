@@ -37,7 +37,7 @@ CASES = {
     "one-left-over": ("mlp", {"batch_size": 65}),
     "independent": ("mlp", {"sampling": "independent"}),
     "clipped": ("mlp", {"clip": 0.1, "optimizer": "AdamW"}),
-    "norm": ("norm", {"groups": 8, "batch_size": 32}),
+    "norm": ("norm", {"groups": 8}),
     "dropout": ("dropout", {}),
     "table": ("mlp", {"map": "table", "lams": (0.01, 1.0, 50.0)}),
     "loader": ("mlp", {}),
@@ -106,10 +106,9 @@ def states(folder: Path, name: str, rank: int = 0) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.dist
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "one-left-over"])
 def test_two_processes_are_one(folders: tuple[Path, Path], name: str) -> None:
-    if name == "one-left-over":
-        pytest.skip("two processes leave a last batch of one example out, one process does not")
+    """But for a last batch with fewer examples than processes, which two leave out."""
     one, two = (states(folder, name) for folder in folders)
     assert list(one) == list(two)
     for key in one:

@@ -35,6 +35,7 @@ class Member:
         kl_bits: KL(posterior || prior) in bits; nan for a point.
         effective_parameters: Σ (1 - σ²/α), clipped at 0 for each weight (MacKay 1992); nan for a point.
         n_params: parameters of the member.
+        n_data: N that the complexity term was divided by.
     """
 
     lam: float
@@ -44,6 +45,15 @@ class Member:
     kl_bits: float = math.nan
     effective_parameters: float = math.nan
     n_params: int = 0
+    n_data: int = 0
+
+    @property
+    def generalised_evidence(self) -> float:
+        """L(λ) in nats: the objective of the 2021 paper (eq. 3) and of the 2022 paper (eqs. 4-6), higher is better.
+
+        It is ``-N objective``; on data other than the training set the fit is scaled up to N examples.
+        """
+        return -self.n_data * self.objective
 
     def row(self) -> dict[str, float]:
         """Returns everything in one flat dict; predictive metrics end in ``_predictive``."""
@@ -243,6 +253,7 @@ def _member(
         kl_bits=kl,
         effective_parameters=effective,
         n_params=family.n_params,
+        n_data=n_data,
     )
 
 

@@ -146,6 +146,7 @@ class Recorder:
     def _epoch(self, epoch: Epoch) -> Iterable[tuple[float | None, str, float, str]]:
         yield None, "train/lr", epoch.lr, ""
         yield None, "train/epoch_seconds", epoch.seconds, "s"
+        yield None, "train/n_updates", float(epoch.n_updates), "updates"
         if epoch.valid is not None:
             yield None, "valid/objective", epoch.valid, "nats/example"
 

@@ -50,6 +50,7 @@ class Epoch:
         valid: validation objective (nats per example, weighted over λ), or None.
         lr: learning rate at the end.
         seconds: wall time of the epoch.
+        n_updates: updates of single numbers so far.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Epoch:
     valid: float | None
     lr: float
     seconds: float
+    n_updates: int
 
 
 def train(
@@ -170,7 +172,7 @@ def _summary(
         torch.cat([part.fit for _, part in seen]), torch.cat([part.complexity for _, part in seen])
     )
     lr = float(state.scheduler.get_last_lr()[0])
-    return Epoch(number, state.step, unit, terms, valid, lr, seconds)
+    return Epoch(number, state.step, unit, terms, valid, lr, seconds, state.n_updates)
 
 
 @contextmanager

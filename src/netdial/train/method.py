@@ -44,6 +44,11 @@ class State:
     best: float = float("inf")
     waited: int = 0
 
+    @property
+    def n_updates(self) -> int:
+        """Updates of single numbers so far: steps × trainable numbers (2021 paper, Table 1)."""
+        return self.step * sum(p.numel() for p in self.family.parameters() if p.requires_grad)
+
     def tree(self) -> dict[str, Any]:
         """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
         return {
