@@ -135,6 +135,30 @@ def test_statistics_of_normalisation_are_resumed_too(
     assert_same(rest.state, whole.state)
 
 
+def test_buffers_that_members_share_are_resumed_too(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    """Spectral normalisation moves its singular vectors in training; they are buffers of the network."""
+
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.utils.parametrizations.spectral_norm(nn.Linear(5, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x)
+            return out
+
+    config = make_config(epochs=2, batch_size=20, groups=4)
+    whole, first, rest = (Run(blobs, config, Spectral()) for _ in range(3))
+    whole.train()
+    first.interrupted_at(2, tmp_path / "state")
+    resume(rest.state, tmp_path / "state", IDENTITY)
+    rest.train()
+    assert_same(rest.state, whole.state)
+
+
 def test_interrupt_at_the_end_of_an_epoch_still_measures_it(
     blobs: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
