@@ -27,7 +27,7 @@ from netdial.core.noise import Noise
 from netdial.family.buffers import StatisticsBank
 from netdial.family.domain import Domain
 from netdial.family.local import Leaf, MemberMode
-from netdial.family.maps import MAPS, Map, MapOptions
+from netdial.family.maps import MAPS, Map, MapOptions, TableMap
 from netdial.family.posterior import Fields
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -88,14 +88,14 @@ class Family(nn.Module):
         self.layout = Layout.of(leaves)
         self._shared_names = tuple(shared)
         self.shared = nn.ParameterList(
-            [nn.Parameter(leaf.detach().clone()) for leaf in shared.values()]
+            [nn.Parameter(leaf.detach().clone(), leaf.requires_grad) for leaf in shared.values()]
         )
         start = self.layout.join(leaves).detach()
         self.mean = self._map(start, additive=False)
         self.log_std: Map | None = None
         if config.posterior == "normal":
             self.log_std = self._map(torch.full_like(start, config.log_std), additive=True)
-        self.statistics = StatisticsBank(self.net)
+        self.statistics = StatisticsBank(self.net, self._rows)
         self._side_by_side: dict[tuple[int, ...], bool] = {}
 
     @property
@@ -117,6 +117,13 @@ class Family(nn.Module):
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
         log_std = self.log_std(unit) if self.log_std is not None else None
         return Fields(self.layout, self.mean(unit), log_std)
+
+    def rows(self, here: slice) -> Fields:
+        """Returns the fields of some rows of a table map, several of which may stand at one complexity value."""
+        tables = [table for table in (self.mean, self.log_std) if isinstance(table, TableMap)]
+        pivots = [table.pivots for table in tables]
+        whole = here == slice(0, len(pivots[0]))
+        return Fields(self.layout, *(part if whole else part[here] for part in pivots))
 
     def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
         """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
@@ -258,15 +265,26 @@ class Family(nn.Module):
 
     def _map(self, start: Tensor, *, additive: bool) -> Any:
         config = self.config
-        rows = tuple(self.domain.unit(torch.tensor(config.lams, dtype=torch.float64)).tolist())
         options = MapOptions(
             regions=config.regions,
             hidden=config.hidden,
-            rows=rows,
+            rows=self._rows,
             additive=additive,
             seed=config.seed,
         )
         return MAPS[config.map].start(self.layout, start, options)
+
+    @property
+    def _rows(self) -> tuple[float, ...]:
+        """Unit coordinates of directly trained networks; none unless the map is a table."""
+        lams = self.config.lams if self.config.map == "table" else ()
+        return tuple(self.domain.unit(torch.tensor(lams, dtype=torch.float64)).tolist())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Family:
+        """Moves the template network too (its buffers are used) when the family is moved or changes its type."""
+        self.net._apply(fn)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _tree(self, flat: Tensor) -> Params:
         tree = self.layout.split(flat)

@@ -31,6 +31,13 @@ from netdial.core.noise import Noise
 _REUSE = 100
 _TINY = 1e-20
 _CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
+_WHOLE_CHANNELS: dict[Callable[..., Tensor], bool] = {
+    F.dropout: False,
+    F.dropout1d: True,
+    F.dropout2d: True,
+    F.dropout3d: True,
+}
+_VIEWS = tuple(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "data"))
 
 
 class Leaf(NamedTuple):
@@ -75,7 +82,9 @@ class MemberMode(TorchFunctionMode):
             return self._linear(*args, **kwargs)
         if func in _CONVOLUTIONS:
             return self._convolution(func, *args, **kwargs)
-        if getattr(func, "__name__", "") == "__get__":
+        if func in _WHOLE_CHANNELS:
+            return self._dropout(func, *args, **kwargs)
+        if getattr(func, "__name__", "") == "__get__" and func not in _VIEWS:
             return func(*args, **kwargs)
         return func(*tree_map(self._sample, args), **tree_map(self._sample, kwargs))
 
@@ -151,6 +160,28 @@ class MemberMode(TorchFunctionMode):
             rows = zip(pieces, weights, biases, strict=True)
             return torch.cat([conv(*row, *args, **kwargs) for row in rows])
         return self._local_convolution(conv, pieces, leaf, offset, rest)
+
+    def _dropout(
+        self,
+        func: Callable[..., Tensor],
+        input: Tensor,
+        p: float = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+    ) -> Tensor:
+        """Drops numbers, or whole channels, by each member's own noise, so that it does not matter who runs beside it."""
+        x: Tensor = self._sample(input)
+        if self._noise is None or not training or not 0 < p < 1:
+            return func(x, p, training, inplace)
+        blocks = self._blocks(x)
+        if blocks < self._members:  # members that share a block drop different numbers of it
+            pieces = x.unflatten(0, (blocks, -1)).repeat_interleave(self._members // blocks, dim=0)
+            x = pieces.flatten(0, 1)
+        tail = x.shape[1:]
+        if _WHOLE_CHANNELS[func]:
+            tail = torch.Size([tail[0], *[1] * (len(tail) - 1)])
+        kept = self._noise.uniform(x.shape[0] // self._members, *tail) >= p
+        return x * (kept.flatten(0, 1) / (1 - p)).to(x.dtype)
 
     def _local_convolution(
         self,

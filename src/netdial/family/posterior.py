@@ -136,7 +136,9 @@ class _SpreadAndKL(torch.autograd.Function):
                 pull_,
                 half_,
                 push_,
-            ) in _cachefuls(of_mean.flatten(1), of_var.flatten(1), *leaf, pull, half, push):
+            ) in _cachefuls(
+                of_mean.reshape_as(leaf[0]), of_var.reshape_as(leaf[0]), *leaf, pull, half, push
+            ):
                 torch.addcmul(g_mean, pull_, mean_, out=out_mean)
                 torch.addcmul(push_, g_var + half_, var_, value=2, out=out_log_std)
         return grad_mean, grad_log_std, None, None

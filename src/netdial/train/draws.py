@@ -67,7 +67,8 @@ class Draws:
 
     def _table(self, mean: TableMap) -> tuple[Tensor, Tensor, Tensor]:
         if (0, 0) not in self._kept:
-            self._kept[0, 0] = (mean.rows, *self._weighted(mean.rows))
+            lam = self._family.domain.lam(mean.rows).to(next(self._family.parameters()))
+            self._kept[0, 0] = (mean.rows, lam, torch.ones_like(lam))  # each row for itself
         return self._kept[0, 0]
 
     def _block(self, number: int, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,6 +26,8 @@ from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, derive_seed
 from netdial.core.schedules import Schedule, linear_warmup
 from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.family.posterior import Fields
 from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
@@ -58,6 +60,7 @@ class State:
                 "last_epoch": self.scheduler.last_epoch,
                 "lr": self.scheduler.get_last_lr(),
             },
+            "buffers": dict(self._buffers()),
             "step": self.step,
             "best": self.best,
             "waited": self.waited,
@@ -66,10 +69,17 @@ class State:
     def restore(self, tree: dict[str, Any]) -> None:
         """Takes over what ``tree`` gave."""
         self.family.load_state_dict(tree["family"])
+        for name, buffer in self._buffers():
+            buffer.copy_(tree["buffers"][name])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.scheduler.last_epoch = tree["scheduler"]["last_epoch"]
         self.scheduler._last_lr = tree["scheduler"]["lr"]
         self.step, self.best, self.waited = tree["step"], tree["best"], tree["waited"]
+
+    def _buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields the network's buffers that all members share; training may change them."""
+        held = set(self.family.statistics.names)
+        yield from ((n, b) for n, b in self.family.net.named_buffers() if n not in held)
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,11 @@ class Workers:
         if self.count > 1:
             for tensor in tensors:
                 tensor.copy_(self.fabric.all_reduce(tensor, reduce_op="sum"))
+
+    def share(self, groups: int) -> range:
+        """Returns the groups that this process runs: neighbours, so that they lie in few cells of the statistics."""
+        ends = (-(-rank * groups // self.count) for rank in (self.rank, self.rank + 1))
+        return range(*ends)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context in which the network runs."""
@@ -140,9 +155,10 @@ class FamilyMethod:
         draw = self._draw(state, len(batch[1]))
         state.optimizer.zero_grad(set_to_none=True)
         terms = [self._backward(state, draw, *chunk) for chunk in self._chunks(state, draw, batch)]
-        self._move(state)
+        self._move(state, draw)
         fit, complexity = (torch.cat(parts) for parts in zip(*terms, strict=True))
-        return draw.unit[self.workers.rank :: self.workers.count], Terms(fit, complexity)
+        mine = self.workers.share(len(draw.unit))
+        return draw.unit[mine.start : mine.stop], Terms(fit, complexity)
 
     def _draw(self, state: State, size: int) -> Draw:
         draw = self._draws.at(state.step, size, self.workers.count)
@@ -154,17 +170,21 @@ class FamilyMethod:
 
     def _chunks(self, state: State, draw: Draw, batch: Batch) -> Iterator[tuple[range, Batch, int]]:
         """Yields (groups, their batch, blocks in it): this process's groups at once if possible, else one by one."""
-        x, y = batch
         members, blocks = len(draw.unit), draw.blocks
-        size = len(y) // blocks
-        whole = self.workers.count == 1 and members > 1
-        x, y = x[: blocks * size], y[: blocks * size]
-        if whole and state.family.side_by_side(x, blocks, members):
-            yield range(members), (x, y), blocks
+        size = len(batch[1]) // blocks
+        mine = self.workers.share(members)
+        block = [group * blocks // members for group in mine]
+        here = slice(block[0] * size, (block[-1] + 1) * size)
+        x, y = batch[0][here], batch[1][here]
+        block = [number - block[0] for number in block]
+        count = block[-1] + 1
+        even = block == [place * count // len(mine) for place in range(len(mine))]
+        if len(mine) > 1 and even and state.family.side_by_side(x, count, len(mine)):
+            yield mine, (x, y), count
             return
-        for group in range(self.workers.rank, members, self.workers.count):
-            first = group * blocks // members * size
-            yield range(group, group + 1), (x[first : first + size], y[first : first + size]), 1
+        for group, number in zip(mine, block, strict=True):
+            piece = slice(number * size, (number + 1) * size)
+            yield range(group, group + 1), (x[piece], y[piece]), 1
 
     def _backward(
         self, state: State, draw: Draw, groups: range, batch: Batch, blocks: int
@@ -173,19 +193,16 @@ class FamilyMethod:
         family, seed, members = state.family, self.config.seed, len(groups)
         here = slice(groups.start, groups.stop)
         unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here]
-        fields = family.fields(unit.to(lam.device))
+        table = isinstance(family.mean, TableMap)
+        fields = family.rows(here) if table else family.fields(unit.to(lam.device))
         penalty = self._penalty(fields, lam, self.config.prior_var)
-        noise = (
-            Noise(seed, state.step, groups, device=lam.device)
-            if fields.log_std is not None
-            else None
-        )
+        noise = Noise(seed, state.step, groups, device=lam.device)
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
             outputs = family(batch[0], fields, unit, noise, blocks)
         targets = batch[1].unflatten(0, (blocks, -1)).repeat_interleave(members // blocks, dim=0)
         nll = self._likelihood(outputs.to(lam.dtype), targets.flatten(0, 1))
         terms = Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
-        self._check(state, lam, terms)
+        self._check(state, fields, lam, terms)
         examples = len(nll) // members
         torch.autograd.backward(
             [nll, penalty],
@@ -196,18 +213,22 @@ class FamilyMethod:
         )
         return terms
 
-    def _move(self, state: State) -> None:
+    def _move(self, state: State, draw: Draw) -> None:
         """Moves the maps along the gradients of all processes."""
-        if self.workers.count > 1 or self.config.clip:
-            parameters = [p for p in state.family.parameters() if p.grad is not None]
-            self.workers.sum_([p.grad for p in parameters if p.grad is not None])
-            if self.config.clip:
-                torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        family, workers = state.family, self.workers
+        if workers.count > 1:
+            workers.sum_([p.grad for p in family.parameters() if p.grad is not None])
+            if family.statistics.names:
+                groups = len(draw.unit)
+                ranks = [group * workers.count // groups for group in range(groups)]
+                family.statistics.exchange(draw.unit, ranks, workers.rank, workers.sum_)
+        if self.config.clip:
+            _clip(family, self.config.clip)
         state.optimizer.step()
         state.scheduler.step()
         state.step += 1
 
-    def _check(self, state: State, lam: Tensor, terms: Terms) -> None:
+    def _check(self, state: State, fields: Fields, lam: Tensor, terms: Terms) -> None:
         if bool(torch.isfinite(terms.total.sum())):
             return
         name = "fit" if not bool(torch.isfinite(terms.fit).all()) else "complexity"
@@ -215,23 +236,32 @@ class FamilyMethod:
         worst = int((~torch.isfinite(values)).int().argmax())
         raise NonFiniteError(
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
-            f"{_blame(state.family)}; lower lr, set clip=1, or check the data for huge values"
+            f"{_blame(fields)}; lower lr, set clip=1, or check the data for huge values"
         )
 
 
-def _blame(family: Family) -> str:
-    bad = [name for name, p in family.named_parameters() if not bool(torch.isfinite(p).all())]
+def _blame(fields: Fields) -> str:
+    """Says which leaves are not finite."""
+    flats = [flat for flat in (fields.mean, fields.log_std) if flat is not None]
+    trees = [fields.layout.split(flat.detach()) for flat in flats]
+    bad = {name for tree in trees for name, leaf in tree.items() if not bool(leaf.isfinite().all())}
     if not bad:
         return "all parameters are finite, so the network's output overflowed"
-    leaves = set()
-    for mapped in (family.mean, family.log_std):
-        if mapped is not None:
-            for name, value in family.layout.split(
-                mapped(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64))
-            ).items():
-                if not bool(torch.isfinite(value).all()):
-                    leaves.add(name)
-    return f"not finite: {', '.join(sorted(leaves) or bad)}"
+    return f"not finite: {', '.join(sorted(bad))}"
+
+
+def _clip(family: Family, limit: float) -> None:
+    """Clips the norm of the gradient; rows of a table are networks of their own, so each by itself."""
+    if not isinstance(family.mean, TableMap):
+        torch.nn.utils.clip_grad_norm_(family.parameters(), limit)
+        return
+    tables = [table for table in (family.mean, family.log_std) if isinstance(table, TableMap)]
+    grads = [table.pivots.grad for table in tables if table.pivots.grad is not None]
+    norms = torch.stack([grad.square().sum(dim=1) for grad in grads]).sum(dim=0).sqrt()
+    for grad in grads:
+        grad.mul_((limit / (norms + 1e-6)).clamp_max(1)[:, None])
+    if len(family.shared):
+        torch.nn.utils.clip_grad_norm_(family.shared, limit)
 
 
 @contextmanager
