@@ -349,11 +349,15 @@ def test_early_stopping_stops_on_the_validation_objective(blobs: tuple[Tensor, T
     x, y = blobs
     nonsense = (x, (y + 1) % 3)
     settings: dict[str, Any] = {"epochs": 40, "batch_size": 20, "groups": 4, "lr": 2e-2, "hi": 0.1}
-    fit(mlp(), blobs, nonsense, patience=3, report=epochs.append, **settings)
+    settings["schedule"] = "constant"
+    stopped = fit(mlp(), blobs, nonsense, patience=3, report=epochs.append, **settings)
     assert 4 <= len(epochs) < 40
     values = [epoch.valid for epoch in epochs]
     best = values.index(min(v for v in values if v is not None))
     assert len(values) == best + 4
+    again = fit(mlp(), blobs, **{**settings, "epochs": best + 1})
+    for name, value in stopped.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), "the best epoch is gone back to"
 
 
 def test_divergence_stops_with_its_place(blobs: tuple[Tensor, Tensor]) -> None:

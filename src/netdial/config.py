@@ -61,7 +61,9 @@ class FitConfig(BaseModel):
     )
     clip: float = Field(0.0, ge=0, description="gradient norm to clip at; 0 does not clip")
     patience: int = Field(
-        0, ge=0, description="epochs without a better validation objective before stopping; 0 never"
+        0,
+        ge=0,
+        description="epochs without a better validation objective before stopping at the best one; 0 never",
     )
     precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
         "32-true", description="arithmetic"

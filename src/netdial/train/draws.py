@@ -78,7 +78,7 @@ class Draws:
             domain, stratified = self._family.domain, self._config.sampling == "stratified"
             draw = domain.stratified if stratified else domain.sample
             unit = torch.stack([draw(count, source) for _ in range(_BLOCK)])
-            if self._config.ends and count >= _FEWEST_WITH_ENDS:
+            if stratified and self._config.ends and count >= _FEWEST_WITH_ENDS:
                 inner = torch.stack([draw(count - 2, source) for _ in range(_BLOCK)])
                 edge = torch.ones(_BLOCK, 1, dtype=unit.dtype)
                 unit = torch.cat([0 * edge, inner, edge], dim=1)

@@ -87,7 +87,8 @@ def train(
         report: told of every finished epoch.
         advance: told (step, steps in all) after every step, for a progress bar.
         validate: gives the validation objective; needed for ``patience``.
-        patience: epochs without a better validation objective before stopping; 0 never stops.
+        patience: epochs without a better validation objective before stopping, and going back to the best epoch;
+            0 never stops and keeps the last.
         checkpoint: file that the state is saved to, after every epoch and at least once a minute.
         identity: what the run is; stored in the checkpoint, compared on resume.
         agree: whether any of the processes that train together says yes, so that all stop at the same step.
@@ -120,12 +121,14 @@ def train(
                 if time.monotonic() - saved > _SAVE_EVERY_S:
                     save()
                     saved = time.monotonic()
-            valid = _validate(state, validate)
+            valid = _validate(state, validate, keep=patience > 0)
             report(_summary(number + 1, state, seen, valid, time.monotonic() - started))
             save()
             saved = time.monotonic()
             if number + 1 < epochs and agree(interrupted()):
                 raise Interrupted(f"stopped at step {state.step}")
+    if state.kept:
+        state.family.load_state_dict(state.kept)
     return state
 
 
@@ -151,7 +154,9 @@ def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> None:
         raise CheckpointError(f"{checkpoint}: does not fit this network ({error})") from None
 
 
-def _validate(state: State, validate: Callable[[State], float] | None) -> float | None:
+def _validate(
+    state: State, validate: Callable[[State], float] | None, *, keep: bool
+) -> float | None:
     if validate is None:
         return None
     state.family.eval()
@@ -161,6 +166,8 @@ def _validate(state: State, validate: Callable[[State], float] | None) -> float 
     better = value < state.best
     state.best = value if better else state.best
     state.waited = 0 if better else state.waited + 1
+    if better and keep:
+        state.kept = {name: part.clone() for name, part in state.family.state_dict().items()}
     return value
 
 

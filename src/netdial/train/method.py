@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,7 +37,17 @@ from netdial.train.optimiser import make_optimizer, make_scheduler
 
 @dataclass
 class State:
-    """What training changes."""
+    """What training changes.
+
+    Attributes:
+        family: what is trained.
+        optimizer: moves it.
+        scheduler: sets the optimiser's rates.
+        step: optimiser steps so far.
+        best: best validation objective so far.
+        waited: epochs since then.
+        kept: the family's state then, if it is to be gone back to; empty otherwise.
+    """
 
     family: Family
     optimizer: torch.optim.Optimizer
@@ -45,6 +55,7 @@ class State:
     step: int = 0
     best: float = float("inf")
     waited: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def n_updates(self) -> int:
@@ -64,6 +75,7 @@ class State:
             "step": self.step,
             "best": self.best,
             "waited": self.waited,
+            "kept": self.kept,
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -75,6 +87,7 @@ class State:
         self.scheduler.last_epoch = tree["scheduler"]["last_epoch"]
         self.scheduler._last_lr = tree["scheduler"]["lr"]
         self.step, self.best, self.waited = tree["step"], tree["best"], tree["waited"]
+        self.kept = tree["kept"]
 
     def _buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the network's buffers that all members share; training may change them."""
