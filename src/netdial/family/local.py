@@ -6,7 +6,8 @@ al. 2015); wherever else a leaf turns up (normalisation, embedding, attention, r
 The same mode runs K members side by side: the batch is K equal groups of examples, one after another, and member k
 sees group k. Only linear and convolution layers can run side by side; see ``Family.side_by_side``.
 
-Local reparametrisation is exact for linear layers. For a convolution it would draw independent noise at every position,
+Local reparametrisation is exact for a linear layer used once for each example (along a sequence, every position has noise
+of its own). For a convolution it would draw independent noise at every position,
 which the posterior does not have, and cost a second convolution; where a weight is used at more than ``_REUSE``
 positions and examples a weight sample is both exact and cheaper, so it is used there.
 

@@ -108,9 +108,9 @@ def train(
         for number in range(state.step // feed.steps, epochs):
             if patience and state.waited >= patience:
                 break
-            started, seen = time.monotonic(), []
+            started = time.monotonic()
             for batch in feed.epoch(number, skip=state.step - number * feed.steps):
-                seen.append(method.step(state, batch))
+                state.seen.append(method.step(state, batch))
                 if advance is not None:
                     advance(state.step, epochs * feed.steps)
                 if state.step % feed.steps == 0:
@@ -122,7 +122,8 @@ def train(
                     save()
                     saved = time.monotonic()
             valid = _validate(state, validate, keep=patience > 0)
-            report(_summary(number + 1, state, seen, valid, time.monotonic() - started))
+            report(_summary(number + 1, state, valid, time.monotonic() - started))
+            state.seen.clear()
             save()
             saved = time.monotonic()
             if number + 1 < epochs and agree(interrupted()):
@@ -171,15 +172,12 @@ def _validate(
     return value
 
 
-def _summary(
-    number: int, state: State, seen: list[tuple[Tensor, Terms]], valid: float | None, seconds: float
-) -> Epoch:
-    unit = torch.cat([part for part, _ in seen])
-    terms = Terms(
-        torch.cat([part.fit for _, part in seen]), torch.cat([part.complexity for _, part in seen])
-    )
+def _summary(number: int, state: State, valid: float | None, seconds: float) -> Epoch:
+    unit, fit, complexity = state.epoch_so_far()
     lr = float(state.scheduler.get_last_lr()[0])
-    return Epoch(number, state.step, unit, terms, valid, lr, seconds, state.n_updates)
+    return Epoch(
+        number, state.step, unit, Terms(fit, complexity), valid, lr, seconds, state.n_updates
+    )
 
 
 @contextmanager

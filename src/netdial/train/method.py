@@ -47,6 +47,7 @@ class State:
         best: best validation objective so far.
         waited: epochs since then.
         kept: the family's state then, if it is to be gone back to; empty otherwise.
+        seen: unit coordinates and terms of the epoch under way, in pieces.
     """
 
     family: Family
@@ -56,11 +57,18 @@ class State:
     best: float = float("inf")
     waited: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
+    seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
 
     @property
     def n_updates(self) -> int:
         """Updates of single numbers so far: steps × trainable numbers (2021 paper, Table 1)."""
         return self.step * sum(p.numel() for p in self.family.parameters() if p.requires_grad)
+
+    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns unit coordinates, fits and complexities ``[M]`` seen in the epoch under way."""
+        units, terms = zip(*self.seen, strict=True)
+        fits, complexities = zip(*terms, strict=True)
+        return torch.cat(units), torch.cat(fits), torch.cat(complexities)
 
     def tree(self) -> dict[str, Any]:
         """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
@@ -76,6 +84,7 @@ class State:
             "best": self.best,
             "waited": self.waited,
             "kept": self.kept,
+            "seen": list(self.epoch_so_far()) if self.seen else [],
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -88,6 +97,7 @@ class State:
         self.scheduler._last_lr = tree["scheduler"]["lr"]
         self.step, self.best, self.waited = tree["step"], tree["best"], tree["waited"]
         self.kept = tree["kept"]
+        self.seen = [(tree["seen"][0], Terms(*tree["seen"][1:]))] if tree["seen"] else []
 
     def _buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the network's buffers that all members share; training may change them."""
