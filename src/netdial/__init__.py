@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netdial.config import FitConfig
     from netdial.data import Dataset, Task, load
-    from netdial.evaluation import evaluate, recalibrate
+    from netdial.evaluation import evaluate, predictive, recalibrate
     from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
@@ -41,6 +41,7 @@ _HOME = {
     "load": "netdial.data",
     "load_family": "netdial.saving",
     "load_member": "netdial.export",
+    "predictive": "netdial.evaluation",
     "recalibrate": "netdial.evaluation",
     "save_family": "netdial.saving",
     "specialise": "netdial.fitting",
@@ -65,6 +66,7 @@ __all__ = [
     "load",
     "load_family",
     "load_member",
+    "predictive",
     "recalibrate",
     "save_family",
     "specialise",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.task import Dataset
-from netdial.evaluation import Member, Path, evaluate, outputs, recalibrate
+from netdial.evaluation import Member, Path, evaluate, outputs, predictive, recalibrate
 from netdial.family.family import Family, FamilyConfig
 from netdial.objective import categorical_nll, scaled_kl, scaled_prior
 
@@ -229,3 +229,17 @@ def test_outputs_take_the_networks_type(blobs: tuple[Tensor, Tensor]) -> None:
         outputs(family.export(1.0), Dataset(*blobs)).dtype
         == next(family.export(1.0).parameters()).dtype
     )
+
+
+def test_predictive_draws_are_those_that_evaluation_scores() -> None:
+    family = Family(nn.Linear(3, 2), FamilyConfig(log_std=-1.0))
+    data = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2
+    draws = predictive(family, 1.0, data, n_samples=5, seed=3)
+    assert draws.shape == (5, 20, 2)
+    assert not torch.equal(draws[0], draws[1])
+    (member,) = evaluate(family, data, lams=[1.0], n_samples=5, seed=3).members
+    mean = draws.softmax(dim=-1).mean(dim=0)
+    nll = -mean.log()[torch.arange(20), data[1]].mean()
+    assert member.predictive["nll"] == pytest.approx(float(nll), rel=1e-5)
+    with pytest.raises(ConfigError, match="n_samples=0; expected at least 1"):
+        predictive(family, 1.0, data, n_samples=0)

@@ -135,7 +135,11 @@ def evaluate(
         for lam in values:
             net = family.export(lam)
             draws = outputs(net, part, batch_size)[None]
-            sampled = _sampled(family, net, lam, part, n_samples, batch_size, seed)
+            sampled = None
+            if n_samples:
+                sampled = predictive(
+                    family, lam, part, n_samples=n_samples, batch_size=batch_size, seed=seed
+                )
             members.append(
                 _member(
                     family, lam, part, draws, sampled, kind=kind, objective=objective, n_data=count
@@ -151,6 +155,42 @@ def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
     index = torch.arange(len(data)).split(batch_size)
     with torch.no_grad():
         return torch.cat([net(_like(data.inputs(part), like)).cpu() for part in index])
+
+
+def predictive(
+    family: Family,
+    lam: float,
+    data: Dataset | tuple[Tensor, Tensor],
+    *,
+    n_samples: int = 32,
+    batch_size: int = 2048,
+    seed: int = 0,
+) -> Tensor:
+    """Returns outputs ``[S, B, ...]`` of networks whose weights are drawn from the posterior at λ.
+
+    Averaging probabilities (or densities) over the first dimension gives the posterior predictive. The same seed draws
+    the same numbers at every λ.
+
+    Args:
+        family: the family.
+        lam: complexity value.
+        data: a ``Dataset`` or a pair of tensors.
+        n_samples: S, draws of the weights; at least 1.
+        batch_size: examples run at once.
+        seed: seed of the draws.
+
+    Raises:
+        ConfigError: λ is outside the trained range, or there is nothing to draw.
+    """
+    if n_samples < 1:
+        raise ConfigError(f"predictive: n_samples={n_samples}; expected at least 1")
+    part = data if isinstance(data, Dataset) else Dataset(*data)
+    net, source = family.export(lam), generator(seed, "predictive")
+    draws = []
+    for _ in range(n_samples):
+        net.load_state_dict(family.sample(lam, source), strict=False)
+        draws.append(outputs(net, part, batch_size))
+    return torch.stack(draws)
 
 
 def _like(x: Tensor, like: Tensor) -> Tensor:
@@ -194,27 +234,6 @@ def recalibrate(
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return net.eval()
-
-
-def _sampled(
-    family: Family,
-    net: nn.Module,
-    lam: float,
-    data: Dataset,
-    n_samples: int,
-    batch_size: int,
-    seed: int,
-) -> Tensor | None:
-    if n_samples == 0:
-        return None
-    source = generator(seed, "predictive")
-    mean = family.at(lam)
-    draws = []
-    for _ in range(n_samples):
-        net.load_state_dict(family.sample(lam, source), strict=False)
-        draws.append(outputs(net, data, batch_size))
-    net.load_state_dict(mean, strict=False)
-    return torch.stack(draws)
 
 
 def _member(
