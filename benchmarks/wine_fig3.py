@@ -148,7 +148,7 @@ def trained(job: Job) -> list[Net]:
             for label, family in ((DIRECT, direct), (AGAIN, again), (SHORT, short))
         }
     else:
-        family = ready(Family(net, recipe(job).family()), blocks=1, members=WAYS[job.way][1])
+        family = Family(net, recipe(job).family())
         family = run(family, data, None, kind="classification", config=recipe(job))
         tuning = recipe(job._replace(epochs=1, seed=job.seed + 1000))
         families = {
@@ -187,14 +187,7 @@ def direct_networks(net: nn.Module, data: Dataset, config: FitConfig) -> list[Fa
     """Returns two sets of direct networks: the same start, another order of examples, in one batched run."""
     config = config.model_copy(update={"map": "table", "lams": LAMS})
     both = stack([Family(net, config.family()), Family(net, config.family())])
-    both = ready(both, blocks=2, members=2 * len(LAMS))
     return unstack(run(both, data, None, kind="classification", config=config), 2)
-
-
-def ready(family: Family, *, blocks: int, members: int) -> Family:
-    """Lets a family find out that its members can run at once: a batch of one example is too small to tell."""
-    family.side_by_side(torch.randn(4 * blocks, 13), blocks, members)
-    return family
 
 
 def fields(family: Family, lam: float) -> Fields:

@@ -206,12 +206,15 @@ class Family(nn.Module):
         """Returns whether K members can run at once: known layers only, few numbers, and checked on this input.
 
         The check runs random members at once and one by one and compares; a network that mixes examples, or moves the
-        batch to another dimension, fails it and is run member by member.
+        batch to another dimension, fails it and is run member by member. Too few examples to tell are replaced by random
+        ones, unless they are tokens.
         """
-        key = (members, blocks, *x.shape[1:])
+        enough = x.is_floating_point() or len(x) >= 2 * blocks
+        key = (members, blocks, enough, *x.shape[1:])
         if key not in self._side_by_side:
             self._side_by_side[key] = (
-                members * self.layout.size <= _SIDE_BY_SIDE_NUMBERS
+                enough
+                and members * self.layout.size <= _SIDE_BY_SIDE_NUMBERS
                 and not self.statistics.names
                 and _known_layers(self.net, self.layout.names)
                 and self._agrees(x[: 2 * blocks], blocks, members)
@@ -219,8 +222,9 @@ class Family(nn.Module):
         return self._side_by_side[key]
 
     def _agrees(self, x: Tensor, blocks: int, members: int) -> bool:
-        if x.shape[0] < 2 * blocks:
-            return False
+        if len(x) < 2 * blocks:
+            fresh = torch.Generator().manual_seed(1)
+            x = torch.randn(2 * blocks, *x.shape[1:], generator=fresh).to(x)
         source = torch.Generator().manual_seed(0)
         flat = torch.randn(members, self.layout.size, generator=source).to(x) * 0.3
         was_training = self.training
