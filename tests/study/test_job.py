@@ -90,6 +90,7 @@ def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None
         "train/complexity",
         "train/lr",
         "train/epoch_seconds",
+        "train/n_updates",
         "valid/objective",
     }
     metrics = {f"{m}{s}" for m in ("accuracy", "nll", "brier", "ece") for s in ("", "_predictive")}
@@ -326,6 +327,7 @@ def test_means_over_strata(tmp_path: Path) -> None:
     assert found["train/loss", 10.0] == pytest.approx(9.0)
     assert found["valid/objective", None] == 4.5
     assert found["train/epoch_seconds", None] == 2.0
+    assert found["train/n_updates", None] == 21
     assert record.step == 7
 
 
