@@ -32,7 +32,7 @@ def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 
         seed: Decides the initial weights.
 
     Returns:
-        A module from [B, *input_shape] to [B, K], in training mode.
+        A module from ``[B, *input_shape]`` to [B, K], in training mode.
 
     Raises:
         ConfigError: if the network is unknown, its widths are malformed or ``n_outputs`` is below
