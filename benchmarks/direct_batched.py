@@ -38,7 +38,7 @@ def measure(*, quick: bool = False) -> Result:
         ratios["batched"],
         "ratio",
         "lower",
-        seeds=range(_SEEDS),
+        seeds=tuple(range(_SEEDS)),
         quick=quick,
         baseline="30 separate runs of a plain loop, one thread",
         floor="about 0.3 here: the products alone (4 of 256 × 784 × 50 for each network) at the speed of one large product",

@@ -32,7 +32,7 @@ def measure(*, quick: bool = False) -> Result:
     reference = [family for cell in direct for family in mnist.families(cell)]
     theirs = mnist.paths(reference, task)
     costs = _costs(quick)
-    rows, value = [_row("table (direct)", theirs, theirs, 0.0, float("nan"))], {}
+    rows, value = [_row("table (direct)", theirs, theirs, 0.0, None)], {}
     for (kind, regions), group in cells.items():
         made = [family for cell in group for family in mnist.families(cell)]
         label = f"{kind} {regions}" if kind == "piecewise" else kind
@@ -53,7 +53,7 @@ def measure(*, quick: bool = False) -> Result:
 
 
 def _row(
-    label: str, ours: mnist.Paths, theirs: mnist.Paths, apart: float, cost: float
+    label: str, ours: mnist.Paths, theirs: mnist.Paths, apart: float, cost: float | None
 ) -> dict[str, object]:
     return {
         "map": label,

@@ -43,7 +43,7 @@ class Result:
 
     def to_json(self) -> str:
         """Returns the result as one JSON object."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), allow_nan=False)
 
     def show(self) -> None:
         """Prints the result for people."""
@@ -71,4 +71,4 @@ def _text(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return " … ".join(_text(item) for item in value)
-    return str(value)
+    return "" if value is None else str(value)
