@@ -14,8 +14,6 @@ from torch import Tensor
 
 from netdial.objective import gaussian_nll
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "r2"})
-
 
 def classification_metrics(log_probs: Tensor, targets: Tensor) -> dict[str, float]:
     """Returns accuracy, nll, brier and ece of log probabilities ``[B, C]`` for class indices ``[B]``."""

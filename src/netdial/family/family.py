@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -297,7 +298,7 @@ class Family(nn.Module):
         )
         return tree
 
-    @property
+    @functools.cached_property
     def draws(self) -> bool:
         """Whether the network itself draws random numbers in training (dropout in any form)."""
         rates = (getattr(m, key, 0.0) for m in self.net.modules() for key in ("p", "dropout"))

@@ -121,8 +121,13 @@ class Workers:
 
     def share(self, groups: int) -> range:
         """Returns the groups that this process runs: neighbours, so that they lie in few cells of the statistics."""
-        ends = (-(-rank * groups // self.count) for rank in (self.rank, self.rank + 1))
-        return range(*ends)
+        owners = self.owners(groups)
+        first = owners.index(self.rank)
+        return range(first, first + owners.count(self.rank))
+
+    def owners(self, groups: int) -> list[int]:
+        """Returns for each group the process that runs it."""
+        return [group * self.count // groups for group in range(groups)]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context in which the network runs."""
@@ -242,9 +247,8 @@ class FamilyMethod:
         if workers.count > 1:
             workers.sum_([p.grad for p in family.parameters() if p.grad is not None])
             if family.statistics.names:
-                groups = len(draw.unit)
-                ranks = [group * workers.count // groups for group in range(groups)]
-                family.statistics.exchange(draw.unit, ranks, workers.rank, workers.sum_)
+                owners = workers.owners(len(draw.unit))
+                family.statistics.exchange(draw.unit, owners, workers.rank, workers.sum_)
         if self.config.clip:
             _clip(family, self.config.clip)
         state.optimizer.step()
