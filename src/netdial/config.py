@@ -21,7 +21,7 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior or l2")
+    objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior, l2 or l1")
     map: str = Field("piecewise", description="linear, piecewise, lowrank, gated or table")
     regions: int = Field(5, ge=1, description="regions of the piecewise map")
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
@@ -94,6 +94,7 @@ class FitConfig(BaseModel):
     def family(self) -> FamilyConfig:
         """Returns the part that describes the family."""
         from netdial.family.family import FamilyConfig
+        from netdial.objective import POINT_OBJECTIVES
 
         return FamilyConfig(
             lo=self.lo,
@@ -101,7 +102,7 @@ class FitConfig(BaseModel):
             map=self.map,
             regions=self.regions,
             hidden=self.hidden,
-            posterior="point" if self.objective == "l2" else "normal",
+            posterior="point" if self.objective in POINT_OBJECTIVES else "normal",
             prior_var=self.prior_var,
             log_std=self.log_std,
             exclude=self.exclude,

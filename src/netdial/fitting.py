@@ -19,7 +19,7 @@ from netdial.data.task import Dataset
 from netdial.evaluation.path import outputs
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
-from netdial.objective import LIKELIHOODS, OBJECTIVES, WEIGHTINGS
+from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.method import FamilyMethod, State, Workers
@@ -137,7 +137,8 @@ def finetune(
         **settings: fields of ``FitConfig``.
 
     Returns:
-        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is ``l2``.
+        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is ``l2`` or ``l1``. What was
+        pruned stays so.
 
     Raises:
         ConfigError: the objective needs a normal posterior and ``family`` has points.
@@ -146,7 +147,7 @@ def finetune(
         config = _config(
             None, {"epochs": 1, "lr": 1e-3, "objective": _own_objective(family), **settings}
         )
-    if config.objective != "l2" and family.log_std is None:
+    if config.objective not in POINT_OBJECTIVES and family.log_std is None:
         raise ConfigError(
             f"finetune: objective={config.objective!r} needs a normal posterior, the family has points; use objective='l2'"
         )
@@ -176,6 +177,8 @@ def specialise(
         if member.log_std is not None:
             assert fields.log_std is not None
             _pivots(member.log_std).copy_(fields.log_std)
+        if family.kept is not None:
+            member.restrict(family.kept)
     return member
 
 

@@ -74,6 +74,16 @@ def l2(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     return lam * fields.square_norm()
 
 
+@OBJECTIVES.add("l1")
+def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+    """Returns λ ‖w‖₁ in nats ``[K]`` (Han et al. 2015, §3.1): a Laplace prior of scale 1/λ, whatever α."""
+    return lam * fields.absolute_norm()
+
+
+POINT_OBJECTIVES = frozenset({"l1", "l2"})
+"""Objectives of a point posterior; the others need a normal one."""
+
+
 def difference(lam: float, prior_var: float, mean: Tensor, log_std: Tensor) -> float:
     """Returns L1(λ) - L2(λ) in nats by direct algebra, for the check of the paper's equation (8).
 

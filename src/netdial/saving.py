@@ -78,7 +78,10 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
         )
     try:
         family = Family(net, _config(tree["config"]))
-        dtype = next(iter(tree["state"].values())).dtype
+        kept = tree["state"].get("kept")
+        if kept is not None:
+            family.restrict(kept)
+        dtype = next(t.dtype for t in tree["state"].values() if t.is_floating_point())
         if dtype != family.dtype:
             family.to(dtype)
         family.load_state_dict(tree["state"])

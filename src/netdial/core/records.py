@@ -27,6 +27,7 @@ class Record:
         name: what it is, for example ``valid/accuracy``.
         value: the number.
         unit: its unit, for example ``nats/example``; empty for a plain ratio.
+        share: share of the numbers that was pruned, or None when it is not about pruning.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Record:
     name: str
     value: float
     unit: str = ""
+    share: float | None = None
 
     def to_json(self) -> str:
         """Returns the record as one line of JSON."""

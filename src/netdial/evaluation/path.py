@@ -19,7 +19,7 @@ from netdial.core.noise import generator
 from netdial.data.task import Dataset
 from netdial.evaluation.metrics import score
 from netdial.family.family import Family
-from netdial.objective import LIKELIHOODS, OBJECTIVES
+from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -256,13 +256,15 @@ def _member(
     ]
     comparable = fields.log_std is None or sampled is not None
     penalty = math.nan
-    if comparable and (fields.log_std is not None or objective == "l2"):
+    if comparable and (fields.log_std is not None or objective in POINT_OBJECTIVES):
         penalty = (
             float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
         )
     kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
     effective = (
-        float((1 - fields.var / alpha).clamp_min(0).sum()) if fields.var is not None else math.nan
+        float(fields.effective_parameters(fields.mean.new_tensor([alpha]))[0])
+        if fields.log_std is not None
+        else math.nan
     )
     return Member(
         lam=lam,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from netdial.core.errors import ConfigError, TraceError
+from netdial.core.errors import ConfigError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
 from netdial.family.buffers import StatisticsBank
@@ -96,6 +96,8 @@ class Family(nn.Module):
         self.log_std: Map | None = None
         if config.posterior == "normal":
             self.log_std = self._map(torch.full_like(start, config.log_std), additive=True)
+        self.kept: Tensor | None
+        self.register_buffer("kept", None)
         self.statistics = StatisticsBank(self.net, self._rows)
         self._side_by_side: dict[tuple[int, ...], bool] = {}
 
@@ -117,20 +119,37 @@ class Family(nn.Module):
     def fields(self, unit: Tensor) -> Fields:
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
         log_std = self.log_std(unit) if self.log_std is not None else None
-        return Fields(self.layout, self.mean(unit), log_std)
+        return Fields(self.layout, self.mean(unit), log_std, self.kept)
 
     def rows(self, here: slice) -> Fields:
         """Returns the fields of some rows of a table map, several of which may stand at one complexity value."""
         tables = [table for table in (self.mean, self.log_std) if isinstance(table, TableMap)]
         pivots = [table.pivots for table in tables]
         whole = here == slice(0, len(pivots[0]))
-        return Fields(self.layout, *(part if whole else part[here] for part in pivots))
+        mean, *spread = (part if whole else part[here] for part in pivots)
+        return Fields(self.layout, mean, spread[0] if spread else None, self.kept)
 
     def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
         """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
         return self.fields(
             self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self._device)
         )
+
+    def restrict(self, kept: Tensor) -> None:
+        """Prunes every member, for good: what is not kept is 0, without variance, divergence or gradient.
+
+        Args:
+            kept: bool ``[P]`` in the order of the layout. What was pruned before stays so.
+
+        Raises:
+            ShapeError: ``kept`` is not bool ``[P]``.
+        """
+        if kept.dtype != torch.bool or kept.shape != (self.layout.size,):
+            raise ShapeError(
+                f"restrict: kept is {kept.dtype} {list(kept.shape)}, expected torch.bool [{self.layout.size}]"
+            )
+        kept = kept.to(self._device)
+        self.kept = kept.clone() if self.kept is None else self.kept & kept
 
     def at(self, lam: float) -> Params:
         """Returns the member at λ: mean weights of every leaf, and the shared parameters."""
@@ -142,11 +161,11 @@ class Family(nn.Module):
         with torch.no_grad():
             fields = self.fields_at([lam])
             flat = fields.mean[0]
-            if fields.log_std is not None:
+            if fields.var is not None:
                 noise = torch.randn(
                     flat.shape, generator=generator, dtype=flat.dtype, device=generator.device
                 )
-                flat = torch.addcmul(flat, fields.log_std[0].exp(), noise.to(flat.device))
+                flat = torch.addcmul(flat, fields.var[0].sqrt(), noise.to(flat.device))
             return self._tree(flat)
 
     def kl(self, lams: Sequence[float] | Tensor, prior_var: Tensor | None = None) -> Tensor:

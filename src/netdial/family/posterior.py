@@ -26,12 +26,28 @@ class Fields:
     """Fields of K members: means ``[K, P]`` and, unless the posterior is a point, log_std ``[K, P]``.
 
     ``kl`` and ``leaves`` share one pass over memory, which on small networks is most of a training step.
+
+    Args:
+        layout: how the leaves lie in the P numbers.
+        mean: means.
+        log_std: log standard deviations, or None.
+        kept: bool ``[P]``: numbers that were not pruned; None keeps all. A pruned number is 0 for certain: it has no
+            variance, no divergence, and no gradient reaches it.
     """
 
-    def __init__(self, layout: Layout, mean: Tensor, log_std: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        mean: Tensor,
+        log_std: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> None:
         self.layout = layout
-        self.mean = mean
+        self.mean = mean if kept is None else mean * kept
         self.log_std = log_std
+        if log_std is not None and kept is not None:
+            self.log_std = log_std.where(kept, log_std.new_zeros(()))
+        self.kept = kept
         self._spread: tuple[Params, Params] | None = None
 
     @property
@@ -41,8 +57,11 @@ class Fields:
 
     @property
     def var(self) -> Tensor | None:
-        """Variances ``[K, P]``, or None for a point."""
-        return None if self.log_std is None else (2 * self.log_std).exp()
+        """Variances ``[K, P]``, 0 where pruned, or None for a point."""
+        if self.log_std is None:
+            return None
+        var = (2 * self.log_std).exp()
+        return var if self.kept is None else var * self.kept
 
     def leaves(self) -> tuple[Params, Params]:
         """Returns means and variances by leaf, ``name -> [K, *shape]``; no variances for a point."""
@@ -68,12 +87,37 @@ class Fields:
         kl, *leaves = cast(tuple[Tensor, ...], found)
         names = self.layout.names
         means = dict(zip(names, leaves[: len(names)], strict=True))
-        self._spread = means, dict(zip(names, leaves[len(names) :], strict=True))
+        variances = dict(zip(names, leaves[len(names) :], strict=True))
+        if self.kept is not None:
+            kl = kl - (~self.kept).sum() * 0.5 * (1 / prior_var + prior_var.log() - 1)
+            kept = self.layout.split(self.kept)
+            variances = {name: leaf * kept[name] for name, leaf in variances.items()}
+        self._spread = means, variances
         return kl
+
+    def effective_parameters(self, prior_var: Tensor) -> Tensor:
+        """Returns Σ (1 - σ²/α) ``[K]`` over what is kept, each term clipped at 0 (MacKay 1992).
+
+        Args:
+            prior_var: prior variances α ``[K]``, positive.
+
+        Raises:
+            ConfigError: for a point posterior.
+        """
+        if self.var is None:
+            raise ConfigError(
+                "effective_parameters: a point posterior has no variances; use posterior='normal'"
+            )
+        share = (1 - self.var / prior_var[:, None]).clamp_min(0)
+        return (share if self.kept is None else share * self.kept).sum(dim=1)
 
     def square_norm(self) -> Tensor:
         """Returns ‖mean‖² ``[K]``."""
         return self.mean.square().sum(dim=1)
+
+    def absolute_norm(self) -> Tensor:
+        """Returns ‖mean‖₁ ``[K]``."""
+        return self.mean.abs().sum(dim=1)
 
 
 def kl_between(first: Fields, second: Fields) -> Tensor:
