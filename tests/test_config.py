@@ -22,7 +22,7 @@ from netdial.core.errors import ConfigError
         ({"lr": "fast"}, "lr='fast': input should be a valid number"),
         (
             {"sampling": "random"},
-            "sampling='random': input should be 'stratified' or 'independent'",
+            "sampling='random': input should be 'stratified', 'whole' or 'independent'",
         ),
         ({"precision": "16"}, "precision='16': input should be"),
         ({"lo": 2, "hi": 1}, r"Domain\(lo=2, hi=1\): expected 0 < lo < hi"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
 from netdial.config import make_config
-from netdial.core.errors import ConfigError, DataError, NonFiniteError, TraceError
+from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, TraceError
 from netdial.data.task import Dataset
 from netdial.evaluation import evaluate, recalibrate
+from netdial.family import Family
 from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.objective import LIKELIHOODS, OBJECTIVES
+from netdial.saving import load_family, save_family
 from netdial.train.loop import Epoch
 
 
@@ -504,3 +507,34 @@ def test_generalised_evidence_is_minus_n_times_the_objective(blobs: tuple[Tensor
     family = fit(mlp(), blobs, epochs=1, batch_size=20)
     (member,) = evaluate(family, blobs, lams=[1.0], n_samples=4).members
     assert member.generalised_evidence == pytest.approx(-len(blobs[0]) * member.objective)
+
+
+@pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior", "ard", "l2", "l1"])
+def test_pruned_numbers_stay_zero_through_finetuning_saving_and_export(
+    objective: str, blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    family = fit(mlp(), blobs, epochs=2, batch_size=20, objective=objective)
+    member = specialise(family, 0.1)
+    kept = torch.arange(member.layout.size) % 3 != 0
+    member.restrict(kept)
+    tuned = finetune(member, 0.1, blobs, epochs=3, batch_size=20, objective=objective)
+    save_family(tuned, tmp_path / "pruned.safetensors")
+    again = load_family(tmp_path / "pruned.safetensors", mlp())
+    for each in (member, tuned, again):
+        flat = each.layout.join(each.at(0.1))
+        assert not bool(flat[~kept].any())
+        assert bool((flat[kept] != 0).all())
+        drawn = each.layout.join(each.sample(0.1, torch.Generator().manual_seed(0)))
+        assert not bool(drawn[~kept].any())
+        exported = dict(each.export(0.1).named_parameters())
+        assert torch.equal(each.layout.join(exported), flat)
+    assert not torch.equal(member.layout.join(member.at(0.1)), tuned.layout.join(tuned.at(0.1)))
+    assert torch.equal(again.layout.join(again.at(0.1)), tuned.layout.join(tuned.at(0.1)))
+    tuned.restrict(torch.arange(member.layout.size) % 5 != 0)
+    assert tuned.kept is not None
+    assert not bool(tuned.kept[~kept].any())
+
+
+def test_restrict_says_what_it_takes() -> None:
+    with pytest.raises(ShapeError, match=r"kept is torch.float32 \[3\], expected torch.bool \["):
+        Family(mlp(), make_config().family()).restrict(torch.ones(3))

@@ -21,7 +21,7 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior, l2 or l1")
+    objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior, ard, l2 or l1")
     map: str = Field("piecewise", description="linear, piecewise, lowrank, gated or table")
     regions: int = Field(5, ge=1, description="regions of the piecewise map")
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
@@ -38,9 +38,10 @@ class FitConfig(BaseModel):
     epochs: int = Field(25, ge=1, description="passes over the training data")
     batch_size: int = Field(256, ge=1, description="examples in a batch")
     groups: int = Field(8, ge=1, description="complexity values in a batch")
-    sampling: Literal["stratified", "independent"] = Field(
+    sampling: Literal["stratified", "whole", "independent"] = Field(
         "stratified",
-        description="stratified: the batch is split; independent: each value sees the whole batch",
+        description="stratified: one value from each stratum, the batch is split among them; whole: the same values, "
+        "each sees the whole batch; independent: the same, values drawn independently",
     )
     ends: bool = Field(
         True,

@@ -3,6 +3,8 @@
     scaled-kl     L1(λ) = E_q log p(D|w) - λ KL(q || N(0, α))            (Grebenkova et al. 2022, eq. 4; trained: eq. 14)
     scaled-prior  L2(λ) = E_q log p(D|w) - KL(q || N(0, α/λ))            (eq. 5; trained: eq. 15)
     l2            L3(λ) = log p(D|w) - λ ‖w‖²                            (eq. 6; trained: eq. 16; no factor ½)
+    l1            log p(D|w) - λ ‖w‖₁                                    (for pruning and retraining, Han et al. 2015)
+    ard           L1 with a prior variance for each weight, at its optimum (automatic relevance determination)
 
 Here a minimised quantity is ``(fit + complexity)`` with ``fit = -E log p(D|w) / N`` and complexity the penalty divided by N,
 so that λ = 1 under scaled-kl is the negative evidence lower bound per example.
@@ -72,6 +74,17 @@ def scaled_prior(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
 def l2(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ ‖w‖² in nats ``[K]`` (2022 paper, eq. 6): a Gaussian prior of precision 2λ, whatever α."""
     return lam * fields.square_norm()
+
+
+@OBJECTIVES.add("ard")
+def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+    """Returns λ KL(q || N(0, diag s²)) in nats ``[K]``, each s² at its optimum μ² + σ², whatever α.
+
+    Automatic relevance determination: every weight has a prior variance of its own, fitted by type-II likelihood
+    (MacKay 1994; Tipping 2001; with variational posteriors, Kharitonov et al. 2018). The scaled KL with an empirical prior
+    in place of one α: it pulls a weight that the data say nothing of to relative density 1, so members prune well.
+    """
+    return lam * fields.relevance()
 
 
 @OBJECTIVES.add("l1")

@@ -143,3 +143,51 @@ def test_point_posterior_has_no_divergence() -> None:
     with pytest.raises(ConfigError, match="both posteriors must be normal"):
         kl_between(point, Fields(LAYOUT, mean, log_std))
     assert torch.allclose(point.square_norm(), (mean**2).sum(dim=1))
+
+
+@given(st.integers(0, 100))
+def test_relevance_is_the_least_divergence_over_prior_variances(seed: int) -> None:
+    mean, log_std, _ = random_fields(seed, members=1)
+    best = (mean**2 + (2 * log_std).exp())[0]
+    found = Fields(LAYOUT, mean, log_std).relevance()
+    posterior = Normal(mean[0], log_std[0].exp())
+
+    def divergence(variance: Tensor) -> Tensor:
+        return kl_divergence(posterior, Normal(torch.zeros_like(best), variance.sqrt())).sum()
+
+    assert torch.allclose(found, divergence(best))
+    assert all(bool(divergence(best * factor) > found) for factor in (0.7, 1.5))
+
+
+@given(st.integers(0, 100))
+def test_pruned_numbers_count_for_nothing(seed: int) -> None:
+    mean, log_std, prior_var = random_fields(seed)
+    kept = torch.rand(LAYOUT.size, generator=torch.Generator().manual_seed(seed)) < 0.6
+    mean.requires_grad_(), log_std.requires_grad_()
+    pruned = Fields(LAYOUT, mean, log_std, kept)
+    rest = Layout(("rest",), ((int(kept.sum()),),))
+    alone = Fields(rest, mean[:, kept], log_std[:, kept])
+    assert torch.allclose(pruned.kl(prior_var), alone.kl(prior_var))
+    for of_pruned, of_rest in (
+        (pruned.relevance(), alone.relevance()),
+        (pruned.square_norm(), alone.square_norm()),
+        (pruned.absolute_norm(), alone.absolute_norm()),
+        (pruned.effective_parameters(prior_var), alone.effective_parameters(prior_var)),
+    ):
+        assert torch.allclose(of_pruned, of_rest)
+    means, variances = pruned.leaves()
+    for leaves in (means, variances):
+        assert all(
+            torch.equal((leaf != 0).all(dim=0), LAYOUT.split(kept)[name])
+            for name, leaf in leaves.items()
+        )
+    total = pruned.kl(prior_var).sum() + sum(v.sum() for v in variances.values())
+    gradients = torch.autograd.grad(total, [mean, log_std])
+    assert all(not bool(g[:, ~kept].any()) for g in gradients)
+
+
+@pytest.mark.parametrize("name", ["relevance", "effective_parameters"])
+def test_a_point_has_no_relevance_and_no_effective_parameters(name: str) -> None:
+    point = Fields(LAYOUT, torch.zeros(1, LAYOUT.size))
+    with pytest.raises(ConfigError, match=f"{name}: a point posterior has no variances"):
+        getattr(point, name)(*([torch.ones(1)] if name == "effective_parameters" else []))

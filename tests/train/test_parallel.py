@@ -36,6 +36,7 @@ CASES = {
     "uneven": ("mlp", {"batch_size": 19}),
     "one-left-over": ("mlp", {"batch_size": 65}),
     "independent": ("mlp", {"sampling": "independent"}),
+    "whole": ("mlp", {"sampling": "whole"}),
     "clipped": ("mlp", {"clip": 0.1, "optimizer": "AdamW"}),
     "norm": ("norm", {"groups": 8}),
     "dropout": ("dropout", {}),

@@ -95,6 +95,21 @@ class Fields:
         self._spread = means, variances
         return kl
 
+    def relevance(self) -> Tensor:
+        """Returns min over prior variances of KL(q || N(0, diag s²)) in nats ``[K]``: ½ Σ log(1 + μ²/σ²).
+
+        The minimum is at s² = μ² + σ², for each number by itself.
+
+        Raises:
+            ConfigError: for a point posterior.
+        """
+        if self.log_std is None:
+            raise ConfigError(
+                "relevance: a point posterior has no variances; use posterior='normal'"
+            )
+        ratio = (self.mean * torch.exp(-self.log_std)).square()
+        return 0.5 * torch.log1p(ratio).sum(dim=1)
+
     def effective_parameters(self, prior_var: Tensor) -> Tensor:
         """Returns Σ (1 - σ²/α) ``[K]`` over what is kept, each term clipped at 0 (MacKay 1992).
 

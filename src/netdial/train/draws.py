@@ -75,7 +75,7 @@ class Draws:
         if (number, count) not in self._kept:
             self._kept = {key: kept for key, kept in self._kept.items() if key[0] == number}
             source = generator(self._config.seed, "lam", number)
-            domain, stratified = self._family.domain, self._config.sampling == "stratified"
+            domain, stratified = self._family.domain, self._config.sampling != "independent"
             draw = domain.stratified if stratified else domain.sample
             unit = torch.stack([draw(count, source) for _ in range(_BLOCK)])
             if stratified and self._config.ends and count >= _FEWEST_WITH_ENDS:

@@ -5,6 +5,8 @@ values a group gets is the only difference between the ways of training:
 
 - stratified: the batch is split into K groups, one value from each of K strata of the log range. The cost is that of one
   network, the estimate of the expectation over λ is unbiased, and every step sees the whole range.
+- whole: the same values, each sees the whole batch. K times the examples for each value, in far less than K times the
+  time on a small network.
 - independent: k values drawn independently, each sees the whole batch (the papers' way, k = 5).
 - rows: a table map; each row sees the whole batch of its seed. This trains networks directly, many at once.
 
