@@ -28,7 +28,7 @@ def measure(*, quick: bool = False) -> Result:
         ]
         for kind, regions in _MAPS
     }
-    mnist.train([*direct, *(cell for group in cells.values() for cell in group)], quick=quick)
+    mnist.train([*direct, *(cell for group in cells.values() for cell in group)])
     reference = [family for cell in direct for family in mnist.families(cell)]
     theirs = mnist.paths(reference, task)
     costs = _costs(quick)

@@ -1,40 +1,36 @@
 """The MNIST experiment that several figures read: families and directly trained networks, 784-50-10, scaled KL.
 
-Trained networks are kept in ``runs/benchmarks`` under a name made from their settings, so several figures share them and one
-that was interrupted goes on where it was. Delete the folder to train anew.
+Trained networks are cells in ``runs/benchmarks``, so several figures share them and one that was interrupted goes on where it
+was. Delete the folder to train anew.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from netdial.config import make_config
 from netdial.data import Dataset, Task, load
 from netdial.evaluation import evaluate
 from netdial.family import Family, symmetrised_kl
-from netdial.fitting import fit, fit_direct
-from netdial.nets import build
-from netdial.saving import load_family, save_family
+from netdial.reproduce.cells import Store, make_all
+from netdial.reproduce.training import Training
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}
 EPOCHS = {"family": 150, "direct": 150, "maps": 50}
-_STORE = Path("runs/benchmarks")
+_STORE = Store(Path("runs/benchmarks"))
 _N_SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run: ``map`` is the map of a family, or ``direct``; ``seeds`` are trained together if direct."""
+    """Training runs that differ in the seed alone; ``map`` is the map of a family, or ``direct``."""
 
     map: str
     seeds: tuple[int, ...]
@@ -43,14 +39,14 @@ class Cell:
     regions: int = 5
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Settings of the training."""
-        return {**RECIPE, "epochs": self.epochs, "seed": self.seeds[0], "regions": self.regions}
-
-    def file(self, seed: int) -> Path:
-        """Returns where the family of a seed is kept."""
-        key = hashlib.sha256(repr((self, RECIPE)).encode()).hexdigest()[:12]
-        return _STORE / f"mnist-{self.map}-{self.regions}-{seed}-{key}.safetensors"
+    def trainings(self) -> list[Training]:
+        """One for each seed."""
+        kind = {"map": "table", "lams": LAMS} if self.map == "direct" else {"map": self.map}
+        settings = {**RECIPE, **kind, "epochs": self.epochs, "regions": self.regions}
+        return [
+            Training("mnist", "mlp:50", make_config(**settings, seed=seed), examples=self.examples)
+            for seed in self.seeds
+        ]
 
 
 def data(quick: bool) -> Task:
@@ -69,20 +65,14 @@ def data(quick: bool) -> Task:
     )  # fmt: skip
 
 
-def train(cells: Sequence[Cell], *, quick: bool) -> None:
-    """Trains the cells that are missing, two at a time, one thread each."""
-    missing = [cell for cell in cells if not all(cell.file(seed).exists() for seed in cell.seeds)]
-    if not missing:
-        return
-    workers = min(os.cpu_count() or 1, len(missing))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(_train, missing, [quick] * len(missing)):
-            pass
+def train(cells: Sequence[Cell]) -> None:
+    """Trains what is missing, one run on every core."""
+    make_all([run for cell in cells for run in cell.trainings], _STORE, report=print)
 
 
 def families(cell: Cell) -> list[Family]:
     """Returns the trained families of a cell, one for each seed."""
-    return [load_family(cell.file(seed), _net(seed)) for seed in cell.seeds]
+    return [run.family(_STORE) for run in cell.trainings]
 
 
 @dataclass(frozen=True)
@@ -115,13 +105,10 @@ def piecewise_and_direct(quick: bool) -> tuple[Paths, Paths, list[int], str]:
     """Returns the paths of the piecewise families and of the direct networks, the seeds, and the baseline in words."""
     task = data(quick)
     seeds, examples, epochs = plan(quick)
-    cells = [Cell("piecewise", (seed,), epochs["family"], examples) for seed in seeds]
-    direct = [Cell("direct", (seed,), epochs["direct"], examples) for seed in seeds]
-    train([*direct, *cells], quick=quick)
-    ours, theirs = (
-        paths([family for cell in group for family in families(cell)], task)
-        for group in (cells, direct)
-    )
+    family = Cell("piecewise", tuple(seeds), epochs["family"], examples)
+    direct = Cell("direct", tuple(seeds), epochs["direct"], examples)
+    train([direct, family])
+    ours, theirs = (paths(families(cell), task) for cell in (family, direct))
     words = f"direct networks, {epochs['direct']} epochs; family {epochs['family']} epochs"
     return ours, theirs, seeds, words
 
@@ -147,19 +134,3 @@ def plan(quick: bool) -> tuple[list[int], int, dict[str, int]]:
 def _objective(family: Family, part: Dataset, lams: Sequence[float], n_data: int) -> list[float]:
     path = evaluate(family, part, lams=lams, n_data=n_data, n_samples=_N_SAMPLES)
     return path.column("objective")
-
-
-def _train(cell: Cell, quick: bool) -> None:
-    torch.set_num_threads(1)
-    part = data(quick).train
-    nets = [_net(seed) for seed in cell.seeds]
-    if cell.map == "direct":
-        made = fit_direct(nets, part, lams=LAMS, **cell.settings)
-    else:
-        made = [fit(nets[0], part, map=cell.map, **cell.settings)]
-    for seed, family in zip(cell.seeds, made, strict=True):
-        save_family(family, cell.file(seed))
-
-
-def _net(seed: int) -> torch.nn.Module:
-    return build("mlp:50", input_shape=(784,), n_outputs=10, seed=seed)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from netdial import export
 from netdial.core.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, TraceError
+from netdial.evaluation.cost import size_bytes
 from netdial.export import FORMATS, export_member, load_member
 from netdial.family import Family, FamilyConfig
 from netdial.nets import build
@@ -102,6 +103,72 @@ def test_safetensors_and_back(family: Family, tmp_path: Path, place: str) -> Non
     (description,) = [path for path in files if path.suffix == ".json"]
     config = json.loads(description.read_text())
     assert (config["lam"], config["n_params"], config["meta"]) == (0.5, 26, META)
+
+
+def pruned(net: nn.Module, share: float = 0.8, **options: Any) -> Family:
+    """Returns a family most of whose numbers are pruned, at random."""
+    family = family_of(net, **options)
+    source = torch.Generator().manual_seed(1)
+    family.restrict(torch.rand(family.layout.size, generator=source) >= share)
+    return family
+
+
+def stored(folder: Path) -> int:
+    """Returns the bytes of the tensors in a folder's weights file, without the header."""
+    content = (folder / "model.safetensors").read_bytes()
+    return len(content) - 8 - int.from_bytes(content[:8], "little")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_pruned_member_is_stored_as_values_and_bitmaps(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 30, 3), nn.BatchNorm2d(30), nn.Flatten(), nn.Linear(480, 10))
+    family = pruned(net).to(dtype)
+    export_member(family, 1.0, tmp_path / "m")
+    member, again = family.export(1.0), load_member(tmp_path / "m", net.float())
+    state = again.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in member.state_dict().items())
+    assert all(state[name].dtype == tensor.dtype for name, tensor in member.state_dict().items())
+    assert stored(tmp_path / "m") == size_bytes(member.state_dict())
+    assert stored(tmp_path / "m") < 0.4 * size_bytes(member.state_dict(), packed=False)
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    assert config["format"] == 2 and {"0.weight", "3.weight"} <= set(config["packed"])
+
+
+def test_a_member_that_is_not_pruned_is_stored_as_it_is(tmp_path: Path) -> None:
+    net = nn.Linear(50, 50)
+    with torch.no_grad():
+        net.weight.zero_()
+    export_member(Family(net), 1.0, tmp_path / "m")
+    assert stored(tmp_path / "m") == size_bytes(net.state_dict(), packed=False)
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    assert config["format"] == 1 and "packed" not in config
+
+
+def test_a_damaged_bitmap_is_refused(tmp_path: Path) -> None:
+    net = nn.Linear(50, 50)
+    export_member(pruned(net), 1.0, tmp_path / "m")
+    path = tmp_path / "m/config.json"
+    config = json.loads(path.read_text())
+    for shapes in ({"weight": [50, 60]}, {"weights": [50, 50]}, {"weight": "x"}, []):
+        path.write_text(json.dumps({**config, "packed": shapes}))
+        with pytest.raises(CheckpointError, match=r"model.safetensors: is missing or damaged"):
+            load_member(tmp_path / "m", net)
+
+
+def test_a_card_lies_beside_the_weights(family: Family, tmp_path: Path) -> None:
+    done = export_member(family, 1.0, tmp_path / "m", meta=META, card="# A card: λ\n")
+    assert (tmp_path / "m/README.md").read_text(encoding="utf-8") == "# A card: λ\n"
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    }
+    assert done.size_bytes == sum(path.stat().st_size for path in (tmp_path / "m").iterdir())
+    for path, format in (("m.safetensors", "safetensors"), ("m.pt2", "torch-export")):
+        with pytest.raises(ConfigError, match="a card lies in a folder beside the weights"):
+            export_member(family, 1.0, tmp_path / path, format, inputs(1, 3), card="x")
 
 
 def test_a_network_of_ones_own_is_given_to_the_loader(tmp_path: Path) -> None:

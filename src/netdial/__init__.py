@@ -13,63 +13,86 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from netdial.choice import Choice, choose
     from netdial.config import FitConfig
     from netdial.data import Dataset, Task, load
     from netdial.evaluation import evaluate, predictive, recalibrate
+    from netdial.evidence import Estimate, assess, health
     from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
     from netdial.nets import build
+    from netdial.pruning import Policy, Surface, prune, retrain, surface
     from netdial.saving import load_family, save_family
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
 
 _HOME = {
+    "Choice": "netdial.choice",
     "Dataset": "netdial.data",
     "Domain": "netdial.family",
+    "Estimate": "netdial.evidence",
     "Family": "netdial.family",
     "FamilyClassifier": "netdial.sklearn",
     "FamilyConfig": "netdial.family",
     "FamilyRegressor": "netdial.sklearn",
     "FitConfig": "netdial.config",
+    "Policy": "netdial.pruning",
+    "Surface": "netdial.pruning",
     "Task": "netdial.data",
+    "assess": "netdial.evidence",
     "build": "netdial.nets",
+    "choose": "netdial.choice",
     "evaluate": "netdial.evaluation",
     "export_member": "netdial.export",
     "finetune": "netdial.fitting",
     "fit": "netdial.fitting",
     "fit_direct": "netdial.fitting",
+    "health": "netdial.evidence",
     "load": "netdial.data",
     "load_family": "netdial.saving",
     "load_member": "netdial.export",
     "predictive": "netdial.evaluation",
+    "prune": "netdial.pruning",
     "recalibrate": "netdial.evaluation",
+    "retrain": "netdial.pruning",
     "save_family": "netdial.saving",
     "specialise": "netdial.fitting",
+    "surface": "netdial.pruning",
     "symmetrised_kl": "netdial.family",
 }
 
 __all__ = [
+    "Choice",
     "Dataset",
     "Domain",
+    "Estimate",
     "Family",
     "FamilyClassifier",
     "FamilyConfig",
     "FamilyRegressor",
     "FitConfig",
+    "Policy",
+    "Surface",
     "Task",
+    "assess",
     "build",
+    "choose",
     "evaluate",
     "export_member",
     "finetune",
     "fit",
     "fit_direct",
+    "health",
     "load",
     "load_family",
     "load_member",
     "predictive",
+    "prune",
     "recalibrate",
+    "retrain",
     "save_family",
     "specialise",
+    "surface",
     "symmetrised_kl",
 ]
 __version__ = "0.1.0"

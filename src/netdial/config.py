@@ -109,6 +109,7 @@ class FitConfig(BaseModel):
             exclude=self.exclude,
             lams=self.lams,
             seed=self.seed,
+            objective=self.objective,
         )
 
 

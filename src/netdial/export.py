@@ -1,8 +1,13 @@
 """Exporting a member: an ordinary network at one λ, in a file that needs nothing of netdial's engine.
 
-``safetensors``   the state dict and a JSON description; ``load_member`` reads them back and runs no foreign code
+``safetensors``   the state dict and a JSON description; ``load_member`` reads them back and runs no foreign code.
+                  Written as a folder with a card it has the layout of the Hugging Face hub: ``README.md``,
+                  ``config.json``, ``model.safetensors``
 ``torch-export``  a ``torch.export`` program (``.pt2``) with a dynamic batch, for ``torch.export.load``
 ``onnx``          an ONNX graph with a dynamic batch, for any runtime
+
+Of a pruned member, ``safetensors`` holds a tensor as the numbers that are left and a bitmap of their places wherever that
+is smaller (``core.bitmap``); a member that was not pruned can be read by any program.
 
 A program or graph is run and compared with the network, for batches of several sizes, before it takes its place;
 nothing is written when they differ. To add a format, write one function and name it in ``FORMATS``.
@@ -27,6 +32,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
+from netdial.core.bitmap import pack, stored_bytes, unpack
 from netdial.core.errors import (
     CheckpointError,
     ConfigError,
@@ -40,7 +46,9 @@ from netdial.core.noise import generator
 from netdial.family.family import Family
 from netdial.saving import check_meta, mismatch, rebuild
 
-FORMAT = 1
+FORMAT, PACKED_FORMAT = 1, 2
+"""Version of the description: with all tensors as they are, and with some as values and bitmaps."""
+
 KIND = "netdial-member"
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
@@ -74,6 +82,7 @@ def export_member(
     example: Tensor | None = None,
     *,
     meta: Mapping[str, Any] | None = None,
+    card: str | None = None,
 ) -> Exported:
     """Writes the member at λ as an ordinary network.
 
@@ -86,9 +95,10 @@ def export_member(
             of zeros tells the shape alone: normal numbers take its place, as they do if there is none and
             ``meta["net"]`` gives the input shape.
         meta: stored in the description by ``safetensors``; see ``netdial.saving`` for its key ``net``.
+        card: text of ``README.md`` in the folder that ``safetensors`` writes; ``choice.card`` makes one.
 
     Raises:
-        ConfigError: λ outside the trained range, an unknown format, or no example to trace on.
+        ConfigError: λ outside the trained range, an unknown format, no example to trace on, or a card for a single file.
         ShapeError: the network does not take the example.
         TraceError: the network cannot be turned into a program or graph, or its outputs differ too much.
         MissingExtra: ONNX is asked for and its packages are not installed.
@@ -97,7 +107,12 @@ def export_member(
     if format not in FORMATS:
         raise unknown("export format", format, FORMATS)
     plain = check_meta(meta)
-    job = _Job(family.export(lam), float(lam), Path(path), example, plain)
+    if card is not None and (format != "safetensors" or Path(path).suffix == ".safetensors"):
+        raise ConfigError(
+            f"{path}: a card lies in a folder beside the weights; give a folder and format='safetensors', or no card"
+        )
+    pruned = family.kept is not None
+    job = _Job(family.export(lam), float(lam), Path(path), example, plain, pruned, card)
     try:
         size, difference = FORMATS[format](job)
     except OSError as error:
@@ -123,8 +138,8 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     weights, description = _files(path)
     config = _read_description(description)
     try:
-        state = load_tensors(weights.read_bytes())
-    except (OSError, SafetensorError) as error:
+        state = _unpacked(load_tensors(weights.read_bytes()), config.get("packed", {}))
+    except (AttributeError, KeyError, OSError, SafetensorError, TypeError, ValueError) as error:
         raise CheckpointError(f"{weights}: is missing or damaged ({error})") from None
     net = rebuild(path, config["meta"]) if net is None else net
     difference = mismatch(_shapes(net.state_dict()), _shapes(state))
@@ -133,19 +148,24 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
             f"{weights}: does not fit the {type(net).__name__} ({difference}); "
             "give a network of the architecture that was exported"
         )
+    numbers = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    if len(numbers) == 1:
+        net.to(numbers.pop())
     net.load_state_dict(state)
     return net.eval()
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What an exporter works on: the member's network, its λ, where to write, inputs to trace on, the meta."""
+    """What an exporter works on: the network, its λ, where to write, inputs to trace on, meta, whether pruned, card."""
 
     net: nn.Module
     lam: float
     path: Path
     example: Tensor | None
     meta: dict[str, Any]
+    pruned: bool
+    card: str | None
 
     def inputs(self) -> Tensor:
         """Returns at least two examples that the network has been seen to take."""
@@ -173,19 +193,50 @@ class _Job:
 def _safetensors(job: _Job) -> tuple[int, float]:
     weights, description = _files(job.path)
     state = {name: tensor.contiguous().clone() for name, tensor in job.net.state_dict().items()}
+    state, packed = _packed(state) if job.pruned else (state, {})
     content = dump_tensors(state, metadata={"format": "pt"})
     config = {
-        "format": FORMAT,
+        "format": PACKED_FORMAT if packed else FORMAT,
         "kind": KIND,
         "lam": job.lam,
         "n_params": sum(p.numel() for p in job.net.parameters()),
         "size_bytes": len(content),
         "meta": job.meta,
     }
-    text = json.dumps(config, indent=2) + "\n"
-    _write(weights, content)
-    _write(description, text.encode())
-    return len(content) + len(text.encode()), 0.0
+    if packed:
+        config["packed"] = packed
+    files = {weights: content, description: (json.dumps(config, indent=2) + "\n").encode()}
+    if job.card is not None:
+        files[job.path / "README.md"] = job.card.encode()
+    for path, written in files.items():
+        _write(path, written)
+    return sum(len(written) for written in files.values()), 0.0
+
+
+def _packed(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+    """Returns the tensors to store, and the shapes of those that became values and a bitmap."""
+    stored: dict[str, Tensor] = {}
+    shapes: dict[str, list[int]] = {}
+    for name, tensor in state.items():
+        values, bitmap = pack(tensor)
+        plain, item = tensor.numel() * tensor.element_size(), tensor.element_size()
+        if stored_bytes(tensor.numel(), values.numel(), item) < plain:
+            stored |= {f"{name}.values": values, f"{name}.bitmap": bitmap}
+            shapes[name] = list(tensor.shape)
+        else:
+            stored[name] = tensor
+    return stored, shapes
+
+
+def _unpacked(stored: dict[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    """Returns the tensors that ``_packed`` was given."""
+    parts = {f"{name}.{part}" for name in shapes for part in ("values", "bitmap")}
+    plain = {name: tensor for name, tensor in stored.items() if name not in parts}
+    packed = {
+        name: unpack(stored[f"{name}.values"], stored[f"{name}.bitmap"], shape)
+        for name, shape in shapes.items()
+    }
+    return {**plain, **packed}
 
 
 def _torch_export(job: _Job) -> tuple[int, float]:
@@ -310,9 +361,9 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: does not describe an exported member; give what export wrote"
         )
-    if config.get("format") != FORMAT:
+    if config.get("format") not in (FORMAT, PACKED_FORMAT):
         raise CheckpointError(
-            f"{path}: has format {config.get('format')}, this netdial reads format {FORMAT}; "
+            f"{path}: has format {config.get('format')}, this netdial reads formats {FORMAT} and {PACKED_FORMAT}; "
             "install the netdial that wrote it"
         )
     return config

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ def finetune(
         lam: complexity value of the member.
         data: training part, as for ``fit``.
         kind: ``classification`` or ``regression``.
-        config: settings (``epochs``, ``lr``, ``objective``, …).
+        config: settings (``epochs``, ``lr``, ``objective``, …); objective and prior are the family's own by default.
         **settings: fields of ``FitConfig``.
 
     Returns:
@@ -145,7 +145,14 @@ def finetune(
     """
     if config is None:
         config = _config(
-            None, {"epochs": 1, "lr": 1e-3, "objective": _own_objective(family), **settings}
+            None,
+            {
+                "epochs": 1,
+                "lr": 1e-3,
+                "objective": family.objective,
+                "prior_var": family.config.prior_var,
+                **settings,
+            },
         )
     if config.objective not in POINT_OBJECTIVES and family.log_std is None:
         raise ConfigError(
@@ -154,22 +161,26 @@ def finetune(
     config = config.model_copy(
         update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi}
     )
-    member = specialise(family, lam, posterior=config.family().posterior)
+    member = specialise(family, lam, objective=config.objective)
     return run(member, data, None, kind=kind, config=config)
 
 
-def specialise(
-    family: Family, lam: float, *, posterior: Literal["normal", "point"] | None = None
-) -> Family:
+def specialise(family: Family, lam: float, *, objective: str | None = None) -> Family:
     """Returns a family with the single member λ, cut loose from the maps.
 
     Args:
         family: the family.
         lam: complexity value of the member.
-        posterior: ``point`` keeps the means alone; by default the posterior of ``family``.
+        objective: what it will be trained under; ``l2`` and ``l1`` keep the means alone. By default that of ``family``.
     """
-    posterior = posterior or family.config.posterior
-    config = replace(family.config, map="table", lams=(float(lam),), posterior=posterior)
+    point = family.log_std is None or objective in POINT_OBJECTIVES
+    config = replace(
+        family.config,
+        map="table",
+        lams=(float(lam),),
+        posterior="point" if point else "normal",
+        objective=objective or family.objective,
+    )
     member = Family(family.export(lam), config).to(family.fields_at([lam]).mean)
     with torch.no_grad():
         fields = family.fields_at([lam])
@@ -349,10 +360,6 @@ def _config(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
         lo, hi = settings.pop("lam")
         settings = {**settings, "lo": lo, "hi": hi}
     return make_config(**settings)
-
-
-def _own_objective(family: Family) -> str:
-    return "l2" if family.log_std is None else "scaled-kl"
 
 
 def _pivots(table: Any) -> Tensor:

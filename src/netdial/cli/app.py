@@ -10,9 +10,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from netdial.cli.choose import choose
 from netdial.cli.doctor import doctor
 from netdial.cli.evaluate import evaluate
+from netdial.cli.evidence import evidence
 from netdial.cli.export import export
+from netdial.cli.finetune import finetune
+from netdial.cli.prune import prune
+from netdial.cli.reproduce import reproduce
 from netdial.cli.runs import list_command, report
 
 _FIT_HELP = "Train a family of networks, one for every complexity value, and write a report."
@@ -64,7 +69,12 @@ def _fit() -> None:
 
 
 app.command("evaluate")(evaluate)
+app.command("prune")(prune)
+app.command("evidence")(evidence)
+app.command("choose")(choose)
+app.command("finetune")(finetune)
 app.command("export")(export)
+app.command("reproduce")(reproduce)
 app.command("report")(report)
 app.command("list")(list_command)
 app.command("doctor")(doctor)

@@ -104,7 +104,7 @@ def evaluate(
     *,
     lams: int | Sequence[float] = 9,
     kind: str = "classification",
-    objective: str = "scaled-kl",
+    objective: str | None = None,
     n_data: int | None = None,
     n_samples: int = 0,
     batch_size: int = 2048,
@@ -117,7 +117,7 @@ def evaluate(
         data: a ``Dataset`` or a pair of tensors.
         lams: complexity values, or how many to space evenly over the trained range.
         kind: ``classification`` or ``regression``.
-        objective: under which objective to state ``Member.objective``.
+        objective: under which objective to state ``Member.objective``; by default the family's own.
         n_data: N of the complexity term, the size of the training set; by default that of ``data``.
         n_samples: S, draws of the posterior predictive; 0 leaves it out.
         batch_size: examples run at once.
@@ -142,7 +142,7 @@ def evaluate(
                 )
             members.append(
                 _member(
-                    family, lam, part, draws, sampled, kind=kind, objective=objective, n_data=count
+                    family, lam, part, draws, sampled, kind=kind, objective=objective or family.objective, n_data=count
                 )
             )
     return Path(tuple(members))

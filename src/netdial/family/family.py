@@ -50,6 +50,8 @@ class FamilyConfig:
         exclude: patterns of parameter names, or class names of layers, that stay the same for every λ.
         lams: complexity values of the rows of a table map.
         seed: seed of any random start of a map.
+        objective: what the family is trained under, so that what reads it later knows what its members mean; see
+            ``Family.objective``.
     """
 
     lo: float = 1e-3
@@ -63,6 +65,7 @@ class FamilyConfig:
     exclude: tuple[str, ...] = ()
     lams: tuple[float, ...] = ()
     seed: int = 0
+    objective: str | None = None
 
 
 class Family(nn.Module):
@@ -105,6 +108,11 @@ class Family(nn.Module):
     def net(self) -> nn.Module:
         """The template network; its own parameter values are not used."""
         return self._template[0]
+
+    @property
+    def objective(self) -> str:
+        """What the family is trained under; if nobody said, ``scaled-kl``, or ``l2`` for points."""
+        return self.config.objective or ("scaled-kl" if self.log_std is not None else "l2")
 
     @property
     def n_params(self) -> int:

@@ -24,6 +24,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
+from netdial.report.pruning import pruning_section
 from netdial.report.text import at_lam, count, fixed, number, percent, sentence
 from netdial.study.curves import Headline, Member, headline, learning, members
 from netdial.study.run import Run
@@ -68,6 +69,7 @@ def render(run: Run) -> str:
     answer = headline(rows, run.config)
     curves = curves_figure(rows, answer, run.config)
     training = learning_figure(learning(records))
+    pruning = pruning_section(records, run.config)
     columns = _columns(rows, run.config)
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -82,7 +84,10 @@ def render(run: Run) -> str:
         has_training=training is not None,
         strata=_strata(records),
         ramp=COMPLEXITY_SCALE,
-        figures=_figures({"curves": curves, "training": training}),
+        pruning=pruning,
+        figures=_figures(
+            {"curves": curves, "training": training, **(pruning.figures if pruning else {})}
+        ),
         columns=columns,
         groups=_groups(columns),
         table=[_row(row, columns, answer) for row in rows],

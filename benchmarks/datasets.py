@@ -1,0 +1,117 @@
+"""Six classification data sets and a family on each, as ``netdial fit`` trains it; what the figures of choosing stand on.
+
+Trained families lie in ``runs/benchmarks`` and are shared by the figures. A data set whose file is absent is left out and
+named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from netdial.config import make_config
+from netdial.core.errors import DataError
+from netdial.data import Task, load
+from netdial.family import Family
+from netdial.fitting import run
+from netdial.nets import build
+from netdial.reproduce.cells import Cell, Store, make_all
+from netdial.saving import load_family, save_family
+from netdial.study.presets import default_model, preset
+
+TARGETS = {"covertype_15120.parquet": "Cover_Type", "gas_sensor_drift_8of10.parquet": "gas"}
+NAMES = ("wine", "breast-cancer", "digits", "mnist", *TARGETS)
+MNIST = 8000, 2000
+"""Training and validation images that are used."""
+
+_OTHERWISE = {"mnist": {"epochs": 80}}
+"""The preset is for seven times as many images."""
+
+_STORE = Store(Path("runs/benchmarks/choose"))
+_FILE = "family.safetensors"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A family trained with the defaults for its data; ``seed`` draws the split, the start and the batches."""
+
+    data: str
+    seed: int
+    quick: bool = False
+
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        return f"{self.data} seed {self.seed}{' quick' if self.quick else ''}"
+
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """Nothing comes before training."""
+        return ()
+
+    @property
+    def cost(self) -> float:
+        """All take about as long: presets aim at a number of steps."""
+        return 1.0
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Trains the family and writes it."""
+        task = task_of(self.data, self.seed)
+        chosen: dict[str, Any] = {
+            **preset(self.data, len(task.train)),
+            **_OTHERWISE.get(self.data, {}),
+        }
+        model = chosen.pop("model", default_model(self.data))
+        epochs = max(chosen["epochs"] // (10 if self.quick else 1), 2)
+        settings = {k: v for k, v in chosen.items() if k not in ("samples", "points")}
+        config = make_config(**{**settings, "epochs": epochs, "seed": self.seed})
+        shape, count = task.input_shape, task.n_outputs
+        net = build(model, input_shape=shape, n_outputs=count, seed=self.seed)
+        family = run(Family(net, config.family()), task.train, None, kind=task.kind, config=config)
+        described = {"spec": model, "input_shape": list(shape), "n_outputs": count}
+        save_family(family, folder / _FILE, {"net": described})
+
+    @property
+    def family(self) -> Family:
+        """The trained family."""
+        return load_family(_STORE.path(self) / _FILE)
+
+
+def learned(quick: bool) -> tuple[list[Learned], list[str]]:
+    """Trains what is missing; returns one entry for each data set and seed, and the data sets that are absent.
+
+    Args:
+        quick: one seed and a tenth of the epochs.
+    """
+    present, absent = [], []
+    for name in NAMES:
+        try:
+            task_of(name, 0)
+            present.append(name)
+        except DataError as error:
+            absent.append(f"{name}: {error}")
+    cells = [Learned(name, seed, quick) for name in present for seed in seeds(quick)]
+    make_all(cells, _STORE, report=print)
+    return cells, absent
+
+
+def seeds(quick: bool) -> Sequence[int]:
+    """Returns the seeds."""
+    return (0,) if quick else (0, 1, 2)
+
+
+def task_of(name: str, seed: int) -> Task:
+    """Returns a data set, split by the seed.
+
+    Raises:
+        DataError: its file is absent.
+    """
+    if name != "mnist":
+        return load(name, seed=seed, target=TARGETS.get(name))
+    task = load(name, seed=seed, flat=True)
+    train, valid = (torch.arange(count) for count in MNIST)
+    return replace(task, train=task.train.select(train), valid=task.valid.select(valid))

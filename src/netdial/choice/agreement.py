@@ -1,0 +1,70 @@
+"""Agreement: what each rule and each estimator would have chosen, and what that loses on validation data.
+
+Rules choose λ and share removed. Estimators see training data and choose λ alone; their members are not pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netdial.choice.choice import Choice
+from netdial.choice.rules import RULES, best
+from netdial.choice.table import Cell
+from netdial.core.errors import ConfigError
+from netdial.evidence import assess, chosen
+from netdial.family.family import Family
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one criterion chooses.
+
+    Attributes:
+        by: rule or estimator.
+        cell: the member.
+        lost: how much worse it is than the best member, in units of the metric.
+        error: paired standard error of the mean difference of losses (error rate, or squared error).
+    """
+
+    by: str
+    cell: Cell
+    lost: float
+    error: float
+
+
+def agreement(family: Family, choice: Choice, *, by: Sequence[str] | None = None) -> list[Verdict]:
+    """Returns what every criterion would have chosen from the same members.
+
+    Args:
+        family: the family that the choice was made from.
+        choice: the choice; its table, data and objective are used.
+        by: estimators of ``netdial.evidence``; by default those it computes by itself, and none without training data.
+
+    Raises:
+        ConfigError: there are no validation data to compare on, or an estimator does not apply to the objective.
+    """
+    table, problem = choice.table, choice.problem
+    if problem.valid is None:
+        raise ConfigError("agreement compares on validation data; choose with valid")
+    everyone = range(len(table.cells))
+    found = {name: RULES[name](table, everyone) for name in ("best", "one-se")}
+    if problem.train is not None and (by or by is None) and choice.tuning.objective != "l1":
+        lams = sorted({cell.lam for cell in table.cells})
+        estimates = assess(
+            family,
+            problem.train,
+            lams=lams,
+            by=by,
+            objective=choice.tuning.objective,
+            kind=problem.kind,
+            seed=problem.pruning.seed,
+        )
+        for name, lam in chosen(estimates).items():
+            row = [i for i in everyone if table.cells[i].lam == lam]
+            found[name] = min(row, key=lambda i: table.cells[i].share)
+    top = best(table, everyone)
+    return [
+        Verdict(name, table.cells[i], table.lost(i, top), float(table.excess([i], top)[1]))
+        for name, i in found.items()
+    ]

@@ -1,0 +1,214 @@
+"""``choose``: which member of a family to take home, how sparse, at what cost.
+
+    rule        what it looks at                                      what it takes
+    one-se      λ × share removed, validation data                    the sparsest within one standard error of the best
+    best        the same                                              the best; of equals the sparsest
+    sparsest    the same                                              the sparsest
+    estimator   λ, training data alone (``netdial.evidence``)         the λ with the lowest value, and the least share removed
+                                                                      that meets the budgets
+
+Without budgets the rule is ``one-se``. With a limit on parameters, bytes, multiplications or time it is ``best`` among the
+members that meet all limits; with a lowest accuracy alone it is ``sparsest``. Naming a rule overrules that. Test data are
+never looked at here; see ``rules`` for the one-standard-error rule and ``budget`` for what happens when nothing fits.
+
+With ``finetune_epochs`` rules also look at members that were fine-tuned after every step of pruning (``tune``). What an
+estimator takes is fine-tuned afterwards, since there is nothing to compare on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netdial.choice.budget import Budget, feasible
+from netdial.choice.choice import Choice, Data, dataset
+from netdial.choice.member import restricted
+from netdial.choice.rules import RULES, best
+from netdial.choice.search import SHARES, Problem, search
+from netdial.choice.table import Cell, Table
+from netdial.choice.tune import Tuning, tuned_member, with_tuned
+from netdial.core.errors import ConfigError, unknown
+from netdial.evidence import ESTIMATORS, assess, chosen
+from netdial.family.family import Family
+from netdial.pruning.masks import Policy
+from netdial.pruning.prune import Rule
+
+
+def choose(
+    family: Family,
+    valid: Data | None = None,
+    *,
+    by: str | None = None,
+    train: Data | None = None,
+    max_params: float | None = None,
+    max_bytes: float | None = None,
+    max_macs: float | None = None,
+    max_latency_ms: float | None = None,
+    min_accuracy: float | None = None,
+    lams: int | Sequence[float] = 9,
+    shares: Sequence[float] = SHARES,
+    criterion: str | None = None,
+    policy: Policy | None = None,
+    kind: str = "classification",
+    objective: str | None = None,
+    finetune_epochs: int = 0,
+    seed: int = 0,
+    data_name: str = "",
+    **settings: Any,
+) -> Choice:
+    """Returns the member of a family to take home.
+
+    Args:
+        family: the family.
+        valid: validation data; not needed when an estimator decides.
+        by: ``one-se``, ``best``, ``sparsest``, or an estimator of ``netdial.evidence`` such as ``eb-elbo`` or ``mdl``;
+            the default depends on the budgets, see the top of this file.
+        train: training data, for estimators, for fine-tuning, and to fold constant inputs into biases when pruning.
+        max_params: most numbers left.
+        max_bytes: most bytes of stored tensors; zeros are stored as a bitmap.
+        max_macs: most multiply-accumulates for one example whose weight is left.
+        max_latency_ms: most milliseconds for one example, measured here.
+        min_accuracy: least accuracy on validation data.
+        lams: complexity values to look at, or how many over the range.
+        shares: shares removed to look at.
+        criterion: what is removed first; by default ``density``, or ``magnitude`` for points.
+        policy: what may be removed.
+        kind: ``classification`` or ``regression``.
+        objective: what the family was trained under; by default ``scaled-kl``, or ``l2`` for points.
+        finetune_epochs: epochs of fine-tuning after every step of pruning; 0 for none.
+        seed: seed of whatever is drawn.
+        data_name: name of the data, for the card.
+        **settings: of the fine-tuning: fields of ``FitConfig``, for example ``lr=2e-3``.
+
+    Raises:
+        BudgetError: nothing meets the budgets; the nearest member and its costs are named.
+        ConfigError: an unknown rule, an estimator that the objective does not allow, or data that are missing for what was
+            asked.
+    """
+    budget = Budget(max_params, max_bytes, max_macs, max_latency_ms, min_accuracy)
+    pruning = Rule(criterion, policy or Policy(), kind=kind, seed=seed)
+    problem = Problem(dataset(valid), dataset(train), pruning, data_name)
+    rule = by or _default_rule(budget)
+    _check(rule, problem, budget, finetune_epochs, settings)
+    objective = objective or ("l2" if family.log_std is None else "scaled-kl")
+    tuning = Tuning(finetune_epochs, objective, settings)
+    plain = search(family, problem, lams=lams, shares=shares, timed=max_latency_ms is not None)
+    walks = finetune_epochs > 0 and rule in RULES
+    table = with_tuned(family, plain, problem, tuning) if walks else plain
+    among = feasible(table, budget)
+    if rule in RULES:
+        index, said = RULES[rule](table, among), ""
+    else:
+        index, said = _by_estimator(family, problem, rule, objective, table, among)
+    row = table.cells[index]
+    if row.epochs:
+        member = tuned_member(family, row.lam, row.share, plain, problem, tuning)
+    else:
+        member = restricted(family, row.lam, row.share, problem)
+    taken = Choice(
+        family=member,
+        row=row,
+        losses=table.losses[index],
+        by=rule,
+        why=_sentence(rule, table, among, index, budget) + said,
+        table=table,
+        problem=problem,
+        tuning=tuning,
+    )
+    return taken.finetune(epochs=finetune_epochs) if finetune_epochs and not walks else taken
+
+
+def _default_rule(budget: Budget) -> str:
+    if budget.limits_cost:
+        return "best"
+    return "one-se" if budget.min_accuracy is None else "sparsest"
+
+
+def _check(
+    rule: str, problem: Problem, budget: Budget, epochs: int, settings: dict[str, Any]
+) -> None:
+    """Refuses what cannot be done with the data given.
+
+    Raises:
+        ConfigError: says what is missing.
+    """
+    if rule not in RULES and rule not in ESTIMATORS:
+        raise unknown("rule", rule, [*RULES, *ESTIMATORS])
+    if problem.kind not in ("classification", "regression"):
+        raise ConfigError(f"kind={problem.kind!r}; allowed: classification, regression")
+    if budget.min_accuracy is not None and problem.kind == "regression":
+        raise ConfigError("min_accuracy: regression has no accuracy; leave it out")
+    if problem.valid is None and (rule in RULES or budget.min_accuracy is not None):
+        raise ConfigError(
+            f"by={rule!r} is decided on validation data; give valid, or let an estimator decide on training data (by='eb-elbo')"
+        )
+    if problem.train is None and rule not in RULES:
+        raise ConfigError(f"by={rule!r} is estimated on training data; give train")
+    if epochs < 0 or (epochs and problem.train is None):
+        raise ConfigError(
+            f"finetune_epochs={epochs}: fine-tuning needs a count of at least 0, and training data; give train"
+        )
+    if settings and not epochs:
+        raise ConfigError(
+            f"choose: {', '.join(settings)} would be of the fine-tuning; give finetune_epochs, or leave it out"
+        )
+
+
+def _by_estimator(
+    family: Family, problem: Problem, name: str, objective: str, table: Table, among: Sequence[int]
+) -> tuple[int, str]:
+    """Returns the member that an estimator takes, and what it said in words."""
+    lams = sorted({table.cells[i].lam for i in among})
+    assert problem.train is not None
+    found = assess(
+        family,
+        problem.train,
+        lams=lams,
+        by=[name],
+        objective=objective,
+        kind=problem.kind,
+        seed=problem.pruning.seed,
+    )
+    lam = chosen(found).get(name)
+    if lam is None:
+        raise ConfigError(
+            f"by={name!r} judges the family as a whole and chooses no lam; choose by eb-elbo, mdl or validation data"
+        )
+    (said,) = (estimate for estimate in found if estimate.lam == lam)
+    index = min((i for i in among if table.cells[i].lam == lam), key=lambda i: table.cells[i].share)
+    return (
+        index,
+        f" Its value there is {said.value:.5g} {said.unit} (standard error {said.error:.2g}).",
+    )
+
+
+def _sentence(rule: str, table: Table, among: Sequence[int], index: int, budget: Budget) -> str:
+    """Returns what was compared and what was taken, in words."""
+    lams, shares = ({getattr(cell, of) for cell in table.cells} for of in ("lam", "share"))
+    field = f"{len(lams)} values of λ × {len(shares)} shares removed"
+    tuned = sum(cell.epochs > 0 for cell in table.cells)
+    if tuned:
+        field += f", and {tuned} of them fine-tuned"
+    if str(budget):
+        field += f"; {len(among)} of {len(table.cells)} members within {budget}"
+    n = table.losses.shape[1]
+    if rule not in RULES:
+        return f"Lowest {rule} on training data ({field}), with the least removed; validation data did not decide."
+    if rule == "best":
+        return f"Best {table.metric} on {n} validation examples ({field})."
+    top = best(table, among)
+    if rule == "sparsest":
+        return (
+            f"Fewest parameters ({field}); the best of them has {_shown(table.cells[top], table)}."
+        )
+    excess, error = (float(part) for part in table.excess([index], top))
+    unit = "error rate" if table.kind == "classification" else "squared error"
+    return (
+        f"Sparsest within one standard error of the best on {n} validation examples ({field}). "
+        f"The best has {_shown(table.cells[top], table)}; the {unit} is higher by {excess:.4g}, "
+        f"with a paired standard error of {error:.4g}."
+    )
+
+
+def _shown(cell: Cell, table: Table) -> str:
+    return f"{table.metric} {cell.value:.4f} at λ = {cell.lam:.4g} with {cell.share:.4g} removed"

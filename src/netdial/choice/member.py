@@ -1,0 +1,54 @@
+"""One member: pruned to a share, and measured as it would be exported.
+
+Shapes: N validation examples.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from netdial.choice.search import Problem
+from netdial.choice.table import Cell, losses_of, value_of
+from netdial.evaluation.cost import cost, measure_latency
+from netdial.evaluation.path import outputs
+from netdial.family.family import Family
+from netdial.pruning.prune import prune
+
+
+def restricted(family: Family, lam: float, share: float, problem: Problem) -> Family:
+    """Returns the member at λ without a share of its numbers, as a family of one."""
+    how = problem.pruning
+    return prune(
+        family,
+        lam,
+        share,
+        criterion=how.criterion,
+        policy=how.policy,
+        data=problem.train,
+        fold=how.fold,
+        kind=how.kind,
+        seed=how.seed,
+    )
+
+
+def measured(
+    family: Family, lam: float, share: float, problem: Problem, *, timed: bool = False
+) -> tuple[Cell, Tensor]:
+    """Returns a member's costs and value, and its losses on validation data ``[N]``, N = 0 without any."""
+    net, x = family.export(lam), problem.example(family)
+    found, losses = cost(net, x), torch.zeros(0, dtype=torch.float64)
+    if problem.valid is not None:
+        losses = losses_of(outputs(net, problem.valid), problem.valid.y.cpu(), problem.kind)
+    cell = Cell(
+        lam=lam,
+        share=share,
+        value=value_of(losses, problem.kind),
+        params=found.nonzero,
+        bytes=found.bytes,
+        macs=found.effective_macs,
+        latency_ms=measure_latency(net, x).median_ms if timed else math.nan,
+    )
+    return cell, losses

@@ -1,0 +1,180 @@
+"""Search: every member over complexity λ × share removed, as it would be pruned and exported, on the same examples.
+
+Shapes: K complexity values, S shares, P numbers of the leaves, N examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from netdial.choice.table import Cell, Table, losses_of, value_of
+from netdial.core.bitmap import stored_bytes
+from netdial.core.errors import ConfigError
+from netdial.data.task import Dataset
+from netdial.evaluation.cost import count_macs, measure_latency
+from netdial.family.family import Family
+from netdial.pruning.members import Levels, pieces, run
+from netdial.pruning.prune import Rule, decide
+
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
+"""Shares removed that are looked at; finer where networks usually begin to fail."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a choice is made on.
+
+    Attributes:
+        valid: validation data; None where only an estimator on training data decides.
+        train: training data: to fold constant inputs, for criteria and for estimators; may be None.
+        pruning: how members are pruned, and the kind of the task.
+        data_name: name of the data, for the card.
+    """
+
+    valid: Dataset | None = None
+    train: Dataset | None = None
+    pruning: Rule = field(default_factory=Rule)
+    data_name: str = ""
+
+    @property
+    def kind(self) -> str:
+        """``classification`` or ``regression``."""
+        return self.pruning.kind
+
+    def example(self, family: Family) -> Tensor:
+        """Returns one input as a family's members take it, to count and to time.
+
+        Raises:
+            ConfigError: there are no data at all.
+        """
+        data = self.train if self.valid is None else self.valid
+        if data is None:
+            raise ConfigError(
+                "choose: no data; give validation data (valid), or training data (train) with an estimator"
+            )
+        x = data.inputs(torch.zeros(1, dtype=torch.int64, device=data.x.device))
+        like = next(family.parameters())
+        return x.to(like.device, like.dtype if x.is_floating_point() else None)
+
+
+def search(
+    family: Family,
+    problem: Problem,
+    *,
+    lams: int | Sequence[float] = 9,
+    shares: Sequence[float] = SHARES,
+    timed: bool = False,
+) -> Table:
+    """Returns what there is to choose from.
+
+    Args:
+        family: the family.
+        problem: data, and how to prune.
+        lams: complexity values, or how many to space evenly over the trained range.
+        shares: shares removed, each in [0, 1).
+        timed: whether to measure the latency. It is measured once: scattered zeros do not change that of a dense network,
+            so all members of a family have the same.
+
+    Raises:
+        ConfigError: a λ outside the trained range, a share outside [0, 1), or a criterion that this family or these data
+            do not allow.
+    """
+    values, ranked = _complexities(family, lams), sorted(set(shares))
+    levels = decide(family, values, ranked, problem.pruning, problem.train)
+    pricing = _Pricing.of(family, values[0], problem, timed=timed)
+    cells, losses = [], []
+    for here in levels.groups(0 if problem.valid is None else len(problem.valid)):
+        group = levels.select(here)
+        found = _losses(group, problem)
+        losses.append(found)
+        places = [(k, s) for k in range(len(group.lams)) for s in range(len(ranked))]
+        for (k, s), row in zip(places, found, strict=True):
+            value = value_of(row, problem.kind)
+            cells.append(pricing.cell(group.lams[k], ranked[s], value, group.weights_of(k, s)))
+    return Table(tuple(cells), torch.cat(losses), problem.kind)
+
+
+def _complexities(family: Family, lams: int | Sequence[float]) -> list[float]:
+    """Returns the complexity values to look at: those given, that many over the range, or those of a table."""
+    if isinstance(lams, int):
+        return list(family.config.lams) or family.domain.grid(lams)
+    values = sorted({float(lam) for lam in lams})
+    if not values:
+        raise ConfigError("lams: the list of complexity values is empty; give at least one")
+    return values
+
+
+def _losses(levels: Levels, problem: Problem) -> Tensor:
+    """Returns the losses ``[K S, N]`` of members on validation data."""
+    data = problem.valid
+    if data is None:
+        return torch.zeros(len(levels.lams) * levels.count, 0, dtype=torch.float64)
+    batches = pieces(levels, data)
+    found = [
+        losses_of(out.cpu(), batch.y.cpu(), problem.kind)
+        for out, batch in zip(run(levels, batches), batches, strict=True)
+    ]
+    return torch.cat(found, dim=1)
+
+
+@dataclass(frozen=True)
+class _Pricing:
+    """What a member costs, from the numbers that are left in each of its leaves.
+
+    Attributes:
+        family: the family.
+        macs: multiply-accumulates of the dense network.
+        uses: how often each weight of a leaf is multiplied for one example.
+        copies: how often each leaf is stored: twice if two layers share it.
+        fixed: (nonzero numbers, bytes) of what is the same for every member.
+        latency_ms: time of the dense network, or nan.
+    """
+
+    family: Family
+    macs: int
+    uses: dict[str, int]
+    copies: dict[str, int]
+    fixed: tuple[int, int]
+    latency_ms: float
+
+    @classmethod
+    def of(cls, family: Family, lam: float, problem: Problem, *, timed: bool) -> _Pricing:
+        """Returns the prices of a family's members, found on one of them."""
+        net, x = family.export(lam), problem.example(family)
+        macs, uses = count_macs(net, x)
+        leaves = set(family.layout.names)
+        places = {p.data_ptr(): name for name, p in net.named_parameters() if name in leaves}
+        state = net.state_dict().values()
+        stored = [t for t in state if t.data_ptr() not in places]
+        shared = [p for name, p in net.named_parameters() if name not in leaves]
+        return cls(
+            family,
+            macs,
+            uses,
+            Counter(places[t.data_ptr()] for t in state if t.data_ptr() in places),
+            (
+                sum(int(p.count_nonzero()) for p in shared),
+                sum(
+                    stored_bytes(t.numel(), int(t.count_nonzero()), t.element_size())
+                    for t in stored
+                ),
+            ),
+            measure_latency(net, x).median_ms if timed else math.nan,
+        )
+
+    def cell(self, lam: float, share: float, value: float, weights: Tensor) -> Cell:
+        """Returns the member at λ with these weights ``[P]``."""
+        params, size = self.fixed
+        macs, item = self.macs, weights.element_size()
+        for name, leaf in self.family.layout.split(weights).items():
+            left = int(leaf.count_nonzero())
+            params += left
+            size += self.copies[name] * stored_bytes(leaf.numel(), left, item)
+            macs -= self.uses.get(name, 0) * (leaf.numel() - left)
+        return Cell(lam, share, value, params, size, macs, self.latency_ms)

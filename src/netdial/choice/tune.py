@@ -1,0 +1,113 @@
+"""Members pruned and fine-tuned in turn, to choose from beside those that were only pruned.
+
+At one λ, shares rise step by step; after each, the member is trained further from where it stands (Han et al. 2015, §3). That
+pays where pruning begins to cost something, so the walk starts behind the last share that is still within one standard error
+of what this λ can do at best. The few values of λ that do best without any training are walked along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from netdial.choice.member import measured, restricted
+from netdial.choice.rules import best, one_se
+from netdial.choice.search import Problem
+from netdial.choice.table import Table
+from netdial.core.errors import ConfigError
+from netdial.family.family import Family
+from netdial.fitting import finetune
+
+_WALKS = 5
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How members are trained further.
+
+    Attributes:
+        epochs: passes over the training data after every step; 0 does not train.
+        objective: what the family was trained under.
+        settings: fields of ``FitConfig`` over those of ``fitting.finetune``.
+    """
+
+    epochs: int = 0
+    objective: str = "scaled-kl"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def train(self, family: Family, lam: float, problem: Problem) -> Family:
+        """Returns a member trained further on the problem's training data, under its own prior and in its own precision.
+
+        Raises:
+            ConfigError: there are no training data, or a setting is wrong.
+        """
+        if problem.train is None:
+            raise ConfigError("finetune: no training data; give train=")
+        given = {
+            "objective": self.objective,
+            "prior_var": family.config.prior_var,
+            "precision": "64-true" if family.dtype == torch.float64 else "32-true",
+            "epochs": self.epochs,
+            "seed": problem.pruning.seed,
+        }
+        return finetune(family, lam, problem.train, kind=problem.kind, **{**given, **self.settings})
+
+
+def with_tuned(family: Family, table: Table, problem: Problem, tuning: Tuning) -> Table:
+    """Returns the table with members added that were fine-tuned after every step of pruning."""
+    timed = table.cells[0].latency_ms
+    cells, losses = list(table.cells), [table.losses]
+    for lam in _lams(table):
+        for share, member in _walk(family, lam, table, problem, tuning):
+            cell, loss = measured(member, lam, share, problem)
+            cells.append(replace(cell, epochs=tuning.epochs, latency_ms=timed))
+            losses.append(loss[None])
+    return Table(tuple(cells), torch.cat(losses), table.kind)
+
+
+def tuned_member(
+    family: Family, lam: float, share: float, table: Table, problem: Problem, tuning: Tuning
+) -> Family:
+    """Returns a member that ``with_tuned`` measured: the same steps once more, which give the same numbers.
+
+    Args:
+        family: the family.
+        lam: complexity value of the member.
+        share: share removed.
+        table: the table before it was added to.
+        problem: data, and how to prune.
+        tuning: how it is trained.
+    """
+    walk = _walk(family, lam, table, problem, tuning)
+    return next(member for at, member in walk if at == share)
+
+
+def _lams(table: Table) -> list[float]:
+    """Returns the complexity values with the best members, each at its best share."""
+    tops = [best(table, among) for among in _by_lam(table).values()]
+    means = table.losses.mean(dim=1).tolist()
+    ranked = sorted(tops, key=lambda i: (means[i], -table.cells[i].lam))
+    return [table.cells[i].lam for i in ranked[:_WALKS]]
+
+
+def _walk(
+    family: Family, lam: float, table: Table, problem: Problem, tuning: Tuning
+) -> Iterator[tuple[float, Family]]:
+    """Yields (share, member) in rising order of shares."""
+    here = _by_lam(table)[lam]
+    free = table.cells[one_se(table, here)].share
+    member = family
+    for share in sorted(table.cells[i].share for i in here):
+        if share > free:
+            member = tuning.train(restricted(member, lam, share, problem), lam, problem)
+            yield share, member
+
+
+def _by_lam(table: Table) -> dict[float, list[int]]:
+    found: dict[float, list[int]] = {}
+    for index, cell in enumerate(table.cells):
+        found.setdefault(cell.lam, []).append(index)
+    return found

@@ -1,0 +1,316 @@
+"""``netdial choose``: the member of a run's family to take home, by a rule, an estimator or a budget."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from netdial.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunArgument,
+    RunsDirOption,
+    numbers,
+    run_folder,
+)
+from netdial.core.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from netdial.choice import Choice, Verdict
+    from netdial.study.run import Run
+
+_BUDGETS = "Budgets (any together)"
+_WHERE = "Where to look"
+_FILES = {"README.md", "config.json", "model.safetensors"}
+
+
+def choose(
+    run: RunArgument,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="one-se, best, sparsest, or an estimator such as eb-elbo or mdl; else one-se, or best within budgets.",
+            show_default=False,
+        ),
+    ] = None,
+    max_params: Annotated[
+        float | None,
+        typer.Option(help="Most parameters left.", show_default=False, rich_help_panel=_BUDGETS),
+    ] = None,
+    max_bytes: Annotated[
+        float | None,
+        typer.Option(help="Most bytes stored.", show_default=False, rich_help_panel=_BUDGETS),
+    ] = None,
+    max_macs: Annotated[
+        float | None,
+        typer.Option(
+            help="Most multiplications for one example, by weights that are left.",
+            show_default=False,
+            rich_help_panel=_BUDGETS,
+        ),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="Most milliseconds for one example, measured here.",
+            show_default=False,
+            rich_help_panel=_BUDGETS,
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            help="Least accuracy on validation data; alone, the sparsest that has it.",
+            show_default=False,
+            rich_help_panel=_BUDGETS,
+        ),
+    ] = None,
+    lams: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Complexity values.",
+            show_default=False,
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Or how many, evenly over the range.",
+            show_default=False,
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    shares: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Shares to remove, in [0, 1).",
+            show_default=False,
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="What is removed first; else density, or magnitude for points.",
+            show_default=False,
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    finetune: Annotated[
+        int,
+        typer.Option(min=0, metavar="EPOCHS", help="Train further after every step of pruning."),
+    ] = 0,
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Show what other criteria would have chosen.")
+    ] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Look at the test data, once everything is decided.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write; else choice in the run folder.", show_default=False),
+    ] = None,
+    data_dir: DataDirOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Choose the member to take home, and write it with a card that says why."""
+    if lams is not None and points is not None:
+        raise ConfigError("--lams and --points exclude each other; give one of them")
+    values, removed = numbers(lams, "--lams"), numbers(shares, "--shares")
+    from netdial.choice import SHARES
+    from netdial.choice import agreement as compare
+    from netdial.choice import choose as take
+    from netdial.cli.output import console, print_json
+    from netdial.study.job import check_lams, describe_net, open_family, open_task
+    from netdial.study.run import Run
+
+    folder = Run.open(run_folder(run, runs_dir))
+    if values is not None:
+        check_lams(folder, values)
+    family, task = open_family(folder, data_dir), open_task(folder, data_dir)
+    place = out or folder.path / "choice"
+    _check_place(place)
+    choice = take(
+        family,
+        task.valid,
+        by=by,
+        train=task.train,
+        max_params=max_params,
+        max_bytes=max_bytes,
+        max_macs=max_macs,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        lams=values or points or folder.config["points"],
+        shares=removed or SHARES,
+        criterion=criterion,
+        kind=task.kind,
+        objective=folder.config["objective"],
+        seed=folder.config["seed"],
+        data_name=folder.config["data"],
+        finetune_epochs=finetune,
+        **({"batch_size": folder.config["batch_size"]} if finetune else {}),
+    )
+    if test:
+        choice = choice.tested(task.test)
+    verdicts = compare(family, choice) if agreement else []
+    meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+    _write(choice, place, meta)
+    _record(folder, choice)
+    if as_json:
+        print_json({"run": str(folder.path), "path": str(place), **_answer(choice, verdicts)})
+        return
+    screen = console()
+    if verdicts:
+        screen.print(_table(verdicts, choice))
+    for line in _lines(choice, place):
+        screen.print(line, markup=False, soft_wrap=True)
+
+
+def _check_place(place: Path) -> None:
+    """Refuses to write over anything but an earlier choice.
+
+    Raises:
+        ConfigError: something else lies there.
+    """
+    taken = [path.name for path in place.iterdir()] if place.is_dir() else [place.name]
+    if place.exists() and not set(taken) <= _FILES:
+        raise ConfigError(
+            f"{place}: exists and is no earlier choice; choose another folder (--out)"
+        )
+
+
+def _write(choice: Choice, place: Path, meta: dict[str, Any]) -> None:
+    """Writes the member and its card into a neighbouring folder first, which then takes the place of an earlier one."""
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    try:
+        choice.export(fresh, meta=meta)
+        if place.exists():
+            place.rename(old)
+        fresh.rename(place)
+    except OSError as error:
+        if old.exists() and not place.exists():
+            old.rename(place)
+        raise CheckpointError(
+            f"{place}: could not be written ({error.strerror or error}); what was there before is intact"
+        ) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _record(folder: Run, choice: Choice) -> None:
+    """Records the member that was chosen, its costs and values."""
+    from netdial.core.records import Record
+
+    step = max((record.step for record in folder.records()), default=0)
+    row, metric = choice.row, choice.table.metric
+    found = {
+        f"valid/{metric}": (row.value, ""),
+        "choice/params": (row.params, "parameters"),
+        "choice/bytes": (row.bytes, "bytes"),
+        "choice/macs": (row.macs, "MACs/example"),
+        "choice/latency": (row.latency_ms, "ms"),
+        f"test/{metric}": (choice.test.get(metric, float("nan")), ""),
+    }
+    folder.record(
+        Record(
+            folder.name,
+            "choose",
+            row.lam,
+            folder.config["seed"],
+            step,
+            name,
+            float(value),
+            unit,
+            row.share,
+        )
+        for name, (value, unit) in found.items()
+        if value == value
+    )
+
+
+def _answer(choice: Choice, verdicts: list[Verdict]) -> dict[str, Any]:
+    """Returns the choice as plain values."""
+    row, metric = choice.row, choice.table.metric
+    answer: dict[str, Any] = {
+        "by": choice.by,
+        "lam": row.lam,
+        "share": row.share,
+        "why": choice.why,
+        "steps": list(choice.steps),
+        "valid": {metric: row.value, "error": choice.error, "n": len(choice.losses)},
+        "costs": {
+            "params": row.params,
+            "bytes": row.bytes,
+            "macs": row.macs,
+            "latency_ms": row.latency_ms,
+        },
+    }
+    if choice.test:
+        answer["test"] = choice.test
+    if verdicts:
+        answer["agreement"] = [
+            {
+                "by": v.by,
+                "lam": v.cell.lam,
+                "share": v.cell.share,
+                "params": v.cell.params,
+                metric: v.cell.value,
+                "lost": v.lost,
+                "error": v.error,
+            }
+            for v in verdicts
+        ]
+    return answer
+
+
+def _table(verdicts: list[Verdict], choice: Choice) -> Table:
+    from rich.table import Table
+
+    from netdial.report.text import count, fixed, number, percent
+
+    metric = choice.table.metric
+    show = percent if metric == "accuracy" else fixed
+    table = Table(header_style="bold")
+    table.add_column("by")
+    for heading in ("λ", "removed", "parameters", f"valid {metric}", "lost"):
+        table.add_column(heading, justify="right")
+    for v in verdicts:
+        cell = v.cell
+        table.add_row(
+            v.by,
+            number(cell.lam),
+            percent(cell.share),
+            count(cell.params),
+            show(cell.value),
+            show(v.lost),
+        )
+    return table
+
+
+def _lines(choice: Choice, place: Path) -> list[str]:
+    """Returns the answer for people."""
+    from netdial.choice.budget import costs
+
+    metric = choice.table.metric
+    worth = f"{costs(choice.row, metric)} ± {choice.error:.4f} on validation data"
+    lines = [
+        f"λ = {choice.lam:.4g}, {choice.share:.4g} removed: {worth}",
+        choice.why,
+        *(f"Afterwards {step}." for step in choice.steps),
+    ]
+    if choice.test:
+        lines.append(f"test {metric} {choice.test[metric]:.4f} ± {choice.test['error']:.4f}")
+    return [*lines, f"{place}: network and card"]

@@ -1,0 +1,160 @@
+"""Model: a network at its parameters, the data it is judged on and the likelihood of its outputs.
+
+Everything works on a frozen copy in evaluation mode, so the network, its buffers and its mode stay as they are.
+
+The generalised Gauss-Newton matrix of the loss is Σ_i J_iᵀ Λ_i J_i, J the Jacobian of the outputs and Λ the second derivative
+of the loss in the outputs (Schraudolph 2002; Martens 2020). Λ is written as Σ_k s_k s_kᵀ, so that all that is ever needed
+are K gradients J_iᵀ s_k for each example:
+
+    classification   Λ = diag(p) - p pᵀ,   s_k = √p_k (e_k - p),   K = O classes
+    regression       Λ = 1 (unit variance), s_k = e_k,             K = O outputs
+
+Shapes: B examples, O outputs, K columns of the root of Λ, P parameters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, unknown
+from netdial.core.layout import Layout, Params
+from netdial.data.task import Dataset
+from netdial.objective import LIKELIHOODS
+
+Data = Dataset | tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A frozen copy of a network in evaluation mode, with data and likelihood; made by ``prepare``.
+
+    Attributes:
+        net: the copy.
+        params: its parameters by name, detached.
+        data: the examples.
+        kind: ``classification`` or ``regression``.
+        batch_size: examples run at once.
+    """
+
+    net: nn.Module
+    params: Params
+    data: Dataset
+    kind: str
+    batch_size: int
+
+    @property
+    def layout(self) -> Layout:
+        """The parameters in the order of the network."""
+        return Layout.of(self.params)
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Returns zeros on the device and in the type of the parameters."""
+        return next(iter(self.params.values())).new_zeros(shape)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields inputs ``[B, ...]`` and targets on the device and, unless integers, in the type of the parameters."""
+        like = next(iter(self.params.values()))
+        for index in torch.arange(len(self.data), device=self.data.x.device).split(self.batch_size):
+            x, y = self.data.inputs(index), self.data.y.index_select(0, index)
+            yield _like(x, like), _like(y, like)
+
+    def outputs(self, params: Params, x: Tensor) -> Tensor:
+        """Returns the outputs ``[B, O]`` under parameters, all or some of them."""
+        return checked(functional_call(self.net, {**self.params, **params}, (x,)), self.kind)
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Returns the negative log-likelihood of each example ``[B]`` in nats."""
+        return LIKELIHOODS[self.kind](outputs, y)
+
+    def root(self, outputs: Tensor) -> Tensor:
+        """Returns s with Λ = Σ_k s_k s_kᵀ, ``[B, K, O]``."""
+        return _ROOTS[self.kind](outputs)
+
+    def slope(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Returns the gradient of each example's loss in its outputs ``[B, 1, O]``."""
+        with torch.enable_grad():
+            outputs = outputs.detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.losses(outputs, y).sum(), outputs)
+        return found[:, None]
+
+
+def prepare(net: nn.Module, data: Data, kind: str, batch_size: int) -> Model:
+    """Returns the model of a network on some data.
+
+    Raises:
+        ConfigError: the kind is unknown, there are no parameters, or ``batch_size`` is below 1.
+        DataError: there are no examples.
+    """
+    if kind not in LIKELIHOODS:
+        raise unknown("kind of likelihood", kind, LIKELIHOODS)
+    if batch_size < 1:
+        raise ConfigError(f"curvature: batch_size={batch_size}; expected at least 1")
+    part = data if isinstance(data, Dataset) else Dataset(*data)
+    if not len(part):
+        raise DataError("curvature: the data have no examples; give at least one")
+    net = copy.deepcopy(net).eval()
+    params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
+    if not params:
+        raise ConfigError(f"curvature: {type(net).__name__} has no parameters")
+    return Model(net, params, part, kind, batch_size)
+
+
+def checked(outputs: object, kind: str) -> Tensor:
+    """Returns a network's outputs ``[B, O]``.
+
+    Raises:
+        TraceError: they are not one tensor.
+        ShapeError: there is more than one dimension of outputs for an example.
+    """
+    if not isinstance(outputs, Tensor):
+        raise TraceError(
+            f"curvature: the network returned a {type(outputs).__name__}, expected one tensor of outputs; wrap it in a "
+            "module that returns the tensor to be scored"
+        )
+    if outputs.ndim != 2:
+        raise ShapeError(
+            f"curvature: the outputs of the network are {list(outputs.shape)}, expected [B, O] for {kind}"
+        )
+    return outputs
+
+
+@contextlib.contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Runs attention as the products it consists of: its fused kernels have no second derivative and cannot be batched."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _like(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.device, like.dtype if values.is_floating_point() else None)
+
+
+def _categorical_root(outputs: Tensor) -> Tensor:
+    """Returns √p_k (e_k - p): their outer products weighted by p add up to diag(p) - p pᵀ."""
+    probs = outputs.softmax(dim=-1)
+    unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
+    return probs.sqrt()[..., None] * (unit - probs[..., None, :])
+
+
+def _gaussian_root(outputs: Tensor) -> Tensor:
+    unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
+    return unit.expand(*outputs.shape, -1)
+
+
+_ROOTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "classification": _categorical_root,
+    "regression": _gaussian_root,
+}

@@ -1,0 +1,25 @@
+"""Evidence: what the members of a family are worth, judged without validation data."""
+
+from netdial.evidence.assess import Estimate, assess, chosen, doubts
+from netdial.evidence.health import Distance, Health, Slope, Spread, health
+from netdial.evidence.legality import DEFAULT, LEGAL, WHY
+from netdial.evidence.subject import ESTIMATORS, Estimator, Reading, Subject
+
+__all__ = [
+    "DEFAULT",
+    "ESTIMATORS",
+    "LEGAL",
+    "WHY",
+    "Distance",
+    "Estimate",
+    "Estimator",
+    "Health",
+    "Reading",
+    "Slope",
+    "Spread",
+    "Subject",
+    "assess",
+    "chosen",
+    "doubts",
+    "health",
+]

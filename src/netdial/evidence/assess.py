@@ -1,0 +1,207 @@
+"""``assess``: what the members of a family are worth, judged by their training data alone.
+
+All estimators asked for share one subject, so what is dear (sweeps over the data) is done once. Values are in bits per
+example, lower is better, whatever the estimator's own scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError
+from netdial.data.task import Dataset
+from netdial.evidence import bounds, curved, information, mdl, pac_bayes, thermodynamic  # noqa: F401
+from netdial.evidence.legality import DEFAULT, LAPLACE, WHOLE_FAMILY, check, why
+from netdial.evidence.subject import ESTIMATORS, Reading, Subject
+from netdial.family.family import Family
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimator's word on one member.
+
+    Attributes:
+        name: estimator.
+        lam: complexity value; nan if it is about the family as a whole.
+        value: bits per example, lower is better; for ``pac-bayes`` an error rate.
+        error: standard error of ``value``, in its unit.
+        parts: what ``value`` is made of (``data``, ``model``, … in its unit); ``gap`` and ``gap_error``, how much worse than
+            the best λ of this estimator, with the standard error of that difference; and the estimator's own diagnostics.
+        legal: whether λ may be chosen by it.
+        why: what the number is, in a few words.
+        unit: unit of ``value``.
+    """
+
+    name: str
+    lam: float
+    value: float
+    error: float
+    parts: dict[str, float] = field(default_factory=dict)
+    legal: bool = True
+    why: str = ""
+    unit: str = "bits/example"
+
+
+def assess(
+    family: Family,
+    data: Dataset | tuple[Tensor, Tensor],
+    *,
+    lams: int | Sequence[float] = 9,
+    by: Sequence[str] | None = None,
+    objective: str | None = None,
+    kind: str = "classification",
+    n_samples: int = 32,
+    n_examples: int | None = None,
+    delta: float = 0.05,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Returns estimates of evidence and generalisation along λ, from training data.
+
+    Args:
+        family: the family.
+        data: the data it was *trained* on.
+        lams: complexity values, or how many to space evenly over the trained range.
+        by: names of estimators (``ESTIMATORS``); by default those of ``legality.DEFAULT``.
+        objective: what the family was trained under, if it does not know (``Family.objective``).
+        kind: ``classification`` or ``regression``.
+        n_samples: S, draws of the weights; the same random numbers at every λ.
+        n_examples: look at so many examples, chosen at random, and scale up; errors grow by what that adds.
+        delta: probability with which the PAC-Bayes bound may fail.
+        seed: seed of draws and of the choice of examples.
+
+    Returns:
+        Estimates in the order of ``by``, each along rising λ.
+
+    Raises:
+        ConfigError: an estimator does not apply to the objective (the message says which do), or an option is out of range.
+    """
+    part = data if isinstance(data, Dataset) else Dataset(*data)
+    values = _values(family, lams)
+    objective = objective or family.objective
+    names = DEFAULT.get(objective, ()) if by is None else tuple(by)
+    for name in names:
+        if name != "objective":
+            ESTIMATORS[name]
+    check(objective, names, points=family.log_std is None)
+    _check_counts(n_samples, n_examples, delta)
+    subject = Subject(
+        family,
+        part,
+        values,
+        objective=objective,
+        kind=kind,
+        n_samples=n_samples,
+        n_examples=n_examples,
+        seed=seed,
+        delta=delta,
+    )
+    return [
+        estimate
+        for name in dict.fromkeys(names)
+        for estimate in _estimates(name, ESTIMATORS[name](subject), subject.n_data)
+    ]
+
+
+def chosen(estimates: Iterable[Estimate]) -> dict[str, float]:
+    """Returns the λ that each estimator chooses: its least value, of equals the largest λ; what may not choose is left out."""
+    best: dict[str, Estimate] = {}
+    for estimate in estimates:
+        if not estimate.legal or not math.isfinite(estimate.value):
+            continue
+        held = best.get(estimate.name)
+        if held is None or (estimate.value, -estimate.lam) < (held.value, -held.lam):
+            best[estimate.name] = estimate
+    return {name: estimate.lam for name, estimate in best.items()}
+
+
+def doubts(estimates: Iterable[Estimate]) -> list[str]:
+    """Returns one sentence for each estimator whose own diagnostics say that it should not be trusted, or not here."""
+    found = list(estimates)
+    lines = []
+    for name, part, limit, words in _DOUBTS:
+        where = [
+            f"{e.lam:.3g}"
+            for e in found
+            if e.name == name and part in e.parts and not limit(e.parts[part])
+        ]
+        if where:
+            lines.append(f"{name} {words} at λ = {', '.join(where)}")
+    return lines
+
+
+_DOUBTS: tuple[tuple[str, str, Callable[[float], bool], str], ...] = (
+    ("iwae", "ess", lambda ess: ess > 5, "is degenerate (fewer than 5 effective draws)"),
+    (
+        "waic",
+        "unsure",
+        lambda share: share < 0.1,
+        "is unreliable (variance above 0.4 for over 10 % of examples)",
+    ),
+    (
+        "psis-loo",
+        "unsure",
+        lambda share: share < 0.1,
+        "is unreliable (k̂ too large for over 10 % of examples)",
+    ),
+    *(
+        (
+            name,
+            "correction",
+            lambda bits: bits < 0.1,
+            "is far from a mode (first-order term above 0.1 bits per example)",
+        )
+        for name in LAPLACE
+    ),
+)
+
+
+def _estimates(name: str, readings: Sequence[Reading], n_data: int) -> list[Estimate]:
+    """Returns readings in bits per example, each compared with the best of them."""
+    best = min(readings, key=lambda reading: reading.value)
+    estimates = []
+    for reading in readings:
+        unit = 1.0 if reading.plain else n_data * math.log(2)
+        parts = {key: value / unit for key, value in reading.parts.items()}
+        if len(readings) > 1:
+            parts["gap"] = (reading.value - best.value) / unit
+        if len(readings) > 1 and reading.trace is not None and best.trace is not None:
+            parts["gap_error"] = reading.trace.minus(best.trace).error() / unit
+        estimates.append(
+            Estimate(
+                name,
+                reading.lam,
+                reading.value / unit,
+                reading.error / unit,
+                {**parts, **reading.notes},
+                legal=name not in WHOLE_FAMILY,
+                why=why(name),
+                unit="error rate" if reading.plain else "bits/example",
+            )
+        )
+    return estimates
+
+
+def _values(family: Family, lams: int | Sequence[float]) -> tuple[float, ...]:
+    if isinstance(lams, int):
+        return tuple(sorted(set(family.config.lams)) or family.domain.grid(lams))
+    values = tuple(sorted({float(lam) for lam in lams}))
+    if not values:
+        raise ConfigError("lams: the list of complexity values is empty; give at least one")
+    family.domain.unit(torch.tensor(values, dtype=torch.float64))
+    return values
+
+
+def _check_counts(n_samples: int, n_examples: int | None, delta: float) -> None:
+    if n_samples < 2:
+        raise ConfigError(
+            f"n_samples={n_samples}; expected at least 2, or there is no standard error"
+        )
+    if n_examples is not None and n_examples < 2:
+        raise ConfigError(f"n_examples={n_examples}; expected at least 2")
+    if not 0 < delta < 1:
+        raise ConfigError(f"delta={delta:g}; expected a probability between 0 and 1")

@@ -1,0 +1,288 @@
+"""Draws from posteriors, and the likelihood of the training data under them.
+
+Two passes over the data, made only if an estimator asks:
+
+- ``expected`` for all that needs no more than E_q log p(D | w). Fresh noise for every batch and, on flat inputs, for every
+  example (local reparametrisation, Kingma et al. 2015): what matters is the mean over examples, and independent noise
+  averages out over them, where one draw for all examples would not.
+- ``pointwise`` for estimators that need p(y | x, w) of all examples under the *same* w (importance weights, WAIC, LOO).
+
+Both use the same random numbers at every λ, so differences along the path are quieter than the values.
+Where the network allows, members run side by side on a shared batch; otherwise one by one, as exported.
+
+Shapes: K complexity values, S draws, M examples, P numbers of the layout, b examples of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from netdial.core.errors import ConfigError
+from netdial.core.noise import Noise, derive_seed, generator
+from netdial.data.task import Dataset
+from netdial.family.family import Family
+from netdial.family.posterior import Fields
+from netdial.objective import LIKELIHOODS
+
+_BATCH = 512
+_NUMBERS = 4_000_000  # of all members that run side by side
+_MEMBERS = 64
+_MATRIX = 1 << 29  # log-likelihoods kept at once: 2 GiB in single precision
+
+
+@dataclass(frozen=True)
+class Expected:
+    """E_q log p(D | w) of K members.
+
+    Attributes:
+        batches: sums over the examples of each of J batches in each of S sweeps ``[K, S, J]``, nats; all independent.
+        examples: means over the sweeps, of each example ``[K, M]``, nats.
+        wrong: share of examples classified wrongly, over all sweeps ``[K]``; nan for regression.
+        blocks: count of independent blocks that ``wrong`` averages over: M S if every example has noise of its own,
+            otherwise J S.
+        fullness: mean size of a block as a share of the largest.
+    """
+
+    batches: Tensor
+    examples: Tensor
+    wrong: Tensor
+    blocks: int
+    fullness: float
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Log-likelihood of every example under every draw, and the densities of the draws.
+
+    Attributes:
+        log_lik: log p(y | x, w) ``[K, S, M]``, nats.
+        log_q: log density of the posterior at the draws ``[K, S]``, nats.
+        square_norm: ‖w‖² of the draws ``[K, S]``.
+    """
+
+    log_lik: Tensor
+    log_q: Tensor
+    square_norm: Tensor
+
+
+def expected(
+    family: Family,
+    data: Dataset,
+    lams: Sequence[float],
+    *,
+    kind: str,
+    n_samples: int,
+    seed: int,
+) -> Expected:
+    """Returns E_q log p(D | w), estimated from independent sweeps over the data.
+
+    Eight batches with noise of their own are worth more than one draw for all data, so there are 8 ``n_samples`` of them,
+    in at least two sweeps and at most ``n_samples``.
+    """
+    runner = Runner(family, data, kind)
+    fields = runner.fields(lams)
+    count = -(-len(data) // _BATCH)
+    sweeps = max(2, min(n_samples, -(-8 * n_samples // count)))
+    batches = torch.zeros(len(lams), sweeps, count, dtype=torch.float64)
+    examples = torch.zeros(len(lams), len(data), dtype=torch.float64)
+    wrong = torch.zeros(len(lams), dtype=torch.float64)
+    with torch.no_grad(), evaluating(family):
+        for number, (rows, x, y) in enumerate(runner.batches()):
+            for s in range(sweeps):
+                out = runner.noisy(x, fields, lams, derive_seed(seed, "expected", s), number)
+                log_lik = runner.log_lik(out, y)
+                batches[:, s, number] = log_lik.sum(dim=1)
+                examples[:, rows] += log_lik / sweeps
+                if kind == "classification":
+                    wrong += (out.argmax(dim=-1) != y).sum(dim=1).cpu()
+    apart = runner.examples_apart
+    return Expected(
+        batches=batches,
+        examples=examples,
+        wrong=wrong / (sweeps * len(data)) if kind == "classification" else wrong + torch.nan,
+        blocks=sweeps * (len(data) if apart else count),
+        fullness=1.0 if apart else len(data) / (count * min(_BATCH, len(data))),
+    )
+
+
+def pointwise(
+    family: Family,
+    data: Dataset,
+    lams: Sequence[float],
+    *,
+    kind: str,
+    n_samples: int,
+    seed: int,
+) -> Pointwise:
+    """Returns the log-likelihood of every example under S draws of the weights of each member.
+
+    Raises:
+        ConfigError: the numbers would not fit into memory.
+    """
+    count = len(lams) * n_samples * len(data)
+    if count > _MATRIX:
+        raise ConfigError(
+            f"{len(lams)} complexity values × {n_samples} draws × {len(data)} examples are {count:.1e} numbers to keep; "
+            "look at fewer examples (n_examples), or at fewer values or draws"
+        )
+    runner = Runner(family, data, kind)
+    fields = runner.fields(lams)
+    log_lik = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
+    log_q = torch.empty(len(lams), n_samples, dtype=torch.float64)
+    square_norm = torch.empty_like(log_q)
+    with torch.no_grad(), evaluating(family):
+        for k in range(len(lams)):
+            for first in range(0, n_samples, runner.at_once):
+                some = slice(first, min(first + runner.at_once, n_samples))
+                noise = [unit_noise(fields, seed, s) for s in range(some.start, some.stop)]
+                flat, log_q[k, some] = weights(fields, k, torch.stack(noise))
+                square_norm[k, some] = flat.double().square().sum(dim=1).cpu()
+                for rows, x, y in runner.batches():
+                    out = runner.run(x, flat, [lams[k]] * len(flat))
+                    log_lik[k, some, rows] = runner.log_lik(out, y).to(log_lik)
+    return Pointwise(log_lik, log_q, square_norm)
+
+
+def unit_noise(fields: Fields, seed: int, draw: int) -> Tensor:
+    """Returns the standard normal numbers ``[P]`` of one draw: the same for every λ."""
+    source = generator(seed, "evidence", draw)
+    noise = torch.randn(fields.layout.size, generator=source, dtype=fields.mean.dtype)
+    return noise.to(fields.mean.device)
+
+
+def weights(fields: Fields, k: int, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns draws ``[S, P]`` from the posterior of member k and the log density of each ``[S]`` in nats."""
+    assert fields.log_std is not None and fields.var is not None
+    flat = fields.mean[k] + fields.var[k].sqrt() * noise
+    terms = -0.5 * noise.double().square() - fields.log_std[k].double() - _HALF_LOG_2PI
+    if fields.kept is not None:
+        terms = terms * fields.kept
+    return flat, terms.sum(dim=1).cpu()
+
+
+class Runner:
+    """Runs members of a family on batches of data: side by side where the network allows, else as exported.
+
+    Args:
+        family: the family, in evaluation mode while it runs.
+        data: what it is run on.
+        kind: ``classification`` or ``regression``.
+    """
+
+    def __init__(self, family: Family, data: Dataset, kind: str) -> None:
+        if kind not in LIKELIHOODS:
+            raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
+        self.family, self._data, self._nll = family, data, LIKELIHOODS[kind]
+        self._layout = family.layout
+        self._like = next(family.parameters()).detach()
+        self._exported: dict[float, nn.Module] = {}
+        self._shared_noise = False
+        self.at_once = max(1, min(_MEMBERS, _NUMBERS // self._layout.size))
+
+    @property
+    def examples_apart(self) -> bool:
+        """Whether every example had noise of its own in all calls of ``noisy``: linear layers alone, on flat inputs."""
+        holders = [
+            module
+            for module in self.family.net.modules()
+            if next(module.parameters(recurse=False), None) is not None
+        ]
+        return not self._shared_noise and all(type(module) is nn.Linear for module in holders)
+
+    def fields(self, lams: Sequence[float]) -> Fields:
+        """Returns the fields of the members ``[K, P]``."""
+        with torch.no_grad():
+            return self.family.fields_at(lams)
+
+    def batches(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yields rows, inputs and targets of batches on the family's device."""
+        for first in range(0, len(self._data), _BATCH):
+            rows = slice(first, min(first + _BATCH, len(self._data)))
+            index = torch.arange(rows.start, rows.stop, device=self._data.x.device)
+            x = self._data.inputs(index)
+            x = x.to(self._like.device, self._like.dtype if x.is_floating_point() else None)
+            y = self._data.y[rows].to(self._like.device)
+            yield rows, x, y.to(self._like.dtype) if y.is_floating_point() else y
+
+    def log_lik(self, out: Tensor, y: Tensor) -> Tensor:
+        """Returns log p(y | x, w) ``[K, b]`` on the CPU, of outputs ``[K, b, ...]`` and targets ``[b, ...]``."""
+        members = out.shape[0]
+        return (
+            -self._nll(out.flatten(0, 1), y.repeat(members, *[1] * (y.ndim - 1)))
+            .view(members, -1)
+            .double()
+            .cpu()
+        )
+
+    def run(self, x: Tensor, flat: Tensor, lams: Sequence[float]) -> Tensor:
+        """Returns outputs ``[K, b, ...]`` of networks with weights ``[K, P]``, each at its λ, on a batch that they share."""
+        members = flat.shape[0]
+        if members <= self.at_once and self.family.side_by_side(x, 1, members):
+            out = self.family.forward(
+                x, Fields(self._layout, flat), flat.new_zeros(members), shared=1
+            )
+            return _apart(out, members)
+        return torch.stack([self._alone(x, row, lam) for row, lam in zip(flat, lams, strict=True)])
+
+    def noisy(
+        self, x: Tensor, fields: Fields, lams: Sequence[float], seed: int, step: int
+    ) -> Tensor:
+        """Returns outputs ``[K, b, ...]`` under fresh posterior noise, the same for every member.
+
+        Noise of its own for every example is exact where a linear layer sees each example once, as on flat inputs; elsewhere
+        the batch shares one draw of the weights.
+        """
+        members = fields.members
+        if x.ndim == 2 and members <= self.at_once and self.family.side_by_side(x, 1, members):
+            noise = _CommonNoise(seed, step, members, x.device)
+            out = self.family.forward(x, fields, fields.mean.new_zeros(members), noise, 1)
+            return _apart(out, members)
+        self._shared_noise = True
+        flat = fields.mean
+        if fields.var is not None:
+            flat = torch.addcmul(flat, fields.var.sqrt(), unit_noise(fields, seed, step))
+        return self.run(x, flat, lams)
+
+    def _alone(self, x: Tensor, flat: Tensor, lam: float) -> Tensor:
+        if lam not in self._exported:
+            self._exported[lam] = self.family.export(lam)
+        out: Tensor = functional_call(self._exported[lam], self._layout.split(flat), (x,))
+        return out
+
+
+def _apart(out: Tensor, members: int) -> Tensor:
+    return out.view(members, -1, *out.shape[1:])
+
+
+class _CommonNoise(Noise):
+    """The same random numbers for all members."""
+
+    def __init__(self, seed: int, step: int, members: int, device: torch.device) -> None:
+        super().__init__(seed, step, [0], device)
+        self._members = members
+
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return super().normal(*shape, dtype=dtype).expand(self._members, *shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return super().uniform(*shape).expand(self._members, *shape)
+
+
+@contextmanager
+def evaluating(family: Family) -> Iterator[None]:
+    """Puts a family into evaluation mode for a while."""
+    was_training = family.training
+    family.eval()
+    try:
+        yield
+    finally:
+        family.train(was_training)
+
+
+_HALF_LOG_2PI = 0.9189385332046727

@@ -1,0 +1,124 @@
+"""Pruning a member: Algorithm 2 of Grebenkova et al. 2022, on the family's own terms.
+
+``prune`` gives one member at one share as a family of its own, which can be evaluated, trained further, pruned further, saved
+and exported; ``surface`` measures all complexity values and shares without making any of them.
+
+Shapes: K members, S shares, P numbers of the leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from netdial.data.task import Dataset
+from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.family.posterior import Fields
+from netdial.fitting import specialise
+from netdial.pruning.constants import Constants, find_constants
+from netdial.pruning.criteria import Subject, default_criterion, measure
+from netdial.pruning.masks import Policy, check_shares, survival
+from netdial.pruning.members import Levels
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How it is decided what goes.
+
+    Attributes:
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where the family has points.
+        policy: what may be removed, and where shares are counted.
+        fold: whether weights of constant inputs go first, into biases; only where there are data and no whole rows.
+        kind: ``classification`` or ``regression``.
+        seed: seed of criteria that draw.
+    """
+
+    criterion: str | None = None
+    policy: Policy = field(default_factory=Policy)
+    fold: bool = True
+    kind: str = "classification"
+    seed: int = 0
+
+
+def prune(
+    family: Family,
+    lam: float,
+    share: float,
+    *,
+    criterion: str | None = None,
+    policy: Policy | None = None,
+    data: Dataset | tuple[Tensor, Tensor] | None = None,
+    fold: bool = True,
+    kind: str = "classification",
+    seed: int = 0,
+) -> Family:
+    """Returns the member at λ without a share of its weights, as a family of that one member.
+
+    What was removed is 0 for good: in ``at``, ``export`` and ``save_family``, and through ``finetune``. A family that is
+    pruned already counts what it lacks as removed, so shares are always of the whole network.
+
+    Args:
+        family: the family; it is left as it is.
+        lam: complexity value.
+        share: part of the removable weights to remove, in [0, 1).
+        criterion: a name in ``CRITERIA``; ``density``, or ``magnitude`` for a family of points, if None.
+        policy: what may be removed; all weights ranked together and no biases, by default.
+        data: training data, for criteria that need them and to find constant inputs.
+        fold: fold weights of inputs that are constant over ``data`` into biases and remove them first. Nothing is folded
+            without data, or when whole rows are removed.
+        kind: ``classification`` or ``regression``.
+        seed: seed of criteria that draw.
+
+    Raises:
+        ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion, or one that lacks what
+            it needs.
+    """
+    rule = Rule(criterion, policy or Policy(), fold, kind, seed)
+    levels = decide(family, [lam], [share], rule, data)
+    member = specialise(family, lam)
+    with torch.no_grad():
+        cast(TableMap, member.mean).pivots.copy_(levels.weights()[0])
+    member.restrict(levels.kept()[0, 0])
+    return member
+
+
+def decide(
+    family: Family,
+    lams: Sequence[float],
+    shares: Sequence[float],
+    rule: Rule,
+    data: Dataset | tuple[Tensor, Tensor] | None,
+) -> Levels:
+    """Returns the members at some complexity values with what each loses at each share, shares in rising order.
+
+    Arguments and errors are those of ``prune``.
+    """
+    check_shares(shares)
+    part = Dataset(*data) if isinstance(data, tuple) else data
+    with torch.no_grad():
+        fields = family.fields_at(lams)
+    constants = None
+    if rule.fold and part is not None and not rule.policy.rows:
+        constants = find_constants(family, part)
+    folded = _folded(fields, constants)
+    values = tuple(float(lam) for lam in lams)
+    criterion = rule.criterion or default_criterion(family)
+    scores = measure(Subject(family, values, folded, part, rule.kind, rule.seed), criterion)
+    if constants is not None:
+        scores = scores.masked_fill(constants.folded(), torch.finfo(scores.dtype).min)
+    gone = None if fields.kept is None else (~fields.kept).expand_as(scores)
+    levels = survival(scores, family.layout, shares, rule.policy, gone)
+    return Levels(family, values, fields.mean, levels, len(shares), constants)
+
+
+def _folded(fields: Fields, constants: Constants | None) -> Fields:
+    """Returns the fields as they are once all constants are folded: biases are judged by what they are going to be."""
+    if constants is None:
+        return fields
+    mean = constants.fold(fields.mean, ~constants.folded())
+    return Fields(fields.layout, mean, fields.log_std, fields.kept)

@@ -1,0 +1,50 @@
+"""The page of an experiment: one HTML file that opens from disk, asks nothing of the network and carries its numbers inside.
+
+It has the look of the report of a run (``report.page``); the template is ``page.html.j2`` beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from netdial.reproduce.outcome import Outcome
+
+_MARGIN = {"l": 64, "r": 16, "t": 64, "b": 56}
+
+
+def render(outcome: Outcome) -> str:
+    """Returns the page as HTML."""
+    import jinja2
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    return template.render(
+        outcome=outcome,
+        settings=[(name, _text(value)) for name, value in outcome.settings.items()],
+        figures=[_themed(figure.plot) for figure in outcome.figures],
+        data=outcome.to_json(),
+        plotlyjs=get_plotlyjs(),
+    )
+
+
+def _themed(plot: Any) -> dict[str, Any]:
+    """Returns a figure as plain JSON without a template of plotly's: the page sets ink, ground and grid."""
+    plot.update_layout(
+        template="none",
+        margin=_MARGIN,
+        font={"size": 12.5},
+        hoverlabel={"font": {"size": 12}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
+    for annotation in plot.layout.annotations:
+        annotation.font = {"size": 12.5}
+    found: dict[str, Any] = json.loads(plot.to_json())
+    return found
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
