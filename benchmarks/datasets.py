@@ -6,7 +6,9 @@ named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 
 from netdial.config import make_config
 from netdial.core.errors import DataError
+from netdial.core.noise import generator
 from netdial.data import Task, load
 from netdial.family import Family
 from netdial.fitting import run
@@ -37,16 +40,25 @@ _FILE = "family.safetensors"
 
 @dataclass(frozen=True)
 class Learned:
-    """A family trained with the defaults for its data; ``seed`` draws the split, the start and the batches."""
+    """A family trained with the defaults for its data.
+
+    Attributes:
+        data: name.
+        seed: draws the split, the start and the batches.
+        quick: a tenth of the epochs.
+        noise: share of training labels that are replaced by labels drawn at random.
+    """
 
     data: str
     seed: int
     quick: bool = False
+    noise: float = 0.0
 
     @property
     def label(self) -> str:
         """Words for people."""
-        return f"{self.data} seed {self.seed}{' quick' if self.quick else ''}"
+        noise = f" noise {self.noise:g}" if self.noise else ""
+        return f"{self.data} seed {self.seed}{noise}{' quick' if self.quick else ''}"
 
     @property
     def needs(self) -> tuple[Cell, ...]:
@@ -60,7 +72,7 @@ class Learned:
 
     def make(self, folder: Path, store: Store) -> None:
         """Trains the family and writes it."""
-        task = task_of(self.data, self.seed)
+        task = self.task
         chosen: dict[str, Any] = {
             **preset(self.data, len(task.train)),
             **_OTHERWISE.get(self.data, {}),
@@ -75,28 +87,46 @@ class Learned:
         described = {"spec": model, "input_shape": list(shape), "n_outputs": count}
         save_family(family, folder / _FILE, {"net": described})
 
+    @functools.cached_property
+    def task(self) -> Task:
+        """The data; only training labels are ever replaced."""
+        task = task_of(self.data, self.seed)
+        if not self.noise:
+            return task
+        source = generator(self.seed, "label noise")
+        drawn = torch.randint(0, task.n_outputs, task.train.y.shape, generator=source)
+        wrong = torch.rand(task.train.y.shape, generator=source) < self.noise
+        return replace(task, train=replace(task.train, y=drawn.where(wrong, task.train.y)))
+
     @property
     def family(self) -> Family:
         """The trained family."""
         return load_family(_STORE.path(self) / _FILE)
 
 
-def learned(quick: bool) -> tuple[list[Learned], list[str]]:
+def learned(quick: bool, *, noise: float = 0.0) -> tuple[list[Learned], list[str]]:
     """Trains what is missing; returns one entry for each data set and seed, and the data sets that are absent.
 
     Args:
         quick: one seed and a tenth of the epochs.
+        noise: share of training labels drawn at random; with noise there is one seed.
     """
     present, absent = [], []
     for name in NAMES:
         try:
             task_of(name, 0)
             present.append(name)
-        except DataError as error:
-            absent.append(f"{name}: {error}")
-    cells = [Learned(name, seed, quick) for name in present for seed in seeds(quick)]
+        except DataError:
+            absent.append(name)
+    chosen = (0,) if noise else seeds(quick)
+    cells = [Learned(name, seed, quick, noise) for name in present for seed in chosen]
     make_all(cells, _STORE, report=print)
     return cells, absent
+
+
+def medians(losses: Mapping[str, Sequence[float]]) -> float:
+    """Returns the median over data sets of the mean over seeds."""
+    return statistics.median(statistics.fmean(values) for values in losses.values())
 
 
 def seeds(quick: bool) -> Sequence[int]:

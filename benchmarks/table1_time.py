@@ -27,5 +27,12 @@ def measure(*, quick: bool = False) -> Result:
         seeds=tuple(range(found.settings["starts"])),
         quick=quick,
         baseline="the authors' programs: about 2.6 h on one thread with the data in memory",
-        rows=[{"cores": os.cpu_count(), "epochs": str(found.settings["epochs"])}],
+        rows=[
+            {
+                "cores": os.cpu_count(),
+                **{
+                    f"{words}, epochs": epochs for words, epochs in found.settings["epochs"].items()
+                },
+            }
+        ],
     )

@@ -16,6 +16,7 @@ def measure(*, quick: bool = False) -> Result:
     """Returns the distance of every way of training from the direct networks."""
     found = perform("wine-fig3", quick=quick, report=print)
     overall: dict[str, list[float]] = found.values["overall"]
+    columns = dict.fromkeys(name for row in found.values["rows"] for name in row)
     return Result(
         "wine-fig3",
         {label: statistics.median(values) for label, values in overall.items()},
@@ -27,5 +28,5 @@ def measure(*, quick: bool = False) -> Result:
         + "".join(f"; {n}" for n in found.notes),
         floor=f"'{AGAIN}': what batches of one example leave between two direct networks",
         spread={label: (min(values), max(values)) for label, values in overall.items()},
-        rows=found.values["rows"],
+        rows=[{name: row.get(name) for name in columns} for row in found.values["rows"]],
     )

@@ -5,26 +5,31 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parent.parent
 FIGURES = {
     "cnn-cost",
     "cnn-memory",
+    "choose-evidence",
+    "choose-onese",
     "direct-batched",
+    "evidence-exact",
     "family-cost",
     "family-gap",
     "first-run",
     "fit-wine",
     "map-order",
     "objective-gap",
+    "prune-cost",
+    "table1",
+    "table1-honest",
+    "table1-time",
     "wine-fig3",
 }
 
@@ -85,47 +90,6 @@ def test_contenders_take_turns_and_the_first_round_does_not_count():
     assert seconds.keys() == {"plain", "family"}
     assert ratios.keys() == reach.keys() == {"family"}
     assert reach["family"][0] <= ratios["family"] <= reach["family"][1]
-
-
-def test_wine_trains_a_family_and_measures_its_distance_from_direct_networks():
-    wine = module("wine-fig3")
-    nets = [
-        net
-        for way in (wine.DIRECT, "piecewise")
-        for net in wine.trained(wine.Job(seed=0, way=way, epochs=1, lr=5e-3))
-    ]
-    table = wine.Table(nets)
-    assert table.labels == [
-        wine.DIRECT,
-        wine.AGAIN,
-        wine.SHORT,
-        "piecewise",
-        "piecewise" + wine.TUNED,
-    ]
-    for lam in wine.LAMS:
-        row = wine.row(table, "direct, again", lam)
-        assert math.isfinite(row["log10 KL"])
-        assert 0 <= row["accuracy"] <= 1
-        assert table.distances(wine.DIRECT, lam) == [pytest.approx(-12)]
-
-
-def test_wine_distance_is_the_symmetrised_divergence():
-    from netdial.core.layout import Layout
-    from netdial.family import Fields
-
-    wine = module("wine-fig3")
-    layout = Layout.of({"w": torch.zeros(2)})
-
-    def net(label: str, lam: float, mean: float):
-        fields = Fields(layout, torch.full((1, 2), mean), torch.zeros(1, 2))
-        return wine.Net(0, label, lam, fields, 1.0)
-
-    table = wine.Table(
-        [net(label, lam, m) for label, m in (("direct", 0.0), ("x", 3.0)) for lam in wine.LAMS]
-    )
-    # equal spreads of 1: each divergence is half the squared distance 3² + 3²
-    assert table.overall("x") == [pytest.approx(math.log10(18))]
-    assert table.closer("direct", "x", 1e2) == "1 of 1"
 
 
 def test_first_run_lends_a_clone_this_environment_with_the_code_of_the_clone(tmp_path):

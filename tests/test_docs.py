@@ -42,7 +42,7 @@ def python(
     return done
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/tutorial-choose.md"])
 def test_python_blocks_run_in_order(name: str, tmp_path: Path) -> None:
     code = "\n".join(blocks(ROOT / name, "python"))
     assert "nd.fit(" in code

@@ -137,8 +137,8 @@ def finetune(
         **settings: fields of ``FitConfig``.
 
     Returns:
-        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is ``l2`` or ``l1``. What was
-        pruned stays so.
+        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is ``l2`` or
+        ``l1``. What was pruned stays so.
 
     Raises:
         ConfigError: the objective needs a normal posterior and ``family`` has points.

@@ -362,7 +362,7 @@ def test_points_have_no_density(wine: Task) -> None:
     points = Family(net, FamilyConfig(posterior="point")).eval()
     with pytest.raises(ConfigError, match="density"):
         choose(points, wine.valid, criterion="density", lams=2)
-    assert choose(points, wine.valid, lams=2).objective == "l2"
+    assert choose(points, wine.valid, lams=2).tuning.objective == "l2"
 
 
 def test_rules_need_validation_data(family: Family, wine: Task) -> None:

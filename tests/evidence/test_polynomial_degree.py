@@ -47,10 +47,10 @@ def test_exact_evidence_and_best_bound_choose_the_true_degree(
 
 def test_three_ways_choose_one_degree(example: dict[str, Any]) -> None:
     x, y = example["draw"]()
-    found = [example["infer"](degree, x, y, epochs=300) for degree in (2, 3, 4)]
+    found = [example["infer"](degree, x, y, epochs=150) for degree in (2, 3, 4)]
     for one in found:
         assert one.laplace == pytest.approx(one.exact, rel=1e-9)
-        assert one.exact - 10 < one.variational < one.exact
+        assert one.exact - 20 < one.variational < one.exact
     assert {example["chosen"](found, way) for way in example["COLOURS"]} == {3}
 
 

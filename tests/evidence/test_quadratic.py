@@ -23,16 +23,22 @@ def quadratic(seed: int, *, first_order: bool, count: int = 30) -> Quadratic:
 
     def psd(size: int) -> Tensor:
         root = torch.randn(size, size, dtype=F64, generator=source)
-        return root @ root.T
+        return root @ root.T + 0.1 * torch.eye(size, dtype=F64)
 
-    layer = KroneckerBlock(Factors("w", "b", psd(3), psd(2)))
-    other = torch.rand(3, dtype=F64, generator=source)
+    dense, other = psd(5), torch.rand(3, dtype=F64, generator=source)
+    factors = Factors("w", "b", psd(3), psd(2))
+    whole = torch.block_diag(dense, factors.dense(), torch.diag(other))
     sizes = {"d": 3, "e": 2, "w": 4, "b": 2, "o": 3}
+    slope = torch.randn(14, dtype=F64, generator=source)
     return Quadratic(
-        blocks=[DenseBlock(("d", "e"), (3, 2), psd(5)), layer, DiagonalBlock("o", other)],
+        blocks=[
+            DenseBlock(("d", "e"), (3, 2), dense),
+            KroneckerBlock(factors),
+            DiagonalBlock("o", other),
+        ],
         weights={n: torch.randn(s, dtype=F64, generator=source) for n, s in sizes.items()},
-        slope={n: torch.randn(s, dtype=F64, generator=source) for n, s in sizes.items()},
-        energy=40.0,
+        slope=dict(zip(sizes, slope.split(list(sizes.values())), strict=True)),
+        energy=40 + 0.5 * float(slope @ torch.linalg.solve(whole, slope)),  # 40 at the lowest
         count=count,
         first_order=first_order,
     )
@@ -98,7 +104,7 @@ def test_without_directions_nothing_is_looked_for() -> None:
 def test_without_noise_the_terms_are_energy_and_complexity() -> None:
     problem = quadratic(4, first_order=False, count=0)
     point = problem.at(torch.zeros(6, dtype=F64))
-    assert point.fit == 40
+    assert point.fit == problem.energy
     assert point.value == point.fit + point.complexity
     with_noise = quadratic(4, first_order=False, count=30).at(torch.zeros(6, dtype=F64))
-    assert with_noise.fit == pytest.approx(40 + 15 * math.log(2 * math.pi))
+    assert with_noise.fit == pytest.approx(problem.energy + 15 * math.log(2 * math.pi))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,7 @@ from netdial.evaluation.metrics import score
 from netdial.family.family import Family
 from netdial.pruning import CRITERIA, Policy, Surface, prune, surface
 from netdial.pruning import members as running
+from netdial.pruning.surface import Best
 
 from .problems import LAMS, family_of, mlp, with_dead_input
 
@@ -137,8 +139,11 @@ def test_small_memory_and_small_batches_change_nothing(
     monkeypatch.setattr(running, "_SMALLEST", 7)
     monkeypatch.setattr(running, "_CACHEFUL", 0)
     monkeypatch.setattr(running, "_ALONE", 0)
-    for numbers in (2 * 6 * family.layout.size, 6 * family.layout.size, 0):
-        monkeypatch.setattr(running, "_NUMBERS", numbers)
+    all_shares = 6 * family.layout.size
+    for leaves, outs, fields in ((2 * all_shares, 10**9, 200), (10**9, 0, 0), (0, 0, 10**9)):
+        monkeypatch.setattr(running, "_NUMBERS", leaves)
+        monkeypatch.setattr(running, "_OUTPUTS", outs)
+        monkeypatch.setattr(sys.modules["netdial.pruning.surface"], "_FIELDS", fields)
         parts = surface(family, data, **options)  # type: ignore[arg-type]
         for first, second in zip(whole.table(), parts.table(), strict=True):
             assert first == pytest.approx(second, abs=2e-5)
@@ -189,10 +194,7 @@ def surface_of(values: list[list[float]], metric: str = "accuracy") -> Surface:
 
 def test_best_members_and_stability() -> None:
     found = surface_of([[0.9, 0.3], [0.9, 0.6]])
-    assert [(best.share, best.lam, best.value) for best in found.best()] == [
-        (0.0, 1.0, 0.9),
-        (0.9, 1.0, 0.6),
-    ]
+    assert found.best() == [Best(0.0, 1.0, 0.9), Best(0.9, 1.0, 0.6)]
     assert found.stability().tolist() == pytest.approx([3.0, 1.5])
     errors = surface_of([[2.0, 3.0], [1.0, 5.0]], "rmse")
     assert [best.lam for best in errors.best()] == [1.0, 0.1]

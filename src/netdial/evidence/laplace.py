@@ -123,7 +123,7 @@ def laplace(
     part = data if isinstance(data, Dataset) else Dataset(*data)
     if structure == "full":
         net = copy.deepcopy(net).double()
-    losses, slope = gradient(net, part, kind=kind)
+    losses, slope = gradient(net, part, kind=kind, batch_size=batch_size)
     weights = {name: leaf.detach() for name, leaf in net.named_parameters()}
     masks = _masks(weights, kept)
     blocks = STRUCTURES[structure](net, part, kind, masks, batch_size)

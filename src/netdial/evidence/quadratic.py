@@ -164,7 +164,7 @@ def minimise(
         return at, point, values, True
     for _ in range(_STEPS):
         slope, free = _free_slope(point, at, directions)
-        if float(slope.abs().max()) <= _STATIONARY * _scale(point):
+        if _flat(point, slope, directions, _STATIONARY):
             break
         step = directions @ _newton(point, slope, free, directions)
         for halving in range(_HALVINGS):
@@ -178,7 +178,7 @@ def minimise(
         at, point = tried, found
         values.append(point.value)
     slope, _ = _free_slope(point, at, directions)
-    return at, point, values, float(slope.abs().max()) <= _NEARLY * _scale(point)
+    return at, point, values, _flat(point, slope, directions, _NEARLY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,5 +212,7 @@ def _newton(point: Point, slope: Tensor, free: Tensor, directions: Tensor) -> Te
     return step * (_LONGEST / step.abs().max().clamp_min(_LONGEST))
 
 
-def _scale(point: Point) -> float:
-    return 1 + point.effective + abs(float(point.second[-1, -1]))
+def _flat(point: Point, slope: Tensor, directions: Tensor, tolerance: float) -> bool:
+    """Returns whether every slope is small beside the curvature along its direction."""
+    curvature = (directions * (point.second @ directions)).sum(dim=0).abs()
+    return bool((slope.abs() <= tolerance * (1 + curvature)).all())

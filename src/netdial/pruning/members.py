@@ -26,8 +26,10 @@ from netdial.pruning.constants import Constants
 from netdial.pruning.nested import FirstLayer, NestedLinear, Product, is_worthwhile
 
 _NUMBERS = 4_000_000
-"""Most numbers that are held at once: leaves over members and levels, or outputs over members, levels and data."""
-_CACHEFUL = 400_000
+"""Most leaves that are held at once, over members and levels."""
+_OUTPUTS = 40_000_000
+"""Most outputs that are held at once, over members, levels and data."""
+_CACHEFUL = 600_000
 """Numbers that a layer should write for one batch of members side by side."""
 _ALONE = 16_000_000
 """Numbers that a layer may write for one batch of a single member."""
@@ -64,10 +66,11 @@ class Levels:
             survival=self.survival[members],
         )
 
-    def groups(self, numbers: int) -> list[slice]:
-        """Returns groups of members that hold a bounded number of leaves and of ``numbers`` per member and level."""
-        each = self.count * max(self.family.layout.size, numbers)
-        step = max(1, _NUMBERS // each)
+    def groups(self, numbers: int = 0) -> list[slice]:
+        """Returns groups of members that fit into memory, when ``numbers`` are kept of each member at each level."""
+        of_leaves = _NUMBERS // (self.count * self.family.layout.size)
+        of_outputs = _OUTPUTS // (self.count * max(numbers, 1))
+        step = max(1, min(of_leaves, of_outputs))
         return [slice(start, start + step) for start in range(0, len(self.lams), step)]
 
     def kept(self) -> Tensor:
@@ -120,6 +123,13 @@ def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) ->
         for part in data:
             x = _inputs(part, family)
             yield torch.stack([net(x) for net in _one_by_one(levels, noise)])
+
+
+def n_outputs(levels: Levels, data: Dataset) -> int:
+    """Returns how many numbers a member puts out for one example."""
+    x = _inputs(_slice(data, 0, 2), levels.family)
+    with torch.no_grad():
+        return int(levels.family.export(levels.lams[0])(x).numel()) // len(x)
 
 
 def _run_together(

@@ -39,14 +39,14 @@ class NestedLinear:
     def __init__(self, weight: Tensor, levels: Tensor, count: int) -> None:
         members, outputs, inputs = weight.shape
         self._shape = (outputs, members, count)
-        steps = torch.arange(1, count + 1, dtype=levels.dtype)
-        leaves_at = levels.transpose(0, 1)[:, :, None] == steps[:, None]
-        places = leaves_at.flatten().nonzero().flatten()
-        row, column = places // inputs, places % inputs
-        of_weight = row.div(count, rounding_mode="floor") * inputs + column
-        sizes = row.bincount(minlength=outputs * members * count)
-        self._inputs = column.int()
-        self._weights = weight.transpose(0, 1).reshape(-1)[of_weight]
+        bags = torch.arange(outputs * members, dtype=torch.int32).view(outputs, members, 1) * count
+        bag = (bags + levels.transpose(0, 1) - 1).flatten()
+        stays = (levels.transpose(0, 1) > 0).flatten().nonzero().flatten()
+        bag, order = bag[stays].sort(stable=True)
+        places = stays[order]
+        self._inputs = (places % inputs).int()
+        self._weights = weight.transpose(0, 1).reshape(-1)[places]
+        sizes = bag.bincount(minlength=outputs * members * count)
         self._offsets = F.pad(sizes.cumsum(0), (1, 0)).int()
 
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:

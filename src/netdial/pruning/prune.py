@@ -8,7 +8,7 @@ Shapes: K members, S shares, P numbers of the leaves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -98,17 +98,39 @@ def decide(
 
     Arguments and errors are those of ``prune``.
     """
+    return next(decide_in_turn(family, [lams], shares, rule, data))
+
+
+def decide_in_turn(
+    family: Family,
+    groups: Sequence[Sequence[float]],
+    shares: Sequence[float],
+    rule: Rule,
+    data: Dataset | tuple[Tensor, Tensor] | None,
+) -> Iterator[Levels]:
+    """Yields what ``decide`` gives for each group of complexity values; what they share is found once."""
     check_shares(shares)
     part = Dataset(*data) if isinstance(data, tuple) else data
-    with torch.no_grad():
-        fields = family.fields_at(lams)
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)
-    folded = _folded(fields, constants)
+    for lams in groups:
+        yield _decide(family, lams, shares, rule, part, constants)
+
+
+def _decide(
+    family: Family,
+    lams: Sequence[float],
+    shares: Sequence[float],
+    rule: Rule,
+    data: Dataset | None,
+    constants: Constants | None,
+) -> Levels:
+    with torch.no_grad():
+        fields = family.fields_at(lams)
     values = tuple(float(lam) for lam in lams)
-    criterion = rule.criterion or default_criterion(family)
-    scores = measure(Subject(family, values, folded, part, rule.kind, rule.seed), criterion)
+    subject = Subject(family, values, _folded(fields, constants), data, rule.kind, rule.seed)
+    scores = measure(subject, rule.criterion or default_criterion(family))
     if constants is not None:
         scores = scores.masked_fill(constants.folded(), torch.finfo(scores.dtype).min)
     gone = None if fields.kept is None else (~fields.kept).expand_as(scores)

@@ -19,12 +19,14 @@ from netdial.core.noise import generator
 from netdial.data.task import Dataset
 from netdial.family.family import Family
 from netdial.pruning.masks import Policy, places
-from netdial.pruning.members import Levels, pieces, run
-from netdial.pruning.prune import Rule, decide
+from netdial.pruning.members import Levels, n_outputs, pieces, run
+from netdial.pruning.prune import Rule, decide_in_turn
 from netdial.pruning.tally import HIGHER_IS_BETTER, Mixture, Tally
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the papers' tables."""
+_FIELDS = 32_000_000
+"""Most numbers of posteriors that are ranked at once, over complexity values."""
 
 
 @dataclass(frozen=True)
@@ -149,23 +151,27 @@ def surface(
     part = Dataset(*data) if isinstance(data, tuple) else data
     values = _complexities(family, lams)
     rule = Rule(criterion, policy or Policy(), fold, kind, seed)
-    levels = decide(family, values, shares, rule, train)
-    spread = family.fields_at(values).var
-    draws = n_samples if spread is not None else 0
-    means, averages = [], []
-    for group in levels.groups(len(part)):
-        members = levels.select(group)
-        batches = pieces(members, part)
-        means.append(_of_means(members, batches, metrics, kind))
-        if draws and spread is not None:
-            std = spread[group].sqrt()
-            averages.append(_of_draws(members, batches, metrics, kind, std, draws, seed))
+    step = max(1, _FIELDS // family.layout.size)
+    groups = [values[start : start + step] for start in range(0, len(values), step)]
+    means, averages, removed = [], [], []
+    for levels in decide_in_turn(family, groups, shares, rule, train):
+        removed.append(_removed(levels, shares))
+        with torch.no_grad():
+            spread = family.fields_at(levels.lams).var
+        draws = n_samples if spread is not None else 0
+        for here in levels.groups(len(part) * n_outputs(levels, part) if draws else 0):
+            members = levels.select(here)
+            batches = pieces(members, part)
+            means.append(_of_means(members, batches, metrics, kind))
+            if draws and spread is not None:
+                std = spread[here].sqrt()
+                averages.append(_of_draws(members, batches, metrics, kind, std, draws, seed))
     return Surface(
-        levels.lams,
+        tuple(values),
         tuple(float(share) for share in shares),
-        _in_order(means, levels, shares),
-        _in_order(averages, levels, shares),
-        _removed(levels, shares),
+        _in_order(means, shares),
+        _in_order(averages, shares),
+        torch.cat(removed),
     )
 
 
@@ -208,16 +214,14 @@ def _of_draws(
     return tally.means()
 
 
-def _in_order(
-    groups: Sequence[dict[str, Tensor]], levels: Levels, shares: Sequence[float]
-) -> dict[str, Tensor]:
+def _in_order(groups: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """Returns the metrics of all groups joined ``[K, S]``, shares in the order asked for."""
     if not groups:
         return {}
     order = torch.tensor(places(shares))
     return {
         name: torch.cat([group[name] for group in groups])
-        .unflatten(0, (len(levels.lams), levels.count))
+        .unflatten(0, (-1, len(shares)))
         .index_select(1, order)
         for name in groups[0]
     }
@@ -225,5 +229,5 @@ def _in_order(
 
 def _removed(levels: Levels, shares: Sequence[float]) -> Tensor:
     """Returns how many numbers each share takes away ``[K, S]``."""
-    gone = levels.survival.cpu()
-    return torch.stack([(gone <= place).sum(dim=1) for place in places(shares)], dim=1)
+    survivors = [row.long().bincount(minlength=levels.count + 1) for row in levels.survival.cpu()]
+    return torch.stack(survivors).cumsum(dim=1)[:, places(shares)]

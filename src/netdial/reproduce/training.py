@@ -76,8 +76,9 @@ class Training:
         save_family(family, folder / _FILE, {"net": self.described(task), "data": self.data})
 
     def family(self, store: Store) -> Family:
-        """Returns the trained family."""
-        return load_family(store.path(self) / _FILE)
+        """Returns the trained family, on the accelerator if there is one."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_family(store.path(self) / _FILE).to(device)
 
     def task(self, store: Store) -> Task:
         """Returns the data, as this network takes them."""

@@ -1,0 +1,75 @@
+"""λ chosen from training data alone: validation accuracy lost against the best λ, on six data sets, by every estimator.
+
+The family is that of ``netdial fit``; members are not pruned. Nobody tuned anything here: every estimator of
+``netdial.evidence`` that chooses a λ is shown, beside three rules that look at no data. Estimators look at
+2000 training examples at most. Half of the figures are with a fifth of the training labels drawn at random, where λ matters.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.datasets import Learned, learned, medians, seeds
+from benchmarks.result import Result
+from netdial.choice.search import Problem, search
+from netdial.evidence import assess, chosen
+
+ESTIMATORS = (
+    "elbo", "eb-elbo", "iwae", "mdl", "mdl-two-part", "laplace-diagonal", "laplace-kronecker", "waic", "psis-loo", "pac-bayes",
+)  # fmt: skip
+BLIND = {"always λ = 1": 1.0, "always the smallest λ": 1e-3, "always the largest λ": 1e2}
+"""Rules that look at no data; the nearest value of the grid is taken."""
+HEADLINE = ("eb-elbo", "mdl", "laplace-kronecker", "psis-loo")
+NOISE = 0.2
+LAMS = 13
+
+
+def measure(*, quick: bool = False) -> Result:
+    """Returns the median over data sets of the accuracy lost in points, by estimator."""
+    torch.set_num_threads(1)
+    clean, absent = learned(quick)
+    noisy = [] if quick else learned(quick, noise=NOISE)[0]
+    lost = {label: _lost(cells) for label, cells in (("", clean), (", noisy labels", noisy))}
+    value = {
+        f"{name}{label}": medians(by[name]) for label, by in lost.items() if by for name in HEADLINE
+    }
+    rows = [
+        {"by": name, "labels": "noisy" if label else "clean", "median": medians(by[name])}
+        | {data: sum(values) / len(values) for data, values in by[name].items()}
+        for label, by in lost.items()
+        for name in by
+    ]
+    return Result(
+        "choose-evidence",
+        value,
+        "points of validation accuracy",
+        "lower",
+        seeds=seeds(quick),
+        quick=quick,
+        baseline="the best of 13 values of λ on the validation data themselves: 0 by definition",
+        floor=_left_out(absent),
+        rows=rows,
+    )
+
+
+def _lost(cells: list[Learned]) -> dict[str, dict[str, list[float]]]:
+    """Returns points lost: estimator -> data set -> one for each seed."""
+    lost: dict[str, dict[str, list[float]]] = {}
+    for cell in cells:
+        print(cell.label)
+        family, task = cell.family, cell.task
+        table = search(family, Problem(task.valid), lams=LAMS, shares=[0.0])
+        accuracy = {member.lam: member.value for member in table.cells}
+        count = min(len(task.train), 2000)
+        estimates = assess(family, task.train, lams=LAMS, by=ESTIMATORS, n_examples=count)
+        nearest = {
+            name: min(accuracy, key=lambda lam, at=at: abs(lam - at)) for name, at in BLIND.items()
+        }
+        for name, lam in {**chosen(estimates), **nearest}.items():
+            gap = 100 * (max(accuracy.values()) - accuracy[lam])
+            lost.setdefault(name, {}).setdefault(cell.data, []).append(gap)
+    return lost
+
+
+def _left_out(absent: list[str]) -> str:
+    return f"left out, not in NETDIAL_DATA: {', '.join(absent)}" if absent else ""
