@@ -30,19 +30,29 @@ _N_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Cell:
-    """Training runs that differ in the seed alone; ``map`` is the map of a family, or ``direct``."""
+    """Training runs that differ in the seed alone; ``map`` is the map of a family, or ``direct``.
+
+    Under ``sampling="whole"`` every λ of a step sees the whole batch, as a directly trained network does.
+    """
 
     map: str
     seeds: tuple[int, ...]
     epochs: int
     examples: int
     regions: int = 5
+    sampling: str = "stratified"
 
     @property
     def trainings(self) -> list[Training]:
         """One for each seed."""
         kind = {"map": "table", "lams": LAMS} if self.map == "direct" else {"map": self.map}
-        settings = {**RECIPE, **kind, "epochs": self.epochs, "regions": self.regions}
+        settings = {
+            **RECIPE,
+            **kind,
+            "epochs": self.epochs,
+            "regions": self.regions,
+            "sampling": self.sampling,
+        }
         return [
             Training("mnist", "mlp:50", make_config(**settings, seed=seed), examples=self.examples)
             for seed in self.seeds
@@ -101,16 +111,19 @@ def paths(made: Sequence[Family], task: Task, lams: Sequence[float] = LAMS) -> P
     return Paths(torch.tensor(accuracy) * 100, torch.tensor(valid), torch.tensor(training))
 
 
-def piecewise_and_direct(quick: bool) -> tuple[Paths, Paths, list[int], str]:
-    """Returns the paths of the piecewise families and of the direct networks, the seeds, and the baseline in words."""
+def piecewise_and_direct(quick: bool) -> tuple[dict[str, Paths], Paths, list[int], str]:
+    """Returns the paths of the piecewise families by sampling, those of the direct networks, seeds, baseline in words."""
     task = data(quick)
     seeds, examples, epochs = plan(quick)
-    family = Cell("piecewise", tuple(seeds), epochs["family"], examples)
+    made = {
+        sampling: Cell("piecewise", tuple(seeds), epochs["family"], examples, sampling=sampling)
+        for sampling in ("stratified", "whole")
+    }
     direct = Cell("direct", tuple(seeds), epochs["direct"], examples)
-    train([direct, family])
-    ours, theirs = (paths(families(cell), task) for cell in (family, direct))
-    words = f"direct networks, {epochs['direct']} epochs; family {epochs['family']} epochs"
-    return ours, theirs, seeds, words
+    train([direct, *made.values()])
+    ours = {sampling: paths(families(cell), task) for sampling, cell in made.items()}
+    words = f"direct networks, {epochs['direct']} epochs; families {epochs['family']} epochs"
+    return ours, paths(families(direct), task), seeds, words
 
 
 def divergence(first: Sequence[Family], second: Sequence[Family]) -> Tensor:

@@ -231,3 +231,20 @@ def test_bad_options_are_refused() -> None:
         Family(mlp(), FamilyConfig(lo=1, hi=0.1))
     with pytest.raises(ConfigError, match="outside the trained range"):
         Family(mlp(), FamilyConfig(map="table", lams=(1e6,)))
+
+
+def test_under_ard_divergence_and_effective_parameters_are_those_of_the_fitted_prior() -> None:
+    family = moved(Family(mlp(), config(objective="ard")))
+    fields = family.fields_at([0.5])
+    assert fields.var is not None
+    share = fields.mean**2 / (fields.mean**2 + fields.var)
+    assert torch.allclose(family.effective_parameters([0.5]), share.sum(dim=1))
+    assert torch.allclose(family.kl([0.5]), -0.5 * torch.log1p(-share).sum(dim=1), rtol=1e-4)
+    family.restrict(torch.arange(family.layout.size) % 2 == 0)
+    assert torch.allclose(family.effective_parameters([0.5]), share[:, ::2].sum(dim=1))
+
+
+def test_a_family_knows_its_objective() -> None:
+    assert Family(mlp(), config()).objective == "scaled-kl"
+    assert Family(mlp(), config(posterior="point")).objective == "l2"
+    assert Family(mlp(), config(objective="scaled-prior")).objective == "scaled-prior"

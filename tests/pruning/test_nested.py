@@ -68,7 +68,8 @@ def test_only_layers_that_meet_the_data_are_replaced() -> None:
             F.linear(x, other, bias),
             F.linear(longer, weight, bias),
             F.linear(deeper, weight, bias),
-            torch.relu(bias),
         ]
+        plain = torch.relu(bias)
     assert float(taken) == 18
-    assert missed == ["inner"] * 4
+    assert missed == ["inner"] * 3
+    assert torch.equal(plain, bias)

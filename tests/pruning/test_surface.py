@@ -186,6 +186,7 @@ def test_a_family_stays_in_its_mode(blobs: tuple[Tensor, Tensor]) -> None:
     first, second = (surface(family, blobs, lams=LAMS).metrics["nll"] for _ in range(2))
     assert torch.equal(first, second), "dropout is off"
     assert family.training and family.net.training
+    assert torch.is_grad_enabled()
 
 
 def surface_of(values: list[list[float]], metric: str = "accuracy") -> Surface:

@@ -33,7 +33,7 @@ class Member:
         objective: fit + complexity in nats per example on this data, fit with mean weights for a point and averaged
             over the posterior's draws otherwise.
         kl_bits: KL(posterior || prior) in bits; nan for a point.
-        effective_parameters: Σ (1 - σ²/α), clipped at 0 for each weight (MacKay 1992); nan for a point.
+        effective_parameters: as ``Family.effective_parameters``; nan for a point.
         n_params: parameters of the member.
         n_data: N that the complexity term was divided by.
     """
@@ -262,7 +262,7 @@ def _member(
         )
     kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
     effective = (
-        float(fields.effective_parameters(fields.mean.new_tensor([alpha]))[0])
+        float(family.effective_parameters([lam])[0])
         if fields.log_std is not None
         else math.nan
     )

@@ -44,7 +44,7 @@ LEGAL: dict[str, tuple[str, ...]] = {
 DEFAULT = {
     "scaled-kl": ("elbo", "eb-elbo", "mdl"),
     "scaled-prior": ("elbo", "eb-elbo", "mdl"),
-    "ard": ("ard-elbo", "eb-elbo", "mdl"),
+    "ard": ("ard-elbo",),
     "l2": ("laplace-kronecker",),
     "l1": (),
 }

@@ -33,6 +33,7 @@ from netdial.family.posterior import Fields
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SIDE_BY_SIDE_NUMBERS = 4_000_000
+_LEAST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,28 @@ class Family(nn.Module):
             return self._tree(flat)
 
     def kl(self, lams: Sequence[float] | Tensor, prior_var: Tensor | None = None) -> Tensor:
-        """Returns KL(posterior || prior) in nats ``[L]``; the prior is N(0, α I) unless variances ``[L]`` are given."""
+        """Returns KL(posterior || prior) in nats ``[L]``.
+
+        The prior is N(0, α I) unless variances ``[L]`` are given; under ``ard`` it is the one that was fitted.
+        """
         fields = self.fields_at(lams)
+        if prior_var is None and self.objective == "ard":
+            return fields.relevance()
         if prior_var is None:
             prior_var = fields.mean.new_full((fields.mean.shape[0],), self.config.prior_var)
         return fields.kl(prior_var)
+
+    def effective_parameters(self, lams: Sequence[float] | Tensor) -> Tensor:
+        """Returns how many parameters the data determine ``[L]``, Σ (1 - σ²/s²) (MacKay 1992).
+
+        s² is α; under ``ard`` it is each number's own, μ² + σ².
+        """
+        fields = self.fields_at(lams)
+        if self.objective == "ard" and fields.var is not None:
+            return fields.effective_parameters(fields.mean.square() + fields.var.clamp_min(_LEAST))
+        return fields.effective_parameters(
+            fields.mean.new_full((fields.members,), self.config.prior_var)
+        )
 
     def buffers_at(self, lam: float) -> dict[str, Tensor]:
         """Returns the buffers of the member at λ: statistics along λ, everything else from the network."""

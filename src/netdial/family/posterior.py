@@ -114,7 +114,7 @@ class Fields:
         """Returns Σ (1 - σ²/α) ``[K]`` over what is kept, each term clipped at 0 (MacKay 1992).
 
         Args:
-            prior_var: prior variances α ``[K]``, positive.
+            prior_var: prior variances α ``[K]``, or one for each number ``[K, P]``; positive.
 
         Raises:
             ConfigError: for a point posterior.
@@ -123,7 +123,8 @@ class Fields:
             raise ConfigError(
                 "effective_parameters: a point posterior has no variances; use posterior='normal'"
             )
-        share = (1 - self.var / prior_var[:, None]).clamp_min(0)
+        each = prior_var[:, None] if prior_var.ndim == 1 else prior_var
+        share = (1 - self.var / each).clamp_min(0)
         return (share if self.kept is None else share * self.kept).sum(dim=1)
 
     def square_norm(self) -> Tensor:

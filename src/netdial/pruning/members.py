@@ -107,6 +107,7 @@ def pieces(levels: Levels, data: Dataset) -> list[Dataset]:
     return [_slice(data, start, start + size) for start in range(0, len(data), size)]
 
 
+@torch.no_grad()
 def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) -> Iterator[Tensor]:
     """Yields the outputs ``[K S, b, ...]`` of all members and levels, batch by batch.
 
@@ -116,7 +117,7 @@ def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) ->
         noise: what a draw adds to the mean weights ``[K, P]``.
     """
     family = levels.family
-    with torch.no_grad(), _evaluating(family):
+    with _evaluating(family):
         if _side_by_side(levels, data[0]):
             yield from _run_together(levels, data, noise)
             return
@@ -165,10 +166,14 @@ class _Late:
     """A ``NestedLinear`` that is made when it is first used: which layer meets the data is seen only then."""
 
     def __init__(self, weight: Tensor, levels: Tensor, count: int) -> None:
-        self._make = functools.cache(lambda: NestedLinear(weight, levels, count))
+        self._weight, self._levels, self._count = weight, levels, count
 
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return self._make()(x, bias)
+        return self._layer(x, bias)
+
+    @functools.cached_property
+    def _layer(self) -> NestedLinear:
+        return NestedLinear(self._weight, self._levels, self._count)
 
 
 def _one_by_one(levels: Levels, noise: Tensor | None) -> Iterator[Callable[[Tensor], Tensor]]:

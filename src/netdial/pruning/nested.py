@@ -76,10 +76,12 @@ def is_worthwhile(weight: Tensor, levels: Tensor, count: int) -> bool:
 
 
 class FirstLayer(TorchFunctionMode):
-    """Another mode, except that linear layers that meet the data itself take other products.
+    """Linear layers of many members: those that meet the data itself take other products, the rest go to another mode.
+
+    It is for networks whose leaves turn up in linear layers alone, so every other operation runs as it is.
 
     Args:
-        inner: the mode that everything else goes to; it need not be entered.
+        inner: the mode that linear layers go to; it need not be entered.
         products: what to compute instead, by the ``id`` of the weight that the layer is given.
         examples: b; only inputs ``[b, i]``, which all members share, are taken.
     """
@@ -93,7 +95,9 @@ class FirstLayer(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func is F.linear and len(args) == 3 and id(args[1]) in self._products:
+        if func is not F.linear:
+            return func(*args, **(kwargs or {}))
+        if len(args) == 3 and id(args[1]) in self._products:
             x, weight, bias = args
             if x.ndim == 2 and len(x) == self._examples:
                 return self._products[id(weight)](x, bias)

@@ -156,16 +156,13 @@ def surface(
     means, averages, removed = [], [], []
     for levels in decide_in_turn(family, groups, shares, rule, train):
         removed.append(_removed(levels, shares))
-        with torch.no_grad():
-            spread = family.fields_at(levels.lams).var
-        draws = n_samples if spread is not None else 0
+        draws = n_samples if family.log_std is not None else 0
         for here in levels.groups(len(part) * n_outputs(levels, part) if draws else 0):
             members = levels.select(here)
             batches = pieces(members, part)
             means.append(_of_means(members, batches, metrics, kind))
-            if draws and spread is not None:
-                std = spread[here].sqrt()
-                averages.append(_of_draws(members, batches, metrics, kind, std, draws, seed))
+            if draws:
+                averages.append(_of_draws(members, batches, metrics, kind, draws, seed))
     return Surface(
         tuple(values),
         tuple(float(share) for share in shares),
@@ -199,12 +196,15 @@ def _of_draws(
     batches: Sequence[Dataset],
     metrics: Sequence[str] | None,
     kind: str,
-    std: Tensor,
     draws: int,
     seed: int,
 ) -> dict[str, Tensor]:
     """Returns the metrics of the posterior predictive ``[K S]``, from the draws that ``evaluation.predictive`` makes."""
     source, mixture, tally = generator(seed, "predictive"), Mixture(kind), Tally(metrics, kind)
+    with torch.no_grad():
+        var = members.family.fields_at(members.lams).var
+    assert var is not None
+    std = var.sqrt()
     targets = [batch.y.to(std.device) for batch in batches]
     for _ in range(draws):
         noise = torch.randn(std.shape[1], generator=source, dtype=std.dtype).to(std.device) * std

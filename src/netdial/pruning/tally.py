@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from netdial.core.errors import unknown
@@ -118,8 +117,10 @@ def _categorical_nll(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _brier(outputs: Tensor, targets: Tensor) -> Tensor:
-    one_hot = F.one_hot(targets, outputs.shape[-1]).to(outputs)
-    return (outputs.softmax(dim=-1) - one_hot).square().sum(dim=(1, 2))
+    """Returns the sum over examples of |p - e_y|² = |p|² - 2 p_y + 1 ``[M]``."""
+    probs = outputs.softmax(dim=-1)
+    of_target = probs.gather(-1, targets.expand(len(outputs), -1)[..., None]).sum(dim=(1, 2))
+    return probs.square().sum(dim=(1, 2)) - 2 * of_target + len(targets)
 
 
 def _square_error(outputs: Tensor, targets: Tensor) -> Tensor:

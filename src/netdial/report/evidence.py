@@ -17,10 +17,10 @@ from netdial.report.figures import (
     COLOURS,
     LEGEND_PIXELS,
     MUTED,
-    _log_axis,
-    _stacked,
-    _title_panel,
-    _value_axis,
+    log_axis,
+    stacked,
+    title_panel,
+    value_axis,
 )
 from netdial.report.text import fixed, number
 
@@ -89,17 +89,17 @@ def evidence_figure(records: Iterable[Record]) -> go.Figure | None:
     ]
     if not rows:
         return None
-    figure = _stacked(1, LEGEND_PIXELS)
+    figure = stacked(1, LEGEND_PIXELS)
     best = choices(rows)
     for index, name in enumerate(best):
         mine = [row for row in rows if row.name == name]
         figure.add_trace(_curve(mine, name, _PALETTE[index % len(_PALETTE)], best[name]))
-    _title_panel(figure, 1, "Evidence on training data · bits per example, lower is better")
-    figure.update_layout(yaxis=_value_axis([row.value for row in rows], "~g"))
+    title_panel(figure, 1, "Evidence on training data · bits per example, lower is better")
+    figure.update_layout(yaxis=value_axis([row.value for row in rows], "~g"))
     figure.update_xaxes(
         title_text="complexity λ (log scale)",
         unifiedhovertitle_text="<b>λ = %{x:.4~g}</b>",
-        **_log_axis([row.lam for row in rows if row.lam is not None]),
+        **log_axis([row.lam for row in rows if row.lam is not None]),
     )
     return figure
 

@@ -83,7 +83,7 @@ def curves_figure(
     drawn = [(p, t) for p in panels(str(config.get("kind"))) if (t := _panel_traces(p, rows))]
     if not drawn:
         return None
-    figure = _stacked(len(drawn), LEGEND_PIXELS)
+    figure = stacked(len(drawn), LEGEND_PIXELS)
     legend_shown: set[str] = set()
     for index, (panel, traces) in enumerate(drawn, 1):
         for trace in traces:
@@ -96,7 +96,7 @@ def curves_figure(
         title_text="complexity λ (log scale)",
         unifiedhovertitle_text="<b>λ = %{x:.4~g}</b>",
         anchor=_axis("y", len(drawn)),
-        **_log_axis([row.lam for row in rows]),
+        **log_axis([row.lam for row in rows]),
     )
     if answer is not None:
         _mark_answer(figure, answer)
@@ -121,14 +121,14 @@ def learning_figure(curves: dict[str, Lines]) -> go.Figure | None:
     drawn = [(name, title) for name, title in wanted.items() if curves.get(name)]
     if not drawn:
         return None
-    figure = _stacked(len(drawn), TITLE_PIXELS)
+    figure = stacked(len(drawn), TITLE_PIXELS)
     per_epoch, unit = _steps_per_epoch(curves)
     for index, (name, title) in enumerate(drawn, 1):
         traces = _learning_traces(curves[name], name, per_epoch, index)
         figure.add_traces(traces)
         values = [value for line in curves[name].values() for _, value in line]
-        _title_panel(figure, index, title)
-        figure.update_layout({_axis("yaxis", index): _value_axis(values, "~g", log_above=10)})
+        title_panel(figure, index, title)
+        figure.update_layout({_axis("yaxis", index): value_axis(values, "~g", log_above=10)})
     last = max(step for lines in curves.values() for line in lines.values() for step, _ in line)
     figure.update_xaxes(
         title_text=unit,
@@ -210,7 +210,7 @@ def _steps_per_epoch(curves: dict[str, Lines]) -> tuple[float, str]:
     return (float(first), "epoch") if first > 0 else (1.0, "optimiser step")
 
 
-def _stacked(n: int, top_pixels: int) -> go.Figure:
+def stacked(n: int, top_pixels: int) -> go.Figure:
     """Returns an empty figure of ``n`` panels over one x axis, with so much space on top."""
     inner = n * PANEL_PIXELS + (n - 1) * GAP_PIXELS
     figure = go.Figure(
@@ -255,7 +255,7 @@ def _axis(kind: str, index: int) -> str:
     return kind if index == 1 else f"{kind}{index}"
 
 
-def _title_panel(figure: go.Figure, index: int, title: str) -> None:
+def title_panel(figure: go.Figure, index: int, title: str) -> None:
     """Writes the heading of a panel above its left edge."""
     top = figure.layout[_axis("yaxis", index)].domain[1]
     figure.add_annotation(
@@ -282,21 +282,21 @@ def _dress_panel(
     title = panel.title
     if panel.quantity == "effective_parameters" and isinstance(config.get("n_params"), int):
         title += f" · of {count(config['n_params'])}"
-    _title_panel(figure, index, title)
+    title_panel(figure, index, title)
     values = [value for trace in traces for value in trace.y]
-    figure.update_layout({_axis("yaxis", index): _value_axis(values, panel.tick_format)})
+    figure.update_layout({_axis("yaxis", index): value_axis(values, panel.tick_format)})
 
 
-def _value_axis(values: Sequence[float], tick_format: str, log_above: float = 30) -> dict[str, Any]:
+def value_axis(values: Sequence[float], tick_format: str, log_above: float = 30) -> dict[str, Any]:
     """Returns a y axis; logarithmic when the values are positive and span more than the factor ``log_above``."""
     finite = [value for value in values if math.isfinite(value)]
     axis: dict[str, Any] = {"tickformat": tick_format, "nticks": 5, "automargin": True}
     if finite and min(finite) > 0 and max(finite) > log_above * min(finite):
-        return {"automargin": True} | _log_axis(finite)
+        return {"automargin": True} | log_axis(finite)
     return axis
 
 
-def _log_axis(values: Sequence[float]) -> dict[str, Any]:
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
     """Returns a log axis with labels at powers of ten, and at twice and five times those when there are few."""
     low, high = math.log10(min(values)), math.log10(max(values))
     factors = [1] if high - low >= 2 else [1, 2, 5]

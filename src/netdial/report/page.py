@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.files import write_text
 from netdial.core.records import Record
+from netdial.report.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
 from netdial.report.pruning import pruning_section
 from netdial.report.text import at_lam, count, fixed, number, percent, sentence
@@ -70,6 +71,7 @@ def render(run: Run) -> str:
     curves = curves_figure(rows, answer, run.config)
     training = learning_figure(learning(records))
     pruning = pruning_section(records, run.config)
+    evidence = evidence_figure(records)
     columns = _columns(rows, run.config)
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -85,8 +87,16 @@ def render(run: Run) -> str:
         strata=_strata(records),
         ramp=COMPLEXITY_SCALE,
         pruning=pruning,
+        evidence=evidence_table(records),
+        evidence_lines=evidence_lines(records),
+        has_evidence_figure=evidence is not None,
         figures=_figures(
-            {"curves": curves, "training": training, **(pruning.figures if pruning else {})}
+            {
+                "curves": curves,
+                "training": training,
+                "evidence": evidence,
+                **(pruning.figures if pruning else {}),
+            }
         ),
         columns=columns,
         groups=_groups(columns),

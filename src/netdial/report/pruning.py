@@ -22,9 +22,9 @@ from netdial.report.figures import (
     SPLITS,
     TITLE_PIXELS,
     _shades,
-    _stacked,
-    _title_panel,
-    _value_axis,
+    stacked,
+    title_panel,
+    value_axis,
 )
 from netdial.report.text import at_lam, count, number, percent
 
@@ -153,7 +153,7 @@ def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Sectio
 
 def curves_figure(shown: Pruned) -> go.Figure:
     """Returns the metric against the share removed, a curve for each λ, and the best member at each share."""
-    figure = _stacked(1, TITLE_PIXELS)
+    figure = stacked(1, TITLE_PIXELS)
     figure.update_layout(
         height=_CURVES_PIXELS + TITLE_PIXELS + 60, hovermode="closest", hoversubplots=None
     )
@@ -187,17 +187,17 @@ def curves_figure(shown: Pruned) -> go.Figure:
             cliponaxis=False,
         )
     )
-    _title_panel(figure, 1, f"{_title(shown)} after removing a share of the weights")
+    title_panel(figure, 1, f"{_title(shown)} after removing a share of the weights")
     values = [value for trace in figure.data for value in trace.y]
     tick_format = "~g" if shown.is_error else "~%"
-    figure.update_layout(yaxis=_value_axis(values, tick_format, log_above=10))
+    figure.update_layout(yaxis=value_axis(values, tick_format, log_above=10))
     figure.update_xaxes(title_text="share removed", tickformat="~%", rangemode="tozero")
     return figure
 
 
 def surface_figure(shown: Pruned) -> go.Figure:
     """Returns the surface over λ and share removed as a map, with the line of best members on it (2022 paper, Fig. 1)."""
-    figure = _stacked(1, TITLE_PIXELS)
+    figure = stacked(1, TITLE_PIXELS)
     height = max(_CELL_PIXELS * len(shown.shares), 220)
     figure.update_layout(height=height + TITLE_PIXELS + 60, hovermode="closest", hoversubplots=None)
     grid = [[shown.get(lam, share) for lam in shown.lams] for share in shown.shares]
@@ -241,7 +241,7 @@ def surface_figure(shown: Pruned) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    _title_panel(figure, 1, f"{_title(shown)} · the line joins the best member at each share")
+    title_panel(figure, 1, f"{_title(shown)} · the line joins the best member at each share")
     step = math.ceil(len(shown.lams) / _LABELS)
     figure.update_xaxes(
         title_text="complexity λ",
@@ -263,7 +263,7 @@ def surface_figure(shown: Pruned) -> go.Figure:
 
 def criteria_figure(found: Sequence[Pruned]) -> go.Figure:
     """Returns the best value at each share under every criterion and policy that was recorded."""
-    figure = _stacked(1, LEGEND_PIXELS)
+    figure = stacked(1, LEGEND_PIXELS)
     figure.update_layout(
         height=_CURVES_PIXELS + LEGEND_PIXELS + 60, legend={"y": 1 + 34 / _CURVES_PIXELS}
     )
@@ -283,10 +283,10 @@ def criteria_figure(found: Sequence[Pruned]) -> go.Figure:
                 hovertemplate=f"{one.name}: <b>{_hover(one)}</b> at λ = %{{customdata}}<extra></extra>",
             )
         )
-    _title_panel(figure, 1, f"{_title(found[0])} of the best member, by criterion")
+    title_panel(figure, 1, f"{_title(found[0])} of the best member, by criterion")
     values = [value for trace in figure.data for value in trace.y]
     tick_format = "~g" if found[0].is_error else "~%"
-    figure.update_layout(yaxis=_value_axis(values, tick_format, log_above=10))
+    figure.update_layout(yaxis=value_axis(values, tick_format, log_above=10))
     figure.update_xaxes(
         title_text="share removed",
         tickformat="~%",

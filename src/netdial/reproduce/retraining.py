@@ -42,8 +42,7 @@ WAYS = {
     "rounds": "the same, in 3 rounds",
     "random": "from random weights",
 }
-BIMODAL = 5 / 9
-"""Sarle's coefficient of a uniform law; above it a distribution looks bimodal."""
+_BINS = 60
 
 _FILE, _ROUNDS = "retrained.json", 3
 
@@ -89,11 +88,8 @@ class Retrained:
                 part: evaluate(member, task.part(part), lams=[lam]).column("accuracy")[0]
                 for part in ("valid", "test")
             }
-            weights = _weights(member, lam)
-            counts, edges = torch.histogram(weights.double(), bins=60)
-            rows.append(
-                {**row, "sarle": sarle(weights), "counts": counts.tolist(), "edges": edges.tolist()}
-            )
+            counts, edges = torch.histogram(_weights(member, lam).double(), bins=_BINS)
+            rows.append({**row, "counts": counts.tolist(), "edges": edges.tolist()})
         write_json(folder / _FILE, rows)
 
     def member(self, family: Family, lam: float, task: Any) -> Family:
@@ -112,7 +108,7 @@ class Retrained:
         return done[-1].family
 
     def read(self, store: Store) -> list[dict[str, Any]]:
-        """Returns for each λ: accuracy on ``valid`` and ``test``, Sarle's coefficient, a histogram."""
+        """Returns for each λ: accuracy on ``valid`` and ``test``, and a histogram of the weights that are kept."""
         text = (store.path(self) / _FILE).read_text(encoding="utf-8")
         found: list[dict[str, Any]] = json.loads(text)
         return found
@@ -169,10 +165,10 @@ def experiment(lab: Lab) -> Outcome:
                 "Mean ± standard error of the differences over seeds.",
             ),
             Table(
-                "Sarle's bimodality coefficient of the weights that are kept",
+                "The valley at zero among the weights that are kept",
                 ("penalty", "before pruning", *(f"{share:.0%}, retrained" for share in shares)),
                 modes[0],
-                f"Above {BIMODAL:.3f} (a uniform law) a distribution looks bimodal.",
+                "Density at zero over the highest density: 1 for a single mode at zero, 0 for a gap between two.",
             ),
         ),
         (_histogram(best, shares),),
@@ -198,13 +194,10 @@ _PAIRS = {
 }
 
 
-def sarle(weights: Tensor) -> float:
-    """Returns Sarle's bimodality coefficient (skewness² + 1) / kurtosis of some numbers, 1 for two equal points."""
-    centred = weights.double() - weights.double().mean()
-    spread = centred.square().mean().sqrt()
-    skewness = (centred**3).mean() / spread**3
-    kurtosis = (centred**4).mean() / spread**4
-    return float((skewness**2 + 1) / kurtosis)
+def valley(counts: Sequence[float], edges: Sequence[float]) -> float:
+    """Returns the density at zero over the highest density of a histogram with bins of equal width."""
+    around = next((n for n in range(len(counts)) if edges[n] <= 0 < edges[n + 1]), None)
+    return 0.0 if around is None else counts[around] / max(counts)
 
 
 def _training(lab: Lab, data: str, penalty: str, seed: int) -> Training:
@@ -254,14 +247,16 @@ def _fact(
 def _modes(
     best: dict[tuple[str, float, str], list[dict[str, Any]]], shares: Sequence[float]
 ) -> tuple[tuple[tuple[str, ...], ...], str]:
-    """Returns the table of bimodality coefficients, and what it says in words."""
+    """Returns the table of valleys, and what it says in words."""
     table, last = [], []
     for penalty in LAMS:
         keys = [(penalty, 0.0, "none"), *((penalty, share, "previous") for share in shares)]
-        values = [torch.tensor([row["sarle"] for row in best[key]]) for key in keys]
+        values = [
+            torch.tensor([valley(row["counts"], row["edges"]) for row in best[key]]) for key in keys
+        ]
         table.append((penalty.upper(), *map(_spread, values)))
-        last.append((float(values[0].mean()), min(float(v.mean()) for v in values[1:])))
-    holds = all(before < BIMODAL < after for before, after in last)
+        last.append((float(values[0].mean()), max(float(v.mean()) for v in values[1:])))
+    holds = all(after < 0.5 < before for before, after in last)
     words = "Weights turn bimodal: " + ("yes" if holds else "not under every penalty and share")
     return tuple(table), words + "."
 

@@ -171,7 +171,7 @@ class Run:
             raise CheckpointError(
                 f"{self.records_path}: is not text; restore it from a copy, or delete it to start without records"
             ) from None
-        return list({(r.method, r.lam, r.seed, r.step, r.name): r for r in rows}.values())
+        return list({(r.method, r.lam, r.share, r.seed, r.step, r.name): r for r in rows}.values())
 
     def truncate(self, step: int) -> None:
         """Goes back to ``step``: drops all later records, and the marker that the run is done.
