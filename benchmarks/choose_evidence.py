@@ -1,11 +1,13 @@
 """λ chosen from training data alone: validation accuracy lost against the best λ, on six data sets, by every estimator.
 
-The family is that of ``netdial fit``; members are not pruned. Nobody tuned anything here: every estimator of
+Families are trained by the defaults, and under ``ard``; members are not pruned. Nobody tuned anything here: every estimator of
 ``netdial.evidence`` that chooses a λ is shown, beside three rules that look at no data. Estimators look at
-2000 training examples at most. Half of the figures are with a fifth of the training labels drawn at random, where λ matters.
+2000 training examples at most. Some figures are with a fifth of the training labels drawn at random, where λ matters.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 
@@ -19,7 +21,8 @@ ESTIMATORS = (
 )  # fmt: skip
 BLIND = {"always λ = 1": 1.0, "always the smallest λ": 1e-3, "always the largest λ": 1e2}
 """Rules that look at no data; the nearest value of the grid is taken."""
-HEADLINE = ("eb-elbo", "mdl", "laplace-kronecker", "psis-loo")
+UNDER_ARD = ("ard-elbo", "waic", "psis-loo")
+HEADLINE = ("eb-elbo", "mdl", "laplace-kronecker", "ard-elbo", "psis-loo")
 NOISE = 0.2
 LAMS = 13
 
@@ -29,12 +32,24 @@ def measure(*, quick: bool = False) -> Result:
     torch.set_num_threads(1)
     clean, absent = learned(quick)
     noisy = [] if quick else learned(quick, noise=NOISE)[0]
-    lost = {label: _lost(cells) for label, cells in (("", clean), (", noisy labels", noisy))}
+    relevant, _ = learned(quick, objective="ard")
+    lost = {
+        "": _lost(clean, ESTIMATORS),
+        ", noisy labels": _lost(noisy, ESTIMATORS),
+        ", family under ard": _lost(relevant, UNDER_ARD),
+    }
     value = {
-        f"{name}{label}": medians(by[name]) for label, by in lost.items() if by for name in HEADLINE
+        f"{name}{label}": medians(by[name])
+        for label, by in lost.items()
+        for name in HEADLINE
+        if name in by
     }
     rows = [
-        {"by": name, "labels": "noisy" if label else "clean", "median": medians(by[name])}
+        {
+            "by": name,
+            "families": label.removeprefix(", ") or "defaults",
+            "median": medians(by[name]),
+        }
         | {data: sum(values) / len(values) for data, values in by[name].items()}
         for label, by in lost.items()
         for name in by
@@ -52,7 +67,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _lost(cells: list[Learned]) -> dict[str, dict[str, list[float]]]:
+def _lost(cells: list[Learned], estimators: tuple[str, ...]) -> dict[str, dict[str, list[float]]]:
     """Returns points lost: estimator -> data set -> one for each seed."""
     lost: dict[str, dict[str, list[float]]] = {}
     for cell in cells:
@@ -61,14 +76,16 @@ def _lost(cells: list[Learned]) -> dict[str, dict[str, list[float]]]:
         table = search(family, Problem(task.valid), lams=LAMS, shares=[0.0])
         accuracy = {member.lam: member.value for member in table.cells}
         count = min(len(task.train), 2000)
-        estimates = assess(family, task.train, lams=LAMS, by=ESTIMATORS, n_examples=count)
-        nearest = {
-            name: min(accuracy, key=lambda lam, at=at: abs(lam - at)) for name, at in BLIND.items()
-        }
+        estimates = assess(family, task.train, lams=LAMS, by=estimators, n_examples=count)
+        nearest = {name: _nearest(accuracy, at) for name, at in BLIND.items()}
         for name, lam in {**chosen(estimates), **nearest}.items():
             gap = 100 * (max(accuracy.values()) - accuracy[lam])
             lost.setdefault(name, {}).setdefault(cell.data, []).append(gap)
     return lost
+
+
+def _nearest(lams: Iterable[float], at: float) -> float:
+    return min(lams, key=lambda lam: abs(lam - at))
 
 
 def _left_out(absent: list[str]) -> str:

@@ -1,8 +1,9 @@
 """The one-standard-error choice: parameters it keeps, relative to those of the best-accuracy member, on six data sets.
 
-Members are searched over 13 values of λ × 14 shares removed, as pruned and also fine-tuned after every step of pruning. The
-best-accuracy member is the best of that search; where several are equally good it is the *sparsest* of them, so what is
-pruned away at no loss is not counted in our favour. Beside it stands the best member of the family before pruning.
+Families are trained by the defaults, and under ``ard``. Members are searched over 13 values of λ × 14 shares removed, as pruned
+and also fine-tuned after every step of pruning. The best-accuracy member is the best of that search; where several are
+equally good it is the *sparsest* of them, so what is pruned away at no loss is not counted in our favour. Beside it stands
+the best member of the family before pruning.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ def measure(*, quick: bool = False) -> Result:
     """Returns the median over data sets of parameters kept ÷ those of the best member."""
     torch.set_num_threads(1)
     cells, absent = learned(quick)
+    cells += learned(quick, objective="ard")[0]
     kept: dict[str, dict[str, list[float]]] = {}
     rows = []
     for cell in cells:
         print(cell.label)
-        for label, epochs in (("as pruned", 0), ("fine-tuned", 1 if quick else EPOCHS)):
+        for way, epochs in (("as pruned", 0), ("fine-tuned", 1 if quick else EPOCHS)):
+            label = way if cell.objective == "scaled-kl" else f"{cell.objective}, {way}"
             choice, unpruned = _choices(cell, epochs)
             top = choice.table.cells[best(choice.table, range(len(choice.table.cells)))]
             ratios = {

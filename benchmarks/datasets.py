@@ -1,4 +1,6 @@
-"""Six classification data sets and a family on each, as ``netdial fit`` trains it; what the figures of choosing stand on.
+"""Six classification data sets and families on each; what the figures of choosing stand on.
+
+A family is as ``netdial fit`` trains it by default, or with ``--objective ard --sampling whole``.
 
 Trained families lie in ``runs/benchmarks`` and are shared by the figures. A data set whose file is absent is left out and
 named.
@@ -47,18 +49,22 @@ class Learned:
         seed: draws the split, the start and the batches.
         quick: a tenth of the epochs.
         noise: share of training labels that are replaced by labels drawn at random.
+        objective: ``scaled-kl`` with the defaults, or ``ard`` with every λ seeing the whole batch.
     """
 
     data: str
     seed: int
     quick: bool = False
     noise: float = 0.0
+    objective: str = "scaled-kl"
 
     @property
     def label(self) -> str:
         """Words for people."""
         noise = f" noise {self.noise:g}" if self.noise else ""
-        return f"{self.data} seed {self.seed}{noise}{' quick' if self.quick else ''}"
+        return (
+            f"{self.data} {self.objective} seed {self.seed}{noise}{' quick' if self.quick else ''}"
+        )
 
     @property
     def needs(self) -> tuple[Cell, ...]:
@@ -80,6 +86,8 @@ class Learned:
         model = chosen.pop("model", default_model(self.data))
         epochs = max(chosen["epochs"] // (10 if self.quick else 1), 2)
         settings = {k: v for k, v in chosen.items() if k not in ("samples", "points")}
+        if self.objective == "ard":
+            settings |= {"objective": "ard", "sampling": "whole"}
         config = make_config(**{**settings, "epochs": epochs, "seed": self.seed})
         shape, count = task.input_shape, task.n_outputs
         net = build(model, input_shape=shape, n_outputs=count, seed=self.seed)
@@ -104,12 +112,15 @@ class Learned:
         return load_family(_STORE.path(self) / _FILE)
 
 
-def learned(quick: bool, *, noise: float = 0.0) -> tuple[list[Learned], list[str]]:
+def learned(
+    quick: bool, *, noise: float = 0.0, objective: str = "scaled-kl"
+) -> tuple[list[Learned], list[str]]:
     """Trains what is missing; returns one entry for each data set and seed, and the data sets that are absent.
 
     Args:
         quick: one seed and a tenth of the epochs.
         noise: share of training labels drawn at random; with noise there is one seed.
+        objective: what the families are trained under.
     """
     present, absent = [], []
     for name in NAMES:
@@ -119,7 +130,7 @@ def learned(quick: bool, *, noise: float = 0.0) -> tuple[list[Learned], list[str
         except DataError:
             absent.append(name)
     chosen = (0,) if noise else seeds(quick)
-    cells = [Learned(name, seed, quick, noise) for name in present for seed in chosen]
+    cells = [Learned(name, seed, quick, noise, objective) for name in present for seed in chosen]
     make_all(cells, _STORE, report=print)
     return cells, absent
 

@@ -74,7 +74,7 @@ def choose(
         criterion: what is removed first; by default ``density``, or ``magnitude`` for points.
         policy: what may be removed.
         kind: ``classification`` or ``regression``.
-        objective: what the family was trained under; by default ``scaled-kl``, or ``l2`` for points.
+        objective: what the family was trained under, if it does not know (``Family.objective``).
         finetune_epochs: epochs of fine-tuning after every step of pruning; 0 for none.
         seed: seed of whatever is drawn.
         data_name: name of the data, for the card.
@@ -90,7 +90,7 @@ def choose(
     problem = Problem(dataset(valid), dataset(train), pruning, data_name)
     rule = by or _default_rule(budget)
     _check(rule, problem, budget, finetune_epochs, settings)
-    objective = objective or ("l2" if family.log_std is None else "scaled-kl")
+    objective = objective or family.objective
     tuning = Tuning(finetune_epochs, objective, settings)
     plain = search(family, problem, lams=lams, shares=shares, timed=max_latency_ms is not None)
     walks = finetune_epochs > 0 and rule in RULES
