@@ -85,9 +85,9 @@ def test_tables_read_as_they_are_meant() -> None:
     paper = paper_table(found, {"a": "direct"}, {"a": [0.9676] * 6})
     assert paper.rows[0] == ("a", "direct", *["0.9500"] * 6)
     assert paper.rows[1] == ("", "in the paper", *["0.9676"] * 6)
-    honest = honest_table(found, {"a": "direct"}, (0.1, 10.0))
-    assert honest.rows[0][2] == "0.8500 ± 0.0707"
-    assert honest.rows[1] == ("", "λ chosen", *["0.1"] * 6)
+    honest = honest_table(found, (0.1, 10.0))
+    assert honest.rows[0][1] == "85.00 ± 7.07"
+    assert honest.rows[1] == ("λ", *["0.1"] * 6)
 
 
 def test_columns_are_those_of_the_paper() -> None:

@@ -72,7 +72,7 @@ def experiment(lab: Lab) -> Outcome:
         f"{honest.mean[-1]:.2%} when validation data choose λ; with all weights {best[0]:.2%} and {honest.mean[0]:.2%}.",
         (
             tables.paper_table(narrow, words, published),
-            tables.honest_table(narrow, words, LAMS),
+            tables.honest_table(narrow, LAMS),
         ),
         (
             tables.panels_figure(nine, words, LAMS, shares),

@@ -85,22 +85,20 @@ def paper_table(
     )
 
 
-def honest_table(
-    found: Mapping[str, Accuracy], words: Mapping[str, str], lams: Sequence[float]
-) -> Table:
+def honest_table(found: Mapping[str, Accuracy], lams: Sequence[float]) -> Table:
     """Returns test accuracy at the λ that validation data choose, mean ± standard deviation over starts."""
     rows = []
     for label, accuracy in found.items():
         mean, std, chosen = honest_rule(accuracy.valid, accuracy.test)
-        cells = zip(mean.tolist(), std.tolist(), strict=True)
-        rows.append((label, words[label], *(spread(m, s) for m, s in cells)))
-        rows.append(("", "λ chosen", *(_range(lams, chosen[:, s]) for s in range(len(mean)))))
+        cells = zip((100 * mean).tolist(), (100 * std).tolist(), strict=True)
+        rows.append((label, *(f"{m:.2f} ± {s:.2f}" for m, s in cells)))
+        rows.append(("λ", *(_range(lams, chosen[:, s]) for s in range(len(mean)))))
     return Table(
         "Honestly",
-        _headings(),
+        ("", *_headings()[2:]),
         tuple(rows),
-        "For each start and each share λ is chosen by validation accuracy; shown is test accuracy, mean ± standard "
-        "deviation over starts.",
+        "For each start and each share λ is chosen by validation accuracy; shown is test accuracy in %, mean ± standard "
+        "deviation over starts, and below it the λ that were chosen.",
     )
 
 
