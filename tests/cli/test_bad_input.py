@@ -77,7 +77,10 @@ def test_functions_of_the_users(call: Call, tmp_path: Path, name: str) -> None:
         ),
         (["wine", "--map", "picewise"], ["unknown map 'picewise'", "did you mean 'piecewise'?"]),
         (["wine", "--optimizer", "Adm"], ["unknown optimizer 'Adm'"]),
-        (["wine", "--sampling", "both"], ["sampling='both'", "'stratified', 'whole' or 'independent'"]),
+        (
+            ["wine", "--sampling", "both"],
+            ["sampling='both'", "'stratified', 'whole' or 'independent'"],
+        ),
         (["wine", "--lo", "10", "--hi", "1"], ["lo=10, hi=1", "0 < lo < hi"]),
         (["wine", "--epochs", "0"], ["epochs=0"]),
         (["wine", "--lams", "1,two"], ["--lams '1,two'", "0.01,1,100"]),

@@ -59,8 +59,8 @@ def test_table_progress_and_files(call: Call, tmp_path: Path) -> None:
     assert "Honestly" in said.out
     assert "…" not in said.out.replace(" … ", " ")
     lines = said.err.splitlines()
-    assert lines[0].startswith("[1/19] digits scaled-kl direct")
-    assert lines[-1].startswith("[19/19] ")
+    assert lines[0].startswith("[1/22] digits scaled-kl direct")
+    assert lines[-1].startswith("[22/22] ")
     assert (folder / "report.html").stat().st_size > 1_000_000
     again = call(*TABLE1, "--json")
     assert again.err == ""
@@ -121,13 +121,13 @@ def test_killed_and_gone_on_with(
     process.send_signal(number)
     ended = finish(process)
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("cells/[!.]*/cell.json")}
-    assert 2 <= len(kept) < 19
+    assert 2 <= len(kept) < 22
     if number == signal.SIGINT:
         assert ended.code == 130
         assert "what is done is kept in x: the same command goes on" in ended.line
     said = call(*TABLE1, "--output", "x", "--json")
     assert said.code == 0, said.err
-    assert len(said.err.splitlines()) == 19 - len(kept)
+    assert len(said.err.splitlines()) == 22 - len(kept)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     uninterrupted = json.loads((whole / "RESULT.json").read_text())
     assert json.loads(said.out)["values"] == uninterrupted["values"]

@@ -142,7 +142,14 @@ def evaluate(
                 )
             members.append(
                 _member(
-                    family, lam, part, draws, sampled, kind=kind, objective=objective or family.objective, n_data=count
+                    family,
+                    lam,
+                    part,
+                    draws,
+                    sampled,
+                    kind=kind,
+                    objective=objective or family.objective,
+                    n_data=count,
                 )
             )
     return Path(tuple(members))
@@ -262,9 +269,7 @@ def _member(
         )
     kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
     effective = (
-        float(family.effective_parameters([lam])[0])
-        if fields.log_std is not None
-        else math.nan
+        float(family.effective_parameters([lam])[0]) if fields.log_std is not None else math.nan
     )
     return Member(
         lam=lam,

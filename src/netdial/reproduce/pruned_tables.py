@@ -5,6 +5,7 @@ Shapes: L complexity values, R starts, S shares of weights removed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,8 +91,7 @@ def honest_table(found: Mapping[str, Accuracy], lams: Sequence[float]) -> Table:
     rows = []
     for label, accuracy in found.items():
         mean, std, chosen = honest_rule(accuracy.valid, accuracy.test)
-        cells = zip((100 * mean).tolist(), (100 * std).tolist(), strict=True)
-        rows.append((label, *(f"{m:.2f} ± {s:.2f}" for m, s in cells)))
+        rows.append((label, *map(_percent, mean.tolist(), std.tolist())))
         rows.append(("λ", *(_range(lams, chosen[:, s]) for s in range(len(mean)))))
     return Table(
         "Honestly",
@@ -217,9 +217,8 @@ def digits(value: float) -> str:
     return f"{value:.4f}"
 
 
-def spread(mean: float, std: float) -> str:
-    """Returns mean ± standard deviation, or the mean of a single start alone."""
-    return digits(mean) if std != std else f"{digits(mean)} ± {digits(std)}"
+def _percent(mean: float, std: float) -> str:
+    return f"{100 * mean:.2f}" if math.isnan(std) else f"{100 * mean:.2f} ± {100 * std:.2f}"
 
 
 def _headings() -> tuple[str, ...]:
