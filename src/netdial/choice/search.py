@@ -85,7 +85,7 @@ def search(
         ConfigError: a λ outside the trained range, a share outside [0, 1), or a criterion that this family or these data
             do not allow.
     """
-    values, ranked = _complexities(family, lams), sorted(set(shares))
+    values, ranked = sorted(set(family.lams(lams))), sorted(set(shares))
     levels = decide(family, values, ranked, problem.pruning, problem.train)
     pricing = _Pricing.of(family, values[0], problem, timed=timed)
     cells, losses = [], []
@@ -98,16 +98,6 @@ def search(
             value = value_of(row, problem.kind)
             cells.append(pricing.cell(group.lams[k], ranked[s], value, group.weights_of(k, s)))
     return Table(tuple(cells), torch.cat(losses), problem.kind)
-
-
-def _complexities(family: Family, lams: int | Sequence[float]) -> list[float]:
-    """Returns the complexity values to look at: those given, that many over the range, or those of a table."""
-    if isinstance(lams, int):
-        return list(family.config.lams) or family.domain.grid(lams)
-    values = sorted({float(lam) for lam in lams})
-    if not values:
-        raise ConfigError("lams: the list of complexity values is empty; give at least one")
-    return values
 
 
 def _losses(levels: Levels, problem: Problem) -> Tensor:

@@ -127,7 +127,7 @@ def evaluate(
         ConfigError: a λ outside the trained range.
     """
     part = data if isinstance(data, Dataset) else Dataset(*data)
-    values = _values(family, lams)
+    values = family.lams(lams)
     count = n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
     members = []
@@ -281,13 +281,3 @@ def _member(
         n_params=family.n_params,
         n_data=n_data,
     )
-
-
-def _values(family: Family, lams: int | Sequence[float]) -> list[float]:
-    if isinstance(lams, int):
-        return list(family.config.lams) or family.domain.grid(lams)
-    values = [float(lam) for lam in lams]
-    if not values:
-        raise ConfigError("lams: the list of complexity values is empty; give at least one")
-    family.domain.unit(torch.tensor(values, dtype=torch.float64))
-    return values

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
@@ -81,7 +80,7 @@ def assess(
         ConfigError: an estimator does not apply to the objective (the message says which do), or an option is out of range.
     """
     part = data if isinstance(data, Dataset) else Dataset(*data)
-    values = _values(family, lams)
+    values = tuple(sorted(set(family.lams(lams))))
     objective = objective or family.objective
     names = DEFAULT.get(objective, ()) if by is None else tuple(by)
     for name in names:
@@ -184,16 +183,6 @@ def _estimates(name: str, readings: Sequence[Reading], n_data: int) -> list[Esti
             )
         )
     return estimates
-
-
-def _values(family: Family, lams: int | Sequence[float]) -> tuple[float, ...]:
-    if isinstance(lams, int):
-        return tuple(sorted(set(family.config.lams)) or family.domain.grid(lams))
-    values = tuple(sorted({float(lam) for lam in lams}))
-    if not values:
-        raise ConfigError("lams: the list of complexity values is empty; give at least one")
-    family.domain.unit(torch.tensor(values, dtype=torch.float64))
-    return values
 
 
 def _check_counts(n_samples: int, n_examples: int | None, delta: float) -> None:

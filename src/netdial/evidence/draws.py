@@ -16,7 +16,6 @@ Shapes: K complexity values, S draws, M examples, P numbers of the layout, b exa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +91,7 @@ def expected(
     batches = torch.zeros(len(lams), sweeps, count, dtype=torch.float64)
     examples = torch.zeros(len(lams), len(data), dtype=torch.float64)
     wrong = torch.zeros(len(lams), dtype=torch.float64)
-    with torch.no_grad(), evaluating(family):
+    with torch.no_grad(), family.evaluating():
         for number, (rows, x, y) in enumerate(runner.batches()):
             for s in range(sweeps):
                 out = runner.noisy(x, fields, lams, derive_seed(seed, "expected", s), number)
@@ -136,7 +135,7 @@ def pointwise(
     log_lik = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
     log_q = torch.empty(len(lams), n_samples, dtype=torch.float64)
     square_norm = torch.empty_like(log_q)
-    with torch.no_grad(), evaluating(family):
+    with torch.no_grad(), family.evaluating():
         for k in range(len(lams)):
             for first in range(0, n_samples, runner.at_once):
                 some = slice(first, min(first + runner.at_once, n_samples))
@@ -272,17 +271,6 @@ class _CommonNoise(Noise):
 
     def uniform(self, *shape: int) -> Tensor:
         return super().uniform(*shape).expand(self._members, *shape)
-
-
-@contextmanager
-def evaluating(family: Family) -> Iterator[None]:
-    """Puts a family into evaluation mode for a while."""
-    was_training = family.training
-    family.eval()
-    try:
-        yield
-    finally:
-        family.train(was_training)
 
 
 _HALF_LOG_2PI = 0.9189385332046727

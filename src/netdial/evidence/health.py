@@ -159,9 +159,7 @@ def health(
         ConfigError: ``direct`` is not a table of networks of the same layout and posterior, or the objective does not fit.
     """
     part = data if isinstance(data, Dataset) else Dataset(*data)
-    values = family.domain.grid(lams) if isinstance(lams, int) else [float(lam) for lam in lams]
-    if family.config.map == "table" and isinstance(lams, int):
-        values = sorted(set(family.config.lams))
+    values = sorted(set(family.lams(lams)))
     objective = objective or family.objective
     if objective not in LEGAL or (family.log_std is None) != (objective in ("l1", "l2")):
         raise ConfigError(

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from netdial.evidence.bounds import empirical_kl, from_divergence, mask_nats
-from netdial.evidence.draws import Runner, evaluating
+from netdial.evidence.draws import Runner
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
 
 SHIFTS = (2, 1, 0, -1, -2)
@@ -99,7 +99,7 @@ def _leaf_nats(values: Tensor, steps: Tensor, octaves: Tensor, n_data: int) -> f
 
 def _nll(runner: Runner, flat: Tensor, lam: float) -> Tensor:
     """Returns the negative log-likelihood of each example ``[M]`` under the network with weights ``[P]``."""
-    with torch.no_grad(), evaluating(runner.family):
+    with torch.no_grad(), runner.family.evaluating():
         row = flat[None].to(next(runner.family.parameters()))
         pieces = [runner.log_lik(runner.run(x, row, [lam]), y)[0] for _, x, y in runner.batches()]
     return -torch.cat(pieces)

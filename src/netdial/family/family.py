@@ -15,6 +15,7 @@ import copy
 import fnmatch
 import functools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -124,6 +125,30 @@ class Family(nn.Module):
         """Sets training or evaluation mode of the family and of its network."""
         self.net.train(mode)
         return super().train(mode)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Holds the family in evaluation mode for a while."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    def lams(self, asked: int | Sequence[float]) -> list[float]:
+        """Returns complexity values: those given, or so many evenly over the range, or those of a table.
+
+        Raises:
+            ConfigError: none are given, or one lies outside the trained range.
+        """
+        if isinstance(asked, int):
+            return list(self.config.lams) or self.domain.grid(asked)
+        values = [float(lam) for lam in asked]
+        if not values:
+            raise ConfigError("lams: the list of complexity values is empty; give at least one")
+        self.domain.unit(torch.tensor(values, dtype=torch.float64))
+        return values
 
     def fields(self, unit: Tensor) -> Fields:
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
@@ -273,10 +298,8 @@ class Family(nn.Module):
             x = torch.randn(2 * blocks, *x.shape[1:], generator=fresh).to(x)
         source = torch.Generator().manual_seed(0)
         flat = torch.randn(members, self.layout.size, generator=source).to(x) * 0.3
-        was_training = self.training
-        self.eval()
         try:
-            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            with self.evaluating(), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 whole = self._run(x, Fields(self.layout, flat), 0.0, None, blocks)
                 pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
                 single = [
@@ -286,8 +309,6 @@ class Family(nn.Module):
             return torch.allclose(whole, torch.cat(single), rtol=1e-3, atol=1e-4)
         except (TraceError, RuntimeError):
             return False
-        finally:
-            self.train(was_training)
 
     def _run(
         self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int

@@ -43,7 +43,7 @@ class Fields:
         kept: Tensor | None = None,
     ) -> None:
         self.layout = layout
-        self.mean = mean if kept is None else mean * kept
+        self.mean = mean if kept is None else mean.where(kept, mean.new_zeros(()))
         self.log_std = log_std
         if log_std is not None and kept is not None:
             self.log_std = log_std.where(kept, log_std.new_zeros(()))

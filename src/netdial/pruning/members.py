@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -117,7 +116,7 @@ def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) ->
         noise: what a draw adds to the mean weights ``[K, P]``.
     """
     family = levels.family
-    with _evaluating(family):
+    with family.evaluating():
         if _side_by_side(levels, data[0]):
             yield from _run_together(levels, data, noise)
             return
@@ -209,17 +208,6 @@ def _widest(family: Family, lam: float, x: Tensor) -> int:
     with torch.no_grad():
         net(x)
     return max(sizes)
-
-
-@contextmanager
-def _evaluating(family: Family) -> Iterator[None]:
-    """Holds a family in evaluation mode."""
-    was_training = family.training
-    family.eval()
-    try:
-        yield
-    finally:
-        family.train(was_training)
 
 
 def _shared(family: Family, lam: float) -> Params:

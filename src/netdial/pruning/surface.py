@@ -149,7 +149,7 @@ def surface(
             criterion that lacks what it needs.
     """
     part = Dataset(*data) if isinstance(data, tuple) else data
-    values = _complexities(family, lams)
+    values = family.lams(lams)
     rule = Rule(criterion, policy or Policy(), fold, kind, seed)
     step = max(1, _FIELDS // family.layout.size)
     groups = [values[start : start + step] for start in range(0, len(values), step)]
@@ -170,15 +170,6 @@ def surface(
         _in_order(averages, shares),
         torch.cat(removed),
     )
-
-
-def _complexities(family: Family, lams: int | Sequence[float]) -> list[float]:
-    """Returns the complexity values asked for: those of a table, or so many evenly over the range, or those given."""
-    if isinstance(lams, int):
-        return list(family.config.lams) or family.domain.grid(lams)
-    if not lams:
-        raise ConfigError("lams: the list of complexity values is empty; give at least one")
-    return [float(lam) for lam in lams]
 
 
 def _of_means(
