@@ -141,19 +141,19 @@ def graves(subject: Subject) -> Tensor:
 
 @CRITERIA.add("snr")
 def snr(subject: Subject) -> Tensor:
-    """Returns the signal-to-noise ratio |μ|/σ (Blundell et al. 2015, §5.1)."""
+    """Returns the signal-to-noise ratio ``|μ|/σ`` (Blundell et al. 2015, §5.1)."""
     return _z(subject, "snr")
 
 
 @CRITERIA.add("magnitude")
 def magnitude(subject: Subject) -> Tensor:
-    """Returns |μ|, whose order is that of -exp(-μ²) (2022 paper, eq. 18; Han et al. 2015)."""
+    """Returns ``|μ|``, whose order is that of -exp(-μ²) (2022 paper, eq. 18; Han et al. 2015)."""
     return subject.fields.mean.abs()
 
 
 @CRITERIA.add("taylor")
 def taylor(subject: Subject) -> Tensor:
-    """Returns |θ · dL/dθ| in nats, L the mean loss over all the data, at the mean weights (Molchanov et al. 2017, eq. 5)."""
+    """Returns ``|θ · dL/dθ|`` in nats, L the mean loss of all data at the mean weights (Molchanov et al. 2017, eq. 5)."""
     data = subject.training_data("taylor")
     join, rows = subject.family.layout.join, []
     for lam, flat in zip(subject.lams, subject.fields.mean, strict=True):
