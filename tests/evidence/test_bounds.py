@@ -167,3 +167,22 @@ def test_a_networks_own_draws_agree_with_its_closed_divergence(
     sampled = draws.log_q - log_p
     error = float(sampled.std()) / 20
     assert float(sampled.mean()) == pytest.approx(float(subject.kl), abs=Z * error)
+
+
+def test_a_prior_that_is_fitted_more_finely_never_gives_a_longer_code(linear: Linear) -> None:
+    family = linear.family(objective="scaled-kl", lams=(0.2, 1.0, 7.0))
+    found = assess(
+        family,
+        linear.data,
+        lams=(0.2, 1.0, 7.0),
+        by=["elbo", "eb-elbo", "ard-elbo"],
+        kind="regression",
+    )
+    by = {
+        name: [e.value for e in found if e.name == name] for name in ("elbo", "eb-elbo", "ard-elbo")
+    }
+    for one, each, every in zip(by["ard-elbo"], by["eb-elbo"], by["elbo"], strict=True):
+        assert one <= each <= every
+    fields = family.fields_at([1.0])
+    (model,) = (e.parts["model"] for e in found if e.name == "ard-elbo" and e.lam == 1.0)
+    assert model * 40 * math.log(2) == pytest.approx(float(fields.relevance()[0]))

@@ -248,3 +248,23 @@ def test_a_family_knows_its_objective() -> None:
     assert Family(mlp(), config()).objective == "scaled-kl"
     assert Family(mlp(), config(posterior="point")).objective == "l2"
     assert Family(mlp(), config(objective="scaled-prior")).objective == "scaled-prior"
+
+
+def test_complexity_values_asked_for_by_number_by_list_or_by_table() -> None:
+    family = Family(mlp(), config())
+    assert family.lams(3) == family.domain.grid(3)
+    assert family.lams((1, 0.5)) == [1.0, 0.5]
+    assert Family(mlp(), config("table")).lams(7) == [0.01, 1.0, 100.0]
+    with pytest.raises(ConfigError, match="list of complexity values is empty"):
+        family.lams([])
+    with pytest.raises(ConfigError, match="outside the trained range"):
+        family.lams([1e6])
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_family_goes_back_to_the_mode_it_was_in(mode: bool) -> None:
+    family = Family(mlp(), config()).train(mode)
+    with pytest.raises(KeyError), family.evaluating():
+        assert not family.training
+        raise KeyError
+    assert family.training is mode
