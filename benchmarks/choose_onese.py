@@ -18,7 +18,8 @@ from netdial.choice import Cell, Choice, choose
 from netdial.choice.rules import best
 from netdial.study.presets import preset
 
-LAMS = 13
+LAMS = {False: 13, True: 5}
+"""Values of λ, by whether the version is the quick one."""
 EPOCHS = 5
 LR = 2e-3
 
@@ -71,7 +72,7 @@ def _choices(cell: Learned, epochs: int) -> tuple[Choice, Cell]:
         task.valid,
         by="one-se",
         train=task.train,
-        lams=LAMS,
+        lams=LAMS[cell.quick],
         finetune_epochs=epochs,
         seed=cell.seed,
         **settings,
