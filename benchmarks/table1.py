@@ -1,9 +1,10 @@
 """MNIST Table 1 of the 2022 paper by the paper's rule: test accuracy of our variational family by the share deleted, in %.
 
-The value is the piecewise family under ``ard`` with our policy (one threshold for all layers, the weights of dead inputs folded into
-biases and counted as deleted first); with the paper's policy (the same share of every layer), and for the paper's own nine
-implementations, see the rows. The rule takes in every column the maximum over λ and starts of TEST accuracy: it compares like
-with like and is no estimate; table1-honest is. Cells are shared with ``netdial reproduce mnist-table1``.
+The value is the piecewise family under ``ard`` with our policy: one threshold for all layers, the weights of dead inputs
+folded into biases and counted as deleted first. With the paper's policy (the same share of every layer), and for the
+paper's own nine implementations, see the rows. The rule takes in every column the maximum over λ and starts of TEST
+accuracy: it compares like with like and is no estimate; table1-honest is. Cells are shared with
+``netdial reproduce mnist-table1``.
 """
 
 from __future__ import annotations
