@@ -166,4 +166,4 @@ class Choice:
 
 def dataset(data: Data | None) -> Dataset | None:
     """Returns data given as a pair of tensors, or as they are."""
-    return Dataset(*data) if isinstance(data, tuple) else data
+    return None if data is None else Dataset.of(data)

@@ -15,23 +15,12 @@ from netdial.choice.table import Cell, losses_of, value_of
 from netdial.evaluation.cost import cost, measure_latency
 from netdial.evaluation.path import outputs
 from netdial.family.family import Family
-from netdial.pruning.prune import prune
+from netdial.pruning.prune import prune_by
 
 
 def restricted(family: Family, lam: float, share: float, problem: Problem) -> Family:
     """Returns the member at λ without a share of its numbers, as a family of one."""
-    how = problem.pruning
-    return prune(
-        family,
-        lam,
-        share,
-        criterion=how.criterion,
-        policy=how.policy,
-        data=problem.train,
-        fold=how.fold,
-        kind=how.kind,
-        seed=how.seed,
-    )
+    return prune_by(problem.pruning, family, lam, share, problem.train)
 
 
 def measured(

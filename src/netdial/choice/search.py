@@ -58,9 +58,8 @@ class Problem:
             raise ConfigError(
                 "choose: no data; give validation data (valid), or training data (train) with an estimator"
             )
-        x = data.inputs(torch.zeros(1, dtype=torch.int64, device=data.x.device))
-        like = next(family.parameters())
-        return x.to(like.device, like.dtype if x.is_floating_point() else None)
+        first = torch.zeros(1, dtype=torch.int64, device=data.x.device)
+        return data.inputs(first, next(family.parameters()))
 
 
 def search(

@@ -48,7 +48,6 @@ class Tuning:
             raise ConfigError("finetune: no training data; give train=")
         given = {
             "objective": self.objective,
-            "prior_var": family.config.prior_var,
             "precision": "64-true" if family.dtype == torch.float64 else "32-true",
             "epochs": self.epochs,
             "seed": problem.pruning.seed,

@@ -14,6 +14,7 @@ from netdial.cli.options import (
     JsonOption,
     RunArgument,
     RunsDirOption,
+    complexities,
     numbers,
     run_folder,
 )
@@ -125,20 +126,16 @@ def choose(
     as_json: JsonOption = False,
 ) -> None:
     """Choose the member to take home, and write it with a card that says why."""
-    if lams is not None and points is not None:
-        raise ConfigError("--lams and --points exclude each other; give one of them")
-    values, removed = numbers(lams, "--lams"), numbers(shares, "--shares")
+    values, removed = complexities(lams, points), numbers(shares, "--shares")
     from netdial.choice import SHARES
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
     from netdial.cli.output import console, print_json
-    from netdial.study.job import check_lams, describe_net, open_family, open_task
+    from netdial.study.job import describe_net, open_run
     from netdial.study.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    if values is not None:
-        check_lams(folder, values)
-    family, task = open_family(folder, data_dir), open_task(folder, data_dir)
+    family, task = open_run(folder, data_dir, values)
     place = out or folder.path / "choice"
     _check_place(place)
     choice = take(
@@ -214,7 +211,7 @@ def _record(folder: Run, choice: Choice) -> None:
     """Records the member that was chosen, its costs and values."""
     from netdial.core.records import Record
 
-    step = max((record.step for record in folder.records()), default=0)
+    step = folder.last_step
     row, metric = choice.row, choice.table.metric
     found = {
         f"valid/{metric}": (row.value, ""),

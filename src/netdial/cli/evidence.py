@@ -12,6 +12,7 @@ import typer
 from netdial.cli.options import (
     DataDirOption,
     JsonOption,
+    LamsOption,
     RunArgument,
     RunsDirOption,
     numbers,
@@ -35,10 +36,7 @@ def evidence(
             show_default=False,
         ),
     ] = None,
-    lams: Annotated[
-        str | None,
-        typer.Option("--lams", metavar="A,B,…", help="Complexity values.", show_default=False),
-    ] = None,
+    lams: LamsOption = None,
     samples: Annotated[int, typer.Option(min=2, help="Draws of the weights.")] = 32,
     examples: Annotated[
         int | None,
@@ -55,19 +53,16 @@ def evidence(
     values = numbers(lams, "--lams")
     from netdial.cli.output import console, print_json
     from netdial.evidence import LEGAL, WHY, chosen, doubts
-    from netdial.study.job import check_lams, open_family, open_task
+    from netdial.study.job import open_run
     from netdial.study.run import Run
     from netdial.study.weighed import examine_run, weigh_run
 
     folder = Run.open(run_folder(run, runs_dir))
-    if values is not None:
-        check_lams(folder, values)
     objective = folder.config["objective"]
     names = None if by is None else [name.strip() for name in by.split(",")]
     if names == ["all"]:
         names = [name for name in LEGAL[objective] if name != "laplace-full"]
-    family = open_family(folder, data_dir)
-    task = open_task(folder, data_dir)
+    family, task = open_run(folder, data_dir, values)
     options: dict[str, Any] = {"lams": values, "n_samples": samples, "n_examples": examples}
     found = weigh_run(folder, family, task, by=names, **options)
     checks = examine_run(folder, family, task, **options) if health else None

@@ -78,21 +78,18 @@ def finetune(
     from netdial.fitting import finetune as train_on
     from netdial.pruning import Policy, retrain
     from netdial.study.job import (
-        check_lams,
         describe_net,
         example_input,
-        open_family,
-        open_task,
+        open_run,
     )
     from netdial.study.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    check_lams(folder, [lam])
-    family, task = open_family(folder, data_dir), open_task(folder, data_dir)
+    family, task = open_run(folder, data_dir, [lam])
     settings: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "kind": task.kind, "seed": folder.config["seed"],
         "objective": objective or folder.config["objective"],
-        "prior_var": folder.config["prior_var"], "batch_size": folder.config["batch_size"],
+        "batch_size": folder.config["batch_size"],
     }  # fmt: skip
     if share is None:
         stages = [(0.0, family), (0.0, train_on(family, lam, task.train, **settings))]

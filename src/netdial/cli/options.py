@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.errors import CheckpointError, ConfigError, unknown
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,6 +27,39 @@ DataDirOption = Annotated[
         "--data-dir", help="Folder of data files; otherwise NETDIAL_DATA.", show_default=False
     ),
 ]
+
+LamsOption = Annotated[
+    str | None,
+    typer.Option("--lams", metavar="A,B,…", help="Complexity values.", show_default=False),
+]
+PointsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Or how many, evenly over the range.", show_default=False),
+]
+SplitOption = Annotated[str, typer.Option(metavar="valid|test", help="Part of the data.")]
+
+PARTS = ("valid", "test")
+
+
+def complexities(lams: str | None, points: int | None) -> list[float] | None:
+    """Returns the complexity values of ``--lams``, None if they were not given.
+
+    Raises:
+        ConfigError: both options were given, or something is not a number.
+    """
+    if lams is not None and points is not None:
+        raise ConfigError("--lams and --points exclude each other; give one of them")
+    return numbers(lams, "--lams")
+
+
+def check_split(split: str) -> None:
+    """Refuses parts of the data that members are not evaluated on.
+
+    Raises:
+        ConfigError: it is neither ``valid`` nor ``test``.
+    """
+    if split not in PARTS:
+        raise unknown("split", split, PARTS)
 
 
 def run_folder(run: str, runs_dir: Path) -> Path:

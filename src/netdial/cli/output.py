@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from netdial.core.files import finite
 from netdial.report.text import count, fixed, number, percent
 from netdial.study.curves import Headline, Member
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Prints one JSON object; numbers that JSON cannot hold become null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+    print(json.dumps(finite(value), indent=2, ensure_ascii=False))
 
 
 def console() -> Console:
@@ -89,11 +89,3 @@ def _thinned(rows: Sequence[Member], answer: Headline | None, most: int) -> list
         {answer.best.lam, *([answer.simplest.lam] if answer.simplest else [])} if answer else set()
     )
     return [row for index, row in enumerate(rows) if index in kept or row.lam in named]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

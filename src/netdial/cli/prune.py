@@ -11,19 +11,22 @@ import typer
 from netdial.cli.options import (
     DataDirOption,
     JsonOption,
+    LamsOption,
+    PointsOption,
     RunArgument,
     RunsDirOption,
+    SplitOption,
+    check_split,
+    complexities,
     numbers,
     run_folder,
 )
-from netdial.core.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from netdial.pruning import Surface
 
-PARTS = ("valid", "test")
 _POLICY = "What goes"
 
 
@@ -38,14 +41,8 @@ def prune(
             show_default=False,
         ),
     ] = None,
-    lams: Annotated[
-        str | None,
-        typer.Option("--lams", metavar="A,B,…", help="Complexity values.", show_default=False),
-    ] = None,
-    points: Annotated[
-        int | None,
-        typer.Option(min=1, help="Or how many, evenly over the range.", show_default=False),
-    ] = None,
+    lams: LamsOption = None,
+    points: PointsOption = None,
     criterion: Annotated[
         str | None,
         typer.Option(
@@ -77,32 +74,27 @@ def prune(
         int | None,
         typer.Option(min=0, help="Posterior draws; else as in training.", show_default=False),
     ] = None,
-    split: Annotated[str, typer.Option(metavar="valid|test", help="Part of the data.")] = "valid",
+    split: SplitOption = "valid",
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Prune all members of a run at once: what they are worth over complexity and share removed."""
-    if lams is not None and points is not None:
-        raise ConfigError("--lams and --points exclude each other; give one of them")
-    if split not in PARTS:
-        raise unknown("split", split, PARTS)
-    values, removed = numbers(lams, "--lams"), numbers(shares, "--shares")
+    values = complexities(lams, points)
+    check_split(split)
+    removed = numbers(shares, "--shares")
     from netdial.cli.output import console, print_json
     from netdial.pruning import Policy
     from netdial.pruning.masks import check_shares
     from netdial.report.page import write_report
-    from netdial.study.job import check_lams, open_family, open_task
+    from netdial.study.job import open_run
     from netdial.study.pruned import SHARES, prune_run
     from netdial.study.run import Run
 
     wanted = SHARES if removed is None else removed
     check_shares(wanted)
     folder = Run.open(run_folder(run, runs_dir))
-    if values is not None:
-        check_lams(folder, values)
-    family = open_family(folder, data_dir)
-    task = open_task(folder, data_dir)
+    family, task = open_run(folder, data_dir, values)
     found = prune_run(
         folder,
         family,

@@ -1,8 +1,12 @@
-"""Atomic writes: a reader finds either the old file whole or the new file whole, never half of one."""
+"""Files: atomic writes, and JSON that any program can read.
+
+A reader finds either the old file whole or the new file whole, never half of one.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +39,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically, indented, with a final newline."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Returns nested dicts and lists with numbers that JSON cannot hold replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_text(path: Path, text: str) -> None:

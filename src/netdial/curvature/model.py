@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, unknown
 from netdial.core.layout import Layout, Params
-from netdial.data.task import Dataset
+from netdial.data.task import Dataset, match
 from netdial.objective import LIKELIHOODS
 
 Data = Dataset | tuple[Tensor, Tensor]
@@ -63,8 +63,8 @@ class Model:
         """Yields inputs ``[B, ...]`` and targets on the device and, unless integers, in the type of the parameters."""
         like = next(iter(self.params.values()))
         for index in torch.arange(len(self.data), device=self.data.x.device).split(self.batch_size):
-            x, y = self.data.inputs(index), self.data.y.index_select(0, index)
-            yield _like(x, like), _like(y, like)
+            y = self.data.y.index_select(0, index)
+            yield self.data.inputs(index, like), match(y, like)
 
     def outputs(self, params: Params, x: Tensor) -> Tensor:
         """Returns the outputs ``[B, O]`` under parameters, all or some of them."""
@@ -97,7 +97,7 @@ def prepare(net: nn.Module, data: Data, kind: str, batch_size: int) -> Model:
         raise unknown("kind of likelihood", kind, LIKELIHOODS)
     if batch_size < 1:
         raise ConfigError(f"curvature: batch_size={batch_size}; expected at least 1")
-    part = data if isinstance(data, Dataset) else Dataset(*data)
+    part = Dataset.of(data)
     if not len(part):
         raise DataError("curvature: the data have no examples; give at least one")
     net = copy.deepcopy(net).eval()
@@ -136,10 +136,6 @@ def twice_differentiable() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _like(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device, like.dtype if values.is_floating_point() else None)
 
 
 def _categorical_root(outputs: Tensor) -> Tensor:

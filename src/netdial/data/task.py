@@ -64,6 +64,11 @@ class Dataset:
                 " float32"
             )
 
+    @classmethod
+    def of(cls, data: Dataset | tuple[Tensor, Tensor]) -> Dataset:
+        """Returns data as they are, or a pair (inputs, targets) as a part."""
+        return data if isinstance(data, Dataset) else cls(*data)
+
     def __len__(self) -> int:
         """Returns the number of examples N."""
         return len(self.x)
@@ -81,8 +86,10 @@ class Dataset:
             None if self.scale is None else self.scale.to(device),
         )
 
-    def inputs(self, index: Tensor | None = None) -> Tensor:
+    def inputs(self, index: Tensor | None = None, like: Tensor | None = None) -> Tensor:
         """Returns inputs as a network takes them, normalised: all, or those at ``index``.
+
+        With ``like``, a parameter of the network, they are on its device and, unless they are integers, of its type.
 
         >>> part = Dataset(torch.tensor([[0, 255]], dtype=torch.uint8), torch.tensor([1]),
         ...                shift=torch.tensor(127.5), scale=torch.tensor(1 / 127.5))
@@ -90,9 +97,14 @@ class Dataset:
         tensor([[-1.,  1.]])
         """
         x = self.x if index is None else self.x.index_select(0, index)
-        if self.shift is None or self.scale is None:
-            return x
-        return (x.to(torch.float32) - self.shift) * self.scale
+        if self.shift is not None and self.scale is not None:
+            x = (x.to(torch.float32) - self.shift) * self.scale
+        return x if like is None else match(x, like)
+
+
+def match(x: Tensor, like: Tensor) -> Tensor:
+    """Returns a tensor on the device of ``like`` and, unless it holds integers, of its type."""
+    return x.to(like.device, like.dtype if x.is_floating_point() else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,7 +126,7 @@ def evaluate(
     Raises:
         ConfigError: a λ outside the trained range.
     """
-    part = data if isinstance(data, Dataset) else Dataset(*data)
+    part = Dataset.of(data)
     values = family.lams(lams)
     count = n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
@@ -161,7 +161,7 @@ def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
     like = next(iter(net.parameters()))
     index = torch.arange(len(data)).split(batch_size)
     with torch.no_grad():
-        return torch.cat([net(_like(data.inputs(part), like)).cpu() for part in index])
+        return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
 
 
 def predictive(
@@ -191,18 +191,13 @@ def predictive(
     """
     if n_samples < 1:
         raise ConfigError(f"predictive: n_samples={n_samples}; expected at least 1")
-    part = data if isinstance(data, Dataset) else Dataset(*data)
+    part = Dataset.of(data)
     net, source = family.export(lam), generator(seed, "predictive")
     draws = []
     for _ in range(n_samples):
         net.load_state_dict(family.sample(lam, source), strict=False)
         draws.append(outputs(net, part, batch_size))
     return torch.stack(draws)
-
-
-def _like(x: Tensor, like: Tensor) -> Tensor:
-    """Returns inputs on a parameter's device and, unless they are integers, of its type."""
-    return x.to(device=like.device, dtype=like.dtype if x.is_floating_point() else None)
 
 
 def recalibrate(
@@ -237,7 +232,7 @@ def recalibrate(
     with torch.no_grad():
         for index in order.split(batch_size)[:batches]:
             if len(index) > 1:
-                net(_like(data.inputs(index), like))
+                net(data.inputs(index, like))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return net.eval()

@@ -79,7 +79,7 @@ def assess(
     Raises:
         ConfigError: an estimator does not apply to the objective (the message says which do), or an option is out of range.
     """
-    part = data if isinstance(data, Dataset) else Dataset(*data)
+    part = Dataset.of(data)
     values = tuple(sorted(set(family.lams(lams))))
     objective = objective or family.objective
     names = DEFAULT.get(objective, ()) if by is None else tuple(by)

@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise, derive_seed, generator
-from netdial.data.task import Dataset
+from netdial.data.task import Dataset, match
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 from netdial.objective import LIKELIHOODS
@@ -204,10 +204,8 @@ class Runner:
         for first in range(0, len(self._data), _BATCH):
             rows = slice(first, min(first + _BATCH, len(self._data)))
             index = torch.arange(rows.start, rows.stop, device=self._data.x.device)
-            x = self._data.inputs(index)
-            x = x.to(self._like.device, self._like.dtype if x.is_floating_point() else None)
-            y = self._data.y[rows].to(self._like.device)
-            yield rows, x, y.to(self._like.dtype) if y.is_floating_point() else y
+            y = match(self._data.y[rows], self._like)
+            yield rows, self._data.inputs(index, self._like), y
 
     def log_lik(self, out: Tensor, y: Tensor) -> Tensor:
         """Returns log p(y | x, w) ``[K, b]`` on the CPU, of outputs ``[K, b, ...]`` and targets ``[b, ...]``."""

@@ -158,7 +158,7 @@ def health(
     Raises:
         ConfigError: ``direct`` is not a table of networks of the same layout and posterior, or the objective does not fit.
     """
-    part = data if isinstance(data, Dataset) else Dataset(*data)
+    part = Dataset.of(data)
     values = sorted(set(family.lams(lams)))
     objective = objective or family.objective
     if objective not in LEGAL or (family.log_std is None) != (objective in ("l1", "l2")):

@@ -120,7 +120,7 @@ def laplace(
     (0.6931, 0.75)
     """
     _check_options(structure, kind, optimise_prior, noise_var, optimise_noise)
-    part = data if isinstance(data, Dataset) else Dataset(*data)
+    part = Dataset.of(data)
     if structure == "full":
         net = copy.deepcopy(net).double()
     losses, slope = gradient(net, part, kind=kind, batch_size=batch_size)

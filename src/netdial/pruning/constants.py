@@ -80,7 +80,7 @@ def fold_constants(
         Fields whose members give the same outputs on ``data``, with 0 in place of the folded weights' means; bool
         ``[K, P]``, true for the folded weights.
     """
-    found = find_constants(family, Dataset(*data) if isinstance(data, tuple) else data)
+    found = find_constants(family, Dataset.of(data))
     with torch.no_grad():
         fields = family.fields_at(lams)
     folded = found.folded()
@@ -171,7 +171,7 @@ def _inputs(net: nn.Module, names: Sequence[str], data: Dataset) -> dict[str, li
         for name in names:
             keep = functools.partial(_keep, seen.setdefault(name, []))
             hooks.callback(modules[name].register_forward_pre_hook(keep).remove)
-        net(_like(data.inputs(), next(net.parameters())))
+        net(data.inputs(like=next(net.parameters())))
     return {name: calls for name, calls in seen.items() if calls}
 
 
@@ -200,16 +200,11 @@ def _is_harmless(family: Family, net: nn.Module, found: Constants, data: Dataset
     for name, value in family.layout.split(flat).items():
         leaves[name].copy_(value)
     few = data.select(torch.arange(min(_TRIAL, len(data)), device=data.x.device))
-    x = _like(few.inputs(), next(net.parameters()))
+    x = few.inputs(like=next(net.parameters()))
     before, after = net(x), folded(x)
     return torch.allclose(
         before, after, rtol=_TOLERANCE, atol=_TOLERANCE * float(before.abs().max())
     )
-
-
-def _like(x: Tensor, like: Tensor) -> Tensor:
-    """Returns inputs on a parameter's device and, unless they are integers, of its type."""
-    return x.to(device=like.device, dtype=like.dtype if x.is_floating_point() else None)
 
 
 def _kept(family: Family) -> Tensor:

@@ -100,7 +100,7 @@ def importance(
             has points.
         NonFiniteError: an importance is not a number.
     """
-    part = Dataset(*data) if isinstance(data, tuple) else data
+    part = None if data is None else Dataset.of(data)
     with torch.no_grad():
         fields = family.fields_at(lams)
     return measure(Subject(family, tuple(map(float, lams)), fields, part, kind, seed), criterion)

@@ -221,6 +221,4 @@ def _slice(data: Dataset, start: int, stop: int) -> Dataset:
 
 def _inputs(data: Dataset, family: Family) -> Tensor:
     """Returns inputs on the family's device and, unless they are integers, of its type."""
-    like = next(family.parameters())
-    x = data.inputs()
-    return x.to(device=like.device, dtype=like.dtype if x.is_floating_point() else None)
+    return data.inputs(like=next(family.parameters()))

@@ -78,7 +78,17 @@ def prune(
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion, or one that lacks what
             it needs.
     """
-    rule = Rule(criterion, policy or Policy(), fold, kind, seed)
+    return prune_by(Rule(criterion, policy or Policy(), fold, kind, seed), family, lam, share, data)
+
+
+def prune_by(
+    rule: Rule,
+    family: Family,
+    lam: float,
+    share: float,
+    data: Dataset | tuple[Tensor, Tensor] | None,
+) -> Family:
+    """Returns what ``prune`` does, its options given as a rule; errors are those of ``prune``."""
     levels = decide(family, [lam], [share], rule, data)
     member = specialise(family, lam)
     with torch.no_grad():
@@ -110,7 +120,7 @@ def decide_in_turn(
 ) -> Iterator[Levels]:
     """Yields what ``decide`` gives for each group of complexity values; what they share is found once."""
     check_shares(shares)
-    part = Dataset(*data) if isinstance(data, tuple) else data
+    part = None if data is None else Dataset.of(data)
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)

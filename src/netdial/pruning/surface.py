@@ -148,7 +148,7 @@ def surface(
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion or metric, or a
             criterion that lacks what it needs.
     """
-    part = Dataset(*data) if isinstance(data, tuple) else data
+    part = Dataset.of(data)
     values = family.lams(lams)
     rule = Rule(criterion, policy or Policy(), fold, kind, seed)
     step = max(1, _FIELDS // family.layout.size)

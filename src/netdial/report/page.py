@@ -21,7 +21,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from netdial.core.files import write_text
+from netdial.core.files import finite, write_text
 from netdial.core.records import Record
 from netdial.report.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
@@ -283,7 +283,7 @@ def _figures(figures: dict[str, Any]) -> dict[str, Any]:
 
 def _data(run: Run, records: Sequence[Record], rows: Sequence[Member]) -> Any:
     """Returns all that the page was made from, for whoever wants to compute with it."""
-    return _finite(
+    return finite(
         {
             "config": run.config,
             "environment": run.environment(),
@@ -291,15 +291,6 @@ def _data(run: Run, records: Sequence[Record], rows: Sequence[Member]) -> Any:
             "records": [asdict(record) for record in records],
         }
     )
-
-
-def _finite(value: Any) -> Any:
-    """Replaces numbers that JSON cannot hold by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _pairs(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netdial import __version__
-from netdial.core.files import write_json
+from netdial.core.files import finite, write_json
 from netdial.reproduce.cells import ENGINE
 
 RESULT, PAGE = "RESULT.json", "report.html"
@@ -72,7 +71,7 @@ class Outcome:
         }
         parts["tables"] = [dataclasses.asdict(table) for table in self.tables]
         whole = {"format": 1, "netdial": __version__, "engine": ENGINE, **parts}
-        plain: dict[str, Any] = json.loads(json.dumps(_finite(whole)))
+        plain: dict[str, Any] = json.loads(json.dumps(finite(whole)))
         return plain
 
 
@@ -84,11 +83,3 @@ def write_outcome(outcome: Outcome, folder: Path) -> tuple[Path, Path]:
     write_json(folder / RESULT, outcome.to_json())
     write_text(folder / PAGE, render(outcome))
     return folder / RESULT, folder / PAGE
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -141,6 +141,20 @@ def open_family(run: Run, data_dir: str | None = None) -> Family:
     return load_family(run.model_path / MODEL, load_net(run.config, data_dir))
 
 
+def open_run(
+    run: Run, data_dir: str | None = None, lams: list[float] | None = None
+) -> tuple[Family, Task]:
+    """Returns the trained family of a run and its data; complexity values outside its range are refused before.
+
+    Raises:
+        ConfigError: a value of ``lams`` lies outside the range that the run was trained for.
+        CheckpointError: the run is not done, or its model is damaged.
+        DataError: the data are not there, or no longer the same.
+    """
+    check_lams(run, lams or [])
+    return open_family(run, data_dir), open_task(run, data_dir)
+
+
 def describe_net(run: Run) -> dict[str, Any]:
     """Returns what lets the family be loaded without the run folder; nothing for a user's own network."""
     if is_function(run.config["data"]):

@@ -91,7 +91,7 @@ def method_name(criterion: str, policy: Policy, *, fold: bool = True) -> str:
 
 def surface_records(run: Run, found: Surface, part: str, method: str) -> list[Record]:
     """Returns the records of a surface, at the last step that the run has recorded."""
-    step = max((record.step for record in run.records()), default=0)
+    step = run.last_step
     records = []
     for row in found.table():
         lam, share = row.pop("lam"), row.pop("share")

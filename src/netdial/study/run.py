@@ -173,6 +173,11 @@ class Run:
             ) from None
         return list({(r.method, r.lam, r.share, r.seed, r.step, r.name): r for r in rows}.values())
 
+    @property
+    def last_step(self) -> int:
+        """The last optimiser step that was recorded, 0 without records."""
+        return max((record.step for record in self.records()), default=0)
+
     def truncate(self, step: int) -> None:
         """Goes back to ``step``: drops all later records, and the marker that the run is done.
 

@@ -82,7 +82,7 @@ def examine_run(
 
 def evidence_records(run: Run, estimates: Sequence[Estimate]) -> list[Record]:
     """Returns the records of estimates, at the last step that the run has recorded; what is not finite is left out."""
-    step = max((record.step for record in run.records()), default=0)
+    step = run.last_step
     records = []
     for estimate in estimates:
         name = f"{METHOD}/{estimate.name}"
