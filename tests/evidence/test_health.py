@@ -139,3 +139,16 @@ def test_some_examples_suffice() -> None:
     error = math.hypot(whole.slopes[0].error, part.slopes[0].error)
     assert part.slopes[0].ratio == pytest.approx(whole.slopes[0].ratio, abs=Z * error)
     assert part.slopes[0].error > whole.slopes[0].error
+
+
+def test_under_ard_the_spread_is_held_against_the_fitted_prior(linear: Linear) -> None:
+    family = linear.family(objective="scaled-kl", lams=(0.5, 2.0))
+    found = health(family, linear.data, lams=[0.5, 2.0], objective="ard", kind="regression")
+    fields = family.fields_at([0.5, 2.0])
+    bits = fields.relevance().detach() / math.log(2)
+    for spread, whole in zip(found.spreads, bits.tolist(), strict=True):
+        assert sum(spread.leaf_kl_bits.values()) == pytest.approx(whole)
+    assert fields.var is not None
+    share = fields.mean**2 / (fields.mean**2 + fields.var)
+    ours = [spread.effective_parameters for spread in found.spreads]
+    assert ours == pytest.approx(share.sum(dim=1).tolist())

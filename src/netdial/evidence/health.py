@@ -204,11 +204,12 @@ def slope(subject: Subject, lam: float) -> Slope:
 
 def spreads(subject: Subject) -> list[Spread]:
     """Returns the state of the posterior of each member."""
-    fields, prior = subject.fields, subject.prior_var
+    fields = subject.fields
     assert fields.log_std is not None and fields.var is not None
+    prior = fields.fitted_prior() if subject.objective == "ard" else subject.prior_var[:, None]
     kept = kept_mask(fields).bool()
-    moment = (fields.mean.square() + fields.var) / prior[:, None]
-    nats = 0.5 * (moment - 1 - 2 * fields.log_std + prior.log()[:, None]) * kept
+    moment = (fields.mean.square() + fields.var) / prior
+    nats = 0.5 * (moment - 1 - 2 * fields.log_std + prior.log()) * kept
     bits = leaf_sums(fields, nats) / math.log(2)
     names = fields.layout.names
     return [

@@ -34,7 +34,6 @@ from netdial.family.posterior import Fields
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SIDE_BY_SIDE_NUMBERS = 4_000_000
-_LEAST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -220,8 +219,8 @@ class Family(nn.Module):
         s² is α; under ``ard`` it is each number's own, μ² + σ².
         """
         fields = self.fields_at(lams)
-        if self.objective == "ard" and fields.var is not None:
-            return fields.effective_parameters(fields.mean.square() + fields.var.clamp_min(_LEAST))
+        if self.objective == "ard":
+            return fields.effective_parameters(fields.fitted_prior())
         return fields.effective_parameters(
             fields.mean.new_full((fields.members,), self.config.prior_var)
         )

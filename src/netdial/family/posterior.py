@@ -20,6 +20,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout, Params
 
 _CACHEFUL = 1 << 16
+_LEAST = 1e-30
 
 
 class Fields:
@@ -109,6 +110,11 @@ class Fields:
             )
         ratio = (self.mean * torch.exp(-self.log_std)).square()
         return 0.5 * torch.log1p(ratio).sum(dim=1)
+
+    def fitted_prior(self) -> Tensor:
+        """Returns the prior variance that suits each number best, s² = μ² + σ² ``[K, P]``: that of ``relevance``."""
+        moment = self.mean.square()
+        return (moment if self.var is None else moment + self.var).clamp_min(_LEAST)
 
     def effective_parameters(self, prior_var: Tensor) -> Tensor:
         """Returns Σ (1 - σ²/α) ``[K]`` over what is kept, each term clipped at 0 (MacKay 1992).
