@@ -10,7 +10,7 @@ from netdial.config import make_config
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.family.maps import MAPS, TableMap
-from netdial.train.optimiser import make_optimizer, make_scheduler, optimizer_names
+from netdial.train.optimiser import make_optimizer, make_rates, optimizer_names
 
 
 def family_of(map_name: str = "piecewise", **settings: object) -> tuple[Family, object]:
@@ -85,13 +85,13 @@ def test_unknown_optimizers_are_refused(name: str) -> None:
 def test_schedules_scale_both_rates(name: str, ends: float) -> None:
     family, config = family_of(schedule=name, lr=0.1, std_rate=3)
     optimizer = make_optimizer(family, config)
-    scheduler = make_scheduler(optimizer, config, 10)
-    rates = []
+    rates = make_rates(optimizer, config, 10)
+    seen = []
     for _ in range(10):
         step(family, optimizer)
-        scheduler.step()
-        first, second = scheduler.get_last_lr()
+        rates.step()
+        first, second = rates.now
         assert second == pytest.approx(3 * first)
-        rates.append(first)
-    assert rates[-1] == pytest.approx(0.1 * ends, abs=1e-9)
-    assert max(rates) <= 0.1 + 1e-12
+        seen.append(first)
+    assert seen[-1] == pytest.approx(0.1 * ends, abs=1e-9)
+    assert max(seen) <= 0.1 + 1e-12

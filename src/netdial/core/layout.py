@@ -9,6 +9,7 @@ Shapes: ``...`` leading batch dimensions (often K complexity values), P all numb
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,12 +34,12 @@ class Layout:
         """Returns the layout of a tree."""
         return cls(tuple(params), tuple(tuple(leaf.shape) for leaf in params.values()))
 
-    @property
+    @functools.cached_property
     def sizes(self) -> list[int]:
         """Count of numbers in each leaf."""
         return [math.prod(shape) for shape in self.shapes]
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """P, the count of numbers in the tree."""
         return sum(self.sizes)

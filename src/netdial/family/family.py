@@ -26,10 +26,11 @@ from torch.func import functional_call
 from netdial.core.errors import ConfigError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
+from netdial.family.blend import Blend
 from netdial.family.buffers import StatisticsBank
 from netdial.family.domain import Domain
 from netdial.family.local import Leaf, MemberMode
-from netdial.family.maps import MAPS, Map, MapOptions, TableMap
+from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -151,6 +152,13 @@ class Family(nn.Module):
 
     def fields(self, unit: Tensor) -> Fields:
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
+        if isinstance(self.mean, PiecewiseMap):
+            shares = self.mean.coefficients(unit).to(self.mean.pivots)
+            mean, spread = (
+                Blend(shares, made.pivots) if isinstance(made, PiecewiseMap) else None
+                for made in (self.mean, self.log_std)
+            )
+            return Fields(self.layout, cast(Blend, mean), spread, self.kept)
         log_std = self.log_std(unit) if self.log_std is not None else None
         return Fields(self.layout, self.mean(unit), log_std, self.kept)
 
@@ -266,7 +274,7 @@ class Family(nn.Module):
         Returns:
             Outputs ``[K b, ...]``, member after member.
         """
-        members = fields.mean.shape[0]
+        members = fields.members
         blocks = shared or members
         if members == 1 or self.side_by_side(x, blocks, members):
             return self._run(x, fields, float(unit[0]), noise, blocks)

@@ -38,6 +38,7 @@ _WHOLE_CHANNELS: dict[Callable[..., Tensor], bool] = {
     F.dropout2d: True,
     F.dropout3d: True,
 }
+_PLAIN = (bool, int, float, str, type(None))
 _VIEWS = tuple(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "data"))
 
 
@@ -87,7 +88,16 @@ class MemberMode(TorchFunctionMode):
             return self._dropout(func, *args, **kwargs)
         if getattr(func, "__name__", "") == "__get__" and func not in _VIEWS:
             return func(*args, **kwargs)
-        return func(*tree_map(self._sample, args), **tree_map(self._sample, kwargs))
+        return func(
+            *(self._put(value) for value in args),
+            **{name: self._put(value) for name, value in kwargs.items()},
+        )
+
+    def _put(self, value: Any) -> Any:
+        """Returns an argument with samples in place of the placeholders in it."""
+        if isinstance(value, Tensor):
+            return self._sample(value)
+        return value if isinstance(value, _PLAIN) else tree_map(self._sample, value)
 
     def _sample(self, value: Any) -> Any:
         """Returns a weight sample where ``value`` is a placeholder, and ``value`` itself otherwise."""
@@ -241,7 +251,11 @@ def local_linear(
 
 
 class _LocalLinear(torch.autograd.Function):
-    """``local_linear`` with a hand-written backward: four products and few passes over memory."""
+    """``local_linear`` with a hand-written backward: four products and few passes over memory.
+
+    Inside, examples come last (``[K, o, b]``): that is the faster product, and members that share a block lie in it one
+    after another with nothing to rearrange.
+    """
 
     @staticmethod
     def forward(
@@ -254,54 +268,51 @@ class _LocalLinear(torch.autograd.Function):
         eps: Tensor,
     ) -> Tensor:
         squares = x * x
-        out, std = _product(x, mean), _product(squares, var)
+        out, std = _across(x, mean), _across(squares, var)
         if bias is not None:
-            out += bias
+            out += bias.mT
         if bias_var is not None:
-            std += bias_var
+            std += bias_var.mT
         std.add_(_TINY).sqrt_()
-        ctx.save_for_backward(x, squares, mean, var, eps, std)
-        return out.addcmul_(std, eps)
+        eps = eps.mT.contiguous()
+        out.addcmul_(std, eps)
+        slope = eps.div_(std).mul_(0.5)  # of the noise in the variance
+        ctx.save_for_backward(x, squares, mean, var, slope)
+        return out.mT
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, squares, mean, var, eps, std = ctx.saved_tensors
-        blocks = x.shape[0]
-        grad_spread = (grad * eps).div_(std).mul_(0.5)
-        side, side_spread = _to_blocks(grad, blocks), _to_blocks(grad_spread, blocks)
+        x, squares, mean, var, slope = ctx.saved_tensors
+        blocks, examples = x.shape[:2]
+        grad = grad.mT.contiguous()
+        grad_spread = grad * slope
+        side = grad.view(blocks, -1, examples)
+        side_spread = grad_spread.view(blocks, -1, examples)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = side_spread @ _stack(var, blocks)
-            grad_x = (side @ _stack(mean, blocks)).addcmul_(grad_x, x, value=2)
+            grad_x = side_spread.mT @ _stack(var, blocks)
+            grad_x = (side.mT @ _stack(mean, blocks)).addcmul_(grad_x, x, value=2)
         return (
             grad_x,
-            (side.mT @ x).view(mean.shape),
-            (side_spread.mT @ squares).view(var.shape),
-            grad.sum(dim=1, keepdim=True) if ctx.needs_input_grad[3] else None,
-            grad_spread.sum(dim=1, keepdim=True) if ctx.needs_input_grad[4] else None,
+            torch.bmm(side, x).view(mean.shape),
+            torch.bmm(side_spread, squares).view(var.shape),
+            grad.sum(dim=2).unsqueeze(1) if ctx.needs_input_grad[3] else None,
+            grad_spread.sum(dim=2).unsqueeze(1) if ctx.needs_input_grad[4] else None,
             None,
         )
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """Returns ``[K, b, o]``: each member's inputs ``[n, b, i]`` times its weights ``[K, o, i]``."""
-    blocks, members = x.shape[0], weight.shape[0]
-    out = torch.bmm(x, _stack(weight, blocks).mT)
-    if blocks == members:
-        return out
-    apart: Tensor = out.unflatten(2, (members // blocks, -1))
-    return apart.transpose(1, 2).flatten(0, 1)
+    return _across(x, weight).mT
+
+
+def _across(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns ``[K, o, b]``: each member's weights ``[K, o, i]`` times its inputs ``[n, b, i]``, which members may share."""
+    stacked = torch.bmm(_stack(weight, x.shape[0]), x.mT)
+    return stacked.view(*weight.shape[:2], x.shape[1])
 
 
 def _stack(weight: Tensor, blocks: int) -> Tensor:
     """Returns ``[n, K/n o, i]``: the weights ``[K, o, i]`` of the members that share a block, on top of one another."""
     return weight.reshape(blocks, -1, weight.shape[-1])
-
-
-def _to_blocks(grad: Tensor, blocks: int) -> Tensor:
-    """Returns ``[n, b, K/n o]`` of ``[K, b, o]``: the inverse of the last line of ``_product``."""
-    members, examples, _ = grad.shape
-    if blocks == members:
-        return grad
-    grouped = grad.view(blocks, members // blocks, examples, -1)
-    return grouped.transpose(1, 2).flatten(2)

@@ -10,6 +10,7 @@ Shapes: K members, P numbers of the tree.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout, Params
+from netdial.family.blend import Blend
 
 _CACHEFUL = 1 << 16
 _LEAST = 1e-30
@@ -26,12 +28,13 @@ _LEAST = 1e-30
 class Fields:
     """Fields of K members: means ``[K, P]`` and, unless the posterior is a point, log_std ``[K, P]``.
 
-    ``kl`` and ``leaves`` share one pass over memory, which on small networks is most of a training step.
+    ``kl`` and ``leaves`` share one pass over memory, which on small networks is most of a training step. Fields given as
+    blends of pivots are not made unless somebody asks for them.
 
     Args:
         layout: how the leaves lie in the P numbers.
-        mean: means.
-        log_std: log standard deviations, or None.
+        mean: means, or a blend of them.
+        log_std: log standard deviations, or a blend of them with the same shares, or None.
         kept: bool ``[P]``: numbers that were not pruned; None keeps all. A pruned number is 0 for certain: it has no
             variance, no divergence, and no gradient reaches it.
     """
@@ -39,22 +42,31 @@ class Fields:
     def __init__(
         self,
         layout: Layout,
-        mean: Tensor,
-        log_std: Tensor | None = None,
+        mean: Tensor | Blend,
+        log_std: Tensor | Blend | None = None,
         kept: Tensor | None = None,
     ) -> None:
         self.layout = layout
-        self.mean = mean if kept is None else mean.where(kept, mean.new_zeros(()))
-        self.log_std = log_std
-        if log_std is not None and kept is not None:
-            self.log_std = log_std.where(kept, log_std.new_zeros(()))
         self.kept = kept
+        self._mean = mean
+        self._log_std = log_std
         self._spread: tuple[Params, Params] | None = None
+
+    @functools.cached_property
+    def mean(self) -> Tensor:
+        """Means ``[K, P]``, 0 where pruned."""
+        return self._made(self._mean)
+
+    @functools.cached_property
+    def log_std(self) -> Tensor | None:
+        """Log standard deviations ``[K, P]``, 0 where pruned, or None for a point."""
+        return None if self._log_std is None else self._made(self._log_std)
 
     @property
     def members(self) -> int:
         """K."""
-        return self.mean.shape[0]
+        first = self._mean.shares if isinstance(self._mean, Blend) else self._mean
+        return first.shape[0]
 
     @property
     def var(self) -> Tensor | None:
@@ -66,8 +78,8 @@ class Fields:
 
     def leaves(self) -> tuple[Params, Params]:
         """Returns means and variances by leaf, ``name -> [K, *shape]``; no variances for a point."""
-        if self._spread is None and self.log_std is not None:
-            self.kl(torch.ones_like(self.mean[:, 0]))
+        if self._spread is None and self._log_std is not None:
+            self.kl(self._mean[0].new_ones(self.members))
         return self._spread or (self.layout.split(self.mean), {})
 
     def kl(self, prior_var: Tensor) -> Tensor:
@@ -79,13 +91,12 @@ class Fields:
         Raises:
             ConfigError: for a point posterior, whose divergence from a normal prior is infinite.
         """
-        if self.log_std is None:
+        if self._log_std is None:
             raise ConfigError(
                 "kl: a point posterior has no finite divergence from a normal prior; use posterior='normal', "
                 "or the objective 'l2'"
             )
-        found = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self.layout)  # type: ignore[no-untyped-call]
-        kl, *leaves = cast(tuple[Tensor, ...], found)
+        kl, *leaves = self._spread_and_kl(prior_var)
         names = self.layout.names
         means = dict(zip(names, leaves[: len(names)], strict=True))
         variances = dict(zip(names, leaves[len(names) :], strict=True))
@@ -95,6 +106,23 @@ class Fields:
             variances = {name: leaf * kept[name] for name, leaf in variances.items()}
         self._spread = means, variances
         return kl
+
+    def _spread_and_kl(self, prior_var: Tensor) -> tuple[Tensor, ...]:
+        """Returns (KL, means by leaf, variances by leaf): from the pivots, unless the fields exist already."""
+        mean, log_std = self._mean, self._log_std
+        if isinstance(mean, Blend) and isinstance(log_std, Blend) and not self._touched:
+            return mean.spread_and_kl(log_std, prior_var, self.layout)
+        found = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self.layout)  # type: ignore[no-untyped-call]
+        return cast(tuple[Tensor, ...], found)
+
+    @property
+    def _touched(self) -> bool:
+        """Whether the fields exist, or have to because some numbers were pruned."""
+        return self.kept is not None or "mean" in vars(self)
+
+    def _made(self, given: Tensor | Blend) -> Tensor:
+        field = given.fields() if isinstance(given, Blend) else given
+        return field if self.kept is None else field.where(self.kept, field.new_zeros(()))
 
     def relevance(self) -> Tensor:
         """Returns min over prior variances of KL(q || N(0, diag s²)) in nats ``[K]``: ½ Σ log(1 + μ²/σ²).

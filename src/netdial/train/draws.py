@@ -21,6 +21,9 @@ _BLOCK = 256
 _FEWEST_WITH_ENDS = 4
 
 
+_Values = tuple[Tensor, Tensor, Tensor]
+
+
 class Draw(NamedTuple):
     """Complexity values of one step.
 
@@ -43,7 +46,8 @@ class Draws:
     def __init__(self, family: Family, config: FitConfig) -> None:
         self._family = family
         self._config = config
-        self._kept: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+        self._kept: dict[tuple[int, int], list[_Values]] = {}
+        self._rows: _Values | None = None
 
     def at(self, step: int, size: int, processes: int = 1) -> Draw | None:
         """Returns the draw of a step for a batch of ``size`` examples, or None if it cannot be divided.
@@ -60,18 +64,17 @@ class Draws:
             count = min(count, size // fewest) // processes * processes
         if count == 0:
             return None
-        unit, lam, share = self._block(step // _BLOCK, count)
-        row = step % _BLOCK
+        unit, lam, share = self._block(step // _BLOCK, count)[step % _BLOCK]
         blocks = count if config.sampling == "stratified" else 1
-        return Draw(unit[row], lam[row], share[row], blocks)
+        return Draw(unit, lam, share, blocks)
 
-    def _table(self, mean: TableMap) -> tuple[Tensor, Tensor, Tensor]:
-        if (0, 0) not in self._kept:
+    def _table(self, mean: TableMap) -> _Values:
+        if self._rows is None:
             lam = self._family.domain.lam(mean.rows).to(next(self._family.parameters()))
-            self._kept[0, 0] = (mean.rows, lam, torch.ones_like(lam))  # each row for itself
-        return self._kept[0, 0]
+            self._rows = (mean.rows, lam, torch.ones_like(lam))  # each row for itself
+        return self._rows
 
-    def _block(self, number: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _block(self, number: int, count: int) -> list[_Values]:
         if (number, count) not in self._kept:
             self._kept = {key: kept for key, kept in self._kept.items() if key[0] == number}
             source = generator(self._config.seed, "lam", number)
@@ -82,7 +85,8 @@ class Draws:
                 inner = torch.stack([draw(count - 2, source) for _ in range(_BLOCK)])
                 edge = torch.ones(_BLOCK, 1, dtype=unit.dtype)
                 unit = torch.cat([0 * edge, inner, edge], dim=1)
-            self._kept[number, count] = (unit, *self._weighted(unit))
+            lam, share = self._weighted(unit)
+            self._kept[number, count] = list(zip(unit, lam, share, strict=True))
         return self._kept[number, count]
 
     def _weighted(self, unit: Tensor) -> tuple[Tensor, Tensor]:

@@ -174,7 +174,7 @@ def _validate(
 
 def _summary(number: int, state: State, valid: float | None, seconds: float) -> Epoch:
     unit, fit, complexity = state.epoch_so_far()
-    lr = float(state.scheduler.get_last_lr()[0])
+    lr = float(state.rates.now[0])
     return Epoch(
         number, state.step, unit, Terms(fit, complexity), valid, lr, seconds, state.n_updates
     )

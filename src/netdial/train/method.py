@@ -15,6 +15,7 @@ Shapes: K values, n blocks of b examples in a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.memory import keep_freed_memory
-from netdial.train.optimiser import make_optimizer, make_scheduler
+from netdial.train.optimiser import Rates, make_optimizer, make_rates
 
 
 @dataclass
@@ -44,7 +45,7 @@ class State:
     Attributes:
         family: what is trained.
         optimizer: moves it.
-        scheduler: sets the optimiser's rates.
+        rates: the schedule that sets the optimiser's rates.
         step: optimiser steps so far.
         best: best validation objective so far.
         waited: epochs since then.
@@ -54,7 +55,7 @@ class State:
 
     family: Family
     optimizer: torch.optim.Optimizer
-    scheduler: Any
+    rates: Rates
     step: int = 0
     best: float = float("inf")
     waited: int = 0
@@ -77,10 +78,7 @@ class State:
         return {
             "family": dict(self.family.state_dict()),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": {
-                "last_epoch": self.scheduler.last_epoch,
-                "lr": self.scheduler.get_last_lr(),
-            },
+            "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
             "buffers": dict(self._buffers()),
             "step": self.step,
             "best": self.best,
@@ -95,8 +93,7 @@ class State:
         for name, buffer in self._buffers():
             buffer.copy_(tree["buffers"][name])
         self.optimizer.load_state_dict(tree["optimizer"])
-        self.scheduler.last_epoch = tree["scheduler"]["last_epoch"]
-        self.scheduler._last_lr = tree["scheduler"]["lr"]
+        self.rates.steps = tree["scheduler"]["last_epoch"]
         self.step, self.best, self.waited = tree["step"], tree["best"], tree["waited"]
         self.kept = tree["kept"]
         self.seen = [(tree["seen"][0], Terms(*tree["seen"][1:]))] if tree["seen"] else []
@@ -170,7 +167,7 @@ class FamilyMethod:
         self._draws = Draws(family, self.config)
         optimizer = make_optimizer(family, self.config)
         total = self.config.epochs * self._steps
-        return State(family, optimizer, make_scheduler(optimizer, self.config, total))
+        return State(family, optimizer, make_rates(optimizer, self.config, total))
 
     def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
         """Makes one optimiser step.
@@ -183,7 +180,7 @@ class FamilyMethod:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
         draw = self._draw(state, len(batch[1]))
-        state.optimizer.zero_grad(set_to_none=True)
+        _drop_gradients(state.optimizer)
         terms = [self._backward(state, draw, *chunk) for chunk in self._chunks(state, draw, batch)]
         self._move(state, draw)
         fit, complexity = (torch.cat(parts) for parts in zip(*terms, strict=True))
@@ -229,15 +226,14 @@ class FamilyMethod:
         noise = Noise(seed, state.step, groups, device=lam.device)
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
             outputs = family(batch[0], fields, unit, noise, blocks)
-        targets = batch[1].unflatten(0, (blocks, -1)).repeat_interleave(members // blocks, dim=0)
-        nll = self._likelihood(outputs.to(lam.dtype), targets.flatten(0, 1))
+        nll = self._likelihood(outputs.to(lam.dtype), _for_each(batch[1], blocks, members))
         terms = Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
         self._check(state, fields, lam, terms)
         examples = len(nll) // members
         torch.autograd.backward(
             [nll, penalty],
             [
-                (share / examples).repeat_interleave(examples),
+                (share / examples)[:, None].expand(-1, examples).reshape(-1),
                 share * (self._warmup(state.step) / self._n_data),
             ],
         )
@@ -254,11 +250,11 @@ class FamilyMethod:
         if self.config.clip:
             _clip(family, self.config.clip)
         state.optimizer.step()
-        state.scheduler.step()
+        state.rates.step()
         state.step += 1
 
     def _check(self, state: State, fields: Fields, lam: Tensor, terms: Terms) -> None:
-        if bool(torch.isfinite(terms.total.sum())):
+        if math.isfinite(float(terms.total.sum())):
             return
         name = "fit" if not bool(torch.isfinite(terms.fit).all()) else "complexity"
         values = getattr(terms, name)
@@ -267,6 +263,21 @@ class FamilyMethod:
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
             f"{_blame(fields)}; lower lr, set clip=1, or check the data for huge values"
         )
+
+
+def _drop_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Forgets gradients: ``zero_grad`` without its hooks, which cost a small step more than its products."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def _for_each(targets: Tensor, blocks: int, members: int) -> Tensor:
+    """Returns the targets of all members, one after another, of targets in blocks that members share."""
+    if blocks == members:
+        return targets
+    apart: Tensor = targets.unflatten(0, (blocks, -1))
+    return apart.repeat_interleave(members // blocks, dim=0).flatten(0, 1)
 
 
 def _blame(fields: Fields) -> str:
