@@ -1,6 +1,6 @@
 """Family: any network, with each of its leaves given by maps from the complexity value λ.
 
-The network is an ordinary ``nn.Module`` run through ``torch.func.functional_call``; nothing in it is rewritten. A member
+The network is an ordinary ``nn.Module`` that runs with other tensors in place of its own; nothing in it is rewritten. A member
 is read off with ``at`` (parameters) or ``export`` (an ordinary module with nothing of netdial inside).
 
 Sources: Grebenkova et al. 2022, §3 (hypernetworks for complexity control). Related: ``maps`` (λ -> fields),
@@ -32,6 +32,7 @@ from netdial.family.domain import Domain
 from netdial.family.local import Leaf, MemberMode
 from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
+from netdial.family.sockets import Sockets
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SIDE_BY_SIDE_NUMBERS = 4_000_000
@@ -332,8 +333,8 @@ class Family(nn.Module):
         tree.update(zip(self._shared_names, self.shared, strict=True))
         tree.update(self.statistics.cell(unit))
         mode = MemberMode(leaves, examples=x.shape[0] // blocks, shared=blocks, noise=noise)
-        with mode:
-            out = functional_call(self.net, tree, (x,))
+        with self._sockets.holding(tree), mode:
+            out = self.net(x)
         if not isinstance(out, Tensor):
             raise TraceError(
                 f"the network returned a {type(out).__name__}, expected one tensor of outputs; wrap it in a module "
@@ -376,6 +377,10 @@ class Family(nn.Module):
         """Whether the network itself draws random numbers in training (dropout in any form)."""
         rates = (getattr(m, key, 0.0) for m in self.net.modules() for key in ("p", "dropout"))
         return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+    @functools.cached_property
+    def _sockets(self) -> Sockets:
+        return Sockets(self.net)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -59,7 +59,8 @@ class PiecewiseMap(BasisMap):
         """Returns hat functions ``[L, N + 1]``."""
         regions = self.pivots.shape[0] - 1
         pivot = torch.arange(regions + 1, dtype=unit.dtype, device=unit.device)
-        return (1 - (unit[:, None] * regions - pivot).abs()).clamp_min(0)
+        distance = torch.sub(pivot, unit[:, None], alpha=regions).abs()
+        return (1 - distance).clamp_min(0)
 
     def cut(self, name: str, dim: int, keep: Tensor) -> PiecewiseMap:
         """Returns the map with a dimension of one leaf cut; it commutes with evaluation."""
