@@ -155,11 +155,10 @@ class Family(nn.Module):
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
         if isinstance(self.mean, PiecewiseMap):
             shares = self.mean.coefficients(unit).to(self.mean.pivots)
-            mean, spread = (
-                Blend(shares, made.pivots) if isinstance(made, PiecewiseMap) else None
-                for made in (self.mean, self.log_std)
-            )
-            return Fields(self.layout, cast(Blend, mean), spread, self.kept)
+            mean, spread = Blend(shares, self.mean.pivots), None
+            if isinstance(self.log_std, PiecewiseMap):
+                spread = Blend(shares, self.log_std.pivots)
+            return Fields(self.layout, mean, spread, self.kept)
         log_std = self.log_std(unit) if self.log_std is not None else None
         return Fields(self.layout, self.mean(unit), log_std, self.kept)
 
