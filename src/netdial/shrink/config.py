@@ -18,7 +18,7 @@ class ShrinkConfig(TrainConfig):
     lam: float = Field(
         1e-2, ge=0, description="weight of the penalty on the switches (loss per unit of theta)"
     )
-    target: str = Field(
+    size: str = Field(
         "",
         description="size to arrive at, for example '50k params', '2M macs', '80 KB', '0.4 ms'; takes the place of lam",
     )
@@ -68,11 +68,11 @@ class ShrinkConfig(TrainConfig):
         from netdial.shrink.killing import KILLING
 
         KILLING[self.rule]
-        if self.target:
-            parse_target(self.target)
+        if self.size:
+            parse_target(self.size)
             if self.penalty == "subgradient" or self.kill:
                 raise ConfigError(
-                    "target: channels fade by proximal steps and die by their worth; leave out penalty and kill"
+                    "size: channels fade by proximal steps and die by their worth; leave out penalty and kill"
                 )
         if self.kill == "zero" and self.penalty == "subgradient":
             raise ConfigError(

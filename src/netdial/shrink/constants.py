@@ -15,19 +15,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
-from netdial.shrink.attention import Attention
 from netdial.shrink.rules import FUNCTIONS, METHODS, MODULES
 from netdial.shrink.rules.elementwise import DROPOUTS, elementwise
 from netdial.shrink.switch import Switch
-from netdial.shrink.trace import execute
+from netdial.shrink.trace import Recording, execute, modes_kept
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHTED += (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # type: ignore[assignment]
 _PRODUCTS = ("mul", "mul_", "imul")
+_SUMS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "bmm", "mm", "__matmul__")
 
 
 def known(traced: fx.GraphModule, example: Tensor, *, continues: bool) -> dict[fx.Node, Any]:
@@ -39,99 +38,104 @@ def known(traced: fx.GraphModule, example: Tensor, *, continues: bool) -> dict[f
         continues: training goes on, so a constant has to be the same in training as in evaluation (BatchNorm, dropout).
     """
     results = execute(traced, example)
-    modes = [(module, module.training) for module in traced.modules()]
-    runner = _Known(traced.eval(), results, continues=continues)
-    try:
-        with torch.no_grad():
-            runner.run(torch.full_like(results[next(iter(traced.graph.nodes))], torch.nan))
-    finally:
-        for module, training in modes:
-            module.training = training
-    return runner.found
+    runner = _Known(traced, results, continues=continues)
+    with modes_kept(traced), torch.no_grad():
+        traced.eval()
+        runner.run(_unknown(results[next(iter(traced.graph.nodes))]))
+    return runner.results
 
 
-def respond(traced: fx.GraphModule, node: fx.Node, x: Tensor, found: dict[fx.Node, Any]) -> Tensor:
-    """Returns what a linear or convolution node makes of an input, without its bias."""
-
-    def call(x: Tensor) -> Tensor:
-        if node.op == "call_module":
-            out: Tensor = traced.get_submodule(str(node.target))(x)
-            return out
-        args = fx.node.map_arg(node.args[1:], found.__getitem__)
-        assert callable(node.target)
-        result: Tensor = node.target(x, *args, **fx.node.map_arg(node.kwargs, found.__getitem__))
-        return result
-
-    with torch.no_grad():
-        return call(x) - call(torch.zeros_like(x))
-
-
-class _Known(fx.Interpreter):
+class _Known(Recording):
     """Runs a graph on unknown inputs."""
 
     def __init__(
         self, traced: fx.GraphModule, results: dict[fx.Node, Any], *, continues: bool
     ) -> None:
         super().__init__(traced)
-        self.found: dict[fx.Node, Any] = {}
-        self._results, self._continues = results, continues
+        self._traced, self._shapes, self._continues = traced, results, continues
 
     def run_node(self, n: fx.Node) -> Any:
         try:
-            out = self._special(n) if n.op.startswith("call") else super().run_node(n)
+            out = self._call(n) if n.op.startswith("call") else super().run_node(n)
         except (RuntimeError, TypeError, ValueError, IndexError):
-            out = _unknown(self._results[n])
-        self.found[n] = out
+            out = _unknown(self._shapes[n])
+        self.results[n] = out
         return out
 
-    def _special(self, node: fx.Node) -> Any:
+    def _call(self, node: fx.Node) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(node)
-        module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, _WEIGHTED):
-            return _weighted(module, args[0])
-        if isinstance(module, Switch):
-            shape = [1] * args[0].ndim
-            shape[module.dim] = -1
-            return _product(args[0], module.theta.view(shape))
-        if isinstance(module, _BatchNorm):
-            return self._batch_norm(module, args[0])
-        if isinstance(module, DROPOUTS):
-            return self._dropout(module, args[0])
-        if isinstance(module, Attention | nn.RNNBase) or self._rule(node, module) is None:
-            return _unknown(self._results[node])
-        if node.target is F.linear and not _has_nan(args[1:]):
-            return _weighted_function(node.target, args, kwargs)
-        if getattr(node.target, "__name__", node.target) in _PRODUCTS and len(args) == 2:
+        if node.op == "call_module":
+            module = self._traced.get_submodule(str(node.target))
+            if MODULES.get(type(module)) is None:
+                return _unknown(self._shapes[node])
+            special = self._module(module, node, *args)
+            return self._plain(node, args, kwargs) if special is None else special
+        if _rule(node) is None:
+            return _unknown(self._shapes[node])
+        name = getattr(node.target, "__name__", node.target)
+        if name in _SUMS and len(args) > 1:
+            return _sum(self._bind(node), args, kwargs)
+        if name == "einsum" and len(args) == 3:
+            call = self._bind(node)
+            return _sum(lambda *parts: call(args[0], *parts), args[1:], {})
+        if name in _PRODUCTS and len(args) == 2:
             return _product(*args)
+        return self._plain(node, args, kwargs)
+
+    def _bind(self, node: fx.Node) -> Callable[..., Any]:
+        return lambda *args, **kwargs: getattr(self, node.op)(node.target, args, kwargs)
+
+    def _plain(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Returns what an operation makes of NaN, which most of them pass on."""
         out = getattr(self, node.op)(node.target, args, kwargs)
         parts = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)]
-        if isinstance(out, Tensor) and any(_has_nan([part]) for part in parts):
+        if isinstance(out, Tensor) and any(_has_nan(part) for part in parts):
             if not out.is_floating_point():
                 return _unknown(out)
-            if self._rule(node, module) is elementwise:
-                return _spread(out, parts)
+            rule = (
+                MODULES.get(type(self.fetch_attr(str(node.target))))
+                if node.op == "call_module"
+                else _rule(node)
+            )
+            return _spread(out, parts) if rule is elementwise else out
         return out
 
-    def _rule(self, node: fx.Node, module: Any) -> Callable[..., Any] | None:
-        if module is not None:
-            return MODULES.get(type(module))
-        if node.op == "call_method":
-            return METHODS.get(str(node.target))
-        return FUNCTIONS.get(node.target)
+    def _module(self, module: nn.Module, node: fx.Node, x: Tensor, *rest: Any) -> Any:
+        """Returns the outputs of layers that know better than NaN; None for others."""
+        if isinstance(module, _WEIGHTED):
+            return _weighted(module, x)
+        if isinstance(module, Switch):
+            shape = [1] * x.ndim
+            shape[module.dim] = -1
+            return _product(x, module.theta.view(shape))
+        if isinstance(module, _NormBase):
+            return self._by_channel(module, x)
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            return _scaled_by_0(module, module(x), -1 if x.ndim else 0)
+        if isinstance(module, nn.GroupNorm):
+            return _scaled_by_0(module, module(x), 1)
+        if isinstance(module, DROPOUTS):
+            return self._dropout(module, x)
+        if isinstance(module, nn.Embedding) and module.max_norm is None:
+            lowest, highest = module.weight.amin(0), module.weight.amax(0)
+            row = torch.where(lowest == highest, lowest, torch.nan)
+            return row.expand(self._shapes[node].shape).clone()
+        if isinstance(module, nn.RNNBase):
+            return _recurrent(module, self._shapes[node])
+        return None
 
-    def _batch_norm(self, module: _BatchNorm, x: Tensor) -> Tensor:
-        out: Tensor = module(x)
-        if not self._continues:
+    def _by_channel(self, module: _NormBase, x: Tensor) -> Tensor:
+        """Returns a channel's output if it is known; where training goes on, only if training gives the same."""
+        out = _scaled_by_0(module, module(x), 1)
+        if not self._continues or module.running_mean is None:
             return out
         others = [d for d in range(x.ndim) if d != 1]
         constant = x.amax(others) == x.amin(others)  # False where anything is NaN
-        trained = (
-            module.bias if module.bias is not None else torch.zeros_like(constant, dtype=x.dtype)
-        )
+        trained = torch.zeros_like(module.running_mean) if module.bias is None else module.bias
+        off = torch.zeros_like(constant) if module.weight is None else module.weight == 0
         value = out.transpose(0, 1).flatten(1)[:, 0]
-        same = constant & torch.isclose(value, trained, rtol=1e-12, atol=0)
-        shape = [1, -1, *[1] * (x.ndim - 2)]
-        return torch.where(same.view(shape), out, torch.nan)
+        same = off | (constant & torch.isclose(value, trained, rtol=1e-12, atol=0))
+        return torch.where(same.view(1, -1, *[1] * (x.ndim - 2)), out, torch.nan)
 
     def _dropout(self, module: nn.Module, x: Tensor) -> Tensor:
         if not self._continues or getattr(module, "p", 0.0) == 0:
@@ -141,9 +145,23 @@ class _Known(fx.Interpreter):
         return torch.where(x == 0, x, torch.nan)
 
 
+def _rule(node: fx.Node) -> Callable[..., Any] | None:
+    return METHODS.get(str(node.target)) if node.op == "call_method" else FUNCTIONS.get(node.target)
+
+
+def _scaled_by_0(module: Any, out: Tensor, dim: int) -> Tensor:
+    """Returns what a normalisation gives, its bias wherever its scale is 0."""
+    if module.weight is None:
+        return out
+    shape = module.weight.shape if dim < 0 else (-1, *[1] * (out.ndim - 2))
+    bias = getattr(module, "bias", None)
+    shift = torch.zeros_like(module.weight) if bias is None else bias
+    return torch.where((module.weight == 0).view(shape), shift.view(shape), out)
+
+
 def _weighted(module: nn.Module, x: Tensor) -> Tensor:
     """Returns a linear or convolution layer's outputs, known where every unknown input has weight 0."""
-    out: Tensor = module(x.nan_to_num())
+    out: Tensor = module(_without_nan(x))
     touched = {name: (p != 0).to(p.dtype) for name, p in module.named_parameters()}
     if "bias" in touched:
         touched["bias"] = torch.zeros_like(touched["bias"])
@@ -151,11 +169,33 @@ def _weighted(module: nn.Module, x: Tensor) -> Tensor:
     return out.masked_fill(reach > 0, torch.nan)
 
 
-def _weighted_function(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    x, weight, *rest = args
-    out: Tensor = target(x.nan_to_num(), weight, *rest, **kwargs)
-    reach = target(x.isnan().to(x.dtype), (weight != 0).to(x.dtype))
+def _sum(call: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Returns sums of products of two tensors, known where every unknown number meets a 0."""
+    x, y, *rest = args
+    out = call(_without_nan(x), _without_nan(y), *rest, **kwargs)
+    plain = {name: value for name, value in kwargs.items() if name != "bias"}
+    rest = [None, *rest[1:]] if rest else []
+    reach = call(x.isnan().to(x.dtype), (y != 0).to(y.dtype), *rest, **plain)
+    reach = reach + call((x != 0).to(x.dtype), y.isnan().to(y.dtype), *rest, **plain)
     return out.masked_fill(reach > 0, torch.nan)
+
+
+def _recurrent(module: nn.RNNBase, result: Any) -> Any:
+    """Returns the outputs of a recurrence: 0 for units of which all weights and biases are 0, the others unknown."""
+    out, state = _unknown(result)
+    sides = 1 + module.bidirectional
+    for number in range(module.num_layers * sides):
+        suffix = f"_l{number // sides}" + ("_reverse" if number % sides else "")
+        rows = [p for name, p in module.named_parameters() if name.endswith(suffix)]
+        flat = torch.cat(
+            [p.unflatten(0, (-1, module.hidden_size)).movedim(1, 0).flatten(1) for p in rows], 1
+        )
+        silent = (flat == 0).all(1).nonzero().flatten()
+        for part in state if isinstance(state, tuple) else (state,):
+            part[number].index_fill_(-1, silent, 0)
+        if number // sides == module.num_layers - 1:
+            out.index_fill_(-1, silent + module.hidden_size * (number % sides), 0)
+    return out, state
 
 
 def _product(one: Any, other: Any) -> Any:
@@ -176,18 +216,19 @@ def _spread(out: Tensor, parts: list[Tensor]) -> Tensor:
     return out
 
 
-def _has_nan(parts: Any) -> bool:
-    return any(
-        isinstance(part, Tensor) and part.is_floating_point() and bool(part.isnan().any())
-        for part in parts
-    )
+def _without_nan(x: Tensor) -> Tensor:
+    return x.masked_fill(x.isnan(), 0)
+
+
+def _has_nan(part: Tensor) -> bool:
+    return part.is_floating_point() and bool(part.isnan().any())
 
 
 def _unknown(result: Any) -> Any:
     """Returns a result of the same shapes of which nothing is known."""
     if isinstance(result, Tensor):
         kind = result.dtype if result.is_floating_point() else torch.get_default_dtype()
-        return torch.full(result.shape, torch.nan, dtype=kind)
+        return torch.full(result.shape, torch.nan, dtype=kind, device=result.device)
     if isinstance(result, tuple | list):
         return tuple(_unknown(part) for part in result)
     return result

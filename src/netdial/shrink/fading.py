@@ -11,11 +11,12 @@ reach 0 together, so that either nothing dies or everything does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
+from netdial.shrink.collect import removable
 from netdial.shrink.control import allowance
 from netdial.shrink.graph import Graph
 from netdial.shrink.sizes import Size, switches_of, thetas
@@ -42,26 +43,55 @@ def score(scores: dict[str, Tensor], switches: Mapping[str, Tensor]) -> None:
                 scores[name] = seen if held is None else held.lerp_(seen, _MEMORY)
 
 
+def can_fade(graph: Graph) -> tuple[str, ...]:
+    """Returns the groups whose channels can be removed once their switches are 0.
+
+    The others hold channels to which something without a switch is added, or over which an operation normalises, or whose
+    constants (a(0) ≠ 0 before zero padding) nothing can take up.
+    """
+    able = []
+    for group, held in switches_of(graph).items():
+        channels = tuple(range(len(held[0][1])))
+        was = [(theta, theta.detach().clone()) for theta in thetas(graph).values()]
+        silence(graph, {group: channels})
+        if removable(graph, continues=True).get(group) == channels:
+            able.append(group)
+        with torch.no_grad():
+            for theta, before in was:
+                theta.copy_(before)
+    return tuple(able)
+
+
 def choose(
-    graph: Graph, scores: Mapping[str, Tensor], *, now: Size, goal: float, minimum: int
+    graph: Graph,
+    scores: Mapping[str, Tensor],
+    *,
+    able: Collection[str],
+    now: Size,
+    goal: float,
+    minimum: int,
 ) -> Channels:
     """Returns the channels to lose for a size of ``goal``, those that are worth least for what they cost.
 
     Args:
         graph: the network.
-        scores: switch -> what its channels are worth ``[C]``.
+        scores: switch -> what its channels are worth ``[C]``; nothing without one.
+        able: groups that can lose channels.
         now: size now.
         goal: size wanted, missed by half a channel at most unless every group is at its minimum.
         minimum: channels that every group keeps.
     """
-    ranked = []
+    ranked, switches = [], thetas(graph)
     for group, held in switches_of(graph).items():
-        saved = max(now.saved[group], 1e-30)
-        worth = torch.stack([scores[name][list(at)] for name, at in held]).amax(0) / saved
+        if group not in able:
+            continue
+        seen = [scores.get(name, torch.zeros_like(switches[name]))[list(at)] for name, at in held]
+        worth = torch.stack(seen).amax(0) / max(now.saved[group], 1e-30)
         order = worth.argsort().tolist()[: max(len(worth) - minimum, 0)]
         ranked += [(float(worth[channel]), group, channel) for channel in order]
     ranked.sort()
-    count = allowance([now.saved[group] for _, group, _ in ranked], size=now.value, least=goal)
+    costs = now.costs(group for _, group, _ in ranked)
+    count = allowance(costs, size=now.value, least=goal)
     chosen: Channels = {}
     for _, group, channel in ranked[: count if now.value > goal else 0]:
         chosen[group] = (*chosen.get(group, ()), channel)

@@ -6,6 +6,7 @@ channels that touch the same leaves are a group. Shapes are taken from one run o
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.core.cutting import leaf_shapes
 from netdial.core.errors import NetdialError, TraceError
 from netdial.core.plan import Group, Plan, Slot
 from netdial.shrink.labels import FIXED, Labels, Number, Value, fixed
 from netdial.shrink.rules import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene, attribute
-from netdial.shrink.rules.elementwise import scene_fix_all
-from netdial.shrink.trace import execute, place, trace
+from netdial.shrink.rules.elementwise import computed, scene_fix_all
+from netdial.shrink.trace import check_same, execute, place, trace
 
 Channels = tuple[tuple[str, int], ...]
 """Group and channel at each index, ``("", -1)`` where nothing can go."""
@@ -33,6 +35,7 @@ class Graph:
         traced: the network as a graph module; cutting changes it in place.
         example: inputs ``[b, ...]`` that it was run on.
         groups: all groups, in the order of execution.
+        shapes: shape of everything that a plan can name.
         kept: leaf -> why none of the channels that it makes can go (outputs, sizes written in the code).
         reads: nodes that sum over channels, and which.
         inner: layers that sum over channels by themselves, and which.
@@ -41,6 +44,7 @@ class Graph:
     traced: fx.GraphModule
     example: Tensor
     groups: tuple[Group, ...]
+    shapes: Mapping[str, tuple[int, ...]]
     kept: Mapping[str, str] = field(default_factory=dict)
     reads: tuple[tuple[Reader, Channels], ...] = ()
     inner: tuple[tuple[Inner, Channels], ...] = ()
@@ -59,18 +63,15 @@ class Graph:
             TraceError: the network cannot be traced, or an operation has no rule; the message names the node.
         """
         traced = trace(net)
+        if traced is not net:
+            check_same(net, traced, example)
         scene = Scene(traced, execute(traced, example))
         values: dict[fx.Node, Any] = {}
         for node in traced.graph.nodes:
+            scene.node = node
             values[node] = _value(scene, node, values, lenient=lenient)
         _settle(scene, lenient=lenient)
         return _graph(scene, example)
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every leaf now."""
-        leaves = [*self.traced.named_parameters(), *self.traced.named_buffers()]
-        return {name: tuple(leaf.shape) for name, leaf in leaves}
 
     @property
     def widths(self) -> dict[str, int]:
@@ -87,6 +88,10 @@ class Graph:
             ConfigError: a group is unknown, a channel is outside it, or a group would lose every channel.
         """
         return Plan.remove(self.groups, removed, self.shapes)
+
+    def to(self, device: torch.device | str) -> Graph:
+        """Returns the graph with network and example on a device; the network is moved in place."""
+        return replace(self, traced=self.traced.to(device), example=self.example.to(device))
 
     def after(self, plan: Plan) -> Graph:
         """Returns the graph of the network when the plan has been applied to it."""
@@ -113,7 +118,13 @@ class Graph:
             for part, channels in self.inner
         )
         groups = tuple(_cut_group(group, number[group.name], plan) for group in self.groups)
-        return replace(self, groups=groups, reads=reads, inner=inner)
+        shapes = {
+            leaf: tuple(
+                len(plan.cuts.get(leaf, {}).get(dim, range(size))) for dim, size in enumerate(shape)
+            )
+            for leaf, shape in self.shapes.items()
+        }
+        return replace(self, groups=groups, shapes=shapes, reads=reads, inner=inner)
 
 
 def _cut_group(group: Group, number: Mapping[int, int], plan: Plan) -> Group:
@@ -143,7 +154,7 @@ def _cut_inner(
 def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: bool) -> Any:
     """Returns what is known of a node's result."""
     if node.op == "placeholder":
-        return scene.result(node)
+        return _whole(scene.results[node])
     if node.op == "get_attr":
         return attribute(scene, node)
     args = fx.node.map_arg(node.args, values.__getitem__)
@@ -152,8 +163,9 @@ def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: 
         scene_fix_all(scene, args[0], "makes the network's outputs")
         return args[0]
     numbers = not any(isinstance(part, Value) for part in _flat((args, kwargs)))
-    if numbers and isinstance(scene.results[node], int | float | bool):
-        return Number(scene.results[node])
+    picks = node.target is operator.getitem
+    if numbers and not picks and isinstance(scene.results[node], int | float | bool):
+        return computed(scene.results[node], (*args, *kwargs.values()))
     rule = _rule(scene, node)
     try:
         if rule is None:
@@ -165,7 +177,7 @@ def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: 
     except NetdialError:
         if not lenient:
             raise
-    except (AssertionError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         if not lenient:
             raise TraceError(
                 f"{place(node)}: is used in a way that has no rule ({error})"
@@ -239,9 +251,18 @@ def _graph(scene: Scene, example: Tensor) -> Graph:
     def channels(labels: Labels) -> Channels:
         return tuple(channel.get(root, ("", -1)) for root in scene.atoms.find(labels).tolist())
 
-    reads = tuple((reader, channels(reader.labels)) for reader in scene.readers)
+    reads = tuple((_settled(scene, reader), channels(reader.labels)) for reader in scene.readers)
     inner = tuple((part, channels(part.labels)) for part in scene.inner)
-    return Graph(scene.traced, example, tuple(groups), _kept(scene), reads, inner)
+    return Graph(
+        scene.traced, example, tuple(groups), leaf_shapes(scene.traced), _kept(scene), reads, inner
+    )
+
+
+def _settled(scene: Scene, reader: Reader) -> Reader:
+    """Returns a reader that cannot take up constants if others use its bias, too."""
+    if reader.bias is None or scene.own(reader.bias, reader.node):
+        return reader
+    return replace(reader, foldable=False)
 
 
 def _name(leaf: str, taken: set[str]) -> str:

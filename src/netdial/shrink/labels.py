@@ -23,43 +23,45 @@ class Atoms:
     """Classes of atoms (a disjoint-set forest over arrays); the smallest member names its class, so 0 stays fixed."""
 
     def __init__(self) -> None:
-        self._parent = np.zeros(1, dtype=np.int64)
+        self._room = np.zeros(1024, dtype=np.int64)
+        self._count = 1
 
     def fresh(self, count: int) -> Labels:
         """Returns new atoms ``[count]``, each a class of its own."""
-        start = len(self._parent)
-        made = np.arange(start, start + count, dtype=np.int64)
-        self._parent = np.concatenate([self._parent, made])
+        start, self._count = self._count, self._count + count
+        if self._count > len(self._room):
+            more = np.zeros(2 * self._count - len(self._room), dtype=np.int64)
+            self._room = np.concatenate([self._room, more])
+        made = np.arange(start, self._count, dtype=np.int64)
+        self._room[start : self._count] = made
         return made
 
     def find(self, atoms: Labels) -> Labels:
         """Returns the names of the classes, of the same shape."""
-        root = self._parent[atoms]
+        parent = self._room
+        root = parent[atoms]
         while True:
-            above = self._parent[root]
+            above = parent[root]
             if np.array_equal(above, root):
                 break
-            root = above
-        self._parent[atoms] = root
+            parent[root] = root = parent[above]  # halves every path
+        parent[atoms] = root
         return root
 
     def join(self, one: Labels, other: Labels) -> None:
         """Joins classes pairwise; the arrays broadcast against each other."""
-        left, right = np.broadcast_arrays(one, other)
-        for a, b in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True):
-            a, b = self._root(a), self._root(b)
-            if a != b:
-                self._parent[max(a, b)] = min(a, b)
+        left, right = (part.ravel() for part in np.broadcast_arrays(one, other))
+        while True:
+            left, right = self.find(left), self.find(right)
+            apart = left != right
+            if not apart.any():
+                return
+            left, right = left[apart], right[apart]
+            np.minimum.at(self._room, np.maximum(left, right), np.minimum(left, right))
 
     def is_free(self, atoms: Labels) -> bool:
         """Whether any of the atoms is not fixed."""
         return bool((self.find(atoms) != FIXED).any())
-
-    def _root(self, atom: int) -> int:
-        while self._parent[atom] != atom:
-            self._parent[atom] = self._parent[self._parent[atom]]
-            atom = int(self._parent[atom])
-        return atom
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Number:
-    """A size or something computed from sizes, with its value on the example; it follows when the network is cut."""
+    """A size or something computed from sizes; it follows when the network is cut.
+
+    Attributes:
+        value: what it is on the example.
+        sources: labels of the dimensions that it is computed from.
+    """
 
     value: object
+    sources: tuple[Labels, ...] = ()
 
 
 def fixed(shape: tuple[int, ...]) -> Value:

@@ -11,7 +11,8 @@ means the same under every optimiser (``penalty.py``); the weight penalty is dec
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,18 +20,19 @@ import torch
 from torch import Tensor, fx
 
 from netdial.core.cutting import cut_module
-from netdial.core.errors import NonFiniteError
+from netdial.core.errors import ConfigError, NonFiniteError, ShapeError
 from netdial.core.noise import seeded
 from netdial.core.plan import Plan
 from netdial.objective import LIKELIHOODS, Terms
 from netdial.shrink.collect import Collection, collect
 from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.control import LAM_SCHEDULES, Target, check_target, course, parse_target
-from netdial.shrink.fading import Channels, choose, pulls, score, silence
+from netdial.shrink.control import LAM_SCHEDULES, Kind, Target, check_target, course, parse_target
+from netdial.shrink.fading import Channels, can_fade, choose, pulls, score, silence
 from netdial.shrink.graph import Graph
 from netdial.shrink.killing import Rule, make_rule
+from netdial.shrink.optimizers import prepare_optimizer
 from netdial.shrink.penalty import decay, step_switches, subgradient
-from netdial.shrink.sizes import size, strip, switches_of, thetas
+from netdial.shrink.sizes import Size, size, strip, switches_of, thetas
 from netdial.shrink.surgery import apply
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
@@ -44,7 +46,7 @@ class Event:
     Attributes:
         step: optimiser step.
         lam: λ at that moment.
-        rule: what killed: the name of the killing rule, or ``target``.
+        rule: what killed: the name of the killing rule, or ``size``.
         gone: group -> channels, as they were numbered in the network at the start.
         collection: what was done.
     """
@@ -54,6 +56,18 @@ class Event:
     rule: str
     gone: Mapping[str, tuple[int, ...]]
     collection: Collection
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain lists and dicts."""
+        done = {**vars(self.collection), "plan": self.collection.plan.to_json()}
+        return {**vars(self), "gone": dict(self.gone), "collection": done}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Event:
+        """Returns the event that ``to_json`` gave."""
+        done = plain["collection"]
+        collection = Collection(**{**done, "plan": Plan.from_json(done["plan"])})
+        return cls(**{**plain, "gone": _tuples(plain["gone"]), "collection": collection})
 
 
 @dataclass
@@ -66,34 +80,42 @@ class State:
         scheduler: sets its rates.
         rules: switch -> its killing rule.
         alive: group -> the channels that are left, as they were numbered at the start.
+        shapes: leaf -> its shape at the start.
         plan: all that was cut so far, in terms of the network at the start.
         lam: λ now; with a target the mean over the channels that fade.
+        weights: switch -> factor of λ; 1 where none is given.
         begin: size at the start, in the unit of the target; 0 without one.
         scores: switch -> what its channels are worth ``[C]``.
         fading: channels on their way out.
+        pulls: switch -> λ of each channel ``[C]``, with a target.
         step: optimiser steps so far.
-        events: collections that removed something, since the last ``drain``.
+        events: collections of the epoch under way that removed something.
+        past: those of the epochs before.
         seen: terms of the epoch under way.
+        n_updates: updates of single numbers so far.
     """
 
     graph: Graph
     optimizer: torch.optim.Optimizer
     scheduler: Any
     rules: dict[str, Rule]
-    alive: dict[str, tuple[int, ...]]
+    alive: Channels
+    shapes: dict[str, tuple[int, ...]]
     plan: Plan = field(default_factory=Plan)
     lam: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)
     begin: float = 0.0
     scores: dict[str, Tensor] = field(default_factory=dict)
     fading: Channels = field(default_factory=dict)
+    pulls: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     best: float = float("inf")
     waited: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    past: list[Event] = field(default_factory=list)
     seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
     n_updates: int = 0
-    pulls: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def module(self) -> fx.GraphModule:
@@ -109,6 +131,7 @@ class State:
     def tree(self) -> dict[str, Any]:
         """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
         return {
+            "shapes": {leaf: list(shape) for leaf, shape in self.shapes.items()},
             "plan": self.plan.to_json(),
             "alive": {name: list(channels) for name, channels in self.alive.items()},
             "module": dict(self.module.state_dict()),
@@ -119,32 +142,48 @@ class State:
             },
             "rules": {name: rule.state() for name, rule in self.rules.items()},
             "lam": self.lam,
+            "weights": self.weights,
             "begin": self.begin,
             "scores": self.scores,
             "fading": {name: list(channels) for name, channels in self.fading.items()},
             "pulls": self.pulls,
             "step": self.step,
+            "best": self.best,
+            "waited": self.waited,
             "n_updates": self.n_updates,
+            "events": [event.to_json() for event in self.events],
+            "past": [event.to_json() for event in self.past],
             "seen": list(self.epoch_so_far()) if self.seen else [],
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Takes over what ``tree`` gave, into the network as it was at the start."""
-        self.plan = Plan.from_json(tree["plan"])
+        """Takes over what ``tree`` gave, into the network as it was at the start.
+
+        Raises:
+            ShapeError: the network began with other shapes.
+        """
+        _check_shapes(self.shapes, _tuples(tree["shapes"]))
+        self.plan, alive = Plan.from_json(tree["plan"]), _tuples(tree["alive"])
+        gone = {name: tuple(set(self.alive[name]) - set(left)) for name, left in alive.items()}
         apply(self.plan, self.module, optimizers=[self.optimizer])
         self.module.load_state_dict(tree["module"])
-        self.graph = Graph.of(self.module, self.graph.example)
-        self.alive = {name: tuple(channels) for name, channels in tree["alive"].items()}
+        self.graph, self.alive = self.graph.after(replace(self.plan, removed=gone)), alive
         self.optimizer.load_state_dict(tree["optimizer"])
         self.scheduler.last_epoch = tree["scheduler"]["last_epoch"]
         self.scheduler._last_lr = tree["scheduler"]["lr"]
         for name, rule in self.rules.items():
             rule.restore(tree["rules"][name])
-        self.scores, self.pulls = tree["scores"], tree["pulls"]
-        self.fading = {name: tuple(channels) for name, channels in tree["fading"].items()}
+        device = self.graph.example.device
+        self.scores = {name: held.to(device) for name, held in tree["scores"].items()}
+        self.pulls = {name: held.to(device) for name, held in tree["pulls"].items()}
+        self.fading, self.weights = _tuples(tree["fading"]), tree["weights"]
         self.lam, self.begin = tree["lam"], tree["begin"]
         self.step, self.n_updates = tree["step"], tree["n_updates"]
-        self.seen = [(tree["seen"][0], Terms(*tree["seen"][1:]))] if tree["seen"] else []
+        self.best, self.waited = tree["best"], tree["waited"]
+        self.events = [Event.from_json(event) for event in tree["events"]]
+        self.past = [Event.from_json(event) for event in tree["past"]]
+        unit, *terms = tree["seen"] or [None]
+        self.seen = [] if unit is None else [(unit, Terms(*(part.to(device) for part in terms)))]
 
 
 class ShrinkMethod:
@@ -167,8 +206,10 @@ class ShrinkMethod:
         self._total = config.epochs * steps
         self._every = config.collect_every or steps
         self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
-        self._target = parse_target(config.target) if config.target else None
-        self._weights: dict[str, float] = {}
+        self._target = parse_target(config.size) if config.size else None
+        self._able: tuple[str, ...] = ()
+        if self._target is not None:  # what fades after one collection goes with the next
+            self._every = min(self._every, max(self._total // 2, 1))
 
     def init(self, graph: Graph) -> State:
         """Returns the state before the first step.
@@ -178,40 +219,52 @@ class ShrinkMethod:
 
         Raises:
             ConfigError: the target is not below the size at the start, or below what is left when every group has its
-                minimum.
+                minimum; or the optimiser is unknown to the surgery.
         """
-        weights = list(strip(graph.traced).values())
+        weights = _trainable(graph)
         moved = list(thetas(graph).values()) if self.config.penalty == "subgradient" else []
         groups = [{"params": [*weights, *moved], "lr": self.config.lr}]
         optimizer = build_optimizer(groups, self.config)
+        _check_optimizer(optimizer, graph)
         state = State(
             graph,
             optimizer,
             make_scheduler(optimizer, self.config, self._total),
             {name: make_rule(self.config.rule) for name in thetas(graph)},
             {group.name: tuple(range(group.size)) for group in graph.groups},
-            lam=self.config.lam,
+            dict(graph.shapes),
+            lam=self.config.lam * self._schedule(0),
         )
         if self._target is not None:
+            self._able = can_fade(graph)
             state.lam, state.begin = 0.0, self._begin(graph, self._target)
         for name, theta in thetas(graph).items():
             state.rules[name].update(theta)
-        self._weigh(graph)
+        self._weigh(state)
         return state
 
     def _begin(self, graph: Graph, target: Target) -> float:
         """Returns the size at the start, having checked that the target can be reached from there."""
         least = copy.deepcopy(graph.traced)
-        spare = {
-            group: range(len(held[0][1]) - self.config.minimum)
-            for group, held in switches_of(graph).items()
-        }
+        spare = {group: range(graph.widths[group] - self.config.minimum) for group in self._able}
         cut_module(graph.plan(spare), least)
-        start = size(graph, target.kind).value
-        check_target(
-            target, start=start, least=size(replace(graph, traced=least), target.kind).value
-        )
+        start = self._size(graph, target.kind).value
+        smallest = self._size(replace(graph, traced=least), target.kind).value
+        check_target(target, start=start, least=smallest)
+        if self._total < 2:
+            raise ConfigError(
+                f"target of {target}: one step of training leaves no time to fade; raise epochs, or lower batch_size"
+            )
         return start
+
+    def _size(self, graph: Graph, kind: Kind) -> Size:
+        """Returns the size, the same on all processes: each measures milliseconds of its own."""
+        found, workers = size(graph, kind), self.workers
+        if kind != "ms" or workers.count == 1:
+            return found
+        mean = torch.tensor([found.value / workers.count], device=graph.example.device)
+        workers.sum_([mean])
+        return found.at(float(mean))
 
     def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
         """Makes one optimiser step; returns a coordinate without meaning and the terms before it, ``[1]`` each.
@@ -225,19 +278,23 @@ class ShrinkMethod:
             theta.grad = None
         terms = self._backward(state, batch, switches)
         if self.config.penalty == "subgradient":
-            subgradient(switches, state.lam, weights=self._weights)
+            with _named(state.step):
+                subgradient(switches, state.lam, weights=state.weights)
         if self.config.clip:
             torch.nn.utils.clip_grad_norm_(state.module.parameters(), self.config.clip)
         state.optimizer.step()
         rate = float(state.scheduler.get_last_lr()[0])
         state.scheduler.step()
         if self.config.lam2:
-            decay(strip(state.module).values(), self.config.lam2, rate=rate, p=self.config.power)
-        self._switch(state, switches)
+            decay(_trainable(state.graph), self.config.lam2, rate=rate, p=self.config.power)
+        with _named(state.step):
+            self._switch(state, switches)
         state.step += 1
         state.n_updates += sum(p.numel() for p in state.module.parameters())
         if state.step % self._every == 0 or state.step == self._total:
             self._collect(state)
+        if self._target is None:
+            state.lam = self.config.lam * self._schedule(state.step)
         return torch.zeros(1), terms
 
     def _backward(self, state: State, batch: Batch, switches: Mapping[str, Tensor]) -> Terms:
@@ -264,9 +321,8 @@ class ShrinkMethod:
             workers.sum_(buffers)
             for buffer in buffers:
                 buffer /= workers.count
-        weights = self._weights
         with torch.no_grad():
-            norm = sum(weights.get(n, 1.0) * theta.abs().sum() for n, theta in switches.items())
+            norm = sum(state.weights.get(n, 1.0) * t.abs().sum() for n, t in switches.items())
         return Terms(fit.view(1), torch.as_tensor(state.lam * norm, dtype=fit.dtype).view(1))
 
     def _switch(self, state: State, switches: Mapping[str, Tensor]) -> None:
@@ -279,25 +335,29 @@ class ShrinkMethod:
             )
             return
         if self.config.penalty == "proximal":
-            step_switches(switches, state.lam, rate=rate, weights=self._weights)
+            step_switches(switches, state.lam, rate=rate, weights=state.weights)
         with torch.no_grad():
             for name, theta in switches.items():
                 theta[state.rules[name].update(theta)] = 0.0
 
     def _collect(self, state: State) -> None:
-        """Removes what is dead, and sets λ for the steps to come."""
+        """Removes what is dead, and with a target chooses what fades next."""
         if self._target is None:
             self._remove(state, None, self.config.rule)
-            state.lam = self.config.lam * self._schedule(state.step)
             return
         silence(state.graph, state.fading)
         if state.fading:
-            self._remove(state, state.fading, "target")
-        now = size(state.graph, self._target.kind)
+            self._remove(state, state.fading, "size")
+        now = self._size(state.graph, self._target.kind)
         progress = min((state.step + self._every) / self._total, 1.0)
         goal = course(self._target, progress, start=state.begin, deadline=self.config.deadline)
         state.fading = choose(
-            state.graph, state.scores, now=now, goal=goal, minimum=self.config.minimum
+            state.graph,
+            state.scores,
+            able=self._able,
+            now=now,
+            goal=goal,
+            minimum=self.config.minimum,
         )
         reach = self.config.switch_rate * self._every
         state.pulls = pulls(state.graph, state.fading, reach=reach)
@@ -324,18 +384,52 @@ class ShrinkMethod:
                 if name in state.scores:
                     state.scores[name] = state.scores[name][list(survivors)]
         state.events.append(Event(state.step, state.lam, rule, gone, done))
-        self._weigh(state.graph)
+        self._weigh(state)
 
-    def _weigh(self, graph: Graph) -> None:
+    def _weigh(self, state: State) -> None:
         """Sets the factor of λ of each switch: what a channel costs, relative to the mean over all."""
         if self.config.weigh == "channel":
             return
-        saved = size(graph, self.config.weigh).saved
-        held = switches_of(graph)
+        saved = size(state.graph, self.config.weigh).saved
+        held = switches_of(state.graph)
         counted = [(saved[group], len(at)) for group, parts in held.items() for _, at in parts]
         mean = sum(cost * n for cost, n in counted) / max(sum(n for _, n in counted), 1)
-        self._weights = {
+        state.weights = {
             name: saved[group] / max(mean, 1e-30)
             for group, parts in held.items()
             for name, _ in parts
         }
+
+
+def _trainable(graph: Graph) -> list[Tensor]:
+    """Returns the parameters that are trained, without those of switches."""
+    return [weight for weight in strip(graph.traced).values() if weight.requires_grad]
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, graph: Graph) -> None:
+    """Refuses at the start an optimiser whose states could not be cut later."""
+    leaf_of = {parameter: leaf for leaf, parameter in graph.traced.named_parameters()}
+    nothing = Plan({leaf: {} for leaf in leaf_of.values()})
+    list(prepare_optimizer(nothing, optimizer, leaf_of))
+
+
+def _check_shapes(here: Channels, saved: Channels) -> None:
+    for leaf in sorted({*here, *saved}):
+        if here.get(leaf) != saved.get(leaf):
+            found, wanted = (
+                f"{list(shapes[leaf])}" if leaf in shapes else "missing" for shapes in (here, saved)
+            )
+            raise ShapeError(f"leaf {leaf} is {found}, the saved run began with {wanted}")
+
+
+def _tuples(lists: Mapping[str, Iterable[int]]) -> Channels:
+    return {name: tuple(numbers) for name, numbers in lists.items()}
+
+
+@contextmanager
+def _named(step: int) -> Iterator[None]:
+    """Says at which step a number was not finite."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f"step {step}: {error}") from None

@@ -87,7 +87,7 @@ def shrink(
         kind: ``classification`` or ``regression``.
         config: all settings at once; or give them by name (see ``ShrinkConfig``).
         report: told of every finished epoch.
-        **settings: fields of ``ShrinkConfig``, for example ``lam=1e-3`` or ``target="50k params"``.
+        **settings: fields of ``ShrinkConfig``, for example ``lam=1e-3`` or ``size="50k params"``.
 
     Raises:
         ConfigError: a setting is unknown or out of range, or the network has no place for a switch.
@@ -151,13 +151,12 @@ def run(
     state = method.init(graph)
     if resuming and checkpoint is not None and checkpoint.exists():
         resume(state, checkpoint, identity or {})
-    events: list[Event] = []
 
     def tell(epoch: Epoch) -> None:
         if report is not None:
             report(epoch, state)
-        events.extend(state.events)
-        state.events.clear()
+        state.past += state.events
+        state.events = []
 
     train(
         method,
@@ -172,7 +171,7 @@ def run(
         agree=agreement(workers),
     )
     state.module.eval()
-    return Shrunk(state.graph, state.plan, state.alive, tuple(events))
+    return Shrunk(state.graph, state.plan, state.alive, tuple(state.past))
 
 
 def _validator(valid: Data, kind: str) -> Callable[[State], float]:

@@ -1,6 +1,14 @@
 """How channels pass through operations: one small rule for each, in a table by module class, function and method name."""
 
-from netdial.shrink.rules import elementwise, layers, mixing, shaping
+from netdial.shrink.rules import (
+    elementwise,
+    joining,
+    layers,
+    mixing,
+    normalising,
+    shaping,
+    shifting,
+)
 from netdial.shrink.rules.layers import attribute
 from netdial.shrink.rules.table import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene
 
@@ -13,7 +21,10 @@ __all__ = [
     "Scene",
     "attribute",
     "elementwise",
+    "joining",
     "layers",
     "mixing",
+    "normalising",
     "shaping",
+    "shifting",
 ]

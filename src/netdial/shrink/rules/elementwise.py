@@ -85,11 +85,6 @@ _UNARY = [
     "contiguous",
     "clone",
     "detach",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "to",
 ]
 _BINARY = [
     "add",
@@ -115,7 +110,6 @@ _BINARY = [
     "lerp",
     "masked_fill",
     "masked_fill_",
-    "type_as",
     "iadd",
     "isub",
     "imul",
@@ -135,13 +129,41 @@ def _found(names: list[str], *places: Any) -> list[Any]:
     functions=_found([*_UNARY, *_BINARY], torch, F, operator),
     methods=[*_UNARY, *_BINARY],
 )
-def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Value | Number:
-    """Joins the channels of all tensors that meet, with broadcasting."""
-    values = [part for part in (*args, *kwargs.values()) if isinstance(part, Value)]
+def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """Joins the channels of all tensors that meet, with broadcasting; a number of channels mixes them."""
+    given = (*args, *kwargs.values())
+    values = [part for part in given if isinstance(part, Value)]
     if not values:
-        return Number(scene.results[node])
+        return _of_sizes(scene, node, given)
+    for part in given:
+        for source in part.sources if isinstance(part, Number) else ():
+            scene.mix(source, node)
     ndim = max(len(value.labels) for value in values)
     return Value(tuple(_meet(scene, values, dim) for dim in range(-ndim, 0)))
+
+
+def _of_sizes(scene: Scene, node: fx.Node, given: tuple[Any, ...]) -> Any:
+    """Returns what is computed from sizes alone; sizes put together stay apart."""
+    if len(given) == 2 and all(isinstance(part, tuple | list) for part in given):
+        return (*given[0], *given[1])
+    return computed(scene.results[node], given)
+
+
+def computed(value: object, given: Any) -> Number:
+    """Returns a number that is computed from others, and from the dimensions that they are computed from."""
+    sources: list[Labels] = []
+    for part in given if isinstance(given, tuple | list) else [given]:
+        if isinstance(part, Number):
+            sources.extend(part.sources)
+        elif isinstance(part, tuple | list):
+            sources.extend(computed(value, part).sources)
+    return Number(value, tuple(sources))
+
+
+@on(methods=["to", "type_as", "type", "float", "double", "half", "bfloat16", "long", "bool", "cpu"])
+def as_type(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Numbers of another type."""
+    return x
 
 
 def _meet(scene: Scene, values: list[Value], dim: int) -> Labels:
@@ -153,7 +175,7 @@ def _meet(scene: Scene, values: list[Value], dim: int) -> Labels:
         if len(axis) == size:
             scene.join(first, axis)
         else:
-            scene.fix(axis)
+            scene.fix(axis, "is broadcast against a larger dimension")
     return first
 
 
@@ -168,11 +190,11 @@ def prelu(scene: Scene, node: fx.Node, x: Value) -> Value:
 
 
 @on(functions=[getattr], methods=["size", "dim", "numel"])
-def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any) -> Any:
+def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Sizes of a tensor: numbers that follow when it is cut."""
     found = scene.results[node]
     if isinstance(found, torch.Size):
-        return tuple(Number(size) for size in found)
+        return tuple(Number(size, (labels,)) for size, labels in zip(found, x.labels, strict=True))
     if isinstance(found, torch.Tensor):  # .T, .mT, .data
         axes = list(x.labels)
         if args == ("T",):
@@ -183,7 +205,9 @@ def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any) -> Any:
             scene_fix_all(scene, x)
             return scene.result(node)
         return Value(tuple(axes))
-    return Number(found)
+    if node.target == "size":
+        return Number(found, (x.labels[(*args, *kwargs.values())[0]],))
+    return Number(found, x.labels if node.target == "numel" else ())
 
 
 def scene_fix_all(scene: Scene, value: Any, why: str = "") -> None:
@@ -191,6 +215,8 @@ def scene_fix_all(scene: Scene, value: Any, why: str = "") -> None:
     if isinstance(value, Value):
         for axis in value.labels:
             scene.fix(axis, why)
+    elif isinstance(value, dict):
+        scene_fix_all(scene, tuple(value.values()), why)
     elif isinstance(value, tuple | list):
         for part in value:
             scene_fix_all(scene, part, why)

@@ -1,4 +1,4 @@
-"""Layers with weights: linear, convolutions, normalisation, embedding, recurrence, attention."""
+"""Layers with weights: linear, convolutions, embedding, recurrence, attention."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from netdial.core.errors import TraceError
 from netdial.shrink.attention import Attention
 from netdial.shrink.labels import FIXED, Labels, Value
+from netdial.shrink.rules.elementwise import scene_fix_all
 from netdial.shrink.rules.table import Inner, Scene, on
 from netdial.shrink.switch import Switch
 from netdial.shrink.trace import place
@@ -33,15 +34,16 @@ def functional_linear(
     scene: Scene, node: fx.Node, x: Value, weight: Any, bias: Any = None
 ) -> Value:
     """F.linear with weights that are parameters."""
-    held = [_parameter(scene, node, part) for part in node.args[1:] if part is not None]
-    held += [_parameter(scene, node, part) for part in node.kwargs.values() if part is not None]
-    return _linear(scene, node, x, held[0], held[1] if len(held) > 1 else None)
+    given = {**dict(zip(("input", "weight", "bias"), node.args, strict=False)), **node.kwargs}
+    held = _parameter(scene, node, given["weight"])
+    shift = given.get("bias")
+    return _linear(scene, node, x, held, None if shift is None else _parameter(scene, node, shift))
 
 
 def _linear(scene: Scene, node: fx.Node, x: Value, weight: Tensor, bias: Tensor | None) -> Value:
     scene.join(x.labels[-1], scene.leaf(weight)[1])
     name = scene.name(bias) if bias is not None else None
-    scene.reads(node, 0, x, -1, bias=name, foldable=True, made=-1)
+    scene.reads(node, node.args[0], x, -1, bias=name, foldable=True, made=-1)
     made = scene.makes(weight, 0)
     if bias is not None:
         scene.join(made, scene.leaf(bias)[0])
@@ -78,15 +80,14 @@ def _convolution(
 ) -> Value:
     scene.expect(x, node, [weight.ndim])
     _, columns, *kernel = scene.leaf(weight)
-    for axis in kernel:
-        scene.fix(axis)
+    scene.keep(node, [*kernel, *x.labels[2:]])
     made = scene.makes(weight, 0)
     _couple(scene, x.labels[1], columns, made, groups)
     if bias is not None:
         scene.join(made, scene.leaf(bias)[0])
     name = scene.name(bias) if bias is not None else None
     if groups == 1 or len(columns) > 1:
-        scene.reads(node, 0, x, 1, bias=name, foldable=True)
+        scene.reads(node, node.args[0], x, 1, bias=name, foldable=True)
     return Value((x.labels[0], made, *scene.result(node).labels[2:]))
 
 
@@ -114,8 +115,7 @@ def transposed_convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
     assert isinstance(module, _TRANSPOSED)
     scene.expect(x, node, [module.weight.ndim])
     rows, columns, *kernel = scene.leaf(module.weight)
-    for axis in kernel:
-        scene.fix(axis)
+    scene.keep(node, [*kernel, *x.labels[2:]])
     groups = module.groups
     scene.join(x.labels[1], rows)
     if groups == 1:
@@ -131,27 +131,8 @@ def transposed_convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
         scene.join(made, scene.leaf(module.bias)[0])
     if groups != len(rows) or groups == 1:
         name = scene.name(module.bias) if module.bias is not None else None
-        scene.reads(node, 0, x, 1, bias=name, foldable=True)
+        scene.reads(node, node.args[0], x, 1, bias=name, foldable=True)
     return Value((x.labels[0], made, *scene.result(node).labels[2:]))
-
-
-@on(
-    modules=[
-        nn.BatchNorm1d,
-        nn.BatchNorm2d,
-        nn.BatchNorm3d,
-        nn.InstanceNorm1d,
-        nn.InstanceNorm2d,
-        nn.InstanceNorm3d,
-    ]
-)
-def by_channel(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """Batch and instance normalisation: every channel by itself."""
-    module: Any = scene.traced.get_submodule(str(node.target))
-    held = (module.weight, module.bias, module.running_mean, module.running_var)
-    for tensor in (part for part in held if part is not None):
-        scene.join(x.labels[1], scene.leaf(tensor)[0])
-    return x
 
 
 @on(modules=[Switch])
@@ -160,35 +141,6 @@ def switch(scene: Scene, node: fx.Node, x: Value) -> Value:
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, Switch)
     scene.join(x.labels[module.dim], scene.leaf(module.theta)[0])
-    return x
-
-
-@on(modules=[nn.LayerNorm, nn.RMSNorm])
-def over_channels(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """Layer normalisation: all channels together, so that none can go without changing the others."""
-    module: Any = scene.traced.get_submodule(str(node.target))
-    count = len(module.normalized_shape)
-    for axis in x.labels[-count:]:
-        scene.mix(axis, node)
-    for tensor in (module.weight, getattr(module, "bias", None)):
-        if tensor is not None:
-            for axis, labels in zip(x.labels[-count:], scene.leaf(tensor), strict=True):
-                scene.join(axis, labels)
-    return x
-
-
-@on(modules=[nn.GroupNorm])
-def group_norm(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """Group normalisation: the channels of a group together; every group has to keep as many."""
-    module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, nn.GroupNorm)
-    if module.num_groups < module.num_channels:
-        scene.mix(x.labels[1], node)
-        by_group = x.labels[1].reshape(module.num_groups, -1)
-        scene.join(by_group, by_group[:1])
-    if module.affine:
-        for tensor in (module.weight, module.bias):
-            scene.join(x.labels[1], scene.leaf(tensor)[0])
     return x
 
 
@@ -212,7 +164,8 @@ def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
         )
     gates = int(cast(Tensor, module.weight_hh_l0).shape[0]) // module.hidden_size
     read, ends = x.labels[-1], []
-    scene.reads(node, 0, x, -1)
+    scene.keep(node, x.labels[:-1])
+    scene.reads(node, node.args[0], x, -1)
     for layer in range(module.num_layers):
         made = []
         for suffix in ("", "_reverse")[: 1 + module.bidirectional]:
@@ -233,20 +186,21 @@ def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
             made.append(units)
         ends.extend(made)
         read = np.concatenate(made)
-    out, last = scene.results[node]
-    head = tuple(np.full(size, FIXED) for size in out.shape[:-1])
     for units in ends[1:]:  # the last states of all layers and directions lie in one tensor
         scene.join(ends[0], units)
-    hidden = Value(
-        (
-            *(
-                np.full(size, FIXED)
-                for size in (last[0] if isinstance(last, tuple) else last).shape[:-1]
-            ),
-            ends[0],
-        )
-    )
-    return Value((*head, read)), ((hidden, hidden) if isinstance(last, tuple) else hidden)
+    return _states(scene.results[node], read, ends[0])
+
+
+def _states(result: Any, read: Labels, units: Labels) -> Any:
+    """Returns what is known of a recurrence's outputs and last states."""
+
+    def like(tensor: Tensor, labels: Labels) -> Value:
+        return Value((*(np.full(size, FIXED) for size in tensor.shape[:-1]), labels))
+
+    out, last = result
+    if isinstance(last, tuple):
+        return like(out, read), tuple(like(part, units) for part in last)
+    return like(out, read), like(last, units)
 
 
 @on(modules=[Attention])
@@ -257,9 +211,13 @@ def attention(
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, Attention)
     rows, columns = scene.leaf(module.in_proj_weight)
-    for position, part in enumerate((query, key, value)):
+    for position, (name, part) in enumerate({"query": query, "key": key, "value": value}.items()):
         scene.join(part.labels[-1], columns)
-        scene.reads(node, position, part, -1)
+        scene.keep(node, part.labels[:-1])
+        source = node.args[position] if position < len(node.args) else node.kwargs[name]
+        scene.reads(node, source, part, -1)
+    for part in (*args, *kwargs.values()):
+        scene_fix_all(scene, part, f"{place(node)} is masked by it")
     heads = rows.reshape(3, -1, module.head_dim)
     scene.join(heads, heads[:1, :, :1])
     if module.in_proj_bias is not None:
@@ -298,6 +256,6 @@ def attribute(scene: Scene, node: fx.Node) -> Value:
     tensor = _attribute(scene.traced, str(node.target))
     if not isinstance(tensor, torch.Tensor):
         raise TraceError(f"{place(node)}: is a {type(tensor).__name__}, expected a tensor")
-    if id(tensor) not in scene._names:
+    if not scene.knows(tensor):
         return scene.result(node)
     return Value(scene.leaf(tensor))

@@ -17,6 +17,7 @@ from torch import fx, nn
 
 from netdial.core.errors import TraceError
 from netdial.shrink.labels import FIXED, Labels, Value
+from netdial.shrink.rules.elementwise import scene_fix_all
 from netdial.shrink.rules.table import Scene, on
 from netdial.shrink.trace import place
 
@@ -30,8 +31,10 @@ def product(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
     rows = x.labels if len(x.labels) > 1 else (np.full(1, FIXED), *x.labels)
     columns = y.labels if len(y.labels) > 1 else (*y.labels, np.full(1, FIXED))
     scene.join(rows[-1], columns[-2])
-    scene.reads(node, 0, x, -1)
-    scene.reads(node, 1, y, -2 if len(y.labels) > 1 else -1)
+    below = -2 if len(y.labels) > 1 else -1
+    one, other = node.args[:2]
+    scene.reads(node, one, x, -1, other=(other, below))
+    scene.reads(node, other, y, below, other=(one, -1))
     out = list(scene.result(node).labels)
     if len(y.labels) > 1:
         out[-1] = columns[-1]
@@ -60,13 +63,22 @@ def einsum(scene: Scene, node: fx.Node, equation: Any, *operands: Any) -> Value:
             f"{place(node)}: einsum {text!r} needs all letters and '->' to be followed"
         )
     before, after = text.split("->")
+    sources = node.args[1:] if len(parts) == len(operands) else tuple(node.args[1])  # type: ignore[arg-type]
+    words = before.split(",")
     seen: dict[str, Labels] = {}
-    for position, (letters, value) in enumerate(zip(before.split(","), parts, strict=True)):
+    for number, (letters, value) in enumerate(zip(words, parts, strict=True)):
         for dim, letter in enumerate(letters):
-            axis = value.labels[dim]
-            scene.join(seen.setdefault(letter, axis), axis)
+            scene.join(seen.setdefault(letter, value.labels[dim]), value.labels[dim])
             if letter not in after:
-                scene.reads(node, position + 1, value, dim)
+                other = next(
+                    (
+                        (sources[i], word.index(letter))
+                        for i, word in enumerate(words)
+                        if i != number and letter in word
+                    ),
+                    None,
+                )
+                scene.reads(node, sources[number], value, dim, other=other)
     return Value(tuple(seen[letter] for letter in after))
 
 
@@ -78,11 +90,16 @@ def dot_product_attention(
     scene.join(query.labels[-1], key.labels[-1])
     if node.kwargs.get("scale") is None:
         scene.mix(query.labels[-1], node)
-    for position, part in enumerate((query, key)):
-        scene.reads(node, position, part, -1)
+    first, second = node.args[:2]
+    scene.reads(node, first, query, -1, other=(second, -1))
+    scene.reads(node, second, key, -1, other=(first, -1))
+    scene.join(key.labels[-2], value.labels[-2])
+    scene.mix(key.labels[-2], node)
     for one, other in ((query, key), (query, value)):
         for a, b in zip(one.labels[:-2], other.labels[:-2], strict=True):
             scene.join(a, b)
+    for part in (*args, *kwargs.values()):
+        scene_fix_all(scene, part, f"{place(node)} is masked by it")
     return Value((*query.labels[:-1], value.labels[-1]))
 
 
@@ -95,10 +112,10 @@ def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs
     """Softmax and the like: over channels, all of them depend on each other."""
     module: Any = scene.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
     dim = kwargs.get("dim", args[0] if args else getattr(module, "dim", 1))
-    if not isinstance(dim, int):
-        dim = 1
     if node.target is F.normalize:
         dim = kwargs.get("dim", 1)
+    if not isinstance(dim, int):
+        raise TraceError(f"{place(node)}: name the dimension (dim=)")
     scene.mix(x.labels[dim], node)
     return x
 
@@ -118,6 +135,8 @@ def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs
 )
 def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Reductions over positions pass channels; over channels they depend on all of them."""
+    if getattr(node.target, "__name__", node.target) == "norm":
+        args = args[1:]  # the first is its order
     dims = kwargs.get("dim", args[0] if args else None)
     chosen = (
         range(len(x.labels)) if dims is None else dims if isinstance(dims, Sequence) else [dims]

@@ -1,4 +1,4 @@
-"""Operations that move numbers without changing them: reshaping, permuting, joining, splitting, padding, resizing.
+"""Operations that move numbers without changing them: reshaping, permuting, padding, pooling, resizing.
 
 A size that is written in the code cannot follow when channels go, so it is refused where it touches channels; ``-1``,
 ``flatten`` and sizes computed from ``x.shape`` follow.
@@ -7,7 +7,7 @@ A size that is written in the code cannot follow when channels go, so it is refu
 from __future__ import annotations
 
 import math
-import operator
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.shrink.labels import FIXED, Labels, Number, Value
-from netdial.shrink.rules.elementwise import scene_fix_all
 from netdial.shrink.rules.table import Scene, on
 from netdial.shrink.trace import place
 
@@ -39,8 +38,17 @@ _POOL_FUNCTIONS = [
 )
 def over_positions(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Pooling and resizing: channels pass, positions change."""
-    scene.expect(x, node, [len(scene.shape(node))])
-    return Value((*x.labels[:2], *scene.result(node).labels[2:]))
+    after = scene.result(node).labels
+    kind = node.target if node.op != "call_module" else type(_module(scene, node))
+    found = re.search(r"(\d)d$", getattr(kind, "__name__", ""))
+    positions = int(found[1]) if found else len(after) - 2
+    lead = len(after) - positions
+    scene.keep(node, x.labels[lead:])
+    return Value((*x.labels[:lead], *after[lead:]))
+
+
+def _module(scene: Scene, node: fx.Node) -> nn.Module:
+    return scene.traced.get_submodule(str(node.target))
 
 
 @on(
@@ -55,13 +63,18 @@ def over_positions(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: 
 )
 def padding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Padding of positions; a padded dimension keeps its channels."""
+    widths = args[0] if args else kwargs.get("pad")
+    if node.op == "call_module":
+        widths = getattr(_module(scene, node), "padding", None)
+    touched = set(range(len(x.labels)))
+    if isinstance(widths, Sequence):
+        last = len(x.labels) - 1
+        touched = {last - i // 2 for i, width in enumerate(widths) if width != 0}
     axes = []
-    for axis, after in zip(x.labels, scene.result(node).labels, strict=True):
-        if len(axis) == len(after):
-            axes.append(axis)
-        else:
+    for dim, (axis, after) in enumerate(zip(x.labels, scene.result(node).labels, strict=True)):
+        if dim in touched:
             scene.fix(axis, f"{place(node)} pads this dimension")
-            axes.append(after)
+        axes.append(after if dim in touched else axis)
     return Value(tuple(axes))
 
 
@@ -74,12 +87,8 @@ def flatten(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 @on(methods=["view", "reshape"], functions=[torch.reshape])
 def reshape(scene: Scene, node: fx.Node, x: Value, *sizes: Any, **kwargs: Any) -> Value:
     """A view: what is written as a number cannot follow."""
-    given = node.args[1:] or (kwargs.get("shape", kwargs.get("size")),)
-    if len(given) == 1 and isinstance(given[0], Sequence):
-        given = tuple(given[0])
-    if len(given) == 1 and isinstance(given[0], fx.Node) and len(scene.shape(node)) != 1:
-        given = (given[0],) * len(scene.shape(node))  # x.view(y.shape)
-    return _reshaped(scene, node, x, [isinstance(size, int) and size != -1 for size in given])
+    given = sizes or (kwargs.get("shape", kwargs.get("size")),)
+    return _reshaped(scene, node, x, given[0] if isinstance(given[0], Sequence) else given)
 
 
 @on(modules=[nn.Unflatten], functions=[torch.unflatten], methods=["unflatten"])
@@ -92,57 +101,59 @@ def unflatten(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     dim, sizes = (
         (module.dim, module.unflattened_size) if isinstance(module, nn.Unflatten) else given
     )
-    ndim, count = len(x.labels), len(sizes)
-    written = [False] * (ndim - 1 + count)
-    for offset, size in enumerate(sizes):
-        written[dim % ndim + offset] = isinstance(size, int) and size != -1
-    return _reshaped(scene, node, x, written)
+    ndim, dim = len(x.labels), dim % len(x.labels)
+    return _reshaped(scene, node, x, [None] * dim + list(sizes) + [None] * (ndim - 1 - dim))
 
 
-def _reshaped(scene: Scene, node: fx.Node, x: Value, written: Sequence[bool] | None) -> Value:
-    """Returns the labels after a reshape; ``written`` tells which new sizes are numbers in the code."""
+def _reshaped(scene: Scene, node: fx.Node, x: Value, given: Sequence[Any] | None) -> Value:
+    """Returns the labels after a reshape; ``given`` are the new sizes as they are written, None what always follows."""
     after = scene.shape(node)
-    free = [False] * len(after) if written is None else list(written)
+    asked = [None] * len(after) if given is None else list(given)
     out: list[Labels] = []
     for before_dims, after_dims in _blocks(x.shape, after):
         axes = [x.labels[d] for d in before_dims]
-        out.extend(
-            _block(scene, node, axes, [after[d] for d in after_dims], [free[d] for d in after_dims])
-        )
+        sizes = [after[d] for d in after_dims]
+        out.extend(_block(scene, node, axes, sizes, [asked[d] for d in after_dims]))
     return Value(tuple(out))
 
 
 def _block(
-    scene: Scene, node: fx.Node, axes: list[Labels], sizes: list[int], written: list[bool]
+    scene: Scene, node: fx.Node, axes: list[Labels], sizes: list[int], asked: list[Any]
 ) -> list[Labels]:
     """Returns the labels of the new dimensions that a run of old ones becomes."""
     plain = [np.full(size, FIXED) for size in sizes]
-    free = [place_ for place_, axis in enumerate(axes) if scene.atoms.is_free(axis)]
+    free = [axis for axis in axes if scene.atoms.is_free(axis)]
     if not free or not sizes:
         return plain
-    labels = np.concatenate(axes) if len(axes) == 1 else None
-    wide = [i for i, size in enumerate(sizes) if size > 1] or [0]
-    if len(free) > 1 or (len(wide) > 1 and math.prod(len(a) for a in axes) != len(axes[free[0]])):
+    moving = [i for i, size in enumerate(asked) if follows(scene, size, free[0])]
+    wide = [i for i, size in enumerate(sizes) if size > 1]
+    if len(free) > 1 or (len(wide) > 1 and math.prod(sizes) != len(free[0])):
         for axis in axes:
             scene.fix(axis, f"{place(node)} mixes several dimensions")
         return plain
-    shape = [1] * len(axes)
-    shape[free[0]] = -1
-    whole = np.broadcast_to(axes[free[0]].reshape(shape), [len(a) for a in axes])
-    labels = whole.reshape(sizes)
-    moving = [i for i in wide if not written[i]]
-    if len(moving) != 1:
+    chosen = [i for i in moving if i in wide] or moving[:1]
+    if len(chosen) != 1:
         scene.refuse(
-            axes[free[0]],
+            free[0],
             f"{place(node)}: writes the size {sizes} of channels in the code, which cannot follow when channels go; "
             "use flatten(1), -1 or a size computed from x.shape for them",
         )
         return plain
-    dim = moving[0]
+    shape = [len(free[0]) if axis is free[0] else 1 for axis in axes]
+    labels = np.broadcast_to(free[0].reshape(shape), [len(a) for a in axes]).reshape(sizes)
+    dim = chosen[0]
     lines = np.moveaxis(labels, dim, -1).reshape(-1, sizes[dim])
     scene.join(lines, lines[:1])
     plain[dim] = lines[0]
     return plain
+
+
+def follows(scene: Scene, size: Any, labels: Labels) -> bool:
+    """Whether a size that was asked for follows when the channels of a dimension go."""
+    if not isinstance(size, Number):
+        return size is None or size == -1
+    counted = {root for source in size.sources for root in scene.atoms.find(source).tolist()}
+    return counted - {FIXED} == set(scene.atoms.find(labels).tolist()) - {FIXED}
 
 
 def _blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
@@ -215,118 +226,6 @@ def squeeze(scene: Scene, node: fx.Node, x: Value, *dims: Any) -> Value:
     named = dims[0] if dims and isinstance(dims[0], Sequence) else dims
     chosen = {d % len(x.labels) for d in named} if dims else set(range(len(x.labels)))
     for dim in chosen:
-        if dims and len(x.labels[dim]) == 1:
-            scene.fix(x.labels[dim])
+        if dims:
+            scene.fix(x.labels[dim], f"{place(node)} drops this dimension when one is left")
     return Value(tuple(a for d, a in enumerate(x.labels) if d not in chosen or len(a) != 1))
-
-
-@on(functions=[torch.cat, torch.concat], methods=[])
-def concatenate(
-    scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0, **kwargs: Any
-) -> Value:
-    """Parts one after another along a dimension; alike in the others."""
-    dim = kwargs.get("axis", dim) % len(parts[0].labels)
-    for part in parts[1:]:
-        for d, (one, other) in enumerate(zip(parts[0].labels, part.labels, strict=True)):
-            if d != dim:
-                scene.join(one, other)
-    axes = list(parts[0].labels)
-    axes[dim] = np.concatenate([part.labels[dim] for part in parts])
-    return Value(tuple(axes))
-
-
-@on(functions=[torch.stack])
-def stack(scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0) -> Value:
-    """Parts alike, along a new dimension."""
-    for part in parts[1:]:
-        for one, other in zip(parts[0].labels, part.labels, strict=True):
-            scene.join(one, other)
-    axes = list(parts[0].labels)
-    axes.insert(dim % (len(axes) + 1), np.full(len(parts), FIXED))
-    return Value(tuple(axes))
-
-
-@on(functions=[torch.chunk], methods=["chunk"])
-def chunk(scene: Scene, node: fx.Node, x: Value, chunks: int, dim: int = 0) -> Any:
-    """Equal parts: what is at the same place of each goes together, so that they stay equal."""
-    axis = x.labels[dim]
-    if scene.atoms.is_free(axis) and len(axis) % chunks:
-        scene.fix(axis, f"{place(node)} splits {len(axis)} channels into {chunks} unequal parts")
-    elif scene.atoms.is_free(axis):
-        parts = axis.reshape(chunks, -1)
-        scene.join(parts, parts[:1])
-    return _parts(scene, node, x, dim)
-
-
-@on(functions=[torch.split], methods=["split"])
-def split(scene: Scene, node: fx.Node, x: Value, size: Any, dim: int = 0) -> Any:
-    """Parts of sizes that are written in the code, or computed."""
-    sizes = size if isinstance(size, Sequence) else [size]
-    if any(isinstance(part, int) for part in sizes):
-        scene.refuse(
-            x.labels[dim],
-            f"{place(node)}: writes the sizes {list(sizes)} of parts in the code; use chunk, or sizes computed from x.shape",
-        )
-    else:
-        scene.fix(x.labels[dim], f"{place(node)} splits at computed places")
-    return _parts(scene, node, x, dim)
-
-
-def _parts(scene: Scene, node: fx.Node, x: Value, dim: int) -> Any:
-    """Returns the parts of a tensor that was split along a dimension."""
-    sizes = [part.shape[dim] for part in scene.results[node]]
-    pieces = np.split(x.labels[dim], np.cumsum(sizes)[:-1])
-    out = []
-    for piece in pieces:
-        axes = list(x.labels)
-        axes[dim] = piece
-        out.append(Value(tuple(axes)))
-    return tuple(out)
-
-
-@on(functions=[operator.getitem])
-def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
-    """Indexing: whole dimensions pass; a place or a piece of channels is written in the code."""
-    if not isinstance(x, Value):
-        return x[index]
-    places = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, Value | list) for part in places):
-        scene_fix_all(scene, x, f"{place(node)} picks by a tensor")
-        return scene.result(node)
-    used = sum(part is not None and part is not Ellipsis for part in places)
-    rest = [slice(None)] * (len(x.labels) - used)
-    at = next((i for i, part in enumerate(places) if part is Ellipsis), len(places))
-    spread = [*places[:at], *rest, *places[at + 1 :]]
-    axes, dim = [], 0
-    for part in spread:
-        if part is None:
-            axes.append(np.full(1, FIXED))
-            continue
-        axis = x.labels[dim]
-        dim += 1
-        if part == slice(None):
-            axes.append(axis)
-            continue
-        scene.refuse(
-            axis, f"{place(node)}: picks channels {part} by a number in the code; use chunk"
-        )
-        if isinstance(part, slice):
-            numbers = [
-                p.value if isinstance(p, Number) else p for p in (part.start, part.stop, part.step)
-            ]
-            axes.append(np.full(len(axis[slice(*numbers)]), FIXED))
-    return Value(tuple(axes))
-
-
-@on(methods=["expand", "expand_as", "repeat", "broadcast_to"], functions=[torch.broadcast_to])
-def expand(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
-    """Dimensions of size 1 made larger; the others pass."""
-    after = scene.result(node)
-    axes = list(after.labels)
-    for back in range(1, len(x.labels) + 1):
-        axis = x.labels[-back]
-        if len(axis) == len(axes[-back]):
-            axes[-back] = axis
-        else:
-            scene.fix(axis, f"{place(node)} repeats this dimension")
-    return Value(tuple(axes))

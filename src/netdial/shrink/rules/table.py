@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from netdial.core.attributes import bare_leaf
+from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.shrink.labels import FIXED, Atoms, Labels, Value, fixed
 from netdial.shrink.trace import place
@@ -53,6 +55,7 @@ class Reader:
         bias: leaf that can take up what constant channels contribute, ``[out channels]``; None if there is none.
         foldable: whether constants other than 0 can be taken up at all.
         made: dimension of the result that holds the channels made.
+        other: the other factor of a product, and its dimension: where that is 0, the channel does not count.
     """
 
     node: fx.Node
@@ -62,6 +65,7 @@ class Reader:
     bias: str | None = None
     foldable: bool = False
     made: int = 1
+    other: tuple[fx.Node, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Scene:
         results: node -> its result on the example.
         atoms: classes of atoms.
         leaves: leaf -> its labels, in the order of their first use.
+        users: leaf -> nodes that use it.
         readers: nodes that sum over channels.
         inner: channels that layers sum over by themselves.
         makers: leaf dimensions that make channels, in order.
@@ -98,6 +103,7 @@ class Scene:
     results: dict[fx.Node, Any]
     atoms: Atoms = field(default_factory=Atoms)
     leaves: dict[str, tuple[Labels, ...]] = field(default_factory=dict)
+    users: dict[str, set[fx.Node]] = field(default_factory=dict)
     readers: list[Reader] = field(default_factory=list)
     inner: list[Inner] = field(default_factory=list)
     makers: list[tuple[str, int]] = field(default_factory=list)
@@ -106,20 +112,40 @@ class Scene:
     fixes: list[tuple[Labels, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.node: fx.Node = next(iter(self.traced.graph.nodes))
         self._names: dict[int, str] = {}
-        for name, tensor in [*self.traced.named_parameters(), *self.traced.named_buffers()]:
-            self._names.setdefault(id(tensor), name)
+        for name, part in [*leaves(self.traced).items(), *self.traced.named_modules()]:
+            self._names.setdefault(id(part), name)
 
     def leaf(self, tensor: torch.Tensor) -> tuple[Labels, ...]:
         """Returns the labels of a leaf, fresh on its first use; a tied leaf has one set of labels."""
-        name = self.name(tensor)
+        return self._labels(self.name(tensor), tuple(tensor.shape))
+
+    def bare(self, module: nn.Module) -> tuple[Labels, ...]:
+        """Returns the labels of the sizes that a normalisation layer without leaves remembers; none if it has leaves."""
+        found = bare_leaf(module)
+        return self._labels(f"{self.name(module)}.{found[0]}", found[1]) if found else ()
+
+    def _labels(self, name: str, shape: tuple[int, ...]) -> tuple[Labels, ...]:
+        self.users.setdefault(name, set()).add(self.node)
         if name not in self.leaves:
-            self.leaves[name] = tuple(self.atoms.fresh(size) for size in tensor.shape)
+            self.leaves[name] = tuple(self.atoms.fresh(size) for size in shape)
         return self.leaves[name]
 
-    def name(self, tensor: torch.Tensor) -> str:
-        """Returns the name of a leaf, the first of its names if it has several."""
-        return self._names[id(tensor)]
+    def knows(self, part: torch.Tensor | nn.Module) -> bool:
+        """Whether something is a leaf or module of the network."""
+        return id(part) in self._names
+
+    def name(self, part: torch.Tensor | nn.Module) -> str:
+        """Returns the name of a leaf or module, the first of its names if it has several."""
+        return self._names[id(part)]
+
+    def own(self, leaf: str, node: fx.Node) -> bool:
+        """Whether a node alone uses a leaf."""
+        return all(
+            user is node or (user.op == "get_attr" and set(user.users) == {node})
+            for user in self.users[leaf]
+        )
 
     def makes(self, tensor: torch.Tensor, dim: int) -> Labels:
         """Returns the labels of a leaf's dimension and notes that it makes channels."""
@@ -138,20 +164,27 @@ class Scene:
             self.fixes.append((labels, why))
         self.atoms.join(labels, np.asarray(FIXED))
 
+    def keep(self, node: fx.Node, axes: Iterable[Labels]) -> None:
+        """Fixes positions: along them an operation does more than pass numbers on."""
+        for axis in axes:
+            self.fix(axis, f"{place(node)} sees these channels as positions")
+
     def mix(self, labels: Labels, node: fx.Node) -> None:
-        """Notes that an operation normalises over channels."""
+        """Notes that an operation normalises over channels, or depends on how many there are."""
         self.mixed.append((labels, place(node)))
 
     def refuse(self, labels: Labels, message: str) -> None:
         """Refuses to cut channels whose count is written in the code."""
         self.refused.append((labels, message))
 
-    def reads(self, node: fx.Node, position: int, value: Value, dim: int, **more: Any) -> None:
-        """Notes that a node sums over a dimension of one of its inputs, if anything can be cut there."""
-        source = node.args[position] if position < len(node.args) else None
-        if isinstance(source, fx.Node):
-            dim = dim % len(value.labels)
-            self.readers.append(Reader(node, source, dim, value.labels[dim], **more))
+    def reads(self, node: fx.Node, source: Any, value: Value, dim: int, **more: Any) -> None:
+        """Notes that a node sums over a dimension of one of its inputs."""
+        if not isinstance(source, fx.Node):
+            raise TraceError(
+                f"{place(node)}: is called in a way that has no rule; give tensors by position"
+            )
+        dim = dim % len(value.labels)
+        self.readers.append(Reader(node, source, dim, value.labels[dim], **more))
 
     def result(self, node: fx.Node) -> Value:
         """Returns a fixed value of the shape of a node's result."""
