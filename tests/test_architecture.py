@@ -31,6 +31,19 @@ ALLOWED: dict[str, set[str]] = {
     "fitting": {"core", "data", "config", "family", "objective", "train", "evaluation"},
     "saving": {"core", "nets", "family", "train"},
     "export": {"core", "family", "saving"},
+    "shrink": {"core", "data", "config", "objective", "train", "evaluation", "fitting"},
+    "structured": {
+        "core",
+        "data",
+        "config",
+        "family",
+        "objective",
+        "train",
+        "evaluation",
+        "fitting",
+        "pruning",
+        "shrink",
+    },
     "curvature": {"core", "data", "objective"},
     "pruning": {"core", "data", "family", "objective", "curvature", "evaluation", "fitting"},
     "evidence": {"core", "data", "family", "objective", "curvature"},
@@ -59,6 +72,8 @@ ALLOWED: dict[str, set[str]] = {
         "fitting",
         "saving",
         "pruning",
+        "shrink",
+        "structured",
         "evidence",
         "study",
     },
@@ -74,6 +89,7 @@ ALLOWED: dict[str, set[str]] = {
         "fitting",
         "saving",
         "pruning",
+        "shrink",
         "report",
     },
     "cli": {
@@ -88,6 +104,8 @@ ALLOWED: dict[str, set[str]] = {
         "saving",
         "export",
         "pruning",
+        "shrink",
+        "structured",
         "evidence",
         "choice",
         "reproduce",
@@ -96,7 +114,7 @@ ALLOWED: dict[str, set[str]] = {
         "job",
     },
 }
-JOB = {"job", "problem", "recorder", "pruned", "weighed"}
+JOB = {"job", "problem", "recorder", "request", "pruned", "shrunk", "structured", "weighed"}
 """Files of ``study`` that train and evaluate; the others only read and write run folders."""
 LATE = {("evaluation", "report"), ("evaluation", "study")}
 """Imports that only a function makes, when it is called: ``Path.plot``."""

@@ -6,7 +6,8 @@ Torch is imported only when settings are made, so that help texts can be shown w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,10 +17,34 @@ if TYPE_CHECKING:
     from netdial.family.family import FamilyConfig
 
 
-class FitConfig(BaseModel):
-    """How a family is trained. Durations are in epochs, rates per optimiser step."""
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class TrainConfig(BaseModel):
+    """What all ways of training share. Durations are in epochs, rates per optimiser step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(25, ge=1, description="passes over the training data")
+    batch_size: int = Field(256, ge=1, description="examples in a batch")
+    optimizer: str = Field("Adam", description="any optimizer of torch.optim")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
+    schedule: Literal["onecycle", "cosine", "constant"] = Field(
+        "onecycle", description="learning-rate schedule"
+    )
+    clip: float = Field(0.0, ge=0, description="gradient norm to clip at; 0 does not clip")
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
+        "32-true", description="arithmetic"
+    )
+    devices: int = Field(1, ge=1, description="processes or accelerators")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
+    seed: int = Field(0, ge=0, description="seed of everything random")
+
+
+class FitConfig(TrainConfig):
+    """How a family is trained."""
 
     objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior, ard, l2 or l1")
     map: str = Field("piecewise", description="linear, piecewise, lowrank, gated or table")
@@ -35,8 +60,6 @@ class FitConfig(BaseModel):
     exclude: tuple[str, ...] = Field(
         (), description="parameter names or layer classes that stay the same for every lam"
     )
-    epochs: int = Field(25, ge=1, description="passes over the training data")
-    batch_size: int = Field(256, ge=1, description="examples in a batch")
     groups: int = Field(8, ge=1, description="complexity values in a batch")
     sampling: Literal["stratified", "whole", "independent"] = Field(
         "stratified",
@@ -50,29 +73,15 @@ class FitConfig(BaseModel):
     weighting: str = Field(
         "balanced", description="weight w(lam) across the family: balanced or uniform"
     )
-    optimizer: str = Field("Adam", description="any optimizer of torch.optim")
-    lr: float = Field(4e-3, gt=0, description="peak learning rate")
-    momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
     std_rate: float = Field(3.0, gt=0, description="learning rate of log_std relative to lr")
-    schedule: Literal["onecycle", "cosine", "constant"] = Field(
-        "onecycle", description="learning-rate schedule"
-    )
     warmup: float = Field(
         0.0, ge=0, description="epochs over which the complexity term grows from 0 to 1"
     )
-    clip: float = Field(0.0, ge=0, description="gradient norm to clip at; 0 does not clip")
     patience: int = Field(
         0,
         ge=0,
         description="epochs without a better validation objective before stopping at the best one; 0 never",
     )
-    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
-        "32-true", description="arithmetic"
-    )
-    devices: int = Field(1, ge=1, description="processes or accelerators")
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
-    strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
-    seed: int = Field(0, ge=0, description="seed of everything random")
 
     @model_validator(mode="after")
     def _agree(self) -> FitConfig:
@@ -114,16 +123,25 @@ class FitConfig(BaseModel):
 
 
 def make_config(**settings: Any) -> FitConfig:
-    """Returns the settings, or one clear error for what is wrong with them.
+    """Returns the settings of a family's training; see ``make``."""
+    return make(FitConfig, settings)
+
+
+def make(kind: type[Config], settings: Mapping[str, Any]) -> Config:
+    """Returns settings, or one clear error for what is wrong with them.
+
+    Args:
+        kind: class of the settings.
+        settings: values by name; the others have their defaults.
 
     Raises:
         ConfigError: an unknown setting (the nearest name is offered), or a value outside its range.
     """
     for name in settings:
-        if name not in FitConfig.model_fields:
-            raise unknown("setting", name, FitConfig.model_fields)
+        if name not in kind.model_fields:
+            raise unknown("setting", name, kind.model_fields)
     try:
-        return FitConfig(**settings)
+        return kind(**settings)
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")

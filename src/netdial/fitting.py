@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.config import FitConfig, make_config
+from netdial.config import FitConfig, TrainConfig, make_config
 from netdial.core.errors import ConfigError
 from netdial.data.task import Dataset
 from netdial.evaluation.path import outputs
@@ -242,14 +242,14 @@ def run(
         patience=config.patience,
         checkpoint=checkpoint if workers.rank == 0 else None,
         identity=identity,
-        agree=_agreement(workers),
+        agree=agreement(workers),
     )
     return family.eval()
 
 
 def make_feed(
     data: Data,
-    config: FitConfig,
+    config: TrainConfig,
     *,
     blocks: int = 1,
     augment: str | None = None,
@@ -274,7 +274,7 @@ def make_feed(
     return LoaderFeed(data, seed=config.seed, blocks=blocks, device=device, dtype=dtype)
 
 
-def launch(config: FitConfig) -> tuple[Workers, Any]:
+def launch(config: TrainConfig) -> tuple[Workers, Any]:
     """Returns this process among its peers, and its device; starts the peers when several devices are asked for."""
     plain = (
         config.devices == 1
@@ -384,7 +384,7 @@ def _least(family: Family) -> int:
     return 2 if family.statistics.names else 1
 
 
-def _agreement(workers: Workers) -> Callable[[bool], bool]:
+def agreement(workers: Workers) -> Callable[[bool], bool]:
     """Returns the question whether any process says yes, asked of all of them at once."""
     if workers.count == 1:
         return bool

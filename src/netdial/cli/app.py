@@ -1,6 +1,7 @@
 """The commands of ``netdial``; nothing heavy is imported until one of them runs.
 
-The options of ``fit`` are the fields of ``FitConfig``, so its command is put together only when it is asked for.
+The options of ``fit`` and ``shrink`` are the fields of their settings, so these commands are put together only when they are
+asked for.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ from netdial.cli.reproduce import reproduce
 from netdial.cli.runs import list_command, report
 
 _FIT_HELP = "Train a family of networks, one for every complexity value, and write a report."
+_SHRINK_HELP = "Train a network that is too large while it shrinks to the size that it needs, and write a report."
 
 
 class _Commands(TyperGroup):
-    """The commands; ``fit`` is a name and a line of help until it is run."""
+    """The commands; ``fit`` and ``shrink`` are names and lines of help until they are run."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] == "fit":
             from netdial.cli.fit import fit_command
 
             self.add_command(fit_command(_FIT_HELP), "fit")
+        if args and args[0] == "shrink":
+            from netdial.cli.shrink import shrink_command
+
+            self.add_command(shrink_command(_SHRINK_HELP), "shrink")
         return super().resolve_command(ctx, args)
 
 
@@ -66,6 +72,11 @@ def _netdial(
 @app.command("fit", help=_FIT_HELP)
 def _fit() -> None:
     """Stands for ``fit`` in the list of commands."""
+
+
+@app.command("shrink", help=_SHRINK_HELP)
+def _shrink() -> None:
+    """Stands for ``shrink`` in the list of commands."""
 
 
 app.command("evaluate")(evaluate)

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from netdial.study.recorder import Progress as EpochProgress
-    from netdial.study.recorder import Watch
+    from netdial.study.recorder import Finished, Watch
 
 _LINE_EVERY_S = 3.0
 
@@ -27,7 +26,7 @@ class Silence:
     def advance(self, step: int, steps: int) -> None:
         """Passes over a step."""
 
-    def epoch(self, progress: EpochProgress) -> None:
+    def epoch(self, progress: Finished) -> None:
         """Passes over an epoch."""
 
 
@@ -41,7 +40,7 @@ class Lines(Silence):
         """Prints a line."""
         print(text, file=sys.stderr, flush=True)
 
-    def epoch(self, progress: EpochProgress) -> None:
+    def epoch(self, progress: Finished) -> None:
         """Prints an epoch unless another one has just been printed; the last one always."""
         now = time.monotonic()
         if now - self._last >= _LINE_EVERY_S or progress.epoch == progress.epochs:
@@ -66,7 +65,7 @@ class Bar(Silence):
             self._task = self._bar.add_task("", total=steps)
         self._bar.update(self._task, completed=step)
 
-    def epoch(self, progress: EpochProgress) -> None:
+    def epoch(self, progress: Finished) -> None:
         """Shows an epoch beside the bar."""
         if self._task is not None:
             self._bar.update(self._task, description=progress.line())

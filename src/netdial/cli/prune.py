@@ -1,10 +1,10 @@
-"""``netdial prune``: what the members of a run are worth without a share of their weights."""
+"""``netdial prune``: what the members of a run are worth without a share of their weights, or one without its channels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,13 +21,17 @@ from netdial.cli.options import (
     numbers,
     run_folder,
 )
+from netdial.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from netdial.pruning import Surface
+    from netdial.structured import LatencyTable
+    from netdial.study.structured import Outcome
 
 _POLICY = "What goes"
+_CHANNELS = "Whole channels, cut for good (--structured)"
 
 
 def prune(
@@ -74,14 +78,118 @@ def prune(
         int | None,
         typer.Option(min=0, help="Posterior draws; else as in training.", show_default=False),
     ] = None,
+    structured: Annotated[
+        bool,
+        typer.Option(
+            "--structured",
+            help="Prune whole channels of one member and write the smaller network.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = False,
+    lam: Annotated[
+        float | None,
+        typer.Option(
+            help="Complexity value; else that of the best member on validation data.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the channels to remove, in (0, 1); 0.5 unless --target is given.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Size to arrive at: '20k params', '1M macs', '80 KB', '0.4 ms'.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    per: Annotated[
+        str | None,
+        typer.Option(
+            metavar="channel|params|macs",
+            help="Weigh importance by what a channel saves.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    minimum: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Channels that every group keeps; else 1.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    round_: Annotated[
+        bool,
+        typer.Option("--round", help="Round widths by measured time.", rich_help_panel=_CHANNELS),
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Times to prune and train; else once.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes over the data in every round; else none, or 1 with --rounds.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Peak learning rate of that training; else 1e-3.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write; else RUN-lamX-small.safetensors in this folder.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
     split: SplitOption = "valid",
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Prune all members of a run at once: what they are worth over complexity and share removed."""
-    values = complexities(lams, points)
     check_split(split)
+    _check_ways(
+        structured,
+        {"--shares": shares, "--lams": lams, "--points": points, "--biases": biases, "--rows": rows,
+         "--samples": samples},
+        {"--lam": lam, "--share": share, "--target": target, "--per": per, "--minimum": minimum,
+         "--round": round_, "--rounds": rounds, "--epochs": epochs, "--lr": lr, "--out": output},
+    )  # fmt: skip
+    if structured:
+        _prune_channels(
+            run_folder(run, runs_dir), data_dir, split, lam=lam, share=share, target=target,
+            choice={"criterion": criterion, "scope": "layer" if per_layer else "global", "per": per or "channel",
+                    "minimum": minimum or 1, "emission": "drop" if no_fold else "fold", "by_time": round_},
+            rounds=rounds, epochs=epochs, lr=lr, output=output, as_json=as_json,
+        )  # fmt: skip
+        return
+    values = complexities(lams, points)
     removed = numbers(shares, "--shares")
     from netdial.cli.output import console, print_json
     from netdial.pruning import Policy
@@ -124,6 +232,149 @@ def prune(
     out.print(best_table(found, split, family.layout.size))
     out.print(surface_table(found, split))
     out.print(f"report: {report}")
+
+
+def _check_ways(structured: bool, weights: dict[str, Any], channels: dict[str, Any]) -> None:
+    """Refuses options of the way of pruning that was not asked for.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name, value in (weights if structured else channels).items():
+        if value is not None and value is not False:
+            raise ConfigError(
+                f"{name} is about single weights of all members; leave it out, or leave out --structured"
+                if structured
+                else f"{name} is about whole channels of one member; add --structured, or leave it out"
+            )
+
+
+def _prune_channels(
+    path: Path,
+    data_dir: str | None,
+    split: str,
+    *,
+    lam: float | None,
+    share: float | None,
+    target: str | None,
+    choice: dict[str, Any],
+    rounds: int | None,
+    epochs: int | None,
+    lr: float | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Prunes whole channels of one member, writes the smaller network and prints what it is worth."""
+    if share is None and target is None:
+        share = 0.5
+    if lr is not None and rounds is None and epochs is None:
+        raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
+    from netdial.cli.output import console, print_json
+    from netdial.structured import Limits, Options, Rounding
+    from netdial.study.job import open_run
+    from netdial.study.run import Run
+    from netdial.study.structured import best_lam, prune_channels
+
+    folder = Run.open(path)
+    lam = best_lam(folder) if lam is None else lam
+    family, task = open_run(folder, data_dir, [lam])
+    options = Options(
+        choice["criterion"], Limits(choice["scope"], choice["minimum"]), choice["per"],
+        emission=choice["emission"], rounding=Rounding() if choice["by_time"] else None,
+        kind=task.kind, seed=folder.config["seed"],
+    )  # fmt: skip
+    training = None
+    if rounds is not None or epochs is not None:
+        training = {
+            "epochs": epochs or 1,
+            "lr": lr or 1e-3,
+            "batch_size": folder.config["batch_size"],
+        }
+    found = prune_channels(
+        folder, family, task, split, lam=lam, share=share, target=target, options=options,
+        rounds=rounds or 1, training=training, path=output,
+    )  # fmt: skip
+    if as_json:
+        print_json(
+            {"run": str(folder.path), "split": split, "kind": task.kind, **_channels_json(found)}
+        )
+        return
+    out = console()
+    out.print(widths_table(found))
+    for table in found.pruned.tables:
+        out.print(latency_rows(table))
+    out.print(stages_table(found, split, task.kind))
+    out.print(
+        f"{found.path}: {found.pruned.n_params} parameters, λ = {found.lam:g}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _channels_json(found: Outcome) -> dict[str, Any]:
+    return {
+        "lam": found.lam,
+        "criterion": found.pruned.criterion,
+        "path": str(found.path),
+        "groups": [vars(row) for row in found.pruned.rows],
+        "latency": [vars(table) for table in found.pruned.tables],
+        "stages": [vars(stage) for stage in found.stages],
+    }
+
+
+def widths_table(found: Outcome) -> Table:
+    """Returns the channels of each group before and after."""
+    from rich.table import Table
+
+    from netdial.report.text import percent
+
+    title = f"Channels by {found.pruned.criterion}"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for heading in ("group", "before", "after", "left", "what they sent"):
+        table.add_column(
+            heading, justify="left" if heading in ("group", "what they sent") else "right"
+        )
+    for row in found.pruned.rows:
+        cells = (str(row.before), str(row.after), percent(row.after / row.before, 0))
+        table.add_row(row.group, *cells, row.how if row.how != "whole" else "")
+    return table
+
+
+def latency_rows(found: LatencyTable) -> Table:
+    """Returns the widths of one group that were measured."""
+    from rich.table import Table
+
+    title = f"Time of the layers around {found.group}, batch {found.batch}"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("width", justify="right")
+    for width in found.widths:
+        table.add_column(str(width), justify="right")
+    table.add_row("ms", *(f"{ms:.3g}" for ms in found.ms))
+    return table
+
+
+def stages_table(found: Outcome, split: str, kind: str) -> Table:
+    """Returns what the network is worth and costs, before and after."""
+    from rich.table import Table
+
+    from netdial.report.text import count
+
+    title, show = _metric("rmse" if kind == "regression" else "accuracy")
+    table = Table(title="Before and after", title_justify="left", header_style="bold")
+    table.add_column("")
+    headings = (f"{split} {title}", "params", "MACs", "bytes", "ms, batch 1", "ms, batch 64")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for stage in found.stages:
+        costs = [stage.costs.get(name) for name in ("params", "macs", "bytes")]
+        times = [stage.costs.get(name) for name in ("ms_1", "ms_64")]
+        table.add_row(
+            stage.label,
+            show(stage.metrics["rmse" if kind == "regression" else "accuracy"]),
+            *("" if cost is None else count(cost) for cost in costs),
+            *("" if ms is None else f"{ms:.3g}" for ms in times),
+        )
+    return table
 
 
 def best_table(found: Surface, split: str, size: int) -> Table:

@@ -8,7 +8,8 @@ two processes, or after a resume.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -29,6 +30,14 @@ def derive_seed(*words: int | str) -> int:
 def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """Returns a generator seeded from the words."""
     return torch.Generator(device=device).manual_seed(derive_seed(*words))
+
+
+@contextmanager
+def seeded(*words: int | str) -> Iterator[None]:
+    """Seeds the global generator for layers that draw from it (dropout), and puts it back afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(derive_seed(*words))
+        yield
 
 
 class Noise:

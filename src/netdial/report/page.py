@@ -1,7 +1,8 @@
 """The report page: one HTML file that opens from disk, asks nothing of the network and carries its data inside.
 
-`write_report` reads a run folder, works out what there is to say, and fills ``page.html.j2``. Everything that comes from the
-run is escaped by the template; the page's own policy forbids outside requests. What was not recorded is named on the page.
+`write_report` reads a run folder, works out what there is to say, and fills a template: ``family.html.j2`` for a family over λ,
+``shrinking.html.j2`` for a network that shrank (``shrinking.py``), both on ``page.html.j2``. Everything that comes from the run
+is escaped by the template; the page's own policy forbids outside requests. What was not recorded is named on the page.
 """
 
 from __future__ import annotations
@@ -14,18 +15,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.files import finite, write_text
 from netdial.core.records import Record
 from netdial.report.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
 from netdial.report.pruning import pruning_section
+from netdial.report.shrinking import shrinking_page
+from netdial.report.template import Tile, fill
 from netdial.report.text import at_lam, count, fixed, number, percent, sentence
 from netdial.study.curves import Headline, Member, headline, learning, members
 from netdial.study.run import Run
@@ -43,15 +42,6 @@ class Column:
     show: Format
 
 
-@dataclass(frozen=True)
-class Tile:
-    """One number of the answer box, with the words above and below it."""
-
-    title: str
-    value: str
-    note: str
-
-
 def write_report(run_path: Path) -> Path:
     """Writes ``report.html`` into a run folder and returns its path.
 
@@ -66,6 +56,28 @@ def write_report(run_path: Path) -> Path:
 def render(run: Run) -> str:
     """Returns the page of a run as HTML."""
     records = run.records()
+    shrunk = run.config.get("way") == "shrink"
+    name, told = (
+        ("shrinking.html.j2", shrinking_page(run, records))
+        if shrunk
+        else ("family.html.j2", _family_page(run, records))
+    )
+    figures, data = told.pop("figures"), told.pop("data")
+    return fill(
+        "netdial.report",
+        name,
+        name=run.config.get("name", run.name),
+        ramp=COMPLEXITY_SCALE,
+        figures=_figures(figures),
+        config=_pairs(run.config),
+        environment=_pairs(run.environment()),
+        data=_data(run, records, data),
+        **told,
+    )
+
+
+def _family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
+    """Returns what the page of a family tells."""
     rows = members(records)
     answer = headline(rows, run.config)
     curves = curves_figure(rows, answer, run.config)
@@ -73,40 +85,30 @@ def render(run: Run) -> str:
     pruning = pruning_section(records, run.config)
     evidence = evidence_figure(records)
     columns = _columns(rows, run.config)
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
-    return template.render(
-        name=run.config.get("name", run.name),
-        sentence=sentence(run.config),
-        lead=_lead(answer, run.config),
-        tiles=_tiles(answer, run.config),
-        notes=_notes(run, records, rows, answer),
-        has_curves=curves is not None,
-        has_training=training is not None,
-        strata=_strata(records),
-        ramp=COMPLEXITY_SCALE,
-        pruning=pruning,
-        evidence=evidence_table(records),
-        evidence_lines=evidence_lines(records),
-        has_evidence_figure=evidence is not None,
-        figures=_figures(
-            {
-                "curves": curves,
-                "training": training,
-                "evidence": evidence,
-                **(pruning.figures if pruning else {}),
-            }
-        ),
-        columns=columns,
-        groups=_groups(columns),
-        table=[_row(row, columns, answer) for row in rows],
-        csv=_csv_link(rows),
-        config=_pairs(run.config),
-        environment=_pairs(run.environment()),
-        data=_data(run, records, rows),
-        plotlyjs=get_plotlyjs(),
-    )
+    return {
+        "sentence": sentence(run.config),
+        "lead": _lead(answer, run.config),
+        "tiles": _tiles(answer, run.config),
+        "notes": _notes(run, records, rows, answer),
+        "has_curves": curves is not None,
+        "has_training": training is not None,
+        "strata": _strata(records),
+        "pruning": pruning,
+        "evidence": evidence_table(records),
+        "evidence_lines": evidence_lines(records),
+        "has_evidence_figure": evidence is not None,
+        "figures": {
+            "curves": curves,
+            "training": training,
+            "evidence": evidence,
+            **(pruning.figures if pruning else {}),
+        },
+        "columns": columns,
+        "groups": _groups(columns),
+        "table": [_row(row, columns, answer) for row in rows],
+        "csv": _csv_link(rows),
+        "data": {"members": [asdict(row) for row in rows]},
+    }
 
 
 def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
@@ -281,13 +283,13 @@ def _figures(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _data(run: Run, records: Sequence[Record], rows: Sequence[Member]) -> Any:
+def _data(run: Run, records: Sequence[Record], more: dict[str, Any]) -> Any:
     """Returns all that the page was made from, for whoever wants to compute with it."""
     return finite(
         {
             "config": run.config,
             "environment": run.environment(),
-            "members": [asdict(row) for row in rows],
+            **more,
             "records": [asdict(record) for record in records],
         }
     )

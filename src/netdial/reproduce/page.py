@@ -1,12 +1,11 @@
 """The page of an experiment: one HTML file that opens from disk, asks nothing of the network and carries its numbers inside.
 
-It has the look of the report of a run (``report.page``); the template is ``page.html.j2`` beside this file.
+It has the look of the report of a run (``report/look.css``); the template is ``page.html.j2`` beside this file.
 """
 
 from __future__ import annotations
 
 import json
-from importlib import resources
 from typing import Any
 
 from netdial.reproduce.outcome import Outcome
@@ -16,18 +15,15 @@ _MARGIN = {"l": 64, "r": 16, "t": 64, "b": 56}
 
 def render(outcome: Outcome) -> str:
     """Returns the page as HTML."""
-    import jinja2
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+    from netdial.report.template import fill
 
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
-    return template.render(
+    return fill(
+        "netdial.reproduce",
+        "page.html.j2",
         outcome=outcome,
         settings=[(name, _text(value)) for name, value in outcome.settings.items()],
         figures=[_themed(figure.plot) for figure in outcome.figures],
         data=outcome.to_json(),
-        plotlyjs=get_plotlyjs(),
     )
 
 

@@ -1,86 +1,47 @@
 """The fit job: data -> network -> family -> training -> evaluation -> records -> report, in one run folder.
 
-``fit_job`` is what ``netdial fit`` does, without the command line; ``open_family`` gives back what it made. A run is a
-function of its configuration: ``Job.choices`` over the stored configuration (when resuming) over the preset of the
-data. On several processes only the first one writes.
+``fit_job`` is what ``netdial fit`` does, without the command line; ``open_family`` gives back what it made. On several
+processes only the first one writes.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netdial.config import FitConfig, make_config
-from netdial.core.errors import CheckpointError, ConfigError, unknown
-from netdial.core.files import write_text
+from netdial.config import FitConfig
+from netdial.core.errors import CheckpointError, ConfigError
 from netdial.data import Task
 from netdial.evaluation import Path as LambdaPath
 from netdial.evaluation import evaluate
 from netdial.family import Domain, Family
 from netdial.fitting import run as train_family
 from netdial.saving import load_family, save_family
-from netdial.study.presets import POINTS, default_samples, preset
-from netdial.study.problem import LOAD_OPTIONS, Problem, is_function, load_net, load_problem
+from netdial.study.problem import Problem, is_function, load_net, load_problem
 from netdial.study.recorder import Recorder, Watch, member_records
-from netdial.study.run import Run, config_difference
-from netdial.train.checkpoint import load_tree
-
-CHOICES = ("model", "samples", "points", *LOAD_OPTIONS)
-"""Choices of a job beside the fields of ``FitConfig``."""
+from netdial.study.request import (
+    LAST,
+    Job,
+    process_rank,
+    refuse_difference,
+    resolve,
+    resumable,
+    saved_step,
+    settle,
+    tidy,
+    way_of,
+    write_splits,
+)
+from netdial.study.run import Run
 
 MODEL = "family.safetensors"
 """The trained family, in the folder ``model`` of a run."""
 
-LAST = "last.safetensors"
-"""The newest state, in the folder ``checkpoint`` of a run."""
-
 _NOT_TRAINING = ("name", "data_dir", "samples", "points")
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done.
-
-    Attributes:
-        data: name of a data set, a table, or a user's function ``package.module:function``.
-        choices: what was asked for by name: fields of ``FitConfig`` and ``CHOICES``; everything else has its default.
-        data_dir: folder of data files.
-        name: name of the run; by default that of the data.
-        runs_dir: folder that holds the runs.
-        resume: go on with the run of that name, if there is one.
-        overwrite: delete an earlier run of that name.
-    """
-
-    data: str
-    choices: Mapping[str, Any] = field(default_factory=dict)
-    data_dir: str | None = None
-    name: str | None = None
-    runs_dir: Path = Path("runs")
-    resume: bool = False
-    overwrite: bool = False
-
-    @property
-    def run_name(self) -> str:
-        """Name of the run folder."""
-        if self.name is not None:
-            return self.name
-        return self.data.replace(":", "-") if is_function(self.data) else Path(self.data).stem
-
-    @property
-    def path(self) -> Path:
-        """The run folder."""
-        return self.runs_dir / self.run_name
 
 
 def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | None:
@@ -98,14 +59,15 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
         NetdialError: something the caller can mend; a run that has not saved any state yet leaves no folder.
         Interrupted: a signal asked for it; the state is saved.
     """
-    old = _resumable(job)
+    old = resumable(job)
     if old is not None and old.is_done:
         watch.say(f"{old.path}: done already")
         return old
     watch.say(f"reading {job.data}")
-    config, problem = _settle(job, old)
+    config, problem = settle(job, old)
+    assert isinstance(config, FitConfig)
     family = Family(problem.net, config.family())
-    resolved = _resolve(job, old, config, problem, family.n_params)
+    resolved = resolve(job, old, config, problem, family.n_params)
     writes = config.devices == 1 or process_rank() == 0
     if not writes:
         run = Run(job.path, {**resolved, "name": job.run_name})
@@ -113,7 +75,7 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
         run = old
     else:
         run = Run.create(job.runs_dir, job.run_name, resolved, overwrite=job.overwrite)
-    with _tidy(run, writes=writes, fresh=old is None):
+    with tidy(run, writes=writes, fresh=old is None):
         step = _train(run, config, problem.task, family, watch, resuming=job.resume, writes=writes)
         if not writes:
             return None
@@ -122,18 +84,17 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
     return run
 
 
-def process_rank() -> int:
-    """Returns the number of this process among those that train together, 0 for the one that writes."""
-    found = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
-    return next((int(rank) for rank in found if rank is not None), 0)
-
-
 def open_family(run: Run, data_dir: str | None = None) -> Family:
     """Returns the trained family of a run.
 
     Raises:
         CheckpointError: the run is not done, or its model is damaged.
     """
+    if way_of(run) != "fit":
+        raise ConfigError(
+            f"{run.path}: is a run of netdial {way_of(run)}, which has one network and no family; "
+            "look at it with netdial report, or fit a family (netdial fit)"
+        )
     if not run.is_done:
         raise CheckpointError(
             f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
@@ -188,7 +149,7 @@ def open_task(run: Run, data_dir: str | None = None) -> Task:
     where = data_dir or config.get("data_dir")
     model = None if is_function(config["data"]) else config["model"]
     problem = load_problem(config["data"], options=config["load"], model=model, data_dir=where)
-    _refuse_difference(run, {**config, **problem.facts()})
+    refuse_difference(run, {**config, **problem.facts()})
     return problem.task
 
 
@@ -224,94 +185,6 @@ def evaluate_run(
     )
 
 
-def _resumable(job: Job) -> Run | None:
-    """Returns the run to go on with, whose settings are not contradicted, or None for a new one."""
-    for name in job.choices:
-        if name not in CHOICES and name not in FitConfig.model_fields:
-            raise unknown("choice", name, [*CHOICES, *FitConfig.model_fields])
-    if not job.path.exists():
-        return None
-    if not job.resume:
-        if not job.overwrite and process_rank() == 0:
-            raise ConfigError(
-                f"{job.path}: exists already; go on with it (--resume), replace it (--overwrite), "
-                "or choose another name (--name)"
-            )
-        return None
-    run = Run.open(job.path)
-    asked = {"data": job.data, **_plain(job.choices)}
-    options = {key: asked.pop(key) for key in LOAD_OPTIONS if key in asked}
-    _refuse_difference(run, {**run.config, **asked, "load": {**run.config["load"], **options}})
-    return run
-
-
-def _settle(job: Job, old: Run | None) -> tuple[FitConfig, Problem]:
-    """Returns all settings and the problem: what was asked for, over the stored or preset settings."""
-    stored = old.config if old is not None else {}
-    chosen = {**stored, **job.choices}
-    options = {
-        **stored.get("load", {}),
-        **{k: v for k, v in job.choices.items() if k in LOAD_OPTIONS},
-    }
-    make_config(**_fields(chosen))
-    model = None if is_function(job.data) and "model" not in job.choices else chosen.get("model")
-    problem = load_problem(
-        job.data,
-        options=options,
-        model=model,
-        data_dir=job.data_dir or stored.get("data_dir"),
-        seed=chosen.get("seed", 0),
-    )
-    return make_config(**_fields({**preset(job.data, len(problem.task.train)), **chosen})), problem
-
-
-def _fields(choices: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in choices.items() if key in FitConfig.model_fields}
-
-
-def _resolve(
-    job: Job, old: Run | None, config: FitConfig, problem: Problem, n_params: int
-) -> dict[str, Any]:
-    """Returns the configuration that the run folder holds; it has to be that of the run that is resumed."""
-    stored = old.config if old is not None else {}
-    facts = problem.facts()
-    chosen = {**preset(job.data, facts["n_train"]), **stored, **job.choices}
-    options = {key: job.choices.get(key) for key in LOAD_OPTIONS}
-    resolved = {
-        "data": job.data,
-        "model": problem.model,
-        **config.model_dump(mode="json"),
-        "samples": chosen.get("samples", default_samples(facts["n_valid"] + facts["n_test"])),
-        "points": chosen.get("points", POINTS),
-        **facts,
-        "n_params": n_params,
-        "load": stored.get("load", {}) | {k: v for k, v in options.items() if v is not None},
-        "data_dir": str(Path(job.data_dir).resolve()) if job.data_dir else stored.get("data_dir"),
-    }
-    if old is not None:
-        _refuse_difference(old, resolved)
-    return resolved
-
-
-def _refuse_difference(run: Run, wanted: dict[str, Any]) -> None:
-    """Raises ConfigError if a run was made with other settings than those wanted."""
-    old, new = (
-        {k: v for k, v in c.items() if k not in ("name", "data_dir")} for c in (run.config, wanted)
-    )
-    lines = config_difference(old, new)
-    if lines:
-        raise ConfigError(
-            f"{run.path}: was made with other settings ({'; '.join(lines)}); leave these options out to go on with it, "
-            "or start a new run (--name, or --overwrite)"
-        )
-
-
-def _plain(choices: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in choices.items()
-    }
-
-
 def _train(
     run: Run,
     config: FitConfig,
@@ -324,9 +197,9 @@ def _train(
 ) -> int:
     """Trains the family and returns the optimiser step that it ends at."""
     checkpoint = run.checkpoint_path / LAST
-    step = _saved_step(checkpoint) if resuming else 0
+    step = saved_step(checkpoint) if resuming else 0
     if writes:
-        _write_splits(run, task)
+        write_splits(run, task)
         run.truncate(step)
         size = f"{family.n_params} parameters, {len(task.train)} training examples"
         start = f", going on at step {step}" if step else ""
@@ -348,23 +221,6 @@ def _train(
     return recorder.step
 
 
-def _saved_step(checkpoint: Path) -> int:
-    """Returns the optimiser step of a checkpoint, 0 if there is none."""
-    if not checkpoint.exists():
-        return 0
-    try:
-        return int(load_tree(checkpoint, "checkpoint")["state"]["step"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{checkpoint}: is damaged ({error}); start again with --overwrite"
-        ) from None
-
-
-def _write_splits(run: Run, task: Task) -> None:
-    parts = {name: rows.tolist() for name, rows in task.splits.items()}
-    write_text(run.splits_path, json.dumps({"source": task.source, "parts": parts}) + "\n")
-
-
 def _conclude(run: Run, family: Family, problem: Problem, step: int, watch: Watch) -> None:
     """Evaluates the family, records and saves it, and marks the run as done."""
     task = problem.task
@@ -377,21 +233,3 @@ def _conclude(run: Run, family: Family, problem: Problem, step: int, watch: Watc
         {"data": run.config["data"], "kind": task.kind, **describe_net(run)},
     )
     run.finish()
-
-
-@contextmanager
-def _tidy(run: Run, *, writes: bool, fresh: bool) -> Iterator[None]:
-    """Removes the folder of a new run that failed before it saved anything, and explains a full disk."""
-    try:
-        yield
-    except Exception as error:
-        saved = (run.checkpoint_path / LAST).exists()
-        if writes and fresh and not saved:
-            shutil.rmtree(run.path, ignore_errors=True)
-        if not (isinstance(error, OSError) and error.errno in _FULL):
-            raise
-        advice = "the last checkpoint is intact; free some space and go on with --resume"
-        raise CheckpointError(
-            f"{run.path}: could not be written ({error.strerror}); "
-            f"{advice if saved else 'free some space and start again'}"
-        ) from None

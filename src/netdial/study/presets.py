@@ -29,6 +29,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 TABLE_MODEL = "mlp:64-64"
 """Network for a table of the user's own."""
 
+LARGE_MODELS = {
+    "wine": "mlp:64-64",
+    "digits": "mlp:256-256",
+    "breast-cancer": "mlp:64-64",
+    "diabetes": "mlp:64-64",
+    "mnist": "mlp:300-100",
+    "cifar10": "vgg16-bn",
+}
+"""Networks that are larger than they have to be, to shrink from, by data set."""
+
+_LARGE_TABLE_MODEL = "mlp:256-256"
+
 POINTS = 13
 """Complexity values of the final curves."""
 
@@ -52,6 +64,11 @@ def preset(data: str, n_train: int) -> dict[str, Any]:
 def default_model(data: str) -> str:
     """Returns the network for a data set or a table."""
     return str(PRESETS.get(data, {}).get("model", TABLE_MODEL))
+
+
+def large_model(data: str) -> str:
+    """Returns the network to shrink from for a data set or a table."""
+    return LARGE_MODELS.get(data, _LARGE_TABLE_MODEL)
 
 
 def default_samples(n_evaluated: int) -> int:

@@ -60,6 +60,21 @@ class Progress:
         )
 
 
+class Finished(Protocol):
+    """A finished epoch of any way of training."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs asked for."""
+
+    def line(self) -> str:
+        """Returns its numbers as one line for people."""
+
+
 class Watch(Protocol):
     """Who is told how a job goes."""
 
@@ -69,7 +84,7 @@ class Watch(Protocol):
     def advance(self, step: int, steps: int) -> None:
         """Takes note of an optimiser step."""
 
-    def epoch(self, progress: Progress) -> None:
+    def epoch(self, progress: Finished) -> None:
         """Takes note of a finished epoch."""
 
 

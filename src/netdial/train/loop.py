@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netdial.core.errors import CheckpointError
 from netdial.objective import Terms
 from netdial.train.checkpoint import load_tree, save_tree
 from netdial.train.feed import Batch, Feed
-from netdial.train.method import State
+from netdial.train.optimiser import Rates
 
 _SAVE_EVERY_S = 60.0
 
@@ -31,10 +31,45 @@ class Interrupted(KeyboardInterrupt):
     """Training was asked to stop and has saved its state."""
 
 
-class Method(Protocol):
+class State(Protocol):
+    """What the loop needs of what training changes; ``FamilyMethod``'s says what the attributes are."""
+
+    step: int
+    best: float
+    waited: int
+    kept: dict[str, Tensor]
+    seen: list[tuple[Tensor, Terms]]
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def rates(self) -> Rates:
+        """The schedule that sets the optimiser's rates."""
+
+    @property
+    def n_updates(self) -> int:
+        """Updates of single numbers so far."""
+
+    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns unit coordinates, fits and complexities ``[M]`` seen in the epoch under way."""
+
+    def tree(self) -> dict[str, Any]:
+        """Returns everything as nested dicts of tensors and plain values."""
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Takes over what ``tree`` gave."""
+
+
+S = TypeVar("S", bound=State)
+Moved = TypeVar("Moved", bound=State, contravariant=True)
+
+
+class Method(Protocol[Moved]):
     """What the loop needs of a way of training."""
 
-    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
+    def step(self, state: Moved, batch: Batch) -> tuple[Tensor, Terms]:
         """Makes one optimiser step."""
 
 
@@ -64,19 +99,19 @@ class Epoch:
 
 
 def train(
-    method: Method,
-    state: State,
+    method: Method[S],
+    state: S,
     feed: Feed,
     *,
     epochs: int,
     report: Callable[[Epoch], None],
     advance: Callable[[int, int], None] | None = None,
-    validate: Callable[[State], float] | None = None,
+    validate: Callable[[S], float] | None = None,
     patience: int = 0,
     checkpoint: Path | None = None,
     identity: dict[str, Any] | None = None,
     agree: Callable[[bool], bool] = bool,
-) -> State:
+) -> S:
     """Runs a method to its end, from wherever ``state`` is.
 
     Args:
@@ -102,7 +137,7 @@ def train(
         if checkpoint is not None:
             save_tree(checkpoint, {"state": state.tree(), "identity": identity or {}}, "checkpoint")
 
-    state.family.train()
+    state.module.train()
     saved = time.monotonic()
     with _signals() as interrupted:
         for number in range(state.step // feed.steps, epochs):
@@ -129,7 +164,7 @@ def train(
             if number + 1 < epochs and agree(interrupted()):
                 raise Interrupted(f"stopped at step {state.step}")
     if state.kept:
-        state.family.load_state_dict(state.kept)
+        state.module.load_state_dict(state.kept)
     return state
 
 
@@ -155,26 +190,24 @@ def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> None:
         raise CheckpointError(f"{checkpoint}: does not fit this network ({error})") from None
 
 
-def _validate(
-    state: State, validate: Callable[[State], float] | None, *, keep: bool
-) -> float | None:
+def _validate(state: S, validate: Callable[[S], float] | None, *, keep: bool) -> float | None:
     if validate is None:
         return None
-    state.family.eval()
+    state.module.eval()
     with torch.no_grad():
         value = validate(state)
-    state.family.train()
+    state.module.train()
     better = value < state.best
     state.best = value if better else state.best
     state.waited = 0 if better else state.waited + 1
     if better and keep:
-        state.kept = {name: part.clone() for name, part in state.family.state_dict().items()}
+        state.kept = {name: part.clone() for name, part in state.module.state_dict().items()}
     return value
 
 
 def _summary(number: int, state: State, valid: float | None, seconds: float) -> Epoch:
     unit, fit, complexity = state.epoch_so_far()
-    lr = float(state.rates.now[0])
+    lr = state.rates.now[0]
     return Epoch(
         number, state.step, unit, Terms(fit, complexity), valid, lr, seconds, state.n_updates
     )

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from netdial.config import FitConfig
 from netdial.core.errors import DataError, NonFiniteError
-from netdial.core.noise import Noise, derive_seed
+from netdial.core.noise import Noise, seeded
 from netdial.core.schedules import Schedule, linear_warmup
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
@@ -61,6 +61,11 @@ class State:
     waited: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
     seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
+
+    @property
+    def module(self) -> Family:
+        """What is trained."""
+        return self.family
 
     @property
     def n_updates(self) -> int:
@@ -310,6 +315,5 @@ def _network_seed(family: Family, *words: int) -> Iterator[None]:
     if not (family.draws and family.net.training):
         yield
         return
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(derive_seed(*words))
+    with seeded(*words):
         yield

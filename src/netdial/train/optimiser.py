@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netdial.config import FitConfig
+from netdial.config import FitConfig, TrainConfig
 from netdial.core import schedules
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.schedules import Schedule
@@ -28,15 +28,7 @@ def optimizer_names() -> list[str]:
 
 
 def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser: means and shared parameters at ``lr``, log_std at ``std_rate`` times that.
-
-    Raises:
-        ConfigError: the name is unknown, or the optimiser does not take this family's parameters.
-    """
-    names = optimizer_names()
-    if config.optimizer not in names:
-        raise unknown("optimizer", config.optimizer, names)
-    kind: Any = getattr(torch.optim, config.optimizer)
+    """Returns the optimiser of a family: means and shared parameters at ``lr``, log_std at ``std_rate`` times that."""
     spread: list[nn.Parameter] = (
         list(family.log_std.parameters()) if isinstance(family.log_std, nn.Module) else []
     )
@@ -46,6 +38,23 @@ def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
     ]
     if spread:
         groups.append({"params": spread, "lr": config.lr * config.std_rate})
+    return build_optimizer(groups, config)
+
+
+def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
+    """Returns the optimiser that the settings name.
+
+    Args:
+        groups: parameters and their rates.
+        config: settings.
+
+    Raises:
+        ConfigError: the name is unknown, or the optimiser does not take these parameters.
+    """
+    names = optimizer_names()
+    if config.optimizer not in names:
+        raise unknown("optimizer", config.optimizer, names)
+    kind: Any = getattr(torch.optim, config.optimizer)
     accepted = inspect.signature(kind).parameters
     extra: dict[str, Any] = {}
     if config.momentum:
@@ -60,7 +69,7 @@ def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = kind(groups, **extra)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"optimizer {config.optimizer} cannot train this family ({error}); choose another, for example Adam"
+            f"optimizer {config.optimizer} cannot train these parameters ({error}); choose another, for example Adam"
         ) from None
     return optimizer
 
@@ -97,7 +106,7 @@ class Rates:
             group["lr"] = full * factor
 
 
-def make_rates(optimizer: torch.optim.Optimizer, config: FitConfig, steps: int) -> Rates:
+def make_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> Rates:
     """Returns the learning-rate schedule over ``steps`` optimiser steps."""
     made = {
         "onecycle": lambda: schedules.onecycle(steps),

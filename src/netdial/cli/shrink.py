@@ -1,0 +1,93 @@
+"""``netdial shrink``: the flags are the fields of ``ShrinkConfig``; the work is ``study.shrunk``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from netdial.cli.output import console, print_json
+from netdial.cli.training import make_job, training_command, work
+from netdial.report.text import count, fixed, number, percent
+from netdial.shrink.config import ShrinkConfig
+from netdial.study.run import Run
+from netdial.study.shrinkage import Shrinkage, shrinkage
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def shrink_command(help_text: str) -> Any:
+    """Returns the command with all its options."""
+    return training_command("shrink", help_text, shrink, ShrinkConfig)
+
+
+def shrink(**given: Any) -> None:
+    """Trains a network while it shrinks, and prints what is left of it."""
+    from netdial.study.shrunk import shrink_job
+
+    job = make_job("shrink", ShrinkConfig, given)
+    started = time.monotonic()
+    run = work(job, shrink_job, quiet=given["quiet"])
+    if run is not None:
+        _show(run, time.monotonic() - started, as_json=given["as_json"])
+
+
+def _show(run: Run, seconds: float, *, as_json: bool) -> None:
+    found = shrinkage(run.records())
+    if as_json:
+        print_json(
+            {
+                "run": str(run.path),
+                "report": str(run.report_path),
+                "model": str(run.model_path / "shrunken.safetensors"),
+                "seconds": round(seconds, 3),
+                "config": run.config,
+                "widths": {name: [line[0], line[-1]] for name, line in found.widths.items()},
+                "start": found.start,
+                "end": found.end,
+                "scores": found.scores,
+            }
+        )
+        return
+    out = console()
+    out.print(widths_table(found))
+    out.print(costs_table(found))
+    out.print(f"{run.path}: done in {seconds:.1f} s; {_verdict(found)}", markup=False)
+    out.print(f"report: {run.report_path}", markup=False, soft_wrap=True)
+
+
+def widths_table(found: Shrinkage) -> Table:
+    """Returns the width of each layer at the start and at the end."""
+    from rich.table import Table
+
+    table = Table(title="Channels", title_justify="left", header_style="bold")
+    for heading in ("layer", "start", "end", "left"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for name, line in found.widths.items():
+        table.add_row(name, count(line[0]), count(line[-1]), percent(line[-1] / line[0]))
+    return table
+
+
+def costs_table(found: Shrinkage) -> Table:
+    """Returns what the network costs at the start and folded at the end."""
+    from rich.table import Table
+
+    table = Table(title="Cost", title_justify="left", header_style="bold")
+    for heading in ("", "start", "end", "times smaller"):
+        table.add_column(heading, justify="right" if heading else "left")
+    names = {"params": "parameters", "macs": "macs", "bytes": "bytes"}
+    names |= {k: f"ms, batch {k.removeprefix('ms_')}" for k in found.start if k.startswith("ms_")}
+    for key, title in names.items():
+        if key in found.start and key in found.end:
+            start, end = found.start[key], found.end[key]
+            show = fixed if key.startswith("ms_") else count
+            table.add_row(title, show(start), show(end), number(start / max(end, 1e-12), 3))
+    return table
+
+
+def _verdict(found: Shrinkage) -> str:
+    """Returns what the network is worth, in words."""
+    if "test/rmse" in found.scores:
+        return f"validation RMSE {fixed(found.scores.get('valid/rmse'))}, test {fixed(found.scores['test/rmse'])}"
+    shown = (percent(found.scores.get(f"{part}/accuracy")) for part in ("valid", "test"))
+    return "{} right on validation data, {} on test data".format(*shown)

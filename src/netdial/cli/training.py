@@ -1,0 +1,148 @@
+"""What ``fit`` and ``shrink`` share: options on data, network and run folder, the job made from them, and doing it."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
+from netdial.cli.progress import watching
+from netdial.config import TrainConfig
+from netdial.study.run import Run
+
+if TYPE_CHECKING:
+    from netdial.study.recorder import Watch
+    from netdial.study.request import Job
+
+_DATA_PANEL, _TRAINING_PANEL = (
+    "Data and network",
+    "Training (defaults in brackets; data sets have presets)",
+)
+
+
+def _about_data(flag: str, text: str) -> Any:
+    return typer.Option(flag, help=text, show_default=False, rich_help_panel=_DATA_PANEL)
+
+
+def about_job(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            show_default=False,
+            help="wine, digits, breast-cancer, diabetes, mnist, cifar10, a .csv or .parquet file, "
+            "or package.module:function, which returns (module, train, valid, test).",
+        ),
+    ],
+    *,
+    model: Annotated[
+        str | None,
+        _about_data("--model", "linear, mlp:300-100, lenet5, cnn, vgg16-bn or resnet20."),
+    ] = None,
+    target: Annotated[str | None, _about_data("--target", "Column of a table to predict.")] = None,
+    kind: Annotated[
+        str | None, _about_data("--kind", "classification or regression; else as the target looks.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    valid: Annotated[
+        float | None, _about_data("--valid", "Fraction of rows for validation.")
+    ] = None,
+    test: Annotated[float | None, _about_data("--test", "Fraction of rows for the test.")] = None,
+    split_seed: Annotated[
+        int | None,
+        _about_data("--split-seed", "Seed of the split. [default: 0]".replace("[", "\\[")),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(show_default=False, help="Name of the run; else that of the data.")
+    ] = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run, if there is one.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete an earlier run of that name.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Stands for the options of every way of training; it is never called."""
+
+
+_DATA_CHOICES = ("model", "target", "kind", "valid", "test", "split_seed")
+
+
+def training_command(
+    name: str, help_text: str, command: Callable[..., None], settings: type[TrainConfig]
+) -> Any:
+    """Returns a command with its own options, those on the job, and one for each setting."""
+    shell = typer.Typer(add_completion=False)
+    hints = typing.get_type_hints(about_job, include_extras=True)
+    about = [
+        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(about_job).parameters.values()
+    ]
+    whole = with_flags(command, [*about, *flags(settings, _TRAINING_PANEL)])
+    shell.command(name, help=help_text)(whole)
+    return typer.main.get_command(shell)
+
+
+def make_job(way: str, settings: type[TrainConfig], given: Mapping[str, Any], **more: Any) -> Job:
+    """Returns the job that the command line asks for.
+
+    Args:
+        way: way of training.
+        settings: class of its settings.
+        given: the options of ``about_job`` and of the settings; None where not given.
+        more: further choices of the way.
+    """
+    from netdial.study.request import Job
+
+    choices = {**{key: given[key] for key in _DATA_CHOICES}, **more}
+    fields = {key: value for key, value in given.items() if key in settings.model_fields}
+    return Job(
+        given["data"],
+        {**{k: v for k, v in choices.items() if v is not None}, **values(settings, fields)},
+        data_dir=given["data_dir"],
+        name=given["name"],
+        runs_dir=given["runs_dir"],
+        resume=given["resume"],
+        overwrite=given["overwrite"],
+        way=way,
+    )
+
+
+def work(
+    job: Job, do: Callable[[Job, Watch, Callable[[Path], object]], Run | None], *, quiet: bool
+) -> Run | None:
+    """Does a job with progress on stderr; on Ctrl-C says how to go on, and exits with 130."""
+    from netdial.report.page import write_report
+    from netdial.study.request import process_rank
+    from netdial.train.loop import Interrupted
+
+    helper = process_rank() > 0
+    try:
+        with watching(quiet=quiet or helper) as watch:
+            return do(job, watch, write_report)
+    except KeyboardInterrupt as error:
+        if not helper:
+            state = (
+                f"{error}, the state is saved" if isinstance(error, Interrupted) else "interrupted"
+            )
+            again = f"; go on with: {_resume_line(job)}" if job.path.exists() else ""
+            print(f"netdial: {state}{again}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _resume_line(job: Job) -> str:
+    """Returns the command that goes on with a job; its settings are in the run folder."""
+    words = ["netdial", job.way, job.data]
+    words += ["--name", job.name] if job.name is not None else []
+    words += ["--runs-dir", str(job.runs_dir)] if job.runs_dir != Path("runs") else []
+    return shlex.join([*words, "--resume"])

@@ -1,0 +1,50 @@
+"""Pages from templates: one HTML file each that opens from disk, with plotly inside and everything from the run escaped.
+
+Templates lie beside the code that fills them. What they share, ``look.css`` above all, lies here and is found from anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the answer box, with the words above and below it."""
+
+    title: str
+    value: str
+    note: str
+
+
+def fill(package: str, template: str, /, **values: Any) -> str:
+    """Returns a page as HTML.
+
+    Args:
+        package: where the template lies, for example ``netdial.report``.
+        template: its file.
+        values: what the template names, besides ``plotlyjs``; one that is missing is an error.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.FunctionLoader(partial(_read, package)),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template(template).render(plotlyjs=get_plotlyjs(), **values)
+
+
+def _read(package: str, name: str) -> str | None:
+    """Returns the text of a template in a package or else here, or None when there is none."""
+    for place in (package, "netdial.report"):
+        file = resources.files(place).joinpath(name)
+        if file.is_file():
+            return file.read_text("utf-8")
+    return None

@@ -1,0 +1,1 @@
+"""Networks that grow smaller while they are trained."""

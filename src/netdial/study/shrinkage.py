@@ -1,0 +1,139 @@
+"""What a shrinking run left behind, in the form that tables and reports want it. Loads no torch.
+
+``shrinkage`` reads the records (sizes and scores at the ends of epochs, costs at the start and at the end), ``kills`` the log
+of collections: which channels went, when and why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from netdial.core.errors import CheckpointError
+from netdial.core.records import Record
+
+KILLS = "kills.jsonl"
+"""The log of collections, in the run folder: one JSON object a line."""
+
+_WIDTH = "shrink/width/"
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """A run of ``netdial shrink``.
+
+    Attributes:
+        steps: optimiser steps at which it was measured, the ends of epochs ``[M]``.
+        widths: group -> channels at those steps ``[M]``.
+        course: what was measured along the way -> values ``[M]``: ``shrink/params``, ``shrink/macs``, ``shrink/lam``,
+            ``train/epoch_seconds``, ``valid/accuracy`` …; NaN where it is missing.
+        start: what the network cost at the start, ``params``, ``macs``, ``bytes``, ``ms_1`` …
+        end: the same for the folded network at the end.
+        scores: ``valid/accuracy``, ``test/accuracy`` and the like of the folded network.
+        fold_difference: largest change of an output by folding, relative to the largest output; None when not recorded.
+    """
+
+    steps: tuple[int, ...]
+    widths: dict[str, tuple[float, ...]]
+    course: dict[str, tuple[float, ...]]
+    start: dict[str, float]
+    end: dict[str, float]
+    scores: dict[str, float]
+    fold_difference: float | None = None
+
+    @property
+    def parameters(self) -> tuple[float, float] | None:
+        """Parameters at the start and at the end, or so far; None when they were not recorded."""
+        if "params" in self.start and "params" in self.end:
+            return self.start["params"], self.end["params"]
+        along = self.course.get("shrink/params")
+        return (along[0], along[-1]) if along else None
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One collection.
+
+    Attributes:
+        step: optimiser step.
+        lam: λ at that moment; with a target the mean over the channels on their way out.
+        rule: what killed, the name of a killing rule or ``size``.
+        gone: group -> channels, as they were numbered at the start.
+        widths: group -> channels left.
+        params: numbers left in all parameters, switches included.
+        folded: bias -> how many channels' constants it took up.
+        refused: group -> why channels that should have gone stayed.
+        difference: largest change of an output, relative to the largest output.
+        seconds: time that it took.
+    """
+
+    step: int
+    lam: float
+    rule: str
+    gone: dict[str, list[int]]
+    widths: dict[str, int]
+    params: int
+    folded: dict[str, int]
+    refused: dict[str, str]
+    difference: float
+    seconds: float
+
+
+def shrinkage(records: Iterable[Record]) -> Shrinkage:
+    """Returns what the records of a shrinking run say."""
+    rows = list(records)
+    steps = tuple(sorted({row.step for row in rows if row.method == "train"}))
+    lines: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row.method == "train":
+            lines.setdefault(row.name, {})[row.step] = row.value
+    course = {
+        name: tuple(line.get(step, float("nan")) for step in steps) for name, line in lines.items()
+    }
+    widths = {n.removeprefix(_WIDTH): line for n, line in course.items() if n.startswith(_WIDTH)}
+    costs = {row.name: row.value for row in rows if row.method == "cost"}
+    return Shrinkage(
+        steps,
+        widths,
+        {name: line for name, line in course.items() if not name.startswith(_WIDTH)},
+        _below(costs, "shrink/start/"),
+        _below(costs, "shrink/end/"),
+        {row.name: row.value for row in rows if row.method == "evaluate"},
+        costs.get("shrink/fold_difference"),
+    )
+
+
+def kills(run_path: Path) -> list[Kill]:
+    """Returns the log of collections of a run folder in the order of writing, none without a log.
+
+    A last line without a newline was cut off by an interruption and is passed over; so are keys that are not known.
+
+    Raises:
+        CheckpointError: any other line is damaged.
+    """
+    path = run_path / KILLS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [
+        _kill(line, f"{path}: line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.endswith("\n")
+    ]
+
+
+def _kill(line: str, where: str) -> Kill:
+    try:
+        found: dict[str, Any] = json.loads(line)
+        return Kill(**{field.name: found[field.name] for field in fields(Kill)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{where} is not a collection ({error}); delete that line to go on"
+        ) from None
+
+
+def _below(numbers: dict[str, float], prefix: str) -> dict[str, float]:
+    return {n.removeprefix(prefix): v for n, v in numbers.items() if n.startswith(prefix)}
