@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from netdial.study.runs import RunRow
 
 
-_WORDS = {"model": 9, "best on validation": 10, "started": 10}
-"""Widths of columns in which the longest usual word stays whole."""
+_WORDS = {"best on validation": 10}
+"""Widths of columns that keep their words whole."""
 
 
 def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
@@ -49,15 +49,17 @@ def report(
 
 
 def _runs_table(rows: Sequence[RunRow]) -> Table:
-    """Returns a row for each run; sizes have a column where a network shrank."""
+    """Returns a row for each run; sizes have a column where a network shrank, λ where there is a family."""
     from rich.table import Table
 
     from netdial.report.text import count, number
 
     sized = any(row.params for row in rows)
-    table = Table()
+    dialled = any(row.way != "shrink" for row in rows)
     headings = ["run", "status", "data", "model", *(["parameters"] if sized else [])]
-    for heading in (*headings, "best on validation", "at λ", "started"):
+    headings += ["best on validation", *(["at λ"] if dialled else []), "started"]
+    table = Table()
+    for heading in headings:
         whole = heading in ("run", "parameters")
         table.add_column(heading, no_wrap=whole, overflow="fold", min_width=_WORDS.get(heading))
     for row in rows:
@@ -65,7 +67,13 @@ def _runs_table(rows: Sequence[RunRow]) -> Table:
         model = row.model if row.way in (None, "fit") else f"{row.model} ({row.way})"
         lam = "" if row.best_lam is None else number(row.best_lam)
         started = (row.started or "").replace("T", " ")[:16]
-        cells = [model, *([size] if sized else []), _best(row), lam, started]
+        cells = [
+            model,
+            *([size] if sized else []),
+            _best(row),
+            *([lam] if dialled else []),
+            started,
+        ]
         table.add_row(row.name, row.problem or row.status, row.data, *cells)
     return table
 
