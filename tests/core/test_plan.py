@@ -45,7 +45,9 @@ def test_then_is_one_after_the_other(first: set[int], second: st.DataObject) -> 
     one = plan_of(first)
     left = 4 - len(first)
     gone = second.draw(st.sets(st.integers(0, left - 1), max_size=left - 1))
-    shapes = {leaf: tuple(one.cut(leaf, torch.zeros(shape)).shape) for leaf, shape in SHAPES.items()}
+    shapes = {
+        leaf: tuple(one.cut(leaf, torch.zeros(shape)).shape) for leaf, shape in SHAPES.items()
+    }
     slots = [
         Slot("a.weight", 0, tuple((p,) for p in range(left))),
         Slot("b.weight", 1, tuple((2 * p, 2 * p + 1) for p in range(left))),

@@ -220,7 +220,7 @@ def test_channels_that_are_normalised_over_stay() -> None:
     assert "depends on all channels together" in report.refused["0"]
 
 
-def test_optimizers_and_copies_follow_and_the_copies_are_exact_too() -> None:
+def test_optimizers_and_copies_follow() -> None:
     graph = graph_of(nn.Linear(4, 6), nn.Sigmoid(), nn.Linear(6, 2))
     silence(graph.traced.get_submodule("0"), [1, 3])
     averaged = AveragedModel(graph.traced)
@@ -239,9 +239,9 @@ def test_optimizers_and_copies_follow_and_the_copies_are_exact_too() -> None:
     assert float((averaged(V) - before).detach().abs().max()) < 0.01
 
 
-def test_sizes_that_lie_are_found_before_anything_changes() -> None:
+def test_channels_that_a_view_ties_together_stay_unless_all_are_dead() -> None:
     def forward(self: nn.Module, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], 2, 2, -1).transpose(1, 2).flatten(1)  # T is 2, too
+        return x.reshape(x.shape[0], 2, 2, -1).transpose(1, 2).flatten(1)
 
     graph = graph_of(nn.Linear(4, 8), Call(forward), nn.Linear(8, 2))
     silence(graph.traced.get_submodule("0"), [1], bias=0.0)

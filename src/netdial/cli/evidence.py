@@ -58,11 +58,11 @@ def evidence(
     from netdial.study.weighed import examine_run, weigh_run
 
     folder = Run.open(run_folder(run, runs_dir))
+    family, task = open_run(folder, data_dir, values)
     objective = folder.config["objective"]
     names = None if by is None else [name.strip() for name in by.split(",")]
     if names == ["all"]:
         names = [name for name in LEGAL[objective] if name != "laplace-full"]
-    family, task = open_run(folder, data_dir, values)
     options: dict[str, Any] = {"lams": values, "n_samples": samples, "n_examples": examples}
     found = weigh_run(folder, family, task, by=names, **options)
     checks = examine_run(folder, family, task, **options) if health else None

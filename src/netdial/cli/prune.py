@@ -276,8 +276,8 @@ def _prune_channels(
     from netdial.study.structured import best_lam, prune_channels
 
     folder = Run.open(path)
+    family, task = open_run(folder, data_dir, None if lam is None else [lam])
     lam = best_lam(folder) if lam is None else lam
-    family, task = open_run(folder, data_dir, [lam])
     options = Options(
         choice["criterion"], Limits(choice["scope"], choice["minimum"]), choice["per"],
         emission=choice["emission"], rounding=Rounding() if choice["by_time"] else None,

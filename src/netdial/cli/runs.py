@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netdial.cli.options import JsonOption, RunArgument, RunsDirOption, run_folder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from netdial.study.runs import RunRow
+
+
+_WORDS = {"best on validation": 10}
+"""Widths of columns that keep their words whole."""
 
 
 def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs in a folder, with the best validation result of each."""
-    from rich.table import Table
-
     from netdial.cli.output import console, print_json
-    from netdial.report.text import number, percent
     from netdial.study.runs import list_runs
 
     rows = list_runs(runs_dir)
@@ -23,17 +31,7 @@ def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = F
     if not rows:
         console().print(f"no runs in {runs_dir}; start with: netdial fit wine", markup=False)
         return
-    table = Table("run", "status", "data", "model", "best on validation", "at λ", "started")
-    for row in rows:
-        show = number if row.metric == "valid/rmse" else percent
-        best = (
-            "" if row.best is None else f"{show(row.best)} {(row.metric or '').partition('/')[2]}"
-        )
-        lam = "" if row.best_lam is None else number(row.best_lam)
-        started = (row.started or "").replace("T", " ")[:16]
-        status = row.problem or row.status
-        table.add_row(row.name, status, row.data, row.model, best, lam, started)
-    console().print(table)
+    console().print(_runs_table(rows))
 
 
 def report(
@@ -48,3 +46,42 @@ def report(
         print_json({"run": str(path.parent), "report": str(path)})
         return
     console().print(f"report: {path}", markup=False, soft_wrap=True)
+
+
+def _runs_table(rows: Sequence[RunRow]) -> Table:
+    """Returns a row for each run; sizes have a column where a network shrank, λ where there is a family."""
+    from rich.table import Table
+
+    from netdial.report.text import count, number
+
+    sized = any(row.params for row in rows)
+    dialled = any(row.way != "shrink" for row in rows)
+    headings = ["run", "status", "data", "model", *(["parameters"] if sized else [])]
+    headings += ["best on validation", *(["at λ"] if dialled else []), "started"]
+    table = Table()
+    for heading in headings:
+        whole = heading in ("run", "parameters")
+        table.add_column(heading, no_wrap=whole, overflow="fold", min_width=_WORDS.get(heading))
+    for row in rows:
+        size = "" if row.params is None else f"{count(row.params[0])} → {count(row.params[1])}"
+        model = row.model if row.way in (None, "fit") else f"{row.model} ({row.way})"
+        lam = "" if row.best_lam is None else number(row.best_lam)
+        started = (row.started or "").replace("T", " ")[:16]
+        cells = [
+            model,
+            *([size] if sized else []),
+            _best(row),
+            *([lam] if dialled else []),
+            started,
+        ]
+        table.add_row(row.name, row.problem or row.status, row.data, *cells)
+    return table
+
+
+def _best(row: RunRow) -> str:
+    from netdial.report.text import number, percent
+
+    if row.best is None:
+        return ""
+    show = number if row.metric == "valid/rmse" else percent
+    return f"{show(row.best)} {(row.metric or '').partition('/')[2]}"

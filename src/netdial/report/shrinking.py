@@ -72,7 +72,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     clock, metric = Clock.of(found), _metric(run.config)
     return {
         "sentence": about(run.config),
-        "lead": lead(found, run.config, log),
+        "lead": lead(found, run.config),
         "tiles": tiles(found, run.config),
         "notes": notes(run, found, log),
         "figures": {
@@ -91,8 +91,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         else number(found.fold_difference, 2),
         "log": log_rows(log[:LONGEST_LOG], clock),
         "log_open": len(log) <= OPEN_LOG,
-        "n_log": len(log),
-        "gone": sum(len(channels) for kill in log for channels in kill.gone.values()),
+        "log_words": _log_words(log),
         "refused": refusals(log, clock),
         "data": {"collections": [asdict(kill) for kill in log]},
     }
@@ -113,20 +112,19 @@ def about(config: dict[str, Any]) -> str:
     return " ".join(parts) + "."
 
 
-def lead(found: Shrinkage, config: dict[str, Any], log: Sequence[Kill]) -> str:
+def lead(found: Shrinkage, config: dict[str, Any]) -> str:
     """Returns the answer: from how large to how small, and what the network is worth."""
     sizes = found.parameters
     if sizes is None:
         return "Nothing has been measured yet."
     start, end = sizes
     done = bool(found.end)
-    so_far = "" if done else "So far the network"
+    who = "The network" if done else "So far the network"
     if start == end:
-        what = f"{so_far or 'The network'} {'kept' if done else 'keeps'} all its {count(start)} parameters"
+        what = f"{who} {'kept' if done else 'keeps'} all its {count(start)} parameters"
     else:
-        how = f" ({number(start / max(end, 1e-12))} times smaller)" if start > end else ""
-        shrank = "shrank" if done else "has shrunk"
-        what = f"{so_far or 'The network'} {shrank} from {count(start)} to {count(end)} parameters{how}"
+        times = f" ({number(start / max(end, 1e-12))} times smaller)" if start > end else ""
+        what = f"{who} {'shrank' if done else 'has shrunk'} from {count(start)} to {count(end)} parameters{times}"
     return f"{what}{_worth(found, _metric(config))}."
 
 
@@ -260,6 +258,17 @@ def channels(numbers: Sequence[int]) -> str:
     words = [str(one[0]) if len(one) == 1 else f"{one[0]}–{one[-1]}" for one in shown]
     more = sum(len(one) for one in rest)
     return ", ".join([*words, f"… {count(more)} more"] if more else words)
+
+
+def _log_words(log: Sequence[Kill]) -> str:
+    """Returns how many collections there were, and how many channels went in all."""
+    gone = sum(len(numbers) for kill in log for numbers in kill.gone.values())
+    words = [
+        f"{count(n)} {one}{'s' if n != 1 else ''}"
+        for n, one in ((len(log), "collection"), (gone, "channel"))
+    ]
+    more = f"; the first {count(LONGEST_LOG)} are shown" if len(log) > LONGEST_LOG else ""
+    return ", ".join(words) + more
 
 
 def _metric(config: dict[str, Any]) -> str:

@@ -170,6 +170,7 @@ def prune_structured(
             criterion needs what is not there (data, a posterior).
         TraceError: the network cannot be traced, or an operation has no rule.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> prune_structured(net, share=0.5, example=torch.randn(2, 4)).widths
     {'0': 4}

@@ -90,11 +90,7 @@ def open_family(run: Run, data_dir: str | None = None) -> Family:
     Raises:
         CheckpointError: the run is not done, or its model is damaged.
     """
-    if way_of(run) != "fit":
-        raise ConfigError(
-            f"{run.path}: is a run of netdial {way_of(run)}, which has one network and no family; "
-            "look at it with netdial report, or fit a family (netdial fit)"
-        )
+    _check_family(run)
     if not run.is_done:
         raise CheckpointError(
             f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
@@ -130,7 +126,17 @@ def check_lams(run: Run, lams: list[float]) -> None:
     Raises:
         ConfigError: a value lies outside; the message gives the range.
     """
+    _check_family(run)
     Domain(run.config["lo"], run.config["hi"]).unit(torch.tensor(lams, dtype=torch.float64))
+
+
+def _check_family(run: Run) -> None:
+    """Refuses a run that trained no family."""
+    if way_of(run) != "fit":
+        raise ConfigError(
+            f"{run.path}: is a run of netdial {way_of(run)}, which has one network and no family; "
+            "look at it with netdial report, or fit a family (netdial fit)"
+        )
 
 
 def example_input(run: Run) -> Tensor:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netdial.core.errors import CheckpointError
+from netdial.core.records import Record
 from netdial.study.curves import headline, members
 from netdial.study.run import Run
+from netdial.study.shrinkage import shrinkage
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,13 @@ class RunRow:
         map: map from complexity to parameters.
         step: last optimiser step that was recorded.
         metric: record that ``best`` is a value of.
-        best: best validation accuracy, or error for regression.
-        best_lam: complexity value where it is reached.
+        best: validation accuracy, or error for regression: of the best member of a family, or of the network that was
+            trained alone.
+        best_lam: complexity value where it is reached, for a family.
         started: time of the start, ISO 8601, UTC.
         problem: what is wrong with a damaged run.
+        way: way of training: ``fit`` for a family over λ, ``shrink``.
+        params: parameters at the start and at the end, or so far, of a network that shrinks.
     """
 
     name: str
@@ -41,6 +47,8 @@ class RunRow:
     best_lam: float | None = None
     started: str | None = None
     problem: str | None = None
+    way: str | None = "fit"
+    params: tuple[int, int] | None = None
 
 
 def list_runs(root: Path) -> list[RunRow]:
@@ -57,8 +65,7 @@ def _row(path: Path) -> RunRow:
         run = Run.open(path)
         records = run.records()
     except CheckpointError as error:
-        return RunRow(path.name, "damaged", problem=str(error))
-    answer = headline(members(records), run.config)
+        return RunRow(path.name, "damaged", problem=str(error), way=None)
     return RunRow(
         name=run.name,
         status="done" if run.is_done else "unfinished",
@@ -67,8 +74,22 @@ def _row(path: Path) -> RunRow:
         objective=run.config.get("objective"),
         map=run.config.get("map"),
         step=max((record.step for record in records), default=None),
-        metric=answer.metric if answer else None,
-        best=answer.value if answer else None,
-        best_lam=answer.best.lam if answer else None,
         started=run.environment().get("started"),
+        way=run.config.get("way", "fit"),
+        **_found(run, records),
     )
+
+
+def _found(run: Run, records: list[Record]) -> dict[str, Any]:
+    """Returns what came out of a run, as fields of its row."""
+    if run.config.get("way") == "shrink":
+        shrunk = shrinkage(records)
+        metric = "valid/rmse" if run.config.get("kind") == "regression" else "valid/accuracy"
+        sizes = shrunk.parameters
+        found: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
+        scored = metric in shrunk.scores
+        return found | ({"metric": metric, "best": shrunk.scores[metric]} if scored else {})
+    answer = headline(members(records), run.config)
+    if answer is None:
+        return {}
+    return {"metric": answer.metric, "best": answer.value, "best_lam": answer.best.lam}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from netdial.core.records import Record
 from netdial.data import Task
 from netdial.data.task import Dataset
 from netdial.evaluation.cost import cost, measure_latency
+from netdial.evaluation.metrics import score
 from netdial.evaluation.path import outputs
-from netdial.objective import LIKELIHOODS
 from netdial.shrink.config import ShrinkConfig
 from netdial.shrink.graph import Graph
 from netdial.shrink.method import Event, State
@@ -261,12 +262,9 @@ def _costs(net: nn.Module, x: Tensor) -> dict[str, tuple[float, str]]:
 
 
 def _scores(net: nn.Module, part: Dataset, kind: str) -> dict[str, float]:
-    """Returns accuracy, or RMSE, and the loss in nats per example."""
-    out, y = outputs(net, part), part.y.cpu()
-    loss = float(LIKELIHOODS[kind](out, y).mean())
-    if kind == "classification":
-        return {"accuracy": float((out.argmax(1) == y).float().mean()), "nll": loss}
-    return {"rmse": float((out - y).square().mean().sqrt()), "nll": loss}
+    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE and R²."""
+    found = score(outputs(net, part)[None], part.y.cpu(), kind)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _record(run: Run, method: str, step: int, numbers: dict[str, tuple[float, str]]) -> None:

@@ -1,0 +1,301 @@
+"""Parameters Torch-Pruning needs at equal test accuracy over those that shrinking needs, on COVERTYPE (subset) and MNIST.
+
+Both start from the same networks and have the same optimiser, peak learning rate, weight penalty, batches in the same order
+and number of epochs. COVERTYPE has 15,120 balanced rows, split anew by each seed; of MNIST the first 20,000 images are for
+training.
+
+Ours is ``shrink(size=...)`` as it comes, one run for each size and seed. The peer has three recipes (``_peer.py``); at each
+size the one counts that is best on validation data, by the mean over seeds. Test data are looked at once, at the end.
+
+A front is test accuracy, mean over seeds, by parameters: the largest accuracy up to a size, straight in the logarithm of
+size. Levels of accuracy are spread evenly over what both reach. Seconds are processor time of one thread. Where
+Torch-Pruning is not installed, only ours is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from time import process_time
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks._peer import Recipe, count, installed, pruned
+from benchmarks.result import Result
+from netdial.config import make
+from netdial.core.errors import DataError
+from netdial.data import Dataset, Task, load
+from netdial.evaluation import outputs
+from netdial.nets import build
+from netdial.shrink.config import ShrinkConfig
+from netdial.shrink.shrinking import shrink
+
+RECIPES = (
+    Recipe("lamp", 0.3, 0.6, cuts=4, rewind=False),
+    Recipe("magnitude", 0.3, 0.3, cuts=1, rewind=True),
+    Recipe("taylor", 0.3, 0.6, cuts=4, rewind=False),
+)
+_LEVELS = 7
+_OURS = "shrink"
+_NEEDED = (
+    "Torch-Pruning is not installed, so there is nothing to compare with: pip install torch-pruning"
+)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A data set, a network to start from, sizes to arrive at and how both sides train.
+
+    Attributes:
+        data: name or file.
+        target: column to predict, for a file.
+        model: network.
+        examples: training examples that are used.
+        sizes: parameters.
+        settings: of the training.
+    """
+
+    data: str
+    target: str | None
+    model: str
+    examples: int
+    sizes: tuple[int, ...]
+    settings: Mapping[str, Any]
+
+    def task(self, seed: int) -> Task:
+        """Returns the data."""
+        if self.target:
+            return load(self.data, seed=seed, target=self.target)
+        task = load(self.data, seed=seed, flat=True)
+        return replace(task, train=task.train.select(torch.arange(self.examples)))
+
+    def net(self, task: Task, seed: int) -> nn.Module:
+        """Returns the network at the start."""
+        return build(self.model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
+
+
+COURSES = {
+    "covertype": Course(
+        "covertype_15120.parquet",
+        "Cover_Type",
+        "mlp:256-256-256",
+        9_072,
+        (4_000, 8_000, 16_000, 32_000),
+        {"epochs": 30, "batch_size": 128, "lr": 5e-3},
+    ),
+    "mnist": Course(
+        "mnist",
+        None,
+        "mlp:300-100",
+        20_000,
+        (8_000, 12_000, 20_000, 40_000),
+        {"epochs": 12, "batch_size": 128, "lr": 5e-3},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training gave.
+
+    Attributes:
+        way: ``shrink``, or a recipe of the peer.
+        seed: of everything.
+        target: parameters wanted.
+        size: parameters got.
+        valid: validation accuracy, in points.
+        test: test accuracy, in points.
+        seconds: processor time.
+    """
+
+    way: str
+    seed: int
+    target: int
+    size: int
+    valid: float
+    test: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """Runs of one way at one target, over all seeds."""
+
+    runs: tuple[Run, ...]
+
+    def mean(self, what: str) -> float:
+        """Returns the mean of an attribute of the runs."""
+        return statistics.fmean(getattr(run, what) for run in self.runs)
+
+
+def measure(*, quick: bool = False) -> Result:
+    """Returns for each data set the smallest and the median ratio over levels; without the peer, our accuracy by size.
+
+    Raises:
+        DataError: neither data set is there.
+    """
+    torch.set_num_threads(1)
+    seeds = (0,) if quick else (0, 1, 2)
+    value: dict[str, float] = {}
+    spread: dict[str, object] = {}
+    rows: list[Mapping[str, object]] = []
+    for name, course in list(COURSES.items())[: 1 if quick else None]:
+        sizes = (course.sizes[0], course.sizes[2]) if quick else course.sizes
+        try:
+            runs = [run for seed in seeds for run in _runs(course, sizes, seed)]
+        except DataError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        ours, peer = _best(runs, peer=False), _best(runs, peer=True)
+        rows += [_row(name, point) for point in (*ours, *peer)]
+        if not peer:
+            value |= {f"{name} {p.runs[0].target}": p.mean("test") for p in ours}
+            continue
+        levels = _ratios(ours, peer)
+        if not levels:
+            print(f"{name}: no level of accuracy is reached by both")
+            continue
+        rows += [{"data": name, "way": "peer / ours", **level} for level in levels]
+        ratios = [level["ratio"] for level in levels]
+        value |= {f"{name} smallest": min(ratios), f"{name} median": statistics.median(ratios)}
+        spread |= _spread(name, ours, peer, seeds)
+    if not rows:
+        raise DataError(
+            "shrink-vs-peer: neither COVERTYPE nor MNIST is there; name their folder in NETDIAL_DATA"
+        )
+    if not installed():
+        print(_NEEDED)
+    return Result(
+        "shrink-vs-peer",
+        value,
+        "ratio" if installed() else "test accuracy (the peer is missing)",
+        "higher",
+        seeds=seeds,
+        quick=quick,
+        baseline=f"Torch-Pruning, the best on validation of {', '.join(map(str, RECIPES))}"
+        if installed()
+        else _NEEDED,
+        floor="1: equal sizes",
+        spread=spread,
+        rows=[{**dict.fromkeys(rows[0]), **row} for row in rows],
+    )
+
+
+def _runs(course: Course, sizes: Sequence[int], seed: int) -> Iterator[Run]:
+    """Yields all runs of a seed."""
+    task = course.task(seed)
+    settings = {**course.settings, "seed": seed}
+    for size in sizes:
+        begin = process_time()
+        net = course.net(task, seed)
+        shrunk = shrink(net, task.train, kind=task.kind, size=f"{size} params", **settings)
+        yield _run(_OURS, seed, size, shrunk.n_params, shrunk.net, task, process_time() - begin)
+    config = make(ShrinkConfig, settings)
+    for recipe in RECIPES if installed() else ():
+        net = course.net(task, seed)
+        found = pruned(net, task.train, recipe, sizes=sizes, config=config)
+        for size, (small, seconds) in zip(sizes, found, strict=True):
+            yield _run(str(recipe), seed, size, count(small), small, task, seconds)
+
+
+def _run(
+    way: str, seed: int, target: int, size: int, net: nn.Module, task: Task, seconds: float
+) -> Run:
+    net.eval()
+    found = Run(
+        way, seed, target, size, _accuracy(net, task.valid), _accuracy(net, task.test), seconds
+    )
+    print(f"{task.name} {found}")
+    return found
+
+
+def _accuracy(net: nn.Module, part: Dataset) -> float:
+    return float((outputs(net, part).argmax(1) == part.y).float().mean()) * 100
+
+
+def _best(runs: Sequence[Run], *, peer: bool) -> list[Point]:
+    """Returns for each target the way with the best mean validation accuracy, of ours or of the peer's."""
+    found: dict[tuple[int, str], list[Run]] = {}
+    for run in runs:
+        if (run.way != _OURS) == peer:
+            found.setdefault((run.target, run.way), []).append(run)
+    points: dict[int, list[Point]] = {}
+    for (target, _), alike in found.items():
+        points.setdefault(target, []).append(Point(tuple(alike)))
+    return [max(points[t], key=lambda point: point.mean("valid")) for t in sorted(points)]
+
+
+def _row(name: str, point: Point) -> dict[str, object]:
+    tests = [run.test for run in point.runs]
+    return {
+        "data": name,
+        "way": point.runs[0].way,
+        "target": point.runs[0].target,
+        "parameters": point.mean("size"),
+        "valid": point.mean("valid"),
+        "test": point.mean("test"),
+        "sd": statistics.stdev(tests) if len(tests) > 1 else None,
+        "seconds": point.mean("seconds"),
+        "level": None,
+        "ours": None,
+        "peer": None,
+        "ratio": None,
+    }
+
+
+def _ratios(ours: Sequence[Point], peer: Sequence[Point]) -> list[dict[str, float]]:
+    """Returns at each level of accuracy that both reach what each needs, and the ratio; nothing if they have none in common."""
+    fronts = [_front([(p.mean("size"), p.mean("test")) for p in side]) for side in (ours, peer)]
+    low = max(front[0][1] for front in fronts)
+    high = min(front[-1][1] for front in fronts)
+    if low > high:
+        return []
+    found = []
+    for number in range(_LEVELS):
+        level = low + (high - low) * number / (_LEVELS - 1)
+        mine, theirs = (_needed(front, level) for front in fronts)
+        found.append({"level": level, "ours": mine, "peer": theirs, "ratio": theirs / mine})
+    return found
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns (size, accuracy) with sizes rising and accuracies that do not fall."""
+    sizes, accuracies = zip(*sorted(points), strict=True)
+    return list(zip(sizes, accumulate(accuracies, max), strict=True))
+
+
+def _needed(front: Sequence[tuple[float, float]], level: float) -> float:
+    """Returns the parameters that a front needs for an accuracy within its reach."""
+    if level <= front[0][1]:
+        return front[0][0]
+    for (small, below), (large, above) in pairwise(front):
+        if below < level <= above:
+            share = (level - below) / (above - below)
+            return math.exp((1 - share) * math.log(small) + share * math.log(large))
+    return front[-1][0]
+
+
+def _spread(
+    name: str, ours: Sequence[Point], peer: Sequence[Point], seeds: Sequence[int]
+) -> dict[str, object]:
+    """Returns lowest and highest over seeds of the figures, seeds by themselves; nothing for one seed."""
+    each = []
+    for seed in seeds if len(seeds) > 1 else ():
+        sides = [
+            [Point(tuple(run for run in p.runs if run.seed == seed)) for p in side]
+            for side in (ours, peer)
+        ]
+        if ratios := [level["ratio"] for level in _ratios(*sides)]:
+            each.append((min(ratios), statistics.median(ratios)))
+    if not each:
+        return {}
+    smallest, medians = zip(*each, strict=True)
+    return {
+        f"{name} smallest": (min(smallest), max(smallest)),
+        f"{name} median": (min(medians), max(medians)),
+    }

@@ -1,0 +1,126 @@
+"""``netdial prune --structured``: tables, JSON, a file that loads into the class, records; wrong use is one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from netdial.evaluation.path import outputs
+from netdial.shrink.recipe import load_shrunk, read_recipe
+from netdial.study.job import open_task
+from netdial.study.problem import load_net
+from netdial.study.run import Run
+
+from .conftest import Call
+
+
+@pytest.fixture
+def copy(wine: Path, tmp_path: Path) -> Path:
+    shutil.copytree(wine, tmp_path / "runs" / "wine")
+    return tmp_path / "runs" / "wine"
+
+
+def test_tables_file_and_records(call: Call, copy: Path) -> None:
+    said = call("prune", "wine", "--structured", "--lam", "0.1", "--out", "small.safetensors")
+    assert said.code == 0, said.err
+    for words in ("Channels by density", "fc1", "Before and after", "ms, batch 64", "λ = 0.1"):
+        assert words in said.out
+    run = Run.open(copy)
+    recipe = read_recipe("small.safetensors")
+    assert recipe.widths == {"fc1": 4}
+    assert recipe.about["lam"] == 0.1
+    net = load_shrunk("small.safetensors", load_net(run.config))
+    part = open_task(run).valid
+    right = float((outputs(net, part).argmax(1) == part.y).float().mean())
+    rows = {
+        (r.share, r.name): r.value
+        for r in run.records()
+        if r.method == "structured" and r.lam == 0.1
+    }
+    params = {share: value for (share, name), value in rows.items() if name == "params"}
+    assert params == {0.0: 14 * 8 + 9 * 3, 1 - 71 / 139: 14 * 4 + 5 * 3}
+    assert rows[max(params), "valid/accuracy"] == pytest.approx(right)
+    assert {"macs", "bytes", "ms_1", "ms_64", "valid/nll"} <= {name for _, name in rows}
+
+
+def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> None:
+    said = call(
+        "prune", "wine", "--structured", "--target", "90 params", "--criterion", "taylor", "--round",
+        "--rounds", "2", "--epochs", "2", "--per-layer", "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["criterion"] == "taylor"
+    assert [stage["label"] for stage in answer["stages"]] == [
+        "before",
+        "pruned",
+        "round 1",
+        "round 2",
+    ]
+    (group,) = answer["groups"]
+    (table,) = answer["latency"]
+    assert (group["before"], table["group"], len(table["ms"])) == (8, "fc1", len(table["widths"]))
+    assert group["after"] in table["widths"]
+    assert answer["stages"][-1]["costs"]["params"] == 14 * group["after"] + 3 * (group["after"] + 1)
+    assert Path(answer["path"]).exists()
+    best = max(
+        (
+            r
+            for r in Run.open(copy).records()
+            if r.method == "evaluate" and r.name == "valid/accuracy"
+        ),
+        key=lambda row: (row.value, row.lam),
+    )
+    assert answer["lam"] == best.lam, "the best member on validation data"
+
+
+def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:
+    for name in ("a", "b"):
+        assert call("prune", "wine", "--structured", "--share", ".3", "--out", name).code == 0
+    one, other = (read_recipe(name) for name in ("a", "b"))
+    assert one.plan == other.plan
+    assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--structured", "--share", "1"], "share=1: outside (0, 1)"),
+        (["--structured", "--share", ".5", "--target", "9 params"], "either a share"),
+        (["--structured", "--target", "1M params"], "there is nothing to remove"),
+        (["--structured", "--target", "2 params"], "there are still 20"),
+        (["--structured", "--target", "20"], "of what?"),
+        (["--structured", "--criterion", "densty"], "did you mean 'density'?"),
+        (["--structured", "--per", "mac"], "unknown per 'mac'"),
+        (["--structured", "--minimum", "8", "--target", "90 params"], "there are still 139"),
+        (["--structured", "--lam", "1e9"], "outside the trained range"),
+        (["--structured", "--lr", "0.1"], "--lr is about training"),
+        (["--structured", "--shares", "0.5"], "leave out --structured"),
+        (["--structured", "--rows"], "--rows is about single weights"),
+        (["--share", ".5"], "add --structured"),
+        (["--round"], "--round is about whole channels"),
+    ],
+)
+def test_wrong_use_is_one_line_and_leaves_the_run_as_it_was(
+    call: Call, copy: Path, args: list[str], words: str
+) -> None:
+    before = (copy / "records.jsonl").read_bytes()
+    said = call("prune", "wine", *args)
+    assert said.code == 2
+    assert said.out == ""
+    assert words in said.line
+    assert before == (copy / "records.jsonl").read_bytes()
+    assert not list(Path().glob("*.safetensors"))
+
+
+def test_points_have_no_density_and_linear_networks_no_channels(call: Call) -> None:
+    args = ("--objective", "l2", "--model", "linear", "--epochs", "1", "--points", "2", "-q")
+    assert call("fit", "wine", *args).code == 0
+    said = call("prune", "wine", "--structured")
+    assert (said.code, "no channel can go" in said.line) == (2, True)
+    said = call("prune", "wine", "--structured", "--criterion", "density")
+    assert (said.code, "a point posterior has none" in said.line) == (2, True)

@@ -1,0 +1,114 @@
+"""``netdial shrink``: a run folder, tables for people, one JSON object for programs, resuming, wrong input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from netdial.nets import build
+from netdial.study.run import Run
+from netdial.study.shrunk import KILLS, MODEL
+
+from .conftest import Call
+
+SMALL = ("--model", "mlp:16-12", "--epochs", "6", "--quiet")
+
+
+def test_a_run_shrinks_and_says_what_is_left(call: Call) -> None:
+    said = call("shrink", "wine", *SMALL, "--size", "200 params")
+    assert said.code == 0, said.err
+    assert "Channels" in said.out
+    assert "Cost" in said.out
+    assert "right on validation data" in said.out
+    run = Run.open(Path("runs/wine-shrink"))
+    assert run.is_done
+    assert run.config["way"] == "shrink"
+    records = run.records()
+    widths = {
+        r.name: r.value for r in records if r.name.startswith("shrink/width/") and r.step == 0
+    }
+    assert widths == {"shrink/width/fc1": 16.0, "shrink/width/fc2": 12.0}
+    end = {r.name: r.value for r in records if r.method == "cost"}
+    assert end["shrink/end/params"] == pytest.approx(200, rel=0.1)
+    assert end["shrink/end/params"] < end["shrink/start/params"] == 467
+    assert {"valid/accuracy", "test/accuracy"} <= {
+        r.name for r in records if r.method == "evaluate"
+    }
+    assert run.report_path.exists()
+
+
+def test_the_log_of_collections_accounts_for_every_channel(call: Call) -> None:
+    assert call("shrink", "wine", *SMALL, "--size", "200 params").code == 0
+    folder = Path("runs/wine-shrink")
+    lines = [json.loads(line) for line in (folder / KILLS).read_text().splitlines()]
+    assert lines
+    gone: dict[str, list[int]] = {"fc1": [], "fc2": []}
+    for line in lines:
+        assert line["rule"] == "size"
+        assert line["difference"] <= 1e-5
+        for group, channels in line["gone"].items():
+            gone[group] += channels
+    left = lines[-1]["widths"]
+    for group, start in (("fc1", 16), ("fc2", 12)):
+        assert len(set(gone[group])) == len(gone[group]) == start - left[group]
+
+
+def test_json_and_the_saved_network_agree(call: Call) -> None:
+    from netdial.shrink.recipe import load_shrunk
+
+    said = call("shrink", "wine", *SMALL, "--size", "200 params", "--json")
+    answer = json.loads(said.out)
+    net = build("mlp:16-12", input_shape=(13,), n_outputs=3)
+    small = load_shrunk(Path(answer["model"]), net)
+    assert Path(answer["model"]).name == MODEL
+    assert sum(p.numel() for p in small.parameters()) == answer["end"]["params"]
+    assert answer["widths"]["fc1"][0] == 16
+    assert small(torch.zeros(2, 13)).shape == (2, 3)
+
+
+def test_resume_of_a_finished_run_does_nothing_and_another_way_is_refused(call: Call) -> None:
+    line = ("shrink", "wine", *SMALL, "--lam", "0.05", "--name", "a")
+    assert call(*line).code == 0
+    before = Path("runs/a/records.jsonl").read_text()
+    assert call("shrink", "wine", "--name", "a", "--resume", "--quiet").code == 0
+    assert Path("runs/a/records.jsonl").read_text() == before
+    said = call("fit", "wine", "--name", "a", "--resume", "--quiet")
+    assert said.code == 2
+    assert "is a run of netdial shrink" in said.line
+
+
+def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
+    assert call("shrink", "wine", *SMALL, "--name", "a").code == 0
+    for command in ("evaluate", "prune", "evidence", "choose"):
+        said = call(command, "a")
+        assert said.code == 2, command
+        assert "is a run of netdial shrink, which has one network and no family" in said.line, (
+            command
+        )
+    assert call("report", "a").code == 0
+    assert "a" in call("list").out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--size", "200"), "of what?"),
+        (("--size", "200 parsnips"), "unknown unit"),
+        (("--size", "1M params"), "there is nothing to shrink; lower the target"),
+        (("--size", "20 params"), "raise the target"),
+        (("--size", "200 params", "--penalty", "subgradient"), "leave out penalty and kill"),
+        (("--penalty", "subgradient", "--kill", "zero"), "never makes a switch exactly 0"),
+        (("--kill", "boredom"), "unknown"),
+        (("--lam", "-1"), "lam"),
+        (("--model", "linear"), "no place for a switch"),
+        (("--optimizer", "LBFGS"), "LBFGS"),
+    ],
+)
+def test_wrong_input_ends_with_one_line(call: Call, args: tuple[str, ...], words: str) -> None:
+    said = call("shrink", "wine", *SMALL, *args)
+    assert said.code == 2, said.err
+    assert words in said.line
+    assert not Path("runs/wine-shrink").exists()
