@@ -8,6 +8,7 @@ A size is met to half a channel; on small targets a channel is a larger share.
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _run(course: Course, task: Task, kind: Kind, share: float, seed: int) -> list[dict[str, float]]:
+def _run(course: Course, task: Task, kind: Kind, share: float, seed: int) -> list[dict[str, Any]]:
     config = course.config(seed)
     start = size(prepare(course.net(task, seed), example_of(task.train), config), kind).value
     target = parse_target(f"{share * start:.0f} {kind}")
@@ -80,4 +81,4 @@ def _run(course: Course, task: Task, kind: Kind, share: float, seed: int) -> lis
             "got": got,
             "miss": abs(got / target.value - 1),
         }
-    ]  # type: ignore[dict-item]
+    ]

@@ -1,7 +1,7 @@
 """Parameters Torch-Pruning needs at equal test accuracy over those that shrinking needs, on COVERTYPE (subset) and MNIST.
 
-Both start from the same networks and have the same optimiser, peak learning rate, weight penalty, batches in the same order
-and number of epochs. COVERTYPE has 15,120 balanced rows, split anew by each seed; of MNIST the first 20,000 images are for
+Both start from the same networks and have the same optimiser, peak learning rate, weight penalty, batches in the same
+order and number of epochs. COVERTYPE has 15,120 balanced rows, split anew by each seed; of MNIST the first 20,000 images are for
 training.
 
 Ours is ``shrink(size=...)`` as it comes, one run for each size and seed. The peer has three recipes (``_peer.py``); at each
@@ -36,10 +36,12 @@ from netdial.shrink.config import ShrinkConfig
 from netdial.shrink.shrinking import shrink
 
 RECIPES = (
-    Recipe("lamp", 0.3, 0.6, cuts=4, rewind=False),
-    Recipe("magnitude", 0.3, 0.3, cuts=1, rewind=True),
-    Recipe("taylor", 0.3, 0.6, cuts=4, rewind=False),
+    Recipe("lamp", 0.5, 0.5, cuts=1, rewind=True),
+    Recipe("lamp", 0.3, 0.6, cuts=4, rewind=True),
+    Recipe("taylor", 0.5, 0.5, cuts=1, rewind=True),
 )
+"""The best on validation data of a dozen that were tried on both data sets; plain magnitude, ranked globally, empties layers."""
+
 _LEVELS = 7
 _OURS = "shrink"
 _NEEDED = (
@@ -78,6 +80,11 @@ class Course:
         """Returns the network at the start."""
         return build(self.model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
 
+    def smaller(self) -> Course:
+        """Returns two of the sizes, and a third of the epochs."""
+        epochs = self.settings["epochs"] // 3
+        return replace(self, sizes=self.sizes[::2], settings={**self.settings, "epochs": epochs})
+
 
 COURSES = {
     "covertype": Course(
@@ -86,7 +93,7 @@ COURSES = {
         "mlp:256-256-256",
         9_072,
         (4_000, 8_000, 16_000, 32_000),
-        {"epochs": 30, "batch_size": 128, "lr": 5e-3},
+        {"epochs": 30, "batch_size": 128, "lr": 1e-2},
     ),
     "mnist": Course(
         "mnist",
@@ -144,10 +151,10 @@ def measure(*, quick: bool = False) -> Result:
     value: dict[str, float] = {}
     spread: dict[str, object] = {}
     rows: list[Mapping[str, object]] = []
-    for name, course in list(COURSES.items())[: 1 if quick else None]:
-        sizes = (course.sizes[0], course.sizes[2]) if quick else course.sizes
+    courses = {"covertype": COURSES["covertype"].smaller()} if quick else COURSES
+    for name, course in courses.items():
         try:
-            runs = [run for seed in seeds for run in _runs(course, sizes, seed)]
+            runs = [run for seed in seeds for run in _runs(course, seed)]
         except DataError as error:
             print(f"{name} is left out: {error}")
             continue
@@ -186,9 +193,9 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _runs(course: Course, sizes: Sequence[int], seed: int) -> Iterator[Run]:
+def _runs(course: Course, seed: int) -> Iterator[Run]:
     """Yields all runs of a seed."""
-    task = course.task(seed)
+    task, sizes = course.task(seed), course.sizes
     settings = {**course.settings, "seed": seed}
     for size in sizes:
         begin = process_time()

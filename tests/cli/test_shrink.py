@@ -10,7 +10,8 @@ import torch
 
 from netdial.nets import build
 from netdial.study.run import Run
-from netdial.study.shrunk import KILLS, MODEL
+from netdial.study.shrinkage import KILLS
+from netdial.study.shrunk import MODEL
 
 from .conftest import Call
 

@@ -89,6 +89,7 @@ def test_the_page_says_what_came_out(shrunk_run: MakeRun) -> None:
         "One run trained one mlp:300-100 network on mnist (54 000 training, 6 000 validation, 10 000 test examples) "
         "in 10 epochs while it shrank towards 20k params." in page.shown
     )
+    assert "Folding changed the outputs by at most 3.2×10⁻⁷ of the largest." in page.shown
     for words in ("1.25×", "4×", "0.200 → 0.160 ms", "test 95.8% · ± 0.2 points (1 s.e.)"):
         assert words in page.shown
     assert {"widths", "size", "cost", "training", "json"} <= page.ids()
@@ -154,7 +155,7 @@ def test_a_very_long_log_is_cut_on_the_page_and_whole_in_the_download(
     monkeypatch.setattr("netdial.report.shrinking.LONGEST_LOG", 3)
     page = page_of(shrunk_run())
     assert "10 collections, 334 channels; the first 3 are shown" in page.shown
-    assert sum("size" in row for row in page.rows) == 3
+    assert sum(len(row) == 9 and row[4] == "size" for row in page.rows) == 3
     assert len(page.json("data")["collections"]) == EPOCHS
 
 
@@ -260,11 +261,13 @@ def test_a_network_that_kept_everything(shrunk_run: MakeRun) -> None:
         for when in ("start", "end")
         for name, value in (("params", 20.0), ("ms_1", 0.1))
     ]
+    rows.append(Record("r", "cost", None, 0, 5, "shrink/fold_difference", 0.0))
     page = page_of(shrunk_run(rows, []))
     assert "The network kept all its 20 parameters." in page.shown
     assert "No channel was removed: raise lam" in page.shown
     assert "Measured at a batch of 1, the small network is not faster" in page.shown
     assert "No collection removed anything." in page.shown
+    assert "Folding did not change any output." in page.shown
 
 
 def test_a_lost_log_is_named_and_a_damaged_one_refused(shrunk_run: MakeRun) -> None:

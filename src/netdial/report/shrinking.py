@@ -34,7 +34,7 @@ LONGEST_LOG = 1000
 _SHOWN_CHANNELS = 6
 _NAMES = {
     "params": "parameters",
-    "macs": "multiplications (MACs)",
+    "macs": "MACs, one example",
     "bytes": "bytes",
 }
 
@@ -86,9 +86,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "many": len(found.widths) > FEW_LAYERS,
         "layers": layer_rows(found),
         "costs": cost_rows(found),
-        "fold_difference": None
-        if found.fold_difference is None
-        else number(found.fold_difference, 2),
+        "folding": _folding(found.fold_difference),
         "log": log_rows(log[:LONGEST_LOG], clock),
         "log_open": len(log) <= OPEN_LOG,
         "log_words": _log_words(log),
@@ -178,8 +176,8 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Kill]) -> list[str]:
     ]
     if slower:
         said.append(
-            f"Measured at a batch of {' and of '.join(slower)}, the small network is not faster: there the time goes into "
-            "calling operations, not into arithmetic."
+            f"Measured at a batch of {' and of '.join(slower)}, the small network is not faster; a small network often "
+            "spends its time on calling operations, not on arithmetic."
         )
     values = [value for line in found.course.values() for value in line[1:]]
     if any(not math.isfinite(value) for value in values):
@@ -302,6 +300,15 @@ def _score_tile(found: Shrinkage, metric: str, config: dict[str, Any]) -> Tile:
 
 def _ratio(found: Shrinkage, key: str) -> str:
     return f"{number(found.start[key] / max(found.end[key], 1e-12))} times smaller"
+
+
+def _folding(difference: float | None) -> str:
+    """Returns what folding did to the outputs, in a sentence."""
+    if difference is None:
+        return ""
+    if difference == 0:
+        return "Folding did not change any output."
+    return f"Folding changed the outputs by at most {number(difference, 2)} of the largest."
 
 
 def _batch(key: str) -> str:

@@ -65,15 +65,19 @@ def layer_colours(found: Shrinkage) -> dict[str, str]:
 
 
 def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figure | None:
-    """Returns the share of channels left in each layer over time; None without records of widths."""
+    """Returns the share of channels left in each layer over time; None without records of widths.
+
+    Later layers are drawn thinner on top of earlier ones, so that lines that coincide can be told apart.
+    """
     lines = {layer: _left(found, layer, log) for layer in found.widths}
     if not any(lines.values()):
         return None
     figure = _single(_EVOLUTION_PIXELS, "Channels left, share of the start")
     if len(lines) > FEW_LAYERS:
         figure.update_layout(hovermode="closest", hoversubplots=None)
-    for layer, colour in layer_colours(found).items():
-        _add_share(figure, layer, lines[layer], clock, "channels", color=colour, width=2)
+    for index, (layer, colour) in enumerate(layer_colours(found).items()):
+        width = 1.6 + 2 * (1 - (index + 1) / len(lines))
+        _add_share(figure, layer, lines[layer], clock, "channels", color=colour, width=width)
     whole = _points(found, "shrink/params")
     _add_share(
         figure, "whole network", whole, clock, "parameters", color=MUTED, width=2, dash="dash"

@@ -25,6 +25,7 @@ from netdial.shrink.absorb import Shifts, add, blocked, shifts
 from netdial.shrink.constants import known
 from netdial.shrink.graph import Graph
 from netdial.shrink.rules import Inner
+from netdial.shrink.sizes import strip, total
 from netdial.shrink.surgery import apply
 from netdial.shrink.trace import modes_kept, outputs
 
@@ -39,7 +40,7 @@ class Collection:
     Attributes:
         plan: what was cut.
         widths: channels of each group afterwards.
-        n_params: numbers in all parameters afterwards.
+        n_params: numbers in all parameters afterwards, without switches.
         folded: biases that took up constants, and how many channels' worth.
         refused: group -> why channels that were asked for stayed.
         difference: largest difference of outputs, relative to the largest output.
@@ -103,7 +104,7 @@ def collect(
     return after, Collection(
         plan,
         after.widths,
-        sum(parameter.numel() for parameter in graph.traced.parameters()),
+        total(strip(graph.traced)),
         {leaf: count for leaf, (_, count) in folded.items()},
         refused,
         difference,

@@ -6,6 +6,9 @@ to go next has a λ of its own (``fading.py``).
 
 Source: ShrinkNets (draft), eqs. 2 and 9, section 3.5. Deviations: the penalty acts by a proximal step by default, so that λ
 means the same under every optimiser (``penalty.py``); the weight penalty is decoupled.
+
+Processes that train together share each batch, add up their gradients and so take the same step and lose the same channels.
+BatchNorm normalises by each process's share of the batch; its running statistics are averaged.
 """
 
 from __future__ import annotations

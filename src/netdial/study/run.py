@@ -288,7 +288,8 @@ def _delete(path: Path) -> None:
     """
     run = Run(path, {})
     own = {run.config_path, run.env_path, run.splits_path, run.records_path, run.log_path}
-    own |= {run.checkpoint_path, run.model_path, run.report_path, run.done_path, path / "choice"}
+    own |= {run.checkpoint_path, run.model_path, run.report_path, run.done_path}
+    own |= {path / "choice", path / "kills.jsonl"}
     foreign = sorted(p.name for p in path.iterdir() if p not in own and p.suffix != ".tmp")
     try:
         _read_config(run.config_path)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.data import Task
 from netdial.data.task import Dataset
@@ -44,13 +45,11 @@ from netdial.study.request import (
     write_splits,
 )
 from netdial.study.run import Run
+from netdial.study.shrinkage import KILLS
 from netdial.train import Epoch
 
 MODEL = "shrunken.safetensors"
 """The shrunken network, in the folder ``model`` of a run."""
-
-KILLS = "kills.jsonl"
-"""The log of collections, in the run folder."""
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
@@ -297,6 +296,7 @@ def _truncate_kills(run: Run, step: int) -> None:
     path = run.path / KILLS
     if not path.exists():
         return
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]  # an interruption may have torn the last one
+    kept = [line for line in whole if json.loads(line)["step"] <= step]
+    write_text(path, "".join(kept))
