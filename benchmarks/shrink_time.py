@@ -17,9 +17,10 @@ from benchmarks.result import Result
 from benchmarks.shrinking import Course
 from netdial.data import Task
 from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.fading import silence
-from netdial.shrink.method import Event, ShrinkMethod, State
+from netdial.shrink.fading import Channels, pulls, silence
+from netdial.shrink.method import ShrinkMethod
 from netdial.shrink.shrinking import example_of, prepare
+from netdial.shrink.state import Event, State
 from netdial.train.feed import Batch, TensorFeed
 
 COURSES = {
@@ -40,6 +41,7 @@ class Masking(ShrinkMethod):
     ) -> None:
         super().__init__(config, kind=kind, steps=steps)
         self._events, self._last = events, config.epochs * steps
+        self._reach = config.switch_rate * self._every
 
     def _switch(self, state: State, switches: dict[str, Tensor]) -> None:  # type: ignore[override]
         super()._switch(state, switches)
@@ -48,13 +50,17 @@ class Masking(ShrinkMethod):
                 silence(state.graph, dict(event.gone))
 
     def _collect(self, state: State) -> None:
-        if state.step == self._last:
-            gone: dict[str, tuple[int, ...]] = {}
-            for event in self._events:
-                for group, channels in event.gone.items():
-                    gone[group] = (*gone.get(group, ()), *channels)
-            silence(state.graph, gone)
-            self._remove(state, gone, "size")
+        if state.step < self._last:
+            coming = {event.step: dict(event.gone) for event in self._events}
+            fading = coming.get(state.step + self._every, {})
+            state.pulls = pulls(state.graph, fading, reach=self._reach)
+            return
+        gone: Channels = {}
+        for event in self._events:
+            for group, channels in event.gone.items():
+                gone[group] = (*gone.get(group, ()), *channels)
+        silence(state.graph, gone)
+        self._remove(state, gone, "size")
 
 
 def measure(*, quick: bool = False) -> Result:

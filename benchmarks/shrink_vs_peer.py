@@ -1,8 +1,8 @@
 """Parameters Torch-Pruning needs at equal test accuracy over those that shrinking needs, on COVERTYPE (subset) and MNIST.
 
 Both start from the same networks and have the same optimiser, peak learning rate, weight penalty, batches in the same
-order and number of epochs. COVERTYPE has 15,120 balanced rows, split anew by each seed; of MNIST the first 20,000 images are for
-training.
+order and number of epochs. COVERTYPE has 15,120 balanced rows, split anew by each seed; of MNIST the first 20,000 images
+are for training.
 
 Ours is ``shrink(size=...)`` as it comes, one run for each size and seed. The peer has three recipes (``_peer.py``); at each
 size the one counts that is best on validation data, by the mean over seeds. Test data are looked at once, at the end.
@@ -40,7 +40,7 @@ RECIPES = (
     Recipe("lamp", 0.3, 0.6, cuts=4, rewind=True),
     Recipe("taylor", 0.5, 0.5, cuts=1, rewind=True),
 )
-"""The best on validation data of a dozen that were tried on both data sets; plain magnitude, ranked globally, empties layers."""
+"""The best on validation data of a dozen that were tried; plain magnitude, ranked globally, empties layers."""
 
 _LEVELS = 7
 _OURS = "shrink"

@@ -52,7 +52,7 @@ def test_every_rule_goes_with_every_penalty_but_for_zeros_of_a_gradient(
         ({"power": 3}, "power=3: input should be 1 or 2"),
         ({"penalty": "l0"}, "penalty='l0': input should be 'proximal' or 'subgradient'"),
         ({"weigh": "bytes"}, "weigh='bytes': input should be 'channel', 'params' or 'macs'"),
-        ({"start": "half"}, "start='half': input should be 'unit' or 'sampled'"),
+        ({"start": "half"}, "start='half': input should be 'auto', 'unit' or 'sampled'"),
         ({"lam_schedule": "step"}, "lam_schedule='step'"),
         ({"kill": "treshold"}, "unknown killing rule 'treshold'; did you mean 'threshold'"),
         ({"size": "50k"}, "target '50k'.*unknown unit 'k'"),

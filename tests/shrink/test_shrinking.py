@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from netdial.core.errors import ConfigError, TraceError
 from netdial.data.task import Dataset
 from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.method import ShrinkMethod, State
+from netdial.shrink.method import ShrinkMethod
 from netdial.shrink.shrinking import Shrunk, prepare, shrink
 from netdial.shrink.sizes import strip, thetas
+from netdial.shrink.state import State
 from netdial.shrink.switch import Switch
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Epoch
@@ -100,6 +101,7 @@ def test_planted_units_are_found(optimizer: str, needed: int, seed: int) -> None
         lam=0.3,
         optimizer=optimizer,
         seed=seed,
+        start="unit",
         **MOVERS[optimizer],
     )
     assert done.alive == {"0": tuple(range(needed))}

@@ -47,8 +47,9 @@ class ShrinkConfig(TrainConfig):
         description="rule of death: zero, threshold, sign-change, sign-variance, hysteresis; else zero, or sign-change for "
         "subgradient",
     )
-    start: Literal["unit", "sampled"] = Field(
-        "unit", description="switches at the start: 1, or N(0, 1)"
+    start: Literal["auto", "unit", "sampled"] = Field(
+        "auto",
+        description="switches at the start: unit is 1, sampled N(0, 1); auto is unit for a size and sampled for a lam",
     )
     streams: bool = Field(False, description="switches on residual streams, too")
     collect_every: int = Field(
@@ -85,3 +86,10 @@ class ShrinkConfig(TrainConfig):
     def rule(self) -> str:
         """Name of the killing rule."""
         return self.kill or ("zero" if self.penalty == "proximal" else "sign-change")
+
+    @property
+    def begin(self) -> Literal["unit", "sampled"]:
+        """How switches start."""
+        if self.start == "auto":
+            return "unit" if self.size else "sampled"
+        return self.start

@@ -11,12 +11,15 @@ reach 0 together, so that either nothing dies or everything does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from netdial.shrink.collect import removable
+from netdial.shrink.constants import known
 from netdial.shrink.control import allowance
 from netdial.shrink.graph import Graph
 from netdial.shrink.sizes import Size, switches_of, thetas
@@ -52,14 +55,35 @@ def can_fade(graph: Graph) -> tuple[str, ...]:
     able = []
     for group, held in switches_of(graph).items():
         channels = tuple(range(len(held[0][1])))
-        was = [(theta, theta.detach().clone()) for theta in thetas(graph).values()]
-        silence(graph, {group: channels})
-        if removable(graph, continues=True).get(group) == channels:
-            able.append(group)
+        with _silenced(graph, {group: channels}):
+            if removable(graph, continues=True).get(group) == channels:
+                able.append(group)
+    return tuple(able)
+
+
+def vital(graph: Graph) -> frozenset[str]:
+    """Returns the switches without which the outputs no longer depend on the inputs: not all of their channels may die."""
+    found = set()
+    (out,) = (node for node in graph.traced.graph.nodes if node.op == "output")
+    for group, held in switches_of(graph).items():
+        with _silenced(graph, {group: tuple(range(len(held[0][1])))}):
+            values = known(graph.traced, graph.example, continues=False)[out]
+        if all(not leaf.isnan().any() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)):
+            found |= {name for name, _ in held}
+    return frozenset(found)
+
+
+@contextmanager
+def _silenced(graph: Graph, channels: Channels) -> Iterator[None]:
+    """Switches channels off for a while."""
+    was = [(theta, theta.detach().clone()) for theta in thetas(graph).values()]
+    silence(graph, channels)
+    try:
+        yield
+    finally:
         with torch.no_grad():
             for theta, before in was:
                 theta.copy_(before)
-    return tuple(able)
 
 
 def choose(
@@ -70,6 +94,7 @@ def choose(
     now: Size,
     goal: float,
     minimum: int,
+    exactly: bool = False,
 ) -> Channels:
     """Returns the channels to lose for a size of ``goal``, those that are worth least for what they cost.
 
@@ -80,6 +105,7 @@ def choose(
         now: size now.
         goal: size wanted, missed by half a channel at most unless every group is at its minimum.
         minimum: channels that every group keeps.
+        exactly: where the next channel would go too far, look for cheaper ones further down.
     """
     ranked, switches = [], thetas(graph)
     for group, held in switches_of(graph).items():
@@ -90,12 +116,32 @@ def choose(
         order = worth.argsort().tolist()[: max(len(worth) - minimum, 0)]
         ranked += [(float(worth[channel]), group, channel) for channel in order]
     ranked.sort()
-    costs = now.costs(group for _, group, _ in ranked)
-    count = allowance(costs, size=now.value, least=goal)
+    order = [group for _, group, _ in ranked]
+    costs = now.costs(order)
+    count = allowance(costs, size=now.value, least=goal) if now.value > goal else 0
+    taken = list(range(count))
+    if exactly and 0 < count < len(order):
+        taken += _cheaper(now, order, count, gap=now.value - sum(costs[:count]) - goal)
     chosen: Channels = {}
-    for _, group, channel in ranked[: count if now.value > goal else 0]:
+    for _, group, channel in (ranked[place] for place in taken):
         chosen[group] = (*chosen.get(group, ()), channel)
     return chosen
+
+
+def _cheaper(now: Size, order: Sequence[str], count: int, *, gap: float) -> list[int]:
+    """Returns places beyond the first ``count`` whose channels bring the size nearer by what is still missing."""
+    gone, taken = list(order[:count]), []
+    costs: dict[str, float] = {}
+    for place in range(count, len(order)):
+        group = order[place]
+        if group not in costs:
+            costs[group] = now.costs([*gone, group])[-1]
+        if costs[group] <= 2 * gap:
+            gap -= costs[group]
+            gone.append(group)
+            taken.append(place)
+            costs.clear()
+    return taken
 
 
 def pulls(graph: Graph, fading: Channels, *, reach: float) -> dict[str, Tensor]:

@@ -14,175 +14,32 @@ BatchNorm normalises by each process's share of the batch; its running statistic
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from netdial.core.cutting import cut_module
-from netdial.core.errors import ConfigError, NonFiniteError, ShapeError
+from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded
 from netdial.core.plan import Plan
 from netdial.objective import LIKELIHOODS, Terms
+from netdial.shrink.bypass import bypass, origins
 from netdial.shrink.collect import Collection, collect
 from netdial.shrink.config import ShrinkConfig
 from netdial.shrink.control import LAM_SCHEDULES, Kind, Target, check_target, course, parse_target
-from netdial.shrink.fading import Channels, can_fade, choose, pulls, score, silence
+from netdial.shrink.fading import Channels, can_fade, choose, pulls, score, silence, vital
 from netdial.shrink.graph import Graph
-from netdial.shrink.killing import Rule, make_rule
+from netdial.shrink.killing import make_rule
 from netdial.shrink.optimizers import prepare_optimizer
 from netdial.shrink.penalty import decay, step_switches, subgradient
-from netdial.shrink.sizes import Size, size, strip, switches_of, thetas
-from netdial.shrink.surgery import apply
+from netdial.shrink.sizes import Size, size, strip, switches_of, thetas, total
+from netdial.shrink.state import Event, State
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
-from netdial.train.optimiser import Rates, build_optimizer, make_rates
-
-
-@dataclass(frozen=True)
-class Event:
-    """One collection, with when and why.
-
-    Attributes:
-        step: optimiser step.
-        lam: λ at that moment.
-        rule: what killed: the name of the killing rule, or ``size``.
-        gone: group -> channels, as they were numbered in the network at the start.
-        collection: what was done.
-    """
-
-    step: int
-    lam: float
-    rule: str
-    gone: Mapping[str, tuple[int, ...]]
-    collection: Collection
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain lists and dicts."""
-        done = {**vars(self.collection), "plan": self.collection.plan.to_json()}
-        return {**vars(self), "gone": dict(self.gone), "collection": done}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Event:
-        """Returns the event that ``to_json`` gave."""
-        done = plain["collection"]
-        collection = Collection(**{**done, "plan": Plan.from_json(done["plan"])})
-        return cls(**{**plain, "gone": _tuples(plain["gone"]), "collection": collection})
-
-
-@dataclass
-class State:
-    """What training changes.
-
-    Attributes:
-        graph: the network.
-        optimizer: moves the weights.
-        rates: the schedule that sets its rates.
-        rules: switch -> its killing rule.
-        alive: group -> the channels that are left, as they were numbered at the start.
-        shapes: leaf -> its shape at the start.
-        plan: all that was cut so far, in terms of the network at the start.
-        lam: λ now; with a target the mean over the channels that fade.
-        weights: switch -> factor of λ; 1 where none is given.
-        begin: size at the start, in the unit of the target; 0 without one.
-        scores: switch -> what its channels are worth ``[C]``.
-        fading: channels on their way out.
-        pulls: switch -> λ of each channel ``[C]``, with a target.
-        step: optimiser steps so far.
-        events: collections of the epoch under way that removed something.
-        past: those of the epochs before.
-        seen: terms of the epoch under way.
-        n_updates: updates of single numbers so far.
-    """
-
-    graph: Graph
-    optimizer: torch.optim.Optimizer
-    rates: Rates
-    rules: dict[str, Rule]
-    alive: Channels
-    shapes: dict[str, tuple[int, ...]]
-    plan: Plan = field(default_factory=Plan)
-    lam: float = 0.0
-    weights: dict[str, float] = field(default_factory=dict)
-    begin: float = 0.0
-    scores: dict[str, Tensor] = field(default_factory=dict)
-    fading: Channels = field(default_factory=dict)
-    pulls: dict[str, Tensor] = field(default_factory=dict)
-    step: int = 0
-    best: float = float("inf")
-    waited: int = 0
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    past: list[Event] = field(default_factory=list)
-    seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
-    n_updates: int = 0
-
-    @property
-    def module(self) -> fx.GraphModule:
-        """What is trained."""
-        return self.graph.traced
-
-    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns unit coordinates (none has a meaning here), fits and complexities ``[M]`` of the epoch under way."""
-        units, terms = zip(*self.seen, strict=True)
-        fits, complexities = zip(*terms, strict=True)
-        return torch.cat(units), torch.cat(fits), torch.cat(complexities)
-
-    def tree(self) -> dict[str, Any]:
-        """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
-        return {
-            "shapes": {leaf: list(shape) for leaf, shape in self.shapes.items()},
-            "plan": self.plan.to_json(),
-            "alive": {name: list(channels) for name, channels in self.alive.items()},
-            "module": dict(self.module.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
-            "rules": {name: rule.state() for name, rule in self.rules.items()},
-            "lam": self.lam,
-            "weights": self.weights,
-            "begin": self.begin,
-            "scores": self.scores,
-            "fading": {name: list(channels) for name, channels in self.fading.items()},
-            "pulls": self.pulls,
-            "step": self.step,
-            "best": self.best,
-            "waited": self.waited,
-            "n_updates": self.n_updates,
-            "events": [event.to_json() for event in self.events],
-            "past": [event.to_json() for event in self.past],
-            "seen": list(self.epoch_so_far()) if self.seen else [],
-        }
-
-    def restore(self, tree: dict[str, Any]) -> None:
-        """Takes over what ``tree`` gave, into the network as it was at the start.
-
-        Raises:
-            ShapeError: the network began with other shapes.
-        """
-        _check_shapes(self.shapes, _tuples(tree["shapes"]))
-        self.plan, alive = Plan.from_json(tree["plan"]), _tuples(tree["alive"])
-        gone = {name: tuple(set(self.alive[name]) - set(left)) for name, left in alive.items()}
-        apply(self.plan, self.module, optimizers=[self.optimizer])
-        self.module.load_state_dict(tree["module"])
-        self.graph, self.alive = self.graph.after(replace(self.plan, removed=gone)), alive
-        self.optimizer.load_state_dict(tree["optimizer"])
-        self.rates.steps = tree["scheduler"]["last_epoch"]
-        for name, rule in self.rules.items():
-            rule.restore(tree["rules"][name])
-        device = self.graph.example.device
-        self.scores = {name: held.to(device) for name, held in tree["scores"].items()}
-        self.pulls = {name: held.to(device) for name, held in tree["pulls"].items()}
-        self.fading, self.weights = _tuples(tree["fading"]), tree["weights"]
-        self.lam, self.begin = tree["lam"], tree["begin"]
-        self.step, self.n_updates = tree["step"], tree["n_updates"]
-        self.best, self.waited = tree["best"], tree["waited"]
-        self.events = [Event.from_json(event) for event in tree["events"]]
-        self.past = [Event.from_json(event) for event in tree["past"]]
-        unit, *terms = tree["seen"] or [None]
-        self.seen = [] if unit is None else [(unit, Terms(*(part.to(device) for part in terms)))]
+from netdial.train.optimiser import build_optimizer, make_rates
 
 
 class ShrinkMethod:
@@ -207,6 +64,7 @@ class ShrinkMethod:
         self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
         self._target = parse_target(config.size) if config.size else None
         self._able: tuple[str, ...] = ()
+        self._vital: frozenset[str] = frozenset()
         if self._target is not None:  # what fades after one collection goes with the next
             self._every = min(self._every, max(self._total // 2, 1))
 
@@ -232,11 +90,14 @@ class ShrinkMethod:
             {name: make_rule(self.config.rule) for name in thetas(graph)},
             {group.name: tuple(range(group.size)) for group in graph.groups},
             dict(graph.shapes),
+            lenient=self.config.lenient,
             lam=self.config.lam * self._schedule(0),
         )
         if self._target is not None:
             self._able = can_fade(graph)
             state.lam, state.begin = 0.0, self._begin(graph, self._target)
+        else:
+            self._vital = vital(graph)
         for name, theta in thetas(graph).items():
             state.rules[name].update(theta)
         self._weigh(state)
@@ -333,16 +194,30 @@ class ShrinkMethod:
                 switches, 1.0, rate=rate, weights=state.pulls or dict.fromkeys(switches, 0.0)
             )
             return
+        before = {name: theta.detach().clone() for name, theta in switches.items()}
         if self.config.penalty == "proximal":
             step_switches(switches, state.lam, rate=rate, weights=state.weights)
         with torch.no_grad():
             for name, theta in switches.items():
-                theta[state.rules[name].update(theta)] = 0.0
+                dead = state.dead[name] = state.rules[name].update(theta)
+                theta[dead] = 0.0
+                if name in self._vital and int(theta.count_nonzero()) < self.config.minimum:
+                    last = before[name].abs().topk(self.config.minimum).indices
+                    theta[last], dead[last] = before[name][last], False
+
+    def _dead(self, state: State) -> Channels:
+        """Returns the channels of which all switches are dead."""
+        found: Channels = {}
+        for group, held in switches_of(state.graph).items():
+            dead = torch.stack([state.dead[name][list(at)] for name, at in held]).all(0)
+            found[group] = tuple(dead.nonzero().flatten().tolist())
+        return found
 
     def _collect(self, state: State) -> None:
         """Removes what is dead, and with a target chooses what fades next."""
         if self._target is None:
-            self._remove(state, None, self.config.rule)
+            self._bypass(state)
+            self._remove(state, self._dead(state), self.config.rule)
             return
         silence(state.graph, state.fading)
         if state.fading:
@@ -356,6 +231,7 @@ class ShrinkMethod:
             able=self._able,
             now=now,
             goal=goal,
+            exactly=goal == self._target.value,
             minimum=self.config.minimum,
         )
         reach = self.config.switch_rate * self._every
@@ -363,11 +239,37 @@ class ShrinkMethod:
         fade = torch.cat([pull[pull > 0] for pull in state.pulls.values()])
         state.lam = float(fade.mean()) if len(fade) else 0.0
 
+    def _bypass(self, state: State) -> None:
+        """Takes out branches all of whose channels are dead."""
+        before, dead = state.graph, self._dead(state)
+        if not any(len(channels) == before.widths[group] for group, channels in dead.items()):
+            return
+        state.graph, taken = bypass(
+            before,
+            continues=state.step < self._total,
+            lenient=self.config.lenient,
+            optimizers=[state.optimizer],
+        )
+        if not taken:
+            return
+        came, was = origins(before, state.graph), state.alive
+        state.alive = {new: tuple(was[g][c] for g, c in parts) for new, parts in came.items()}
+        kept = {part for parts in came.values() for part in parts}
+        gone = {
+            group: tuple(was[group][c] for c in range(width) if (group, c) not in kept)
+            for group, width in before.widths.items()
+        }
+        state.forget(set(thetas(state.graph)))
+        done = Collection(Plan(), state.graph.widths, total(strip(state.module)))
+        lost = {group: channels for group, channels in gone.items() if channels}
+        state.events.append(Event(state.step, state.lam, "bypass", lost, done))
+
     def _remove(self, state: State, only: Channels | None, rule: str) -> None:
         """Collects, and lets everything that goes by channels follow."""
         state.graph, done = collect(
             state.graph, only=only, minimum=self.config.minimum, optimizers=[state.optimizer]
         )
+        state.refused, state.dead = dict(done.refused), {}
         if not done.plan:
             return
         gone = {g: tuple(state.alive[g][c] for c in cs) for g, cs in done.plan.removed.items()}
@@ -410,19 +312,6 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, graph: Graph) -> None:
     leaf_of = {parameter: leaf for leaf, parameter in graph.traced.named_parameters()}
     nothing = Plan({leaf: {} for leaf in leaf_of.values()})
     list(prepare_optimizer(nothing, optimizer, leaf_of))
-
-
-def _check_shapes(here: Channels, saved: Channels) -> None:
-    for leaf in sorted({*here, *saved}):
-        if here.get(leaf) != saved.get(leaf):
-            found, wanted = (
-                f"{list(shapes[leaf])}" if leaf in shapes else "missing" for shapes in (here, saved)
-            )
-            raise ShapeError(f"leaf {leaf} is {found}, the saved run began with {wanted}")
-
-
-def _tuples(lists: Mapping[str, Iterable[int]]) -> Channels:
-    return {name: tuple(numbers) for name, numbers in lists.items()}
 
 
 @contextmanager

@@ -25,8 +25,9 @@ from netdial.objective import LIKELIHOODS
 from netdial.shrink.config import ShrinkConfig
 from netdial.shrink.fold import FoldReport, fold
 from netdial.shrink.graph import Graph, as_example
-from netdial.shrink.method import Event, ShrinkMethod, State
+from netdial.shrink.method import ShrinkMethod
 from netdial.shrink.sizes import strip, total
+from netdial.shrink.state import Event, State
 from netdial.shrink.switch import insert_switches
 from netdial.shrink.trace import trace
 from netdial.train.loop import Epoch, resume, train
@@ -120,7 +121,7 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     traced = trace(net)
     insert_switches(
         traced,
-        start=config.start,
+        start=config.begin,
         generator=generator(config.seed, "switches"),
         streams=config.streams,
     )

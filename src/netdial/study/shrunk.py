@@ -26,11 +26,11 @@ from netdial.evaluation.metrics import score
 from netdial.evaluation.path import outputs
 from netdial.shrink.config import ShrinkConfig
 from netdial.shrink.graph import Graph
-from netdial.shrink.method import Event, State
 from netdial.shrink.recipe import save_shrunk
 from netdial.shrink.shrinking import Shrunk, prepare
 from netdial.shrink.shrinking import run as train_and_shrink
 from netdial.shrink.sizes import size, strip, total
+from netdial.shrink.state import Event, State
 from netdial.study.problem import Problem, example
 from netdial.study.recorder import Watch
 from netdial.study.request import (
@@ -297,6 +297,8 @@ def _truncate_kills(run: Run, step: int) -> None:
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]  # an interruption may have torn the last one
+    whole = [
+        line for line in lines if line.endswith("\n")
+    ]  # an interruption may have torn the last one
     kept = [line for line in whole if json.loads(line)["step"] <= step]
     write_text(path, "".join(kept))
