@@ -9,7 +9,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-_HELPERS = {"__init__", "__main__", "result", "timing", "mnist", "datasets", "shrinking"}
+_HELPERS = {"__init__", "__main__", "result", "timing", "mnist", "datasets", "shrinking", "_peer"}
 
 
 def names() -> list[str]:

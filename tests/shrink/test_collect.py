@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from netdial.core.errors import ConfigError, TraceError
 from netdial.shrink.collect import Collection, collect, removable
 from netdial.shrink.graph import Graph
+from netdial.shrink.sizes import strip, total
 from netdial.shrink.switch import insert_switches
 
 from . import networks
@@ -163,7 +164,7 @@ def test_switches_at_0_take_their_channels_along() -> None:
     report = assert_exact(graph)
     assert gone(report) == {"0": (0, 5)}
     assert report.difference < 1e-12
-    assert report.n_params == sum(p.numel() for p in graph.traced.parameters())
+    assert report.n_params == total(strip(graph.traced))
 
 
 def test_a_bias_that_others_use_too_takes_nothing_up() -> None:

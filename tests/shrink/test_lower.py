@@ -19,7 +19,12 @@ from netdial.shrink.lower import lower
 
 B, T, S, E, H = 2, 5, 3, 8, 4
 COMMON: dict[str, Any] = {"dropout": 0.0, "dtype": torch.float64}
-ACTIVATIONS = ["relu", "gelu", torch.tanh, nn.SiLU()]
+ACTIVATIONS = [
+    "relu",
+    "gelu",
+    pytest.param(torch.tanh, id="tanh"),
+    pytest.param(nn.SiLU(), id="silu"),
+]
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:

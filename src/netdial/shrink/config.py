@@ -14,7 +14,7 @@ class ShrinkConfig(TrainConfig):
     """How a network shrinks while it trains."""
 
     epochs: int = Field(20, ge=1, description="passes over the training data")
-    lr: float = Field(2e-3, gt=0, description="peak learning rate")
+    lr: float = Field(5e-3, gt=0, description="peak learning rate")
     lam: float = Field(
         1e-2, ge=0, description="weight of the penalty on the switches (loss per unit of theta)"
     )
