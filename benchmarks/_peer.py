@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from netdial.core import schedules
 from netdial.core.noise import generator
 from netdial.data import Dataset
-from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.penalty import decay
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.penalty import decay
 from netdial.train.feed import TensorFeed
 from netdial.train.optimiser import build_optimizer
 

@@ -16,10 +16,10 @@ from benchmarks.result import Result
 from benchmarks.shrinking import Course
 from netdial.core.errors import ConfigError
 from netdial.data import Task
-from netdial.shrink.control import Kind, parse_target
-from netdial.shrink.graph import Graph
-from netdial.shrink.shrinking import example_of, prepare
-from netdial.shrink.sizes import size
+from netdial.shrinking.control import Kind, parse_target
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.shrink import example_of, prepare
+from netdial.shrinking.sizes import size
 
 COURSES = {
     "mlp": Course("mnist", "mlp:300-100", 2_000, {"epochs": 6, "batch_size": 128}),

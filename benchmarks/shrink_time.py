@@ -16,11 +16,11 @@ from torch import Tensor
 from benchmarks.result import Result
 from benchmarks.shrinking import Course
 from netdial.data import Task
-from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.fading import Channels, pulls, silence
-from netdial.shrink.method import ShrinkMethod
-from netdial.shrink.shrinking import example_of, prepare
-from netdial.shrink.state import Event, State
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.fading import Channels, pulls, silence
+from netdial.shrinking.method import ShrinkMethod
+from netdial.shrinking.shrink import example_of, prepare
+from netdial.shrinking.state import Event, State
 from netdial.train.feed import Batch, TensorFeed
 
 COURSES = {

@@ -32,8 +32,8 @@ from netdial.core.errors import DataError
 from netdial.data import Dataset, Task, load
 from netdial.evaluation import outputs
 from netdial.nets import build
-from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.shrinking import shrink
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.shrink import shrink
 
 RECIPES = (
     Recipe("lamp", 0.5, 0.5, cuts=1, rewind=True),

@@ -13,8 +13,8 @@ from netdial.config import make
 from netdial.data import Dataset, Task, load
 from netdial.evaluation import outputs
 from netdial.nets import build
-from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.shrinking import Shrunk, shrink
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.shrink import Shrunk, shrink
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from netdial.nets import build
     from netdial.pruning import Policy, Surface, prune, retrain, surface
     from netdial.saving import load_family, save_family
+    from netdial.shrinking.config import ShrinkConfig
+    from netdial.shrinking.recipe import load_shrunk, save_shrunk
+    from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
+    from netdial.structured import prune_structured
 
 _HOME = {
     "Choice": "netdial.choice",
@@ -37,6 +41,8 @@ _HOME = {
     "FamilyRegressor": "netdial.sklearn",
     "FitConfig": "netdial.config",
     "Policy": "netdial.pruning",
+    "ShrinkConfig": "netdial.shrinking.config",
+    "Shrunk": "netdial.shrinking.shrink",
     "Surface": "netdial.pruning",
     "Task": "netdial.data",
     "assess": "netdial.evidence",
@@ -51,11 +57,15 @@ _HOME = {
     "load": "netdial.data",
     "load_family": "netdial.saving",
     "load_member": "netdial.export",
+    "load_shrunk": "netdial.shrinking.recipe",
     "predictive": "netdial.evaluation",
     "prune": "netdial.pruning",
+    "prune_structured": "netdial.structured",
     "recalibrate": "netdial.evaluation",
     "retrain": "netdial.pruning",
     "save_family": "netdial.saving",
+    "save_shrunk": "netdial.shrinking.recipe",
+    "shrink": "netdial.shrinking.shrink",
     "specialise": "netdial.fitting",
     "surface": "netdial.pruning",
     "symmetrised_kl": "netdial.family",
@@ -72,6 +82,8 @@ __all__ = [
     "FamilyRegressor",
     "FitConfig",
     "Policy",
+    "ShrinkConfig",
+    "Shrunk",
     "Surface",
     "Task",
     "assess",
@@ -86,11 +98,15 @@ __all__ = [
     "load",
     "load_family",
     "load_member",
+    "load_shrunk",
     "predictive",
     "prune",
+    "prune_structured",
     "recalibrate",
     "retrain",
     "save_family",
+    "save_shrunk",
+    "shrink",
     "specialise",
     "surface",
     "symmetrised_kl",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from netdial.evaluation.path import outputs
-from netdial.shrink.recipe import load_shrunk, read_recipe
+from netdial.shrinking.recipe import load_shrunk, read_recipe
 from netdial.study.job import open_task
 from netdial.study.problem import load_net
 from netdial.study.run import Run

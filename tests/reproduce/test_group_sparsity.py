@@ -14,7 +14,7 @@ from netdial.reproduce import group_sparsity
 from netdial.reproduce.cells import Store
 from netdial.reproduce.group_sparsity import COMPARED, GROUP, at_level, difference, problems
 from netdial.reproduce.lab import Lab
-from netdial.shrink.group_lasso import lam_max, solve
+from netdial.shrinking.group_lasso import lam_max, solve
 
 
 def front(*pairs: tuple[float, float]) -> list[dict[str, float]]:

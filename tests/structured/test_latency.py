@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netdial.core.errors import ConfigError
-from netdial.shrink.graph import Graph
+from netdial.shrinking.graph import Graph
 from netdial.structured import LatencyTable, Rounding, latency_table, round_widths
 from netdial.structured.latency import candidates
 

@@ -15,8 +15,8 @@ from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.pruning import CRITERIA
 from netdial.pruning.criteria import OF_A_NORMAL
-from netdial.shrink.control import parse_target
-from netdial.shrink.graph import Graph
+from netdial.shrinking.control import parse_target
+from netdial.shrinking.graph import Graph
 from netdial.structured import Rounding, prune_family, prune_structured
 from netdial.structured.choosing import Limits, blocks, gather, size_without
 from netdial.structured.removal import hold

@@ -8,7 +8,7 @@ from torch import nn
 
 from netdial.core.errors import ConfigError
 from netdial.pruning import CRITERIA
-from netdial.shrink.graph import Graph
+from netdial.shrinking.graph import Graph
 from netdial.structured.scores import WAYS, channel_scores, making
 
 

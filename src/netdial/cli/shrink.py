@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from netdial.cli.output import console, print_json
 from netdial.cli.training import make_job, training_command, work
 from netdial.report.text import count, fixed, number, percent
-from netdial.shrink.config import ShrinkConfig
+from netdial.shrinking.config import ShrinkConfig
 from netdial.study.run import Run
 from netdial.study.shrinkage import Shrinkage, shrinkage
 

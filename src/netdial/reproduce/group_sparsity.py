@@ -36,8 +36,8 @@ from netdial.data.folder import require_folder
 from netdial.reproduce.cells import Cell, Store
 from netdial.reproduce.lab import Lab
 from netdial.reproduce.outcome import Figure, Outcome, Table
-from netdial.shrink.group_lasso import Problem, Solution, lam_max, refit, solve, sparsity
-from netdial.shrink.regression import Power, Shrunk, Switched, lower_bound, random_start, shrink
+from netdial.shrinking.group_lasso import Problem, Solution, lam_max, refit, solve, sparsity
+from netdial.shrinking.regression import Power, Shrunk, Switched, lower_bound, random_start, shrink
 
 GROUP = "group lasso"
 SHRINKNETS: dict[str, Power] = {"ShrinkNet p=2": 2, "ShrinkNet p=1": 1}

@@ -18,9 +18,9 @@ from torch import Tensor, fx
 
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, unknown
-from netdial.shrink.control import Target
-from netdial.shrink.graph import Graph
-from netdial.shrink.sizes import size
+from netdial.shrinking.control import Target
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.sizes import size
 
 Scope = Literal["global", "layer"]
 Chosen = dict[str, tuple[int, ...]]

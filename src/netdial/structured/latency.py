@@ -20,9 +20,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.plan import Group
-from netdial.shrink.graph import Graph
-from netdial.shrink.switch import Switch
-from netdial.shrink.trace import execute
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.switch import Switch
+from netdial.shrinking.trace import execute
 from netdial.structured.choosing import Chosen, without
 
 _BLOCK_S = 1e-3

@@ -19,8 +19,8 @@ from netdial.family.cutting import cut_family
 from netdial.family.family import Family, FamilyConfig
 from netdial.family.maps import TableMap
 from netdial.fitting import specialise
-from netdial.shrink.graph import Graph
-from netdial.shrink.trace import trace
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.trace import trace
 
 NO_PENALTY = 1e-8
 """λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""

@@ -4,7 +4,7 @@ importance of each number (``netdial.pruning.criteria``) -> score of each channe
 folded -> plan -> cut. A member of a family becomes a family of one that can be trained further; ``prune_family`` cuts all
 members alike.
 
-Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency graph is that of ``netdial.shrink``.
+Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency graph is that of ``netdial.shrinking``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from netdial.data.task import Dataset
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.pruning.criteria import default_criterion, importance
-from netdial.shrink.control import Target, parse_target
-from netdial.shrink.graph import Graph
-from netdial.shrink.shrinking import example_of
+from netdial.shrinking.control import Target, parse_target
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.shrink import example_of
 from netdial.structured.choosing import (
     Block,
     Chosen,

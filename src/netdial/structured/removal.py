@@ -23,9 +23,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.core.plan import Plan
-from netdial.shrink.collect import collect
-from netdial.shrink.graph import Graph
-from netdial.shrink.surgery import apply
+from netdial.shrinking.collect import collect
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.surgery import apply
 from netdial.structured.choosing import Chosen
 from netdial.structured.scores import making, owner
 

@@ -18,9 +18,9 @@ from torch import nn
 from netdial.core.errors import ConfigError
 from netdial.data.task import Dataset
 from netdial.fitting import finetune
-from netdial.shrink.control import Target, course
-from netdial.shrink.graph import Graph
-from netdial.shrink.sizes import size
+from netdial.shrinking.control import Target, course
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.sizes import size
 from netdial.structured.member import graph_of, member_of
 from netdial.structured.prune import GroupRow, Options, Pair, Pruned, goal_of, inputs, reduce
 

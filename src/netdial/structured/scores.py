@@ -26,9 +26,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netdial.core.errors import unknown
 from netdial.core.plan import Group, Slot
-from netdial.shrink.attention import Attention
-from netdial.shrink.graph import Graph
-from netdial.shrink.sizes import size
+from netdial.shrinking.attention import Attention
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.sizes import size
 
 Per = Literal["channel", "params", "macs"]
 Scores = dict[str, Tensor]

@@ -20,7 +20,7 @@ from netdial.config import FitConfig, TrainConfig, make
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
 from netdial.data import Task
-from netdial.shrink.config import ShrinkConfig
+from netdial.shrinking.config import ShrinkConfig
 from netdial.study.presets import POINTS, default_samples, large_model, preset
 from netdial.study.problem import LOAD_OPTIONS, Problem, is_function, load_problem
 from netdial.study.run import Run, config_difference

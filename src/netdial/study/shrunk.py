@@ -24,13 +24,13 @@ from netdial.data.task import Dataset
 from netdial.evaluation.cost import cost, measure_latency
 from netdial.evaluation.metrics import score
 from netdial.evaluation.path import outputs
-from netdial.shrink.config import ShrinkConfig
-from netdial.shrink.graph import Graph
-from netdial.shrink.recipe import save_shrunk
-from netdial.shrink.shrinking import Shrunk, prepare
-from netdial.shrink.shrinking import run as train_and_shrink
-from netdial.shrink.sizes import size, strip, total
-from netdial.shrink.state import Event, State
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.recipe import save_shrunk
+from netdial.shrinking.shrink import Shrunk, prepare
+from netdial.shrinking.shrink import run as train_and_shrink
+from netdial.shrinking.sizes import size, strip, total
+from netdial.shrinking.state import Event, State
 from netdial.study.problem import Problem, example
 from netdial.study.recorder import Watch
 from netdial.study.request import (

@@ -19,11 +19,11 @@ from netdial.data import Task
 from netdial.evaluation import evaluate
 from netdial.evaluation.cost import cost, measure_latency
 from netdial.family import Family
-from netdial.shrink.control import Target
-from netdial.shrink.fold import fold
-from netdial.shrink.graph import Graph
-from netdial.shrink.recipe import save_shrunk
-from netdial.shrink.shrinking import Shrunk
+from netdial.shrinking.control import Target
+from netdial.shrinking.fold import fold
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.recipe import save_shrunk
+from netdial.shrinking.shrink import Shrunk
 from netdial.structured.member import graph_of, member_of
 from netdial.structured.prune import Options, Pruned, goal_of, inputs, reduce
 from netdial.structured.retrain import retrain_structured

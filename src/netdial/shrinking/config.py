@@ -1,0 +1,95 @@
+"""Settings of a shrinking run: one frozen value; the command line's flags are its fields. Loads no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from netdial.config import TrainConfig
+from netdial.core.errors import ConfigError
+
+
+class ShrinkConfig(TrainConfig):
+    """How a network shrinks while it trains."""
+
+    epochs: int = Field(20, ge=1, description="passes over the training data")
+    lr: float = Field(5e-3, gt=0, description="peak learning rate")
+    lam: float = Field(
+        1e-2, ge=0, description="weight of the penalty on the switches (loss per unit of theta)"
+    )
+    size: str = Field(
+        "",
+        description="size to arrive at, for example '50k params', '2M macs', '80 KB', '0.4 ms'; takes the place of lam",
+    )
+    deadline: float = Field(
+        0.5, gt=0, le=1, description="share of training at which the target is reached"
+    )
+    lam_schedule: Literal["constant", "warmup", "cosine"] = Field(
+        "cosine",
+        description="course of lam, without a target; cosine ends at 0, so that what is left recovers",
+    )
+    penalty: Literal["proximal", "subgradient"] = Field(
+        "proximal",
+        description="proximal: soft threshold, exact zeros, one meaning of lam for every optimizer; subgradient: the draft's",
+    )
+    switch_rate: float = Field(
+        0.1, gt=0, description="step of the switches (proximal); subgradient uses the optimizer's"
+    )
+    weigh: Literal["channel", "params", "macs"] = Field(
+        "channel",
+        description="what a channel's penalty is in proportion to: nothing, its parameters, its macs",
+    )
+    lam2: float = Field(1e-4, ge=0, description="weight of the penalty on the weights")
+    power: Literal[1, 2] = Field(2, description="power p of the penalty on the weights")
+    kill: str = Field(
+        "",
+        description="rule of death: zero, threshold, sign-change, sign-variance, hysteresis; else zero, or sign-change for "
+        "subgradient",
+    )
+    start: Literal["auto", "unit", "sampled"] = Field(
+        "auto",
+        description="switches at the start: unit is 1, sampled N(0, 1); auto is unit for a size and sampled for a lam",
+    )
+    streams: bool = Field(False, description="switches on residual streams, too")
+    collect_every: int = Field(
+        0, ge=0, description="optimizer steps between collections; 0 for one an epoch"
+    )
+    minimum: int = Field(1, ge=1, description="channels that every group keeps")
+
+    lenient: bool = Field(
+        False,
+        description="keep channels whole that an unknown operation touches or whose count is written in code, in place of "
+        "refusing the network",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> ShrinkConfig:
+        from netdial.shrinking.control import parse_target
+        from netdial.shrinking.killing import KILLING
+
+        KILLING[self.rule]
+        if self.size:
+            parse_target(self.size)
+            if self.penalty == "subgradient" or self.kill:
+                raise ConfigError(
+                    "size: channels fade by proximal steps and die by their worth; leave out penalty and kill"
+                )
+        if self.kill == "zero" and self.penalty == "subgradient":
+            raise ConfigError(
+                "kill='zero' with penalty='subgradient': a gradient never makes a switch exactly 0; "
+                "choose kill='sign-change', or penalty='proximal'"
+            )
+        return self
+
+    @property
+    def rule(self) -> str:
+        """Name of the killing rule."""
+        return self.kill or ("zero" if self.penalty == "proximal" else "sign-change")
+
+    @property
+    def begin(self) -> Literal["unit", "sampled"]:
+        """How switches start."""
+        if self.start == "auto":
+            return "unit" if self.size else "sampled"
+        return self.start

@@ -1,0 +1,330 @@
+"""Shrinking as a method of training: what one step does, and when dead channels are collected.
+
+A step: gradient of the loss, the user's optimiser for the weights, the weight penalty, then the switches: gradient and penalty,
+the killing rule, zeros. Every so many steps the dead are removed physically (``collect``). With a target, every channel that is
+to go next has a λ of its own (``fading.py``).
+
+Source: ShrinkNets (draft), eqs. 2 and 9, section 3.5. Deviations: the penalty acts by a proximal step by default, so that λ
+means the same under every optimiser (``penalty.py``); the weight penalty is decoupled.
+
+Processes that train together share each batch, add up their gradients and so take the same step and lose the same channels.
+BatchNorm normalises by each process's share of the batch; its running statistics are averaged.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from netdial.core.cutting import cut_module
+from netdial.core.errors import ConfigError, NonFiniteError
+from netdial.core.noise import seeded
+from netdial.core.plan import Plan
+from netdial.objective import LIKELIHOODS, Terms
+from netdial.shrinking.bypass import bypass, origins
+from netdial.shrinking.collect import Collection, collect
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.control import (
+    LAM_SCHEDULES,
+    Kind,
+    Target,
+    check_target,
+    course,
+    parse_target,
+)
+from netdial.shrinking.fading import Channels, can_fade, choose, pulls, score, silence, vital
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.killing import make_rule
+from netdial.shrinking.optimizers import prepare_optimizer
+from netdial.shrinking.penalty import decay, step_switches, subgradient
+from netdial.shrinking.sizes import Size, size, strip, switches_of, thetas, total
+from netdial.shrinking.state import Event, State
+from netdial.train.feed import Batch
+from netdial.train.method import Workers
+from netdial.train.optimiser import build_optimizer, make_rates
+
+
+class ShrinkMethod:
+    """Steps that train a network and let it shrink.
+
+    Args:
+        config: settings.
+        kind: ``classification`` or ``regression``.
+        steps: batches in an epoch.
+        workers: the processes that train together.
+    """
+
+    def __init__(
+        self, config: ShrinkConfig, *, kind: str, steps: int, workers: Workers | None = None
+    ) -> None:
+        self.config = config
+        self.workers = workers or Workers()
+        self._likelihood = LIKELIHOODS[kind]
+        self._steps = steps
+        self._total = config.epochs * steps
+        self._every = config.collect_every or steps
+        self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
+        self._target = parse_target(config.size) if config.size else None
+        self._able: tuple[str, ...] = ()
+        self._vital: frozenset[str] = frozenset()
+        if self._target is not None:  # what fades after one collection goes with the next
+            self._every = min(self._every, max(self._total // 2, 1))
+
+    def init(self, graph: Graph) -> State:
+        """Returns the state before the first step.
+
+        Args:
+            graph: the network with its switches.
+
+        Raises:
+            ConfigError: the target is not below the size at the start, or below what is left when every group has its
+                minimum; or the optimiser is unknown to the surgery.
+        """
+        weights = _trainable(graph)
+        moved = list(thetas(graph).values()) if self.config.penalty == "subgradient" else []
+        groups = [{"params": [*weights, *moved], "lr": self.config.lr}]
+        optimizer = build_optimizer(groups, self.config)
+        _check_optimizer(optimizer, graph)
+        state = State(
+            graph,
+            optimizer,
+            make_rates(optimizer, self.config, self._total),
+            {name: make_rule(self.config.rule) for name in thetas(graph)},
+            {group.name: tuple(range(group.size)) for group in graph.groups},
+            dict(graph.shapes),
+            lenient=self.config.lenient,
+            lam=self.config.lam * self._schedule(0),
+        )
+        if self._target is not None:
+            self._able = can_fade(graph)
+            state.lam, state.begin = 0.0, self._begin(graph, self._target)
+        else:
+            self._vital = vital(graph)
+        for name, theta in thetas(graph).items():
+            state.rules[name].update(theta)
+        self._weigh(state)
+        return state
+
+    def _begin(self, graph: Graph, target: Target) -> float:
+        """Returns the size at the start, having checked that the target can be reached from there."""
+        least = copy.deepcopy(graph.traced)
+        spare = {group: range(graph.widths[group] - self.config.minimum) for group in self._able}
+        cut_module(graph.plan(spare), least)
+        start = self._size(graph, target.kind).value
+        smallest = self._size(replace(graph, traced=least), target.kind).value
+        check_target(target, start=start, least=smallest)
+        if self._total < 2:
+            raise ConfigError(
+                f"target of {target}: one step of training leaves no time to fade; raise epochs, or lower batch_size"
+            )
+        return start
+
+    def _size(self, graph: Graph, kind: Kind) -> Size:
+        """Returns the size, the same on all processes: each measures milliseconds of its own."""
+        found, workers = size(graph, kind), self.workers
+        if kind != "ms" or workers.count == 1:
+            return found
+        mean = torch.tensor([found.value / workers.count], device=graph.example.device)
+        workers.sum_([mean])
+        return found.at(float(mean))
+
+    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
+        """Makes one optimiser step; returns a coordinate without meaning and the terms before it, ``[1]`` each.
+
+        Raises:
+            NonFiniteError: the loss or a switch is not a finite number.
+        """
+        switches = thetas(state.graph)
+        state.optimizer.zero_grad(set_to_none=True)
+        for theta in switches.values():
+            theta.grad = None
+        terms = self._backward(state, batch, switches)
+        if self.config.penalty == "subgradient":
+            with _named(state.step):
+                subgradient(switches, state.lam, weights=state.weights)
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(state.module.parameters(), self.config.clip)
+        state.optimizer.step()
+        rate = state.rates.now[0]
+        state.rates.step()
+        if self.config.lam2:
+            decay(_trainable(state.graph), self.config.lam2, rate=rate, p=self.config.power)
+        with _named(state.step):
+            self._switch(state, switches)
+        state.step += 1
+        state.n_updates += sum(p.numel() for p in state.module.parameters())
+        if state.step % self._every == 0 or state.step == self._total:
+            self._collect(state)
+        if self._target is None:
+            state.lam = self.config.lam * self._schedule(state.step)
+        return torch.zeros(1), terms
+
+    def _backward(self, state: State, batch: Batch, switches: Mapping[str, Tensor]) -> Terms:
+        """Adds gradients of the mean loss over the whole batch; returns the terms of this process's share."""
+        workers, size_ = self.workers, len(batch[1])
+        mine = slice(
+            size_ * workers.rank // workers.count, size_ * (workers.rank + 1) // workers.count
+        )
+        x, y = batch[0][mine], batch[1][mine]
+        with workers.autocast(), seeded(self.config.seed, state.step, workers.rank):
+            outputs = state.module(x)
+        nll = self._likelihood(outputs.float() if outputs.dtype == torch.bfloat16 else outputs, y)
+        fit = nll.detach().mean()
+        if not bool(torch.isfinite(fit)):
+            bad = [n for n, p in state.module.named_parameters() if not bool(p.isfinite().all())]
+            raise NonFiniteError(
+                f"step {state.step}: the loss is {float(fit)}; not finite: {', '.join(bad) or 'no parameter'}; "
+                "lower lr, set clip=1, or check the data for huge values"
+            )
+        (nll.sum() / size_).backward()
+        if workers.count > 1:
+            workers.sum_([p.grad for p in state.module.parameters() if p.grad is not None])
+            buffers = [b for b in state.module.buffers() if b.is_floating_point()]
+            workers.sum_(buffers)
+            for buffer in buffers:
+                buffer /= workers.count
+        with torch.no_grad():
+            norm = sum(state.weights.get(n, 1.0) * t.abs().sum() for n, t in switches.items())
+        return Terms(fit.view(1), torch.as_tensor(state.lam * norm, dtype=fit.dtype).view(1))
+
+    def _switch(self, state: State, switches: Mapping[str, Tensor]) -> None:
+        """Moves the switches; sets those that the rule calls dead to 0."""
+        rate = self.config.switch_rate
+        if self._target is not None:
+            score(state.scores, switches)
+            step_switches(
+                switches, 1.0, rate=rate, weights=state.pulls or dict.fromkeys(switches, 0.0)
+            )
+            return
+        before = {name: theta.detach().clone() for name, theta in switches.items()}
+        if self.config.penalty == "proximal":
+            step_switches(switches, state.lam, rate=rate, weights=state.weights)
+        with torch.no_grad():
+            for name, theta in switches.items():
+                dead = state.dead[name] = state.rules[name].update(theta)
+                theta[dead] = 0.0
+                if name in self._vital and int(theta.count_nonzero()) < self.config.minimum:
+                    last = before[name].abs().topk(self.config.minimum).indices
+                    theta[last], dead[last] = before[name][last], False
+
+    def _dead(self, state: State) -> Channels:
+        """Returns the channels of which all switches are dead."""
+        found: Channels = {}
+        for group, held in switches_of(state.graph).items():
+            dead = torch.stack([state.dead[name][list(at)] for name, at in held]).all(0)
+            found[group] = tuple(dead.nonzero().flatten().tolist())
+        return found
+
+    def _collect(self, state: State) -> None:
+        """Removes what is dead, and with a target chooses what fades next."""
+        if self._target is None:
+            self._bypass(state)
+            self._remove(state, self._dead(state), self.config.rule)
+            return
+        silence(state.graph, state.fading)
+        if state.fading:
+            self._remove(state, state.fading, "size")
+        now = self._size(state.graph, self._target.kind)
+        progress = min((state.step + self._every) / self._total, 1.0)
+        goal = course(self._target, progress, start=state.begin, deadline=self.config.deadline)
+        state.fading = choose(
+            state.graph,
+            state.scores,
+            able=self._able,
+            now=now,
+            goal=goal,
+            exactly=goal == self._target.value,
+            minimum=self.config.minimum,
+        )
+        reach = self.config.switch_rate * self._every
+        state.pulls = pulls(state.graph, state.fading, reach=reach)
+        fade = torch.cat([pull[pull > 0] for pull in state.pulls.values()])
+        state.lam = float(fade.mean()) if len(fade) else 0.0
+
+    def _bypass(self, state: State) -> None:
+        """Takes out branches all of whose channels are dead."""
+        before, dead = state.graph, self._dead(state)
+        if not any(len(channels) == before.widths[group] for group, channels in dead.items()):
+            return
+        state.graph, taken = bypass(
+            before,
+            continues=state.step < self._total,
+            lenient=self.config.lenient,
+            optimizers=[state.optimizer],
+        )
+        if not taken:
+            return
+        came, was = origins(before, state.graph), state.alive
+        state.alive = {new: tuple(was[g][c] for g, c in parts) for new, parts in came.items()}
+        kept = {part for parts in came.values() for part in parts}
+        gone = {
+            group: tuple(was[group][c] for c in range(width) if (group, c) not in kept)
+            for group, width in before.widths.items()
+        }
+        state.forget(set(thetas(state.graph)))
+        done = Collection(Plan(), state.graph.widths, total(strip(state.module)))
+        lost = {group: channels for group, channels in gone.items() if channels}
+        state.events.append(Event(state.step, state.lam, "bypass", lost, done))
+
+    def _remove(self, state: State, only: Channels | None, rule: str) -> None:
+        """Collects, and lets everything that goes by channels follow."""
+        state.graph, done = collect(
+            state.graph, only=only, minimum=self.config.minimum, optimizers=[state.optimizer]
+        )
+        state.refused, state.dead = dict(done.refused), {}
+        if not done.plan:
+            return
+        gone = {g: tuple(state.alive[g][c] for c in cs) for g, cs in done.plan.removed.items()}
+        state.alive = {
+            g: tuple(c for c in channels if c not in set(gone.get(g, ())))
+            for g, channels in state.alive.items()
+        }
+        state.plan = state.plan.then(done.plan)
+        for name, rule_ in state.rules.items():
+            survivors = done.plan.cuts.get(f"{name}.theta", {}).get(0)
+            if survivors is not None:
+                rule_.cut(torch.tensor(survivors))
+                if name in state.scores:
+                    state.scores[name] = state.scores[name][list(survivors)]
+        state.events.append(Event(state.step, state.lam, rule, gone, done))
+        self._weigh(state)
+
+    def _weigh(self, state: State) -> None:
+        """Sets the factor of λ of each switch: what a channel costs, relative to the mean over all."""
+        if self.config.weigh == "channel":
+            return
+        saved = size(state.graph, self.config.weigh).saved
+        held = switches_of(state.graph)
+        counted = [(saved[group], len(at)) for group, parts in held.items() for _, at in parts]
+        mean = sum(cost * n for cost, n in counted) / max(sum(n for _, n in counted), 1)
+        state.weights = {
+            name: saved[group] / max(mean, 1e-30)
+            for group, parts in held.items()
+            for name, _ in parts
+        }
+
+
+def _trainable(graph: Graph) -> list[Tensor]:
+    """Returns the parameters that are trained, without those of switches."""
+    return [weight for weight in strip(graph.traced).values() if weight.requires_grad]
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, graph: Graph) -> None:
+    """Refuses at the start an optimiser whose states could not be cut later."""
+    leaf_of = {parameter: leaf for leaf, parameter in graph.traced.named_parameters()}
+    nothing = Plan({leaf: {} for leaf in leaf_of.values()})
+    list(prepare_optimizer(nothing, optimizer, leaf_of))
+
+
+@contextmanager
+def _named(step: int) -> Iterator[None]:
+    """Says at which step a number was not finite."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f"step {step}: {error}") from None

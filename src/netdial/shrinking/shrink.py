@@ -1,0 +1,185 @@
+"""Shrinking from Python: ``shrink`` trains a network that is too large and returns one that is as large as it has to be.
+
+It puts together the same pieces as ``fit`` does (method, feed, loop); what differs is the method.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from netdial.config import make
+from netdial.core.errors import ConfigError
+from netdial.core.noise import generator
+from netdial.core.plan import Plan
+from netdial.data.task import Dataset
+from netdial.evaluation.path import outputs
+from netdial.fitting import Data, agreement, launch, make_feed
+from netdial.objective import LIKELIHOODS
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.fold import FoldReport, fold
+from netdial.shrinking.graph import Graph, as_example
+from netdial.shrinking.method import ShrinkMethod
+from netdial.shrinking.sizes import strip, total
+from netdial.shrinking.state import Event, State
+from netdial.shrinking.switch import insert_switches
+from netdial.shrinking.trace import trace
+from netdial.train.loop import Epoch, resume, train
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What shrinking gives.
+
+    Attributes:
+        graph: the network with its switches, and its groups.
+        plan: all that was cut, in terms of the network at the start.
+        alive: group -> the channels that are left, as they were numbered at the start.
+        events: the collections that removed something.
+    """
+
+    graph: Graph
+    plan: Plan
+    alive: Mapping[str, tuple[int, ...]]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def net(self) -> fx.GraphModule:
+        """The network with its switches."""
+        return self.graph.traced
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels in each group."""
+        return self.graph.widths
+
+    @property
+    def n_params(self) -> int:
+        """Numbers in all parameters, without the switches."""
+        return total(strip(self.net))
+
+    def fold(self) -> tuple[fx.GraphModule, FoldReport]:
+        """Returns the network for inference: switches and BatchNorm merged into their neighbours, checked."""
+        return fold(self.net, self.graph.example)
+
+
+def shrink(
+    net: nn.Module,
+    data: Data,
+    valid: Data | None = None,
+    *,
+    kind: str = "classification",
+    config: ShrinkConfig | None = None,
+    report: Callable[[Epoch, State], None] | None = None,
+    **settings: Any,
+) -> Shrunk:
+    """Trains a network while a penalty switches channels off and collection removes them.
+
+    Args:
+        net: any module that ``torch.fx`` can trace; it is copied.
+        data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
+        valid: validation part, measured after every epoch.
+        kind: ``classification`` or ``regression``.
+        config: all settings at once; or give them by name (see ``ShrinkConfig``).
+        report: told of every finished epoch.
+        **settings: fields of ``ShrinkConfig``, for example ``lam=1e-3`` or ``size="50k params"``.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range, or the network has no place for a switch.
+        TraceError: the network cannot be traced, or an operation has no rule.
+        NonFiniteError: training met a number that is not finite.
+    """
+    if config is not None and settings:
+        raise ConfigError(
+            f"give either config or settings by name, not both ({', '.join(settings)})"
+        )
+    config = config or make(ShrinkConfig, settings)
+    if isinstance(data, tuple):
+        data = Dataset(*data)
+    graph = prepare(net, example_of(data), config)
+    return run(graph, data, valid, kind=kind, config=config, report=report)
+
+
+def example_of(data: Data) -> Tensor:
+    """Returns two inputs of the training part."""
+    if isinstance(data, Dataset):
+        return as_example(data.inputs(torch.arange(min(2, len(data)))))
+    return as_example(next(iter(data))[0])
+
+
+def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
+    """Returns a copy of a network with switches, as a graph of what can be cut."""
+    net = copy.deepcopy(net)
+    if config.precision == "64-true":
+        net, example = net.double(), example.double() if example.is_floating_point() else example
+    traced = trace(net)
+    insert_switches(
+        traced,
+        start=config.begin,
+        generator=generator(config.seed, "switches"),
+        streams=config.streams,
+    )
+    return Graph.of(traced, example, lenient=config.lenient)
+
+
+def run(
+    graph: Graph,
+    data: Data,
+    valid: Data | None,
+    *,
+    kind: str,
+    config: ShrinkConfig,
+    report: Callable[[Epoch, State], None] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+    augment: str | None = None,
+    checkpoint: Path | None = None,
+    resuming: bool = False,
+    identity: dict[str, Any] | None = None,
+) -> Shrunk:
+    """Trains a network that is prepared already; ``shrink`` and the command line end here."""
+    if kind not in LIKELIHOODS:
+        raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
+    workers, device = launch(config)
+    graph = graph.to(device)
+    feed = make_feed(data, config, augment=augment, device=device, least=2 * config.devices)
+    method = ShrinkMethod(config, kind=kind, steps=feed.steps, workers=workers)
+    state = method.init(graph)
+    if resuming and checkpoint is not None and checkpoint.exists():
+        resume(state, checkpoint, identity or {})
+
+    def tell(epoch: Epoch) -> None:
+        if report is not None:
+            report(epoch, state)
+        state.past += state.events
+        state.events = []
+
+    train(
+        method,
+        state,
+        feed,
+        epochs=config.epochs,
+        report=tell,
+        advance=advance,
+        validate=_validator(valid, kind) if valid is not None else None,
+        checkpoint=checkpoint if workers.rank == 0 else None,
+        identity=identity,
+        agree=agreement(workers),
+    )
+    state.module.eval()
+    return Shrunk(state.graph, state.plan, state.alive, tuple(state.past))
+
+
+def _validator(valid: Data, kind: str) -> Callable[[State], float]:
+    """Returns the validation loss in nats per example."""
+    part = Dataset(*valid) if isinstance(valid, tuple) else valid
+
+    def validate(state: State) -> float:
+        return float(LIKELIHOODS[kind](outputs(state.module, part), part.y.cpu()).mean())
+
+    return validate

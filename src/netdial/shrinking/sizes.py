@@ -1,0 +1,128 @@
+"""How large a network is while it shrinks, without its switches, and what one channel more or less makes.
+
+Switches go when training is over, so they do not count. What a channel saves is exact for parameters and bytes (all slots that
+go with it), and for the multiplications of linear and convolutional layers; milliseconds are measured, and shared among
+channels in proportion to those multiplications.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from torch import Tensor, fx
+
+from netdial.core.plan import Group
+from netdial.evaluation.cost import count_macs, measure_latency
+from netdial.shrinking.control import Kind
+from netdial.shrinking.fold import fold
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.switch import Switch
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size, and what channels save.
+
+    Attributes:
+        value: size now.
+        unit: leaf -> what each of its numbers adds to the size.
+        groups: all groups by name.
+        shapes: leaf -> its shape.
+    """
+
+    value: float
+    unit: Mapping[str, float]
+    groups: Mapping[str, Group]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @cached_property
+    def saved(self) -> dict[str, float]:
+        """Group -> what one channel less saves now."""
+        return {name: self.costs([name])[0] for name in self.groups}
+
+    def costs(self, order: Iterable[str]) -> list[float]:
+        """Returns what each channel saves when channels go one after another.
+
+        A weight between two groups shrinks with both, so a channel saves the less the more have gone before it.
+
+        Args:
+            order: the group of each channel.
+        """
+        shapes = {leaf: list(shape) for leaf, shape in self.shapes.items()}
+        found = []
+        for name in order:
+            slots = self.groups[name].slots
+            leaves = {slot.leaf for slot in slots if slot.leaf in self.unit}
+            before = sum(self.unit[leaf] * math.prod(shapes[leaf]) for leaf in leaves)
+            for slot in slots:
+                shapes[slot.leaf][slot.dim] -= len(slot.positions[0])
+            after = sum(self.unit[leaf] * math.prod(shapes[leaf]) for leaf in leaves)
+            found.append(before - after)
+        return found
+
+    def at(self, value: float) -> Size:
+        """Returns the same in proportion, for another size now."""
+        scale = value / self.value
+        return replace(
+            self, value=value, unit={leaf: scale * each for leaf, each in self.unit.items()}
+        )
+
+
+def size(graph: Graph, kind: Kind) -> Size:
+    """Returns the size of a network.
+
+    Args:
+        graph: the network.
+        kind: ``params`` numbers, ``macs`` multiply-accumulates for one example, ``bytes`` of the stored tensors, ``ms``
+            milliseconds for one example, switches and BatchNorm folded.
+    """
+    groups, shapes = {group.name: group for group in graph.groups}, graph.shapes
+    if kind in ("params", "bytes"):
+        leaves = strip(graph.traced)
+        if kind == "bytes":
+            leaves |= dict(graph.traced.named_buffers())
+        unit = {n: float(t.element_size() if kind == "bytes" else 1) for n, t in leaves.items()}
+        value = sum(each * leaves[name].numel() for name, each in unit.items())
+        return Size(value, unit, groups, shapes)
+    macs, uses = count_macs(graph.traced, graph.example)
+    found = Size(float(macs), uses, groups, shapes)
+    if kind == "macs":
+        return found
+    folded, _ = fold(graph.traced, graph.example)
+    return found.at(measure_latency(folded, graph.example[:1], seconds=0.1).median_ms)
+
+
+def thetas(graph: Graph) -> dict[str, Tensor]:
+    """Returns the numbers of all switches ``[C]`` by the switch's name."""
+    return {
+        name: module.theta
+        for name, module in graph.traced.named_modules()
+        if isinstance(module, Switch)
+    }
+
+
+def switches_of(graph: Graph) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+    """Returns for each group its switches: (name, index in θ of each channel)."""
+    found: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+    names = set(thetas(graph))
+    for group in graph.groups:
+        for slot in group.slots:
+            owner = slot.leaf.removesuffix(".theta")
+            if owner in names and owner != slot.leaf:
+                at = tuple(positions[0] for positions in slot.positions)
+                found.setdefault(group.name, []).append((owner, at))
+    return found
+
+
+def strip(traced: fx.GraphModule) -> dict[str, Tensor]:
+    """Returns the parameters without those of switches."""
+    switches = {id(m.theta) for m in traced.modules() if isinstance(m, Switch)}
+    return {n: p for n, p in traced.named_parameters() if id(p) not in switches}
+
+
+def total(tensors: Mapping[str, Tensor]) -> int:
+    """Returns the count of numbers."""
+    return sum(tensor.numel() for tensor in tensors.values())

@@ -1,0 +1,202 @@
+"""What shrinking changes while it trains: the network, everything that goes by its channels, and what has been done so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from netdial.core.errors import ShapeError
+from netdial.core.plan import Plan
+from netdial.objective import Terms
+from netdial.shrinking.bypass import Bypassed, bypassed, redo
+from netdial.shrinking.collect import Collection
+from netdial.shrinking.fading import Channels
+from netdial.shrinking.graph import Graph
+from netdial.shrinking.killing import Rule
+from netdial.shrinking.surgery import apply
+from netdial.train.optimiser import Rates
+
+
+@dataclass(frozen=True)
+class Event:
+    """One collection, with when and why.
+
+    Attributes:
+        step: optimiser step.
+        lam: λ at that moment.
+        rule: what killed: the name of the killing rule, ``size``, or ``bypass`` for a branch that died as a whole.
+        gone: group -> channels, as they were numbered in the network at the start.
+        collection: what was done.
+    """
+
+    step: int
+    lam: float
+    rule: str
+    gone: Mapping[str, tuple[int, ...]]
+    collection: Collection
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain lists and dicts."""
+        done = {**vars(self.collection), "plan": self.collection.plan.to_json()}
+        return {**vars(self), "gone": dict(self.gone), "collection": done}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Event:
+        """Returns the event that ``to_json`` gave."""
+        done = plain["collection"]
+        collection = Collection(**{**done, "plan": Plan.from_json(done["plan"])})
+        return cls(**{**plain, "gone": _tuples(plain["gone"]), "collection": collection})
+
+
+@dataclass
+class State:
+    """What training changes.
+
+    Attributes:
+        graph: the network.
+        optimizer: moves the weights.
+        rates: the schedule that sets its rates.
+        rules: switch -> its killing rule.
+        alive: group -> the channels that are left, as they were numbered at the start.
+        shapes: leaf -> its shape at the start.
+        lenient: as the graph was made.
+        plan: all that was cut so far, in terms of the network at the start.
+        lam: λ now; with a target the mean over the channels that fade.
+        weights: switch -> factor of λ; 1 where none is given.
+        begin: size at the start, in the unit of the target; 0 without one.
+        scores: switch -> what its channels are worth ``[C]``.
+        dead: switch -> which of its channels the killing rule called dead in the last step ``[C]``.
+        fading: channels on their way out.
+        pulls: switch -> λ of each channel ``[C]``, with a target.
+        step: optimiser steps so far.
+        events: collections of the epoch under way that removed something.
+        past: those of the epochs before.
+        refused: group -> why channels that were dead stayed, at the last collection.
+        seen: terms of the epoch under way.
+        n_updates: updates of single numbers so far.
+    """
+
+    graph: Graph
+    optimizer: torch.optim.Optimizer
+    rates: Rates
+    rules: dict[str, Rule]
+    alive: Channels
+    shapes: dict[str, tuple[int, ...]]
+    lenient: bool = False
+    plan: Plan = field(default_factory=Plan)
+    lam: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)
+    begin: float = 0.0
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    dead: dict[str, Tensor] = field(default_factory=dict)
+    fading: Channels = field(default_factory=dict)
+    pulls: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    best: float = float("inf")
+    waited: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    past: list[Event] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
+    n_updates: int = 0
+
+    @property
+    def module(self) -> fx.GraphModule:
+        """What is trained."""
+        return self.graph.traced
+
+    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns unit coordinates (none has a meaning here), fits and complexities ``[M]`` of the epoch under way."""
+        units, terms = zip(*self.seen, strict=True)
+        fits, complexities = zip(*terms, strict=True)
+        return torch.cat(units), torch.cat(fits), torch.cat(complexities)
+
+    def tree(self) -> dict[str, Any]:
+        """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
+        return {
+            "shapes": {leaf: list(shape) for leaf, shape in self.shapes.items()},
+            "plan": self.plan.to_json(),
+            "bypassed": [vars(step) for step in bypassed(self.module)],
+            "alive": {name: list(channels) for name, channels in self.alive.items()},
+            "module": dict(self.module.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
+            "rules": {name: rule.state() for name, rule in self.rules.items()},
+            "lam": self.lam,
+            "weights": self.weights,
+            "begin": self.begin,
+            "scores": self.scores,
+            "fading": {name: list(channels) for name, channels in self.fading.items()},
+            "pulls": self.pulls,
+            "step": self.step,
+            "best": self.best,
+            "waited": self.waited,
+            "n_updates": self.n_updates,
+            "events": [event.to_json() for event in self.events],
+            "past": [event.to_json() for event in self.past],
+            "seen": list(self.epoch_so_far()) if self.seen else [],
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Takes over what ``tree`` gave, into the network as it was at the start.
+
+        Raises:
+            ShapeError: the network began with other shapes.
+        """
+        _check_shapes(self.shapes, _tuples(tree["shapes"]))
+        self.plan, alive = Plan.from_json(tree["plan"]), _tuples(tree["alive"])
+        self._cut([Bypassed(**step) for step in tree["bypassed"]], alive, tree["module"])
+        self.module.load_state_dict(tree["module"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.rates.steps = tree["scheduler"]["last_epoch"]
+        self.forget(set(tree["rules"]))
+        for name, rule in self.rules.items():
+            rule.restore(tree["rules"][name])
+        device = self.graph.example.device
+        self.scores = {name: held.to(device) for name, held in tree["scores"].items()}
+        self.pulls = {name: held.to(device) for name, held in tree["pulls"].items()}
+        self.fading, self.weights = _tuples(tree["fading"]), tree["weights"]
+        self.lam, self.begin = tree["lam"], tree["begin"]
+        self.step, self.n_updates = tree["step"], tree["n_updates"]
+        self.best, self.waited = tree["best"], tree["waited"]
+        self.events = [Event.from_json(event) for event in tree["events"]]
+        self.past = [Event.from_json(event) for event in tree["past"]]
+        unit, *terms = tree["seen"] or [None]
+        self.seen = [] if unit is None else [(unit, Terms(*(part.to(device) for part in terms)))]
+
+    def forget(self, switches: set[str]) -> None:
+        """Keeps what is remembered of these switches alone."""
+        self.rules = {name: rule for name, rule in self.rules.items() if name in switches}
+        self.scores = {name: held for name, held in self.scores.items() if name in switches}
+        self.weights = {name: held for name, held in self.weights.items() if name in switches}
+        self.dead = {name: held for name, held in self.dead.items() if name in switches}
+
+    def _cut(self, steps: list[Bypassed], alive: Channels, tensors: Mapping[str, Tensor]) -> None:
+        """Does to the network of the start what had been done to it."""
+        here = Plan({leaf: cuts for leaf, cuts in self.plan.cuts.items() if leaf in self.shapes})
+        apply(here, self.module, optimizers=[self.optimizer])
+        if steps:
+            redo(self.module, steps, tensors, optimizers=[self.optimizer])
+            self.graph = Graph.of(self.module, self.graph.example, lenient=self.lenient)
+        else:
+            gone = {name: tuple(set(self.alive[name]) - set(left)) for name, left in alive.items()}
+            self.graph = self.graph.after(replace(here, removed=gone))
+        self.alive = alive
+
+
+def _check_shapes(here: Channels, saved: Channels) -> None:
+    for leaf in sorted({*here, *saved}):
+        if here.get(leaf) != saved.get(leaf):
+            found, wanted = (
+                f"{list(shapes[leaf])}" if leaf in shapes else "missing" for shapes in (here, saved)
+            )
+            raise ShapeError(f"leaf {leaf} is {found}, the saved run began with {wanted}")
+
+
+def _tuples(lists: Mapping[str, Iterable[int]]) -> Channels:
+    return {name: tuple(numbers) for name, numbers in lists.items()}

@@ -1,0 +1,154 @@
+"""Control: targets as text, the schedules of λ, the course to a target, and how many channels may go on the way."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netdial.core.errors import ConfigError
+from netdial.shrinking.control import (
+    LAM_SCHEDULES,
+    Target,
+    allowance,
+    check_target,
+    course,
+    parse_target,
+)
+
+costs_of = st.lists(st.floats(0, 50), max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("20000 params", "params", 20_000),
+        ("20_000 parameters", "params", 20_000),
+        ("50k params", "params", 50_000),
+        ("50 K Params", "params", 50_000),
+        ("1.5M macs", "macs", 1.5e6),
+        ("2 GMACs", "macs", 2e9),
+        ("3mmacs", "macs", 3e6),
+        ("7 macs", "macs", 7),
+        ("80KB", "bytes", 80_000),
+        ("80 KiB", "bytes", 81_920),
+        ("1.5 mib", "bytes", 1.5 * 2**20),
+        ("64k bytes", "bytes", 64_000),
+        ("100 B", "bytes", 100),
+        ("0.4ms", "ms", 0.4),
+        (".4 ms", "ms", 0.4),
+        ("400 us", "ms", 0.4),
+        ("400 µs", "ms", 0.4),
+        ("2 s", "ms", 2000),
+        ("1e6 params", "params", 1e6),
+        ("2e-3 s", "ms", 2),
+    ],
+)
+def test_targets_are_read(text: str, kind: str, value: float) -> None:
+    target = parse_target(text)
+    assert target.kind == kind
+    assert target.value == pytest.approx(value, rel=1e-12)
+
+
+@given(
+    kind=st.sampled_from(["params", "macs", "bytes", "ms"]),
+    value=st.floats(1e-6, 1e12),
+)
+def test_a_target_is_written_as_it_is_read(kind: Any, value: float) -> None:
+    again = parse_target(str(Target(kind, value)))
+    assert again.kind == kind
+    assert again.value == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("20000", r"target '20000': of what\? write for example '50k params'"),
+        ("many params", "target 'many params': expected a number and a unit"),
+        ("-5 params", "expected a number and a unit"),
+        ("", "expected a number and a unit"),
+        ("1,5M macs", "unknown unit ',5m macs'"),
+        ("20k parms", "unknown unit 'k parms'; did you mean 'params'"),
+        ("5 kms", "unknown unit 'kms'"),
+        ("5 kkb", "unknown unit 'kkb'"),
+        ("5 ks", "unknown unit 'ks'"),
+        ("0 params", r"Target\(0 params\): expected a size above 0"),
+    ],
+)
+def test_what_is_no_target_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_target(text)
+
+
+def test_targets_are_checked() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'params'"):
+        Target("param", 5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected a size above 0"):
+        Target("ms", math.inf)
+
+
+def test_schedules_of_lambda() -> None:
+    shown = {
+        name: [round(LAM_SCHEDULES[name](100)(step), 2) for step in (0, 4, 9, 50, 100)]
+        for name in LAM_SCHEDULES
+    }
+    assert shown == {
+        "constant": [1, 1, 1, 1, 1],
+        "warmup": [0.1, 0.5, 1, 1, 1],
+        "cosine": [1, 1, 0.98, 0.5, 0],
+    }
+
+
+START, DEADLINE = 10_000.0, 0.5
+
+
+def at(progress: float, value: float = 100) -> float:
+    return course(Target("params", value), progress, start=START, deadline=DEADLINE)
+
+
+def test_the_course_is_geometric_and_ends_at_the_deadline() -> None:
+    assert [at(p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([10_000, 1000, 100, 100])
+
+
+@given(value=st.floats(1, START), one=st.floats(0, 1), other=st.floats(0, 1))
+def test_the_course_falls_from_start_to_target(value: float, one: float, other: float) -> None:
+    first, second = at(min(one, other), value), at(max(one, other), value)
+    assert START * (1 + 1e-9) >= first >= second * (1 - 1e-9) >= value * (1 - 1e-9) ** 2
+    assert at(0, value) == START
+    assert at(max(one, DEADLINE), value) == pytest.approx(value)
+
+
+def test_a_target_lies_between_the_least_and_the_start() -> None:
+    target = Target("params", 100)
+    check_target(target, start=101, least=100)
+    for start in (100, 99):
+        message = (
+            f"target of 100 params: the network begins with {start}, so there is nothing to shrink"
+        )
+        with pytest.raises(ConfigError, match=message):
+            check_target(target, start=start, least=1)
+    with pytest.raises(
+        ConfigError, match=r"in every layer that can shrink there are still 101; raise"
+    ):
+        check_target(target, start=1000, least=101)
+
+
+@pytest.mark.parametrize(("costs", "place", "shown"), [([1, -2], 1, "-2"), ([math.nan], 0, "nan")])
+def test_wrong_costs_are_refused(costs: list[float], place: int, shown: str) -> None:
+    with pytest.raises(ConfigError, match=rf"costs\[{place}\]={shown}; what a channel saves"):
+        allowance(costs, size=5, least=1)
+
+
+@given(costs=costs_of, size=st.floats(1, 300), least=st.floats(1, 300))
+def test_an_allowance_stops_within_half_a_unit(
+    costs: list[float], size: float, least: float
+) -> None:
+    count = allowance(costs, size=size, least=least)
+    left = [size - sum(costs[:n]) for n in range(len(costs) + 1)]
+    for n in range(1, count + 1):
+        assert left[n] >= least - costs[n - 1] / 2 - 1e-9
+    if count < len(costs):
+        assert left[count + 1] < least - costs[count] / 2 + 1e-9

@@ -1,0 +1,341 @@
+"""Shrinking from Python: what a λ is worth, planted channels found again, and every way to ask for it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from netdial.core.errors import ConfigError, TraceError
+from netdial.data.task import Dataset
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.method import ShrinkMethod
+from netdial.shrinking.shrink import Shrunk, prepare, shrink
+from netdial.shrinking.sizes import strip, thetas
+from netdial.shrinking.state import State
+from netdial.shrinking.switch import Switch
+from netdial.train.feed import TensorFeed
+from netdial.train.loop import Epoch
+
+FAST = {"lam": 0.2, "switch_rate": 0.5, "epochs": 4, "batch_size": 12, "collect_every": 3}
+MOVERS: dict[str, dict[str, Any]] = {
+    "Adam": {"lr": 5e-2},
+    "SGD": {"lr": 0.02, "momentum": 0.5},
+}
+
+
+def mlp() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(5, 14), nn.ReLU(), nn.Linear(14, 9), nn.Tanh(), nn.Linear(9, 3))
+
+
+def normalised() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Linear(5, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 8), nn.Sigmoid(), nn.Linear(8, 3)
+    )  # fmt: skip
+
+
+def sum_of_units(gains: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Returns x ``[B, C]`` and y = Σ gain relu(x) ``[B, 1]``."""
+    x = torch.randn(400, len(gains), generator=torch.Generator().manual_seed(seed))
+    return x, (x.relu() @ gains)[:, None]
+
+
+def units(head: Tensor) -> nn.Module:
+    """Returns a network whose hidden unit k is relu(x_k) at the start."""
+    net = nn.Sequential(nn.Linear(len(head), len(head)), nn.ReLU(), nn.Linear(len(head), 1))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(len(head)))
+        net[0].bias.zero_()
+        net[2].weight.copy_(head)
+        net[2].bias.zero_()
+    return net
+
+
+def regression(net: nn.Module, data: Any, **settings: Any) -> Shrunk:
+    given = {"epochs": 200, "batch_size": 400, "collect_every": 20, **settings}
+    return shrink(net, data, kind="regression", **given)
+
+
+def rank_correlation(values: list[float]) -> float:
+    """Returns Spearman's correlation with 0, 1, 2, …; equal values share their mean rank."""
+    x = torch.tensor(values, dtype=torch.float64)
+    ranks = (x[:, None] > x).sum(1) + 0.5 * ((x[:, None] == x).sum(1) - 1)
+    return float(torch.corrcoef(torch.stack([ranks, torch.arange(len(values)).double()]))[0, 1])
+
+
+@pytest.mark.parametrize("optimizer", list(MOVERS))
+def test_a_larger_lambda_leaves_a_smaller_network(optimizer: str) -> None:
+    """Twelve units that are worth 0.1 to 3 each, in a trained network."""
+    gains = torch.logspace(-1, 0.5, 12)
+    lams = torch.logspace(-0.8, 1, 9).tolist()
+    widths = [
+        regression(
+            units(gains), sum_of_units(gains), lam=lam, optimizer=optimizer, epochs=100, lam2=0, lr=2e-3
+        ).widths["0"]
+        for lam in lams
+    ]  # fmt: skip
+    assert rank_correlation([float(width) for width in widths]) <= -0.95
+    assert len(set(widths)) >= 6, "the network falls apart all at once"
+
+
+@pytest.mark.parametrize("needed", [2, 5])
+@pytest.mark.parametrize("optimizer", list(MOVERS))
+def test_planted_units_are_found(optimizer: str, needed: int, seed: int) -> None:
+    """The first units explain y; all begin alike, and the others go."""
+    gains = torch.zeros(10)
+    gains[:needed] = 2.0
+    done = regression(
+        units(torch.full((10,), 0.3)),
+        sum_of_units(gains, seed),
+        lam=0.3,
+        optimizer=optimizer,
+        seed=seed,
+        start="unit",
+        **MOVERS[optimizer],
+    )
+    assert done.alive == {"0": tuple(range(needed))}
+    x, y = sum_of_units(gains, seed + 100)
+    with torch.no_grad():
+        assert float((done.net(x) - y).square().mean()) < 0.15 * float(y.var())
+
+
+@pytest.mark.parametrize("net", [mlp, normalised])
+@pytest.mark.parametrize("settings", [{}, {"size": "120 params"}])
+def test_a_collection_changes_nothing_that_the_network_computes(
+    net: Any, settings: dict[str, Any], blobs: tuple[Tensor, Tensor]
+) -> None:
+    """Seen on all data in both modes, not only on the two examples that a collection checks itself."""
+    config = ShrinkConfig(**FAST, **settings)
+    feed = TensorFeed(Dataset(*blobs), batch_size=12, seed=0)
+    method = ShrinkMethod(config, kind="classification", steps=feed.steps)
+    state = method.init(prepare(net(), blobs[0][:2], config))
+    collect, apart = method._collect, []
+
+    def watched(now: State) -> None:
+        silenced = dict(now.fading)
+        before = copy.deepcopy(now.module)
+        with torch.no_grad():
+            for group, channels in silenced.items():
+                dict(before.named_modules())[f"switch_{group}"].theta[list(channels)] = 0.0
+        collect(now)
+        for training in (True, False):
+            one, two = (
+                copy.deepcopy(before).train(training),
+                copy.deepcopy(now.module).train(training),
+            )
+            apart.append(float((one(blobs[0]) - two(blobs[0])).abs().max().detach()))
+
+    method._collect = watched  # type: ignore[method-assign]
+    for epoch in range(4):
+        for batch in feed.epoch(epoch):
+            method.step(state, batch)
+    assert state.events and max(apart) <= 1e-5
+    assert all(event.collection.difference <= 1e-5 for event in state.events)
+
+
+def test_what_comes_back(blobs: tuple[Tensor, Tensor]) -> None:
+    told: list[Epoch] = []
+    done = shrink(mlp(), blobs, blobs, report=lambda epoch, state: told.append(epoch), **FAST)
+    assert [epoch.number for epoch in told] == [1, 2, 3, 4]
+    assert all(epoch.valid is not None and epoch.valid > 0 for epoch in told)
+    assert not done.net.training
+    assert done.widths == {"0": len(done.alive["0"]), "2": len(done.alive["2"])}
+    one, two = done.widths.values()
+    assert 1 <= one < 14 and 1 <= two < 9
+    assert done.n_params == 6 * one + (one + 1) * two + (two + 1) * 3
+    folded, report = done.fold()
+    assert report.difference <= 1e-5 and not report.left
+    assert not any(isinstance(module, Switch) for module in folded.modules())
+    assert torch.allclose(folded(blobs[0]), done.net(blobs[0]), atol=1e-5)
+    assert sum(p.numel() for p in folded.parameters()) == done.n_params
+
+
+def test_all_kinds_of_data_give_the_same(blobs: tuple[Tensor, Tensor]) -> None:
+    one = shrink(mlp(), blobs, **FAST)
+    two = shrink(mlp(), Dataset(*blobs), config=ShrinkConfig(**FAST))
+    for name, leaf in one.net.state_dict().items():
+        assert torch.equal(leaf, two.net.state_dict()[name])
+    loader = DataLoader(TensorDataset(*blobs), batch_size=12, shuffle=True)
+    three, four = (shrink(mlp(), loader, **FAST) for _ in range(2))
+    assert three.widths == four.widths and three.events
+    for name, leaf in three.net.state_dict().items():
+        assert torch.equal(leaf, four.net.state_dict()[name])
+
+
+def test_global_random_numbers_play_no_part(blobs: tuple[Tensor, Tensor]) -> None:
+    found = []
+    for seed in (0, 1):
+        net = nn.Sequential(mlp(), nn.Dropout(0.3), nn.Linear(3, 3))
+        torch.manual_seed(seed)
+        found.append(shrink(net, blobs, start="sampled", **FAST).net.state_dict())
+        after = torch.rand(3)
+        torch.manual_seed(seed)
+        assert torch.equal(after, torch.rand(3)), "drawn from"
+    assert all(torch.equal(leaf, found[1][name]) for name, leaf in found[0].items())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"config": ShrinkConfig(), "lam": 1.0}, r"either config or settings by name, not both \(lam\)"),
+        ({"lmbda": 1.0}, "unknown setting 'lmbda'"),
+        ({"kind": "ranking"}, "kind='ranking'; allowed: classification, regression"),
+        ({"optimizer": "Adan"}, "unknown optimizer 'Adan'; did you mean 'Adam'"),
+        ({"size": "9 params", "kill": "zero"}, "leave out penalty and kill"),
+        ({"size": "1e9 params"}, "the network begins with 249, so there is nothing to shrink"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused(
+    given: dict[str, Any], message: str, blobs: tuple[Tensor, Tensor]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shrink(mlp(), blobs, **given)
+
+
+def test_networks_that_cannot_shrink_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x) if x.sum() > 0 else self.layer(-x)
+            return out
+
+    with pytest.raises(TraceError, match="network Branching: cannot be traced"):
+        shrink(Branching(), blobs, **FAST)
+    with pytest.raises(ConfigError, match="no place for a switch"):
+        shrink(nn.Linear(5, 3), blobs, **FAST)
+    with pytest.raises(ConfigError, match="has no parameters"):
+        shrink(nn.ReLU(), blobs, **FAST)
+
+
+@pytest.mark.parametrize("settings", [{}, {"size": "120 params"}])
+def test_double_precision(settings: dict[str, Any], blobs: tuple[Tensor, Tensor]) -> None:
+    done = shrink(mlp(), blobs, blobs, precision="64-true", **FAST, **settings)
+    assert done.events and done.n_params < 249
+    leaves = done.net.state_dict()
+    assert all(leaf.dtype == torch.float64 for leaf in leaves.values())
+    assert all(event.collection.difference <= 1e-12 for event in done.events)
+
+
+@pytest.mark.parametrize("net", [mlp, normalised])
+@pytest.mark.parametrize("settings", [{}, {"size": "120 params"}])
+def test_mixed_precision(net: Any, settings: dict[str, Any], blobs: tuple[Tensor, Tensor]) -> None:
+    """Products are made in bfloat16, weights and switches stay in float32 and exact zeros too."""
+    seen: set[torch.dtype] = set()
+    start = net()
+    start[0].register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+    done = shrink(start, blobs, precision="bf16-mixed", accelerator="cpu", **FAST, **settings)
+    assert torch.bfloat16 in seen
+    assert done.events and done.n_params < sum(p.numel() for p in start.parameters())
+    assert all(leaf.dtype == torch.float32 for leaf in strip(done.net).values())
+    assert all(bool(theta.isfinite().all()) for theta in thetas(done.graph).values())
+
+
+@pytest.mark.slow
+def test_a_network_compiled_between_collections_is_compiled_anew(
+    blobs: tuple[Tensor, Tensor],
+) -> None:
+    compiled: list[Any] = []
+    apart: list[float] = []
+    widths: set[tuple[int, ...]] = set()
+
+    def look(epoch: Epoch, state: State) -> None:
+        if not compiled:
+            compiled.append(torch.compile(state.module, backend="aot_eager"))
+        with torch.no_grad():
+            apart.append(float((compiled[0](blobs[0]) - state.module(blobs[0])).abs().max()))
+        widths.add(tuple(state.graph.widths.values()))
+
+    done = shrink(mlp(), blobs, report=look, **{**FAST, "epochs": 5, "size": "120 params"})
+    assert len(done.events) > 1 and len(widths) > 2
+    assert len(apart) == 5 and max(apart) <= 1e-6
+    compiled[0].train()
+    compiled[0](blobs[0]).sum().backward()
+    for name, parameter in done.net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.shape == parameter.shape, name
+
+
+SCRIPT = """
+import sys, time, torch
+from pathlib import Path
+from torch import nn
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.shrink import prepare, run
+from netdial.train.checkpoint import save_tree
+from netdial.train.loop import Interrupted
+
+path, result, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "slow"
+source = torch.Generator().manual_seed(7)
+y = torch.arange(60) % 3
+x = 1.5 * torch.randn(3, 5, generator=source)[y] + torch.randn(60, 5, generator=source)
+torch.manual_seed(3)
+net = nn.Sequential(
+    nn.Linear(5, 14), nn.BatchNorm1d(14), nn.ReLU(), nn.Dropout(0.1), nn.Linear(14, 9), nn.Tanh(), nn.Linear(9, 3)
+)
+config = ShrinkConfig(size="120 params", epochs=6, batch_size=12, collect_every=3)
+
+def advance(step, total):
+    if slow and step >= 11:
+        print("at", step, flush=True)
+        time.sleep(0.3)
+
+graph = prepare(net, x[:2], config)
+done = run(
+    graph, (x, y), None, kind="classification", config=config, checkpoint=path, resuming=True,
+    identity={"size": config.size}, advance=advance,
+)
+state = {**dict(done.net.state_dict()), "plan": done.plan.to_json(), "events": [e.step for e in done.events]}
+save_tree(result, state, "test")
+"""
+
+
+@pytest.mark.slow
+def test_a_terminated_process_is_resumed_bit_by_bit(tmp_path: Path) -> None:
+    from netdial.train.checkpoint import load_tree
+
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(name: str, pace: str) -> subprocess.Popen[str]:
+        words = [
+            sys.executable,
+            str(script),
+            str(tmp_path / name),
+            str(tmp_path / f"{name}.end"),
+            pace,
+        ]
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    killed = start("killed", "slow")
+    assert killed.stdout is not None and killed.stdout.readline() == "at 11\n"
+    killed.send_signal(signal.SIGTERM)
+    error = killed.communicate(timeout=100)[1]
+    assert killed.returncode != 0 and "stopped at step 1" in error
+    assert not (tmp_path / "killed.end").exists()
+    step = load_tree(tmp_path / "killed", "checkpoint")["state"]["step"]
+    assert 11 <= step < 15
+    for name in ("killed", "whole"):
+        process = start(name, "fast")
+        error = process.communicate(timeout=100)[1]
+        assert process.returncode == 0, error
+    one, two = (load_tree(tmp_path / f"{name}.end", "test") for name in ("killed", "whole"))
+    assert one["plan"] == two["plan"] and one["events"] == two["events"]
+    assert min(two["events"]) < step < max(two["events"])
+    for name, leaf in two.items():
+        assert not isinstance(leaf, Tensor) or torch.equal(leaf, one[name]), name
