@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 import netdial
-from netdial import FitConfig
+from netdial import FitConfig, ShrinkConfig
 
 project = "netdial"
 author = "netdial contributors"
@@ -22,13 +24,17 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-_rows = [
-    f"| `{name}` | `{field.default!r}` | {field.description} |"
-    for name, field in FitConfig.model_fields.items()
-]
-myst_substitutions = {
-    "settings": "\n".join(["| setting | default | meaning |", "|---|---|---|", *_rows])
-}
+
+def _table(settings: type[BaseModel]) -> str:
+    """Returns the settings of a run as a table."""
+    rows = [
+        f"| `{name}` | `{field.default!r}` | {field.description} |"
+        for name, field in settings.model_fields.items()
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+myst_substitutions = {"settings": _table(FitConfig), "shrink_settings": _table(ShrinkConfig)}
 
 html_theme = "furo"
 html_title = f"netdial {version}"

@@ -49,6 +49,13 @@ def test_python_blocks_run_in_order(name: str, tmp_path: Path) -> None:
     assert "accuracy" in python(code, cwd=tmp_path).stdout
 
 
+def test_the_blocks_on_shrinking_run(tmp_path: Path) -> None:
+    code = "\n".join(blocks(ROOT / "docs/shrinking.md", "python"))
+    check = "\nassert torch.allclose(again(x), small(x), atol=1e-4) and shrunk.n_params < 5100"
+    see = "\nimport torch\nx = task.valid.inputs()[:8]"
+    assert "'fc1'" in python(code + see + check, cwd=tmp_path).stdout
+
+
 def test_the_readme_example_is_short() -> None:
     (code,) = blocks(ROOT / "README.md", "python")
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
