@@ -4,7 +4,9 @@ Both start from the same networks and have the same optimiser, peak learning rat
 order and number of epochs. COVERTYPE has 15,120 balanced rows, split anew by each seed; of MNIST the first 20,000 images
 are for training.
 
-Ours is ``shrink(size=...)`` as it comes, one run for each size and seed. The peer has three recipes (``_peer.py``); at each
+Ours is ``shrink(size=...)`` as it comes, one run for each size and seed; and ``inputs``: the same with ``inputs=True``, four
+collections an epoch and a deadline of 0.6, where each input that is left counts as a parameter more. Torch-Pruning cannot cut
+inputs. The peer has three recipes (``_peer.py``); at each
 size the one counts that is best on validation data, by the mean over seeds. Test data are looked at once, at the end.
 
 A front is test accuracy, mean over seeds, by parameters: the largest accuracy up to a size, straight in the logarithm of
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from time import process_time
@@ -33,6 +35,7 @@ from netdial.data import Dataset, Task, load
 from netdial.evaluation import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.pick import Pick
 from netdial.shrinking.shrink import shrink
 
 RECIPES = (
@@ -43,7 +46,7 @@ RECIPES = (
 """The best on validation data of a dozen that were tried; plain magnitude, ranked globally, empties layers."""
 
 _LEVELS = 7
-_OURS = "shrink"
+_OURS: dict[str, dict[str, Any]] = {"shrink": {}, "inputs": {"inputs": True, "deadline": 0.6}}
 _NEEDED = (
     "Torch-Pruning is not installed, so there is nothing to compare with: pip install torch-pruning"
 )
@@ -111,7 +114,7 @@ class Run:
     """What one training gave.
 
     Attributes:
-        way: ``shrink``, or a recipe of the peer.
+        way: ``shrink`` or ``inputs``, or a recipe of the peer.
         seed: of everything.
         target: parameters wanted.
         size: parameters got.
@@ -158,19 +161,26 @@ def measure(*, quick: bool = False) -> Result:
         except DataError as error:
             print(f"{name} is left out: {error}")
             continue
-        ours, peer = _best(runs, peer=False), _best(runs, peer=True)
-        rows += [_row(name, point) for point in (*ours, *peer)]
-        if not peer:
-            value |= {f"{name} {p.runs[0].target}": p.mean("test") for p in ours}
-            continue
-        levels = _ratios(ours, peer)
-        if not levels:
-            print(f"{name}: no level of accuracy is reached by both")
-            continue
-        rows += [{"data": name, "way": "peer / ours", **level} for level in levels]
-        ratios = [level["ratio"] for level in levels]
-        value |= {f"{name} smallest": min(ratios), f"{name} median": statistics.median(ratios)}
-        spread |= _spread(name, ours, peer, seeds)
+        peer = _best(run for run in runs if run.way not in _OURS)
+        rows += [_row(name, point) for point in peer]
+        for way in _OURS:
+            label = name if way == "shrink" else f"{name}, {way} too,"
+            ours = _best(run for run in runs if run.way == way)
+            rows += [_row(name, point) for point in ours]
+            if not peer:
+                value |= {f"{label} {p.runs[0].target}": p.mean("test") for p in ours}
+                continue
+            levels = _ratios(ours, peer)
+            if not levels:
+                print(f"{label}: no level of accuracy is reached by both")
+                continue
+            rows += [{"data": name, "way": f"peer / {way}", **level} for level in levels]
+            ratios = [level["ratio"] for level in levels]
+            value |= {
+                f"{label} smallest": min(ratios),
+                f"{label} median": statistics.median(ratios),
+            }
+            spread |= _spread(label, ours, peer, seeds)
     if not rows:
         raise DataError(
             "shrink-vs-peer: neither COVERTYPE nor MNIST is there; name their folder in NETDIAL_DATA"
@@ -197,11 +207,17 @@ def _runs(course: Course, seed: int) -> Iterator[Run]:
     """Yields all runs of a seed."""
     task, sizes = course.task(seed), course.sizes
     settings = {**course.settings, "seed": seed}
-    for size in sizes:
-        begin = process_time()
-        net = course.net(task, seed)
-        shrunk = shrink(net, task.train, kind=task.kind, size=f"{size} params", **settings)
-        yield _run(_OURS, seed, size, shrunk.n_params, shrunk.net, task, process_time() - begin)
+    steps = -(-len(task.train) // settings["batch_size"])
+    for way, more in _OURS.items():
+        every = {"collect_every": steps // 4} if more else {}
+        for size in sizes:
+            begin = process_time()
+            chosen = {**settings, **more, **every, "size": f"{size} params"}
+            shrunk = shrink(course.net(task, seed), task.train, kind=task.kind, **chosen)
+            picked = sum(len(m.index) for m in shrunk.net.modules() if isinstance(m, Pick))
+            yield _run(
+                way, seed, size, shrunk.n_params + picked, shrunk.net, task, process_time() - begin
+            )
     config = make(ShrinkConfig, settings)
     for recipe in RECIPES if installed() else ():
         net = course.net(task, seed)
@@ -225,12 +241,11 @@ def _accuracy(net: nn.Module, part: Dataset) -> float:
     return float((outputs(net, part).argmax(1) == part.y).float().mean()) * 100
 
 
-def _best(runs: Sequence[Run], *, peer: bool) -> list[Point]:
-    """Returns for each target the way with the best mean validation accuracy, of ours or of the peer's."""
+def _best(runs: Iterable[Run]) -> list[Point]:
+    """Returns for each target the way with the best mean validation accuracy."""
     found: dict[tuple[int, str], list[Run]] = {}
     for run in runs:
-        if (run.way != _OURS) == peer:
-            found.setdefault((run.target, run.way), []).append(run)
+        found.setdefault((run.target, run.way), []).append(run)
     points: dict[int, list[Point]] = {}
     for (target, _), alike in found.items():
         points.setdefault(target, []).append(Point(tuple(alike)))

@@ -51,6 +51,10 @@ class ShrinkConfig(TrainConfig):
         "auto",
         description="switches at the start: unit is 1, sampled N(0, 1); auto is unit for a size and sampled for a lam",
     )
+    inputs: bool = Field(
+        False,
+        description="inputs of a linear layer can go, too: the network then picks those that are left by number",
+    )
     streams: bool = Field(False, description="switches on residual streams, too")
     collect_every: int = Field(
         0, ge=0, description="optimizer steps between collections; 0 for one an epoch"

@@ -267,7 +267,7 @@ def _settled(scene: Scene, reader: Reader) -> Reader:
 
 def _name(leaf: str, taken: set[str]) -> str:
     """Returns a name for the group whose channels a leaf makes, not taken yet."""
-    base = leaf.removesuffix(".weight")
+    base = leaf.removesuffix(".weight").removesuffix(".index")
     name = next(
         n for n in (base, *(f"{base}#{i}" for i in range(2, len(taken) + 3))) if n not in taken
     )

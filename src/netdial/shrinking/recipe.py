@@ -25,6 +25,7 @@ from netdial.core.plan import Plan
 from netdial.shrinking.bypass import Bypassed, bypassed, redo
 from netdial.shrinking.fold import fold
 from netdial.shrinking.lower import lower
+from netdial.shrinking.pick import Pick, put_pick
 from netdial.shrinking.shift import Shift
 from netdial.shrinking.switch import Switch
 from netdial.shrinking.trace import trace
@@ -59,6 +60,19 @@ class KeptSwitch:
 
 
 @dataclass(frozen=True)
+class KeptPick:
+    """Inputs that are left, by number.
+
+    Attributes:
+        name: its name in the network.
+        readers: nodes before which it stands.
+    """
+
+    name: str
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a file holds.
 
@@ -67,6 +81,7 @@ class Recipe:
         plan: what survives of each leaf, in terms of the network at the start.
         widths: channels of each group.
         switches: those that stay; empty if all are merged.
+        picks: inputs that are left, where some are not.
         bypassed: additions whose dead branch is gone.
         graph: the operations, as text.
         constants: what layers say about themselves: module -> attribute -> value.
@@ -77,6 +92,7 @@ class Recipe:
     plan: Plan
     widths: Mapping[str, int]
     switches: tuple[KeptSwitch, ...]
+    picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
     graph: Sequence[str]
     constants: Mapping[str, Mapping[str, Any]]
@@ -108,6 +124,7 @@ def save_shrunk(shrunk: Shrunk, path: str | Path, about: Mapping[str, Any] | Non
         _of_class(net, shrunk.plan),
         shrunk.widths,
         tuple(_kept_switches(net)),
+        tuple(_kept_picks(net)),
         bypassed(net),
         _operations(net),
         _constants(net),
@@ -119,6 +136,7 @@ def save_shrunk(shrunk: Shrunk, path: str | Path, about: Mapping[str, Any] | Non
         "widths": recipe.widths,
         "merged": recipe.merged,
         "switches": [asdict(kept) for kept in recipe.switches],
+        "picks": [asdict(kept) for kept in recipe.picks],
         "bypassed": [asdict(step) for step in recipe.bypassed],
         "graph": recipe.graph,
         "constants": recipe.constants,
@@ -159,7 +177,7 @@ def load_shrunk(path: str | Path, net: nn.Module) -> nn.Module:
 
     Returns:
         The network given; a shallow copy of it where composite modules of torch had to be replaced (``shrink.lower``); a graph
-        module of the same leaves where switches stay or branches were bypassed.
+        module of the same leaves where switches stay, inputs are picked or branches were bypassed.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or of a newer format, or the network is of another
@@ -169,6 +187,8 @@ def load_shrunk(path: str | Path, net: nn.Module) -> nn.Module:
     try:
         lowered = lower(net)
         traced = trace(lowered)
+        for inputs in recipe.picks:
+            _pick_again(traced, inputs, recipe.tensors)
         for kept in recipe.switches:
             _put_back(traced, kept, recipe.tensors)
         redo(traced, recipe.bypassed, recipe.tensors)
@@ -185,7 +205,8 @@ def load_shrunk(path: str | Path, net: nn.Module) -> nn.Module:
         )
     for name, leaf in leaves(traced).items():
         leaf.data = recipe.tensors[name].to(leaf.device)
-    return (traced if recipe.switches or recipe.bypassed else lowered).eval()
+    ours = recipe.switches or recipe.picks or recipe.bypassed
+    return (traced if ours else lowered).eval()
 
 
 def _recipe(text: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
@@ -197,6 +218,7 @@ def _recipe(text: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
         Plan.from_json(text["plan"]),
         text["widths"],
         tuple(KeptSwitch(k["name"], tuple(k["sources"]), k["dim"]) for k in text["switches"]),
+        tuple(KeptPick(k["name"], tuple(k["readers"])) for k in text["picks"]),
         tuple(Bypassed(**step) for step in text["bypassed"]),
         text["graph"],
         text["constants"],
@@ -216,8 +238,8 @@ def _plain(about: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _of_class(net: fx.GraphModule, plan: Plan) -> Plan:
-    """Returns the part of a plan that is about the user's own leaves, those still there; switches and shifts are ours."""
-    ours = tuple(f"{n}." for n, m in net.named_modules() if isinstance(m, Switch | Shift))
+    """Returns the part of a plan that is about the user's own leaves still there; picks, shifts and switches are ours."""
+    ours = tuple(f"{n}." for n, m in net.named_modules() if isinstance(m, Pick | Shift | Switch))
     shapes = leaf_shapes(net)
     cuts = {
         leaf: dims
@@ -240,6 +262,26 @@ def _kept_switches(net: fx.GraphModule) -> Iterator[KeptSwitch]:
         if isinstance(module, Switch):
             calls = [n for n in net.graph.nodes if n.op == "call_module" and n.target == name]
             yield KeptSwitch(name, tuple(n.all_input_nodes[0].name for n in calls), module.dim)
+
+
+def _kept_picks(net: fx.GraphModule) -> Iterator[KeptPick]:
+    """Yields the picks in a network."""
+    for name, module in net.named_modules():
+        if isinstance(module, Pick):
+            calls = [n for n in net.graph.nodes if n.op == "call_module" and n.target == name]
+            yield KeptPick(name, tuple(user.name for call in calls for user in call.users))
+
+
+def _pick_again(traced: fx.GraphModule, kept: KeptPick, tensors: Mapping[str, Tensor]) -> None:
+    """Puts a pick before the nodes where it stood."""
+    index = tensors.get(f"{kept.name}.index")
+    nodes = {node.name: node for node in traced.graph.nodes}
+    if index is None or not set(kept.readers) <= set(nodes):
+        raise CheckpointError(f"{kept.name}: its numbers or the nodes that read it are missing")
+    traced.add_submodule(kept.name, Pick(index))
+    for reader in kept.readers:
+        put_pick(traced, nodes[reader], kept.name)
+    traced.recompile()
 
 
 def _put_back(traced: fx.GraphModule, kept: KeptSwitch, tensors: Mapping[str, Tensor]) -> None:

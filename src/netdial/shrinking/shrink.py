@@ -26,6 +26,7 @@ from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fold import FoldReport, fold
 from netdial.shrinking.graph import Graph, as_example
 from netdial.shrinking.method import ShrinkMethod
+from netdial.shrinking.pick import insert_picks
 from netdial.shrinking.sizes import strip, total
 from netdial.shrinking.state import Event, State
 from netdial.shrinking.switch import insert_switches
@@ -119,12 +120,10 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     if config.precision == "64-true":
         net, example = net.double(), example.double() if example.is_floating_point() else example
     traced = trace(net)
-    insert_switches(
-        traced,
-        start=config.begin,
-        generator=generator(config.seed, "switches"),
-        streams=config.streams,
-    )
+    source = generator(config.seed, "switches")
+    insert_switches(traced, start=config.begin, generator=source, streams=config.streams)
+    if config.inputs:
+        insert_picks(traced, start=config.begin, generator=source)
     return Graph.of(traced, example, lenient=config.lenient)
 
 

@@ -29,6 +29,7 @@ from netdial.core.errors import ConfigError, TraceError
 from netdial.shrinking.attention import Attention
 from netdial.shrinking.inplace import changes_in_place, make_explicit
 from netdial.shrinking.lower import lower
+from netdial.shrinking.pick import Pick
 from netdial.shrinking.shift import Shift
 from netdial.shrinking.switch import Switch
 
@@ -47,7 +48,7 @@ class _Tracer(fx.Tracer):
     """Records the modules that torch and netdial define as single operations."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Attention | Shift | Switch):
+        if isinstance(m, Attention | Pick | Shift | Switch):
             return True
         if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             return False

@@ -6,6 +6,7 @@ from netdial.shrinking.rules import (
     layers,
     mixing,
     normalising,
+    picking,
     shaping,
     shifting,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "layers",
     "mixing",
     "normalising",
+    "picking",
     "shaping",
     "shifting",
 ]
