@@ -22,18 +22,17 @@ from netdial.objective import Terms
 from netdial.report.page import write_report
 from netdial.study.curves import members
 from netdial.study.job import (
-    Job,
     check_lams,
     evaluate_run,
     example_input,
     fit_job,
     open_family,
     open_task,
-    process_rank,
 )
 from netdial.study.presets import PRESETS, default_model, default_samples, preset
 from netdial.study.problem import check_net, is_function, load_net, load_problem
 from netdial.study.recorder import Progress, Recorder, member_records
+from netdial.study.request import Job, process_rank
 from netdial.study.run import Run
 from netdial.train import Epoch
 

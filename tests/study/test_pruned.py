@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from netdial.pruning import Policy, surface
-from netdial.study.job import Job, fit_job, open_family, open_task
+from netdial.study.job import fit_job, open_family, open_task
 from netdial.study.pruned import method_name, prune_run
+from netdial.study.request import Job
 from netdial.study.run import Run
 
 

@@ -26,7 +26,7 @@ from netdial.study.recorder import Recorder, Watch, member_records
 from netdial.study.request import (
     LAST,
     Job,
-    process_rank,
+    folder,
     refuse_difference,
     resolve,
     resumable,
@@ -68,13 +68,7 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
     assert isinstance(config, FitConfig)
     family = Family(problem.net, config.family())
     resolved = resolve(job, old, config, problem, family.n_params)
-    writes = config.devices == 1 or process_rank() == 0
-    if not writes:
-        run = Run(job.path, {**resolved, "name": job.run_name})
-    elif old is not None:
-        run = old
-    else:
-        run = Run.create(job.runs_dir, job.run_name, resolved, overwrite=job.overwrite)
+    run, writes = folder(job, old, config, resolved)
     with tidy(run, writes=writes, fresh=old is None):
         step = _train(run, config, problem.task, family, watch, resuming=job.resume, writes=writes)
         if not writes:

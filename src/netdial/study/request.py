@@ -168,6 +168,18 @@ def resolve(
     return resolved
 
 
+def folder(
+    job: Job, old: Run | None, config: TrainConfig, resolved: dict[str, Any]
+) -> tuple[Run, bool]:
+    """Returns the run folder, made if it is new, and whether this process is the one that writes to it."""
+    writes = config.devices == 1 or process_rank() == 0
+    if not writes:
+        return Run(job.path, {**resolved, "name": job.run_name}), writes
+    if old is not None:
+        return old, writes
+    return Run.create(job.runs_dir, job.run_name, resolved, overwrite=job.overwrite), writes
+
+
 def _of_the_way(job: Job, chosen: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what only runs of one way of training hold."""
     if job.way != "fit":

@@ -36,7 +36,7 @@ from netdial.study.recorder import Watch
 from netdial.study.request import (
     LAST,
     Job,
-    process_rank,
+    folder,
     resolve,
     resumable,
     saved_step,
@@ -113,13 +113,7 @@ def shrink_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run 
     assert isinstance(config, ShrinkConfig)
     graph = prepare(problem.net, example(problem.task), config)
     resolved = resolve(job, old, config, problem, total(strip(graph.traced)))
-    writes = config.devices == 1 or process_rank() == 0
-    if not writes:
-        run = Run(job.path, {**resolved, "name": job.run_name})
-    elif old is not None:
-        run = old
-    else:
-        run = Run.create(job.runs_dir, job.run_name, resolved, overwrite=job.overwrite)
+    run, writes = folder(job, old, config, resolved)
     with tidy(run, writes=writes, fresh=old is None):
         shrunk = _train(run, config, problem.task, graph, watch, job=job, writes=writes)
         if not writes:
