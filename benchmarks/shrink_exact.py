@@ -1,7 +1,7 @@
 """Random networks, cut: outputs against the same network masked, at once and after 20 steps, and with dead channels collected.
 
 Cut and masked are the same function, so any difference is an error or rounding. Networks are those of the tests of
-shrinking (``tests/shrink/networks.py``): all operations, tied weights, attention, recurrence; float64. Half of them train by
+shrinking (``tests/shrinking/networks.py``): all operations, tied weights, attention, recurrence; float64. Half train by
 SGD with momentum, half by AdamW; both optimisers have taken 3 steps before the cut. For the collection, channels of
 all kinds are made constant (switches, rows, scales of BatchNorm), many of them not 0, and what may go is collected.
 """
@@ -47,7 +47,7 @@ def measure(*, quick: bool = False) -> Result:
 
 def _networks() -> Any:
     """Returns the module of random networks, which lives with the tests."""
-    path = Path(__file__).parent.parent / "tests" / "shrink" / "networks.py"
+    path = Path(__file__).parent.parent / "tests" / "shrinking" / "networks.py"
     spec = importlib.util.spec_from_file_location("networks_of_tests", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
