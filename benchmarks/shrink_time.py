@@ -41,7 +41,7 @@ class Masking(ShrinkMethod):
     ) -> None:
         super().__init__(config, kind=kind, steps=steps)
         self._events, self._last = events, config.epochs * steps
-        self._reach = config.switch_rate * self._every
+        self._reach = self._rate * self._every
 
     def _switch(self, state: State, switches: dict[str, Tensor]) -> None:  # type: ignore[override]
         super()._switch(state, switches)

@@ -16,7 +16,7 @@ class ShrinkConfig(TrainConfig):
     epochs: int = Field(20, ge=1, description="passes over the training data")
     lr: float = Field(5e-3, gt=0, description="peak learning rate")
     lam: float = Field(
-        1e-2, ge=0, description="weight of the penalty on the switches (loss per unit of theta)"
+        0.03, ge=0, description="weight of the penalty on the switches (loss per unit of theta)"
     )
     size: str = Field(
         "",
@@ -34,7 +34,10 @@ class ShrinkConfig(TrainConfig):
         description="proximal: soft threshold, exact zeros, one meaning of lam for every optimizer; subgradient: the draft's",
     )
     switch_rate: float = Field(
-        0.1, gt=0, description="step of the switches (proximal); subgradient uses the optimizer's"
+        0.0,
+        ge=0,
+        description="step of the switches (proximal); 0 is 0.1, and for a lam no more than 70 over the steps of training, so "
+        "that it means the same however long the training is; subgradient uses the optimizer's",
     )
     weigh: Literal["channel", "params", "macs"] = Field(
         "channel",

@@ -48,6 +48,12 @@ from netdial.train.feed import Batch
 from netdial.train.method import Workers
 from netdial.train.optimiser import build_optimizer, make_rates
 
+_RATE = 0.1
+"""Rate of the switches; a larger one is not stable where the loss is steep in a switch."""
+
+_REACH = 70.0
+"""Rate × steps of a long training with a λ: a switch that nothing holds falls by 35 λ under the cosine schedule."""
+
 
 class ShrinkMethod:
     """Steps that train a network and let it shrink.
@@ -68,6 +74,8 @@ class ShrinkMethod:
         self._steps = steps
         self._total = config.epochs * steps
         self._every = config.collect_every or steps
+        longest = _RATE if config.size else _REACH / self._total
+        self._rate = config.switch_rate or min(_RATE, longest)
         self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
         self._target = parse_target(config.size) if config.size else None
         self._able: tuple[str, ...] = ()
@@ -194,7 +202,7 @@ class ShrinkMethod:
 
     def _switch(self, state: State, switches: Mapping[str, Tensor]) -> None:
         """Moves the switches; sets those that the rule calls dead to 0."""
-        rate = self.config.switch_rate
+        rate = self._rate
         if self._target is not None:
             score(state.scores, switches)
             step_switches(
@@ -241,7 +249,7 @@ class ShrinkMethod:
             exactly=goal == self._target.value,
             minimum=self.config.minimum,
         )
-        reach = self.config.switch_rate * self._every
+        reach = self._rate * self._every
         state.pulls = pulls(state.graph, state.fading, reach=reach)
         fade = torch.cat([pull[pull > 0] for pull in state.pulls.values()])
         state.lam = float(fade.mean()) if len(fade) else 0.0
