@@ -105,7 +105,7 @@ def choose(
         now: size now.
         goal: size wanted, missed by half a channel at most unless every group is at its minimum.
         minimum: channels that every group keeps.
-        exactly: where the next channel would go too far, look for cheaper ones further down.
+        exactly: channels that would go too far are passed over for cheaper ones further down.
     """
     ranked, switches = [], thetas(graph)
     for group, held in switches_of(graph).items():
@@ -117,30 +117,36 @@ def choose(
         ranked += [(float(worth[channel]), group, channel) for channel in order]
     ranked.sort()
     order = [group for _, group, _ in ranked]
-    costs = now.costs(order)
-    count = allowance(costs, size=now.value, least=goal) if now.value > goal else 0
-    taken = list(range(count))
-    if exactly and 0 < count < len(order):
-        taken += _cheaper(now, order, count, gap=now.value - sum(costs[:count]) - goal)
+    if exactly:
+        taken = _nearest(now, order, gap=now.value - goal)
+    else:
+        costs = now.costs(order)
+        count = allowance(costs, size=now.value, least=goal) if now.value > goal else 0
+        taken = list(range(count))
     chosen: Channels = {}
     for _, group, channel in (ranked[place] for place in taken):
         chosen[group] = (*chosen.get(group, ()), channel)
     return chosen
 
 
-def _cheaper(now: Size, order: Sequence[str], count: int, *, gap: float) -> list[int]:
-    """Returns places beyond the first ``count`` whose channels bring the size nearer by what is still missing."""
-    gone, taken = list(order[:count]), []
+def _nearest(now: Size, order: Sequence[str], *, gap: float) -> list[int]:
+    """Returns places in order whose channels fit into what is missing, and the one besides that brings the size nearest."""
+    gone: list[str] = []
+    taken: list[int] = []
     costs: dict[str, float] = {}
-    for place in range(count, len(order)):
-        group = order[place]
+    for place, group in enumerate(order):
         if group not in costs:
             costs[group] = now.costs([*gone, group])[-1]
-        if costs[group] <= 2 * gap:
+        if costs[group] <= gap:
             gap -= costs[group]
             gone.append(group)
             taken.append(place)
             costs.clear()
+    left = {group: now.costs([*gone, group])[-1] for group in set(order)}
+    rest = [place for place in range(len(order)) if place not in set(taken)]
+    last = min(rest, key=lambda place: abs(gap - left[order[place]]), default=None)
+    if last is not None and abs(gap - left[order[last]]) < gap:
+        taken.append(last)
     return taken
 
 
