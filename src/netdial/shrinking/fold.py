@@ -23,6 +23,19 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import TraceError
+from netdial.shrinking.affine import (
+    BY_BATCH,
+    Affine,
+    Layer,
+    Norm,
+    Scale,
+    Stays,
+    channel_dim,
+    no_shift,
+    normalisation,
+    scale_input,
+    scale_output,
+)
 from netdial.shrinking.switch import Switch
 from netdial.shrinking.trace import execute, place
 
@@ -31,16 +44,9 @@ TOLERANCE_FLOAT64 = 1e-10
 TOLERANCE = 1e-5
 """The same in the network's own number type; if that is less exact than float32, eight roundings."""
 
-_Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-_Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-_Linear = nn.Linear | _Convolution | _Transposed
-_Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
-_Scale = Switch | _Norm
-_Layer = _Linear | _Scale
 _Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 _Identity = nn.Identity | _Dropout | nn.AlphaDropout | nn.FeatureAlphaDropout
 
-_BY_BATCH = "normalises by the batch even in evaluation (no running statistics)"
 _RESHAPES = ("flatten", "view", "reshape", torch.flatten, torch.reshape)
 _IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 
@@ -131,25 +137,6 @@ def fold(
     return folded, report
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """y = scale x + shift, both ``[C]`` along dimension ``dim``."""
-
-    scale: Tensor
-    shift: Tensor
-    dim: int
-
-    def flattened(self, shape: torch.Size) -> _Affine:
-        """Returns the same for a tensor ``[B, *]`` of this shape when it is made ``[B, P]``."""
-        view = [-1 if d == self.dim else 1 for d in range(1, len(shape))]
-        scale, shift = (x.view(view).expand(shape[1:]).flatten() for x in (self.scale, self.shift))
-        return _Affine(scale, shift, 1)
-
-
-class _Stays(Exception):
-    """Says why something cannot be merged."""
-
-
 class _Folder:
     """Merges until nothing changes; one use.
 
@@ -175,7 +162,7 @@ class _Folder:
             going, self.left = False, {}
             for node in list(self.traced.graph.nodes):
                 gone = any(node.name == merged.node for merged in self.merged)
-                if not gone and isinstance(self.module(node), _Scale if self.norms else Switch):
+                if not gone and isinstance(self.module(node), Scale if self.norms else Switch):
                     going |= self._merge(node)
         self.traced.graph.lint()
         self.traced.recompile()
@@ -194,7 +181,7 @@ class _Folder:
         for way in (self._into_maker, self._into_readers):
             try:
                 way(node, self._affine(node))
-            except _Stays as reason:
+            except Stays as reason:
                 reasons.append(str(reason))
             else:
                 return True
@@ -202,43 +189,43 @@ class _Folder:
         self.left[node] = Left(node.name, str(node.target), "; ".join(unlike))
         return False
 
-    def _affine(self, node: fx.Node) -> _Affine:
+    def _affine(self, node: fx.Node) -> Affine:
         """Returns what a switch or batch normalisation does in evaluation."""
         module, ndim = self.module(node), len(self.shapes[node])
         if _hooked(module):
-            raise _Stays("has hooks, which would no longer run")
+            raise Stays("has hooks, which would no longer run")
         if isinstance(module, Switch):
-            return _Affine(module.theta, torch.zeros_like(module.theta), module.dim % ndim)
-        assert isinstance(module, _Norm)
-        return _Affine(*_normalisation(module), 1)
+            return Affine(module.theta, torch.zeros_like(module.theta), module.dim % ndim)
+        assert isinstance(module, Norm)
+        return Affine(*normalisation(module), 1)
 
-    def _into_maker(self, node: fx.Node, affine: _Affine) -> None:
+    def _into_maker(self, node: fx.Node, affine: Affine) -> None:
         """Merges a node into the layer that makes what it reads; several calls of one layer if all are alike.
 
         Raises:
-            _Stays: it cannot be.
+            Stays: it cannot be.
         """
         maker, _ = self._maker(node)
         layer, uses = self.module(maker), self._calls(self.module(maker))
-        if not isinstance(layer, _Layer):
-            raise _Stays(f"{maker.name!r} before it is no layer that could take it up")
+        if not isinstance(layer, Layer):
+            raise Stays(f"{maker.name!r} before it is no layer that could take it up")
         nodes = [node] if len(uses) == 1 else self._calls(self.module(node))
         chains = [self._maker(alike) for alike in nodes]
         if {found for found, _ in chains} != set(uses):
-            raise _Stays(
+            raise Stays(
                 f"{maker.name!r} is one of {len(uses)} calls of {maker.target!r}, used unlike"
             )
         for alike, (found, between) in zip(nodes, chains, strict=True):
             for read in (found, *between):
                 others = [u.name for u in _readers(read) if u not in (alike, *between)]
                 if others:
-                    raise _Stays(f"{read.name!r} before it is read by {others[0]!r} too")
+                    raise Stays(f"{read.name!r} before it is read by {others[0]!r} too")
             self._check(found, layer, self._affine(alike))
-        if not self.norms and isinstance(layer, _Norm) and not layer.affine:
-            raise _Stays(f"{maker.name!r} before it has no weight that could take it up")
+        if not self.norms and isinstance(layer, Norm) and not layer.affine:
+            raise Stays(f"{maker.name!r} before it has no weight that could take it up")
         if isinstance(layer, Switch) and affine.shift.any():
-            raise _Stays(f"{maker.name!r} before it cannot hold a shift")
-        _scale_output(layer, affine)
+            raise Stays(f"{maker.name!r} before it cannot hold a shift")
+        scale_output(layer, affine)
         self.changed.update(read.name for found, between in chains for read in (found, *between))
         for alike in nodes:
             self._remove(alike, (str(maker.target),))
@@ -251,41 +238,41 @@ class _Folder:
             maker = maker.all_input_nodes[0]
         return maker, between
 
-    def _into_readers(self, node: fx.Node, affine: _Affine) -> None:
+    def _into_readers(self, node: fx.Node, affine: Affine) -> None:
         """Merges a node into all the layers that read it.
 
         Raises:
-            _Stays: it cannot be.
+            Stays: it cannot be.
         """
         passed: list[str] = []
         found = list(self._ends(node, affine, passed))
         source = node.all_input_nodes[0]
         changers = [n.name for n in source.users if n is not node and self._is_in_place(n)]
         if changers:
-            raise _Stays(f"{changers[0]!r} changes {source.name!r} in place")
+            raise Stays(f"{changers[0]!r} changes {source.name!r} in place")
         if not found:
-            raise _Stays("nothing reads it")
-        layers: list[tuple[_Layer, _Affine]] = []
+            raise Stays("nothing reads it")
+        layers: list[tuple[Layer, Affine]] = []
         for reader, seen in found:
             layer = self.module(reader)
-            if not isinstance(layer, _Layer):
-                raise _Stays(f"{reader.name!r} after it is no layer that could take it up")
+            if not isinstance(layer, Layer):
+                raise Stays(f"{reader.name!r} after it is no layer that could take it up")
             if len(uses := self._calls(layer)) > 1:
-                raise _Stays(f"{reader.name!r} is one of {len(uses)} calls of {reader.target!r}")
+                raise Stays(f"{reader.name!r} is one of {len(uses)} calls of {reader.target!r}")
             self._check(reader, layer, seen)
-            if not self.norms and isinstance(layer, _Norm):
-                raise _Stays(f"{reader.name!r} after it would undo it in training")
-            if seen.shift.any() and (why := _no_shift(layer)):
-                raise _Stays(f"{reader.name!r} after it {why}")
+            if not self.norms and isinstance(layer, Norm):
+                raise Stays(f"{reader.name!r} after it would undo it in training")
+            if seen.shift.any() and (why := no_shift(layer)):
+                raise Stays(f"{reader.name!r} after it {why}")
             layers.append((layer, seen))
         for layer, seen in layers:
-            _scale_input(layer, seen)
+            scale_input(layer, seen)
         self.changed.update(passed)
         self._remove(node, tuple(str(reader.target) for reader, _ in found))
 
     def _ends(
-        self, node: fx.Node, affine: _Affine, passed: list[str]
-    ) -> Iterator[tuple[fx.Node, _Affine]]:
+        self, node: fx.Node, affine: Affine, passed: list[str]
+    ) -> Iterator[tuple[fx.Node, Affine]]:
         """Yields who reads a node in the end and what the affine map is there; notes identities and flattening passed."""
         for user in _readers(node):
             if isinstance(self.module(user), _Identity):
@@ -315,17 +302,17 @@ class _Folder:
             or node.kwargs.get("inplace") is True
         )
 
-    def _check(self, node: fx.Node, layer: _Layer, affine: _Affine) -> None:
+    def _check(self, node: fx.Node, layer: Layer, affine: Affine) -> None:
         """Refuses a layer whose weights may not be changed for this one use, or whose channels are others."""
         if _hooked(layer):
-            raise _Stays(f"{node.name!r} has hooks, which would no longer see what they saw")
-        if isinstance(layer, _Norm) and layer.running_mean is None:
-            raise _Stays(f"{node.name!r} {_BY_BATCH}")
+            raise Stays(f"{node.name!r} has hooks, which would no longer see what they saw")
+        if isinstance(layer, Norm) and layer.running_mean is None:
+            raise Stays(f"{node.name!r} {BY_BATCH}")
         if any(id(leaf) in self.tied for leaf in layer.parameters(recurse=False)):
-            raise _Stays(f"{node.name!r} shares its weights with another place")
-        dim = _channel_dim(layer, len(self.shapes[node]))
+            raise Stays(f"{node.name!r} shares its weights with another place")
+        dim = channel_dim(layer, len(self.shapes[node]))
         if dim != affine.dim:
-            raise _Stays(
+            raise Stays(
                 f"{node.name!r} has its channels in dimension {dim}, not in dimension {affine.dim}"
             )
 
@@ -369,108 +356,6 @@ def _tied(traced: fx.GraphModule) -> set[int]:
     names = [str(node.target) for node in traced.graph.nodes if node.op == "get_attr"]
     read = {id(operator.attrgetter(name)(traced)) for name in names}
     return read | {leaf for leaf, count in held.items() if count > 1}
-
-
-def _normalisation(norm: _Norm) -> tuple[Tensor, Tensor]:
-    """Returns scale and shift ``[C]`` of a batch normalisation in evaluation.
-
-    Raises:
-        _Stays: it has no running statistics, so it depends on the batch.
-    """
-    if norm.running_mean is None or norm.running_var is None:
-        raise _Stays(_BY_BATCH)
-    scale = (norm.running_var + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight
-    shift = -norm.running_mean * scale
-    return scale, shift if norm.bias is None else shift + norm.bias
-
-
-def _channel_dim(layer: _Layer, ndim: int) -> int:
-    """Returns the dimension of a layer's channels in an input or output of ``ndim`` dimensions."""
-    if isinstance(layer, Switch):
-        return layer.dim % ndim
-    if isinstance(layer, nn.Linear):
-        return ndim - 1
-    if isinstance(layer, _Convolution | _Transposed):
-        return ndim - 1 - len(layer.kernel_size)
-    return 1
-
-
-def _no_shift(layer: _Layer) -> str:
-    """Returns why a layer cannot take up a shift of what it reads, or nothing."""
-    if isinstance(layer, Switch):
-        return "cannot hold a shift"
-    if isinstance(layer, _Transposed):
-        return "is a transposed convolution, which would lay a shift down unevenly"
-    padded = isinstance(layer, _Convolution) and any(layer._reversed_padding_repeated_twice)
-    if padded and layer.padding_mode == "zeros":
-        return "pads with zeros, to which a shift does not apply"
-    return ""
-
-
-def _groups(layer: _Linear) -> int:
-    return int(getattr(layer, "groups", 1))
-
-
-def _weighted(layer: _Linear, vector: Tensor, *, output: bool) -> Tensor:
-    """Returns a layer's weight times a number for each channel that it makes (or reads)."""
-    rows = output != isinstance(layer, _Transposed)
-    groups = _groups(layer)
-    apart = layer.weight.unflatten(0, (groups, -1))
-    shape = [groups, -1, 1] if rows else [groups, 1, -1]
-    spread = vector.view(shape + [1] * (apart.ndim - 3))
-    return torch.mul(apart, spread).flatten(0, 1)
-
-
-def _scale_output(layer: _Layer, affine: _Affine) -> None:
-    """Makes a layer put out y = a x + b in place of x."""
-    if isinstance(layer, Switch):
-        layer.theta.data = layer.theta * affine.scale
-        return
-    if isinstance(layer, _Norm):
-        if not layer.affine:
-            _set_normalisation(layer, *_normalisation(layer))
-        layer.weight.data = layer.weight * affine.scale
-        if layer.bias is not None:
-            layer.bias.data = layer.bias * affine.scale
-    else:
-        layer.weight.data = _weighted(layer, affine.scale, output=True)
-        if layer.bias is not None:
-            layer.bias.data = layer.bias * affine.scale
-    _add_bias(layer, affine.shift)
-
-
-def _scale_input(layer: _Layer, affine: _Affine) -> None:
-    """Makes a layer that reads x do what it did with a x + b."""
-    if isinstance(layer, Switch):
-        layer.theta.data = layer.theta * affine.scale
-    elif isinstance(layer, _Norm):
-        scale, shift = _normalisation(layer)
-        _set_normalisation(layer, scale * affine.scale, shift + scale * affine.shift)
-    else:
-        if affine.shift.any():
-            added = _weighted(layer, affine.shift, output=False).flatten(1).sum(dim=1)
-            _add_bias(layer, added)
-        layer.weight.data = _weighted(layer, affine.scale, output=False)
-
-
-def _add_bias(layer: _Linear | _Norm, shift: Tensor) -> None:
-    """Adds to the bias of a layer, which gets one if needed."""
-    if layer.bias is not None:
-        layer.bias.data = layer.bias + shift
-    elif shift.any():
-        layer.bias = nn.Parameter(shift.clone(), requires_grad=layer.weight.requires_grad)
-
-
-def _set_normalisation(norm: _Norm, scale: Tensor, shift: Tensor) -> None:
-    """Makes a batch normalisation in evaluation be y = scale x + shift."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    norm.running_mean.zero_()
-    weight = scale * (norm.running_var + norm.eps).sqrt()
-    if not norm.affine:
-        norm.affine = True
-        norm.weight, norm.bias = nn.Parameter(weight), nn.Parameter(shift)
-    norm.weight.data, norm.bias.data = weight, shift
 
 
 def _as_double(x: Tensor) -> Tensor:
