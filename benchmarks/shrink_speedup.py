@@ -88,8 +88,11 @@ def _search(course: Course, task: Task, seed: int) -> Found:
         shrunk = course.shrink(task, seed, size=f"{share * macs:.0f} macs")
         small, _ = shrunk.fold()
         got = accuracy(small, task.valid)
+        print(f"{course.model} seed {seed}: {share:.0%} of macs, {got:.4f}, asked {asked:.4f}")
         if got >= asked - _POINT:
             break
+    else:  # none is good enough
+        share, small, got = 1.0, start, asked
     tested = accuracy(start, task.test), accuracy(small, task.test)
     return Found(start, small, share, (asked, got), tested)
 

@@ -46,6 +46,7 @@ def measure(*, quick: bool = False) -> Result:
             for row in _run(course, task, kind, share, seed)
         ]
         misses = [row["miss"] for row in found]
+        print(f"{name}: {max(misses):.2%} at worst")
         value[name] = max(misses)
         spread[name] = (min(misses), statistics.median(misses), max(misses))
         rows += [{"network": name, **row} for row in found]

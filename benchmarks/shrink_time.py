@@ -45,11 +45,15 @@ class Masking(ShrinkMethod):
 
     def _switch(self, state: State, switches: dict[str, Tensor]) -> None:  # type: ignore[override]
         super()._switch(state, switches)
+        self._silence(state)
+
+    def _silence(self, state: State) -> None:
         for event in self._events:
             if event.step <= state.step:
                 silence(state.graph, dict(event.gone))
 
     def _collect(self, state: State) -> None:
+        self._silence(state)
         if state.step < self._last:
             coming = {event.step: dict(event.gone) for event in self._events}
             fading = coming.get(state.step + self._every, {})
@@ -59,7 +63,6 @@ class Masking(ShrinkMethod):
         for event in self._events:
             for group, channels in event.gone.items():
                 gone[group] = (*gone.get(group, ()), *channels)
-        silence(state.graph, gone)
         self._remove(state, gone, "size")
 
 
@@ -121,7 +124,11 @@ def _pair(course: Course, task: Task, seed: int) -> tuple[float, float, float]:
     x = task.valid.inputs(torch.arange(256))
     with torch.no_grad():
         one, other = first.module.eval()(x), second.module.eval()(x)
-    return shrinking, masking, float((one - other).abs().max() / one.abs().max())
+    difference = float((one - other).abs().max() / one.abs().max())
+    print(
+        f"{course.model} seed {config.seed}: {shrinking:.1f} s, {masking:.1f} s, {difference:.2g}"
+    )
+    return shrinking, masking, difference
 
 
 def _train(

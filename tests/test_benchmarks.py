@@ -125,3 +125,11 @@ def test_memory_is_measured_in_a_process_of_its_own():
     before, peak = module("cnn-memory").in_new_process("plain", 1)
     parameters_and_gradients_and_moments = 4 * 9_074_218 * 4 / 2**20
     assert peak - before > parameters_and_gradients_and_moments
+
+
+def test_masking_ends_with_the_network_that_shrinking_ends_with():
+    """What shrink-time compares does the same work: else its ratio would say nothing."""
+    course = module("shrinking").Course
+    small = course("digits", "mlp:64-32", 600, {"epochs": 6, "batch_size": 64, "size": "1k params"})
+    _, _, difference = module("shrink_time")._pair(small, small.task(), 0)
+    assert difference < 1e-5
