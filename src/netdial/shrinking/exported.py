@@ -46,11 +46,12 @@ def export(net: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[str, Tensor]
 
     Args:
         net: the network.
-        example: inputs ``[b, ...]``, at least two.
+        example: inputs ``[b, ...]``; one is taken twice, for a size of 1 is no symbol.
 
     Raises:
         TraceError: it cannot be exported, or it depends on the size of the batch.
     """
+    example = example if len(example) > 1 else torch.cat([example, example])
     with warnings.catch_warnings(), _quiet(), _symbolic_len(), opaque(net) as calls:
         warnings.simplefilter("ignore")
         program = torch.export.export(
@@ -185,6 +186,8 @@ class _Raising:
 
     def _layer_call(self, call: Call, tensors: Sequence[fx.Node]) -> list[Any]:
         """Returns the parts that a call of a layer makes, in order; those that nobody reads are removed later."""
+        if any(isinstance(part, torch.SymInt) for part in call.given):
+            raise TraceError(f"layer {call.layer} is given the size of the batch")
         args, kwargs = filled(call.given, tensors, call.spec)
         made = self.graph.call_module(call.layer, args, kwargs)
         parts = []

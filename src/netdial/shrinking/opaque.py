@@ -19,6 +19,8 @@ from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unfla
 
 from netdial.shrinking.symbolic import is_layer
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
 
 @dataclass
 class Call:
@@ -47,8 +49,6 @@ class Call:
         self.made, self.packed = tree_flatten_with_path(made)
         return [part.clone() for _, part in self.made if isinstance(part, Tensor)]
 
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 _calls: ContextVar[list[Call]] = ContextVar("calls of layers in the export that is under way")
 

@@ -243,9 +243,12 @@ def _follows(net: nn.Module, recipe: Recipe) -> bool:
     if recipe.inputs is None:
         return True
     try:
-        return not _other_graph(trace(net, _example(recipe, net)), recipe)
+        traced = trace(net, _example(recipe, net))
     except NetdialError:
         return False
+    held = leaves(traced)  # constants that the code makes among them
+    same = all(torch.equal(leaf, recipe.tensors[n].to(leaf.device)) for n, leaf in held.items())
+    return same and not _other_graph(traced, recipe)
 
 
 def _recipe(text: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
