@@ -405,6 +405,7 @@ def test_what_neither_can_trace_is_refused_in_one_message(
     ):
         Graph.of(net, X)
     assert capfd.readouterr() == ("", "")
+    assert "len" not in globals()
     assert [module.training for module in net.modules()] == training
     assert net.one(X).shape == (3, 6), "layers are themselves again"
 
@@ -472,3 +473,10 @@ def test_a_class_that_does_something_else_once_cut_is_loaded_as_a_graph(
     assert type(loaded) is not Net
     torch.testing.assert_close(loaded(X), graph.traced(X))
     assert loaded.get_submodule("one").weight.shape == (4, 4)
+
+
+def test_dynamo_still_compiles_after_an_export() -> None:
+    traced = trace(Net(lambda self, x: x.view(len(x), -1)), X)
+    torch._dynamo.reset()
+    compiled = torch.compile(traced, backend="eager")
+    torch.testing.assert_close(compiled(X), traced(X))

@@ -14,7 +14,6 @@ Related: ``trace.py`` (when this is tried, and what is checked afterwards).
 
 from __future__ import annotations
 
-import builtins
 import io
 import logging
 import operator
@@ -23,6 +22,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from itertools import takewhile
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def export(net: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[str, Tensor]
         TraceError: it cannot be exported, or it depends on the size of the batch.
     """
     example = example if len(example) > 1 else torch.cat([example, example])
-    with warnings.catch_warnings(), _quiet(), _symbolic_len(), opaque(net) as calls:
+    with warnings.catch_warnings(), _quiet(), _symbolic_len(net), opaque(net) as calls:
         warnings.simplefilter("ignore")
         program = torch.export.export(
             _OneInput(net), (example,), dynamic_shapes={"x": {0: Dim.DYNAMIC}}, strict=False
@@ -87,18 +87,31 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _symbolic_len() -> Iterator[None]:
-    """Lets ``len`` of a tensor return the symbol of a size, as ``x.shape[0]`` does; the interpreter would make it a number."""
-    plain = builtins.len
+def _symbolic_len(net: nn.Module) -> Iterator[None]:
+    """Lets ``len`` of a tensor return the symbol of a size, as ``x.shape[0]`` does; the interpreter would make it a number.
+
+    That is so in the files where forward passes of the network are written. Others, those of torch above all, keep theirs.
+    """
 
     def symbolic(x: Any, /) -> Any:
-        return x.shape[0] if isinstance(x, Tensor) and x.dim() else plain(x)
+        return x.shape[0] if isinstance(x, Tensor) and x.dim() else len(x)
 
-    builtins.len = symbolic
+    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
+    passes = [vars(kind).get("forward") for kind in kinds]
+    theirs = [f for f in passes if isinstance(f, FunctionType) and not _is_own(f.__code__)]
+    places = {id(f.__globals__): f.__globals__ for f in theirs if "len" not in f.__globals__}
+    for names in places.values():
+        names["len"] = symbolic
     try:
         yield
     finally:
-        builtins.len = plain
+        for names in places.values():
+            del names["len"]
+
+
+def _is_own(code: CodeType) -> bool:
+    """Returns whether code is torch's or netdial's."""
+    return code.co_filename.startswith(OWN)
 
 
 def _check_batch(program: ExportedProgram) -> None:
