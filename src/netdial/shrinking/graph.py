@@ -21,7 +21,7 @@ from netdial.core.plan import Group, Plan, Slot
 from netdial.shrinking.labels import FIXED, Labels, Number, Value, fixed
 from netdial.shrinking.rules import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene, attribute
 from netdial.shrinking.rules.elementwise import computed, scene_fix_all
-from netdial.shrinking.trace import check_same, execute, place, trace
+from netdial.shrinking.trace import execute, place, trace
 
 Channels = tuple[tuple[str, int], ...]
 """Group and channel at each index, ``("", -1)`` where nothing can go."""
@@ -54,7 +54,7 @@ class Graph:
         """Returns the dependency graph of a network.
 
         Args:
-            net: any module that ``torch.fx`` can trace, or a graph module.
+            net: any module that ``torch.fx`` or ``torch.export`` can trace, or a graph module.
             example: at least one input ``[b, ...]``; two or more keep the batch apart from dimensions of size 1.
             lenient: channels that an unknown operation touches, or whose count is written in the code, stay whole, in
                 place of being refused.
@@ -62,9 +62,7 @@ class Graph:
         Raises:
             TraceError: the network cannot be traced, or an operation has no rule; the message names the node.
         """
-        traced = trace(net)
-        if traced is not net:
-            check_same(net, traced, example)
+        traced = trace(net, example)
         scene = Scene(traced, execute(traced, example))
         values: dict[fx.Node, Any] = {}
         for node in traced.graph.nodes:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
@@ -28,7 +29,7 @@ from netdial.shrinking.lower import lower
 from netdial.shrinking.pick import Pick, put_pick
 from netdial.shrinking.shift import Shift
 from netdial.shrinking.switch import Switch
-from netdial.shrinking.trace import trace
+from netdial.shrinking.trace import is_exported, trace
 from netdial.train.checkpoint import load_tree, save_tree
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Recipe:
         switches: those that stay; empty if all are merged.
         picks: inputs that are left, where some are not.
         bypassed: additions whose dead branch is gone.
+        inputs: shape ``[b, ...]`` and number type of the inputs that the graph was exported for (``shrink.exported``); None if
+            it was traced by ``torch.fx``, which needs none.
         graph: the operations, as text.
         constants: what layers say about themselves: module -> attribute -> value.
         tensors: leaf -> its numbers.
@@ -94,6 +97,7 @@ class Recipe:
     switches: tuple[KeptSwitch, ...]
     picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
+    inputs: tuple[tuple[int, ...], str] | None
     graph: Sequence[str]
     constants: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
@@ -126,6 +130,7 @@ def save_shrunk(shrunk: Shrunk, path: str | Path, about: Mapping[str, Any] | Non
         tuple(_kept_switches(net)),
         tuple(_kept_picks(net)),
         bypassed(net),
+        _inputs(shrunk),
         _operations(net),
         _constants(net),
         tensors,
@@ -138,6 +143,7 @@ def save_shrunk(shrunk: Shrunk, path: str | Path, about: Mapping[str, Any] | Non
         "switches": [asdict(kept) for kept in recipe.switches],
         "picks": [asdict(kept) for kept in recipe.picks],
         "bypassed": [asdict(step) for step in recipe.bypassed],
+        "inputs": recipe.inputs,
         "graph": recipe.graph,
         "constants": recipe.constants,
     }
@@ -177,7 +183,8 @@ def load_shrunk(path: str | Path, net: nn.Module) -> nn.Module:
 
     Returns:
         The network given; a shallow copy of it where composite modules of torch had to be replaced (``shrink.lower``); a graph
-        module of the same leaves where switches stay, inputs are picked or branches were bypassed.
+        module of the same leaves where switches stay, inputs are picked, branches were bypassed, or the network was traced
+        by ``torch.export`` and its code does something else now that layers are smaller.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or of a newer format, or the network is of another
@@ -186,9 +193,9 @@ def load_shrunk(path: str | Path, net: nn.Module) -> nn.Module:
     recipe = read_recipe(path)
     try:
         lowered = lower(net)
-        traced = trace(lowered)
-        for inputs in recipe.picks:
-            _pick_again(traced, inputs, recipe.tensors)
+        traced = trace(lowered, _example(recipe, lowered))
+        for pick in recipe.picks:
+            _pick_again(traced, pick, recipe.tensors)
         for kept in recipe.switches:
             _put_back(traced, kept, recipe.tensors)
         redo(traced, recipe.bypassed, recipe.tensors)
@@ -206,13 +213,51 @@ def load_shrunk(path: str | Path, net: nn.Module) -> nn.Module:
     for name, leaf in leaves(traced).items():
         leaf.data = recipe.tensors[name].to(leaf.device)
     ours = recipe.switches or recipe.picks or recipe.bypassed
-    return (traced if ours else lowered).eval()
+    return (traced if ours or not _follows(lowered, recipe) else lowered).eval()
+
+
+def _inputs(shrunk: Shrunk) -> tuple[tuple[int, ...], str] | None:
+    """Returns what a network was exported for, None if ``torch.fx`` traced it."""
+    example = shrunk.graph.example
+    exported = is_exported(shrunk.net)
+    return (tuple(example.shape), str(example.dtype).removeprefix("torch.")) if exported else None
+
+
+def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
+    """Returns inputs to export a network for, if it needs any."""
+    if recipe.inputs is None:
+        return None
+    (shape, kind), like = recipe.inputs, next(net.parameters())
+    dtype = getattr(torch, kind)
+    return torch.zeros(shape, dtype=like.dtype if dtype.is_floating_point else dtype).to(
+        like.device
+    )
+
+
+def _follows(net: nn.Module, recipe: Recipe) -> bool:
+    """Returns whether a network's own code, now that it is cut, still does what the graph does.
+
+    That is certain if ``torch.fx`` traced it: such code does not know its sizes. Code that asks for shapes may go another way
+    when they are smaller, and sizes written in it are those of before.
+    """
+    if recipe.inputs is None:
+        return True
+    try:
+        traced = trace(net, _example(recipe, net))
+    except NetdialError:
+        return False
+    held = leaves(traced)  # constants that the code makes among them
+    same = all(torch.equal(leaf, recipe.tensors[n].to(leaf.device)) for n, leaf in held.items())
+    return same and not _other_graph(traced, recipe)
 
 
 def _recipe(text: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
     """Returns the recipe that was written as JSON, with its tensors."""
     if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise TypeError("tensors are missing")
+    inputs = text.get("inputs")  # files of before had none
+    if inputs is not None and not isinstance(getattr(torch, inputs[1], None), torch.dtype):
+        raise ValueError(f"unknown number type {inputs[1]!r}")
     return Recipe(
         text["about"],
         Plan.from_json(text["plan"]),
@@ -220,6 +265,7 @@ def _recipe(text: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
         tuple(KeptSwitch(k["name"], tuple(k["sources"]), k["dim"]) for k in text["switches"]),
         tuple(KeptPick(k["name"], tuple(k["readers"])) for k in text["picks"]),
         tuple(Bypassed(**step) for step in text["bypassed"]),
+        None if inputs is None else (tuple(map(int, inputs[0])), inputs[1]),
         text["graph"],
         text["constants"],
         tensors,

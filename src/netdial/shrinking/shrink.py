@@ -83,7 +83,7 @@ def shrink(
     """Trains a network while a penalty switches channels off and collection removes them.
 
     Args:
-        net: any module that ``torch.fx`` can trace; it is copied.
+        net: any module that ``torch.fx`` or ``torch.export`` can trace; it is copied.
         data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
         valid: validation part, measured after every epoch.
         kind: ``classification`` or ``regression``.
@@ -119,7 +119,7 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     net = copy.deepcopy(net)
     if config.precision == "64-true":
         net, example = net.double(), example.double() if example.is_floating_point() else example
-    traced = trace(net)
+    traced = trace(net, example)
     source = generator(config.seed, "switches")
     insert_switches(traced, start=config.begin, generator=source, streams=config.streams)
     if config.inputs:

@@ -1,71 +1,39 @@
-"""From a module to its graph of operations, by ``torch.fx``.
+"""From a module to its graph of operations, and running that graph.
 
 The graph keeps the user's submodules and parameters, the same objects under the same names. Composite modules that cannot be
-traced are lowered first (``lower.py``). Control flow that depends on values cannot be traced; the message says where it is.
-
-Functional dropout is recorded with the mode of the moment. The graph is taken in both modes: where they differ only there, a
-``Dropout`` module takes its place; any other difference is refused. Optional arguments of ``forward`` have their defaults.
+traced are lowered first (``lower.py``). ``torch.fx`` traces (``symbolic.py``); where it cannot, since the code asks for
+shapes or the like, ``torch.export`` does (``exported.py``). Control flow that depends on values cannot be traced; the message
+says where it is. The graph is taken in both modes, and one is made of both (``modes.py``).
 """
 
 from __future__ import annotations
 
-import inspect
 import re
-import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.fx._symbolic_trace import _assert_is_none
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from netdial.core.errors import ConfigError, TraceError
-from netdial.shrinking.attention import Attention
 from netdial.shrinking.inplace import changes_in_place, make_explicit
 from netdial.shrinking.lower import lower
-from netdial.shrinking.pick import Pick
-from netdial.shrinking.shift import Shift
-from netdial.shrinking.switch import Switch
+from netdial.shrinking.modes import settle_modes
+from netdial.shrinking.symbolic import ADVICE, Taken, first_line, symbolic, where
 
-_DROPOUT: dict[Any, type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    torch.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-    F.dropout3d: nn.Dropout3d,
-}
-_OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), traceback.__file__)
-_CHECKS = (torch._assert, _assert_is_none)
+_EXPORTED = "taken by torch.export"
 
 
-class _Tracer(fx.Tracer):
-    """Records the modules that torch and netdial define as single operations."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Attention | Pick | Shift | Switch):
-            return True
-        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-            return False
-        return type(m).__module__.startswith("torch.nn.modules")
-
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        node = super().create_node(*args, **kwargs)
-        frame: FrameType | None = sys._getframe()
-        while frame is not None and frame.f_code.co_filename.startswith(_OWN):
-            frame = frame.f_back
-        if frame is not None and node.op.startswith("call"):
-            node.stack_trace = f'File "{frame.f_code.co_filename}", line {frame.f_lineno}'
-        return node
-
-
-def trace(net: nn.Module) -> fx.GraphModule:
+def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     """Returns the network as a graph module that shares its parameters, buffers and layers.
+
+    Args:
+        net: any module, or a graph module, which comes back as it is.
+        example: inputs ``[b, ...]``, two or more. With them a network that ``torch.fx`` cannot trace is tried with
+            ``torch.export``, and what comes back has been checked to compute what the network does.
 
     Raises:
         TraceError: the network cannot be traced; the message names the line.
@@ -76,15 +44,80 @@ def trace(net: nn.Module) -> fx.GraphModule:
     if isinstance(net, fx.GraphModule):
         return net
     lowered = lower(net)
-    with modes_kept(net), modes_kept(lowered):
-        training = _graph(lowered.train())
-        traced = fx.GraphModule(lowered, training, class_name=type(net).__name__)
-        constants = _forget_constants(lowered)
-        evaluating = _graph(lowered.eval())
-        others = _forget_constants(lowered)
+    try:
+        with modes_kept(net), modes_kept(lowered):
+            taken = symbolic(lowered.train()), symbolic(lowered.eval())
+    except TraceError as error:
+        if example is None:
+            raise
+        return _exported(net, lowered, example, error)
+    traced = _joined(net, lowered, *taken)
+    if example is not None:
+        try:
+            check_same(net, traced, example)
+        except _Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
+            traced = _exported(net, lowered, example, error)
+            if any(changes_in_place(traced, node) for node in traced.graph.nodes):
+                raise
+    return traced
+
+
+def is_exported(traced: fx.GraphModule) -> bool:
+    """Returns whether a graph was taken by ``torch.export``; code that asks about shapes was followed for one example."""
+    return bool(traced.meta.get(_EXPORTED))
+
+
+def _exported(
+    net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
+) -> fx.GraphModule:
+    """Returns the graph that ``torch.export`` finds, where ``torch.fx`` failed with an error."""
+    from netdial.shrinking.exported import export  # slow to load, and rarely needed
+
+    try:
+        with modes_kept(net), modes_kept(lowered):
+            taken = export(lowered.train(), example), export(lowered.eval(), example)
+    except Exception as other:
+        first = str(error).removesuffix(ADVICE)
+        then = f"; torch.export cannot follow it either{_why_not(other, first)}"
+        raise TraceError(first + then + ADVICE) from other
+    traced = _joined(net, lowered, *taken)
+    check_same(net, traced, example)
+    _check_batches(net, traced, example)
+    traced.meta[_EXPORTED] = True
+    return traced
+
+
+def _check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
+    """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input."""
+    for size in (1, len(example) + 1):
+        batch = example[torch.arange(size) % len(example)]
+        try:
+            _evaluated(net, batch)
+        except Exception:  # the network itself takes no such batch, for whatever reason
+            continue
+        try:
+            check_same(net, traced, batch)
+        except Exception as error:
+            raise TraceError(
+                f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}; "
+                "make them independent of the size of the batch"
+            ) from error
+
+
+def _joined(
+    net: nn.Module, lowered: nn.Module, training: Taken, evaluating: Taken
+) -> fx.GraphModule:
+    """Returns one graph module of the graphs in both modes."""
+    (graph, constants), (other, others) = training, evaluating
+    vars(lowered).update(constants)
+    try:
+        traced = fx.GraphModule(lowered, graph, class_name=type(net).__name__)
+    finally:
+        for name in constants:
+            delattr(lowered, name)
     traced.training = net.training
-    _settle_modes(traced, training, evaluating)
-    if not all(map(torch.equal, constants, others)):
+    settle_modes(traced, graph, other, place)
+    if not all(map(torch.equal, constants.values(), others.values())):
         raise TraceError("network: makes other constants in training than in evaluation")
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
@@ -111,9 +144,7 @@ def execute(traced: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
             traced.eval()
             runner.run(example.clone())
     except Exception as error:
-        raise TraceError(
-            f"network: fails on inputs of shape {list(example.shape)} ({_first_line(error)})"
-        ) from error
+        raise _failed(example, error) from error
     return runner.results
 
 
@@ -125,22 +156,39 @@ def place(node: fx.Node) -> str:
     return f"node {node.name!r} ({', '.join([what, *line])})"
 
 
+class _Differs(TraceError):
+    """A graph computes something else than its network."""
+
+
 def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
     """Refuses a graph that computes something else than its network.
 
     Raises:
-        TraceError: outputs differ, as when a tensor is changed in place (``x += y``) and read under another name.
+        TraceError: outputs differ, as when a tensor is changed in place (``x += y``) and read under another name; or the
+            network fails.
     """
-    with modes_kept(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        before = outputs(net.eval(), example)
-    with modes_kept(traced), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        after = outputs(traced.eval(), example)
+    try:
+        before = _evaluated(net, example)
+    except Exception as error:
+        raise _failed(example, error) from error
+    after = _evaluated(traced, example)
     for one, other in zip(before, after, strict=True):
         if not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise TraceError(
+            raise _Differs(
                 f"network {type(net).__name__}: computes something else once traced; look for tensors that are changed in "
                 "place (x += y) and read under another name, and for values remembered between calls"
             )
+
+
+def _evaluated(net: nn.Module, example: Tensor) -> list[Tensor]:
+    """Returns all tensors that a network gives in evaluation mode, without gradients."""
+    with modes_kept(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return outputs(net.eval(), example)
+
+
+def _failed(example: Tensor, error: Exception) -> TraceError:
+    shape = list(example.shape)
+    return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
 
 
 def outputs(net: nn.Module, example: Tensor) -> list[Tensor]:
@@ -169,91 +217,9 @@ class Recording(fx.Interpreter):
         return self.results[n]
 
 
-def _graph(net: nn.Module) -> fx.Graph:
-    tracer = _Tracer()
-    try:
-        graph = tracer.trace(net, concrete_args=_defaults(net))
-    except Exception as error:
-        raise TraceError(
-            f"network {type(net).__name__}: cannot be traced {_where(error)}: {_first_line(error)}; "
-            "move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
-        ) from error
-    _drop_checks(graph)
-    return graph
-
-
-def _drop_checks(graph: fx.Graph) -> None:
-    """Removes assertions, among them those that optional arguments have their defaults, and those arguments."""
-    for check in [node for node in graph.nodes if node.target in _CHECKS]:
-        asked = check.all_input_nodes
-        graph.erase_node(check)
-        for node in asked:
-            if node.op == "call_function" and not node.users:
-                graph.erase_node(node)
-    for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
-        graph.erase_node(node)
-
-
-def _defaults(net: nn.Module) -> dict[str, Any]:
-    """Returns the optional arguments of a network's forward pass."""
-    given = inspect.signature(net.forward).parameters.values()
-    return {p.name: p.default for p in given if p.default is not p.empty}
-
-
-def _forget_constants(net: nn.Module) -> list[Tensor]:
-    """Takes back the tensors that tracing noted at a network because its forward pass makes them; returns them."""
-    names = [name for name in vars(net) if name.startswith("_tensor_constant")]
-    names += [name for name in net._buffers if name.startswith("_tensor_constant")]
-    found = [getattr(net, name) for name in names]
-    for name in names:
-        delattr(net, name)
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _where(error: Exception) -> str:
-    """Returns the innermost line that belongs neither to torch nor to netdial."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not f.filename.startswith(_OWN)]
-    if not theirs:
-        return "(no line known)"
-    last = theirs[-1]
-    return f"at {Path(last.filename).name}:{last.lineno} in {last.name} ({last.line})"
-
-
-def _settle_modes(traced: fx.GraphModule, training: fx.Graph, evaluating: fx.Graph) -> None:
-    """Makes one graph serve both modes, or refuses."""
-    pairs = list(zip(training.nodes, evaluating.nodes, strict=False))
-    if len(training.nodes) != len(evaluating.nodes):
-        raise TraceError(
-            "network: does other operations in training than in evaluation; move what depends on self.training into a module"
-        )
-    dropouts = []
-    for first, second in pairs:
-        same = (first.op, first.target) == (second.op, second.target)
-        plain = str((first.args, first.kwargs)) == str((second.args, second.kwargs))
-        if same and not plain and first.target in _DROPOUT:
-            dropouts.append(first)
-        elif not (same and plain):
-            raise TraceError(
-                f"network: {place(first)} differs between training and evaluation; "
-                "move what depends on self.training into a module"
-            )
-    for node in dropouts:
-        _dropout_module(traced, node)
-
-
-def _dropout_module(traced: fx.GraphModule, node: fx.Node) -> None:
-    """Replaces a functional dropout by a module that knows its mode."""
-    names = ("input", "p", "training", "inplace")
-    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    assert callable(node.target)
-    kind, name = _DROPOUT[node.target], f"{node.name}_of_forward"
-    traced.add_submodule(name, kind(p=given.get("p", 0.5)))
-    with traced.graph.inserting_after(node):
-        made = traced.graph.call_module(name, (given["input"],))
-    node.replace_all_uses_with(made)
-    traced.graph.erase_node(node)
+def _why_not(error: Exception, known: str) -> str:
+    """Returns what ``torch.export`` says, and where unless that is known."""
+    if "Constraints violated" in str(error):
+        return ": the code asks for the size of the batch as a number, as range and int do"
+    line = "" if isinstance(error, TraceError) or where(error) in known else f" {where(error)}"
+    return f"{line}: {first_line(error)}"

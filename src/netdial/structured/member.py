@@ -26,12 +26,13 @@ NO_PENALTY = 1e-8
 """λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""
 
 
-def member_of(net: nn.Module, lam: float | None) -> Family:
+def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     """Returns a family with one member; what was given stays as it is.
 
     Args:
         net: a family, or any trained network that can be traced.
         lam: complexity value of the member; None for a network.
+        example: inputs ``[b, …]`` to trace a network on, two or more.
 
     Raises:
         ConfigError: a family without λ, a network with one, or λ outside the trained range.
@@ -49,7 +50,8 @@ def member_of(net: nn.Module, lam: float | None) -> Family:
     config = FamilyConfig(
         lo=NO_PENALTY, hi=1.0, map="table", lams=(NO_PENALTY,), posterior="point", objective="l2"
     )
-    traced = trace(copy.deepcopy(net)).eval()
+    net = copy.deepcopy(net)
+    traced = trace(net, _like(example, net)).eval()
     return Family(traced, config).to(next(traced.parameters())).eval()
 
 
@@ -62,9 +64,7 @@ def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph
     """
     (lam,) = member.config.lams
     net = member.export(lam)
-    like = next(net.parameters())
-    example = example.to(like) if example.is_floating_point() else example.to(like.device)
-    graph = Graph.of(net, example, lenient=lenient)
+    graph = Graph.of(net, _like(example, net), lenient=lenient)
     attention = [n for n, part in net.named_modules() if isinstance(part, nn.MultiheadAttention)]
     cut = {slot.leaf for group in graph.groups for slot in group.slots}
     missing = [name for name in member.layout.names if name not in graph.shapes]
@@ -75,6 +75,12 @@ def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph
             "prune the member as a network, prune_structured(family.export(lam), …)"
         )
     return graph
+
+
+def _like(example: Tensor, net: nn.Module) -> Tensor:
+    """Returns inputs of the number type and on the device of a network's parameters; integers stay integers."""
+    like = next(net.parameters(), example)
+    return example.to(like) if example.is_floating_point() else example.to(like.device)
 
 
 @torch.no_grad()

@@ -179,12 +179,13 @@ def prune_structured(
     options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
     goal = goal_of(share, target)
     part = None if data is None else Dataset.of(data)
+    example = inputs(part, example)
     return reduce(
-        member_of(net, lam),
+        member_of(net, lam, example),
         goal,
         options,
         data=part,
-        example=inputs(part, example),
+        example=example,
         check=goal if isinstance(goal, Target) else None,
     )
 

@@ -84,8 +84,8 @@ def retrain_structured(
         ConfigError, TraceError: as ``prune_structured``; or fewer than one round.
     """
     options, part = options or Options(), Dataset.of(data)
-    goal, member = goal_of(share, target), member_of(net, lam)
-    example = inputs(part, None)
+    goal, example = goal_of(share, target), inputs(part, None)
+    member = member_of(net, lam, example)
     start = graph_of(member, example, lenient=options.lenient)
     plan, done = start.plan({}), list[StructuredRound]()
     check = goal if isinstance(goal, Target) else None

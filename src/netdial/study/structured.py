@@ -122,7 +122,8 @@ def prune_channels(
         CheckpointError: the disk refused the file.
     """
     options, goal = options or Options(), goal_of(share, target)
-    example, start = inputs(task.train, None), member_of(family, lam)
+    example = inputs(task.train, None)
+    start = member_of(family, lam, example)
     found: list[tuple[str, Pruned]]
     if training is None:
         check = goal if isinstance(goal, Target) else None

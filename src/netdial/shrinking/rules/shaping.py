@@ -110,7 +110,7 @@ def _reshaped(scene: Scene, node: fx.Node, x: Value, given: Sequence[Any] | None
     after = scene.shape(node)
     asked = [None] * len(after) if given is None else list(given)
     out: list[Labels] = []
-    for before_dims, after_dims in _blocks(x.shape, after):
+    for before_dims, after_dims in blocks(x.shape, after):
         axes = [x.labels[d] for d in before_dims]
         sizes = [after[d] for d in after_dims]
         out.extend(_block(scene, node, axes, sizes, [asked[d] for d in after_dims]))
@@ -156,7 +156,7 @@ def follows(scene: Scene, size: Any, labels: Labels) -> bool:
     return counted - {FIXED} == set(scene.atoms.find(labels).tolist()) - {FIXED}
 
 
-def _blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+def blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
     """Returns the shortest runs of old and new dimensions that hold equally many numbers, in order."""
     found: list[tuple[list[int], list[int]]] = []
     i = j = 0
