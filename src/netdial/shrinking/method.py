@@ -45,6 +45,7 @@ from netdial.shrinking.optimizers import prepare_optimizer
 from netdial.shrinking.penalty import decay, step_switches, subgradient
 from netdial.shrinking.sizes import size, strip, switches_of, thetas, total
 from netdial.shrinking.state import Event, State
+from netdial.shrinking.trace import operations
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
 from netdial.train.optimiser import build_optimizer, make_rates
@@ -107,6 +108,7 @@ class ShrinkMethod:
             {name: make_rule(self.config.rule) for name in thetas(graph)},
             {group.name: tuple(range(group.size)) for group in graph.groups},
             dict(graph.shapes),
+            tuple(operations(graph.traced)),
             lenient=self.config.lenient,
             lam=self.config.lam * self._schedule(0),
         )
