@@ -21,7 +21,7 @@ from netdial.shrinking.graph import Graph
 NOISE = 0.01
 """Two times this near, relatively, are the same."""
 
-_FAR, _TRIES = 0.1, 3
+_FAR, _TRIES = 0.05, 3
 
 
 class Clock:
@@ -54,11 +54,12 @@ class Clock:
         nearest = min((seen for seen in self._seen if seen >= macs), default=max(self._seen))
         before, looks = self._seen[nearest]
         expected = self.floor + self.each(before, nearest) * (macs - self._least)
-        found = before if nearest >= macs else float("inf")
+        found = float("inf")
         for _ in range(_TRIES):
             found = min(found, self._look(graph))
             if found <= (1 + _FAR) * expected:
                 break
+        found = min(found, before) if nearest >= macs else found
         self.looks = looks + 1 if nearest == macs else 1
         self._seen[macs] = found, self.looks
         return found
