@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from netdial.core.records import Record
 from netdial.evaluation.path import outputs
 from netdial.shrinking.recipe import load_shrunk, read_recipe
 from netdial.study.job import open_task
 from netdial.study.problem import load_net
+from netdial.study.prunings import prunings
 from netdial.study.run import Run
 
 from .conftest import Call
@@ -39,12 +41,14 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
     rows = {
         (r.share, r.name): r.value
         for r in run.records()
-        if r.method == "structured" and r.lam == 0.1
+        if r.method == "structured: density, 50% of the channels, global" and r.lam == 0.1
     }
     params = {share: value for (share, name), value in rows.items() if name == "params"}
     assert params == {0.0: 14 * 8 + 9 * 3, 1 - 71 / 139: 14 * 4 + 5 * 3}
     assert rows[max(params), "valid/accuracy"] == pytest.approx(right)
     assert {"macs", "bytes", "ms_1", "ms_64", "valid/nll"} <= {name for _, name in rows}
+    assert (rows[0.0, "width/fc1"], rows[max(params), "width/fc1"]) == (8, 4)
+    assert "1 · density, 50% of the channels, global, λ = 0.1" in run.report_path.read_text("utf-8")
 
 
 def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> None:
@@ -76,6 +80,48 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
         key=lambda row: (row.value, row.lam),
     )
     assert answer["lam"] == best.lam, "the best member on validation data"
+    (one,) = prunings(Run.open(copy).records())
+    assert one.how == (
+        "taylor",
+        "90 params",
+        "per layer",
+        "rounded by time",
+        "2 rounds of 2 epochs",
+    )
+    for stage, reading in zip(answer["stages"], one.readings, strict=True):
+        assert reading.stage == stage["label"]
+        assert reading.get("valid/accuracy") == stage["metrics"]["accuracy"]
+        assert reading.get("params") == stage["costs"]["params"]
+    assert one.widths == {"fc1": (8, group["after"])}
+    assert "round 1" in Path(answer["report"]).read_text("utf-8")
+
+
+def test_prunings_stand_side_by_side_and_the_report_is_made_again(call: Call, copy: Path) -> None:
+    for args in (
+        ["--share", ".3"],
+        ["--share", ".6", "--criterion", "magnitude"],
+        ["--share", ".3"],
+    ):
+        assert call("prune", "wine", "--structured", "--lam", "1", *args).code == 0
+    report = copy / "report.html"
+    first = report.read_text("utf-8")
+    report.unlink()
+    assert call("report", "wine").code == 0
+    assert report.read_text("utf-8") == first
+    assert "1 · density, 30% of the channels" in first and "2 · magnitude, 60% of" in first
+    assert "3 · " not in first, "the same again takes the place of what it repeats"
+
+
+def test_records_of_an_older_netdial_are_shown_as_far_as_they_go(call: Call, copy: Path) -> None:
+    run = Run.open(copy)
+    run.record(
+        Record("wine", "structured", 0.1, 0, run.last_step, name, value, "", share)
+        for share, values in ((0.0, (0.9, 139.0)), (0.5, (0.8, 71.0)))
+        for name, value in zip(("valid/accuracy", "params"), values, strict=True)
+    )
+    assert call("report", "wine").code == 0
+    page = (copy / "report.html").read_text("utf-8")
+    assert "a criterion that was not recorded" in page and "Prune again to see it" in page
 
 
 def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:

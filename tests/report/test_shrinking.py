@@ -26,7 +26,8 @@ from netdial.report.shrinking import (
     lead,
     tiles,
 )
-from netdial.report.shrinking_figures import FEW_LAYERS, front
+from netdial.report.shrinking_figures import FEW_LAYERS
+from netdial.report.size_figures import front
 from netdial.study.run import Run
 from netdial.study.shrinkage import KILLS, shrinkage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.evaluation.cost import Latency
 from netdial.nets.resnet import ResidualBlock
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import can_fade, choose, pulls, score, silence
@@ -304,15 +303,17 @@ def test_one_step_is_too_few(blobs: tuple[Tensor, Tensor]) -> None:
         shrunk_to("mlp", "params", 100, 0, blobs, epochs=1, batch_size=60)
 
 
+def by_weights(nets: Sequence[nn.Module], x: Tensor) -> list[float]:
+    """A clock that is steady: a millisecond for the call, and a hundredth for each weight."""
+    return [1.0 + 1e-2 * sum(p.numel() for p in net.parameters()) for net in nets]
+
+
 def test_milliseconds_are_a_target_too(
     blobs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a clock that counts weights: it is steady, and does not go with multiplications alone."""
 
-    def clock(net: nn.Module, x: Tensor, seconds: float) -> Latency:
-        return Latency(1.0 + 1e-2 * sum(p.numel() for p in net.parameters()), 0.0, len(x), 1)
-
-    monkeypatch.setattr("netdial.shrinking.sizes.measure_latency", clock)
+    monkeypatch.setattr("netdial.shrinking.clock.quiet_ms", by_weights)
     done = shrunk_to("normalised", "ms", 2.2, 0, blobs, epochs=8, deadline=0.5)
     found = size(done.graph, "ms")
     assert abs(found.value - 2.2) <= max(found.saved.values())

@@ -19,7 +19,7 @@ from netdial.nets.build import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.graph import Graph
 from netdial.shrinking.shrink import prepare
-from netdial.shrinking.sizes import Size, size, strip, switches_of, thetas
+from netdial.shrinking.sizes import size, strip, switches_of, thetas
 from netdial.shrinking.switch import Switch
 
 EXACT = ("params", "bytes", "macs")
@@ -146,13 +146,6 @@ def test_milliseconds_are_measured_and_shared_like_multiplications() -> None:
     assert 0 < time.value < 1000
     for group, saved in time.saved.items():
         assert saved / time.value == pytest.approx(macs.saved[group] / macs.value)
-
-
-def test_a_size_in_proportion() -> None:
-    found = size(graph_of("mlp"), "macs")
-    half = found.at(found.value / 2)
-    assert isinstance(half, Size) and half.value == found.value / 2
-    assert half.saved == {group: saved / 2 for group, saved in found.saved.items()}
 
 
 def test_counting_changes_nothing() -> None:

@@ -270,6 +270,7 @@ def _prune_channels(
     if lr is not None and rounds is None and epochs is None:
         raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
     from netdial.cli.output import console, print_json
+    from netdial.report.page import write_report
     from netdial.structured import Limits, Options, Rounding
     from netdial.study.job import open_run
     from netdial.study.run import Run
@@ -294,10 +295,10 @@ def _prune_channels(
         folder, family, task, split, lam=lam, share=share, target=target, options=options,
         rounds=rounds or 1, training=training, path=output,
     )  # fmt: skip
+    report = write_report(folder.path)
     if as_json:
-        print_json(
-            {"run": str(folder.path), "split": split, "kind": task.kind, **_channels_json(found)}
-        )
+        where = {"run": str(folder.path), "report": str(report)}
+        print_json({**where, "split": split, "kind": task.kind, **_channels_json(found)})
         return
     out = console()
     out.print(widths_table(found))
@@ -305,7 +306,7 @@ def _prune_channels(
         out.print(latency_rows(table))
     out.print(stages_table(found, split, task.kind))
     out.print(
-        f"{found.path}: {found.pruned.n_params} parameters, λ = {found.lam:g}",
+        f"{found.path}: {found.pruned.n_params} parameters, λ = {found.lam:g}\nreport: {report}",
         markup=False,
         soft_wrap=True,
     )

@@ -24,6 +24,7 @@ from netdial.report.evidence import evidence_figure, evidence_lines, evidence_ta
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
 from netdial.report.pruning import pruning_section
 from netdial.report.shrinking import shrinking_page
+from netdial.report.structured import channels_section
 from netdial.report.template import Tile, fill
 from netdial.report.text import at_lam, count, fixed, number, percent, sentence
 from netdial.study.curves import Headline, Member, headline, learning, members
@@ -83,6 +84,7 @@ def _family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     curves = curves_figure(rows, answer, run.config)
     training = learning_figure(learning(records))
     pruning = pruning_section(records, run.config)
+    channels = channels_section(records, run.config)
     evidence = evidence_figure(records)
     columns = _columns(rows, run.config)
     return {
@@ -94,6 +96,7 @@ def _family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "has_training": training is not None,
         "strata": _strata(records),
         "pruning": pruning,
+        "channels": channels,
         "evidence": evidence_table(records),
         "evidence_lines": evidence_lines(records),
         "has_evidence_figure": evidence is not None,
@@ -102,6 +105,7 @@ def _family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "training": training,
             "evidence": evidence,
             **(pruning.figures if pruning else {}),
+            **(channels.figures if channels else {}),
         },
         "columns": columns,
         "groups": _groups(columns),

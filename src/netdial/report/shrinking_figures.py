@@ -20,19 +20,26 @@ from netdial.report.figures import (
     TITLE_PIXELS,
     _axis,
     _shades,
-    log_axis,
     stacked,
     title_panel,
     value_axis,
+)
+from netdial.report.size_figures import (
+    FEW_POINTS,
+    SIZE_PIXELS,
+    escaped,
+    front_line,
+    share_axis,
+    shown,
+    single,
+    size_axes,
 )
 from netdial.report.text import count, number, percent
 from netdial.study.shrinkage import Kill, Shrinkage
 
 FEW_LAYERS = 10
 """Up to so many layers are named one by one beside their colours."""
-_EVOLUTION_PIXELS, _SIZE_PIXELS = 380, 360
-_FEW_MOMENTS, _FEW_POINTS = 60, 40
-_SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+_EVOLUTION_PIXELS, _FEW_MOMENTS = 380, 60
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.
     lines = {layer: _left(found, layer, log) for layer in found.widths}
     if not any(lines.values()):
         return None
-    figure = _single(_EVOLUTION_PIXELS, "Channels left, share of the start")
+    figure = single(_EVOLUTION_PIXELS, "Channels left, share of the start")
     if len(lines) > FEW_LAYERS:
         figure.update_layout(hovermode="closest", hoversubplots=None)
     for index, (layer, colour) in enumerate(layer_colours(found).items()):
@@ -83,7 +90,7 @@ def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.
         figure, "whole network", whole, clock, "parameters", color=MUTED, width=2, dash="dash"
     )
     shares = [value for trace in figure.data for value in trace.y]
-    figure.update_layout(yaxis=_share_axis(shares))
+    figure.update_layout(yaxis=share_axis(shares))
     _time_axis(figure, clock, 1)
     return figure
 
@@ -102,25 +109,18 @@ def size_figure(found: Shrinkage, metric: str, clock: Clock) -> go.Figure | None
         return None
     is_error = metric.endswith("/rmse")
     title = "Validation RMSE" if is_error else "Validation accuracy"
-    figure = _single(_SIZE_PIXELS, f"{title} against size", LEGEND_PIXELS)
+    figure = single(SIZE_PIXELS, f"{title} against size", LEGEND_PIXELS)
     figure.update_layout(hovermode="closest", hoversubplots=None)
     times = [clock.at(step) for step, _, _ in path]
-    show = "%{y:.4~g}" if is_error else "%{y:.2%}"
+    show = shown(is_error=is_error)
     hover = f"{clock.unit} %{{customdata}}: %{{x:,.0f}} parameters, <b>{show}</b><extra></extra>"
     figure.add_trace(_path(path, times, hover))
-    figure.add_trace(_front(path, hover, clock, is_error=is_error))
+    points = [(size, value) for _, size, value in path]
+    figure.add_trace(front_line(points, list(map(number, times)), hover, is_error=is_error))
     end, score = found.end.get("params"), found.scores.get(metric)
     if end is not None and score is not None and math.isfinite(score):
         figure.add_trace(_final(end, score, show))
-    places = [x for trace in figure.data for x in trace.x]
-    values = [y for trace in figure.data for y in trace.y]
-    tick_format = "~g" if is_error else "~%"
-    figure.update_layout(yaxis=value_axis(values, tick_format, log_above=10))
-    wide = max(places) > 3 * min(places)
-    figure.update_xaxes(
-        title_text="parameters (log scale)" if wide else "parameters",
-        **(log_axis(places) if wide else {"tickformat": ",d", "nticks": 6}),
-    )
+    size_axes(figure, is_error=is_error)
     return figure
 
 
@@ -190,22 +190,6 @@ def learning_figure(found: Shrinkage, clock: Clock) -> go.Figure | None:
     return _stack([(title, traces) for title, traces in panels if traces], clock)
 
 
-def front(path: Sequence[tuple[float, float]], *, is_error: bool) -> list[int]:
-    """Returns which points no other beats, by rising size; of equals the first.
-
-    Args:
-        path: (size, metric) pairs; small sizes are better.
-        is_error: whether small values of the metric are better, too.
-    """
-    sign = 1 if is_error else -1
-    best, kept = math.inf, []
-    for index in sorted(range(len(path)), key=lambda i: (path[i][0], sign * path[i][1], i)):
-        if sign * path[index][1] < best:
-            best = sign * path[index][1]
-            kept.append(index)
-    return kept
-
-
 def _points(found: Shrinkage, name: str) -> list[tuple[int, float]]:
     """Returns (step, value) pairs of what was recorded along the way, finite ones."""
     line = found.course.get(name, ())
@@ -243,26 +227,11 @@ def _add_share(
                 f"<b>{count(v)}</b> of {count(start)} {unit} ({percent(v / start)})"
                 for _, v in points
             ],
-            hovertemplate=f"{_escaped(name)}: %{{customdata}}<extra></extra>",
+            hovertemplate=f"{escaped(name)}: %{{customdata}}<extra></extra>",
             showlegend=False,
             cliponaxis=False,
         )
     )
-
-
-def _share_axis(shares: Sequence[float]) -> dict[str, Any]:
-    """Returns an axis for shares of the start: linear from 0, or logarithmic when little is left of something."""
-    least, most = min(shares), max(1.0, *shares)
-    if least >= 0.2 or least <= 0:
-        return {"tickformat": "~%", "range": [0, 1.04 * most], "automargin": True}
-    ticks = [share for share in _SHARES if share >= least / 1.6]
-    return {
-        "type": "log",
-        "tickvals": ticks,
-        "ticktext": [f"{100 * share:g}%" for share in ticks],
-        "range": [math.log10(least / 1.3), math.log10(1.15 * most)],
-        "automargin": True,
-    }
 
 
 def _path(
@@ -275,31 +244,9 @@ def _path(
         name="each epoch, early to late",
         mode="lines+markers",
         line={"color": MUTED, "width": 1},
-        marker={"size": 7 if len(path) <= _FEW_POINTS else 5, "color": _shades(len(path))},
+        marker={"size": 7 if len(path) <= FEW_POINTS else 5, "color": _shades(len(path))},
         customdata=[number(time) for time in times],
         hovertemplate=hover,
-        cliponaxis=False,
-    )
-
-
-def _front(
-    path: Sequence[tuple[int, float, float]], hover: str, clock: Clock, *, is_error: bool
-) -> go.Scatter:
-    """Returns the points that no other epoch beats in both size and metric."""
-    kept = [path[i] for i in front([(size, v) for _, size, v in path], is_error=is_error)]
-    return go.Scatter(
-        x=[size for _, size, _ in kept],
-        y=[value for _, _, value in kept],
-        name="front",
-        mode="lines+markers",
-        line={"color": COLOURS["family"], "width": 1.5, "dash": "dot", "shape": "hv"},
-        marker={
-            "size": 13 if len(kept) <= _FEW_POINTS else 9,
-            "symbol": "circle-open",
-            "line": {"width": 2 if len(kept) <= _FEW_POINTS else 1},
-        },
-        customdata=[number(clock.at(step)) for step, _, _ in kept],
-        hovertemplate=f"front, {hover}",
         cliponaxis=False,
     )
 
@@ -362,14 +309,6 @@ def _bars(log: Sequence[Kill], clock: Clock) -> list[go.Bar]:
     ]
 
 
-def _single(pixels: int, title: str, top: int = TITLE_PIXELS) -> go.Figure:
-    """Returns an empty figure of one panel, so high."""
-    figure = stacked(1, top)
-    figure.update_layout(height=pixels + top + 60, legend={"y": 1 + 34 / pixels})
-    title_panel(figure, 1, title)
-    return figure
-
-
 def _stack(panels: Sequence[tuple[str, Sequence[Any]]], clock: Clock) -> go.Figure | None:
     """Returns panels of curves over one time axis, or None without any."""
     if not panels:
@@ -406,10 +345,3 @@ def _time_axis(figure: go.Figure, clock: Clock, panels: int) -> None:
         unifiedhovertitle_text=f"<b>{clock.unit} %{{x:.4~g}}</b>",
         anchor=_axis("y", panels),
     )
-
-
-def _escaped(name: str) -> str:
-    """Returns a name without what plotly would take for markup or for a field."""
-    for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("%{", "%&#123;")):
-        name = name.replace(sign, written)
-    return name

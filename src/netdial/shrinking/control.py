@@ -107,13 +107,22 @@ def check_target(target: Target, *, start: float, least: float) -> None:
     Raises:
         ConfigError: the target is not below ``start``, or it is below ``least``.
     """
+    begin, end = (
+        f"{value:.3g} ms" if target.kind == "ms" else f"{value:.10g}" for value in (start, least)
+    )
     if not target.value < start:
         raise ConfigError(
-            f"target of {target}: the network begins with {start:.10g}, so there is nothing to shrink; lower the target"
+            f"target of {target}: the network begins with {begin}, so there is nothing to shrink; lower the target"
+        )
+    if target.value < least and target.kind == "ms":
+        raise ConfigError(
+            f"target of {target}: with the fewest channels in every layer that can shrink a call still takes {end} on this "
+            "machine, which is what calling its operations costs, however narrow they are; raise the target, lower minimum, "
+            "or take a network of fewer layers"
         )
     if target.value < least:
         raise ConfigError(
-            f"target of {target}: with the fewest channels in every layer that can shrink there are still {least:.10g}; "
+            f"target of {target}: with the fewest channels in every layer that can shrink there are still {end}; "
             "raise the target, lower minimum, or let residual streams shrink, too (streams)"
         )
 

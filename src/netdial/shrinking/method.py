@@ -17,6 +17,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,11 +28,11 @@ from netdial.core.noise import seeded
 from netdial.core.plan import Plan
 from netdial.objective import LIKELIHOODS, Terms
 from netdial.shrinking.bypass import bypass, origins
+from netdial.shrinking.clock import NOISE, Clock
 from netdial.shrinking.collect import Collection, collect
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.control import (
     LAM_SCHEDULES,
-    Kind,
     Target,
     check_target,
     course,
@@ -42,8 +43,9 @@ from netdial.shrinking.graph import Graph
 from netdial.shrinking.killing import make_rule
 from netdial.shrinking.optimizers import prepare_optimizer
 from netdial.shrinking.penalty import decay, step_switches, subgradient
-from netdial.shrinking.sizes import Size, size, strip, switches_of, thetas, total
+from netdial.shrinking.sizes import size, strip, switches_of, thetas, total
 from netdial.shrinking.state import Event, State
+from netdial.shrinking.trace import operations
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
 from netdial.train.optimiser import build_optimizer, make_rates
@@ -78,6 +80,7 @@ class ShrinkMethod:
         self._rate = config.switch_rate or min(_RATE, longest)
         self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
         self._target = parse_target(config.size) if config.size else None
+        self._clock: Clock | None = None
         self._able: tuple[str, ...] = ()
         self._vital: frozenset[str] = frozenset()
         if self._target is not None:  # what fades after one collection goes with the next
@@ -105,6 +108,7 @@ class ShrinkMethod:
             {name: make_rule(self.config.rule) for name in thetas(graph)},
             {group.name: tuple(range(group.size)) for group in graph.groups},
             dict(graph.shapes),
+            tuple(operations(graph.traced)),
             lenient=self.config.lenient,
             lam=self.config.lam * self._schedule(0),
         )
@@ -120,11 +124,15 @@ class ShrinkMethod:
 
     def _begin(self, graph: Graph, target: Target) -> float:
         """Returns the size at the start, having checked that the target can be reached from there."""
-        least = copy.deepcopy(graph.traced)
+        cut = copy.deepcopy(graph.traced)
         spare = {group: range(graph.widths[group] - self.config.minimum) for group in self._able}
-        cut_module(graph.plan(spare), least)
-        start = self._size(graph, target.kind).value
-        smallest = self._size(replace(graph, traced=least), target.kind).value
+        cut_module(graph.plan(spare), cut)
+        least = replace(graph, traced=cut)
+        if target.kind == "ms":
+            self._clock = Clock(graph, least, agree=partial(self._mean, graph.example.device))
+            start, smallest = self._clock.start, (1 + NOISE) * self._clock.floor
+        else:
+            start, smallest = (size(each, target.kind).value for each in (graph, least))
         check_target(target, start=start, least=smallest)
         if self._total < 2:
             raise ConfigError(
@@ -132,14 +140,13 @@ class ShrinkMethod:
             )
         return start
 
-    def _size(self, graph: Graph, kind: Kind) -> Size:
-        """Returns the size, the same on all processes: each measures milliseconds of its own."""
-        found, workers = size(graph, kind), self.workers
-        if kind != "ms" or workers.count == 1:
-            return found
-        mean = torch.tensor([found.value / workers.count], device=graph.example.device)
-        workers.sum_([mean])
-        return found.at(float(mean))
+    def _mean(self, device: torch.device, value: float) -> float:
+        """Returns the mean over processes, each of which measures milliseconds of its own."""
+        if self.workers.count == 1:
+            return value
+        mean = torch.tensor([value / self.workers.count], device=device)
+        self.workers.sum_([mean])
+        return float(mean)
 
     def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
         """Makes one optimiser step; returns a coordinate without meaning and the terms before it, ``[1]`` each.
@@ -237,22 +244,35 @@ class ShrinkMethod:
         silence(state.graph, state.fading)
         if state.fading:
             self._remove(state, state.fading, "size")
-        now = self._size(state.graph, self._target.kind)
+        now = size(state.graph, self._target.kind, self._clock)
         progress = min((state.step + self._every) / self._total, 1.0)
         goal = course(self._target, progress, start=state.begin, deadline=self.config.deadline)
+        last = goal == self._target.value
+        if self._clock is not None and last and self._is_there(now.value, state.step):
+            goal = now.value
         state.fading = choose(
             state.graph,
             state.scores,
             able=self._able,
             now=now,
             goal=goal,
-            exactly=goal == self._target.value,
+            exactly=last,
             minimum=self.config.minimum,
         )
         reach = self._rate * self._every
         state.pulls = pulls(state.graph, state.fading, reach=reach)
         fade = torch.cat([pull[pull > 0] for pull in state.pulls.values()])
         state.lam = float(fade.mean()) if len(fade) else 0.0
+
+    def _is_there(self, ms: float, step: int) -> bool:
+        """Returns whether nothing is to go any more, as far as the clock can tell.
+
+        A clock that errs would take a channel now and then; so after the deadline a network that seems too slow is timed
+        again, an epoch later, before it loses any.
+        """
+        assert self._clock is not None and self._target is not None
+        late = step >= self.config.deadline * self._total
+        return ms <= (1 + NOISE) * self._target.value or (late and self._clock.looks < 2)
 
     def _bypass(self, state: State) -> None:
         """Takes out branches all of whose channels are dead."""

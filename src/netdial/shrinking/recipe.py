@@ -29,7 +29,7 @@ from netdial.shrinking.lower import lower
 from netdial.shrinking.pick import Pick, put_pick
 from netdial.shrinking.shift import Shift
 from netdial.shrinking.switch import Switch
-from netdial.shrinking.trace import is_exported, trace
+from netdial.shrinking.trace import is_exported, operations, trace
 from netdial.train.checkpoint import load_tree, save_tree
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def save_shrunk(shrunk: Shrunk, path: str | Path, about: Mapping[str, Any] | Non
         tuple(_kept_picks(net)),
         bypassed(net),
         _inputs(shrunk),
-        _operations(net),
+        operations(net),
         _constants(net),
         tensors,
     )
@@ -349,18 +349,6 @@ def _put_back(traced: fx.GraphModule, kept: KeptSwitch, tensors: Mapping[str, Te
     traced.recompile()
 
 
-def _operations(net: fx.GraphModule) -> list[str]:
-    """Returns the operations of a network as text, one in a line."""
-    lines = []
-    for node in net.graph.nodes:
-        what = getattr(node.target, "__name__", str(node.target))
-        if node.op == "call_module":
-            what += f":{type(net.get_submodule(what)).__name__}"
-        given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
-        lines.append(f"{node.name} = {what}({', '.join(given)})")
-    return lines
-
-
 def _constants(net: fx.GraphModule) -> dict[str, dict[str, Any]]:
     """Returns strides, numbers of heads and the like: plain attributes of all modules that are called."""
     called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
@@ -378,7 +366,7 @@ def _constants(net: fx.GraphModule) -> dict[str, dict[str, Any]]:
 
 def _other_graph(traced: fx.GraphModule, recipe: Recipe) -> str:
     """Returns the first operation that differs, in words."""
-    found = _operations(traced)
+    found = operations(traced)
     for wanted, line in zip(recipe.graph, found, strict=False):
         if wanted != line:
             return f"expected the operation {wanted}, found {line}"

@@ -1,23 +1,23 @@
 """How large a network is while it shrinks, without its switches, and what one channel more or less makes.
 
 Switches go when training is over, so they do not count. What a channel saves is exact for parameters and bytes (all slots that
-go with it), and for the multiplications of linear and convolutional layers; milliseconds are measured, and shared among
-channels in proportion to those multiplications.
+go with it), and for the multiplications of linear and convolutional layers; milliseconds are measured (``clock.py``), and
+what is above the floor is shared among channels in proportion to those multiplications.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor, fx
 
 from netdial.core.plan import Group
-from netdial.evaluation.cost import count_macs, measure_latency
+from netdial.evaluation.cost import count_macs
+from netdial.shrinking.clock import Clock
 from netdial.shrinking.control import Kind
-from netdial.shrinking.fold import fold
 from netdial.shrinking.graph import Graph
 from netdial.shrinking.switch import Switch
 
@@ -63,21 +63,15 @@ class Size:
             found.append(before - after)
         return found
 
-    def at(self, value: float) -> Size:
-        """Returns the same in proportion, for another size now."""
-        scale = value / self.value
-        return replace(
-            self, value=value, unit={leaf: scale * each for leaf, each in self.unit.items()}
-        )
 
-
-def size(graph: Graph, kind: Kind) -> Size:
+def size(graph: Graph, kind: Kind, clock: Clock | None = None) -> Size:
     """Returns the size of a network.
 
     Args:
         graph: the network.
         kind: ``params`` numbers, ``macs`` multiply-accumulates for one example, ``bytes`` of the stored tensors, ``ms``
             milliseconds for one example, switches and BatchNorm folded.
+        clock: measures milliseconds; by default one that has seen nothing but this network.
     """
     groups, shapes = {group.name: group for group in graph.groups}, graph.shapes
     if kind in ("params", "bytes"):
@@ -88,11 +82,15 @@ def size(graph: Graph, kind: Kind) -> Size:
         value = sum(each * leaves[name].numel() for name, each in unit.items())
         return Size(value, unit, groups, shapes)
     macs, uses = count_macs(graph.traced, graph.example)
-    found = Size(float(macs), uses, groups, shapes)
     if kind == "macs":
-        return found
-    folded, _ = fold(graph.traced, graph.example)
-    return found.at(measure_latency(folded, graph.example[:1], seconds=0.1).median_ms)
+        return Size(float(macs), uses, groups, shapes)
+    if clock is None:
+        clock = Clock(graph)
+        ms = clock.start
+    else:
+        ms = clock.ms(graph)
+    each = clock.each(ms, macs)
+    return Size(ms, {leaf: each * count for leaf, count in uses.items()}, groups, shapes)
 
 
 def thetas(graph: Graph) -> dict[str, Tensor]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from netdial.core.errors import ShapeError
+from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
 from netdial.objective import Terms
 from netdial.shrinking.bypass import Bypassed, bypassed, redo
@@ -63,6 +64,7 @@ class State:
         rules: switch -> its killing rule.
         alive: group -> the channels that are left, as they were numbered at the start.
         shapes: leaf -> its shape at the start.
+        program: the operations at the start, as text.
         lenient: as the graph was made.
         plan: all that was cut so far, in terms of the network at the start.
         lam: λ now; with a target the mean over the channels that fade.
@@ -86,6 +88,7 @@ class State:
     rules: dict[str, Rule]
     alive: Channels
     shapes: dict[str, tuple[int, ...]]
+    program: tuple[str, ...]
     lenient: bool = False
     plan: Plan = field(default_factory=Plan)
     lam: float = 0.0
@@ -120,6 +123,7 @@ class State:
         """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
         return {
             "shapes": {leaf: list(shape) for leaf, shape in self.shapes.items()},
+            "program": list(self.program),
             "plan": self.plan.to_json(),
             "bypassed": [vars(step) for step in bypassed(self.module)],
             "alive": {name: list(channels) for name, channels in self.alive.items()},
@@ -147,8 +151,10 @@ class State:
 
         Raises:
             ShapeError: the network began with other shapes.
+            ConfigError: it began with other operations.
         """
         _check_shapes(self.shapes, _tuples(tree["shapes"]))
+        _check_program(self.program, tree.get("program", self.program))
         self.plan, alive = Plan.from_json(tree["plan"]), _tuples(tree["alive"])
         self._cut([Bypassed(**step) for step in tree["bypassed"]], alive, tree["module"])
         self.module.load_state_dict(tree["module"])
@@ -196,6 +202,15 @@ def _check_shapes(here: Channels, saved: Channels) -> None:
                 f"{list(shapes[leaf])}" if leaf in shapes else "missing" for shapes in (here, saved)
             )
             raise ShapeError(f"leaf {leaf} is {found}, the saved run began with {wanted}")
+
+
+def _check_program(here: Sequence[str], saved: Sequence[str]) -> None:
+    """Refuses other code whose leaves happen to have the same shapes; states of an older netdial do not say."""
+    for found, wanted in zip_longest(here, saved, fillvalue="none"):
+        if found != wanted:
+            raise ConfigError(
+                f"the code has the operation {found}, the saved run began with {wanted}; go on with the code it had"
+            )
 
 
 def _tuples(lists: Mapping[str, Iterable[int]]) -> Channels:

@@ -156,6 +156,18 @@ def place(node: fx.Node) -> str:
     return f"node {node.name!r} ({', '.join([what, *line])})"
 
 
+def operations(net: fx.GraphModule) -> list[str]:
+    """Returns the operations of a network as text, one in a line."""
+    lines = []
+    for node in net.graph.nodes:
+        what = getattr(node.target, "__name__", str(node.target))
+        if node.op == "call_module":
+            what += f":{type(net.get_submodule(what)).__name__}"
+        given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
+        lines.append(f"{node.name} = {what}({', '.join(given)})")
+    return lines
+
+
 class _Differs(TraceError):
     """A graph computes something else than its network."""
 

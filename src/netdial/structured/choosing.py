@@ -18,6 +18,7 @@ from torch import Tensor, fx
 
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, unknown
+from netdial.shrinking.clock import NOISE, Clock
 from netdial.shrinking.control import Target
 from netdial.shrinking.graph import Graph
 from netdial.shrinking.sizes import size
@@ -132,10 +133,12 @@ def by_target(graph: Graph, order: Sequence[Block], target: Target) -> Chosen:
         target: size to arrive at.
     """
     sizes: dict[int, float] = {}
+    least = replace(graph, traced=without(graph, gather(order)))
+    clock = Clock(graph, least) if target.kind == "ms" else None
 
     def at(count: int) -> float:
         if count not in sizes:
-            sizes[count] = size_without(graph, gather(order[:count]), target)
+            sizes[count] = size_without(graph, gather(order[:count]), target, clock)
         return sizes[count]
 
     low, high = 0, len(order)
@@ -147,9 +150,9 @@ def by_target(graph: Graph, order: Sequence[Block], target: Target) -> Chosen:
     return gather(order[:low])
 
 
-def size_without(graph: Graph, chosen: Chosen, target: Target) -> float:
+def size_without(graph: Graph, chosen: Chosen, target: Target, clock: Clock | None = None) -> float:
     """Returns the size of a copy without some channels, in the unit of the target."""
-    return size(replace(graph, traced=without(graph, chosen)), target.kind).value
+    return size(replace(graph, traced=without(graph, chosen)), target.kind, clock).value
 
 
 def without(graph: Graph, chosen: Chosen) -> fx.GraphModule:
@@ -165,15 +168,21 @@ def check_size(graph: Graph, order: Sequence[Block], target: Target) -> None:
     Raises:
         ConfigError: the network is no larger than the target, or is larger when everything is gone that may go.
     """
-    start = size(graph, target.kind).value
+    smallest = replace(graph, traced=without(graph, gather(order)))
+    show, still = "{:.10g}".format, "there are still"
+    if target.kind == "ms":
+        show = "{:.3g} ms, the cost of calling its operations".format
+        clock, still = Clock(graph, smallest), "a call still takes"
+        start, least = clock.start, (1 + NOISE) * clock.floor
+    else:
+        start, least = (size(each, target.kind).value for each in (graph, smallest))
     if not target.value < start:
         raise ConfigError(
             f"target of {target}: the network has {start:.10g}, so there is nothing to remove; lower the target"
         )
-    least = size_without(graph, gather(order), target)
     if target.value < least:
         raise ConfigError(
-            f"target of {target}: with the fewest channels in every group there are still {least:.10g}; "
+            f"target of {target}: with the fewest channels in every group {still} {show(least)}; "
             "raise the target, or lower minimum or round_to"
         )
 

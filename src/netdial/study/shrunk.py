@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.data import Task
 from netdial.data.task import Dataset
-from netdial.evaluation.cost import cost, measure_latency
+from netdial.evaluation.cost import cost, quiet_ms
 from netdial.evaluation.metrics import score
 from netdial.evaluation.path import outputs
 from netdial.shrinking.config import ShrinkConfig
@@ -229,8 +229,8 @@ def _conclude(run: Run, shrunk: Shrunk, problem: Problem, watch: Watch) -> None:
         _record(run, "evaluate", step, {f"{part}/{n}": (v, "") for n, v in scores.items()})
     start = copy.deepcopy(problem.net).eval()
     x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
-    for name, net in (("start", start), ("end", folded)):
-        _record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in _costs(net, x).items()})
+    for name, found in zip(("start", "end"), _costs([start, folded], x), strict=True):
+        _record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in found.items()})
     _record(run, "cost", step, {"shrink/fold_difference": (fold_report.difference, "")})
     save_shrunk(
         shrunk,
@@ -240,17 +240,21 @@ def _conclude(run: Run, shrunk: Shrunk, problem: Problem, watch: Watch) -> None:
     run.finish()
 
 
-def _costs(net: nn.Module, x: Tensor) -> dict[str, tuple[float, str]]:
-    """Returns parameters, multiplications, bytes and measured latencies."""
-    found = cost(net, x[:2], packed=False)
-    values: dict[str, tuple[float, str]] = {
-        "params": (found.params, "parameters"),
-        "macs": (found.macs, "macs"),
-        "bytes": (found.bytes, "bytes"),
-    }
+def _costs(nets: Sequence[nn.Module], x: Tensor) -> list[dict[str, tuple[float, str]]]:
+    """Returns parameters, multiplications, bytes and measured latencies of each network."""
+    counted = [cost(net, x[:2], packed=False) for net in nets]
+    values: list[dict[str, tuple[float, str]]] = [
+        {
+            "params": (found.params, "parameters"),
+            "macs": (found.macs, "macs"),
+            "bytes": (found.bytes, "bytes"),
+        }
+        for found in counted
+    ]
     for batch in BATCHES:
         if batch <= len(x):
-            values[f"ms_{batch}"] = (measure_latency(net, x[:batch]).median_ms, "ms")
+            for found, ms in zip(values, quiet_ms(nets, x[:batch]), strict=True):
+                found[f"ms_{batch}"] = (ms, "ms")
     return values
 
 

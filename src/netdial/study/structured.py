@@ -1,12 +1,11 @@
 """A member of a run without some of its channels: pruned, trained further if asked, measured, recorded and written.
 
-Records stand under the method ``structured``, with the share of parameters that is gone: ``valid/accuracy`` and the like, and
-what the network costs; those of the member as it was have the share 0.
+What is recorded, and under which names, is said in ``study.prunings``, which reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.records import Record
 from netdial.data import Task
 from netdial.evaluation import evaluate
-from netdial.evaluation.cost import cost, measure_latency
+from netdial.evaluation.cost import cost, quiet_ms
 from netdial.family import Family
 from netdial.shrinking.control import Target
 from netdial.shrinking.fold import fold
@@ -28,11 +27,14 @@ from netdial.structured.member import graph_of, member_of
 from netdial.structured.prune import Options, Pruned, goal_of, inputs, reduce
 from netdial.structured.retrain import retrain_structured
 from netdial.study.curves import headline, members
+from netdial.study.prunings import METHOD, WIDTH
 from netdial.study.run import Run
 
-METHOD = "structured"
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
+
+_LR = 1e-3
+"""Peak learning rate of training after pruning that goes without saying."""
 
 _UNITS = {
     "params": "parameters",
@@ -52,11 +54,13 @@ class Stage:
         metrics: on the part of the data asked for.
         costs: ``params``, ``macs``, ``bytes``, and milliseconds measured with BatchNorm folded, ``ms_1`` and ``ms_64``;
             only parameters between the first and the last.
+        widths: channels in each group.
     """
 
     label: str
     metrics: Mapping[str, float]
     costs: Mapping[str, float]
+    widths: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +140,12 @@ def prune_channels(
         found = [("pruned", turns[0].pruned)]
         found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]
     before = graph_of(start, example, lenient=options.lenient)
-    stages = [Stage("before", _metrics(start, task, part), _costs(before, task))]
-    for label, pruned in found:
-        last = pruned is found[-1][1]
-        costs = _costs(pruned.graph, task) if last else {"params": float(pruned.n_params)}
-        stages.append(Stage(label, _metrics(pruned.family, task, part), costs))
     small = found[-1][1]
+    costs = _costs([before, small.graph], task)
+    stages = [Stage("before", _metrics(start, task, part), costs[0], before.widths)]
+    for label, pruned in found:
+        cost_ = costs[1] if pruned is small else {"params": float(pruned.n_params)}
+        stages.append(Stage(label, _metrics(pruned.family, task, part), cost_, pruned.widths))
     path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
     about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
     save_shrunk(
@@ -149,8 +153,41 @@ def prune_channels(
         path,
         {**about, "model": run.config["model"]},
     )
-    _record(run, lam, part, stages)
+    method = method_name(small.criterion, goal, options, rounds=rounds, training=training)
+    _record(run, method, lam, part, stages)
     return Outcome(lam, small, tuple(stages), path)
+
+
+def method_name(
+    criterion: str,
+    goal: float | Target,
+    options: Options,
+    *,
+    rounds: int = 1,
+    training: Mapping[str, Any] | None = None,
+) -> str:
+    """Returns the method that stands in the records: how it was pruned, and what else differs from the default.
+
+    >>> method_name("density", 0.5, Options())
+    'structured: density, 50% of the channels, global'
+    >>> method_name("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
+    'structured: taylor, 0.4 ms, global, per macs, 2 rounds of 1 epoch'
+    """
+    words = [
+        criterion,
+        str(goal) if isinstance(goal, Target) else f"{100 * goal:.6g}% of the channels",
+        "per layer" if options.limits.scope == "layer" else "global",
+        *([f"per {options.per}"] if options.per != "channel" else []),
+        *([f"at least {options.limits.minimum} channels"] if options.limits.minimum > 1 else []),
+        *(["nothing folded"] if options.emission == "drop" else []),
+        *(["rounded by time"] if options.rounding is not None else []),
+    ]
+    if training is not None:
+        counts = ((rounds, "round"), (training.get("epochs", 1), "epoch"))
+        words.append(" of ".join(f"{n} {one}{'s' if n != 1 else ''}" for n, one in counts))
+        rate = training.get("lr", _LR)
+        words += [f"lr {rate:g}"] if rate != _LR else []
+    return f"{METHOD}: {', '.join(words)}"
 
 
 def _metrics(member: Family, task: Task, part: str) -> dict[str, float]:
@@ -159,24 +196,37 @@ def _metrics(member: Family, task: Task, part: str) -> dict[str, float]:
     return dict(found.metrics)
 
 
-def _costs(graph: Graph, task: Task) -> dict[str, float]:
-    """Returns what a network costs; time is that of the folded network."""
-    found = cost(graph.traced, graph.example, packed=False)
-    costs = {"params": found.params, "macs": found.macs, "bytes": found.bytes}
-    folded, _ = fold(graph.traced, graph.example)
-    x = task.train.inputs(torch.arange(max(BATCHES)) % len(task.train), graph.example)
-    ms = {f"ms_{b}": measure_latency(folded, x[:b], seconds=0.2).median_ms for b in BATCHES}
-    return {**{name: float(value) for name, value in costs.items()}, **ms}
+def _costs(graphs: Sequence[Graph], task: Task) -> list[dict[str, float]]:
+    """Returns what each network costs; time is that of the folded network."""
+    costs = []
+    for graph in graphs:
+        found = cost(graph.traced, graph.example, packed=False)
+        costs.append({n: float(getattr(found, n)) for n in ("params", "macs", "bytes")})
+    nets = [fold(graph.traced, graph.example)[0] for graph in graphs]
+    x = task.train.inputs(torch.arange(max(BATCHES)) % len(task.train), graphs[0].example)
+    for batch in BATCHES:
+        for values, ms in zip(costs, quiet_ms(nets, x[:batch]), strict=True):
+            values[f"ms_{batch}"] = ms
+    return costs
 
 
-def _record(run: Run, lam: float, part: str, stages: list[Stage]) -> None:
-    """Writes the first and the last stage into the run's records."""
+def _record(run: Run, method: str, lam: float, part: str, stages: list[Stage]) -> None:
+    """Writes all stages into the run's records."""
     whole, step, seed = stages[0].costs["params"], run.last_step, run.config["seed"]
     rows = []
-    for stage in (stages[0], stages[-1]):
-        share = 1 - stage.costs["params"] / whole
+    for stage in stages:
+        first, last = stage is stages[0], stage is stages[-1]
+        share = 0.0 if first else 1 - stages[-1].costs["params"] / whole
         values = {f"{part}/{name}": value for name, value in stage.metrics.items()}
-        for name, value in {**values, **stage.costs}.items():
-            unit = _UNITS.get(name.split("/")[-1].split("_")[0], "")
-            rows.append(Record(run.name, METHOD, lam, seed, step, name, value, unit, share))
+        values |= stage.costs
+        if first or last:
+            values |= {f"{WIDTH}{group}": float(width) for group, width in stage.widths.items()}
+        for name, value in values.items():
+            unit = "channels" if name.startswith(WIDTH) else _unit(name)
+            full = name if first or last else f"{stage.label}/{name}"
+            rows.append(Record(run.name, method, lam, seed, step, full, value, unit, share))
     run.record(rows)
+
+
+def _unit(name: str) -> str:
+    return _UNITS.get(name.split("/")[-1].split("_")[0], "")
