@@ -26,6 +26,7 @@ FIGURES = {
     "first-run",
     "fit-wine",
     "group-sparsity",
+    "help-time",
     "map-order",
     "objective-gap",
     "prune-cost",
@@ -107,6 +108,15 @@ def test_first_run_lends_a_clone_this_environment_with_the_code_of_the_clone(tmp
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "fit" in done.stdout
+
+
+@pytest.mark.slow
+def test_help_time_is_that_of_the_program():
+    found = module("help-time").measure(quick=True)
+    rows = {row["process"]: row for row in found.rows}
+    assert found.unit == "s"
+    assert found.value == rows["netdial --help"]["s"] > 0
+    assert rows["python, doing nothing"]["ratio to a bare start"] == 1.0
 
 
 @pytest.mark.slow
