@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .conftest import finish, start
+from .conftest import Call, finish, start
 
 FIT = (
     "fit",
@@ -128,19 +127,17 @@ def test_an_interrupted_run_says_how_to_go_on(whole: Path, tmp_path: Path) -> No
     assert [{**row, "run": "digits"} for row in records(run)] == records(whole)
 
 
-def limit(size: int) -> None:
-    """Lets this process write no file larger than ``size`` bytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-def test_a_full_disk_leaves_the_old_checkpoint(killed: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint(
+    killed: Path, tmp_path: Path, call: Call, no_file_above: Any
+) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "runs" / "digits"
     checkpoint = run / "checkpoint" / "last.safetensors"
     before = checkpoint.read_bytes()
     size = len(before) // 2
     assert size > 2 * (run / "records.jsonl").stat().st_size
-    full = finish(start("fit", "digits", "--resume", cwd=tmp_path, preexec_fn=lambda: limit(size)))
+    with no_file_above(size):
+        full = call("fit", "digits", "--resume")
     assert full.code == 2
     assert "last.safetensors: could not be written" in full.line
     assert "intact" in full.line

@@ -51,9 +51,14 @@ def test_help_imports_few_modules_and_only_of_light_packages(
     assert len(modules) <= MOST_MODULES, "\n".join(modules)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "fit"])
-def test_help_of_a_light_command_imports_no_torch(command: str) -> None:
-    code = f"import sys; from netdial.cli import main; main([{command!r}, '--help']); sys.exit('torch' in sys.modules)"
+def test_help_of_a_light_command_imports_no_torch() -> None:
+    light = [command for command in COMMANDS if command != "fit"]
+    code = (
+        "import sys; from netdial.cli import main\n"
+        f"for command in {light!r}:\n"
+        "    assert main([command, '--help']) == 0, command\n"
+        "    assert 'torch' not in sys.modules, command\n"
+    )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
