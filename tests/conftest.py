@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -61,6 +60,8 @@ def pictures() -> tuple[Tensor, Tensor]:
 
 @contextlib.contextmanager
 def _no_file_above(size: int) -> Iterator[None]:
+    import resource  # not on every system
+
     usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
     try:

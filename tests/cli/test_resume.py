@@ -18,6 +18,9 @@ from safetensors.torch import load_file
 
 from .conftest import Call, finish, start
 
+pytestmark = pytest.mark.timeout(
+    900
+)  # several processes that load torch, on a machine that may be busy
 FIT = (
     "fit",
     "digits",
@@ -55,11 +58,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Waits until a file is there."""
-    ends = time.monotonic() + 120
+    """Waits until a file is there, however slow the machine is."""
     while not path.exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends
         time.sleep(0.005)
 
 
