@@ -1,6 +1,8 @@
 # netdial: `make run` trains a first family, `make test` checks the project. Both set the environment up when needed.
 PY ?= python3.11
 BIN := .venv/bin
+# Compiled modules are kept: without them every process, and tests start many, would compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 export MPLBACKEND := Agg
@@ -34,13 +36,13 @@ test: setup  ## format, lint, types, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
 test-all: setup  ## the same with slow tests, and the documentation built without a warning
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m 'not gpu'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu'
 	$(MAKE) docs
 
 docs: setup  ## build docs/_build/html; a warning is an error

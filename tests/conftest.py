@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 from hypothesis import settings
@@ -53,3 +56,21 @@ def pictures() -> tuple[Tensor, Tensor]:
     x = torch.randn(48, 4, 6, 6, generator=source)
     x[:, 0] += y[:, None, None]
     return x, y
+
+
+@contextlib.contextmanager
+def _no_file_above(size: int) -> Iterator[None]:
+    import resource  # not on every system
+
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+
+
+@pytest.fixture
+def no_file_above() -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """``with no_file_above(size):`` real writes fail in the middle, after ``size`` bytes, as on a full disk."""
+    return _no_file_above

@@ -6,6 +6,7 @@ The table below is the architecture: a part may import the parts named, and no o
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import subprocess
 import sys
@@ -123,6 +124,7 @@ NO_TORCH = [
     "netdial.core.records",
     "netdial.study.run",
     "netdial.study.runs",
+    "netdial.study.curves",
     "netdial.report.page",
 ]
 
@@ -142,10 +144,16 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in FILES}
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Returns what a file says."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path, *, late: bool) -> Iterator[str]:
     """Yields our modules that a file imports: as it loads, or (late) inside functions. Types alone do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    early = list(_early(tree))
+    tree = tree_of(path)
+    early = set(_early(tree))
     nodes = [node for node in ast.walk(tree) if node not in early] if late else early
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -169,7 +177,7 @@ def _early(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _for_types(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     guarded = [
         n
         for n in ast.walk(tree)
@@ -217,7 +225,7 @@ def test_modules_import_each_other_without_a_cycle() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_every_module_says_what_it_is_for(name: str) -> None:
-    text = ast.get_docstring(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+    text = ast.get_docstring(tree_of(MODULES[name]))
     assert text
     assert (
         text.splitlines()[0].rstrip().endswith((".", "?", ";", ",", ":"))
@@ -266,24 +274,9 @@ def test_reading_runs_and_writing_reports_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\n"
-        "from netdial.cli import main\n"
-        "sys.argv = ['netdial', '--help']\n"
-        "try: main()\n"
-        "except SystemExit as done: assert not done.code, done.code\n"
-        "heavy = {'torch', 'numpy', 'sklearn', 'pandas', 'plotly', 'lightning_fabric', 'torchmetrics'}\n"
-        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or None)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"loaded: {done.stderr}"
-
-
 def test_nothing_imports_torchvision() -> None:
     for path in FILES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] == "torchvision" for name in names), path

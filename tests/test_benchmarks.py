@@ -26,6 +26,7 @@ FIGURES = {
     "first-run",
     "fit-wine",
     "group-sparsity",
+    "help-time",
     "map-order",
     "objective-gap",
     "prune-cost",
@@ -56,10 +57,11 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_list_names_every_figure_and_says_what_it_is():
-    done = command("list")
-    assert done.returncode == 0, done.stderr
-    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+def test_list_names_every_figure_and_says_what_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "list"])
+    assert module("__main__").main() == 0
+    done = capsys.readouterr()
+    said = dict(line.split(maxsplit=1) for line in done.out.splitlines())
     assert said.keys() >= FIGURES
     assert all(len(what) > 20 and what[-1] in ".?" for what in said.values()), said
 
@@ -107,6 +109,15 @@ def test_first_run_lends_a_clone_this_environment_with_the_code_of_the_clone(tmp
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "fit" in done.stdout
+
+
+@pytest.mark.slow
+def test_help_time_is_that_of_the_program():
+    found = module("help-time").measure(quick=True)
+    rows = {row["process"]: row for row in found.rows}
+    assert found.unit == "s"
+    assert found.value == rows["netdial --help"]["s"] > 0
+    assert rows["python, doing nothing"]["ratio to a bare start"] == 1.0
 
 
 @pytest.mark.slow

@@ -76,5 +76,5 @@ def start(*args: str, cwd: Path, **options: object) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> Outcome:
     """Waits for a process."""
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate()
     return Outcome(process.returncode, out, err)

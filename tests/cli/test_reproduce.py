@@ -26,11 +26,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for_cells(folder: Path, count: int, process: subprocess.Popen[str]) -> list[Path]:
-    """Waits until so many cells are made, and returns them."""
-    ends = time.monotonic() + 120
+    """Waits until so many cells are made, and returns them, however slow the machine is."""
     while len(found := sorted(folder.glob("cells/[!.]*/cell.json"))) < count:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends
         time.sleep(0.002)
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,8 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .conftest import finish, start
+from .conftest import Call, finish, start
 
+pytestmark = pytest.mark.timeout(
+    900
+)  # several processes that load torch, on a machine that may be busy
 FIT = (
     "fit",
     "digits",
@@ -56,11 +58,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Waits until a file is there."""
-    ends = time.monotonic() + 120
+    """Waits until a file is there, however slow the machine is."""
     while not path.exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends
         time.sleep(0.005)
 
 
@@ -128,19 +128,17 @@ def test_an_interrupted_run_says_how_to_go_on(whole: Path, tmp_path: Path) -> No
     assert [{**row, "run": "digits"} for row in records(run)] == records(whole)
 
 
-def limit(size: int) -> None:
-    """Lets this process write no file larger than ``size`` bytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-def test_a_full_disk_leaves_the_old_checkpoint(killed: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint(
+    killed: Path, tmp_path: Path, call: Call, no_file_above: Any
+) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "runs" / "digits"
     checkpoint = run / "checkpoint" / "last.safetensors"
     before = checkpoint.read_bytes()
     size = len(before) // 2
     assert size > 2 * (run / "records.jsonl").stat().st_size
-    full = finish(start("fit", "digits", "--resume", cwd=tmp_path, preexec_fn=lambda: limit(size)))
+    with no_file_above(size):
+        full = call("fit", "digits", "--resume")
     assert full.code == 2
     assert "last.safetensors: could not be written" in full.line
     assert "intact" in full.line

@@ -229,7 +229,12 @@ def test_any_network_comes_back_after_any_plan(tmp_path_factory: Any, seed: int)
     with torch.no_grad():
         for leaf in fresh.parameters():
             leaf.zero_()
-        assert torch.equal(load_shrunk(path, fresh)(x), graph.traced(x))
+        loaded, saved = load_shrunk(path, fresh), graph.traced
+        # tensors in a file begin anywhere in memory, and some processors then round products differently
+        torch.testing.assert_close(loaded(x), saved(x), rtol=1e-12, atol=1e-12)
+    here, there = loaded.state_dict(), saved.state_dict()
+    assert here.keys() == there.keys()
+    assert all(torch.equal(here[name], there[name]) for name in here)
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "vgg", "resnet20"])

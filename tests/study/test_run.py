@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -272,11 +271,3 @@ def test_any_plain_configuration_comes_back_unchanged(
 ) -> None:
     run = Run.create(tmp_path_factory.mktemp("runs"), "wine", config)
     assert config_difference(run.config, Run.open(run.path).config) == []
-
-
-def test_neither_runs_nor_reports_need_torch() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "import netdial.study.run, netdial.study.runs, netdial.study.curves, netdial.report.page"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from netdial.cli.choose import choose
 from netdial.cli.doctor import doctor
@@ -17,6 +16,7 @@ from netdial.cli.evaluate import evaluate
 from netdial.cli.evidence import evidence
 from netdial.cli.export import export
 from netdial.cli.finetune import finetune
+from netdial.cli.help import WIDTH, PlainCommand, PlainGroup
 from netdial.cli.prune import prune
 from netdial.cli.reproduce import reproduce
 from netdial.cli.runs import list_command, report
@@ -25,7 +25,7 @@ _FIT_HELP = "Train a family of networks, one for every complexity value, and wri
 _SHRINK_HELP = "Train a network that is too large while it shrinks to the size that it needs, and write a report."
 
 
-class _Commands(TyperGroup):
+class _Commands(PlainGroup):
     """The commands; ``fit`` and ``shrink`` are names and lines of help until they are run."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -46,7 +46,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
     epilog="Start with: netdial fit wine",
 )
 
@@ -79,13 +80,16 @@ def _shrink() -> None:
     """Stands for ``shrink`` in the list of commands."""
 
 
-app.command("evaluate")(evaluate)
-app.command("prune")(prune)
-app.command("evidence")(evidence)
-app.command("choose")(choose)
-app.command("finetune")(finetune)
-app.command("export")(export)
-app.command("reproduce")(reproduce)
-app.command("report")(report)
-app.command("list")(list_command)
-app.command("doctor")(doctor)
+for _name, _command in (
+    ("evaluate", evaluate),
+    ("prune", prune),
+    ("evidence", evidence),
+    ("choose", choose),
+    ("finetune", finetune),
+    ("export", export),
+    ("reproduce", reproduce),
+    ("report", report),
+    ("list", list_command),
+    ("doctor", doctor),
+):
+    app.command(_name, cls=PlainCommand)(_command)

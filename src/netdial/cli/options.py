@@ -109,7 +109,7 @@ def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
         shown = "" if default in ((), None) else f" [default: {_shown(default)}]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",
-            help=f"{field.description}{shown}".replace("[", "\\["),
+            help=f"{field.description}{shown}",
             metavar=metavar,
             show_default=False,
             rich_help_panel=panel,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from netdial.cli.help import PlainCommand
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
 from netdial.cli.progress import watching
 from netdial.config import TrainConfig
@@ -57,7 +58,7 @@ def about_job(
     test: Annotated[float | None, _about_data("--test", "Fraction of rows for the test.")] = None,
     split_seed: Annotated[
         int | None,
-        _about_data("--split-seed", "Seed of the split. [default: 0]".replace("[", "\\[")),
+        _about_data("--split-seed", "Seed of the split. [default: 0]"),
     ] = None,
     name: Annotated[
         str | None, typer.Option(show_default=False, help="Name of the run; else that of the data.")
@@ -82,14 +83,14 @@ def training_command(
     name: str, help_text: str, command: Callable[..., None], settings: type[TrainConfig]
 ) -> Any:
     """Returns a command with its own options, those on the job, and one for each setting."""
-    shell = typer.Typer(add_completion=False)
+    shell = typer.Typer(add_completion=False, rich_markup_mode=None)
     hints = typing.get_type_hints(about_job, include_extras=True)
     about = [
         parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in inspect.signature(about_job).parameters.values()
     ]
     whole = with_flags(command, [*about, *flags(settings, _TRAINING_PANEL)])
-    shell.command(name, help=help_text)(whole)
+    shell.command(name, cls=PlainCommand, help=help_text)(whole)
     return typer.main.get_command(shell)
 
 
