@@ -119,6 +119,15 @@ def another_batch(shrunk: Shrunk) -> Tensor:
     return torch.randn(3, *like.shape[1:], dtype=like.dtype)
 
 
+def same_state(loaded: nn.Module, saved: nn.Module) -> bool:
+    """Bit by bit. Outputs need not be: tensors of a file lie anywhere in memory, and some processors then round otherwise."""
+    here, there = (
+        loaded.state_dict(),
+        saved.state_dict(),
+    )  # a graph lacks layers that are never used
+    return here.keys() >= there.keys() and all(torch.equal(here[n], there[n]) for n in there)
+
+
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_what_is_loaded_computes_what_was_saved(
@@ -133,7 +142,7 @@ def test_what_is_loaded_computes_what_was_saved(
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), shrunk.net(x), rtol=tolerance, atol=tolerance)
         merged = fold(shrunk.net, shrunk.graph.example, norms=False)[0]
-        assert torch.equal(loaded(x), merged(x))
+        assert same_state(loaded, merged)
     assert not any(module.training for module in loaded.modules())
     assert all(torch.equal(was[key], value) for key, value in shrunk.net.state_dict().items())
 
@@ -187,7 +196,8 @@ def test_attention_comes_back_lowered(tmp_path: Path) -> None:
     assert isinstance(attention, Attention) and attention.num_heads == 2
     assert isinstance(loaded, Encoder)
     batch = another_batch(shrunk)
-    assert torch.equal(loaded(batch), shrunk.net(batch))
+    torch.testing.assert_close(loaded(batch), shrunk.net(batch))
+    assert same_state(loaded, shrunk.net)
     with pytest.raises(CheckpointError, match=r"self_attn has head_dim=4, expected 2"):
         load_shrunk(tmp_path / "f", Encoder(heads=2))
 
@@ -230,11 +240,8 @@ def test_any_network_comes_back_after_any_plan(tmp_path_factory: Any, seed: int)
         for leaf in fresh.parameters():
             leaf.zero_()
         loaded, saved = load_shrunk(path, fresh), graph.traced
-        # tensors in a file begin anywhere in memory, and some processors then round products differently
         torch.testing.assert_close(loaded(x), saved(x), rtol=1e-12, atol=1e-12)
-    here, there = loaded.state_dict(), saved.state_dict()
-    assert here.keys() == there.keys()
-    assert all(torch.equal(here[name], there[name]) for name in here)
+    assert same_state(loaded, saved)
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "vgg", "resnet20"])
