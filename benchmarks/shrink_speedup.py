@@ -21,7 +21,12 @@ from netdial.shrinking.sizes import size
 
 COURSES = {
     "mnist 784-1000-1000-10": Course("mnist", "mlp:1000-1000", 20_000, {"epochs": 12}),
-    "cifar10 cnn": Course("cifar10", "cnn", 2_000, {"epochs": 8, "batch_size": 128, "lr": 1e-3}),
+    "cifar10 cnn": Course(
+        "cifar10",
+        "cnn",
+        2_000,
+        {"epochs": 8, "batch_size": 128, "lr": 1e-3, "wait": 0.35, "deadline": 0.65},
+    ),
 }
 SHARES = (0.02, 0.05, 0.1, 0.2)
 """Shares of multiplications left that are tried."""

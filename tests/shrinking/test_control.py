@@ -105,20 +105,34 @@ def test_schedules_of_lambda() -> None:
 START, DEADLINE = 10_000.0, 0.5
 
 
-def at(progress: float, value: float = 100) -> float:
-    return course(Target("params", value), progress, start=START, deadline=DEADLINE)
+def at(progress: float, value: float = 100, wait: float = 0.0) -> float:
+    return course(Target("params", value), progress, start=START, deadline=DEADLINE, wait=wait)
 
 
 def test_the_course_is_geometric_and_ends_at_the_deadline() -> None:
     assert [at(p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([10_000, 1000, 100, 100])
 
 
-@given(value=st.floats(1, START), one=st.floats(0, 1), other=st.floats(0, 1))
-def test_the_course_falls_from_start_to_target(value: float, one: float, other: float) -> None:
-    first, second = at(min(one, other), value), at(max(one, other), value)
+def test_the_course_waits_and_then_is_geometric() -> None:
+    found = [at(p, wait=0.4) for p in (0, 0.2, 0.35, 0.5, 1)]
+    assert found == pytest.approx([10_000, 10_000, 1000, 100, 100])
+
+
+@given(
+    value=st.floats(1, START),
+    one=st.floats(0, 1),
+    other=st.floats(0, 1),
+    wait=st.floats(0, 0.99),
+)
+def test_the_course_falls_from_start_to_target(
+    value: float, one: float, other: float, wait: float
+) -> None:
+    first, second = at(min(one, other), value, wait), at(max(one, other), value, wait)
     assert START * (1 + 1e-9) >= first >= second * (1 - 1e-9) >= value * (1 - 1e-9) ** 2
-    assert at(0, value) == START
-    assert at(max(one, DEADLINE), value) == pytest.approx(value)
+    assert at(wait * DEADLINE * one, value, wait) == START
+    assert at(max(one, DEADLINE), value, wait) == value, (
+        "bit for bit: the last choice is made exactly"
+    )
 
 
 def test_a_target_lies_between_the_least_and_the_start() -> None:

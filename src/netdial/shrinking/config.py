@@ -25,6 +25,13 @@ class ShrinkConfig(TrainConfig):
     deadline: float = Field(
         0.5, gt=0, le=1, description="share of training at which the target is reached"
     )
+    wait: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the time until the deadline in which no channel fades; what each is worth shows once the network "
+        "has learned something",
+    )
     lam_schedule: Literal["constant", "warmup", "cosine"] = Field(
         "cosine",
         description="course of lam, without a target; cosine ends at 0, so that what is left recovers",

@@ -127,7 +127,9 @@ def check_target(target: Target, *, start: float, least: float) -> None:
         )
 
 
-def course(target: Target, progress: float, *, start: float, deadline: float) -> float:
+def course(
+    target: Target, progress: float, *, start: float, deadline: float, wait: float = 0.0
+) -> float:
     """Returns the size planned for a progress: geometric from the start to the target, which it keeps from the deadline on.
 
     Args:
@@ -135,9 +137,10 @@ def course(target: Target, progress: float, *, start: float, deadline: float) ->
         progress: share of training that is done, in [0, 1].
         start: size of the network at the beginning.
         deadline: progress at which the target is to be reached, in (0, 1].
+        wait: share of the time until the deadline in which the network keeps the size that it has, in [0, 1).
     """
-    way = min(progress / deadline, 1.0)
-    return start * math.pow(target.value / start, way)
+    way = (progress / deadline - wait) / (1 - wait)
+    return target.value if way >= 1 else start * math.pow(target.value / start, max(way, 0.0))
 
 
 def allowance(costs: Sequence[float], *, size: float, least: float) -> int:

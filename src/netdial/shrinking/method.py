@@ -245,8 +245,13 @@ class ShrinkMethod:
         if state.fading:
             self._remove(state, state.fading, "size")
         now = size(state.graph, self._target.kind, self._clock)
-        progress = min((state.step + self._every) / self._total, 1.0)
-        goal = course(self._target, progress, start=state.begin, deadline=self.config.deadline)
+        goal = course(
+            self._target,
+            min((state.step + self._every) / self._total, 1.0),
+            start=state.begin,
+            deadline=self.config.deadline,
+            wait=self.config.wait,
+        )
         last = goal == self._target.value
         if self._clock is not None and last and self._is_there(now.value, state.step):
             goal = now.value
