@@ -79,9 +79,9 @@ WHERE = {
 
 
 @pytest.fixture
-def networks(tmp_path: Path) -> Iterator[Path]:
-    """A file of the user's in the working folder."""
-
+def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file of the user's in the working folder; nothing compiled is kept, for it is edited more than once in a second."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     file = tmp_path / "networks_of_mine.py"
     file.write_text(NETWORKS)
     sys.modules.pop(file.stem, None)
@@ -155,7 +155,6 @@ def test_a_penalty_that_kills_every_channel_leaves_the_fewest(call: Call, networ
         "shrink", f"{networks.stem}:plain", *QUICK, "--lam", "100", "--lam-schedule", "constant", "--json"
     )  # fmt: skip
     assert said.code == 0, said.err
-
     answer = json.loads(said.out)
     assert answer["widths"] == {"one": [8.0, 1.0]}
     assert answer["end"]["params"] == 7 + 4
@@ -163,7 +162,6 @@ def test_a_penalty_that_kills_every_channel_leaves_the_fewest(call: Call, networ
 
 def test_going_on_with_other_code_is_refused(call: Call, networks: Path) -> None:
     """Even where all shapes are the same: what was learned for one activation is not worth much under another."""
-
     data, folder = f"{networks.stem}:plain", Path("runs/r")
     assert call("shrink", data, *QUICK, "--lam", "0.05", "--name", "r").code == 0
     (folder / "DONE").unlink()
