@@ -1,7 +1,8 @@
 """Training time with collection over that without, to the same final network.
 
 Both do the same steps on the same batches and switch the same channels off at the same moments. One removes them at once; the
-other multiplies them by 0 to the end and removes them then. The final widths are the same, and the outputs agree.
+other multiplies them by 0 to the end and removes them then. The final widths are the same, and the outputs but for rounding,
+which Adam amplifies in float32 over many steps (``docs/experiments.md``).
 """
 
 from __future__ import annotations
