@@ -150,14 +150,24 @@ def test_one_shot_pruning_says_the_same(call: Call, networks: Path, name: str) -
     assert Path("runs/r/records.jsonl").read_bytes() == before
 
 
-def test_a_penalty_that_kills_every_channel_leaves_the_fewest(call: Call, networks: Path) -> None:
-    said = call(
-        "shrink", f"{networks.stem}:plain", *QUICK, "--lam", "100", "--lam-schedule", "constant", "--json"
-    )  # fmt: skip
+def test_a_penalty_that_kills_every_channel_leaves_the_fewest_and_says_so(
+    call: Call, networks: Path
+) -> None:
+    args = (f"{networks.stem}:plain", *QUICK, "--lam", "100", "--lam-schedule", "constant")
+    said = call("shrink", *args, "--json")
     assert said.code == 0, said.err
     answer = json.loads(said.out)
     assert answer["widths"] == {"one": [8.0, 1.0]}
     assert answer["end"]["params"] == 7 + 4
+    assert answer["warning"].startswith("All channels died but the last 1 of every layer: lam=100")
+    assert "All channels died" in Path(answer["report"]).read_text(encoding="utf-8")
+    assert "Lower lam" in call("shrink", *args, "--overwrite").out
+
+
+def test_a_target_at_the_fewest_channels_is_no_warning(call: Call, networks: Path) -> None:
+    said = call("shrink", f"{networks.stem}:plain", *QUICK, "--size", "11 params", "--json")
+    answer = json.loads(said.out)
+    assert (answer["widths"], answer["warning"]) == ({"one": [8.0, 1.0]}, "")
 
 
 def test_going_on_with_other_code_is_refused(call: Call, networks: Path) -> None:

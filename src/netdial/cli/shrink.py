@@ -46,6 +46,7 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
                 "start": found.start,
                 "end": found.end,
                 "scores": found.scores,
+                "warning": found.exhausted(run.config),
             }
         )
         return
@@ -53,6 +54,8 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
     out.print(widths_table(found))
     out.print(costs_table(found))
     out.print(f"{run.path}: done in {seconds:.1f} s; {_verdict(found)}", markup=False)
+    if exhausted := found.exhausted(run.config):
+        out.print(exhausted, style="bold")
     out.print(f"report: {run.report_path}", markup=False, soft_wrap=True)
 
 

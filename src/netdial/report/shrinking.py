@@ -169,6 +169,8 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Kill]) -> list[str]:
         said.append(f"{KILLS} is missing, so it is not known which channels went, and why.")
     if run.is_done and found.widths and not narrower:
         said.append("No channel was removed: raise lam, or ask for a size.")
+    if exhausted := found.exhausted(run.config):
+        said.append(exhausted)
     slower = [
         _batch(key)
         for key, start in found.start.items()

@@ -7,7 +7,7 @@ of collections: which channels went, when and why.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,21 @@ class Shrinkage:
             return self.start["params"], self.end["params"]
         along = self.course.get("shrink/params")
         return (along[0], along[-1]) if along else None
+
+    def exhausted(self, config: Mapping[str, Any]) -> str:
+        """Returns that all channels died but those that every layer keeps, and how to mend it; else nothing.
+
+        Args:
+            config: settings of the run.
+        """
+        minimum, lines = config.get("minimum", 1), self.widths.values()
+        shrank = any(line[-1] < line[0] for line in lines)
+        if config.get("size") or not shrank or any(line[-1] > minimum for line in lines):
+            return ""
+        return (
+            f"All channels died but the last {minimum} of every layer: lam={config.get('lam')} is too large for this network. "
+            "Lower lam, raise minimum, or ask for a size."
+        )
 
 
 @dataclass(frozen=True)
