@@ -23,6 +23,7 @@ from netdial.reproduce.training import Training
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}
+_WHOLE = {"groups": 16, "knots": 0.25}
 EPOCHS = {"family": 150, "direct": 150, "maps": 50}
 _STORE = Store(Path("runs/benchmarks"))
 _N_SAMPLES = 16
@@ -32,7 +33,8 @@ _N_SAMPLES = 16
 class Cell:
     """Training runs that differ in the seed alone; ``map`` is the map of a family, or ``direct``.
 
-    Under ``sampling="whole"`` every λ of a step sees the whole batch, as a directly trained network does.
+    Under ``sampling="whole"`` every λ of a step sees the whole batch, as a directly trained network does; there are sixteen
+    of them, and a quarter of those inside the range stand at knots.
     """
 
     map: str
@@ -52,6 +54,7 @@ class Cell:
             "epochs": self.epochs,
             "regions": self.regions,
             "sampling": self.sampling,
+            **(_WHOLE if self.sampling == "whole" else {}),
         }
         return [
             Training("mnist", "mlp:50", make_config(**settings, seed=seed), examples=self.examples)

@@ -70,6 +70,12 @@ class FitConfig(TrainConfig):
         True,
         description="give two of the groups (if there are four or more) to the ends of the range, lo and hi",
     )
+    knots: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the other groups that stand at the nearest knot of a piecewise map instead",
+    )
     weighting: str = Field(
         "balanced", description="weight w(lam) across the family: balanced or uniform"
     )

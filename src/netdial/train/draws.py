@@ -14,7 +14,7 @@ from torch import Tensor
 from netdial.config import FitConfig
 from netdial.core.noise import generator
 from netdial.family.family import Family
-from netdial.family.maps import TableMap
+from netdial.family.maps import PiecewiseMap, TableMap
 from netdial.objective import WEIGHTINGS
 
 _BLOCK = 256
@@ -85,6 +85,8 @@ class Draws:
                 inner = torch.stack([draw(count - 2, source) for _ in range(_BLOCK)])
                 edge = torch.ones(_BLOCK, 1, dtype=unit.dtype)
                 unit = torch.cat([0 * edge, inner, edge], dim=1)
+            if isinstance(self._family.mean, PiecewiseMap) and self._config.knots:
+                unit = self._family.mean.towards_knots(unit, self._config.knots, source)
             lam, share = self._weighted(unit)
             self._kept[number, count] = list(zip(unit, lam, share, strict=True))
         return self._kept[number, count]

@@ -62,6 +62,12 @@ class PiecewiseMap(BasisMap):
         distance = torch.sub(pivot, unit[:, None], alpha=regions).abs()
         return (1 - distance).clamp_min(0)
 
+    def towards_knots(self, unit: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Returns unit coordinates of which a share, drawn at random, is moved to the nearest knot."""
+        regions = self.pivots.shape[0] - 1
+        moved = torch.rand(unit.shape, generator=generator, dtype=unit.dtype) < share
+        return torch.where(moved, (unit * regions).round() / regions, unit)
+
     def cut(self, name: str, dim: int, keep: Tensor) -> PiecewiseMap:
         """Returns the map with a dimension of one leaf cut; it commutes with evaluation."""
         return type(self)(*self._cut_pivots(name, dim, keep))
