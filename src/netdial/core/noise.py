@@ -34,10 +34,22 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 @contextmanager
 def seeded(*words: int | str) -> Iterator[None]:
-    """Seeds the global generator for layers that draw from it (dropout), and puts it back afterwards."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(derive_seed(*words))
+    """Seeds the global generators for layers that draw from them (dropout), and puts them back afterwards.
+
+    Where there is only the processor, by hand: ``torch.manual_seed`` writes the call stack down for each kind of
+    accelerator that is missing, which takes longer than a step of a small network.
+    """
+    if torch.accelerator.is_available():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(derive_seed(*words))
+            yield
+        return
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(derive_seed(*words))
+    try:
         yield
+    finally:
+        torch.default_generator.set_state(before)
 
 
 class Noise:

@@ -22,7 +22,7 @@ from netdial.shrinking.collect import removable
 from netdial.shrinking.constants import known
 from netdial.shrinking.control import allowance
 from netdial.shrinking.graph import Graph
-from netdial.shrinking.sizes import Size, switches_of, thetas
+from netdial.shrinking.sizes import Going, Size, switches_of, thetas
 
 Channels = dict[str, tuple[int, ...]]
 """Channels by group."""
@@ -131,18 +131,17 @@ def choose(
 
 def _nearest(now: Size, order: Sequence[str], *, gap: float) -> list[int]:
     """Returns places in order whose channels fit into what is missing, and the one besides that brings the size nearest."""
-    gone: list[str] = []
+    going = Going(now)
     taken: list[int] = []
     costs: dict[str, float] = {}
     for place, group in enumerate(order):
         if group not in costs:
-            costs[group] = now.costs([*gone, group])[-1]
+            costs[group] = going.cost(group)
         if costs[group] <= gap:
-            gap -= costs[group]
-            gone.append(group)
+            gap -= going.take(group)
             taken.append(place)
             costs.clear()
-    left = {group: now.costs([*gone, group])[-1] for group in set(order)}
+    left = {group: going.cost(group) for group in set(order)}
     rest = [place for place in range(len(order)) if place not in set(taken)]
     last = min(rest, key=lambda place: abs(gap - left[order[place]]), default=None)
     if last is not None and abs(gap - left[order[last]]) < gap:

@@ -48,7 +48,7 @@ from netdial.shrinking.state import Event, State
 from netdial.shrinking.trace import operations
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
-from netdial.train.optimiser import build_optimizer, make_rates
+from netdial.train.optimiser import build_optimizer, drop_gradients, make_rates
 
 _RATE = 0.1
 """Rate of the switches; a larger one is not stable where the loss is steep in a switch."""
@@ -155,7 +155,7 @@ class ShrinkMethod:
             NonFiniteError: the loss or a switch is not a finite number.
         """
         switches = thetas(state.graph)
-        state.optimizer.zero_grad(set_to_none=True)
+        drop_gradients(state.optimizer)
         for theta in switches.values():
             theta.grad = None
         terms = self._backward(state, batch, switches)

@@ -35,7 +35,7 @@ from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.memory import keep_freed_memory
-from netdial.train.optimiser import Rates, make_optimizer, make_rates
+from netdial.train.optimiser import Rates, drop_gradients, make_optimizer, make_rates
 
 
 @dataclass
@@ -185,7 +185,7 @@ class FamilyMethod:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
         draw = self._draw(state, len(batch[1]))
-        _drop_gradients(state.optimizer)
+        drop_gradients(state.optimizer)
         terms = [self._backward(state, draw, *chunk) for chunk in self._chunks(state, draw, batch)]
         self._move(state, draw)
         fit, complexity = (torch.cat(parts) for parts in zip(*terms, strict=True))
@@ -268,13 +268,6 @@ class FamilyMethod:
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
             f"{_blame(fields)}; lower lr, set clip=1, or check the data for huge values"
         )
-
-
-def _drop_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Forgets gradients: ``zero_grad`` without its hooks, which cost a small step more than its products."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
 
 
 def _for_each(targets: Tensor, blocks: int, members: int) -> Tensor:

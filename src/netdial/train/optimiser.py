@@ -74,6 +74,13 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.
     return optimizer
 
 
+def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Forgets gradients: ``zero_grad`` without its hooks, which cost a small step more than its products."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
 class Rates:
     """Sets the rates of an optimiser step by step: those it came with, times a schedule.
 
