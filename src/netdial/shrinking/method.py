@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,6 +84,7 @@ class ShrinkMethod:
         self._clock: Clock | None = None
         self._able: tuple[str, ...] = ()
         self._vital: frozenset[str] = frozenset()
+        self._held: _Held | None = None
         if self._target is not None:  # what fades after one collection goes with the next
             self._every = min(self._every, max(self._total // 2, 1))
 
@@ -154,7 +156,8 @@ class ShrinkMethod:
         Raises:
             NonFiniteError: the loss or a switch is not a finite number.
         """
-        switches = thetas(state.graph)
+        held = self._held = _held(state.graph, self._held)
+        switches = held.switches
         drop_gradients(state.optimizer)
         for theta in switches.values():
             theta.grad = None
@@ -168,11 +171,11 @@ class ShrinkMethod:
         rate = state.rates.now[0]
         state.rates.step()
         if self.config.lam2:
-            decay(_trainable(state.graph), self.config.lam2, rate=rate, p=self.config.power)
+            decay(held.weights, self.config.lam2, rate=rate, p=self.config.power)
         with _named(state.step):
             self._switch(state, switches)
         state.step += 1
-        state.n_updates += sum(p.numel() for p in state.module.parameters())
+        state.n_updates += held.n_params
         if state.step % self._every == 0 or state.step == self._total:
             self._collect(state)
         if self._target is None:
@@ -340,6 +343,30 @@ class ShrinkMethod:
             for group, parts in held.items()
             for name, _ in parts
         }
+
+
+class _Held(NamedTuple):
+    """What a step moves: to be found again only when the graph is another one.
+
+    Attributes:
+        graph: the network, as it was when these were found.
+        switches: name -> θ.
+        weights: parameters that are trained, without those of switches.
+        n_params: numbers in all parameters.
+    """
+
+    graph: Graph
+    switches: dict[str, Tensor]
+    weights: list[Tensor]
+    n_params: int
+
+
+def _held(graph: Graph, before: _Held | None) -> _Held:
+    """Returns what a step moves; what was found before if the graph is still the same."""
+    if before is not None and before.graph is graph:
+        return before
+    n_params = sum(parameter.numel() for parameter in graph.traced.parameters())
+    return _Held(graph, thetas(graph), _trainable(graph), n_params)
 
 
 def _trainable(graph: Graph) -> list[Tensor]:
