@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor
 
-from netdial.core.noise import Noise, derive_seed, generator
+from netdial.core.noise import Noise, derive_seed, generator, seeded
 
 
 def test_each_group_has_numbers_of_its_own_that_do_not_depend_on_its_company() -> None:
@@ -41,3 +43,16 @@ def test_seeds_are_63_bits_and_depend_on_the_kind_of_each_word() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
     first, second = (torch.rand(3, generator=generator("a", 1)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_seeded_draws_depend_on_the_words_and_leave_the_global_generator_alone() -> None:
+    def drawn(*words: int) -> Tensor:
+        with seeded(*words):
+            return torch.rand(3)
+
+    before = torch.random.get_rng_state()
+    assert torch.equal(drawn(0, 1), drawn(0, 1))
+    assert not torch.equal(drawn(0, 1), drawn(0, 2))
+    with pytest.raises(ZeroDivisionError), seeded(0):
+        torch.rand(3) / (1 // 0)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -19,7 +19,7 @@ from netdial.nets.build import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.graph import Graph
 from netdial.shrinking.shrink import prepare
-from netdial.shrinking.sizes import size, strip, switches_of, thetas
+from netdial.shrinking.sizes import Going, size, strip, switches_of, thetas
 from netdial.shrinking.switch import Switch
 
 EXACT = ("params", "bytes", "macs")
@@ -101,6 +101,17 @@ def test_channels_that_go_one_after_another_save_what_they_save_together(
     choose.shuffle(order)
     before, after = size(graph, kind), size(cut(graph, removed), kind)
     assert before.value - sum(before.costs(order)) == after.value
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_asking_what_the_next_channel_saves_takes_none(kind: Any) -> None:
+    now = size(graph_of("vgg"), kind)
+    going, groups = Going(now), list(now.groups)
+    for _ in range(2):
+        asked = [going.cost(group) for group in groups]
+        assert asked == [going.cost(group) for group in groups]
+        assert going.take(groups[0]) == asked[0]
+    assert going.cost(groups[1]) == now.costs([groups[0], groups[0], groups[1]])[-1]
 
 
 def test_switches_do_not_count() -> None:
