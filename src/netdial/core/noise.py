@@ -36,20 +36,14 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
 def seeded(*words: int | str) -> Iterator[None]:
     """Seeds the global generators for layers that draw from them (dropout), and puts them back afterwards.
 
-    Where there is only the processor, by hand: ``torch.manual_seed`` writes the call stack down for each kind of
+    Where there is only the processor, its generator alone: ``torch.manual_seed`` writes the call stack down for each kind of
     accelerator that is missing, which takes longer than a step of a small network.
     """
-    if torch.accelerator.is_available():
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(derive_seed(*words))
-            yield
-        return
-    before = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(derive_seed(*words))
-    try:
+    accelerated = torch.accelerator.is_available()
+    seed = torch.manual_seed if accelerated else torch.default_generator.manual_seed
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        seed(derive_seed(*words))
         yield
-    finally:
-        torch.default_generator.set_state(before)
 
 
 class Noise:
