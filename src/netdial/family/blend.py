@@ -1,26 +1,29 @@
 """Blends: fields that are weighted sums of pivots, kept apart so that a training step need not pass over them.
 
 Under a linear or piecewise-linear map K fields are ``shares @ pivots`` with few pivots. What a step needs of them is the
-divergence, the leaves, and the gradients of the pivots, and much of that is cheaper from the pivots themselves:
+divergence, the leaves, and the gradients of the pivots, and some of that is cheaper from the pivots themselves:
 
-    Σ_p μ_kp²      = c_k (V Vᵀ) c_k          the means' part of the KL; V Vᵀ is [J, J]
     Σ_p log σ_kp   = c_k · Σ_p S_p           the entropy
-    ∂(α_k Σ_p μ²/2)/∂V = (Cᵀ diag(α) C) V    its gradient
+    ∂(α_k Σ_p μ²/2)/∂V = (Cᵀ diag(α) C) V    the gradient of the means' part of the KL
 
-so only the variances and the gradients of the leaves are passes over ``[K, P]``. The law it is tested against is the
-general way: fields first, then ``posterior`` on them.
+so what is left are passes over means, variances and the gradients of the leaves, ``[K, P]`` each. The law it is tested against
+is the general way: fields first, then ``posterior`` on them.
 
 Shapes: K members, J pivots, P numbers of the tree; C shares ``[K, J]``, V pivots of the means, S of the log_std.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from netdial.core.layout import Layout
+
+LOG2_VAR = 2 / math.log(2)
+"""A log_std times this is the logarithm of the variance to base 2: powers of 2 take a third of the time of powers of e."""
 
 
 class Blend(NamedTuple):
@@ -56,29 +59,29 @@ class _SpreadAndKL(torch.autograd.Function):
     def forward(
         ctx: Any, means: Tensor, log_stds: Tensor, shares: Tensor, prior_var: Tensor, layout: Layout
     ) -> tuple[Tensor, ...]:
-        var = torch.mm(2 * shares, log_stds).exp_()
-        square_norm = ((shares @ torch.mm(means, means.mT)) * shares).sum(dim=1)
-        spread = square_norm + var.sum(dim=1)
+        var = torch.mm(LOG2_VAR * shares, log_stds).exp2_()
+        mean = torch.mm(shares, means)
+        spread = torch.linalg.vector_norm(mean, dim=1).square_() + var.sum(dim=1)
         kl = 0.5 * (spread / prior_var + layout.size * (prior_var.log() - 1))
         kl -= shares @ log_stds.sum(dim=1)
         ctx.save_for_backward(means, var, shares, prior_var)
         ctx.layout = layout
-        leaves = [*layout.split(shares @ means).values(), *layout.split(var).values()]
+        leaves = [*layout.split(mean).values(), *layout.split(var).values()]
         return kl, *leaves
 
     @staticmethod
     def backward(ctx: Any, grad_kl: Tensor, *grads: Tensor) -> Any:
         means, var, shares, prior_var = ctx.saved_tensors
         count, sizes = len(grads) // 2, ctx.layout.sizes
-        back = shares.mT.contiguous()
-        pull = back * (grad_kl / prior_var)
-        grad_means = torch.mm(pull @ shares, means)
-        grad_log_stds = torch.mm(pull, var)
-        grad_log_stds -= (back @ grad_kl)[:, None]
+        back, pull = shares.mT.contiguous(), (grad_kl / prior_var)[:, None]
+        grad_means = torch.mm(back @ (pull * shares), means)
+        grad_log_stds = torch.empty_like(means)
         flats = (flat.split(sizes, dim=1) for flat in (var, grad_means, grad_log_stds))
         for of_mean, of_var, var_, out_mean, out_log_std in zip(
             grads[:count], grads[count:], *flats, strict=True
         ):
             out_mean.addmm_(back, of_mean.reshape_as(var_))
-            out_log_std.addmm_(back, of_var.reshape_as(var_) * var_, alpha=2)
+            of_log_std = (2 * of_var.reshape_as(var_)).add_(pull).mul_(var_)
+            torch.mm(back, of_log_std, out=out_log_std)
+        grad_log_stds -= (back @ grad_kl)[:, None]
         return grad_means, grad_log_stds, None, None, None

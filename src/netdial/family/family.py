@@ -28,6 +28,7 @@ from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
 from netdial.family.blend import Blend
 from netdial.family.buffers import StatisticsBank
+from netdial.family.chain import Chain
 from netdial.family.domain import Domain
 from netdial.family.local import Leaf, MemberMode
 from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
@@ -158,9 +159,9 @@ class Family(nn.Module):
             mean, spread = Blend(shares, self.mean.pivots), None
             if isinstance(self.log_std, PiecewiseMap):
                 spread = Blend(shares, self.log_std.pivots)
-            return Fields(self.layout, mean, spread, self.kept)
+            return self._fields(mean, spread)
         log_std = self.log_std(unit) if self.log_std is not None else None
-        return Fields(self.layout, self.mean(unit), log_std, self.kept)
+        return self._fields(self.mean(unit), log_std)
 
     def rows(self, here: slice) -> Fields:
         """Returns the fields of some rows of a table map, several of which may stand at one complexity value."""
@@ -168,7 +169,7 @@ class Family(nn.Module):
         pivots = [table.pivots for table in tables]
         whole = here == slice(0, len(pivots[0]))
         mean, *spread = (part if whole else part[here] for part in pivots)
-        return Fields(self.layout, mean, spread[0] if spread else None, self.kept)
+        return self._fields(mean, spread[0] if spread else None)
 
     def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
         """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
@@ -320,6 +321,8 @@ class Family(nn.Module):
     def _run(
         self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int
     ) -> Tensor:
+        if self._chain is not None and noise is not None and self._chain.takes(x):
+            return self._chain.run(x, *fields.flats(), noise, blocks)
         means, variances = (
             fields.leaves() if noise is not None else (self.layout.split(fields.mean), {})
         )
@@ -376,6 +379,13 @@ class Family(nn.Module):
         """Whether the network itself draws random numbers in training (dropout in any form)."""
         rates = (getattr(m, key, 0.0) for m in self.net.modules() for key in ("p", "dropout"))
         return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+    def _fields(self, mean: Tensor | Blend, log_std: Tensor | Blend | None) -> Fields:
+        return Fields(self.layout, mean, log_std, self.kept, whole=self._chain is not None)
+
+    @functools.cached_property
+    def _chain(self) -> Chain | None:
+        return Chain.of(self.net, self.layout)
 
     @functools.cached_property
     def _sockets(self) -> Sockets:

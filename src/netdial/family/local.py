@@ -30,7 +30,7 @@ from netdial.core.errors import TraceError
 from netdial.core.noise import Noise
 
 _REUSE = 100
-_TINY = 1e-20
+TINY = 1e-20
 _CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 _WHOLE_CHANNELS: dict[Callable[..., Tensor], bool] = {
     F.dropout: False,
@@ -212,7 +212,7 @@ class MemberMode(TorchFunctionMode):
             means.append(conv(piece, leaf.mean[k], bias, *args, **kwargs))
             variances.append(conv(piece.square(), leaf.var[k], bias_var, *args, **kwargs))
         eps = self._noise.normal(*means[0].shape, dtype=means[0].dtype)
-        std = (torch.cat(variances) + _TINY).sqrt()
+        std = (torch.cat(variances) + TINY).sqrt()
         return torch.addcmul(torch.cat(means), std, eps.flatten(0, 1))
 
     def _blocks(self, x: Tensor) -> int:
@@ -246,7 +246,7 @@ def local_linear(
         spread = _product(x.square(), var)
         out = out if bias is None else out + bias
         spread = spread if bias_var is None else spread + bias_var
-        return torch.addcmul(out.float(), (spread.float() + _TINY).sqrt(), eps)
+        return torch.addcmul(out.float(), (spread.float() + TINY).sqrt(), eps)
     return cast(Tensor, _LocalLinear.apply(x, mean, var, bias, bias_var, eps))  # type: ignore[no-untyped-call]
 
 
@@ -268,12 +268,12 @@ class _LocalLinear(torch.autograd.Function):
         eps: Tensor,
     ) -> Tensor:
         squares = x * x
-        out, std = _across(x, mean), _across(squares, var)
+        out, std = across(x, mean), across(squares, var)
         if bias is not None:
             out += bias.mT
         if bias_var is not None:
             std += bias_var.mT
-        std.add_(_TINY).sqrt_()
+        std.add_(TINY).sqrt_()
         eps = eps.mT.contiguous()
         out.addcmul_(std, eps)
         slope = eps.div_(std).mul_(0.5)  # of the noise in the variance
@@ -290,8 +290,8 @@ class _LocalLinear(torch.autograd.Function):
         side_spread = grad_spread.view(blocks, -1, examples)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = side_spread.mT @ _stack(var, blocks)
-            grad_x = (side.mT @ _stack(mean, blocks)).addcmul_(grad_x, x, value=2)
+            grad_x = side_spread.mT @ stack(var, blocks)
+            grad_x = (side.mT @ stack(mean, blocks)).addcmul_(grad_x, x, value=2)
         return (
             grad_x,
             torch.bmm(side, x).view(mean.shape),
@@ -304,15 +304,15 @@ class _LocalLinear(torch.autograd.Function):
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """Returns ``[K, b, o]``: each member's inputs ``[n, b, i]`` times its weights ``[K, o, i]``."""
-    return _across(x, weight).mT
+    return across(x, weight).mT
 
 
-def _across(x: Tensor, weight: Tensor) -> Tensor:
+def across(x: Tensor, weight: Tensor) -> Tensor:
     """Returns ``[K, o, b]``: each member's weights ``[K, o, i]`` times its inputs ``[n, b, i]``, which members may share."""
-    stacked = torch.bmm(_stack(weight, x.shape[0]), x.mT)
+    stacked = torch.bmm(stack(weight, x.shape[0]), x.mT)
     return stacked.view(*weight.shape[:2], x.shape[1])
 
 
-def _stack(weight: Tensor, blocks: int) -> Tensor:
+def stack(weight: Tensor, blocks: int) -> Tensor:
     """Returns ``[n, K/n o, i]``: the weights ``[K, o, i]`` of the members that share a block, on top of one another."""
     return weight.reshape(blocks, -1, weight.shape[-1])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout, Params
-from netdial.family.blend import Blend
+from netdial.family.blend import LOG2_VAR, Blend
 
 _CACHEFUL = 1 << 16
 _LEAST = 1e-30
@@ -37,6 +37,7 @@ class Fields:
         log_std: log standard deviations, or a blend of them with the same shares, or None.
         kept: bool ``[P]``: numbers that were not pruned; None keeps all. A pruned number is 0 for certain: it has no
             variance, no divergence, and no gradient reaches it.
+        whole: whether the leaves will be wanted in one piece (``flats``); either way is right, and this one quick.
     """
 
     def __init__(
@@ -45,9 +46,13 @@ class Fields:
         mean: Tensor | Blend,
         log_std: Tensor | Blend | None = None,
         kept: Tensor | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         self.layout = layout
         self.kept = kept
+        self._whole = whole
+        self._pieces = Layout(("all",), ((layout.size,),)) if whole else layout
         self._mean = mean
         self._log_std = log_std
         self._spread: tuple[Params, Params] | None = None
@@ -78,9 +83,24 @@ class Fields:
 
     def leaves(self) -> tuple[Params, Params]:
         """Returns means and variances by leaf, ``name -> [K, *shape]``; no variances for a point."""
+        if not self._whole:
+            return self._parts()
+        means, variances = self.flats()
+        split = self.layout.split
+        return split(means), split(variances) if variances is not None else {}
+
+    def flats(self) -> tuple[Tensor, Tensor | None]:
+        """Returns means and variances ``[K, P]``; no variances for a point."""
+        if not self._whole:
+            return self.mean, self.var
+        means, variances = self._parts()
+        return means["all"], variances.get("all")
+
+    def _parts(self) -> tuple[Params, Params]:
+        """Returns means and variances by piece."""
         if self._spread is None and self._log_std is not None:
             self.kl(self._mean[0].new_ones(self.members))
-        return self._spread or (self.layout.split(self.mean), {})
+        return self._spread or (self._pieces.split(self.mean), {})
 
     def kl(self, prior_var: Tensor) -> Tensor:
         """Returns KL(q || N(0, prior_var)) in nats ``[K]``.
@@ -97,12 +117,12 @@ class Fields:
                 "or the objective 'l2'"
             )
         kl, *leaves = self._spread_and_kl(prior_var)
-        names = self.layout.names
+        names = self._pieces.names
         means = dict(zip(names, leaves[: len(names)], strict=True))
         variances = dict(zip(names, leaves[len(names) :], strict=True))
         if self.kept is not None:
             kl = kl - (~self.kept).sum() * 0.5 * (1 / prior_var + prior_var.log() - 1)
-            kept = self.layout.split(self.kept)
+            kept = self._pieces.split(self.kept)
             variances = {name: leaf * kept[name] for name, leaf in variances.items()}
         self._spread = means, variances
         return kl
@@ -111,8 +131,8 @@ class Fields:
         """Returns (KL, means by leaf, variances by leaf): from the pivots, unless the fields exist already."""
         mean, log_std = self._mean, self._log_std
         if isinstance(mean, Blend) and isinstance(log_std, Blend) and not self._touched:
-            return mean.spread_and_kl(log_std, prior_var, self.layout)
-        found = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self.layout)  # type: ignore[no-untyped-call]
+            return mean.spread_and_kl(log_std, prior_var, self._pieces)
+        found = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self._pieces)  # type: ignore[no-untyped-call]
         return cast(tuple[Tensor, ...], found)
 
     @property
@@ -201,7 +221,7 @@ class _SpreadAndKL(torch.autograd.Function):
             mean, log_std, var, spread, entropy
         ):
             torch.sum(log_std_, dim=-1, out=entropy_)
-            torch.mul(log_std_, 2, out=var_).exp_()
+            torch.mul(log_std_, LOG2_VAR, out=var_).exp2_()
             torch.sum(var_, dim=-1, out=spread_)
             spread_ += torch.linalg.vector_norm(mean_, dim=-1).square_()
         kl = 0.5 * (spread / prior_var + size * (prior_var.log() - 1)) - entropy

@@ -1,0 +1,167 @@
+"""Chains: which networks are one, and that running them so is what the handler of any network does."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netdial.core.layout import Layout
+from netdial.core.noise import Noise
+from netdial.family import Family, FamilyConfig
+from netdial.family.chain import POINTWISE, Chain
+
+F64 = torch.float64
+UNIT = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=F64)
+
+
+def mlp(middle: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(5, 7), middle(), nn.Linear(7, 6), middle(), nn.Linear(6, 3))
+
+
+def tied() -> nn.Sequential:
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+
+CHAINS: dict[str, Callable[[], nn.Module]] = {
+    **{kind.__name__: (lambda kind=kind: mlp(kind)) for kind in POINTWISE},
+    "one layer": lambda: nn.Linear(5, 3),
+    "nested, from images": lambda: nn.Sequential(
+        nn.Flatten(), nn.Sequential(nn.Linear(5, 4), nn.ReLU()), nn.Identity(), nn.Linear(4, 3)
+    ),
+    "some biases": lambda: nn.Sequential(nn.Linear(5, 4, bias=False), nn.Tanh(), nn.Linear(4, 3)),
+    "no function between": lambda: nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3), nn.Sigmoid()),
+}
+OTHERS: dict[str, nn.Module] = {
+    "dropout": nn.Sequential(nn.Linear(5, 4), nn.Dropout(), nn.Linear(4, 3)),
+    "normalisation": nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 3)),
+    "convolution": nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Linear(9, 2)),
+    "tied": tied(),
+    "two functions": nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Tanh()),
+    "function first": nn.Sequential(nn.ReLU(), nn.Linear(5, 4)),
+    "flattened in part": nn.Sequential(nn.Flatten(1, 2), nn.Linear(5, 4)),
+    "flattened late": nn.Sequential(nn.Linear(5, 4), nn.Flatten()),
+    "another class": nn.Sequential(nn.Linear(5, 4), nn.Bilinear(4, 4, 3)),
+}
+
+
+def family_of(net: nn.Module, **options: Any) -> Family:
+    """A family of random maps, in double precision."""
+    torch.manual_seed(0)
+    family = Family(net, FamilyConfig(**{"map": "piecewise", "regions": 3, **options})).double()
+    source = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in family.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, dtype=F64, generator=source)
+    return family
+
+
+def outcome(family: Family, x: Tensor, blocks: int) -> list[Tensor]:
+    """Returns outputs, divergences, and the gradients of a function of both."""
+    fields = family.fields(UNIT)
+    kl = fields.kl(torch.full((4,), 0.7, dtype=F64))
+    out = family(x, fields, UNIT, Noise(3, 5, range(4)), blocks)
+    loss = (out * torch.arange(1.0, 1 + out.shape[1], dtype=F64)).sin().sum() + kl.square().mean()
+    return [out, kl, *torch.autograd.grad(loss, list(family.parameters()))]
+
+
+@pytest.mark.parametrize("name", list(CHAINS))
+@pytest.mark.parametrize("blocks", [4, 2, 1])
+def test_a_chain_is_what_the_handler_makes_of_it(
+    name: str, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = family_of(CHAINS[name]())
+    shape = (5, 1) if "images" in name else (5,)
+    x = torch.randn(blocks * 3, *shape, dtype=F64)
+    assert Chain.of(family.net, family.layout) is not None
+    found = outcome(family, x, blocks)
+    monkeypatch.setattr(Chain, "takes", lambda chain, x: False)
+    for chain, handler in zip(found, outcome(family, x, blocks), strict=True):
+        assert torch.allclose(chain, handler, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"posterior": "point"}, {"map": "table", "lams": (0.1, 1.0)}, {"map": "gated"}]
+)
+def test_other_posteriors_and_maps(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = family_of(mlp(), **options)
+    unit = torch.tensor(family._rows, dtype=F64) if "lams" in options else UNIT
+    x = torch.randn(4, 5, dtype=F64)
+
+    def run() -> Tensor:
+        return family(x, family.fields(unit), unit, Noise(0, 0, range(len(unit))))
+
+    found = run()
+    monkeypatch.setattr(Chain, "takes", lambda chain, x: False)
+    assert torch.allclose(found, run(), rtol=1e-11, atol=1e-12)
+
+
+def test_pruned_numbers_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = family_of(mlp())
+    family.restrict(torch.arange(family.layout.size) % 3 > 0)
+    x = torch.randn(12, 5, dtype=F64)
+    found = outcome(family, x, 4)
+    for gradient in found[2:]:
+        assert bool((gradient[:, ::3] == 0).all()) and bool((gradient[:, 1::3] != 0).any())
+    monkeypatch.setattr(Chain, "takes", lambda chain, x: False)
+    for chain, handler in zip(found, outcome(family, x, 4), strict=True):
+        assert torch.allclose(chain, handler, rtol=1e-11, atol=1e-12)
+
+
+def test_the_hand_written_backward_is_the_derivative() -> None:
+    net = mlp(nn.Tanh).double()
+    layout = Layout.of(dict(net.named_parameters()))
+    chain = Chain.of(net, layout)
+    assert chain is not None
+    means = torch.randn(2, layout.size, dtype=F64, requires_grad=True)
+    variances = (torch.rand(2, layout.size, dtype=F64) + 0.1).requires_grad_()
+    x = torch.randn(6, 5, dtype=F64)
+
+    def run(means: Tensor, variances: Tensor) -> Tensor:
+        return chain.run(x, means, variances, Noise(0, 0, range(2)), 2)
+
+    assert torch.autograd.gradcheck(run, (means, variances))
+
+
+@pytest.mark.parametrize("name", list(OTHERS))
+def test_other_networks_are_no_chains(name: str) -> None:
+    net = OTHERS[name]
+    assert Chain.of(net, Layout.of(dict(net.named_parameters()))) is None
+
+
+def test_a_network_with_excluded_parameters_is_no_chain() -> None:
+    for pattern in ("0.*", "*.bias"):
+        family = family_of(mlp(), exclude=(pattern,))
+        assert Chain.of(family.net, family.layout) is None
+
+
+def test_inputs_that_a_chain_leaves_to_the_handler() -> None:
+    net = mlp()
+    chain = Chain.of(net, Layout.of(dict(net.named_parameters())))
+    assert chain is not None
+    assert chain.takes(torch.zeros(2, 5))
+    assert not chain.takes(torch.zeros(2, 3, 5))
+    assert not chain.takes(torch.zeros(2, 5, requires_grad=True))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not chain.takes(torch.zeros(2, 5))
+    hook = net[1].register_forward_hook(lambda *seen: None)
+    assert not chain.takes(torch.zeros(2, 5))
+    hook.remove()
+    assert chain.takes(torch.zeros(2, 5))
+
+
+def test_a_family_that_has_run_can_be_pickled() -> None:
+    family = family_of(mlp())
+    x = torch.randn(4, 5, dtype=F64)
+    before = outcome(family, x, 4)
+    for first, second in zip(
+        before, outcome(pickle.loads(pickle.dumps(family)), x, 4), strict=True
+    ):
+        assert torch.equal(first, second)
