@@ -459,7 +459,7 @@ def test_bad_networks_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
 def test_bad_data_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(DataError, match="differ in length"):
         fit(mlp(), (blobs[0], blobs[1][:5]), epochs=1)
-    with pytest.raises(ValueError, match=r"give targets \[N, T\] with one column for each output"):
+    with pytest.raises(DataError, match=r"give floating point \[N, T\], for example y\[:, None\]"):
         fit(nn.Linear(5, 1), (blobs[0], blobs[0][:, 0]), kind="regression", epochs=1)
 
 

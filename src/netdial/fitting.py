@@ -23,6 +23,7 @@ from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES, WEIGHTI
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.method import FamilyMethod, State, Workers
+from netdial.train.rehearsal import rehearse_on
 
 Data = Any  # Dataset, a pair (x, y) of tensors, or a DataLoader
 
@@ -215,9 +216,13 @@ def run(
             f"patience={config.patience} needs validation data; give valid, or patience=0"
         )
     blocks = _blocks(family, config)
-    workers, device = launch(config)
     if config.precision == "64-true":
         family = family.double()
+    if isinstance(data, tuple):
+        data = Dataset(*data)
+    if isinstance(data, Dataset):
+        rehearse_on(family.net, data, kind)
+    workers, device = launch(config)
     family.to(device)
     feed = make_feed(
         data,

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from netdial.config import FitConfig
-from netdial.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TraceError
-from netdial.data import Dataset, Task, names
+from netdial.core.errors import CheckpointError, ConfigError, DataError
+from netdial.data import names
 from netdial.evaluation import Member as PathMember
 from netdial.evaluation import Path as LambdaPath
 from netdial.objective import Terms
@@ -30,7 +29,7 @@ from netdial.study.job import (
     open_task,
 )
 from netdial.study.presets import PRESETS, default_model, default_samples, preset
-from netdial.study.problem import check_net, is_function, load_net, load_problem
+from netdial.study.problem import is_function, load_net, load_problem
 from netdial.study.recorder import Progress, Recorder, member_records
 from netdial.study.request import Job, process_rank
 from netdial.study.run import Run
@@ -243,55 +242,6 @@ def test_a_function_of_the_users_takes_no_other_options(
             load_problem(data, options={"valid": 0.1}, model="linear")
         with pytest.raises(ConfigError, match="did you mean 'regression'"):
             load_problem(data, options={"kind": "regresion"})
-
-
-def task(n_outputs: int = 3, kind: Any = "classification") -> Task:
-    """Returns a task of four numbers."""
-    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(6) % n_outputs if kind == "classification" else torch.zeros(6, n_outputs)
-    part = Dataset(x, y)
-    classes = tuple("abc"[:n_outputs]) if kind == "classification" else ()
-    return Task("t", kind, part, part, part, n_outputs, classes, {}, {})
-
-
-class Returns(nn.Module):
-    """A network that returns whatever it was given to return."""
-
-    def __init__(self, value: Any) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.value = value
-
-    def forward(self, x: Tensor) -> Any:
-        return self.value
-
-
-@pytest.mark.parametrize(
-    ("net", "error", "words"),
-    [
-        (nn.Flatten(), ConfigError, "Flatten: has no parameters"),
-        (nn.Linear(5, 3), TraceError, r"Linear: fails on inputs of shape \[2, 4\] \(RuntimeError"),
-        (Returns((torch.zeros(2, 3), None)), TraceError, "returned a tuple, expected one tensor"),
-        (Returns({"out": torch.zeros(2, 3)}), TraceError, "returned a dict"),
-        (nn.Linear(4, 2), ShapeError, r"shape \[2, 2\] .* expected \[2, 3\] \(3 classes\)"),
-        (Returns(torch.zeros(2, 3, 1)), ShapeError, r"shape \[2, 3, 1\]"),
-        (Returns(torch.zeros(1, 3)), ShapeError, r"shape \[1, 3\]"),
-    ],
-)
-def test_networks_that_cannot_be_scored(net: nn.Module, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        check_net(net, task())
-
-
-def test_networks_that_can(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Linear(4, 7), nn.BatchNorm1d(7), nn.Dropout())
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    check_net(net, task())  # more outputs than classes seen are allowed
-    assert net.training
-    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    check_net(nn.Linear(4, 2), task(2, "regression"))
-    with pytest.raises(ShapeError, match="2 targets"):
-        check_net(nn.Linear(4, 3), task(2, "regression"))
 
 
 def recorder(tmp_path: Path, **config: Any) -> tuple[Recorder, Run]:

@@ -32,6 +32,7 @@ from netdial.shrinking.state import Event, State
 from netdial.shrinking.switch import insert_switches
 from netdial.shrinking.trace import trace
 from netdial.train.loop import Epoch, resume, train
+from netdial.train.rehearsal import rehearse_on
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def run(
     """Trains a network that is prepared already; ``shrink`` and the command line end here."""
     if kind not in LIKELIHOODS:
         raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
+    if isinstance(data, Dataset):
+        rehearse_on(graph.traced, data, kind)
     workers, device = launch(config)
     graph = graph.to(device)
     feed = make_feed(data, config, augment=augment, device=device, least=2 * config.devices)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError, NetdialError, ShapeError, TraceError, unknown
+from netdial.core.errors import ConfigError, unknown
 from netdial.data import Task, load, load_user
 from netdial.data.table import SUFFIXES
 from netdial.nets import build
 from netdial.study.presets import default_model
+from netdial.train.rehearsal import rehearse
 
 KINDS = ("classification", "regression")
 
@@ -91,7 +92,8 @@ def load_problem(
         task = load(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
         net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
         problem = Problem(net, model, task)
-    check_net(problem.net, problem.task)
+    task = problem.task
+    rehearse(problem.net, example(task), task.kind, task.n_outputs)
     return problem
 
 
@@ -105,51 +107,6 @@ def load_net(config: dict[str, Any], data_dir: str | Path | None = None) -> nn.M
 def example(task: Task) -> Tensor:
     """Returns the first two training inputs as the network sees them."""
     return task.train.inputs(torch.arange(2))
-
-
-def check_net(net: nn.Module, task: Task) -> None:
-    """Refuses a network that does not turn these inputs into outputs that can be scored.
-
-    Raises:
-        ConfigError: it has no parameters.
-        TraceError: it fails on the inputs, or does not return one tensor.
-        ShapeError: the outputs have the wrong shape.
-    """
-    name, x = type(net).__name__, example(task)
-    if not any(True for _ in net.parameters()):
-        raise ConfigError(f"network {name}: has no parameters, so there is nothing to train")
-    training = net.training
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            out: Any = net.eval()(x)
-    except NetdialError:
-        raise
-    except Exception as error:
-        raise TraceError(
-            f"network {name}: fails on inputs of shape {list(x.shape)} ({type(error).__name__}: {error}); "
-            "check that it takes data of this shape"
-        ) from error
-    finally:
-        net.train(training)
-    if not isinstance(out, Tensor):
-        raise TraceError(
-            f"network {name}: returned a {type(out).__name__}, expected one tensor of outputs; "
-            "wrap it in a module that returns the tensor to be scored"
-        )
-    _check_outputs(out, name, task)
-
-
-def _check_outputs(out: Tensor, name: str, task: Task) -> None:
-    wanted = f"[2, {task.n_outputs}]"
-    enough = out.ndim == 2 and (
-        out.shape[1] == task.n_outputs
-        or (task.kind == "classification" and out.shape[1] > task.n_outputs)
-    )
-    if not enough or out.shape[0] != 2:
-        raise ShapeError(
-            f"network {name}: gives outputs of shape {list(out.shape)} for two examples, expected {wanted} "
-            f"({task.n_outputs} {'classes' if task.kind == 'classification' else 'targets'})"
-        )
 
 
 def _from_function(data: str, given: dict[str, Any], model: str | None, split_seed: int) -> Problem:

@@ -1,0 +1,113 @@
+"""Rehearsals: what cannot be trained is refused in words, and what can be is left as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
+from netdial.train.rehearsal import count_outputs, rehearse
+
+X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Returns(nn.Module):
+    """A network that returns whatever it was given to return."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.value = value
+
+    def forward(self, x: Tensor) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("net", "error", "words"),
+    [
+        (nn.Flatten(), ConfigError, "Flatten: has no parameters"),
+        (nn.Linear(5, 3), TraceError, r"Linear: fails on inputs of shape \[2, 4\] \(RuntimeError"),
+        (Returns((torch.zeros(2, 3), None)), TraceError, "returned a tuple, expected one tensor"),
+        (Returns({"out": torch.zeros(2, 3)}), TraceError, "returned a dict"),
+        (nn.Linear(4, 2), ShapeError, r"shape \[2, 2\] .* expected \[2, 3\] \(3 classes\)"),
+        (Returns(torch.zeros(2, 3, 1)), ShapeError, r"shape \[2, 3, 1\]"),
+        (Returns(torch.zeros(1, 3)), ShapeError, r"shape \[1, 3\]"),
+    ],
+)
+def test_networks_that_cannot_be_scored(net: nn.Module, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        rehearse(net, X, "classification", 3)
+
+
+def test_networks_that_can() -> None:
+    net = nn.Sequential(nn.Linear(4, 7), nn.BatchNorm1d(7), nn.Dropout())
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    rehearse(net, X, "classification", 3)  # more outputs than classes seen are allowed
+    assert net.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    rehearse(nn.Linear(4, 2), X, "regression", 2)
+    with pytest.raises(ShapeError, match="2 targets"):
+        rehearse(nn.Linear(4, 3), X, "regression", 2)
+
+
+def test_targets_say_how_many_outputs_they_ask_for() -> None:
+    assert count_outputs(torch.tensor([0, 4, 1]), "classification") == 5
+    assert count_outputs(torch.zeros(3, 2), "regression") == 2
+
+
+@pytest.mark.parametrize(
+    ("y", "kind"),
+    [
+        (torch.zeros(3), "classification"),
+        (torch.zeros(3, 1, dtype=torch.int64), "classification"),
+        (torch.tensor([0, -1]), "classification"),
+        (torch.tensor([True, False]), "classification"),
+        (torch.zeros(3), "regression"),
+        (torch.zeros(3, 1, dtype=torch.int64), "regression"),
+    ],
+)
+def test_targets_of_another_kind_are_refused(y: Tensor, kind: str) -> None:
+    with pytest.raises(DataError, match=r"targets \[.*\] of torch\..* or kind="):
+        count_outputs(y, kind)
+
+
+@pytest.mark.parametrize(
+    ("net", "x", "y", "error", "words"),
+    [
+        (
+            nn.Linear(5, 3),
+            X,
+            torch.tensor([0, 1]),
+            TraceError,
+            r"fails on inputs of shape \[2, 4\]",
+        ),
+        (nn.Linear(4, 2), X, torch.tensor([0, 2]), ShapeError, r"expected \[2, 3\] \(3 classes\)"),
+        (nn.Linear(4, 2), X, torch.tensor([0.0, 1.0]), DataError, "are no classes"),
+        (nn.Linear(4, 2), X[:0], torch.zeros(0, dtype=torch.int64), DataError, "part is empty"),
+    ],
+)
+def test_fitting_begins_with_a_rehearsal(
+    net: nn.Module, x: Tensor, y: Tensor, error: type[NetdialError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        nd.fit(net, (x, y), epochs=1)
+    with pytest.raises(error, match=words):
+        nd.fit_direct(net, (x, y), lams=[1.0], epochs=1)
+
+
+def test_shrinking_begins_with_a_rehearsal() -> None:
+    net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    with pytest.raises(ShapeError, match=r"expected \[2, 3\] \(3 classes\)"):
+        nd.shrink(net, (X, torch.tensor([0, 2])), epochs=1)
+    with pytest.raises(DataError, match="are no classes"):
+        nd.shrink(net, (X, torch.tensor([0.0, 1.0])), epochs=1)
+
+
+def test_double_precision_is_rehearsed_in_double_precision() -> None:
+    data = X, torch.tensor([0, 1])
+    assert nd.fit(nn.Linear(4, 2), data, epochs=1, precision="64-true").dtype == torch.float64
