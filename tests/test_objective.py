@@ -241,11 +241,17 @@ def test_scaled_kl_is_least_at_the_tempered_posterior(lam: float) -> None:
     assert float(log_std.grad.abs().max()) < 1e-10
 
 
-def test_likelihoods_are_negative_log_densities() -> None:
-    outputs = torch.randn(6, 3, dtype=F64)
-    classes = torch.tensor([0, 1, 2, 0, 1, 2])
-    expected = -outputs.softmax(dim=1).log()[torch.arange(6), classes]
-    assert torch.allclose(LIKELIHOODS["classification"](outputs, classes), expected)
+@pytest.mark.parametrize("count", [6, 600])
+def test_likelihoods_are_negative_log_densities(count: int) -> None:
+    outputs = torch.randn(count, 3, dtype=F64, requires_grad=True)
+    classes = torch.arange(count) % 3
+    expected = -outputs.softmax(dim=1).log()[torch.arange(count), classes]
+    found = LIKELIHOODS["classification"](outputs, classes)
+    assert found.shape == (count,) and torch.allclose(found, expected)
+    weights = torch.randn(count, dtype=F64)
+    ours, theirs = (torch.autograd.grad(nll, outputs, weights)[0] for nll in (found, expected))
+    assert torch.allclose(ours, theirs)
+    outputs = outputs.detach()[:6]
     targets = torch.randn(6, 3, dtype=F64)
     density = Independent(Normal(outputs, 1.0), 1).log_prob(targets)
     assert torch.allclose(LIKELIHOODS["regression"](outputs, targets), -density)
