@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from netdial.core.layout import Layout
 from netdial.core.noise import Noise
-from netdial.family.local import TINY, across, stack
+from netdial.family.local import across, sampled_across, stack
 
 _aten = torch.ops.aten
 
@@ -128,17 +128,20 @@ class _Run(torch.autograd.Function):
         inside = x.mT
         saved: list[Tensor | None] = [inside]
         for link in links:
-            out = across(inside.mT, link.weights(means))
-            _add(out, link.biases(means))
+            weights, biases = link.weights(means), link.biases(means)
             squares = slope = None
-            if variances is not None:
-                squares = inside * inside
-                std = across(squares.mT, link.weights(variances))
-                _add(std, link.biases(variances))
-                std.add_(TINY).sqrt_()
-                eps = noise.normal(x.shape[1], link.shape[0], dtype=x.dtype).mT.contiguous()
-                out.addcmul_(std, eps)
-                slope = eps.div_(std).mul_(0.5)  # of the noise in the variance
+            if variances is None:
+                out = across(inside.mT, weights)
+                out = out if biases is None else out.add_(biases)
+            else:
+                out, squares, slope = sampled_across(
+                    inside,
+                    weights,
+                    link.weights(variances),
+                    biases,
+                    link.biases(variances),
+                    noise.normal(x.shape[1], link.shape[0], dtype=x.dtype),
+                )
             inside = POINTWISE[link.after].function(out) if link.after else out
             saved += [squares, slope, inside]
         ctx.links = links
@@ -166,11 +169,6 @@ class _Run(torch.autograd.Function):
                     side = torch.bmm(link.weights(variances).mT, side)
                     grad.addcmul_(side, inside, value=2)
         return None, grad_means, grad_variances, None, None
-
-
-def _add(out: Tensor, bias: Tensor | None) -> None:
-    if bias is not None:
-        out += bias
 
 
 def _outer(grad: Tensor, inside: Tensor, link: Link, flat: Tensor) -> None:

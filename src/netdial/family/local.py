@@ -30,7 +30,7 @@ from netdial.core.errors import TraceError
 from netdial.core.noise import Noise
 
 _REUSE = 100
-TINY = 1e-20
+_TINY = 1e-20
 _CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 _WHOLE_CHANNELS: dict[Callable[..., Tensor], bool] = {
     F.dropout: False,
@@ -212,7 +212,7 @@ class MemberMode(TorchFunctionMode):
             means.append(conv(piece, leaf.mean[k], bias, *args, **kwargs))
             variances.append(conv(piece.square(), leaf.var[k], bias_var, *args, **kwargs))
         eps = self._noise.normal(*means[0].shape, dtype=means[0].dtype)
-        std = (torch.cat(variances) + TINY).sqrt()
+        std = (torch.cat(variances) + _TINY).sqrt()
         return torch.addcmul(torch.cat(means), std, eps.flatten(0, 1))
 
     def _blocks(self, x: Tensor) -> int:
@@ -246,7 +246,7 @@ def local_linear(
         spread = _product(x.square(), var)
         out = out if bias is None else out + bias
         spread = spread if bias_var is None else spread + bias_var
-        return torch.addcmul(out.float(), (spread.float() + TINY).sqrt(), eps)
+        return torch.addcmul(out.float(), (spread.float() + _TINY).sqrt(), eps)
     return cast(Tensor, _LocalLinear.apply(x, mean, var, bias, bias_var, eps))  # type: ignore[no-untyped-call]
 
 
@@ -267,16 +267,9 @@ class _LocalLinear(torch.autograd.Function):
         bias_var: Tensor | None,
         eps: Tensor,
     ) -> Tensor:
-        squares = x * x
-        out, std = across(x, mean), across(squares, var)
-        if bias is not None:
-            out += bias.mT
-        if bias_var is not None:
-            std += bias_var.mT
-        std.add_(TINY).sqrt_()
-        eps = eps.mT.contiguous()
-        out.addcmul_(std, eps)
-        slope = eps.div_(std).mul_(0.5)  # of the noise in the variance
+        offset = bias.mT if bias is not None else None
+        spread = bias_var.mT if bias_var is not None else None
+        out, squares, slope = sampled_across(x.mT, mean, var, offset, spread, eps)
         ctx.save_for_backward(x, squares, mean, var, slope)
         return out.mT
 
@@ -295,11 +288,41 @@ class _LocalLinear(torch.autograd.Function):
         return (
             grad_x,
             torch.bmm(side, x).view(mean.shape),
-            torch.bmm(side_spread, squares).view(var.shape),
+            torch.bmm(side_spread, squares.mT).view(var.shape),
             grad.sum(dim=2).unsqueeze(1) if ctx.needs_input_grad[3] else None,
             grad_spread.sum(dim=2).unsqueeze(1) if ctx.needs_input_grad[4] else None,
             None,
         )
+
+
+def sampled_across(
+    inside: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    bias: Tensor | None,
+    bias_var: Tensor | None,
+    eps: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns sampled pre-activations ``[K, o, b]``, squared inputs, and the derivative of the noise by the variance.
+
+    Args:
+        inside: inputs ``[n, i, b]``, examples last.
+        mean: weight means ``[K, o, i]``.
+        var: weight variances ``[K, o, i]``.
+        bias: bias means ``[K, o, 1]`` or None.
+        bias_var: bias variances ``[K, o, 1]`` or None.
+        eps: standard normal numbers ``[K, b, o]``.
+    """
+    squares = inside * inside
+    out, std = across(inside.mT, mean), across(squares.mT, var)
+    if bias is not None:
+        out += bias
+    if bias_var is not None:
+        std += bias_var
+    std.add_(_TINY).sqrt_()
+    eps = eps.mT.contiguous()
+    out.addcmul_(std, eps)
+    return out, squares, eps.div_(std).mul_(0.5)
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
