@@ -218,10 +218,7 @@ def run(
     blocks = _blocks(family, config)
     if config.precision == "64-true":
         family = family.double()
-    if isinstance(data, tuple):
-        data = Dataset(*data)
-    if isinstance(data, Dataset):
-        rehearse_on(family.net, data, kind)
+    rehearse_on(family.net, data, kind)
     workers, device = launch(config)
     family.to(device)
     feed = make_feed(

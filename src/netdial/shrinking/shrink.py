@@ -145,8 +145,7 @@ def run(
     """Trains a network that is prepared already; ``shrink`` and the command line end here."""
     if kind not in LIKELIHOODS:
         raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
-    if isinstance(data, Dataset):
-        rehearse_on(graph.traced, data, kind)
+    rehearse_on(graph.traced, data, kind)
     workers, device = launch(config)
     graph = graph.to(device)
     feed = make_feed(data, config, augment=augment, device=device, least=2 * config.devices)

@@ -11,12 +11,17 @@ from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.data.task import Dataset
 
 
-def rehearse_on(net: nn.Module, data: Dataset, kind: str) -> None:
+def rehearse_on(net: nn.Module, data: Any, kind: str) -> None:
     """Refuses data that are empty or have no such targets, and a network that does not fit them; see ``rehearse``.
+
+    A ``DataLoader`` is left alone: to read it would move its random numbers.
 
     Raises:
         DataError: there are no examples, or the targets are of another kind.
     """
+    if not isinstance(data, (tuple, Dataset)):
+        return
+    data = Dataset.of(data)
     if len(data) == 0:
         raise DataError("the training part is empty; give at least one example")
     x = data.inputs(torch.arange(min(2, len(data)), device=data.x.device))
