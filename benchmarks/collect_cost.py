@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.result import Result
 from benchmarks.shrinking import Course
-from netdial.data import Task
+from netdial.data import Splits
 
 COURSES = {
     "mnist 784-1000-1000-10": Course(
@@ -56,7 +56,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _run(course: Course, task: Task, seed: int) -> tuple[float, float, int]:
+def _run(course: Course, task: Splits, seed: int) -> tuple[float, float, int]:
     started = time.perf_counter()
     shrunk = course.shrink(task, seed)
     total = time.perf_counter() - started

@@ -20,7 +20,7 @@ import torch
 from netdial.config import make_config
 from netdial.core.errors import DataError
 from netdial.core.noise import generator
-from netdial.data import Task, load
+from netdial.data import Splits, load
 from netdial.family import Family
 from netdial.fitting import run
 from netdial.nets import build
@@ -96,7 +96,7 @@ class Learned:
         save_family(family, folder / _FILE, {"net": described})
 
     @functools.cached_property
-    def task(self) -> Task:
+    def task(self) -> Splits:
         """The data; only training labels are ever replaced."""
         task = task_of(self.data, self.seed)
         if not self.noise:
@@ -145,7 +145,7 @@ def seeds(quick: bool) -> Sequence[int]:
     return (0,) if quick else (0, 1, 2)
 
 
-def task_of(name: str, seed: int) -> Task:
+def task_of(name: str, seed: int) -> Splits:
     """Returns a data set, split by the seed.
 
     Raises:

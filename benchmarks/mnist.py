@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from netdial.config import make_config
-from netdial.data import Dataset, Task, load
+from netdial.data import Dataset, Splits, load
 from netdial.evaluation import evaluate
 from netdial.family import Family, symmetrised_kl
 from netdial.reproduce.cells import Store, make_all
@@ -62,7 +62,7 @@ class Cell:
         ]
 
 
-def data(quick: bool) -> Task:
+def data(quick: bool) -> Splits:
     """Returns MNIST as vectors; the training part is cut to 10,000 examples if ``quick``.
 
     Raises:
@@ -72,9 +72,9 @@ def data(quick: bool) -> Task:
     if not quick:
         return task
     first = torch.arange(10_000)
-    return Task(
+    return Splits(
         task.name, task.kind, task.train.select(first), task.valid.select(first[:2000]), task.test,
-        task.n_outputs, task.classes, task.source, task.splits,
+        task.n_outputs, task.classes, task.source, task.rows,
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ class Paths:
     train: Tensor
 
 
-def paths(made: Sequence[Family], task: Task, lams: Sequence[float] = LAMS) -> Paths:
+def paths(made: Sequence[Family], task: Splits, lams: Sequence[float] = LAMS) -> Paths:
     """Evaluates families; draws are the same for all."""
     accuracy, valid, training = [], [], []
     for family in made:

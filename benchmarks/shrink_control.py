@@ -17,7 +17,7 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from benchmarks.result import Result
 from benchmarks.shrinking import Course, accuracy
-from netdial.data import Task
+from netdial.data import Splits
 
 OPTIMIZERS = {
     "adam": {"optimizer": "Adam", "lr": 2e-3},
@@ -67,7 +67,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _run(task: Task, lam: float, seed: int, settings: dict[str, object]) -> tuple[int, float]:
+def _run(task: Splits, lam: float, seed: int, settings: dict[str, object]) -> tuple[int, float]:
     shrunk = _COURSE.shrink(task, seed, lam=lam, **settings)
     return shrunk.n_params, accuracy(shrunk.net, task.valid)
 

@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.result import Result
 from benchmarks.shrinking import Course, accuracy
 from benchmarks.timing import interleaved
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.shrinking.sizes import size
 
 COURSES = {
@@ -85,7 +85,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _search(course: Course, task: Task, seed: int) -> Found:
+def _search(course: Course, task: Splits, seed: int) -> Found:
     whole = course.shrink(task, seed, lam=0.0, lam2=0.0)
     start, _ = whole.fold()
     macs = size(whole.graph, "macs").value

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks.result import Result
 from benchmarks.shrinking import Course
 from netdial.core.errors import ConfigError
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.shrinking.clock import Clock
 from netdial.shrinking.control import Kind, parse_target
 from netdial.shrinking.fold import fold
@@ -79,7 +79,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _run(course: Course, task: Task, kind: Kind, share: float, seed: int) -> list[dict[str, Any]]:
+def _run(course: Course, task: Splits, kind: Kind, share: float, seed: int) -> list[dict[str, Any]]:
     config = course.config(seed)
     start = size(prepare(course.net(task, seed), example_of(task.train), config), kind).value
     target = parse_target(f"{share * start:.0f} {kind}")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.result import Result
 from benchmarks.shrinking import Course
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import Channels, pulls, silence
 from netdial.shrinking.method import ShrinkMethod
@@ -104,7 +104,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _pair(course: Course, task: Task, seed: int) -> tuple[float, float, float]:
+def _pair(course: Course, task: Splits, seed: int) -> tuple[float, float, float]:
     """Returns seconds of both ways and the largest difference of outputs, relative to the largest output."""
     config = course.config(seed)
     feed = TensorFeed(task.train, batch_size=config.batch_size, seed=seed)
@@ -135,7 +135,7 @@ def _pair(course: Course, task: Task, seed: int) -> tuple[float, float, float]:
 def _train(
     make: Callable[[], ShrinkMethod],
     course: Course,
-    task: Task,
+    task: Splits,
     feed: TensorFeed,
     config: ShrinkConfig,
 ) -> tuple[float, State]:

@@ -32,7 +32,7 @@ from benchmarks._peer import Recipe, count, installed, pruned
 from benchmarks.result import Result
 from netdial.config import make
 from netdial.core.errors import DataError
-from netdial.data import Dataset, Task, load
+from netdial.data import Dataset, Splits, load
 from netdial.evaluation import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
@@ -79,14 +79,14 @@ class Course:
     sizes: tuple[int, ...]
     settings: Mapping[str, Any]
 
-    def task(self, seed: int) -> Task:
+    def task(self, seed: int) -> Splits:
         """Returns the data."""
         if self.target:
             return load(self.data, seed=seed, target=self.target)
         task = load(self.data, seed=seed, flat=True)
         return replace(task, train=task.train.select(torch.arange(self.examples)))
 
-    def net(self, task: Task, seed: int) -> nn.Module:
+    def net(self, task: Splits, seed: int) -> nn.Module:
         """Returns the network at the start."""
         return build(self.model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
 
@@ -234,7 +234,7 @@ def _runs(course: Course, seed: int) -> Iterator[Run]:
 
 
 def _run(
-    way: str, seed: int, target: int, size: int, net: nn.Module, task: Task, seconds: float
+    way: str, seed: int, target: int, size: int, net: nn.Module, task: Splits, seconds: float
 ) -> Run:
     net.eval()
     found = Run(

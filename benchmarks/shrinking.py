@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from netdial.config import make
-from netdial.data import Dataset, Task, load
+from netdial.data import Dataset, Splits, load
 from netdial.evaluation import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
@@ -33,18 +33,18 @@ class Course:
     examples: int
     settings: Mapping[str, Any]
 
-    def task(self) -> Task:
+    def task(self) -> Splits:
         """Returns the data."""
         task = load(self.data, flat=self.model.startswith("mlp"))
         return replace(
             task, train=task.train.select(torch.arange(min(self.examples, len(task.train))))
         )
 
-    def net(self, task: Task, seed: int) -> nn.Module:
+    def net(self, task: Splits, seed: int) -> nn.Module:
         """Returns the network at the start."""
         return build(self.model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
 
-    def shrink(self, task: Task, seed: int, **settings: object) -> Shrunk:
+    def shrink(self, task: Splits, seed: int, **settings: object) -> Shrunk:
         """Returns the shrunken network."""
         config = self.config(seed, **settings)
         return shrink(self.net(task, seed), task.train, kind=task.kind, config=config)

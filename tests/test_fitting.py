@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import netdial as nd
 from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, TraceError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation import evaluate, recalibrate
 from netdial.family import Family
 from netdial.fitting import finetune, fit, fit_direct, run, specialise

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netdial.choice import Choice, choose
     from netdial.config import FitConfig
-    from netdial.data import Dataset, Task, load
+    from netdial.data import Dataset, Splits, load
     from netdial.evaluation import evaluate, predictive, recalibrate
     from netdial.evidence import Estimate, assess, health
     from netdial.export import export_member, load_member
@@ -43,8 +43,8 @@ _HOME = {
     "Policy": "netdial.pruning",
     "ShrinkConfig": "netdial.shrinking.config",
     "Shrunk": "netdial.shrinking.shrink",
+    "Splits": "netdial.data",
     "Surface": "netdial.pruning",
-    "Task": "netdial.data",
     "assess": "netdial.evidence",
     "build": "netdial.nets",
     "choose": "netdial.choice",
@@ -84,8 +84,8 @@ __all__ = [
     "Policy",
     "ShrinkConfig",
     "Shrunk",
+    "Splits",
     "Surface",
-    "Task",
     "assess",
     "build",
     "choose",

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError, DataError, ShapeError, missing_extra
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation.path import evaluate
 from netdial.family.domain import Domain
 from netdial.family.family import Family

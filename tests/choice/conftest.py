@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 import netdial as nd
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.family import Family
 
 
 @pytest.fixture(scope="session")
-def wine() -> Task:
+def wine() -> Splits:
     """Wine, 178 rows of 13 numbers in 3 classes."""
     return nd.load("wine")
 
 
 @pytest.fixture(scope="session")
-def family(wine: Task) -> Family:
+def family(wine: Splits) -> Family:
     """A family on wine; tests leave it as it is."""
     net = nd.build("mlp:16", input_shape=(13,), n_outputs=3)
     return nd.fit(net, wine.train, epochs=25, batch_size=16, lr=1e-2)

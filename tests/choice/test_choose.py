@@ -15,8 +15,8 @@ from torch import nn
 import netdial as nd
 from netdial.choice import BudgetError, Choice, agreement, choose
 from netdial.core.errors import ConfigError
-from netdial.data import Task
-from netdial.data.task import Dataset
+from netdial.data import Splits
+from netdial.data.dataset import Dataset
 from netdial.evaluation import evaluate
 from netdial.evaluation.cost import cost
 from netdial.export import load_member
@@ -30,11 +30,11 @@ SHARES = (0.0, 0.5, 0.9)
 
 
 @pytest.fixture(scope="module")
-def choice(family: Family, wine: Task) -> Choice:
+def choice(family: Family, wine: Splits) -> Choice:
     return choose(family, wine.valid, train=wine.train, lams=5, data_name="wine")
 
 
-def test_the_default_is_one_standard_error(choice: Choice, wine: Task) -> None:
+def test_the_default_is_one_standard_error(choice: Choice, wine: Splits) -> None:
     table = choice.table
     assert choice.by == "one-se"
     assert len(table.cells) == 5 * 14
@@ -50,7 +50,7 @@ def test_the_default_is_one_standard_error(choice: Choice, wine: Task) -> None:
     assert f"The best has accuracy {top:.4f}" in choice.why
 
 
-def test_the_module_does_what_the_table_says(choice: Choice, family: Family, wine: Task) -> None:
+def test_the_module_does_what_the_table_says(choice: Choice, family: Family, wine: Splits) -> None:
     x = wine.valid.inputs()
     right = choice.module(x).argmax(dim=1) == wine.valid.y
     assert float(right.double().mean()) == pytest.approx(choice.row.value)
@@ -68,7 +68,7 @@ def test_the_module_does_what_the_table_says(choice: Choice, family: Family, win
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("fold", [False, True])
 def test_every_cell_is_the_member_that_pruning_gives(
-    family: Family, wine: Task, share: float, fold: bool
+    family: Family, wine: Splits, share: float, fold: bool
 ) -> None:
     dead = Dataset(wine.train.x.clone(), wine.train.y)
     dead.x[:, 3] = 0.25
@@ -118,7 +118,7 @@ def test_costs_of_networks_with_shared_and_excluded_parts() -> None:
 
 
 @pytest.mark.parametrize("limit", ["max_params", "max_bytes", "max_macs"])
-def test_a_budget_takes_the_best_that_meets_it(family: Family, wine: Task, limit: str) -> None:
+def test_a_budget_takes_the_best_that_meets_it(family: Family, wine: Splits, limit: str) -> None:
     of = limit.removeprefix("max_")
     every = choose(family, wine.valid, by="best", lams=3, shares=SHARES)
     bound = sorted(getattr(cell, of) for cell in every.table.cells)[4]
@@ -130,14 +130,14 @@ def test_a_budget_takes_the_best_that_meets_it(family: Family, wine: Task, limit
     assert f"members within {limit}=" in found.why
 
 
-def test_a_lowest_accuracy_alone_takes_the_sparsest(family: Family, wine: Task) -> None:
+def test_a_lowest_accuracy_alone_takes_the_sparsest(family: Family, wine: Splits) -> None:
     found = choose(family, wine.valid, lams=3, shares=SHARES, min_accuracy=0.6)
     meets = [cell for cell in found.table.cells if cell.value >= 0.6]
     assert found.by == "sparsest"
     assert found.row.params == min(cell.params for cell in meets)
 
 
-def test_a_budget_that_nothing_meets_names_the_nearest(family: Family, wine: Task) -> None:
+def test_a_budget_that_nothing_meets_names_the_nearest(family: Family, wine: Splits) -> None:
     with pytest.raises(
         BudgetError,
         match=r"no member meets max_params=20, min_accuracy=0.9 \(3 values of lam, 3 shares removed up to 0.9\); "
@@ -156,7 +156,7 @@ def test_a_budget_that_nothing_meets_names_the_nearest(family: Family, wine: Tas
     assert again.row == nearest
 
 
-def test_latency_is_measured_when_it_is_limited(family: Family, wine: Task) -> None:
+def test_latency_is_measured_when_it_is_limited(family: Family, wine: Splits) -> None:
     found = choose(family, wine.valid, lams=2, shares=[0.0], max_latency_ms=1e4)
     assert 0 < found.row.latency_ms < 1e4
     assert "latency for one example" in found.card
@@ -164,7 +164,7 @@ def test_latency_is_measured_when_it_is_limited(family: Family, wine: Task) -> N
         choose(family, wine.valid, lams=2, shares=[0.0], max_latency_ms=1e-9)
 
 
-def test_an_estimator_needs_no_validation_data(family: Family, wine: Task) -> None:
+def test_an_estimator_needs_no_validation_data(family: Family, wine: Splits) -> None:
     found = choose(family, by="eb-elbo", train=wine.train, lams=5)
     estimates = nd.assess(family, wine.train, lams=5, by=["eb-elbo"])
     assert found.lam == min(estimates, key=lambda e: e.value).lam
@@ -203,7 +203,7 @@ def test_double_precision_and_convolutions(pictures: tuple[torch.Tensor, torch.T
     assert (priced.bytes, priced.effective_macs) == (found.row.bytes, found.row.macs)
 
 
-def test_the_member_goes_on_as_in_the_design(choice: Choice, wine: Task, tmp_path: Path) -> None:
+def test_the_member_goes_on_as_in_the_design(choice: Choice, wine: Splits, tmp_path: Path) -> None:
     small = choice.prune(criterion="magnitude", fraction=0.99).finetune(wine.train, epochs=2)
     assert small.share == 0.99
     assert small.row.params <= 0.01 * (13 * 16 + 16 * 3) + 1 + 19
@@ -218,7 +218,7 @@ def test_the_member_goes_on_as_in_the_design(choice: Choice, wine: Task, tmp_pat
     assert (tmp_path / "model.onnx").stat().st_size > 0
 
 
-def test_members_fine_tuned_after_every_step_are_chosen_from(family: Family, wine: Task) -> None:
+def test_members_fine_tuned_after_every_step_are_chosen_from(family: Family, wine: Splits) -> None:
     options: dict[str, Any] = {"lams": 4, "shares": (0.0, 0.5, 0.8, 0.9, 0.95), "max_params": 40}
     plain = choose(family, wine.valid, train=wine.train, **options)
     tuned = choose(
@@ -260,7 +260,7 @@ def head_of(card: str) -> dict[str, Any]:
     return found
 
 
-def test_the_card_states_what_was_chosen_and_how(choice: Choice, wine: Task) -> None:
+def test_the_card_states_what_was_chosen_and_how(choice: Choice, wine: Splits) -> None:
     head = head_of(choice.card)
     assert head["library_name"] == "netdial"
     (model,) = head["model-index"]
@@ -282,7 +282,7 @@ def test_the_card_states_what_was_chosen_and_how(choice: Choice, wine: Task) -> 
         assert text in choice.card, text
 
 
-def test_test_data_are_looked_at_only_when_asked(choice: Choice, wine: Task) -> None:
+def test_test_data_are_looked_at_only_when_asked(choice: Choice, wine: Splits) -> None:
     seen = choice.tested(wine.test)
     right = choice.module(wine.test.inputs()).argmax(dim=1) == wine.test.y
     assert seen.test["accuracy"] == pytest.approx(float(right.double().mean()))
@@ -298,7 +298,7 @@ def test_odd_names_do_not_break_the_card(choice: Choice) -> None:
 
 
 def test_agreement_shows_what_others_would_have_chosen(
-    choice: Choice, family: Family, wine: Task
+    choice: Choice, family: Family, wine: Splits
 ) -> None:
     verdicts = {v.by: v for v in agreement(family, choice, by=["elbo", "mdl"])}
     assert set(verdicts) == {"best", "one-se", "elbo", "mdl"}
@@ -312,7 +312,7 @@ def test_agreement_shows_what_others_would_have_chosen(
         agreement(family, blind)
 
 
-def test_whole_rows_can_be_removed(family: Family, wine: Task) -> None:
+def test_whole_rows_can_be_removed(family: Family, wine: Splits) -> None:
     found = choose(
         family,
         wine.valid,
@@ -344,20 +344,20 @@ def test_whole_rows_can_be_removed(family: Family, wine: Task) -> None:
     ],
 )
 def test_wrong_input_is_one_clear_line(
-    family: Family, wine: Task, options: dict[str, Any], message: str
+    family: Family, wine: Splits, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         choose(family, wine.valid, **options)
 
 
-def test_an_illegal_estimator_says_which_are_legal(family: Family, wine: Task) -> None:
+def test_an_illegal_estimator_says_which_are_legal(family: Family, wine: Splits) -> None:
     with pytest.raises(ConfigError, match=r"'wbic' does not apply to 'scaled-prior'.*legal: elbo"):
         choose(family, wine.valid, by="wbic", train=wine.train, lams=3, objective="scaled-prior")
     with pytest.raises(ConfigError, match="judges the family as a whole and chooses no lam"):
         choose(family, wine.valid, by="thermodynamic", train=wine.train, lams=3)
 
 
-def test_points_have_no_density(wine: Task) -> None:
+def test_points_have_no_density(wine: Splits) -> None:
     net = build("linear", input_shape=(13,), n_outputs=3)
     points = Family(net, FamilyConfig(posterior="point")).eval()
     with pytest.raises(ConfigError, match="density"):
@@ -365,7 +365,7 @@ def test_points_have_no_density(wine: Task) -> None:
     assert choose(points, wine.valid, lams=2).tuning.objective == "l2"
 
 
-def test_rules_need_validation_data(family: Family, wine: Task) -> None:
+def test_rules_need_validation_data(family: Family, wine: Splits) -> None:
     with pytest.raises(ConfigError, match="by='one-se' is decided on validation data; give valid"):
         choose(family, train=wine.train)
     with pytest.raises(ConfigError, match="by='mdl' is decided on validation data"):

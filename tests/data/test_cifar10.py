@@ -68,8 +68,8 @@ def test_all_forms_agree(tmp_path: Path, colours: Colours, write_parquet: Writer
     )
     tasks = [load("cifar10", data_dir=folder, valid=0.25) for folder in folders]
     for task in tasks:
-        assert torch.equal(task.train.x, torch.tensor(images[:40])[task.splits["train"]])
-        assert torch.equal(task.valid.y, torch.tensor(labels[:40])[task.splits["valid"]])
+        assert torch.equal(task.train.x, torch.tensor(images[:40])[task.rows["train"]])
+        assert torch.equal(task.valid.y, torch.tensor(labels[:40])[task.rows["valid"]])
         assert torch.equal(task.test.x, torch.tensor(images[40:]))
         assert task.train.x.dtype == torch.uint8 and task.augment == "crop-flip"
         assert task.source["origin"] == "CIFAR-10" and task.source["notes"] == []

@@ -33,10 +33,10 @@ def test_standardised_by_the_training_part_only() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     task = load("wine", seed=3)
     raw = datasets.load_wine()
-    train = raw.data[task.splits["train"]]
-    want = (raw.data[task.splits["test"]] - train.mean(0)) / train.std(0)
+    train = raw.data[task.rows["train"]]
+    want = (raw.data[task.rows["test"]] - train.mean(0)) / train.std(0)
     assert torch.allclose(task.test.x.double(), torch.tensor(want), atol=1e-5)
-    assert torch.equal(task.test.y, torch.tensor(raw.target[task.splits["test"]]))
+    assert torch.equal(task.test.y, torch.tensor(raw.target[task.rows["test"]]))
     assert torch.allclose(task.train.x.mean(0), torch.zeros(13), atol=1e-5)
     assert not torch.allclose(task.valid.x.mean(0), torch.zeros(13), atol=1e-3)
 
@@ -46,7 +46,7 @@ def test_regression_target_comes_back_in_its_units() -> None:
     task = load("diabetes")
     assert task.kind == "regression" and task.classes == () and task.n_outputs == 1
     mean, std = task.source["target_mean"][0], task.source["target_std"][0]
-    raw = torch.tensor(datasets.load_diabetes().target)[task.splits["valid"]]
+    raw = torch.tensor(datasets.load_diabetes().target)[task.rows["valid"]]
     assert torch.allclose(task.valid.y[:, 0].double() * std + mean, raw, atol=1e-4)
     assert any("targets standardised" in note for note in task.source["notes"])
 
@@ -54,7 +54,7 @@ def test_regression_target_comes_back_in_its_units() -> None:
 def test_seed_decides() -> None:
     pytest.importorskip("sklearn")
     assert torch.equal(load("wine", seed=5).train.x, load("wine", seed=5).train.x)
-    assert not torch.equal(load("wine", seed=5).splits["test"], load("wine").splits["test"])
+    assert not torch.equal(load("wine", seed=5).rows["test"], load("wine").rows["test"])
 
 
 def test_constant_column_becomes_zero() -> None:

@@ -45,7 +45,7 @@ def test_npz(tmp_path: Path, digits: dict[str, Any]) -> None:
     assert (len(task.valid), len(task.test), task.n_outputs) == (10, 20, 10)
     want = (torch.tensor(digits["x_test"]) / 255 - 0.5) / 0.5
     assert torch.allclose(task.test.x[:, 0], want, atol=1e-6)
-    raw = torch.tensor(digits["x_train"])[task.splits["valid"]]
+    raw = torch.tensor(digits["x_train"])[task.rows["valid"]]
     assert torch.allclose(task.valid.x[:, 0], (raw / 255 - 0.5) / 0.5, atol=1e-6)
     assert task.source["files"][0]["name"] == "mnist.npz"
     flat = load("mnist", data_dir=tmp_path, flat=True)

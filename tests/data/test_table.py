@@ -56,10 +56,10 @@ def test_encoded_by_the_training_part_only(tmp_path: Path, suffix: str) -> None:
     task = load(str(save(table, tmp_path / f"t{suffix}")), target="label")
     assert task.name == "t" and task.kind == "classification"
     assert task.classes == ("1", "2", "3") and task.train.x.shape == (36, 6)
-    train = table.iloc[task.splits["train"].numpy()]
+    train = table.iloc[task.rows["train"].numpy()]
     ages = train["age"].fillna(train["age"].median())
     for part in ("train", "valid", "test"):
-        rows = table.iloc[task.splits[part].numpy()]
+        rows = table.iloc[task.rows[part].numpy()]
         x = task.part(part).x
         filled = rows["age"].fillna(train["age"].median())
         want = torch.tensor(((filled - ages.mean()) / ages.std(ddof=0)).to_numpy())
@@ -76,7 +76,7 @@ def test_encoded_by_the_training_part_only(tmp_path: Path, suffix: str) -> None:
 
 def test_unseen_text_gives_zeros(tmp_path: Path) -> None:
     path = save(columns(frame(), "label"), tmp_path / "t.csv")
-    rows = load(str(path), target="label").splits["test"].numpy()
+    rows = load(str(path), target="label").rows["test"].numpy()
     table = columns(frame(), "label")
     table.loc[rows, "town"] = "Omsk"
     task = load(str(save(table, path)), target="label")
@@ -99,9 +99,9 @@ def test_regression_target_is_standardised(tmp_path: Path) -> None:
     table = columns(frame(), "price")
     task = load(str(save(table, tmp_path / "t.csv")), target="price")
     raw = torch.tensor(table["price"].to_numpy())
-    train = raw[task.splits["train"]]
+    train = raw[task.rows["train"]]
     assert math.isclose(task.source["target_mean"][0], train.mean().item(), rel_tol=1e-9)
-    want = (raw[task.splits["test"]] - train.mean()) / train.std(correction=0)
+    want = (raw[task.rows["test"]] - train.mean()) / train.std(correction=0)
     assert task.test.y.shape == (12, 1)
     assert torch.allclose(task.test.y[:, 0].double(), want, atol=1e-5)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
 
 

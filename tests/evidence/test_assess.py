@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence import DEFAULT, ESTIMATORS, LEGAL, WHY, Estimate, assess, chosen, doubts
 from netdial.evidence.legality import LAPLACE
 from netdial.family.family import Family, FamilyConfig

@@ -12,7 +12,7 @@ from torch import nn
 
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence import Estimate, Subject, assess
 from netdial.evidence.bounds import empirical_kl, empirical_prior, mask_nats
 from netdial.family.family import Family, FamilyConfig

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence import assess
 from netdial.evidence.pac_bayes import kl_inverse, maurer, thiemann
 from netdial.family.family import Family, FamilyConfig

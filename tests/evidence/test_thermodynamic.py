@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence import Estimate, assess
 from netdial.evidence.thermodynamic import integration_weights
 from netdial.family.family import Family, FamilyConfig

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.pruning import fold_constants
 from netdial.pruning.constants import find_constants

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, NonFiniteError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
 from netdial.fitting import specialise
 from netdial.objective import LIKELIHOODS

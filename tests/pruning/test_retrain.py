@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation import evaluate
 from netdial.family import Family
 from netdial.fitting import fit

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation import outputs, predictive
 from netdial.evaluation.metrics import score
 from netdial.family.family import Family

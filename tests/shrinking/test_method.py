@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from netdial.config import make
 from netdial.core.cutting import cut_module, leaf_shapes
 from netdial.core.errors import CheckpointError, ConfigError, NonFiniteError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.nets.build import build
 from netdial.shrinking import optimizers
 from netdial.shrinking.config import ShrinkConfig

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from netdial.core.errors import ConfigError, TraceError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, shrink

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from netdial.core.errors import DataError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.train.feed import LoaderFeed, TensorFeed, crop_flip
 
 

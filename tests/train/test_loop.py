@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netdial.config import FitConfig, make_config
 from netdial.core.errors import CheckpointError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.objective import Terms
 from netdial.train.feed import Batch, TensorFeed

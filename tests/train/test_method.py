@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from netdial.config import make_config
 from netdial.core.errors import DataError, NonFiniteError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.objective import WEIGHTINGS, categorical_nll
 from netdial.train.feed import TensorFeed

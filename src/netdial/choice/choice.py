@@ -15,7 +15,7 @@ from netdial.choice.search import Problem
 from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
 from netdial.choice.tune import Tuning
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation.path import outputs
 from netdial.export import Exported, export_member
 from netdial.family.family import Family

@@ -16,7 +16,7 @@ from torch import Tensor
 from netdial.choice.table import Cell, Table, losses_of, value_of
 from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation.cost import count_macs, measure_latency
 from netdial.family.family import Family
 from netdial.pruning.members import Levels, pieces, run

@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, unknown
 from netdial.core.layout import Layout, Params
-from netdial.data.task import Dataset, match
+from netdial.data.dataset import Dataset, match
 from netdial.objective import LIKELIHOODS
 
 Data = Dataset | tuple[Tensor, Tensor]

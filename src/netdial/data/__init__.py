@@ -1,11 +1,11 @@
 """Data: real tasks, split once into train, validation and test parts, with their provenance.
 
-``load`` takes a name, a table or a user's function and returns a ``Task`` of three ``Dataset``
+``load`` takes a name, a table or a user's function and returns ``Splits`` of three ``Dataset``
 parts. Nothing here knows of λ, and nothing is downloaded.
 """
 
+from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.load import load, names
-from netdial.data.task import Dataset, Kind, Task
 from netdial.data.user import load_user
 
-__all__ = ["Dataset", "Kind", "Task", "load", "load_user", "names"]
+__all__ = ["Dataset", "Kind", "Splits", "load", "load_user", "names"]

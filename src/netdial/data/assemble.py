@@ -1,4 +1,4 @@
-"""The last step of every loader: three parts and their provenance become a checked ``Task``."""
+"""The last step of every loader: three parts and their provenance become checked ``Splits``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from netdial.data.checks import check_task
-from netdial.data.task import Dataset, Kind, Task
+from netdial.data.checks import check_splits
+from netdial.data.dataset import Dataset, Kind, Splits
 
 
 def assemble(
@@ -20,7 +20,7 @@ def assemble(
     source: dict[str, Any],
     classes: Sequence[str] = (),
     augment: str | None = None,
-) -> Task:
+) -> Splits:
     """Returns the checked task; the sizes of its parts are written into its provenance.
 
     Args:
@@ -36,8 +36,8 @@ def assemble(
         DataError: if the data cannot be learnt from.
     """
     n_targets = parts["train"].y.shape[-1] if kind == "regression" else 0
-    return check_task(
-        Task(
+    return check_splits(
+        Splits(
             name=name,
             kind=kind,
             train=parts["train"],
@@ -46,7 +46,7 @@ def assemble(
             n_outputs=len(classes) if kind == "classification" else n_targets,
             classes=tuple(classes),
             source={**source, "sizes": {part: len(data) for part, data in parts.items()}},
-            splits=splits,
+            rows=splits,
             augment=augment,
         )
     )

@@ -1,6 +1,6 @@
 """What no data set may do: be empty, hold one class only, or contain numbers that are not finite.
 
-Every loader passes its task through ``check_task``, so a bad table fails before training with the
+Every loader passes its task through ``check_splits``, so a bad table fails before training with the
 row that is wrong and not after an hour with a loss that is not a number.
 """
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
-from netdial.data.task import PARTS, Task
+from netdial.data.dataset import PARTS, Splits
 
 CHUNK = 4096  # rows looked at together: keeps memory modest
 
 
-def check_task(task: Task) -> Task:
+def check_splits(task: Splits) -> Splits:
     """Returns the task unchanged if it can be learnt from.
 
     Raises:

@@ -18,9 +18,9 @@ from torch import Tensor
 from netdial.core.errors import DataError
 from netdial.data.assemble import assemble
 from netdial.data.cifar10_files import LOOKED_FOR, Images, read_cifar10
+from netdial.data.dataset import Dataset, Splits
 from netdial.data.folder import fingerprints, require_folder
 from netdial.data.split import split_rows
-from netdial.data.task import Dataset, Task
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 VALID = 0.1
@@ -33,7 +33,7 @@ def load_cifar10(
     seed: int = 0,
     valid: float | None = None,
     flat: bool = False,
-) -> Task:
+) -> Splits:
     """Returns CIFAR-10 as a task of ten classes.
 
     Args:

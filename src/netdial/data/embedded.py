@@ -12,9 +12,9 @@ import torch
 
 from netdial.data._optional import require
 from netdial.data.assemble import assemble
+from netdial.data.dataset import Dataset, Splits
 from netdial.data.scale import standard_targets, standardise
 from netdial.data.split import split_rows
-from netdial.data.task import Dataset, Task
 
 LOADERS = {
     "wine": "load_wine",
@@ -27,7 +27,7 @@ VALID, TEST = 0.2, 0.2
 
 def load_embedded(
     name: str, *, seed: int = 0, valid: float | None = None, test: float | None = None
-) -> Task:
+) -> Splits:
     """Returns one of scikit-learn's own data sets as a task.
 
     Args:

@@ -1,4 +1,4 @@
-"""One door to all data: a name, a file or a function of the user's becomes a ``Task``."""
+"""One door to all data: a name, a file or a function of the user's becomes ``Splits``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from netdial.core import errors
 from netdial.core.errors import ConfigError
 from netdial.data import cifar10, embedded, mnist, table, user
-from netdial.data.task import Kind, Task
+from netdial.data.dataset import Kind, Splits
 
 FILES = ("mnist", "cifar10")
 
@@ -27,7 +27,7 @@ def load(
     valid: float | None = None,
     test: float | None = None,
     flat: bool = False,
-) -> Task:
+) -> Splits:
     """Returns the data called ``name``, split and checked.
 
     Args:

@@ -24,9 +24,9 @@ import torch
 
 from netdial.core.errors import DataError
 from netdial.data.assemble import assemble
+from netdial.data.dataset import Dataset, Splits
 from netdial.data.folder import fingerprints, not_found, require_folder
 from netdial.data.split import split_rows
-from netdial.data.task import Dataset, Task
 
 CLASSES = tuple(str(digit) for digit in range(10))
 VALID = 0.1
@@ -45,7 +45,7 @@ def load_mnist(
     seed: int = 0,
     valid: float | None = None,
     flat: bool = False,
-) -> Task:
+) -> Splits:
     """Returns MNIST as a task of ten classes.
 
     Args:

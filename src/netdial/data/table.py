@@ -20,10 +20,10 @@ from netdial.core.errors import ConfigError, DataError
 from netdial.data._optional import require
 from netdial.data.assemble import assemble
 from netdial.data.columns import encode_columns
+from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.folder import data_folder, fingerprints
 from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
-from netdial.data.task import Dataset, Kind, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def load_table(
     seed: int = 0,
     valid: float | None = None,
     test: float | None = None,
-) -> Task:
+) -> Splits:
     """Returns a table as a task.
 
     Args:

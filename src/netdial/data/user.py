@@ -24,12 +24,12 @@ from torch.utils import data as torch_data
 from netdial.core import errors
 from netdial.core.errors import ConfigError, DataError, NetdialError
 from netdial.data.assemble import assemble
-from netdial.data.task import PARTS, Dataset, Kind, Task
+from netdial.data.dataset import PARTS, Dataset, Kind, Splits
 
 BATCH = 256
 
 
-def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn.Module, Task]:
+def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn.Module, Splits]:
     """Returns the module and the task that the function named by ``spec`` gives.
 
     Args:
@@ -69,7 +69,7 @@ def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn
     return result[0], _task(spec, parts, kind, seed)
 
 
-def _task(spec: str, parts: dict[str, Dataset], kind: Kind | None, seed: int) -> Task:
+def _task(spec: str, parts: dict[str, Dataset], kind: Kind | None, seed: int) -> Splits:
     """Returns the checked task of three parts."""
     floats = parts["train"].y.is_floating_point()
     kind = kind or ("regression" if floats else "classification")

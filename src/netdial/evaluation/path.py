@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation.metrics import score
 from netdial.family.family import Family
 from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence import bounds, curved, information, mdl, pac_bayes, thermodynamic  # noqa: F401
 from netdial.evidence.legality import DEFAULT, LAPLACE, WHOLE_FAMILY, check, why
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject

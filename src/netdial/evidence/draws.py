@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise, derive_seed, generator
-from netdial.data.task import Dataset, match
+from netdial.data.dataset import Dataset, match
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 from netdial.objective import LIKELIHOODS

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence.bounds import fit_trace, kept_mask, leaf_sums
 from netdial.evidence.legality import LEGAL
 from netdial.evidence.subject import Subject

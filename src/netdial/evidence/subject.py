@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.registry import Registry
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evidence.draws import Expected, Pointwise, expected, pointwise
 from netdial.family.family import Family
 from netdial.family.posterior import Fields

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.layout import Params
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 

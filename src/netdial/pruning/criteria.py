@@ -27,7 +27,7 @@ from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
 from netdial.core.registry import Registry
 from netdial.curvature import gradient
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 from netdial.objective import LIKELIHOODS

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from netdial.core.layout import Params
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.local import Leaf, MemberMode
 from netdial.pruning.constants import Constants

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.family.posterior import Fields

@@ -19,7 +19,7 @@ from torch import nn
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.noise import derive_seed
 from netdial.core.registry import Registry
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.fitting import finetune, specialise
 from netdial.pruning.masks import Policy

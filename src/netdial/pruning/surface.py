@@ -16,7 +16,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.pruning.masks import Policy, places
 from netdial.pruning.members import Levels, n_outputs, pieces, run

@@ -30,7 +30,7 @@ from torch import Tensor
 from netdial.core.errors import unknown
 from netdial.core.files import write_json
 from netdial.core.noise import generator
-from netdial.data import Task, load
+from netdial.data import Splits, load
 from netdial.data._optional import require
 from netdial.data.folder import require_folder
 from netdial.reproduce.cells import Cell, Store
@@ -57,8 +57,8 @@ _STARTS, _STEPS, _QUICK_STEPS = 2, 1000, 300
 Point = dict[str, float]
 
 
-def _oes(name: str) -> Callable[[int, str | None], Task]:
-    def read(seed: int, data_dir: str | None) -> Task:
+def _oes(name: str) -> Callable[[int, str | None], Splits]:
+    def read(seed: int, data_dir: str | None) -> Splits:
         file = f"{name}.parquet"
         path = require_folder(data_dir, name, file) / file
         parquet = require("pyarrow.parquet", "reading Parquet")
@@ -68,16 +68,16 @@ def _oes(name: str) -> Callable[[int, str | None], Task]:
     return read
 
 
-def _gas(seed: int, data_dir: str | None) -> Task:
+def _gas(seed: int, data_dir: str | None) -> Splits:
     file = "gas_sensor_drift_8of10.parquet"
     return load(file, target="gas", data_dir=data_dir, seed=seed, valid=0.3)
 
 
-def _mnist(seed: int, data_dir: str | None) -> Task:
+def _mnist(seed: int, data_dir: str | None) -> Splits:
     return load("mnist", data_dir=data_dir, seed=seed, flat=True)
 
 
-DATA: dict[str, Callable[[int, str | None], Task]] = {
+DATA: dict[str, Callable[[int, str | None], Splits]] = {
     "oes97": _oes("oes97"),
     "oes10": _oes("oes10"),
     "gas-drift": _gas,
@@ -187,7 +187,7 @@ class Front:
         return _QUICK_TOLERANCE if self.quick else _TOLERANCE
 
 
-def problems(task: Task, seed: int, examples: int) -> tuple[Problem, Problem]:
+def problems(task: Splits, seed: int, examples: int) -> tuple[Problem, Problem]:
     """Returns training and validation problems of a task; inputs that are constant in training are left out.
 
     Args:
@@ -224,7 +224,7 @@ def _parts(data: str, seed: int, data_dir: str | None, examples: int) -> tuple[P
     return problems(DATA[data](seed, data_dir), seed, examples)
 
 
-def _columns(task: Task) -> int:
+def _columns(task: Splits) -> int:
     """Returns how many inputs are used: without the batch number of gas drift, which is the last and tells the time."""
     width = task.input_shape[0]
     return width - 1 if task.name.startswith("gas") else width

@@ -11,7 +11,7 @@ from torch import nn
 
 from netdial.config import FitConfig
 from netdial.core.errors import ConfigError
-from netdial.data import Dataset, Task, load
+from netdial.data import Dataset, Splits, load
 from netdial.family import Family
 from netdial.fitting import run
 from netdial.nets import build
@@ -80,21 +80,21 @@ class Training:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return load_family(store.path(self) / _FILE).to(device)
 
-    def task(self, store: Store) -> Task:
+    def task(self, store: Store) -> Splits:
         """Returns the data, as this network takes them."""
         return classification(self.data, store.data_dir, flat=is_flat(self.model))
 
-    def part(self, task: Task) -> Dataset:
+    def part(self, task: Splits) -> Dataset:
         """Returns what is trained on."""
         part = both(task.train, task.valid) if self.with_valid else task.train
         return part.select(torch.arange(min(self.examples, len(part)))) if self.examples else part
 
-    def net(self, task: Task) -> nn.Module:
+    def net(self, task: Splits) -> nn.Module:
         """Returns the network before training."""
         shape, count = task.input_shape, task.n_outputs
         return build(self.model, input_shape=shape, n_outputs=count, seed=self.config.seed)
 
-    def described(self, task: Task) -> dict[str, object]:
+    def described(self, task: Splits) -> dict[str, object]:
         """Returns the network as ``save_family`` wants it described."""
         return {
             "spec": self.model,
@@ -103,7 +103,7 @@ class Training:
         }
 
 
-def classification(name: str, data_dir: str | None = None, *, flat: bool = True) -> Task:
+def classification(name: str, data_dir: str | None = None, *, flat: bool = True) -> Splits:
     """Returns data with classes to predict; loaded once in a process.
 
     Raises:
@@ -119,7 +119,7 @@ def classification(name: str, data_dir: str | None = None, *, flat: bool = True)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(name: str, data_dir: str | None, flat: bool) -> Task:
+def _load(name: str, data_dir: str | None, flat: bool) -> Splits:
     return load(name, data_dir=data_dir, flat=flat)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
-from netdial.data import Dataset, Task, load
+from netdial.data import Dataset, Splits, load
 from netdial.evaluation import outputs
 from netdial.family import Family, Fields, symmetrised_kl
 from netdial.fitting import finetune, run, stack, unstack
@@ -307,7 +307,7 @@ def _fields(family: Family, lam: float) -> Fields:
     return Fields(found.layout, found.mean.detach().clone(), found.log_std.detach().clone())
 
 
-def _accuracy(family: Family, task: Task, lam: float) -> float:
+def _accuracy(family: Family, task: Splits, lam: float) -> float:
     """Returns the test accuracy of a member's mean weights."""
     right: Tensor = outputs(family.export(lam), task.test).argmax(dim=1) == task.test.y
     return float(right.double().mean())

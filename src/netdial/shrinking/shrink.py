@@ -18,7 +18,7 @@ from netdial.config import make
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.plan import Plan
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.evaluation.path import outputs
 from netdial.fitting import Data, agreement, launch, make_feed
 from netdial.objective import LIKELIHOODS

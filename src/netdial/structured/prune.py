@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.pruning.criteria import default_criterion, importance

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from netdial.core.errors import ConfigError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 from netdial.fitting import finetune
 from netdial.shrinking.control import Target, course
 from netdial.shrinking.graph import Graph

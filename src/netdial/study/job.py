@@ -15,7 +15,7 @@ from torch import Tensor
 
 from netdial.config import FitConfig
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.evaluation import Path as LambdaPath
 from netdial.evaluation import evaluate
 from netdial.family import Domain, Family
@@ -94,7 +94,7 @@ def open_family(run: Run, data_dir: str | None = None) -> Family:
 
 def open_run(
     run: Run, data_dir: str | None = None, lams: list[float] | None = None
-) -> tuple[Family, Task]:
+) -> tuple[Family, Splits]:
     """Returns the trained family of a run and its data; complexity values outside its range are refused before.
 
     Raises:
@@ -139,7 +139,7 @@ def example_input(run: Run) -> Tensor:
     return torch.zeros(2, *run.config["input_shape"], dtype=kind)
 
 
-def open_task(run: Run, data_dir: str | None = None) -> Task:
+def open_task(run: Run, data_dir: str | None = None) -> Splits:
     """Returns the data of a run, read and split again as they were.
 
     Raises:
@@ -157,7 +157,7 @@ def evaluate_run(
     run: Run,
     family: Family,
     part: str,
-    task: Task,
+    task: Splits,
     *,
     lams: list[float] | int | None = None,
     n_samples: int | None = None,
@@ -188,7 +188,7 @@ def evaluate_run(
 def _train(
     run: Run,
     config: FitConfig,
-    task: Task,
+    task: Splits,
     family: Family,
     watch: Watch,
     *,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, unknown
-from netdial.data import Task, load, load_user
+from netdial.data import Splits, load, load_user
 from netdial.data.table import SUFFIXES
 from netdial.nets import build
 from netdial.study.presets import default_model
@@ -38,7 +38,7 @@ class Problem:
 
     net: nn.Module
     model: str
-    task: Task
+    task: Splits
 
     def facts(self) -> dict[str, Any]:
         """Returns what a run folder says about the problem, as plain JSON."""
@@ -104,7 +104,7 @@ def load_net(config: dict[str, Any], data_dir: str | Path | None = None) -> nn.M
     return build(config["model"], input_shape=config["input_shape"], n_outputs=config["n_outputs"])
 
 
-def example(task: Task) -> Tensor:
+def example(task: Splits) -> Tensor:
     """Returns the first two training inputs as the network sees them."""
     return task.train.inputs(torch.arange(2))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from netdial.core.records import Record
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.family import Family
 from netdial.pruning import Policy, Surface, surface
 from netdial.pruning.criteria import default_criterion
@@ -24,7 +24,7 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 def prune_run(
     run: Run,
     family: Family,
-    task: Task,
+    task: Splits,
     part: str,
     *,
     lams: Sequence[float] | int | None = None,

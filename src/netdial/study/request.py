@@ -19,7 +19,7 @@ from typing import Any
 from netdial.config import FitConfig, TrainConfig, make
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.shrinking.config import ShrinkConfig
 from netdial.study.presets import POINTS, default_samples, large_model, preset
 from netdial.study.problem import LOAD_OPTIONS, Problem, is_function, load_problem
@@ -219,9 +219,9 @@ def saved_step(checkpoint: Path) -> int:
         ) from None
 
 
-def write_splits(run: Run, task: Task) -> None:
+def write_splits(run: Run, task: Splits) -> None:
     """Writes which rows went to which part."""
-    parts = {name: rows.tolist() for name, rows in task.splits.items()}
+    parts = {name: rows.tolist() for name, rows in task.rows.items()}
     write_text(run.splits_path, json.dumps({"source": task.source, "parts": parts}) + "\n")
 
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from netdial.core.files import write_text
 from netdial.core.records import Record
-from netdial.data import Task
-from netdial.data.task import Dataset
+from netdial.data import Splits
+from netdial.data.dataset import Dataset
 from netdial.evaluation.cost import cost, quiet_ms
 from netdial.evaluation.metrics import score
 from netdial.evaluation.path import outputs
@@ -126,7 +126,7 @@ def shrink_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run 
 def _train(
     run: Run,
     config: ShrinkConfig,
-    task: Task,
+    task: Splits,
     graph: Graph,
     watch: Watch,
     *,
@@ -164,7 +164,7 @@ def _train(
 class _Recorder:
     """Turns epochs into records and lines of the log of collections."""
 
-    def __init__(self, run: Run, task: Task, watch: Watch, *, write: bool) -> None:
+    def __init__(self, run: Run, task: Splits, watch: Watch, *, write: bool) -> None:
         self._run, self._task, self._watch, self._write = run, task, watch, write
 
     def __call__(self, epoch: Epoch, state: State) -> None:

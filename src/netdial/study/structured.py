@@ -14,7 +14,7 @@ import torch
 
 from netdial.core.errors import ConfigError
 from netdial.core.records import Record
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.evaluation import evaluate
 from netdial.evaluation.cost import cost, quiet_ms
 from netdial.family import Family
@@ -95,7 +95,7 @@ def best_lam(run: Run) -> float:
 def prune_channels(
     run: Run,
     family: Family,
-    task: Task,
+    task: Splits,
     part: str,
     *,
     lam: float,
@@ -190,13 +190,13 @@ def method_name(
     return f"{METHOD}: {', '.join(words)}"
 
 
-def _metrics(member: Family, task: Task, part: str) -> dict[str, float]:
+def _metrics(member: Family, task: Splits, part: str) -> dict[str, float]:
     lams = list(member.config.lams)
     (found,) = evaluate(member, task.part(part), lams=lams, kind=task.kind).members
     return dict(found.metrics)
 
 
-def _costs(graphs: Sequence[Graph], task: Task) -> list[dict[str, float]]:
+def _costs(graphs: Sequence[Graph], task: Splits) -> list[dict[str, float]]:
     """Returns what each network costs; time is that of the folded network."""
     costs = []
     for graph in graphs:

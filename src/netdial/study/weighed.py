@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from netdial.core.records import Record
-from netdial.data import Task
+from netdial.data import Splits
 from netdial.evidence import Estimate, Health, assess, health
 from netdial.family import Family
 from netdial.study.run import Run
@@ -22,7 +22,7 @@ METHOD = "evidence"
 def weigh_run(
     run: Run,
     family: Family,
-    task: Task,
+    task: Splits,
     *,
     by: Sequence[str] | None = None,
     lams: Sequence[float] | int | None = None,
@@ -61,7 +61,7 @@ def weigh_run(
 def examine_run(
     run: Run,
     family: Family,
-    task: Task,
+    task: Splits,
     *,
     lams: Sequence[float] | int | None = None,
     n_samples: int = 32,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netdial.core.errors import DataError
 from netdial.core.noise import derive_seed, generator
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 
 Batch = tuple[Tensor, Tensor]
 

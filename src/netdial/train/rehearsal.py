@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
-from netdial.data.task import Dataset
+from netdial.data.dataset import Dataset
 
 
 def rehearse_on(net: nn.Module, data: Any, kind: str) -> None:

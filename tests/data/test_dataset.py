@@ -1,4 +1,4 @@
-"""Dataset and Task: what they refuse, and how uint8 images become numbers."""
+"""Dataset and Splits: what they refuse, and how uint8 images become numbers."""
 
 from __future__ import annotations
 

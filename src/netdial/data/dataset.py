@@ -1,6 +1,6 @@
 """What a loader hands to the rest of netdial: three parts of data and where they came from.
 
-A ``Dataset`` is one part, ready for a network; a ``Task`` holds the train, validation and test
+A ``Dataset`` is one part, ready for a network; ``Splits`` hold the train, validation and test
 parts, what is to be predicted, and its provenance. Both are values: nothing in them changes after
 loading, nothing in them knows of λ.
 
@@ -108,7 +108,7 @@ def match(x: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Splits:
     """Data with a purpose: what to predict, from what, in three fixed parts.
 
     Args:
@@ -121,7 +121,7 @@ class Task:
         classes: Names of the classes in the order of their indices; empty for regression.
         source: JSON-able provenance: origin, files, split seed, sizes, how inputs and targets were
             encoded, notes.
-        splits: For each part, the int64 row numbers (from 0) in the source; ``source["rows"]`` says
+        rows: For each part, the int64 row numbers (from 0) in the source; ``source["rows"]`` says
             of which file.
         augment: How training images may be varied (``"crop-flip"``), or None.
     """
@@ -134,7 +134,7 @@ class Task:
     n_outputs: int
     classes: tuple[str, ...]
     source: dict[str, Any]
-    splits: dict[str, Tensor]
+    rows: dict[str, Tensor]
     augment: str | None = None
 
     @property
