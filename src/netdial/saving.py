@@ -7,7 +7,7 @@ nothing is pickled, and reading it runs no foreign code: the network is the call
 Meta is free, but for the key ``net``: ``{"spec": "mlp:50", "input_shape": [13], "n_outputs": 3}`` says which built-in
 network the family stands on, so that it can be built again without being given.
 
-Related: ``train.checkpoint`` (the container), ``export`` (one member as an ordinary network).
+Related: ``core.container`` (the container), ``export`` (one member as an ordinary network).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.family.family import Family, FamilyConfig
 from netdial.nets import build
-from netdial.train.checkpoint import load_tree, save_tree
 
 KIND = "family"
 _SHOWN = 3

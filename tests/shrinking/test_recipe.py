@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
 from netdial.nets import build
@@ -29,7 +30,6 @@ from netdial.shrinking.shrink import Shrunk
 from netdial.shrinking.surgery import apply
 from netdial.shrinking.switch import Switch, insert_switches
 from netdial.shrinking.trace import trace
-from netdial.train.checkpoint import load_tree, save_tree
 
 from .networks import network, random_plan, stirred
 

@@ -34,6 +34,16 @@ class CheckpointError(NetdialError, ValueError):
     """A saved file is damaged, missing or belongs to something else."""
 
 
+class WriteError(CheckpointError, OSError):
+    """The disk refused a file: it is full, read-only, or not ours to write to.
+
+    Also an ``OSError``, with its ``errno`` and ``strerror``.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class NonFiniteError(NetdialError, ArithmeticError):
     """Training met a number that is not finite."""
 

@@ -5,12 +5,19 @@ A reader finds either the old file whole or the new file whole, never half of on
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from netdial.core.errors import WriteError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -19,16 +26,53 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Args:
         path: the file to write; its folder is made when missing.
         write: called with the temporary path; whatever it raises leaves the old file as it was.
+
+    Raises:
+        WriteError: the disk refused it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the operating system says against writing ``path`` into a ``WriteError`` in words."""
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> WriteError:
+    """Returns the error for a file that could not be written: why, what became of the old one, and what to do.
+
+    >>> print(unwritable(Path("nowhere/x"), OSError(errno.ENOSPC, "No space left on device")))
+    nowhere/x: could not be written (No space left on device); free some space and try again
+    """
+    reason = error.strerror or str(error) or type(error).__name__
+    cure = "choose another place, or see what stands in the way"
+    if error.errno in _FULL:
+        cure = "free some space and try again"
+    elif error.errno in _FORBIDDEN:
+        cure = "this place is read-only, or not yours to write to; choose another"
+    try:
+        intact = "the file that was there before is intact; " if path.is_file() else ""
+    except OSError:
+        intact = ""
+    found = WriteError(f"{path}: could not be written ({reason}); {intact}{cure}")
+    found.errno, found.strerror, found.filename = error.errno, reason, str(path)
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from netdial.core.errors import CheckpointError
+from netdial.core.boundary import parse_json, reading, regular, validated
+from netdial.core.files import writing
+
+_DELETE = "delete that line to go on"
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,20 @@ class Record:
     unit: str = ""
     share: float | None = None
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     def to_json(self) -> str:
         """Returns the record as one line of JSON."""
         return json.dumps(asdict(self))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Appends records to a JSON-lines file."""
-    with path.open("a", encoding="utf-8") as file:
+    """Appends records to a JSON-lines file.
+
+    Raises:
+        WriteError: the disk refused it.
+    """
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.writelines(record.to_json() + "\n" for record in records)
 
 
@@ -57,14 +66,12 @@ def read_records(path: Path) -> Iterator[Record]:
     A last line without a newline was cut off by an interruption and is passed over; any other damaged line is an error.
 
     Raises:
-        CheckpointError: a line is not a record.
+        CheckpointError: a line is not a record, or the file cannot be read.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            return
-        try:
-            yield Record(**json.loads(line))
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path}: line {number} is not a record ({error}); delete that line to go on"
-            ) from None
+    cure = "restore it from a copy, or delete it to start without records"
+    with reading(path, "is not text that can be read", cure):
+        lines = regular(path).read_bytes().decode().split("\n")
+    for number, line in enumerate(lines[:-1], 1):
+        where = f"{path}: line {number} is not a record"
+        record: Record = validated(Record, parse_json(line, where, _DELETE), where, _DELETE)
+        yield record

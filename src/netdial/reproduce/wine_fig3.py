@@ -20,6 +20,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from netdial.config import FitConfig, make_config
+from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
 from netdial.data import Dataset, Splits, load
@@ -33,7 +34,6 @@ from netdial.reproduce.lab import Lab
 from netdial.reproduce.outcome import Figure, Outcome
 from netdial.reproduce.outcome import Table as Shown
 from netdial.reproduce.training import both
-from netdial.train.checkpoint import load_tree, save_tree
 
 LAMS = (1e2, 1e3, 1e4, 1e5, 1e6)
 WAYS = ("linear", "piecewise")

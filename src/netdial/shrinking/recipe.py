@@ -1,6 +1,6 @@
 """A shrunken network as a file: what survives of the user's own class, and the numbers.
 
-The file is one of ``train.checkpoint``: tensors and JSON, nothing pickled, nothing run. It does not hold the network but how to
+The file is one of ``core.container``: tensors and JSON, nothing pickled, nothing run. It does not hold the network but how to
 make it from a fresh one of the same class: which positions of which leaf survive. Switches are merged into the layers beside
 them first, so that what comes back is the class itself with smaller layers, ready for inference or for more training. Where
 that is not possible, since a switch stays or a residual branch was bypassed, a graph module of the same names comes back.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.core.container import load_tree, save_tree
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.plan import Plan
@@ -30,7 +31,6 @@ from netdial.shrinking.pick import Pick, put_pick
 from netdial.shrinking.shift import Shift
 from netdial.shrinking.switch import Switch
 from netdial.shrinking.trace import is_exported, operations, trace
-from netdial.train.checkpoint import load_tree, save_tree
 
 if TYPE_CHECKING:
     from netdial.shrinking.shrink import Shrunk

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from netdial.config import FitConfig, TrainConfig, make
+from netdial.core.container import load_tree
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
 from netdial.data import Splits
@@ -24,7 +25,6 @@ from netdial.shrinking.config import ShrinkConfig
 from netdial.study.presets import POINTS, default_samples, large_model, preset
 from netdial.study.problem import LOAD_OPTIONS, Problem, is_function, load_problem
 from netdial.study.run import Run, config_difference
-from netdial.train.checkpoint import load_tree
 
 CHOICES = {"fit": ("model", "samples", "points", *LOAD_OPTIONS), "shrink": ("model", *LOAD_OPTIONS)}
 """Choices of a job beside the fields of its settings, by way of training."""

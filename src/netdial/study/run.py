@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from netdial.core.boundary import read_json
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.core.files import write_json, write_text
+from netdial.core.files import write_json, write_text, writing
 from netdial.core.records import Record, read_records, write_records
 from netdial.study.environment import environment
 
@@ -147,8 +148,8 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Returns what ``env.json`` holds, or an empty dict when it is missing or damaged (nothing depends on it)."""
         try:
-            found = json.loads(self.env_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_json(self.env_path)
+        except CheckpointError:
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -165,12 +166,7 @@ class Run:
         """
         if not self.records_path.exists():
             return []
-        try:
-            rows = list(read_records(self.records_path))
-        except UnicodeDecodeError:
-            raise CheckpointError(
-                f"{self.records_path}: is not text; restore it from a copy, or delete it to start without records"
-            ) from None
+        rows = list(read_records(self.records_path))
         return list({(r.method, r.lam, r.share, r.seed, r.step, r.name): r for r in rows}.values())
 
     @property
@@ -185,7 +181,8 @@ class Run:
         is replaced at once: an interruption leaves either the old one or the new one.
         """
         kept = [record for record in self.records() if record.step <= step]
-        self.done_path.unlink(missing_ok=True)
+        with writing(self.done_path):
+            self.done_path.unlink(missing_ok=True)
         write_text(self.records_path, "".join(record.to_json() + "\n" for record in kept))
 
     def finish(self) -> None:
@@ -259,16 +256,11 @@ def _check_plain(value: object, where: str) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Reads and checks ``config.json``; returns the configuration without the format number."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise CheckpointError(
             f"{path.parent}: is not a run folder (no config.json in it); give a folder made by netdial fit"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error}); restore it from a copy, or run again with --overwrite"
-        ) from None
+        )
+    config = read_json(path, "restore it from a copy, or run again with --overwrite")
     if not isinstance(config, dict) or type(config.get("format")) is not int:
         raise CheckpointError(
             f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
@@ -323,9 +315,9 @@ def _nearest(path: Path) -> str:
 
 def _drop_torn_line(path: Path) -> None:
     """Cuts off a last line without a newline; only the last byte is read when there is none."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.is_file() or path.stat().st_size == 0:
         return
-    with path.open("rb+") as file:
+    with writing(path), path.open("rb+") as file:
         file.seek(-1, os.SEEK_END)
         if file.read() != b"\n":
             file.seek(0)

@@ -18,9 +18,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError
 from netdial.objective import Terms
-from netdial.train.checkpoint import load_tree, save_tree
 from netdial.train.feed import Batch, Feed
 from netdial.train.optimiser import Rates
 
