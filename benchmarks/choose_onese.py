@@ -16,7 +16,7 @@ from benchmarks.datasets import Learned, learned, medians, seeds
 from benchmarks.result import Result
 from netdial.choice import Cell, Choice, choose
 from netdial.choice.rules import best
-from netdial.study.presets import preset
+from netdial.jobs.presets import preset
 
 LAMS = {False: 13, True: 5}
 """Values of λ, by whether the version is the quick one."""

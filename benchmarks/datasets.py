@@ -23,10 +23,10 @@ from netdial.core.noise import generator
 from netdial.data import Splits, load
 from netdial.family import Family
 from netdial.fitting import run
+from netdial.jobs.presets import default_model, preset
 from netdial.nets import build
-from netdial.reproduce.cells import Cell, Store, make_all
+from netdial.papers.lab.cells import Cell, Store, make_all
 from netdial.saving import load_family, save_family
-from netdial.study.presets import default_model, preset
 
 TARGETS = {"covertype_15120.parquet": "Cover_Type", "gas_sensor_drift_8of10.parquet": "gas"}
 NAMES = ("wine", "breast-cancer", "digits", "mnist", *TARGETS)

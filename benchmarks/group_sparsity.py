@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from benchmarks.result import Result
-from netdial.reproduce import perform
+from netdial.papers import perform
 
 
 def measure(*, quick: bool = False) -> Result:

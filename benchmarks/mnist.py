@@ -16,10 +16,10 @@ from torch import Tensor
 
 from netdial.config import make_config
 from netdial.data import Dataset, Splits, load
-from netdial.evaluation import evaluate
+from netdial.measure import evaluate
 from netdial.family import Family, symmetrised_kl
-from netdial.reproduce.cells import Store, make_all
-from netdial.reproduce.training import Training
+from netdial.papers.lab.cells import Store, make_all
+from netdial.papers.lab.training import Training
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}

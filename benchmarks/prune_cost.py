@@ -23,12 +23,12 @@ from benchmarks.result import Result
 from benchmarks.timing import interleaved
 from netdial.core.errors import DataError
 from netdial.data import Dataset, load
-from netdial.evaluation import outputs
-from netdial.evaluation.metrics import score
 from netdial.family import Family
 from netdial.fitting import fit
+from netdial.measure import outputs
+from netdial.measure.metrics import score
 from netdial.nets import build
-from netdial.pruning import prune, surface
+from netdial.pruning.weights import prune, surface
 
 SHARES = tuple(level / 10 for level in range(10))
 _TRAIN, _TEST = 5_000, 10_000

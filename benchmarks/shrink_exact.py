@@ -1,7 +1,7 @@
 """Random networks, cut: outputs against the same network masked, at once and after 20 steps, and with dead channels collected.
 
 Cut and masked are the same function, so any difference is an error or rounding. Networks are those of the tests of
-shrinking (``tests/shrinking/networks.py``): all operations, tied weights, attention, recurrence; float64. Half train by
+shrinking (``tests/channels/networks.py``): all operations, tied weights, attention, recurrence; float64. Half train by
 SGD with momentum, half by AdamW; both optimisers have taken 3 steps before the cut. For the collection, channels of
 all kinds are made constant (switches, rows, scales of BatchNorm), many of them not 0, and what may go is collected.
 """

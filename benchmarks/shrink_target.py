@@ -24,12 +24,12 @@ from benchmarks.result import Result
 from benchmarks.shrinking import Course
 from netdial.core.errors import ConfigError
 from netdial.data import Splits
-from netdial.shrinking.clock import Clock
-from netdial.shrinking.control import Kind, parse_target
-from netdial.shrinking.fold import fold
-from netdial.shrinking.graph import Graph
+from netdial.channels.clock import Clock
+from netdial.core.size import Kind, parse_target
+from netdial.channels.fold.fold import fold
+from netdial.channels.graph import Graph
 from netdial.shrinking.shrink import example_of, prepare
-from netdial.shrinking.sizes import size
+from netdial.channels.sizes import size
 
 COURSES = {
     "mlp": Course("mnist", "mlp:300-100", 2_000, {"epochs": 6, "batch_size": 128}),

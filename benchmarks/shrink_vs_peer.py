@@ -33,10 +33,10 @@ from benchmarks.result import Result
 from netdial.config import make
 from netdial.core.errors import DataError
 from netdial.data import Dataset, Splits, load
-from netdial.evaluation import outputs
+from netdial.measure import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
-from netdial.shrinking.pick import Pick
+from netdial.channels.layers.pick import Pick
 from netdial.shrinking.shrink import shrink
 
 RECIPES = (

@@ -11,7 +11,7 @@ from torch import nn
 
 from netdial.config import make
 from netdial.data import Dataset, Splits, load
-from netdial.evaluation import outputs
+from netdial.measure import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import Shrunk, shrink

@@ -10,8 +10,8 @@ accuracy: it compares like with like and is no estimate; table1-honest is. Cells
 from __future__ import annotations
 
 from benchmarks.result import Result
-from netdial.reproduce import perform
-from netdial.reproduce.mnist_table1 import GLOBAL
+from netdial.papers import perform
+from netdial.papers.mnist_table1 import GLOBAL
 
 
 def measure(*, quick: bool = False) -> Result:

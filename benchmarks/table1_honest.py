@@ -7,8 +7,8 @@ is the mean over starts, and the spread is the standard deviation.
 from __future__ import annotations
 
 from benchmarks.result import Result
-from netdial.reproduce import perform
-from netdial.reproduce.mnist_table1 import GLOBAL
+from netdial.papers import perform
+from netdial.papers.mnist_table1 import GLOBAL
 
 
 def measure(*, quick: bool = False) -> Result:

@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from benchmarks.result import Result
-from netdial.reproduce import perform
+from netdial.papers import perform
 
 
 def measure(*, quick: bool = False) -> Result:

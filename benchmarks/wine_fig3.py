@@ -8,8 +8,8 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.result import Result
-from netdial.reproduce import perform
-from netdial.reproduce.wine_fig3 import AGAIN
+from netdial.papers import perform
+from netdial.papers.wine_fig3 import AGAIN
 
 
 def measure(*, quick: bool = False) -> Result:

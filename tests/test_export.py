@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from netdial import export
 from netdial.core.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, TraceError
-from netdial.evaluation.cost import size_bytes
 from netdial.export import FORMATS, export_member, load_member
 from netdial.family import Family, FamilyConfig
+from netdial.measure.cost import size_bytes
 from netdial.nets import build
 
 META = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}, "classes": ["a", "b"]}

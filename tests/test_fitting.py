@@ -17,7 +17,7 @@ import netdial as nd
 from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, TraceError
 from netdial.data.dataset import Dataset
-from netdial.evaluation import evaluate, recalibrate
+from netdial.measure import evaluate, recalibrate
 from netdial.family import Family
 from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.objective import LIKELIHOODS, OBJECTIVES
@@ -97,7 +97,7 @@ def test_training_lowers_the_objective_along_the_whole_range(
 
 def test_fit_is_the_function_whatever_was_imported_first() -> None:
     code = (
-        "import netdial.study.job, netdial as nd; assert callable(nd.fit) and callable(nd.evaluate)"
+        "import netdial.jobs.job, netdial as nd; assert callable(nd.fit) and callable(nd.evaluate)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from netdial.choice import Choice, choose
     from netdial.config import FitConfig
     from netdial.data import Dataset, Splits, load
-    from netdial.evaluation import evaluate, predictive, recalibrate
+    from netdial.measure import evaluate, predictive, recalibrate
     from netdial.evidence import Estimate, assess, health
     from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
     from netdial.nets import build
-    from netdial.pruning import Policy, Surface, prune, retrain, surface
+    from netdial.pruning.weights import Policy, Surface, prune, retrain, surface
     from netdial.saving import load_family, save_family
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.recipe import load_shrunk, save_shrunk
     from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
-    from netdial.structured import prune_structured
+    from netdial.pruning.channels import prune_structured
 
 _HOME = {
     "Choice": "netdial.choice",
@@ -40,15 +40,15 @@ _HOME = {
     "FamilyConfig": "netdial.family",
     "FamilyRegressor": "netdial.sklearn",
     "FitConfig": "netdial.config",
-    "Policy": "netdial.pruning",
+    "Policy": "netdial.pruning.weights",
     "ShrinkConfig": "netdial.shrinking.config",
     "Shrunk": "netdial.shrinking.shrink",
     "Splits": "netdial.data",
-    "Surface": "netdial.pruning",
+    "Surface": "netdial.pruning.weights",
     "assess": "netdial.evidence",
     "build": "netdial.nets",
     "choose": "netdial.choice",
-    "evaluate": "netdial.evaluation",
+    "evaluate": "netdial.measure",
     "export_member": "netdial.export",
     "finetune": "netdial.fitting",
     "fit": "netdial.fitting",
@@ -58,16 +58,16 @@ _HOME = {
     "load_family": "netdial.saving",
     "load_member": "netdial.export",
     "load_shrunk": "netdial.shrinking.recipe",
-    "predictive": "netdial.evaluation",
-    "prune": "netdial.pruning",
-    "prune_structured": "netdial.structured",
-    "recalibrate": "netdial.evaluation",
-    "retrain": "netdial.pruning",
+    "predictive": "netdial.measure",
+    "prune": "netdial.pruning.weights",
+    "prune_structured": "netdial.pruning.channels",
+    "recalibrate": "netdial.measure",
+    "retrain": "netdial.pruning.weights",
     "save_family": "netdial.saving",
     "save_shrunk": "netdial.shrinking.recipe",
     "shrink": "netdial.shrinking.shrink",
     "specialise": "netdial.fitting",
-    "surface": "netdial.pruning",
+    "surface": "netdial.pruning.weights",
     "symmetrised_kl": "netdial.family",
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from netdial.config import FitConfig, TrainConfig, make_config
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.evaluation.path import outputs
+from netdial.measure.path import outputs
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError, DataError, ShapeError, missing_extra
 from netdial.data.dataset import Dataset
-from netdial.evaluation.path import evaluate
+from netdial.measure.path import evaluate
 from netdial.family.domain import Domain
 from netdial.family.family import Family
 from netdial.fitting import fit

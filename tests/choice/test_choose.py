@@ -17,12 +17,12 @@ from netdial.choice import BudgetError, Choice, agreement, choose
 from netdial.core.errors import ConfigError
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
-from netdial.evaluation import evaluate
-from netdial.evaluation.cost import cost
+from netdial.measure import evaluate
+from netdial.measure.cost import cost
 from netdial.export import load_member
 from netdial.family import Family, FamilyConfig
 from netdial.nets import build
-from netdial.pruning import Policy
+from netdial.pruning.weights import Policy
 
 yaml = pytest.importorskip("yaml")
 

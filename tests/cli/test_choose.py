@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from netdial.export import load_member
-from netdial.study.run import Run
+from netdial.runs.run import Run
 
 from .conftest import Call
 

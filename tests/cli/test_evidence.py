@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netdial.study.run import Run
+from netdial.runs.run import Run
 
 from .conftest import Call
 

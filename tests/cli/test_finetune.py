@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from netdial.export import load_member
-from netdial.study.job import open_family, open_task
-from netdial.study.run import Run
+from netdial.jobs.job import open_family, open_task
+from netdial.runs.run import Run
 
 from .conftest import Call
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from netdial.study.job import open_family, open_task
-from netdial.study.run import Run
+from netdial.jobs.job import open_family, open_task
+from netdial.runs.run import Run
 
 from .conftest import Call
 
@@ -36,7 +36,7 @@ def test_tables_records_and_page(call: Call, copy: Path) -> None:
 
 
 def test_json_is_the_surface(call: Call, copy: Path) -> None:
-    from netdial.pruning import Policy, surface
+    from netdial.pruning.weights import Policy, surface
 
     said = call(
         "prune", "wine", "--shares", ".7,0", "--lams", "0.1,1", "--criterion", "magnitude",

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from netdial.core.records import Record
-from netdial.evaluation.path import outputs
+from netdial.jobs.job import open_task
+from netdial.jobs.problem import load_net
+from netdial.measure.path import outputs
+from netdial.runs.prunings import prunings
+from netdial.runs.run import Run
 from netdial.shrinking.recipe import load_shrunk, read_recipe
-from netdial.study.job import open_task
-from netdial.study.problem import load_net
-from netdial.study.prunings import prunings
-from netdial.study.run import Run
 
 from .conftest import Call
 

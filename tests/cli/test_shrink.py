@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from netdial.jobs.shrunk import MODEL
 from netdial.nets import build
-from netdial.study.run import Run
-from netdial.study.shrinkage import KILLS
-from netdial.study.shrunk import MODEL
+from netdial.runs.run import Run
+from netdial.runs.shrinkage import KILLS
 
 from .conftest import Call
 

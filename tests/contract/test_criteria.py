@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family, FamilyConfig
-from netdial.pruning import CRITERIA, importance, prune
-from netdial.pruning.criteria import OF_A_NORMAL, WITHOUT_DATA
+from netdial.pruning.weights import CRITERIA, importance, prune
+from netdial.pruning.weights.criteria import OF_A_NORMAL, WITHOUT_DATA
 
 LAMS = [0.01, 1.0, 50.0]
 names = pytest.mark.parametrize("name", list(CRITERIA))

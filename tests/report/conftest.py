@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from netdial.core.records import Record
-from netdial.study.run import Run
+from netdial.runs.run import Run
 
 EPOCHS, STEPS_PER_EPOCH = 20, 211
 STEPS = EPOCHS * STEPS_PER_EPOCH

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from netdial.core.records import Record
-from netdial.study.run import Run
-from netdial.study.shrinkage import KILLS
+from netdial.runs.run import Run
+from netdial.runs.shrinkage import KILLS
 
 STEPS_PER_EPOCH = 50
 CONFIG: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netdial.core.records import Record
-from netdial.report.evidence import evidence_figure, evidence_lines, evidence_table
+from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
 
 BITS = "bits/example"
 

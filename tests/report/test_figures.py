@@ -16,8 +16,8 @@ from netdial.report.figures import (
     curves_figure,
     learning_figure,
 )
-from netdial.study.curves import Member, headline, learning, members
-from netdial.study.run import Run
+from netdial.runs.curves import Member, headline, learning, members
+from netdial.runs.run import Run
 
 MakeRun = Callable[..., Run]
 

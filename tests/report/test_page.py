@@ -18,8 +18,8 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
 from netdial.report.page import write_report
-from netdial.study.curves import headline, members
-from netdial.study.run import Run
+from netdial.runs.curves import headline, members
+from netdial.runs.run import Run
 
 MakeRun = Callable[..., Run]
 HOSTILE = "<script>alert('x')\"&amp;{{ 7 * 7 }}"

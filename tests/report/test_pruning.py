@@ -10,8 +10,8 @@ import pytest
 
 from netdial.core.records import Record
 from netdial.report.page import render
-from netdial.report.pruning import Section, pruned, pruning_section
-from netdial.study.run import Run
+from netdial.report.sections.pruning import Section, pruned, pruning_section
+from netdial.runs.run import Run
 
 MakeRun = Callable[..., Run]
 LAMS, SHARES = [0.01, 0.1, 1.0, 10.0], [0.0, 0.5, 0.9]

@@ -17,7 +17,7 @@ from netdial.cli.shrink import costs_table, widths_table
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
 from netdial.report.page import render, write_report
-from netdial.report.shrinking import (
+from netdial.report.sections.shrinking import (
     OPEN_LOG,
     about,
     channels,
@@ -26,10 +26,10 @@ from netdial.report.shrinking import (
     lead,
     tiles,
 )
-from netdial.report.shrinking_figures import FEW_LAYERS
-from netdial.report.size_figures import front
-from netdial.study.run import Run
-from netdial.study.shrinkage import KILLS, shrinkage
+from netdial.report.sections.shrinking_figures import FEW_LAYERS
+from netdial.report.sections.size_figures import front
+from netdial.runs.run import Run
+from netdial.runs.shrinkage import KILLS, shrinkage
 
 from .shrunk_run import (
     CONFIG,
@@ -153,7 +153,7 @@ def test_a_long_log_is_folded_up(shrunk_run: MakeRun, n: int, is_open: bool) -> 
 def test_a_very_long_log_is_cut_on_the_page_and_whole_in_the_download(
     shrunk_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netdial.report.shrinking.LONGEST_LOG", 3)
+    monkeypatch.setattr("netdial.report.sections.shrinking.LONGEST_LOG", 3)
     page = page_of(shrunk_run())
     assert "10 collections, 334 channels; the first 3 are shown" in page.shown
     assert sum(len(row) == 9 and row[4] == "size" for row in page.rows) == 3

@@ -10,9 +10,9 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
 from netdial.report.page import render
-from netdial.report.structured import Channels, channels_section
-from netdial.study.prunings import prunings
-from netdial.study.run import Run
+from netdial.report.sections.structured import Channels, channels_section
+from netdial.runs.prunings import prunings
+from netdial.runs.run import Run
 
 from .test_page import Page
 

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.errors import ConfigError
-from netdial.shrinking.control import (
-    LAM_SCHEDULES,
-    Target,
-    allowance,
-    check_target,
-    course,
-    parse_target,
-)
+from netdial.core.size import Target, parse_target
+from netdial.shrinking.control import LAM_SCHEDULES, allowance, check_target, course
 
 costs_of = st.lists(st.floats(0, 50), max_size=12)
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from netdial.channels.graph import Graph
+from netdial.channels.sizes import Size, size, switches_of, thetas
 from netdial.core.errors import ConfigError
 from netdial.nets.resnet import ResidualBlock
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import can_fade, choose, pulls, score, silence
-from netdial.shrinking.graph import Graph
 from netdial.shrinking.penalty import step_switches
 from netdial.shrinking.shrink import Shrunk, prepare, shrink
-from netdial.shrinking.sizes import Size, size, switches_of, thetas
 
 KINDS = ("params", "macs", "bytes")
 
@@ -313,7 +313,7 @@ def test_milliseconds_are_a_target_too(
 ) -> None:
     """With a clock that counts weights: it is steady, and does not go with multiplications alone."""
 
-    monkeypatch.setattr("netdial.shrinking.clock.quiet_ms", by_weights)
+    monkeypatch.setattr("netdial.channels.clock.quiet_ms", by_weights)
     done = shrunk_to("normalised", "ms", 2.2, 0, blobs, epochs=8, deadline=0.5)
     found = size(done.graph, "ms")
     assert abs(found.value - 2.2) <= max(found.saved.values())

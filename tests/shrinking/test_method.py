@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netdial.channels import optimizers
+from netdial.channels.sizes import strip, switches_of, thetas
 from netdial.config import make
 from netdial.core.cutting import cut_module, leaf_shapes
 from netdial.core.errors import CheckpointError, ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.nets.build import build
-from netdial.shrinking import optimizers
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, run
-from netdial.shrinking.sizes import strip, switches_of, thetas
 from netdial.shrinking.state import Event, State
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Interrupted

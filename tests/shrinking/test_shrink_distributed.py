@@ -16,7 +16,7 @@ import sys, torch
 from pathlib import Path
 from torch import nn
 
-from netdial.shrinking import clock as clock_
+from netdial.channels import clock as clock_
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare, run
 from netdial.core.container import save_tree

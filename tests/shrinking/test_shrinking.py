@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from netdial.channels.layers.switch import Switch
+from netdial.channels.sizes import strip, thetas
 from netdial.core.errors import ConfigError, TraceError
 from netdial.data.dataset import Dataset
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, shrink
-from netdial.shrinking.sizes import strip, thetas
 from netdial.shrinking.state import State
-from netdial.shrinking.switch import Switch
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Epoch
 

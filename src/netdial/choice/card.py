@@ -10,8 +10,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from netdial.evaluation.cost import cost
-from netdial.pruning.criteria import default_criterion
+from netdial.measure.cost import cost
+from netdial.pruning.weights.criteria import default_criterion
 
 if TYPE_CHECKING:
     from netdial.choice.choice import Choice

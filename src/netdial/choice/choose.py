@@ -30,8 +30,8 @@ from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.errors import ConfigError, unknown
 from netdial.evidence import ESTIMATORS, assess, chosen
 from netdial.family.family import Family
-from netdial.pruning.masks import Policy
-from netdial.pruning.prune import Rule
+from netdial.pruning.weights.masks import Policy
+from netdial.pruning.weights.prune import Rule
 
 
 def choose(

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from netdial.choice.search import Problem
 from netdial.choice.table import Cell, losses_of, value_of
-from netdial.evaluation.cost import cost, measure_latency
-from netdial.evaluation.path import outputs
 from netdial.family.family import Family
-from netdial.pruning.prune import prune_by
+from netdial.measure.cost import cost, measure_latency
+from netdial.measure.path import outputs
+from netdial.pruning.weights.prune import prune_by
 
 
 def restricted(family: Family, lam: float, share: float, problem: Problem) -> Family:

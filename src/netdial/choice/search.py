@@ -17,10 +17,10 @@ from netdial.choice.table import Cell, Table, losses_of, value_of
 from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.evaluation.cost import count_macs, measure_latency
+from netdial.measure.cost import count_macs, measure_latency
 from netdial.family.family import Family
-from netdial.pruning.members import Levels, pieces, run
-from netdial.pruning.prune import Rule, decide
+from netdial.pruning.weights.members import Levels, pieces, run
+from netdial.pruning.weights.prune import Rule, decide
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 """Shares removed that are looked at; finer where networks usually begin to fail."""

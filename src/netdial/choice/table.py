@@ -27,7 +27,7 @@ class Cell:
         share: share removed, in [0, 1).
         value: accuracy, or RMSE for regression; nan if there were no data to measure it on.
         params: numbers that are left, of all parameters.
-        bytes: size of the stored tensors (see ``evaluation.cost``).
+        bytes: size of the stored tensors (see ``measure.cost``).
         macs: multiply-accumulates for one example whose weight is left.
         latency_ms: median time of one call for one example; nan if it was not asked for.
         epochs: epochs of fine-tuning after every step of pruning.

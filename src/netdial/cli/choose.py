@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from netdial.choice import Choice, Verdict
-    from netdial.study.run import Run
+    from netdial.runs.run import Run
 
 _BUDGETS = "Budgets (any together)"
 _WHERE = "Where to look"
@@ -131,8 +131,8 @@ def choose(
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
     from netdial.cli.output import console, print_json
-    from netdial.study.job import describe_net, open_run
-    from netdial.study.run import Run
+    from netdial.jobs.job import describe_net, open_run
+    from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
     family, task = open_run(folder, data_dir, values)

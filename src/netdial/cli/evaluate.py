@@ -38,9 +38,9 @@ def evaluate(
     values = complexities(lams, points)
     check_split(split)
     from netdial.cli.output import console, members_table, print_json
-    from netdial.study.curves import Member
-    from netdial.study.job import evaluate_run, open_run
-    from netdial.study.run import Run
+    from netdial.jobs.job import evaluate_run, open_run
+    from netdial.runs.curves import Member
+    from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
     family, task = open_run(folder, data_dir, values)

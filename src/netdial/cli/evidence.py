@@ -53,9 +53,9 @@ def evidence(
     values = numbers(lams, "--lams")
     from netdial.cli.output import console, print_json
     from netdial.evidence import LEGAL, WHY, chosen, doubts
-    from netdial.study.job import open_run
-    from netdial.study.run import Run
-    from netdial.study.weighed import examine_run, weigh_run
+    from netdial.jobs.job import open_run
+    from netdial.jobs.weighed import examine_run, weigh_run
+    from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
     family, task = open_run(folder, data_dir, values)

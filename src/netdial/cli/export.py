@@ -32,8 +32,8 @@ def export(
         raise unknown("export format", format, SUFFIXES)
     from netdial.cli.output import console, print_json
     from netdial.export import export_member
-    from netdial.study.job import check_lams, describe_net, example_input, open_family
-    from netdial.study.run import Run
+    from netdial.jobs.job import check_lams, describe_net, example_input, open_family
+    from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
     check_lams(folder, [lam])

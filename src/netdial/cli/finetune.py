@@ -73,16 +73,16 @@ def finetune(
     if share is not None and not 0 <= share < 1:
         raise ConfigError(f"--share {share:g}: expected a share in [0, 1)")
     from netdial.cli.output import console, print_json
-    from netdial.evaluation import evaluate
     from netdial.export import export_member
     from netdial.fitting import finetune as train_on
-    from netdial.pruning import Policy, retrain
-    from netdial.study.job import (
+    from netdial.jobs.job import (
         describe_net,
         example_input,
         open_run,
     )
-    from netdial.study.run import Run
+    from netdial.measure import evaluate
+    from netdial.pruning.weights import Policy, retrain
+    from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
     family, task = open_run(folder, data_dir, [lam])

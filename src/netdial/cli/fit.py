@@ -1,4 +1,4 @@
-"""``netdial fit``: the flags are the fields of ``FitConfig``; the work is ``study.job``."""
+"""``netdial fit``: the flags are the fields of ``FitConfig``; the work is ``jobs.job``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 from netdial.cli.output import answer_line, console, members_table, print_json, rows_json
 from netdial.cli.training import make_job, training_command, work
 from netdial.config import FitConfig
-from netdial.study.curves import Headline, headline, members
-from netdial.study.run import Run
+from netdial.runs.curves import Headline, headline, members
+from netdial.runs.run import Run
 
 
 def fit_command(help_text: str) -> Any:
@@ -34,7 +34,7 @@ def fit(
     **given: Any,
 ) -> None:
     """Trains a family and prints what became of it."""
-    from netdial.study.job import fit_job
+    from netdial.jobs.job import fit_job
 
     job = make_job("fit", FitConfig, given, samples=samples, points=points)
     started = time.monotonic()

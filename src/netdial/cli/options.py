@@ -73,7 +73,7 @@ def run_folder(run: str, runs_dir: Path) -> Path:
         return path
     if (runs_dir / run).is_dir():
         return runs_dir / run
-    from netdial.study.run import Run
+    from netdial.runs.run import Run
 
     if len(path.parts) == 1:
         path = runs_dir / run

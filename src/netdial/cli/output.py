@@ -11,7 +11,7 @@ from rich.table import Table
 
 from netdial.core.files import finite
 from netdial.report.text import count, fixed, number, percent
-from netdial.study.curves import Headline, Member
+from netdial.runs.curves import Headline, Member
 
 
 def print_json(value: dict[str, Any]) -> None:

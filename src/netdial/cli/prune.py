@@ -26,9 +26,9 @@ from netdial.core.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from netdial.pruning import Surface
-    from netdial.structured import LatencyTable
-    from netdial.study.structured import Outcome
+    from netdial.jobs.structured import Outcome
+    from netdial.pruning.channels import LatencyTable
+    from netdial.pruning.weights import Surface
 
 _POLICY = "What goes"
 _CHANNELS = "Whole channels, cut for good (--structured)"
@@ -192,12 +192,12 @@ def prune(
     values = complexities(lams, points)
     removed = numbers(shares, "--shares")
     from netdial.cli.output import console, print_json
-    from netdial.pruning import Policy
-    from netdial.pruning.masks import check_shares
+    from netdial.jobs.job import open_run
+    from netdial.jobs.pruned import SHARES, prune_run
+    from netdial.pruning.weights import Policy
+    from netdial.pruning.weights.masks import check_shares
     from netdial.report.page import write_report
-    from netdial.study.job import open_run
-    from netdial.study.pruned import SHARES, prune_run
-    from netdial.study.run import Run
+    from netdial.runs.run import Run
 
     wanted = SHARES if removed is None else removed
     check_shares(wanted)
@@ -270,11 +270,11 @@ def _prune_channels(
     if lr is not None and rounds is None and epochs is None:
         raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
     from netdial.cli.output import console, print_json
+    from netdial.jobs.job import open_run
+    from netdial.jobs.structured import best_lam, prune_channels
+    from netdial.pruning.channels import Limits, Options, Rounding
     from netdial.report.page import write_report
-    from netdial.structured import Limits, Options, Rounding
-    from netdial.study.job import open_run
-    from netdial.study.run import Run
-    from netdial.study.structured import best_lam, prune_channels
+    from netdial.runs.run import Run
 
     folder = Run.open(path)
     family, task = open_run(folder, data_dir, None if lam is None else [lam])

@@ -11,8 +11,8 @@ import typer
 from netdial.cli.options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
-    from netdial.reproduce.cells import Made
-    from netdial.reproduce.outcome import Outcome
+    from netdial.papers.lab.cells import Made
+    from netdial.papers.lab.outcome import Outcome
 
 
 def reproduce(
@@ -43,7 +43,7 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Repeat an experiment of the papers: tables against the published figures, and plots."""
-    from netdial.reproduce import EXPERIMENTS, folder_of, perform
+    from netdial.papers import EXPERIMENTS, folder_of, perform
 
     if name is None:
         _list(EXPERIMENTS, as_json=as_json)
@@ -92,7 +92,7 @@ def _show(outcome: Outcome, folder: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     from netdial.cli.output import console, print_json
-    from netdial.reproduce.outcome import PAGE, RESULT
+    from netdial.papers.lab.page import PAGE, RESULT
 
     if as_json:
         print_json({"folder": str(folder), **outcome.to_json()})

@@ -12,7 +12,7 @@ from netdial.cli.options import JsonOption, RunArgument, RunsDirOption, run_fold
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from netdial.study.runs import RunRow
+    from netdial.runs.listing import RunRow
 
 
 _WORDS = {"best on validation": 10}
@@ -22,7 +22,7 @@ _WORDS = {"best on validation": 10}
 def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs in a folder, with the best validation result of each."""
     from netdial.cli.output import console, print_json
-    from netdial.study.runs import list_runs
+    from netdial.runs.listing import list_runs
 
     rows = list_runs(runs_dir)
     if as_json:

@@ -1,4 +1,4 @@
-"""``netdial shrink``: the flags are the fields of ``ShrinkConfig``; the work is ``study.shrunk``."""
+"""``netdial shrink``: the flags are the fields of ``ShrinkConfig``; the work is ``jobs.shrunk``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from netdial.cli.output import console, print_json
 from netdial.cli.training import make_job, training_command, work
 from netdial.report.text import count, fixed, number, percent
+from netdial.runs.run import Run
+from netdial.runs.shrinkage import Shrinkage, shrinkage
 from netdial.shrinking.config import ShrinkConfig
-from netdial.study.run import Run
-from netdial.study.shrinkage import Shrinkage, shrinkage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +23,7 @@ def shrink_command(help_text: str) -> Any:
 
 def shrink(**given: Any) -> None:
     """Trains a network while it shrinks, and prints what is left of it."""
-    from netdial.study.shrunk import shrink_job
+    from netdial.jobs.shrunk import shrink_job
 
     job = make_job("shrink", ShrinkConfig, given)
     started = time.monotonic()

@@ -16,11 +16,11 @@ from netdial.cli.help import PlainCommand
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
 from netdial.cli.progress import watching
 from netdial.config import TrainConfig
-from netdial.study.run import Run
+from netdial.runs.run import Run
 
 if TYPE_CHECKING:
-    from netdial.study.recorder import Watch
-    from netdial.study.request import Job
+    from netdial.jobs.recorder import Watch
+    from netdial.jobs.request import Job
 
 _DATA_PANEL, _TRAINING_PANEL = (
     "Data and network",
@@ -103,7 +103,7 @@ def make_job(way: str, settings: type[TrainConfig], given: Mapping[str, Any], **
         given: the options of ``about_job`` and of the settings; None where not given.
         more: further choices of the way.
     """
-    from netdial.study.request import Job
+    from netdial.jobs.request import Job
 
     choices = {**{key: given[key] for key in _DATA_CHOICES}, **more}
     fields = {key: value for key, value in given.items() if key in settings.model_fields}
@@ -123,8 +123,8 @@ def work(
     job: Job, do: Callable[[Job, Watch, Callable[[Path], object]], Run | None], *, quiet: bool
 ) -> Run | None:
     """Does a job with progress on stderr; on Ctrl-C says how to go on, and exits with 130."""
+    from netdial.jobs.request import process_rank
     from netdial.report.page import write_report
-    from netdial.study.request import process_rank
     from netdial.train.loop import Interrupted
 
     helper = process_rank() > 0

@@ -4,7 +4,7 @@ The activations of a simple and of a complex member differ, so one set of runnin
 of the unit coordinate is divided into equal cells; each cell keeps running statistics of its own, updated by the groups
 of examples whose λ falls into it, and a member's statistics are interpolated linearly between the centres of cells.
 Directly trained networks (a table map) have a cell for each λ, so that none sees the statistics of another.
-No data is needed to evaluate or export a member; ``netdial.evaluation.recalibrate`` measures them afresh for one member.
+No data is needed to evaluate or export a member; ``netdial.measure.recalibrate`` measures them afresh for one member.
 
 Shapes: M cells, K complexity values of a step.
 """

@@ -16,7 +16,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
 
 from netdial.report.text import count, number, power_of_ten
-from netdial.study.curves import Headline, Member
+from netdial.runs.curves import Headline, Member
 
 COLOURS = {"valid": "#2f7fd8", "test": "#d9660a", "family": "#0e9384"}
 """Colour of the validation part, the test part, and of what belongs to the family itself."""

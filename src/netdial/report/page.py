@@ -20,15 +20,15 @@ from typing import Any
 
 from netdial.core.files import finite, write_text
 from netdial.core.records import Record
-from netdial.report.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
-from netdial.report.pruning import pruning_section
-from netdial.report.shrinking import shrinking_page
-from netdial.report.structured import channels_section
+from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
+from netdial.report.sections.pruning import pruning_section
+from netdial.report.sections.shrinking import shrinking_page
+from netdial.report.sections.structured import channels_section
 from netdial.report.template import Tile, fill
 from netdial.report.text import at_lam, count, fixed, number, percent, sentence
-from netdial.study.curves import Headline, Member, headline, learning, members
-from netdial.study.run import Run
+from netdial.runs.curves import Headline, Member, headline, learning, members
+from netdial.runs.run import Run
 
 Format = Callable[[float | None], str]
 

@@ -79,7 +79,7 @@ class ShrinkConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _agree(self) -> ShrinkConfig:
-        from netdial.shrinking.control import parse_target
+        from netdial.core.size import parse_target
         from netdial.shrinking.killing import KILLING
 
         KILLING[self.rule]

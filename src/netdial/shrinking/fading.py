@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netdial.shrinking.collect import removable
-from netdial.shrinking.constants import known
+from netdial.channels.collect import removable
+from netdial.channels.constants import known
+from netdial.channels.graph import Graph
+from netdial.channels.sizes import Going, Size, switches_of, thetas
 from netdial.shrinking.control import allowance
-from netdial.shrinking.graph import Graph
-from netdial.shrinking.sizes import Going, Size, switches_of, thetas
 
 Channels = dict[str, tuple[int, ...]]
 """Channels by group."""

@@ -23,30 +23,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from netdial.channels.clock import NOISE, Clock
+from netdial.channels.collect import Collection, collect
+from netdial.channels.fold.bypass import bypass, origins
+from netdial.channels.graph import Graph
+from netdial.channels.optimizers import prepare_optimizer
+from netdial.channels.sizes import size, strip, switches_of, thetas, total
+from netdial.channels.trace.trace import operations
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded
 from netdial.core.plan import Plan
+from netdial.core.size import Target, parse_target
 from netdial.objective import LIKELIHOODS, Terms
-from netdial.shrinking.bypass import bypass, origins
-from netdial.shrinking.clock import NOISE, Clock
-from netdial.shrinking.collect import Collection, collect
 from netdial.shrinking.config import ShrinkConfig
-from netdial.shrinking.control import (
-    LAM_SCHEDULES,
-    Target,
-    check_target,
-    course,
-    parse_target,
-)
+from netdial.shrinking.control import LAM_SCHEDULES, check_target, course
 from netdial.shrinking.fading import Channels, can_fade, choose, pulls, score, silence, vital
-from netdial.shrinking.graph import Graph
 from netdial.shrinking.killing import make_rule
-from netdial.shrinking.optimizers import prepare_optimizer
 from netdial.shrinking.penalty import decay, step_switches, subgradient
-from netdial.shrinking.sizes import size, strip, switches_of, thetas, total
 from netdial.shrinking.state import Event, State
-from netdial.shrinking.trace import operations
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
 from netdial.train.optimiser import build_optimizer, drop_gradients, make_rates

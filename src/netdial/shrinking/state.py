@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from netdial.channels.collect import Collection
+from netdial.channels.fold.bypass import Bypassed, bypassed, redo
+from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
 from netdial.objective import Terms
-from netdial.shrinking.bypass import Bypassed, bypassed, redo
-from netdial.shrinking.collect import Collection
 from netdial.shrinking.fading import Channels
-from netdial.shrinking.graph import Graph
 from netdial.shrinking.killing import Rule
-from netdial.shrinking.surgery import apply
 from netdial.train.optimiser import Rates
 
 

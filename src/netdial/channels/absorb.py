@@ -1,0 +1,160 @@
+"""What dead channels still send, and who takes it up: a bias, or the mean of the BatchNorm behind a layer without one.
+
+A reader that sums over channels gets from a constant one the same at every example. It can be added to a bias if it is
+the same at every position, too; at a border padded with zeros it is not. The bias has to be the reader's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel
+
+from netdial.channels.graph import Channels, Graph
+from netdial.channels.rules import Reader
+from netdial.core.cutting import leaves
+from netdial.core.plan import Plan
+
+Shifts = dict[str, tuple[Tensor, int]]
+"""Leaf -> what is added to it ``[C]``, and how many constants that stands for."""
+
+
+def blocked(
+    graph: Graph, reader: Reader, channels: Channels, found: Mapping[fx.Node, Any]
+) -> dict[int, str]:
+    """Returns the indices that a reader does not let go; with a reason where they are constant and cannot be taken up.
+
+    Args:
+        graph: the network.
+        reader: who reads.
+        channels: group and channel at each index that it reads.
+        found: what is known of each node's result.
+    """
+    x: Tensor = found[reader.source]
+    lines = x.movedim(reader.dim, 0).flatten(1)
+    silent = (lines == 0).all(1)
+    if reader.other is not None:
+        factor: Tensor = found[reader.other[0]]
+        silent = silent | (factor.movedim(reader.other[1], 0).flatten(1) == 0).all(1)
+    unknown = lines.isnan().any(1)
+    out = {i: "" for i in (unknown & ~silent).nonzero().flatten().tolist() if channels[i][0]}
+    constant = [i for i in (~unknown & ~silent).nonzero().flatten().tolist() if channels[i][0]]
+    if constant and (why := _why_not(graph, reader, found)):
+        return {**out, **dict.fromkeys(constant, why)}
+    border = f"{_who(reader)} and pads with zeros, so that they count less at the border"
+    return {**out, **dict.fromkeys(_uneven(graph, reader, constant, found), border)}
+
+
+def shifts(
+    graph: Graph, chosen: Mapping[str, Sequence[int]], found: Mapping[fx.Node, Any]
+) -> Shifts:
+    """Returns what has to be added where when channels go that ``blocked`` lets go."""
+    gone = {(name, channel) for name, channels in chosen.items() for channel in channels}
+    out: Shifts = {}
+    for reader, channels in graph.reads:
+        where = [i for i, at in enumerate(channels) if at in gone]
+        if not reader.foldable or not where:
+            continue
+        x = _only(found[reader.source], reader.dim, where)
+        count = int((x.movedim(reader.dim, 0).flatten(1) != 0).any(1).sum())
+        if not count:
+            continue
+        shift = _lines(graph, reader, x, found)[:, 0]
+        if reader.bias is not None:
+            out[reader.bias] = shift, count
+        else:
+            out[f"{_norm_after(graph.traced, reader, found)}.running_mean"] = -shift, count
+    return out
+
+
+def add(module: nn.Module, found: Shifts, plan: Plan) -> None:
+    """Adds shifts to the leaves of a network that a plan has cut, in place."""
+    inside = module.module if isinstance(module, AveragedModel) else module
+    held = leaves(inside)
+    with torch.no_grad():
+        for name, (shift, _) in found.items():
+            held[name] += plan.cut(name, shift).to(held[name])
+
+
+def _who(reader: Reader) -> str:
+    return f"node {reader.node.name!r} reads constants other than 0"
+
+
+def _why_not(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> str:
+    """Returns why a reader cannot take up any constants, or nothing."""
+    if not reader.foldable:
+        return f"{_who(reader)} and has no bias of its own to take them up"
+    if reader.bias is None and _norm_after(graph.traced, reader, found) is None:
+        return f"{_who(reader)} and has no bias, and no BatchNorm of its own behind it, to take them up"
+    return ""
+
+
+def _uneven(
+    graph: Graph, reader: Reader, where: Sequence[int], found: Mapping[fx.Node, Any]
+) -> list[int]:
+    """Returns the indices whose contribution is not the same at every position; all are tried together first."""
+    x: Tensor = found[reader.source]
+    if not where or _is_even(_lines(graph, reader, _only(x, reader.dim, where, vary=True), found)):
+        return []
+    return [
+        i for i in where if not _is_even(_lines(graph, reader, _only(x, reader.dim, [i]), found))
+    ]
+
+
+def _is_even(lines: Tensor) -> bool:
+    limit = 1e-12 if lines.dtype == torch.float64 else 1e-6
+    spread = (lines - lines[:, :1]).abs().max()
+    return float(spread) <= limit * max(float(lines.abs().max()), 1e-30)
+
+
+def _lines(graph: Graph, reader: Reader, x: Tensor, found: Mapping[fx.Node, Any]) -> Tensor:
+    """Returns what a reader makes of an input, without its bias: a line of all examples and positions for each channel."""
+    return _respond(graph.traced, reader.node, x, found).movedim(reader.made, 0).flatten(1)
+
+
+def _respond(
+    traced: fx.GraphModule, node: fx.Node, x: Tensor, found: Mapping[fx.Node, Any]
+) -> Tensor:
+    """Returns what a linear or convolution node makes of an input, without its bias."""
+
+    def call(x: Tensor) -> Tensor:
+        if node.op == "call_module":
+            out: Tensor = traced.get_submodule(str(node.target))(x)
+            return out
+        args = fx.node.map_arg(node.args[1:], found.__getitem__)
+        assert callable(node.target)
+        result: Tensor = node.target(x, *args, **fx.node.map_arg(node.kwargs, found.__getitem__))
+        return result
+
+    with torch.no_grad():
+        return call(x) - call(torch.zeros_like(x))
+
+
+def _only(x: Tensor, dim: int, where: Sequence[int], *, vary: bool = False) -> Tensor:
+    """Returns x at the given indices of a dimension, 0 elsewhere; ``vary`` keeps them from cancelling each other."""
+    at = torch.tensor(where, device=x.device)
+    part = x.index_select(dim, at)
+    if vary:
+        factor = 0.5 + (0.618 * torch.arange(len(where), device=x.device)).frac()
+        part = (part.movedim(dim, -1) * factor.to(x)).movedim(-1, dim)
+    return torch.zeros_like(x).index_copy(dim, at, part)
+
+
+def _norm_after(traced: fx.GraphModule, reader: Reader, found: Mapping[fx.Node, Any]) -> str | None:
+    """Returns the BatchNorm with running statistics that alone reads a node, and reads nothing else, by name."""
+    users = list(reader.node.users)
+    if len(users) != 1 or users[0].op != "call_module":
+        return None
+    module = traced.get_submodule(str(users[0].target))
+    called = [
+        node
+        for node in traced.graph.nodes
+        if node.op == "call_module" and traced.get_submodule(str(node.target)) is module
+    ]
+    same = reader.made % found[reader.node].ndim == 1
+    keeps = isinstance(module, _BatchNorm) and module.running_mean is not None
+    return str(users[0].target) if keeps and same and len(called) == 1 else None

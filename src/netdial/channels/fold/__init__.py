@@ -1,0 +1,1 @@
+"""Folding switches and normalisation into neighbouring layers, and removing residual additions."""

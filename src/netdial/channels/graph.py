@@ -1,0 +1,294 @@
+"""The dependency graph: which slices of which leaves have to be cut together, for any traced network.
+
+Labels are followed through all operations (``labels.py``, ``rules/``); what belongs together at the end is a channel, and
+channels that touch the same leaves are a group. Shapes are taken from one run on an example; they are checked, not guessed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from netdial.channels.labels import FIXED, Labels, Number, Value, fixed
+from netdial.channels.nodes import place
+from netdial.channels.rules import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene, attribute
+from netdial.channels.rules.elementwise import computed, scene_fix_all
+from netdial.channels.trace.trace import execute, trace
+from netdial.core.cutting import leaf_shapes
+from netdial.core.errors import NetdialError, TraceError
+from netdial.core.plan import Group, Plan, Slot
+
+Channels = tuple[tuple[str, int], ...]
+"""Group and channel at each index, ``("", -1)`` where nothing can go."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network and its groups.
+
+    Attributes:
+        traced: the network as a graph module; cutting changes it in place.
+        example: inputs ``[b, ...]`` that it was run on.
+        groups: all groups, in the order of execution.
+        shapes: shape of everything that a plan can name.
+        kept: leaf -> why none of the channels that it makes can go (outputs, sizes written in the code).
+        reads: nodes that sum over channels, and which.
+        inner: layers that sum over channels by themselves, and which.
+    """
+
+    traced: fx.GraphModule
+    example: Tensor
+    groups: tuple[Group, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    reads: tuple[tuple[Reader, Channels], ...] = ()
+    inner: tuple[tuple[Inner, Channels], ...] = ()
+
+    @classmethod
+    def of(cls, net: nn.Module, example: Tensor, *, lenient: bool = False) -> Graph:
+        """Returns the dependency graph of a network.
+
+        Args:
+            net: any module that ``torch.fx`` or ``torch.export`` can trace, or a graph module.
+            example: at least one input ``[b, ...]``; two or more keep the batch apart from dimensions of size 1.
+            lenient: channels that an unknown operation touches, or whose count is written in the code, stay whole, in
+                place of being refused.
+
+        Raises:
+            TraceError: the network cannot be traced, or an operation has no rule; the message names the node.
+        """
+        traced = trace(net, example)
+        scene = Scene(traced, execute(traced, example))
+        values: dict[fx.Node, Any] = {}
+        for node in traced.graph.nodes:
+            scene.node = node
+            values[node] = _value(scene, node, values, lenient=lenient)
+        _settle(scene, lenient=lenient)
+        return _graph(scene, example)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels in each group now."""
+        return {group.name: group.size for group in self.groups}
+
+    def plan(self, removed: Mapping[str, Iterable[int]]) -> Plan:
+        """Returns the plan that removes channels.
+
+        Args:
+            removed: group -> channels that go.
+
+        Raises:
+            ConfigError: a group is unknown, a channel is outside it, or a group would lose every channel.
+        """
+        return Plan.remove(self.groups, removed, self.shapes)
+
+    def to(self, device: torch.device | str) -> Graph:
+        """Returns the graph with network and example on a device; the network is moved in place."""
+        return replace(self, traced=self.traced.to(device), example=self.example.to(device))
+
+    def after(self, plan: Plan) -> Graph:
+        """Returns the graph of the network when the plan has been applied to it."""
+        number = {
+            group.name: {
+                old: new
+                for new, old in enumerate(
+                    c for c in range(group.size) if c not in set(plan.removed.get(group.name, ()))
+                )
+            }
+            for group in self.groups
+        }
+
+        def renumbered(channels: Channels) -> Channels:
+            return tuple(
+                (name, number[name][channel]) if name else (name, channel)
+                for name, channel in channels
+                if not name or channel in number[name]
+            )
+
+        reads = tuple((reader, renumbered(channels)) for reader, channels in self.reads)
+        inner = tuple(
+            (_cut_inner(part, channels, number, plan), renumbered(channels))
+            for part, channels in self.inner
+        )
+        groups = tuple(_cut_group(group, number[group.name], plan) for group in self.groups)
+        shapes = {
+            leaf: tuple(
+                len(plan.cuts.get(leaf, {}).get(dim, range(size))) for dim, size in enumerate(shape)
+            )
+            for leaf, shape in self.shapes.items()
+        }
+        return replace(self, groups=groups, shapes=shapes, reads=reads, inner=inner)
+
+
+def _cut_group(group: Group, number: Mapping[int, int], plan: Plan) -> Group:
+    """Returns a group with the channels that are left, at their new positions."""
+    slots = []
+    for slot in group.slots:
+        survivors = plan.cuts.get(slot.leaf, {}).get(slot.dim)
+        at = None if survivors is None else {old: new for new, old in enumerate(survivors)}
+        kept = [slot.positions[channel] for channel in number]
+        moved = kept if at is None else [tuple(at[p] for p in positions) for positions in kept]
+        slots.append(Slot(slot.leaf, slot.dim, tuple(moved)))
+    return replace(group, slots=tuple(slots))
+
+
+def _cut_inner(
+    part: Inner, channels: Channels, number: Mapping[str, Mapping[int, int]], plan: Plan
+) -> Inner:
+    """Returns the rows of what is left, at their new positions."""
+    alive = [i for i, (name, channel) in enumerate(channels) if not name or channel in number[name]]
+    rows = {}
+    for leaf, at in part.rows.items():
+        survivors = plan.cuts.get(leaf, {}).get(0)
+        rows[leaf] = at[alive] if survivors is None else np.searchsorted(survivors, at[alive])
+    return Inner(part.labels[alive], rows)
+
+
+def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: bool) -> Any:
+    """Returns what is known of a node's result."""
+    if node.op == "placeholder":
+        return _whole(scene.results[node])
+    if node.op == "get_attr":
+        return attribute(scene, node)
+    args = fx.node.map_arg(node.args, values.__getitem__)
+    kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
+    if node.op == "output":
+        scene_fix_all(scene, args[0], "makes the network's outputs")
+        return args[0]
+    numbers = not any(isinstance(part, Value) for part in _flat((args, kwargs)))
+    picks = node.target is operator.getitem
+    if numbers and not picks and isinstance(scene.results[node], int | float | bool):
+        return computed(scene.results[node], (*args, *kwargs.values()))
+    rule = _rule(scene, node)
+    try:
+        if rule is None:
+            raise TraceError(
+                f"{place(node)}: has no rule, so what may be cut around it is not known; write a rule "
+                "(netdial.channels.rules), or keep the channels it touches whole (lenient=True)"
+            )
+        return rule(scene, node, *args, **kwargs)
+    except NetdialError:
+        if not lenient:
+            raise
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if not lenient:
+            raise TraceError(
+                f"{place(node)}: is used in a way that has no rule ({error})"
+            ) from error
+    scene_fix_all(scene, (*args, *kwargs.values()), f"{place(node)} has no rule")
+    return _whole(scene.results[node])
+
+
+def _rule(scene: Scene, node: fx.Node) -> Any:
+    if node.op == "call_module":
+        module = scene.traced.get_submodule(str(node.target))
+        return MODULES.get(type(module))
+    if node.op == "call_method":
+        return METHODS.get(str(node.target))
+    return FUNCTIONS.get(node.target)
+
+
+def _whole(result: Any) -> Any:
+    """Returns fixed values of the shapes of a result."""
+    if isinstance(result, Tensor):
+        return fixed(tuple(result.shape))
+    if isinstance(result, tuple | list):
+        return tuple(_whole(part) for part in result)
+    return Number(result)
+
+
+def _flat(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    if isinstance(tree, tuple | list):
+        return [leaf for part in tree for leaf in _flat(part)]
+    return [tree]
+
+
+def _settle(scene: Scene, *, lenient: bool) -> None:
+    """Refuses, or fixes, channels whose count is written in the code."""
+    for labels, message in scene.refused:
+        if scene.atoms.is_free(labels):
+            if not lenient:
+                raise TraceError(f"{message}; or keep these channels whole (lenient=True)")
+            scene.fix(labels, message)
+
+
+def _graph(scene: Scene, example: Tensor) -> Graph:
+    """Returns groups of channels from classes of atoms."""
+    roots = {leaf: [scene.atoms.find(axis) for axis in axes] for leaf, axes in scene.leaves.items()}
+    order = [*scene.makers, *((leaf, d) for leaf, axes in roots.items() for d in range(len(axes)))]
+    where: dict[int, dict[tuple[str, int], list[int]]] = {}
+    for leaf, dim in dict.fromkeys(order):
+        for position, root in enumerate(roots[leaf][dim].tolist()):
+            if root != FIXED:
+                where.setdefault(root, {}).setdefault((leaf, dim), []).append(position)
+    alike: dict[tuple[tuple[str, int, int], ...], list[int]] = {}
+    for root, slots in where.items():
+        signature = tuple((leaf, dim, len(positions)) for (leaf, dim), positions in slots.items())
+        alike.setdefault(signature, []).append(root)
+    groups: list[Group] = []
+    channel: dict[int, tuple[str, int]] = {}
+    taken: set[str] = set()
+    mixed = [(set(scene.atoms.find(labels).tolist()), name) for labels, name in scene.mixed]
+    for signature, members in alike.items():
+        name = _name(signature[0][0], taken)
+        places = tuple(
+            Slot(leaf, dim, tuple(tuple(where[root][leaf, dim]) for root in members))
+            for leaf, dim, _ in signature
+        )
+        inside = set(members)
+        groups.append(Group(name, places, tuple(n for roots_, n in mixed if roots_ & inside)))
+        channel.update({root: (name, index) for index, root in enumerate(members)})
+
+    def channels(labels: Labels) -> Channels:
+        return tuple(channel.get(root, ("", -1)) for root in scene.atoms.find(labels).tolist())
+
+    reads = tuple((_settled(scene, reader), channels(reader.labels)) for reader in scene.readers)
+    inner = tuple((part, channels(part.labels)) for part in scene.inner)
+    return Graph(
+        scene.traced, example, tuple(groups), leaf_shapes(scene.traced), _kept(scene), reads, inner
+    )
+
+
+def _settled(scene: Scene, reader: Reader) -> Reader:
+    """Returns a reader that cannot take up constants if others use its bias, too."""
+    if reader.bias is None or scene.own(reader.bias, reader.node):
+        return reader
+    return replace(reader, foldable=False)
+
+
+def _name(leaf: str, taken: set[str]) -> str:
+    """Returns a name for the group whose channels a leaf makes, not taken yet."""
+    base = leaf.removesuffix(".weight").removesuffix(".index")
+    name = next(
+        n for n in (base, *(f"{base}#{i}" for i in range(2, len(taken) + 3))) if n not in taken
+    )
+    taken.add(name)
+    return name
+
+
+def _kept(scene: Scene) -> dict[str, str]:
+    """Returns why the channels that a leaf makes cannot go, for leaves of which none can."""
+    reasons = {
+        leaf: "makes the network's outputs, or meets what cannot be cut"
+        for leaf, dim in scene.makers
+        if not scene.atoms.is_free(scene.leaves[leaf][dim])
+    }
+    for labels, why in scene.fixes:
+        ids = set(labels.tolist())
+        for leaf, dim in scene.makers:
+            if leaf in reasons and ids & set(scene.leaves[leaf][dim].tolist()):
+                reasons[leaf] = why
+    return reasons
+
+
+def as_example(x: Tensor) -> Tensor:
+    """Returns two examples of a batch of inputs, for tracing."""
+    return x[:2] if len(x) > 1 else torch.cat([x, x])

@@ -1,0 +1,242 @@
+"""Operations on each number by itself: channels pass through; two tensors that meet have the same channels."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from netdial.channels.labels import Labels, Number, Value
+from netdial.channels.rules.table import Scene, on
+
+ACTIVATIONS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Hardtanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.LogSigmoid,
+    nn.Softshrink,
+    nn.Hardshrink,
+    nn.Tanhshrink,
+    nn.Threshold,
+    nn.Identity,
+)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_UNARY = [
+    "relu",
+    "relu_",
+    "relu6",
+    "leaky_relu",
+    "leaky_relu_",
+    "elu",
+    "elu_",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "softsign",
+    "hardtanh",
+    "hardswish",
+    "hardsigmoid",
+    "logsigmoid",
+    "softshrink",
+    "hardshrink",
+    "tanhshrink",
+    "threshold",
+    "abs",
+    "neg",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "rsqrt",
+    "square",
+    "sin",
+    "cos",
+    "erf",
+    "clamp",
+    "clamp_min",
+    "clamp_max",
+    "clip",
+    "reciprocal",
+    "nan_to_num",
+    "sign",
+    "contiguous",
+    "clone",
+    "detach",
+]
+_BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "true_divide",
+    "maximum",
+    "minimum",
+    "pow",
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+    "where",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "atan2",
+    "lerp",
+    "masked_fill",
+    "masked_fill_",
+    "iadd",
+    "isub",
+    "imul",
+    "itruediv",
+    "truediv",
+    "floordiv",
+    "mod",
+]
+
+
+def _found(names: list[str], *places: Any) -> list[Any]:
+    return [getattr(here, name) for here in places for name in names if hasattr(here, name)]
+
+
+@on(
+    modules=[*ACTIVATIONS, *DROPOUTS],
+    functions=_found([*_UNARY, *_BINARY], torch, F, operator),
+    methods=[*_UNARY, *_BINARY],
+)
+def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
+    """Joins the channels of all tensors that meet, with broadcasting; a number of channels mixes them."""
+    given = (*args, *kwargs.values())
+    values = [part for part in given if isinstance(part, Value)]
+    if not values:
+        return _of_sizes(scene, node, given)
+    for part in given:
+        for source in part.sources if isinstance(part, Number) else ():
+            scene.mix(source, node)
+    ndim = max(len(value.labels) for value in values)
+    return Value(tuple(_meet(scene, values, dim) for dim in range(-ndim, 0)))
+
+
+def _of_sizes(scene: Scene, node: fx.Node, given: tuple[Any, ...]) -> Any:
+    """Returns what is computed from sizes alone; sizes put together stay apart."""
+    if len(given) == 2 and all(isinstance(part, tuple | list) for part in given):
+        return (*given[0], *given[1])
+    return computed(scene.results[node], given)
+
+
+def computed(value: object, given: Any) -> Number:
+    """Returns a number that is computed from others, and from the dimensions that they are computed from."""
+    sources: list[Labels] = []
+    for part in given if isinstance(given, tuple | list) else [given]:
+        if isinstance(part, Number):
+            sources.extend(part.sources)
+        elif isinstance(part, tuple | list):
+            sources.extend(computed(value, part).sources)
+    return Number(value, tuple(sources))
+
+
+@on(methods=["to", "type_as", "type", "float", "double", "half", "bfloat16", "long", "bool", "cpu"])
+def as_type(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Numbers of another type."""
+    return x
+
+
+def _meet(scene: Scene, values: list[Value], dim: int) -> Labels:
+    """Returns the joined labels of one dimension, counted from the end."""
+    axes = [value.labels[dim] for value in values if -dim <= len(value.labels)]
+    size = max(len(axis) for axis in axes)
+    first = next(axis for axis in axes if len(axis) == size)
+    for axis in axes:
+        if len(axis) == size:
+            scene.join(first, axis)
+        else:
+            scene.fix(axis, "is broadcast against a larger dimension")
+    return first
+
+
+@on(modules=[nn.PReLU])
+def prelu(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """PReLU: one slope for each channel, or one for all."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, nn.PReLU)
+    if module.weight.numel() > 1:
+        scene.join(x.labels[1], scene.leaf(module.weight)[0])
+    return x
+
+
+@on(functions=[getattr], methods=["size", "dim", "numel"])
+def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any, **kwargs: Any) -> Any:
+    """Sizes of a tensor: numbers that follow when it is cut."""
+    found = scene.results[node]
+    if isinstance(found, torch.Size):
+        return tuple(Number(size, (labels,)) for size, labels in zip(found, x.labels, strict=True))
+    if isinstance(found, torch.Tensor):  # .T, .mT, .data
+        axes = list(x.labels)
+        if args == ("T",):
+            axes = axes[::-1]
+        elif args == ("mT",):
+            axes[-2:] = axes[:-3:-1]
+        elif args != ("data",):
+            scene_fix_all(scene, x)
+            return scene.result(node)
+        return Value(tuple(axes))
+    if node.target == "size":
+        return Number(found, (x.labels[(*args, *kwargs.values())[0]],))
+    return Number(found, x.labels if node.target == "numel" else ())
+
+
+def scene_fix_all(scene: Scene, value: Any, why: str = "") -> None:
+    """Fixes everything about a tensor."""
+    if isinstance(value, Value):
+        for axis in value.labels:
+            scene.fix(axis, why)
+    elif isinstance(value, dict):
+        scene_fix_all(scene, tuple(value.values()), why)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            scene_fix_all(scene, part, why)
+
+
+@on(
+    functions=[
+        torch.zeros,
+        torch.ones,
+        torch.full,
+        torch.arange,
+        torch.zeros_like,
+        torch.ones_like,
+    ],
+    methods=["new_zeros", "new_ones", "new_full", "new_empty"],
+)
+def creation(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
+    """A new tensor like another one has its channels; of a size written down, it has none."""
+    shape = scene.shape(node)
+    like = args[0] if args and isinstance(args[0], Value) and args[0].shape == shape else None
+    if like is not None and getattr(node.target, "__name__", "").endswith("_like"):
+        return like
+    return Value(tuple(np.zeros(size, dtype=np.int64) for size in shape))

@@ -1,0 +1,156 @@
+"""Operations over channels: products of two tensors, reductions, softmax.
+
+A product of two computed tensors sums over channels: one can go without a trace only if it is 0 on either side. A mean or a
+softmax over channels depends on all of them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from netdial.channels.labels import FIXED, Labels, Value
+from netdial.channels.nodes import place
+from netdial.channels.rules.elementwise import scene_fix_all
+from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
+
+
+@on(
+    functions=[torch.matmul, torch.bmm, torch.mm, operator.matmul],
+    methods=["matmul", "bmm", "mm", "__matmul__"],
+)
+def product(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
+    """Matrix product: the inner dimensions are the same channels."""
+    rows = x.labels if len(x.labels) > 1 else (np.full(1, FIXED), *x.labels)
+    columns = y.labels if len(y.labels) > 1 else (*y.labels, np.full(1, FIXED))
+    scene.join(rows[-1], columns[-2])
+    below = -2 if len(y.labels) > 1 else -1
+    one, other = node.args[:2]
+    scene.reads(node, one, x, -1, other=(other, below))
+    scene.reads(node, other, y, below, other=(one, -1))
+    out = list(scene.result(node).labels)
+    if len(y.labels) > 1:
+        out[-1] = columns[-1]
+    if len(x.labels) > 1:
+        out[-2 if len(y.labels) > 1 else -1] = rows[-2]
+    lead = len(out) - (len(x.labels) > 1) - (len(y.labels) > 1)
+    for back in range(1, lead + 1):
+        axes = [part[-2 - back] for part in (rows, columns) if len(part) >= 2 + back]
+        whole = max(axes, key=len)
+        for axis in axes:
+            if len(axis) == len(whole):
+                scene.join(whole, axis)
+            else:
+                scene.fix(axis)
+        out[lead - back] = whole
+    return Value(tuple(out))
+
+
+@on(functions=[torch.einsum])
+def einsum(scene: Scene, node: fx.Node, equation: Any, *operands: Any) -> Value:
+    """Einstein sum: a letter is the same channels everywhere."""
+    parts = operands[0] if len(operands) == 1 and isinstance(operands[0], Sequence) else operands
+    text = str(equation).replace(" ", "")
+    if "..." in text or "->" not in text:
+        raise TraceError(
+            f"{place(node)}: einsum {text!r} needs all letters and '->' to be followed"
+        )
+    before, after = text.split("->")
+    sources = node.args[1:] if len(parts) == len(operands) else tuple(node.args[1])  # type: ignore[arg-type]
+    words = before.split(",")
+    seen: dict[str, Labels] = {}
+    for number, (letters, value) in enumerate(zip(words, parts, strict=True)):
+        for dim, letter in enumerate(letters):
+            scene.join(seen.setdefault(letter, value.labels[dim]), value.labels[dim])
+            if letter not in after:
+                other = next(
+                    (
+                        (sources[i], word.index(letter))
+                        for i, word in enumerate(words)
+                        if i != number and letter in word
+                    ),
+                    None,
+                )
+                scene.reads(node, sources[number], value, dim, other=other)
+    return Value(tuple(seen[letter] for letter in after))
+
+
+@on(functions=[F.scaled_dot_product_attention])
+def dot_product_attention(
+    scene: Scene, node: fx.Node, query: Value, key: Value, value: Value, *args: Any, **kwargs: Any
+) -> Value:
+    """Attention as a function: features of query and key go together, and set the scale unless it is given."""
+    scene.join(query.labels[-1], key.labels[-1])
+    if node.kwargs.get("scale") is None:
+        scene.mix(query.labels[-1], node)
+    first, second = node.args[:2]
+    scene.reads(node, first, query, -1, other=(second, -1))
+    scene.reads(node, second, key, -1, other=(first, -1))
+    scene.join(key.labels[-2], value.labels[-2])
+    scene.mix(key.labels[-2], node)
+    for one, other in ((query, key), (query, value)):
+        for a, b in zip(one.labels[:-2], other.labels[:-2], strict=True):
+            scene.join(a, b)
+    for part in (*args, *kwargs.values()):
+        scene_fix_all(scene, part, f"{place(node)} is masked by it")
+    return Value((*query.labels[:-1], value.labels[-1]))
+
+
+@on(
+    modules=[nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d],
+    functions=[torch.softmax, torch.log_softmax, F.softmax, F.log_softmax, F.softmin, F.normalize],
+    methods=["softmax", "log_softmax"],
+)
+def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Softmax and the like: over channels, all of them depend on each other."""
+    module: Any = scene.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+    dim = kwargs.get("dim", args[0] if args else getattr(module, "dim", 1))
+    if node.target is F.normalize:
+        dim = kwargs.get("dim", 1)
+    if not isinstance(dim, int):
+        raise TraceError(f"{place(node)}: name the dimension (dim=)")
+    scene.mix(x.labels[dim], node)
+    return x
+
+
+@on(
+    functions=[
+        torch.mean,
+        torch.sum,
+        torch.amax,
+        torch.amin,
+        torch.var,
+        torch.std,
+        torch.norm,
+        torch.prod,
+    ],
+    methods=["mean", "sum", "amax", "amin", "var", "std", "norm", "prod"],
+)
+def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Reductions over positions pass channels; over channels they depend on all of them."""
+    if getattr(node.target, "__name__", node.target) == "norm":
+        args = args[1:]  # the first is its order
+    dims = kwargs.get("dim", args[0] if args else None)
+    chosen = (
+        range(len(x.labels)) if dims is None else dims if isinstance(dims, Sequence) else [dims]
+    )
+    gone = {d % len(x.labels) for d in chosen}
+    kept = kwargs.get("keepdim", len(args) > 1 and bool(args[1]))
+    axes = []
+    for d, axis in enumerate(x.labels):
+        if d not in gone:
+            axes.append(axis)
+            continue
+        scene.mix(axis, node)
+        if kept:
+            axes.append(np.full(1, FIXED))
+    if len(axes) != len(scene.shape(node)):
+        raise TraceError(f"{place(node)}: reduces in a way that has no rule; name its dimensions")
+    return Value(tuple(axes))

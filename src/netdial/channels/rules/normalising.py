@@ -1,0 +1,67 @@
+"""Normalisation: by channel each goes by itself; over channels none can go without changing the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from netdial.channels.labels import Value
+from netdial.channels.rules.table import Scene, on
+
+_NDIMS: dict[type[nn.Module], tuple[int, ...]] = {
+    nn.BatchNorm1d: (2, 3),
+    nn.BatchNorm2d: (4,),
+    nn.BatchNorm3d: (5,),
+    nn.InstanceNorm1d: (3,),
+    nn.InstanceNorm2d: (4,),
+    nn.InstanceNorm3d: (5,),
+}
+
+
+@on(modules=_NDIMS)
+def by_channel(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """Batch and instance normalisation: every channel by itself."""
+    module: Any = scene.traced.get_submodule(str(node.target))
+    scene.expect(x, node, _NDIMS[type(module)])
+    scene.keep(node, x.labels[2:])
+    held = (module.weight, module.bias, module.running_mean, module.running_var)
+    for tensor in (part for part in held if part is not None):
+        scene.join(x.labels[1], scene.leaf(tensor)[0])
+    for axis in scene.bare(module):
+        scene.join(x.labels[1], axis)
+    return x
+
+
+@on(modules=[nn.LayerNorm, nn.RMSNorm])
+def over_channels(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """Layer normalisation: all channels together, so that none can go without changing the others."""
+    module: Any = scene.traced.get_submodule(str(node.target))
+    count = len(module.normalized_shape)
+    for axis in x.labels[-count:]:
+        scene.mix(axis, node)
+    for tensor in (module.weight, getattr(module, "bias", None)):
+        if tensor is not None:
+            for axis, labels in zip(x.labels[-count:], scene.leaf(tensor), strict=True):
+                scene.join(axis, labels)
+    for axis, labels in zip(x.labels[-count:], scene.bare(module), strict=False):
+        scene.join(axis, labels)
+    return x
+
+
+@on(modules=[nn.GroupNorm])
+def group_norm(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """Group normalisation: the channels of a group together; every group has to keep as many."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, nn.GroupNorm)
+    if module.num_groups < module.num_channels:
+        scene.mix(x.labels[1], node)
+        by_group = x.labels[1].reshape(module.num_groups, -1)
+        scene.join(by_group, by_group[:1])
+    scene.keep(node, x.labels[2:])
+    for axis in scene.bare(module):
+        scene.join(x.labels[1], axis)
+    if module.affine:
+        for tensor in (module.weight, module.bias):
+            scene.join(x.labels[1], scene.leaf(tensor)[0])
+    return x

@@ -1,0 +1,164 @@
+"""Operations of an exported graph (``aten``), said again as the torch functions and methods that the rules know.
+
+Most have the same name and the same arguments in the same order, so the rules' own tables decide which function or method
+stands for them. The few that are called otherwise are in a table here. What neither knows stays as it is; the rules then
+refuse it by its name.
+
+Sizes: an exported graph has a symbol for the size of the batch alone. All others are numbers, whether the code computed them
+or had them written down. Where a view leaves one way only to compute its size from the tensor that it reads, it is said so.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+from netdial.channels.rules import FUNCTIONS, METHODS
+from netdial.channels.rules.shaping import blocks
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of an operation's first input and of its result, on the example; empty if they are no tensors."""
+Builder = Callable[..., Any]
+"""``(graph, shapes, *args, **kwargs)`` -> the node that stands for an operation of ``aten`` with these arguments."""
+
+_END = 2**63 - 1
+"""What ``aten`` writes for an open end."""
+_ASIDE = ("pin_memory", "layout")
+"""Arguments that say nothing of numbers."""
+
+
+def restate(
+    graph: fx.Graph,
+    op: torch._ops.OpOverload,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    shapes: Shapes,
+) -> Any:
+    """Adds an operation to a graph and returns its node, or whatever stands for its result.
+
+    Args:
+        graph: the graph that is made.
+        op: the operation.
+        args: its arguments, nodes of ``graph`` among them.
+        kwargs: those given by name.
+        shapes: of its first input and of its result.
+    """
+    name = op.overloadpacket.__name__
+    kwargs = {key: value for key, value in kwargs.items() if key not in _ASIDE}
+    if name in _OTHERS:
+        return _OTHERS[name](graph, shapes, *args, **kwargs)
+    found = [getattr(place, name) for place in (torch, F) if hasattr(place, name)]
+    known = [function for function in found if function in FUNCTIONS]
+    if name in METHODS and not known:
+        return graph.call_method(name, args, kwargs)
+    target: Callable[..., Any] = (known or found or [op])[0]
+    return graph.call_function(target, args, kwargs)
+
+
+def _view(graph: fx.Graph, shapes: Shapes, x: fx.Node, sizes: Sequence[Any]) -> fx.Node:
+    """Returns a view; sizes of dimensions that pass or are merged are computed from the input.
+
+    That changes nothing as long as the input has the size it has: the numbers are the same.
+    """
+    before, after = shapes
+    made = list(sizes)
+    for old, new in blocks(before, after):
+        wide = [dim for dim in new if after[dim] > 1]
+        if len(wide) == 1 and type(made[wide[0]]) is int and made[wide[0]] != -1:
+            parts = [graph.call_method("size", (x, dim)) for dim in old if before[dim] > 1]
+            made[wide[0]] = reduce(lambda a, b: graph.call_function(operator.mul, (a, b)), parts)
+    return graph.call_method("reshape", (x, *made))
+
+
+def _expand(
+    graph: fx.Graph, shapes: Shapes, x: fx.Node, sizes: Sequence[Any], **kwargs: Any
+) -> fx.Node:
+    """Returns an expansion; dimensions that stay as they are follow their input."""
+    before, lead = shapes[0], len(sizes) - len(shapes[0])
+    stay = [dim >= lead and size == before[dim - lead] for dim, size in enumerate(sizes)]
+    made = [-1 if same else size for same, size in zip(stay, sizes, strict=True)]
+    return graph.call_method("expand", (x, *made))
+
+
+def _slice(
+    graph: fx.Graph,
+    shapes: Shapes,
+    x: fx.Node,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> fx.Node:
+    if start in (None, 0) and end in (None, _END) and step == 1:
+        return x
+    piece = slice(start, None if end == _END else end, None if step == 1 else step)
+    return _pick(graph, shapes, x, dim, piece)
+
+
+def _pick(graph: fx.Graph, shapes: Shapes, x: fx.Node, dim: int, place: Any) -> fx.Node:
+    """Returns ``x[:, …, place]`` with the place at a dimension."""
+    lead = (slice(None),) * (dim % len(shapes[0]))
+    return graph.call_function(operator.getitem, (x, (*lead, place)))
+
+
+def _resized(mode: str) -> Builder:
+    """Returns what makes ``F.interpolate`` of an upsampling."""
+
+    def made(graph: fx.Graph, shapes: Shapes, x: fx.Node, size: Any, *rest: Any) -> fx.Node:
+        corners, scale = rest if len(rest) > 1 else (None, *rest)
+        given = {"size": size, "scale_factor": scale, "mode": mode, "align_corners": corners}
+        return graph.call_function(F.interpolate, (x,), given)
+
+    return made
+
+
+def _dropout_of_channels(
+    graph: fx.Graph, shapes: Shapes, x: fx.Node, p: float, train: bool
+) -> fx.Node:
+    kind = {3: F.dropout1d, 4: F.dropout2d, 5: F.dropout3d}.get(
+        len(shapes[0]), torch.feature_dropout
+    )
+    return graph.call_function(kind, (x, p, train))
+
+
+def _same(graph: fx.Graph, shapes: Shapes, x: Any, *args: Any, **kwargs: Any) -> Any:
+    return x
+
+
+def _as(function: Callable[..., Any]) -> Builder:
+    """Returns what makes a call of a function with the same arguments."""
+    return lambda graph, shapes, *args, **kwargs: graph.call_function(function, args, kwargs)
+
+
+_OTHERS: dict[str, Builder] = {
+    "view": _view,
+    "reshape": _view,
+    "expand": _expand,
+    "broadcast_to": _expand,
+    "slice": _slice,
+    "select": _pick,
+    "sym_size": lambda graph, shapes, x, dim: graph.call_method("size", (x, dim)),
+    "rsub": lambda graph, shapes, x, y: graph.call_function(operator.sub, (y, x)),
+    "mT": lambda graph, shapes, x: graph.call_function(torch.transpose, (x, -2, -1)),
+    "numpy_T": lambda graph, shapes, x: graph.call_function(getattr, (x, "T")),
+    "floor_divide": _as(operator.floordiv),
+    "remainder": _as(operator.mod),
+    "split_with_sizes": _as(torch.split),
+    "linalg_vector_norm": _as(torch.norm),
+    "feature_dropout": _dropout_of_channels,
+    "lift_fresh_copy": _same,
+    "detach_": _same,
+    "_assert_tensor_metadata": _same,
+    "upsample_linear1d": _resized("linear"),
+    "upsample_bilinear2d": _resized("bilinear"),
+    "upsample_bicubic2d": _resized("bicubic"),
+    "upsample_trilinear3d": _resized("trilinear"),
+    **{f"upsample_nearest{n}d": _resized("nearest") for n in (1, 2, 3)},
+    **{f"_upsample_nearest_exact{n}d": _resized("nearest-exact") for n in (1, 2, 3)},
+}

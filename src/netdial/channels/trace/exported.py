@@ -1,0 +1,249 @@
+"""From a module to its graph of operations by ``torch.export``, for networks that ``torch.fx`` cannot trace.
+
+``torch.export`` runs the forward pass on tensors without numbers, so that code may ask for shapes, types, devices and
+dimensions; only what depends on values is out of reach. Its graph, however, has neither layers nor names. So every layer runs
+as one opaque operation while it is exported (``opaque.py``), and the graph is *raised*: these become calls of the user's own
+layers again, lifted parameters become attributes, and operations of ``aten`` the torch functions that the rules know
+(``aten.py``).
+
+The size of the batch stays a symbol. Whatever else the code asks about shapes is answered for the example, once: the graph is
+that of the way which the example takes. Code that asks for the size of the batch is refused if the answer matters.
+
+Related: ``trace.py`` (when this is tried, and what is checked afterwards).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import operator
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from itertools import takewhile
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind
+from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
+
+from netdial.channels.trace.aten import restate
+from netdial.channels.trace.opaque import Call, filled, opaque
+from netdial.channels.trace.symbolic import OWN
+from netdial.core.errors import TraceError
+
+_INSIDE = "net"
+"""Where the network lies in what is exported; the names of its parts begin with it."""
+_LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
+
+
+def export(net: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[str, Tensor]]:
+    """Returns the graph of a network in its present mode, and the constants that its forward pass makes, by name.
+
+    Args:
+        net: the network.
+        example: inputs ``[b, ...]``; one is taken twice, for a size of 1 is no symbol.
+
+    Raises:
+        TraceError: it cannot be exported, or it depends on the size of the batch.
+    """
+    example = example if len(example) > 1 else torch.cat([example, example])
+    with warnings.catch_warnings(), _quiet(), _symbolic_len(net), opaque(net) as calls:
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            _OneInput(net), (example,), dynamic_shapes={"x": {0: Dim.DYNAMIC}}, strict=False
+        )
+    _check_batch(program)
+    return _Raising(net, program, calls).run()
+
+
+class _OneInput(nn.Module):
+    """A network that is called with its inputs and nothing else, whatever its signature."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.add_module(_INSIDE, net)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.get_submodule(_INSIDE)(x)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what torch logs and prints about networks that it cannot export: the message of the error says it."""
+    logs = [log for log in map(logging.getLogger, _LOGS) if not log.disabled]
+    for log in logs:
+        log.disabled = True
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for log in logs:
+            log.disabled = False
+
+
+@contextmanager
+def _symbolic_len(net: nn.Module) -> Iterator[None]:
+    """Lets ``len`` of a tensor return the symbol of a size, as ``x.shape[0]`` does; the interpreter would make it a number.
+
+    That is so in the files where forward passes of the network are written. Others, those of torch above all, keep theirs.
+    """
+
+    def symbolic(x: Any, /) -> Any:
+        return x.shape[0] if isinstance(x, Tensor) and x.dim() else len(x)
+
+    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
+    passes = [vars(kind).get("forward") for kind in kinds]
+    theirs = [f for f in passes if isinstance(f, FunctionType) and not _is_own(f.__code__)]
+    places = {id(f.__globals__): f.__globals__ for f in theirs if "len" not in f.__globals__}
+    for names in places.values():
+        names["len"] = symbolic
+    try:
+        yield
+    finally:
+        for names in places.values():
+            del names["len"]
+
+
+def _is_own(code: CodeType) -> bool:
+    """Returns whether code is torch's or netdial's."""
+    return code.co_filename.startswith(OWN)
+
+
+def _check_batch(program: ExportedProgram) -> None:
+    """Refuses a graph that holds for some sizes of the batch only."""
+    for sizes in program.range_constraints.values():
+        if sizes.lower > 2 or sizes.upper < 2**31:
+            raise TraceError(
+                f"the code asks for the size of the batch, and its answer holds for {sizes.lower} to {sizes.upper} inputs"
+            )
+
+
+class _Raising:
+    """Makes the graph of calls from an exported one."""
+
+    def __init__(self, net: nn.Module, program: ExportedProgram, calls: Sequence[Call]) -> None:
+        self.net, self.program, self.calls = net, program, calls
+        self.graph = fx.Graph()
+        self.values: dict[fx.Node, Any] = {}
+        self.lifted: dict[fx.Node, str] = {}
+        self.constants: dict[str, Tensor] = {}
+        self.x: fx.Node | None = None
+
+    def run(self) -> tuple[fx.Graph, dict[str, Tensor]]:
+        """Returns the graph and the constants it reads that are no attributes of the network."""
+        specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                self._input(node, specs[node.name])
+            elif node.op == "output":
+                self.graph.output(self._output(node))
+            elif node.op == "call_function":
+                self._call(node)
+            else:
+                raise TraceError("a part of it runs under no_grad, autocast or the like")
+        return self.graph, self.constants
+
+    def _input(self, node: fx.Node, spec: InputSpec) -> None:
+        if spec.kind is InputKind.USER_INPUT:
+            self.x = self.values[node] = self.graph.placeholder(node.name)
+            return
+        name = str(spec.target).removeprefix(f"{_INSIDE}.")
+        if spec.kind is InputKind.CONSTANT_TENSOR and not _has(self.net, name):
+            constant = self.program.constants[str(spec.target)]
+            name = f"_tensor_constant{len(self.constants)}"
+            self.constants[name] = constant
+        self.lifted[node] = name
+
+    def _value(self, node: fx.Node) -> Any:
+        """Returns what stands for a node; attributes are read where they are first used."""
+        if node not in self.values:
+            self.values[node] = self.graph.get_attr(self.lifted[node])
+        return self.values[node]
+
+    def _call(self, node: fx.Node) -> None:
+        last = next(iter(reversed(self.graph.nodes)), None)
+        args: Any = fx.node.map_arg(node.args, self._value)
+        kwargs: Any = fx.node.map_arg(node.kwargs, self._value)
+        if node.target is torch.ops.netdial.layer.default:
+            self.values[node] = self._layer_call(self.calls[args[1]], args[0])
+        elif node.target is operator.getitem and isinstance(args[0], list):
+            self.values[node] = args[0][args[1]]  # a part of what a layer makes
+        elif isinstance(node.target, torch._ops.OpOverload):
+            self.values[node] = self._operation(node, node.target, args, kwargs)
+        else:
+            self.values[node] = self.graph.create_node(node.op, node.target, args, kwargs)
+        for made in takewhile(lambda made: made is not last, reversed(self.graph.nodes)):
+            made.stack_trace = _user_line(node.stack_trace)
+
+    def _operation(
+        self, node: fx.Node, op: torch._ops.OpOverload, args: Any, kwargs: Mapping[str, Any]
+    ) -> Any:
+        args, kwargs = tree_map(self._where, (args, kwargs))
+        shapes = _shape(node.args[0] if node.args else None), _shape(node)
+        try:
+            return restate(self.graph, op, args, kwargs, shapes)
+        except TypeError as error:
+            raise TraceError(f"{op} is used in a way that has no rule ({error})") from error
+
+    def _where(self, part: Any) -> Any:
+        """Returns the device of the inputs in place of one that was theirs in the example, so that the graph can move."""
+        if not isinstance(part, torch.device):
+            return part
+        assert self.x is not None
+        return self.graph.call_function(getattr, (self.x, "device"))
+
+    def _layer_call(self, call: Call, tensors: Sequence[fx.Node]) -> list[Any]:
+        """Returns the parts that a call of a layer makes, in order; those that nobody reads are removed later."""
+        if any(isinstance(part, torch.SymInt) for part in call.given):
+            raise TraceError(f"layer {call.layer} is given the size of the batch")
+        args, kwargs = filled(call.given, tensors, call.spec)
+        made = self.graph.call_module(call.layer, args, kwargs)
+        parts = []
+        for path, part in call.made:
+            value = made
+            for step in path if isinstance(part, Tensor) else ():
+                at = step.idx if isinstance(step, SequenceKey) else step.key
+                value = self.graph.call_function(operator.getitem, (value, at))
+            if isinstance(part, Tensor):
+                parts.append(value)
+        return parts
+
+    def _output(self, node: fx.Node) -> Any:
+        kinds = {spec.kind for spec in self.program.graph_signature.output_specs}
+        if kinds - {OutputKind.USER_OUTPUT}:
+            raise TraceError("changes inputs or attributes while it runs")
+        flat: Any = fx.node.map_arg(node.args[0], self._value)
+        packed = self.program.call_spec.out_spec
+        assert packed is not None
+        return tree_unflatten(list(flat), packed)
+
+
+def _has(net: nn.Module, name: str) -> bool:
+    """Whether a dotted name is that of a tensor in the network."""
+    owner, _, last = name.rpartition(".")
+    try:
+        return isinstance(getattr(net.get_submodule(owner), last, None), Tensor)
+    except AttributeError:
+        return False
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    """Returns the shape of what an exported node gives, on the example."""
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    return tuple(map(_hint, value.shape)) if isinstance(value, Tensor) else ()
+
+
+def _hint(size: int | torch.SymInt) -> int:
+    return size.node.hint if isinstance(size, torch.SymInt) else size
+
+
+def _user_line(stack: str | None) -> str | None:
+    """Returns the innermost line of a stack that belongs neither to torch nor to netdial."""
+    found = re.findall(r'File "([^"\n]+)", line (\d+)', stack or "")
+    theirs = [place for place in found if not place[0].startswith(OWN)]
+    return 'File "{}", line {}'.format(*theirs[-1]) if theirs else None

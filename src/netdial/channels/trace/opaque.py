@@ -1,0 +1,117 @@
+"""Layers as opaque operations, for the time of an export: one node each, whatever they do inside.
+
+Every layer's forward pass is replaced by one custom operator, whose result has the shapes that the layer's own pass gives. What
+was given and how it was packed is noted, so that the node can become a call of the layer again (``exported.py``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
+
+from netdial.channels.trace.symbolic import is_layer
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@dataclass
+class Call:
+    """One call of a layer, as it was seen.
+
+    Attributes:
+        layer: name of the layer in the network.
+        run: its forward pass.
+        given: arguments, flat; tensors are those of the export.
+        spec: how arguments are packed.
+        made: what it returned, flat, and the way to each part.
+        packed: how that is packed.
+    """
+
+    layer: str
+    run: Callable[..., Any]
+    given: list[Any]
+    spec: Any
+    made: list[tuple[Any, Any]] = field(default_factory=list)
+    packed: Any = None
+
+    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Runs the layer on other tensors; returns the tensors that it makes, none of them one that was given."""
+        args, kwargs = filled(self.given, tensors, self.spec)
+        made = self.run(*args, **kwargs)
+        self.made, self.packed = tree_flatten_with_path(made)
+        return [part.clone() for _, part in self.made if isinstance(part, Tensor)]
+
+
+_calls: ContextVar[list[Call]] = ContextVar("calls of layers in the export that is under way")
+
+
+@torch.library.custom_op("netdial::layer", mutates_args=())
+def _layer(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
+    """Stands for the call of a layer while it is exported; it is never run on numbers."""
+    raise AssertionError("netdial::layer stands for a layer in an exported graph only")
+
+
+@_layer.register_fake
+def _(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
+    return _calls.get()[number](tensors)
+
+
+@contextmanager
+def opaque(net: nn.Module) -> Iterator[list[Call]]:
+    """Makes every layer run as one operation, without its hooks: they belong to the call that takes its place.
+
+    Yields the calls, filled as they happen.
+    """
+    calls: list[Call] = []
+    before = {}
+    for name, layer in _layers(net, "", {}).items():
+        before[name] = layer, dict(vars(layer))
+    token = _calls.set(calls)
+    try:
+        for name, (layer, _) in before.items():
+            hooks: dict[str, Any] = {key: OrderedDict() for key in _HOOKS}
+            vars(layer).update(hooks, forward=_stand_in(name, layer.forward))
+        yield calls
+    finally:
+        _calls.reset(token)
+        for layer, held in before.values():
+            vars(layer).pop("forward")
+            vars(layer).update(held)
+
+
+def _layers(module: nn.Module, name: str, found: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Returns the outermost layers by the first of their names."""
+    if not is_layer(module):
+        for key, child in module.named_children():
+            _layers(child, f"{name}.{key}".lstrip("."), found)
+    elif not any(module is other for other in found.values()):
+        found[name] = module
+    return found
+
+
+def _stand_in(layer: str, run: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a forward pass that is one operation."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given, spec = tree_flatten((args, kwargs))
+        call, calls = Call(layer, run, given, spec), _calls.get()
+        calls.append(call)
+        tensors = [part for part in given if isinstance(part, Tensor)]
+        made = torch.ops.netdial.layer(tensors, len(calls) - 1)
+        return filled([part for _, part in call.made], made, call.packed)
+
+    return forward
+
+
+def filled(parts: Sequence[Any], tensors: Sequence[Any], spec: Any) -> Any:
+    """Returns parts as they are packed, with others in the places of tensors."""
+    new = iter(tensors)
+    return tree_unflatten([next(new) if isinstance(p, Tensor) else p for p in parts], spec)

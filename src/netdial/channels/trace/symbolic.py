@@ -1,0 +1,114 @@
+"""From a module to its graph of operations by ``torch.fx``, in one mode: what ``trace.py`` tries first.
+
+Layers stay whole; everything else is recorded as Python runs it on proxies, which know nothing about shapes. Optional arguments
+of ``forward`` have their defaults.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx._symbolic_trace import _assert_is_none
+
+from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.pick import Pick
+from netdial.channels.layers.shift import Shift
+from netdial.channels.layers.switch import Switch
+from netdial.core.errors import TraceError
+
+OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
+ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
+_CHECKS = (torch._assert, _assert_is_none)
+
+Taken = tuple[fx.Graph, dict[str, Tensor]]
+"""A graph, and the tensors that its network does not hold but makes while it runs, by the names that the graph has for them."""
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Returns whether torch or netdial defines a module as a single operation."""
+    if isinstance(module, Attention | Pick | Shift | Switch):
+        return True
+    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return False
+    return type(module).__module__.startswith("torch.nn.modules")
+
+
+class _Tracer(fx.Tracer):
+    """Records layers as single operations."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_layer(m)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_code.co_filename.startswith(OWN):
+            frame = frame.f_back
+        if frame is not None and node.op.startswith("call"):
+            node.stack_trace = f'File "{frame.f_code.co_filename}", line {frame.f_lineno}'
+        return node
+
+
+def symbolic(net: nn.Module) -> Taken:
+    """Returns the graph of a network in its present mode by ``torch.fx``."""
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(net, concrete_args=_defaults(net))
+    except Exception as error:
+        raise TraceError(
+            f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
+        ) from error
+    finally:
+        constants = _forget_constants(net)
+    _drop_checks(graph)
+    return graph, constants
+
+
+def _drop_checks(graph: fx.Graph) -> None:
+    """Removes assertions, among them those that optional arguments have their defaults, and those arguments."""
+    for check in [node for node in graph.nodes if node.target in _CHECKS]:
+        asked = check.all_input_nodes
+        graph.erase_node(check)
+        for node in asked:
+            if node.op == "call_function" and not node.users:
+                graph.erase_node(node)
+    for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
+        graph.erase_node(node)
+
+
+def _defaults(net: nn.Module) -> dict[str, Any]:
+    """Returns the optional arguments of a network's forward pass."""
+    given = inspect.signature(net.forward).parameters.values()
+    return {p.name: p.default for p in given if p.default is not p.empty}
+
+
+def _forget_constants(net: nn.Module) -> dict[str, Tensor]:
+    """Takes back the tensors that tracing noted at a network because its forward pass makes them; returns them."""
+    names = [name for name in vars(net) if name.startswith("_tensor_constant")]
+    names += [name for name in net._buffers if name.startswith("_tensor_constant")]
+    found = {name: getattr(net, name) for name in names}
+    for name in names:
+        delattr(net, name)
+    return found
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what an error says, or its name."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def where(error: Exception) -> str:
+    """Returns the innermost line that belongs neither to torch nor to netdial."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith(OWN)]
+    if not theirs:
+        return "(no line known)"
+    last = theirs[-1]
+    return f"at {Path(last.filename).name}:{last.lineno} in {last.name} ({last.line})"

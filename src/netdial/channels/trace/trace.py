@@ -1,0 +1,209 @@
+"""From a module to its graph of operations, and running that graph.
+
+The graph keeps the user's submodules and parameters, the same objects under the same names. Composite modules that cannot be
+traced are lowered first (``lower.py``). ``torch.fx`` traces (``symbolic.py``); where it cannot, since the code asks for
+shapes or the like, ``torch.export`` does (``exported.py``). Control flow that depends on values cannot be traced; the message
+says where it is. The graph is taken in both modes, and one is made of both (``modes.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
+
+from netdial.channels.nodes import modes_kept, outputs, place
+from netdial.channels.trace.inplace import changes_in_place, make_explicit
+from netdial.channels.trace.lower import lower
+from netdial.channels.trace.modes import settle_modes
+from netdial.channels.trace.symbolic import ADVICE, Taken, first_line, symbolic, where
+from netdial.core.errors import ConfigError, TraceError
+
+_EXPORTED = "taken by torch.export"
+
+
+def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
+    """Returns the network as a graph module that shares its parameters, buffers and layers.
+
+    Args:
+        net: any module, or a graph module, which comes back as it is.
+        example: inputs ``[b, ...]``, two or more. With them a network that ``torch.fx`` cannot trace is tried with
+            ``torch.export``, and what comes back has been checked to compute what the network does.
+
+    Raises:
+        TraceError: the network cannot be traced; the message names the line.
+        ConfigError: it has no parameters.
+    """
+    if not any(True for _ in net.parameters()):
+        raise ConfigError(f"network {type(net).__name__}: has no parameters, so nothing can be cut")
+    if isinstance(net, fx.GraphModule):
+        return net
+    lowered = lower(net)
+    try:
+        with modes_kept(net), modes_kept(lowered):
+            taken = symbolic(lowered.train()), symbolic(lowered.eval())
+    except TraceError as error:
+        if example is None:
+            raise
+        return _exported(net, lowered, example, error)
+    traced = _joined(net, lowered, *taken)
+    if example is not None:
+        try:
+            check_same(net, traced, example)
+        except _Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
+            traced = _exported(net, lowered, example, error)
+            if any(changes_in_place(traced, node) for node in traced.graph.nodes):
+                raise
+    return traced
+
+
+def is_exported(traced: fx.GraphModule) -> bool:
+    """Returns whether a graph was taken by ``torch.export``; code that asks about shapes was followed for one example."""
+    return bool(traced.meta.get(_EXPORTED))
+
+
+def _exported(
+    net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
+) -> fx.GraphModule:
+    """Returns the graph that ``torch.export`` finds, where ``torch.fx`` failed with an error."""
+    from netdial.channels.trace.exported import export  # slow to load, and rarely needed
+
+    try:
+        with modes_kept(net), modes_kept(lowered):
+            taken = export(lowered.train(), example), export(lowered.eval(), example)
+    except Exception as other:
+        first = str(error).removesuffix(ADVICE)
+        then = f"; torch.export cannot follow it either{_why_not(other, first)}"
+        raise TraceError(first + then + ADVICE) from other
+    traced = _joined(net, lowered, *taken)
+    check_same(net, traced, example)
+    _check_batches(net, traced, example)
+    traced.meta[_EXPORTED] = True
+    return traced
+
+
+def _check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
+    """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input."""
+    for size in (1, len(example) + 1):
+        batch = example[torch.arange(size) % len(example)]
+        try:
+            _evaluated(net, batch)
+        except Exception:  # the network itself takes no such batch, for whatever reason
+            continue
+        try:
+            check_same(net, traced, batch)
+        except Exception as error:
+            raise TraceError(
+                f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}; "
+                "make them independent of the size of the batch"
+            ) from error
+
+
+def _joined(
+    net: nn.Module, lowered: nn.Module, training: Taken, evaluating: Taken
+) -> fx.GraphModule:
+    """Returns one graph module of the graphs in both modes."""
+    (graph, constants), (other, others) = training, evaluating
+    vars(lowered).update(constants)
+    try:
+        traced = fx.GraphModule(lowered, graph, class_name=type(net).__name__)
+    finally:
+        for name in constants:
+            delattr(lowered, name)
+    traced.training = net.training
+    settle_modes(traced, graph, other, place)
+    if not all(map(torch.equal, constants.values(), others.values())):
+        raise TraceError("network: makes other constants in training than in evaluation")
+    make_explicit(traced, place)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return traced
+
+
+def execute(traced: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
+    """Returns the result of every node on the example, in evaluation mode without gradients."""
+    runner = Recording(traced)
+    try:
+        with modes_kept(traced), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            traced.eval()
+            runner.run(example.clone())
+    except Exception as error:
+        raise _failed(example, error) from error
+    return runner.results
+
+
+def operations(net: fx.GraphModule) -> list[str]:
+    """Returns the operations of a network as text, one in a line."""
+    lines = []
+    for node in net.graph.nodes:
+        what = getattr(node.target, "__name__", str(node.target))
+        if node.op == "call_module":
+            what += f":{type(net.get_submodule(what)).__name__}"
+        given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
+        lines.append(f"{node.name} = {what}({', '.join(given)})")
+    return lines
+
+
+class _Differs(TraceError):
+    """A graph computes something else than its network."""
+
+
+def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
+    """Refuses a graph that computes something else than its network.
+
+    Raises:
+        TraceError: outputs differ, as when a tensor is changed in place (``x += y``) and read under another name; or the
+            network fails.
+    """
+    try:
+        before = _evaluated(net, example)
+    except Exception as error:
+        raise _failed(example, error) from error
+    after = _evaluated(traced, example)
+    for one, other in zip(before, after, strict=True):
+        if not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise _Differs(
+                f"network {type(net).__name__}: computes something else once traced; look for tensors that are changed in "
+                "place (x += y) and read under another name, and for values remembered between calls"
+            )
+
+
+def _evaluated(net: nn.Module, example: Tensor) -> list[Tensor]:
+    """Returns all tensors that a network gives in evaluation mode, without gradients."""
+    with modes_kept(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return outputs(net.eval(), example)
+
+
+def _failed(example: Tensor, error: Exception) -> TraceError:
+    shape = list(example.shape)
+    return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
+
+
+class Recording(fx.Interpreter):
+    """Runs a graph and keeps what every node gave; nothing of it is changed in place later."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.extra_traceback = False
+        self.results: dict[fx.Node, Any] = {}
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        """Returns what a node reads, copied if it would change it."""
+        found = super().fetch_args_kwargs_from_env(n)
+        copied = isinstance(self.module, fx.GraphModule) and changes_in_place(self.module, n)
+        return tree_map_only(Tensor, Tensor.clone, found) if copied else found
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Returns what a node gives, and keeps it."""
+        self.results[n] = super().run_node(n)
+        return self.results[n]
+
+
+def _why_not(error: Exception, known: str) -> str:
+    """Returns what ``torch.export`` says, and where unless that is known."""
+    if "Constraints violated" in str(error):
+        return ": the code asks for the size of the batch as a number, as range and int do"
+    line = "" if isinstance(error, TraceError) or where(error) in known else f" {where(error)}"
+    return f"{line}: {first_line(error)}"

@@ -1,0 +1,235 @@
+"""The fit job: data -> network -> family -> training -> evaluation -> records -> report, in one run folder.
+
+``fit_job`` is what ``netdial fit`` does, without the command line; ``open_family`` gives back what it made. On several
+processes only the first one writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netdial.config import FitConfig
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.data import Splits
+from netdial.measure import Path as LambdaPath
+from netdial.measure import evaluate
+from netdial.family import Domain, Family
+from netdial.fitting import run as train_family
+from netdial.saving import load_family, save_family
+from netdial.jobs.problem import Problem, is_function, load_net, load_problem
+from netdial.jobs.recorder import Recorder, Watch, member_records
+from netdial.jobs.request import (
+    LAST,
+    Job,
+    folder,
+    refuse_difference,
+    resolve,
+    resumable,
+    saved_step,
+    settle,
+    tidy,
+    way_of,
+    write_splits,
+)
+from netdial.runs.run import Run
+
+MODEL = "family.safetensors"
+"""The trained family, in the folder ``model`` of a run."""
+
+_NOT_TRAINING = ("name", "data_dir", "samples", "points")
+
+
+def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | None:
+    """Does the job and returns its run, or returns a run that is done already when resuming.
+
+    Args:
+        job: what to do.
+        watch: told how it goes.
+        report: writes the report of a run folder.
+
+    Returns:
+        The run; None on a process that only helped another one to train.
+
+    Raises:
+        NetdialError: something the caller can mend; a run that has not saved any state yet leaves no folder.
+        Interrupted: a signal asked for it; the state is saved.
+    """
+    old = resumable(job)
+    if old is not None and old.is_done:
+        watch.say(f"{old.path}: done already")
+        return old
+    watch.say(f"reading {job.data}")
+    config, problem = settle(job, old)
+    assert isinstance(config, FitConfig)
+    family = Family(problem.net, config.family())
+    resolved = resolve(job, old, config, problem, family.n_params)
+    run, writes = folder(job, old, config, resolved)
+    with tidy(run, writes=writes, fresh=old is None):
+        step = _train(run, config, problem.task, family, watch, resuming=job.resume, writes=writes)
+        if not writes:
+            return None
+        _conclude(run, family, problem, step, watch)
+    report(run.path)
+    return run
+
+
+def open_family(run: Run, data_dir: str | None = None) -> Family:
+    """Returns the trained family of a run.
+
+    Raises:
+        CheckpointError: the run is not done, or its model is damaged.
+    """
+    _check_family(run)
+    if not run.is_done:
+        raise CheckpointError(
+            f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
+        )
+    return load_family(run.model_path / MODEL, load_net(run.config, data_dir))
+
+
+def open_run(
+    run: Run, data_dir: str | None = None, lams: list[float] | None = None
+) -> tuple[Family, Splits]:
+    """Returns the trained family of a run and its data; complexity values outside its range are refused before.
+
+    Raises:
+        ConfigError: a value of ``lams`` lies outside the range that the run was trained for.
+        CheckpointError: the run is not done, or its model is damaged.
+        DataError: the data are not there, or no longer the same.
+    """
+    check_lams(run, lams or [])
+    return open_family(run, data_dir), open_task(run, data_dir)
+
+
+def describe_net(run: Run) -> dict[str, Any]:
+    """Returns what lets the family be loaded without the run folder; nothing for a user's own network."""
+    if is_function(run.config["data"]):
+        return {}
+    shape, count = run.config["input_shape"], run.config["n_outputs"]
+    return {"net": {"spec": run.config["model"], "input_shape": shape, "n_outputs": count}}
+
+
+def check_lams(run: Run, lams: list[float]) -> None:
+    """Refuses complexity values outside the range that a run was trained for.
+
+    Raises:
+        ConfigError: a value lies outside; the message gives the range.
+    """
+    _check_family(run)
+    Domain(run.config["lo"], run.config["hi"]).unit(torch.tensor(lams, dtype=torch.float64))
+
+
+def _check_family(run: Run) -> None:
+    """Refuses a run that trained no family."""
+    if way_of(run) != "fit":
+        raise ConfigError(
+            f"{run.path}: is a run of netdial {way_of(run)}, which has one network and no family; "
+            "look at it with netdial report, or fit a family (netdial fit)"
+        )
+
+
+def example_input(run: Run) -> Tensor:
+    """Returns two inputs, all zeros, of the shape that a run's network takes."""
+    kind: torch.dtype = getattr(torch, run.config["input_type"])
+    return torch.zeros(2, *run.config["input_shape"], dtype=kind)
+
+
+def open_task(run: Run, data_dir: str | None = None) -> Splits:
+    """Returns the data of a run, read and split again as they were.
+
+    Raises:
+        DataError: the data are not there, or no longer the same.
+    """
+    config = run.config
+    where = data_dir or config.get("data_dir")
+    model = None if is_function(config["data"]) else config["model"]
+    problem = load_problem(config["data"], options=config["load"], model=model, data_dir=where)
+    refuse_difference(run, {**config, **problem.facts()})
+    return problem.task
+
+
+def evaluate_run(
+    run: Run,
+    family: Family,
+    part: str,
+    task: Splits,
+    *,
+    lams: list[float] | int | None = None,
+    n_samples: int | None = None,
+) -> LambdaPath:
+    """Returns the path of a run's family on one part of its data, as the run itself evaluates it.
+
+    Args:
+        run: the run; its configuration gives what is not given here.
+        family: its family.
+        part: ``valid`` or ``test``.
+        task: its data.
+        lams: complexity values, or how many.
+        n_samples: draws of the posterior predictive.
+    """
+    config = run.config
+    return evaluate(
+        family,
+        task.part(part),
+        lams=config["points"] if lams is None else lams,
+        kind=task.kind,
+        objective=config["objective"],
+        n_data=len(task.train),
+        n_samples=config["samples"] if n_samples is None else n_samples,
+        seed=config["seed"],
+    )
+
+
+def _train(
+    run: Run,
+    config: FitConfig,
+    task: Splits,
+    family: Family,
+    watch: Watch,
+    *,
+    resuming: bool,
+    writes: bool,
+) -> int:
+    """Trains the family and returns the optimiser step that it ends at."""
+    checkpoint = run.checkpoint_path / LAST
+    step = saved_step(checkpoint) if resuming else 0
+    if writes:
+        write_splits(run, task)
+        run.truncate(step)
+        size = f"{family.n_params} parameters, {len(task.train)} training examples"
+        start = f", going on at step {step}" if step else ""
+        watch.say(f"training {run.config['model']} ({size}){start}")
+    recorder = Recorder(run, run.config, watch, step=step, write=writes)
+    train_family(
+        family,
+        task.train,
+        task.valid,
+        kind=task.kind,
+        config=config,
+        report=recorder,
+        advance=watch.advance,
+        augment=task.augment,
+        checkpoint=checkpoint,
+        resuming=resuming,
+        identity={key: value for key, value in run.config.items() if key not in _NOT_TRAINING},
+    )
+    return recorder.step
+
+
+def _conclude(run: Run, family: Family, problem: Problem, step: int, watch: Watch) -> None:
+    """Evaluates the family, records and saves it, and marks the run as done."""
+    task = problem.task
+    watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
+    paths = {part: evaluate_run(run, family, part, task) for part in ("valid", "test")}
+    run.record(member_records(run, step, paths))
+    save_family(
+        family,
+        run.model_path / MODEL,
+        {"data": run.config["data"], "kind": task.kind, **describe_net(run)},
+    )
+    run.finish()

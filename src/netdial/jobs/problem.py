@@ -1,0 +1,120 @@
+"""The problem of a run: a network and the data it is to learn, named by plain values that a run folder can hold.
+
+Whatever can be wrong with the two together is found here, before a run folder is made: the network is run on two
+examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError, unknown
+from netdial.data import Splits, load, load_user
+from netdial.data.table import SUFFIXES
+from netdial.jobs.presets import default_model
+from netdial.nets import build
+from netdial.train.rehearsal import rehearse
+
+KINDS = ("classification", "regression")
+
+LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed")
+"""Choices that concern the data alone; they are stored together under ``load``."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network and its data.
+
+    Attributes:
+        net: freshly initialised.
+        model: its specification, or the class of a user's own module.
+        task: the data.
+    """
+
+    net: nn.Module
+    model: str
+    task: Splits
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what a run folder says about the problem, as plain JSON."""
+        task = self.task
+        return {
+            "kind": task.kind,
+            "input_shape": list(task.input_shape),
+            "input_type": str(example(task).dtype).removeprefix("torch."),
+            "n_outputs": task.n_outputs,
+            "n_train": len(task.train),
+            "n_valid": len(task.valid),
+            "n_test": len(task.test),
+            "files": {file["name"]: file["sha256"] for file in task.source.get("files", [])},
+        }
+
+
+def is_function(data: str) -> bool:
+    """Returns whether ``data`` names a function of the user's, ``package.module:function``."""
+    return ":" in data and not data.lower().endswith(SUFFIXES)
+
+
+def load_problem(
+    data: str,
+    *,
+    options: dict[str, Any],
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+) -> Problem:
+    """Returns the network and the data of a run.
+
+    Args:
+        data: name of a data set, a table, or a user's function.
+        options: values for ``LOAD_OPTIONS``; absent or None means the data's own default.
+        model: specification of the network; None for the preset, or for the module that a user's function gives.
+        data_dir: folder of data files.
+        seed: seed of the network's initial weights.
+
+    Raises:
+        NetdialError: the data or the network cannot be used, or do not fit each other.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    split_seed = given.pop("split_seed", 0)
+    if given.get("kind", KINDS[0]) not in KINDS:
+        raise unknown("kind", given["kind"], KINDS)
+    if is_function(data):
+        problem = _from_function(data, given, model, split_seed)
+    else:
+        model = model or default_model(data)
+        flat = model.partition(":")[0] in ("mlp", "linear")
+        task = load(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
+        net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
+        problem = Problem(net, model, task)
+    task = problem.task
+    rehearse(problem.net, example(task), task.kind, task.n_outputs)
+    return problem
+
+
+def load_net(config: dict[str, Any], data_dir: str | Path | None = None) -> nn.Module:
+    """Returns the network of a run, whose weights do not matter; data are read only for a user's own function."""
+    if is_function(config["data"]):
+        return load_problem(config["data"], options=config["load"], data_dir=data_dir).net
+    return build(config["model"], input_shape=config["input_shape"], n_outputs=config["n_outputs"])
+
+
+def example(task: Splits) -> Tensor:
+    """Returns the first two training inputs as the network sees them."""
+    return task.train.inputs(torch.arange(2))
+
+
+def _from_function(data: str, given: dict[str, Any], model: str | None, split_seed: int) -> Problem:
+    kind = given.pop("kind", None)
+    taken = [*given, *(["model"] if model is not None else [])]
+    if taken:
+        raise ConfigError(
+            f"data {data!r} takes no {' and no '.join(taken)}: the function gives network and parts; leave it out"
+        )
+    net, task = load_user(data, kind=kind, seed=split_seed)
+    return Problem(net, type(net).__name__, task)

@@ -1,0 +1,104 @@
+"""What the members of a run are worth without a share of their weights, and the records of it.
+
+Pruned members stand among a run's records as method ``prune`` with their share: ``valid/accuracy`` and the like, ``removed``
+(how many numbers went). Another criterion or policy than the default is named in the method, ``prune: magnitude, per layer``,
+so that several can be compared and none replaces another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netdial.core.records import Record
+from netdial.data import Splits
+from netdial.family import Family
+from netdial.pruning.weights import Policy, Surface, surface
+from netdial.pruning.weights.criteria import default_criterion
+from netdial.runs.run import Run
+
+METHOD = "prune"
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Shares removed unless others are asked for: fine enough for a surface."""
+
+
+def prune_run(
+    run: Run,
+    family: Family,
+    task: Splits,
+    part: str,
+    *,
+    lams: Sequence[float] | int | None = None,
+    shares: Sequence[float] = SHARES,
+    criterion: str | None = None,
+    policy: Policy | None = None,
+    fold: bool = True,
+    n_samples: int | None = None,
+) -> Surface:
+    """Returns the surface of a run's family on one part of its data, and writes it into the run's records.
+
+    Args:
+        run: the run; its configuration gives what is not given here.
+        family: its family.
+        task: its data; criteria and constant inputs are taken from the training part.
+        part: ``valid`` or ``test``.
+        lams: complexity values, or how many.
+        shares: shares to remove, in [0, 1).
+        criterion: what goes first.
+        policy: what may go.
+        fold: whether weights of constant inputs go first, into biases.
+        n_samples: draws of the posterior predictive.
+
+    Raises:
+        ConfigError: a share, a complexity value or the criterion is not allowed.
+    """
+    criterion = criterion or default_criterion(family)
+    policy = policy or Policy()
+    found = surface(
+        family,
+        task.part(part),
+        lams=run.config["points"] if lams is None else lams,
+        shares=shares,
+        criterion=criterion,
+        policy=policy,
+        train=task.train,
+        fold=fold,
+        kind=task.kind,
+        n_samples=run.config["samples"] if n_samples is None else n_samples,
+        seed=run.config["seed"],
+    )
+    run.record(surface_records(run, found, part, method_name(criterion, policy, fold=fold)))
+    return found
+
+
+def method_name(criterion: str, policy: Policy, *, fold: bool = True) -> str:
+    """Returns the method that stands in the records: ``prune``, and what differs from the default.
+
+    >>> method_name("density", Policy())
+    'prune'
+    >>> method_name("density", Policy(scope="layer"), fold=False)
+    'prune: density, per layer, nothing folded'
+    """
+    words = [
+        *(["per layer"] if policy.scope == "layer" else []),
+        *(["biases too"] if policy.biases else []),
+        *(["whole rows"] if policy.rows else []),
+        *(["nothing folded"] if not fold and not policy.rows else []),
+    ]
+    if criterion == "density" and not words:
+        return METHOD
+    return f"{METHOD}: {', '.join([criterion, *words])}"
+
+
+def surface_records(run: Run, found: Surface, part: str, method: str) -> list[Record]:
+    """Returns the records of a surface, at the last step that the run has recorded."""
+    step = run.last_step
+    records = []
+    for row in found.table():
+        lam, share = row.pop("lam"), row.pop("share")
+        for name, value in row.items():
+            full, unit = (name, "parameters") if name == "removed" else (f"{part}/{name}", "")
+            unit = "nats/example" if name.startswith("nll") else unit
+            records.append(
+                Record(run.name, method, lam, run.config["seed"], step, full, value, unit, share)
+            )
+    return records

@@ -1,0 +1,213 @@
+"""From what training and evaluation measure to the records of a run, and to whoever watches.
+
+Training is summed up once an epoch: over all complexity values seen, and for each stratum of the range (each row of a
+table map). Values that do not exist for a member, such as the divergence of a point, are left out rather than written
+as NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from netdial.core.records import Record
+from netdial.family import Domain
+from netdial.measure import Path as LambdaPath
+from netdial.runs.run import Run
+from netdial.train import Epoch
+
+_ALIKE = ("kl_bits", "effective_parameters", "n_params", "objective")
+_UNITS = {
+    "nll": "nats/example",
+    "objective": "nats/example",
+    "kl_bits": "bits",
+    "effective_parameters": "parameters",
+    "n_params": "parameters",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished epoch in plain numbers; terms are means over complexity, in nats per example.
+
+    Attributes:
+        epoch: epochs finished.
+        epochs: epochs asked for.
+        fit: fit term.
+        complexity: complexity term.
+        valid: validation objective, or None.
+        seconds: wall time.
+    """
+
+    epoch: int
+    epochs: int
+    fit: float
+    complexity: float
+    valid: float | None
+    seconds: float
+
+    def line(self) -> str:
+        """Returns the numbers as one line for people."""
+        valid = "" if self.valid is None else f"  valid {self.valid:.4f}"
+        return (
+            f"epoch {self.epoch}/{self.epochs}  fit {self.fit:.4f}  complexity {self.complexity:.4f}"
+            f"{valid}  {self.seconds:.2f} s"
+        )
+
+
+class Finished(Protocol):
+    """A finished epoch of any way of training."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs asked for."""
+
+    def line(self) -> str:
+        """Returns its numbers as one line for people."""
+
+
+class Watch(Protocol):
+    """Who is told how a job goes."""
+
+    def say(self, text: str) -> None:
+        """Takes note of one line on what is being done."""
+
+    def advance(self, step: int, steps: int) -> None:
+        """Takes note of an optimiser step."""
+
+    def epoch(self, progress: Finished) -> None:
+        """Takes note of a finished epoch."""
+
+
+class Recorder:
+    """Turns epochs into records of a run.
+
+    Args:
+        run: where the records go.
+        config: its configuration.
+        watch: told of every epoch.
+        step: steps made before.
+        write: whether this process is the one that writes.
+    """
+
+    def __init__(
+        self, run: Run, config: dict[str, Any], watch: Watch, *, step: int, write: bool
+    ) -> None:
+        self._run, self._config, self._watch, self._write = run, config, watch, write
+        self.step = step
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Records an epoch."""
+        unit, fit, complexity = _gathered([epoch.unit, epoch.terms.fit, epoch.terms.complexity])
+        self.step = epoch.step
+        if not self._write:
+            return
+        records = [*self._means(unit, fit, complexity), *self._epoch(epoch)]
+        self._run.record(
+            Record(
+                self._run.name, "train", lam, self._config["seed"], epoch.step, name, value, measure
+            )
+            for lam, name, value, measure in records
+        )
+        progress = Progress(
+            epoch.number,
+            self._config["epochs"],
+            float(fit.mean()),
+            float(complexity.mean()),
+            epoch.valid,
+            epoch.seconds,
+        )
+        self._watch.epoch(progress)
+        with self._run.log_path.open("a", encoding="utf-8") as log:
+            log.write(progress.line() + "\n")
+
+    def _means(
+        self, unit: Tensor, fit: Tensor, complexity: Tensor
+    ) -> Iterable[tuple[float | None, str, float, str]]:
+        whole = torch.ones_like(unit, dtype=torch.bool)
+        for lam, chosen in [(None, whole), *self._strata(unit)]:
+            means = {
+                "fit": float(fit[chosen].mean()),
+                "complexity": float(complexity[chosen].mean()),
+            }
+            for name, value in {"loss": sum(means.values()), **means}.items():
+                yield lam, f"train/{name}", value, "nats/example"
+
+    def _strata(self, unit: Tensor) -> list[tuple[float | None, Tensor]]:
+        """Returns the complexity value in the middle of each stratum and which of ``unit`` lie in it."""
+        domain = Domain(self._config["lo"], self._config["hi"])
+        if self._config["map"] == "table":
+            rows = domain.unit(torch.tensor(self._config["lams"], dtype=torch.float64))
+            near = (unit[:, None] - rows).abs().argmin(dim=1)
+            return [(lam, near == row) for row, lam in enumerate(self._config["lams"])]
+        count = self._config["groups"]
+        stratum = (unit * count).long().clamp(max=count - 1)
+        centres = domain.lam((torch.arange(count) + 0.5) / count).tolist()
+        return [
+            (float(f"{lam:.6g}"), stratum == index)
+            for index, lam in enumerate(centres)
+            if bool((stratum == index).any())
+        ]
+
+    def _epoch(self, epoch: Epoch) -> Iterable[tuple[float | None, str, float, str]]:
+        yield None, "train/lr", epoch.lr, ""
+        yield None, "train/epoch_seconds", epoch.seconds, "s"
+        yield None, "train/n_updates", float(epoch.n_updates), "updates"
+        if epoch.valid is not None:
+            yield None, "valid/objective", epoch.valid, "nats/example"
+
+
+def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Record]:
+    """Returns the records of the final curves.
+
+    Args:
+        run: the run.
+        step: optimiser step of the family.
+        paths: ``valid`` and ``test`` to the path on that part; what concerns a member alone, and its objective, is
+            taken from the first.
+    """
+    first = next(iter(paths))
+    records = []
+    for part, path in paths.items():
+        for member in path.members:
+            for name, value in member.row().items():
+                if name == "lam" or math.isnan(value) or (name in _ALIKE and part != first):
+                    continue
+                full = name if name in _ALIKE else f"{part}/{name}"
+                unit = _UNITS.get(name.removesuffix("_predictive"), "")
+                records.append(
+                    Record(
+                        run.name,
+                        "evaluate",
+                        member.lam,
+                        run.config["seed"],
+                        step,
+                        full,
+                        value,
+                        unit,
+                    )
+                )
+    return records
+
+
+def _gathered(parts: list[Tensor]) -> list[Tensor]:
+    """Returns vectors of equal length joined over all processes that train together."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return parts
+    mine = torch.stack([part.double().cpu() for part in parts])
+    if distributed.get_backend() == "nccl":
+        mine = mine.cuda()
+    everyone = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everyone, mine)
+    return list(torch.cat(everyone, dim=1).cpu())

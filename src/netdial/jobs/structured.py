@@ -1,0 +1,232 @@
+"""A member of a run without some of its channels: pruned, trained further if asked, measured, recorded and written.
+
+What is recorded, and under which names, is said in ``study.prunings``, which reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from netdial.core.errors import ConfigError
+from netdial.core.records import Record
+from netdial.data import Splits
+from netdial.measure import evaluate
+from netdial.measure.cost import cost, quiet_ms
+from netdial.family import Family
+from netdial.core.size import Target
+from netdial.channels.fold.fold import fold
+from netdial.channels.graph import Graph
+from netdial.shrinking.recipe import save_shrunk
+from netdial.shrinking.shrink import Shrunk
+from netdial.pruning.channels.member import graph_of, member_of
+from netdial.pruning.channels.prune import Options, Pruned, goal_of, inputs, reduce
+from netdial.pruning.channels.retrain import retrain_structured
+from netdial.runs.curves import headline, members
+from netdial.runs.prunings import METHOD, WIDTH
+from netdial.runs.run import Run
+
+BATCHES = (1, 64)
+"""Batch sizes at which latency is measured."""
+
+_LR = 1e-3
+"""Peak learning rate of training after pruning that goes without saying."""
+
+_UNITS = {
+    "params": "parameters",
+    "macs": "macs",
+    "bytes": "bytes",
+    "ms": "ms",
+    "nll": "nats/example",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a network is worth and what it costs.
+
+    Attributes:
+        label: ``before``, ``pruned``, ``round 1`` and so on.
+        metrics: on the part of the data asked for.
+        costs: ``params``, ``macs``, ``bytes``, and milliseconds measured with BatchNorm folded, ``ms_1`` and ``ms_64``;
+            only parameters between the first and the last.
+        widths: channels in each group.
+    """
+
+    label: str
+    metrics: Mapping[str, float]
+    costs: Mapping[str, float]
+    widths: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What was done to a member.
+
+    Attributes:
+        lam: its complexity value.
+        pruned: the small network.
+        stages: from the member as it was to the end.
+        path: file that holds the small network.
+    """
+
+    lam: float
+    pruned: Pruned
+    stages: tuple[Stage, ...]
+    path: Path
+
+
+def best_lam(run: Run) -> float:
+    """Returns the complexity value of the best member on validation data.
+
+    Raises:
+        ConfigError: nothing was measured.
+    """
+    answer = headline(members(run.records()), run.config)
+    if answer is None:
+        raise ConfigError(f"{run.path}: no member was measured on validation data; give --lam")
+    return answer.best.lam
+
+
+def prune_channels(
+    run: Run,
+    family: Family,
+    task: Splits,
+    part: str,
+    *,
+    lam: float,
+    share: float | None = None,
+    target: Target | str | None = None,
+    options: Options | None = None,
+    rounds: int = 1,
+    training: Mapping[str, Any] | None = None,
+    path: Path | None = None,
+) -> Outcome:
+    """Prunes a member, writes it, and records what it is worth.
+
+    Args:
+        run: the run.
+        family: its family.
+        task: its data.
+        part: ``valid`` or ``test``.
+        lam: complexity value of the member.
+        share: part of the channels to remove, in (0, 1).
+        target: or the size to arrive at.
+        options: how; kind and seed are those of the run.
+        rounds: times to prune and train.
+        training: settings of the training after each round; None does not train.
+        path: file to write; ``RUN-lamX-small.safetensors`` in the working folder by default.
+
+    Raises:
+        ConfigError, TraceError: as ``prune_structured``; the run is as it was.
+        CheckpointError: the disk refused the file.
+    """
+    options, goal = options or Options(), goal_of(share, target)
+    example = inputs(task.train, None)
+    start = member_of(family, lam, example)
+    found: list[tuple[str, Pruned]]
+    if training is None:
+        check = goal if isinstance(goal, Target) else None
+        done = reduce(start, goal, options, data=task.train, example=example, check=check)
+        found = [("pruned", done)]
+    else:
+        turns = retrain_structured(
+            family, lam, task.train, share=share, target=target, rounds=rounds, options=options, **training
+        )  # fmt: skip
+        found = [("pruned", turns[0].pruned)]
+        found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]
+    before = graph_of(start, example, lenient=options.lenient)
+    small = found[-1][1]
+    costs = _costs([before, small.graph], task)
+    stages = [Stage("before", _metrics(start, task, part), costs[0], before.widths)]
+    for label, pruned in found:
+        cost_ = costs[1] if pruned is small else {"params": float(pruned.n_params)}
+        stages.append(Stage(label, _metrics(pruned.family, task, part), cost_, pruned.widths))
+    path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
+    about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
+    save_shrunk(
+        Shrunk(small.graph, small.plan, {n: tuple(range(w)) for n, w in small.widths.items()}),
+        path,
+        {**about, "model": run.config["model"]},
+    )
+    method = method_name(small.criterion, goal, options, rounds=rounds, training=training)
+    _record(run, method, lam, part, stages)
+    return Outcome(lam, small, tuple(stages), path)
+
+
+def method_name(
+    criterion: str,
+    goal: float | Target,
+    options: Options,
+    *,
+    rounds: int = 1,
+    training: Mapping[str, Any] | None = None,
+) -> str:
+    """Returns the method that stands in the records: how it was pruned, and what else differs from the default.
+
+    >>> method_name("density", 0.5, Options())
+    'structured: density, 50% of the channels, global'
+    >>> method_name("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
+    'structured: taylor, 0.4 ms, global, per macs, 2 rounds of 1 epoch'
+    """
+    words = [
+        criterion,
+        str(goal) if isinstance(goal, Target) else f"{100 * goal:.6g}% of the channels",
+        "per layer" if options.limits.scope == "layer" else "global",
+        *([f"per {options.per}"] if options.per != "channel" else []),
+        *([f"at least {options.limits.minimum} channels"] if options.limits.minimum > 1 else []),
+        *(["nothing folded"] if options.emission == "drop" else []),
+        *(["rounded by time"] if options.rounding is not None else []),
+    ]
+    if training is not None:
+        counts = ((rounds, "round"), (training.get("epochs", 1), "epoch"))
+        words.append(" of ".join(f"{n} {one}{'s' if n != 1 else ''}" for n, one in counts))
+        rate = training.get("lr", _LR)
+        words += [f"lr {rate:g}"] if rate != _LR else []
+    return f"{METHOD}: {', '.join(words)}"
+
+
+def _metrics(member: Family, task: Splits, part: str) -> dict[str, float]:
+    lams = list(member.config.lams)
+    (found,) = evaluate(member, task.part(part), lams=lams, kind=task.kind).members
+    return dict(found.metrics)
+
+
+def _costs(graphs: Sequence[Graph], task: Splits) -> list[dict[str, float]]:
+    """Returns what each network costs; time is that of the folded network."""
+    costs = []
+    for graph in graphs:
+        found = cost(graph.traced, graph.example, packed=False)
+        costs.append({n: float(getattr(found, n)) for n in ("params", "macs", "bytes")})
+    nets = [fold(graph.traced, graph.example)[0] for graph in graphs]
+    x = task.train.inputs(torch.arange(max(BATCHES)) % len(task.train), graphs[0].example)
+    for batch in BATCHES:
+        for values, ms in zip(costs, quiet_ms(nets, x[:batch]), strict=True):
+            values[f"ms_{batch}"] = ms
+    return costs
+
+
+def _record(run: Run, method: str, lam: float, part: str, stages: list[Stage]) -> None:
+    """Writes all stages into the run's records."""
+    whole, step, seed = stages[0].costs["params"], run.last_step, run.config["seed"]
+    rows = []
+    for stage in stages:
+        first, last = stage is stages[0], stage is stages[-1]
+        share = 0.0 if first else 1 - stages[-1].costs["params"] / whole
+        values = {f"{part}/{name}": value for name, value in stage.metrics.items()}
+        values |= stage.costs
+        if first or last:
+            values |= {f"{WIDTH}{group}": float(width) for group, width in stage.widths.items()}
+        for name, value in values.items():
+            unit = "channels" if name.startswith(WIDTH) else _unit(name)
+            full = name if first or last else f"{stage.label}/{name}"
+            rows.append(Record(run.name, method, lam, seed, step, full, value, unit, share))
+    run.record(rows)
+
+
+def _unit(name: str) -> str:
+    return _UNITS.get(name.split("/")[-1].split("_")[0], "")

@@ -1,0 +1,101 @@
+"""Members of a run weighed by its own training data: estimates of evidence, and their records.
+
+Estimates stand among a run's records as method ``evidence``: ``evidence/<estimator>`` (bits per example, lower is better;
+an error rate for pac-bayes), the same name with ``/error`` for its standard error, ``/data`` and ``/model`` for the two
+terms where there are two. What concerns the family as a whole has no complexity value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from netdial.core.records import Record
+from netdial.data import Splits
+from netdial.evidence import Estimate, Health, assess, health
+from netdial.family import Family
+from netdial.runs.run import Run
+
+METHOD = "evidence"
+
+
+def weigh_run(
+    run: Run,
+    family: Family,
+    task: Splits,
+    *,
+    by: Sequence[str] | None = None,
+    lams: Sequence[float] | int | None = None,
+    n_samples: int = 32,
+    n_examples: int | None = None,
+) -> list[Estimate]:
+    """Returns estimates for the members of a run's family, and writes them into its records.
+
+    Args:
+        run: the run; its configuration gives objective, seed, and how many complexity values there are by default.
+        family: its family.
+        task: its data; the training part is looked at, nothing else.
+        by: names of estimators; by default those that suit the objective.
+        lams: complexity values, or how many.
+        n_samples: draws of the weights.
+        n_examples: look at so many examples only.
+
+    Raises:
+        ConfigError: an estimator does not apply to the run's objective.
+    """
+    estimates = assess(
+        family,
+        task.train,
+        lams=run.config["points"] if lams is None else lams,
+        by=by,
+        objective=run.config["objective"],
+        kind=task.kind,
+        n_samples=n_samples,
+        n_examples=n_examples,
+        seed=run.config["seed"],
+    )
+    run.record(evidence_records(run, estimates))
+    return estimates
+
+
+def examine_run(
+    run: Run,
+    family: Family,
+    task: Splits,
+    *,
+    lams: Sequence[float] | int | None = None,
+    n_samples: int = 32,
+    n_examples: int | None = None,
+) -> Health:
+    """Returns the checks of a run's family (slopes, spreads) on its training data; nothing is recorded."""
+    return health(
+        family,
+        task.train,
+        lams=run.config["points"] if lams is None else lams,
+        objective=run.config["objective"],
+        kind=task.kind,
+        n_samples=n_samples,
+        n_examples=n_examples,
+        seed=run.config["seed"],
+    )
+
+
+def evidence_records(run: Run, estimates: Sequence[Estimate]) -> list[Record]:
+    """Returns the records of estimates, at the last step that the run has recorded; what is not finite is left out."""
+    step = run.last_step
+    records = []
+    for estimate in estimates:
+        name = f"{METHOD}/{estimate.name}"
+        values = {name: estimate.value, f"{name}/error": estimate.error}
+        values |= {
+            f"{name}/{part}": estimate.parts[part]
+            for part in ("data", "model")
+            if part in estimate.parts
+        }
+        lam = None if math.isnan(estimate.lam) else estimate.lam
+        records += [
+            Record(run.name, METHOD, lam, run.config["seed"], step, key, value, estimate.unit)
+            for key, value in values.items()
+            if math.isfinite(value)
+        ]
+    return records

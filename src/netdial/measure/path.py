@@ -1,0 +1,278 @@
+"""The path of a family: what each member is worth, λ by λ.
+
+Every member is evaluated as it would be exported: an ordinary network with the member's parameters and buffers. The
+posterior predictive averages over S draws of the weights; draws use the same random numbers at every λ, so that
+differences along the path are not noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError
+from netdial.core.noise import generator
+from netdial.data.dataset import Dataset
+from netdial.measure.metrics import score
+from netdial.family.family import Family
+from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is known of the family at one λ.
+
+    Attributes:
+        lam: complexity value.
+        metrics: of the mean weights.
+        predictive: of the posterior predictive; empty for a point posterior or if not asked for.
+        objective: fit + complexity in nats per example on this data, fit with mean weights for a point and averaged
+            over the posterior's draws otherwise.
+        kl_bits: KL(posterior || prior) in bits; nan for a point.
+        effective_parameters: as ``Family.effective_parameters``; nan for a point.
+        n_params: parameters of the member.
+        n_data: N that the complexity term was divided by.
+    """
+
+    lam: float
+    metrics: dict[str, float]
+    predictive: dict[str, float] = field(default_factory=dict)
+    objective: float = math.nan
+    kl_bits: float = math.nan
+    effective_parameters: float = math.nan
+    n_params: int = 0
+    n_data: int = 0
+
+    @property
+    def generalised_evidence(self) -> float:
+        """L(λ) in nats: the objective of the 2021 paper (eq. 3) and of the 2022 paper (eqs. 4-6), higher is better.
+
+        It is ``-N objective``; on data other than the training set the fit is scaled up to N examples.
+        """
+        return -self.n_data * self.objective
+
+    def row(self) -> dict[str, float]:
+        """Returns everything in one flat dict; predictive metrics end in ``_predictive``."""
+        return {
+            "lam": self.lam,
+            **self.metrics,
+            **{f"{name}_predictive": value for name, value in self.predictive.items()},
+            "objective": self.objective,
+            "kl_bits": self.kl_bits,
+            "effective_parameters": self.effective_parameters,
+            "n_params": self.n_params,
+        }
+
+
+@dataclass(frozen=True)
+class Path:
+    """Members along λ, in the order asked for."""
+
+    members: tuple[Member, ...]
+
+    def table(self) -> list[dict[str, float]]:
+        """Returns one flat row for each member."""
+        return [member.row() for member in self.members]
+
+    def column(self, name: str) -> list[float]:
+        """Returns one quantity along the path."""
+        return [member.row()[name] for member in self.members]
+
+    def plot(self, split: str = "test") -> object:
+        """Returns the curves over λ as a plotly figure, labelled as those of ``split`` (``valid`` or ``test``)."""
+        from netdial.report.figures import curves_figure
+        from netdial.runs.curves import Member as Row
+
+        of_family = {"kl_bits", "effective_parameters", "objective", "n_params"}
+        rows = [
+            Row(
+                row.pop("lam"), {k if k in of_family else f"{split}/{k}": v for k, v in row.items()}
+            )
+            for row in self.table()
+        ]
+        kind = "classification" if "accuracy" in self.members[0].metrics else "regression"
+        return curves_figure(rows, None, {"kind": kind})
+
+
+def evaluate(
+    family: Family,
+    data: Dataset | tuple[Tensor, Tensor],
+    *,
+    lams: int | Sequence[float] = 9,
+    kind: str = "classification",
+    objective: str | None = None,
+    n_data: int | None = None,
+    n_samples: int = 0,
+    batch_size: int = 2048,
+    seed: int = 0,
+) -> Path:
+    """Returns the path of a family on some data.
+
+    Args:
+        family: the family.
+        data: a ``Dataset`` or a pair of tensors.
+        lams: complexity values, or how many to space evenly over the trained range.
+        kind: ``classification`` or ``regression``.
+        objective: under which objective to state ``Member.objective``; by default the family's own.
+        n_data: N of the complexity term, the size of the training set; by default that of ``data``.
+        n_samples: S, draws of the posterior predictive; 0 leaves it out.
+        batch_size: examples run at once.
+        seed: seed of the draws.
+
+    Raises:
+        ConfigError: a λ outside the trained range.
+    """
+    part = Dataset.of(data)
+    values = family.lams(lams)
+    count = n_data or len(part)
+    n_samples = n_samples if family.log_std is not None else 0
+    members = []
+    with torch.no_grad():
+        for lam in values:
+            net = family.export(lam)
+            draws = outputs(net, part, batch_size)[None]
+            sampled = None
+            if n_samples:
+                sampled = predictive(
+                    family, lam, part, n_samples=n_samples, batch_size=batch_size, seed=seed
+                )
+            members.append(
+                _member(
+                    family,
+                    lam,
+                    part,
+                    draws,
+                    sampled,
+                    kind=kind,
+                    objective=objective or family.objective,
+                    n_data=count,
+                )
+            )
+    return Path(tuple(members))
+
+
+def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
+    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
+    net.eval()
+    like = next(iter(net.parameters()))
+    index = torch.arange(len(data)).split(batch_size)
+    with torch.no_grad():
+        return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
+
+
+def predictive(
+    family: Family,
+    lam: float,
+    data: Dataset | tuple[Tensor, Tensor],
+    *,
+    n_samples: int = 32,
+    batch_size: int = 2048,
+    seed: int = 0,
+) -> Tensor:
+    """Returns outputs ``[S, B, ...]`` of networks whose weights are drawn from the posterior at λ.
+
+    Averaging probabilities (or densities) over the first dimension gives the posterior predictive. The same seed draws
+    the same numbers at every λ.
+
+    Args:
+        family: the family.
+        lam: complexity value.
+        data: a ``Dataset`` or a pair of tensors.
+        n_samples: S, draws of the weights; at least 1.
+        batch_size: examples run at once.
+        seed: seed of the draws.
+
+    Raises:
+        ConfigError: λ is outside the trained range, or there is nothing to draw.
+    """
+    if n_samples < 1:
+        raise ConfigError(f"predictive: n_samples={n_samples}; expected at least 1")
+    part = Dataset.of(data)
+    net, source = family.export(lam), generator(seed, "predictive")
+    draws = []
+    for _ in range(n_samples):
+        net.load_state_dict(family.sample(lam, source), strict=False)
+        draws.append(outputs(net, part, batch_size))
+    return torch.stack(draws)
+
+
+def recalibrate(
+    family: Family, net: nn.Module, data: Dataset, *, batches: int = 20, batch_size: int = 256
+) -> nn.Module:
+    """Measures a member's BatchNorm statistics afresh on training inputs, in place.
+
+    A family keeps statistics along λ (see ``family.buffers``); this replaces their interpolation by cumulative averages
+    for this very member.
+
+    Args:
+        family: the family that the member came from; its network says which buffers are statistics.
+        net: the exported member.
+        data: training inputs.
+        batches: batches to average over.
+        batch_size: examples in each.
+    """
+    layers = [
+        m
+        for m in net.modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats
+    ]
+    if not family.statistics.names or not layers:
+        return net
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    net.train()
+    like = next(iter(net.parameters()))
+    order = torch.randperm(len(data), generator=generator("recalibrate"))
+    with torch.no_grad():
+        for index in order.split(batch_size)[:batches]:
+            if len(index) > 1:
+                net(data.inputs(index, like))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return net.eval()
+
+
+def _member(
+    family: Family,
+    lam: float,
+    data: Dataset,
+    draws: Tensor,
+    sampled: Tensor | None,
+    *,
+    kind: str,
+    objective: str,
+    n_data: int,
+) -> Member:
+    fields = family.fields_at([lam])
+    targets = data.y.cpu()
+    alpha = family.config.prior_var
+    fits = [
+        float(LIKELIHOODS[kind](draw, targets).mean())
+        for draw in (draws if sampled is None else sampled)
+    ]
+    comparable = fields.log_std is None or sampled is not None
+    penalty = math.nan
+    if comparable and (fields.log_std is not None or objective in POINT_OBJECTIVES):
+        penalty = (
+            float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
+        )
+    kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
+    effective = (
+        float(family.effective_parameters([lam])[0]) if fields.log_std is not None else math.nan
+    )
+    return Member(
+        lam=lam,
+        metrics=score(draws, targets, kind),
+        predictive=score(sampled, targets, kind) if sampled is not None else {},
+        objective=sum(fits) / len(fits) + penalty,
+        kl_bits=kl,
+        effective_parameters=effective,
+        n_params=family.n_params,
+        n_data=n_data,
+    )

@@ -1,0 +1,490 @@
+"""ShrinkNets against the group lasso: loss at equal sparsity on four data sets (ShrinkNets draft, §3.4, §4.4 and Fig. 1).
+
+Multi-target linear regression (oes97, oes10) and logistic regression (gas drift with 6 classes, MNIST with 10, pixels as
+columns). The group lasso (eq. 7) is solved to its optimum, which a duality gap proves. ShrinkNet's problem (eq. 8) is not
+convex: it is descended from random starts and from the solution at the next smaller λ, and the best is kept; how far the
+starts are apart, and a certain lower bound, say how good that is. A group penalty shortens the columns that it keeps, so
+both are also refitted on their columns without it: what is left of the difference is due to the choice of columns.
+
+The draft used scm1d and gina_prior2 where oes10 and MNIST stand here. Inputs and targets are standardised on the training
+part, pixels by one common scale. Loss is divided by the number of targets or by ln K, so that it is about 1 without inputs.
+
+Shapes: N examples, p columns, n outputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import unknown
+from netdial.core.files import write_json
+from netdial.core.noise import generator
+from netdial.data import Splits, load
+from netdial.data._optional import require
+from netdial.data.folder import require_folder
+from netdial.papers.lab.cells import Cell, Store
+from netdial.papers.lab.lab import Lab
+from netdial.papers.lab.outcome import Figure, Outcome, Table
+from netdial.papers.lasso.group_lasso import Problem, Solution, lam_max, refit, solve, sparsity
+from netdial.papers.lasso.regression import (
+    Power,
+    Shrunk,
+    Switched,
+    lower_bound,
+    random_start,
+    shrink,
+)
+
+GROUP = "group lasso"
+SHRINKNETS: dict[str, Power] = {"ShrinkNet p=2": 2, "ShrinkNet p=1": 1}
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
+"""Shares of columns removed at which losses are compared."""
+
+RIDGE, EXACT = 1e-5, 0.01
+_FILE = "front.json"
+_PATHS = {GROUP: (-2.5, -0.1), "ShrinkNet p=2": (-2.8, -0.4), "ShrinkNet p=1": (-3.1, -0.6)}
+"""Decimal logarithms of the smallest and largest λ, relative to the group lasso's largest; logistic ends a half earlier."""
+
+_LAMS, _QUICK_LAMS = 12, 6
+_EXAMPLES, _QUICK_EXAMPLES, _VALID = 1000, 200, 2000
+_TOLERANCE, _QUICK_TOLERANCE = 1e-5, 1e-4
+_STARTS, _STEPS, _QUICK_STEPS = 2, 1000, 300
+
+Point = dict[str, float]
+
+
+def _oes(name: str) -> Callable[[int, str | None], Splits]:
+    def read(seed: int, data_dir: str | None) -> Splits:
+        file = f"{name}.parquet"
+        path = require_folder(data_dir, name, file) / file
+        parquet = require("pyarrow.parquet", "reading Parquet")
+        target = ",".join(parquet.read_schema(path).names[-16:]) if path.is_file() else "target"
+        return load(file, target=target, data_dir=data_dir, seed=seed, valid=0.25, test=0.02)
+
+    return read
+
+
+def _gas(seed: int, data_dir: str | None) -> Splits:
+    file = "gas_sensor_drift_8of10.parquet"
+    return load(file, target="gas", data_dir=data_dir, seed=seed, valid=0.3)
+
+
+def _mnist(seed: int, data_dir: str | None) -> Splits:
+    return load("mnist", data_dir=data_dir, seed=seed, flat=True)
+
+
+DATA: dict[str, Callable[[int, str | None], Splits]] = {
+    "oes97": _oes("oes97"),
+    "oes10": _oes("oes10"),
+    "gas-drift": _gas,
+    "mnist": _mnist,
+}
+
+
+@dataclass(frozen=True)
+class Front:
+    """Losses and sparsities of one penalty along its λ, on one split.
+
+    Attributes:
+        data: one of ``DATA``.
+        seed: draws the split, the examples and the starts.
+        penalty: ``GROUP`` or one of ``SHRINKNETS``.
+        lams: number of λ.
+        quick: fewer examples, one random start, looser tolerances.
+    """
+
+    data: str
+    seed: int
+    penalty: str
+    lams: int = _LAMS
+    quick: bool = False
+
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        return f"{self.data} {self.penalty} seed {self.seed}"
+
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """Nothing comes before."""
+        return ()
+
+    @property
+    def cost(self) -> float:
+        """Logistic losses take about twice as long."""
+        return 1.0 if self.data.startswith("oes") else 2.0
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Solves along the path and measures."""
+        examples = _QUICK_EXAMPLES if self.quick else _EXAMPLES
+        parts = _parts(self.data, self.seed, store.data_dir, examples)
+        found = self.convex(*parts) if self.penalty == GROUP else self.shrinknet(*parts)
+        write_json(folder / _FILE, found)
+
+    def read(self, store: Store) -> list[Point]:
+        """Returns one point for each λ, the smallest first."""
+        text = (store.path(self) / _FILE).read_text(encoding="utf-8")
+        found: list[Point] = json.loads(text)
+        return found
+
+    def path(self, train: Problem) -> list[float]:
+        """Returns the λ, evenly spaced on a logarithmic scale below the λ that removes all columns from the group lasso."""
+        low, high = _PATHS[self.penalty]
+        low += 0.5 if train.kind == "logistic" else 0.0
+        return (lam_max(train) * torch.logspace(low, high, self.lams).double()).tolist()
+
+    def convex(self, train: Problem, valid: Problem) -> list[Point]:
+        """Returns the group lasso's points, solved from the largest λ down."""
+        points: list[Point] = []
+        start, height = None, train.null[1]
+        for lam in reversed(self.path(train)):
+            found = solve(train, lam, start=start, tolerance=self.tolerance, max_steps=20_000)
+            start = (found.weights, found.bias)
+            proof = {"gap": found.gap / height, "kkt": found.kkt, "steps": found.n_steps}
+            points.insert(0, {"lam": lam, **measured(train, valid, found), **proof})
+        return points
+
+    def shrinknet(self, train: Problem, valid: Problem) -> list[Point]:
+        """Returns ShrinkNet's points: the best of its starts at every λ (λ2 = λ), from the smallest λ up."""
+        points: list[Point] = []
+        kept, source = None, generator(self.seed, self.data, self.penalty)
+        for lam in self.path(train):
+            starts = [random_start(train, source) for _ in range(1 if self.quick else _STARTS)]
+            starts += [(kept.product, kept.bias)] if kept else []
+            penalty = Switched(lam, lam, SHRINKNETS[self.penalty])
+            steps = _QUICK_STEPS if self.quick else _STEPS
+            ends = [shrink(train, penalty, s, tolerance=1e-2, max_steps=steps) for s in starts]
+            kept = min(ends, key=lambda end: end.objective)
+            excess = [end.objective / kept.objective - 1 for end in ends]
+            proof = {
+                "random": statistics.fmean(excess[: len(excess) - (len(points) > 0)]),
+                "worst": max(excess),
+                "violation": kept.violation,
+                "steps": kept.n_steps,
+            }
+            points.append({"lam": lam, **measured(train, valid, kept), **proof})
+        return self.bounded(train, points)
+
+    def bounded(self, train: Problem, points: list[Point]) -> list[Point]:
+        """Returns ShrinkNet's points with the share by which a better objective is not excluded."""
+        found: list[Point] = []
+        start = None
+        for point in reversed(points):
+            lam = point["lam"]
+            penalty = Switched(lam, lam, SHRINKNETS[self.penalty])
+            least, proof = lower_bound(train, penalty, point["objective"], start=start)
+            start = (proof.weights, proof.bias)
+            found.insert(0, {**point, "open": 1 - least / point["objective"]})
+        return found
+
+    @property
+    def tolerance(self) -> float:
+        """The duality gap asked for, relative to the loss without inputs."""
+        return _QUICK_TOLERANCE if self.quick else _TOLERANCE
+
+
+def problems(task: Splits, seed: int, examples: int) -> tuple[Problem, Problem]:
+    """Returns training and validation problems of a task; inputs that are constant in training are left out.
+
+    Args:
+        task: tables come standardised; images have their pixels centred and divided by one common scale.
+        seed: draws the examples.
+        examples: at most so many to train on, and 2,000 to validate on.
+    """
+    source = generator(seed, "examples")
+    parts = []
+    for part, count in ((task.train, examples), (task.valid, _VALID)):
+        rows = torch.randperm(len(part), generator=source)[:count]
+        parts.append((part.inputs(rows).double(), part.y[rows]))
+    (x, y), (x_valid, y_valid) = parts
+    x, x_valid = x[:, : _columns(task)], x_valid[:, : _columns(task)]
+    mean, spread = x.mean(dim=0), x.std(dim=0, correction=0)
+    keep = spread > 1e-9
+    scale = float(spread.square().mean().sqrt()) if task.name == "mnist" else spread[keep]
+    x, x_valid = ((part - mean)[:, keep] / scale for part in (x, x_valid))
+    linear = task.kind == "regression"
+    if linear:
+        centre, size = y.double().mean(dim=0), y.double().std(dim=0, correction=0).clamp_min(1e-9)
+        y, y_valid = (y - centre) / size, (y_valid - centre) / size
+    kind = "linear" if linear else "logistic"
+    train, valid = (
+        Problem(a, b, kind, n_outputs=task.n_outputs)  # type: ignore[arg-type]
+        for a, b in ((x, y), (x_valid, y_valid))
+    )
+    return train, valid
+
+
+@functools.lru_cache(maxsize=1)
+def _parts(data: str, seed: int, data_dir: str | None, examples: int) -> tuple[Problem, Problem]:
+    """Returns the problems of a data set; the cells that follow each other share them."""
+    return problems(DATA[data](seed, data_dir), seed, examples)
+
+
+def _columns(task: Splits) -> int:
+    """Returns how many inputs are used: without the batch number of gas drift, which is the last and tells the time."""
+    width = task.input_shape[0]
+    return width - 1 if task.name.startswith("gas") else width
+
+
+def measured(train: Problem, valid: Problem, found: Solution | Shrunk) -> Point:
+    """Returns losses (normalised) and sparsity of a solution, and the losses of a refit on its columns."""
+    weights = found.product if isinstance(found, Shrunk) else found.weights
+    start = (weights, found.bias)
+    again = refit(train, weights.any(dim=0), ridge=RIDGE, start=start, max_steps=200)
+    unit = train.n_outputs if train.kind == "linear" else math.log(train.n_outputs)
+
+    def loss(problem: Problem, weights: Tensor, bias: Tensor) -> float:
+        return problem.fit(problem.outputs(weights, bias)) / unit
+
+    return {
+        "objective": found.objective,
+        "loss": loss(train, weights, found.bias),
+        "valid": loss(valid, weights, found.bias),
+        "refit loss": loss(train, again.weights, again.bias),
+        "refit valid": loss(valid, again.weights, again.bias),
+        "sparsity": sparsity(weights),
+        "zeros": sparsity(weights, 0.0),
+    }
+
+
+def at_level(points: Sequence[Point], level: float, what: str) -> float | None:
+    """Returns a loss of a front at a share of columns removed, None where the front does not reach it.
+
+    Points that keep no less and fit the training data no better than another are left out; between the others the logarithms
+    of loss and of the share kept are joined by straight lines.
+
+    Args:
+        points: the front.
+        level: share of columns removed.
+        what: the loss to read.
+    """
+    order, best = what.replace("valid", "loss"), list[Point]()
+    for point in sorted(points, key=lambda point: (1 - point["sparsity"], point[order])):
+        if point["sparsity"] < 1 and (not best or point[order] < best[-1][order]):
+            best.append(point)
+    kept = 1 - level
+    for fewer, more in itertools.pairwise(best):
+        low, high = 1 - fewer["sparsity"], 1 - more["sparsity"]
+        if low - 1e-12 <= kept <= high + 1e-12 and high > low:
+            share = math.log(kept / low) / math.log(high / low)
+            ends = [math.log(max(point[what], 1e-9)) for point in (fewer, more)]
+            return math.exp(ends[0] + share * (ends[1] - ends[0]))
+    return None
+
+
+COMPARED = {
+    "training": ("loss", "loss"),
+    "validation": ("valid", "valid"),
+    "training, group lasso refitted": ("loss", "refit loss"),
+    "validation, group lasso refitted": ("valid", "refit valid"),
+    "training, both refitted": ("refit loss", "refit loss"),
+    "validation, both refitted": ("refit valid", "refit valid"),
+}
+"""Comparisons: the loss of ShrinkNet, and that of the group lasso it is compared with."""
+
+
+def difference(
+    shrunk: Sequence[Point], convex: Sequence[Point], level: float, compared: str
+) -> float | None:
+    """Returns (ShrinkNet's loss - group lasso's loss) / group lasso's loss at equal sparsity.
+
+    None outside either front, and where both losses are below 1 % of the loss without inputs: then both fit exactly.
+    """
+    mine, theirs = COMPARED[compared]
+    a = at_level(shrunk, level, mine)
+    b = at_level(convex, level, theirs)
+    return None if a is None or b is None or max(a, b) < EXACT else (a - b) / b
+
+
+Fronts = Mapping[tuple[str, str], Sequence[Sequence[Point]]]
+
+
+def experiment(lab: Lab) -> Outcome:
+    """Returns how ShrinkNet's losses differ from the group lasso's at equal sparsity."""
+    if lab.data is not None and lab.data not in DATA:
+        raise unknown("data of group-sparsity", lab.data, DATA)
+    chosen, seeds = [lab.data] if lab.data else list(DATA), lab.seed_list(3)
+    lams = _QUICK_LAMS if lab.quick else _LAMS
+    cells = {
+        (data, penalty): [Front(data, seed, penalty, lams, lab.quick) for seed in seeds]
+        for data in chosen
+        for penalty in (GROUP, *SHRINKNETS)
+    }
+    lab.make([cells[data, p][i] for data in chosen for i in range(len(seeds)) for p in _PATHS])
+    fronts: Fronts = {
+        where: [cell.read(lab.store) for cell in group] for where, group in cells.items()
+    }
+    rows = differences(fronts)
+    middle = {
+        f"{data}, {penalty}": {what: _middle(rows, data, penalty, what) for what in COMPARED}
+        for data in chosen
+        for penalty in SHRINKNETS
+    }
+    proof = optimality(fronts)
+    gap = max(row["gap"] for row in proof if row["penalty"] == GROUP)
+    said = [name for name, found in middle.items() if found["training"] is not None]
+    lower = sum((middle[name]["training"] or 0) < 0 for name in said)
+    both = sum((middle[name]["training, both refitted"] or 0) < 0 for name in said)
+    return Outcome(
+        lab.name,
+        "ShrinkNets and the group lasso at equal sparsity",
+        f"ShrinkNet's training loss is below the group lasso's optimum (duality gap at most {gap:.0e}) in {lower} of "
+        f"{len(said)} cases of data and p, median over levels; once both are refitted on their columns, in {both}.",
+        (
+            *(_levels(fronts, rows, what) for what in COMPARED),
+            _proofs(proof),
+        ),
+        (_figure(fronts, chosen),),
+        {
+            "median": middle,
+            "optimality": proof,
+            "differences": rows,
+            "fronts": [
+                {"data": data, "penalty": penalty, "seeds": list(points)}
+                for (data, penalty), points in fronts.items()
+            ],
+        },
+        {
+            "data": chosen,
+            "examples": f"at most {_QUICK_EXAMPLES if lab.quick else _EXAMPLES:,} to train on",
+            "λ": f"{lams} for each penalty; λ2 = λ",
+            "starts": len(seeds),
+            "ridge of refits": RIDGE,
+        },
+        (
+            "Removed: all weights of a column below 1e-3, as in the draft. ShrinkNet's columns are exactly 0 or above it.",
+            "The penalty of ShrinkNet grows as the 2/3 power (p = 2) or the square root (p = 1) of a column's length, so what "
+            "it keeps is shortened less: compare with the refitted group lasso for the choice of columns alone.",
+        ),
+    )
+
+
+def differences(fronts: Fronts) -> list[dict[str, Any]]:
+    """Returns a row for each data set, ShrinkNet, seed, level and comparison that both fronts reach."""
+    found = []
+    for (data, penalty), group in fronts.items():
+        if penalty == GROUP:
+            continue
+        for seed, (shrunk, convex) in enumerate(zip(group, fronts[data, GROUP], strict=True)):
+            for level in LEVELS:
+                for compared in COMPARED:
+                    value = difference(shrunk, convex, level, compared)
+                    if value is not None:
+                        where = {"data": data, "penalty": penalty, "seed": seed, "level": level}
+                        found.append({**where, "compared": compared, "difference": value})
+    return found
+
+
+def optimality(fronts: Fronts) -> list[dict[str, Any]]:
+    """Returns how well each problem was solved, the worst or the middle over λ and seeds."""
+    found: list[dict[str, Any]] = []
+    for (data, penalty), group in fronts.items():
+        points = [point for path in group for point in path]
+        row: dict[str, Any] = {"data": data, "penalty": penalty}
+        if penalty == GROUP:
+            row |= {what: max(point[what] for point in points) for what in ("gap", "kkt")}
+        else:
+            row["random"] = statistics.median(point["random"] for point in points)
+            row["worst"] = max(point["worst"] for point in points)
+            row["open"] = statistics.median(point["open"] for point in points)
+            row["violation"] = statistics.median(point["violation"] for point in points)
+        found.append({**row, "steps": statistics.median(point["steps"] for point in points)})
+    return found
+
+
+def _middle(
+    rows: Sequence[Mapping[str, Any]], data: str, penalty: str, compared: str
+) -> float | None:
+    """Returns the median over levels of the medians over seeds."""
+    values = [
+        statistics.median(found)
+        for level in LEVELS
+        if (found := _select(rows, data, penalty, compared, level))
+    ]
+    return statistics.median(values) if values else None
+
+
+def _select(
+    rows: Sequence[Mapping[str, Any]], data: str, penalty: str, compared: str, level: float
+) -> list[float]:
+    where = (data, penalty, compared, level)
+    names = ("data", "penalty", "compared", "level")
+    return [row["difference"] for row in rows if tuple(row[name] for name in names) == where]
+
+
+def _levels(fronts: Fronts, rows: Sequence[Mapping[str, Any]], compared: str) -> Table:
+    lines = []
+    for data, penalty in fronts:
+        if penalty == GROUP:
+            continue
+        cells = []
+        for level in LEVELS:
+            found = _select(rows, data, penalty, compared, level)
+            cells.append(f"{statistics.median(found):+.0%}" if found else "")
+        middle = _middle(rows, data, penalty, compared)
+        lines.append((data, penalty, *cells, "" if middle is None else f"{middle:+.0%}"))
+    return Table(
+        f"Loss of ShrinkNet against the group lasso: {compared}",
+        ("", "", *(f"{level:.0%} removed" for level in LEVELS), "median"),
+        tuple(lines),
+        "Relative difference at equal sparsity, median over seeds; below 0 % ShrinkNet fits closer. Empty: outside a front.",
+    )
+
+
+def _proofs(rows: Sequence[Mapping[str, Any]]) -> Table:
+    lines = []
+    for row in rows:
+        convex = row["penalty"] == GROUP
+        gap = f"{row['gap']:.0e}" if convex else f"{row['random']:.1%}"
+        worst = f"{row['kkt']:.0e}" if convex else f"{row['worst']:.1%}"
+        rest = ("", "") if convex else (f"{row['violation']:.0e}", f"{row['open']:.0%}")
+        lines.append((row["data"], row["penalty"], gap, worst, *rest, f"{row['steps']:.0f}"))
+    return Table(
+        "How well the problems were solved",
+        ("", "", "gap", "worst", "violation", "not excluded", "steps"),
+        tuple(lines),
+        "Group lasso: largest duality gap relative to the loss without inputs, largest KKT violation relative to λ. ShrinkNet: "
+        "random starts above the best start, in the mean, and the worst of all starts; distance from stationarity; the share "
+        "by which the objective could still be lower, by the convex bound. Medians over λ and seeds, or the largest.",
+    )
+
+
+def _figure(fronts: Fronts, chosen: Sequence[str]) -> Figure:
+    from plotly.subplots import make_subplots  # type: ignore[import-untyped]
+
+    plot = make_subplots(
+        rows=(len(chosen) + 1) // 2, cols=min(2, len(chosen)), subplot_titles=chosen
+    )
+    lines = [(GROUP, "loss"), (GROUP, "refit loss"), *((name, "loss") for name in SHRINKNETS)]
+    colours = ("#888888", "#888888", "#1f77b4", "#d95f02")
+    for place, data in enumerate(chosen):
+        for (penalty, what), colour in zip(lines, colours, strict=True):
+            points = sorted(fronts[data, penalty][0], key=lambda point: point["sparsity"])
+            plot.add_scatter(
+                row=place // 2 + 1,
+                col=place % 2 + 1,
+                x=[point["sparsity"] for point in points],
+                y=[point[what] for point in points],
+                text=[
+                    f"λ = {point['lam']:.2g}, validation {point['valid']:.3g}" for point in points
+                ],
+                mode="lines+markers",
+                name=penalty if what == "loss" else f"{penalty}, refitted",
+                line={"color": colour, "dash": "solid" if what == "loss" else "dot"},
+                showlegend=place == 0,
+            )
+    plot.update_xaxes(title_text="columns removed", tickformat=".0%")
+    plot.update_yaxes(title_text="training loss, normalised", type="log")
+    plot.update_layout(height=360 * ((len(chosen) + 1) // 2))
+    return Figure("Training loss over sparsity", plot, "Seed 0; the draft's Figure 1.")

@@ -1,0 +1,1 @@
+"""What the experiments of the papers share: cells of work, tables, pages, reference values."""

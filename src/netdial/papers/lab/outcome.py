@@ -1,0 +1,72 @@
+"""What an experiment found: tables and figures for people, values for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from netdial import __version__
+from netdial.core.files import finite
+from netdial.papers.lab.cells import ENGINE
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        columns: headings.
+        rows: cells, as many in each row as there are columns.
+        note: how to read it, in a sentence or two.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plotly figure with its heading."""
+
+    title: str
+    plot: Any
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of an experiment.
+
+    Attributes:
+        name: the experiment.
+        title: what was asked.
+        lead: the answer in one or two sentences.
+        tables, figures: what is shown, in order.
+        values: the numbers behind them, plain JSON; a number that is not finite becomes null in the file.
+        settings: the protocol, by name.
+        notes: what a reader should know before comparing.
+    """
+
+    name: str
+    title: str
+    lead: str
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything but the figures as plain JSON values."""
+        parts = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "figures"
+        }
+        parts["tables"] = [dataclasses.asdict(table) for table in self.tables]
+        whole = {"format": 1, "netdial": __version__, "engine": ENGINE, **parts}
+        plain: dict[str, Any] = json.loads(json.dumps(finite(whole)))
+        return plain

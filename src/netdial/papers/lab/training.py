@@ -1,0 +1,138 @@
+"""Cells that train one family each, and the data they are trained on."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from netdial.config import FitConfig
+from netdial.core.errors import ConfigError
+from netdial.data import Dataset, Splits, load
+from netdial.family import Family
+from netdial.fitting import run
+from netdial.nets import build
+from netdial.papers.lab.cells import Cell, Store
+from netdial.saving import load_family, save_family
+
+_FILE = "family.safetensors"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run.
+
+    Attributes:
+        data: name of a classification data set.
+        model: a network of ``netdial.nets``.
+        config: settings; ``map="table"`` trains networks directly at ``lams``, all in one batched run.
+        examples: training examples used, the first ones; 0 for all.
+        with_valid: train on the validation part too, as the papers do, who have none.
+        augment: vary training images, where the data set says how.
+    """
+
+    data: str
+    model: str
+    config: FitConfig
+    examples: int = 0
+    with_valid: bool = False
+    augment: bool = False
+
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        config = self.config
+        kind = "direct" if config.map == "table" else config.map
+        by = "" if config.optimizer == "Adam" else f" by {config.optimizer}"
+        return (
+            f"{self.data} {config.objective} {kind} {config.epochs} epochs{by} seed {config.seed}"
+        )
+
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """Nothing comes before training."""
+        return ()
+
+    @property
+    def cost(self) -> float:
+        """Epochs; twice that where each of several networks or complexity values sees whole batches."""
+        whole = self.config.map == "table" or self.config.sampling == "independent"
+        return float(self.config.epochs * (2 if whole else 1))
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Trains the family and writes it to a file that ``nd.load_family`` reads without further help."""
+        task = self.task(store)
+        family = run(
+            Family(self.net(task), self.config.family()),
+            self.part(task),
+            None,
+            kind=task.kind,
+            config=self.config,
+            augment=task.augment if self.augment else None,
+        )
+        save_family(family, folder / _FILE, {"net": self.described(task), "data": self.data})
+
+    def family(self, store: Store) -> Family:
+        """Returns the trained family, on the accelerator if there is one."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_family(store.path(self) / _FILE).to(device)
+
+    def task(self, store: Store) -> Splits:
+        """Returns the data, as this network takes them."""
+        return classification(self.data, store.data_dir, flat=is_flat(self.model))
+
+    def part(self, task: Splits) -> Dataset:
+        """Returns what is trained on."""
+        part = both(task.train, task.valid) if self.with_valid else task.train
+        return part.select(torch.arange(min(self.examples, len(part)))) if self.examples else part
+
+    def net(self, task: Splits) -> nn.Module:
+        """Returns the network before training."""
+        shape, count = task.input_shape, task.n_outputs
+        return build(self.model, input_shape=shape, n_outputs=count, seed=self.config.seed)
+
+    def described(self, task: Splits) -> dict[str, object]:
+        """Returns the network as ``save_family`` wants it described."""
+        return {
+            "spec": self.model,
+            "input_shape": list(task.input_shape),
+            "n_outputs": task.n_outputs,
+        }
+
+
+def classification(name: str, data_dir: str | None = None, *, flat: bool = True) -> Splits:
+    """Returns data with classes to predict; loaded once in a process.
+
+    Raises:
+        ConfigError: the name is unknown, or there are no classes to predict.
+        DataError: the files are not there.
+    """
+    task = _load(name, data_dir, flat)
+    if task.kind != "classification":
+        raise ConfigError(
+            f"data {name!r} is a {task.kind}; the experiments compare accuracies: give a data set with classes"
+        )
+    return task
+
+
+@functools.lru_cache(maxsize=2)
+def _load(name: str, data_dir: str | None, flat: bool) -> Splits:
+    return load(name, data_dir=data_dir, flat=flat)
+
+
+def both(first: Dataset, second: Dataset) -> Dataset:
+    """Returns two parts as one."""
+    return Dataset(
+        torch.cat([first.x, second.x]),
+        torch.cat([first.y, second.y]),
+        first.shift,
+        first.scale,
+    )
+
+
+def is_flat(model: str) -> bool:
+    """Returns whether a network takes vectors and not images."""
+    return model.split(":")[0] in ("linear", "mlp")

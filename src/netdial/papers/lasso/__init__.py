@@ -1,0 +1,1 @@
+"""The group lasso and its regressions, used as a baseline."""

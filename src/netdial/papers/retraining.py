@@ -1,0 +1,299 @@
+"""Prune and retrain, as Han et al. (2015): three facts that the lecture on structure selection lists, put to the test.
+
+    1  L2 is better for pruning than L1 when training follows; without it, L1 is.
+    2  Training on from the previous optimum is better than training what is left from random weights.
+    3  After pruning the weights have several modes.
+
+Networks are trained directly under λ ‖w‖² or λ ‖w‖₁ at three λ each, weights are removed by magnitude over all layers, and
+what is kept is trained again under the same penalty, for equally many epochs whatever the way, at half the peak rate where
+training goes on from an optimum. λ is chosen on
+validation data for every share, way and penalty; what is compared is test accuracy, seed by seed.
+
+Shapes: L complexity values, R seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netdial.config import make_config
+from netdial.core.files import write_json
+from netdial.family import Family
+from netdial.measure import evaluate
+from netdial.papers.lab.cells import Cell, Store
+from netdial.papers.lab.lab import Lab
+from netdial.papers.lab.outcome import Figure, Outcome, Table
+from netdial.papers.lab.training import Training, classification
+from netdial.pruning.weights.prune import prune
+from netdial.pruning.weights.retrain import retrain
+
+LAMS = {"l2": (0.1, 1.0, 10.0), "l1": (0.03, 0.3, 3.0)}
+SHARES = (0.8, 0.9, 0.95, 0.98)
+WAYS = {
+    "none": "not retrained",
+    "previous": "from the previous optimum",
+    "rounds": "the same, in 3 rounds",
+    "random": "from random weights",
+}
+_BINS = 60
+
+_FILE, _ROUNDS = "retrained.json", 3
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Directly trained networks, pruned by magnitude and trained again.
+
+    Attributes:
+        training: the networks.
+        share: share of the weights removed.
+        way: one of ``WAYS``.
+        epochs: epochs of retraining in all.
+    """
+
+    training: Training
+    share: float
+    way: str
+    epochs: int
+
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        return f"{self.way} {self.share:g} {self.training.label}"
+
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """The training."""
+        return (self.training,)
+
+    @property
+    def cost(self) -> float:
+        """Epochs."""
+        return 0.1 if self.way == "none" else 0.5 * self.epochs * len(self.training.config.lams)
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Prunes, trains and measures the networks one by one."""
+        family, task = self.training.family(store), self.training.task(store)
+        rows = []
+        for lam in family.config.lams:
+            member = self.member(family, lam, task)
+            row = {
+                part: evaluate(member, task.part(part), lams=[lam]).column("accuracy")[0]
+                for part in ("valid", "test")
+            }
+            counts, edges = torch.histogram(_weights(member, lam).double(), bins=_BINS)
+            rows.append({**row, "counts": counts.tolist(), "edges": edges.tolist()})
+        write_json(folder / _FILE, rows)
+
+    def member(self, family: Family, lam: float, task: Any) -> Family:
+        """Returns one network when all is done to it."""
+        data, config = self.training.part(task), self.training.config
+        if self.way == "none":
+            return prune(family, lam, self.share, criterion="magnitude", fold=False)
+        rounds = _ROUNDS if self.way == "rounds" else 1
+        afresh = self.way == "random"
+        done = retrain(
+            family, lam, data, share=self.share, rounds=rounds, criterion="magnitude", fold=False,
+            start="random" if afresh else "previous", epochs=self.epochs // rounds,
+            lr=config.lr if afresh else config.lr / 2, objective=config.objective, batch_size=config.batch_size,
+            seed=config.seed,
+        )  # fmt: skip
+        return done[-1].family
+
+    def read(self, store: Store) -> list[dict[str, Any]]:
+        """Returns for each λ: accuracy on ``valid`` and ``test``, and a histogram of the weights that are kept."""
+        text = (store.path(self) / _FILE).read_text(encoding="utf-8")
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
+
+
+def experiment(lab: Lab) -> Outcome:
+    """Returns whether the three facts hold."""
+    data = lab.data or "mnist"
+    classification(data, lab.store.data_dir)
+    seeds = lab.seed_list(3)
+    shares = SHARES[1:3] if lab.quick else SHARES
+    epochs = _ROUNDS if lab.quick else 5 * _ROUNDS
+    cells = {
+        (penalty, share, way): [
+            Retrained(_training(lab, data, penalty, seed), share, way, epochs) for seed in seeds
+        ]
+        for penalty in LAMS
+        for share in (0.0, *shares)
+        for way in (WAYS if share else ["none"])
+    }
+    lab.make([cell for group in cells.values() for cell in group])
+    best = {key: _chosen(group, lab.store) for key, group in cells.items()}
+    accuracy = {
+        key: torch.tensor([row["test"] for row in rows], dtype=torch.float64)
+        for key, rows in best.items()
+    }
+    facts = [_fact(name, *pair, shares, accuracy) for name, pair in _PAIRS.items()]
+    modes = _modes(best, shares)
+    first = cells["l2", 0.0, "none"][0].training
+    return Outcome(
+        lab.name,
+        "Prune and retrain: three facts",
+        " ".join(fact[-1] for fact in facts) + f" {modes[-1]}",
+        (
+            Table(
+                "Test accuracy by share removed",
+                ("penalty", "retraining", "0 %", *(f"{share:.0%}" for share in shares)),
+                tuple(
+                    (
+                        penalty.upper(),
+                        words,
+                        _spread(accuracy[penalty, 0.0, "none"]) if way == "none" else "",
+                        *(_spread(accuracy[penalty, share, way]) for share in shares),
+                    )
+                    for penalty in LAMS
+                    for way, words in WAYS.items()
+                ),
+                "Mean ± standard deviation over seeds; λ by validation accuracy for every cell.",
+            ),
+            Table(
+                "The facts, in points of accuracy",
+                ("difference", *(f"{share:.0%}" for share in shares)),
+                tuple(fact[:-1] for fact in facts),
+                "Mean ± standard error of the differences over seeds.",
+            ),
+            Table(
+                "The valley at zero among the weights that are kept",
+                ("penalty", "before pruning", *(f"{share:.0%}, retrained" for share in shares)),
+                modes[0],
+                "Density at zero over the highest density: 1 for a single mode at zero, 0 for a gap between two.",
+            ),
+        ),
+        (_histogram(best, shares),),
+        {
+            "accuracy": {" ".join(map(str, key)): value.tolist() for key, value in accuracy.items()},
+            "lams": {" ".join(map(str, key)): [r["lam"] for r in rows] for key, rows in best.items()},
+        },
+        {
+            "data": data,
+            "network": first.model,
+            "training": first.label,
+            "retraining": f"{epochs} epochs",
+            "seeds": len(seeds),
+        },
+    )  # fmt: skip
+
+
+_PAIRS = {
+    "L2 - L1, not retrained": (("l2", "none"), ("l1", "none")),
+    "L2 - L1, retrained": (("l2", "previous"), ("l1", "previous")),
+    "previous - random, L2": (("l2", "previous"), ("l2", "random")),
+    "rounds - one shot, L2": (("l2", "rounds"), ("l2", "previous")),
+}
+
+
+def valley(counts: Sequence[float], edges: Sequence[float]) -> float:
+    """Returns the density at zero over the highest density of a histogram with bins of equal width."""
+    around = next((n for n in range(len(counts)) if edges[n] <= 0 < edges[n + 1]), None)
+    return 0.0 if around is None else counts[around] / max(counts)
+
+
+def _training(lab: Lab, data: str, penalty: str, seed: int) -> Training:
+    config = make_config(
+        objective=penalty, map="table", lams=LAMS[penalty], epochs=5 if lab.quick else 30, batch_size=512, lr=4e-3, seed=seed,
+    )  # fmt: skip
+    return Training(data, "mlp:50", config, examples=10_000 if lab.quick else 0)
+
+
+def _weights(member: Family, lam: float) -> Tensor:
+    """Returns what is kept of all matrices, in one vector."""
+    matrices = [leaf.flatten() for leaf in member.at(lam).values() if leaf.ndim > 1]
+    flat = torch.cat(matrices)
+    return flat[flat != 0]
+
+
+def _chosen(cells: Sequence[Retrained], store: Store) -> list[dict[str, Any]]:
+    """Returns for each seed the row of the λ with the best validation accuracy."""
+    found = []
+    for cell in cells:
+        rows = cell.read(store)
+        index = max(range(len(rows)), key=lambda i: rows[i]["valid"])
+        found.append({**rows[index], "lam": cell.training.config.lams[index]})
+    return found
+
+
+def _fact(
+    name: str,
+    better: tuple[str, str],
+    worse: tuple[str, str],
+    shares: Sequence[float],
+    accuracy: dict[tuple[str, float, str], Tensor],
+) -> tuple[str, ...]:
+    """Returns a row of differences, and what they say in words."""
+    cells, signs = [], []
+    for share in shares:
+        gap = 100 * (accuracy[better[0], share, better[1]] - accuracy[worse[0], share, worse[1]])
+        error = float(gap.std() / len(gap) ** 0.5) if len(gap) > 1 else 0.0
+        cells.append(f"{float(gap.mean()):+.2f} ± {error:.2f}")
+        signs.append(0 if abs(float(gap.mean())) <= 2 * error else (1 if gap.mean() > 0 else -1))
+    held = [f"{share:.0%}" for share, sign in zip(shares, signs, strict=True) if sign > 0]
+    against = [f"{share:.0%}" for share, sign in zip(shares, signs, strict=True) if sign < 0]
+    words = f"{name}: positive at {', '.join(held) or 'no share'}"
+    return (name, *cells, words + (f", negative at {', '.join(against)}." if against else "."))
+
+
+def _modes(
+    best: dict[tuple[str, float, str], list[dict[str, Any]]], shares: Sequence[float]
+) -> tuple[tuple[tuple[str, ...], ...], str]:
+    """Returns the table of valleys, and what it says in words."""
+    table, last = [], []
+    for penalty in LAMS:
+        keys = [(penalty, 0.0, "none"), *((penalty, share, "previous") for share in shares)]
+        values = [
+            torch.tensor([valley(row["counts"], row["edges"]) for row in best[key]]) for key in keys
+        ]
+        table.append((penalty.upper(), *map(_spread, values)))
+        last.append((float(values[0].mean()), max(float(v.mean()) for v in values[1:])))
+    holds = all(after < 0.5 < before for before, after in last)
+    words = "Weights turn bimodal: " + ("yes" if holds else "not under every penalty and share")
+    return tuple(table), words + "."
+
+
+def _histogram(
+    best: dict[tuple[str, float, str], list[dict[str, Any]]], shares: Sequence[float]
+) -> Figure:
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+    from netdial.report.figures import COMPLEXITY_SCALE
+
+    share = 0.9 if 0.9 in shares else shares[0]
+    shown = {
+        "before pruning": ("l2", 0.0, "none"),
+        f"{share:.0%} removed, retrained": ("l2", share, "previous"),
+    }
+    plot = go.Figure()
+    for (label, key), place in zip(shown.items(), (0, -1), strict=True):
+        row = best[key][0]
+        counts, edges = torch.tensor(row["counts"]), torch.tensor(row["edges"])
+        density = counts / (counts.sum() * (edges[1:] - edges[:-1]))
+        plot.add_scatter(
+            x=edges.repeat_interleave(2)[1:-1].tolist(),
+            y=density.repeat_interleave(2).tolist(),
+            name=label,
+            line={"color": COMPLEXITY_SCALE[place], "width": 1.5},
+            fill="tozeroy",
+        )
+    plot.update_layout(
+        height=360,
+        xaxis={"title": {"text": "weight"}, "range": [-0.8, 0.8]},
+        yaxis={"title": {"text": "density"}},
+        legend={"orientation": "h"},
+    )
+    return Figure("Weights before and after (L2, first seed)", plot)
+
+
+def _spread(values: Tensor) -> str:
+    spread = f" ± {float(values.std()):.4f}" if len(values) > 1 else ""
+    return f"{float(values.mean()):.4f}{spread}"

@@ -1,0 +1,125 @@
+"""Figure 1 of the 2022 paper: accuracy of one family over complexity and share removed, with the line of best members.
+
+A piecewise family, pruned by relative density, the same share of every layer. The paper draws the surface without numbers or
+protocol; here it is test accuracy of mean weights, averaged over starts, coloured as there by its standing among members
+with equally many weights. The line is chosen on validation data.
+
+Shapes: L complexity values, S shares.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netdial.family import Domain
+from netdial.papers.lab.lab import Lab
+from netdial.papers.lab.outcome import Figure, Outcome, Table
+from netdial.papers.lab.pruned import Pruned
+from netdial.papers.lab.pruned_tables import digits, gather
+from netdial.papers.lab.training import classification
+from netdial.papers.mnist_table1 import LAMS, our_training
+
+POINTS, QUICK_POINTS = 21, 9
+SHARES = (*(i / 20 for i in range(20)), 0.97)
+_SHOWN = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+
+
+def experiment(lab: Lab) -> Outcome:
+    """Returns the surface and its line of best members."""
+    classification(lab.data or "mnist", lab.store.data_dir)
+    grid = Domain(LAMS[0], LAMS[-1]).grid(QUICK_POINTS if lab.quick else POINTS)
+    lams = tuple(grid)
+    cells = [Pruned(our_training(lab, seed), lams, SHARES) for seed in lab.seed_list(1)]
+    lab.make(cells)
+    valid, test = (part.mean(dim=1) for part in gather(cells, lab.store))
+    best = len(lams) - 1 - valid.flip(0).argmax(dim=0)
+    line = test.gather(0, best[None])[0]
+    rows = []
+    for place, share in enumerate(SHARES):
+        if share in _SHOWN:
+            shown = [line[place], *test[_ends(lams), place]]
+            chosen = f"{lams[int(best[place])]:.3g}"
+            rows.append((f"{share:.0%}", chosen, *(digits(float(value)) for value in shown)))
+    return Outcome(
+        lab.name,
+        "Accuracy over complexity and share removed",
+        f"With all weights the best member stands at λ = {lams[int(best[0])]:.3g} ({line[0]:.2%}); with 90 % of them removed, "
+        f"at λ = {lams[int(best[SHARES.index(0.9)])]:.3g} ({line[SHARES.index(0.9)]:.2%}).",
+        (
+            Table(
+                "The line of best members",
+                ("removed", "best λ", "accuracy", *(f"at λ = {lams[i]:.3g}" for i in _ends(lams))),
+                tuple(rows),
+                "Test accuracy; the best λ is that of the highest validation accuracy.",
+            ),
+        ),
+        (_figure(lams, test, best, line),),
+        {
+            "lams": list(lams),
+            "shares": list(SHARES),
+            "accuracy": test.tolist(),
+            "valid": valid.tolist(),
+            "best_lams": [lams[i] for i in best.tolist()],
+            "best_accuracy": line.tolist(),
+        },
+        {
+            "data": lab.data or "mnist",
+            "network": "inputs-50-classes",
+            "starts": len(cells),
+            "training": cells[0].training.label,
+        },
+    )
+
+
+def _figure(lams: tuple[float, ...], test: Tensor, best: Tensor, line: Tensor) -> Figure:
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+    from netdial.report.figures import COMPLEXITY_SCALE, MUTED
+
+    place = torch.tensor(lams).double().log10()
+    standing = (test - test.amin(dim=0)) / (test.amax(dim=0) - test.amin(dim=0)).clamp_min(1e-12)
+    plot = go.Figure(
+        [
+            go.Surface(
+                x=list(SHARES),
+                y=place.tolist(),
+                z=test.tolist(),
+                surfacecolor=standing.tolist(),
+                colorscale=COMPLEXITY_SCALE,
+                colorbar={"title": {"text": "standing among<br>equally many weights"}, "len": 0.6},
+                opacity=0.95,
+                hovertemplate="removed %{x:.0%}<br>log10 λ = %{y:.2f}<br>%{z:.2%}<extra></extra>",
+            ),
+            go.Scatter3d(
+                x=list(SHARES),
+                y=place[best].tolist(),
+                z=(line + 0.004).tolist(),
+                mode="lines+markers",
+                line={"color": MUTED, "width": 6},
+                marker={"color": "white", "size": 3, "line": {"color": MUTED, "width": 1}},
+                name="best member",
+                hovertemplate="best: removed %{x:.0%}<br>log10 λ = %{y:.2f}<extra></extra>",
+            ),
+        ]
+    )
+    plot.update_layout(
+        height=680,
+        scene={
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1.3, "y": 1.3, "z": 0.8},
+            "xaxis": {"title": {"text": "share removed"}, "tickformat": ".0%"},
+            "yaxis": {"title": {"text": "log10 λ"}},
+            "zaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%"},
+            "camera": {
+                "eye": {"x": 1.5, "y": 1.7, "z": 0.8},
+                "center": {"x": 0, "y": 0, "z": -0.15},
+            },
+        },
+    )
+    return Figure("The surface", plot, "Turn it with the mouse.")
+
+
+def _ends(lams: tuple[float, ...]) -> list[int]:
+    """Returns the lowest, the middle and the highest complexity value, by index."""
+    return [0, len(lams) // 2, len(lams) - 1]

@@ -1,0 +1,106 @@
+"""One member, wherever it comes from: of a family at λ, or any trained network as a family of one.
+
+A family of one has a posterior (criteria compare with it), can be trained further, and is written over by what is left after
+channels were removed.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from netdial.channels.graph import Graph
+from netdial.channels.trace.trace import trace
+from netdial.core.cutting import leaves
+from netdial.core.errors import ConfigError
+from netdial.core.plan import Plan
+from netdial.family.cutting import cut_family
+from netdial.family.family import Family, FamilyConfig
+from netdial.family.maps import TableMap
+from netdial.fitting import specialise
+
+NO_PENALTY = 1e-8
+"""λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""
+
+
+def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
+    """Returns a family with one member; what was given stays as it is.
+
+    Args:
+        net: a family, or any trained network that can be traced.
+        lam: complexity value of the member; None for a network.
+        example: inputs ``[b, …]`` to trace a network on, two or more.
+
+    Raises:
+        ConfigError: a family without λ, a network with one, or λ outside the trained range.
+        TraceError: the network cannot be traced.
+    """
+    if isinstance(net, Family):
+        if lam is None:
+            raise ConfigError("prune_structured: which member? give lam, a complexity value")
+        net.lams([lam])
+        return specialise(net, lam).eval()
+    if lam is not None:
+        raise ConfigError(
+            f"prune_structured(lam={lam:g}): a network has no complexity values; leave lam out, or give a family"
+        )
+    config = FamilyConfig(
+        lo=NO_PENALTY, hi=1.0, map="table", lams=(NO_PENALTY,), posterior="point", objective="l2"
+    )
+    net = copy.deepcopy(net)
+    traced = trace(net, _like(example, net)).eval()
+    return Family(traced, config).to(next(traced.parameters())).eval()
+
+
+def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph:
+    """Returns the dependency graph of a member, made on a copy.
+
+    Raises:
+        TraceError: the network cannot be traced, or an operation has no rule.
+        ConfigError: layers were rewritten for tracing, so that the family cannot follow.
+    """
+    (lam,) = member.config.lams
+    net = member.export(lam)
+    graph = Graph.of(net, _like(example, net), lenient=lenient)
+    attention = [n for n, part in net.named_modules() if isinstance(part, nn.MultiheadAttention)]
+    cut = {slot.leaf for group in graph.groups for slot in group.slots}
+    missing = [name for name in member.layout.names if name not in graph.shapes]
+    missing += [leaf for leaf in sorted(cut) if leaf.startswith(tuple(f"{n}." for n in attention))]
+    if missing:
+        raise ConfigError(
+            f"leaf {missing[0]}: its layer is rewritten when the network is traced, and a family cannot follow; "
+            "prune the member as a network, prune_structured(family.export(lam), …)"
+        )
+    return graph
+
+
+def _like(example: Tensor, net: nn.Module) -> Tensor:
+    """Returns inputs of the number type and on the device of a network's parameters; integers stay integers."""
+    like = next(net.parameters(), example)
+    return example.to(like) if example.is_floating_point() else example.to(like.device)
+
+
+@torch.no_grad()
+def written(member: Family, plan: Plan, graph: Graph) -> Family:
+    """Returns the member cut by a plan, with the numbers of the network that is left.
+
+    Args:
+        member: family of one, before the cut.
+        plan: what was cut.
+        graph: the network afterwards, constants folded in.
+    """
+    made, held = cut_family(member, plan), leaves(graph.traced)
+    flat = made.layout.join(held)
+    cast(TableMap, made.mean).pivots.copy_(flat)
+    if made.kept is not None:
+        made.kept |= flat != 0
+    for name, parameter in zip(made._shared_names, made.shared, strict=True):
+        parameter.copy_(held[name])
+    for name, buffer in made.net.named_buffers():
+        buffer.copy_(held[name])
+    for index, name in enumerate(made.statistics.names):
+        made.statistics.get_buffer(f"bank{index}").copy_(held[name])
+    return made.eval()

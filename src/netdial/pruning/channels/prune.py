@@ -1,0 +1,352 @@
+"""Structural pruning: whole channels of a trained network go by any criterion, and what is left is a smaller dense network.
+
+importance of each number (``netdial.pruning.weights.criteria``) -> score of each channel -> what goes, by share or by size -> constants
+folded -> plan -> cut. A member of a family becomes a family of one that can be trained further; ``prune_family`` cuts all
+members alike.
+
+Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency graph is that of ``netdial.shrinking``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, fx, nn
+
+from netdial.core.errors import ConfigError
+from netdial.core.plan import Plan
+from netdial.data.dataset import Dataset
+from netdial.family.cutting import cut_family
+from netdial.family.family import Family
+from netdial.pruning.weights.criteria import default_criterion, importance
+from netdial.core.size import Target, parse_target
+from netdial.channels.graph import Graph
+from netdial.shrinking.shrink import example_of
+from netdial.pruning.channels.choosing import (
+    Block,
+    Chosen,
+    Limits,
+    Scope,
+    blocks,
+    by_share,
+    by_target,
+    check_size,
+)
+from netdial.pruning.channels.latency import LatencyTable, Rounding, round_widths
+from netdial.pruning.channels.member import graph_of, member_of, written
+from netdial.pruning.channels.removal import Emission, How, remove
+from netdial.pruning.channels.scores import Per, Scores, channel_scores
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How channels are chosen and taken out.
+
+    Attributes:
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
+        limits: what may go, and where shares are counted.
+        per: what scores are divided by: ``channel`` nothing, ``params`` or ``macs`` that a channel saves.
+        exact: leave channels whole that an operation normalises over (LayerNorm): without them the others change.
+        emission: ``fold`` what the channels send on average into biases, or ``drop`` it.
+        rounding: choose widths by measured time; None does not.
+        kind: ``classification`` or ``regression``.
+        seed: seed of criteria that draw.
+        lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+    """
+
+    criterion: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    per: Per = "channel"
+    exact: bool = True
+    emission: Emission = "fold"
+    rounding: Rounding | None = None
+    kind: str = "classification"
+    seed: int = 0
+    lenient: bool = False
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """What became of one group.
+
+    Attributes:
+        group: its name.
+        before: channels at the start.
+        after: channels that are left.
+        how: ``whole``, ``folded``, ``dropped`` or ``mixed`` (see ``removal.Removed``); ``fixed`` if it could not be chosen.
+        why: why it was not folded, or not chosen.
+    """
+
+    group: str
+    before: int
+    after: int
+    how: How | str
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A network without some of its channels.
+
+    Attributes:
+        graph: the small network, and its groups.
+        family: the same as a family of one, for training further, saving and export.
+        plan: what was cut, in terms of the network before.
+        rows: what became of each group.
+        criterion: what was gone by.
+        tables: what was measured to choose widths; empty without.
+    """
+
+    graph: Graph
+    family: Family
+    plan: Plan
+    rows: tuple[GroupRow, ...]
+    criterion: str
+    tables: tuple[LatencyTable, ...] = ()
+
+    @property
+    def net(self) -> fx.GraphModule:
+        """The small network, in evaluation mode."""
+        return self.graph.traced
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels in each group."""
+        return self.graph.widths
+
+    @property
+    def n_params(self) -> int:
+        """Numbers in all parameters."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
+
+
+def prune_structured(
+    net: nn.Module,
+    lam: float | None = None,
+    *,
+    share: float | None = None,
+    target: Target | str | None = None,
+    criterion: str | None = None,
+    scope: Scope = "global",
+    per: Per = "channel",
+    minimum: int = 1,
+    round_to: int = 1,
+    exact: bool = True,
+    emission: Emission = "fold",
+    rounding: Rounding | None = None,
+    data: Dataset | Pair | None = None,
+    example: Tensor | None = None,
+    kind: str = "classification",
+    seed: int = 0,
+    lenient: bool = False,
+) -> Pruned:
+    """Returns a network without its least important channels, cut and not masked; what was given stays as it is.
+
+    Args:
+        net: a family, or any trained network that can be traced.
+        lam: complexity value of the member, for a family.
+        share: part of the channels to remove, in (0, 1); counts are exact to half a channel as far as ``minimum`` allows.
+        target: or the size to arrive at, ``"20k params"``, ``"1M macs"``, ``"80 KB"``, ``"0.4 ms"``; missed by half of a
+            channel at most. Milliseconds are measured and miss it by their noise.
+        criterion: a name in ``CRITERIA``; by default ``density``, or ``magnitude`` where there is no posterior.
+        scope: ``global`` ranks the channels of all groups together, ``layer`` takes the same share of each.
+        per: divide scores by what a channel saves: ``channel`` nothing, ``params``, ``macs``.
+        minimum: channels that every group keeps.
+        round_to: widths are multiples of this, or what they were.
+        exact: leave channels whole that an operation normalises over (LayerNorm).
+        emission: ``fold`` into biases what the channels send on average, or ``drop`` it.
+        rounding: choose widths near the wanted ones by measured time; the share or target is missed by as much.
+        data: training data, for criteria that need them.
+        example: inputs ``[b, …]`` to trace on, two or more; taken from ``data`` by default.
+        kind: ``classification`` or ``regression``.
+        seed: seed of criteria that draw.
+        lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+
+    Raises:
+        ConfigError: an option is unknown or out of range, the target cannot be reached, no channel can go, or the
+            criterion needs what is not there (data, a posterior).
+        TraceError: the network cannot be traced, or an operation has no rule.
+
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> prune_structured(net, share=0.5, example=torch.randn(2, 4)).widths
+    {'0': 4}
+    """
+    limits = Limits(scope, minimum, round_to)
+    options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
+    goal = goal_of(share, target)
+    part = None if data is None else Dataset.of(data)
+    example = inputs(part, example)
+    return reduce(
+        member_of(net, lam, example),
+        goal,
+        options,
+        data=part,
+        example=example,
+        check=goal if isinstance(goal, Target) else None,
+    )
+
+
+def prune_family(
+    family: Family, lam: float, *, rounding: Rounding | None = None, **options: object
+) -> tuple[Family, Pruned]:
+    """Returns a family whose members all lack the channels that the member at λ misses least, and that member.
+
+    The law: for every λ ``cut.at(lam)[leaf] == plan.cut(leaf, family.at(lam)[leaf])``. So nothing is folded: what dead channels
+    send differs from member to member.
+
+    Args:
+        family: the family; it is left as it is.
+        lam: the member that chooses.
+        rounding: as for ``prune_structured``.
+        **options: as for ``prune_structured``, all but ``emission``.
+
+    Raises:
+        ConfigError, TraceError: as ``prune_structured``.
+    """
+    if not isinstance(family, Family):
+        raise ConfigError(f"prune_family: expected a family, got {type(family).__name__}")
+    found = prune_structured(family, lam, emission="drop", rounding=rounding, **options)  # type: ignore[arg-type]
+    return cut_family(family, found.plan), found
+
+
+def goal_of(share: float | None, target: Target | str | None) -> float | Target:
+    """Returns the share or the target, whichever was given.
+
+    Raises:
+        ConfigError: neither or both were, or the share is outside (0, 1).
+    """
+    if (share is None) == (target is None):
+        raise ConfigError(
+            f"prune_structured(share={share}, target={target}): give either a share of the channels or a target size"
+        )
+    if share is None:
+        assert target is not None
+        return parse_target(target) if isinstance(target, str) else target
+    if not 0 < share < 1:
+        raise ConfigError(
+            f"share={share:g}: outside (0, 1); it is the part of the channels to remove, 0.5 for half of them"
+        )
+    return share
+
+
+def inputs(data: Dataset | None, example: Tensor | None) -> Tensor:
+    """Returns inputs to trace on.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if example is not None:
+        return example
+    if data is None:
+        raise ConfigError(
+            "prune_structured: nothing to trace the network on; give example=, inputs [b, ...], or data="
+        )
+    return example_of(data)
+
+
+def reduce(
+    member: Family,
+    goal: float | Target,
+    options: Options,
+    *,
+    data: Dataset | None,
+    example: Tensor,
+    origin: Mapping[str, int] | None = None,
+    check: Target | None = None,
+) -> Pruned:
+    """Returns a member without some of its channels; ``prune_structured`` and rounds of retraining end here.
+
+    Args:
+        member: family of one.
+        goal: share of the channels, or size.
+        options: how.
+        data: training data, for criteria that need them.
+        example: inputs to trace on.
+        origin: widths that the share is counted of; those now by default.
+        check: a target to refuse if it cannot be reached.
+    """
+    graph = graph_of(member, example, lenient=options.lenient)
+    criterion = options.criterion or default_criterion(member)
+    scores = _scores(member, graph, criterion, options, data)
+    order = blocks(scores, options.limits, origin)
+    if check is not None:
+        check_size(graph, order, check)
+    chosen = _choose(graph, order, goal, scores, options, origin)
+    tables: tuple[LatencyTable, ...] = ()
+    if options.rounding is not None:
+        chosen, tables = _rounded(graph, scores, chosen, options)
+    before = graph.widths
+    done = remove(graph, chosen, emission=options.emission)
+    whys = {g.name: f"{g.mixed[0]} normalises over it" for g in graph.groups if g.mixed}
+    rows = tuple(
+        GroupRow(
+            name,
+            before[name],
+            done.graph.widths[name],
+            done.how[name] if name in scores else "fixed",
+            done.why.get(name, whys.get(name, "")),
+        )
+        for name in before
+    )
+    return Pruned(
+        done.graph, written(member, done.plan, done.graph), done.plan, rows, criterion, tables
+    )
+
+
+def _scores(
+    member: Family, graph: Graph, criterion: str, options: Options, data: Dataset | None
+) -> Scores:
+    """Returns the scores of the channels that may go.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    (lam,) = member.config.lams
+    found = importance(member, [lam], criterion, data=data, kind=options.kind, seed=options.seed)[0]
+    scores = channel_scores(graph, member.layout.split(found), criterion, per=options.per)
+    mixed = {group.name for group in graph.groups if group.mixed and options.exact}
+    free = {name: score for name, score in scores.items() if name not in mixed}
+    if all(len(score) == 1 for score in free.values()):
+        reasons = [f"{leaf} {why}" for leaf, why in graph.kept.items()]
+        reasons += [f"{name} is normalised over (exact=False lets it go)" for name in mixed]
+        raise ConfigError(
+            f"{type(member.net).__name__}: no channel can go ({'; '.join(reasons) or 'all layers have one'}); "
+            "prune single weights instead (netdial.pruning.weights), or give a network with hidden layers"
+        )
+    return free
+
+
+def _choose(
+    graph: Graph,
+    order: list[Block],
+    goal: float | Target,
+    scores: Scores,
+    options: Options,
+    origin: Mapping[str, int] | None,
+) -> Chosen:
+    if isinstance(goal, Target):
+        return by_target(graph, order, goal)
+    now = {name: len(score) for name, score in scores.items()}
+    start = None if origin is None else {name: origin.get(name, size) for name, size in now.items()}
+    return by_share(order, goal, scope=options.limits.scope, now=now, origin=start)
+
+
+def _rounded(
+    graph: Graph, scores: Scores, chosen: Chosen, options: Options
+) -> tuple[Chosen, tuple[LatencyTable, ...]]:
+    """Returns what goes when widths are those that the clock prefers, and what was measured."""
+    assert options.rounding is not None
+    wanted = {name: len(score) - len(chosen.get(name, ())) for name, score in scores.items()}
+    widths, tables = round_widths(
+        graph, wanted, options.rounding, chosen=chosen, minimum=options.limits.minimum
+    )
+    out: Chosen = {}
+    for name, width in widths.items():
+        worst = scores[name].argsort(stable=True).tolist()[: len(scores[name]) - width]
+        if worst:
+            out[name] = tuple(sorted(worst))
+    return out, tables

@@ -1,0 +1,129 @@
+"""Remove a few channels, train what is left, repeat.
+
+Shares and sizes fall geometrically: every round takes the same part of what the round before left, so that early rounds, where
+there is much to spare, take more channels than late ones. A member of a family is trained under its own objective; a network
+that belongs to none is trained on its loss alone.
+
+Source: Molchanov et al. 2017 (iterative pruning of feature maps with fine-tuning). Deviation: rounds are few and trained long,
+in place of one feature map at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
+from netdial.fitting import finetune
+from netdial.core.size import Target
+from netdial.shrinking.control import course
+from netdial.channels.graph import Graph
+from netdial.channels.sizes import size
+from netdial.pruning.channels.member import graph_of, member_of
+from netdial.pruning.channels.prune import GroupRow, Options, Pair, Pruned, goal_of, inputs, reduce
+
+
+@dataclass(frozen=True, eq=False)
+class StructuredRound:
+    """One round.
+
+    Attributes:
+        goal: share of the channels at the start that is to be gone, or size to be reached.
+        pruned: the network after removal and before training.
+        trained: the same after training.
+    """
+
+    goal: float | Target
+    pruned: Pruned
+    trained: Pruned
+
+
+def shares(share: float, rounds: int) -> list[float]:
+    """Returns the share that is gone after each round; what is left falls by the same factor each time.
+
+    >>> [round(gone, 3) for gone in shares(0.875, 3)]
+    [0.5, 0.75, 0.875]
+
+    Raises:
+        ConfigError: fewer than one round.
+    """
+    if rounds < 1:
+        raise ConfigError(f"rounds={rounds}; expected at least 1")
+    return [1 - (1 - share) ** (number / rounds) for number in range(1, rounds + 1)]
+
+
+def retrain_structured(
+    net: nn.Module,
+    lam: float | None,
+    data: Dataset | Pair,
+    *,
+    share: float | None = None,
+    target: Target | str | None = None,
+    rounds: int = 3,
+    options: Options | None = None,
+    **settings: Any,
+) -> list[StructuredRound]:
+    """Removes channels in rounds and trains after each.
+
+    Args:
+        net: a family, or any trained network; it is left as it is.
+        lam: complexity value of the member, for a family.
+        data: training part.
+        share: part of the channels to remove in the end, in (0, 1).
+        target: or the size to arrive at.
+        rounds: how many times to remove and train.
+        options: how channels are chosen and taken out; widths are rounded by time in the last round only.
+        **settings: of the training after each round (``epochs``, ``lr``, …), as for ``finetune``.
+
+    Returns:
+        The rounds; ``trained`` of the last is the result, its plan and rows in terms of the network at the start.
+
+    Raises:
+        ConfigError, TraceError: as ``prune_structured``; or fewer than one round.
+    """
+    options, part = options or Options(), Dataset.of(data)
+    goal, example = goal_of(share, target), inputs(part, None)
+    member = member_of(net, lam, example)
+    start = graph_of(member, example, lenient=options.lenient)
+    plan, done = start.plan({}), list[StructuredRound]()
+    check = goal if isinstance(goal, Target) else None
+    for number, step in enumerate(_goals(goal, rounds, start)):
+        now = options if number == rounds - 1 else replace(options, rounding=None)
+        pruned = reduce(
+            member, step, now, data=part, example=example, origin=start.widths, check=check
+        )
+        plan, check = plan.then(pruned.plan), None
+        (at,) = pruned.family.config.lams
+        member = finetune(
+            pruned.family, at, part, kind=options.kind, seed=options.seed, **settings
+        ).eval()
+        graph = graph_of(member, example, lenient=options.lenient)
+        rows = _rows(pruned, done[-1].trained if done else None)
+        trained = Pruned(graph, member, plan, rows, pruned.criterion, pruned.tables)
+        done.append(StructuredRound(step, pruned, trained))
+    return done
+
+
+def _goals(goal: float | Target, rounds: int, start: Graph) -> list[float | Target]:
+    """Returns the share or size of each round."""
+    if not isinstance(goal, Target):
+        return list(shares(goal, rounds))
+    begin = size(start, goal.kind).value
+    return [
+        Target(goal.kind, course(goal, (number + 1) / rounds, start=begin, deadline=1.0))
+        for number in range(len(shares(0.5, rounds)))
+    ]
+
+
+def _rows(pruned: Pruned, earlier: Pruned | None) -> tuple[GroupRow, ...]:
+    """Returns the rows of a round in terms of the network at the start; what was dropped once counts as dropped."""
+    if earlier is None:
+        return pruned.rows
+    rows = []
+    for row, was in zip(pruned.rows, earlier.rows, strict=True):
+        kept = was if row.how in ("whole", "fixed") or was.how == "dropped" else row
+        rows.append(replace(row, before=was.before, how=kept.how, why=kept.why))
+    return tuple(rows)

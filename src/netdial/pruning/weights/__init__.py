@@ -1,0 +1,31 @@
+"""Pruning: which weights a member can do without, and what it is worth without them.
+
+``prune`` removes a share of one member's weights, ``surface`` measures all complexity values and shares at once,
+``retrain`` prunes and trains in rounds, ``importance`` is what all of them rank by. Criteria are functions in ``CRITERIA``.
+"""
+
+from netdial.pruning.weights import second_order as second_order  # its criteria register themselves
+from netdial.pruning.weights.constants import fold_constants
+from netdial.pruning.weights.criteria import CRITERIA, Subject, importance
+from netdial.pruning.weights.masks import Policy, masks, removable, share_below
+from netdial.pruning.weights.prune import prune
+from netdial.pruning.weights.retrain import Round, retrain
+from netdial.pruning.weights.surface import SHARES, Best, Surface, surface
+
+__all__ = [
+    "CRITERIA",
+    "SHARES",
+    "Best",
+    "Policy",
+    "Round",
+    "Subject",
+    "Surface",
+    "fold_constants",
+    "importance",
+    "masks",
+    "prune",
+    "removable",
+    "retrain",
+    "share_below",
+    "surface",
+]

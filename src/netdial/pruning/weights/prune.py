@@ -1,0 +1,156 @@
+"""Pruning a member: Algorithm 2 of Grebenkova et al. 2022, on the family's own terms.
+
+``prune`` gives one member at one share as a family of its own, which can be evaluated, trained further, pruned further, saved
+and exported; ``surface`` measures all complexity values and shares without making any of them.
+
+Shapes: K members, S shares, P numbers of the leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from netdial.data.dataset import Dataset
+from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.family.posterior import Fields
+from netdial.fitting import specialise
+from netdial.pruning.weights.constants import Constants, find_constants
+from netdial.pruning.weights.criteria import Subject, default_criterion, measure
+from netdial.pruning.weights.masks import Policy, check_shares, survival
+from netdial.pruning.weights.members import Levels
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How it is decided what goes.
+
+    Attributes:
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where the family has points.
+        policy: what may be removed, and where shares are counted.
+        fold: whether weights of constant inputs go first, into biases; only where there are data and no whole rows.
+        kind: ``classification`` or ``regression``.
+        seed: seed of criteria that draw.
+    """
+
+    criterion: str | None = None
+    policy: Policy = field(default_factory=Policy)
+    fold: bool = True
+    kind: str = "classification"
+    seed: int = 0
+
+
+def prune(
+    family: Family,
+    lam: float,
+    share: float,
+    *,
+    criterion: str | None = None,
+    policy: Policy | None = None,
+    data: Dataset | tuple[Tensor, Tensor] | None = None,
+    fold: bool = True,
+    kind: str = "classification",
+    seed: int = 0,
+) -> Family:
+    """Returns the member at λ without a share of its weights, as a family of that one member.
+
+    What was removed is 0 for good: in ``at``, ``export`` and ``save_family``, and through ``finetune``. A family that is
+    pruned already counts what it lacks as removed, so shares are always of the whole network.
+
+    Args:
+        family: the family; it is left as it is.
+        lam: complexity value.
+        share: part of the removable weights to remove, in [0, 1).
+        criterion: a name in ``CRITERIA``; ``density``, or ``magnitude`` for a family of points, if None.
+        policy: what may be removed; all weights ranked together and no biases, by default.
+        data: training data, for criteria that need them and to find constant inputs.
+        fold: fold weights of inputs that are constant over ``data`` into biases and remove them first. Nothing is folded
+            without data, or when whole rows are removed.
+        kind: ``classification`` or ``regression``.
+        seed: seed of criteria that draw.
+
+    Raises:
+        ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion, or one that lacks what
+            it needs.
+    """
+    return prune_by(Rule(criterion, policy or Policy(), fold, kind, seed), family, lam, share, data)
+
+
+def prune_by(
+    rule: Rule,
+    family: Family,
+    lam: float,
+    share: float,
+    data: Dataset | tuple[Tensor, Tensor] | None,
+) -> Family:
+    """Returns what ``prune`` does, its options given as a rule; errors are those of ``prune``."""
+    levels = decide(family, [lam], [share], rule, data)
+    member = specialise(family, lam)
+    with torch.no_grad():
+        cast(TableMap, member.mean).pivots.copy_(levels.weights()[0])
+    member.restrict(levels.kept()[0, 0])
+    return member
+
+
+def decide(
+    family: Family,
+    lams: Sequence[float],
+    shares: Sequence[float],
+    rule: Rule,
+    data: Dataset | tuple[Tensor, Tensor] | None,
+) -> Levels:
+    """Returns the members at some complexity values with what each loses at each share, shares in rising order.
+
+    Arguments and errors are those of ``prune``.
+    """
+    return next(decide_in_turn(family, [lams], shares, rule, data))
+
+
+def decide_in_turn(
+    family: Family,
+    groups: Sequence[Sequence[float]],
+    shares: Sequence[float],
+    rule: Rule,
+    data: Dataset | tuple[Tensor, Tensor] | None,
+) -> Iterator[Levels]:
+    """Yields what ``decide`` gives for each group of complexity values; what they share is found once."""
+    check_shares(shares)
+    part = None if data is None else Dataset.of(data)
+    constants = None
+    if rule.fold and part is not None and not rule.policy.rows:
+        constants = find_constants(family, part)
+    for lams in groups:
+        yield _decide(family, lams, shares, rule, part, constants)
+
+
+def _decide(
+    family: Family,
+    lams: Sequence[float],
+    shares: Sequence[float],
+    rule: Rule,
+    data: Dataset | None,
+    constants: Constants | None,
+) -> Levels:
+    with torch.no_grad():
+        fields = family.fields_at(lams)
+    values = tuple(float(lam) for lam in lams)
+    subject = Subject(family, values, _folded(fields, constants), data, rule.kind, rule.seed)
+    scores = measure(subject, rule.criterion or default_criterion(family))
+    if constants is not None:
+        scores = scores.masked_fill(constants.folded(), torch.finfo(scores.dtype).min)
+    gone = None if fields.kept is None else (~fields.kept).expand_as(scores)
+    levels = survival(scores, family.layout, shares, rule.policy, gone)
+    return Levels(family, values, fields.mean, levels, len(shares), constants)
+
+
+def _folded(fields: Fields, constants: Constants | None) -> Fields:
+    """Returns the fields as they are once all constants are folded: biases are judged by what they are going to be."""
+    if constants is None:
+        return fields
+    mean = constants.fold(fields.mean, ~constants.folded())
+    return Fields(fields.layout, mean, fields.log_std, fields.kept)

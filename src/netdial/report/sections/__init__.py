@@ -1,0 +1,1 @@
+"""Sections of a report, one file for each kind of result."""

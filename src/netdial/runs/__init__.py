@@ -1,0 +1,1 @@
+"""Run folders: settings, records, curves, listing. Works without torch."""

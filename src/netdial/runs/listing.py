@@ -1,0 +1,95 @@
+"""Many runs at a glance: the rows of ``netdial list``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netdial.core.errors import CheckpointError
+from netdial.core.records import Record
+from netdial.runs.curves import headline, members
+from netdial.runs.run import Run
+from netdial.runs.shrinkage import shrinkage
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run in a list; fields that are not known are None.
+
+    Attributes:
+        name: name of the folder.
+        status: ``done``, ``unfinished`` or ``damaged``.
+        data: data set.
+        model: network.
+        objective: objective trained with.
+        map: map from complexity to parameters.
+        step: last optimiser step that was recorded.
+        metric: record that ``best`` is a value of.
+        best: validation accuracy, or error for regression: of the best member of a family, or of the network that was
+            trained alone.
+        best_lam: complexity value where it is reached, for a family.
+        started: time of the start, ISO 8601, UTC.
+        problem: what is wrong with a damaged run.
+        way: way of training: ``fit`` for a family over λ, ``shrink``.
+        params: parameters at the start and at the end, or so far, of a network that shrinks.
+    """
+
+    name: str
+    status: str
+    data: str | None = None
+    model: str | None = None
+    objective: str | None = None
+    map: str | None = None
+    step: int | None = None
+    metric: str | None = None
+    best: float | None = None
+    best_lam: float | None = None
+    started: str | None = None
+    problem: str | None = None
+    way: str | None = "fit"
+    params: tuple[int, int] | None = None
+
+
+def list_runs(root: Path) -> list[RunRow]:
+    """Returns a row for each run folder directly under ``root``, by time of start; other folders are passed over.
+
+    A run that cannot be read does not spoil the list: its row says what is wrong. No ``root`` gives an empty list.
+    """
+    rows = [_row(path.parent) for path in sorted(root.glob("*/config.json"))]
+    return sorted(rows, key=lambda row: row.started or "")
+
+
+def _row(path: Path) -> RunRow:
+    try:
+        run = Run.open(path)
+        records = run.records()
+    except CheckpointError as error:
+        return RunRow(path.name, "damaged", problem=str(error), way=None)
+    return RunRow(
+        name=run.name,
+        status="done" if run.is_done else "unfinished",
+        data=run.config.get("data"),
+        model=run.config.get("model"),
+        objective=run.config.get("objective"),
+        map=run.config.get("map"),
+        step=max((record.step for record in records), default=None),
+        started=run.environment().get("started"),
+        way=run.config.get("way", "fit"),
+        **_found(run, records),
+    )
+
+
+def _found(run: Run, records: list[Record]) -> dict[str, Any]:
+    """Returns what came out of a run, as fields of its row."""
+    if run.config.get("way") == "shrink":
+        shrunk = shrinkage(records)
+        metric = "valid/rmse" if run.config.get("kind") == "regression" else "valid/accuracy"
+        sizes = shrunk.parameters
+        found: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
+        scored = metric in shrunk.scores
+        return found | ({"metric": metric, "best": shrunk.scores[metric]} if scored else {})
+    answer = headline(members(records), run.config)
+    if answer is None:
+        return {}
+    return {"metric": answer.metric, "best": answer.value, "best_lam": answer.best.lam}

@@ -1,0 +1,324 @@
+"""The fit job from Python: choices over stored settings over presets, records, clean failures, checks beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from netdial.config import FitConfig
+from netdial.core.errors import CheckpointError, ConfigError, DataError
+from netdial.data import names
+from netdial.jobs.job import (
+    check_lams,
+    evaluate_run,
+    example_input,
+    fit_job,
+    open_family,
+    open_task,
+)
+from netdial.jobs.presets import PRESETS, default_model, default_samples, preset
+from netdial.jobs.problem import is_function, load_net, load_problem
+from netdial.jobs.recorder import Progress, Recorder, member_records
+from netdial.jobs.request import Job, process_rank
+from netdial.measure import Member as PathMember
+from netdial.measure import Path as LambdaPath
+from netdial.objective import Terms
+from netdial.report.page import write_report
+from netdial.runs.curves import members
+from netdial.runs.run import Run
+from netdial.train import Epoch
+
+SMALL = {"model": "linear", "epochs": 2, "points": 3, "samples": 2}
+
+
+class Listener:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.steps: list[tuple[int, int]] = []
+        self.epochs: list[Progress] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def advance(self, step: int, steps: int) -> None:
+        self.steps.append((step, steps))
+
+    def epoch(self, progress: Progress) -> None:
+        self.epochs.append(progress)
+
+
+def job(tmp_path: Path, data: str = "wine", **choices: Any) -> Job:
+    """Returns a small job."""
+    return Job(data, {**SMALL, **choices}, runs_dir=tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Listener]:
+    """A job that is done, and what was said."""
+    listener = Listener()
+    run = fit_job(job(tmp_path_factory.mktemp("job")), listener, write_report)
+    assert run is not None
+    return run, listener
+
+
+def test_the_watch_is_told_everything(done: tuple[Run, Listener]) -> None:
+    _, listener = done
+    assert listener.said[0] == "reading wine"
+    assert "training linear (42 parameters, 106 training examples)" in listener.said
+    assert listener.steps == [(step, 14) for step in range(1, 15)]
+    assert [p.epoch for p in listener.epochs] == [1, 2]
+    assert "epoch 2/2  fit " in listener.epochs[-1].line()
+
+
+def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None:
+    run, _ = done
+    records = run.records()
+    assert {r.name for r in records if r.method == "train"} == {
+        "train/loss",
+        "train/fit",
+        "train/complexity",
+        "train/lr",
+        "train/epoch_seconds",
+        "train/n_updates",
+        "valid/objective",
+    }
+    metrics = {f"{m}{s}" for m in ("accuracy", "nll", "brier", "ece") for s in ("", "_predictive")}
+    alike = {"kl_bits", "effective_parameters", "n_params", "objective"}
+    assert {r.name for r in records if r.method == "evaluate"} == alike | {
+        f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
+    }
+    assert {r.step for r in records if r.method == "evaluate"} == {14}
+    assert len(members(records)) == 3
+    units = {r.name: r.unit for r in records}
+    assert units["kl_bits"] == "bits"
+    assert units["valid/nll_predictive"] == units["train/loss"] == "nats/example"
+
+
+def test_a_run_can_be_opened_again(done: tuple[Run, Listener]) -> None:
+    run, _ = done
+    again = Run.open(run.path)
+    family, task = open_family(again), open_task(again)
+    path = evaluate_run(again, family, "valid", task)
+    recorded = {m.lam: m.values["valid/nll"] for m in members(run.records())}
+    assert {m.lam: pytest.approx(m.metrics["nll"], abs=1e-6) for m in path.members} == recorded
+    assert load_net(again.config)(example_input(again)).shape == (2, 3)
+    with pytest.raises(ConfigError, match=r"lam=1000: outside the trained range \[0.001, 100\]"):
+        check_lams(again, [1.0, 1000.0])
+
+
+def test_an_unfinished_run_gives_no_family(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "wine", {"data": "wine"})
+    with pytest.raises(CheckpointError, match="has not finished"):
+        open_family(run)
+
+
+def test_choices_go_before_stored_settings_and_presets(tmp_path: Path) -> None:
+    run = fit_job(job(tmp_path, lr=0.5), Listener(), write_report)
+    assert run is not None
+    assert (run.config["lr"], run.config["batch_size"]) == (0.5, PRESETS["wine"]["batch_size"])
+    run.done_path.unlink()
+    resumed = replace(job(tmp_path), choices={}, resume=True)
+    again = fit_job(resumed, Listener(), write_report)
+    assert again is not None and again.config["lr"] == 0.5
+    with pytest.raises(ConfigError, match=r"lr: 0.5 -> 0.1"):
+        fit_job(replace(resumed, choices={"lr": 0.1}), Listener(), write_report)
+
+
+def test_resuming_what_is_not_there_starts_it(tmp_path: Path) -> None:
+    run = fit_job(replace(job(tmp_path), resume=True), Listener(), write_report)
+    assert run is not None and run.is_done
+
+
+def test_an_unknown_choice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        fit_job(job(tmp_path, epoch=3), Listener(), write_report)
+
+
+def test_a_job_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
+    def broken(epoch: Progress) -> None:
+        raise RuntimeError("watch fell")
+
+    listener = Listener()
+    listener.epoch = broken  # type: ignore[method-assign,assignment]
+    with pytest.raises(RuntimeError, match="watch fell"):
+        fit_job(job(tmp_path), listener, write_report)
+    assert not (tmp_path / "runs" / "wine").exists()
+
+
+def test_a_full_disk_is_explained(tmp_path: Path) -> None:
+    listener = Listener()
+
+    def full(epoch: Progress) -> None:
+        raise OSError(28, "No space left on device")
+
+    listener.epoch = full  # type: ignore[method-assign,assignment]
+    with pytest.raises(CheckpointError, match=r"No space left on device.*start again"):
+        fit_job(job(tmp_path), listener, write_report)
+
+
+def test_names_of_runs() -> None:
+    assert Job("wine").path == Path("runs/wine")
+    assert Job("data/my.csv").run_name == "my"
+    assert Job("pack.mod:make").run_name == "pack.mod-make"
+    assert Job("wine", name="mine", runs_dir=Path("r")).path == Path("r/mine")
+
+
+def test_only_the_first_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert process_rank() == 0
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert process_rank() == 1
+    monkeypatch.setenv("RANK", "0")
+    assert process_rank() == 0
+
+
+def test_every_data_set_has_a_preset_that_is_valid() -> None:
+    assert set(PRESETS) == set(names())
+    for name, settings in PRESETS.items():
+        fields = {k: v for k, v in settings.items() if k in FitConfig.model_fields}
+        assert set(settings) - set(fields) <= {"model", "samples", "points"}
+        FitConfig(**fields)
+        assert preset(name, 100) == settings
+
+
+@pytest.mark.parametrize(("n_train", "batch_size"), [(2, 32), (1600, 32), (1601, 64), (10**6, 256)])
+def test_tables_get_settings_by_size(n_train: int, batch_size: int) -> None:
+    settings = preset("my.csv", n_train)
+    assert settings["batch_size"] == batch_size
+    assert 10 <= settings["epochs"] <= 200
+    assert default_model("my.csv") == "mlp:64-64"
+    assert default_samples(100) > default_samples(100_000) > 0
+
+
+def test_what_names_a_function() -> None:
+    assert is_function("pack.mod:make")
+    assert not is_function("wine")
+    assert not is_function("C:/data/my.csv")
+
+
+@contextmanager
+def user_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[str]:
+    """Yields the name of a function that gives a small network and data."""
+    (tmp_path / f"{name}.py").write_text(
+        "import torch\nfrom torch import nn\n\ndef make():\n"
+        "    x = torch.randn(30, 2)\n    part = (x, x.sum(1, keepdim=True))\n"
+        "    return nn.Linear(2, 1), part, part, part\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    yield f"{name}:make"
+
+
+def test_a_function_of_the_users_gives_the_same_data_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with user_function(tmp_path, monkeypatch, "job_user_a") as data:
+        choices = {"epochs": 1, "points": 2, "samples": 0}
+        run = fit_job(Job(data, choices, runs_dir=tmp_path / "runs"), Listener(), write_report)
+        assert run is not None
+        assert (run.config["model"], run.config["kind"], run.config["n_outputs"]) == (
+            "Linear",
+            "regression",
+            1,
+        )
+        family, task = open_family(run), open_task(run)
+        assert len(evaluate_run(run, family, "test", task, lams=[1.0]).members) == 1
+
+
+def test_a_function_of_the_users_takes_no_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with user_function(tmp_path, monkeypatch, "job_user_b") as data:
+        with pytest.raises(ConfigError, match="takes no valid and no model"):
+            load_problem(data, options={"valid": 0.1}, model="linear")
+        with pytest.raises(ConfigError, match="did you mean 'regression'"):
+            load_problem(data, options={"kind": "regresion"})
+
+
+def recorder(tmp_path: Path, **config: Any) -> tuple[Recorder, Run]:
+    """Returns a recorder and its run."""
+    settings = {
+        "lo": 1e-2,
+        "hi": 1e2,
+        "groups": 2,
+        "epochs": 1,
+        "seed": 3,
+        "map": "linear",
+        "lams": [],
+        **config,
+    }
+    run = Run.create(tmp_path, "run", settings)
+    return Recorder(run, settings, Listener(), step=0, write=True), run
+
+
+def epoch(unit: list[float], valid: float | None = None) -> Epoch:
+    """Returns an epoch whose fit is ten times the unit coordinate and whose complexity is 1."""
+    u = torch.tensor(unit, dtype=torch.float64)
+    return Epoch(1, 7, u, Terms(10 * u, torch.ones_like(u)), valid, 0.1, 2.0, 21)
+
+
+def test_means_over_strata(tmp_path: Path) -> None:
+    record, run = recorder(tmp_path)
+    record(epoch([0.1, 0.3, 0.6, 1.0], valid=4.5))
+    found = {(r.name, r.lam): r.value for r in run.records()}
+    assert found["train/fit", None] == pytest.approx(5.0)
+    assert found["train/fit", 0.1] == pytest.approx(2.0)
+    assert found["train/fit", 10.0] == pytest.approx(8.0)
+    assert found["train/loss", 10.0] == pytest.approx(9.0)
+    assert found["valid/objective", None] == 4.5
+    assert found["train/epoch_seconds", None] == 2.0
+    assert found["train/n_updates", None] == 21
+    assert record.step == 7
+
+
+def test_means_over_the_rows_of_a_table(tmp_path: Path) -> None:
+    record, run = recorder(tmp_path, map="table", lams=[0.01, 1.0, 100.0])
+    record(epoch([0.0, 0.5, 1.0, 0.0, 0.5, 1.0]))
+    found = {r.lam: r.value for r in run.records() if r.name == "train/fit"}
+    assert found == pytest.approx({None: 5.0, 0.01: 0.0, 1.0: 5.0, 100.0: 10.0})
+
+
+def test_a_process_that_helps_writes_nothing(tmp_path: Path) -> None:
+    record, run = recorder(tmp_path)
+    record._write = False
+    record(epoch([0.5]))
+    assert record.step == 7
+    assert run.records() == []
+
+
+def test_values_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "run", {"seed": 0})
+    point = PathMember(1.0, {"accuracy": 0.5}, n_params=4)
+    rows = member_records(run, 9, {"valid": LambdaPath((point,)), "test": LambdaPath((point,))})
+    assert [(r.name, r.value) for r in rows] == [
+        ("valid/accuracy", 0.5),
+        ("n_params", 4),
+        ("test/accuracy", 0.5),
+    ]
+
+
+def test_changed_data_are_noticed(done: tuple[Run, Listener], tmp_path: Path) -> None:
+    run, _ = done
+    other = Run(run.path, {**run.config, "n_train": 105})
+    with pytest.raises((ConfigError, DataError), match="n_train: 105 -> 106"):
+        open_task(other)
+
+
+def test_splits_are_stored(done: tuple[Run, Listener]) -> None:
+    run, _ = done
+    stored = json.loads(run.splits_path.read_text())
+    assert {part: len(rows) for part, rows in stored["parts"].items()} == {
+        "train": 106,
+        "valid": 36,
+        "test": 36,
+    }
+    assert stored["source"]["origin"] == "scikit-learn load_wine"

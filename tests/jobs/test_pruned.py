@@ -1,0 +1,77 @@
+"""Surfaces in the records of a run: named by criterion and policy, none replacing another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netdial.jobs.job import fit_job, open_family, open_task
+from netdial.jobs.pruned import method_name, prune_run
+from netdial.jobs.request import Job
+from netdial.pruning.weights import Policy, surface
+from netdial.runs.run import Run
+
+
+class Silent:
+    def say(self, text: str) -> None: ...
+    def advance(self, step: int, steps: int) -> None: ...
+    def epoch(self, progress: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    choices = {"model": "mlp:8", "epochs": 2, "points": 3, "samples": 2}
+    job = Job("wine", choices, runs_dir=tmp_path_factory.mktemp("runs"))
+    found = fit_job(job, Silent(), lambda path: None)
+    assert found is not None
+    return found
+
+
+def test_the_surface_is_recorded_value_by_value(run: Run) -> None:
+    family, task = open_family(run), open_task(run)
+    found = prune_run(run, family, task, "valid", shares=(0.0, 0.5))
+    again = surface(
+        family, task.valid, lams=3, shares=(0.0, 0.5), train=task.train, n_samples=2, seed=0
+    )
+    rows = {(r.lam, r.share, r.name): r for r in run.records() if r.method == "prune"}
+    assert len(rows) == 3 * 2 * 5
+    for k, lam in enumerate(found.lams):
+        for s, share in enumerate(found.shares):
+            one = rows[lam, share, "valid/nll_predictive"]
+            assert one.value == pytest.approx(float(again.predictive["nll"][k, s]))
+            assert one.unit == "nats/example"
+            assert one.step == max(r.step for r in run.records() if r.method == "evaluate")
+            assert rows[lam, share, "removed"].value == float(again.removed[k, s])
+    whole = {
+        r.lam: r.value
+        for r in run.records()
+        if r.method == "evaluate" and r.name == "valid/accuracy"
+    }
+    for lam in found.lams:
+        assert rows[lam, 0.0, "valid/accuracy"].value == pytest.approx(whole[lam])
+
+
+def test_other_ways_of_pruning_and_test_data_stand_beside_it(run: Run, tmp_path: Path) -> None:
+    family, task = open_family(run), open_task(run)
+    options = {"shares": (0.5,), "n_samples": 0, "lams": [1.0]}
+    prune_run(run, family, task, "valid", **options)  # type: ignore[arg-type]
+    prune_run(run, family, task, "test", **options)  # type: ignore[arg-type]
+    prune_run(run, family, task, "valid", criterion="taylor", **options)  # type: ignore[arg-type]
+    prune_run(run, family, task, "valid", policy=Policy(rows=True), **options)  # type: ignore[arg-type]
+    found = {
+        (r.method, r.name) for r in run.records() if r.method.startswith("prune") and r.lam == 1
+    }
+    for method in ("prune", "prune: taylor", "prune: density, whole rows"):
+        assert (method, "valid/accuracy") in found
+    assert ("prune", "test/accuracy") in found
+
+
+def test_methods_are_named_after_what_they_do() -> None:
+    assert method_name("density", Policy()) == "prune"
+    assert method_name("magnitude", Policy()) == "prune: magnitude"
+    policy = Policy(scope="layer", biases=True, rows=True)
+    assert method_name("density", policy, fold=False) == (
+        "prune: density, per layer, biases too, whole rows"
+    )
+    assert method_name("density", Policy(), fold=False) == "prune: density, nothing folded"

@@ -1,0 +1,137 @@
+"""Costs: counts by hand against what is counted while a network runs, bytes against what is stored, times that are measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from netdial.core.bitmap import pack, stored_bytes, unpack
+from netdial.core.errors import ConfigError
+from netdial.measure.cost import cost, count_macs, measure_latency, size_bytes
+
+
+class Reads(nn.Module):
+    """A recurrent layer that returns its outputs alone."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)[0]
+        return out
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "macs"),
+    [
+        (nn.Linear(5, 3), (5,), 15),
+        (nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2)), (4, 5), 4 * (15 + 6)),
+        (nn.Conv2d(2, 4, 3, padding=1, groups=2), (2, 6, 5), 30 * 4 * 9),
+        (nn.Conv1d(2, 4, 3, stride=2), (2, 9), 4 * 4 * 2 * 3),
+        (nn.ConvTranspose2d(2, 4, 3, stride=2, groups=2), (2, 5, 5), 25 * 2 * 2 * 9),
+        (Reads(nn.LSTM(8, 16, batch_first=True)), (5, 8), 5 * 4 * 16 * (8 + 16)),
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            (5, 8),
+            5 * (8 * 24 + 8 * 8 + 2 * 8 * 16) + 2 * 5 * 5 * 8,
+        ),
+    ],
+    ids=["linear", "mlp", "grouped", "conv1d", "transposed", "lstm", "transformer"],
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_macs_are_those_of_the_textbook(
+    net: nn.Module, shape: tuple[int, ...], macs: int, batch: int
+) -> None:
+    net.train()
+    assert count_macs(net, torch.randn(batch, *shape))[0] == macs
+    assert net.training
+
+
+def test_zeros_save_what_they_multiply() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 3))
+    with torch.no_grad():
+        net[0].weight.view(-1)[:5] = 0
+        net[2].weight.view(-1)[:7] = 0
+        net[2].bias.zero_()
+    found = cost(net, torch.randn(2, 1, 6, 6))
+    assert found.params == 18 + 2 + 96 + 3
+    assert found.nonzero == found.params - 5 - 7 - 3
+    assert found.macs == 16 * 18 + 96
+    assert found.effective_macs == 16 * (18 - 5) + 96 - 7
+
+
+def test_a_weight_used_twice_saves_twice() -> None:
+    layer = nn.Linear(4, 4, bias=False)
+    with torch.no_grad():
+        layer.weight.zero_()
+    found = cost(nn.Sequential(layer, nn.Tanh(), layer), torch.randn(1, 4))
+    assert (found.params, found.macs, found.effective_macs) == (16, 32, 0)
+
+
+@given(
+    shape=st.lists(st.integers(1, 7), max_size=3),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64]),
+)
+def test_a_bitmap_restores_every_bit(
+    shape: list[int], share: float, seed: int, dtype: torch.dtype
+) -> None:
+    source = torch.Generator().manual_seed(seed)
+    whole = (3 * torch.randn(shape, generator=source)).to(dtype)
+    whole = torch.where(torch.rand(shape, generator=source) < share, torch.zeros_like(whole), whole)
+    values, bitmap = pack(whole)
+    again = unpack(values, bitmap, shape)
+    assert again.dtype == dtype and torch.equal(again, whole)
+    assert values.numel() == int(whole.count_nonzero())
+    packed = values.numel() * values.element_size() + bitmap.numel()
+    assert stored_bytes(whole.numel(), values.numel(), whole.element_size()) in (
+        packed,
+        whole.numel() * whole.element_size(),
+    )
+
+
+def test_what_is_not_a_number_survives_and_zeros_lose_their_sign() -> None:
+    odd = torch.tensor([0.0, -0.0, float("nan"), float("inf"), -float("inf")])
+    again = unpack(*pack(odd), [5])
+    whole = odd.where(odd != 0, torch.zeros(()))
+    assert torch.equal(again.view(torch.int32), whole.view(torch.int32))
+
+
+def test_a_bitmap_that_does_not_fit_is_refused() -> None:
+    values, bitmap = pack(torch.tensor([1.0, 0.0, 2.0]))
+    with pytest.raises(ValueError, match="a bitmap of 1 bytes for 9 numbers"):
+        unpack(values, bitmap, [9])
+    with pytest.raises(ValueError, match="1 values for 2 places"):
+        unpack(values[:1], bitmap, [3])
+
+
+def test_bytes_follow_the_zeros_only_where_that_is_smaller() -> None:
+    net = nn.Linear(100, 10)
+    dense = 4 * (1000 + 10)
+    assert size_bytes(net.state_dict()) == dense
+    with torch.no_grad():
+        net.weight.view(-1)[:900] = 0
+        net.bias[0] = 0  # one zero in ten: a bitmap would not pay
+    assert size_bytes(net.state_dict()) == 4 * 100 + 125 + 40
+    assert size_bytes(net.state_dict(), packed=False) == dense
+
+
+def test_latency_is_measured_and_says_how() -> None:
+    x = torch.randn(64, 512)
+    small = measure_latency(nn.Linear(512, 1), x, seconds=0.02)
+    large = measure_latency(nn.Sequential(*(nn.Linear(512, 512) for _ in range(8))), x, seconds=0.1)
+    assert (small.batch_size, small.threads) == (64, torch.get_num_threads())
+    assert 0 < small.median_ms < large.median_ms
+    assert large.iqr_ms >= 0
+
+
+def test_latency_needs_time_and_inputs() -> None:
+    with pytest.raises(ConfigError, match="seconds=0"):
+        measure_latency(nn.Linear(2, 2), torch.randn(1, 2), seconds=0)
+    with pytest.raises(ConfigError, match="0 inputs"):
+        measure_latency(nn.Linear(2, 2), torch.randn(0, 2))

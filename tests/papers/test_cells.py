@@ -1,0 +1,254 @@
+"""Cells are made once, whole or not at all, and work that was stopped goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from netdial.config import make_config
+from netdial.core.errors import ConfigError, DataError
+from netdial.papers.lab import cells as cells_module
+from netdial.papers.lab.cells import Made, Store, key, make_all
+from netdial.papers.lab.training import Training
+
+FAILURES = {"interrupt": KeyboardInterrupt, "defect": RuntimeError, "user": ConfigError}
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+    """Writes the square of a number, or of the square of another cell; may fail."""
+
+    number: int
+    of: Square | None = None
+    fails: str = ""
+    words: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def label(self) -> str:
+        return f"Square of {self.number}"
+
+    @property
+    def needs(self) -> tuple[Square, ...]:
+        return (self.of,) if self.of else ()
+
+    @property
+    def cost(self) -> float:
+        return 1.0
+
+    def make(self, folder: Path, store: Store) -> None:
+        base = self.of.read(store) if self.of else self.number
+        (folder / "square.txt").write_text(str(base**2))
+        if self.fails:
+            raise FAILURES[self.fails]("it went wrong")
+
+    def read(self, store: Store) -> int:
+        return int((store.path(self) / "square.txt").read_text())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "here")
+
+
+def inode(store: Store, cell: Square) -> int:
+    return (store.path(cell) / "square.txt").stat().st_ino
+
+
+def test_cells_are_made_once(store: Store) -> None:
+    told: list[Made] = []
+    cells = [Square(2), Square(3), Square(2)]
+    assert make_all(cells, store, workers=1, report=told.append) == 2
+    assert [(made.label, made.done, made.total) for made in told] == [
+        ("Square of 2", 1, 2),
+        ("Square of 3", 2, 2),
+    ]
+    before = [inode(store, cell) for cell in cells]
+    assert make_all(cells, store, workers=1, report=told.append) == 0
+    assert [inode(store, cell) for cell in cells] == before
+    assert len(told) == 2
+    assert [cell.read(store) for cell in cells] == [4, 9, 4]
+    assert store.seconds(cells[0]) >= 0
+
+
+def test_what_a_cell_needs_is_made_before_it(store: Store) -> None:
+    cell = Square(0, of=Square(1, of=Square(3)))
+    assert make_all([cell], store, workers=1) == 3
+    assert cell.read(store) == 3**8
+
+
+def test_key_depends_on_settings_kind_and_engine_and_on_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = key(Square(2))
+    assert first == key(Square(2, words="other words"))
+    assert len({first, key(Square(3)), key(Square(2, of=Square(1)))}) == 3
+    config = make_config(epochs=1)
+    trainings = [
+        Training("wine", "linear", c) for c in (config, config.model_copy(update={"lr": 1e-4}))
+    ]
+    assert key(trainings[0]) != key(trainings[1])
+    monkeypatch.setattr(cells_module, "ENGINE", "of another version")
+    assert key(Square(2)) != first
+
+
+def test_key_is_the_same_in_every_process() -> None:
+    line = (
+        "from netdial.config import make_config; from netdial.papers.lab.cells import key;"
+        "from netdial.papers.lab.training import Training;"
+        "print(key(Training('wine', 'linear', make_config(lams=(1.0, 2.0), map='table'))))"
+    )
+    mine = key(Training("wine", "linear", make_config(lams=(1.0, 2.0), map="table")))
+    done = subprocess.run(
+        [sys.executable, "-c", line],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == mine
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "manifest"])
+def test_a_damaged_cell_is_made_again(store: Store, damage: str) -> None:
+    cell = Square(12)
+    make_all([cell], store, workers=1)
+    if damage == "cut":
+        (store.path(cell) / "square.txt").write_text("14")
+    elif damage == "gone":
+        (store.path(cell) / "square.txt").unlink()
+    else:
+        (store.path(cell) / "cell.json").write_text("{")
+    assert not store.is_made(cell)
+    assert make_all([cell], store, workers=1) == 1
+    assert cell.read(store) == 144
+
+
+@pytest.mark.parametrize("stopped_by", ["interrupt", "defect"])
+def test_a_cell_that_is_stopped_leaves_nothing_and_the_others_stay(
+    store: Store, stopped_by: str
+) -> None:
+    with pytest.raises(FAILURES[stopped_by]):
+        make_all([Square(2), Square(3, fails=stopped_by)], store, workers=1)
+    assert store.is_made(Square(2))
+    assert [path.name for path in (store.folder / "cells").iterdir()] == [
+        store.path(Square(2)).name
+    ]
+
+
+def test_an_error_says_which_cell_it_was(store: Store) -> None:
+    with pytest.raises(ConfigError, match="Square of 3: it went wrong"):
+        make_all([Square(3, fails="user")], store, workers=1)
+
+
+def test_what_a_killed_process_left_is_swept_up(store: Store) -> None:
+    left = store.folder / "cells" / ".half-made-cell.tmp"
+    left.mkdir(parents=True)
+    (left / "square.txt").touch()
+    make_all([Square(2)], store, workers=1)
+    assert not left.exists()
+
+
+def test_two_at_once_in_one_folder_are_refused(store: Store) -> None:
+    def second(made: Made) -> None:
+        with pytest.raises(ConfigError, match="another process is at work there"):
+            make_all([Square(3)], store, workers=1)
+
+    assert make_all([Square(2)], store, workers=1, report=second) == 1
+    assert make_all([Square(3)], store, workers=1) == 1
+
+
+def test_the_manifest_says_what_the_cell_is(store: Store) -> None:
+    training = small(0)
+    make_all([training], store, workers=1)
+    manifest = json.loads((store.path(training) / "cell.json").read_text())
+    assert manifest["cell"]["kind"] == "Training"
+    assert manifest["cell"]["config"]["epochs"] == 1
+    assert list(manifest["files"]) == ["family.safetensors"]
+
+
+def test_threads_are_as_they_were(store: Store) -> None:
+    torch.set_num_threads(2)
+    try:
+        make_all([Square(5)], store, workers=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_missing_data_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    store = Store(tmp_path, data_dir=str(tmp_path))
+    cell = Training("mnist", "mlp:5", make_config(epochs=1))
+    with pytest.raises(DataError, match="mnist"):
+        make_all([cell], store, workers=1)
+
+
+def small(seed: int, epochs: int = 1) -> Training:
+    return Training("wine", "linear", make_config(epochs=epochs, batch_size=64, seed=seed))
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    cells = [small(seed) for seed in range(3)]
+    assert make_all(cells, here, workers=2) == make_all(cells, there, workers=1) == 3
+    for cell in cells:
+        first, second = (cell.family(store).state_dict() for store in (here, there))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_killed_in_the_middle_with_processes_of_its_own(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    line = (
+        "from pathlib import Path; from netdial.config import make_config;"
+        "from netdial.papers.lab.cells import Store, make_all;"
+        "from netdial.papers.lab.training import Training\n"
+        "if __name__ == '__main__':\n"
+        "    cells = [Training('wine', 'linear', make_config(epochs=e, batch_size=16)) for e in (1, 9000, 9001)]\n"
+        f"    make_all(cells, Store(Path({str(tmp_path)!r})), workers=2)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(line)
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    assert waited(lambda: len(list(tmp_path.glob("cells/wine*/cell.json"))) == 1)
+    assert waited(lambda: len(list(tmp_path.glob("cells/.*.tmp"))) == 2)
+    children = children_of(process.pid)
+    assert len(children) >= 2
+    os.kill(process.pid, number)
+    process.wait(timeout=30)
+    assert waited(lambda: not any(map(is_running, children)))
+    assert len(list(tmp_path.glob("cells/wine*/cell.json"))) == 1
+    store = Store(tmp_path)
+    make_all([Square(1)], store, workers=1)
+    assert len(list(tmp_path.glob("cells/*"))) == 2
+
+
+def waited(what) -> bool:
+    for _ in range(600):
+        if what():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def children_of(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False

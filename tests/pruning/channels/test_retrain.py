@@ -1,0 +1,82 @@
+"""Rounds of removing and training: shares, sizes, plans over all rounds, families and networks."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from netdial.core.cutting import cut_module
+from netdial.core.errors import ConfigError
+from netdial.pruning.channels import Options, retrain_structured, shares
+from netdial.pruning.channels.choosing import Limits
+
+from .problems import Residual, family_of
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(48, 2, 5, 5, generator=source)
+    return x, (x.mean((1, 2, 3)) > 0).long()
+
+
+@given(share=st.floats(0.05, 0.95), rounds=st.integers(1, 6))
+def test_shares_are_geometric_and_end_at_the_share(share: float, rounds: int) -> None:
+    gone = [0.0, *shares(share, rounds)]
+    assert gone[-1] == pytest.approx(share)
+    factors = [(1 - b) / (1 - a) for a, b in pairwise(gone)]
+    assert factors == pytest.approx([factors[0]] * rounds)
+
+
+def test_a_network_is_pruned_in_rounds_and_learns_in_between(data: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    net = Residual(8, 8).eval()
+    before = copy.deepcopy(net.state_dict())
+    done = retrain_structured(
+        net, None, data, share=0.75, rounds=2, epochs=6, lr=2e-2, batch_size=16
+    )
+    assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
+    assert [sum(turn.trained.widths.values()) for turn in done] == [8, 4]
+    last = done[-1].trained
+    cut_module(last.plan, net)
+    assert {n: p.shape for n, p in net.named_parameters()} == {
+        n: p.shape for n, p in last.net.named_parameters()
+    }
+    assert [row.before for row in last.rows] == [8, 8]
+    assert {row.group: row.after for row in last.rows} == last.widths
+
+    def loss(found: nn.Module) -> float:
+        return float(nn.functional.cross_entropy(found(data[0]), data[1]).detach())
+
+    assert loss(last.net) < loss(done[-1].pruned.net)
+
+
+def test_a_member_arrives_at_a_size_under_its_own_objective(data: tuple[Tensor, Tensor]) -> None:
+    family = family_of(Residual(8, 8))
+    options = Options(limits=Limits("layer", minimum=2))
+    done = retrain_structured(
+        family, 0.5, data, target="300 params", rounds=2, options=options, epochs=1, batch_size=16
+    )
+    sizes = [turn.trained.n_params for turn in done]
+    assert sizes[0] > sizes[1]
+    assert abs(sizes[1] - 300) <= 60
+    member = done[-1].trained.family
+    assert member.config.lams == (0.5,)
+    assert member.log_std is not None
+    assert all(width >= 2 for width in done[-1].trained.widths.values())
+
+
+def test_what_is_refused(data: tuple[Tensor, Tensor]) -> None:
+    net = Residual(4, 4)
+    with pytest.raises(ConfigError, match="rounds=0; expected at least 1"):
+        retrain_structured(net, None, data, share=0.5, rounds=0)
+    with pytest.raises(ConfigError, match="there are still"):
+        retrain_structured(net, None, data, target="3 params", rounds=2)
+    with pytest.raises(ConfigError, match="'epoch'"):
+        retrain_structured(net, None, data, share=0.5, epoch=2)
