@@ -16,8 +16,8 @@ from torch import Tensor
 
 from netdial.config import make_config
 from netdial.data import Dataset, Splits, load
-from netdial.measure import evaluate
 from netdial.family import Family, symmetrised_kl
+from netdial.measure import evaluate
 from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.training import Training
 

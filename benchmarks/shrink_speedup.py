@@ -17,8 +17,8 @@ from torch import nn
 from benchmarks.result import Result
 from benchmarks.shrinking import Course, accuracy
 from benchmarks.timing import interleaved
-from netdial.data import Splits
 from netdial.channels.sizes import size
+from netdial.data import Splits
 
 COURSES = {
     "mnist 784-1000-1000-10": Course("mnist", "mlp:1000-1000", 20_000, {"epochs": 12}),

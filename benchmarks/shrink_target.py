@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from benchmarks.result import Result
 from benchmarks.shrinking import Course
-from netdial.core.errors import ConfigError
-from netdial.data import Splits
 from netdial.channels.clock import Clock
-from netdial.core.size import Kind, parse_target
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
-from netdial.shrinking.shrink import example_of, prepare
 from netdial.channels.sizes import size
+from netdial.core.errors import ConfigError
+from netdial.core.size import Kind, parse_target
+from netdial.data import Splits
+from netdial.shrinking.shrink import example_of, prepare
 
 COURSES = {
     "mlp": Course("mnist", "mlp:300-100", 2_000, {"epochs": 6, "batch_size": 128}),

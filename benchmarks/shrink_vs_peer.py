@@ -30,13 +30,13 @@ from torch import nn
 
 from benchmarks._peer import Recipe, count, installed, pruned
 from benchmarks.result import Result
+from netdial.channels.layers.pick import Pick
 from netdial.config import make
 from netdial.core.errors import DataError
 from netdial.data import Dataset, Splits, load
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
-from netdial.channels.layers.pick import Pick
 from netdial.shrinking.shrink import shrink
 
 RECIPES = (

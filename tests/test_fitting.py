@@ -17,9 +17,9 @@ import netdial as nd
 from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, TraceError
 from netdial.data.dataset import Dataset
-from netdial.measure import evaluate, recalibrate
 from netdial.family import Family
 from netdial.fitting import finetune, fit, fit_direct, run, specialise
+from netdial.measure import evaluate, recalibrate
 from netdial.objective import LIKELIHOODS, OBJECTIVES
 from netdial.saving import load_family, save_family
 from netdial.train.loop import Epoch

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from netdial.choice import Choice, choose
     from netdial.config import FitConfig
     from netdial.data import Dataset, Splits, load
-    from netdial.measure import evaluate, predictive, recalibrate
     from netdial.evidence import Estimate, assess, health
     from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
+    from netdial.measure import evaluate, predictive, recalibrate
     from netdial.nets import build
+    from netdial.pruning.channels import prune_structured
     from netdial.pruning.weights import Policy, Surface, prune, retrain, surface
     from netdial.saving import load_family, save_family
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.recipe import load_shrunk, save_shrunk
     from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
-    from netdial.pruning.channels import prune_structured
 
 _HOME = {
     "Choice": "netdial.choice",

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from netdial.config import FitConfig, TrainConfig, make_config
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.measure.path import outputs
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
+from netdial.measure.path import outputs
 from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train

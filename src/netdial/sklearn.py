@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError, DataError, ShapeError, missing_extra
 from netdial.data.dataset import Dataset
-from netdial.measure.path import evaluate
 from netdial.family.domain import Domain
 from netdial.family.family import Family
 from netdial.fitting import fit
+from netdial.measure.path import evaluate
 from netdial.nets import build
 
 try:

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from netdial.channels.collect import collect
+from netdial.channels.fold.fold import fold
+from netdial.channels.graph import Graph
+from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.switch import Switch, insert_switches
+from netdial.channels.surgery import apply
+from netdial.channels.trace.trace import trace
 from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
 from netdial.nets import build
-from netdial.channels.layers.attention import Attention
-from netdial.channels.collect import collect
-from netdial.channels.fold.fold import fold
-from netdial.channels.graph import Graph
 from netdial.shrinking.recipe import load_shrunk, read_recipe, save_shrunk
 from netdial.shrinking.shrink import Shrunk
-from netdial.channels.surgery import apply
-from netdial.channels.layers.switch import Switch, insert_switches
-from netdial.channels.trace.trace import trace
 
 from .networks import network, random_plan, stirred
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
-from netdial.measure import Member, Path, evaluate, outputs, predictive, recalibrate
 from netdial.family.family import Family, FamilyConfig
+from netdial.measure import Member, Path, evaluate, outputs, predictive, recalibrate
 from netdial.objective import categorical_nll, scaled_kl, scaled_prior
 
 

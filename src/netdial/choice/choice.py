@@ -16,9 +16,9 @@ from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
 from netdial.choice.tune import Tuning
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.measure.path import outputs
 from netdial.export import Exported, export_member
 from netdial.family.family import Family
+from netdial.measure.path import outputs
 from netdial.pruning.weights.criteria import default_criterion
 
 Data = Dataset | tuple[Tensor, Tensor]

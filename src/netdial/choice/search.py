@@ -17,8 +17,8 @@ from netdial.choice.table import Cell, Table, losses_of, value_of
 from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.measure.cost import count_macs, measure_latency
 from netdial.family.family import Family
+from netdial.measure.cost import count_macs, measure_latency
 from netdial.pruning.weights.members import Levels, pieces, run
 from netdial.pruning.weights.prune import Rule, decide
 

@@ -16,11 +16,8 @@ from torch import Tensor
 from netdial.config import FitConfig
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.data import Splits
-from netdial.measure import Path as LambdaPath
-from netdial.measure import evaluate
 from netdial.family import Domain, Family
 from netdial.fitting import run as train_family
-from netdial.saving import load_family, save_family
 from netdial.jobs.problem import Problem, is_function, load_net, load_problem
 from netdial.jobs.recorder import Recorder, Watch, member_records
 from netdial.jobs.request import (
@@ -36,7 +33,10 @@ from netdial.jobs.request import (
     way_of,
     write_splits,
 )
+from netdial.measure import Path as LambdaPath
+from netdial.measure import evaluate
 from netdial.runs.run import Run
+from netdial.saving import load_family, save_family
 
 MODEL = "family.safetensors"
 """The trained family, in the folder ``model`` of a run."""

@@ -21,10 +21,10 @@ from netdial.core.container import load_tree
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
 from netdial.data import Splits
-from netdial.shrinking.config import ShrinkConfig
 from netdial.jobs.presets import POINTS, default_samples, large_model, preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, is_function, load_problem
 from netdial.runs.run import Run, config_difference
+from netdial.shrinking.config import ShrinkConfig
 
 CHOICES = {"fit": ("model", "samples", "points", *LOAD_OPTIONS), "shrink": ("model", *LOAD_OPTIONS)}
 """Choices of a job beside the fields of its settings, by way of training."""

@@ -17,20 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.channels.graph import Graph
+from netdial.channels.sizes import size, strip, total
 from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
-from netdial.measure.cost import cost, quiet_ms
-from netdial.measure.metrics import score
-from netdial.measure.path import outputs
-from netdial.shrinking.config import ShrinkConfig
-from netdial.channels.graph import Graph
-from netdial.shrinking.recipe import save_shrunk
-from netdial.shrinking.shrink import Shrunk, prepare
-from netdial.shrinking.shrink import run as train_and_shrink
-from netdial.channels.sizes import size, strip, total
-from netdial.shrinking.state import Event, State
 from netdial.jobs.problem import Problem, example
 from netdial.jobs.recorder import Watch
 from netdial.jobs.request import (
@@ -44,8 +36,16 @@ from netdial.jobs.request import (
     tidy,
     write_splits,
 )
+from netdial.measure.cost import cost, quiet_ms
+from netdial.measure.metrics import score
+from netdial.measure.path import outputs
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.recipe import save_shrunk
+from netdial.shrinking.shrink import Shrunk, prepare
+from netdial.shrinking.shrink import run as train_and_shrink
+from netdial.shrinking.state import Event, State
 from netdial.train import Epoch
 
 MODEL = "shrunken.safetensors"

@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-from netdial.core.errors import ConfigError
-from netdial.core.records import Record
-from netdial.data import Splits
-from netdial.measure import evaluate
-from netdial.measure.cost import cost, quiet_ms
-from netdial.family import Family
-from netdial.core.size import Target
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
-from netdial.shrinking.recipe import save_shrunk
-from netdial.shrinking.shrink import Shrunk
+from netdial.core.errors import ConfigError
+from netdial.core.records import Record
+from netdial.core.size import Target
+from netdial.data import Splits
+from netdial.family import Family
+from netdial.measure import evaluate
+from netdial.measure.cost import cost, quiet_ms
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import Options, Pruned, goal_of, inputs, reduce
 from netdial.pruning.channels.retrain import retrain_structured
 from netdial.runs.curves import headline, members
 from netdial.runs.prunings import METHOD, WIDTH
 from netdial.runs.run import Run
+from netdial.shrinking.recipe import save_shrunk
+from netdial.shrinking.shrink import Shrunk
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
-from netdial.measure.metrics import score
 from netdial.family.family import Family
+from netdial.measure.metrics import score
 from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES
 
 

@@ -24,16 +24,16 @@ from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
 from netdial.data import Dataset, Splits, load
-from netdial.measure import outputs
 from netdial.family import Family, Fields, symmetrised_kl
 from netdial.fitting import finetune, run, stack, unstack
+from netdial.measure import outputs
 from netdial.nets import build
-from netdial.report.text import at_lam
 from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome
 from netdial.papers.lab.outcome import Table as Shown
 from netdial.papers.lab.training import both
+from netdial.report.text import at_lam
 
 LAMS = (1e2, 1e3, 1e4, 1e5, 1e6)
 WAYS = ("linear", "piecewise")

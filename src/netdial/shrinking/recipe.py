@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.channels.fold.bypass import Bypassed, bypassed, redo
+from netdial.channels.fold.fold import fold
+from netdial.channels.layers.pick import Pick, put_pick
+from netdial.channels.layers.shift import Shift
+from netdial.channels.layers.switch import Switch
+from netdial.channels.trace.lower import lower
+from netdial.channels.trace.trace import is_exported, operations, trace
 from netdial.core.container import load_tree, save_tree
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.plan import Plan
-from netdial.channels.fold.bypass import Bypassed, bypassed, redo
-from netdial.channels.fold.fold import fold
-from netdial.channels.trace.lower import lower
-from netdial.channels.layers.pick import Pick, put_pick
-from netdial.channels.layers.shift import Shift
-from netdial.channels.layers.switch import Switch
-from netdial.channels.trace.trace import is_exported, operations, trace
 
 if TYPE_CHECKING:
     from netdial.shrinking.shrink import Shrunk

@@ -14,23 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.channels.fold.fold import FoldReport, fold
+from netdial.channels.graph import Graph, as_example
+from netdial.channels.layers.pick import insert_picks
+from netdial.channels.layers.switch import insert_switches
+from netdial.channels.sizes import strip, total
+from netdial.channels.trace.trace import trace
 from netdial.config import make
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
-from netdial.measure.path import outputs
 from netdial.fitting import Data, agreement, launch, make_feed
+from netdial.measure.path import outputs
 from netdial.objective import LIKELIHOODS
 from netdial.shrinking.config import ShrinkConfig
-from netdial.channels.fold.fold import FoldReport, fold
-from netdial.channels.graph import Graph, as_example
 from netdial.shrinking.method import ShrinkMethod
-from netdial.channels.layers.pick import insert_picks
-from netdial.channels.sizes import strip, total
 from netdial.shrinking.state import Event, State
-from netdial.channels.layers.switch import insert_switches
-from netdial.channels.trace.trace import trace
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.rehearsal import rehearse_on
 

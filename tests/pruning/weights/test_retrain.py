@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.measure import evaluate
 from netdial.family import Family
 from netdial.fitting import fit
+from netdial.measure import evaluate
 from netdial.pruning.weights import Policy
 from netdial.pruning.weights.retrain import RISES, retrain, shares
 

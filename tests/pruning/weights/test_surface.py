@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
+from netdial.family.family import Family
 from netdial.measure import outputs, predictive
 from netdial.measure.metrics import score
-from netdial.family.family import Family
 from netdial.pruning.weights import CRITERIA, Policy, Surface, prune, surface
 from netdial.pruning.weights import members as running
 from netdial.pruning.weights.surface import Best

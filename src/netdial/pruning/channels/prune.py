@@ -1,10 +1,10 @@
 """Structural pruning: whole channels of a trained network go by any criterion, and what is left is a smaller dense network.
 
-importance of each number (``netdial.pruning.weights.criteria``) -> score of each channel -> what goes, by share or by size -> constants
-folded -> plan -> cut. A member of a family becomes a family of one that can be trained further; ``prune_family`` cuts all
-members alike.
+importance of each number (``netdial.pruning.weights.criteria``) -> score of each channel -> what goes, by share or by size
+-> constants folded -> plan -> cut. A member of a family becomes a family of one that can be trained further;
+``prune_family`` cuts all members alike.
 
-Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency graph is that of ``netdial.shrinking``.
+Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency graph is that of ``netdial.channels``.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, fx, nn
 
+from netdial.channels.graph import Graph
 from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
+from netdial.core.size import Target, parse_target
 from netdial.data.dataset import Dataset
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
-from netdial.pruning.weights.criteria import default_criterion, importance
-from netdial.core.size import Target, parse_target
-from netdial.channels.graph import Graph
-from netdial.shrinking.shrink import example_of
 from netdial.pruning.channels.choosing import (
     Block,
     Chosen,
@@ -37,6 +35,8 @@ from netdial.pruning.channels.latency import LatencyTable, Rounding, round_width
 from netdial.pruning.channels.member import graph_of, member_of, written
 from netdial.pruning.channels.removal import Emission, How, remove
 from netdial.pruning.channels.scores import Per, Scores, channel_scores
+from netdial.pruning.weights.criteria import default_criterion, importance
+from netdial.shrinking.shrink import example_of
 
 Pair = tuple[Tensor, Tensor]
 

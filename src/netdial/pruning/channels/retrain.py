@@ -15,15 +15,15 @@ from typing import Any
 
 from torch import nn
 
-from netdial.core.errors import ConfigError
-from netdial.data.dataset import Dataset
-from netdial.fitting import finetune
-from netdial.core.size import Target
-from netdial.shrinking.control import course
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import size
+from netdial.core.errors import ConfigError
+from netdial.core.size import Target
+from netdial.data.dataset import Dataset
+from netdial.fitting import finetune
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import GroupRow, Options, Pair, Pruned, goal_of, inputs, reduce
+from netdial.shrinking.control import course
 
 
 @dataclass(frozen=True, eq=False)
