@@ -1,6 +1,6 @@
 """A family around a network of your own: attention over the thirteen measurements of a wine.
 
-Nothing in the network knows of netdial. The last layer is kept the same for every λ (``exclude``), and one member is
+Nothing in the network knows of netdial. The last layer is kept the same for every λ (``shared``), and one member is
 trained further at its own λ, then saved as an ordinary module.
 """
 
@@ -43,7 +43,7 @@ def main(epochs: int = 20) -> None:
         task.train,
         map="linear",
         lam=(1e-3, 10.0),
-        exclude=("head.*",),
+        shared=("head.*",),
         epochs=epochs,
         batch_size=32,
         groups=4,

@@ -43,12 +43,12 @@ def test_what_is_wrong_is_said(settings: dict[str, Any], message: str) -> None:
 
 
 def test_settings_cannot_be_changed_and_describe_the_family() -> None:
-    config = make_config(objective="l2", lo=0.1, hi=10, regions=3, exclude=("LayerNorm",), seed=4)
+    config = make_config(objective="l2", lo=0.1, hi=10, regions=3, shared=("LayerNorm",), seed=4)
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3  # type: ignore[misc]
     family = config.family()
     assert family.posterior == "point"
-    assert (family.lo, family.hi, family.regions, family.exclude, family.seed) == (
+    assert (family.lo, family.hi, family.regions, family.shared, family.seed) == (
         0.1,
         10,
         3,

@@ -83,7 +83,7 @@ class Moody(nn.Module):
 
 def test_a_member_is_made_of_torch_alone() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
-    member = family_of(net, exclude=("3.bias",)).export(1.0)
+    member = family_of(net, shared=("3.bias",)).export(1.0)
     assert {type(part).__module__.partition(".")[0] for part in member.modules()} == {"torch"}
     assert list(member.state_dict()) == list(net.state_dict())
     assert not member.training

@@ -238,18 +238,18 @@ def test_directly_trained_families_hold_only_their_values(blobs: tuple[Tensor, T
 def test_direct_networks_cannot_share_parameters(blobs: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"exclude=LayerNorm: a parameter that is the same for every lam would tie",
+        match=r"shared=LayerNorm: a parameter that is the same for every lam would tie",
     ):
-        fit_direct(mlp(), blobs, lams=(0.1, 1.0), exclude=("LayerNorm",))
+        fit_direct(mlp(), blobs, lams=(0.1, 1.0), shared=("LayerNorm",))
     families = fit_direct(
-        [mlp(0), mlp(1)], blobs, lams=(0.1,), exclude=("2.bias",), epochs=2, batch_size=30
+        [mlp(0), mlp(1)], blobs, lams=(0.1,), shared=("2.bias",), epochs=2, batch_size=30
     )
     biases = [family.at(0.1)["2.bias"] for family in families]
     assert not torch.equal(*biases) and not torch.equal(biases[0], mlp(0)[2].bias)  # type: ignore[index]
 
 
 def test_specialise_keeps_the_members_posterior_exactly(blobs: tuple[Tensor, Tensor]) -> None:
-    for settings in ({}, {"precision": "64-true"}, {"objective": "l2"}, {"exclude": ("2.*",)}):
+    for settings in ({}, {"precision": "64-true"}, {"objective": "l2"}, {"shared": ("3.*",)}):
         family = fit(normalised(), blobs, epochs=2, batch_size=20, groups=4, **settings)
         member = specialise(family, 0.37)
         before, after = family.fields_at([0.37]), member.fields_at([0.37])

@@ -97,7 +97,7 @@ def test_saving_and_loading_is_the_identity(
 
 
 def test_buffers_shared_parameters_and_tied_weights_come_back(tmp_path: Path) -> None:
-    family = moved(Family(Scaled(), FamilyConfig(exclude=("last.*",))))
+    family = moved(Family(Scaled(), FamilyConfig(shared=("last.*",))))
     family.net.get_buffer("scale").copy_(torch.tensor([1.0, 2.0, 3.0]))
     save_family(family, tmp_path / "f.safetensors")
     loaded = load_family(tmp_path / "f.safetensors", Scaled())

@@ -57,8 +57,12 @@ class FitConfig(TrainConfig):
     )
     prior_var: float = Field(1.0, gt=0, description="variance of the prior N(0, prior_var)")
     log_std: float = Field(-3.0, description="starting log standard deviation of the posterior")
-    exclude: tuple[str, ...] = Field(
-        (), description="parameter names or layer classes that stay the same for every lam"
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="parameters that are not trained: names with wildcards, layers, or classes of layers",
+    )
+    shared: tuple[str, ...] = Field(
+        (), description="parameters that are trained, and the same for every lam"
     )
     groups: int = Field(8, ge=1, description="complexity values in a batch")
     sampling: Literal["stratified", "whole", "independent"] = Field(
@@ -121,7 +125,8 @@ class FitConfig(TrainConfig):
             posterior="point" if self.objective in POINT_OBJECTIVES else "normal",
             prior_var=self.prior_var,
             log_std=self.log_std,
-            exclude=self.exclude,
+            freeze=self.freeze,
+            shared=self.shared,
             lams=self.lams,
             seed=self.seed,
             objective=self.objective,

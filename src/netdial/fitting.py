@@ -74,7 +74,8 @@ def fit_direct(
     """Trains networks directly at given λ, many at once, each independent of the others.
 
     Every network (one for each seed) is trained at every λ; the networks of one seed see batches in the same order.
-    Networks with running statistics (BatchNorm) cannot run side by side, so their seeds are trained one after another.
+    Networks with running statistics (BatchNorm), or with frozen parameters or buffers that differ, cannot run side by side,
+    so their seeds are trained one after another.
 
     Args:
         nets: one module, or one for each seed, all of the same architecture.
@@ -89,20 +90,20 @@ def fit_direct(
         For each network given, a family whose members are its directly trained networks.
 
     Raises:
-        ConfigError: an option is unknown or out of range, or ``exclude`` ties networks together.
+        ConfigError: an option is unknown or out of range, or ``shared`` ties networks together.
     """
     starts = [nets] if isinstance(nets, nn.Module) else list(nets)
     if config is None:
         config = _config(None, {**settings, "map": "table", "lams": tuple(lams)})
     else:
         config = config.model_copy(update={"map": "table", "lams": tuple(lams)})
-    if config.exclude and len(config.lams) > 1:
+    if config.shared and len(config.lams) > 1:
         raise ConfigError(
-            f"exclude={', '.join(config.exclude)}: a parameter that is the same for every lam would tie the directly "
-            "trained networks together; leave exclude empty, or train at one lam at a time"
+            f"shared={', '.join(config.shared)}: a parameter that is the same for every lam would tie the directly "
+            "trained networks together; leave shared empty, or train at one lam at a time"
         )
     families = [Family(net, config.family()) for net in starts]
-    if config.exclude or families[0].statistics.names:
+    if not _can_stack(families):
         return [
             run(
                 family,
@@ -162,17 +163,28 @@ def finetune(
     config = config.model_copy(
         update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi}
     )
-    member = specialise(family, lam, objective=config.objective)
+    member = specialise(
+        family, lam, objective=config.objective, freeze=config.freeze, shared=config.shared
+    )
     return run(member, data, None, kind=kind, config=config)
 
 
-def specialise(family: Family, lam: float, *, objective: str | None = None) -> Family:
+def specialise(
+    family: Family,
+    lam: float,
+    *,
+    objective: str | None = None,
+    freeze: Sequence[str] = (),
+    shared: Sequence[str] = (),
+) -> Family:
     """Returns a family with the single member λ, cut loose from the maps.
 
     Args:
         family: the family.
         lam: complexity value of the member.
         objective: what it will be trained under; ``l2`` and ``l1`` keep the means alone. By default that of ``family``.
+        freeze: patterns of parameters to freeze at their values, beside those that are frozen already.
+        shared: patterns of parameters that lose their posterior, beside those that have none.
     """
     point = family.log_std is None or objective in POINT_OBJECTIVES
     config = replace(
@@ -181,17 +193,25 @@ def specialise(family: Family, lam: float, *, objective: str | None = None) -> F
         lams=(float(lam),),
         posterior="point" if point else "normal",
         objective=objective or family.objective,
+        freeze=(*family.config.freeze, *freeze),
+        shared=(*family.config.shared, *shared),
     )
-    member = Family(family.export(lam), config).to(family.fields_at([lam]).mean)
+    member = Family(family.export(lam), config).to(family.device)
     with torch.no_grad():
         fields = family.fields_at([lam])
-        _pivots(member.mean).copy_(fields.mean)
+        _pivots(member.mean).copy_(_those_of(member, fields.mean, family))
         if member.log_std is not None:
             assert fields.log_std is not None
-            _pivots(member.log_std).copy_(fields.log_std)
+            _pivots(member.log_std).copy_(_those_of(member, fields.log_std, family))
         if family.kept is not None:
-            member.restrict(family.kept)
+            member.restrict(_those_of(member, family.kept, family))
     return member
+
+
+def _those_of(member: Family, flat: Tensor, family: Family) -> Tensor:
+    """Returns the numbers ``[..., P]`` of a family's leaves that belong to leaves of the member, too."""
+    pieces = family.layout.split(flat)
+    return torch.cat([pieces[name].flatten(flat.ndim - 1) for name in member.layout.names], dim=-1)
 
 
 def run(
@@ -313,13 +333,22 @@ def stack(families: Sequence[Family]) -> Family:
     return joined
 
 
+def _can_stack(families: Sequence[Family]) -> bool:
+    """Returns whether networks differ in nothing but the leaves that vary, so that one network can stand for all."""
+    first = families[0]
+    if first.config.shared or first.statistics.names:
+        return False
+    held = [[*family.shared, *family.net.buffers()] for family in families]
+    return all(torch.equal(a, b) for other in held[1:] for a, b in zip(held[0], other, strict=True))
+
+
 def unstack(family: Family, count: int) -> list[Family]:
     """Returns the families that ``stack`` joined."""
     if count == 1:
         return [family]
     parts = []
     for index in range(count):
-        part = Family(family.net, family.config).to(_pivots(family.mean))
+        part = Family(family.net, family.config)
         for name in ("mean", "log_std"):
             table = getattr(family, name)
             if table is not None:
@@ -338,7 +367,7 @@ def _validator(valid: Data, kind: str, config: FitConfig, n_data: int) -> Callab
         lams = list(family.config.lams) or family.domain.grid(5)
         grid = torch.tensor(lams, dtype=family.dtype)
         weights = weight(grid)
-        device = next(family.parameters()).device
+        device = family.device
         complexity = (
             penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
         )

@@ -12,6 +12,7 @@ Related: ``core.container`` (the container), ``export`` (one member as an ordina
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -77,13 +78,11 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
             "give a network of the architecture that was trained"
         )
     try:
-        family = Family(net, _config(tree["config"]))
+        family = Family(_thawed(net), _config(tree["config"]))
         kept = tree["state"].get("kept")
         if kept is not None:
             family.restrict(kept)
-        dtype = next(t.dtype for t in tree["state"].values() if t.is_floating_point())
-        if dtype != family.dtype:
-            family.to(dtype)
+        _take_types(family, tree)
         family.load_state_dict(tree["state"])
     except (
         AttributeError,
@@ -186,6 +185,27 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
+def _take_types(family: Family, tree: dict[str, Any]) -> None:
+    """Gives all tensors of a family and of its network the number types of those that were saved."""
+    saved: dict[str, Tensor] = tree["state"]
+    for name, tensor in family.state_dict(keep_vars=True).items():
+        tensor.data = tensor.data.to(saved[name].dtype)
+    lam = family.lams(1)[0]
+    types = {**family.buffers_at(lam), **tree["constants"], **family.at(lam)}
+    for name, tensor in [*family.net.named_parameters(), *family.net.named_buffers()]:
+        tensor.data = tensor.data.to(types[name].dtype)
+
+
+def _thawed(net: nn.Module) -> nn.Module:
+    """Returns a copy with nothing frozen: what the family had frozen is written in its configuration."""
+    net = copy.deepcopy(net)
+    for parameter in net.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return net
+
+
 def _config(saved: dict[str, Any]) -> FamilyConfig:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    if "exclude" in fields:  # as it was called before parameters could be frozen
+        fields["shared"] = fields.pop("exclude")
     return FamilyConfig(**fields)

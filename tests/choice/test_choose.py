@@ -107,7 +107,7 @@ def test_costs_of_networks_with_shared_and_excluded_parts() -> None:
 
     source = torch.Generator().manual_seed(0)
     x = torch.randn(12, 40, generator=source)
-    family = Family(Tied(), FamilyConfig(exclude=("head.*",))).eval()
+    family = Family(Tied(), FamilyConfig(shared=("head.*",))).eval()
     found = choose(family, (x, x[:, 0].gt(0).long()), by="best", lams=[1.0], shares=[0.8])
     priced = cost(found.module, x[:1])
     assert (priced.nonzero, priced.bytes, priced.effective_macs) == (

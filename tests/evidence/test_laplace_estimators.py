@@ -56,7 +56,7 @@ def test_under_scaled_kl_the_prior_is_fitted(linear: Linear) -> None:
 def test_pruned_and_shared_numbers_have_no_posterior(blobs: tuple[Tensor, Tensor]) -> None:
     torch.manual_seed(0)
     net = nn.Linear(5, 3)
-    family = Family(net, FamilyConfig(exclude=("bias",)))
+    family = Family(net, FamilyConfig(shared=("bias",)))
     kept = torch.ones(15, dtype=torch.bool)
     kept[:5] = False
     family.restrict(kept)

@@ -108,7 +108,7 @@ def test_pruning_is_charged(blobs: tuple[Tensor, Tensor]) -> None:
 def test_what_cannot_be_certified_is_refused(blobs: tuple[Tensor, Tensor]) -> None:
     by = ["pac-bayes"]
     with pytest.raises(ConfigError, match="same for every λ"):
-        assess(family_of(exclude=("2.bias",)), blobs, by=by)
+        assess(family_of(shared=("2.bias",)), blobs, by=by)
     with pytest.raises(ConfigError, match="needs all 60 examples, n_examples=20"):
         assess(family_of(), blobs, by=by, n_examples=20)
     data = Dataset(torch.randn(20, 5), torch.randn(20, 3))

@@ -138,7 +138,7 @@ def test_other_networks_are_no_chains(name: str) -> None:
 
 def test_a_network_with_excluded_parameters_is_no_chain() -> None:
     for pattern in ("0.*", "*.bias"):
-        family = family_of(mlp(), exclude=(pattern,))
+        family = family_of(mlp(), shared=(pattern,))
         assert Chain.of(family.net, family.layout) is None
 
 

@@ -62,7 +62,7 @@ def family(name: str, posterior: Any = "normal", seed: int = 0, **options: Any) 
     """A family whose parameters and statistics have been moved, as after training."""
     lams = LAMS if name == "table" else ()
     config = FamilyConfig(
-        map=name, lams=lams, posterior=posterior, hidden=3, exclude=("act.*",), **options
+        map=name, lams=lams, posterior=posterior, hidden=3, shared=("act.*",), **options
     )
     made = Family(Net(), config)
     source = torch.Generator().manual_seed(seed)

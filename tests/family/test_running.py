@@ -167,7 +167,7 @@ def test_layers_that_are_not_known_are_not_run_side_by_side(
 
 def test_excluded_layers_of_any_kind_may_run_side_by_side() -> None:
     net = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    family = family_of(net, exclude=("LayerNorm",))
+    family = family_of(net, shared=("LayerNorm",))
     x = torch.randn(8, 5, dtype=torch.float64)
     assert family.side_by_side(x, 4, 4)
     together = family(x, family.fields(UNIT), UNIT, Noise(3, 5, range(4)), 4)

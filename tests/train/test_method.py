@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netdial.config import make_config
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.dataset import Dataset
-from netdial.family.family import Family
+from netdial.family.family import Family, FamilyConfig
 from netdial.objective import WEIGHTINGS, categorical_nll
 from netdial.train.feed import TensorFeed
 from netdial.train.method import FamilyMethod, State, Workers
@@ -133,7 +133,7 @@ def test_warmup_scales_the_complexity_term_alone(blobs: tuple[Tensor, Tensor]) -
     for step, share in [(0, 0.25), (1, 0.5), (3, 1.0), (7, 1.0)]:
         full = gradient(warm, same, data, at=step)
         partly = gradient(cold, state, data, at=step)
-        unit = warm._draws.at(step, 60).unit  # type: ignore[union-attr]
+        unit = same.draws.at(step, 60).unit  # type: ignore[union-attr]
         lam = state.family.domain.lam(unit)
         weight = WEIGHTINGS["balanced"](lam)
         penalty = (weight * lam * state.family.mean(unit).square().sum(dim=1)).sum() / 60
@@ -350,3 +350,31 @@ def test_updates_are_counted_as_in_the_2021_paper(
     _, state = started(net, 60_000, **settings)
     state.step = epochs * math.ceil(60_000 / 128)
     assert state.n_updates * 159_040 // 159_020 == published
+
+
+def test_two_families_through_one_method_train_each_at_its_own_range() -> None:
+    """A method remembers nothing: what two families were given in turn is what each is given alone."""
+
+    def pieces() -> tuple[FamilyMethod, State, State]:
+        method = FamilyMethod(make_config(groups=4), kind="classification", n_data=24, steps=1)
+        ranges = (FamilyConfig(1e-3, 1e2), FamilyConfig(1e-6, 1e-5))
+        torch.manual_seed(0)
+        first, second = (method.init(Family(nn.Linear(5, 3), config)) for config in ranges)
+        return method, first, second
+
+    torch.manual_seed(1)
+    data = torch.randn(24, 5), torch.arange(24) % 3
+    method, first, second = pieces()
+    for _ in range(2):
+        method.step(first, data), method.step(second, data)
+    alone, one, two = pieces()
+    for _ in range(2):
+        alone.step(two, data)
+    for _ in range(2):
+        alone.step(one, data)
+    for mixed, apart in ((first, one), (second, two)):
+        assert torch.equal(mixed.draws.at(0, 24).lam, apart.draws.at(0, 24).lam)  # type: ignore[union-attr]
+        pairs = zip(mixed.family.parameters(), apart.family.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert float(second.draws.at(0, 24).lam.max()) <= 1.001e-5  # type: ignore[union-attr]
+    assert float(first.draws.at(0, 24).lam.max()) > 1  # type: ignore[union-attr]

@@ -59,7 +59,7 @@ class Problem:
                 "choose: no data; give validation data (valid), or training data (train) with an estimator"
             )
         first = torch.zeros(1, dtype=torch.int64, device=data.x.device)
-        return data.inputs(first, next(family.parameters()))
+        return data.inputs(first, family.like)
 
 
 def search(

@@ -179,7 +179,7 @@ class Runner:
             raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
         self.family, self._data, self._nll = family, data, LIKELIHOODS[kind]
         self._layout = family.layout
-        self._like = next(family.parameters()).detach()
+        self._like = family.like
         self._exported: dict[float, nn.Module] = {}
         self._shared_noise = False
         self.at_once = max(1, min(_MEMBERS, _NUMBERS // self._layout.size))

@@ -100,6 +100,6 @@ def _leaf_nats(values: Tensor, steps: Tensor, octaves: Tensor, n_data: int) -> f
 def _nll(runner: Runner, flat: Tensor, lam: float) -> Tensor:
     """Returns the negative log-likelihood of each example ``[M]`` under the network with weights ``[P]``."""
     with torch.no_grad(), runner.family.evaluating():
-        row = flat[None].to(next(runner.family.parameters()))
+        row = flat[None].to(runner.family.like)
         pieces = [runner.log_lik(runner.run(x, row, [lam]), y)[0] for _, x, y in runner.batches()]
     return -torch.cat(pieces)

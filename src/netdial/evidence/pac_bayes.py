@@ -46,8 +46,8 @@ def pac_bayes(subject: Subject) -> list[Reading]:
         )
     if any(parameter.requires_grad for parameter in subject.family.shared):
         raise ConfigError(
-            "pac-bayes: the family has parameters that are the same for every λ (exclude) and no divergence is charged for "
-            "them, so there is no guarantee; use elbo, eb-elbo or waic"
+            "pac-bayes: the family has trained parameters that are the same for every λ (shared) and no divergence is charged "
+            "for them, so there is no guarantee; use elbo, eb-elbo or waic"
         )
     seen, n_data = subject.expected, subject.n_data
     half = subject.delta / 2 / len(subject.lams)

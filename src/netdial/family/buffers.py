@@ -27,14 +27,17 @@ class StatisticsBank(nn.Module):
     Args:
         net: the network; its statistics are the starting point of every cell.
         rows: unit coordinates of directly trained networks; empty for the whole range.
+        held: paths of layers whose statistics are frozen, and so the same for every λ.
     """
 
-    def __init__(self, net: nn.Module, rows: Sequence[float] = ()) -> None:
+    def __init__(
+        self, net: nn.Module, rows: Sequence[float] = (), held: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.names = [
             f"{path}.{name}" if path else name
             for path, module in net.named_modules()
-            if isinstance(module, _NormBase) and module.track_running_stats
+            if isinstance(module, _NormBase) and module.track_running_stats and path not in held
             for name, _ in module.named_buffers(recurse=False)
         ]
         self.centres = sorted(set(rows)) or [(cell + 0.5) / CELLS for cell in range(CELLS)]

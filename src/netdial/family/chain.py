@@ -72,7 +72,7 @@ class Chain:
 
     @classmethod
     def of(cls, net: nn.Module, layout: Layout) -> Chain | None:
-        """Returns the network as a chain, or None if it is none: other layers, tied or excluded parameters."""
+        """Returns the network as a chain, or None if it is none: other layers, tied or shared parameters."""
         offsets = dict(zip(layout.names, accumulate(layout.sizes, initial=0), strict=False))
         links: list[Link] = []
         flattens = False

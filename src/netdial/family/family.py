@@ -12,11 +12,10 @@ Shapes: K members run at once, P numbers of the leaves, L complexity values.
 from __future__ import annotations
 
 import copy
-import fnmatch
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -30,6 +29,7 @@ from netdial.family.blend import Blend
 from netdial.family.buffers import StatisticsBank
 from netdial.family.chain import Chain
 from netdial.family.domain import Domain
+from netdial.family.leaves import divide, exactly, held_layers
 from netdial.family.local import Leaf, MemberMode
 from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
@@ -51,7 +51,9 @@ class FamilyConfig:
         posterior: ``normal`` (diagonal) or ``point``.
         prior_var: α, the variance of the prior N(0, α I); the papers use 1.
         log_std: starting log standard deviation; the papers use -3.
-        exclude: patterns of parameter names, or class names of layers, that stay the same for every λ.
+        freeze: patterns of parameters that are not trained, beside those with ``requires_grad=False``; see ``leaves``.
+        shared: patterns of parameters that are trained, and the same for every λ. In ``Family.config`` both are names, so
+            that a family made again from it, on any network of the architecture, divides its parameters alike.
         lams: complexity values of the rows of a table map.
         seed: seed of any random start of a map.
         objective: what the family is trained under, so that what reads it later knows what its members mean; see
@@ -66,7 +68,8 @@ class FamilyConfig:
     posterior: Literal["normal", "point"] = "normal"
     prior_var: float = 1.0
     log_std: float = -3.0
-    exclude: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     lams: tuple[float, ...] = ()
     seed: int = 0
     objective: str | None = None
@@ -79,33 +82,51 @@ class Family(nn.Module):
         net: the network; it is copied and its parameters are the starting point of every member.
         config: see ``FamilyConfig``.
 
+    Attributes:
+        shared: parameters that are the same for every λ; those that are frozen do not require gradients.
+        frozen: names of the frozen parameters.
+        held: names of the normalisation layers that are frozen with their running statistics; they stay in evaluation mode.
+
     Raises:
-        ConfigError: the network has no parameters, or an option is not allowed.
+        ConfigError: the network has no parameters that could vary with λ, cannot be used as it is, or an option is not
+            allowed.
     """
 
     def __init__(self, net: nn.Module, config: FamilyConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or FamilyConfig()
+        config = config or FamilyConfig()
         self.domain = Domain(config.lo, config.hi)
         if config.posterior not in ("normal", "point"):
             raise ConfigError(f"posterior={config.posterior!r}; allowed: normal, point")
         if not config.prior_var > 0:
             raise ConfigError(f"prior_var={config.prior_var}; expected a positive variance")
         self._template = [copy.deepcopy(net)]
-        leaves, shared = _divide(self.net, config.exclude)
-        self.layout = Layout.of(leaves)
-        self._shared_names = tuple(shared)
-        self.shared = nn.ParameterList(
-            [nn.Parameter(leaf.detach().clone(), leaf.requires_grad) for leaf in shared.values()]
+        leaves = divide(self.net, freeze=config.freeze, shared=config.shared)
+        self.layout = Layout.of(leaves.varying)
+        self.frozen = leaves.frozen
+        self.held = held_layers(self.net, leaves.frozen, config.freeze)
+        self._shared_names = tuple(leaves.alike)
+        self.config = config = replace(
+            config,
+            freeze=exactly((*leaves.frozen, *_bare(self.net, self.held))),
+            shared=exactly(n for n in leaves.alike if n not in leaves.frozen),
         )
-        start = self.layout.join(leaves).detach()
+        self.shared = nn.ParameterList(
+            [
+                nn.Parameter(leaf.detach().clone(), n not in leaves.frozen)
+                for n, leaf in leaves.alike.items()
+            ]
+        )
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name not in leaves.frozen)
+        start = self.layout.join(leaves.varying).detach()
         self.mean = self._map(start, additive=False)
         self.log_std: Map | None = None
         if config.posterior == "normal":
             self.log_std = self._map(torch.full_like(start, config.log_std), additive=True)
         self.kept: Tensor | None
         self.register_buffer("kept", None)
-        self.statistics = StatisticsBank(self.net, self._rows)
+        self.statistics = StatisticsBank(self.net, self._rows, self.held)
         self._side_by_side: dict[tuple[int, ...], bool] = {}
 
     @property
@@ -124,8 +145,10 @@ class Family(nn.Module):
         return self.layout.size + sum(int(leaf.numel()) for leaf in self.shared)
 
     def train(self, mode: bool = True) -> Family:
-        """Sets training or evaluation mode of the family and of its network."""
+        """Sets training or evaluation mode of the family and of its network; layers that are held stay in evaluation."""
         self.net.train(mode)
+        for path in self.held:
+            self.net.get_submodule(path).eval()
         return super().train(mode)
 
     @contextmanager
@@ -174,7 +197,7 @@ class Family(nn.Module):
     def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
         """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
         return self.fields(
-            self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self._device)
+            self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self.device)
         )
 
     def restrict(self, kept: Tensor) -> None:
@@ -190,7 +213,7 @@ class Family(nn.Module):
             raise ShapeError(
                 f"restrict: kept is {kept.dtype} {list(kept.shape)}, expected torch.bool [{self.layout.size}]"
             )
-        kept = kept.to(self._device)
+        kept = kept.to(self.device)
         self.kept = kept.clone() if self.kept is None else self.kept & kept
 
     def at(self, lam: float) -> Params:
@@ -252,7 +275,6 @@ class Family(nn.Module):
         with torch.no_grad():
             for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
                 tensor.copy_(state[name])
-                tensor.requires_grad_(isinstance(tensor, nn.Parameter))
         return net.eval()
 
     def cut(self, name: str, dim: int, keep: Tensor) -> tuple[Map, Map | None]:
@@ -392,36 +414,25 @@ class Family(nn.Module):
         return Sockets(self.net)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Number type of the leaves."""
-        return next(self.parameters()).dtype
+    def like(self) -> Tensor:
+        """A tensor of the number type and on the device of the leaves."""
+        found: Tensor = next(self.mean.parameters()).detach()
+        return found
 
     @property
-    def _device(self) -> torch.device:
-        return next(self.parameters()).device
+    def dtype(self) -> torch.dtype:
+        """Number type of the leaves."""
+        return self.like.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the leaves are."""
+        return self.like.device
 
 
-def _divide(net: nn.Module, exclude: Sequence[str]) -> tuple[Params, Params]:
-    """Returns (leaves of the family, parameters that stay shared over λ)."""
-    kind_of = dict(_owners(net))
-    leaves: Params = {}
-    shared: Params = {}
-    for name, leaf in net.named_parameters():
-        excluded = any(
-            fnmatch.fnmatchcase(name, pattern) or kind_of[name] == pattern for pattern in exclude
-        )
-        (shared if excluded else leaves)[name] = leaf
-    if not leaves:
-        raise ConfigError(
-            f"{type(net).__name__} has no parameters to make a family of"
-            + (f" once {', '.join(exclude)} are excluded" if shared else "")
-        )
-    for name, tensor in leaves.items():
-        if not tensor.is_floating_point():
-            raise ConfigError(
-                f"parameter {name!r} is {tensor.dtype}; expected a floating-point type"
-            )
-    return leaves, shared
+def _bare(net: nn.Module, paths: Sequence[str]) -> list[str]:
+    """Returns those of some layers that have no parameters."""
+    return [path for path in paths if not any(True for _ in net.get_submodule(path).parameters())]
 
 
 def _owners(net: nn.Module) -> Iterator[tuple[str, str]]:

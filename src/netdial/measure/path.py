@@ -217,8 +217,10 @@ def recalibrate(
     """
     layers = [
         m
-        for m in net.modules()
-        if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats
+        for path, m in net.named_modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase)
+        and m.track_running_stats
+        and path not in family.held
     ]
     if not family.statistics.names or not layers:
         return net
@@ -227,6 +229,8 @@ def recalibrate(
         layer.reset_running_stats()
         layer.momentum = None
     net.train()
+    for path in family.held:
+        net.get_submodule(path).eval()
     like = next(iter(net.parameters()))
     order = torch.randperm(len(data), generator=generator("recalibrate"))
     with torch.no_grad():

@@ -270,6 +270,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: has format {version}, this netdial reads format {FORMAT}; install the netdial that wrote it"
         )
+    if "exclude" in config:  # a run from before parameters could be frozen
+        config |= {"shared": config.pop("exclude"), "freeze": []}
     return config
 
 

@@ -70,7 +70,7 @@ class Draws:
 
     def _table(self, mean: TableMap) -> _Values:
         if self._rows is None:
-            lam = self._family.domain.lam(mean.rows).to(next(self._family.parameters()))
+            lam = self._family.domain.lam(mean.rows).to(self._family.like)
             self._rows = (mean.rows, lam, torch.ones_like(lam))  # each row for itself
         return self._rows
 
@@ -94,5 +94,5 @@ class Draws:
     def _weighted(self, unit: Tensor) -> tuple[Tensor, Tensor]:
         lam = self._family.domain.lam(unit)
         share = WEIGHTINGS[self._config.weighting](lam) / unit.shape[-1]
-        like = next(self._family.parameters())
+        like = self._family.like
         return lam.to(like), share.to(like)

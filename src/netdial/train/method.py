@@ -46,6 +46,7 @@ class State:
         family: what is trained.
         optimizer: moves it.
         rates: the schedule that sets the optimiser's rates.
+        draws: source of the complexity values of each step.
         step: optimiser steps so far.
         best: best validation objective so far.
         waited: epochs since then.
@@ -56,6 +57,7 @@ class State:
     family: Family
     optimizer: torch.optim.Optimizer
     rates: Rates
+    draws: Draws
     step: int = 0
     best: float = float("inf")
     waited: int = 0
@@ -169,10 +171,10 @@ class FamilyMethod:
     def init(self, family: Family) -> State:
         """Returns the state before the first step."""
         keep_freed_memory()
-        self._draws = Draws(family, self.config)
         optimizer = make_optimizer(family, self.config)
         total = self.config.epochs * self._steps
-        return State(family, optimizer, make_rates(optimizer, self.config, total))
+        rates = make_rates(optimizer, self.config, total)
+        return State(family, optimizer, rates, Draws(family, self.config))
 
     def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
         """Makes one optimiser step.
@@ -193,7 +195,7 @@ class FamilyMethod:
         return draw.unit[mine.start : mine.stop], Terms(fit, complexity)
 
     def _draw(self, state: State, size: int) -> Draw:
-        draw = self._draws.at(state.step, size, self.workers.count)
+        draw = state.draws.at(state.step, size, self.workers.count)
         if draw is None:
             raise DataError(
                 f"a batch of {size} examples cannot be divided among {self.workers.count} processes; use a larger batch"

@@ -28,13 +28,19 @@ def optimizer_names() -> list[str]:
 
 
 def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser of a family: means and shared parameters at ``lr``, log_std at ``std_rate`` times that."""
+    """Returns the optimiser of a family: means and shared parameters at ``lr``, log_std at ``std_rate`` times that.
+
+    What is frozen is not given to it, so that no rule of an optimiser (weight decay) can move it.
+    """
     spread: list[nn.Parameter] = (
         list(family.log_std.parameters()) if isinstance(family.log_std, nn.Module) else []
     )
     held = {id(parameter) for parameter in spread}
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in family.parameters() if id(p) not in held], "lr": config.lr}
+        {
+            "params": [p for p in family.parameters() if id(p) not in held and p.requires_grad],
+            "lr": config.lr,
+        }
     ]
     if spread:
         groups.append({"params": spread, "lr": config.lr * config.std_rate})

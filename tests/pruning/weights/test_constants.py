@@ -121,7 +121,7 @@ def test_layers_that_share_a_weight_are_left_alone(blobs: tuple[Tensor, Tensor])
 
 
 def test_a_shared_bias_cannot_take_over(blobs: tuple[Tensor, Tensor]) -> None:
-    family = family_of(exclude=("0.bias",))
+    family = family_of(shared=("0.bias",))
     assert find_constants(family, Dataset(*with_dead_input(blobs))).positions.numel() == 0
 
 

@@ -129,7 +129,7 @@ def test_obd_inverse_leaves_pruned_and_excluded_numbers_out_of_the_matrix(seed: 
     assert not found[~kept].any()
 
     net = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 1)).double()
-    shared = Family(net, FamilyConfig(exclude=("0.*",)))
+    shared = Family(net, FamilyConfig(shared=("0.*",)))
     data = (x, y)
     found = importance(shared, [1.0], "obd-inverse", data=data, kind="regression")[0]
     hidden = torch.cat([net[0](x).detach(), torch.ones(80, 1, dtype=torch.float64)], dim=1)

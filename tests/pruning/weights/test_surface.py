@@ -152,7 +152,7 @@ def test_small_memory_and_small_batches_change_nothing(
 def test_double_precision_bytes_and_excluded_layers(blobs: tuple[Tensor, Tensor]) -> None:
     x = (torch.rand(60, 5, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
     data = Dataset(x, blobs[1], torch.full((5,), 127.5), torch.full((5,), 1 / 127.5))
-    for options in ({"double": True}, {"exclude": ("0.bias",)}, {"exclude": ("2.*",)}):
+    for options in ({"double": True}, {"shared": ("0.bias",)}, {"shared": ("2.*",)}):
         family = family_of(**options)  # type: ignore[arg-type]
         found = surface(family, data, lams=LAMS, shares=SHARES, train=data)
         for row in found.table():

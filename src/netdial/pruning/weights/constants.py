@@ -211,5 +211,5 @@ def _kept(family: Family) -> Tensor:
     """Returns which numbers of a family were not pruned ``[P]``."""
     if family.kept is not None:
         return family.kept
-    device = next(family.parameters()).device
+    device = family.device
     return torch.ones(family.layout.size, dtype=torch.bool, device=device)

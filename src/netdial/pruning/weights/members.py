@@ -221,4 +221,4 @@ def _slice(data: Dataset, start: int, stop: int) -> Dataset:
 
 def _inputs(data: Dataset, family: Family) -> Tensor:
     """Returns inputs on the family's device and, unless they are integers, of its type."""
-    return data.inputs(like=next(family.parameters()))
+    return data.inputs(like=family.like)

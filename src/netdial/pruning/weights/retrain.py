@@ -134,14 +134,17 @@ def retrain(
 
 
 def _afresh(member: Family, seed: int) -> Family:
-    """Returns the member with weights as a new network has them; what was pruned stays so."""
+    """Returns the member with weights as a new network has them; what was pruned, or is frozen, stays so."""
     lam = member.config.lams[0]
     net = member.export(lam)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         for name, module in net.named_modules():
-            _reset(name, module)
-    fresh = Family(net, member.config).to(next(member.parameters()))
+            if any(p.requires_grad for p in module.parameters(recurse=False)):
+                _reset(name, module)
+        net.load_state_dict({name: before[name] for name in member.frozen}, strict=False)
+    fresh = Family(net, member.config).to(member.device)
     assert member.kept is not None
     fresh.restrict(member.kept)
     return fresh
