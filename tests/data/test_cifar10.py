@@ -14,7 +14,7 @@ import torch
 
 from netdial.core.errors import DataError
 from netdial.data import load
-from netdial.data.cifar10_files import _read_parquet
+from netdial.data.images.cifar10_files import _read_parquet
 
 Writer = Callable[..., None]
 Colours = tuple[Any, Any]

@@ -6,6 +6,7 @@ parts. Nothing here knows of λ, and nothing is downloaded.
 
 from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.load import load, names
+from netdial.data.tables import TableOptions, TableSchema
 from netdial.data.user import load_user
 
-__all__ = ["Dataset", "Kind", "Splits", "load", "load_user", "names"]
+__all__ = ["Dataset", "Kind", "Splits", "TableOptions", "TableSchema", "load", "load_user", "names"]

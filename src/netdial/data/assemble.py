@@ -9,6 +9,7 @@ from torch import Tensor
 
 from netdial.data.checks import check_splits
 from netdial.data.dataset import Dataset, Kind, Splits
+from netdial.data.tables.schema import TableSchema
 
 
 def assemble(
@@ -20,6 +21,7 @@ def assemble(
     source: dict[str, Any],
     classes: Sequence[str] = (),
     augment: str | None = None,
+    schema: TableSchema | None = None,
 ) -> Splits:
     """Returns the checked task; the sizes of its parts are written into its provenance.
 
@@ -31,6 +33,7 @@ def assemble(
         source: Provenance, JSON-able.
         classes: Names of the classes; none for regression.
         augment: How training images may be varied.
+        schema: How the columns of a table were read.
 
     Raises:
         DataError: if the data cannot be learnt from.
@@ -48,5 +51,6 @@ def assemble(
             source={**source, "sizes": {part: len(data) for part, data in parts.items()}},
             rows=splits,
             augment=augment,
+            schema=schema,
         )
     )

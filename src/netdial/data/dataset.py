@@ -10,12 +10,15 @@ Shape legend: N examples, T regression targets, C channels, H height, W width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
+
+if TYPE_CHECKING:
+    from netdial.data.tables.schema import TableSchema
 
 Kind = Literal["classification", "regression"]
 PARTS = ("train", "valid", "test")
@@ -124,6 +127,8 @@ class Splits:
         rows: For each part, the int64 row numbers (from 0) in the source; ``source["rows"]`` says
             of which file.
         augment: How training images may be varied (``"crop-flip"``), or None.
+        schema: For tables, how columns were read and what outputs mean; it reads new rows the same
+            way. None for images and a user's own data.
     """
 
     name: str
@@ -136,6 +141,7 @@ class Splits:
     source: dict[str, Any]
     rows: dict[str, Tensor]
     augment: str | None = None
+    schema: TableSchema | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.data import Splits, load, load_user
-from netdial.data.table import SUFFIXES
+from netdial.data.tables import TableOptions
+from netdial.data.tables.options import is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.train.rehearsal import rehearse
 
 KINDS = ("classification", "regression")
 
-LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed")
+LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""
 
 
@@ -57,7 +58,7 @@ class Problem:
 
 def is_function(data: str) -> bool:
     """Returns whether ``data`` names a function of the user's, ``package.module:function``."""
-    return ":" in data and not data.lower().endswith(SUFFIXES)
+    return ":" in data and not is_table(data)
 
 
 def load_problem(

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from netdial.core.errors import DataError
 from netdial.data.assemble import assemble
-from netdial.data.cifar10_files import LOOKED_FOR, Images, read_cifar10
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.folder import fingerprints, require_folder
+from netdial.data.images.cifar10_files import LOOKED_FOR, Images, read_cifar10
 from netdial.data.split import split_rows
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -1,0 +1,267 @@
+"""The cells of one column as numbers, texts or dates, whatever they were stored as.
+
+Numbers may have a decimal comma or marks between thousands. Among numbers and dates, the usual words for a missing value
+(NA, NaN, null, ?) mean one; among texts they are texts like any other, and only an empty cell is missing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal as decimals
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from netdial.core.errors import DataError
+from netdial.data._optional import require
+from netdial.data.tables.options import Problem
+from netdial.data.tables.words import (
+    MISSING_WORDS,
+    Array,
+    Order,
+    dates,
+    days_since_1970,
+    find_order,
+    find_style,
+    number,
+    number_or_nan,
+    numbers,
+    open_order,
+    open_style,
+    year_last,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from netdial.data.tables.options import TableOptions
+    from netdial.data.tables.read import Table
+
+_NUMBERS = (bool, int, float, decimals.Decimal, np.number, np.bool_)
+_NESTED = (list, tuple, dict, set, bytes, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column, read.
+
+    Attributes:
+        kind: what it holds; ``nothing`` if it cannot be used.
+        values: float64 numbers, or days since 1970-01-01 for dates, NaN where missing; or texts, None where missing.
+        remark: how it was read, where that may surprise; or why it cannot be used.
+        decimal: decimal mark of numbers that were texts.
+        thousands: mark between their thousands.
+        order: order of day and month in dates that were texts.
+        distinct: whether no two cells are equal and none is missing.
+    """
+
+    kind: Literal["number", "category", "date", "nothing"]
+    values: Array
+    remark: str = ""
+    decimal: str = "."
+    thousands: str | None = None
+    order: Order | None = None
+    distinct: bool = False
+
+    @property
+    def missing(self) -> Array:
+        """Which cells are missing, bool [N]."""
+        if self.values.dtype == object:
+            return np.asarray([value is None for value in self.values], dtype=bool)
+        return np.isnan(self.values)
+
+
+def read_cells(
+    column: pd.Series[Any], name: str, table: Table, options: TableOptions
+) -> tuple[Cells, list[Problem]]:
+    """Returns a column of a table as what it looks like, and what is wrong with it."""
+    cells, problems = _read(column, name, table, options)
+    distinct = cells.kind != "nothing" and bool(column.is_unique) and not bool(column.isna().any())
+    return replace(cells, distinct=distinct), problems
+
+
+def _read(
+    column: pd.Series[Any], name: str, table: Table, options: TableOptions
+) -> tuple[Cells, list[Problem]]:
+    pandas = require("pandas", "reading a table")
+    if isinstance(column.dtype, pandas.CategoricalDtype):
+        return Cells("category", texts_of(column, options.na)), []
+    stored = _stored(column)
+    if stored is None:
+        return _from_texts(texts_of(column, options.na), name, table, options)
+    if stored.kind == "date" and options.parse_dates == "off":
+        return Cells("category", texts_of(column, options.na)), []
+    for word in options.na if stored.kind == "number" else ():
+        number = number_or_nan(word)
+        stored.values[stored.values == number] = np.nan
+    return stored, _infinite(stored.values, name) if stored.kind == "number" else []
+
+
+def _stored(column: pd.Series[Any]) -> Cells | None:
+    """Returns a column that is stored as numbers, dates or something unusable; None for texts."""
+    pandas = require("pandas", "reading a table")
+    types = pandas.api.types
+    if types.is_bool_dtype(column) or (types.is_numeric_dtype(column) and column.dtype.kind != "c"):
+        numbers = column.to_numpy(dtype=float, na_value=np.nan).copy()
+        return Cells("number", numbers)
+    if types.is_datetime64_any_dtype(column):
+        return Cells("date", days_since_1970(column))
+    if types.is_timedelta64_dtype(column):
+        return Cells("number", column.dt.total_seconds().to_numpy(dtype=float).copy())
+    known = column.dropna()
+    if column.dtype != object or not len(known):
+        return None
+    if any(isinstance(value, _NESTED) for value in known):
+        return Cells("nothing", np.full(len(column), None), "holds nested values or bytes")
+    if all(isinstance(value, _NUMBERS) for value in known):
+        floats = [
+            np.nan if gone else float(v) for v, gone in zip(column, column.isna(), strict=True)
+        ]
+        return Cells("number", np.asarray(floats))
+    if all(isinstance(value, datetime.date) for value in known):
+        return Cells("date", days_since_1970(pandas.to_datetime(column, utc=True, errors="coerce")))
+    if all(isinstance(value, datetime.time) for value in known):
+        return Cells("number", np.asarray([_seconds(v) for v in column]))
+    return None
+
+
+def _seconds(value: Any) -> float:
+    """Returns the seconds of a time of day since midnight, NaN if it is missing."""
+    if not isinstance(value, datetime.time):
+        return float("nan")
+    return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond * 1e-6
+
+
+def texts_of(column: pd.Series[Any], na: Sequence[str] = ()) -> Array:
+    """Returns a column as texts without surrounding blanks [N], None where a cell is empty or one of ``na``."""
+    pandas = require("pandas", "reading a table")
+    codes, unique = pandas.factorize(column)
+    texts = np.empty(len(unique) + 1, dtype=object)  # the last one, index -1, is for missing cells
+    for position, value in enumerate(unique):
+        text = _text(value)
+        texts[position] = None if not text or text in na else text
+    found: Array = texts[codes]
+    return found
+
+
+def _text(value: object) -> str:
+    """Returns a cell as text: whole numbers without a decimal point, so that 1.0 and 1 are the same."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _from_texts(
+    texts: Array, name: str, table: Table, options: TableOptions
+) -> tuple[Cells, list[Problem]]:
+    """Returns texts as numbers or dates if all of them are, else as categories."""
+    pandas = require("pandas", "reading a table")
+    codes, unique = pandas.factorize(texts)
+    words = [str(word) for word in unique]
+    gone = np.asarray([word.lower() in MISSING_WORDS for word in words] + [True], dtype=bool)
+    known = [word for word, missing in zip(words, gone, strict=False) if not missing]
+    if not known:
+        return Cells("category", texts), []
+    values = np.full(len(words) + 1, np.nan)
+    style = find_style(known, table, options)
+    if style is not None:
+        values[~gone] = [number(word, *style) for word in known]
+        cells = Cells("number", values[codes], decimal=style[0], thousands=style[1])
+        problems = open_style(known, name, style, table, options) or _infinite(cells.values, name)
+    else:
+        order = find_order(known, options)
+        days = dates(known, order or "month-first") if options.parse_dates != "off" else None
+        if days is None:
+            return Cells("category", texts), []
+        values[~gone] = days
+        cells = Cells("date", values[codes], order=order)
+        problems = [] if order or not year_last(known) else [open_order(known, name)]
+    return _with_words(cells, words, gone, codes), problems
+
+
+def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -> Cells:
+    """Returns cells with a remark if words were read as missing values."""
+    read = [repr(word) for word, missing in zip(words, gone, strict=False) if missing]
+    remarks = []
+    if cells.thousands is not None:
+        remarks.append(f"with {cells.thousands!r} between thousands (--thousands)")
+    elif cells.decimal == ",":
+        remarks.append("with a decimal comma")
+    if read:
+        count = int((gone[codes] & (codes >= 0)).sum())
+        remarks.append(f"{', '.join(read)} in {count} row(s) read as missing")
+    return replace(cells, remark="; ".join(remarks))
+
+
+def _infinite(values: Array, name: str) -> list[Problem]:
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return []
+    words = tuple(sorted({"inf" if value > 0 else "-inf" for value in values[infinite]}))
+    text = (
+        f"column {name!r} holds infinity in {int(infinite.sum())} row(s), first in row"
+        f" {int(infinite.argmax())} (counted from 0); if it means a missing value, name it in --na, else leave the column out"
+        " (--drop)"
+    )
+    return [Problem(text, {"na": words})]
+
+
+def numbers_of(
+    column: pd.Series[Any], name: str, decimal: str, thousands: str | None, na: Sequence[str] = ()
+) -> Array:
+    """Returns new cells of a column of numbers as float64 [B], NaN where missing.
+
+    Raises:
+        DataError: a cell is no number, or infinite.
+    """
+    stored = _stored(column)
+    if stored is not None and stored.kind == "number":
+        for word in na:
+            stored.values[stored.values == number_or_nan(word)] = np.nan
+        values = stored.values
+    else:
+        styles = [(decimal, thousands), (".", None)]
+        values = _each(column, name, na, lambda words: numbers(words, styles), "a number")
+    if problems := _infinite(values, name):
+        raise DataError(problems[0].text)
+    return values
+
+
+def days_of(
+    column: pd.Series[Any], name: str, order: Order | None, na: Sequence[str] = ()
+) -> Array:
+    """Returns new cells of a column of dates as days since 1970-01-01 [B], NaN where missing.
+
+    Raises:
+        DataError: a cell is no date.
+    """
+    stored = _stored(column)
+    if stored is not None and stored.kind == "date":
+        return stored.values
+    return _each(column, name, na, lambda words: dates(words, order or "month-first"), "a date")
+
+
+def _each(
+    column: pd.Series[Any],
+    name: str,
+    na: Sequence[str],
+    read: Callable[[Sequence[str]], Array | None],
+    what: str,
+) -> Array:
+    """Returns what ``read`` makes of the different texts of a column, NaN for words that mean a missing value."""
+    pandas = require("pandas", "reading a table")
+    codes, unique = pandas.factorize(texts_of(column, na))
+    known = [position for position, word in enumerate(unique) if word.lower() not in MISSING_WORDS]
+    values = np.full(len(unique) + 1, np.nan)
+    found = read([unique[position] for position in known]) if known else np.empty(0)
+    if found is None:
+        wrong = next(position for position in known if read([unique[position]]) is None)
+        row = int((codes == wrong).argmax())
+        raise DataError(
+            f"column {name!r}, row {row} (counted from 0): {unique[wrong]!r} is not {what}"
+        )
+    values[known] = found
+    read_values: Array = values[codes]
+    return read_values

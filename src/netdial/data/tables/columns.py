@@ -1,0 +1,235 @@
+"""Which columns of a table are inputs, and what is learned about each from the training part.
+
+Left out are columns that say nothing (empty, constant) and columns that name a row in place of describing it: saved row
+numbers, counters, ids, texts that are different in almost every row; and copies of the target, which would give it away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from netdial.data.tables.cells import Cells
+from netdial.data.tables.inputs import DATE_PARTS, Category, Date, Number, date_parts
+from netdial.data.tables.options import TableOptions
+from netdial.data.tables.schema import LeftOut
+from netdial.data.tables.target import Goal
+from netdial.data.tables.words import Array
+
+MAX_TEXTS = 50  # different texts a column may always have; above, at most half of the rows
+_PLAIN_ID = re.compile(
+    r"(.*[_ .-])?(id|uuid|guid)|index|row([_ .-]?(names?|num(ber)?|no|nr|id))?", re.I
+)
+_CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The columns of a table as inputs.
+
+    Attributes:
+        inputs: what was learned of each column that is an input.
+        left_out: the other columns, and why.
+        remarks: what may surprise, a sentence each.
+    """
+
+    inputs: tuple[Number | Category | Date, ...]
+    left_out: tuple[LeftOut, ...]
+    remarks: tuple[str, ...]
+
+
+def learn_columns(
+    cells: Mapping[str, Cells],
+    goal: Goal,
+    train: Array,
+    rows: Array,
+    *,
+    unnamed: frozenset[str],
+    options: TableOptions,
+    roles: Mapping[str, str],
+) -> Learned:
+    """Returns which columns are inputs and how each is read.
+
+    Args:
+        cells: Columns by name, N rows each.
+        goal: The target.
+        train: Row numbers of the training part.
+        rows: Row numbers that are used at all, those with a target.
+        unnamed: Columns without a heading.
+        options: Columns to keep, and how dates are read.
+        roles: Columns that are no inputs for another reason, and that reason.
+    """
+    why: dict[str, str] = {}
+    only_counts: list[str] = []
+    for name, column in cells.items():
+        if name in roles:
+            why[name] = roles[name]
+        elif reason := _says_nothing(column, train):
+            why[name] = reason
+        elif name in options.keep:
+            continue
+        elif (reason := _copies(column, goal, rows)) or (
+            reason := _names_rows(name, column, rows, train, unnamed)
+        ):
+            why[name] = f"{reason} (--keep {name} to use it)"
+        elif _counts(column, rows):
+            why[name] = f"counts the rows (--keep {name} to use it)"
+            only_counts.append(name)
+    if len(why) == len(cells):  # a plain counter is better than nothing to predict from
+        for name in only_counts:
+            del why[name]
+    used = [name for name in cells if name not in why]
+    inputs = [_learn(name, cells[name], train, options) for name in used]
+    remarks = [f"{name}: {cells[name].remark}" for name in used if cells[name].remark]
+    remarks += [text for name in used if (text := _gives_away(name, cells[name], goal, rows))]
+    return Learned(
+        tuple(inputs),
+        tuple(LeftOut(column=name, why=reason) for name, reason in why.items()),
+        tuple(remarks),
+    )
+
+
+def _says_nothing(column: Cells, train: Array) -> str:
+    """Returns why a column holds no information in the training part, or nothing."""
+    if column.kind == "nothing":
+        return column.remark
+    missing = column.missing
+    if missing.all():
+        return "is empty"
+    if missing[train].all():
+        return "is empty in the training part"
+    known = column.values[train][~missing[train]]
+    if not missing[train].any() and bool((known == known[0]).all()):
+        return f"is constant ({known[0] if column.kind == 'category' else format(known[0], 'g')})"
+    return ""
+
+
+def _copies(column: Cells, goal: Goal, rows: Array) -> str:
+    """Returns why a column is a copy of the target, or nothing."""
+    for name, target in zip(goal.names, goal.cells, strict=True):
+        if column.kind != target.kind:
+            continue
+        mine, theirs = column.values[rows], target.values[rows]
+        equal = (
+            np.array_equal(mine, theirs)
+            if column.kind == "category"
+            else np.array_equal(mine, theirs, equal_nan=True)
+        )
+        if equal:
+            return f"is a copy of the target {name!r}"
+    return ""
+
+
+def _names_rows(
+    name: str, column: Cells, rows: Array, train: Array, unnamed: frozenset[str]
+) -> str:
+    """Returns why a column tells rows apart and does not describe them, or nothing."""
+    if column.kind == "date" or (column.kind == "number" and not _whole(column.values[rows])):
+        return ""
+    if column.distinct and name in unnamed:
+        return "has no heading and a different value in each row: saved row numbers"
+    if column.distinct and _is_id_name(name):
+        return "has a different value in each row: an id"
+    if column.kind != "category":
+        return ""
+    seen = column.values[train][~column.missing[train]]
+    different = len(set(seen.tolist()))
+    if different > max(MAX_TEXTS, len(seen) // 2):
+        return f"has {different} different texts in {len(train)} training rows"
+    return ""
+
+
+def _is_id_name(name: str) -> bool:
+    """Returns whether a name is one that ids and row numbers have.
+
+    >>> [_is_id_name(name) for name in ("id", "PassengerId", "customer_id", "humid", "grid")]
+    [True, True, True, False, False]
+    """
+    return bool(_PLAIN_ID.fullmatch(name) or _CAMEL_ID.fullmatch(name))
+
+
+def _whole(values: Array) -> bool:
+    known = values[~np.isnan(values)]
+    return bool(np.array_equal(known, np.round(known)))
+
+
+def _counts(column: Cells, rows: Array) -> bool:
+    """Returns whether a column of whole numbers counts the rows of the file, from 0 or 1."""
+    if column.kind != "number" or len(rows) < 3:
+        return False
+    return any(np.array_equal(column.values[rows], rows + start) for start in (0, 1))
+
+
+def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
+    """Returns a remark on a column that determines the target by itself, though it is no copy."""
+    advice = f"leave it out (--drop {name}) if it is not known when a prediction is made"
+    values, gone = column.values[rows], column.missing[rows]
+    if goal.labels is not None:
+        labels = goal.labels.numpy()[rows]
+        pairs = set(zip(values.tolist(), labels.tolist(), strict=True))
+        one_to_one = len(pairs) == len({v for v, _ in pairs}) == len({y for _, y in pairs})
+        if one_to_one and not gone.any() and len(rows) >= 3 * len(pairs):
+            return f"{name}: names the class of each row; {advice}"
+        return ""
+    if column.kind != "number" or gone.any() or len(rows) < 10:
+        return ""
+    for target, found in zip(goal.names, goal.cells, strict=True):
+        y = found.values[rows]
+        if values.std() > 0 and y.std() > 0 and abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-9:
+            return f"{name}: is the target {target!r} in another unit; {advice}"
+    return ""
+
+
+def _learn(
+    name: str, column: Cells, train: Array, options: TableOptions
+) -> Number | Category | Date:
+    """Returns what the training part says of a column."""
+    values, missing = column.values[train], bool(column.missing[train].any())
+    if column.kind == "category":
+        texts = tuple(sorted({str(value) for value in values if value is not None}))
+        return Category(column=name, values=texts, missing=missing)
+    if column.kind == "date":
+        parts = _parts(column.values, options)
+        raw = date_parts(values[~np.isnan(values)], parts)
+        mean, std = _moments(raw)
+        return Date.model_validate(
+            {
+                "column": name,
+                "parts": parts,
+                "mean": mean.tolist(),
+                "std": std.tolist(),
+                "missing": missing,
+                "order": column.order,
+            }
+        )
+    fill = float(np.nanmedian(values))
+    mean, std = _moments(np.where(np.isnan(values), fill, values)[:, None])
+    return Number.model_validate(
+        {
+            "column": name,
+            "fill": fill,
+            "mean": float(mean[0]),
+            "std": float(std[0]),
+            "missing": missing,
+            "decimal": column.decimal,
+            "thousands": column.thousands,
+        }
+    )
+
+
+def _moments(values: Array) -> tuple[Array, Array]:
+    """Returns mean and population standard deviation of columns [N, F]; a constant one keeps 1."""
+    mean, std = values.mean(0), values.std(0)
+    return mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
+
+
+def _parts(days: Array, options: TableOptions) -> Sequence[str]:
+    """Returns the parts that a column of dates becomes; hours only where some time is not midnight."""
+    if options.parse_dates != "parts":
+        return ("days",)
+    known = days[~np.isnan(days)]
+    with_time = bool((known != np.floor(known)).any())
+    return DATE_PARTS if with_time else DATE_PARTS[:-1]

@@ -1,0 +1,177 @@
+"""What one column of a table becomes: numbers, one input for each text, or dates; learned once, applied to any rows.
+
+Shape legend: B rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from netdial.data.tables.cells import days_of, numbers_of, texts_of
+from netdial.data.tables.words import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DATE_PARTS = ("year", "month", "day", "weekday", "hour")
+
+
+class Value(BaseModel):
+    """A frozen value that JSON can hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Number(Value):
+    """A column of numbers: one input, (value - mean) / std.
+
+    A missing value is replaced by ``fill``, the median of the training part; with ``missing``, a second input is 1 where
+    the value was missing and 0 elsewhere.
+    """
+
+    kind: Literal["number"] = "number"
+    column: str
+    fill: float
+    mean: float
+    std: float = Field(gt=0)
+    missing: bool
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", " ", "'"] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return (self.column, *([f"{self.column} is missing"] if self.missing else []))
+
+    def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
+        """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
+        return numbers_of(column, self.column, self.decimal, self.thousands, na)
+
+    def inputs(self, values: Array) -> tuple[Array, str]:
+        """Returns inputs [B, 1 or 2] of numbers [B], and a remark if something was not seen in training."""
+        gone = np.isnan(values)
+        scaled = (np.where(gone, self.fill, values) - self.mean) / self.std
+        if self.missing:
+            return np.stack([scaled, gone], axis=1), ""
+        return scaled[:, None], _never_missing(self.column, gone, f"{self.fill:g}")
+
+
+class Category(Value):
+    """A column of texts: one input of 0 and 1 for each text of the training part, in the order of ``values``.
+
+    With ``missing``, one more input is 1 where the cell is empty. A text that the training part does not hold gives zeros.
+    """
+
+    kind: Literal["category"] = "category"
+    column: str
+    values: tuple[str, ...]
+    missing: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        named = [f"{self.column} = {value}" for value in self.values]
+        return (*named, *([f"{self.column} is missing"] if self.missing else []))
+
+    def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
+        """Returns a column as texts [B], None where missing."""
+        return texts_of(column, na)
+
+    def inputs(self, values: Array) -> tuple[Array, str]:
+        """Returns inputs [B, C] of texts [B], and a remark if something was not seen in training."""
+        position = {value: index for index, value in enumerate(self.values)}
+        if self.missing:
+            position[None] = len(position)  # type: ignore[index]
+        found = np.asarray([position.get(value, -1) for value in values], dtype=np.int64)
+        out = np.zeros((len(values), len(position)))
+        known = found >= 0
+        out[np.flatnonzero(known), found[known]] = 1
+        new = sorted({str(value) for value in values[~known] if value is not None})
+        remarks = []
+        if new:
+            count = sum(value is not None for value in values[~known])
+            some = ", ".join(repr(value) for value in new[:5]) + (", …" if len(new) > 5 else "")
+            remarks.append(
+                f"column {self.column!r}: {some} in {count} row(s) not seen in training, read as no category"
+            )
+        gone = np.asarray([value is None for value in values[~known]], dtype=bool)
+        return out, "; ".join(
+            [*remarks, *filter(None, [_never_missing(self.column, gone, "none")])]
+        )
+
+
+class Date(Value):
+    """A column of dates: days since 1970-01-01, or parts such as year and month, each (value - mean) / std.
+
+    A missing date gives 0 for all of them, which is the mean of the training part; with ``missing``, one more input is
+    1 there.
+    """
+
+    kind: Literal["date"] = "date"
+    column: str
+    parts: tuple[Literal["days", "year", "month", "day", "weekday", "hour"], ...]
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    missing: bool
+    order: Literal["day-first", "month-first"] | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Date:
+        if not len(self.parts) == len(self.mean) == len(self.std):
+            raise ValueError("parts, mean and std differ in length")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        named = [self.column if part == "days" else f"{self.column} {part}" for part in self.parts]
+        return (*named, *([f"{self.column} is missing"] if self.missing else []))
+
+    def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
+        """Returns a column as days since 1970-01-01 [B], NaN where missing; raises DataError at what is no date."""
+        return days_of(column, self.column, self.order, na)
+
+    def inputs(self, values: Array) -> tuple[Array, str]:
+        """Returns inputs [B, P] of days [B], and a remark if something was not seen in training."""
+        gone = np.isnan(values)
+        raw = date_parts(np.where(gone, 0.0, values), self.parts)
+        scaled = (raw - np.asarray(self.mean)) / np.asarray(self.std)
+        scaled[gone] = 0
+        if self.missing:
+            return np.column_stack([scaled, gone]), ""
+        return scaled, _never_missing(self.column, gone, "the mean date")
+
+
+def date_parts(days: Array, parts: Sequence[str]) -> Array:
+    """Returns parts of dates [B, P]; ``weekday`` counts from Monday = 0, ``hour`` has a fraction.
+
+    >>> date_parts(np.array([0.75]), ("days", *DATE_PARTS)).tolist()
+    [[0.75, 1970.0, 1.0, 1.0, 3.0, 18.0]]
+    """
+    whole = np.floor(days)
+    day = whole.astype("datetime64[D]")
+    month, year = day.astype("datetime64[M]"), day.astype("datetime64[Y]")
+    found = {
+        "days": days,
+        "year": year.astype(np.int64) + 1970,
+        "month": (month - year.astype("datetime64[M]")).astype(np.int64) + 1,
+        "day": (day - month.astype("datetime64[D]")).astype(np.int64) + 1,
+        "weekday": (whole + 3) % 7,
+        "hour": (days - whole) * 24,
+    }
+    return np.stack([np.asarray(found[part], dtype=float) for part in parts], axis=1)
+
+
+def _never_missing(column: str, gone: Array, instead: str) -> str:
+    """Returns a remark if values are missing in a column that was complete in training."""
+    if not gone.any():
+        return ""
+    return f"column {column!r}: missing in {int(gone.sum())} row(s), never in training; read as {instead}"
+
+
+Input = Annotated[Number | Category | Date, Field(discriminator="kind")]
+"""What one column of a table becomes."""

@@ -1,0 +1,190 @@
+"""The rows of a table for training, validation and test, where a column decides: a part named in each row, groups, time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data.dataset import PARTS
+from netdial.data.split import split_rows
+from netdial.data.tables.words import Array
+
+_WORDS = {
+    "train": ("train", "training", "trn", "tr"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing", "tst", "te", "holdout"),
+}
+_DRAWS = 64  # orders of the groups that are tried for parts of the right size and classes
+
+
+def split_by_column(
+    texts: Array,
+    name: str,
+    *,
+    valid: float,
+    test: float,
+    seed: int,
+    labels: Tensor | None,
+    classes: Sequence[str],
+    where: str,
+) -> dict[str, Tensor]:
+    """Returns the rows [N] of each part, as a column of texts says; a part that it does not name is drawn from training.
+
+    Raises:
+        DataError: a cell is empty or names no part, or no row is for training.
+    """
+    meaning = {word: part for part, words in _WORDS.items() for word in words}
+    found = np.asarray([meaning.get(str(text).lower(), "") for text in texts])
+    if (found == "").any():
+        row = int((found == "").argmax())
+        what = "is empty" if texts[row] is None else f"holds {texts[row]!r}"
+        raise DataError(
+            f"{where}: the split column {name!r} {what} in row {row} (counted from 0); it must say train, valid or test"
+        )
+    parts = {part: torch.from_numpy(np.flatnonzero(found == part)) for part in PARTS}
+    if not len(parts["train"]):
+        raise DataError(f"{where}: the split column {name!r} names no row for training")
+    wanted = {"valid": valid, "test": test}
+    absent = {part: share for part, share in wanted.items() if not len(parts[part]) and share > 0}
+    if absent:
+        train = parts["train"]
+        drawn = split_rows(
+            len(train),
+            valid=absent.get("valid", 0.0),
+            test=absent.get("test", 0.0),
+            seed=seed,
+            labels=None if labels is None else labels[train],
+            classes=classes,
+            where=where,
+        )
+        parts |= {part: train[drawn[part]] for part in ("train", *absent)}
+    return parts
+
+
+def split_by_time(
+    times: Array, name: str, *, valid: float, test: float, where: str
+) -> dict[str, Tensor]:
+    """Returns the rows of each part in the order of time: training first, then validation, then test.
+
+    Rows of the same time are in the same part.
+
+    Raises:
+        DataError: a time is missing, or there are too few different times.
+    """
+    _check_fractions(valid, test, where)
+    if np.isnan(times).any():
+        raise DataError(
+            f"{where}: the time column {name!r} is empty in row {int(np.isnan(times).argmax())} (counted from 0);"
+            " every row needs a time"
+        )
+    ordered = np.sort(times)
+    count = len(times)
+    bounds = [_boundary(ordered, round(count * share)) for share in (1 - valid - test, 1 - test)]
+    which = np.searchsorted(np.asarray(bounds), times, side="right")
+    parts = {
+        part: torch.from_numpy(np.flatnonzero(which == number)) for number, part in enumerate(PARTS)
+    }
+    needed = [p for p, share in (("train", 1.0), ("valid", valid), ("test", test)) if share > 0]
+    if empty := [part for part in needed if not len(parts[part])]:
+        raise DataError(
+            f"{where}: the {len(np.unique(ordered))} different times in {name!r} cannot be divided into parts"
+            f" (valid={valid}, test={test}): no row is left for {', '.join(empty)}"
+        )
+    return parts
+
+
+def _boundary(ordered: Array, count: int) -> float:
+    """Returns the time before which about ``count`` rows lie, without parting rows of the same time."""
+    if count >= len(ordered):
+        return float("inf")
+    value = ordered[count]
+    first, last = np.searchsorted(ordered, value, "left"), np.searchsorted(ordered, value, "right")
+    if (count - first <= last - count and first > 0) or last == len(ordered):
+        return float(value)
+    return float(ordered[last])
+
+
+def split_by_group(
+    groups: Array,
+    name: str,
+    *,
+    valid: float,
+    test: float,
+    seed: int,
+    labels: Tensor | None,
+    where: str,
+) -> dict[str, Tensor]:
+    """Returns the rows of each part; all rows of a group are in one part.
+
+    Several orders of the groups are drawn, and the one is taken whose parts come nearest to the sizes asked for and, for
+    classification, to the proportions of the classes.
+
+    Raises:
+        DataError: a row has no group, or there are fewer groups than parts.
+    """
+    _check_fractions(valid, test, where)
+    gone = np.asarray([text is None for text in groups], dtype=bool)
+    if gone.any():
+        raise DataError(
+            f"{where}: the group column {name!r} is empty in row {int(gone.argmax())} (counted from 0); every row needs a"
+            " group"
+        )
+    _, codes = np.unique(groups.astype(str), return_inverse=True)
+    sizes = np.bincount(codes)
+    shares = {"valid": valid, "test": test}
+    wanted = [part for part, share in shares.items() if share > 0]
+    if len(sizes) < len(wanted) + 1:
+        raise DataError(
+            f"{where}: {len(sizes)} group(s) in {name!r} cannot be divided into {len(wanted) + 1} parts; a group is never"
+            " in two"
+        )
+    classes = np.zeros(len(groups), dtype=int) if labels is None else labels.numpy()
+    table = np.zeros((len(sizes), classes.max() + 1))
+    np.add.at(table, (codes, classes), 1)
+    random = np.random.default_rng(seed)
+    drawn = [_assign(random.permutation(len(sizes)), sizes, shares) for _ in range(_DRAWS)]
+    best = min(drawn, key=lambda which: _misfit(which, table, shares))
+    return {
+        part: torch.from_numpy(np.flatnonzero(best[codes] == number))
+        for number, part in enumerate(PARTS)
+    }
+
+
+def _assign(order: Array, sizes: Array, shares: dict[str, float]) -> Array:
+    """Returns the part (0, 1, 2) of each group: groups in this order fill test, then validation, the rest is training."""
+    which = np.zeros(len(sizes), dtype=int)
+    taken = 0
+    for number, part in ((2, "test"), (1, "valid")):
+        if shares[part] == 0:
+            continue
+        need, rows = shares[part] * sizes.sum(), 0.0
+        last = len(order) - (1 if number == 1 or shares["valid"] == 0 else 2)
+        while taken < last and (
+            rows == 0 or abs(rows + sizes[order[taken]] - need) <= abs(rows - need)
+        ):
+            which[order[taken]] = number
+            rows += sizes[order[taken]]
+            taken += 1
+    return which
+
+
+def _misfit(which: Array, table: Array, shares: dict[str, float]) -> float:
+    """Returns how far the classes of the parts are from their share; a class absent from training counts most."""
+    total = table.sum(0)
+    fractions = [1 - sum(shares.values()), shares["valid"], shares["test"]]
+    parts = [table[which == number].sum(0) for number in range(3)]
+    off = sum(
+        float(np.abs(part / total - f).mean()) for part, f in zip(parts, fractions, strict=True)
+    )
+    return off + 10.0 * float((parts[0] == 0).sum())
+
+
+def _check_fractions(valid: float, test: float, where: str) -> None:
+    if min(valid, test) < 0 or not valid + test < 1:
+        raise ConfigError(
+            f"{where}: valid={valid}, test={test} leave no training rows; give fractions >= 0 whose sum is below 1"
+        )

@@ -1,0 +1,248 @@
+"""Reads a table file into a frame: delimited text, Parquet or Excel, plain or gzipped.
+
+In text, only an empty cell is missing, and what the options name. What such words as NA mean depends on the column, and is
+decided where columns are read (``cells``). Whatever a parser raises on a damaged file becomes a ``DataError``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netdial.core.errors import ConfigError, DataError, missing_extra, unknown
+from netdial.data._optional import require
+from netdial.data.folder import data_folder
+from netdial.data.tables.dialect import decode, find_dialect, separator_name
+from netdial.data.tables.options import SUFFIXES, TableOptions, is_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it was read.
+
+    Attributes:
+        frame: Its columns under different names; rows are numbered from 0 after the header.
+        decimal: Decimal mark of the file.
+        sep: Character between columns, None if the file is no text.
+        unnamed: Columns without a heading.
+        remarks: What was found out or mended, one sentence each.
+    """
+
+    frame: pd.DataFrame
+    decimal: str = "."
+    sep: str | None = None
+    unnamed: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = field(default=())
+
+
+def locate_table(path: str | Path, data_dir: str | Path | None) -> Path:
+    """Returns the file of a table, also looked for in the data folder.
+
+    Raises:
+        DataError: it is not there, or it is a folder.
+    """
+    path = Path(path)
+    folder = data_folder(data_dir)
+    places = [path.expanduser()] + ([folder / path] if folder and not path.is_absolute() else [])
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(str(place) for place in places)
+    if any(place.is_dir() for place in places):
+        raise DataError(f"data {str(path)!r}: is a folder, no table; looked for {looked}")
+    raise DataError(f"data {str(path)!r}: no such file; looked for {looked}")
+
+
+def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> Table:
+    """Returns the table in a file.
+
+    Args:
+        path: The file; its ending decides how it is read.
+        options: What is known of how it is written.
+        texts: Columns that hold texts, even where all of them look like numbers.
+
+    Raises:
+        ConfigError: an option does not go with this kind of file.
+        DataError: the file is empty, damaged or no table.
+        MissingExtra: the library that reads such files is not installed.
+    """
+    if not is_table(path.name):
+        raise ConfigError(
+            f"data {path.name!r}: no table that netdial reads (allowed endings: {', '.join(SUFFIXES)})"
+        )
+    where, name = f"data {path.name!r}", path.name.lower()
+    if name.endswith(".parquet"):
+        _refuse(options, where, "sep", "decimal", "thousands", "encoding", "sheet")
+        return _named(_read_parquet(path, where))
+    if name.endswith(".xlsx"):
+        _refuse(options, where, "sep", "encoding")
+        return _named(_read_excel(path, options, where))
+    _refuse(options, where, "sheet")
+    return _read_text(path, options, texts, where)
+
+
+def _refuse(options: TableOptions, where: str, *names: str) -> None:
+    given = [name for name in names if getattr(options, name) is not None]
+    if given:
+        raise ConfigError(
+            f"{where}: such a file has no {' and no '.join(given)} to choose; leave the option out"
+        )
+
+
+def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: str) -> Table:
+    """Returns a table of delimited text."""
+    pandas = require("pandas", "reading a table")
+    text, encoding = decode(_content(path, where), options.encoding, where)
+    if not text.strip():
+        raise DataError(f"{where}: the file is empty; a table needs a header and rows")
+    dialect = find_dialect(text, path.name, options)
+    if dialect.long:
+        raise DataError(
+            f"{where}: damaged, or not a table with the separator {separator_name(dialect.sep)}:"
+            f" {dialect.long} row(s) have more fields than the {len(dialect.header)} columns of the header, first row"
+            f" {dialect.first_long} (counted from 0); mend these rows (a field that holds the separator needs quotes),"
+            " or give --sep"
+        )
+    names = unique_names(dialect.header)
+    frame = _parsed(
+        lambda: pandas.read_csv(
+            io.StringIO(text),
+            sep=r"\s+" if dialect.sep == " " else dialect.sep,
+            header=0,
+            names=names,
+            index_col=False,
+            decimal=dialect.decimal,
+            keep_default_na=False,
+            na_values=["", *options.na],
+            skipinitialspace=dialect.sep != "\t",
+            low_memory=False,
+            dtype={name: str for name in texts if name in names} or None,
+        ),
+        where,
+    )
+    return Table(
+        frame,
+        decimal=dialect.decimal,
+        sep=dialect.sep,
+        unnamed=frozenset(n for n, given in zip(names, dialect.header, strict=True) if not given),
+        remarks=tuple(_text_remarks(dialect, encoding, options, names)),
+    )
+
+
+def _text_remarks(
+    dialect: Any, encoding: str, options: TableOptions, names: Sequence[str]
+) -> list[str]:
+    """Returns what was found out about a text file and is not what most files are."""
+    said = []
+    if dialect.sep != "," and options.sep is None:
+        said.append(f"columns are separated by {separator_name(dialect.sep)} (--sep)")
+    if dialect.decimal != "." and options.decimal is None:
+        said.append("numbers have a decimal comma (--decimal)")
+    if not encoding.startswith("utf-8") and options.encoding is None:
+        said.append(f"the text is read as {encoding} (--encoding)")
+    if dialect.short:
+        said.append(
+            f"{dialect.short} row(s) have fewer fields than the header; the missing ones are read as empty"
+        )
+    said += _renamed(dialect.header, names)
+    return said
+
+
+def _content(path: Path, where: str) -> bytes:
+    """Returns the bytes of a file, unzipped."""
+    try:
+        if path.name.lower().endswith(".gz"):
+            with gzip.open(path) as stream:
+                return stream.read()
+        return path.read_bytes()
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        raise DataError(f"{where}: damaged, or cannot be read ({_first_line(error)})") from error
+
+
+def _read_parquet(path: Path, where: str) -> pd.DataFrame:
+    pandas = require("pandas", "reading a table")
+    require("pyarrow", "reading Parquet")
+    frame: pd.DataFrame = _parsed(lambda: pandas.read_parquet(path), where)
+    return frame
+
+
+def _read_excel(path: Path, options: TableOptions, where: str) -> pd.DataFrame:
+    pandas = require("pandas", "reading a table")
+    try:
+        import openpyxl  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("reading Excel files (openpyxl)", "excel") from error
+    with _parsed(lambda: pandas.ExcelFile(path, engine="openpyxl"), where) as book:
+        sheets = [str(name) for name in book.sheet_names]
+        if options.sheet is not None and options.sheet not in sheets:
+            raise unknown(f"sheet of {path.name}", options.sheet, sheets)
+        frame: pd.DataFrame = _parsed(
+            lambda: book.parse(
+                options.sheet or sheets[0], keep_default_na=False, na_values=["", *options.na]
+            ),
+            where,
+        )
+    return frame
+
+
+def _parsed(parse: Any, where: str) -> Any:
+    """Returns what a parser makes of a file; whatever it raises is the file's fault."""
+    pandas = require("pandas", "reading a table")
+    try:
+        return parse()
+    except pandas.errors.EmptyDataError:
+        raise DataError(f"{where}: the file is empty; a table needs a header and rows") from None
+    except Exception as error:  # parsers raise anything on damaged files: KeyError, TypeError, …
+        raise DataError(f"{where}: damaged, or not a table ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _named(frame: pd.DataFrame) -> Table:
+    """Returns a table whose columns have different texts as names, and whose rows are numbered."""
+    given = [
+        "" if str(name).startswith("Unnamed: ") else str(name).strip() for name in frame.columns
+    ]
+    names = unique_names(given)
+    frame.columns = names
+    unnamed = frozenset(n for n, old in zip(names, given, strict=True) if not old)
+    return Table(
+        frame.reset_index(drop=True), unnamed=unnamed, remarks=tuple(_renamed(given, names))
+    )
+
+
+def unique_names(given: Sequence[str]) -> list[str]:
+    """Returns names that differ: repeated ones get a number, missing ones their position.
+
+    >>> unique_names(["x", "y", "y", ""])
+    ['x', 'y', 'y.1', 'Unnamed: 3']
+    """
+    taken = set(given)
+    names: dict[str, None] = {}
+    for position, name in enumerate(given):
+        found, count = name or f"Unnamed: {position}", 0
+        while found in names or (found in taken and found != name):
+            count += 1
+            found = f"{name}.{count}"
+        names[found] = None
+    return list(names)
+
+
+def _renamed(given: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Returns a remark if headings occur twice."""
+    twice = [
+        f"{old!r} is called {new!r}"
+        for old, new in zip(given, names, strict=True)
+        if old and old != new
+    ]
+    return [f"headings occur twice: {', '.join(twice)}"] if twice else []

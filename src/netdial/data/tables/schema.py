@@ -1,0 +1,259 @@
+"""The schema of a table: how its columns become inputs and its target becomes classes or numbers, as a plain value.
+
+It is learned from the training part, stored as JSON with runs and exported networks, and reads new rows exactly as the
+training rows were read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
+
+from netdial.core.errors import DataError, ShapeError
+from netdial.data._optional import require
+from netdial.data.tables.cells import numbers_of, texts_of
+from netdial.data.tables.inputs import Input, Value
+from netdial.data.tables.options import TableOptions
+from netdial.data.tables.read import locate_table, read_table
+from netdial.data.tables.words import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LeftOut(Value):
+    """A column that is no input, and why."""
+
+    column: str
+    why: str
+
+
+class Target(Value):
+    """What is predicted: classes of one column, or numbers of one or more columns.
+
+    Attributes:
+        kind: ``classification`` or ``regression``.
+        columns: names of the target columns.
+        classes: names of the classes in the order of the outputs; none for regression.
+        mean: for regression, what a standardised 0 is in the units of each target.
+        std: for regression, what a standardised step of 1 is in the units of each target.
+    """
+
+    kind: Literal["classification", "regression"]
+    columns: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", " ", "'"] | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Target:
+        if self.kind == "classification":
+            good = len(self.columns) == 1 and len(self.classes) > 1 and not (self.mean or self.std)
+        else:
+            good = len(self.columns) == len(self.mean) == len(self.std) > 0 and not self.classes
+        if not good:
+            raise ValueError("columns, classes, mean and std do not go together")
+        return self
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a network: classes, or targets."""
+        return len(self.classes) or len(self.columns)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as a network takes them.
+
+    Attributes:
+        x: inputs, float32 [B, D].
+        remarks: what was not seen in training and how it was read; a sentence for each column.
+    """
+
+    x: Tensor
+    remarks: tuple[str, ...]
+
+
+class TableSchema(Value):
+    """How a table is read: its columns as inputs, its target, the columns left out, and how files are opened.
+
+    ``Splits.schema`` holds that of the training part. It goes into files as JSON (``to_json``, ``from_json``) and is all
+    that is needed to apply a network to new rows::
+
+        schema = TableSchema.from_json(stored)
+        frame = schema.read_file("new.csv")          # opened as the training file was; the target may be absent
+        encoded = schema.encode_rows(frame)          # encoded.x: float32 [B, D]; encoded.remarks: unseen texts, …
+        answers = schema.decode(network(encoded.x))  # class names, or numbers in the target's own units
+
+    Attributes:
+        inputs: columns that are inputs, in the order of the inputs.
+        target: what is predicted.
+        left_out: columns that are no inputs, and why.
+        options: how files are opened.
+    """
+
+    inputs: tuple[Input, ...]
+    target: Target
+    left_out: tuple[LeftOut, ...] = ()
+    options: TableOptions = TableOptions()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the D inputs, in order."""
+        return tuple(name for column in self.inputs for name in column.names)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that new rows must have."""
+        return tuple(column.column for column in self.inputs)
+
+    def read_file(self, path: str | Path, data_dir: str | Path | None = None) -> pd.DataFrame:
+        """Returns the rows of a file, opened as the training file was.
+
+        Raises:
+            DataError: the file is not there, or damaged.
+        """
+        texts = [c.column for c in self.inputs if c.kind == "category"]
+        texts += self.target.columns if self.target.kind == "classification" else ()
+        return read_table(locate_table(path, data_dir), self.options, texts).frame
+
+    def encode_rows(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Encoded:
+        """Returns rows as inputs, with remarks on what the training part did not hold.
+
+        A text not seen in training gives zeros. A missing value where none was missing in training is replaced by the
+        median (numbers), the mean (dates) or zeros (texts). Further columns are not looked at.
+
+        Raises:
+            DataError: a column is not there, or a cell is no number or date where one is needed; infinity.
+        """
+        frame = _frame(frame)
+        absent = [column for column in self.columns if column not in frame.columns]
+        if absent:
+            raise DataError(
+                f"{_columns(absent)} not in the table, whose columns are {', '.join(map(str, frame.columns))}; the network"
+                f" needs {', '.join(self.columns)}"
+            )
+        x = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        remarks, start = [], 0
+        for column in self.inputs:
+            values = column.read(frame[column.column], self.options.na)
+            encoded, remark = column.inputs(values)
+            x[:, start : start + encoded.shape[1]] = encoded
+            start += encoded.shape[1]
+            remarks += [remark] if remark else []
+        return Encoded(torch.from_numpy(x), tuple(remarks))
+
+    def encode(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Tensor:
+        """Returns rows as inputs, float32 [B, D]; warns of what the training part did not hold (see ``encode_rows``)."""
+        encoded = self.encode_rows(frame)
+        if encoded.remarks:
+            warnings.warn("; ".join(encoded.remarks), stacklevel=2)
+        return encoded.x
+
+    def encode_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Tensor:
+        """Returns targets: class indices int64 [B], or standardised numbers float32 [B, T].
+
+        Raises:
+            DataError: a target column is not there, a value is missing, or it is no class of the training part.
+        """
+        frame, target = _frame(frame), self.target
+        absent = [column for column in target.columns if column not in frame.columns]
+        if absent:
+            raise DataError(f"the target {_columns(absent)} not in the table")
+        if target.kind == "classification":
+            return self._labels(texts_of(frame[target.columns[0]], self.options.na))
+        columns = [
+            numbers_of(frame[name], name, target.decimal, target.thousands, self.options.na)
+            for name in target.columns
+        ]
+        values = np.stack(columns, axis=1)
+        gone = np.isnan(values).any(axis=1)
+        if gone.any():
+            raise DataError(
+                f"the target is missing in {int(gone.sum())} row(s), first in row {int(gone.argmax())} (counted from 0)"
+            )
+        scaled = (values - np.asarray(target.mean)) / np.asarray(target.std)
+        return torch.from_numpy(scaled.astype(np.float32))
+
+    def _labels(self, texts: Array) -> Tensor:
+        position = {name: index for index, name in enumerate(self.target.classes)}
+        found = np.asarray([position.get(text, -1) for text in texts], dtype=np.int64)
+        if (found < 0).any():
+            row = int((found < 0).argmax())
+            what = "is missing" if texts[row] is None else f"is {texts[row]!r}"
+            raise DataError(
+                f"the target {self.target.columns[0]!r} {what} in row {row} (counted from 0); the classes are"
+                f" {', '.join(self.target.classes)}"
+            )
+        return torch.from_numpy(found)
+
+    def decode(self, outputs: Tensor) -> list[str] | Tensor:
+        """Returns what outputs [B, K] of a network mean.
+
+        Returns:
+            For classification, the name of the class with the largest output, a list of B. For regression, numbers
+            [B, T] in the units of the targets, of the type of the outputs.
+
+        Raises:
+            ShapeError: there is not one output for each class or target.
+        """
+        target = self.target
+        if outputs.ndim != 2 or outputs.shape[1] != target.n_outputs:
+            raise ShapeError(
+                f"outputs of shape {list(outputs.shape)}; expected [B, {target.n_outputs}], one for each of"
+                f" {', '.join(target.classes or target.columns)}"
+            )
+        if target.kind == "classification":
+            return [target.classes[index] for index in outputs.argmax(1).tolist()]
+        mean, std = (
+            torch.tensor(v, dtype=outputs.dtype, device=outputs.device)
+            for v in (target.mean, target.std)
+        )
+        return outputs * std + mean
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the schema as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: Any) -> TableSchema:
+        """Returns the schema that ``to_json`` wrote.
+
+        Raises:
+            DataError: the value is something else; the message names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(value)
+        except (ValidationError, ValueError, RecursionError) as error:
+            what = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                what = f"{'.'.join(str(part) for part in first['loc']) or 'value'}: {first['msg']}"
+            raise DataError(f"no schema of a table: {what}") from None
+
+
+def _frame(rows: Any) -> pd.DataFrame:
+    """Returns rows as a frame with texts as column names."""
+    pandas = require("pandas", "reading a table")
+    try:
+        frame: pd.DataFrame = pandas.DataFrame(rows)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"these rows are no table ({error}); give a pandas DataFrame") from None
+    if any(not isinstance(name, str) for name in frame.columns):
+        frame = frame.rename(columns=str)
+    return frame
+
+
+def _columns(names: Sequence[str]) -> str:
+    listed = ", ".join(repr(name) for name in names)
+    return f"column {listed} is" if len(names) == 1 else f"columns {listed} are"

@@ -1,0 +1,327 @@
+"""Any table as splits: one column (or several) is the target, the others are inputs, and all that was decided is said.
+
+The parts are drawn by seed, or given by a column, by groups, by time, or by files of their own. What was learned of the
+columns is the ``TableSchema`` of the splits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data.assemble import assemble
+from netdial.data.dataset import PARTS, Dataset, Kind, Splits
+from netdial.data.folder import fingerprints
+from netdial.data.scale import standard_targets
+from netdial.data.split import split_rows
+from netdial.data.tables.cells import Cells, days_of, numbers_of, read_cells, texts_of
+from netdial.data.tables.columns import Learned, learn_columns
+from netdial.data.tables.options import Problem, TableOptions, flag, refuse, table_name
+from netdial.data.tables.parts import split_by_column, split_by_group, split_by_time
+from netdial.data.tables.read import Table, locate_table, read_table
+from netdial.data.tables.schema import TableSchema
+from netdial.data.tables.target import (
+    Goal,
+    missing_target,
+    rare_classes,
+    read_goal,
+    target_json,
+    target_names,
+)
+from netdial.data.tables.words import Array
+
+VALID, TEST = 0.2, 0.2
+Share = float | str | Path
+"""A fraction of the rows, or a file of its own."""
+
+_ROLES = {
+    "split_column": "says which part each row is in",
+    "group_column": "names the groups that are kept together",
+    "time_column": "orders the rows in time",
+}
+
+
+def load_table(
+    path: str | Path,
+    *,
+    target: str | None,
+    data_dir: str | Path | None = None,
+    kind: Kind | None = None,
+    seed: int = 0,
+    valid: Share | None = None,
+    test: Share | None = None,
+    options: TableOptions | None = None,
+) -> Splits:
+    """Returns a table as splits.
+
+    Args:
+        path: A ``.csv``, ``.tsv`` (also ``.gz``), ``.parquet`` or ``.xlsx`` file; a relative one is also looked for in the
+            data folder.
+        target: Column to predict; several regression targets are separated by commas.
+        data_dir: The data folder; default: the environment variable NETDIAL_DATA.
+        kind: ``"classification"`` or ``"regression"``; default: what the target looks like.
+        seed: Decides the split.
+        valid: Fraction of rows for validation (0.2), or a file that holds them.
+        test: Fraction of rows for the test part (0.2), or a file that holds them.
+        options: How the file is read and divided.
+
+    Raises:
+        ConfigError: if an option names a column that is not there, or options do not go together.
+        DataError: if the file is missing or damaged, or cannot be used as it is; one message names all problems and the
+            options that mend them.
+        MissingExtra: if pandas, pyarrow or openpyxl is needed and not installed.
+    """
+    options = options or TableOptions()
+    file = locate_table(path, data_dir)
+    where = f"data {file.name!r}"
+    table = read_table(file, options)
+    if len(table.frame) < 2:
+        raise DataError(
+            f"{where}: {len(table.frame)} row(s) of data; at least two are needed to learn anything"
+        )
+    names = target_names(table.frame, target, table, where)
+    roles = _roles(table, names, options, where)
+    goal, problems = read_goal(table, names, kind, options, where)
+    asked = {"valid": VALID if valid is None else valid, "test": TEST if test is None else test}
+    files = {
+        part: locate_table(share, data_dir)
+        for part, share in asked.items()
+        if isinstance(share, str | Path)
+    }
+    shares = {
+        part: 0.0 if isinstance(share, str | Path) else share for part, share in asked.items()
+    }
+    by_rows = not (options.split_column or options.group_column or options.time_column)
+    problems += missing_target(goal, options)
+    problems += rare_classes(goal, shares) if by_rows else []
+    cells, more = _read_columns(table, names, roles, options)
+    refuse(where, [*problems, *more])
+    rows = np.flatnonzero(~goal.missing)
+    splits = _divide(table, goal, rows, shares, seed, options, where)
+    learned = learn_columns(
+        cells,
+        goal,
+        splits["train"].numpy(),
+        rows,
+        unnamed=table.unnamed,
+        options=options,
+        roles=roles,
+    )
+    source: dict[str, Any] = {
+        "origin": "table",
+        "files": fingerprints([file, *files.values()]),
+        "rows": _rows_text(file, files),
+        "split": {
+            "seed": seed,
+            **{part: str(files[part]) if part in files else shares[part] for part in shares},
+            "stratified": by_rows and goal.labels is not None,
+            **{name: getattr(options, name) for name in _ROLES if getattr(options, name)},
+        },
+        "targets": names,
+        "notes": [],
+    }
+    schema, y = _schema(goal, learned, splits["train"], source, options, where)
+    x, unseen = _encode(schema, cells, len(table.frame))
+    parts = {part: Dataset(x[index], y[index]) for part, index in splits.items()}
+    for part, other in files.items():
+        parts[part], splits[part], said = _from_file(other, schema, where)
+        unseen += [f"{other.name}: {remark}" for remark in said]
+    _check_apart(table, splits, files, schema)
+    gone = len(table.frame) - len(rows)
+    source["encoding"] = [column.model_dump(mode="json") for column in schema.inputs]
+    source["left_out"] = {column.column: column.why for column in schema.left_out}
+    source["notes"] = [
+        *table.remarks,
+        *([f"{gone} row(s) without a target are left out"] if gone else []),
+        *(
+            [f"the target {names[0]!r} is read as {goal.kind}: {goal.remark}"]
+            if goal.remark
+            else []
+        ),
+        *learned.remarks,
+        *unseen,
+        "numeric inputs standardised by mean and standard deviation of the training part",
+        *source["notes"],
+    ]
+    return assemble(
+        table_name(file),
+        goal.kind,
+        parts=parts,
+        splits=splits,
+        source=source,
+        classes=goal.classes,
+        schema=schema,
+    )
+
+
+def _roles(table: Table, names: list[str], options: TableOptions, where: str) -> dict[str, str]:
+    """Returns the columns that are no inputs because an option says so, and why; all columns named are there."""
+    columns = list(table.frame.columns)
+    single = {name: getattr(options, name) for name in _ROLES}
+    given = [(option, name) for option, name in single.items() if name]
+    given += [(option, name) for option in ("drop", "keep") for name in getattr(options, option)]
+    for option, name in given:
+        if name not in columns:
+            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{where}: {flag(option)}: no column {name!r}{hint}")
+        if name in names:
+            raise ConfigError(f"{where}: {flag(option)}: {name!r} is the target")
+    roles = {
+        name: _ROLES[option] for option, name in single.items() if name and name not in options.keep
+    }
+    return roles | {name: f"as asked ({flag('drop')})" for name in options.drop}
+
+
+def _read_columns(
+    table: Table, names: list[str], roles: Mapping[str, str], options: TableOptions
+) -> tuple[dict[str, Cells], list[Problem]]:
+    """Returns the cells of all columns but the target, and problems of those that may be inputs."""
+    cells, problems = {}, []
+    for name in table.frame.columns:
+        if name in names:
+            continue
+        if name in roles:
+            cells[name] = Cells("nothing", np.empty(0, dtype=object), roles[name])
+            continue
+        cells[name], wrong = read_cells(table.frame[name], name, table, options)
+        problems += wrong
+    return cells, problems
+
+
+def _divide(
+    table: Table,
+    goal: Goal,
+    rows: Array,
+    shares: Mapping[str, float],
+    seed: int,
+    options: TableOptions,
+    where: str,
+) -> dict[str, Tensor]:
+    """Returns the row numbers of each part, counted in the whole file."""
+    frame = table.frame.iloc[rows]
+    labels = None if goal.labels is None else goal.labels[torch.from_numpy(rows)]
+    common: dict[str, Any] = {**shares, "where": where}
+    if name := options.time_column:
+        found = split_by_time(_times(frame[name], name, options), name, **common)
+    elif name := options.group_column:
+        groups = texts_of(frame[name], options.na)
+        found = split_by_group(groups, name, seed=seed, labels=labels, **common)
+    else:
+        common |= {"seed": seed, "labels": labels, "classes": goal.classes}
+        if name := options.split_column:
+            found = split_by_column(texts_of(frame[name], options.na), name, **common)
+        else:
+            found = split_rows(len(rows), **common)
+    return {part: torch.from_numpy(rows)[index] for part, index in found.items()}
+
+
+def _times(column: Any, name: str, options: TableOptions) -> Array:
+    """Returns a column of times as numbers [N]: numbers as they are, or days of dates."""
+    try:
+        return numbers_of(column, name, options.decimal or ".", options.thousands, options.na)
+    except DataError:
+        return days_of(column, name, options.date_order, options.na)
+
+
+def _schema(
+    goal: Goal,
+    learned: Learned,
+    train: Tensor,
+    source: dict[str, Any],
+    options: TableOptions,
+    where: str,
+) -> tuple[TableSchema, Tensor]:
+    """Returns the schema, and the targets of all rows."""
+    if not learned.inputs:
+        reasons = "; ".join(f"column {c.column!r} {c.why}" for c in learned.left_out)
+        raise DataError(
+            f"{where}: no column is left to predict {', '.join(goal.names)!r} from"
+            + (f" ({reasons})" if reasons else "")
+        )
+    scale: dict[str, Any] = {}
+    y = goal.labels
+    if y is None:
+        y = standard_targets(np.nan_to_num(goal.numbers), goal.names, train, source)
+        scale = {"mean": source["target_mean"], "std": source["target_std"]}
+    schema = TableSchema.from_json(
+        {
+            "inputs": [column.model_dump(mode="json") for column in learned.inputs],
+            "target": target_json(goal, scale),
+            "left_out": [column.model_dump(mode="json") for column in learned.left_out],
+            "options": options.model_dump(mode="json"),
+        }
+    )
+    return schema, y
+
+
+def _encode(
+    schema: TableSchema, cells: Mapping[str, Cells], n_rows: int
+) -> tuple[Tensor, list[str]]:
+    """Returns the inputs of all rows, float32 [N, D], and what some rows hold that training rows do not."""
+    x = np.empty((n_rows, len(schema.names)), dtype=np.float32)
+    remarks, start = [], 0
+    for column in schema.inputs:
+        encoded, remark = column.inputs(cells[column.column].values)
+        x[:, start : start + encoded.shape[1]] = encoded
+        start += encoded.shape[1]
+        remarks += [remark] if remark else []
+    return torch.from_numpy(x), remarks
+
+
+def _from_file(
+    path: Path, schema: TableSchema, where: str
+) -> tuple[Dataset, Tensor, tuple[str, ...]]:
+    """Returns a part that is a file of its own, its row numbers, and what was not seen in training."""
+    frame = schema.read_file(path)
+    if schema.options.drop_missing_target:
+        frame = frame.dropna(subset=list(schema.target.columns))
+    try:
+        encoded = schema.encode_rows(frame)
+        part = Dataset(encoded.x, schema.encode_target(frame))
+    except DataError as error:
+        raise DataError(f"data {path.name!r}, to be used with {where}: {error}") from None
+    return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64)), encoded.remarks
+
+
+def _check_apart(
+    table: Table, splits: Mapping[str, Tensor], files: Mapping[str, Path], schema: TableSchema
+) -> None:
+    """Refuses files of their own that share a group with another part, or lie before it in time."""
+    options = schema.options
+    name = options.group_column or options.time_column
+    if not files or name is None:
+        return
+    found: dict[str, Array] = {}
+    for part in PARTS:
+        frame = schema.read_file(files[part]) if part in files else table.frame
+        if name not in frame.columns:
+            raise DataError(f"data {files[part].name!r}: no column {name!r}")
+        column = frame[name].iloc[splits[part].numpy()] if part not in files else frame[name]
+        times = options.time_column is not None
+        found[part] = _times(column, name, options) if times else texts_of(column, options.na)
+    for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        one, two = found[first], found[second]
+        if options.group_column and (both := set(one.tolist()) & set(two.tolist())):
+            raise DataError(
+                f"group {sorted(map(str, both))[0]!r} of {name!r} is in both the {first} and the {second} part"
+            )
+        if options.time_column and len(one) and len(two) and one.max() > two.min():
+            raise DataError(
+                f"some rows of the {second} part lie before rows of the {first} part by {name!r}; training must come"
+                " before validation, and that before test"
+            )
+
+
+def _rows_text(file: Path, files: Mapping[str, Path]) -> str:
+    """Returns what row numbers of the splits count."""
+    text = "rows of the file, counted from 0 after the header"
+    own = [f"{part}: rows of {path.name}" for part, path in files.items()]
+    return "; ".join([text if not own else f"{text} ({file.name})", *own])

@@ -1,0 +1,231 @@
+"""What a table is to predict: the target columns, classes or numbers, and the rows that have no target.
+
+Texts, truth values and up to 20 different whole numbers (also when written as 0.0 and 1.0) are classes; other numbers are
+regression targets, standardised by the training part.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data.dataset import Kind
+from netdial.data.tables.cells import Cells, read_cells, texts_of
+from netdial.data.tables.options import Problem, TableOptions
+from netdial.data.tables.read import Table
+from netdial.data.tables.words import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_CLASSES = 20  # more different whole numbers than this are taken for a regression target
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The target columns of a table, read.
+
+    Attributes:
+        names: target columns.
+        kind: ``classification`` or ``regression``.
+        cells: their cells, one for each column.
+        labels: class indices int64 [N], -1 where missing; None for regression.
+        classes: names of the classes, sorted as numbers or as texts.
+        remark: how the kind was found.
+        guessed: whether the kind follows from whole numbers, so that the other one may be meant.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind
+    cells: tuple[Cells, ...]
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    remark: str
+    guessed: bool
+
+    @property
+    def missing(self) -> Array:
+        """Rows without a target, bool [N]."""
+        missing: Array = np.any([cells.missing for cells in self.cells], axis=0)
+        return missing
+
+    @property
+    def numbers(self) -> Array:
+        """Regression targets, float64 [N, T]."""
+        return np.stack([cells.values for cells in self.cells], axis=1)
+
+
+def target_names(frame: pd.DataFrame, target: str | None, table: Table, where: str) -> list[str]:
+    """Returns the names of the target columns, which are all in the table.
+
+    Raises:
+        DataError: none is named, or one is not there (the nearest name is offered).
+    """
+    columns = list(frame.columns)
+    some = ", ".join(columns[:12]) + (f", ... ({len(columns)} in all)" if len(columns) > 12 else "")
+    if not target:
+        raise DataError(
+            f"{where}: which column is to be predicted? Give --target COLUMN (columns: {some})"
+        )
+    names = [target] if target in columns else [name.strip() for name in target.split(",")]
+    for name in names:
+        if name not in columns:
+            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            if len(columns) == 1 and table.sep is not None:
+                hint = (
+                    "; there is only one column: if another character separates columns, give --sep"
+                )
+            raise DataError(f"{where}: no column {name!r} for the target{hint} (columns: {some})")
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: a target is named twice in {target!r}")
+    return names
+
+
+def read_goal(
+    table: Table, names: Sequence[str], kind: Kind | None, options: TableOptions, where: str
+) -> tuple[Goal, list[Problem]]:
+    """Returns the target, read as ``kind`` or as what it looks like, and what is wrong with it.
+
+    Raises:
+        ConfigError: several targets are to be classes.
+        DataError: numbers are needed and there are none.
+    """
+    problems: list[Problem] = []
+    cells = []
+    for name in names:
+        found, wrong = read_cells(table.frame[name], name, table, options)
+        if found.kind == "date":
+            found, wrong = Cells("category", texts_of(table.frame[name], options.na)), []
+        if found.kind == "nothing":
+            raise DataError(f"{where}: the target {name!r} {found.remark}; choose another target")
+        cells.append(found)
+        problems += [Problem(p.text.replace("column", "the target", 1), p.mend) for p in wrong]
+    if kind == "classification" and len(names) > 1:
+        raise ConfigError(f"{where}: classification has one target column, got {', '.join(names)}")
+    found_kind, remark, guessed = _infer(cells) if kind is None else (kind, "", False)
+    if found_kind == "regression":
+        _check_numbers(cells, names, where)
+        if kind is None:
+            problems += _open_thousands(cells, names)
+        return Goal(tuple(names), "regression", tuple(cells), None, (), remark, guessed), problems
+    labels, classes = _classes(texts_of(table.frame[names[0]], options.na), cells[0])
+    if len(classes) < 2:
+        text = f"the target {names[0]!r} has one class only ({', '.join(classes) or 'none'})"
+        problems.append(Problem(f"{text}; classification needs at least two"))
+    goal = Goal(tuple(names), "classification", tuple(cells), labels, classes, remark, guessed)
+    return goal, problems
+
+
+def missing_target(goal: Goal, options: TableOptions) -> list[Problem]:
+    """Returns a problem if rows have no target and are not to be left out."""
+    gone = goal.missing
+    if options.drop_missing_target or not gone.any():
+        return []
+    names = ", ".join(repr(name) for name in goal.names)
+    text = (
+        f"the target {names} is missing in {int(gone.sum())} row(s), first in row {int(gone.argmax())} (counted from 0;"
+        " --drop-missing-target leaves these rows out)"
+    )
+    return [Problem(text, {"drop_missing_target": True})]
+
+
+def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[Problem]:
+    """Returns a problem if classes have fewer rows than there are parts to draw."""
+    if goal.labels is None:
+        return []
+    needed = 1 + sum(share > 0 for share in shares.values())
+    counts = torch.bincount(goal.labels[goal.labels >= 0], minlength=len(goal.classes)).tolist()
+    rare = [(name, n) for name, n in zip(goal.classes, counts, strict=True) if n < needed]
+    if not rare:
+        return []
+    some = ", ".join(f"class {name!r} with {n} row(s)" for name, n in rare[:3])
+    more = f" and {len(rare) - 3} more" if len(rare) > 3 else ""
+    text = f"the target {goal.names[0]!r}: {some}{more} cannot be split into {needed} parts"
+    if goal.guessed:
+        text += f"; it holds {len(goal.classes)} different whole numbers, taken for classes: say whether they are quantities"
+        return [Problem(f"{text} (--kind regression)", {"kind": "regression"})]
+    names = tuple(name for name, _ in rare)
+    return [
+        Problem(
+            f"{text}; merge rare classes, or leave their rows out",
+            {"na": names, "drop_missing_target": True},
+        )
+    ]
+
+
+def _infer(cells: Sequence[Cells]) -> tuple[Kind, str, bool]:
+    """Returns the kind that target columns look like, why, and whether the other one may be meant."""
+    if len(cells) > 1:
+        return "regression", "several targets", False
+    only = cells[0]
+    if only.kind != "number":
+        return "classification", "", False
+    known = only.values[~np.isnan(only.values)]
+    different = np.unique(known)
+    if not np.array_equal(different, np.round(different)) or np.isinf(different).any():
+        return "regression", "numbers with fractions", False
+    if len(different) <= MAX_CLASSES:
+        obvious = set(different) <= {0.0, 1.0}
+        why = f"{len(different)} different whole numbers; --kind regression if they are quantities"
+        return "classification", "" if obvious else why, not obvious
+    why = f"{len(different)} different whole numbers; --kind classification if they name classes"
+    return "regression", why, True
+
+
+def _open_thousands(cells: Sequence[Cells], names: Sequence[str]) -> list[Problem]:
+    """Returns problems for targets such as 1,234, whose kind is not plain."""
+    problems = []
+    for found, name in zip(cells, names, strict=True):
+        if found.thousands is not None:
+            text = (
+                f"the target {name!r} holds texts that look like numbers with {found.thousands!r} between thousands; say"
+                " whether they are numbers (--kind regression) or names of classes (--kind classification)"
+            )
+            problems.append(Problem(text, {"kind": "regression"}))
+    return problems
+
+
+def _check_numbers(cells: Sequence[Cells], names: Sequence[str], where: str) -> None:
+    """Refuses texts as regression targets, with an example."""
+    wrong = [name for name, found in zip(names, cells, strict=True) if found.kind != "number"]
+    if not wrong:
+        return
+    found = next(c for c in cells if c.kind != "number")
+    word = next((str(value) for value in found.values if value is not None), "nothing")
+    raise DataError(
+        f"{where}: regression needs numbers in {', '.join(wrong)}, which holds {word!r}; choose another target or"
+        " kind='classification'"
+    )
+
+
+def _classes(texts: Array, cells: Cells) -> tuple[Tensor, tuple[str, ...]]:
+    """Returns class indices [N], -1 where missing, and the names of the classes."""
+    gone = cells.missing | np.asarray([text is None for text in texts], dtype=bool)
+    names = sorted({str(text) for text in texts[~gone]}, key=_order)
+    position = {name: index for index, name in enumerate(names)}
+    labels = [-1 if missing else position[text] for text, missing in zip(texts, gone, strict=True)]
+    return torch.tensor(labels, dtype=torch.int64), tuple(names)
+
+
+def _order(name: str) -> tuple[bool, float, str]:
+    """Returns a key that sorts numbers by value, before texts."""
+    number = re.fullmatch(r"-?\d+(\.\d+)?", name)
+    return number is None, float(name) if number else 0.0, name
+
+
+def target_json(goal: Goal, extra: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a schema holds of the target."""
+    base: dict[str, Any] = {"kind": goal.kind, "columns": goal.names, "classes": goal.classes}
+    if goal.kind == "regression":
+        first = goal.cells[0]
+        base |= {"decimal": first.decimal, "thousands": first.thousands}
+    return base | extra

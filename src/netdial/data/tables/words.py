@@ -1,0 +1,176 @@
+"""Numbers and dates that are written as texts: decimal commas, marks between thousands, orders of day and month.
+
+Where a text can be read in two ways and nothing in the file decides, that is a problem to be told, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from netdial.data._optional import require
+from netdial.data.tables.options import Problem, TableOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from netdial.data.tables.read import Table
+
+Array = np.ndarray[Any, Any]
+Order = Literal["day-first", "month-first"]
+
+MISSING_WORDS = frozenset(
+    ("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "?", "-", "--", ".", "")
+)
+"""Words, in small letters, that stand for a missing value among numbers and dates."""
+
+_SECONDS_A_DAY = 86_400.0
+_TAIL = r"([T ]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?"
+_YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.])(\d{{1,2}})\2(\d{{1,2}}){_TAIL}")
+_YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_TAIL}")
+
+
+def days_since_1970(column: pd.Series[Any]) -> Array:
+    """Returns days since 1970-01-01 (UTC) of a column of dates, NaN where missing."""
+    pandas = require("pandas", "reading a table")
+    stamps = pandas.DatetimeIndex(column)
+    stamps = stamps.tz_convert(None) if stamps.tz is not None else stamps
+    seconds = np.asarray((stamps - pandas.Timestamp(0)).total_seconds(), dtype=float)
+    return seconds / _SECONDS_A_DAY
+
+
+def _patterns(decimal: str, thousands: str | None) -> re.Pattern[str]:
+    """Returns what numbers of a style look like."""
+    mark, group = re.escape(decimal), re.escape(thousands or "")
+    if thousands == " ":
+        group = "[ \u00a0\u202f]"
+    if thousands is None:
+        return re.compile(
+            rf"[+-]?(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.I
+        )
+    return re.compile(rf"[+-]?(\d{{1,3}}({group}\d{{3}})+|\d+)({mark}\d*)?")
+
+
+_STYLES: tuple[tuple[str, str | None], ...] = (
+    (".", None),
+    (",", None),
+    (".", ","),
+    (",", "."),
+    (".", " "),
+    (",", " "),
+    (".", "'"),
+)
+
+
+def find_style(
+    words: Sequence[str], table: Table, options: TableOptions
+) -> tuple[str, str | None] | None:
+    """Returns decimal mark and mark of thousands of the first style that fits all words, None if none does.
+
+    Styles with the decimal mark of the file come first.
+    """
+    for decimal, thousands in sorted(_STYLES, key=lambda s: s[0] != table.decimal):
+        if options.decimal is not None and decimal != options.decimal:
+            continue
+        if options.thousands is not None and thousands != options.thousands:
+            continue
+        pattern = _patterns(decimal, thousands)
+        if all(pattern.fullmatch(word) for word in words):
+            return decimal, thousands
+    return None
+
+
+def number(word: str, decimal: str, thousands: str | None) -> float:
+    """Returns the number that a word of a style is."""
+    if thousands is not None:
+        word = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", word)
+    return float(word.replace(decimal, "."))
+
+
+def number_or_nan(word: str) -> float:
+    """Returns the number that a word is, NaN if it is none."""
+    try:
+        return float(word)
+    except ValueError:
+        return float("nan")
+
+
+def open_style(
+    words: Sequence[str],
+    name: str,
+    style: tuple[str, str | None],
+    table: Table,
+    options: TableOptions,
+) -> list[Problem]:
+    """Returns a problem if 1,234 may be a thousand or one and a bit, and nothing in the file decides."""
+    if options.decimal or options.thousands or table.sep == ",":
+        return []
+    groups = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+    marked = [word for word in words if "," in word]
+    if style != (".", ",") or not marked or not all(groups.fullmatch(word) for word in marked):
+        return []
+    word = marked[0]
+    text = (
+        f"column {name!r}: {word!r} may be {word.replace(',', '')} (--thousands ,) or {word.replace(',', '.')}"
+        " (--decimal ,)"
+    )
+    return [Problem(text, {"thousands": ","})]
+
+
+def year_last(words: Sequence[str]) -> bool:
+    """Returns whether some words are dates such as 3.4.2020."""
+    return any(_YEAR_LAST.fullmatch(word) for word in words)
+
+
+def find_order(words: Sequence[str], options: TableOptions) -> Order | None:
+    """Returns the order of day and month in dates with the year last, None if the dates leave it open."""
+    found = [match for match in map(_YEAR_LAST.fullmatch, words) if match]
+    if options.date_order is not None or not found:
+        return options.date_order
+    if any(int(match[1]) > 12 for match in found) or all(match[2] == "." for match in found):
+        return "day-first"
+    return "month-first" if any(int(match[3]) > 12 for match in found) else None
+
+
+def open_order(words: Sequence[str], name: str) -> Problem:
+    """Returns the problem that day and month cannot be told apart."""
+    return Problem(
+        f"column {name!r}: in {words[0]!r} the day or the month may come first (--date-order day-first or month-first)",
+        {"date_order": "day-first"},
+    )
+
+
+def dates(words: Sequence[str], order: Order) -> Array | None:
+    """Returns days since 1970-01-01 if all words are dates, else None."""
+    pandas = require("pandas", "reading a table")
+    plain = []
+    for word in words:
+        if match := _YEAR_FIRST.fullmatch(word):
+            year, month, day = match[1], match[3], match[4]
+        elif match := _YEAR_LAST.fullmatch(word):
+            year, first, second = match[4], match[1], match[3]
+            day, month = (first, second) if order == "day-first" else (second, first)
+        else:
+            return None
+        time, zone = (match[5] or " 00:00").strip(" T"), (match[6] or "").replace("UTC", "Z")
+        hour, _, rest = time.partition(":")
+        plain.append(f"{year}-{int(month):02d}-{int(day):02d}T{int(hour):02d}:{rest}{zone}")
+    stamps = pandas.to_datetime(plain, format="ISO8601", utc=True, errors="coerce")
+    return None if stamps.isna().any() else days_since_1970(stamps)
+
+
+def numbers(words: Sequence[str], styles: Sequence[tuple[str, str | None]]) -> Array | None:
+    """Returns the numbers that words are by the first style that fits each; None if one is no number or truth value."""
+    truth = {"true": 1.0, "false": 0.0}
+    patterns = [(_patterns(*style), style) for style in styles]
+    found = []
+    for word in words:
+        style = next((style for pattern, style in patterns if pattern.fullmatch(word)), None)
+        value = number(word, *style) if style else truth.get(word.lower())
+        if value is None:
+            return None
+        found.append(value)
+    return np.asarray(found)
