@@ -1,5 +1,7 @@
 # netdial: `make run` trains a first family, `make test` checks the project. Both set the environment up when needed.
-PY ?= python3.11
+# Any Python from 3.11 on: PY=... if you want a certain one, else the first that is new enough.
+PY ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 # Compiled modules are kept: without them every process, and tests start many, would compile torch again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,6 +26,7 @@ setup: .venv/.ok  ## make .venv with everything; quick when up to date
 
 # torch first and pinned, so that pip does not fetch another build of it. Have a GPU? Put your own torch in .venv first.
 .venv/.ok: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PY)" || { echo "make: no Python 3.11 or newer found; install one, or say PY=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || $(PY) -m venv .venv
 	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[all,dev]'

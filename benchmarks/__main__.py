@@ -9,13 +9,18 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-_HELPERS = {"__init__", "__main__", "result", "timing", "mnist", "datasets", "shrinking", "_peer"}
+_HELPERS = {"result", "timing", "mnist", "datasets", "shrinking"}
+
+
+def is_figure(stem: str) -> bool:
+    """Returns whether a file of this folder measures a figure; helpers are named above or begin with an underscore."""
+    return stem not in _HELPERS and not stem.startswith("_")
 
 
 def names() -> list[str]:
     """Returns the names of all figures."""
     files = Path(__file__).parent.glob("*.py")
-    return sorted(path.stem.replace("_", "-") for path in files if path.stem not in _HELPERS)
+    return sorted(path.stem.replace("_", "-") for path in files if is_figure(path.stem))
 
 
 def main() -> int:

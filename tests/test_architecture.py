@@ -206,6 +206,7 @@ def test_public_names_are_listed_once_and_alike() -> None:
     ]
     assert sorted(typed) == sorted(nd.__all__) == sorted(nd._HOME)
     assert len(set(nd.__all__)) == len(nd.__all__)
+    assert set(nd.__all__) <= set(dir(nd)), "tab completion offers every public name"
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         nd.fitt  # noqa: B018
 

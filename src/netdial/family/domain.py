@@ -69,7 +69,7 @@ class Domain:
         return [float(f"{value:.12g}") for value in values]
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Returns unit coordinates ``[count]`` drawn independently (the papers' way)."""
+        """Returns unit coordinates ``[count]`` drawn independently (the 2021 paper draws 5, the 2022 paper 1)."""
         return torch.rand(count, generator=generator, dtype=torch.float64)
 
     def stratified(self, count: int, generator: torch.Generator) -> Tensor:

@@ -49,7 +49,7 @@ class Member:
 
     @property
     def generalised_evidence(self) -> float:
-        """L(λ) in nats: the objective of the 2021 paper (eq. 3) and of the 2022 paper (eqs. 4-6), higher is better.
+        """L(λ) in nats: the objective of the 2021 paper (eqs. 4 and 7) and of the 2022 paper (eqs. 4-6), higher is better.
 
         It is ``-N objective``; on data other than the training set the fit is scaled up to N examples.
         """

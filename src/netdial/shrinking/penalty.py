@@ -1,7 +1,7 @@
 """Penalties: what pulls switches to 0, and what holds the weights back so that they cannot answer by growing.
 
-Source: ShrinkNets (draft), eq. 2 and 9: ``L + λ ‖θ‖₁ + λ₂ ‖W‖_p^p``. The second term is needed: without it a layer can halve
-its θ and double its weights, and the first term has no minimum.
+Source: ShrinkNets (draft), eq. 9: ``L + λ ‖θ‖₁ + λ₂ ‖W‖_p^p`` (eq. 2 prints the norm without the power).
+The second term is needed: without it a layer can halve its θ and double its weights, and the first term has no minimum.
 
 Two ways to apply λ ‖θ‖₁:
 

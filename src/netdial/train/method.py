@@ -4,10 +4,11 @@ A step draws complexity values, runs each on its group of examples, adds up weig
 values a group gets is the only difference between the ways of training:
 
 - stratified: the batch is split into K groups, one value from each of K strata of the log range. The cost is that of one
-  network, the estimate of the expectation over λ is unbiased, and every step sees the whole range.
+  network, and every step sees the whole range. Without ``ends`` and ``knots`` the estimate of the expectation over λ
+  is unbiased; with them it is that of a law which gives the ends and knots more weight.
 - whole: the same values, each sees the whole batch. K times the examples for each value, in far less than K times the
   time on a small network.
-- independent: k values drawn independently, each sees the whole batch (the papers' way, k = 5).
+- independent: k values drawn independently, each sees the whole batch (the 2021 paper, k = 5; Algorithm 1 of 2022 draws one).
 - rows: a table map; each row sees the whole batch of its seed. This trains networks directly, many at once.
 
 Shapes: K values, n blocks of b examples in a batch.
