@@ -24,9 +24,9 @@ from netdial.data import Splits, load
 from netdial.family import Family
 from netdial.fitting import run
 from netdial.jobs.presets import default_model, preset
+from netdial.models.family import load_family, save_family
 from netdial.nets import build
 from netdial.papers.lab.cells import Cell, Store, make_all
-from netdial.saving import load_family, save_family
 
 TARGETS = {"covertype_15120.parquet": "Cover_Type", "gas_sensor_drift_8of10.parquet": "gas"}
 NAMES = ("wine", "breast-cancer", "digits", "mnist", *TARGETS)

@@ -30,8 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "measure": {"core", "data", "family", "objective"},
     "train": {"core", "data", "config", "family", "objective"},
     "fitting": {"core", "data", "config", "family", "objective", "train", "measure"},
-    "saving": {"core", "nets", "family", "train"},
-    "export": {"core", "family", "saving"},
+    "models": {"core", "nets", "family"},
     "channels": {"core", "measure"},
     "shrinking": {"core", "data", "config", "objective", "train", "measure", "fitting", "channels"},
     "curvature": {"core", "data", "objective"},
@@ -42,23 +41,23 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evidence": {"core", "data", "family", "objective", "curvature"},
     "choice": {
-        *("core", "data", "family", "objective", "measure", "fitting", "export"),
+        *("core", "data", "family", "objective", "measure", "fitting", "models"),
         *("pruning.weights", "evidence"),
     },
     "sklearn": {"core", "data", "config", "nets", "family", "train", "measure", "fitting"},
     "runs": {"core"},
     "report": {"core", "runs"},
     "jobs": {
-        *("core", "data", "config", "nets", "family", "train", "measure", "fitting", "saving"),
+        *("core", "data", "config", "nets", "family", "train", "measure", "fitting", "models"),
         *("channels", "pruning.weights", "pruning.channels", "shrinking", "evidence", "runs"),
     },
     "papers": {
         *("core", "data", "config", "nets", "family", "train", "objective", "measure", "fitting"),
-        *("saving", "pruning.weights", "report"),
+        *("models", "pruning.weights", "report"),
     },
     "cli": {
-        *("core", "config", "data", "nets", "family", "train", "measure", "fitting", "saving"),
-        *("export", "channels", "pruning.weights", "pruning.channels", "shrinking", "evidence"),
+        *("core", "config", "data", "nets", "family", "train", "measure", "fitting", "models"),
+        *("channels", "pruning.weights", "pruning.channels", "shrinking", "evidence"),
         *("choice", "papers", "runs", "report", "jobs"),
     },
 }

@@ -20,8 +20,8 @@ from netdial.data.dataset import Dataset
 from netdial.family import Family
 from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.measure import evaluate, recalibrate
+from netdial.models.family import load_family, save_family
 from netdial.objective import LIKELIHOODS, OBJECTIVES
-from netdial.saving import load_family, save_family
 from netdial.train.loop import Epoch
 
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from netdial.config import FitConfig
     from netdial.data import Dataset, Splits, load
     from netdial.evidence import Estimate, assess, health
-    from netdial.export import export_member, load_member
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
     from netdial.measure import evaluate, predictive, recalibrate
+    from netdial.models.family import load_family, save_family
+    from netdial.models.member import load_member, save_member
     from netdial.nets import build
     from netdial.pruning.channels import prune_structured
     from netdial.pruning.weights import Policy, Surface, prune, retrain, surface
-    from netdial.saving import load_family, save_family
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.recipe import load_shrunk, save_shrunk
     from netdial.shrinking.shrink import Shrunk, shrink
@@ -49,21 +49,21 @@ _HOME = {
     "build": "netdial.nets",
     "choose": "netdial.choice",
     "evaluate": "netdial.measure",
-    "export_member": "netdial.export",
+    "save_member": "netdial.models.member",
     "finetune": "netdial.fitting",
     "fit": "netdial.fitting",
     "fit_direct": "netdial.fitting",
     "health": "netdial.evidence",
     "load": "netdial.data",
-    "load_family": "netdial.saving",
-    "load_member": "netdial.export",
+    "load_family": "netdial.models.family",
+    "load_member": "netdial.models.member",
     "load_shrunk": "netdial.shrinking.recipe",
     "predictive": "netdial.measure",
     "prune": "netdial.pruning.weights",
     "prune_structured": "netdial.pruning.channels",
     "recalibrate": "netdial.measure",
     "retrain": "netdial.pruning.weights",
-    "save_family": "netdial.saving",
+    "save_family": "netdial.models.family",
     "save_shrunk": "netdial.shrinking.recipe",
     "shrink": "netdial.shrinking.shrink",
     "specialise": "netdial.fitting",
@@ -90,7 +90,6 @@ __all__ = [
     "build",
     "choose",
     "evaluate",
-    "export_member",
     "finetune",
     "fit",
     "fit_direct",
@@ -105,6 +104,7 @@ __all__ = [
     "recalibrate",
     "retrain",
     "save_family",
+    "save_member",
     "save_shrunk",
     "shrink",
     "specialise",

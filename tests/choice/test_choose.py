@@ -17,10 +17,10 @@ from netdial.choice import BudgetError, Choice, agreement, choose
 from netdial.core.errors import ConfigError
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
-from netdial.export import load_member
 from netdial.family import Family, FamilyConfig
 from netdial.measure import evaluate
 from netdial.measure.cost import cost
+from netdial.models.member import load_member
 from netdial.nets import build
 from netdial.pruning.weights import Policy
 

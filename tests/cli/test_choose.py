@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.export import load_member
+from netdial.models.member import load_member
 from netdial.runs.run import Run
 
 from .conftest import Call

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.export import load_member
 from netdial.jobs.job import open_family, open_task
+from netdial.models.member import load_member
 from netdial.runs.run import Run
 
 from .conftest import Call

@@ -17,7 +17,7 @@ from netdial.core.plan import Group, Plan, Slot
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family, FamilyConfig
 from netdial.family.maps import MAPS
-from netdial.saving import load_family, save_family
+from netdial.models.family import load_family, save_family
 
 WIDTHS = {"conv": 5, "dense": 4}
 LAMS = (0.01, 1.0, 100.0)

@@ -18,7 +18,7 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family, FamilyConfig
 from netdial.fitting import specialise
-from netdial.saving import load_family, save_family
+from netdial.models.family import load_family, save_family
 
 
 def net(seed: int = 0, *, frozen: bool = True) -> nn.Sequential:

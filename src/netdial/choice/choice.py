@@ -16,9 +16,9 @@ from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
 from netdial.choice.tune import Tuning
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.export import Exported, export_member
 from netdial.family.family import Family
 from netdial.measure.path import outputs
+from netdial.models.member import Exported, save_member
 from netdial.pruning.weights.criteria import default_criterion
 
 Data = Dataset | tuple[Tensor, Tensor]
@@ -133,15 +133,15 @@ class Choice:
 
         Args:
             path: file or folder; the suffix says which.
-            meta: stored in the description of the last two; see ``netdial.saving`` for its key ``net``.
+            meta: stored in the description of the last two; see ``netdial.models.family`` for its key ``net``.
 
         Raises:
-            NetdialError: as for ``export_member``.
+            NetdialError: as for ``save_member``.
         """
         path = Path(path)
         format = _SUFFIXES.get(path.suffix, "safetensors")
         folder = format == "safetensors" and path.suffix != ".safetensors"
-        return export_member(
+        return save_member(
             self.family,
             self.lam,
             path,

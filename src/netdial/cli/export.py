@@ -31,8 +31,8 @@ def export(
     if format not in SUFFIXES:
         raise unknown("export format", format, SUFFIXES)
     from netdial.cli.output import console, print_json
-    from netdial.export import export_member
     from netdial.jobs.job import check_lams, describe_net, example_input, open_family
+    from netdial.models.member import save_member
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
@@ -40,7 +40,7 @@ def export(
     family = open_family(folder, data_dir)
     path = output or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
-    written = export_member(family, lam, path, format, example_input(folder), meta=meta)
+    written = save_member(family, lam, path, format, example_input(folder), meta=meta)
     if as_json:
         print_json(
             {

@@ -73,7 +73,6 @@ def finetune(
     if share is not None and not 0 <= share < 1:
         raise ConfigError(f"--share {share:g}: expected a share in [0, 1)")
     from netdial.cli.output import console, print_json
-    from netdial.export import export_member
     from netdial.fitting import finetune as train_on
     from netdial.jobs.job import (
         describe_net,
@@ -81,6 +80,7 @@ def finetune(
         open_run,
     )
     from netdial.measure import evaluate
+    from netdial.models.member import save_member
     from netdial.pruning.weights import Policy, retrain
     from netdial.runs.run import Run
 
@@ -106,7 +106,7 @@ def finetune(
         rows.append({"share": removed, "parameters": kept, **found.metrics})
     path = output or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
-    written = export_member(stages[-1][1], lam, path, format, example_input(folder), meta=meta)
+    written = save_member(stages[-1][1], lam, path, format, example_input(folder), meta=meta)
     if as_json:
         print_json({"run": str(folder.path), "lam": lam, "path": str(written.path), "stages": rows})
         return

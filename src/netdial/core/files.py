@@ -75,9 +75,18 @@ def unwritable(path: Path, error: OSError) -> WriteError:
     return found
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomic(path, write)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically."""
-    write_atomic(path, lambda temporary: _write_text(temporary, text))
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -92,7 +101,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

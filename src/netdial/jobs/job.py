@@ -35,8 +35,8 @@ from netdial.jobs.request import (
 )
 from netdial.measure import Path as LambdaPath
 from netdial.measure import evaluate
+from netdial.models.family import load_family, save_family
 from netdial.runs.run import Run
-from netdial.saving import load_family, save_family
 
 MODEL = "family.safetensors"
 """The trained family, in the folder ``model`` of a run."""

@@ -14,9 +14,9 @@ from netdial.core.errors import ConfigError
 from netdial.data import Dataset, Splits, load
 from netdial.family import Family
 from netdial.fitting import run
+from netdial.models.family import load_family, save_family
 from netdial.nets import build
 from netdial.papers.lab.cells import Cell, Store
-from netdial.saving import load_family, save_family
 
 _FILE = "family.safetensors"
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from netdial.core import container as checkpoint
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.family import Family, FamilyConfig
+from netdial.models.family import load_family, mismatch, read_meta, save_family
 from netdial.nets import build
-from netdial.saving import load_family, mismatch, read_meta, save_family
 
 DESCRIBED = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}}
 

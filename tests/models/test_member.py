@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial import export
+from netdial.core.boundary import seal
 from netdial.core.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, TraceError
-from netdial.export import FORMATS, export_member, load_member
 from netdial.family import Family, FamilyConfig
 from netdial.measure.cost import size_bytes
+from netdial.models import programs
+from netdial.models.member import FORMATS, load_member, save_member
 from netdial.nets import build
 
 META = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}, "classes": ["a", "b"]}
@@ -92,7 +93,7 @@ def test_a_member_is_made_of_torch_alone() -> None:
 
 @pytest.mark.parametrize("place", ["member", "member.safetensors"])
 def test_safetensors_and_back(family: Family, tmp_path: Path, place: str) -> None:
-    done = export_member(family, 0.5, tmp_path / place, meta=META)
+    done = save_member(family, 0.5, tmp_path / place, meta=META)
     member, again = family.export(0.5), load_member(tmp_path / place)
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in member.state_dict().items())
@@ -125,7 +126,7 @@ def test_a_pruned_member_is_stored_as_values_and_bitmaps(
 ) -> None:
     net = nn.Sequential(nn.Conv2d(1, 30, 3), nn.BatchNorm2d(30), nn.Flatten(), nn.Linear(480, 10))
     family = pruned(net).to(dtype)
-    export_member(family, 1.0, tmp_path / "m")
+    save_member(family, 1.0, tmp_path / "m")
     member, again = family.export(1.0), load_member(tmp_path / "m", net.float())
     state = again.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in member.state_dict().items())
@@ -133,32 +134,36 @@ def test_a_pruned_member_is_stored_as_values_and_bitmaps(
     assert stored(tmp_path / "m") == size_bytes(member.state_dict())
     assert stored(tmp_path / "m") < 0.4 * size_bytes(member.state_dict(), packed=False)
     config = json.loads((tmp_path / "m/config.json").read_text())
-    assert config["format"] == 2 and {"0.weight", "3.weight"} <= set(config["packed"])
+    assert config["format"] == 3 and {"0.weight", "3.weight"} <= set(config["packed"])
 
 
 def test_a_member_that_is_not_pruned_is_stored_as_it_is(tmp_path: Path) -> None:
     net = nn.Linear(50, 50)
     with torch.no_grad():
         net.weight.zero_()
-    export_member(Family(net), 1.0, tmp_path / "m")
+    save_member(Family(net), 1.0, tmp_path / "m")
     assert stored(tmp_path / "m") == size_bytes(net.state_dict(), packed=False)
     config = json.loads((tmp_path / "m/config.json").read_text())
-    assert config["format"] == 1 and "packed" not in config
+    assert config["format"] == 3 and "packed" not in config
 
 
 def test_a_damaged_bitmap_is_refused(tmp_path: Path) -> None:
     net = nn.Linear(50, 50)
-    export_member(pruned(net), 1.0, tmp_path / "m")
+    save_member(pruned(net), 1.0, tmp_path / "m")
     path = tmp_path / "m/config.json"
     config = json.loads(path.read_text())
     for shapes in ({"weight": [50, 60]}, {"weights": [50, 50]}, {"weight": "x"}, []):
         path.write_text(json.dumps({**config, "packed": shapes}))
-        with pytest.raises(CheckpointError, match=r"model.safetensors: is missing or damaged"):
+        with pytest.raises(CheckpointError, match=r"config.json: was changed after it was written"):
+            load_member(tmp_path / "m", net)
+        plain = {key: value for key, value in config.items() if key != "sha256"}
+        path.write_text(json.dumps(seal({**plain, "packed": shapes})))
+        with pytest.raises(CheckpointError, match=r"is missing or damaged|packed.* is wrong"):
             load_member(tmp_path / "m", net)
 
 
 def test_a_card_lies_beside_the_weights(family: Family, tmp_path: Path) -> None:
-    done = export_member(family, 1.0, tmp_path / "m", meta=META, card="# A card: λ\n")
+    done = save_member(family, 1.0, tmp_path / "m", meta=META, card="# A card: λ\n")
     assert (tmp_path / "m/README.md").read_text(encoding="utf-8") == "# A card: λ\n"
     assert {path.name for path in (tmp_path / "m").iterdir()} == {
         "README.md",
@@ -168,13 +173,13 @@ def test_a_card_lies_beside_the_weights(family: Family, tmp_path: Path) -> None:
     assert done.size_bytes == sum(path.stat().st_size for path in (tmp_path / "m").iterdir())
     for path, format in (("m.safetensors", "safetensors"), ("m.pt2", "torch-export")):
         with pytest.raises(ConfigError, match="a card lies in a folder beside the weights"):
-            export_member(family, 1.0, tmp_path / path, format, inputs(1, 3), card="x")
+            save_member(family, 1.0, tmp_path / path, format, inputs(1, 3), card="x")
 
 
 def test_a_network_of_ones_own_is_given_to_the_loader(tmp_path: Path) -> None:
     family = family_of(Tied())
     member = family.export(1.0)
-    export_member(family, 1.0, tmp_path / "tied")
+    save_member(family, 1.0, tmp_path / "tied")
     again = load_member(tmp_path / "tied", Tied())
     assert torch.equal(again(inputs(4, 3)), member(inputs(4, 3)))
     with pytest.raises(CheckpointError, match=r"does not say which network .* \(net=\)"):
@@ -182,7 +187,7 @@ def test_a_network_of_ones_own_is_given_to_the_loader(tmp_path: Path) -> None:
 
 
 def test_the_files_need_only_torch_and_safetensors(family: Family, tmp_path: Path) -> None:
-    export_member(family, 1.0, tmp_path / "m", meta=META)
+    save_member(family, 1.0, tmp_path / "m", meta=META)
     code = (
         "import sys, torch; from safetensors.torch import load_file; from torch import nn; "
         "net = nn.Sequential(); net.fc1 = nn.Linear(3, 4); net.relu1 = nn.ReLU(); net.fc2 = nn.Linear(4, 2); "
@@ -199,7 +204,7 @@ def test_the_files_need_only_torch_and_safetensors(family: Family, tmp_path: Pat
 
 
 def test_torch_export_runs_any_batch(family: Family, tmp_path: Path) -> None:
-    done = export_member(family, 1.0, tmp_path / "m.pt2", "torch-export", inputs(1, 3))
+    done = save_member(family, 1.0, tmp_path / "m.pt2", "torch-export", inputs(1, 3))
     run = torch.export.load(tmp_path / "m.pt2").module()
     x = inputs(17, 3)
     torch.testing.assert_close(run(x), family.export(1.0)(x))
@@ -226,7 +231,7 @@ def test_onnx_agrees_in_onnxruntime(
     net: nn.Module, x: Tensor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     family = family_of(net)
-    done = export_member(family, 1.0, tmp_path / "m.onnx", "onnx", x[:2])
+    done = save_member(family, 1.0, tmp_path / "m.onnx", "onnx", x[:2])
     assert capfd.readouterr().out == ""
     torch.testing.assert_close(
         onnx_outputs(tmp_path / "m.onnx", x), family.export(1.0)(x), rtol=1e-4, atol=1e-4
@@ -236,44 +241,44 @@ def test_onnx_agrees_in_onnxruntime(
 
 
 def test_a_described_input_shape_stands_in_for_an_example(family: Family, tmp_path: Path) -> None:
-    export_member(family, 1.0, tmp_path / "m.pt2", "torch-export", meta=META)
+    save_member(family, 1.0, tmp_path / "m.pt2", "torch-export", meta=META)
     assert torch.export.load(tmp_path / "m.pt2").module()(inputs(4, 3)).shape == (4, 2)
 
 
 def test_formats_are_named(family: Family, tmp_path: Path) -> None:
     assert set(FORMATS) == {"safetensors", "torch-export", "onnx"}
     with pytest.raises(ConfigError, match="unknown export format 'onx'; did you mean 'onnx'"):
-        export_member(family, 1.0, tmp_path / "m", "onx")
+        save_member(family, 1.0, tmp_path / "m", "onx")
 
 
 def test_a_value_outside_the_range_is_refused(family: Family, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lam=1000: outside the trained range"):
-        export_member(family, 1000, tmp_path / "m")
+        save_member(family, 1000, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("format", ["torch-export", "onnx"])
 def test_bad_examples_are_refused(family: Family, tmp_path: Path, format: str) -> None:
     with pytest.raises(ConfigError, match="give example="):
-        export_member(family, 1.0, tmp_path / "m", format)
+        save_member(family, 1.0, tmp_path / "m", format)
     with pytest.raises(ShapeError, match=r"example of shape \[2, 7\].*does not take it"):
-        export_member(family, 1.0, tmp_path / "m", format, inputs(2, 7))
+        save_member(family, 1.0, tmp_path / "m", format, inputs(2, 7))
 
 
 def test_a_network_that_cannot_be_traced_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(
         TraceError, match="Moody cannot be exported as torch-export, nothing was written"
     ):
-        export_member(family_of(Moody()), 1.0, tmp_path / "m", "torch-export", inputs(2, 3))
+        save_member(family_of(Moody()), 1.0, tmp_path / "m", "torch-export", inputs(2, 3))
     assert not list(tmp_path.iterdir())
 
 
 def test_outputs_that_differ_are_refused(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(programs, "TOLERANCE", -1.0)
     with pytest.raises(TraceError, match="outputs differ from the network's by"):
-        export_member(family, 1.0, tmp_path / "m.onnx", "onnx", inputs(2, 3))
+        save_member(family, 1.0, tmp_path / "m.onnx", "onnx", inputs(2, 3))
     assert not list(tmp_path.iterdir())
 
 
@@ -281,14 +286,14 @@ def test_an_example_of_zeros_still_tests_the_weights(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[Tensor] = []
-    compare = export._compare
+    compare = programs._compare
 
-    def spy(net: nn.Module, run: export.Run, x: Tensor) -> float:
+    def spy(net: nn.Module, run: programs.Run, x: Tensor) -> float:
         compared.append(x)
         return compare(net, run, x)
 
-    monkeypatch.setattr(export, "_compare", spy)
-    export_member(family, 1.0, tmp_path / "m.pt2", "torch-export", torch.zeros(2, 3))
+    monkeypatch.setattr(programs, "_compare", spy)
+    save_member(family, 1.0, tmp_path / "m.pt2", "torch-export", torch.zeros(2, 3))
     assert bool(compared[0].all())
     net, other = family.export(1.0), family.export(1.0)
     other.get_parameter("fc1.weight").data.mul_(2)
@@ -304,13 +309,13 @@ def test_onnx_says_what_to_install(
     with pytest.raises(
         MissingExtra, match=r"export to ONNX needs: pip install 'netdial\[export\]'"
     ):
-        export_member(family, 1.0, tmp_path / "m.onnx", "onnx", inputs(2, 3))
+        save_member(family, 1.0, tmp_path / "m.onnx", "onnx", inputs(2, 3))
 
 
 def test_an_unwritable_place_is_one_clear_line(family: Family, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match="could not be written"):
-        export_member(family, 1.0, tmp_path / "file")
+        save_member(family, 1.0, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -318,7 +323,7 @@ def test_what_does_not_belong_is_refused_on_loading(family: Family, tmp_path: Pa
     place = tmp_path / "m"
     with pytest.raises(CheckpointError, match=r"config.json: is missing or damaged"):
         load_member(place)
-    export_member(family, 1.0, place, meta=META)
+    save_member(family, 1.0, place, meta=META)
     with pytest.raises(CheckpointError, match=r"does not fit the Linear \(fc.* is missing"):
         load_member(place, nn.Linear(3, 2))
     weights = place / "model.safetensors"

@@ -1,0 +1,1 @@
+"""Models as files: saving, loading and telling what a file is."""

@@ -1,0 +1,119 @@
+"""Descriptions of networks in files: the plain values beside the tensors, and built-in networks made again from them.
+
+What a caller adds (``meta``) is free, but for the key ``net``: ``{"spec": "mlp:50", "input_shape": [13], "n_outputs": 3}`` says
+which built-in network the tensors belong to, so that it can be built again without being given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from netdial.core.boundary import validated
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError
+from netdial.nets import build
+
+_SHOWN = 3
+_CURE = "give the network (net=), built as it was for training"
+
+Shapes = dict[str, list[int]]
+
+
+class Described(BaseModel):
+    """A built-in network, in bounds that building it can take.
+
+    Attributes:
+        spec: as ``nets.build`` takes it.
+        input_shape: shape of one input without the batch.
+        n_outputs: classes, or regression targets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    spec: str = Field(max_length=200)
+    input_shape: tuple[Annotated[int, Field(ge=1, lt=1 << 31)], ...] = Field(
+        min_length=1, max_length=8
+    )
+    n_outputs: int = Field(ge=1, lt=1 << 31)
+
+    def build(self) -> nn.Module:
+        """Returns the network, freshly initialised."""
+        return build(self.spec, input_shape=self.input_shape, n_outputs=self.n_outputs)
+
+
+def described(path: Path, meta: Mapping[str, Any]) -> Described:
+    """Returns the built-in network that ``meta["net"]`` describes.
+
+    Args:
+        path: the file that the description comes from, for messages.
+        meta: plain values of the file.
+
+    Raises:
+        CheckpointError: there is no description, or it is not one.
+    """
+    if meta.get("net") is None:
+        raise CheckpointError(
+            f"{path}: does not say which network it belongs to; give the network (net=), built as it was for training"
+        )
+    where = f"{path}: describes a network that netdial cannot build"
+    found: Described = validated(Described, meta["net"], where, _CURE)
+    return found
+
+
+def outline(path: Path, meta: Mapping[str, Any]) -> nn.Module:
+    """Returns the built-in network that ``meta["net"]`` describes, on the device ``meta``: shapes without numbers.
+
+    Raises:
+        CheckpointError: there is no description, or it is not one of ``netdial.nets``.
+    """
+    found = described(path, meta)
+    try:
+        with torch.device("meta"):
+            return found.build()
+    except (NetdialError, RuntimeError, OverflowError) as error:  # sizes beyond what torch counts
+        raise CheckpointError(
+            f"{path}: describes a network that netdial cannot build ({error}); {_CURE}"
+        ) from None
+
+
+def shapes_of(net: nn.Module) -> Shapes:
+    """Returns the shape of every parameter and buffer of a network, by name."""
+    tensors: list[tuple[str, Tensor]] = [*net.named_parameters(), *net.named_buffers()]
+    return {name: list(tensor.shape) for name, tensor in tensors}
+
+
+def mismatch(given: Shapes, saved: Shapes) -> str:
+    """Returns how two sets of named shapes differ, in words; empty if they do not.
+
+    >>> mismatch({"w": [2, 3]}, {"w": [2, 4], "b": [2]})
+    'w is [2, 3], saved as [2, 4]; b is missing'
+    """
+    lines = [
+        f"{name} is {given[name]}, saved as {shape}"
+        for name, shape in saved.items()
+        if name in given and given[name] != shape
+    ]
+    lines += [f"{name} is missing" for name in saved if name not in given]
+    lines += [f"{name} is not in the file" for name in given if name not in saved]
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "; ".join(lines[:_SHOWN] + more)
+
+
+def check_meta(meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns ``meta`` as plain JSON values.
+
+    Raises:
+        ConfigError: JSON cannot hold it.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(meta or {}), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"meta: {error}; use finite numbers, text, booleans, None, lists and dicts with text keys"
+        ) from None
+    return plain

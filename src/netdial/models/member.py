@@ -1,0 +1,278 @@
+"""A member as a file: an ordinary network at one λ, which needs nothing of netdial to be used.
+
+``safetensors``   the state dict and a JSON description; ``load_member`` reads them back and runs no foreign code.
+                  Written as a folder with a card it has the layout of the Hugging Face hub: ``README.md``,
+                  ``config.json``, ``model.safetensors``
+``torch-export``  a ``torch.export`` program (``.pt2``) with a dynamic batch, for ``torch.export.load``
+``onnx``          an ONNX graph with a dynamic batch, for any runtime
+
+Of a pruned member, ``safetensors`` holds a tensor as the numbers that are left and a bitmap of their places wherever that
+is smaller (``core.bitmap``); a member that was not pruned can be read by any program. The description holds the SHA-256
+digests of the weights and of itself, which loading checks.
+
+To add a format, write one function and name it in ``FORMATS``. Related: ``programs`` (the other two formats).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
+from safetensors.torch import save as dump_tensors
+from torch import Tensor, nn
+
+from netdial.core.bitmap import pack, stored_bytes, unpack
+from netdial.core.boundary import file_digest, read_json, reading, regular, seal, unseal, validated
+from netdial.core.container import check_finite, say_unchecked
+from netdial.core.errors import CheckpointError, ConfigError, unknown
+from netdial.core.files import write_bytes
+from netdial.family.family import Family
+from netdial.models.described import Shapes, check_meta, described, mismatch, outline
+from netdial.models.programs import Job, onnx, torch_export
+
+FORMAT = 3
+"""Version of the description that is written; 1 and 2 (with packed tensors) had no digests."""
+
+_UNCHECKED = (1, 2)
+
+KIND = "netdial-member"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: folder or file.
+        format: name of the format.
+        size_bytes: size of all files written.
+        max_difference: largest absolute difference between outputs of the export and of the network; 0 for
+            safetensors, where tensors are stored bit for bit.
+    """
+
+    path: Path
+    format: str
+    size_bytes: int
+    max_difference: float
+
+
+class Description(BaseModel):
+    """What lies beside the weights.
+
+    Attributes:
+        format: its version.
+        kind: what it describes, ``netdial-member``.
+        lam: complexity value of the member.
+        n_params: numbers in all parameters.
+        size_bytes: size of the weights file.
+        meta: plain values of whoever wrote it.
+        packed: shapes of the tensors that are stored as values and a bitmap.
+        weights: SHA-256 digest of the weights file; None in earlier formats.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    format: int
+    kind: str
+    lam: float
+    n_params: int
+    size_bytes: int
+    meta: dict[str, Any]
+    packed: dict[str, list[int]] = {}
+    weights: str | None = None
+
+
+def save_member(
+    family: Family,
+    lam: float,
+    path: str | Path,
+    format: str = "safetensors",
+    example: Tensor | None = None,
+    *,
+    meta: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> Exported:
+    """Writes the member at λ as an ordinary network.
+
+    Args:
+        family: the family.
+        lam: complexity value, inside the trained range.
+        path: file to write; for ``safetensors`` a folder, or a file ``NAME.safetensors`` with ``NAME.json`` beside it.
+        format: ``safetensors``, ``torch-export`` or ``onnx``.
+        example: inputs ``[B, ...]`` as the network takes them; programs and graphs are traced and compared on it. One
+            of zeros tells the shape alone: normal numbers take its place, as they do if there is none and
+            ``meta["net"]`` gives the input shape.
+        meta: stored in the description by ``safetensors``; see ``described`` for its key ``net``.
+        card: text of ``README.md`` in the folder that ``safetensors`` writes; ``choice.card`` makes one.
+
+    Raises:
+        ConfigError: λ outside the trained range, an unknown format, no example to trace on, or a card for a single file.
+        ShapeError: the network does not take the example.
+        TraceError: the network cannot be turned into a program or graph, or its outputs differ too much.
+        MissingExtra: ONNX is asked for and its packages are not installed.
+        CheckpointError: the member holds NaN or infinity, or the disk refused it; what was there before is intact.
+    """
+    if format not in FORMATS:
+        raise unknown("export format", format, FORMATS)
+    plain = check_meta(meta)
+    if card is not None and (format != "safetensors" or Path(path).suffix == ".safetensors"):
+        raise ConfigError(
+            f"{path}: a card lies in a folder beside the weights; give a folder and format='safetensors', or no card"
+        )
+    net = family.export(lam)
+    check_finite(Path(path), net.named_parameters())
+    job = Job(net, float(lam), Path(path), example, plain, family.kept is not None, card)
+    size, difference = FORMATS[format](job)
+    return Exported(Path(path), format, size, difference)
+
+
+def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
+    """Returns a member that was saved as ``safetensors``, in evaluation mode.
+
+    Only tensors and JSON are read. The network is the one given, or one of ``netdial.nets`` by its description.
+
+    Args:
+        path: folder or file that ``save_member`` wrote.
+        net: a network of the same architecture, whose weights are replaced; needed unless the description names one.
+
+    Raises:
+        CheckpointError: files are missing, damaged, changed or of another format, or do not fit the network.
+    """
+    weights, beside = files_of(Path(path))
+    config = read_description(Path(path))
+    state = _read_weights(weights, beside, config)
+    shape = outline(beside, config.meta) if net is None else net
+    difference = mismatch(_shapes(shape.state_dict()), _shapes(state))
+    if difference:
+        raise CheckpointError(
+            f"{weights}: does not fit the {type(shape).__name__} ({difference}); "
+            "give a network of the architecture that was exported"
+        )
+    net = described(beside, config.meta).build() if net is None else net
+    with reading(weights, "does not fit the network"):
+        numbers = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+        if len(numbers) == 1:
+            net.to(numbers.pop())
+        net.load_state_dict(state)
+    check_finite(weights, net.named_parameters())
+    return net.eval()
+
+
+def files_of(path: Path) -> tuple[Path, Path]:
+    """Returns the weights file of a member and the description beside it."""
+    if path.suffix == ".safetensors":
+        return path, path.with_suffix(".json")
+    return path / "model.safetensors", path / "config.json"
+
+
+def read_description(path: Path) -> Description:
+    """Returns the description of a member; its weights are not read.
+
+    Raises:
+        CheckpointError: it is missing, damaged, changed, of another kind or of a newer format.
+    """
+    _, beside = files_of(path)
+    if not beside.exists():
+        raise CheckpointError(f"{beside}: is missing or damaged; give what export wrote")
+    config = read_json(beside, "it is missing or damaged; give what export wrote")
+    if not isinstance(config, dict) or config.get("kind") != KIND:
+        raise CheckpointError(
+            f"{beside}: does not describe an exported member; give what export wrote"
+        )
+    version = config.get("format")
+    if type(version) is not int or version not in (*_UNCHECKED, FORMAT):
+        raise CheckpointError(
+            f"{beside}: has format {version!r:.40}, this netdial reads formats 1 to {FORMAT}; "
+            "install the netdial that wrote it"
+        )
+    content = unseal(config, beside) if version == FORMAT else config
+    found: Description = validated(Description, content, beside, "give what export wrote")
+    return found
+
+
+def _read_weights(weights: Path, beside: Path, config: Description) -> dict[str, Tensor]:
+    """Returns the tensors of a member, if they are those that were written."""
+    said = "is missing or damaged"
+    with reading(weights, said, "restore it from a copy"):
+        regular(weights)
+        if config.format == FORMAT and file_digest(weights) != config.weights:
+            raise CheckpointError(
+                f"{weights}: {said}: its SHA-256 digest is not the one in {beside.name}; "
+                "restore both from a copy, or export again"
+            )
+        if config.format != FORMAT:
+            say_unchecked(beside)
+        if weights.stat().st_size != config.size_bytes:
+            raise CheckpointError(
+                f"{weights}: {said}: it has {weights.stat().st_size} bytes, {beside.name} says {config.size_bytes}; "
+                "restore both from a copy, or export again"
+            )
+        with safe_open(weights, framework="pt", device="cpu") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _unpacked(stored, config.packed)
+
+
+def _safetensors(job: Job) -> tuple[int, float]:
+    weights, beside = files_of(job.path)
+    state = {name: tensor.contiguous().clone() for name, tensor in job.net.state_dict().items()}
+    state, packed = _packed(state) if job.pruned else (state, {})
+    content = dump_tensors(state, metadata={"format": "pt"})
+    config = {
+        "format": FORMAT,
+        "kind": KIND,
+        "lam": job.lam,
+        "n_params": sum(p.numel() for p in job.net.parameters()),
+        "size_bytes": len(content),
+        "meta": job.meta,
+        **({"packed": packed} if packed else {}),
+        "weights": hashlib.sha256(content).hexdigest(),
+    }
+    text = json.dumps(seal(config), indent=2) + "\n"
+    files = {weights: content, beside: text.encode()}
+    if job.card is not None:
+        files[job.path / "README.md"] = job.card.encode()
+    for path, written in files.items():
+        write_bytes(path, written)
+    return sum(len(written) for written in files.values()), 0.0
+
+
+def _packed(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Shapes]:
+    """Returns the tensors to store, and the shapes of those that became values and a bitmap."""
+    stored: dict[str, Tensor] = {}
+    shapes: Shapes = {}
+    for name, tensor in state.items():
+        values, bitmap = pack(tensor)
+        plain, item = tensor.numel() * tensor.element_size(), tensor.element_size()
+        if stored_bytes(tensor.numel(), values.numel(), item) < plain:
+            stored |= {f"{name}.values": values, f"{name}.bitmap": bitmap}
+            shapes[name] = list(tensor.shape)
+        else:
+            stored[name] = tensor
+    return stored, shapes
+
+
+def _unpacked(stored: dict[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    """Returns the tensors that ``_packed`` was given."""
+    parts = {f"{name}.{part}" for name in shapes for part in ("values", "bitmap")}
+    plain = {name: tensor for name, tensor in stored.items() if name not in parts}
+    packed = {
+        name: unpack(stored[f"{name}.values"], stored[f"{name}.bitmap"], shape)
+        for name, shape in shapes.items()
+    }
+    return {**plain, **packed}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> Shapes:
+    return {name: list(tensor.shape) for name, tensor in state.items()}
+
+
+FORMATS: dict[str, Callable[[Job], tuple[int, float]]] = {
+    "safetensors": _safetensors,
+    "torch-export": torch_export,
+    "onnx": onnx,
+}

@@ -1,0 +1,161 @@
+"""A member as a program: ``torch.export`` (``.pt2``) and ONNX, with a batch of any size.
+
+A program or graph is run and compared with the network, for batches of several sizes, before it takes its place; nothing is
+written when they differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError, ShapeError, TraceError, missing_extra
+from netdial.core.files import write_bytes
+from netdial.core.noise import generator
+
+TOLERANCE = 1e-4
+"""Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an exporter works on: the network, its λ, where to write, inputs to trace on, meta, whether pruned, card."""
+
+    net: nn.Module
+    lam: float
+    path: Path
+    example: Tensor | None
+    meta: dict[str, Any]
+    pruned: bool
+    card: str | None
+
+    def inputs(self) -> Tensor:
+        """Returns at least two examples that the network has been seen to take."""
+        x = self.example
+        if x is None and self.meta.get("net"):
+            x = torch.zeros(2, *self.meta["net"]["input_shape"])
+        if x is None or x.ndim < 1 or len(x) < 1:
+            raise ConfigError(
+                f"{self.path}: this format traces the network; give example=, a tensor of inputs [B, ...]"
+            )
+        x = x.detach().cpu()
+        x = x if len(x) > 1 else torch.cat([x, x])
+        if x.is_floating_point() and not bool(x.any()):
+            x = torch.randn(x.shape, generator=generator("export"), dtype=x.dtype)
+        try:
+            with torch.no_grad():
+                self.net(x)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ShapeError(
+                f"example of shape {list(x.shape)}, {x.dtype}: the network does not take it ({_first_line(error)})"
+            ) from None
+        return x
+
+
+def torch_export(job: Job) -> tuple[int, float]:
+    """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
+    x = job.inputs()
+    buffer = io.BytesIO()
+    with _tracing(job, "torch-export"):
+        program = torch.export.export(job.net, (x,), dynamic_shapes=_dynamic_batch())
+        torch.export.save(program, buffer)
+        buffer.seek(0)
+        run = torch.export.load(buffer).module()
+        difference = _compare(job.net, run, x)
+    content = buffer.getvalue()
+    write_bytes(job.path, content)
+    return len(content), difference
+
+
+def onnx(job: Job) -> tuple[int, float]:
+    """Writes an ONNX graph; returns its size in bytes and the largest difference found."""
+    try:
+        runtime = import_module("onnxruntime")
+        import_module("onnx"), import_module("onnxscript")
+    except ImportError:
+        raise missing_extra("export to ONNX", "export") from None
+    x = job.inputs()
+    with _tracing(job, "onnx"):
+        program = torch.onnx.export(
+            job.net,
+            (x,),
+            dynamo=True,
+            verbose=False,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=_dynamic_batch(),
+        )
+        assert program is not None  # always so with dynamo=True
+        content: bytes = program.model_proto.SerializeToString()
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+
+        def run(batch: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {name: batch.numpy()})[0])
+
+        difference = _compare(job.net, run, x)
+    write_bytes(job.path, content)
+    return len(content), difference
+
+
+def _dynamic_batch() -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim("batch")},)
+
+
+def _compare(net: nn.Module, run: Run, x: Tensor) -> float:
+    """Returns the largest absolute difference between outputs, for batches of 1, 2 and 5 examples.
+
+    Raises:
+        TraceError: it exceeds the tolerance.
+    """
+    worst = 0.0
+    for size in (1, 2, 5):
+        batch = x[torch.arange(size) % len(x)]
+        with torch.no_grad():
+            wanted, got = net(batch), run(batch)
+        if wanted.shape != got.shape:
+            raise TraceError(
+                f"outputs are {list(got.shape)} for {size} examples, the network gives {list(wanted.shape)}"
+            )
+        difference = float((wanted - got).abs().max())
+        allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
+        if not difference <= allowed:
+            raise TraceError(
+                f"outputs differ from the network's by {difference:.3g}, allowed is {allowed:.3g}"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+@contextlib.contextmanager
+def _tracing(job: Job, format: str) -> Iterator[None]:
+    """Silences an exporter, and turns whatever it raises into one clear line."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # exporters raise anything at all
+        raise TraceError(
+            f"{job.path}: this {type(job.net).__name__} cannot be exported as {format}, nothing was written "
+            f"({type(error).__name__}: {_first_line(error)}); format='safetensors' keeps any network"
+        ) from error
+    finally:
+        logging.disable(level)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
