@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from netdial.cli.output import answer_line, console, members_table, print_json, rows_json
+from netdial.cli.output import (
+    answer_line,
+    console,
+    data_json,
+    left_out_line,
+    members_table,
+    print_json,
+    rows_json,
+)
 from netdial.cli.training import make_job, training_command, work
 from netdial.config import FitConfig
 from netdial.runs.curves import Headline, headline, members
@@ -46,6 +54,7 @@ def fit(
 def _show(run: Run, seconds: float, *, as_json: bool) -> None:
     rows = members(run.records())
     answer = headline(rows, run.config)
+    source = run.data_source()
     if as_json:
         print_json(
             {
@@ -55,12 +64,15 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
                 "config": run.config,
                 "headline": _headline_json(answer),
                 "members": rows_json(rows),
+                **data_json(source),
             }
         )
         return
     out = console()
     out.print(members_table(rows, run.config["kind"], answer))
     out.print(answer_line(answer), markup=False, soft_wrap=True)
+    if left_out := left_out_line(source):
+        out.print(left_out, markup=False, soft_wrap=True)
     out.print(f"{run.path}: done in {seconds:.1f} s", markup=False)
     out.print(f"report: {run.report_path}", markup=False, soft_wrap=True)
 

@@ -106,7 +106,7 @@ def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
     for name, field in settings.model_fields.items():
         kind, metavar = _kind(field.annotation)
         default = field.default
-        shown = "" if default in ((), None) else f" [default: {_shown(default)}]"
+        shown = "" if default in ((), None, False) else f" [default: {_shown(default)}]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",
             help=f"{field.description}{shown}",

@@ -25,6 +25,21 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(highlight=False, width=max(plain.width, 100))
 
 
+def data_json(source: dict[str, Any]) -> dict[str, Any]:
+    """Returns how a table was read: its columns, and what was found out; nothing for other data."""
+    if "columns" not in source:
+        return {}
+    return {"columns": source["columns"], "notes": source.get("notes", [])}
+
+
+def left_out_line(source: dict[str, Any]) -> str:
+    """Returns which columns of a table are no inputs, "" if all are or the data are no table."""
+    found = source.get("left_out")
+    if not isinstance(found, dict) or not found:
+        return ""
+    return "columns left out: " + "; ".join(f"{name} ({why})" for name, why in found.items())
+
+
 def members_table(
     rows: Sequence[Member], kind: str, answer: Headline | None, *, most: int = 7
 ) -> Table:

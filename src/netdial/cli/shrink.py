@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from netdial.cli.output import console, print_json
+from netdial.cli.output import console, data_json, left_out_line, print_json
 from netdial.cli.training import make_job, training_command, work
 from netdial.report.text import count, fixed, number, percent
 from netdial.runs.run import Run
@@ -34,6 +34,7 @@ def shrink(**given: Any) -> None:
 
 def _show(run: Run, seconds: float, *, as_json: bool) -> None:
     found = shrinkage(run.records())
+    source = run.data_source()
     if as_json:
         print_json(
             {
@@ -47,12 +48,15 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
                 "end": found.end,
                 "scores": found.scores,
                 "warning": found.exhausted(run.config),
+                **data_json(source),
             }
         )
         return
     out = console()
     out.print(widths_table(found))
     out.print(costs_table(found))
+    if left_out := left_out_line(source):
+        out.print(left_out, markup=False, soft_wrap=True)
     out.print(f"{run.path}: done in {seconds:.1f} s; {_verdict(found)}", markup=False)
     if exhausted := found.exhausted(run.config):
         out.print(exhausted, style="bold")

@@ -16,14 +16,16 @@ from netdial.cli.help import PlainCommand
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
 from netdial.cli.progress import watching
 from netdial.config import TrainConfig
+from netdial.data.tables.options import TableOptions
 from netdial.runs.run import Run
 
 if TYPE_CHECKING:
     from netdial.jobs.recorder import Watch
     from netdial.jobs.request import Job
 
-_DATA_PANEL, _TRAINING_PANEL = (
+_DATA_PANEL, _TABLES_PANEL, _TRAINING_PANEL = (
     "Data and network",
+    "Tables (what is not given is found out from the file, and said)",
     "Training (defaults in brackets; data sets have presets)",
 )
 
@@ -38,7 +40,7 @@ def about_job(
         typer.Argument(
             metavar="DATA",
             show_default=False,
-            help="wine, digits, breast-cancer, diabetes, mnist, cifar10, a .csv or .parquet file, "
+            help="wine, digits, breast-cancer, diabetes, mnist, cifar10, a table (.csv, .tsv, .parquet, .xlsx), "
             "or package.module:function, which returns (module, train, valid, test).",
         ),
     ],
@@ -53,9 +55,13 @@ def about_job(
     ] = None,
     data_dir: DataDirOption = None,
     valid: Annotated[
-        float | None, _about_data("--valid", "Fraction of rows for validation.")
+        str | None,
+        _about_data("--valid", "Fraction of rows for validation, or a table that holds them."),
     ] = None,
-    test: Annotated[float | None, _about_data("--test", "Fraction of rows for the test.")] = None,
+    test: Annotated[
+        str | None,
+        _about_data("--test", "Fraction of rows for the test, or a table that holds them."),
+    ] = None,
     split_seed: Annotated[
         int | None,
         _about_data("--split-seed", "Seed of the split. [default: 0]"),
@@ -89,7 +95,8 @@ def training_command(
         parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in inspect.signature(about_job).parameters.values()
     ]
-    whole = with_flags(command, [*about, *flags(settings, _TRAINING_PANEL)])
+    tables = flags(TableOptions, _TABLES_PANEL)
+    whole = with_flags(command, [*about, *tables, *flags(settings, _TRAINING_PANEL)])
     shell.command(name, cls=PlainCommand, help=help_text)(whole)
     return typer.main.get_command(shell)
 
@@ -106,6 +113,8 @@ def make_job(way: str, settings: type[TrainConfig], given: Mapping[str, Any], **
     from netdial.jobs.request import Job
 
     choices = {**{key: given[key] for key in _DATA_CHOICES}, **more}
+    choices |= {part: _share(given[part]) for part in ("valid", "test")}
+    choices |= values(TableOptions, {key: given[key] for key in TableOptions.model_fields})
     fields = {key: value for key, value in given.items() if key in settings.model_fields}
     return Job(
         given["data"],
@@ -117,6 +126,14 @@ def make_job(way: str, settings: type[TrainConfig], given: Mapping[str, Any], **
         overwrite=given["overwrite"],
         way=way,
     )
+
+
+def _share(text: str | None) -> float | str | None:
+    """Returns a fraction as a number, and everything else as it is: the path of a table."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def work(

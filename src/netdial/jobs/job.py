@@ -18,7 +18,13 @@ from netdial.core.errors import CheckpointError, ConfigError
 from netdial.data import Splits
 from netdial.family import Domain, Family
 from netdial.fitting import run as train_family
-from netdial.jobs.problem import Problem, is_function, load_net, load_problem
+from netdial.jobs.problem import (
+    Problem,
+    is_function,
+    load_net,
+    load_problem,
+    reading_lines,
+)
 from netdial.jobs.recorder import Recorder, Watch, member_records
 from netdial.jobs.request import (
     LAST,
@@ -65,6 +71,8 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
         return old
     watch.say(f"reading {job.data}")
     config, problem = settle(job, old)
+    for line in reading_lines(problem.task):
+        watch.say(line)
     assert isinstance(config, FitConfig)
     family = Family(problem.net, config.family())
     resolved = resolve(job, old, config, problem, family.n_params)

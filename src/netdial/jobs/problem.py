@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.data import Splits, load, load_user
-from netdial.data.tables import TableOptions
-from netdial.data.tables.options import is_table
+from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.train.rehearsal import rehearse
@@ -54,6 +53,18 @@ class Problem:
             "n_test": len(task.test),
             "files": {file["name"]: file["sha256"] for file in task.source.get("files", [])},
         }
+
+
+def reading_lines(splits: Splits) -> list[str]:
+    """Returns how a table was read: a line for each column, and one for each remark."""
+    if splits.schema is None:
+        return []
+    rows = splits.schema.describe()
+    wide, kinds = (max(len(row[i]) for row in rows) for i in range(2))
+    lines = [
+        f"  {name:<{min(wide, 30)}}  {what:<{kinds}}  {how}".rstrip() for name, what, how in rows
+    ]
+    return [*lines, *(f"  note: {note}" for note in splits.source["notes"])]
 
 
 def is_function(data: str) -> bool:

@@ -21,6 +21,7 @@ from netdial.core.container import load_tree
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_text
 from netdial.data import Splits
+from netdial.data.tables.options import table_name
 from netdial.jobs.presets import POINTS, default_samples, large_model, preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, is_function, load_problem
 from netdial.runs.run import Run, config_difference
@@ -72,7 +73,7 @@ class Job:
         """Name of the run folder."""
         if self.name is not None:
             return self.name
-        plain = self.data.replace(":", "-") if is_function(self.data) else Path(self.data).stem
+        plain = self.data.replace(":", "-") if is_function(self.data) else table_name(self.data)
         return plain if self.way == "fit" else f"{plain}-{self.way}"
 
     @property
@@ -160,7 +161,8 @@ def resolve(
         **_of_the_way(job, chosen, facts),
         **facts,
         "n_params": n_params,
-        "load": stored.get("load", {}) | {k: v for k, v in options.items() if v is not None},
+        "load": stored.get("load", {})
+        | {k: v for k, v in _plain(options).items() if v is not None},
         "data_dir": str(Path(job.data_dir).resolve()) if job.data_dir else stored.get("data_dir"),
     }
     if old is not None:

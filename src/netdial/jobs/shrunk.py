@@ -23,7 +23,7 @@ from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
-from netdial.jobs.problem import Problem, example
+from netdial.jobs.problem import Problem, example, reading_lines
 from netdial.jobs.recorder import Watch
 from netdial.jobs.request import (
     LAST,
@@ -110,6 +110,8 @@ def shrink_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run 
         return old
     watch.say(f"reading {job.data}")
     config, problem = settle(job, old)
+    for line in reading_lines(problem.task):
+        watch.say(line)
     assert isinstance(config, ShrinkConfig)
     graph = prepare(problem.net, example(problem.task), config)
     resolved = resolve(job, old, config, problem, total(strip(graph.traced)))

@@ -153,6 +153,15 @@ class Run:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def data_source(self) -> dict[str, Any]:
+        """Returns where the data came from and how they were read, or an empty dict when that is missing or damaged."""
+        try:
+            found = read_json(self.splits_path)
+        except CheckpointError:
+            return {}
+        source = found.get("source") if isinstance(found, dict) else None
+        return source if isinstance(source, dict) else {}
+
     def record(self, records: Iterable[Record]) -> None:
         """Appends records; half a line left by an interruption is removed first."""
         _drop_torn_line(self.records_path)

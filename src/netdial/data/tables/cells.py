@@ -187,7 +187,7 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
     remarks = []
     if cells.thousands is not None:
         remarks.append(f"with {cells.thousands!r} between thousands (--thousands)")
-    elif cells.decimal == ",":
+    elif cells.decimal == "," and any("," in word for word in words):
         remarks.append("with a decimal comma")
     if read:
         count = int((gone[codes] & (codes >= 0)).sum())

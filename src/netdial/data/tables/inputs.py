@@ -47,6 +47,15 @@ class Number(Value):
         """Names of the inputs, in order."""
         return (self.column, *([f"{self.column} is missing"] if self.missing else []))
 
+    def describe(self) -> str:
+        """Returns how the column is read, in words."""
+        words = [
+            f"mean {self.mean:.4g}, standard deviation {self.std:.4g}",
+            f"{self.thousands!r} between thousands" if self.thousands else "",
+            _marked(self.missing),
+        ]
+        return "; ".join(word for word in words if word)
+
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
         return numbers_of(column, self.column, self.decimal, self.thousands, na)
@@ -76,6 +85,11 @@ class Category(Value):
         """Names of the inputs, in order."""
         named = [f"{self.column} = {value}" for value in self.values]
         return (*named, *([f"{self.column} is missing"] if self.missing else []))
+
+    def describe(self) -> str:
+        """Returns how the column is read, in words."""
+        words = [f"{len(self.values)} texts: {some_texts(self.values)}", _marked(self.missing)]
+        return "; ".join(word for word in words if word)
 
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as texts [B], None where missing."""
@@ -131,6 +145,11 @@ class Date(Value):
         named = [self.column if part == "days" else f"{self.column} {part}" for part in self.parts]
         return (*named, *([f"{self.column} is missing"] if self.missing else []))
 
+    def describe(self) -> str:
+        """Returns how the column is read, in words."""
+        how = "days since 1970" if self.parts == ("days",) else ", ".join(self.parts)
+        return "; ".join(word for word in (how, self.order, _marked(self.missing)) if word)
+
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as days since 1970-01-01 [B], NaN where missing; raises DataError at what is no date."""
         return days_of(column, self.column, self.order, na)
@@ -144,6 +163,20 @@ class Date(Value):
         if self.missing:
             return np.column_stack([scaled, gone]), ""
         return scaled, _never_missing(self.column, gone, "the mean date")
+
+
+def some_texts(texts: Sequence[str], most: int = 6) -> str:
+    """Returns the first texts of a list, and how many more there are.
+
+    >>> some_texts(["a", "b", "c"], 2)
+    'a, b, … (3 in all)'
+    """
+    shown = ", ".join(texts[:most])
+    return shown if len(texts) <= most else f"{shown}, … ({len(texts)} in all)"
+
+
+def _marked(missing: bool) -> str:
+    return "missing values are marked" if missing else ""
 
 
 def date_parts(days: Array, parts: Sequence[str]) -> Array:

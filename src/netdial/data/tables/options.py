@@ -78,7 +78,8 @@ class TableOptions(BaseModel):
     @field_validator("na", "drop", "keep", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
-        return tuple(value.split(",")) if isinstance(value, str) else value
+        found = value.split(",") if isinstance(value, str) else value
+        return tuple(found) if isinstance(found, list) else found
 
     @field_validator("sep")
     @classmethod

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from netdial.core.boundary import validated
 from netdial.core.errors import DataError, ShapeError
 from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
-from netdial.data.tables.inputs import Input, Value
+from netdial.data.tables.inputs import Input, Value, some_texts
 from netdial.data.tables.options import TableOptions
 from netdial.data.tables.read import locate_table, read_table
 from netdial.data.tables.words import Array
@@ -226,20 +227,25 @@ class TableSchema(Value):
         return self.model_dump(mode="json")
 
     @classmethod
-    def from_json(cls, value: Any) -> TableSchema:
+    def from_json(cls, value: Any, where: object = "schema of a table") -> TableSchema:
         """Returns the schema that ``to_json`` wrote.
 
         Raises:
-            DataError: the value is something else; the message names the first field that is wrong.
+            CheckpointError: the value is something else; the message starts with ``where`` and names the first field that
+                is wrong.
         """
-        try:
-            return cls.model_validate(value)
-        except (ValidationError, ValueError, RecursionError) as error:
-            what = str(error)
-            if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                what = f"{'.'.join(str(part) for part in first['loc']) or 'value'}: {first['msg']}"
-            raise DataError(f"no schema of a table: {what}") from None
+        found: TableSchema = validated(cls, value, where)
+        return found
+
+    def describe(self) -> tuple[tuple[str, str, str], ...]:
+        """Returns for each column its name, what it is (target, number, category, date, left out), and how it is read."""
+        target = self.target
+        what = f"{target.kind}: {some_texts(target.classes)}" if target.classes else target.kind
+        return (
+            *((name, "target", what) for name in target.columns),
+            *((column.column, column.kind, column.describe()) for column in self.inputs),
+            *((column.column, "left out", column.why) for column in self.left_out),
+        )
 
 
 def _frame(rows: Any) -> pd.DataFrame:

@@ -137,6 +137,9 @@ def load_table(
     gone = len(table.frame) - len(rows)
     source["encoding"] = [column.model_dump(mode="json") for column in schema.inputs]
     source["left_out"] = {column.column: column.why for column in schema.left_out}
+    source["columns"] = [
+        {"column": name, "read as": use, "how": how} for name, use, how in schema.describe()
+    ]
     source["notes"] = [
         *table.remarks,
         *([f"{gone} row(s) without a target are left out"] if gone else []),
