@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "data": {"core"},
     "nets": {"core"},
-    "family": {"core"},
+    "family": {"core", "nets"},
     "objective": {"core", "family"},
     "config": {"core", "family", "objective"},
     "measure": {"core", "data", "family", "objective"},
@@ -32,14 +32,19 @@ ALLOWED: dict[str, set[str]] = {
     "fitting": {"core", "data", "config", "family", "objective", "train", "measure"},
     "models": {"core", "nets", "family"},
     "channels": {"core", "measure"},
-    "shrinking": {"core", "data", "config", "objective", "train", "measure", "fitting", "channels"},
-    "curvature": {"core", "data", "objective"},
-    "pruning.weights": {"core", "data", "family", "objective", "curvature", "measure", "fitting"},
+    "shrinking": {
+        *("core", "data", "config", "nets", "objective", "train", "measure", "fitting"),
+        *("channels",),
+    },
+    "curvature": {"core", "data", "nets", "objective"},
+    "pruning.weights": {
+        *("core", "data", "nets", "family", "objective", "curvature", "measure", "fitting"),
+    },
     "pruning.channels": {
-        *("core", "data", "config", "family", "objective", "train", "measure", "fitting"),
+        *("core", "data", "config", "nets", "family", "objective", "train", "measure", "fitting"),
         *("channels", "shrinking", "pruning.weights"),
     },
-    "evidence": {"core", "data", "family", "objective", "curvature"},
+    "evidence": {"core", "data", "nets", "family", "objective", "curvature"},
     "choice": {
         *("core", "data", "family", "objective", "measure", "fitting", "models"),
         *("pruning.weights", "evidence"),

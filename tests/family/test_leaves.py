@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from netdial.evaluation.path import recalibrate
-from netdial.pruning.retrain import retrain
 from torch import Tensor, nn
 
 import netdial as nd
@@ -18,7 +16,9 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family, FamilyConfig
 from netdial.fitting import specialise
+from netdial.measure.path import recalibrate
 from netdial.models.family import load_family, save_family
+from netdial.pruning.weights.retrain import retrain
 
 
 def net(seed: int = 0, *, frozen: bool = True) -> nn.Sequential:

@@ -15,7 +15,6 @@ Shapes: B examples, O outputs, K columns of the root of Λ, P parameters.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, unknown
 from netdial.core.layout import Layout, Params
 from netdial.data.dataset import Dataset, match
+from netdial.nets.foreign import copy_network
 from netdial.objective import LIKELIHOODS
 
 Data = Dataset | tuple[Tensor, Tensor]
@@ -100,7 +100,7 @@ def prepare(net: nn.Module, data: Data, kind: str, batch_size: int) -> Model:
     part = Dataset.of(data)
     if not len(part):
         raise DataError("curvature: the data have no examples; give at least one")
-    net = copy.deepcopy(net).eval()
+    net = copy_network(net).eval()
     params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
     if not params:
         raise ConfigError(f"curvature: {type(net).__name__} has no parameters")

@@ -26,7 +26,6 @@ Shapes: N examples, P parameters, L leaves, V log variances.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from netdial.curvature.precision import Block, DenseBlock, DiagonalBlock, Kronec
 from netdial.data.dataset import Dataset
 from netdial.evidence.quadratic import Quadratic, minimise
 from netdial.family.family import Family
+from netdial.nets.foreign import copy_network
 
 WAYS = ("none", "shared", "per-leaf")
 """Ways to optimise prior variances: leave them, one for all leaves, one for each."""
@@ -122,7 +122,7 @@ def laplace(
     _check_options(structure, kind, optimise_prior, noise_var, optimise_noise)
     part = Dataset.of(data)
     if structure == "full":
-        net = copy.deepcopy(net).double()
+        net = copy_network(net).double()
     losses, slope = gradient(net, part, kind=kind, batch_size=batch_size)
     weights = {name: leaf.detach() for name, leaf in net.named_parameters()}
     masks = _masks(weights, kept)

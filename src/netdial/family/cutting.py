@@ -20,6 +20,7 @@ from netdial.core.cutting import cut_module
 from netdial.core.layout import Layout
 from netdial.core.plan import Plan
 from netdial.family.family import Family
+from netdial.nets.foreign import copy_network
 
 
 def cut_family(family: Family, plan: Plan) -> Family:
@@ -33,7 +34,7 @@ def cut_family(family: Family, plan: Plan) -> Family:
         ConfigError: a leaf is unknown or cannot be cut (``core.cutting.prepare``).
         ShapeError: the plan does not fit the network.
     """
-    net = copy.deepcopy(family.net)
+    net = copy_network(family.net)
     cut_module(plan, net)
     made = Family(net, family.config)
     made.mean = _cut_map(plan, family.mean)

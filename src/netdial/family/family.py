@@ -11,7 +11,6 @@ Shapes: K members run at once, P numbers of the leaves, L complexity values.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from netdial.family.local import Leaf, MemberMode
 from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
 from netdial.family.sockets import Sockets
+from netdial.nets.foreign import check_exchangeable, check_initialised, copy_network, refresh
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SIDE_BY_SIDE_NUMBERS = 4_000_000
@@ -100,7 +100,9 @@ class Family(nn.Module):
             raise ConfigError(f"posterior={config.posterior!r}; allowed: normal, point")
         if not config.prior_var > 0:
             raise ConfigError(f"prior_var={config.prior_var}; expected a positive variance")
-        self._template = [copy.deepcopy(net)]
+        check_exchangeable(net)
+        check_initialised(net)
+        self._template = [copy_network(net)]
         leaves = divide(self.net, freeze=config.freeze, shared=config.shared)
         self.layout = Layout.of(leaves.varying)
         self.frozen = leaves.frozen
@@ -270,12 +272,12 @@ class Family(nn.Module):
 
     def export(self, lam: float) -> nn.Module:
         """Returns the member at λ as an ordinary module in evaluation mode, with nothing of netdial inside."""
-        net = copy.deepcopy(self.net)
+        net = copy_network(self.net)
         state = {**self.at(lam), **self.buffers_at(lam)}
         with torch.no_grad():
             for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
                 tensor.copy_(state[name])
-        return net.eval()
+        return refresh(net.eval())
 
     def cut(self, name: str, dim: int, keep: Tensor) -> tuple[Map, Map | None]:
         """Returns the maps with one dimension of a leaf cut to the indices that survive."""

@@ -50,7 +50,7 @@ def divide(net: nn.Module, *, freeze: Sequence[str], shared: Sequence[str]) -> L
         ConfigError: nothing is left that could vary with λ, a pattern names nothing, or a leaf cannot be trained as it is
             (on another device, of another number type).
     """
-    leaves = dict(net.named_parameters())
+    leaves: dict[str, Tensor] = dict(net.named_parameters())
     still = matching(net, "freeze", freeze) | {n for n, p in leaves.items() if not p.requires_grad}
     alike = matching(net, "shared", shared) | still
     varying = {name: leaf for name, leaf in leaves.items() if name not in alike}

@@ -38,6 +38,8 @@ _WHOLE_CHANNELS: dict[Callable[..., Tensor], bool] = {
     F.dropout2d: True,
     F.dropout3d: True,
 }
+_LOOKUPS: dict[Callable[..., Tensor], int] = {F.embedding: 6, F.embedding_bag: 7}
+"""Functions that look up rows, and which of their arguments asks for a sparse gradient."""
 _PLAIN = (bool, int, float, str, type(None))
 _VIEWS = tuple(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "data"))
 
@@ -88,10 +90,11 @@ class MemberMode(TorchFunctionMode):
             return self._dropout(func, *args, **kwargs)
         if getattr(func, "__name__", "") == "__get__" and func not in _VIEWS:
             return func(*args, **kwargs)
-        return func(
-            *(self._put(value) for value in args),
-            **{name: self._put(value) for name, value in kwargs.items()},
-        )
+        args = [self._put(value) for value in args]
+        kwargs = {name: self._put(value) for name, value in kwargs.items()}
+        if func in _LOOKUPS:
+            args, kwargs = _densely(_LOOKUPS[func], args, kwargs)
+        return func(*args, **kwargs)
 
     def _put(self, value: Any) -> Any:
         """Returns an argument with samples in place of the placeholders in it."""
@@ -218,6 +221,15 @@ class MemberMode(TorchFunctionMode):
     def _blocks(self, x: Tensor) -> int:
         """Returns how many blocks of examples x holds: fewer than K only before the first leaf is met."""
         return self._shared if x.shape[0] == self._shared * self._examples else self._members
+
+
+def _densely(
+    place: int, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the arguments of a look-up that asks for a dense gradient: a sample is dense, and so is what it is made of."""
+    if len(args) > place:
+        return [*args[:place], False, *args[place + 1 :]], kwargs
+    return args, {**kwargs, "sparse": False}
 
 
 def local_linear(

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +38,7 @@ from netdial.jobs.request import (
 from netdial.measure.cost import cost, quiet_ms
 from netdial.measure.metrics import score
 from netdial.measure.path import outputs
+from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
 from netdial.shrinking.config import ShrinkConfig
@@ -229,7 +229,7 @@ def _conclude(run: Run, shrunk: Shrunk, problem: Problem, watch: Watch) -> None:
     for part in ("valid", "test"):
         scores = _scores(folded, task.part(part), task.kind)
         _record(run, "evaluate", step, {f"{part}/{n}": (v, "") for n, v in scores.items()})
-    start = copy.deepcopy(problem.net).eval()
+    start = copy_network(problem.net).eval()
     x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
     for name, found in zip(("start", "end"), _costs([start, folded], x), strict=True):
         _record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in found.items()})

@@ -7,7 +7,6 @@ caller's or one of ``netdial.nets``.
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 from collections import Counter
@@ -26,6 +25,7 @@ from netdial.core.container import check_finite, load_tree, save_tree
 from netdial.core.errors import CheckpointError, NetdialError
 from netdial.family.family import Family, FamilyConfig
 from netdial.models.described import check_meta, described, mismatch, outline, shapes_of
+from netdial.nets.foreign import copy_network
 
 KIND = "family"
 _SAID = "cannot be turned into a family"
@@ -135,7 +135,7 @@ def _take_types(family: Family, tree: dict[str, Any]) -> None:
 
 def _thawed(net: nn.Module) -> nn.Module:
     """Returns a copy with nothing frozen: what the family had frozen is written in its configuration."""
-    net = copy.deepcopy(net)
+    net = copy_network(net)
     for parameter in net.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return net

@@ -5,7 +5,6 @@ It puts together the same pieces as ``fit`` does (method, feed, loop); what diff
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
 from netdial.fitting import Data, agreement, launch, make_feed
 from netdial.measure.path import outputs
+from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.objective import LIKELIHOODS
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
@@ -117,7 +117,9 @@ def example_of(data: Data) -> Tensor:
 
 def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     """Returns a copy of a network with switches, as a graph of what can be cut."""
-    net = copy.deepcopy(net)
+    check_initialised(net)
+    check_plain_weights(net)
+    net = copy_network(net)
     if config.precision == "64-true":
         net, example = net.double(), example.double() if example.is_floating_point() else example
     traced = trace(net, example)

@@ -6,7 +6,6 @@ channels were removed.
 
 from __future__ import annotations
 
-import copy
 from typing import cast
 
 import torch
@@ -21,6 +20,7 @@ from netdial.family.cutting import cut_family
 from netdial.family.family import Family, FamilyConfig
 from netdial.family.maps import TableMap
 from netdial.fitting import specialise
+from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 
 NO_PENALTY = 1e-8
 """λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""
@@ -50,7 +50,9 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     config = FamilyConfig(
         lo=NO_PENALTY, hi=1.0, map="table", lams=(NO_PENALTY,), posterior="point", objective="l2"
     )
-    net = copy.deepcopy(net)
+    check_initialised(net)
+    check_plain_weights(net)
+    net = copy_network(net)
     traced = trace(net, _like(example, net)).eval()
     return Family(traced, config).to(next(traced.parameters())).eval()
 

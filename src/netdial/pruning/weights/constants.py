@@ -15,7 +15,6 @@ Shapes: P numbers of the leaves, F folded weights, ``...`` members and levels.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from netdial.core.layout import Params
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
+from netdial.nets.foreign import copy_network
 
 _BATCH, _TRIAL, _TOLERANCE = 2048, 64, 1e-4
 
@@ -194,7 +194,7 @@ def _places(
 
 def _is_harmless(family: Family, net: nn.Module, found: Constants, data: Dataset) -> bool:
     """Returns whether a network gives the same outputs on some of the data once its constants are folded."""
-    folded = copy.deepcopy(net)
+    folded = copy_network(net)
     leaves = {name: folded.get_parameter(name) for name in family.layout.names}
     flat = found.fold(family.layout.join(leaves), ~found.folded())
     for name, value in family.layout.split(flat).items():

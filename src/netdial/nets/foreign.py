@@ -1,0 +1,124 @@
+"""Networks as people bring them: copies of any, and what netdial cannot take, said in one line with the cure.
+
+Some networks hold tensors that were computed: activations kept as attributes, or weights that a hook makes of other
+parameters before each run (``torch.nn.utils.weight_norm``, ``torch.nn.utils.prune``). ``copy.deepcopy`` refuses those.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils._pytree import tree_leaves
+
+from netdial.core.errors import ConfigError
+
+_CURES = {
+    BasePruningMethod: "torch.nn.utils.prune.remove(layer, {name!r})",
+    WeightNorm: "torch.nn.utils.remove_weight_norm(layer, {name!r})",
+    SpectralNorm: "torch.nn.utils.remove_spectral_norm(layer, {name!r})",
+}
+_WRAPPERS = {
+    "DataParallel": "give the network inside, net.module",
+    "DistributedDataParallel": "give the network inside, net.module",
+    "OptimizedModule": "give the network as it was before torch.compile, net._orig_mod",
+}
+
+
+def copy_network(net: nn.Module) -> nn.Module:
+    """Returns a deep copy of a network; tensors that it computed come along as plain values.
+
+    Raises:
+        ConfigError: it holds something that cannot be copied.
+    """
+    memo = {id(tensor): tensor.detach().clone() for tensor in _computed(net)}
+    try:
+        return copy.deepcopy(net, memo)
+    except Exception as error:
+        raise ConfigError(
+            f"network {type(net).__name__}: cannot be copied ({type(error).__name__}: {error}); remove what it holds beside "
+            "layers and tensors, or give its class a __deepcopy__"
+        ) from error
+
+
+def check_exchangeable(net: nn.Module) -> None:
+    """Refuses networks that cannot be run with other tensors in place of their own.
+
+    Raises:
+        ConfigError: the network, or a part of it, is wrapped for several devices, compiled or scripted.
+    """
+    for name, layer in _named(net):
+        cure = _WRAPPERS.get(type(layer).__name__)
+        if isinstance(layer, torch.jit.ScriptModule):
+            cure = "give the network as it was before torch.jit"
+        if cure:
+            raise ConfigError(f"network {name}: its parameters cannot be exchanged; {cure}")
+
+
+def check_initialised(net: nn.Module) -> None:
+    """Refuses lazy layers that have not met an input yet.
+
+    Raises:
+        ConfigError: there is one; the message says what to do.
+    """
+    for name, layer in _named(net):
+        held = (*layer._parameters.values(), *layer._buffers.values())
+        if any(tensor is not None and is_lazy(tensor) for tensor in held):
+            raise ConfigError(
+                f"network {name}: has no shape yet; run the network once on a few examples, net(x[:2]), before"
+            )
+
+
+def check_plain_weights(net: nn.Module) -> None:
+    """Refuses layers whose weights a hook computes before each run: rows and columns of those cannot be cut.
+
+    Raises:
+        ConfigError: there is such a layer; the message says which call of torch makes its weights plain.
+    """
+    for path, name, hook in _computing(net):
+        cure = next(text for kind, text in _CURES.items() if isinstance(hook, kind))
+        raise ConfigError(
+            f"layer {path!r}: its {name} is computed from other parameters at each run; make it plain first: "
+            + cure.format(name=name)
+        )
+
+
+@torch.no_grad()
+def refresh(net: nn.Module) -> nn.Module:
+    """Computes the weights that hooks make before each run, in place, so that they can be read before the first one."""
+    for path, _, hook in _computing(net):
+        hook(net.get_submodule(path), ())
+    return net
+
+
+def _named(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yields each layer with its class and place, in words."""
+    for path, layer in net.named_modules():
+        yield f"{type(layer).__name__} {path!r}" if path else type(layer).__name__, layer
+
+
+def _computing(
+    net: nn.Module,
+) -> Iterator[tuple[str, str, BasePruningMethod | WeightNorm | SpectralNorm]]:
+    """Yields (layer, tensor, hook) of each tensor that is computed from parameters before a run."""
+    for path, layer in net.named_modules():
+        for hook in layer._forward_pre_hooks.values():
+            if isinstance(hook, BasePruningMethod):
+                yield path, hook._tensor_name, hook
+            elif isinstance(hook, WeightNorm | SpectralNorm):
+                yield path, hook.name, hook
+
+
+def _computed(net: nn.Module) -> Iterator[Tensor]:
+    """Yields the tensors that a network holds and that are results of a computation."""
+    for layer in net.modules():
+        held = {k: v for k, v in vars(layer).items() if k not in ("_parameters", "_modules")}
+        for value in tree_leaves(held):
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
