@@ -12,9 +12,11 @@ import torch
 
 from netdial.data._optional import require
 from netdial.data.assemble import assemble
-from netdial.data.dataset import Dataset, Splits
+from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets, standardise
 from netdial.data.split import split_rows
+from netdial.data.tables.inputs import Number
+from netdial.data.tables.schema import TableSchema, Target
 
 LOADERS = {
     "wine": "load_wine",
@@ -79,11 +81,32 @@ def load_embedded(
         if labels is not None
         else standard_targets(bunch.target, ["progression"], splits["train"], source)
     )
+    kind: Kind = "regression" if labels is None else "classification"
+    schema = TableSchema(
+        inputs=tuple(
+            Number(column=str(f), fill=middle, mean=m, std=s, missing=False)
+            for f, middle, m, s in zip(
+                bunch.feature_names,
+                x[splits["train"]].median(0).values.tolist(),
+                mean.tolist(),
+                std.tolist(),
+                strict=True,
+            )
+        ),
+        target=Target(
+            kind=kind,
+            columns=("progression" if labels is None else "class",),
+            classes=classes,
+            mean=tuple(source.get("target_mean", ())),
+            std=tuple(source.get("target_std", ())),
+        ),
+    )
     return assemble(
         name,
-        "regression" if labels is None else "classification",
+        kind,
         parts={part: Dataset(inputs[rows], y[rows]) for part, rows in splits.items()},
         splits=splits,
         source=source,
         classes=classes,
+        schema=schema,
     )

@@ -57,7 +57,7 @@ class Problem:
 
 def reading_lines(splits: Splits) -> list[str]:
     """Returns how a table was read: a line for each column, and one for each remark."""
-    if splits.schema is None:
+    if splits.schema is None or "columns" not in splits.source:
         return []
     rows = splits.schema.describe()
     wide, kinds = (max(len(row[i]) for row in rows) for i in range(2))

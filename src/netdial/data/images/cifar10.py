@@ -19,7 +19,8 @@ from netdial.core.errors import DataError
 from netdial.data.assemble import assemble
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.folder import fingerprints, require_folder
-from netdial.data.images.cifar10_files import LOOKED_FOR, Images, read_cifar10
+from netdial.data.images.cifar10_files import LOOKED_FOR, read_cifar10
+from netdial.data.images.encoded import Images
 from netdial.data.split import split_rows
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
