@@ -138,7 +138,7 @@ def _removable(
             if why:
                 refused[name] = why
     for part, channels in graph.inner:
-        for (name, channel), quiet in zip(channels, _silent(graph, part), strict=True):
+        for (name, channel), quiet in zip(channels, silent(graph, part), strict=True):
             if name and not quiet:
                 alive[name].add(channel)
     dead = {}
@@ -151,7 +151,7 @@ def _removable(
     return dead, refused
 
 
-def _silent(graph: Graph, part: Inner) -> list[bool]:
+def silent(graph: Graph, part: Inner) -> list[bool]:
     """Returns which inner channels are 0, since all rows that make them are."""
     leaves = dict(graph.traced.named_parameters())
     off = [

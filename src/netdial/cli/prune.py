@@ -318,6 +318,7 @@ def _channels_json(found: Outcome) -> dict[str, Any]:
         "criterion": found.pruned.criterion,
         "path": str(found.path),
         "groups": [vars(row) for row in found.pruned.rows],
+        "means_over": found.pruned.n_measured,
         "latency": [vars(table) for table in found.pruned.tables],
         "stages": [vars(stage) for stage in found.stages],
     }
@@ -337,7 +338,7 @@ def widths_table(found: Outcome) -> Table:
         )
     for row in found.pruned.rows:
         cells = (str(row.before), str(row.after), percent(row.after / row.before, 0))
-        table.add_row(row.group, *cells, row.how if row.how != "whole" else "")
+        table.add_row(row.group, *cells, row.sent)
     return table
 
 

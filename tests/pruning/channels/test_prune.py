@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, fx, nn
 
 from netdial.channels.graph import Graph
+from netdial.channels.rules import Reader
+from netdial.channels.trace.trace import execute
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
 from netdial.family.family import Family
-from netdial.pruning.channels import Rounding, prune_family, prune_structured
+from netdial.pruning.channels import Pruned, Rounding, prune_family, prune_structured
 from netdial.pruning.channels.choosing import Limits, blocks, gather, size_without
-from netdial.pruning.channels.removal import hold
 from netdial.pruning.weights import CRITERIA
 from netdial.pruning.weights.criteria import OF_A_NORMAL
 
@@ -26,34 +28,47 @@ from .problems import Residual, family_of, network, stirred
 SEEDS = st.integers(0, 200)
 
 
+class Held(fx.Interpreter):
+    """Runs a network in which layers that sum over channels that went get them at their means over a batch, or at 0."""
+
+    def __init__(self, graph: Graph, pruned: Pruned, x: Tensor) -> None:
+        super().__init__(graph.traced)
+        how = {row.group: row.how for row in pruned.rows}
+        self.seen = execute(graph.traced, x)
+        self.held: dict[fx.Node, list[tuple[Reader, int, float]]] = {}
+        for reader, channels in graph.reads:
+            for index, (name, channel) in enumerate(channels):
+                if channel in pruned.plan.removed.get(name, ()):
+                    mean = float(self.seen[reader.source].select(reader.dim, index).mean())
+                    value = mean if how[name] == "folded" else 0.0
+                    self.held.setdefault(reader.node, []).append((reader, index, value))
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        was = dict(self.env)
+        for reader, index, value in self.held.get(n, ()):
+            self.env[reader.source] = self.env[reader.source].clone()
+            self.env[reader.source].select(reader.dim, index).fill_(value)
+        found = super().fetch_args_kwargs_from_env(n)
+        self.env.update(was)
+        return found
+
+
 @given(seed=SEEDS, share=st.floats(0.1, 0.9))
 def test_folding_gives_the_network_whose_channels_are_held(seed: int, share: float) -> None:
     net, x = network(seed)
     before = copy.deepcopy(net.state_dict())
     pruned = prune_structured(net, share=share, example=x)
     assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
-    held = Graph.of(copy.deepcopy(net), x)
-    hold(held, dict(pruned.plan.removed))
     for row in pruned.rows:
         channels = pruned.plan.removed.get(row.group, ())
-        assert row.before - row.after == len(channels)
-        if row.how == "dropped":
-            _unread(held, row.group, channels)
+        assert row.before - row.after == len(channels) == sum(row.assumed.values())
     with torch.no_grad():
-        assert torch.allclose(pruned.net(x), held.traced(x), atol=2e-5)
+        held = Held(Graph.of(copy.deepcopy(net), x), pruned, x)
+        other = torch.randn_like(x)
+        assert torch.allclose(pruned.net(other), held.run(other), atol=2e-5)
         lam = pruned.family.config.lams[0]
         assert torch.allclose(pruned.net(x), pruned.family.export(lam)(x), atol=1e-6)
     assert Graph.of(pruned.net, x).widths == pruned.widths
-
-
-def _unread(graph: Graph, name: str, channels: tuple[int, ...]) -> None:
-    """Sets to 0 what reads channels, after ``hold`` what makes them, too."""
-    group = next(group for group in graph.groups if group.name == name)
-    held = dict(graph.traced.named_parameters())
-    for slot in group.slots:
-        if slot.leaf in held:
-            at = [p for channel in channels for p in slot.positions[channel]]
-            held[slot.leaf].data.index_fill_(slot.dim, torch.tensor(at), 0)
 
 
 @given(seed=SEEDS, count=st.integers(1, 2), emission=st.sampled_from(["fold", "drop"]))
@@ -74,6 +89,96 @@ def test_channels_of_no_importance_go_first_and_cost_nothing(
     pruned = prune_structured(net, share=count / total, example=x, emission=emission)  # type: ignore[arg-type]
     assert pruned.plan.removed == {"0": tuple(range(count))}
     assert torch.allclose(pruned.net(x), wanted, atol=1e-5)
+
+
+ACTIVATIONS = st.sampled_from([nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity])
+
+
+@given(seed=SEEDS, bias=st.floats(-2, 2), act=ACTIVATIONS)
+def test_a_channel_of_a_bias_alone_goes_exactly(
+    seed: int, bias: float, act: type[nn.Module]
+) -> None:
+    """What it sends is a(b) for every input, whatever a(0) is."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(4, 5), act(), nn.Linear(5, 3)).double()
+    with torch.no_grad():
+        net[0].weight[:2] = 0  # type: ignore[index]
+        net[0].bias[:2] = bias  # type: ignore[index]
+        net[0].weight[2:] += 9  # type: ignore[index]
+    x = torch.randn(7, 4, dtype=torch.float64)
+    pruned = prune_structured(net, share=0.4, example=x[:2])
+    assert pruned.plan.removed == {"0": (0, 1)}
+    assert pruned.rows[0].assumed == {"exact": 2} and pruned.n_measured == 0
+    assert torch.allclose(pruned.net(x), net(x), rtol=0, atol=1e-12)
+    dropped = prune_structured(net, share=0.4, example=x[:2], emission="drop")
+    assert dropped.rows[0].assumed == {"dropped": 2}
+    lost = act()(torch.tensor(bias)).double() * net[2].weight[:, :2].sum(1)  # type: ignore[index,operator,union-attr]
+    assert torch.allclose(dropped.net(x) + lost, net(x), atol=1e-6)
+
+
+@given(seed=SEEDS, act=ACTIVATIONS, convolution=st.booleans())
+def test_the_mean_that_is_folded_is_that_of_the_data(
+    seed: int, act: type[nn.Module], convolution: bool
+) -> None:
+    torch.manual_seed(seed)
+    if convolution:
+        layers: list[nn.Module] = [nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), act(), nn.Conv2d(5, 3, 2)]
+        x = torch.randn(40, 2, 5, 5, dtype=torch.float64)
+        net = stirred(nn.Sequential(*layers, nn.Flatten())).double()
+    else:
+        x = torch.randn(40, 4, dtype=torch.float64)
+        net = stirred(nn.Sequential(nn.Linear(4, 5), act(), nn.Linear(5, 3))).double()
+    y = torch.zeros(40, dtype=torch.int64)
+    pruned = prune_structured(net, share=0.4, data=(x, y))
+    (row,) = pruned.rows
+    assert row.assumed == {"measured mean": 2} and row.sent == "2 measured mean"
+    assert pruned.n_measured == 40
+    *first, last = [part for part in net if not isinstance(part, nn.Flatten)]
+    with torch.no_grad():
+        inner = nn.Sequential(*first)(x)
+        for channel in pruned.plan.removed[row.group]:
+            inner[:, channel] = inner[:, channel].mean()
+        assert torch.allclose(pruned.net(x), last(inner).flatten(1), rtol=1e-12, atol=1e-12)
+
+
+def test_means_are_those_of_all_batches_and_each_reader() -> None:
+    """Two layers read a channel, one behind another activation; the data are more than one batch."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.a(x)
+            out: Tensor = self.b(torch.sigmoid(h)) * self.c(h.relu())
+            return out
+
+    torch.manual_seed(0)
+    net, x = Two().double(), torch.randn(1100, 3, dtype=torch.float64).sort(0)[0]
+    pruned = prune_structured(net, share=0.5, data=(x, torch.zeros(1100, dtype=torch.int64)))
+    with torch.no_grad():
+        h, gone = net.a(x), list(pruned.plan.removed["a"])
+        one, other = torch.sigmoid(h), h.relu()
+        one[:, gone], other[:, gone] = one[:, gone].mean(0), other[:, gone].mean(0)
+        assert torch.allclose(pruned.net(x), net.b(one) * net.c(other), rtol=1e-12, atol=1e-12)
+
+
+def test_recurrent_channels_are_dropped_with_a_reason() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = nn.GRU(3, 6, batch_first=True), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.rnn(x)[0][:, -1])
+            return out
+
+    torch.manual_seed(0)
+    pruned = prune_structured(Recurrent(), share=0.5, example=torch.randn(4, 5, 3))
+    (row,) = pruned.rows
+    assert (row.how, row.assumed) == ("dropped", {"dropped": 3})
+    assert row.why
 
 
 def test_what_a_batch_norm_sends_is_folded_or_dropped_with_a_padded_reader() -> None:

@@ -181,19 +181,26 @@ def _failed(example: Tensor, error: Exception) -> TraceError:
     return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
 
 
-class Recording(fx.Interpreter):
-    """Runs a graph and keeps what every node gave; nothing of it is changed in place later."""
+class Running(fx.Interpreter):
+    """Runs a graph so that nothing a node gave is changed in place later."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.extra_traceback = False
-        self.results: dict[fx.Node, Any] = {}
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
         """Returns what a node reads, copied if it would change it."""
         found = super().fetch_args_kwargs_from_env(n)
         copied = isinstance(self.module, fx.GraphModule) and changes_in_place(self.module, n)
         return tree_map_only(Tensor, Tensor.clone, found) if copied else found
+
+
+class Recording(Running):
+    """Runs a graph and keeps what every node gave."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.results: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         """Returns what a node gives, and keeps it."""

@@ -33,7 +33,7 @@ from netdial.pruning.channels.choosing import (
 )
 from netdial.pruning.channels.latency import LatencyTable, Rounding, round_widths
 from netdial.pruning.channels.member import graph_of, member_of, written
-from netdial.pruning.channels.removal import Emission, How, remove
+from netdial.pruning.channels.removal import Assumed, Emission, How, remove
 from netdial.pruning.channels.scores import Per, Scores, channel_scores
 from netdial.pruning.weights.criteria import default_criterion, importance
 from netdial.shrinking.shrink import example_of
@@ -50,7 +50,8 @@ class Options:
         limits: what may go, and where shares are counted.
         per: what scores are divided by: ``channel`` nothing, ``params`` or ``macs`` that a channel saves.
         exact: leave channels whole that an operation normalises over (LayerNorm): without them the others change.
-        emission: ``fold`` what the channels send on average into biases, or ``drop`` it.
+        emission: ``fold`` what the channels send into biases (exactly where it is the same for every input, else its mean
+            over the data), or ``drop`` it.
         rounding: choose widths by measured time; None does not.
         kind: ``classification`` or ``regression``.
         seed: seed of criteria that draw.
@@ -77,7 +78,8 @@ class GroupRow:
         before: channels at the start.
         after: channels that are left.
         how: ``whole``, ``folded``, ``dropped`` or ``mixed`` (see ``removal.Removed``); ``fixed`` if it could not be chosen.
-        why: why it was not folded, or not chosen.
+        why: why something was not folded, or the group not chosen.
+        assumed: what was assumed of what its channels sent (``exact``, ``measured mean``, ``dropped``) -> of how many.
     """
 
     group: str
@@ -85,6 +87,18 @@ class GroupRow:
     after: int
     how: How | str
     why: str = ""
+    assumed: Mapping[Assumed, int] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> str:
+        """What was assumed of what the channels sent, in words; empty where none went.
+
+        >>> GroupRow("fc", 8, 5, "folded", assumed={"exact": 1, "measured mean": 2}).sent
+        '1 exact, 2 measured mean'
+        """
+        if self.assumed:
+            return ", ".join(f"{count} {one}" for one, count in self.assumed.items())
+        return "" if self.how == "whole" else self.how
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +112,7 @@ class Pruned:
         rows: what became of each group.
         criterion: what was gone by.
         tables: what was measured to choose widths; empty without.
+        n_measured: inputs over which the means of channels were measured; 0 if none was needed.
     """
 
     graph: Graph
@@ -106,6 +121,7 @@ class Pruned:
     rows: tuple[GroupRow, ...]
     criterion: str
     tables: tuple[LatencyTable, ...] = ()
+    n_measured: int = 0
 
     @property
     def net(self) -> fx.GraphModule:
@@ -157,10 +173,12 @@ def prune_structured(
         minimum: channels that every group keeps.
         round_to: widths are multiples of this, or what they were.
         exact: leave channels whole that an operation normalises over (LayerNorm).
-        emission: ``fold`` into biases what the channels send on average, or ``drop`` it.
+        emission: ``fold`` into biases what the channels send, or ``drop`` it. What is the same for every input is folded
+            exactly, else its mean over ``data`` (or ``example``, without); ``rows`` of the result tell which.
         rounding: choose widths near the wanted ones by measured time; the share or target is missed by as much.
-        data: training data, for criteria that need them.
-        example: inputs ``[b, …]`` to trace on, two or more; taken from ``data`` by default.
+        data: training data, for criteria that need them and for the means of channels.
+        example: inputs ``[b, …]`` to trace on, two or more; taken from ``data`` by default. Without ``data`` give as many as
+            make a fair mean.
         kind: ``classification`` or ``regression``.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
@@ -264,7 +282,7 @@ def reduce(
         member: family of one.
         goal: share of the channels, or size.
         options: how.
-        data: training data, for criteria that need them.
+        data: training data, for criteria that need them and for the means of channels.
         example: inputs to trace on.
         origin: widths that the share is counted of; those now by default.
         check: a target to refuse if it cannot be reached.
@@ -280,7 +298,7 @@ def reduce(
     if options.rounding is not None:
         chosen, tables = _rounded(graph, scores, chosen, options)
     before = graph.widths
-    done = remove(graph, chosen, emission=options.emission)
+    done = remove(graph, chosen, emission=options.emission, data=data)
     whys = {g.name: f"{g.mixed[0]} normalises over it" for g in graph.groups if g.mixed}
     rows = tuple(
         GroupRow(
@@ -289,12 +307,12 @@ def reduce(
             done.graph.widths[name],
             done.how[name] if name in scores else "fixed",
             done.why.get(name, whys.get(name, "")),
+            done.assumed.get(name, {}),
         )
         for name in before
     )
-    return Pruned(
-        done.graph, written(member, done.plan, done.graph), done.plan, rows, criterion, tables
-    )
+    small = written(member, done.plan, done.graph)
+    return Pruned(done.graph, small, done.plan, rows, criterion, tables, done.n_measured)
 
 
 def _scores(

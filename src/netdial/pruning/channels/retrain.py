@@ -23,6 +23,7 @@ from netdial.data.dataset import Dataset
 from netdial.fitting import finetune
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import GroupRow, Options, Pair, Pruned, goal_of, inputs, reduce
+from netdial.pruning.channels.removal import ASSUMED
 from netdial.shrinking.control import course
 
 
@@ -102,7 +103,7 @@ def retrain_structured(
         ).eval()
         graph = graph_of(member, example, lenient=options.lenient)
         rows = _rows(pruned, done[-1].trained if done else None)
-        trained = Pruned(graph, member, plan, rows, pruned.criterion, pruned.tables)
+        trained = replace(pruned, graph=graph, family=member, plan=plan, rows=rows)
         done.append(StructuredRound(step, pruned, trained))
     return done
 
@@ -125,5 +126,10 @@ def _rows(pruned: Pruned, earlier: Pruned | None) -> tuple[GroupRow, ...]:
     rows = []
     for row, was in zip(pruned.rows, earlier.rows, strict=True):
         kept = was if row.how in ("whole", "fixed") or was.how == "dropped" else row
-        rows.append(replace(row, before=was.before, how=kept.how, why=kept.why))
+        assumed = {
+            one: row.assumed.get(one, 0) + was.assumed.get(one, 0)
+            for one in ASSUMED
+            if one in row.assumed or one in was.assumed
+        }
+        rows.append(replace(row, before=was.before, how=kept.how, why=kept.why, assumed=assumed))
     return tuple(rows)

@@ -1,0 +1,129 @@
+"""Outputs of networks: running in evaluation mode, and comparing what came out.
+
+Everything that rewrites a network (removes channels, folds layers, traces, exports) checks itself by ``same_outputs``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+"""Relative difference allowed by default for each number type; others are held to that of float32."""
+
+
+@contextlib.contextmanager
+def modes_kept(*nets: nn.Module) -> Iterator[None]:
+    """Gives every module back the mode, training or evaluation, that it had."""
+    was = [(module, module.training) for net in nets for module in net.modules()]
+    try:
+        yield
+    finally:
+        for module, training in was:
+            module.training = training
+
+
+@contextlib.contextmanager
+def evaluating(*nets: nn.Module) -> Iterator[None]:
+    """Puts networks into evaluation mode without gradients, and every module back into the mode that it had."""
+    with modes_kept(*nets), torch.no_grad():
+        for net in nets:
+            net.eval()
+        yield
+
+
+def tensors(result: Any) -> list[Tensor]:
+    """Returns all tensors in what a network gave, whatever they are packed in."""
+    return [part for part in tree_leaves(result) if isinstance(part, Tensor)]
+
+
+def evaluated(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """Returns all tensors that a network gives in evaluation mode; global generators are left as they were."""
+    with evaluating(net), torch.random.fork_rng(devices=[]):
+        return tensors(net(x.clone()))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far apart outputs are; true if that is within the tolerance.
+
+    Attributes:
+        absolute: largest difference of two numbers; infinite if shapes differ or a number is nan on one side.
+        scale: what it is compared with: the largest finite number wanted, but at least the least scale.
+        tolerance: largest ``difference`` allowed.
+    """
+
+    absolute: float
+    scale: float
+    tolerance: float
+
+    @property
+    def difference(self) -> float:
+        """Largest difference relative to the scale."""
+        return self.absolute / self.scale
+
+    def __bool__(self) -> bool:
+        """Whether the outputs are the same within the tolerance."""
+        return self.difference <= self.tolerance
+
+
+def same_outputs(
+    wanted: Any,
+    got: Any,
+    *,
+    tolerance: float | None = None,
+    least: float = 0.0,
+    equal_nan: bool = False,
+) -> Comparison:
+    """Compares two results of a network, or of any part of it.
+
+    Args:
+        wanted: tensors in any structure.
+        got: tensors in the same structure.
+        tolerance: largest difference allowed, relative to the scale; by default that of the number type (``TOLERANCE``).
+        least: least scale; where nothing is larger than 0, it is 1.
+        equal_nan: whether nan in the same place counts as the same.
+
+    >>> bool(same_outputs(torch.tensor([1.0, 100.0]), torch.tensor([1.0005, 100.0])))
+    True
+    >>> round(same_outputs(torch.tensor([2.0]), torch.tensor([3.0])).difference, 2)
+    0.5
+    """
+    before, after = tensors(wanted), tensors(got)
+    if tolerance is None:
+        kind = before[0].dtype if before else torch.float32
+        tolerance = TOLERANCE.get(kind, TOLERANCE[torch.float32])
+    same = [one.shape for one in before] == [other.shape for other in after]
+    pairs = [(_double(one), _double(other)) for one, other in zip(before, after, strict=False)]
+    apart = [_apart(*pair, equal_nan=equal_nan) for pair in pairs] if same else [math.inf]
+    sizes = [one[one.isfinite()].abs() for one, _ in pairs]
+    largest = max((float(size.max()) for size in sizes if size.numel()), default=0.0)
+    return Comparison(max(apart, default=0.0), max(largest, least) or 1.0, tolerance)
+
+
+def _double(x: Tensor) -> Tensor:
+    x = x.detach()
+    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+
+
+def _apart(one: Tensor, other: Tensor, *, equal_nan: bool) -> float:
+    """Returns the largest difference of two tensors of one shape; infinite if a number is nan on one side."""
+    if not one.numel():
+        return 0.0
+    alike = one == other.to(one.device)
+    if equal_nan:
+        alike |= one.isnan() & other.isnan()
+    difference = torch.where(alike, 0.0, (one - other.to(one.device)).abs())
+    return float(difference.nan_to_num(nan=math.inf, posinf=math.inf).max())
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its class where there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
