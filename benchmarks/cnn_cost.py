@@ -21,6 +21,7 @@ from netdial.core.errors import DataError
 from netdial.data import Dataset, load
 from netdial.family import Family
 from netdial.nets import build
+from netdial.task import Classification
 from netdial.train import FamilyMethod
 from netdial.train.feed import Batch
 from netdial.train.method import State
@@ -93,7 +94,7 @@ def family_step(
 ) -> tuple[FamilyMethod, State, Callable[[], None]]:
     """Returns the library's method, its state, and one step as the library's loop makes it."""
     net = build("cnn", input_shape=(3, 32, 32), n_outputs=10)
-    method = FamilyMethod(_CONFIG, kind="classification", n_data=n_data, steps=n_data // _BATCH)
+    method = FamilyMethod(_CONFIG, task=Classification(), n_data=n_data, steps=n_data // _BATCH)
     state = method.init(Family(net, _CONFIG.family()).train())
 
     def step() -> None:

@@ -20,6 +20,7 @@ from netdial.data import Dataset
 from netdial.family import Family
 from netdial.fitting import stack
 from netdial.nets import build
+from netdial.task import Classification
 from netdial.train import FamilyMethod, TensorFeed
 
 _SEEDS, _BATCH = 5, 256
@@ -53,7 +54,7 @@ def batched(x: Tensor, y: Tensor, steps: int) -> Callable[[], None]:
     nets = [build("mlp:50", input_shape=(784,), n_outputs=10, seed=seed) for seed in range(_SEEDS)]
     family = stack([Family(net, config.family()) for net in nets]).train()
     feed = TensorFeed(Dataset(x, y), batch_size=_BATCH, seed=0, blocks=_SEEDS)
-    method = FamilyMethod(config, kind="classification", n_data=len(y), steps=feed.steps)
+    method = FamilyMethod(config, task=Classification(), n_data=len(y), steps=feed.steps)
     state = method.init(family)
 
     def work() -> None:

@@ -19,6 +19,7 @@ from netdial.config import make_config
 from netdial.data import Dataset
 from netdial.family import Family
 from netdial.nets import build
+from netdial.task import Classification
 from netdial.train import FamilyMethod, TensorFeed
 
 _EXAMPLES, _GROUPS = 60_000, 8
@@ -93,7 +94,7 @@ def family(
     config = make_config(map=kind, regions=regions, batch_size=batch, groups=_GROUPS, epochs=1000)
     made = Family(build("mlp:50", input_shape=(784,), n_outputs=10), config.family()).train()
     feed = TensorFeed(Dataset(x, y), batch_size=batch, seed=0)
-    method = FamilyMethod(config, kind="classification", n_data=len(y), steps=feed.steps)
+    method = FamilyMethod(config, task=Classification(), n_data=len(y), steps=feed.steps)
     state = method.init(made)
     batches: Iterator[tuple[Tensor, Tensor]] = iter(())
     epoch = 0

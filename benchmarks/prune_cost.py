@@ -26,9 +26,9 @@ from netdial.data import Dataset, load
 from netdial.family import Family
 from netdial.fitting import fit
 from netdial.measure import outputs
-from netdial.measure.metrics import score
 from netdial.nets import build
 from netdial.pruning.weights import prune, surface
+from netdial.task import Classification
 
 SHARES = tuple(level / 10 for level in range(10))
 _TRAIN, _TEST = 5_000, 10_000
@@ -106,7 +106,7 @@ def by_library(family: Family, test: Dataset) -> None:
     for lam in LAMS:
         for share in SHARES:
             net = prune(family, lam, share).export(lam)
-            score(outputs(net, test)[None], test.y, "classification")
+            Classification().metrics(outputs(net, test), test.y)
 
 
 def together(family: Family, test: Dataset) -> Tensor:

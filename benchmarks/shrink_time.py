@@ -22,6 +22,7 @@ from netdial.shrinking.fading import Channels, pulls, silence
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import example_of, prepare
 from netdial.shrinking.state import Event, State
+from netdial.task import Task, named
 from netdial.train.feed import Batch, TensorFeed
 
 COURSES = {
@@ -38,9 +39,9 @@ class Masking(ShrinkMethod):
     """Switches off what another run removed, when it did, and removes it after the last step."""
 
     def __init__(
-        self, config: ShrinkConfig, events: Sequence[Event], *, kind: str, steps: int
+        self, config: ShrinkConfig, events: Sequence[Event], *, task: Task, steps: int
     ) -> None:
-        super().__init__(config, kind=kind, steps=steps)
+        super().__init__(config, task=task, steps=steps)
         self._events, self._last = events, config.epochs * steps
         self._reach = self._rate * self._every
 
@@ -110,11 +111,15 @@ def _pair(course: Course, task: Splits, seed: int) -> tuple[float, float, float]
     feed = TensorFeed(task.train, batch_size=config.batch_size, seed=seed)
     events: list[Event] = []
     shrinking, first = _train(
-        lambda: ShrinkMethod(config, kind=task.kind, steps=feed.steps), course, task, feed, config
+        lambda: ShrinkMethod(config, task=named(task.kind), steps=feed.steps),
+        course,
+        task,
+        feed,
+        config,
     )
     events = first.events
     masking, second = _train(
-        lambda: Masking(config, events, kind=task.kind, steps=feed.steps),
+        lambda: Masking(config, events, task=named(task.kind), steps=feed.steps),
         course,
         task,
         feed,

@@ -21,7 +21,8 @@ from netdial.family import Family
 from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.measure import evaluate, recalibrate
 from netdial.models.family import load_family, save_family
-from netdial.objective import LIKELIHOODS, OBJECTIVES
+from netdial.objective import OBJECTIVES
+from netdial.task import named
 from netdial.train.loop import Epoch
 
 
@@ -46,7 +47,7 @@ def objective(
     family.eval()
     with torch.no_grad():
         fits = [
-            LIKELIHOODS["classification"](family.predict(w, data[0], lam), data[1]).mean()
+            named("classification").nll(family.predict(w, data[0], lam), data[1]).mean()
             for w in samples
         ]
         name = "scaled-kl" if family.log_std is not None else "l2"
@@ -422,7 +423,7 @@ def test_regression_is_trained_in_nats(blobs: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "clustering"}, "kind='clustering'; allowed: classification, regression"),
+        ({"kind": "clustering"}, "unknown task 'clustering'"),
         ({"patience": 2}, "patience=2 needs validation data"),
         ({"optimizer": "Adm"}, "unknown optimizer 'Adm'; did you mean 'Adam'"),
         ({"epoch": 2}, "unknown setting 'epoch'; did you mean 'epochs'"),

@@ -15,17 +15,15 @@ from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.layout import Layout
 from netdial.family.posterior import Fields
 from netdial.objective import (
-    LIKELIHOODS,
     OBJECTIVES,
     WEIGHTINGS,
     Terms,
-    categorical_nll,
     difference,
-    gaussian_nll,
     l2,
     scaled_kl,
     scaled_prior,
 )
+from netdial.task import categorical_nll, gaussian_nll, named
 
 Z = 5.0
 F64 = torch.float64
@@ -246,7 +244,7 @@ def test_likelihoods_are_negative_log_densities(count: int) -> None:
     outputs = torch.randn(count, 3, dtype=F64, requires_grad=True)
     classes = torch.arange(count) % 3
     expected = -outputs.softmax(dim=1).log()[torch.arange(count), classes]
-    found = LIKELIHOODS["classification"](outputs, classes)
+    found = named("classification").nll(outputs, classes)
     assert found.shape == (count,) and torch.allclose(found, expected)
     weights = torch.randn(count, dtype=F64)
     ours, theirs = (torch.autograd.grad(nll, outputs, weights)[0] for nll in (found, expected))
@@ -254,7 +252,7 @@ def test_likelihoods_are_negative_log_densities(count: int) -> None:
     outputs = outputs.detach()[:6]
     targets = torch.randn(6, 3, dtype=F64)
     density = Independent(Normal(outputs, 1.0), 1).log_prob(targets)
-    assert torch.allclose(LIKELIHOODS["regression"](outputs, targets), -density)
+    assert torch.allclose(named("regression").nll(outputs, targets), -density)
 
 
 def test_regression_targets_that_would_broadcast_are_refused() -> None:

@@ -19,11 +19,12 @@ from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.measure.path import outputs
-from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS
+from netdial.objective import OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS
+from netdial.task import Task
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.method import FamilyMethod, State, Workers
-from netdial.train.rehearsal import rehearse_on
+from netdial.train.rehearsal import rehearse_on, settle_task
 
 Data = Any  # Dataset, a pair (x, y) of tensors, or a DataLoader
 
@@ -33,7 +34,7 @@ def fit(
     data: Data,
     valid: Data | None = None,
     *,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     config: FitConfig | None = None,
     report: Callable[[Epoch], None] | None = None,
     **settings: Any,
@@ -44,7 +45,8 @@ def fit(
         net: any module that returns one tensor of outputs; it is copied.
         data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
         valid: validation part, needed for ``patience``.
-        kind: ``classification`` or ``regression``.
+        kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
+            targets suggest: columns of floating-point numbers are a regression.
         config: all settings at once; or give them by name (see ``FitConfig``).
         report: told of every finished epoch.
         **settings: fields of ``FitConfig``, for example ``objective="l2", epochs=10``; ``lam=(lo, hi)`` sets the range.
@@ -66,7 +68,7 @@ def fit_direct(
     data: Data,
     *,
     lams: Sequence[float],
-    kind: str = "classification",
+    kind: str | Task | None = None,
     config: FitConfig | None = None,
     report: Callable[[Epoch], None] | None = None,
     **settings: Any,
@@ -81,7 +83,7 @@ def fit_direct(
         nets: one module, or one for each seed, all of the same architecture.
         data: training part, as for ``fit``.
         lams: complexity values.
-        kind: ``classification`` or ``regression``.
+        kind: as for ``fit``.
         config: settings; ``map`` and ``lams`` are set here.
         report: told of every finished epoch.
         **settings: fields of ``FitConfig``.
@@ -124,7 +126,7 @@ def finetune(
     lam: float,
     data: Data,
     *,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     config: FitConfig | None = None,
     **settings: Any,
 ) -> Family:
@@ -134,7 +136,7 @@ def finetune(
         family: the family; it is left as it is.
         lam: complexity value of the member.
         data: training part, as for ``fit``.
-        kind: ``classification`` or ``regression``.
+        kind: the task; by default that of the family.
         config: settings (``epochs``, ``lr``, ``objective``, …); objective and prior are the family's own by default.
         **settings: fields of ``FitConfig``.
 
@@ -219,7 +221,7 @@ def run(
     data: Data,
     valid: Data | None,
     *,
-    kind: str,
+    kind: str | Task | None = None,
     config: FitConfig,
     report: Callable[[Epoch], None] | None = None,
     advance: Callable[[int, int], None] | None = None,
@@ -229,8 +231,7 @@ def run(
     identity: dict[str, Any] | None = None,
 ) -> Family:
     """Trains a family that is already built; ``fit`` and the command line end here."""
-    if kind not in LIKELIHOODS:
-        raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
+    task = settle_task(kind, data, family.task)
     if config.patience and valid is None:
         raise ConfigError(
             f"patience={config.patience} needs validation data; give valid, or patience=0"
@@ -238,7 +239,7 @@ def run(
     blocks = _blocks(family, config)
     if config.precision == "64-true":
         family = family.double()
-    rehearse_on(family.net, data, kind)
+    rehearse_on(family.net, data, task)
     workers, device = launch(config)
     family.to(device)
     feed = make_feed(
@@ -249,7 +250,8 @@ def run(
         device=device,
         least=config.devices * _least(family),
     )
-    method = FamilyMethod(config, kind=kind, n_data=feed.n_data, steps=feed.steps, workers=workers)
+    family.learns(task, feed.n_data)
+    method = FamilyMethod(config, task=task, n_data=feed.n_data, steps=feed.steps, workers=workers)
     state = method.init(family)
     if resuming and checkpoint is not None and checkpoint.exists():
         resume(state, checkpoint, identity or {})
@@ -260,7 +262,7 @@ def run(
         epochs=config.epochs,
         report=report or _silent,
         advance=advance,
-        validate=_validator(valid, kind, config, feed.n_data) if valid is not None else None,
+        validate=_validator(valid, task, config, feed.n_data) if valid is not None else None,
         patience=config.patience,
         checkpoint=checkpoint if workers.rank == 0 else None,
         identity=identity,
@@ -357,7 +359,7 @@ def unstack(family: Family, count: int) -> list[Family]:
     return parts
 
 
-def _validator(valid: Data, kind: str, config: FitConfig, n_data: int) -> Callable[[State], float]:
+def _validator(valid: Data, task: Task, config: FitConfig, n_data: int) -> Callable[[State], float]:
     """Returns the validation objective: the weighted mean over a grid of λ of fit (mean weights) + complexity."""
     part = Dataset(*valid) if isinstance(valid, tuple) else valid
     penalty, weight = OBJECTIVES[config.objective], WEIGHTINGS[config.weighting]
@@ -372,8 +374,7 @@ def _validator(valid: Data, kind: str, config: FitConfig, n_data: int) -> Callab
             penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
         )
         fits = [
-            float(LIKELIHOODS[kind](outputs(family.export(lam), part), part.y.cpu()).mean())
-            for lam in lams
+            float(task.nll(outputs(family.export(lam), part), part.y.cpu()).mean()) for lam in lams
         ]
         return float((weights * (torch.tensor(fits) + complexity)).sum() / weights.sum())
 

@@ -28,10 +28,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from netdial.core.errors import ShapeError
 from netdial.core.registry import Registry
 from netdial.family.posterior import Fields
 
@@ -118,37 +116,6 @@ def difference(lam: float, prior_var: float, mean: Tensor, log_std: Tensor) -> f
     log_det = float(2 * log_std.sum())
     bracket = log_det + size - size * math.log(prior_var)
     return 0.5 * (lam - 1) * bracket - 0.5 * size * math.log(lam)
-
-
-Likelihood = Callable[[Tensor, Tensor], Tensor]
-_MANY = 64
-
-
-def categorical_nll(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Returns -log p(y|x) in nats ``[B]`` of class indices ``[B]`` under logits ``[B, classes]``.
-
-    Many short rows are laid out as few long ones, over which torch is six times as quick (7,680 examples, 10 classes).
-    """
-    if outputs.ndim == 2 and outputs.shape[0] > _MANY * outputs.shape[1]:
-        across: Tensor = F.cross_entropy(outputs.mT[None], targets[None], reduction="none")
-        return across[0]
-    return F.cross_entropy(outputs, targets, reduction="none")
-
-
-def gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Returns -log p(y|x) in nats ``[B]`` of targets ``[B, T]`` under unit-variance normals around ``[B, T]``."""
-    if outputs.shape != targets.shape:
-        raise ShapeError(
-            f"gaussian_nll: outputs are {list(outputs.shape)}, targets {list(targets.shape)}; "
-            "give targets [N, T] with one column for each output of the network"
-        )
-    return (0.5 * (outputs - targets).square() + 0.5 * math.log(2 * math.pi)).flatten(1).sum(dim=1)
-
-
-LIKELIHOODS: dict[str, Likelihood] = {
-    "classification": categorical_nll,
-    "regression": gaussian_nll,
-}
 
 
 def uniform(lam: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from netdial.family.family import Family
 from netdial.fitting import fit
 from netdial.measure.path import evaluate
 from netdial.nets import build
+from netdial.task import Classification, Regression, Task
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -52,8 +53,7 @@ _BATCH = 4096
 class _FamilyEstimator(BaseEstimator):
     """What both estimators share."""
 
-    _kind = ""
-    _metric = ""
+    _task: Task
 
     def __init__(
         self,
@@ -92,19 +92,19 @@ class _FamilyEstimator(BaseEstimator):
         self, x: NDArray[Any], y: Tensor, train: NDArray[Any], valid: NDArray[Any], seed: int
     ) -> None:
         """Trains the family on rows ``train`` of inputs ``[N, F]`` and targets, and walks its path on ``valid``."""
-        n_outputs = len(self.classes_) if self._kind == "classification" else y.shape[1]
+        n_outputs = self._task.count(y)
         config = self._config(seed)
         net = self._network(x.shape[1], n_outputs, seed)
         self.scaler_ = StandardScaler().fit(x[train])
         inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float32)
         parts = [Dataset(inputs[rows], y[rows]) for rows in (train, valid)]
-        self.family_: Family = fit(net, parts[0], kind=self._kind, config=config).cpu()
+        self.family_: Family = fit(net, parts[0], kind=self._task, config=config).cpu()
         self.path_ = self._walk(parts[1], len(train)) if len(valid) else []
         self.lam_ = self._choose()
 
     def _walk(self, valid: Dataset, n_data: int) -> list[dict[str, float]]:
         """Returns one row for each λ of a grid; what cannot be told for this kind of family is left out."""
-        path = evaluate(self.family_, valid, lams=self.n_points, kind=self._kind, n_data=n_data)
+        path = evaluate(self.family_, valid, lams=self.n_points, kind=self._task, n_data=n_data)
         return [
             {name: value for name, value in row.items() if value == value} for row in path.table()
         ]
@@ -115,8 +115,9 @@ class _FamilyEstimator(BaseEstimator):
             return float(self.lam)
         if not self.path_:
             return Domain(self.lo, self.hi).grid(1)[0]
-        sign = 1 if self._kind == "classification" else -1
-        return max(self.path_, key=lambda row: (sign * row[self._metric], row["lam"]))["lam"]
+        metric = self._task.metric
+        sign = self._task.better(metric)
+        return max(self.path_, key=lambda row: (sign * row[metric], row["lam"]))["lam"]
 
     def _config(self, seed: int) -> FitConfig:
         """Returns the checked settings; nothing wrong with them waits until training is over."""
@@ -226,8 +227,7 @@ class FamilyClassifier(ClassifierMixin, _FamilyEstimator):
         n_features_in_: F.
     """
 
-    _kind = "classification"
-    _metric = "accuracy"
+    _task = Classification()
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> FamilyClassifier:
         """Trains the family on inputs ``[N, F]`` and labels ``[N]``.
@@ -290,8 +290,7 @@ class FamilyRegressor(RegressorMixin, _FamilyEstimator):
         n_features_in_: F.
     """
 
-    _kind = "regression"
-    _metric = "rmse"
+    _task = Regression()
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> FamilyRegressor:
         """Trains the family on inputs ``[N, F]`` and targets ``[N]`` or ``[N, T]``.

@@ -16,6 +16,7 @@ from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.recipe import load_shrunk, save_shrunk
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.shrinking.state import State
+from netdial.task import Classification
 
 
 class Residual(nn.Module):
@@ -44,7 +45,7 @@ CONFIG = make(
 
 
 def begun(pictures: tuple[Tensor, Tensor]) -> tuple[ShrinkMethod, State]:
-    method = ShrinkMethod(CONFIG, kind="classification", steps=1)
+    method = ShrinkMethod(CONFIG, task=Classification(), steps=1)
     state = method.init(prepare(Residual(), pictures[0][:2], CONFIG))
     state.module.train()
     return method, state

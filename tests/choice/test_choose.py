@@ -340,7 +340,7 @@ def test_whole_rows_can_be_removed(family: Family, wine: Splits) -> None:
         ({"lr": 1e-3}, "lr would be of the fine-tuning; give finetune_epochs"),
         ({"criterion": "densty"}, "unknown criterion 'densty'; did you mean 'density'"),
         ({"criterion": "taylor"}, "criterion 'taylor' measures the loss on training data"),
-        ({"kind": "regresion"}, "kind='regresion'; allowed: classification, regression"),
+        ({"kind": "regresion"}, "unknown task 'regresion'; did you mean 'regression'"),
     ],
 )
 def test_wrong_input_is_one_clear_line(
@@ -371,6 +371,10 @@ def test_rules_need_validation_data(family: Family, wine: Splits) -> None:
     with pytest.raises(ConfigError, match="by='mdl' is decided on validation data"):
         choose(family, by="mdl", train=wine.train, min_accuracy=0.5)
     with pytest.raises(ConfigError, match="min_accuracy: regression has no accuracy"):
-        choose(family, wine.valid, kind="regression", min_accuracy=0.5)
+        choose(Family(nn.Linear(3, 1)), (torch.randn(9, 3), torch.randn(9, 1)), min_accuracy=0.5)
+    with pytest.raises(
+        ConfigError, match="'regression', but the family was trained for classification"
+    ):
+        choose(family, wine.valid, kind="regression")
     with pytest.raises(ConfigError, match="finetune: no training data; give train="):
         choose(family, wine.valid, lams=2, shares=SHARES).finetune()

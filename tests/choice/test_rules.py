@@ -12,14 +12,15 @@ from torch import Tensor
 
 from netdial.choice.rules import best, one_se, sparsest
 from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
+from netdial.task import named
 
 
 def table_of(losses: Tensor, kind: str, params: list[int], lams: list[float]) -> Table:
     cells = tuple(
-        Cell(lam, 1 - count / 100, value_of(row, kind), count, 4 * count, 2 * count)
+        Cell(lam, 1 - count / 100, value_of(row, named(kind)), count, 4 * count, 2 * count)
         for row, count, lam in zip(losses, params, lams, strict=True)
     )
-    return Table(cells, losses, kind)
+    return Table(cells, losses, named(kind))
 
 
 @st.composite
@@ -76,7 +77,7 @@ def test_fewer_to_choose_from_is_never_better(table: Table, data: st.DataObject)
 @given(tables(), st.integers(2, 4))
 def test_rules_do_not_depend_on_the_order(table: Table, turns: int) -> None:
     order = [(i + turns) % len(table.cells) for i in range(len(table.cells))]
-    turned = Table(tuple(table.cells[i] for i in order), table.losses[order], table.kind)
+    turned = Table(tuple(table.cells[i] for i in order), table.losses[order], table.task)
     everyone = range(len(order))
     for rule in (best, one_se, sparsest):
         one, two = table.cells[rule(table, everyone)], turned.cells[rule(turned, everyone)]
@@ -113,23 +114,26 @@ def test_examples_gained_count_against_those_lost() -> None:
 
 def test_values_and_errors_are_those_of_the_textbook() -> None:
     right = wrong(*range(10))
-    assert value_of(right, "classification") == 0.8
-    assert error_of(right, "classification") == pytest.approx(math.sqrt(0.8 * 0.2 / 49))
+    assert value_of(right, named("classification")) == 0.8
+    assert error_of(right, named("classification")) == pytest.approx(math.sqrt(0.8 * 0.2 / 49))
     squares = torch.tensor([1.0, 4.0, 4.0, 7.0], dtype=torch.float64)
-    assert value_of(squares, "regression") == 2
-    assert error_of(squares, "regression") == pytest.approx(math.sqrt(6 / 4) / 4)
-    assert math.isnan(error_of(squares[:1], "regression"))
-    assert error_of(torch.zeros(5), "regression") == 0
+    assert value_of(squares, named("regression")) == 2
+    assert error_of(squares, named("regression")) == pytest.approx(math.sqrt(6 / 4) / 4)
+    assert math.isnan(error_of(squares[:1], named("regression")))
+    assert error_of(torch.zeros(5), named("regression")) == 0
 
 
 def test_losses_are_mistakes_or_squared_errors() -> None:
     outputs = torch.tensor([[[2.0, 1.0], [0.0, 3.0]], [[0.0, 1.0], [5.0, 3.0]]])
-    assert losses_of(outputs, torch.tensor([0, 1]), "classification").tolist() == [[0, 0], [1, 1]]
+    assert losses_of(outputs, torch.tensor([0, 1]), named("classification")).tolist() == [
+        [0, 0],
+        [1, 1],
+    ]
     targets = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    assert losses_of(outputs[0], targets, "regression").tolist() == [0.5, 4.5]
+    assert losses_of(outputs[0], targets, named("regression")).tolist() == [0.5, 4.5]
 
 
 def test_what_is_lost_is_positive_for_the_worse() -> None:
-    for kind in ("classification", "regression"):
+    for kind in ("classification", named("regression")):
         table = table_of(torch.stack([wrong(), wrong(0)]), kind, [1, 1], [1.0, 1.0])
         assert table.lost(1, 0) > 0 > table.lost(0, 1)

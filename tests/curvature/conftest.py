@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from netdial.core.layout import Layout
-from netdial.objective import LIKELIHOODS
+from netdial.task import TASKS
 
 IN, OUT = 6, 3
 
@@ -147,7 +147,7 @@ class Problem:
         return self.layout.join(dict(self.net.named_parameters())).detach()
 
     def nll(self, flat: Tensor) -> Tensor:
-        return LIKELIHOODS[self.kind](self.outputs(flat), self.y)
+        return TASKS[self.kind]().nll(self.outputs(flat), self.y)
 
     def slope(self, flat: Tensor) -> Tensor:
         flat = flat.detach().requires_grad_()

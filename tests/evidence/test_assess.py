@@ -73,7 +73,7 @@ def test_an_objective_that_does_not_fit_the_posterior_is_refused(
         ({"delta": 0.0}, "delta=0; expected a probability"),
         ({"lams": []}, "list of complexity values is empty"),
         ({"lams": [1000.0]}, "outside the trained range"),
-        ({"kind": "ranking"}, "kind='ranking'; allowed: classification, regression"),
+        ({"kind": "ranking"}, "unknown task 'ranking'"),
     ],
 )
 def test_wrong_input_is_explained(

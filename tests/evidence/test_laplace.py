@@ -351,7 +351,7 @@ def test_network_is_left_as_it_was() -> None:
         ({"prior_var": 0.0}, "prior_var=0.0; expected positive"),
         ({"prior_var": {"weight": 1.0}}, "no variance for bias"),
         ({"noise_var": -1.0, "kind": "regression"}, "noise_var=-1; expected a positive"),
-        ({"noise_var": 2.0}, "noise_var=2, optimise_noise=False with kind='classification'"),
+        ({"noise_var": 2.0}, "noise_var=2, optimise_noise=False with a classification"),
         ({"optimise_noise": True}, "only a regression has noise"),
         ({"kept": {"wieght": torch.ones(1)}}, "unknown parameter 'wieght'; did you mean 'weight'"),
         (
@@ -361,7 +361,8 @@ def test_network_is_left_as_it_was() -> None:
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
-    data = torch.zeros(3, 2), torch.zeros(3).long()
+    y = torch.zeros(3, 2) if options.get("kind") == "regression" else torch.zeros(3).long()
+    data = torch.zeros(3, 2), y
     with pytest.raises(ConfigError, match=message):
         laplace(nn.Linear(2, 2), data, **options)
 

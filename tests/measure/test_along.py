@@ -13,7 +13,8 @@ from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
 from netdial.measure import Member, Path, evaluate, outputs, predictive, recalibrate
-from netdial.objective import categorical_nll, scaled_kl, scaled_prior
+from netdial.objective import scaled_kl, scaled_prior
+from netdial.task import categorical_nll
 
 
 def family_of(net: nn.Module | None = None, **options: object) -> Family:

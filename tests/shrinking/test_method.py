@@ -24,6 +24,7 @@ from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, run
 from netdial.shrinking.state import Event, State
+from netdial.task import Classification
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Interrupted
 
@@ -85,7 +86,7 @@ class Job:
     def stepped(self, steps: int) -> tuple[ShrinkMethod, State]:
         """Returns the state after some steps, made by hand."""
         feed = TensorFeed(Dataset(*self.data), batch_size=12, seed=0)
-        method = ShrinkMethod(self.config, kind="classification", steps=feed.steps)
+        method = ShrinkMethod(self.config, task=Classification(), steps=feed.steps)
         state = method.init(self.graph)
         batches = (batch for epoch in range(99) for batch in feed.epoch(epoch))
         for _, batch in zip(range(steps), batches, strict=False):

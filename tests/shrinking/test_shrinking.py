@@ -23,6 +23,7 @@ from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, shrink
 from netdial.shrinking.state import State
+from netdial.task import Classification
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Epoch
 
@@ -118,7 +119,7 @@ def test_a_collection_changes_nothing_that_the_network_computes(
     """Seen on all data in both modes, not only on the two examples that a collection checks itself."""
     config = ShrinkConfig(**FAST, **settings)
     feed = TensorFeed(Dataset(*blobs), batch_size=12, seed=0)
-    method = ShrinkMethod(config, kind="classification", steps=feed.steps)
+    method = ShrinkMethod(config, task=Classification(), steps=feed.steps)
     state = method.init(prepare(net(), blobs[0][:2], config))
     collect, apart = method._collect, []
 

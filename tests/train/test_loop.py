@@ -18,6 +18,7 @@ from netdial.core.errors import CheckpointError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.objective import Terms
+from netdial.task import Classification
 from netdial.train.feed import Batch, TensorFeed
 from netdial.train.loop import Epoch, Interrupted, resume, train
 from netdial.train.method import FamilyMethod, State
@@ -37,7 +38,7 @@ class Run:
         self.feed = TensorFeed(part, batch_size=config.batch_size, seed=config.seed)
         self.config = config
         self.method = FamilyMethod(
-            config, kind="classification", n_data=len(part), steps=self.feed.steps
+            config, task=Classification(), n_data=len(part), steps=self.feed.steps
         )
         self.state = self.method.init(Family(net, config.family()))
         self.epochs: list[Epoch] = []

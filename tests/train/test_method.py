@@ -13,7 +13,8 @@ from netdial.config import make_config
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
-from netdial.objective import WEIGHTINGS, categorical_nll
+from netdial.objective import WEIGHTINGS
+from netdial.task import Classification, categorical_nll
 from netdial.train.feed import TensorFeed
 from netdial.train.method import FamilyMethod, State, Workers
 
@@ -33,7 +34,7 @@ def started(
         **settings,
     }
     config = make_config(**options)
-    method = FamilyMethod(config, kind="classification", n_data=n_data, steps=10, workers=workers)
+    method = FamilyMethod(config, task=Classification(), n_data=n_data, steps=10, workers=workers)
     torch.manual_seed(0)
     return method, method.init(Family(net, config.family()).double())
 
@@ -320,7 +321,7 @@ def test_rows_of_several_seeds_at_one_value_are_all_trained(
     )
     config = make_config(map="table", lams=(0.1, 10.0), optimizer="SGD", objective="l2")
     family = stack([Family(net, config.family()), Family(net, config.family())]).double()
-    method = FamilyMethod(config, kind="classification", n_data=60, steps=1)
+    method = FamilyMethod(config, task=Classification(), n_data=60, steps=1)
     state = method.init(family)
     before = family.mean.pivots.detach().clone()
     x, y = doubled(blobs)
@@ -356,7 +357,7 @@ def test_two_families_through_one_method_train_each_at_its_own_range() -> None:
     """A method remembers nothing: what two families were given in turn is what each is given alone."""
 
     def pieces() -> tuple[FamilyMethod, State, State]:
-        method = FamilyMethod(make_config(groups=4), kind="classification", n_data=24, steps=1)
+        method = FamilyMethod(make_config(groups=4), task=Classification(), n_data=24, steps=1)
         ranges = (FamilyConfig(1e-3, 1e2), FamilyConfig(1e-6, 1e-5))
         torch.manual_seed(0)
         first, second = (method.init(Family(nn.Linear(5, 3), config)) for config in ranges)

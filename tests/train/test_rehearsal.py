@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
-from netdial.train.rehearsal import count_outputs, rehearse
+from netdial.task import named
+from netdial.train.rehearsal import rehearse
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
 
@@ -41,23 +42,23 @@ class Returns(nn.Module):
 )
 def test_networks_that_cannot_be_scored(net: nn.Module, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        rehearse(net, X, "classification", 3)
+        rehearse(net, X, named("classification"), 3)
 
 
 def test_networks_that_can() -> None:
     net = nn.Sequential(nn.Linear(4, 7), nn.BatchNorm1d(7), nn.Dropout())
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    rehearse(net, X, "classification", 3)  # more outputs than classes seen are allowed
+    rehearse(net, X, named("classification"), 3)  # more outputs than classes seen are allowed
     assert net.training
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    rehearse(nn.Linear(4, 2), X, "regression", 2)
+    rehearse(nn.Linear(4, 2), X, named("regression"), 2)
     with pytest.raises(ShapeError, match="2 targets"):
-        rehearse(nn.Linear(4, 3), X, "regression", 2)
+        rehearse(nn.Linear(4, 3), X, named("regression"), 2)
 
 
 def test_targets_say_how_many_outputs_they_ask_for() -> None:
-    assert count_outputs(torch.tensor([0, 4, 1]), "classification") == 5
-    assert count_outputs(torch.zeros(3, 2), "regression") == 2
+    assert named("classification").count(torch.tensor([0, 4, 1])) == 5
+    assert named("regression").count(torch.zeros(3, 2)) == 2
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_targets_say_how_many_outputs_they_ask_for() -> None:
 )
 def test_targets_of_another_kind_are_refused(y: Tensor, kind: str) -> None:
     with pytest.raises(DataError, match=r"targets \[.*\] of torch\..* or kind="):
-        count_outputs(y, kind)
+        named(kind).count(y)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def agreement(family: Family, choice: Choice, *, by: Sequence[str] | None = None
             lams=lams,
             by=by,
             objective=choice.tuning.objective,
-            kind=problem.kind,
+            kind=problem.task,
             seed=problem.pruning.seed,
         )
         for name, lam in chosen(estimates).items():

@@ -42,7 +42,7 @@ def card_of(choice: Choice) -> str:
 
 def _head(name: str, choice: Choice) -> str:
     """Returns the metadata between two lines of dashes."""
-    kind, metric = choice.problem.kind, choice.table.metric
+    kind, metric = choice.problem.task.name, choice.table.metric
     task = {2: "tabular-", 4: "image-"}.get(choice.problem.example(choice.family).ndim, "") + kind
     data = choice.problem.data_name or "unnamed"
     values = {"validation": choice.row.value, "test": choice.test.get(metric, math.nan)}

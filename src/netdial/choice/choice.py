@@ -72,7 +72,7 @@ class Choice:
     @property
     def error(self) -> float:
         """Standard error of ``row.value``."""
-        return error_of(self.losses, self.problem.kind)
+        return error_of(self.losses, self.problem.task)
 
     @property
     def card(self) -> str:
@@ -123,9 +123,9 @@ class Choice:
         """Returns the choice with its value on test data: to be looked at once, when everything has been decided."""
         data = dataset(test)
         assert data is not None
-        losses = losses_of(outputs(self.module, data), data.y.cpu(), self.problem.kind)
-        value = value_of(losses, self.problem.kind)
-        error = error_of(losses, self.problem.kind)
+        losses = losses_of(outputs(self.module, data), data.y.cpu(), self.problem.task)
+        value = value_of(losses, self.problem.task)
+        error = error_of(losses, self.problem.task)
         return replace(self, test={self.table.metric: value, "error": error, "n": float(len(data))})
 
     def export(self, path: str | Path, *, meta: dict[str, Any] | None = None) -> Exported:

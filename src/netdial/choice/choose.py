@@ -32,6 +32,7 @@ from netdial.evidence import ESTIMATORS, assess, chosen
 from netdial.family.family import Family
 from netdial.pruning.weights.masks import Policy
 from netdial.pruning.weights.prune import Rule
+from netdial.task import Task, settle
 
 
 def choose(
@@ -49,7 +50,7 @@ def choose(
     shares: Sequence[float] = SHARES,
     criterion: str | None = None,
     policy: Policy | None = None,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     objective: str | None = None,
     finetune_epochs: int = 0,
     seed: int = 0,
@@ -73,7 +74,7 @@ def choose(
         shares: shares removed to look at.
         criterion: what is removed first; by default ``density``, or ``magnitude`` for points.
         policy: what may be removed.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         objective: what the family was trained under, if it does not know (``Family.objective``).
         finetune_epochs: epochs of fine-tuning after every step of pruning; 0 for none.
         seed: seed of whatever is drawn.
@@ -86,8 +87,11 @@ def choose(
             asked.
     """
     budget = Budget(max_params, max_bytes, max_macs, max_latency_ms, min_accuracy)
-    pruning = Rule(criterion, policy or Policy(), kind=kind, seed=seed)
-    problem = Problem(dataset(valid), dataset(train), pruning, data_name)
+    parts = dataset(valid), dataset(train)
+    targets = next((part.y for part in parts if part is not None), None)
+    task = settle(kind, family.task, targets)
+    pruning = Rule(criterion, policy or Policy(), kind=task, seed=seed)
+    problem = Problem(*parts, pruning, data_name)
     rule = by or _default_rule(budget)
     _check(rule, problem, budget, finetune_epochs, settings)
     objective = objective or family.objective
@@ -134,10 +138,8 @@ def _check(
     """
     if rule not in RULES and rule not in ESTIMATORS:
         raise unknown("rule", rule, [*RULES, *ESTIMATORS])
-    if problem.kind not in ("classification", "regression"):
-        raise ConfigError(f"kind={problem.kind!r}; allowed: classification, regression")
-    if budget.min_accuracy is not None and problem.kind == "regression":
-        raise ConfigError("min_accuracy: regression has no accuracy; leave it out")
+    if budget.min_accuracy is not None and "accuracy" not in problem.task.METRICS:
+        raise ConfigError(f"min_accuracy: {problem.task.name} has no accuracy; leave it out")
     if problem.valid is None and (rule in RULES or budget.min_accuracy is not None):
         raise ConfigError(
             f"by={rule!r} is decided on validation data; give valid, or let an estimator decide on training data (by='eb-elbo')"
@@ -166,7 +168,7 @@ def _by_estimator(
         lams=lams,
         by=[name],
         objective=objective,
-        kind=problem.kind,
+        kind=problem.task,
         seed=problem.pruning.seed,
     )
     lam = chosen(found).get(name)
@@ -202,7 +204,7 @@ def _sentence(rule: str, table: Table, among: Sequence[int], index: int, budget:
             f"Fewest parameters ({field}); the best of them has {_shown(table.cells[top], table)}."
         )
     excess, error = (float(part) for part in table.excess([index], top))
-    unit = "error rate" if table.kind == "classification" else "squared error"
+    unit = "error rate" if table.task.targets == "classes" else "squared error"
     return (
         f"Sparsest within one standard error of the best on {n} validation examples ({field}). "
         f"The best has {_shown(table.cells[top], table)}; the {unit} is higher by {excess:.4g}, "

@@ -30,11 +30,11 @@ def measured(
     net, x = family.export(lam), problem.example(family)
     found, losses = cost(net, x), torch.zeros(0, dtype=torch.float64)
     if problem.valid is not None:
-        losses = losses_of(outputs(net, problem.valid), problem.valid.y.cpu(), problem.kind)
+        losses = losses_of(outputs(net, problem.valid), problem.valid.y.cpu(), problem.task)
     cell = Cell(
         lam=lam,
         share=share,
-        value=value_of(losses, problem.kind),
+        value=value_of(losses, problem.task),
         params=found.nonzero,
         bytes=found.bytes,
         macs=found.effective_macs,

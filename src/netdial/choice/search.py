@@ -21,6 +21,7 @@ from netdial.family.family import Family
 from netdial.measure.cost import count_macs, measure_latency
 from netdial.pruning.weights.members import Levels, pieces, run
 from netdial.pruning.weights.prune import Rule, decide
+from netdial.task import Task, settle
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 """Shares removed that are looked at; finer where networks usually begin to fail."""
@@ -33,7 +34,7 @@ class Problem:
     Attributes:
         valid: validation data; None where only an estimator on training data decides.
         train: training data: to fold constant inputs, for criteria and for estimators; may be None.
-        pruning: how members are pruned, and the kind of the task.
+        pruning: how members are pruned, and the task.
         data_name: name of the data, for the card.
     """
 
@@ -43,9 +44,9 @@ class Problem:
     data_name: str = ""
 
     @property
-    def kind(self) -> str:
-        """``classification`` or ``regression``."""
-        return self.pruning.kind
+    def task(self) -> Task:
+        """What the family predicts."""
+        return settle(self.pruning.kind)
 
     def example(self, family: Family) -> Tensor:
         """Returns one input as a family's members take it, to count and to time.
@@ -94,9 +95,9 @@ def search(
         losses.append(found)
         places = [(k, s) for k in range(len(group.lams)) for s in range(len(ranked))]
         for (k, s), row in zip(places, found, strict=True):
-            value = value_of(row, problem.kind)
+            value = value_of(row, problem.task)
             cells.append(pricing.cell(group.lams[k], ranked[s], value, group.weights_of(k, s)))
-    return Table(tuple(cells), torch.cat(losses), problem.kind)
+    return Table(tuple(cells), torch.cat(losses), problem.task)
 
 
 def _losses(levels: Levels, problem: Problem) -> Tensor:
@@ -106,7 +107,7 @@ def _losses(levels: Levels, problem: Problem) -> Tensor:
         return torch.zeros(len(levels.lams) * levels.count, 0, dtype=torch.float64)
     batches = pieces(levels, data)
     found = [
-        losses_of(out.cpu(), batch.y.cpu(), problem.kind)
+        losses_of(out.cpu(), batch.y.cpu(), problem.task)
         for out, batch in zip(run(levels, batches), batches, strict=True)
     ]
     return torch.cat(found, dim=1)

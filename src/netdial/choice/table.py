@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-METRIC = {"classification": "accuracy", "regression": "rmse"}
+from netdial.task import Classification, Task
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,22 @@ class Table:
     Attributes:
         cells: the members, C of them.
         losses: loss of every member on every example, float64 ``[C, N]``; N is 0 if there were no data.
-        kind: ``classification`` or ``regression``.
+        task: what the members predict.
     """
 
     cells: tuple[Cell, ...]
     losses: Tensor
-    kind: str = "classification"
+    task: Task = field(default_factory=Classification)
 
     @property
     def metric(self) -> str:
-        """``accuracy`` or ``rmse``."""
-        return METRIC[self.kind]
+        """Metric that members are compared by: ``accuracy`` or ``rmse``."""
+        return self.task.metric
 
     def lost(self, cell: int, other: int) -> float:
         """Returns how much worse a member does than another, in units of the metric; negative if it does better."""
         first, second = self.cells[cell].value, self.cells[other].value
-        return second - first if self.kind == "classification" else first - second
+        return (second - first) * self.task.better(self.metric)
 
     def excess(self, among: Sequence[int], reference: int) -> tuple[Tensor, Tensor]:
         """Returns the mean excess loss ``[A]`` of members over a reference, and its standard error ``[A]``.
@@ -79,13 +79,13 @@ class Table:
         return gaps.mean(dim=1), spread / math.sqrt(max(count, 1))
 
 
-def value_of(losses: Tensor, kind: str) -> float:
+def value_of(losses: Tensor, task: Task) -> float:
     """Returns the metric of one member's losses ``[N]``; nan without examples."""
-    mean = float(losses.mean())
-    return 1 - mean if kind == "classification" else math.sqrt(mean)
+    metric = task.known(task.metric)
+    return 1 - float(losses.mean()) if metric.higher else float(metric.finish(losses.mean()))
 
 
-def error_of(losses: Tensor, kind: str) -> float:
+def error_of(losses: Tensor, task: Task) -> float:
     """Returns the standard error of the metric of one member's losses ``[N]``; nan with fewer than two examples.
 
     For RMSE it is that of the mean squared error over twice the RMSE (delta method).
@@ -93,14 +93,16 @@ def error_of(losses: Tensor, kind: str) -> float:
     if len(losses) < 2:
         return math.nan
     error = float(losses.std()) / math.sqrt(len(losses))
-    if kind == "classification":
-        return error
-    value = value_of(losses, kind)
-    return error / (2 * value) if value > 0 else 0.0
+    metric, mean = task.known(task.metric), losses.mean().detach().requires_grad_()
+    (slope,) = torch.autograd.grad(metric.finish(mean), mean)
+    return abs(float(slope)) * error if error else 0.0
 
 
-def losses_of(outputs: Tensor, targets: Tensor, kind: str) -> Tensor:
-    """Returns the losses ``[..., N]`` of outputs ``[..., N, K]`` for class indices ``[N]``, or for targets ``[N, K]``."""
-    if kind == "classification":
-        return (outputs.argmax(dim=-1) != targets).double()
-    return (outputs.double() - targets.double()).square().mean(dim=-1)
+def losses_of(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
+    """Returns what each example adds to the metric ``[..., N]``, float64, lower is better; 0 or 1 for classes."""
+    metric = task.known(task.metric)
+    assert metric.each is not None
+    if not outputs.is_floating_point() or not metric.higher:
+        outputs = outputs.double()
+    each = metric.each(task, outputs, targets if task.targets == "classes" else targets.double())
+    return 1 - each.double() if metric.higher else each

@@ -52,7 +52,7 @@ class Tuning:
             "epochs": self.epochs,
             "seed": problem.pruning.seed,
         }
-        return finetune(family, lam, problem.train, kind=problem.kind, **{**given, **self.settings})
+        return finetune(family, lam, problem.train, kind=problem.task, **{**given, **self.settings})
 
 
 def with_tuned(family: Family, table: Table, problem: Problem, tuning: Tuning) -> Table:
@@ -64,7 +64,7 @@ def with_tuned(family: Family, table: Table, problem: Problem, tuning: Tuning) -
             cell, loss = measured(member, lam, share, problem)
             cells.append(replace(cell, epochs=tuning.epochs, latency_ms=timed))
             losses.append(loss[None])
-    return Table(tuple(cells), torch.cat(losses), table.kind)
+    return Table(tuple(cells), torch.cat(losses), table.task)
 
 
 def tuned_member(

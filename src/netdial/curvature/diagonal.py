@@ -36,6 +36,7 @@ from netdial.curvature.layers import (
     run,
 )
 from netdial.curvature.model import Data, Model, prepare, twice_differentiable
+from netdial.task import Task
 
 LARGEST_HESSIAN = 50_000
 """Parameters of the largest network whose exact Hessian diagonal is computed."""
@@ -48,7 +49,7 @@ def diagonal(
     net: nn.Module,
     data: Data,
     *,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     how: str = "ggn",
     n_samples: int = 32,
     seed: int = 0,
@@ -60,7 +61,7 @@ def diagonal(
         net: any module that returns outputs ``[B, O]`` and keeps examples apart; it is run in evaluation mode and left as it
             is. The diagonal is taken at its parameters.
         data: a ``Dataset`` or a pair of tensors.
-        kind: ``classification`` (softmax) or ``regression`` (unit-variance normal).
+        kind: the task: a name, or a ``Task``; by default what the targets suggest.
         how: ``ggn``, ``hessian``, ``fisher`` or ``hutchinson``, see the top of this file.
         n_samples: vectors of signs for ``hutchinson``. The variance of an entry is Σ_{k≠j} H_jk² / n_samples.
         seed: seed of the signs.

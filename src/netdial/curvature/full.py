@@ -12,6 +12,7 @@ from netdial.core.errors import ConfigError, unknown
 from netdial.curvature.gradient import rows
 from netdial.curvature.hessian import products, vectors_at_once
 from netdial.curvature.model import Data, Model, prepare, twice_differentiable
+from netdial.task import Task
 
 LARGEST = 5_000
 """Parameters of the largest network whose matrix is formed: 200 MB in double precision."""
@@ -22,7 +23,7 @@ def full(
     net: nn.Module,
     data: Data,
     *,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     how: str = "ggn",
     batch_size: int = 256,
 ) -> Tensor:
@@ -31,7 +32,7 @@ def full(
     Args:
         net: as for ``diagonal``.
         data: a ``Dataset`` or a pair of tensors.
-        kind: ``classification`` (softmax) or ``regression`` (unit-variance normal).
+        kind: the task: a name, or a ``Task``; by default what the targets suggest.
         how: ``ggn`` (positive semidefinite; one product of K rows of P numbers with themselves for each example) or ``hessian``
             (P products with it).
         batch_size: examples run at once.

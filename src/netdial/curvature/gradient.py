@@ -13,6 +13,7 @@ from torch.func import vjp, vmap
 
 from netdial.core.layout import Params
 from netdial.curvature.model import Data, Model, checked, prepare, twice_differentiable
+from netdial.task import Task
 
 NUMBERS = 1 << 24
 """Numbers that gradients of single examples may take up at once."""
@@ -20,14 +21,14 @@ NUMBERS = 1 << 24
 
 @twice_differentiable()
 def gradient(
-    net: nn.Module, data: Data, *, kind: str = "classification", batch_size: int = 1024
+    net: nn.Module, data: Data, *, kind: str | Task | None = None, batch_size: int = 1024
 ) -> tuple[Tensor, Params]:
     """Returns the loss of every example ``[N]`` and the gradient of their sum, by parameter.
 
     Args:
         net: the network; it is run in evaluation mode and left as it is.
         data: a ``Dataset`` or a pair of tensors.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default what the targets suggest.
         batch_size: examples run at once.
 
     Returns:
@@ -38,7 +39,7 @@ def gradient(
     losses = []
     total = {name: torch.zeros_like(leaf) for name, leaf in model.params.items()}
     for x, y in model.batches():
-        found = model.losses(checked(model.net(x), kind), y)
+        found = model.losses(checked(model.net(x), model.task), y)
         losses.append(found.detach())
         grads = torch.autograd.grad(found.sum(), list(leaves.values()), materialize_grads=True)
         for name, grad in zip(leaves, grads, strict=True):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from netdial.curvature.layers import Layer, gradients_of, inputs_of, known_layers, pulled, run
 from netdial.curvature.model import Data, prepare, twice_differentiable
+from netdial.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Factors:
 
 @twice_differentiable()
 def kronecker(
-    net: nn.Module, data: Data, *, kind: str = "classification", batch_size: int = 256
+    net: nn.Module, data: Data, *, kind: str | Task | None = None, batch_size: int = 256
 ) -> dict[str, Factors]:
     """Returns the factors of every linear and two-dimensional convolutional layer, by the layer's name.
 
@@ -62,7 +63,7 @@ def kronecker(
     Args:
         net: as for ``diagonal``.
         data: a ``Dataset`` or a pair of tensors.
-        kind: ``classification`` (softmax) or ``regression`` (unit-variance normal).
+        kind: the task: a name, or a ``Task``; by default what the targets suggest.
         batch_size: examples run at once.
     """
     model = prepare(net, data, kind, batch_size)

@@ -86,7 +86,7 @@ def run(model: Model, layers: dict[str, Layer], x: Tensor) -> tuple[Tensor, dict
                 lambda module, args, out, name=name: note(name, args[0], out)
             )
             stack.callback(hook.remove)
-        return checked(model.net(x), model.kind), uses
+        return checked(model.net(x), model.task), uses
 
 
 def pulled(

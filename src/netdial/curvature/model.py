@@ -9,13 +9,15 @@ are K gradients J_iᵀ s_k for each example:
     classification   Λ = diag(p) - p pᵀ,   s_k = √p_k (e_k - p),   K = O classes
     regression       Λ = 1 (unit variance), s_k = e_k,             K = O outputs
 
+which the task says (``Task.root``).
+
 Shapes: B examples, O outputs, K columns of the root of Λ, P parameters.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +25,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, unknown
+from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.data.dataset import Dataset, match
 from netdial.nets.foreign import copy_network
-from netdial.objective import LIKELIHOODS
+from netdial.task import Task, settle
 
 Data = Dataset | tuple[Tensor, Tensor]
 
@@ -40,14 +42,14 @@ class Model:
         net: the copy.
         params: its parameters by name, detached.
         data: the examples.
-        kind: ``classification`` or ``regression``.
+        task: whose likelihood is the loss.
         batch_size: examples run at once.
     """
 
     net: nn.Module
     params: Params
     data: Dataset
-    kind: str
+    task: Task
     batch_size: int
 
     @property
@@ -68,15 +70,15 @@ class Model:
 
     def outputs(self, params: Params, x: Tensor) -> Tensor:
         """Returns the outputs ``[B, O]`` under parameters, all or some of them."""
-        return checked(functional_call(self.net, {**self.params, **params}, (x,)), self.kind)
+        return checked(functional_call(self.net, {**self.params, **params}, (x,)), self.task)
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Returns the negative log-likelihood of each example ``[B]`` in nats."""
-        return LIKELIHOODS[self.kind](outputs, y)
+        return self.task.nll(outputs, y)
 
     def root(self, outputs: Tensor) -> Tensor:
         """Returns s with Λ = Σ_k s_k s_kᵀ, ``[B, K, O]``."""
-        return _ROOTS[self.kind](outputs)
+        return self.task.root(outputs)
 
     def slope(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Returns the gradient of each example's loss in its outputs ``[B, 1, O]``."""
@@ -86,28 +88,27 @@ class Model:
         return found[:, None]
 
 
-def prepare(net: nn.Module, data: Data, kind: str, batch_size: int) -> Model:
+def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int) -> Model:
     """Returns the model of a network on some data.
 
     Raises:
-        ConfigError: the kind is unknown, there are no parameters, or ``batch_size`` is below 1.
+        ConfigError: the task is unknown, there are no parameters, or ``batch_size`` is below 1.
         DataError: there are no examples.
     """
-    if kind not in LIKELIHOODS:
-        raise unknown("kind of likelihood", kind, LIKELIHOODS)
     if batch_size < 1:
         raise ConfigError(f"curvature: batch_size={batch_size}; expected at least 1")
     part = Dataset.of(data)
     if not len(part):
         raise DataError("curvature: the data have no examples; give at least one")
+    task = settle(kind, targets=part.y)
     net = copy_network(net).eval()
     params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
     if not params:
         raise ConfigError(f"curvature: {type(net).__name__} has no parameters")
-    return Model(net, params, part, kind, batch_size)
+    return Model(net, params, part, task, batch_size)
 
 
-def checked(outputs: object, kind: str) -> Tensor:
+def checked(outputs: object, task: Task) -> Tensor:
     """Returns a network's outputs ``[B, O]``.
 
     Raises:
@@ -121,7 +122,7 @@ def checked(outputs: object, kind: str) -> Tensor:
         )
     if outputs.ndim != 2:
         raise ShapeError(
-            f"curvature: the outputs of the network are {list(outputs.shape)}, expected [B, O] for {kind}"
+            f"curvature: the outputs of the network are {list(outputs.shape)}, expected [B, O] for a {task.name}"
         )
     return outputs
 
@@ -136,21 +137,3 @@ def twice_differentiable() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _categorical_root(outputs: Tensor) -> Tensor:
-    """Returns √p_k (e_k - p): their outer products weighted by p add up to diag(p) - p pᵀ."""
-    probs = outputs.softmax(dim=-1)
-    unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
-    return probs.sqrt()[..., None] * (unit - probs[..., None, :])
-
-
-def _gaussian_root(outputs: Tensor) -> Tensor:
-    unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
-    return unit.expand(*outputs.shape, -1)
-
-
-_ROOTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "classification": _categorical_root,
-    "regression": _gaussian_root,
-}

@@ -116,7 +116,7 @@ class Splits:
 
     Args:
         name: Short name, as given on the command line.
-        kind: ``"classification"`` or ``"regression"``.
+        kind: Name of the task: ``"classification"`` or ``"regression"``, or another in ``netdial.task.TASKS``.
         train: What networks are fitted on; every statistic used to encode inputs comes from here.
         valid: What choices are made on.
         test: What is looked at once, at the end.
@@ -132,7 +132,7 @@ class Splits:
     """
 
     name: str
-    kind: Kind
+    kind: str
     train: Dataset
     valid: Dataset
     test: Dataset

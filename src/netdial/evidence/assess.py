@@ -18,6 +18,7 @@ from netdial.evidence import bounds, curved, information, mdl, pac_bayes, thermo
 from netdial.evidence.legality import DEFAULT, LAPLACE, WHOLE_FAMILY, check, why
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
+from netdial.task import Task, settle
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def assess(
     lams: int | Sequence[float] = 9,
     by: Sequence[str] | None = None,
     objective: str | None = None,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     n_samples: int = 32,
     n_examples: int | None = None,
     delta: float = 0.05,
@@ -67,7 +68,7 @@ def assess(
         lams: complexity values, or how many to space evenly over the trained range.
         by: names of estimators (``ESTIMATORS``); by default those of ``legality.DEFAULT``.
         objective: what the family was trained under, if it does not know (``Family.objective``).
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         n_samples: S, draws of the weights; the same random numbers at every λ.
         n_examples: look at so many examples, chosen at random, and scale up; errors grow by what that adds.
         delta: probability with which the PAC-Bayes bound may fail.
@@ -93,7 +94,7 @@ def assess(
         part,
         values,
         objective=objective,
-        kind=kind,
+        task=settle(kind, family.task, part.y),
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,

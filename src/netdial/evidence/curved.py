@@ -31,7 +31,7 @@ def curved(subject: Subject, structure: str) -> list[Reading]:
             subject.data,
             prior_var=prior_var,
             structure=structure,
-            kind=subject.kind,
+            kind=subject.task,
             optimise_prior="per-leaf" if subject.objective == "scaled-kl" else "none",
             kept=_kept(subject.family),
         )

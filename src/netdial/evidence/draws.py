@@ -27,7 +27,7 @@ from netdial.core.noise import Noise, derive_seed, generator
 from netdial.data.dataset import Dataset, match
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
-from netdial.objective import LIKELIHOODS
+from netdial.task import Task
 
 _BATCH = 512
 _NUMBERS = 4_000_000  # of all members that run side by side
@@ -42,7 +42,7 @@ class Expected:
     Attributes:
         batches: sums over the examples of each of J batches in each of S sweeps ``[K, S, J]``, nats; all independent.
         examples: means over the sweeps, of each example ``[K, M]``, nats.
-        wrong: share of examples classified wrongly, over all sweeps ``[K]``; nan for regression.
+        wrong: share of examples classified wrongly, over all sweeps ``[K]``; nan where targets are no classes.
         blocks: count of independent blocks that ``wrong`` averages over: M S if every example has noise of its own,
             otherwise J S.
         fullness: mean size of a block as a share of the largest.
@@ -75,7 +75,7 @@ def expected(
     data: Dataset,
     lams: Sequence[float],
     *,
-    kind: str,
+    task: Task,
     n_samples: int,
     seed: int,
 ) -> Expected:
@@ -84,13 +84,14 @@ def expected(
     Eight batches with noise of their own are worth more than one draw for all data, so there are 8 ``n_samples`` of them,
     in at least two sweeps and at most ``n_samples``.
     """
-    runner = Runner(family, data, kind)
+    runner = Runner(family, data, task)
     fields = runner.fields(lams)
     count = -(-len(data) // _BATCH)
     sweeps = max(2, min(n_samples, -(-8 * n_samples // count)))
     batches = torch.zeros(len(lams), sweeps, count, dtype=torch.float64)
     examples = torch.zeros(len(lams), len(data), dtype=torch.float64)
     wrong = torch.zeros(len(lams), dtype=torch.float64)
+    right = task.METRICS["accuracy"].each if "accuracy" in task.METRICS else None
     with torch.no_grad(), family.evaluating():
         for number, (rows, x, y) in enumerate(runner.batches()):
             for s in range(sweeps):
@@ -98,13 +99,13 @@ def expected(
                 log_lik = runner.log_lik(out, y)
                 batches[:, s, number] = log_lik.sum(dim=1)
                 examples[:, rows] += log_lik / sweeps
-                if kind == "classification":
-                    wrong += (out.argmax(dim=-1) != y).sum(dim=1).cpu()
+                if right is not None:
+                    wrong += len(y) - right(task, out, y).double().sum(dim=1).cpu()
     apart = runner.examples_apart
     return Expected(
         batches=batches,
         examples=examples,
-        wrong=wrong / (sweeps * len(data)) if kind == "classification" else wrong + torch.nan,
+        wrong=wrong / (sweeps * len(data)) if right is not None else wrong + torch.nan,
         blocks=sweeps * (len(data) if apart else count),
         fullness=1.0 if apart else len(data) / (count * min(_BATCH, len(data))),
     )
@@ -115,7 +116,7 @@ def pointwise(
     data: Dataset,
     lams: Sequence[float],
     *,
-    kind: str,
+    task: Task,
     n_samples: int,
     seed: int,
 ) -> Pointwise:
@@ -130,7 +131,7 @@ def pointwise(
             f"{len(lams)} complexity values × {n_samples} draws × {len(data)} examples are {count:.1e} numbers to keep; "
             "look at fewer examples (n_examples), or at fewer values or draws"
         )
-    runner = Runner(family, data, kind)
+    runner = Runner(family, data, task)
     fields = runner.fields(lams)
     log_lik = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
     log_q = torch.empty(len(lams), n_samples, dtype=torch.float64)
@@ -171,13 +172,11 @@ class Runner:
     Args:
         family: the family, in evaluation mode while it runs.
         data: what it is run on.
-        kind: ``classification`` or ``regression``.
+        task: what the family predicts.
     """
 
-    def __init__(self, family: Family, data: Dataset, kind: str) -> None:
-        if kind not in LIKELIHOODS:
-            raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
-        self.family, self._data, self._nll = family, data, LIKELIHOODS[kind]
+    def __init__(self, family: Family, data: Dataset, task: Task) -> None:
+        self.family, self._data, self._task = family, data, task
         self._layout = family.layout
         self._like = family.like
         self._exported: dict[float, nn.Module] = {}
@@ -209,13 +208,7 @@ class Runner:
 
     def log_lik(self, out: Tensor, y: Tensor) -> Tensor:
         """Returns log p(y | x, w) ``[K, b]`` on the CPU, of outputs ``[K, b, ...]`` and targets ``[b, ...]``."""
-        members = out.shape[0]
-        return (
-            -self._nll(out.flatten(0, 1), y.repeat(members, *[1] * (y.ndim - 1)))
-            .view(members, -1)
-            .double()
-            .cpu()
-        )
+        return -self._task.member_nll(out, y).double().cpu()
 
     def run(self, x: Tensor, flat: Tensor, lams: Sequence[float]) -> Tensor:
         """Returns outputs ``[K, b, ...]`` of networks with weights ``[K, P]``, each at its λ, on a batch that they share."""

@@ -31,6 +31,7 @@ from netdial.evidence.subject import Subject
 from netdial.family.family import Family
 from netdial.family.posterior import Fields, symmetrised_kl
 from netdial.objective import OBJECTIVES
+from netdial.task import Task, settle
 
 STEP = 0.05
 """Half the distance in log λ over which slopes are measured; the curvature of an L-curve then adds 0.04 %."""
@@ -136,7 +137,7 @@ def health(
     *,
     lams: int | Sequence[float] = 9,
     objective: str | None = None,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     direct: Family | None = None,
     n_samples: int = 32,
     n_examples: int | None = None,
@@ -149,7 +150,7 @@ def health(
         data: the data it was trained on.
         lams: complexity values, or how many to space evenly over the trained range.
         objective: what the family was trained under, if it does not know (``Family.objective``).
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         direct: networks trained directly (``fit_direct``), to be compared with the members at their λ.
         n_samples: draws of the weights, the same at every λ.
         n_examples: look at so many examples only.
@@ -170,7 +171,7 @@ def health(
         part,
         tuple(values),
         objective=objective,
-        kind=kind,
+        task=settle(kind, family.task, part.y),
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,
@@ -243,7 +244,7 @@ def distances(subject: Subject, direct: Family) -> list[Distance]:
             subject.data,
             (lam,),
             objective=subject.objective,
-            kind=subject.kind,
+            task=subject.task,
             n_samples=subject.n_samples,
             n_examples=subject.n_examples,
             seed=subject.seed,

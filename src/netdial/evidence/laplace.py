@@ -42,6 +42,7 @@ from netdial.data.dataset import Dataset
 from netdial.evidence.quadratic import Quadratic, minimise
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
+from netdial.task import Task, settle
 
 WAYS = ("none", "shared", "per-leaf")
 """Ways to optimise prior variances: leave them, one for all leaves, one for each."""
@@ -84,7 +85,7 @@ def laplace(
     *,
     prior_var: float | Mapping[str, float] = 1.0,
     structure: str = "diagonal",
-    kind: str = "classification",
+    kind: str | Task | None = None,
     optimise_prior: str = "none",
     noise_var: float = 1.0,
     optimise_noise: bool = False,
@@ -100,7 +101,7 @@ def laplace(
         prior_var: variance of the normal prior, one for all or by parameter name; where optimisation starts.
         structure: ``diagonal``; ``kronecker`` (blocks of linear and convolutional layers, the diagonal for other
             parameters); ``full`` (up to 5,000 parameters, in double precision).
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default what the targets suggest.
         optimise_prior: ``none``, ``shared`` (one variance for all leaves) or ``per-leaf``.
         noise_var: σ² of a regression.
         optimise_noise: whether to re-optimise σ² too.
@@ -119,16 +120,17 @@ def laplace(
     >>> round(found.complexity, 4), found.effective_parameters   # ½ log(1 + 3), 3 / (3 + 1)
     (0.6931, 0.75)
     """
-    _check_options(structure, kind, optimise_prior, noise_var, optimise_noise)
     part = Dataset.of(data)
+    task = settle(kind, targets=part.y)
+    _check_options(structure, task, optimise_prior, noise_var, optimise_noise)
     if structure == "full":
         net = copy_network(net).double()
-    losses, slope = gradient(net, part, kind=kind, batch_size=batch_size)
+    losses, slope = gradient(net, part, kind=task, batch_size=batch_size)
     weights = {name: leaf.detach() for name, leaf in net.named_parameters()}
     masks = _masks(weights, kept)
-    blocks = STRUCTURES[structure](net, part, kind, masks, batch_size)
+    blocks = STRUCTURES[structure](net, part, task, masks, batch_size)
     names = [name for block in blocks for name in block.names]
-    columns = part.y[0].numel() if kind == "regression" else 0
+    columns = part.y[0].numel() if task.targets == "numbers" else 0
     energies = losses.double() - 0.5 * columns * math.log(2 * math.pi)
     quadratic = Quadratic(
         blocks=blocks,
@@ -181,13 +183,15 @@ def prior_of(family: Family, lam: float, objective: str) -> float:
     return priors[objective]
 
 
-Build = Callable[[nn.Module, Data, str, Params, int], list[Block]]
+Build = Callable[[nn.Module, Data, Task, Params, int], list[Block]]
 STRUCTURES: Registry[Build] = Registry("structure")
 
 
 @STRUCTURES.add("diagonal")
-def _diagonal(net: nn.Module, data: Data, kind: str, masks: Params, batch_size: int) -> list[Block]:
-    found = diagonal(net, data, kind=kind, batch_size=batch_size)
+def _diagonal(
+    net: nn.Module, data: Data, task: Task, masks: Params, batch_size: int
+) -> list[Block]:
+    found = diagonal(net, data, kind=task, batch_size=batch_size)
     return [
         DiagonalBlock(name, found[name][mask].double())
         for name, mask in masks.items()
@@ -197,7 +201,7 @@ def _diagonal(net: nn.Module, data: Data, kind: str, masks: Params, batch_size: 
 
 @STRUCTURES.add("kronecker")
 def _kronecker(
-    net: nn.Module, data: Data, kind: str, masks: Params, batch_size: int
+    net: nn.Module, data: Data, task: Task, masks: Params, batch_size: int
 ) -> list[Block]:
     cut = [name for name, mask in masks.items() if mask.any() and not mask.all()]
     if cut:
@@ -206,21 +210,21 @@ def _kronecker(
             "structure='diagonal', or 'full' for a small network"
         )
     blocks: list[Block] = []
-    for factors in kronecker(net, data, kind=kind, batch_size=batch_size).values():
+    for factors in kronecker(net, data, kind=task, batch_size=batch_size).values():
         leaves = [name for name in (factors.weight, factors.bias) if name is not None]
         if all(bool(masks[name].all()) for name in leaves):
             blocks.append(KroneckerBlock(factors))
     covered = {name for block in blocks for name in block.names}
     rest = {name: mask for name, mask in masks.items() if name not in covered}
     if any(bool(mask.any()) for mask in rest.values()):
-        blocks += _diagonal(net, data, kind, rest, batch_size)
+        blocks += _diagonal(net, data, task, rest, batch_size)
     return blocks
 
 
 @STRUCTURES.add("full")
-def _full(net: nn.Module, data: Data, kind: str, masks: Params, batch_size: int) -> list[Block]:
+def _full(net: nn.Module, data: Data, task: Task, masks: Params, batch_size: int) -> list[Block]:
     index = torch.cat([mask.flatten() for mask in masks.values()]).nonzero()[:, 0]
-    matrix = full(net, data, kind=kind, batch_size=batch_size)[index][:, index]
+    matrix = full(net, data, kind=task, batch_size=batch_size)[index][:, index]
     sizes = {name: int(mask.sum()) for name, mask in masks.items() if mask.any()}
     return [DenseBlock(tuple(sizes), tuple(sizes.values()), matrix)]
 
@@ -276,7 +280,7 @@ def _variances(prior_var: float | Mapping[str, float], names: Sequence[str]) -> 
 
 
 def _check_options(
-    structure: str, kind: str, optimise_prior: str, noise_var: float, optimise_noise: bool
+    structure: str, task: Task, optimise_prior: str, noise_var: float, optimise_noise: bool
 ) -> None:
     """Refuses options that are unknown or do not go together."""
     STRUCTURES[structure]
@@ -284,8 +288,8 @@ def _check_options(
         raise unknown("way to optimise the prior", optimise_prior, WAYS)
     if not 0 < noise_var < math.inf:
         raise ConfigError(f"laplace: noise_var={noise_var:g}; expected a positive variance")
-    if kind != "regression" and (optimise_noise or noise_var != 1):
+    if task.targets != "numbers" and (optimise_noise or noise_var != 1):
         raise ConfigError(
-            f"laplace: noise_var={noise_var:g}, optimise_noise={optimise_noise} with kind={kind!r}; only a regression has "
+            f"laplace: noise_var={noise_var:g}, optimise_noise={optimise_noise} with a {task.name}; only a regression has "
             "noise"
         )

@@ -48,7 +48,7 @@ def mdl(subject: Subject) -> list[Reading]:
 @ESTIMATORS.add("mdl-two-part")
 def two_part(subject: Subject) -> list[Reading]:
     """Returns the length of the two-part code of the rounded mean weights (Rissanen 1978, 1983)."""
-    runner = Runner(subject.family, subject.part, subject.kind)
+    runner = Runner(subject.family, subject.part, subject.task)
     readings = []
     share = 1 - len(subject.part) / subject.n_data
     for k, lam in enumerate(subject.lams):

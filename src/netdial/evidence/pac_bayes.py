@@ -40,9 +40,9 @@ def pac_bayes(subject: Subject) -> list[Reading]:
         ConfigError: the data are not of classes (the bound needs a bounded loss), or only some examples are looked at.
     """
     refuse_examples(subject, "pac-bayes")
-    if subject.kind != "classification":
+    if "accuracy" not in subject.task.METRICS:
         raise ConfigError(
-            f"pac-bayes: bounds the rate of wrong classes, kind={subject.kind!r}; use elbo, eb-elbo or waic"
+            f"pac-bayes: bounds the rate of wrong classes, not the error of a {subject.task.name}; use elbo, eb-elbo or waic"
         )
     if any(parameter.requires_grad for parameter in subject.family.shared):
         raise ConfigError(

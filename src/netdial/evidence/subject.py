@@ -22,6 +22,7 @@ from netdial.data.dataset import Dataset
 from netdial.evidence.draws import Expected, Pointwise, expected, pointwise
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
+from netdial.task import Classification, Task
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Subject:
         data: training data, N examples.
         lams: complexity values.
         objective: what the family was trained under; it says which prior and which temperature a member has.
-        kind: ``classification`` or ``regression``.
+        task: what the family predicts.
         n_samples: S, draws of the weights.
         n_examples: M, examples that are looked at; sums are scaled up by N / M.
         seed: seed of the draws and of the choice of examples.
@@ -44,7 +45,7 @@ class Subject:
     data: Dataset
     lams: tuple[float, ...]
     objective: str = "scaled-kl"
-    kind: str = "classification"
+    task: Task = field(default_factory=Classification)
     n_samples: int = 32
     n_examples: int | None = None
     seed: int = 0
@@ -109,7 +110,7 @@ class Subject:
             self.family,
             self.part,
             self.lams,
-            kind=self.kind,
+            task=self.task,
             n_samples=self.n_samples,
             seed=self.seed,
         )
@@ -121,7 +122,7 @@ class Subject:
             self.family,
             self.part,
             self.lams,
-            kind=self.kind,
+            task=self.task,
             n_samples=self.n_samples,
             seed=self.seed,
         )

@@ -34,6 +34,7 @@ from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
 from netdial.family.sockets import Sockets
 from netdial.nets.foreign import check_exchangeable, check_initialised, copy_network, refresh
+from netdial.task import Task
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SIDE_BY_SIDE_NUMBERS = 4_000_000
@@ -58,6 +59,8 @@ class FamilyConfig:
         seed: seed of any random start of a map.
         objective: what the family is trained under, so that what reads it later knows what its members mean; see
             ``Family.objective``.
+        task: what the family predicts and how it is scored; None before it is trained.
+        n_data: N, examples that the family was trained on; None before it is trained.
     """
 
     lo: float = 1e-3
@@ -73,6 +76,8 @@ class FamilyConfig:
     lams: tuple[float, ...] = ()
     seed: int = 0
     objective: str | None = None
+    task: Task | None = None
+    n_data: int | None = None
 
 
 class Family(nn.Module):
@@ -140,6 +145,20 @@ class Family(nn.Module):
     def objective(self) -> str:
         """What the family is trained under; if nobody said, ``scaled-kl``, or ``l2`` for points."""
         return self.config.objective or ("scaled-kl" if self.log_std is not None else "l2")
+
+    @property
+    def task(self) -> Task | None:
+        """What the family predicts and how it is scored, the default of all that scores it; None if nobody said."""
+        return self.config.task
+
+    @property
+    def n_data(self) -> int | None:
+        """N, examples that the family was trained on; None if it was not trained."""
+        return self.config.n_data
+
+    def learns(self, task: Task, n_data: int) -> None:
+        """Notes what the family is trained for, and on how many examples."""
+        self.config = replace(self.config, task=task, n_data=n_data)
 
     @property
     def n_params(self) -> int:

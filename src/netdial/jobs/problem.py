@@ -6,21 +6,20 @@ examples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError
 from netdial.data import Splits, load, load_user
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
+from netdial.task import TASKS, named
 from netdial.train.rehearsal import rehearse
-
-KINDS = ("classification", "regression")
 
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""
@@ -94,8 +93,9 @@ def load_problem(
     """
     given = {key: value for key, value in options.items() if value is not None}
     split_seed = given.pop("split_seed", 0)
-    if given.get("kind", KINDS[0]) not in KINDS:
-        raise unknown("kind", given["kind"], KINDS)
+    asked = TASKS[given["kind"]] if "kind" in given else None
+    if asked is not None:
+        given["kind"] = "classification" if asked.targets == "classes" else "regression"
     if is_function(data):
         problem = _from_function(data, given, model, split_seed)
     else:
@@ -104,8 +104,10 @@ def load_problem(
         task = load(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
         net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
         problem = Problem(net, model, task)
+    if asked is not None:
+        problem = replace(problem, task=replace(problem.task, kind=asked.name))
     task = problem.task
-    rehearse(problem.net, example(task), task.kind, task.n_outputs)
+    rehearse(problem.net, example(task), named(task.kind), task.n_outputs)
     return problem
 
 

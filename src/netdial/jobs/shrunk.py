@@ -36,7 +36,6 @@ from netdial.jobs.request import (
     write_splits,
 )
 from netdial.measure.cost import cost, quiet_ms
-from netdial.measure.metrics import score
 from netdial.measure.path import outputs
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
@@ -46,6 +45,7 @@ from netdial.shrinking.recipe import save_shrunk
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.shrinking.shrink import run as train_and_shrink
 from netdial.shrinking.state import Event, State
+from netdial.task import named
 from netdial.train import Epoch
 
 MODEL = "shrunken.safetensors"
@@ -262,7 +262,7 @@ def _costs(nets: Sequence[nn.Module], x: Tensor) -> list[dict[str, tuple[float, 
 
 def _scores(net: nn.Module, part: Dataset, kind: str) -> dict[str, float]:
     """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE and R²."""
-    found = score(outputs(net, part)[None], part.y.cpu(), kind)
+    found = named(kind).metrics(outputs(net, part), part.y.cpu())
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

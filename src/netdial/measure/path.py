@@ -18,8 +18,8 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.measure.metrics import score
-from netdial.objective import LIKELIHOODS, OBJECTIVES, POINT_OBJECTIVES
+from netdial.objective import OBJECTIVES, POINT_OBJECTIVES
+from netdial.task import Task, settle
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def evaluate(
     data: Dataset | tuple[Tensor, Tensor],
     *,
     lams: int | Sequence[float] = 9,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     objective: str | None = None,
     n_data: int | None = None,
     n_samples: int = 0,
@@ -116,9 +116,9 @@ def evaluate(
         family: the family.
         data: a ``Dataset`` or a pair of tensors.
         lams: complexity values, or how many to space evenly over the trained range.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         objective: under which objective to state ``Member.objective``; by default the family's own.
-        n_data: N of the complexity term, the size of the training set; by default that of ``data``.
+        n_data: N of the complexity term, the size of the training set; by default that of the family, else of ``data``.
         n_samples: S, draws of the posterior predictive; 0 leaves it out.
         batch_size: examples run at once.
         seed: seed of the draws.
@@ -128,7 +128,8 @@ def evaluate(
     """
     part = Dataset.of(data)
     values = family.lams(lams)
-    count = n_data or len(part)
+    task = settle(kind, family.task, part.y)
+    count = n_data or family.n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
     members = []
     with torch.no_grad():
@@ -147,7 +148,7 @@ def evaluate(
                     part,
                     draws,
                     sampled,
-                    kind=kind,
+                    task=task,
                     objective=objective or family.objective,
                     n_data=count,
                 )
@@ -249,7 +250,7 @@ def _member(
     draws: Tensor,
     sampled: Tensor | None,
     *,
-    kind: str,
+    task: Task,
     objective: str,
     n_data: int,
 ) -> Member:
@@ -257,8 +258,7 @@ def _member(
     targets = data.y.cpu()
     alpha = family.config.prior_var
     fits = [
-        float(LIKELIHOODS[kind](draw, targets).mean())
-        for draw in (draws if sampled is None else sampled)
+        float(task.nll(draw, targets).mean()) for draw in (draws if sampled is None else sampled)
     ]
     comparable = fields.log_std is None or sampled is not None
     penalty = math.nan
@@ -272,8 +272,8 @@ def _member(
     )
     return Member(
         lam=lam,
-        metrics=score(draws, targets, kind),
-        predictive=score(sampled, targets, kind) if sampled is not None else {},
+        metrics=task.metrics(draws[0], targets),
+        predictive=task.predictive(sampled, targets) if sampled is not None else {},
         objective=sum(fits) / len(fits) + penalty,
         kl_bits=kl,
         effective_parameters=effective,

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -26,6 +26,7 @@ from netdial.core.errors import CheckpointError, NetdialError
 from netdial.family.family import Family, FamilyConfig
 from netdial.models.described import check_meta, described, mismatch, outline, shapes_of
 from netdial.nets.foreign import copy_network
+from netdial.task import restore
 
 KIND = "family"
 _SAID = "cannot be turned into a family"
@@ -48,7 +49,7 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
     varying = set(family.statistics.names)
     constants = {n: buffer for n, buffer in family.net.named_buffers() if n not in varying}
     tree = {
-        "config": asdict(family.config),
+        "config": _plain(family.config),
         "net": shapes_of(family.net),
         "constants": constants,
         "state": dict(family.state_dict()),
@@ -141,12 +142,19 @@ def _thawed(net: nn.Module) -> nn.Module:
     return net
 
 
+def _plain(config: FamilyConfig) -> dict[str, Any]:
+    task = config.task
+    return {**asdict(replace(config, task=None)), "task": task and task.settings()}
+
+
 def _config(path: Path, saved: Mapping[str, Any]) -> FamilyConfig:
     settings = dict(saved)
     if "exclude" in settings:  # as it was called before parameters could be frozen
         settings["shared"] = settings.pop("exclude")
     where = f"{path}: {_SAID} by its settings"
-    return FamilyConfig(**dict(validated(_schema(), settings, where)))
+    described = settings.pop("task", None)
+    task = described and restore(validated(dict[str, Any], described, where))
+    return FamilyConfig(**dict(validated(_schema(), settings, where)), task=task)
 
 
 def _check_sizes(
@@ -181,7 +189,9 @@ def _schema() -> type[BaseModel]:
     """Returns the types of all settings of a family; a file may lack some, which then have their defaults."""
     hints = get_type_hints(FamilyConfig)
     fields: dict[str, Any] = {
-        f.name: (hints[f.name], f.default) for f in dataclass_fields(FamilyConfig)
+        f.name: (hints[f.name], f.default)
+        for f in dataclass_fields(FamilyConfig)
+        if f.name != "task"
     }
     strict = ConfigDict(extra="forbid", allow_inf_nan=False)
     return create_model("Settings", __config__=strict, **fields)

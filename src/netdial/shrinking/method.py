@@ -35,13 +35,14 @@ from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded
 from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
-from netdial.objective import LIKELIHOODS, Terms
+from netdial.objective import Terms
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.control import LAM_SCHEDULES, check_target, course
 from netdial.shrinking.fading import Channels, can_fade, choose, pulls, score, silence, vital
 from netdial.shrinking.killing import make_rule
 from netdial.shrinking.penalty import decay, step_switches, subgradient
 from netdial.shrinking.state import Event, State
+from netdial.task import Task
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
 from netdial.train.optimiser import build_optimizer, drop_gradients, make_rates
@@ -58,17 +59,17 @@ class ShrinkMethod:
 
     Args:
         config: settings.
-        kind: ``classification`` or ``regression``.
+        task: what is predicted; its likelihood is the loss.
         steps: batches in an epoch.
         workers: the processes that train together.
     """
 
     def __init__(
-        self, config: ShrinkConfig, *, kind: str, steps: int, workers: Workers | None = None
+        self, config: ShrinkConfig, *, task: Task, steps: int, workers: Workers | None = None
     ) -> None:
         self.config = config
         self.workers = workers or Workers()
-        self._likelihood = LIKELIHOODS[kind]
+        self._task = task
         self._steps = steps
         self._total = config.epochs * steps
         self._every = config.collect_every or steps
@@ -186,7 +187,7 @@ class ShrinkMethod:
         x, y = batch[0][mine], batch[1][mine]
         with workers.autocast(), seeded(self.config.seed, state.step, workers.rank):
             outputs = state.module(x)
-        nll = self._likelihood(outputs.float() if outputs.dtype == torch.bfloat16 else outputs, y)
+        nll = self._task.nll(outputs.float() if outputs.dtype == torch.bfloat16 else outputs, y)
         fit = nll.detach().mean()
         if not bool(torch.isfinite(fit)):
             bad = [n for n, p in state.module.named_parameters() if not bool(p.isfinite().all())]

@@ -27,12 +27,12 @@ from netdial.data.dataset import Dataset
 from netdial.fitting import Data, agreement, launch, make_feed
 from netdial.measure.path import outputs
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
-from netdial.objective import LIKELIHOODS
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import Event, State
+from netdial.task import Task
 from netdial.train.loop import Epoch, resume, train
-from netdial.train.rehearsal import rehearse_on
+from netdial.train.rehearsal import rehearse_on, settle_task
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def shrink(
     data: Data,
     valid: Data | None = None,
     *,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     config: ShrinkConfig | None = None,
     report: Callable[[Epoch, State], None] | None = None,
     **settings: Any,
@@ -87,7 +87,8 @@ def shrink(
         net: any module that ``torch.fx`` or ``torch.export`` can trace; it is copied.
         data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
         valid: validation part, measured after every epoch.
-        kind: ``classification`` or ``regression``.
+        kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
+            targets suggest.
         config: all settings at once; or give them by name (see ``ShrinkConfig``).
         report: told of every finished epoch.
         **settings: fields of ``ShrinkConfig``, for example ``lam=1e-3`` or ``size="50k params"``.
@@ -135,7 +136,7 @@ def run(
     data: Data,
     valid: Data | None,
     *,
-    kind: str,
+    kind: str | Task | None = None,
     config: ShrinkConfig,
     report: Callable[[Epoch, State], None] | None = None,
     advance: Callable[[int, int], None] | None = None,
@@ -145,13 +146,12 @@ def run(
     identity: dict[str, Any] | None = None,
 ) -> Shrunk:
     """Trains a network that is prepared already; ``shrink`` and the command line end here."""
-    if kind not in LIKELIHOODS:
-        raise ConfigError(f"kind={kind!r}; allowed: {', '.join(LIKELIHOODS)}")
-    rehearse_on(graph.traced, data, kind)
+    task = settle_task(kind, data)
+    rehearse_on(graph.traced, data, task)
     workers, device = launch(config)
     graph = graph.to(device)
     feed = make_feed(data, config, augment=augment, device=device, least=2 * config.devices)
-    method = ShrinkMethod(config, kind=kind, steps=feed.steps, workers=workers)
+    method = ShrinkMethod(config, task=task, steps=feed.steps, workers=workers)
     state = method.init(graph)
     if resuming and checkpoint is not None and checkpoint.exists():
         resume(state, checkpoint, identity or {})
@@ -169,7 +169,7 @@ def run(
         epochs=config.epochs,
         report=tell,
         advance=advance,
-        validate=_validator(valid, kind) if valid is not None else None,
+        validate=_validator(valid, task) if valid is not None else None,
         checkpoint=checkpoint if workers.rank == 0 else None,
         identity=identity,
         agree=agreement(workers),
@@ -178,11 +178,11 @@ def run(
     return Shrunk(state.graph, state.plan, state.alive, tuple(state.past))
 
 
-def _validator(valid: Data, kind: str) -> Callable[[State], float]:
+def _validator(valid: Data, task: Task) -> Callable[[State], float]:
     """Returns the validation loss in nats per example."""
     part = Dataset(*valid) if isinstance(valid, tuple) else valid
 
     def validate(state: State) -> float:
-        return float(LIKELIHOODS[kind](outputs(state.module, part), part.y.cpu()).mean())
+        return float(task.nll(outputs(state.module, part), part.y.cpu()).mean())
 
     return validate

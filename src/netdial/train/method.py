@@ -32,7 +32,8 @@ from netdial.core.schedules import Schedule, linear_warmup
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.family.posterior import Fields
-from netdial.objective import LIKELIHOODS, OBJECTIVES, Likelihood, Terms
+from netdial.objective import OBJECTIVES, Terms
+from netdial.task import Task
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.memory import keep_freed_memory
@@ -146,7 +147,7 @@ class FamilyMethod:
 
     Args:
         config: settings.
-        kind: ``classification`` or ``regression``.
+        task: what is predicted; its likelihood is the fit.
         n_data: N, training examples.
         steps: batches in an epoch.
         workers: the processes that train together.
@@ -156,14 +157,14 @@ class FamilyMethod:
         self,
         config: FitConfig,
         *,
-        kind: str,
+        task: Task,
         n_data: int,
         steps: int,
         workers: Workers | None = None,
     ) -> None:
         self.config = config
         self.workers = workers or Workers()
-        self._likelihood: Likelihood = LIKELIHOODS[kind]
+        self._task = task
         self._penalty = OBJECTIVES[config.objective]
         self._n_data = n_data
         self._steps = steps
@@ -234,7 +235,7 @@ class FamilyMethod:
         noise = Noise(seed, state.step, groups, device=lam.device)
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
             outputs = family(batch[0], fields, unit, noise, blocks)
-        nll = self._likelihood(outputs.to(lam.dtype), _for_each(batch[1], blocks, members))
+        nll = self._task.nll(outputs.to(lam.dtype), _for_each(batch[1], blocks, members))
         terms = Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
         self._check(state, fields, lam, terms)
         examples = len(nll) // members

@@ -9,9 +9,40 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
 from netdial.data.dataset import Dataset
+from netdial.task import Task, deduce, settle
 
 
-def rehearse_on(net: nn.Module, data: Any, kind: str) -> None:
+def settle_task(kind: str | Task | None, data: Any, known: Task | None = None) -> Task:
+    """Returns the task of a training, from what was asked for, what is known of a family, and the data.
+
+    Args:
+        kind: name of a task, or a ``Task``; by default that of the family, else the one that the targets suggest.
+        data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader``, of which the first example is looked at.
+        known: the task that the family was trained for.
+
+    Raises:
+        ConfigError: the task is unknown, or another than that of the family.
+        DataError: the targets are not of the task.
+    """
+    if isinstance(data, (tuple, Dataset)):
+        return settle(kind, known, Dataset.of(data).y)
+    task = settle(kind, known)
+    return task if kind is not None or known is not None else _task_of_loader(data) or task
+
+
+def _task_of_loader(loader: Any) -> Task | None:
+    """Returns the task of a loader's first example; None if it has no first example that can be looked at by itself."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            target = torch.as_tensor(loader.dataset[0][1])
+    except (
+        Exception
+    ):  # any code of the user's may be in there; the loader's own error comes when it is read
+        return None
+    return deduce(target[None])
+
+
+def rehearse_on(net: nn.Module, data: Any, task: Task) -> None:
     """Refuses data that are empty or have no such targets, and a network that does not fit them; see ``rehearse``.
 
     A ``DataLoader`` is left alone: to read it would move its random numbers.
@@ -28,16 +59,16 @@ def rehearse_on(net: nn.Module, data: Any, kind: str) -> None:
     like = next(net.parameters(), x)
     double = x.is_floating_point() and like.dtype == torch.float64
     x = x.to(like.device, torch.float64 if double else None)
-    rehearse(net, x, kind, count_outputs(data.y, kind))
+    rehearse(net, x, task, task.count(data.y))
 
 
-def rehearse(net: nn.Module, x: Tensor, kind: str, n_outputs: int) -> None:
+def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> None:
     """Refuses a network that does not turn these inputs into outputs that can be scored.
 
     Args:
         net: the network; its mode and the random numbers stay as they are.
         x: a few inputs ``[B, ...]`` as it will see them.
-        kind: ``classification`` or ``regression``.
+        task: what the outputs are to predict.
         n_outputs: classes, of which the network may know more; or targets.
 
     Raises:
@@ -66,30 +97,9 @@ def rehearse(net: nn.Module, x: Tensor, kind: str, n_outputs: int) -> None:
             f"network {name}: returned a {type(out).__name__}, expected one tensor of outputs; "
             "wrap it in a module that returns the tensor to be scored"
         )
-    more = kind == "classification"
     flat = out.ndim == 2 and len(out) == len(x)
-    if not flat or out.shape[1] < n_outputs or (out.shape[1] > n_outputs and not more):
+    if not flat or not task.fits(out.shape[1], n_outputs):
         raise ShapeError(
             f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected "
-            f"[{len(x)}, {n_outputs}] ({n_outputs} {'classes' if more else 'targets'})"
+            f"[{len(x)}, {n_outputs}] ({n_outputs} {'classes' if task.targets == 'classes' else 'targets'})"
         )
-
-
-def count_outputs(y: Tensor, kind: str) -> int:
-    """Returns how many outputs targets ask for: classes up to the largest one seen, or columns.
-
-    Raises:
-        DataError: the targets are not class indices ``[N]``, or not columns of numbers ``[N, T]``.
-    """
-    if kind == "classification":
-        if y.ndim != 1 or y.dtype not in (torch.int64, torch.uint8) or int(y.min()) < 0:
-            raise DataError(
-                f"targets {list(y.shape)} of {y.dtype} are no classes; give int64 [N] from 0 on, or kind='regression'"
-            )
-        return int(y.max()) + 1
-    if y.ndim != 2 or not y.is_floating_point():
-        raise DataError(
-            f"targets {list(y.shape)} of {y.dtype} are no columns of numbers; give floating point [N, T], for example "
-            "y[:, None], or kind='classification'"
-        )
-    return y.shape[1]

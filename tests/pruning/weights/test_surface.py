@@ -13,10 +13,10 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.measure import outputs, predictive
-from netdial.measure.metrics import score
 from netdial.pruning.weights import CRITERIA, Policy, Surface, prune, surface
 from netdial.pruning.weights import members as running
 from netdial.pruning.weights.surface import Best
+from netdial.task import named
 
 from .problems import LAMS, family_of, mlp, with_dead_input
 
@@ -55,7 +55,9 @@ def one_at_a_time(
     pruned = prune(family, lam, share, data=data)
     out = outputs(pruned.export(lam), data)
     draws = predictive(pruned, lam, data, n_samples=3, seed=5)
-    return score(out[None], data.y, "classification"), score(draws, data.y, "classification")
+    return named("classification").predictive(out[None], data.y), named(
+        "classification"
+    ).predictive(draws, data.y)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -93,7 +95,9 @@ def test_policies(policy: Policy, blobs: tuple[Tensor, Tensor]) -> None:
             alone = prune(family, lam, share, policy=policy, data=data)
             assert alone.kept is not None
             assert int(found.removed[k, s]) == int((~alone.kept).sum())
-            nll = score(outputs(alone.export(lam), data)[None], data.y, "classification")["nll"]
+            nll = named("classification").predictive(
+                outputs(alone.export(lam), data)[None], data.y
+            )["nll"]
             assert float(found.metrics["nll"][k, s]) == pytest.approx(nll, abs=2e-5)
 
 
@@ -105,7 +109,9 @@ def test_criteria(criterion: str, blobs: tuple[Tensor, Tensor]) -> None:
     found = surface(family, data, lams=LAMS, shares=(0.4,), train=data, **options)  # type: ignore[arg-type]
     for row in found.table():
         pruned = prune(family, row["lam"], 0.4, data=data, **options)  # type: ignore[arg-type]
-        alone = score(outputs(pruned.export(row["lam"]), data)[None], data.y, "classification")
+        alone = named("classification").predictive(
+            outputs(pruned.export(row["lam"]), data)[None], data.y
+        )
         assert row["nll"] == pytest.approx(alone["nll"], abs=2e-5)
 
 
@@ -120,12 +126,14 @@ def test_regression(posterior: str, blobs: tuple[Tensor, Tensor]) -> None:
     assert set(found.predictive) == ({"rmse", "nll"} if posterior == "normal" else set())
     for row in found.table():
         pruned = prune(family, row["lam"], row["share"])
-        alone = score(outputs(pruned.export(row["lam"]), data)[None], data.y, "regression")
+        alone = named("regression").predictive(
+            outputs(pruned.export(row["lam"]), data)[None], data.y
+        )
         assert row["rmse"] == pytest.approx(alone["rmse"], rel=1e-5)
         assert row["nll"] == pytest.approx(alone["nll"], rel=1e-5)
         if posterior == "normal":
             draws = predictive(pruned, row["lam"], data, n_samples=3, seed=5)
-            averaged = score(draws, data.y, "regression")
+            averaged = named("regression").predictive(draws, data.y)
             assert row["rmse_predictive"] == pytest.approx(averaged["rmse"], rel=1e-5)
             assert row["nll_predictive"] == pytest.approx(averaged["nll"], rel=1e-5)
 
@@ -157,7 +165,9 @@ def test_double_precision_bytes_and_excluded_layers(blobs: tuple[Tensor, Tensor]
         found = surface(family, data, lams=LAMS, shares=SHARES, train=data)
         for row in found.table():
             pruned = prune(family, row["lam"], row["share"], data=data)
-            alone = score(outputs(pruned.export(row["lam"]), data)[None], data.y, "classification")
+            alone = named("classification").predictive(
+                outputs(pruned.export(row["lam"]), data)[None], data.y
+            )
             assert row["nll"] == pytest.approx(alone["nll"], abs=2e-5)
 
 
@@ -168,8 +178,8 @@ def test_a_pruned_family_can_be_pruned_further(blobs: tuple[Tensor, Tensor]) -> 
     assert found.lams == (1.0,)
     nll = found.metrics["nll"][0]
     assert float(nll[0]) == pytest.approx(float(nll[1]))
-    alone = score(
-        outputs(prune(half, 1.0, 0.8, data=data).export(1.0), data)[None], data.y, "classification"
+    alone = named("classification").predictive(
+        outputs(prune(half, 1.0, 0.8, data=data).export(1.0), data)[None], data.y
     )
     assert float(nll[2]) == pytest.approx(alone["nll"], abs=2e-5)
 

@@ -37,6 +37,7 @@ from netdial.pruning.channels.removal import Assumed, Emission, How, remove
 from netdial.pruning.channels.scores import Per, Scores, channel_scores
 from netdial.pruning.weights.criteria import default_criterion, importance
 from netdial.shrinking.shrink import example_of
+from netdial.task import Task
 
 Pair = tuple[Tensor, Tensor]
 
@@ -53,7 +54,7 @@ class Options:
         emission: ``fold`` what the channels send into biases (exactly where it is the same for every input, else its mean
             over the data), or ``drop`` it.
         rounding: choose widths by measured time; None does not.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
     """
@@ -64,7 +65,7 @@ class Options:
     exact: bool = True
     emission: Emission = "fold"
     rounding: Rounding | None = None
-    kind: str = "classification"
+    kind: str | Task | None = None
     seed: int = 0
     lenient: bool = False
 
@@ -155,7 +156,7 @@ def prune_structured(
     rounding: Rounding | None = None,
     data: Dataset | Pair | None = None,
     example: Tensor | None = None,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     seed: int = 0,
     lenient: bool = False,
 ) -> Pruned:

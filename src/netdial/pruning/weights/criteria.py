@@ -30,7 +30,7 @@ from netdial.curvature import gradient
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
-from netdial.objective import LIKELIHOODS
+from netdial.task import Task, settle
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Subject:
         lams: complexity values of the K members.
         fields: their fields ``[K, P]``, without gradients.
         data: training data, or None.
-        kind: ``classification`` or ``regression``.
+        task: what the family predicts; None only without data.
         seed: seed of whatever is drawn.
     """
 
@@ -50,7 +50,7 @@ class Subject:
     lams: tuple[float, ...]
     fields: Fields
     data: Dataset | None
-    kind: str
+    task: Task | None
     seed: int
 
     def training_data(self, criterion: str) -> Dataset:
@@ -82,7 +82,7 @@ def importance(
     criterion: str = "density",
     *,
     data: Dataset | tuple[Tensor, Tensor] | None = None,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     seed: int = 0,
 ) -> Tensor:
     """Returns how much each number of some members matters ``[K, P]``; higher = keep.
@@ -92,7 +92,7 @@ def importance(
         lams: complexity values of the K members.
         criterion: a name in ``CRITERIA``.
         data: training data, for the criteria that need them.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of whatever the criterion draws.
 
     Raises:
@@ -103,13 +103,12 @@ def importance(
     part = None if data is None else Dataset.of(data)
     with torch.no_grad():
         fields = family.fields_at(lams)
-    return measure(Subject(family, tuple(map(float, lams)), fields, part, kind, seed), criterion)
+    task = settle(kind, family.task, None if part is None else part.y)
+    return measure(Subject(family, tuple(map(float, lams)), fields, part, task, seed), criterion)
 
 
 def measure(subject: Subject, criterion: str) -> Tensor:
     """Returns the importances ``[K, P]`` of a subject; errors are those of ``importance``."""
-    if subject.kind not in LIKELIHOODS:
-        raise ConfigError(f"kind={subject.kind!r}; allowed: {', '.join(LIKELIHOODS)}")
     with torch.no_grad():
         found = CRITERIA[criterion](subject)
     bad = found.isnan().any(dim=1).tolist()
@@ -157,7 +156,7 @@ def taylor(subject: Subject) -> Tensor:
     data = subject.training_data("taylor")
     join, rows = subject.family.layout.join, []
     for lam, flat in zip(subject.lams, subject.fields.mean, strict=True):
-        _, slope = gradient(subject.family.export(lam), data, kind=subject.kind)
+        _, slope = gradient(subject.family.export(lam), data, kind=subject.task)
         rows.append((flat * join(slope)).abs() / len(data))
     return torch.stack(rows)
 

@@ -24,6 +24,7 @@ from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
 from netdial.pruning.weights.masks import Policy, check_shares, survival
 from netdial.pruning.weights.members import Levels
+from netdial.task import Task, settle
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Rule:
         criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where the family has points.
         policy: what may be removed, and where shares are counted.
         fold: whether weights of constant inputs go first, into biases; only where there are data and no whole rows.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
     """
 
     criterion: str | None = None
     policy: Policy = field(default_factory=Policy)
     fold: bool = True
-    kind: str = "classification"
+    kind: str | Task | None = None
     seed: int = 0
 
 
@@ -54,7 +55,7 @@ def prune(
     policy: Policy | None = None,
     data: Dataset | tuple[Tensor, Tensor] | None = None,
     fold: bool = True,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     seed: int = 0,
 ) -> Family:
     """Returns the member at λ without a share of its weights, as a family of that one member.
@@ -71,7 +72,7 @@ def prune(
         data: training data, for criteria that need them and to find constant inputs.
         fold: fold weights of inputs that are constant over ``data`` into biases and remove them first. Nothing is folded
             without data, or when whole rows are removed.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
 
     Raises:
@@ -139,7 +140,8 @@ def _decide(
     with torch.no_grad():
         fields = family.fields_at(lams)
     values = tuple(float(lam) for lam in lams)
-    subject = Subject(family, values, _folded(fields, constants), data, rule.kind, rule.seed)
+    task = settle(rule.kind, family.task, None if data is None else data.y)
+    subject = Subject(family, values, _folded(fields, constants), data, task, rule.seed)
     scores = measure(subject, rule.criterion or default_criterion(family))
     if constants is not None:
         scores = scores.masked_fill(constants.folded(), torch.finfo(scores.dtype).min)

@@ -24,6 +24,7 @@ from netdial.family.family import Family
 from netdial.fitting import finetune, specialise
 from netdial.pruning.weights.masks import Policy
 from netdial.pruning.weights.prune import prune
+from netdial.task import Task
 
 STARTS = ("previous", "random")
 
@@ -91,7 +92,7 @@ def retrain(
     criterion: str | None = None,
     policy: Policy | None = None,
     fold: bool = True,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> list[Round]:
@@ -108,7 +109,7 @@ def retrain(
         criterion: what goes first; by default that of ``prune``.
         policy: which numbers may go, and whether layer by layer.
         fold: let biases take over from weights of constant inputs.
-        kind: ``classification`` or ``regression``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of fresh weights and of whatever the criterion draws.
         **settings: of the training after each round (``epochs``, ``lr``, ``objective``, …), as for ``finetune``.
 

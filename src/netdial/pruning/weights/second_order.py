@@ -65,7 +65,7 @@ def obd_inverse(subject: Subject) -> Tensor:
         free = _places(Layout.of(dict(net.named_parameters())), family.layout)
         inner = torch.arange(len(free)) if kept is None else kept.nonzero().flatten().cpu()
         free = free[inner]
-        matrix = full(net, data, kind=subject.kind, how="ggn")[free][:, free]
+        matrix = full(net, data, kind=subject.task, how="ggn")[free][:, free]
         spread = _inverse_diagonal(matrix, lam).to(row.device)
         inner = inner.to(row.device)
         row[inner] = flat[inner].double().square() / (2 * spread)
@@ -78,7 +78,7 @@ def _damage(subject: Subject, how: str) -> Tensor:
     rows = []
     for lam, flat in zip(subject.lams, subject.fields.mean, strict=True):
         net = family.export(lam)
-        found = diagonal(net, data, kind=subject.kind, how=how, seed=subject.seed)
+        found = diagonal(net, data, kind=subject.task, how=how, seed=subject.seed)
         rows.append(0.5 * family.layout.join(found) * flat.square())
     return torch.stack(rows)
 

@@ -21,7 +21,8 @@ from netdial.family.family import Family
 from netdial.pruning.weights.masks import Policy, places
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
 from netdial.pruning.weights.prune import Rule, decide_in_turn
-from netdial.pruning.weights.tally import HIGHER_IS_BETTER, Mixture, Tally
+from netdial.pruning.weights.tally import Mixture, Tally
+from netdial.task import Task, settle
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the papers' tables."""
@@ -54,6 +55,7 @@ class Surface:
         metrics: of the mean weights, by name, ``[K, S]``.
         predictive: of the posterior predictive ``[K, S]``; empty for points or if not asked for.
         removed: how many numbers were removed ``[K, S]``.
+        higher: names of the metrics of which higher is better.
     """
 
     lams: tuple[float, ...]
@@ -61,12 +63,13 @@ class Surface:
     metrics: dict[str, Tensor]
     predictive: dict[str, Tensor] = field(default_factory=dict)
     removed: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    higher: frozenset[str] = frozenset({"accuracy"})
 
     def best(self, metric: str | None = None) -> list[Best]:
         """Returns the best member at each share, by the first metric unless one is named."""
         name = self._known(metric or next(iter(self.metrics)))
         values = self.metrics[name]
-        worth = values if name in HIGHER_IS_BETTER else -values
+        worth = values if name in self.higher else -values
         found = []
         for place, share in enumerate(self.shares):
             column = worth[:, place].tolist()
@@ -120,7 +123,7 @@ def surface(
     policy: Policy | None = None,
     train: Dataset | tuple[Tensor, Tensor] | None = None,
     fold: bool = True,
-    kind: str = "classification",
+    kind: str | Task | None = None,
     metrics: Sequence[str] | None = None,
     n_samples: int = 0,
     seed: int = 0,
@@ -139,8 +142,8 @@ def surface(
         train: training data, for criteria that need them and to find constant inputs.
         fold: fold weights of inputs that are constant over ``train`` into biases and remove them first. Nothing is
             folded without ``train``, or when whole rows are removed.
-        kind: ``classification`` or ``regression``.
-        metrics: which of accuracy, nll, brier; or of rmse, nll. The first is what ``best`` compares.
+        kind: the task: a name, or a ``Task``; by default that of the family.
+        metrics: which metrics of the task; the first is what ``best`` compares. By default ``task.metric`` and nll.
         n_samples: draws of the posterior predictive, the same random numbers everywhere; 0 leaves it out.
         seed: seed of the draws, and of criteria that draw.
 
@@ -150,7 +153,8 @@ def surface(
     """
     part = Dataset.of(data)
     values = family.lams(lams)
-    rule = Rule(criterion, policy or Policy(), fold, kind, seed)
+    task = settle(kind, family.task, part.y)
+    rule = Rule(criterion, policy or Policy(), fold, task, seed)
     step = max(1, _FIELDS // family.layout.size)
     groups = [values[start : start + step] for start in range(0, len(values), step)]
     means, averages, removed = [], [], []
@@ -160,23 +164,24 @@ def surface(
         for here in levels.groups(len(part) * n_outputs(levels, part) if draws else 0):
             members = levels.select(here)
             batches = pieces(members, part)
-            means.append(_of_means(members, batches, metrics, kind))
+            means.append(_of_means(members, batches, metrics, task))
             if draws:
-                averages.append(_of_draws(members, batches, metrics, kind, draws, seed))
+                averages.append(_of_draws(members, batches, metrics, task, draws, seed))
     return Surface(
         tuple(values),
         tuple(float(share) for share in shares),
         _in_order(means, shares),
         _in_order(averages, shares),
         torch.cat(removed),
+        frozenset(name for name, metric in task.METRICS.items() if metric.higher),
     )
 
 
 def _of_means(
-    members: Levels, batches: Sequence[Dataset], metrics: Sequence[str] | None, kind: str
+    members: Levels, batches: Sequence[Dataset], metrics: Sequence[str] | None, task: Task
 ) -> dict[str, Tensor]:
     """Returns the metrics of mean weights ``[K S]``."""
-    tally = Tally(metrics, kind)
+    tally = Tally(metrics, task)
     for out, batch in zip(run(members, batches), batches, strict=True):
         tally.add(out, batch.y.to(out.device))
     return tally.means()
@@ -186,12 +191,12 @@ def _of_draws(
     members: Levels,
     batches: Sequence[Dataset],
     metrics: Sequence[str] | None,
-    kind: str,
+    task: Task,
     draws: int,
     seed: int,
 ) -> dict[str, Tensor]:
     """Returns the metrics of the posterior predictive ``[K S]``, from the draws that ``measure.predictive`` makes."""
-    source, mixture, tally = generator(seed, "predictive"), Mixture(kind), Tally(metrics, kind)
+    source, mixture, tally = generator(seed, "predictive"), Mixture(task), Tally(metrics, task)
     with torch.no_grad():
         var = members.family.fields_at(members.lams).var
     assert var is not None

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from netdial.measure.metrics import classification_metrics, regression_metrics, score
-from netdial.objective import gaussian_nll
+from netdial.task import Classification, Regression, gaussian_nll, named
 
 
 def predictions(seed: int, count: int = 40, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -36,7 +35,7 @@ def slow_ece(log_probs: Tensor, targets: Tensor) -> float:
 @given(st.integers(0, 1000))
 def test_classification_metrics_are_their_definitions(seed: int) -> None:
     log_probs, targets = predictions(seed)
-    found = classification_metrics(log_probs, targets)
+    found = Classification().metrics(log_probs, targets)
     probs = log_probs.exp()
     brier = sum(
         sum((float(p) - (c == int(t))) ** 2 for c, p in enumerate(row))
@@ -55,7 +54,7 @@ def test_classification_metrics_are_their_definitions(seed: int) -> None:
 def test_classification_metrics_are_scikit_learns() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     log_probs, targets = predictions(1)
-    found = classification_metrics(log_probs, targets)
+    found = Classification().metrics(log_probs, targets)
     probs = log_probs.exp().numpy()
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(targets, probs.argmax(axis=1)))
     assert found["nll"] == pytest.approx(metrics.log_loss(targets, probs, labels=range(4)))
@@ -63,7 +62,7 @@ def test_classification_metrics_are_scikit_learns() -> None:
 
 def test_certain_and_right_is_perfect() -> None:
     log_probs = torch.log(torch.eye(3) + 1e-30)
-    found = classification_metrics(
+    found = Classification().metrics(
         log_probs - log_probs.logsumexp(dim=1, keepdim=True), torch.arange(3)
     )
     assert found == pytest.approx({"accuracy": 1, "nll": 0, "brier": 0, "ece": 0}, abs=1e-6)
@@ -75,7 +74,7 @@ def test_regression_metrics_are_scikit_learns(targets: int) -> None:
     source = torch.Generator().manual_seed(0)
     y = torch.randn(30, targets, dtype=torch.float64, generator=source)
     outputs = y + 0.3 * torch.randn(30, targets, dtype=torch.float64, generator=source)
-    found = regression_metrics(outputs, y, gaussian_nll(outputs, y))
+    found = Regression().metrics(outputs, y)
     assert found["rmse"] == pytest.approx(
         metrics.root_mean_squared_error(y.flatten(), outputs.flatten())
     )
@@ -86,7 +85,7 @@ def test_regression_metrics_are_scikit_learns(targets: int) -> None:
 
 def test_one_row_has_no_r2() -> None:
     y = torch.ones(1, 1)
-    found = regression_metrics(y, y, gaussian_nll(y, y))
+    found = Regression().metrics(y, y)
     assert math.isnan(found["r2"]) and found["rmse"] == 0
 
 
@@ -96,11 +95,13 @@ def test_draws_average_probabilities_and_densities() -> None:
     targets = torch.randint(0, 3, (20,), generator=source)
     mixture = torch.stack([draw.softmax(dim=1) for draw in draws]).mean(dim=0)
     expected = -mixture[torch.arange(20), targets].log().mean()
-    assert score(draws, targets, "classification")["nll"] == pytest.approx(float(expected))
+    assert named("classification").predictive(draws, targets)["nll"] == pytest.approx(
+        float(expected)
+    )
 
     y = torch.randn(20, 3, dtype=torch.float64, generator=source)
     density = torch.stack([(-gaussian_nll(draw, y)).exp() for draw in draws]).mean(dim=0)
-    found = score(draws, y, "regression")
+    found = named("regression").predictive(draws, y)
     assert found["nll"] == pytest.approx(float(-density.log().mean()))
     assert found["rmse"] == pytest.approx(float((draws.mean(dim=0) - y).square().mean().sqrt()))
 
@@ -115,11 +116,11 @@ def test_averaging_never_makes_the_nll_worse_than_the_mean_of_the_draws(kind: st
         if kind == "classification"
         else torch.randn(20, 3)
     )
-    alone = [score(draw[None], y, kind)["nll"] for draw in draws]
-    assert score(draws, y, kind)["nll"] <= sum(alone) / len(alone)
+    alone = [named(kind).predictive(draw[None], y)["nll"] for draw in draws]
+    assert named(kind).predictive(draws, y)["nll"] <= sum(alone) / len(alone)
 
 
 def test_far_off_draws_do_not_overflow() -> None:
     draws = torch.tensor([[[1e4, -1e4]], [[1e4, -1e4]]])
-    assert score(draws, torch.tensor([1]), "classification")["nll"] == pytest.approx(2e4)
-    assert math.isfinite(score(draws, torch.zeros(1, 2), "regression")["nll"])
+    assert named("classification").predictive(draws, torch.tensor([1]))["nll"] == pytest.approx(2e4)
+    assert math.isfinite(named("regression").predictive(draws, torch.zeros(1, 2))["nll"])

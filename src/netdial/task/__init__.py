@@ -1,0 +1,19 @@
+"""Tasks: what is predicted, and how it is scored; ``classification`` and ``regression`` are built in."""
+
+from netdial.task.base import TASKS, Metric, Task, deduce, named, restore, settle
+from netdial.task.classification import Classification, categorical_nll
+from netdial.task.regression import Regression, gaussian_nll
+
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Metric",
+    "Regression",
+    "Task",
+    "categorical_nll",
+    "deduce",
+    "gaussian_nll",
+    "named",
+    "restore",
+    "settle",
+]

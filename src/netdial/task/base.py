@@ -1,0 +1,306 @@
+"""Task: what is predicted, and how outputs of a network are scored against targets.
+
+A task is a value that everything which trains, evaluates, prunes or chooses is given: the negative log-likelihood of each
+example, a proper loss to choose by, metrics with their standard errors, and the check of targets. ``classification`` and
+``regression`` are registered in ``TASKS``; another task is one file with one class (see ``Task``).
+
+Shapes: B examples, O outputs of the network, M members scored at once, S draws of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from netdial.core.errors import ConfigError, DataError, unknown
+from netdial.core.registry import Registry
+
+_GROUPS = 20
+"""Groups of examples that are left out in turn for the standard error of a metric that is no mean over examples."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is computed.
+
+    Attributes:
+        each: (task, outputs ``[..., B, O]``, targets) -> what each example adds ``[..., B]``, if the metric is a function of
+            the mean over examples.
+        finish: turns that mean into the metric, elementwise.
+        whole: (task, outputs ``[B, O]``, targets) -> the metric, if it is no such function.
+        higher: whether higher is better.
+        unit: unit of the metric, for tables and figures.
+    """
+
+    each: Callable[[Any, Tensor, Tensor], Tensor] | None = None
+    finish: Callable[[Tensor], Tensor] = lambda mean: mean
+    whole: Callable[[Any, Tensor, Tensor], float] | None = None
+    higher: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What is predicted, and how it is scored; base class of all tasks.
+
+    A task is a frozen dataclass whose fields are plain values, so that it can be stored with a family. To add one, derive
+    from this class in a file of its own, define what is abstract here, and register it with ``@TASKS.add(name)``.
+
+    Class attributes:
+        name: name in ``TASKS``.
+        targets: ``classes`` if targets are class indices ``[N]``, ``numbers`` if they are columns ``[N, T]``.
+        reported: metrics that are always reported; members are compared by the first.
+        loss_name: what ``loss`` is called.
+        METRICS: all metrics by name; ``nll`` is always there.
+    """
+
+    name: ClassVar[str]
+    targets: ClassVar[Literal["classes", "numbers"]]
+    reported: ClassVar[tuple[str, ...]]
+    loss_name: ClassVar[str]
+    METRICS: ClassVar[Mapping[str, Metric]]
+
+    @property
+    def metric(self) -> str:
+        """Metric that members are compared by."""
+        return self.reported[0]
+
+    @abstractmethod
+    def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the negative log-likelihood of each example in nats ``[B]``, of outputs ``[B, O]``."""
+
+    @abstractmethod
+    def count(self, targets: Tensor) -> int:
+        """Returns how many outputs of a network the targets ask for.
+
+        Raises:
+            DataError: the targets are not of this task.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns a proper loss of each example ``[..., B]`` of outputs ``[..., B, O]``, which choices are made by."""
+
+    def check(self, targets: Tensor, n_outputs: int | None = None) -> None:
+        """Refuses targets that are not of this task, or that ask for more than ``n_outputs`` outputs.
+
+        Raises:
+            DataError: says what was given and what is allowed.
+        """
+        asked = self.count(targets)
+        if n_outputs is not None and not self.fits(n_outputs, asked):
+            raise DataError(
+                f"targets {list(targets.shape)} ask for {asked} {self.targets}, the network gives {n_outputs} outputs; "
+                "give the network as many outputs as there are targets"
+            )
+
+    def fits(self, n_outputs: int, asked: int) -> bool:
+        """Returns whether a network with so many outputs serves targets that ask for so many."""
+        return n_outputs == asked
+
+    def root(self, outputs: Tensor) -> Tensor:
+        """Returns s ``[B, K, O]`` with Σ_k s_k s_kᵀ = Fisher information of the likelihood in the outputs ``[B, O]``.
+
+        Raises:
+            ConfigError: the task does not say.
+        """
+        raise ConfigError(
+            f"task {self.name!r} has no curvature, so criteria and estimators that need it do not apply; define root() on "
+            f"{type(self).__name__}, or choose another"
+        )
+
+    def at(self, lam: float) -> Self:
+        """Returns the task of the member at λ; it differs from this one where the likelihood depends on λ."""
+        return self
+
+    def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the negative log-likelihoods ``[M, B]`` of outputs ``[M, B, O]`` for targets ``[B, ...]``."""
+        members = outputs.shape[0]
+        repeated = targets.repeat(members, *[1] * (targets.ndim - 1))
+        return self.nll(outputs.flatten(0, 1), repeated).view(members, -1)
+
+    def to_mean(self, outputs: Tensor) -> Tensor:
+        """Returns what is averaged over draws of the weights: the mean of the distribution that outputs stand for."""
+        return outputs
+
+    def of_mean(self, mean: Tensor) -> Tensor:
+        """Returns the outputs that stand for a mean; the inverse of ``to_mean``."""
+        return mean
+
+    def better(self, metric: str) -> Literal[1, -1]:
+        """Returns 1 if higher values of a metric are better, -1 if lower ones are.
+
+        Raises:
+            ConfigError: the task has no such metric.
+        """
+        return 1 if self.known(metric).higher else -1
+
+    def known(self, metric: str) -> Metric:
+        """Returns a metric by name.
+
+        Raises:
+            ConfigError: the task has no such metric.
+        """
+        if metric not in self.METRICS:
+            raise unknown("metric", metric, self.METRICS)
+        return self.METRICS[metric]
+
+    def metrics(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        names: Sequence[str] | None = None,
+        nll: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Returns metrics of outputs ``[B, O]``.
+
+        Args:
+            outputs: of the network, or of a predictive distribution.
+            targets: ``[B, ...]``.
+            names: which; ``reported`` by default.
+            nll: negative log-likelihoods ``[B]``, where they do not follow from the outputs.
+
+        Raises:
+            ConfigError: the task has no such metric.
+        """
+        return {
+            name: self._value(name, outputs, targets, nll)
+            for name in (self.reported if names is None else names)
+        }
+
+    def predictive(
+        self, draws: Tensor, targets: Tensor, names: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Returns metrics of the predictive distribution: densities and means averaged over outputs ``[S, B, O]``."""
+        log_density = -torch.stack([self.nll(draw, targets) for draw in draws])
+        nll = math.log(len(draws)) - torch.logsumexp(log_density, dim=0)
+        mean = torch.stack([self.to_mean(draw) for draw in draws]).mean(dim=0)
+        return self.metrics(self.of_mean(mean), targets, names, nll)
+
+    def standard_error(self, metric: str, outputs: Tensor, targets: Tensor) -> float:
+        """Returns the standard error of a metric over examples; nan with fewer than two.
+
+        By the delta method for a function of a mean over examples, else by the jackknife over groups of examples.
+
+        Raises:
+            ConfigError: the task has no such metric.
+        """
+        found, count = self.known(metric), len(targets)
+        if count < 2:
+            return math.nan
+        if found.each is None:
+            return self._jackknife(metric, outputs, targets)
+        terms = found.each(self, outputs, targets).double()
+        mean = terms.mean().requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(found.finish(mean), mean)
+        spread = float(terms.std()) / math.sqrt(count)
+        return abs(float(slope)) * spread if spread else 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the task as plain values that JSON can hold; ``restore`` reads them."""
+        return {"name": self.name, **asdict(self)}
+
+    def _value(self, name: str, outputs: Tensor, targets: Tensor, nll: Tensor | None) -> float:
+        found = self.known(name)
+        if name == "nll" and nll is not None:
+            return float(nll.mean())
+        if found.each is not None:
+            return float(found.finish(found.each(self, outputs, targets).double().mean()))
+        assert found.whole is not None
+        return float(found.whole(self, outputs, targets))
+
+    def _jackknife(self, metric: str, outputs: Tensor, targets: Tensor) -> float:
+        """Returns the standard error by leaving out one of ``_GROUPS`` groups of examples in turn."""
+        count = len(targets)
+        group = torch.arange(count) % min(_GROUPS, count)
+        left_out = torch.tensor(
+            [
+                self._value(metric, outputs[group != g], targets[group != g], None)
+                for g in range(int(group.max()) + 1)
+            ]
+        )
+        return math.sqrt((len(left_out) - 1) * float(left_out.var(correction=0)))
+
+
+NLL = Metric(
+    each=lambda task, outputs, targets: (
+        task.nll(outputs, targets) if outputs.ndim == 2 else task.member_nll(outputs, targets)
+    ),
+    unit="nats per example",
+)
+"""The negative log-likelihood, a metric of every task."""
+
+TASKS: Registry[type[Task]] = Registry("task")
+
+
+def restore(settings: Mapping[str, Any]) -> Task:
+    """Returns the task that ``Task.settings`` described.
+
+    Raises:
+        ConfigError: the task is unknown, or its settings do not fit.
+    """
+    fields = {key: value for key, value in settings.items() if key != "name"}
+    made = TASKS[str(settings.get("name"))]
+    unexpected = set(fields) - {each.name for each in dataclass_fields(made)}
+    try:
+        if unexpected:
+            raise ValueError(f"no field {', '.join(sorted(unexpected))}")
+        return TypeAdapter(made).validate_python(fields)
+    except ValueError as error:  # pydantic's is one
+        raise ConfigError(f"task {made.name!r}: {' '.join(str(error).split())}") from None
+
+
+def named(kind: str | Task) -> Task:
+    """Returns a task as it is, or by its name.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    return kind if isinstance(kind, Task) else TASKS[kind]()
+
+
+def deduce(targets: Tensor) -> Task:
+    """Returns the task that targets suggest: columns of numbers a regression, everything else a classification.
+
+    >>> deduce(torch.tensor([0, 2, 1])).name, deduce(torch.zeros(3, 1)).name
+    ('classification', 'regression')
+    """
+    numbers = targets.is_floating_point() and targets.ndim == 2
+    return TASKS["regression" if numbers else "classification"]()
+
+
+def settle(
+    kind: str | Task | None, known: Task | None = None, targets: Tensor | None = None
+) -> Task:
+    """Returns the task to work with: the one known of a family, else the one asked for, else the one of the targets.
+
+    Args:
+        kind: what was asked for; None asks for nothing.
+        known: the task that a family was trained for, if it is known.
+        targets: what will be scored, ``[N]`` or ``[N, T]``; checked against the task.
+
+    Raises:
+        ConfigError: the task asked for is unknown, or another than the known one.
+        DataError: the targets are not of the task.
+    """
+    asked = None if kind is None else named(kind)
+    if asked is not None and known is not None and asked.name != known.name:
+        raise ConfigError(
+            f"kind={asked.name!r}, but the family was trained for {known.name}; leave kind out, or give the family that "
+            f"was trained for {asked.name}"
+        )
+    task = (asked if isinstance(kind, Task) else None) or known or asked
+    if task is None:
+        task = TASKS["classification"]() if targets is None else deduce(targets)
+    if targets is not None and len(targets):
+        task.check(targets)
+    return task
