@@ -96,3 +96,8 @@ def test_a_run_goes_on_bit_for_bit_across_the_death_of_a_branch(
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert whole.alive == state.alive
+    assert whole.plan == state.plan
+    assert whole.graph.widths == state.graph.widths
+    for name, left in whole.alive.items():
+        gone = whole.plan.removed.get(name, ())
+        assert not set(left) & set(gone), "numbered as at the start"

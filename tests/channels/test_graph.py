@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
@@ -69,6 +72,48 @@ def test_cut_is_masked_and_the_graph_after_is_the_graph_of_what_is_left(which: i
     fresh = Graph.of(graph.traced, x)
     assert set(after.groups) == set(fresh.groups)
     assert (after.shapes, after.widths, after.kept) == (fresh.shapes, fresh.widths, fresh.kept)
+
+
+@settings(max_examples=40)
+@given(which=st.integers(0, 10_000))
+def test_the_graph_after_two_plans_in_one_is_that_of_the_network_cut_twice(which: int) -> None:
+    net, x = networks.network(which)
+    graph = Graph.of(net, x)
+    one = networks.random_plan(graph, which, least=3)
+    middle = graph.after(one)
+    two = networks.random_plan(middle, which + 1, least=2)
+    both = one.then(two)
+    after = graph.after(both)
+    assert both == graph.plan(both.removed)
+    for plan in (one, two, both):
+        assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert graph.after(Plan(both.cuts)).groups == after.groups, "cuts alone tell"
+    apply(one, graph.traced)
+    apply(two, graph.traced)
+    fresh = Graph.of(graph.traced, x)
+    assert set(after.groups) == set(fresh.groups) and after.shapes == fresh.shapes
+    assert after.widths == middle.after(two).widths == fresh.widths
+    assert [channels for _, channels in after.reads] == [c for _, c in middle.after(two).reads]
+    for (part, names), (other, others) in zip(after.inner, middle.after(two).inner, strict=True):
+        assert names == others
+        assert all((part.rows[leaf] == other.rows[leaf]).all() for leaf in part.rows)
+
+
+def test_plans_that_do_not_fit_the_groups_are_refused() -> None:
+    graph = Graph.of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), X)
+    with pytest.raises(ConfigError, match=r"channel 1 of group 0 is cut in one of .*0\.weight"):
+        graph.after(Plan({"0.weight": {0: (0, 2)}}))
+    with pytest.raises(ConfigError, match=r"2\.weight.*dimension 0: position 1 .*no group"):
+        graph.after(Plan({"2.weight": {0: (0,)}}))
+    whole = graph.plan({"0": [0]})
+    with pytest.raises(ConfigError, match=r"0\.weight.*has no position 2"):
+        graph.after(whole).after(whole)
+    flat = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(12, 2))
+    wide = Graph.of(flat, torch.randn(2, 1, 4, 4))
+    parts = dict(wide.plan({"0": [1]}).cuts)
+    parts["2.weight"] = {1: tuple(p for p in range(12) if p != 4)}
+    with pytest.raises(ConfigError, match=r"a part of channel 1 of group 0 in leaf 2\.weight"):
+        wide.after(Plan(parts))
 
 
 @pytest.mark.parametrize("which", range(0, 40, 3))

@@ -50,6 +50,7 @@ def test_then_is_one_after_the_other(first: set[int], second: st.DataObject) -> 
     }
     slots = [
         Slot("a.weight", 0, tuple((p,) for p in range(left))),
+        Slot("a.bias", 0, tuple((p,) for p in range(left))),
         Slot("b.weight", 1, tuple((2 * p, 2 * p + 1) for p in range(left))),
     ]
     two = Plan.remove([Group("a", tuple(slots))], {"a": gone}, shapes)
@@ -57,6 +58,8 @@ def test_then_is_one_after_the_other(first: set[int], second: st.DataObject) -> 
         tensor = torch.randn(shape)
         both = one.then(two).cut(leaf, tensor)
         assert torch.equal(both, two.cut(leaf, one.cut(leaf, tensor)))
+    survivors = [channel for channel in range(4) if channel not in first]
+    assert one.then(two) == plan_of(first | {survivors[channel] for channel in gone})
 
 
 @given(channels=some, columns=st.sets(st.integers(0, 2), max_size=2))

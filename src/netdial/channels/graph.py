@@ -21,7 +21,7 @@ from netdial.channels.rules import FUNCTIONS, METHODS, MODULES, Inner, Reader, S
 from netdial.channels.rules.elementwise import computed, scene_fix_all
 from netdial.channels.trace.trace import execute, trace
 from netdial.core.cutting import leaf_shapes
-from netdial.core.errors import NetdialError, TraceError
+from netdial.core.errors import ConfigError, NetdialError, TraceError
 from netdial.core.plan import Group, Plan, Slot
 
 Channels = tuple[tuple[str, int], ...]
@@ -93,16 +93,16 @@ class Graph:
         return replace(self, traced=self.traced.to(device), example=self.example.to(device))
 
     def after(self, plan: Plan) -> Graph:
-        """Returns the graph of the network when the plan has been applied to it."""
+        """Returns the graph of the network when the plan has been applied to it; what goes is read off its cuts.
+
+        Raises:
+            ConfigError: the plan cuts a channel in one leaf and leaves it in another, or cuts what belongs to no group.
+        """
         number = {
-            group.name: {
-                old: new
-                for new, old in enumerate(
-                    c for c in range(group.size) if c not in set(plan.removed.get(group.name, ()))
-                )
-            }
+            group.name: {old: new for new, old in enumerate(group.left_by(plan))}
             for group in self.groups
         }
+        self._check_cuts(plan, number)
 
         def renumbered(channels: Channels) -> Channels:
             return tuple(
@@ -124,6 +124,30 @@ class Graph:
             for leaf, shape in self.shapes.items()
         }
         return replace(self, groups=groups, shapes=shapes, reads=reads, inner=inner)
+
+    def _check_cuts(self, plan: Plan, number: Mapping[str, Mapping[int, int]]) -> None:
+        """Refuses a plan that cuts what belongs to no group."""
+        lost: dict[tuple[str, int], set[int]] = {}
+        for group in self.groups:
+            gone = [c for c in range(group.size) if c not in number[group.name]]
+            for slot in group.slots:
+                lost.setdefault((slot.leaf, slot.dim), set()).update(
+                    p for channel in gone for p in slot.positions[channel]
+                )
+        for leaf, shape in self.shapes.items():
+            for dim, survivors in plan.cuts.get(leaf, {}).items():
+                size = shape[dim] if dim < len(shape) else 0
+                stray = set(range(size)) - set(survivors) - lost.get((leaf, dim), set())
+                if stray or any(p >= size for p in survivors):
+                    raise ConfigError(
+                        f"plan: leaf {leaf} of shape {list(shape)}, dimension {dim}: "
+                        + (
+                            f"position {min(stray)} is cut and belongs to no group"
+                            if stray
+                            else f"has no position {max(survivors)}"
+                        )
+                        + "; make plans by Graph.plan, of the network as it is now"
+                    )
 
 
 def _cut_group(group: Group, number: Mapping[int, int], plan: Plan) -> Group:

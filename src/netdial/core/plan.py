@@ -58,6 +58,35 @@ class Group:
         """C, the count of channels."""
         return len(self.slots[0].positions)
 
+    def left_by(self, plan: Plan) -> Positions:
+        """Returns the channels that a plan leaves, ascending.
+
+        Raises:
+            ConfigError: the plan cuts a channel in one leaf and leaves it, or a part of it, in another.
+        """
+        found: Positions | None = None
+        for slot in self.slots:
+            survivors = plan.cuts.get(slot.leaf, {}).get(slot.dim)
+            alive = None if survivors is None else set(survivors)
+            left = []
+            for channel, positions in enumerate(slot.positions):
+                kept = len(positions) if alive is None else len(alive.intersection(positions))
+                if kept not in (0, len(positions)):
+                    raise ConfigError(
+                        f"plan: cuts a part of channel {channel} of group {self.name} in leaf {slot.leaf}, dimension "
+                        f"{slot.dim}; a channel goes as a whole or stays"
+                    )
+                if kept:
+                    left.append(channel)
+            if found is not None and found != tuple(left):
+                (channel, *_) = sorted(set(found).symmetric_difference(left))
+                raise ConfigError(
+                    f"plan: channel {channel} of group {self.name} is cut in one of leaves {self.slots[0].leaf} and "
+                    f"{slot.leaf} and left in the other; make plans by Graph.plan, of the network as it is now"
+                )
+            found = tuple(left)
+        return found or ()
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -65,7 +94,8 @@ class Plan:
 
     Attributes:
         cuts: for each leaf and dimension that is cut the positions that survive, ascending. What is not named is whole.
-        removed: for each group the channels that go, as the group numbers them; for logs.
+        removed: for each group the channels that go, as they are numbered before the plan: what ``cuts`` say of leaves, said of
+            groups, for logs. What is done to a network goes by ``cuts`` alone.
     """
 
     cuts: Cuts = field(default_factory=dict)
@@ -142,9 +172,9 @@ class Plan:
         return kept
 
     def then(self, later: Plan) -> Plan:
-        """Returns the plan that does what this one and then ``later`` do to the leaves.
+        """Returns the plan that does what this one and then ``later`` do.
 
-        Channels in ``removed`` are those of each plan's own groups and are not carried over.
+        Groups have to keep their names in between, as they do in ``Graph.after``.
         """
         cuts: Cuts = {leaf: dict(dims) for leaf, dims in self.cuts.items()}
         for leaf, dims in later.cuts.items():
@@ -152,7 +182,11 @@ class Plan:
             for dim, survivors in dims.items():
                 before = mine.get(dim)
                 mine[dim] = survivors if before is None else tuple(before[p] for p in survivors)
-        return Plan(cuts)
+        removed = dict(self.removed)
+        for name, channels in later.removed.items():
+            gone = removed.get(name, ())
+            removed[name] = tuple(sorted((*gone, *(_before(gone, c) for c in channels))))
+        return Plan(cuts, removed)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain lists and dicts."""
@@ -186,3 +220,10 @@ class Plan:
                         f"plan: leaf {leaf}, dimension {dim}: survivors have to be ascending positions from 0"
                     )
         return cls(cuts, removed)
+
+
+def _before(gone: Positions, channel: int) -> int:
+    """Returns the number that a channel had before others went, which are given in ascending order."""
+    for lost in gone:
+        channel += lost <= channel
+    return channel

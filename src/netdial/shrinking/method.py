@@ -293,6 +293,7 @@ class ShrinkMethod:
             return
         came, was = origins(before, state.graph), state.alive
         state.alive = {new: tuple(was[g][c] for g, c in parts) for new, parts in came.items()}
+        state.plan = _renamed(state.plan, was, came, state.alive)
         kept = {part for parts in came.values() for part in parts}
         gone = {
             group: tuple(was[group][c] for c in range(width) if (group, c) not in kept)
@@ -339,6 +340,28 @@ class ShrinkMethod:
             for group, parts in held.items()
             for name, _ in parts
         }
+
+
+def _renamed(
+    plan: Plan,
+    was: Channels,
+    came: Mapping[str, tuple[tuple[str, int], ...]],
+    alive: Channels,
+) -> Plan:
+    """Returns a plan whose ``removed`` speaks of the groups that there are after a bypass.
+
+    Args:
+        plan: what was cut so far.
+        was: group -> channels that were left before the bypass.
+        came: group -> group and channel that each of its channels was before.
+        alive: group -> channels that are left, as they were numbered at the start.
+    """
+    removed = {}
+    for name, parts in came.items():
+        before = {old for group, _ in parts for old in (*was[group], *plan.removed.get(group, ()))}
+        if gone := before - set(alive[name]):
+            removed[name] = tuple(sorted(gone))
+    return replace(plan, removed=removed)
 
 
 class _Held(NamedTuple):

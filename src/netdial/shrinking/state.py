@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -190,8 +190,7 @@ class State:
             redo(self.module, steps, tensors, optimizers=[self.optimizer])
             self.graph = Graph.of(self.module, self.graph.example, lenient=self.lenient)
         else:
-            gone = {name: tuple(set(self.alive[name]) - set(left)) for name, left in alive.items()}
-            self.graph = self.graph.after(replace(here, removed=gone))
+            self.graph = self.graph.after(here)
         self.alive = alive
 
 
