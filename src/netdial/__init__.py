@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
     from netdial.measure import evaluate, predictive, recalibrate
-    from netdial.models.family import load_family, save_family
-    from netdial.models.member import load_member, save_member
+    from netdial.models.door import inspect, load_model, save
     from netdial.nets import build
     from netdial.pruning.channels import prune_structured
     from netdial.pruning.weights import Policy, Surface, prune, retrain, surface
     from netdial.shrinking.config import ShrinkConfig
-    from netdial.shrinking.recipe import load_shrunk, save_shrunk
     from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
 
@@ -49,22 +47,19 @@ _HOME = {
     "build": "netdial.nets",
     "choose": "netdial.choice",
     "evaluate": "netdial.measure",
-    "save_member": "netdial.models.member",
     "finetune": "netdial.fitting",
     "fit": "netdial.fitting",
     "fit_direct": "netdial.fitting",
     "health": "netdial.evidence",
+    "inspect": "netdial.models.door",
     "load": "netdial.data",
-    "load_family": "netdial.models.family",
-    "load_member": "netdial.models.member",
-    "load_shrunk": "netdial.shrinking.recipe",
+    "load_model": "netdial.models.door",
     "predictive": "netdial.measure",
     "prune": "netdial.pruning.weights",
     "prune_structured": "netdial.pruning.channels",
     "recalibrate": "netdial.measure",
     "retrain": "netdial.pruning.weights",
-    "save_family": "netdial.models.family",
-    "save_shrunk": "netdial.shrinking.recipe",
+    "save": "netdial.models.door",
     "shrink": "netdial.shrinking.shrink",
     "specialise": "netdial.fitting",
     "surface": "netdial.pruning.weights",
@@ -94,18 +89,15 @@ __all__ = [
     "fit",
     "fit_direct",
     "health",
+    "inspect",
     "load",
-    "load_family",
-    "load_member",
-    "load_shrunk",
+    "load_model",
     "predictive",
     "prune",
     "prune_structured",
     "recalibrate",
     "retrain",
-    "save_family",
-    "save_member",
-    "save_shrunk",
+    "save",
     "shrink",
     "specialise",
     "surface",

@@ -22,8 +22,9 @@ from netdial.channels.layers.switch import Switch, insert_switches
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import ConfigError, TraceError
 from netdial.core.plan import Plan
+from netdial.models.recipe import read_recipe, save_network
+from netdial.models.restoring import load_network
 from netdial.nets import build
-from netdial.shrinking.recipe import load_shrunk, read_recipe, save_shrunk
 from netdial.shrinking.shrink import Shrunk
 
 from .networks import Call, stirred
@@ -187,10 +188,10 @@ def test_a_file_brings_it_back(tmp_path: Path) -> None:
         graph.traced.get_submodule("switch_stage1_0_conv1").theta[3:9] = 0
     graph, names = bypass(graph)
     graph, done = collect(graph, continues=False)
-    recipe = save_shrunk(Shrunk(graph, done.plan, {}), tmp_path / "f")
+    recipe = save_network(Shrunk(graph, done.plan, {}), tmp_path / "f")
     assert [found.node for found in recipe.bypassed] == names == ["add_8", "add_3", "add_1"]
     assert read_recipe(tmp_path / "f").bypassed == recipe.bypassed
-    loaded = load_shrunk(tmp_path / "f", resnet())
+    loaded = load_network(tmp_path / "f", resnet())
     torch.testing.assert_close(run(loaded, graph.example), run(graph.traced, graph.example))
     assert Graph.of(loaded, graph.example).widths == graph.widths
 
@@ -315,8 +316,8 @@ def test_what_is_changed_in_place_is_copied(tmp_path: Path) -> None:
     after, names = bypass(graph)
     assert [found.instead for found in bypassed(after.traced)] == ["clone"] and names == ["add"]
     torch.testing.assert_close(run(after.traced, graph.example), before, rtol=1e-12, atol=1e-12)
-    save_shrunk(Shrunk(after, Plan(), {}), tmp_path / "f")
-    torch.testing.assert_close(run(load_shrunk(tmp_path / "f", fresh), graph.example), before)
+    save_network(Shrunk(after, Plan(), {}), tmp_path / "f")
+    torch.testing.assert_close(run(load_network(tmp_path / "f", fresh), graph.example), before)
     step(after.traced, torch.optim.SGD(after.traced.parameters(), lr=0.1), graph.example)
 
 
@@ -434,8 +435,8 @@ def test_a_shift_keeps_shape_and_type() -> None:
 
 def test_a_recipe_without_plan_is_enough(tmp_path: Path) -> None:
     graph, _ = bypass(dying("stage1.1"))
-    save_shrunk(Shrunk(graph, Plan(), {}), tmp_path / "f")
-    loaded = load_shrunk(tmp_path / "f", resnet())
+    save_network(Shrunk(graph, Plan(), {}), tmp_path / "f")
+    loaded = load_network(tmp_path / "f", resnet())
     assert isinstance(loaded, fx.GraphModule)
     assert not any(isinstance(module, Switch) for module in loaded.modules())
     torch.testing.assert_close(run(loaded, graph.example), run(graph.traced, graph.example))

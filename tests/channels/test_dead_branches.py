@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from netdial.channels.fold.bypass import bypassed
 from netdial.config import make
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
-from netdial.shrinking.recipe import load_shrunk, save_shrunk
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.shrinking.state import State
 from netdial.task import Classification
@@ -72,8 +73,8 @@ def test_a_branch_that_dies_is_taken_out_and_training_goes_on(
     method.step(state, pictures)
     after = state.module.eval()(pictures[0])
     assert not torch.equal(before, after)
-    save_shrunk(Shrunk(state.graph, state.plan, state.alive), tmp_path / "small.safetensors")
-    again = load_shrunk(tmp_path / "small.safetensors", Residual())
+    save_network(Shrunk(state.graph, state.plan, state.alive), tmp_path / "small.safetensors")
+    again = load_network(tmp_path / "small.safetensors", Residual())
     assert torch.allclose(again(pictures[0]), after, atol=1e-6)
 
 

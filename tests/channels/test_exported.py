@@ -17,8 +17,9 @@ from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported, trace
 from netdial.core.errors import TraceError
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
 from netdial.nets import build
-from netdial.shrinking.recipe import load_shrunk, save_shrunk
 from netdial.shrinking.shrink import Shrunk
 
 from . import networks
@@ -258,8 +259,8 @@ def test_from_training_to_the_users_own_class(name: str, tmp_path: Path) -> None
     before = sum(part.numel() for part in net.parameters())
     assert shrunk.n_params < before, "nothing was cut"
     folded, report = shrunk.fold()
-    nd.save_shrunk(shrunk, tmp_path / "small")
-    loaded = nd.load_shrunk(tmp_path / "small", make())
+    nd.save(shrunk, tmp_path / "small")
+    loaded = nd.load_model(tmp_path / "small", make())
     assert type(loaded) is make and not report.left
     assert sum(part.numel() for part in loaded.parameters()) <= shrunk.n_params
     with torch.no_grad():
@@ -468,8 +469,8 @@ def test_a_class_that_does_something_else_once_cut_is_loaded_as_a_graph(
     graph = Graph.of(Net(between).eval(), X)
     plan = graph.plan({"one": [1, 4]})
     apply(plan, graph.traced)
-    save_shrunk(Shrunk(graph.after(plan), plan, {}), tmp_path / "small")
-    loaded = load_shrunk(tmp_path / "small", Net(between))
+    save_network(Shrunk(graph.after(plan), plan, {}), tmp_path / "small")
+    loaded = load_network(tmp_path / "small", Net(between))
     assert type(loaded) is not Net
     torch.testing.assert_close(loaded(X), graph.traced(X))
     assert loaded.get_submodule("one").weight.shape == (4, 4)

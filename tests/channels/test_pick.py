@@ -12,8 +12,9 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, insert_picks
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import ConfigError
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
 from netdial.nets import build
-from netdial.shrinking.recipe import load_shrunk, save_shrunk
 from netdial.shrinking.shrink import shrink
 
 
@@ -50,8 +51,8 @@ def test_inputs_that_say_nothing_go(planted: tuple[Tensor, Tensor], tmp_path: Pa
     out = shrunk.net(planted[0])
     assert torch.allclose(small(planted[0]), out, atol=1e-5)
     assert float((out.argmax(1) == planted[1]).float().mean()) > 0.95
-    save_shrunk(shrunk, tmp_path / "small.safetensors")
-    again = load_shrunk(
+    save_network(shrunk, tmp_path / "small.safetensors")
+    again = load_network(
         tmp_path / "small.safetensors", build("mlp:8", input_shape=(12,), n_outputs=2, seed=5)
     )
     assert torch.allclose(again(planted[0]), out, atol=1e-5)

@@ -27,8 +27,9 @@ from netdial.channels.trace.trace import trace
 from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
+from netdial.models.recipe import read_recipe, save_network
+from netdial.models.restoring import load_network
 from netdial.nets import build
-from netdial.shrinking.recipe import load_shrunk, read_recipe, save_shrunk
 from netdial.shrinking.shrink import Shrunk
 
 from .networks import network, random_plan, stirred
@@ -135,9 +136,9 @@ def test_what_is_loaded_computes_what_was_saved(
 ) -> None:
     shrunk = shrunken(name, dtype)
     was = copy.deepcopy(shrunk.net.state_dict())
-    save_shrunk(shrunk, tmp_path / "net.safetensors", {"net": name})
+    save_network(shrunk, tmp_path / "net.safetensors", {"net": name})
     torch.manual_seed(9)
-    loaded = load_shrunk(tmp_path / "net.safetensors", CASES[name][0]())
+    loaded = load_network(tmp_path / "net.safetensors", CASES[name][0]())
     x = another_batch(shrunk)
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), shrunk.net(x), rtol=tolerance, atol=tolerance)
@@ -150,10 +151,10 @@ def test_what_is_loaded_computes_what_was_saved(
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "vgg", "resnet20"])
 def test_the_module_given_comes_back_as_it_is(name: str, tmp_path: Path) -> None:
     shrunk = shrunken(name)
-    recipe = save_shrunk(shrunk, tmp_path / "f", {"net": name, "sizes": [1, 2]})
+    recipe = save_network(shrunk, tmp_path / "f", {"net": name, "sizes": [1, 2]})
     net = CASES[name][0]()
     weights = list(net.parameters())
-    loaded = load_shrunk(tmp_path / "f", net)
+    loaded = load_network(tmp_path / "f", net)
     assert loaded is net and recipe.merged
     assert all(one is other for one, other in zip(weights, net.parameters(), strict=True))
     assert not any(isinstance(module, Switch) for module in net.modules())
@@ -167,8 +168,8 @@ def test_the_module_given_comes_back_as_it_is(name: str, tmp_path: Path) -> None
 
 def test_training_goes_on_as_it_would_have(tmp_path: Path) -> None:
     shrunk = shrunken("vgg", torch.float64)
-    save_shrunk(shrunk, tmp_path / "f")
-    loaded = load_shrunk(tmp_path / "f", Vgg())
+    save_network(shrunk, tmp_path / "f")
+    loaded = load_network(tmp_path / "f", Vgg())
     for net in (loaded, shrunk.net):
         net.train()
         net.get_submodule("classifier.0").eval()
@@ -190,8 +191,8 @@ def test_attention_comes_back_lowered(tmp_path: Path) -> None:
     plan = graph.plan({heads.name: [1, 2]})
     apply(plan, graph.traced)
     shrunk = Shrunk(graph.after(plan), plan, {})
-    save_shrunk(shrunk, tmp_path / "f")
-    loaded = load_shrunk(tmp_path / "f", Encoder())
+    save_network(shrunk, tmp_path / "f")
+    loaded = load_network(tmp_path / "f", Encoder())
     attention = loaded.get_submodule("encoder.layers.0.self_attn")
     assert isinstance(attention, Attention) and attention.num_heads == 2
     assert isinstance(loaded, Encoder)
@@ -199,17 +200,17 @@ def test_attention_comes_back_lowered(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(batch), shrunk.net(batch))
     assert same_state(loaded, shrunk.net)
     with pytest.raises(CheckpointError, match=r"self_attn has head_dim=4, expected 2"):
-        load_shrunk(tmp_path / "f", Encoder(heads=2))
+        load_network(tmp_path / "f", Encoder(heads=2))
 
 
 def test_a_switch_that_stays_is_put_back(tmp_path: Path) -> None:
     shrunk = shrunken("pair")
-    recipe = save_shrunk(shrunk, tmp_path / "f")
+    recipe = save_network(shrunk, tmp_path / "f")
     assert [(kept.name, kept.sources) for kept in recipe.switches] == [
         ("switch_one", ("norm", "norm_1"))
     ]
     assert not recipe.merged
-    loaded = load_shrunk(tmp_path / "f", Pair())
+    loaded = load_network(tmp_path / "f", Pair())
     assert isinstance(loaded.get_submodule("switch_one"), Switch)
     again = Graph.of(loaded, shrunk.graph.example)
     assert again.widths == shrunk.widths
@@ -235,11 +236,11 @@ def test_any_network_comes_back_after_any_plan(tmp_path_factory: Any, seed: int)
     apply(plan, graph.traced)
     shrunk = Shrunk(graph.after(plan), plan, {})
     path = tmp_path_factory.mktemp("any") / "f"
-    save_shrunk(shrunk, path)
+    save_network(shrunk, path)
     with torch.no_grad():
         for leaf in fresh.parameters():
             leaf.zero_()
-        loaded, saved = load_shrunk(path, fresh), graph.traced
+        loaded, saved = load_network(path, fresh), graph.traced
         torch.testing.assert_close(loaded(x), saved(x), rtol=1e-12, atol=1e-12)
     assert same_state(loaded, saved)
 
@@ -248,9 +249,9 @@ def test_any_network_comes_back_after_any_plan(tmp_path_factory: Any, seed: int)
 def test_files_get_smaller(name: str, tmp_path: Path) -> None:
     make, x = CASES[name]
     net = stirred(make())
-    save_shrunk(Shrunk(Graph.of(net, x), Plan(), {}), tmp_path / "whole")
+    save_network(Shrunk(Graph.of(net, x), Plan(), {}), tmp_path / "whole")
     shrunk = shrunken(name)
-    save_shrunk(shrunk, tmp_path / "less")
+    save_network(shrunk, tmp_path / "less")
     saved = (tmp_path / "whole").stat().st_size - (tmp_path / "less").stat().st_size
     gone = sum(p.numel() for p in trace(net).parameters()) - shrunk.n_params
     overhead = 8 * sum(len(kept) for dims in shrunk.plan.cuts.values() for kept in dims.values())
@@ -259,14 +260,14 @@ def test_files_get_smaller(name: str, tmp_path: Path) -> None:
 
 
 def test_the_file_is_tensors_and_text(tmp_path: Path) -> None:
-    save_shrunk(shrunken("vgg"), tmp_path / "f", {"note": "__import__('os').abort()"})
+    save_network(shrunken("vgg"), tmp_path / "f", {"note": "__import__('os').abort()"})
     with safe_open(tmp_path / "f", framework="pt") as file:
         header = json.loads(file.metadata()["netdial"])
         assert header["kind"] == "shrunken network"
         assert all(isinstance(file.get_tensor(key), Tensor) for key in file.keys())  # noqa: SIM118
     with pytest.raises((pickle.UnpicklingError, RuntimeError)):
         torch.load(tmp_path / "f", weights_only=False)
-    load_shrunk(tmp_path / "f", Vgg())
+    load_network(tmp_path / "f", Vgg())
 
 
 class Reader(nn.Module):
@@ -295,48 +296,48 @@ class Reader(nn.Module):
 def test_another_architecture_is_refused(
     other: Callable[[], nn.Module], message: str, tmp_path: Path
 ) -> None:
-    save_shrunk(shrunken("vgg"), tmp_path / "f")
+    save_network(shrunken("vgg"), tmp_path / "f")
     with pytest.raises(CheckpointError, match=message):
-        load_shrunk(tmp_path / "f", other())
+        load_network(tmp_path / "f", other())
 
 
 def test_what_was_refused_for_its_shape_is_not_cut(tmp_path: Path) -> None:
-    save_shrunk(shrunken("vgg"), tmp_path / "f")
+    save_network(shrunken("vgg"), tmp_path / "f")
     net = Vgg(act=nn.Tanh)
     shapes = [tuple(p.shape) for p in net.parameters()]
     with pytest.raises(CheckpointError, match="give a fresh network"):
-        load_shrunk(tmp_path / "f", net)
+        load_network(tmp_path / "f", net)
     assert [tuple(p.shape) for p in net.parameters()] == shapes
 
 
 def test_files_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "f"
     with pytest.raises(CheckpointError, match="there is no such file"):
-        load_shrunk(path, Vgg())
-    save_shrunk(shrunken("mlp"), path)
+        load_network(path, Vgg())
+    save_network(shrunken("mlp"), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="not a netdial file, or damaged"):
-        load_shrunk(path, Vgg())
+        load_network(path, Vgg())
     save_tree(path, {"a": 1}, "family")
     with pytest.raises(CheckpointError, match=r"holds 'family'.*expected 'shrunken network'"):
-        load_shrunk(path, Vgg())
+        load_network(path, Vgg())
     path.write_bytes(whole)
     tree = load_tree(path, "shrunken network")
     save_tree(path, {**tree, "format": 2}, "shrunken network")
     with pytest.raises(CheckpointError, match=r"newer netdial \(format 2; .* up to 1\)"):
-        load_shrunk(path, Vgg())
+        load_network(path, Vgg())
     for part in ("recipe", "tensors"):
         save_tree(path, {**tree, part: None}, "shrunken network")
         with pytest.raises(CheckpointError, match="is damaged"):
-            load_shrunk(path, Vgg())
+            load_network(path, Vgg())
 
 
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     shrunk = shrunken("mlp")
     with pytest.raises(ConfigError, match=r"about: .*finite numbers"):
-        save_shrunk(shrunk, tmp_path / "f", {"loss": float("nan")})
+        save_network(shrunk, tmp_path / "f", {"loss": float("nan")})
     other = replace(shrunk, plan=Plan({"fc1.weight": {0: (0, 1)}}))
     with pytest.raises(ConfigError, match=r"leaf fc1\.weight .*should have 2 positions along"):
-        save_shrunk(other, tmp_path / "f")
+        save_network(other, tmp_path / "f")
     assert not (tmp_path / "f").exists()

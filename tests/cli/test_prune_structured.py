@@ -13,9 +13,10 @@ from netdial.core.records import Record
 from netdial.jobs.job import open_task
 from netdial.jobs.problem import load_net
 from netdial.measure.path import outputs
+from netdial.models.recipe import read_recipe
+from netdial.models.restoring import load_network
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
-from netdial.shrinking.recipe import load_shrunk, read_recipe
 
 from .conftest import Call
 
@@ -35,7 +36,7 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
     recipe = read_recipe("small.safetensors")
     assert recipe.widths == {"fc1": 4}
     assert recipe.about["lam"] == 0.1
-    net = load_shrunk("small.safetensors", load_net(run.config))
+    net = load_network("small.safetensors", load_net(run.config))
     part = open_task(run).valid
     right = float((outputs(net, part).argmax(1) == part.y).float().mean())
     rows = {

@@ -58,12 +58,12 @@ def test_the_log_of_collections_accounts_for_every_channel(call: Call) -> None:
 
 
 def test_json_and_the_saved_network_agree(call: Call) -> None:
-    from netdial.shrinking.recipe import load_shrunk
+    from netdial.models.restoring import load_network
 
     said = call("shrink", "wine", *SMALL, "--size", "200 params", "--json")
     answer = json.loads(said.out)
     net = build("mlp:16-12", input_shape=(13,), n_outputs=3)
-    small = load_shrunk(Path(answer["model"]), net)
+    small = load_network(Path(answer["model"]), net)
     assert Path(answer["model"]).name == MODEL
     assert sum(p.numel() for p in small.parameters()) == answer["end"]["params"]
     assert answer["widths"]["fc1"][0] == 16

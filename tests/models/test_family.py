@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from netdial.core import container as checkpoint
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.family import Family, FamilyConfig
-from netdial.models.family import load_family, mismatch, read_meta, save_family
+from netdial.models.family import load_family, mismatch, read_family, save_family
 from netdial.nets import build
 
 DESCRIBED = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}}
@@ -111,7 +111,7 @@ def test_meta_comes_back_and_a_described_network_need_not_be_given(tmp_path: Pat
     path = tmp_path / "deep" / "family.safetensors"
     family = moved(Family(mlp()))
     save_family(family, path, {**DESCRIBED, "classes": ("a", "b"), "mean": [0.5]})
-    assert read_meta(path) == {**DESCRIBED, "classes": ["a", "b"], "mean": [0.5]}
+    assert read_family(path)["meta"] == {**DESCRIBED, "classes": ["a", "b"], "mean": [0.5]}
     assert same_members(family, load_family(path))
     assert [p.name for p in path.parent.iterdir()] == ["family.safetensors"]
 
@@ -192,7 +192,7 @@ def test_damaged_missing_foreign_and_newer_files_are_refused(
         load_family(path, mlp())
     checkpoint.save_tree(path, {"state": {}}, "family")
     with pytest.raises(CheckpointError, match="a part of the family is missing"):
-        read_meta(path)
+        read_family(path)
     monkeypatch.setattr(checkpoint, "FORMAT", 7)
     save_family(Family(mlp()), path)
     monkeypatch.undo()

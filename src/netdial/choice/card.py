@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _USE = """```python
 import netdial as nd
 
-net = nd.load_member("path/to/this/folder")  # net=... if the network is your own
+net = nd.load_model("path/to/this/folder")  # net=... if the network is your own
 ```"""
 
 

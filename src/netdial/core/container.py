@@ -75,16 +75,23 @@ def save_tree(path: Path, tree: Any, kind: str) -> None:
         raise unwritable(path, _os_error(error)) from None
 
 
-def load_tree(path: Path, kind: str, device: str = "cpu") -> Any:
+def load_tree(path: Path, kind: str | tuple[str, ...], device: str = "cpu") -> Any:
     """Returns what ``save_tree`` wrote.
+
+    Args:
+        path: the file.
+        kind: what it has to be; of several any one.
+        device: where its tensors go.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of another kind or of a newer format.
     """
     with reading(path), safe_open(regular(path), framework="pt", device="cpu") as file:
         header = _header(path, file.metadata())
-        if header.kind != kind:
-            raise CheckpointError(f"{path}: holds {header.kind!r}; expected {kind!r}")
+        kinds = (kind,) if isinstance(kind, str) else kind
+        if header.kind not in kinds:
+            wanted = " or ".join(map(repr, kinds))
+            raise CheckpointError(f"{path}: holds {header.kind!r}; expected {wanted}")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         check_digests(path, tensors, header.digests)
         tree = _attach(header.tree, tensors)

@@ -176,7 +176,7 @@ def _setter(part: nn.Module, name: str, value: object) -> Change:
 
 def _survivors(plan: Plan, leaf: str, shape: tuple[int, ...]) -> tuple[Positions, ...]:
     dims = plan.cuts.get(leaf, {})
-    return tuple(dims.get(dim, tuple(range(size))) for dim, size in enumerate(shape))
+    return tuple(dims[dim] if dim in dims else tuple(range(n)) for dim, n in enumerate(shape))
 
 
 def _check_positions(plan: Plan, leaf: str, shape: tuple[int, ...]) -> None:

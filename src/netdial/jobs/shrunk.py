@@ -37,11 +37,11 @@ from netdial.jobs.request import (
 )
 from netdial.measure.cost import cost, quiet_ms
 from netdial.measure.path import outputs
+from netdial.models.recipe import save_network
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
 from netdial.shrinking.config import ShrinkConfig
-from netdial.shrinking.recipe import save_shrunk
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.shrinking.shrink import run as train_and_shrink
 from netdial.shrinking.state import Event, State
@@ -234,7 +234,7 @@ def _conclude(run: Run, shrunk: Shrunk, problem: Problem, watch: Watch) -> None:
     for name, found in zip(("start", "end"), _costs([start, folded], x), strict=True):
         _record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in found.items()})
     _record(run, "cost", step, {"shrink/fold_difference": (fold_report.difference, "")})
-    save_shrunk(
+    save_network(
         shrunk,
         run.model_path / MODEL,
         {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]},

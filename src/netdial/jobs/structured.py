@@ -21,14 +21,13 @@ from netdial.data import Splits
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.measure.cost import cost, quiet_ms
+from netdial.models.recipe import PRUNED, save_network
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import Options, Pruned, goal_of, inputs, reduce
 from netdial.pruning.channels.retrain import retrain_structured
 from netdial.runs.curves import headline, members
 from netdial.runs.prunings import METHOD, WIDTH
 from netdial.runs.run import Run
-from netdial.shrinking.recipe import save_shrunk
-from netdial.shrinking.shrink import Shrunk
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
@@ -148,11 +147,7 @@ def prune_channels(
         stages.append(Stage(label, _metrics(pruned.family, task, part), cost_, pruned.widths))
     path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
     about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
-    save_shrunk(
-        Shrunk(small.graph, small.plan, {n: tuple(range(w)) for n, w in small.widths.items()}),
-        path,
-        {**about, "model": run.config["model"]},
-    )
+    save_network(small, path, {**about, "model": run.config["model"]}, PRUNED)
     method = method_name(small.criterion, goal, options, rounds=rounds, training=training)
     _record(run, method, lam, part, stages)
     return Outcome(lam, small, tuple(stages), path)

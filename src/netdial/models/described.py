@@ -104,8 +104,8 @@ def mismatch(given: Shapes, saved: Shapes) -> str:
     return "; ".join(lines[:_SHOWN] + more)
 
 
-def check_meta(meta: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns ``meta`` as plain JSON values.
+def check_meta(meta: Mapping[str, Any] | None, name: str = "meta") -> dict[str, Any]:
+    """Returns ``meta`` as plain JSON values; ``name`` is what the caller calls it, for messages.
 
     Raises:
         ConfigError: JSON cannot hold it.
@@ -114,6 +114,6 @@ def check_meta(meta: Mapping[str, Any] | None) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dict(meta or {}), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"meta: {error}; use finite numbers, text, booleans, None, lists and dicts with text keys"
+            f"{name}: {error}; use finite numbers, text, booleans, None, lists and dicts with text keys"
         ) from None
     return plain

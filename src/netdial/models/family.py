@@ -38,7 +38,7 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
     Args:
         family: the family.
         path: file to write; its folder is made when missing.
-        meta: anything that JSON can hold, given back by ``read_meta``; the key ``net`` describes a built-in network.
+        meta: anything that JSON can hold, given back by ``read_family``; the key ``net`` describes a built-in network.
 
     Raises:
         ConfigError: ``meta`` is not plain JSON.
@@ -71,7 +71,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
             parameters than the one that was saved; the message names them.
     """
     path = Path(path)
-    tree = _read(path)
+    tree = read_family(path)
     shape = outline(path, tree["meta"]) if net is None else net
     difference = mismatch(shapes_of(shape), tree["net"])
     if difference:
@@ -81,7 +81,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
             "give a network of the architecture that was trained"
         )
     with reading(path, _SAID), _in_words(path):
-        config = _config(path, tree["config"])
+        config = settings_of(path, tree["config"])
         _check_sizes(path, config, shape, tree["state"])
         net = described(path, tree["meta"]).build() if net is None else net
         family = Family(_thawed(net), config)
@@ -96,17 +96,13 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     return family.eval()
 
 
-def read_meta(path: str | Path) -> dict[str, Any]:
-    """Returns what was saved as ``meta``.
+def read_family(path: str | Path) -> dict[str, Any]:
+    """Returns the parts of a family's file: ``config``, ``net`` (shapes), ``constants``, ``state`` (tensors) and ``meta``.
 
     Raises:
         CheckpointError: as for ``load_family``.
     """
-    meta: dict[str, Any] = _read(Path(path))["meta"]
-    return meta
-
-
-def _read(path: Path) -> dict[str, Any]:
+    path = Path(path)
     tree = load_tree(path, KIND)
     parts = ("config", "net", "constants", "state", "meta")
     if not isinstance(tree, dict) or not all(isinstance(tree.get(part), dict) for part in parts):
@@ -147,13 +143,19 @@ def _plain(config: FamilyConfig) -> dict[str, Any]:
     return {**asdict(replace(config, task=None)), "task": task and task.settings()}
 
 
-def _config(path: Path, saved: Mapping[str, Any]) -> FamilyConfig:
+def settings_of(path: Path, saved: Mapping[str, Any]) -> FamilyConfig:
+    """Returns the settings of a family, whose types are checked; those that a file of before lacks have their defaults.
+
+    Raises:
+        CheckpointError: one is unknown or of another type.
+    """
     settings = dict(saved)
     if "exclude" in settings:  # as it was called before parameters could be frozen
         settings["shared"] = settings.pop("exclude")
     where = f"{path}: {_SAID} by its settings"
     described = settings.pop("task", None)
-    task = described and restore(validated(dict[str, Any], described, where))
+    with reading(where):
+        task = described and restore(validated(dict[str, Any], described, where))
     return FamilyConfig(**dict(validated(_schema(), settings, where)), task=task)
 
 
@@ -164,13 +166,9 @@ def _check_sizes(
     shapes = Counter(tuple(leaf.shape) for leaf in net.parameters())
     shapes -= Counter(tuple(t.shape) for name, t in state.items() if name.startswith("shared."))
     size = sum(math.prod(shape) for shape in shapes.elements())
-    factors = (
-        2
-        + sum(  # of a low-rank map: one row and one column for each unit of its hidden layer
-            math.prod(shape[1:]) + shape[0] if len(shape) > 1 else math.prod(shape)
-            for shape in shapes.elements()
-        )
-    )
+    factors = 2  # of a low-rank map: what one unit of its hidden layer adds
+    for shape in shapes.elements():
+        factors += math.prod(shape[1:]) + shape[0] if len(shape) > 1 else math.prod(shape)
     wanted = {
         "linear": 2 * size,
         "piecewise": (config.regions + 1) * size,

@@ -144,8 +144,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         CheckpointError: files are missing, damaged, changed or of another format, or do not fit the network.
     """
     weights, beside = files_of(Path(path))
-    config = read_description(Path(path))
-    state = _read_weights(weights, beside, config)
+    config, state = read_description(Path(path)), read_weights(Path(path))
     shape = outline(beside, config.meta) if net is None else net
     difference = mismatch(_shapes(shape.state_dict()), _shapes(state))
     if difference:
@@ -195,8 +194,14 @@ def read_description(path: Path) -> Description:
     return found
 
 
-def _read_weights(weights: Path, beside: Path, config: Description) -> dict[str, Tensor]:
-    """Returns the tensors of a member, if they are those that were written."""
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a member by name, if they are those that were written.
+
+    Raises:
+        CheckpointError: they are missing, damaged or were changed.
+    """
+    weights, beside = files_of(path)
+    config = read_description(path)
     said = "is missing or damaged"
     with reading(weights, said, "restore it from a copy"):
         regular(weights)

@@ -63,7 +63,7 @@ class Training:
         return float(self.config.epochs * (2 if whole else 1))
 
     def make(self, folder: Path, store: Store) -> None:
-        """Trains the family and writes it to a file that ``nd.load_family`` reads without further help."""
+        """Trains the family and writes it to a file that ``nd.load_model`` opens without further help."""
         task = self.task(store)
         family = run(
             Family(self.net(task), self.config.family()),

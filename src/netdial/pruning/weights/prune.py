@@ -60,7 +60,7 @@ def prune(
 ) -> Family:
     """Returns the member at λ without a share of its weights, as a family of that one member.
 
-    What was removed is 0 for good: in ``at``, ``export`` and ``save_family``, and through ``finetune``. A family that is
+    What was removed is 0 for good: in ``at``, ``export`` and ``nd.save``, and through ``finetune``. A family that is
     pruned already counts what it lacks as removed, so shares are always of the whole network.
 
     Args:

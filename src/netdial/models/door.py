@@ -1,0 +1,197 @@
+"""One door for models in files: ``save`` writes what the library makes, ``load_model`` opens it, ``inspect`` says what it is.
+
+A family, a network that was shrunk or pruned: one file of ``core.container``. A member: a folder with its card, weights and
+description, or a program. All carry digests, which opening checks; a file of another kind is told for what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.family.family import Family
+from netdial.models import recipe
+from netdial.models.family import KIND as FAMILY
+from netdial.models.family import load_family, read_family, save_family, settings_of
+from netdial.models.kinds import CHECKPOINT, RUN, Found, recognise
+from netdial.models.member import KIND as MEMBER
+from netdial.models.member import load_member, read_description, read_weights, save_member
+from netdial.models.recipe import read_recipe, save_network
+from netdial.models.restoring import load_network
+from netdial.pruning.channels.prune import Pruned
+from netdial.shrinking.shrink import Shrunk
+
+PROGRAMS = {".onnx": "onnx", ".pt2": "torch-export"}
+"""Suffixes of files that hold a member as a program."""
+
+_LOADERS = {
+    FAMILY: load_family,
+    MEMBER: load_member,
+    recipe.SHRUNKEN: load_network,
+    recipe.PRUNED: load_network,
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a file is; as text, one line for people.
+
+    Attributes:
+        path: the file or folder.
+        kind: ``family``, ``netdial-member``, ``shrunken network`` or ``pruned network``; another kind of file is named, too.
+        summary: what it is, in words.
+        opens: how to open it, in words.
+        digests: whether it carries digests, which were checked.
+        facts: ``size_bytes``, and by kind ``lam``, ``n_params``; ``lo``, ``hi``, ``map``; ``widths``; ``n_stored``, numbers in
+            all tensors.
+        about: what its writer added.
+    """
+
+    path: Path
+    kind: str
+    summary: str
+    opens: str
+    digests: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Returns one line for people."""
+        return f"{self.path}: {self.summary}; {self.opens}"
+
+
+def save(
+    thing: Family | Shrunk | Pruned,
+    path: str | Path,
+    *,
+    lam: float | None = None,
+    about: Mapping[str, Any] | None = None,
+    example: Tensor | None = None,
+) -> ModelFile:
+    """Writes a model to a file that ``load_model`` opens, atomically and with digests; nothing is pickled.
+
+    Args:
+        thing: a family; with ``lam``, one member of it as an ordinary network; or what ``shrink`` or ``prune_structured``
+            returned.
+        path: file to write; its folder is made when missing. For a member the suffix says how: ``.onnx``, ``.pt2``
+            (``torch.export``), ``.safetensors`` (weights with a description beside them), none (a folder of weights,
+            description and, from a choice, a card).
+        lam: complexity value of the member to write.
+        about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
+            "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
+        example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them.
+
+    Returns:
+        What was written, as ``inspect`` says it.
+
+    Raises:
+        ConfigError: ``thing`` is nothing that is saved this way, λ is missing or outside the trained range, or ``about``
+            is not plain JSON.
+        CheckpointError: the model holds NaN or infinity, or the disk refused it; what was there before is intact.
+        ShapeError, TraceError, MissingExtra: a program cannot be made, is not the network, or needs an extra.
+    """
+    path = Path(path)
+    format = PROGRAMS.get(path.suffix, "safetensors")
+    if lam is not None and not isinstance(thing, Family):
+        raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")
+    if isinstance(thing, Family) and lam is not None:
+        save_member(thing, lam, path, format, example, meta=about)
+        return inspect(path)
+    if format != "safetensors":
+        raise ConfigError(
+            f"{path}: holds one network as a program; give a family with lam=, or another suffix (.safetensors)"
+        )
+    if isinstance(thing, Family):
+        save_family(thing, path, about)
+    elif isinstance(thing, Shrunk | Pruned):
+        kind = recipe.PRUNED if isinstance(thing, Pruned) else recipe.SHRUNKEN
+        save_network(thing, path, about, kind)
+    else:
+        raise ConfigError(
+            f"a {type(thing).__name__} is not saved by nd.save; give a family (with lam= for one member), or what nd.shrink "
+            "or nd.prune_structured returned. An ordinary network is saved by safetensors.torch.save_model"
+        )
+    return inspect(path)
+
+
+def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
+    """Returns the model in a file, in evaluation mode on the CPU, after checking that nothing in the file has changed.
+
+    Args:
+        path: what ``save``, ``netdial export`` or a choice wrote, or a run folder, whose model is meant.
+        net: a network as it was built for training, whose weights do not matter; needed unless the file describes one of
+            ``netdial.nets``. For a network that was shrunk or pruned it is cut in place and returned.
+
+    Returns:
+        A ``Family``, or for a member and a network that was shrunk or pruned the ``torch.nn.Module`` itself.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, changed, of a newer format or no model; or the network given is of
+            another architecture. The message says which.
+    """
+    found = recognise(Path(path))
+    if found.kind not in _LOADERS:
+        raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")
+    return _LOADERS[found.kind](found.path, net)
+
+
+def inspect(path: str | Path) -> ModelFile:
+    """Returns what a file is, and how it is opened; everything in it is read and checked.
+
+    Raises:
+        CheckpointError: it is missing, or a model that is damaged or was changed.
+    """
+    found = recognise(Path(path))
+    if found.kind == FAMILY:
+        return _family(found)
+    if found.kind == MEMBER:
+        return _member(found)
+    if found.kind in (recipe.SHRUNKEN, recipe.PRUNED):
+        return _network(found)
+    return ModelFile(found.path, found.kind, found.summary, found.opens)
+
+
+def _family(found: Found) -> ModelFile:
+    tree = read_family(found.path)
+    config = settings_of(found.path, tree["config"])
+    count = sum(tensor.numel() for tensor in tree["state"].values())
+    facts = {"lo": config.lo, "hi": config.hi, "map": config.map, "n_stored": count}
+    summary = f"{found.summary}, λ from {config.lo:g} to {config.hi:g}"
+    return _model(found, summary, facts, tree["meta"])
+
+
+def _member(found: Found) -> ModelFile:
+    read_weights(found.path)
+    config = read_description(found.path)
+    facts = {"lam": config.lam, "n_params": config.n_params}
+    summary = f"{found.summary}, λ = {config.lam:g}, {config.n_params} parameters"
+    return _model(found, summary, facts, config.meta)
+
+
+def _network(found: Found) -> ModelFile:
+    told = read_recipe(found.path)
+    facts = {"n_stored": sum(t.numel() for t in told.tensors.values()), "widths": dict(told.widths)}
+    layers = ", ".join(f"{name}: {width}" for name, width in told.widths.items())
+    return _model(found, f"{found.summary}, channels left {layers}", facts, told.about)
+
+
+def _model(
+    found: Found, summary: str, facts: Mapping[str, Any], about: Mapping[str, Any]
+) -> ModelFile:
+    files = (
+        [p for p in found.path.rglob("*") if p.is_file()] if found.path.is_dir() else [found.path]
+    )
+    size = sum(file.stat().st_size for file in files)
+    net = "" if about.get("net") else ", net=the network as it was built for training"
+    opens = f'load it with nd.load_model("{found.path}"{net})'
+    return ModelFile(
+        found.path, found.kind, summary, opens, found.digests, {**facts, "size_bytes": size}, about
+    )
+
+
+__all__ = ["CHECKPOINT", "PROGRAMS", "RUN", "ModelFile", "inspect", "load_model", "save"]

@@ -1,0 +1,280 @@
+"""A network without some of its channels as a file: what survives of the user's own class, and the numbers.
+
+The file is one of ``core.container``: tensors and JSON, nothing pickled, nothing run. It does not hold the network but how to
+make it from a fresh one of the same class: which positions of which leaf survive. Switches are merged into the layers beside
+them first, so that what comes back is the class itself with smaller layers, ready for inference or for more training. Where
+that is not possible, since a switch stays or a residual branch was bypassed, a graph module of the same names comes back.
+
+The graph of operations is in the file as text and has to be that of the network given: a file is not loaded into another
+architecture because its shapes happen to fit. Related: ``restoring`` (the network made again).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, fx
+
+from netdial.channels.fold.bypass import Bypassed, bypassed
+from netdial.channels.fold.fold import fold
+from netdial.channels.graph import Graph
+from netdial.channels.layers.pick import Pick
+from netdial.channels.layers.shift import Shift
+from netdial.channels.layers.switch import Switch
+from netdial.channels.trace.trace import is_exported, operations
+from netdial.core.boundary import parse_json, reading, validated
+from netdial.core.container import check_finite, load_tree, save_tree
+from netdial.core.cutting import leaf_shapes, leaves
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.plan import Plan
+from netdial.models.described import check_meta
+
+SHRUNKEN, PRUNED = "shrunken network", "pruned network"
+"""Kinds of files: made by training that shrinks, or by removing channels afterwards."""
+
+FORMAT = 1
+"""Version of the recipe; a file says by which it was written."""
+
+_FREE = ("training", "inplace", "p", "dropout", "momentum")
+"""Attributes of layers that may differ: they do not change what the network computes once it is trained."""
+
+_PLAIN = (bool, int, float, str, tuple)
+
+
+class Cut(Protocol):
+    """A network without some of its channels, as ``shrink`` and ``prune_structured`` return it."""
+
+    @property
+    def graph(self) -> Graph:
+        """The network, and its groups."""
+
+    @property
+    def plan(self) -> Plan:
+        """All that was cut, in terms of the network at the start."""
+
+
+@dataclass(frozen=True)
+class KeptSwitch:
+    """A switch that could not be merged.
+
+    Attributes:
+        name: its name in the network.
+        sources: nodes behind which it stands.
+        dim: dimension of the channels.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    dim: int
+
+
+@dataclass(frozen=True)
+class KeptPick:
+    """Inputs that are left, by number.
+
+    Attributes:
+        name: its name in the network.
+        readers: nodes before which it stands.
+    """
+
+    name: str
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a file holds.
+
+    Attributes:
+        about: plain values of whoever saved it.
+        plan: what survives of each leaf, in terms of the network at the start.
+        widths: channels of each group.
+        switches: those that stay; empty if all are merged.
+        picks: inputs that are left, where some are not.
+        bypassed: additions whose dead branch is gone.
+        inputs: shape ``[b, ...]`` and number type of the inputs that the graph was exported for (``shrink.exported``); None if
+            it was traced by ``torch.fx``, which needs none.
+        graph: the operations, as text.
+        constants: what layers say about themselves: module -> attribute -> value.
+        tensors: leaf -> its numbers.
+    """
+
+    about: Mapping[str, Any]
+    plan: Plan
+    widths: Mapping[str, int]
+    switches: tuple[KeptSwitch, ...]
+    picks: tuple[KeptPick, ...]
+    bypassed: tuple[Bypassed, ...]
+    inputs: tuple[tuple[int, ...], str] | None
+    graph: Sequence[str]
+    constants: Mapping[str, Mapping[str, Any]]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def merged(self) -> bool:
+        """Whether all switches were merged into layers."""
+        return not self.switches
+
+
+def save_network(
+    network: Cut, path: str | Path, about: Mapping[str, Any] | None = None, kind: str = SHRUNKEN
+) -> Recipe:
+    """Writes a network without some of its channels, atomically, and returns what was written; it is not changed.
+
+    Args:
+        network: what ``shrink`` or ``prune_structured`` returned.
+        path: file to write.
+        about: plain values to keep with it, for example which network to build; ``read_recipe`` gives them back.
+        kind: ``SHRUNKEN`` or ``PRUNED``.
+
+    Raises:
+        ConfigError: ``about`` does not fit into JSON, or the plan is not that of the network.
+        TraceError: merging the switches would change the outputs.
+        CheckpointError: a parameter is NaN or infinite, or the disk refused it; a file that was there before is intact.
+    """
+    graph, plan = network.graph, network.plan
+    net, _ = fold(graph.traced, graph.example, norms=False)
+    check_finite(Path(path), net.named_parameters())
+    tensors = leaves(net)
+    recipe = Recipe(
+        check_meta(about, "about"),
+        _of_class(net, plan),
+        graph.widths,
+        tuple(_kept_switches(net)),
+        tuple(_kept_picks(net)),
+        bypassed(net),
+        _inputs(graph),
+        operations(net),
+        constants_of(net),
+        tensors,
+    )
+    text = {
+        "about": recipe.about,
+        "plan": recipe.plan.to_json(),
+        "widths": recipe.widths,
+        "merged": recipe.merged,
+        "switches": [asdict(kept) for kept in recipe.switches],
+        "picks": [asdict(kept) for kept in recipe.picks],
+        "bypassed": [asdict(step) for step in recipe.bypassed],
+        "inputs": recipe.inputs,
+        "graph": recipe.graph,
+        "constants": recipe.constants,
+    }
+    tree = {"format": FORMAT, "recipe": json.dumps(text, separators=(",", ":")), "tensors": tensors}
+    save_tree(Path(path), tree, kind)
+    return recipe
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Returns what ``save_network`` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, changed, of another kind or of a newer format.
+    """
+    path = Path(path)
+    tree = load_tree(path, (SHRUNKEN, PRUNED))
+    found = tree.get("format") if isinstance(tree, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise CheckpointError(
+            f"{path}: was written by a newer netdial (format {found}; this one reads up to {FORMAT}); update netdial"
+        )
+    with reading(path, "is damaged", "restore it from a copy"):
+        tensors = tree["tensors"]
+        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            raise TypeError("tensors are missing")
+        text: _Text = validated(
+            _Text, parse_json(tree["recipe"], f"{path}: is damaged"), f"{path}: is damaged"
+        )
+        dtype = None if text.inputs is None else getattr(torch, text.inputs[1], None)
+        if text.inputs is not None and not isinstance(dtype, torch.dtype):
+            raise ValueError(f"unknown number type {text.inputs[1]!r}")
+        return Recipe(
+            text.about,
+            Plan.from_json(text.plan),
+            text.widths,
+            text.switches,
+            text.picks,
+            text.bypassed,
+            text.inputs,
+            text.graph,
+            text.constants,
+            tensors,
+        )
+
+
+class _Text(BaseModel):
+    """The part of a recipe that is written as JSON."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    about: dict[str, Any]
+    plan: dict[str, Any]
+    widths: dict[str, int]
+    switches: tuple[KeptSwitch, ...]
+    picks: tuple[KeptPick, ...]
+    bypassed: tuple[Bypassed, ...]
+    inputs: tuple[tuple[int, ...], str] | None = None  # files of before had none
+    graph: list[str]
+    constants: dict[str, dict[str, Any]]
+
+
+def _inputs(graph: Graph) -> tuple[tuple[int, ...], str] | None:
+    """Returns what a network was exported for, None if ``torch.fx`` traced it."""
+    example = graph.example
+    exported = is_exported(graph.traced)
+    return (tuple(example.shape), str(example.dtype).removeprefix("torch.")) if exported else None
+
+
+def _of_class(net: fx.GraphModule, plan: Plan) -> Plan:
+    """Returns the part of a plan that is about the user's own leaves still there; picks, shifts and switches are ours."""
+    ours = tuple(f"{n}." for n, m in net.named_modules() if isinstance(m, Pick | Shift | Switch))
+    shapes = leaf_shapes(net)
+    cuts = {
+        leaf: dims
+        for leaf, dims in plan.cuts.items()
+        if leaf in shapes and not (ours and leaf.startswith(ours))
+    }
+    for leaf, dims in cuts.items():
+        for dim, kept in dims.items():
+            if dim >= len(shapes[leaf]) or shapes[leaf][dim] != len(kept):
+                raise ConfigError(
+                    f"plan: leaf {leaf} of shape {list(shapes[leaf])} should have {len(kept)} positions along dimension "
+                    f"{dim}; save the network together with the plan by which it was cut"
+                )
+    return Plan(cuts)
+
+
+def _kept_switches(net: fx.GraphModule) -> Iterator[KeptSwitch]:
+    """Yields the switches in a network."""
+    for name, module in net.named_modules():
+        if isinstance(module, Switch):
+            calls = [n for n in net.graph.nodes if n.op == "call_module" and n.target == name]
+            yield KeptSwitch(name, tuple(n.all_input_nodes[0].name for n in calls), module.dim)
+
+
+def _kept_picks(net: fx.GraphModule) -> Iterator[KeptPick]:
+    """Yields the picks in a network."""
+    for name, module in net.named_modules():
+        if isinstance(module, Pick):
+            calls = [n for n in net.graph.nodes if n.op == "call_module" and n.target == name]
+            yield KeptPick(name, tuple(user.name for call in calls for user in call.users))
+
+
+def constants_of(net: fx.GraphModule) -> dict[str, dict[str, Any]]:
+    """Returns strides, numbers of heads and the like: plain attributes of all modules that are called."""
+    called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
+    found = {
+        name: {
+            key: value
+            for key, value in vars(net.get_submodule(name)).items()
+            if not (key.startswith("_") or key in _FREE) and isinstance(value, _PLAIN)
+        }
+        for name in called
+    }
+    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
+    return plain

@@ -1,0 +1,207 @@
+"""A network without some of its channels, made again from its file and a fresh network of the same class.
+
+What is done to the fresh network is what was done to the one that was saved: switches and picks are put where they stood,
+dead branches taken out, leaves cut by the plan. Before that, its operations and leaves are compared with the file's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+
+from netdial.channels.fold.bypass import redo
+from netdial.channels.layers.pick import Pick, put_pick
+from netdial.channels.layers.switch import Switch
+from netdial.channels.trace.lower import lower
+from netdial.channels.trace.trace import operations, trace
+from netdial.core.boundary import reading
+from netdial.core.container import check_finite
+from netdial.core.cutting import cut_module, leaf_shapes, leaves
+from netdial.core.errors import CheckpointError, NetdialError
+from netdial.models.described import outline
+from netdial.models.recipe import KeptPick, KeptSwitch, Recipe, constants_of, read_recipe
+
+_MOST_INPUTS = 1 << 27
+"""Numbers in an example that a file may ask for."""
+
+
+def load_network(path: str | Path, net: nn.Module | None = None) -> nn.Module:
+    """Returns a network without some of its channels, in evaluation mode, made from a fresh one.
+
+    Args:
+        path: file that ``save_network`` wrote.
+        net: network of the class that was saved, as large as it was at the start, with any weights. It is cut in place
+            and takes the number types of the file; parts that its forward pass does not use stay as they are. Needed unless
+            the file describes a built-in network.
+
+    Returns:
+        The network given; a shallow copy of it where composite modules of torch had to be replaced (``trace.lower``); a graph
+        module of the same leaves where switches stay, inputs are picked, branches were bypassed, or the network was traced
+        by ``torch.export`` and its code does something else now that layers are smaller.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, changed, of another kind or of a newer format, or the network is of
+            another architecture; the message names the first difference.
+    """
+    path = Path(path)
+    recipe = read_recipe(path)
+    fresh = (
+        outline(path, recipe.about) if net is None else net
+    )  # without memory until it has been cut
+    with reading(path, "cannot be turned into a network", "restore it from a copy"):
+        try:
+            lowered, traced, difference = _again(fresh, recipe)
+        except NetdialError as error:
+            difference = str(error)
+        if difference:
+            given = "network that it describes" if net is None else type(net).__name__
+            raise CheckpointError(
+                f"{path}: does not fit the {given}: {difference}; give a fresh network, built as the one that was "
+                "saved was at the start"
+            )
+        if net is None:
+            lowered.to_empty(device="cpu")
+        for name, leaf in leaves(traced).items():
+            leaf.data = recipe.tensors[name].to(leaf.device)
+        ours = recipe.switches or recipe.picks or recipe.bypassed
+        found = (traced if ours or not _follows(lowered, recipe) else lowered).eval()
+        if net is None and leaves(found).keys() != recipe.tensors.keys():
+            raise CheckpointError(f"{path}: describes a network with parts that it does not hold")
+    check_finite(path, found.named_parameters())
+    return found
+
+
+def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, str]:
+    """Returns a fresh network lowered, traced and cut as a file says, and how it differs from the file's, in words."""
+    lowered = lower(net)
+    traced = trace(lowered, _example(recipe, lowered))
+    for pick in recipe.picks:
+        _pick_again(traced, pick, recipe.tensors)
+    for kept in recipe.switches:
+        _put_back(traced, kept, recipe.tensors)
+    redo(traced, recipe.bypassed, recipe.tensors)
+    difference = _other_leaf(traced, recipe) or _other_graph(traced, recipe)
+    if not difference:
+        cut_module(recipe.plan, traced)
+        difference = _other_numbers(traced, recipe) or _other_constant(traced, recipe)
+    return lowered, traced, difference
+
+
+def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
+    """Returns inputs to export a network for, if it needs any."""
+    if recipe.inputs is None:
+        return None
+    (shape, kind), like = recipe.inputs, next(net.parameters())
+    if not (shape and min(shape) >= 1 and math.prod(shape) <= _MOST_INPUTS):
+        raise CheckpointError(f"its example of inputs {list(shape)!s:.80} is out of bounds")
+    dtype = getattr(torch, kind)
+    return torch.zeros(shape, dtype=like.dtype if dtype.is_floating_point else dtype).to(
+        like.device
+    )
+
+
+def _follows(net: nn.Module, recipe: Recipe) -> bool:
+    """Returns whether a network's own code, now that it is cut, still does what the graph does.
+
+    That is certain if ``torch.fx`` traced it: such code does not know its sizes. Code that asks for shapes may go another way
+    when they are smaller, and sizes written in it are those of before.
+    """
+    if recipe.inputs is None:
+        return True
+    try:
+        traced = trace(net, _example(recipe, net))
+    except NetdialError:
+        return False
+    held = leaves(traced)  # constants that the code makes among them
+    same = all(torch.equal(leaf, recipe.tensors[n].to(leaf.device)) for n, leaf in held.items())
+    return same and not _other_graph(traced, recipe)
+
+
+def _pick_again(traced: fx.GraphModule, kept: KeptPick, tensors: Mapping[str, Tensor]) -> None:
+    """Puts a pick before the nodes where it stood."""
+    index = tensors.get(f"{kept.name}.index")
+    nodes = {node.name: node for node in traced.graph.nodes}
+    if index is None or not set(kept.readers) <= set(nodes):
+        raise CheckpointError(f"{kept.name}: its numbers or the nodes that read it are missing")
+    traced.add_submodule(kept.name, Pick(index))
+    for reader in kept.readers:
+        put_pick(traced, nodes[reader], kept.name)
+    traced.recompile()
+
+
+def _put_back(traced: fx.GraphModule, kept: KeptSwitch, tensors: Mapping[str, Tensor]) -> None:
+    """Puts a switch behind the nodes where it stood, as ``insert_switches`` did."""
+    theta = tensors.get(f"{kept.name}.theta")
+    if theta is None:
+        raise CheckpointError(f"{kept.name}.theta is missing")
+    nodes = {node.name: node for node in traced.graph.nodes}
+    device = next(traced.parameters()).device
+    traced.add_submodule(kept.name, Switch(len(theta), dim=kept.dim, device=device))
+    for source in kept.sources:
+        if source not in nodes:
+            raise CheckpointError(f"there is no node {source!r} for the switch {kept.name}")
+        with traced.graph.inserting_after(nodes[source]):
+            gate = traced.graph.call_module(kept.name, (nodes[source],))
+        nodes[source].replace_all_uses_with(
+            gate, delete_user_cb=lambda user, gate=gate: user is not gate
+        )
+    traced.recompile()
+
+
+def _other_graph(traced: fx.GraphModule, recipe: Recipe) -> str:
+    """Returns the first operation that differs, in words."""
+    found = operations(traced)
+    for wanted, line in zip(recipe.graph, found, strict=False):
+        if wanted != line:
+            return f"expected the operation {wanted}, found {line}"
+    missing, extra = recipe.graph[len(found) :], found[len(recipe.graph) :]
+    if missing:
+        return f"expected the operation {missing[0]}, found none"
+    return f"found the operation {extra[0]}, expected none" if extra else ""
+
+
+def _other_leaf(traced: fx.GraphModule, recipe: Recipe) -> str:
+    """Returns the first leaf that differs, in words."""
+    found, cuts = leaf_shapes(traced), recipe.plan.cuts
+    for leaf, tensor in recipe.tensors.items():
+        if leaf not in found:
+            return f"expected a leaf {leaf} of shape {list(tensor.shape)}, found none"
+        shape, dims = list(found[leaf]), cuts.get(leaf, {})
+        if len(shape) != tensor.ndim:
+            return f"leaf {leaf} is {shape}, expected {tensor.ndim} dimensions"
+        for dim, size in enumerate(tensor.shape):
+            least = 1 + dims[dim][-1] if dim in dims else size
+            if shape[dim] < least or (dim not in dims and shape[dim] != size):
+                more = " or more" if dim in dims else ""
+                return f"leaf {leaf} is {shape}, expected {least}{more} along dimension {dim}"
+    extra = [leaf for leaf in leaves(traced) if leaf not in recipe.tensors]
+    return (
+        f"found a leaf {extra[0]} of shape {list(found[extra[0]])}, expected none" if extra else ""
+    )
+
+
+def _other_numbers(traced: fx.GraphModule, recipe: Recipe) -> str:
+    """Returns the first leaf whose tensor has another shape than is left of it, or is of another sort of numbers, in words."""
+    for name, leaf in leaves(traced).items():
+        tensor = recipe.tensors[name]
+        if leaf.shape != tensor.shape:
+            return (
+                f"leaf {name} is {list(leaf.shape)} once it is cut, its tensor {list(tensor.shape)}"
+            )
+        if leaf.is_floating_point() != tensor.is_floating_point():
+            return f"leaf {name} is {leaf.dtype}, its tensor {tensor.dtype}"
+    return ""
+
+
+def _other_constant(traced: fx.GraphModule, recipe: Recipe) -> str:
+    """Returns the first attribute of a layer that differs, in words; those that one version of torch lacks do not count."""
+    found = constants_of(traced)
+    for name, wanted in recipe.constants.items():
+        for key, value in wanted.items():
+            if key in found[name] and found[name][key] != value:
+                return f"module {name} has {key}={found[name][key]}, expected {value}"
+    return ""
