@@ -25,8 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"core"},
     "nets": {"core"},
     "task": {"core", "data"},
-    "family": {"core", "nets", "task"},
-    "objective": {"core", "family"},
+    "objective": {"core"},
+    "family": {"core", "nets", "task", "objective"},
     "config": {"core", "family", "objective"},
     "measure": {"core", "task", "data", "family", "objective"},
     "train": {"core", "task", "data", "config", "family", "objective"},
@@ -98,6 +98,7 @@ ALLOWED: dict[str, set[str]] = {
         *(
             "core",
             "task",
+            "objective",
             "config",
             "data",
             "nets",

@@ -114,7 +114,7 @@ class FitConfig(TrainConfig):
     def family(self) -> FamilyConfig:
         """Returns the part that describes the family."""
         from netdial.family.family import FamilyConfig
-        from netdial.objective import POINT_OBJECTIVES
+        from netdial.objective import OBJECTIVES
 
         return FamilyConfig(
             lo=self.lo,
@@ -122,7 +122,7 @@ class FitConfig(TrainConfig):
             map=self.map,
             regions=self.regions,
             hidden=self.hidden,
-            posterior="point" if self.objective in POINT_OBJECTIVES else "normal",
+            posterior=OBJECTIVES[self.objective].posterior,
             prior_var=self.prior_var,
             log_std=self.log_std,
             freeze=self.freeze,

@@ -19,7 +19,7 @@ from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.measure.path import outputs
-from netdial.objective import OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS
+from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Task
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
@@ -158,7 +158,7 @@ def finetune(
                 **settings,
             },
         )
-    if config.objective not in POINT_OBJECTIVES and family.log_std is None:
+    if not OBJECTIVES[config.objective].is_point and family.log_std is None:
         raise ConfigError(
             f"finetune: objective={config.objective!r} needs a normal posterior, the family has points; use objective='l2'"
         )
@@ -188,7 +188,7 @@ def specialise(
         freeze: patterns of parameters to freeze at their values, beside those that are frozen already.
         shared: patterns of parameters that lose their posterior, beside those that have none.
     """
-    point = family.log_std is None or objective in POINT_OBJECTIVES
+    point = family.log_std is None or (objective is not None and OBJECTIVES[objective].is_point)
     config = replace(
         family.config,
         map="table",

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.evidence import DEFAULT, ESTIMATORS, LEGAL, WHY, Estimate, assess, chosen, doubts
-from netdial.evidence.legality import LAPLACE
+from netdial.evidence import ESTIMATORS, Estimate, assess, chosen, doubts
 from netdial.family.family import Family, FamilyConfig
+from netdial.objective import LAPLACE, OBJECTIVES
 
-FAST = [name for name in LEGAL["scaled-kl"] if name not in LAPLACE]
+FAST = [name for name in OBJECTIVES["scaled-kl"].estimators if name not in LAPLACE]
 
 
 def family_of(net: nn.Module | None = None, **options: object) -> Family:
@@ -84,11 +84,13 @@ def test_wrong_input_is_explained(
 
 
 def test_the_tables_agree() -> None:
-    assert set(LEGAL) == set(DEFAULT) == set(WHY)
-    for objective, names in LEGAL.items():
-        assert set(names) <= set(ESTIMATORS)
-        assert set(DEFAULT[objective]) <= set(names)
-    assert {name for names in LEGAL.values() for name in names} == set(ESTIMATORS)
+    everything = set()
+    for name in OBJECTIVES:
+        objective = OBJECTIVES[name]
+        assert set(objective.estimators) <= set(ESTIMATORS) and objective.why
+        assert set(objective.default) <= set(objective.estimators)
+        everything |= set(objective.estimators)
+    assert everything == set(ESTIMATORS)
 
 
 def test_everything_legal_gives_finite_numbers_in_order(blobs: tuple[Tensor, Tensor]) -> None:

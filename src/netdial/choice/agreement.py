@@ -14,6 +14,7 @@ from netdial.choice.table import Cell
 from netdial.core.errors import ConfigError
 from netdial.evidence import assess, chosen
 from netdial.family.family import Family
+from netdial.objective import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,11 @@ def agreement(family: Family, choice: Choice, *, by: Sequence[str] | None = None
         raise ConfigError("agreement compares on validation data; choose with valid")
     everyone = range(len(table.cells))
     found = {name: RULES[name](table, everyone) for name in ("best", "one-se")}
-    if problem.train is not None and (by or by is None) and choice.tuning.objective != "l1":
+    if (
+        problem.train is not None
+        and (by or by is None)
+        and OBJECTIVES[choice.tuning.objective].estimators
+    ):
         lams = sorted({cell.lam for cell in table.cells})
         estimates = assess(
             family,

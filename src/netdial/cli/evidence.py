@@ -52,9 +52,10 @@ def evidence(
     """Weigh members by training data alone: evidence, description length, bounds."""
     values = numbers(lams, "--lams")
     from netdial.cli.output import console, print_json
-    from netdial.evidence import LEGAL, WHY, chosen, doubts
+    from netdial.evidence import chosen, doubts
     from netdial.jobs.job import open_run
     from netdial.jobs.weighed import examine_run, weigh_run
+    from netdial.objective import OBJECTIVES
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
@@ -62,7 +63,7 @@ def evidence(
     objective = folder.config["objective"]
     names = None if by is None else [name.strip() for name in by.split(",")]
     if names == ["all"]:
-        names = [name for name in LEGAL[objective] if name != "laplace-full"]
+        names = [name for name in OBJECTIVES[objective].estimators if name != "laplace-full"]
     options: dict[str, Any] = {"lams": values, "n_samples": samples, "n_examples": examples}
     found = weigh_run(folder, family, task, by=names, **options)
     checks = examine_run(folder, family, task, **options) if health else None
@@ -72,7 +73,7 @@ def evidence(
             "objective": objective,
             "estimates": [asdict(estimate) for estimate in found],
             "chosen": chosen(found),
-            "legal": WHY[objective],
+            "legal": OBJECTIVES[objective].why,
             "doubts": doubts(found),
         }
         if checks is not None:
@@ -82,7 +83,11 @@ def evidence(
     out = console()
     if any(not math.isnan(estimate.lam) and estimate.legal for estimate in found):
         out.print(estimates_table(found, chosen(found)))
-    for line in [*_whole_family(found), *_choices(found), f"{objective}: {WHY[objective]}"]:
+    for line in [
+        *_whole_family(found),
+        *_choices(found),
+        f"{objective}: {OBJECTIVES[objective].why}",
+    ]:
         out.print(line)
     for line in doubts(found):
         out.print(f"caution: {line}")

@@ -2,14 +2,10 @@
 
 from netdial.evidence.assess import Estimate, assess, chosen, doubts
 from netdial.evidence.health import Distance, Health, Slope, Spread, health
-from netdial.evidence.legality import DEFAULT, LEGAL, WHY
 from netdial.evidence.subject import ESTIMATORS, Estimator, Reading, Subject
 
 __all__ = [
-    "DEFAULT",
     "ESTIMATORS",
-    "LEGAL",
-    "WHY",
     "Distance",
     "Estimate",
     "Estimator",

@@ -15,9 +15,10 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import bounds, curved, information, mdl, pac_bayes, thermodynamic  # noqa: F401
-from netdial.evidence.legality import DEFAULT, LAPLACE, WHOLE_FAMILY, check, why
+from netdial.evidence.legality import WHOLE_FAMILY, check, why
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
+from netdial.objective import LAPLACE, OBJECTIVES
 from netdial.task import Task, settle
 
 
@@ -66,7 +67,7 @@ def assess(
         family: the family.
         data: the data it was *trained* on.
         lams: complexity values, or how many to space evenly over the trained range.
-        by: names of estimators (``ESTIMATORS``); by default those of ``legality.DEFAULT``.
+        by: names of estimators (``ESTIMATORS``); by default those of the objective.
         objective: what the family was trained under, if it does not know (``Family.objective``).
         kind: the task: a name, or a ``Task``; by default that of the family.
         n_samples: S, draws of the weights; the same random numbers at every λ.
@@ -83,7 +84,7 @@ def assess(
     part = Dataset.of(data)
     values = tuple(sorted(set(family.lams(lams))))
     objective = objective or family.objective
-    names = DEFAULT.get(objective, ()) if by is None else tuple(by)
+    names = OBJECTIVES[objective].default if by is None else tuple(by)
     for name in names:
         if name != "objective":
             ESTIMATORS[name]

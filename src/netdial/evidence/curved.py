@@ -16,9 +16,9 @@ from torch import Tensor
 
 from netdial.evidence.bounds import refuse_examples
 from netdial.evidence.laplace import laplace
-from netdial.evidence.legality import LAPLACE
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
+from netdial.objective import LAPLACE
 
 
 def curved(subject: Subject, structure: str) -> list[Reading]:
@@ -32,7 +32,7 @@ def curved(subject: Subject, structure: str) -> list[Reading]:
             prior_var=prior_var,
             structure=structure,
             kind=subject.task,
-            optimise_prior="per-leaf" if subject.objective == "scaled-kl" else "none",
+            optimise_prior="none" if subject.traits.prior_moves else "per-leaf",
             kept=_kept(subject.family),
         )
         parts = {"data": found.fit, "model": found.complexity, "correction": found.correction}

@@ -26,7 +26,6 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence.bounds import fit_trace, kept_mask, leaf_sums
-from netdial.evidence.legality import LEGAL
 from netdial.evidence.subject import Subject
 from netdial.family.family import Family
 from netdial.family.posterior import Fields, symmetrised_kl
@@ -162,7 +161,7 @@ def health(
     part = Dataset.of(data)
     values = sorted(set(family.lams(lams)))
     objective = objective or family.objective
-    if objective not in LEGAL or (family.log_std is None) != (objective in ("l1", "l2")):
+    if (family.log_std is None) != OBJECTIVES[objective].is_point:
         raise ConfigError(
             f"health: objective={objective!r} does not fit the family's posterior; say what it was trained under"
         )
@@ -207,7 +206,7 @@ def spreads(subject: Subject) -> list[Spread]:
     """Returns the state of the posterior of each member."""
     fields = subject.fields
     assert fields.log_std is not None and fields.var is not None
-    prior = fields.fitted_prior() if subject.objective == "ard" else subject.prior_var[:, None]
+    prior = fields.fitted_prior() if subject.traits.fitted_prior else subject.prior_var[:, None]
     kept = kept_mask(fields).bool()
     moment = (fields.mean.square() + fields.var) / prior
     nats = 0.5 * (moment - 1 - 2 * fields.log_std + prior.log()) * kept
@@ -272,7 +271,7 @@ def _penalty(subject: Subject, lam: float) -> Tensor:
 
 def _factor(subject: Subject, lam: float) -> float:
     """Returns what the objective multiplies its divergence or norm with."""
-    return 1.0 if subject.objective == "scaled-prior" else lam
+    return subject.traits.factor(lam)
 
 
 def _divergence(first: Fields, second: Fields) -> float:

@@ -42,6 +42,7 @@ from netdial.data.dataset import Dataset
 from netdial.evidence.quadratic import Quadratic, minimise
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
+from netdial.objective import OBJECTIVES
 from netdial.task import Task, settle
 
 WAYS = ("none", "shared", "per-leaf")
@@ -173,14 +174,14 @@ def prior_of(family: Family, lam: float, objective: str) -> float:
     Raises:
         ConfigError: the objective has no normal prior with one variance.
     """
-    alpha = family.config.prior_var
-    priors = {"l2": 1 / (2 * lam), "scaled-prior": alpha / lam, "scaled-kl": alpha}
-    if objective not in priors:
+    prior_var = OBJECTIVES[objective].prior_var
+    if prior_var is None:
+        allowed = [name for name in OBJECTIVES if OBJECTIVES[name].prior_var is not None]
         raise ConfigError(
-            f"prior_of: objective {objective!r} has no normal prior of one variance (allowed: {', '.join(priors)}); give "
+            f"prior_of: objective {objective!r} has no normal prior of one variance (allowed: {', '.join(allowed)}); give "
             "laplace a prior_var of your own, or optimise_prior='per-leaf'"
         )
-    return priors[objective]
+    return float(prior_var(torch.tensor([lam], dtype=torch.float64), family.config.prior_var)[0])
 
 
 Build = Callable[[nn.Module, Data, Task, Params, int], list[Block]]

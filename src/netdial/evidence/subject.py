@@ -22,6 +22,8 @@ from netdial.data.dataset import Dataset
 from netdial.evidence.draws import Expected, Pointwise, expected, pointwise
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
+from netdial.objective import OBJECTIVES, Objective
+from netdial.objective.base import constant
 from netdial.task import Classification, Task
 
 
@@ -56,6 +58,11 @@ class Subject:
         return replace(self, lams=tuple(lams))
 
     @property
+    def traits(self) -> Objective:
+        """The objective that the family was trained under."""
+        return OBJECTIVES[self.objective]
+
+    @property
     def n_data(self) -> int:
         """N, the examples that the family was trained on."""
         return len(self.data)
@@ -84,19 +91,18 @@ class Subject:
 
     @property
     def prior_var(self) -> Tensor:
-        """Variance of each member's prior ``[K]``: α, α/λ under ``scaled-prior``, 1/(2λ) under ``l2``."""
+        """Variance of each member's prior ``[K]``: α, α/λ under ``scaled-prior``, 1/(2λ) under ``l2``.
+
+        α where the objective has no normal prior of one variance: what an estimator then says is under that prior.
+        """
         lam = self.fields.mean.new_tensor(self.lams)
-        if self.objective == "scaled-prior":
-            return self.family.config.prior_var / lam
-        if self.objective == "l2":
-            return 1 / (2 * lam)
-        return torch.full_like(lam, self.family.config.prior_var)
+        of_lam = self.traits.prior_var or constant
+        return of_lam(lam, self.family.config.prior_var)
 
     @property
     def inverse_temperature(self) -> list[float]:
         """β of each member: under ``scaled-kl`` and ``ard`` it approximates p(w) p(D | w)^β, β = 1/λ; else β = 1."""
-        tempered = self.objective in ("scaled-kl", "ard")
-        return [1 / lam if tempered else 1.0 for lam in self.lams]
+        return [self.traits.inverse_temperature(lam) for lam in self.lams]
 
     @functools.cached_property
     def kl(self) -> Tensor:

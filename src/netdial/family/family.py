@@ -34,6 +34,7 @@ from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
 from netdial.family.sockets import Sockets
 from netdial.nets.foreign import check_exchangeable, check_initialised, copy_network, refresh
+from netdial.objective import OBJECTIVES
 from netdial.task import Task
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -260,7 +261,7 @@ class Family(nn.Module):
         The prior is N(0, α I) unless variances ``[L]`` are given; under ``ard`` it is the one that was fitted.
         """
         fields = self.fields_at(lams)
-        if prior_var is None and self.objective == "ard":
+        if prior_var is None and OBJECTIVES[self.objective].fitted_prior:
             return fields.relevance()
         if prior_var is None:
             prior_var = fields.mean.new_full((fields.mean.shape[0],), self.config.prior_var)
@@ -272,7 +273,7 @@ class Family(nn.Module):
         s² is α; under ``ard`` it is each number's own, μ² + σ².
         """
         fields = self.fields_at(lams)
-        if self.objective == "ard":
+        if OBJECTIVES[self.objective].fitted_prior:
             return fields.effective_parameters(fields.fitted_prior())
         return fields.effective_parameters(
             fields.mean.new_full((fields.members,), self.config.prior_var)

@@ -18,7 +18,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.objective import OBJECTIVES, POINT_OBJECTIVES
+from netdial.objective import OBJECTIVES
 from netdial.task import Task, settle
 
 
@@ -262,7 +262,7 @@ def _member(
     ]
     comparable = fields.log_std is None or sampled is not None
     penalty = math.nan
-    if comparable and (fields.log_std is not None or objective in POINT_OBJECTIVES):
+    if comparable and (fields.log_std is not None or OBJECTIVES[objective].is_point):
         penalty = (
             float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
         )

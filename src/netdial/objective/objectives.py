@@ -24,57 +24,69 @@ Shapes: K members, b examples of each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from netdial.core.registry import Registry
-from netdial.family.posterior import Fields
+from netdial.objective.base import BOUNDS, LAPLACE, OBJECTIVES
+
+if TYPE_CHECKING:
+    from netdial.family.posterior import Fields
+
+_NORMAL = (*BOUNDS, *LAPLACE, "waic", "psis-loo")
 
 
-class Terms(NamedTuple):
-    """Fit and complexity ``[K]`` in nats per example."""
-
-    fit: Tensor
-    complexity: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """Their sum ``[K]``, to be minimised."""
-        return self.fit + self.complexity
-
-
-class Objective(Protocol):
-    """(fields, λ, α) -> penalty of the whole data set in nats ``[K]``."""
-
-    def __call__(self, fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
-        """Returns the penalty ``[K]``."""
-
-
-OBJECTIVES: Registry[Objective] = Registry("objective")
-
-
-@OBJECTIVES.add("scaled-kl")
+@OBJECTIVES.add(
+    "scaled-kl",
+    tempered=True,
+    scales=True,
+    estimators=(*_NORMAL, "wbic", "thermodynamic"),
+    why="members are tempered posteriors p(w) p(D|w)^(1/λ): E log p - KL bounds the evidence at every λ, the "
+    "objective itself only at λ = 1; under the training prior a perfect family peaks at λ = 1, so let the re-fitted prior "
+    "(eb-elbo, mdl) choose",
+)
 def scaled_kl(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ KL(q || N(0, α)) in nats ``[K]`` (2022 paper, eq. 4)."""
     return lam * fields.kl(torch.full_like(lam, prior_var))
 
 
-@OBJECTIVES.add("scaled-prior")
+@OBJECTIVES.add(
+    "scaled-prior",
+    prior_var=lambda lam, alpha: alpha / lam,
+    estimators=_NORMAL,
+    why="λ indexes the prior N(0, α/λ): the objective is an evidence lower bound at every λ, and choosing by it is "
+    "type-II maximum likelihood; there is no temperature, so wbic and thermodynamic do not apply",
+)
 def scaled_prior(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns KL(q || N(0, α/λ)) in nats ``[K]`` (2022 paper, eq. 5)."""
     return fields.kl(prior_var / lam)
 
 
-@OBJECTIVES.add("l2")
+@OBJECTIVES.add(
+    "l2",
+    posterior="point",
+    prior_var=lambda lam, alpha: 1 / (2 * lam),
+    estimators=LAPLACE,
+    default=("laplace-kronecker",),
+    why="members are points under a prior of precision 2λ: no divergence and no draws, so only the Laplace evidence applies",
+)
 def l2(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ ‖w‖² in nats ``[K]`` (2022 paper, eq. 6): a Gaussian prior of precision 2λ, whatever α."""
     return lam * fields.square_norm()
 
 
-@OBJECTIVES.add("ard")
+@OBJECTIVES.add(
+    "ard",
+    prior_var=None,
+    fitted_prior=True,
+    tempered=True,
+    scales=True,
+    estimators=("ard-elbo", "eb-elbo", "mdl", "mdl-two-part", "waic", "psis-loo"),
+    default=("ard-elbo",),
+    why="members are tempered posteriors under a prior variance for each weight, fitted: ard-elbo bounds the evidence of "
+    "that prior at every λ, and a perfect family peaks at λ = 1",
+)
 def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ KL(q || N(0, diag s²)) in nats ``[K]``, each s² at its optimum μ² + σ², whatever α.
 
@@ -85,14 +97,14 @@ def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     return lam * fields.relevance()
 
 
-@OBJECTIVES.add("l1")
+@OBJECTIVES.add(
+    "l1",
+    posterior="point",
+    why="members are points under a Laplace prior, which has no second derivative at zero: choose λ on validation data",
+)
 def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ ‖w‖₁ in nats ``[K]`` (Han et al. 2015, §3.1): a Laplace prior of scale 1/λ, whatever α."""
     return lam * fields.absolute_norm()
-
-
-POINT_OBJECTIVES = frozenset({"l1", "l2"})
-"""Objectives of a point posterior; the others need a normal one."""
 
 
 def difference(lam: float, prior_var: float, mean: Tensor, log_std: Tensor) -> float:
@@ -116,23 +128,3 @@ def difference(lam: float, prior_var: float, mean: Tensor, log_std: Tensor) -> f
     log_det = float(2 * log_std.sum())
     bracket = log_det + size - size * math.log(prior_var)
     return 0.5 * (lam - 1) * bracket - 0.5 * size * math.log(lam)
-
-
-def uniform(lam: Tensor) -> Tensor:
-    """Returns w(λ) = 1 ``[K]``, the weighting of the papers (2022 paper, eqs. 14-16)."""
-    return torch.ones_like(lam)
-
-
-def balanced(lam: Tensor) -> Tensor:
-    """Returns w(λ) = 1 / √(1 + 100 λ) ``[K]``.
-
-    Under w = 1 the penalty at the top of the range outweighs everything below it. Any positive weighting has the same
-    optimum when the map can express it; when it cannot, the weighting decides where the excess goes. The optimal
-    objective grows about as √λ once λ passes 0.01 (MNIST, 784-50-10), so this weighting spreads the relative excess.
-    """
-    return (1 + 100 * lam).rsqrt()
-
-
-WEIGHTINGS: Registry[Callable[[Tensor], Tensor]] = Registry("weighting")
-WEIGHTINGS.add("balanced")(balanced)
-WEIGHTINGS.add("uniform")(uniform)

@@ -1,0 +1,22 @@
+"""Objectives: fit and complexity of a member, always apart; and how members are weighted in training."""
+
+from netdial.objective.base import BOUNDS, LAPLACE, OBJECTIVES, Objective, Terms
+from netdial.objective.objectives import ard, difference, l1, l2, scaled_kl, scaled_prior
+from netdial.objective.weightings import WEIGHTINGS, balanced, uniform
+
+__all__ = [
+    "BOUNDS",
+    "LAPLACE",
+    "OBJECTIVES",
+    "WEIGHTINGS",
+    "Objective",
+    "Terms",
+    "ard",
+    "balanced",
+    "difference",
+    "l1",
+    "l2",
+    "scaled_kl",
+    "scaled_prior",
+    "uniform",
+]
