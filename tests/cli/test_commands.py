@@ -179,7 +179,7 @@ def test_evaluate_at_given_values(call: Call, wine: Path) -> None:
 
 def test_export_gives_an_ordinary_network(call: Call, wine: Path, tmp_path: Path) -> None:
     answer = json.loads(
-        call("export", str(wine), "--lam", "1", "--output", "out/m.safetensors", "--json").out
+        call("export", str(wine), "--lam", "1", "--out", "out/m.safetensors", "--json").out
     )
     net = load_member(tmp_path / "out" / "m.safetensors")
     assert net(torch.zeros(4, 13)).shape == (4, 3)

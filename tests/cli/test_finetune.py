@@ -29,7 +29,7 @@ def test_a_member_is_trained_on_and_written(call: Call, wine: Path, tmp_path: Pa
 
 def test_rounds_of_pruning_leave_what_was_asked(call: Call, wine: Path, tmp_path: Path) -> None:
     args = ("--lam", "0.5", "--share", "0.8", "--rounds", "2", "--schedule", "linear")
-    said = call("finetune", wine, *args, "--output", "small.safetensors", "--json")
+    said = call("finetune", wine, *args, "--out", "small.safetensors", "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert [stage["share"] for stage in found["stages"]] == [0.0, 0.4, 0.8]

@@ -21,7 +21,7 @@ TABLE1 = ("reproduce", "mnist-table1", "--data", "digits", "--quick", "--workers
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    assert main([*TABLE1, "--quiet", "--output", str(folder)]) == 0
+    assert main([*TABLE1, "--quiet", "--out", str(folder)]) == 0
     return folder
 
 
@@ -101,7 +101,7 @@ def test_a_folder_of_another_version_is_left_alone(call: Call, tmp_path: Path) -
     folder.mkdir()
     manifest = {"format": 1, "experiment": "theory", "engine": "0", "netdial": "0.0.1"}
     (folder / "experiment.json").write_text(json.dumps(manifest))
-    said = call("reproduce", "theory", "--quick", "--output", "mine")
+    said = call("reproduce", "theory", "--quick", "--out", "mine")
     assert said.code == 2
     assert "was filled by another version (netdial 0.0.1" in said.line
     assert [path.name for path in folder.iterdir()] == ["experiment.json"]
@@ -114,7 +114,7 @@ def test_killed_and_gone_on_with(
     tmp_path: Path, call: Call, whole: Path, number: signal.Signals
 ) -> None:
     folder = tmp_path / "x"
-    process = start(*TABLE1, "--output", "x", cwd=tmp_path)
+    process = start(*TABLE1, "--out", "x", cwd=tmp_path)
     wait_for_cells(folder, 2, process)
     process.send_signal(number)
     ended = finish(process)
@@ -123,7 +123,7 @@ def test_killed_and_gone_on_with(
     if number == signal.SIGINT:
         assert ended.code == 130
         assert "what is done is kept in x: the same command goes on" in ended.line
-    said = call(*TABLE1, "--output", "x", "--json")
+    said = call(*TABLE1, "--out", "x", "--json")
     assert said.code == 0, said.err
     assert len(said.err.splitlines()) == 22 - len(kept)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -109,7 +109,7 @@ def test_folders_have_owners(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds the experiment 'surface', not 'theory'"):
         claim(tmp_path, "theory")
     (tmp_path / "experiment.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"cannot be read .*--output"):
+    with pytest.raises(CheckpointError, match=r"cannot be read .*--out"):
         claim(tmp_path, "surface")
 
 

@@ -2,11 +2,12 @@
 
 Exit codes: 0 done; 1 a failure that is not the user's; 2 the user's input is wrong, with one line on stderr that says
 how to mend it; 130 interrupted. Results go to stdout, everything else to stderr; with ``--json`` stdout is one JSON
-object.
+object, also when the command fails: ``{"error": what is wrong, "type": name of the exception, "code": exit code}``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        return _explain(error)
+        return _explain(error, as_json="--json" in given)
 
 
 def _run(args: list[str]) -> int:
@@ -42,20 +43,25 @@ def _run(args: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _explain(error: Exception) -> int:
-    """Prints one line on an error and returns the exit code."""
+def _explain(error: Exception, *, as_json: bool) -> int:
+    """Prints one line on an error, an object besides if JSON is asked for, and returns the exit code."""
     usage = getattr(error, "format_message", None)
     if usage is not None:
-        _say(_usage_line(error, usage()))
-        return 2
-    if isinstance(error, NetdialError):
-        _say(" ".join(str(error).split()))
-        return 2
-    _say(
-        f"unexpected {type(error).__name__}: {' '.join(str(error).split())} "
-        "(this is a defect, or the machine's; --debug shows where)"
-    )
-    return 1
+        code, line = 2, _usage_line(error, usage())
+    elif isinstance(error, NetdialError):
+        code, line = 2, " ".join(str(error).split())
+    else:
+        code, line = (
+            1,
+            (
+                f"unexpected {type(error).__name__}: {' '.join(str(error).split())} "
+                "(this is a defect, or the machine's; --debug shows where)"
+            ),
+        )
+    print(f"netdial: {line}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": line, "type": type(error).__name__, "code": code}))
+    return code
 
 
 def _usage_line(error: Exception, message: str) -> str:
@@ -67,7 +73,3 @@ def _usage_line(error: Exception, message: str) -> str:
     command = context.command_path if context is not None else "netdial"
     line = " ".join(message.split())
     return f"{line} (see {command} --help)"
-
-
-def _say(text: str) -> None:
-    print(f"netdial: {text}", file=sys.stderr)

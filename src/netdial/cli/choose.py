@@ -119,7 +119,12 @@ def choose(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write; else choice in the run folder.", show_default=False),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder to write; else choice in the run folder.",
+            show_default=False,
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
@@ -130,7 +135,7 @@ def choose(
     from netdial.choice import SHARES
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.job import describe_net, open_run
     from netdial.runs.run import Run
 
@@ -169,7 +174,7 @@ def choose(
         return
     screen = console()
     if verdicts:
-        screen.print(_table(verdicts, choice))
+        print_table(screen, _table(verdicts, choice))
     for line in _lines(choice, place):
         screen.print(line, markup=False, soft_wrap=True)
 

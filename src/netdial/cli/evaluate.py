@@ -37,7 +37,7 @@ def evaluate(
     """Evaluate members of a run's family: accuracy, NLL, KL and effective parameters."""
     values = complexities(lams, points)
     check_split(split)
-    from netdial.cli.output import console, members_table, print_json
+    from netdial.cli.output import console, members_table, print_json, print_table
     from netdial.jobs.job import evaluate_run, open_run
     from netdial.runs.curves import Member
     from netdial.runs.run import Run
@@ -58,4 +58,4 @@ def evaluate(
         )
         for row in path.table()
     ]
-    console().print(members_table(rows, task.kind, None, most=len(rows)))
+    print_table(console(), members_table(rows, task.kind, None, most=len(rows)))

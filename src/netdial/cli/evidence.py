@@ -51,7 +51,7 @@ def evidence(
 ) -> None:
     """Weigh members by training data alone: evidence, description length, bounds."""
     values = numbers(lams, "--lams")
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.evidence import chosen, doubts
     from netdial.jobs.job import open_run
     from netdial.jobs.weighed import examine_run, weigh_run
@@ -82,7 +82,7 @@ def evidence(
         return
     out = console()
     if any(not math.isnan(estimate.lam) and estimate.legal for estimate in found):
-        out.print(estimates_table(found, chosen(found)))
+        print_table(out, estimates_table(found, chosen(found)))
     for line in [
         *_whole_family(found),
         *_choices(found),
@@ -92,7 +92,7 @@ def evidence(
     for line in doubts(found):
         out.print(f"caution: {line}")
     if checks is not None:
-        out.print(health_table(checks))
+        print_table(out, health_table(checks))
         for line in checks.findings() or ["nothing out of order"]:
             out.print(f"health: {line}")
 

@@ -19,9 +19,11 @@ def export(
     format: Annotated[
         str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
     ] = "safetensors",
-    output: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option(help="File to write; else RUN-lamX in this folder.", show_default=False),
+        typer.Option(
+            "--out", "-o", help="File to write; else RUN-lamX in this folder.", show_default=False
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
@@ -38,7 +40,7 @@ def export(
     folder = Run.open(run_folder(run, runs_dir))
     check_lams(folder, [lam])
     family = open_family(folder, data_dir)
-    path = output or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
+    path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
     written = save_member(family, lam, path, format, example_input(folder), meta=meta)
     if as_json:

@@ -59,9 +59,14 @@ def finetune(
     format: Annotated[
         str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
     ] = "safetensors",
-    output: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option(help="File to write; else RUN-lamX-tuned in this folder.", show_default=False),
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write; else RUN-lamX-tuned in this folder.",
+            show_default=False,
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
@@ -72,7 +77,7 @@ def finetune(
         raise unknown("export format", format, SUFFIXES)
     if share is not None and not 0 <= share < 1:
         raise ConfigError(f"--share {share:g}: expected a share in [0, 1)")
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.fitting import finetune as train_on
     from netdial.jobs.job import (
         describe_net,
@@ -104,13 +109,13 @@ def finetune(
         kept = member.n_params if member.kept is None else int(member.kept.sum())
         (found,) = evaluate(member, task.valid, lams=[lam], kind=task.kind).members
         rows.append({"share": removed, "parameters": kept, **found.metrics})
-    path = output or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
+    path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
     written = save_member(stages[-1][1], lam, path, format, example_input(folder), meta=meta)
     if as_json:
         print_json({"run": str(folder.path), "lam": lam, "path": str(written.path), "stages": rows})
         return
-    console().print(_table(rows, task.kind))
+    print_table(console(), _table(rows, task.kind))
     console().print(f"{written.path}: {written.size_bytes} bytes", markup=False, soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from netdial.cli.output import (
     left_out_line,
     members_table,
     print_json,
+    print_table,
     rows_json,
 )
 from netdial.cli.training import make_job, training_command, work
@@ -69,7 +70,7 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
         )
         return
     out = console()
-    out.print(members_table(rows, run.config["kind"], answer))
+    print_table(out, members_table(rows, run.config["kind"], answer))
     out.print(answer_line(answer), markup=False, soft_wrap=True)
     if left_out := left_out_line(source):
         out.print(left_out, markup=False, soft_wrap=True)

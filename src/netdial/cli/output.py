@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from netdial.core.files import finite
 from netdial.report.text import count, fixed, number, percent
 from netdial.runs.curves import Headline, Member
+
+_WIDTH, _TEXT = 100, 32
+"""Columns of output that is not a terminal; from how many characters on a text is wrapped where space is short."""
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -20,9 +25,56 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def console() -> Console:
-    """Returns the console for results, at least 100 columns wide when it is not a terminal."""
+    """Returns the console for results; where it is not a terminal, as wide as COLUMNS says, or 100 columns."""
     plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=max(plain.width, 100))
+    if plain.is_terminal:
+        return plain
+    return Console(highlight=False, width=int(os.environ.get("COLUMNS") or _WIDTH))
+
+
+def print_table(screen: Console, table: Table) -> None:
+    """Prints a table whole: where it is too wide, in blocks of columns, each with the labels of the first column."""
+    widths = [_needed(column) for column in table.columns]
+    blocks, block, used = [], [0], widths[0] + 1
+    for index, width in enumerate(widths[1:], start=1):
+        if used + width > screen.width and len(block) > 1:
+            blocks.append(block)
+            block, used = [0], widths[0] + 1
+        block.append(index)
+        used += width
+    for chosen in [*blocks, block]:
+        screen.print(_columns(table, chosen))
+
+
+def _needed(column: Column) -> int:
+    """Returns the width that a column needs with its edge and padding; long texts may be wrapped."""
+    lines = [line for cell in (column.header, *column.cells) for line in str(cell).splitlines()]
+    whole = max(map(cell_len, lines), default=0)
+    if column.no_wrap or whole <= _TEXT:
+        return whole + 3
+    return max(_TEXT, max(cell_len(word) for line in lines for word in line.split())) + 3
+
+
+def _columns(table: Table, block: Sequence[int]) -> Table:
+    """Returns a table with some of the columns, none narrower than it needs to be."""
+    part = Table(
+        title=table.title,
+        title_justify=table.title_justify,
+        header_style=table.header_style,
+        box=table.box,
+    )
+    for index in block:
+        column = table.columns[index]
+        part.add_column(
+            column.header,
+            justify=column.justify,
+            no_wrap=column.no_wrap,
+            min_width=_needed(column) - 3,
+        )
+    rows = zip(*(table.columns[index].cells for index in block), strict=True)
+    for row, whole in zip(rows, table.rows, strict=True):
+        part.add_row(*row, style=whole.style, end_section=whole.end_section)
+    return part
 
 
 def data_json(source: dict[str, Any]) -> dict[str, Any]:

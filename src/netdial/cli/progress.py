@@ -35,6 +35,7 @@ class Lines(Silence):
 
     def __init__(self) -> None:
         self._last = -_LINE_EVERY_S
+        self._started: tuple[float, int] | None = None
 
     def say(self, text: str) -> None:
         """Prints a line."""
@@ -43,9 +44,11 @@ class Lines(Silence):
     def epoch(self, progress: Finished) -> None:
         """Prints an epoch unless another one has just been printed; the last one always."""
         now = time.monotonic()
+        if self._started is None:
+            self._started = now, progress.epoch
         if now - self._last >= _LINE_EVERY_S or progress.epoch == progress.epochs:
             self._last = now
-            self.say(progress.line())
+            self.say(progress.line() + _left(now, *self._started, progress))
 
 
 class Bar(Silence):
@@ -69,6 +72,16 @@ class Bar(Silence):
         """Shows an epoch beside the bar."""
         if self._task is not None:
             self._bar.update(self._task, description=progress.line())
+
+
+def _left(now: float, started: float, first: int, progress: Finished) -> str:
+    """Returns the time that is left, from the epochs since the first one seen."""
+    done, left = progress.epoch - first, progress.epochs - progress.epoch
+    if not (done and left):
+        return ""
+    seconds = (now - started) / done * left
+    minutes, rest = divmod(round(seconds), 60)
+    return f"  {minutes} min {rest:02d} s left" if minutes else f"  {rest} s left"
 
 
 @contextmanager

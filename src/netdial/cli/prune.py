@@ -162,6 +162,7 @@ def prune(
         Path | None,
         typer.Option(
             "--out",
+            "-o",
             help="File to write; else RUN-lamX-small.safetensors in this folder.",
             show_default=False,
             rich_help_panel=_CHANNELS,
@@ -191,7 +192,7 @@ def prune(
         return
     values = complexities(lams, points)
     removed = numbers(shares, "--shares")
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.job import open_run
     from netdial.jobs.pruned import SHARES, prune_run
     from netdial.pruning.weights import Policy
@@ -229,8 +230,8 @@ def prune(
         )
         return
     out = console()
-    out.print(best_table(found, split, family.layout.size))
-    out.print(surface_table(found, split))
+    print_table(out, best_table(found, split, family.layout.size))
+    print_table(out, surface_table(found, split))
     out.print(f"report: {report}")
 
 
@@ -269,7 +270,7 @@ def _prune_channels(
         share = 0.5
     if lr is not None and rounds is None and epochs is None:
         raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.job import open_run
     from netdial.jobs.structured import best_lam, prune_channels
     from netdial.pruning.channels import Limits, Options, Rounding
@@ -301,10 +302,10 @@ def _prune_channels(
         print_json({**where, "split": split, "kind": task.kind, **_channels_json(found)})
         return
     out = console()
-    out.print(widths_table(found))
+    print_table(out, widths_table(found))
     for table in found.pruned.tables:
-        out.print(latency_rows(table))
-    out.print(stages_table(found, split, task.kind))
+        print_table(out, latency_rows(table))
+    print_table(out, stages_table(found, split, task.kind))
     out.print(
         f"{found.path}: {found.pruned.n_params} parameters, λ = {found.lam:g}\nreport: {report}",
         markup=False,

@@ -32,9 +32,14 @@ def reproduce(
         str | None, typer.Option(help="Another data set than the paper's.", show_default=False)
     ] = None,
     data_dir: DataDirOption = None,
-    output: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the results; else runs/reproduce/NAME.", show_default=False),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the results; else runs/reproduce/NAME.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes, one thread each; 0 for one on every core.")
@@ -48,7 +53,7 @@ def reproduce(
     if name is None:
         _list(EXPERIMENTS, as_json=as_json)
         return
-    folder = output or folder_of(name, quick=quick)
+    folder = out or folder_of(name, quick=quick)
     try:
         outcome = perform(
             name,
@@ -73,7 +78,7 @@ def reproduce(
 def _list(experiments: dict[str, str], *, as_json: bool) -> None:
     from rich.table import Table
 
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
 
     if as_json:
         print_json({"experiments": experiments})
@@ -81,7 +86,7 @@ def _list(experiments: dict[str, str], *, as_json: bool) -> None:
     table = Table("experiment", "what it repeats", header_style="bold")
     for name, what in experiments.items():
         table.add_row(name, what)
-    console().print(table)
+    print_table(console(), table)
 
 
 def _say(made: Made) -> None:
@@ -91,13 +96,13 @@ def _say(made: Made) -> None:
 def _show(outcome: Outcome, folder: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.papers.lab.page import PAGE, RESULT
 
     if as_json:
         print_json({"folder": str(folder), **outcome.to_json()})
         return
-    out = console()
+    screen = console()
     for found in outcome.tables:
         table = Table(
             title=found.title, title_style="bold", header_style="bold", caption=found.note
@@ -109,8 +114,8 @@ def _show(outcome: Outcome, folder: Path, *, as_json: bool) -> None:
             )
         for row in found.rows:
             table.add_row(*row)
-        out.print(table)
+        print_table(screen, table)
     for line in (outcome.lead, *outcome.notes):
-        out.print(line, markup=False, soft_wrap=True)
-    out.print(f"results: {folder / RESULT}", markup=False, soft_wrap=True)
-    out.print(f"page: {folder / PAGE}", markup=False, soft_wrap=True)
+        screen.print(line, markup=False, soft_wrap=True)
+    screen.print(f"results: {folder / RESULT}", markup=False, soft_wrap=True)
+    screen.print(f"page: {folder / PAGE}", markup=False, soft_wrap=True)

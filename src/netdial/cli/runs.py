@@ -21,7 +21,7 @@ _WORDS = {"best on validation": 10}
 
 def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs in a folder, with the best validation result of each."""
-    from netdial.cli.output import console, print_json
+    from netdial.cli.output import console, print_json, print_table
     from netdial.runs.listing import list_runs
 
     rows = list_runs(runs_dir)
@@ -31,7 +31,7 @@ def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = F
     if not rows:
         console().print(f"no runs in {runs_dir}; start with: netdial fit wine", markup=False)
         return
-    console().print(_runs_table(rows))
+    print_table(console(), _runs_table(rows))
 
 
 def report(

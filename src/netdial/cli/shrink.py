@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from netdial.cli.output import console, data_json, left_out_line, print_json
+from netdial.cli.output import console, data_json, left_out_line, print_json, print_table
 from netdial.cli.training import make_job, training_command, work
 from netdial.report.text import count, fixed, number, percent
 from netdial.runs.run import Run
@@ -53,8 +53,8 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
         )
         return
     out = console()
-    out.print(widths_table(found))
-    out.print(costs_table(found))
+    print_table(out, widths_table(found))
+    print_table(out, costs_table(found))
     if left_out := left_out_line(source):
         out.print(left_out, markup=False, soft_wrap=True)
     out.print(f"{run.path}: done in {seconds:.1f} s; {_verdict(found)}", markup=False)

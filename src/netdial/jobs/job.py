@@ -49,6 +49,11 @@ MODEL = "family.safetensors"
 
 _NOT_TRAINING = ("name", "data_dir", "samples", "points")
 
+_ON_TERMS = (
+    "fit and complexity are means over all complexity values; fit may rise while training goes well, since members at large "
+    "values give up fit for simplicity; valid is the objective on validation data and should fall"
+)
+
 
 def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | None:
     """Does the job and returns its run, or returns a run that is done already when resuming.
@@ -212,6 +217,7 @@ def _train(
         size = f"{family.n_params} parameters, {len(task.train)} training examples"
         start = f", going on at step {step}" if step else ""
         watch.say(f"training {run.config['model']} ({size}){start}")
+        watch.say(_ON_TERMS)
     recorder = Recorder(run, run.config, watch, step=step, write=writes)
     train_family(
         family,

@@ -139,15 +139,15 @@ def claim(folder: Path, name: str) -> None:
         theirs = {key: found[key] for key in mine}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read ({type(error).__name__}); delete the folder, or choose another with --output"
+            f"{path}: cannot be read ({type(error).__name__}); delete the folder, or choose another with --out"
         ) from None
     if theirs["experiment"] != name:
         raise CheckpointError(
-            f"{folder}: holds the experiment {theirs['experiment']!r}, not {name!r}; choose another folder with --output"
+            f"{folder}: holds the experiment {theirs['experiment']!r}, not {name!r}; choose another folder with --out"
         )
     if theirs != mine:
         raise CheckpointError(
             f"{folder}: was filled by another version (netdial {found.get('netdial', '?')}, format {theirs['format']}, "
             f"engine {theirs['engine']}; this one is {__version__}, {FORMAT}, {ENGINE}), whose numbers do not mix with "
-            "this one's; delete the folder, or choose another with --output"
+            "this one's; delete the folder, or choose another with --out"
         )
