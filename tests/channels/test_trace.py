@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
-from netdial.channels.nodes import outputs
 from netdial.channels.trace.trace import check_same, execute, trace
 from netdial.core.errors import ConfigError, TraceError
+from netdial.core.outputs import tensors
 
 from . import networks
 
@@ -38,7 +38,7 @@ def test_the_graph_computes_what_the_network_does(which: int) -> None:
     net, x = networks.network(which)
     traced = trace(net)
     check_same(net, traced, x)
-    for one, other in zip(outputs(net, x), outputs(traced, x), strict=True):
+    for one, other in zip(tensors(net(x.clone())), tensors(traced(x.clone())), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     assert {id(p) for p in traced.parameters()} <= {id(p) for p in net.parameters()}
 

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from netdial.channels.graph import Channels, Graph
+from netdial.channels.nodes import is_even
 from netdial.channels.rules import Reader
 from netdial.core.cutting import leaves
 from netdial.core.plan import Plan
@@ -98,17 +99,11 @@ def _uneven(
 ) -> list[int]:
     """Returns the indices whose contribution is not the same at every position; all are tried together first."""
     x: Tensor = found[reader.source]
-    if not where or _is_even(_lines(graph, reader, _only(x, reader.dim, where, vary=True), found)):
+    if not where or is_even(_lines(graph, reader, _only(x, reader.dim, where, vary=True), found)):
         return []
     return [
-        i for i in where if not _is_even(_lines(graph, reader, _only(x, reader.dim, [i]), found))
+        i for i in where if not is_even(_lines(graph, reader, _only(x, reader.dim, [i]), found))
     ]
-
-
-def _is_even(lines: Tensor) -> bool:
-    limit = 1e-12 if lines.dtype == torch.float64 else 1e-6
-    spread = (lines - lines[:, :1]).abs().max()
-    return float(spread) <= limit * max(float(lines.abs().max()), 1e-30)
 
 
 def _lines(graph: Graph, reader: Reader, x: Tensor, found: Mapping[fx.Node, Any]) -> Tensor:

@@ -22,15 +22,12 @@ from torch import fx, nn
 from netdial.channels.absorb import Shifts, add, blocked, shifts
 from netdial.channels.constants import known
 from netdial.channels.graph import Graph
-from netdial.channels.nodes import modes_kept, outputs
 from netdial.channels.rules import Inner
 from netdial.channels.sizes import strip, total
 from netdial.channels.surgery import apply
-from netdial.core.errors import ConfigError, TraceError, unknown
+from netdial.core.errors import ConfigError, TraceError, first_line, unknown
+from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
-
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-"""Largest difference of outputs relative to the largest output; other types are compared as float32."""
 
 
 @dataclass(frozen=True)
@@ -193,24 +190,18 @@ def _trial(graph: Graph, plan: Plan, folded: Shifts) -> float:
     apply(plan, trial)
     add(trial, folded, plan)
     try:
-        with torch.no_grad(), modes_kept(graph.traced):
-            before = outputs(graph.traced.eval(), graph.example)
-            after = outputs(trial.eval(), graph.example)
+        found = same_outputs(
+            evaluated(graph.traced, graph.example), evaluated(trial, graph.example)
+        )
     except (RuntimeError, ValueError, IndexError) as error:
         raise TraceError(
-            f"collect: without its dead channels the network does not run ({str(error).splitlines()[0]}); nothing was "
+            f"collect: without its dead channels the network does not run ({first_line(error)}); nothing was "
             "changed; look for sizes that are written in the code"
         ) from error
-    scale = max((float(one.abs().max()) for one in before), default=0.0)
-    worst = max(
-        (float((one - other).abs().max()) for one, other in zip(before, after, strict=True)),
-        default=0.0,
-    )
-    difference = worst / max(scale, torch.finfo(torch.float32).tiny)
-    allowed = TOLERANCE.get(before[0].dtype if before else torch.float32, 1e-5)
-    if not difference <= allowed:
+    if not found:
         raise TraceError(
-            f"collect: removing dead channels would change the outputs by {difference:.1e} of the largest, "
-            f"allowed are {allowed:.0e}; nothing was changed; an operation treats constants otherwise than its rule says"
+            f"collect: removing dead channels would change the outputs by {found.difference:.1e} of the largest, "
+            f"allowed are {found.tolerance:.0e}; nothing was changed; this is a bug in netdial's rule for one "
+            "of the operations: please report it with the network"
         )
-    return difference
+    return found.difference

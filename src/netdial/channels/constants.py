@@ -19,10 +19,10 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import modes_kept
 from netdial.channels.rules import FUNCTIONS, METHODS, MODULES
 from netdial.channels.rules.elementwise import DROPOUTS, elementwise
 from netdial.channels.trace.trace import Recording, execute
+from netdial.core.outputs import evaluating
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHTED += (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # type: ignore[assignment]
@@ -40,8 +40,7 @@ def known(traced: fx.GraphModule, example: Tensor, *, continues: bool) -> dict[f
     """
     results = execute(traced, example)
     runner = _Known(traced, results, continues=continues)
-    with modes_kept(traced), torch.no_grad():
-        traced.eval()
+    with evaluating(traced):
         runner.run(_unknown(results[next(iter(traced.graph.nodes))]))
     return runner.results
 

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from netdial.cli.options import DataDirOption, JsonOption
+from netdial.runs.environment import version_of
 
 CORE = ("numpy", "safetensors", "lightning-fabric", "torchmetrics", "pydantic", "plotly", "jinja2")
 EXTRAS = {
@@ -37,19 +38,19 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 
 def examine(data_dir: str | None) -> dict[str, Any]:
     """Returns what there is; ``ok`` is False when a requirement is missing or torch cannot be imported."""
-    core = {name: _version(name) for name in CORE}
+    core = {name: version_of(name) for name in CORE}
     torch = _torch()
     problems = [f"{name} is missing; pip install netdial" for name, v in core.items() if v is None]
     problems += [torch["problem"]] if "problem" in torch else []
     return {
         "ok": not problems,
-        "netdial": _version("netdial"),
+        "netdial": version_of("netdial"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch,
         "requirements": core,
         "extras": {
-            extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()
+            extra: {name: version_of(name) for name in names} for extra, names in EXTRAS.items()
         },
         "data": _data(data_dir),
         "warnings": _warnings(),
@@ -102,15 +103,6 @@ def _warnings() -> list[str]:
             "OMP_NUM_THREADS is not set: small networks run fastest on one or two threads"
         )
     return warnings
-
-
-def _version(package: str) -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

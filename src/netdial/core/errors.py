@@ -52,6 +52,15 @@ class MissingExtra(NetdialError, ImportError):
     """An optional dependency is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    r"""Returns the first line of an error's message, or the name of its class where there is none.
+
+    >>> first_line(ValueError("bad shape\nat line 3")), first_line(KeyError())
+    ('bad shape', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
     """Returns the error for a name that is not registered, with the nearest one that is.
 

@@ -122,8 +122,3 @@ def _apart(one: Tensor, other: Tensor, *, equal_nan: bool) -> float:
         alike |= one.isnan() & other.isnan()
     difference = torch.where(alike, 0.0, (one - other.to(one.device)).abs())
     return float(difference.nan_to_num(nan=math.inf, posinf=math.inf).max())
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or its class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -24,6 +24,7 @@ from torch.func import functional_call
 from netdial.core.errors import ConfigError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
+from netdial.core.outputs import modes_kept
 from netdial.family.blend import Blend
 from netdial.family.buffers import StatisticsBank
 from netdial.family.chain import Chain
@@ -176,12 +177,9 @@ class Family(nn.Module):
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Holds the family in evaluation mode for a while."""
-        was_training = self.training
-        self.eval()
-        try:
+        with modes_kept(self):
+            self.eval()
             yield
-        finally:
-            self.train(was_training)
 
     def lams(self, asked: int | Sequence[float]) -> list[float]:
         """Returns complexity values: those given, or so many evenly over the range, or those of a table.

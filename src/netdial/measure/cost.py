@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import evaluating
 
 _WINDOW_S, _LEAST_WINDOWS, _MOST_WINDOWS, _SAME = 0.05, 5, 40, 0.02
 """Seconds of a window and of a pause, windows at least and at most, and how near two readings are the same."""
@@ -129,7 +130,7 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
                     lambda module, args, out, name=name: note(name, module, args[0], out)
                 )
                 stack.callback(hook.remove)
-        stack.enter_context(_evaluating(net))
+        stack.enter_context(evaluating(net))
         stack.enter_context(_spelled_out())
         stack.enter_context(counter)
         net(x)
@@ -171,7 +172,7 @@ def measure_latency(net: nn.Module, x: Tensor, *, seconds: float = 0.3) -> Laten
         )
     threads = torch.get_num_threads()
     timer = Timer("net(x)", globals={"net": net, "x": x}, num_threads=threads)
-    with _evaluating(net):
+    with evaluating(net):
         found = timer.blocked_autorange(min_run_time=seconds)
     return Latency(1e3 * found.median, 1e3 * found.iqr, len(x), threads)
 
@@ -190,7 +191,7 @@ def quiet_ms(nets: Sequence[nn.Module], x: Tensor) -> list[float]:
     readings: list[list[float]] = [[] for _ in nets]
     with contextlib.ExitStack() as stack:
         for net in nets:
-            stack.enter_context(_evaluating(net))
+            stack.enter_context(evaluating(net))
         for _ in range(_MOST_WINDOWS):
             for net, found in zip(nets, readings, strict=True):
                 found.append(_window(net, x))
@@ -215,19 +216,6 @@ def _window(net: nn.Module, x: Tensor) -> float:
             torch.cuda.synchronize(x.device)
         taken.append(time.perf_counter() - start)
     return sorted(taken[1:])[len(taken) // 10]
-
-
-@contextlib.contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Puts a network into evaluation mode without gradients, and back into the mode it was in."""
-    was = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in was:
-            module.training = training
 
 
 @contextlib.contextmanager

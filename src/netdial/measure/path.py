@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
+from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.objective import OBJECTIVES
@@ -158,10 +159,9 @@ def evaluate(
 
 def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
     """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
-    net.eval()
     like = next(iter(net.parameters()))
     index = torch.arange(len(data)).split(batch_size)
-    with torch.no_grad():
+    with evaluating(net):
         return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
 
 

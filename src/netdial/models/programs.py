@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError, ShapeError, TraceError, missing_extra
+from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.files import write_bytes
 from netdial.core.noise import generator
+from netdial.core.outputs import same_outputs
 
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
@@ -59,7 +60,7 @@ class Job:
                 self.net(x)
         except (RuntimeError, ValueError, IndexError) as error:
             raise ShapeError(
-                f"example of shape {list(x.shape)}, {x.dtype}: the network does not take it ({_first_line(error)})"
+                f"example of shape {list(x.shape)}, {x.dtype}: the network does not take it ({first_line(error)})"
             ) from None
         return x
 
@@ -129,13 +130,12 @@ def _compare(net: nn.Module, run: Run, x: Tensor) -> float:
             raise TraceError(
                 f"outputs are {list(got.shape)} for {size} examples, the network gives {list(wanted.shape)}"
             )
-        difference = float((wanted - got).abs().max())
-        allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
-        if not difference <= allowed:
+        found = same_outputs(wanted, got, tolerance=TOLERANCE, least=1.0)
+        if not found:
             raise TraceError(
-                f"outputs differ from the network's by {difference:.3g}, allowed is {allowed:.3g}"
+                f"outputs differ from the network's by {found.absolute:.3g}, allowed is {TOLERANCE * found.scale:.3g}"
             )
-        worst = max(worst, difference)
+        worst = max(worst, found.absolute)
     return worst
 
 
@@ -151,11 +151,7 @@ def _tracing(job: Job, format: str) -> Iterator[None]:
     except Exception as error:  # exporters raise anything at all
         raise TraceError(
             f"{job.path}: this {type(job.net).__name__} cannot be exported as {format}, nothing was written "
-            f"({type(error).__name__}: {_first_line(error)}); format='safetensors' keeps any network"
+            f"({type(error).__name__}: {first_line(error)}); format='safetensors' keeps any network"
         ) from error
     finally:
         logging.disable(level)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

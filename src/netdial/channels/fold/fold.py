@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves
 
 from netdial.channels.fold.affine import (
     BY_BATCH,
@@ -39,6 +38,7 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import place
 from netdial.channels.trace.trace import execute
 from netdial.core.errors import TraceError
+from netdial.core.outputs import same_outputs, tensors
 
 TOLERANCE_FLOAT64 = 1e-10
 """Relative to the largest output: what the algebra may cost."""
@@ -394,34 +394,21 @@ def _compare(
     """
     before = {node.name: value for node, value in wanted.items() if node.name not in changed}
     apart = {
-        node: _relative(before[node.name], value)
+        node: same_outputs(before[node.name], value, tolerance=tolerance)
         for node, value in got.items()
         if node.name in before
     }
     output = next(node for node in got if node.op == "output")
-    if not apart[output] <= tolerance:
+    if not apart[output]:
         worst = max(
-            (node for node in apart if node is not output), key=apart.__getitem__, default=output
+            (node for node in apart if node is not output),
+            key=lambda node: apart[node].difference,
+            default=output,
         )
-        dtype = next((v.dtype for v in tree_leaves(got[output]) if isinstance(v, Tensor)), None)
+        dtype = next((part.dtype for part in tensors(got[output])), None)
         raise TraceError(
-            f"fold: outputs differ by {apart[output]:.3g} of the largest in {dtype}, allowed is {tolerance:g}; worst at "
-            f"{place(worst)} by {apart[worst]:.3g}; check that the network is deterministic in evaluation and its numbers "
-            "finite, or allow more by tolerance="
+            f"fold: outputs differ by {apart[output].difference:.3g} of the largest in {dtype}, allowed is {tolerance:g}; "
+            f"worst at {place(worst)} by {apart[worst].difference:.3g}; check that the network is deterministic in evaluation "
+            "and its numbers finite, or allow more by tolerance="
         )
-    return apart[output]
-
-
-def _relative(wanted: Any, got: Any) -> float:
-    """Returns the largest difference of tensors in two like structures, relative to the largest number wanted."""
-    worst = 0.0
-    for first, second in zip(tree_leaves(wanted), tree_leaves(got), strict=True):
-        if not isinstance(first, Tensor) or not first.numel():
-            continue
-        first, second = first.detach().double(), second.detach().double()
-        alike = (first == second) | (first.isnan() & second.isnan())
-        difference = float(torch.where(alike, 0.0, (first - second).abs()).max())
-        largest = float(first.abs().max()) or 1.0
-        found = difference / largest
-        worst = max(worst, math.inf if math.isnan(found) else found)
-    return worst
+    return apart[output].difference

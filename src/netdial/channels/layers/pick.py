@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.layers.switch import Start, Switch
+from netdial.channels.nodes import module_of
 from netdial.core.errors import ConfigError
 
 _PLAIN = (nn.Flatten, nn.Dropout, nn.Identity)
@@ -53,7 +54,7 @@ def insert_picks(
     """
     made = {}
     for node in list(traced.graph.nodes):
-        module = _module(traced, node)
+        module = module_of(traced, node)
         if isinstance(module, nn.Linear) and _is_input(traced, node.args[0]):
             layer = str(node.target)
             name = f"pick_{layer.replace('.', '_')}"
@@ -96,9 +97,5 @@ def _is_input(traced: fx.GraphModule, node: object) -> bool:
         return False
     if node.op == "placeholder":
         return True
-    plain = isinstance(_module(traced, node), _PLAIN) or node.target in ("flatten", torch.flatten)
+    plain = isinstance(module_of(traced, node), _PLAIN) or node.target in ("flatten", torch.flatten)
     return plain and _is_input(traced, node.args[0])
-
-
-def _module(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return traced.get_submodule(str(node.target)) if node.op == "call_module" else None

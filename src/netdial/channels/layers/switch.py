@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netdial.channels.layers.attention import Attention
+from netdial.channels.nodes import module_of
 from netdial.core.errors import ConfigError, ShapeError, unknown
 
 Start = Literal["unit", "sampled"]
@@ -159,7 +160,7 @@ def _calls(traced: fx.GraphModule) -> dict[str, list[fx.Node]]:
     """Returns for each linear or convolution module the nodes that call it, in the order of the graph."""
     found: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:
-        if isinstance(_module(traced, node), (nn.Linear, _ConvNd)):
+        if isinstance(module_of(traced, node), (nn.Linear, _ConvNd)):
             found.setdefault(str(node.target), []).append(node)
     return found
 
@@ -237,7 +238,7 @@ def _place(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
     readers = [user for user in node.users if not _only_asks(user)]
     if len(readers) == 1 and readers[0].args[:1] == (node,):
         reader = readers[0]
-        if isinstance(_module(traced, reader), _BatchNorm) or reader.target is F.batch_norm:
+        if isinstance(module_of(traced, reader), _BatchNorm) or reader.target is F.batch_norm:
             return reader
     return node
 
@@ -261,7 +262,7 @@ def _mixes(traced: fx.GraphModule) -> Callable[[fx.Node, fx.Node], bool]:
     """Returns the test whether a node makes new channels from those of another that it reads."""
 
     def mixes(user: fx.Node, source: fx.Node) -> bool:
-        if isinstance(_module(traced, user), _MIXING):
+        if isinstance(module_of(traced, user), _MIXING):
             return True
         return user.target in _MIXING_FUNCTIONS and user.args[:1] == (source,)
 
@@ -285,7 +286,7 @@ def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
     origins, seen, waiting = set(), {node}, [node]
     while waiting:
         reader = waiting.pop()
-        module = _module(traced, reader)
+        module = module_of(traced, reader)
         if reader.op == "placeholder" or isinstance(module, _MIXING):
             origins.add(str(reader.target))
         elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS:
@@ -300,8 +301,3 @@ def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
 def _only_asks(node: fx.Node) -> bool:
     """Returns whether a node asks for a shape or a type and reads no channel."""
     return node.op in ("call_method", "call_function") and node.target in _ASKS
-
-
-def _module(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """Returns the module that a node calls, None if it calls none."""
-    return traced.get_submodule(str(node.target)) if node.op == "call_module" else None

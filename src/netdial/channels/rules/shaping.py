@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Number, Value
-from netdial.channels.nodes import place
+from netdial.channels.nodes import module_of, place
 from netdial.channels.rules.table import Scene, on
 
 _POOLS = [
@@ -39,16 +39,12 @@ _POOL_FUNCTIONS = [
 def over_positions(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Pooling and resizing: channels pass, positions change."""
     after = scene.result(node).labels
-    kind = node.target if node.op != "call_module" else type(_module(scene, node))
+    kind = node.target if node.op != "call_module" else type(module_of(scene.traced, node))
     found = re.search(r"(\d)d$", getattr(kind, "__name__", ""))
     positions = int(found[1]) if found else len(after) - 2
     lead = len(after) - positions
     scene.keep(node, x.labels[lead:])
     return Value((*x.labels[:lead], *after[lead:]))
-
-
-def _module(scene: Scene, node: fx.Node) -> nn.Module:
-    return scene.traced.get_submodule(str(node.target))
 
 
 @on(
@@ -65,7 +61,7 @@ def padding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
     """Padding of positions; a padded dimension keeps its channels."""
     widths = args[0] if args else kwargs.get("pad")
     if node.op == "call_module":
-        widths = getattr(_module(scene, node), "padding", None)
+        widths = getattr(module_of(scene.traced, node), "padding", None)
     touched = set(range(len(x.labels)))
     if isinstance(widths, Sequence):
         last = len(x.labels) - 1

@@ -21,7 +21,7 @@ from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.core.errors import TraceError
+from netdial.core.errors import TraceError, first_line
 
 OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
@@ -97,11 +97,6 @@ def _forget_constants(net: nn.Module) -> dict[str, Tensor]:
     for name in names:
         delattr(net, name)
     return found
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of what an error says, or its name."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def where(error: Exception) -> str:

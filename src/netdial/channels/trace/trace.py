@@ -14,14 +14,17 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from netdial.channels.nodes import modes_kept, outputs, place
+from netdial.channels.nodes import place
 from netdial.channels.trace.inplace import changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
-from netdial.channels.trace.symbolic import ADVICE, Taken, first_line, symbolic, where
-from netdial.core.errors import ConfigError, TraceError
+from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
+from netdial.core.errors import ConfigError, TraceError, first_line
+from netdial.core.outputs import evaluated, evaluating, modes_kept, same_outputs
 
 _EXPORTED = "taken by torch.export"
+_TOLERANCE = 1e-4
+"""Difference of a graph's outputs, relative to the largest: operations taken apart round otherwise."""
 
 
 def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
@@ -42,7 +45,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         return net
     lowered = lower(net)
     try:
-        with modes_kept(net), modes_kept(lowered):
+        with modes_kept(net, lowered):
             taken = symbolic(lowered.train()), symbolic(lowered.eval())
     except TraceError as error:
         if example is None:
@@ -71,7 +74,7 @@ def _exported(
     from netdial.channels.trace.exported import export  # slow to load, and rarely needed
 
     try:
-        with modes_kept(net), modes_kept(lowered):
+        with modes_kept(net, lowered):
             taken = export(lowered.train(), example), export(lowered.eval(), example)
     except Exception as other:
         first = str(error).removesuffix(ADVICE)
@@ -89,7 +92,7 @@ def _check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> N
     for size in (1, len(example) + 1):
         batch = example[torch.arange(size) % len(example)]
         try:
-            _evaluated(net, batch)
+            evaluated(net, batch)
         except Exception:  # the network itself takes no such batch, for whatever reason
             continue
         try:
@@ -126,8 +129,7 @@ def execute(traced: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
     """Returns the result of every node on the example, in evaluation mode without gradients."""
     runner = Recording(traced)
     try:
-        with modes_kept(traced), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            traced.eval()
+        with evaluating(traced), torch.random.fork_rng(devices=[]):
             runner.run(example.clone())
     except Exception as error:
         raise _failed(example, error) from error
@@ -158,22 +160,16 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
             network fails.
     """
     try:
-        before = _evaluated(net, example)
+        before = evaluated(net, example)
     except Exception as error:
         raise _failed(example, error) from error
-    after = _evaluated(traced, example)
-    for one, other in zip(before, after, strict=True):
-        if not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise _Differs(
-                f"network {type(net).__name__}: computes something else once traced; look for tensors that are changed in "
-                "place (x += y) and read under another name, and for values remembered between calls"
-            )
-
-
-def _evaluated(net: nn.Module, example: Tensor) -> list[Tensor]:
-    """Returns all tensors that a network gives in evaluation mode, without gradients."""
-    with modes_kept(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return outputs(net.eval(), example)
+    found = same_outputs(before, evaluated(traced, example), tolerance=_TOLERANCE, equal_nan=True)
+    if not found:
+        raise _Differs(
+            f"network {type(net).__name__}: computes something else once traced (outputs differ by {found.difference:.1e} "
+            "of the largest); look for tensors that are changed in place (x += y) and read under another name, and for "
+            "values remembered between calls"
+        )
 
 
 def _failed(example: Tensor, error: Exception) -> TraceError:

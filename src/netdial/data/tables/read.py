@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netdial.core.errors import ConfigError, DataError, missing_extra, unknown
+from netdial.core.errors import ConfigError, DataError, first_line, missing_extra, unknown
 from netdial.data._optional import require
 from netdial.data.folder import data_folder
 from netdial.data.tables.dialect import decode, find_dialect, separator_name
@@ -164,7 +164,7 @@ def _content(path: Path, where: str) -> bytes:
                 return stream.read()
         return path.read_bytes()
     except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise DataError(f"{where}: damaged, or cannot be read ({_first_line(error)})") from error
+        raise DataError(f"{where}: damaged, or cannot be read ({first_line(error)})") from error
 
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
@@ -201,11 +201,7 @@ def _parsed(parse: Any, where: str) -> Any:
     except pandas.errors.EmptyDataError:
         raise DataError(f"{where}: the file is empty; a table needs a header and rows") from None
     except Exception as error:  # parsers raise anything on damaged files: KeyError, TypeError, …
-        raise DataError(f"{where}: damaged, or not a table ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{where}: damaged, or not a table ({first_line(error)})") from error
 
 
 def _named(frame: pd.DataFrame) -> Table:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.layout import Params
+from netdial.core.outputs import same_outputs
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
@@ -201,10 +202,7 @@ def _is_harmless(family: Family, net: nn.Module, found: Constants, data: Dataset
         leaves[name].copy_(value)
     few = data.select(torch.arange(min(_TRIAL, len(data)), device=data.x.device))
     x = few.inputs(like=next(net.parameters()))
-    before, after = net(x), folded(x)
-    return torch.allclose(
-        before, after, rtol=_TOLERANCE, atol=_TOLERANCE * float(before.abs().max())
-    )
+    return bool(same_outputs(net(x), folded(x), tolerance=_TOLERANCE))
 
 
 def _kept(family: Family) -> Tensor:
