@@ -96,6 +96,7 @@ def _read(
     for word in options.na if stored.kind == "number" else ():
         number = number_or_nan(word)
         stored.values[stored.values == number] = np.nan
+    stored = replace(stored, decimal=table.decimal)
     return stored, _infinite(stored.values, name) if stored.kind == "number" else []
 
 

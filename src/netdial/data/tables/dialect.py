@@ -110,7 +110,9 @@ def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
     long = [size for size in counts if size > len(header)]
     return Dialect(
         sep=sep,
-        decimal=options.decimal or _decimal(some, sep),
+        decimal=options.decimal
+        or {".": ",", ",": "."}.get(options.thousands or "")
+        or _decimal(some, sep),
         header=tuple(header),
         short=sum(count for size, count in counts.items() if size < len(header)),
         long=sum(counts[size] for size in long),

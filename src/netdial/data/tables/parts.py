@@ -81,31 +81,27 @@ def split_by_time(
             f"{where}: the time column {name!r} is empty in row {int(np.isnan(times).argmax())} (counted from 0);"
             " every row needs a time"
         )
-    ordered = np.sort(times)
-    count = len(times)
-    bounds = [_boundary(ordered, round(count * share)) for share in (1 - valid - test, 1 - test)]
-    which = np.searchsorted(np.asarray(bounds), times, side="right")
-    parts = {
-        part: torch.from_numpy(np.flatnonzero(which == number)) for number, part in enumerate(PARTS)
-    }
-    needed = [p for p, share in (("train", 1.0), ("valid", valid), ("test", test)) if share > 0]
-    if empty := [part for part in needed if not len(parts[part])]:
+    moments, counts = np.unique(times, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)])  # rows before each moment
+    shares = {"train": 1 - valid - test, "valid": valid, "test": test}
+    parts = [part for part in PARTS if shares[part] > 0]
+    if len(moments) < len(parts):
         raise DataError(
-            f"{where}: the {len(np.unique(ordered))} different times in {name!r} cannot be divided into parts"
-            f" (valid={valid}, test={test}): no row is left for {', '.join(empty)}"
+            f"{where}: {len(moments)} different time(s) in {name!r} cannot be divided into {len(parts)} parts; rows of the"
+            " same time are in the same part"
         )
-    return parts
-
-
-def _boundary(ordered: Array, count: int) -> float:
-    """Returns the time before which about ``count`` rows lie, without parting rows of the same time."""
-    if count >= len(ordered):
-        return float("inf")
-    value = ordered[count]
-    first, last = np.searchsorted(ordered, value, "left"), np.searchsorted(ordered, value, "right")
-    if (count - first <= last - count and first > 0) or last == len(ordered):
-        return float(value)
-    return float(ordered[last])
+    bounds, wanted = [0], 0.0
+    for position, part in enumerate(parts[:-1]):
+        wanted += shares[part] * len(times)
+        first, last = bounds[-1] + 1, len(moments) - (len(parts) - position - 1)
+        bounds.append(first + int(np.abs(before[first : last + 1] - wanted).argmin()))
+    which = np.searchsorted(moments[bounds], times, side="right") - 1
+    return {
+        part: torch.from_numpy(
+            np.flatnonzero(which == (parts.index(part) if part in parts else -1))
+        )
+        for part in PARTS
+    }
 
 
 def split_by_group(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -185,8 +186,11 @@ def _read_excel(path: Path, options: TableOptions, where: str) -> pd.DataFrame:
         if options.sheet is not None and options.sheet not in sheets:
             raise unknown(f"sheet of {path.name}", options.sheet, sheets)
         frame: pd.DataFrame = _parsed(
-            lambda: book.parse(
-                options.sheet or sheets[0], keep_default_na=False, na_values=["", *options.na]
+            lambda: pandas.read_excel(
+                book,
+                sheet_name=options.sheet or sheets[0],
+                keep_default_na=False,
+                na_values=["", *options.na],
             ),
             where,
         )
@@ -197,7 +201,9 @@ def _parsed(parse: Any, where: str) -> Any:
     """Returns what a parser makes of a file; whatever it raises is the file's fault."""
     pandas = require("pandas", "reading a table")
     try:
-        return parse()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on styles of workbooks and the like
+            return parse()
     except pandas.errors.EmptyDataError:
         raise DataError(f"{where}: the file is empty; a table needs a header and rows") from None
     except Exception as error:  # parsers raise anything on damaged files: KeyError, TypeError, …

@@ -24,7 +24,7 @@ from netdial.data.tables.cells import numbers_of, texts_of
 from netdial.data.tables.inputs import Input, Value, some_texts
 from netdial.data.tables.options import TableOptions
 from netdial.data.tables.read import locate_table, read_table
-from netdial.data.tables.words import Array
+from netdial.data.tables.words import MISSING_WORDS, Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +161,11 @@ class TableSchema(Value):
             warnings.warn("; ".join(encoded.remarks), stacklevel=2)
         return encoded.x
 
+    def has_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Array:
+        """Returns which rows have a value in every target column, bool [B]."""
+        known: Array = ~np.isnan(np.stack(self._targets(_frame(frame)))).any(axis=0)
+        return known
+
     def encode_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Tensor:
         """Returns targets: class indices int64 [B], or standardised numbers float32 [B, T].
 
@@ -168,35 +173,44 @@ class TableSchema(Value):
             DataError: a target column is not there, a value is missing, or it is no class of the training part.
         """
         frame, target = _frame(frame), self.target
+        values = np.stack(self._targets(frame), axis=1)
+        gone = np.isnan(values).any(axis=1)
+        if gone.any():
+            row = int(gone.argmax())
+            names = ", ".join(repr(name) for name in target.columns)
+            raise DataError(
+                f"the target {names} is missing in {int(gone.sum())} row(s), first in row {row} (counted from 0)"
+            )
+        if target.kind == "classification":
+            return torch.from_numpy(values[:, 0].astype(np.int64))
+        scaled = (values - np.asarray(target.mean)) / np.asarray(target.std)
+        return torch.from_numpy(scaled.astype(np.float32))
+
+    def _targets(self, frame: pd.DataFrame) -> list[Array]:
+        """Returns the target columns as class indices or numbers, NaN where missing."""
+        target = self.target
         absent = [column for column in target.columns if column not in frame.columns]
         if absent:
             raise DataError(f"the target {_columns(absent)} not in the table")
         if target.kind == "classification":
-            return self._labels(texts_of(frame[target.columns[0]], self.options.na))
-        columns = [
+            return [self._classes(texts_of(frame[target.columns[0]], self.options.na))]
+        return [
             numbers_of(frame[name], name, target.decimal, target.thousands, self.options.na)
             for name in target.columns
         ]
-        values = np.stack(columns, axis=1)
-        gone = np.isnan(values).any(axis=1)
-        if gone.any():
-            raise DataError(
-                f"the target is missing in {int(gone.sum())} row(s), first in row {int(gone.argmax())} (counted from 0)"
-            )
-        scaled = (values - np.asarray(target.mean)) / np.asarray(target.std)
-        return torch.from_numpy(scaled.astype(np.float32))
 
-    def _labels(self, texts: Array) -> Tensor:
-        position = {name: index for index, name in enumerate(self.target.classes)}
-        found = np.asarray([position.get(text, -1) for text in texts], dtype=np.int64)
-        if (found < 0).any():
-            row = int((found < 0).argmax())
-            what = "is missing" if texts[row] is None else f"is {texts[row]!r}"
-            raise DataError(
-                f"the target {self.target.columns[0]!r} {what} in row {row} (counted from 0); the classes are"
-                f" {', '.join(self.target.classes)}"
-            )
-        return torch.from_numpy(found)
+    def _classes(self, texts: Array) -> Array:
+        """Returns class indices as float64 [B], NaN where missing."""
+        position: dict[str | None, float] = {None: np.nan}
+        position |= {word: np.nan for word in texts if str(word).lower() in MISSING_WORDS}
+        position |= {name: index for index, name in enumerate(self.target.classes)}
+        for row, text in enumerate(texts):
+            if text not in position:
+                raise DataError(
+                    f"the target {self.target.columns[0]!r} is {text!r} in row {row} (counted from 0); the classes are"
+                    f" {', '.join(self.target.classes)}"
+                )
+        return np.asarray([position[text] for text in texts], dtype=float)
 
     def decode(self, outputs: Tensor) -> list[str] | Tensor:
         """Returns what outputs [B, K] of a network mean.

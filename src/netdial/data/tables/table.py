@@ -284,14 +284,14 @@ def _from_file(
 ) -> tuple[Dataset, Tensor, tuple[str, ...]]:
     """Returns a part that is a file of its own, its row numbers, and what was not seen in training."""
     frame = schema.read_file(path)
-    if schema.options.drop_missing_target:
-        frame = frame.dropna(subset=list(schema.target.columns))
     try:
+        if schema.options.drop_missing_target:
+            frame = frame[schema.has_target(frame)]
         encoded = schema.encode_rows(frame)
         part = Dataset(encoded.x, schema.encode_target(frame))
     except DataError as error:
         raise DataError(f"data {path.name!r}, to be used with {where}: {error}") from None
-    return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64)), encoded.remarks
+    return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64).copy()), encoded.remarks
 
 
 def _check_apart(

@@ -1,0 +1,272 @@
+"""Which columns become inputs, what numbers and dates written as texts are, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data import Splits, load
+
+pd = pytest.importorskip("pandas")
+
+N = 90
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=N).round(4)
+Y = np.array(["a", "b", "c"])[np.arange(N) // 30]
+
+
+def read(tmp_path: Path, columns: dict[str, Any], *, index: bool = False, **options: Any) -> Splits:
+    """A table with the columns given beside an ordinary number x and a target y."""
+    options.setdefault("target", "y")
+    frame = pd.DataFrame({"x": X, **columns, "y": columns.get("y", Y)})
+    frame.to_csv(tmp_path / "t.csv", index=index)
+    return load(str(tmp_path / "t.csv"), **options)
+
+
+def used(splits: Splits) -> list[str]:
+    assert splits.schema is not None
+    return [column.column for column in splits.schema.inputs]
+
+
+IDS = {
+    "id": np.arange(N) * 3 + 1000,
+    "huge_id": 10**18 + np.arange(N) * 10,
+    "PassengerId": RANDOM.permutation(N),
+    "uuid": [f"{i * 7919:08x}" for i in range(N)],
+    "index": RANDOM.permutation(N),
+    "row": np.arange(N) + 1,
+    "step": np.arange(N),
+    "name": [f"Mr {i}" for i in range(N)],
+    "copy": Y,
+    "empty": [None] * N,
+    "constant": [7] * N,
+    "one_text": ["same"] * N,
+}
+KEPT = {
+    "year": 2000 + np.arange(N) // 10,
+    "rank": RANDOM.permutation(N),
+    "humid": RANDOM.normal(size=N),
+    "valid": RANDOM.integers(0, 2, N),
+    "gone": [7 if i % 2 else None for i in range(N)],
+    "day": pd.date_range("2020-01-01", periods=N).astype(str),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_left_out_and_said(tmp_path: Path, name: str) -> None:
+    splits = read(tmp_path, {name: IDS[name]})
+    assert used(splits) == ["x"] and list(splits.source["left_out"]) == [name]
+    assert splits.source["left_out"][name]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_ordinary_columns_stay(tmp_path: Path, name: str) -> None:
+    splits = read(tmp_path, {name: KEPT[name]})
+    assert used(splits) == ["x", name] and splits.source["left_out"] == {}
+
+
+def test_saved_row_numbers_and_second_targets(tmp_path: Path) -> None:
+    assert list(read(tmp_path, {}, index=True).source["left_out"]) == ["Unnamed: 0"]
+    path = tmp_path / "t.csv"
+    path.write_text("x,y,y\n" + "".join(f"{v},{c},{c}\n" for v, c in zip(X, Y, strict=True)))
+    splits = load(str(path), target="y")
+    assert used(splits) == ["x"]
+    assert "copy of the target 'y'" in splits.source["left_out"]["y.1"]
+
+
+def test_copy_of_a_number(tmp_path: Path) -> None:
+    target = RANDOM.normal(size=N)
+    splits = read(tmp_path, {"y": target, "again": target, "cents": 100 * target})
+    assert list(splits.source["left_out"]) == ["again"]
+    assert any(
+        note.startswith("cents: is the target 'y' in another") for note in splits.source["notes"]
+    )
+    assert used(read(tmp_path, {"y": target, "again": target}, keep="again")) == ["x", "again"]
+
+
+def test_a_code_of_the_classes_is_said(tmp_path: Path) -> None:
+    splits = read(tmp_path, {"code": np.arange(N) // 30})
+    assert used(splits) == ["x", "code"]
+    assert any("--drop code" in note for note in splits.source["notes"])
+
+
+def test_options_for_columns(tmp_path: Path) -> None:
+    columns = {"id": IDS["id"], "b": KEPT["humid"]}
+    assert used(read(tmp_path, columns, keep=("id",), drop=("b",))) == ["x", "id"]
+    with pytest.raises(ConfigError, match="--drop: no column 'bb'; did you mean 'b'"):
+        read(tmp_path, columns, drop="bb")
+    with pytest.raises(ConfigError, match="--drop: 'y' is the target"):
+        read(tmp_path, columns, drop="y")
+    with pytest.raises(ConfigError, match=r"unknown option of a table 'separator'.*'sep'"):
+        read(tmp_path, columns, separator=";")
+
+
+def test_a_counter_is_better_than_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("t,y\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))
+    assert used(load(str(tmp_path / "t.csv"), target="y")) == ["t"]
+
+
+NUMBERS = [
+    (["1", "NA", "2.5", "?", "3"], {}, [1, None, 2.5, None, 3]),
+    (["1", "nan", "2", "null", "None"], {}, [1, None, 2, None, None]),
+    (["1,234", "12", "1,234,567.5"], {}, [1234, 12, 1234567.5]),
+    (["1,5", "2", "-0,25"], {}, [1.5, 2, -0.25]),
+    (["1.234,5", "7", "1.000.000"], {}, [1234.5, 7, 1e6]),
+    (["1 234", "12", "3\u00a0000"], {}, [1234, 12, 3000]),
+    (["1'234", "12"], {}, [1234, 12]),
+    (["1,234", "2,345"], {"decimal": ","}, [1.234, 2.345]),
+    (["1.234", "2.345"], {"thousands": "."}, [1234, 2345]),
+    (["1e-3", "2E5", "+4"], {}, [0.001, 2e5, 4]),
+    (["5", "-999", "6"], {"na": "-999"}, [5, None, 6]),
+    (["True", "False", ""], {}, [1, 0, None]),
+]
+
+
+@pytest.mark.parametrize(("words", "options", "numbers"), NUMBERS)
+def test_numbers_written_as_texts(
+    tmp_path: Path, words: list[str], options: dict[str, Any], numbers: list[float | None]
+) -> None:
+    column = (words * N)[: N // len(words) * len(words)]
+    y, x = Y[: len(column)], X[: len(column)]
+    frame = pd.DataFrame({"x": x, "a": column, "y": y})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    schema = load(str(tmp_path / "t.csv"), target="y", drop="x", **options).schema
+    assert schema is not None
+    number = schema.inputs[0]
+    assert number.kind == "number" and number.missing == (None in numbers)
+    values = number.read(pd.Series(words), schema.options.na)
+    want = np.array([np.nan if value is None else value for value in numbers])
+    np.testing.assert_allclose(values, want)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["1", "2", "x"],
+        ["12 m", "13 m"],
+        ["1,23", "4,567,8"],
+        ["NA", "None", "null"],
+        ["3-4", "5-6"],
+    ],
+)
+def test_other_words_are_categories(tmp_path: Path, words: list[str]) -> None:
+    schema = read(tmp_path, {"a": (words * N)[:N]}).schema
+    assert schema is not None
+    column = schema.inputs[1]
+    assert (
+        column.kind == "category" and column.values == tuple(sorted(words)) and not column.missing
+    )
+
+
+def test_a_comma_that_may_be_two_things_is_asked_for(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 7},{100 + i};{i % 3}\n" for i in range(1, N))
+    (tmp_path / "t.csv").write_text("a;y\n" + rows.replace("0,", "8,"))
+    with pytest.raises(DataError, match=r"'a': '1,101' may be 1101 \(--thousands ,\) or 1.101"):
+        load(str(tmp_path / "t.csv"), target="y")
+    for options, value in (({"thousands": ","}, 1101.0), ({"decimal": ","}, 1.101)):
+        schema = load(str(tmp_path / "t.csv"), target="y", **options).schema
+        assert schema is not None
+        assert schema.inputs[0].read(pd.Series(["1,101"]), ()).tolist() == [value]
+
+
+DATES = [
+    (["2020-01-31", "1970-01-02"], [18292, 1]),
+    (["2020-01-31 12:00", "2020-01-31T18:00:00Z"], [18292.5, 18292.75]),
+    (["31.1.2020", "02.01.1970"], [18292, 1]),
+    (["31/01/2020", "02/01/1970"], [18292, 1]),
+    (["01/31/2020", "01/02/1970"], [18292, 1]),
+    (["2020/1/31", "NA"], [18292, None]),
+    (["1970-01-01T00:00:00+02:00", "1970-01-02 00:00:00.5"], [-1 / 12, 1 + 0.5 / 86400]),
+]
+
+
+@pytest.mark.parametrize(("words", "days"), DATES)
+def test_dates(tmp_path: Path, words: list[str], days: list[float | None]) -> None:
+    schema = read(tmp_path, {"d": (words * N)[:N]}).schema
+    assert schema is not None
+    column = schema.inputs[1]
+    assert column.kind == "date" and column.missing == (None in days)
+    want = np.array([np.nan if value is None else value for value in days])
+    np.testing.assert_allclose(column.read(pd.Series(words), ()), want, atol=1e-9)
+
+
+def test_dates_in_other_ways(tmp_path: Path) -> None:
+    words = ["03/04/2020", "05/06/2020"]
+    column = {"d": (words * N)[:N]}
+    with pytest.raises(
+        DataError, match=r"'03/04/2020' the day or the month.*--date-order day-first"
+    ):
+        read(tmp_path, column)
+    for order, day in (("day-first", 18355), ("month-first", 18325)):
+        schema = read(tmp_path, column, date_order=order).schema
+        assert schema is not None
+        assert schema.inputs[1].read(pd.Series(words[:1]), ()).tolist() == [day]
+    off = read(tmp_path, column, parse_dates="off").schema
+    assert off is not None and off.inputs[1].kind == "category"
+    parts = read(
+        tmp_path, {"d": (["2020-03-04 06:00", "2021-05-06"] * N)[:N]}, parse_dates="parts"
+    ).schema
+    assert parts is not None
+    assert parts.names[1:] == ("d year", "d month", "d day", "d weekday", "d hour")
+
+
+def test_stored_types_are_taken_at_their_word(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "whole": pd.array([1, None, 3] * 30, dtype="Int64"),
+            "truth": pd.array([True, None, False] * 30, dtype="boolean"),
+            "small": X.astype("float16"),
+            "text": pd.array(["one"] * 40 + [pd.NA] * 50, dtype="string"),
+            "coded": pd.Categorical(["10", "20", "30"] * 30),
+            "when": pd.date_range("2020", periods=N, tz="UTC"),
+            "span": pd.to_timedelta(np.arange(N) % 5, unit="s"),
+            "lists": [[1]] * N,
+            "y": Y,
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    splits = load(str(tmp_path / "t.parquet"), target="y")
+    assert splits.schema is not None
+    kinds = {column.column: (column.kind, column.missing) for column in splits.schema.inputs}
+    assert kinds == {
+        "whole": ("number", True),
+        "truth": ("number", True),
+        "small": ("number", False),
+        "text": ("category", True),
+        "coded": ("category", False),
+        "when": ("date", False),
+        "span": ("number", False),
+    }
+    assert splits.source["left_out"] == {"lists": "holds nested values or bytes"}
+
+
+def test_all_problems_in_one_message_with_what_mends_them(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": X, "a": X, "d": (["03/04/2020", "05/06/2020"] * N)[:N], "y": Y})
+    frame.loc[4::5, "a"] = np.inf
+    frame.loc[[8, 9], "y"] = None
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError) as caught:
+        load(str(tmp_path / "t.csv"), target="y")
+    said = str(caught.value)
+    assert "3 problems" in said and "\n" not in said
+    for fact in (
+        "'y' is missing in 2 row(s), first in row 8",
+        "'a' holds infinity in 18 row(s), first in row 4",
+    ):
+        assert fact in said
+    assert said.endswith("--drop-missing-target --na inf --date-order day-first")
+    splits = load(
+        str(tmp_path / "t.csv"),
+        target="y",
+        drop_missing_target=True,
+        na="inf",
+        date_order="day-first",
+    )
+    assert used(splits) == ["x", "a", "d"] and splits.schema.inputs[1].missing
+    assert sum(len(splits.part(part)) for part in ("train", "valid", "test")) == N - 2
+    assert not {8, 9} & {int(row) for rows in splits.rows.values() for row in rows}

@@ -1,0 +1,213 @@
+"""Table files as they lie on disk: encodings, separators, decimal marks, endings, odd rows and headings."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netdial.core.errors import ConfigError, DataError, MissingExtra
+from netdial.data import TableOptions
+from netdial.data.tables.dialect import find_dialect
+from netdial.data.tables.read import read_table, unique_names
+
+pd = pytest.importorskip("pandas")
+
+TEXT = "größe,farbe,y\n" + "".join(
+    f"{i}.5,{'röt' if i % 3 else 'grün'},{'ja' if i % 2 else 'nein'}\n" for i in range(60)
+)
+SEMICOLONS = TEXT.replace(",", ";").replace(".5", ",5")
+FORMS = {
+    "utf8.csv": TEXT.encode(),
+    "bom.csv": TEXT.encode("utf-8-sig"),
+    "latin1.csv": TEXT.encode("latin-1"),
+    "utf16.csv": TEXT.encode("utf-16"),
+    "utf16be.csv": TEXT.encode("utf-16-be"),
+    "semicolons.csv": SEMICOLONS.encode(),
+    "semicolons1252.csv": SEMICOLONS.encode("cp1252"),
+    "tabs.tsv": TEXT.replace(",", "\t").encode(),
+    "tabs.csv": TEXT.replace(",", "\t").encode(),
+    "bars.csv": TEXT.replace(",", "|").encode(),
+    "spaces.csv": TEXT.replace(",", " ").encode(),
+    "blanks.csv": TEXT.replace(",", ", ").encode(),
+    "crlf.csv": TEXT.replace("\n", "\r\n").encode(),
+    "zipped.csv.gz": gzip.compress(TEXT.encode()),
+    "zipped.tsv.gz": gzip.compress(TEXT.replace(",", "\t").encode()),
+    "UPPER.CSV": TEXT.encode(),
+    "ends.csv": "\n".join(
+        line + "," if i else line for i, line in enumerate(TEXT.splitlines())
+    ).encode(),
+    "quotes.csv": re.sub(r"([^,\n]+)", r'"\1"', TEXT).encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_all_forms_give_the_same_table(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(FORMS[name])
+    frame = read_table(tmp_path / name, TableOptions()).frame
+    frame = frame.dropna(axis=1, how="all")
+    assert list(frame.columns) == ["größe", "farbe", "y"]
+    assert frame["größe"].to_numpy(dtype=float).tolist() == [i + 0.5 for i in range(60)]
+    assert frame["farbe"].tolist() == ["röt" if i % 3 else "grün" for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "columns"),
+    [
+        (b"a^b\n1^2\n3^4\n", {"sep": "^"}, ["a", "b"]),
+        (b"a;b\n1,5;2\n", {"sep": "tab"}, ["a;b"]),
+        ("ä,b\n1,2\n".encode("utf-16-le"), {"encoding": "utf-16-le"}, ["ä", "b"]),
+    ],
+)
+def test_options_overrule(
+    tmp_path: Path, content: bytes, options: dict, columns: list[str]
+) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert list(read_table(tmp_path / "t.csv", TableOptions(**options)).frame.columns) == columns
+
+
+def test_row_names_as_r_writes_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('"a","b"\n"r1",1,2\n"r2",3,4\n')
+    table = read_table(tmp_path / "t.csv", TableOptions())
+    assert table.frame["a"].tolist() == [1, 3] and table.frame["b"].tolist() == [2, 4]
+    assert table.unnamed == {"Unnamed: 0"}
+
+
+def test_rows_of_odd_length(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1,2,3\n4,5\n6,7,8\n9\n")
+    table = read_table(path, TableOptions())
+    assert table.frame["c"].isna().tolist() == [False, True, False, True]
+    assert any(remark.startswith("2 row(s) have fewer fields") for remark in table.remarks)
+    path.write_text("a,b\n1,2\n1,2,3,4\n5,6\n5,6,7\n")
+    with pytest.raises(DataError, match=r"comma: 2 row\(s\) have more fields than the 2.*row 1 "):
+        read_table(path, TableOptions())
+
+
+def test_headings(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(" x ,y,y,,y.1\n1,2,3,4,5\n6,7,8,9,10\n")
+    table = read_table(path, TableOptions())
+    assert list(table.frame.columns) == ["x", "y", "y.2", "Unnamed: 3", "y.1"]
+    assert table.remarks == ("headings occur twice: 'y' is called 'y.2'",)
+
+
+@given(st.lists(st.sampled_from(["x", "y", "y.1", "", "Unnamed: 1"]), max_size=8))
+def test_names_differ_and_new_ones_are_kept(given: list[str]) -> None:
+    names = unique_names(given)
+    assert len(set(names)) == len(given)
+    assert all(not old or new.startswith(old) for old, new in zip(given, names, strict=True))
+    first = {old: i for i, old in reversed(list(enumerate(given))) if old}
+    assert all(names[i] == old for old, i in first.items() if not old.startswith("Unnamed"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "decimal"),
+    [
+        ("1,5;2,5", ","),
+        ("1.234,5;x", ","),
+        ("1,234;5,678", "."),
+        ("1.5;2.5", "."),
+        ("1,5;2.5\n2,5;3.5\n0,5;1", ","),
+    ],
+)
+def test_decimal_mark(rows: str, decimal: str) -> None:
+    assert find_dialect(f"a;b\n{rows}\n", "t.csv", TableOptions()).decimal == decimal
+
+
+def test_only_empty_cells_and_the_own_list_are_missing(tmp_path: Path) -> None:
+    words = ["NA", "None", "null", "nan", "", "N/A", "-"]
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{word},x\n" for word in words))
+    frame = read_table(tmp_path / "t.csv", TableOptions()).frame
+    assert frame["a"].isna().tolist() == [word == "" for word in words]
+    frame = read_table(tmp_path / "t.csv", TableOptions(na=("-", "NA"))).frame
+    assert frame["a"].isna().tolist() == [word in ("", "-", "NA") for word in words]
+
+
+def test_excel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openpyxl")
+    path = tmp_path / "t.xlsx"
+    first = pd.DataFrame({"a": [1, 2, 3], "b": ["NA", None, "x"]})
+    with pd.ExcelWriter(path) as book:
+        first.to_excel(book, sheet_name="one", index=False)
+        (first * 2).to_excel(book, sheet_name="two")
+    frame = read_table(path, TableOptions()).frame
+    assert frame["a"].tolist() == [1, 2, 3] and frame["b"].isna().tolist() == [False, True, False]
+    table = read_table(path, TableOptions(sheet="two"))
+    assert table.frame["a"].tolist() == [2, 4, 6] and table.unnamed == {"Unnamed: 0"}
+    with pytest.raises(ConfigError, match=r"unknown sheet of t\.xlsx 'tow'; did you mean 'two'"):
+        read_table(path, TableOptions(sheet="tow"))
+    with pytest.raises(ConfigError, match="no sep to choose"):
+        read_table(path, TableOptions(sep=";"))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match="damaged, or not a table"):
+        read_table(path, TableOptions())
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'netdial\[excel\]'"):
+        read_table(path, TableOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.csv", b"", "is empty"),
+        ("t.csv", b"\n\n", "is empty"),
+        ("t.csv", b"a,b\n\0\0\0\1\2", "binary data"),
+        ("t.csv.gz", b"no gzip", "damaged"),
+        ("t.csv.gz", gzip.compress(TEXT.encode())[:-20], "damaged"),
+        ("t.csv", b'a,b\n1,"2\n', "damaged"),
+        ("t.parquet", b"PAR1" + bytes(50) + b"PAR1", "damaged"),
+        ("t.xlsx", b"PK\3\4", "damaged"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_table(tmp_path / name, TableOptions())
+
+
+def test_wrong_encoding_names_the_option(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(TEXT.encode("latin-1"))
+    with pytest.raises(DataError, match=r"not in the encoding utf-8 .*--encoding"):
+        read_table(tmp_path / "t.csv", TableOptions(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sep": ";;"}, "one character"),
+        ({"encoding": "utf-9"}, "no such text encoding"),
+        ({"encoding": "zip"}, "no such text encoding"),
+        ({"decimal": ",", "thousands": ","}, "both"),
+        ({"group_column": "a", "time_column": "b"}, "exclude each other"),
+        ({"drop": ("a",), "keep": ("a", "b")}, "'a'"),
+    ],
+)
+def test_options_that_cannot_be(options: dict, words: str) -> None:
+    from netdial.data.tables.options import table_options
+
+    with pytest.raises(ConfigError, match=words):
+        table_options(options)
+
+
+def test_mutated_parquet_raises_only_our_errors(tmp_path: Path, seed: int) -> None:
+    pytest.importorskip("pyarrow")
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"a": random.normal(size=30), "b": ["x", "y", None] * 10})
+    frame.to_parquet(tmp_path / "t.parquet")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in random.integers(0, len(whole), 3):
+            content[place] ^= 1 << int(random.integers(0, 8))
+        (tmp_path / "t.parquet").write_bytes(content)
+        with contextlib.suppress(DataError):
+            read_table(tmp_path / "t.parquet", TableOptions())

@@ -1,0 +1,201 @@
+"""The schema: reads new rows as the training rows were read, says what is new, survives JSON, refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from netdial.core.errors import CheckpointError, DataError, ShapeError
+from netdial.data import TableSchema, load
+from netdial.data.tables.inputs import Category, Date, Number
+
+pd = pytest.importorskip("pandas")
+
+
+def table(n: int = 60) -> Any:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(10, 3, n).round(3),
+            "price": [f"{1000 + 7 * i:,}" for i in range(n)],
+            "town": rng.choice(["Kazan", "NA", "None"], n),
+            "when": pd.date_range("2020-01-01", periods=n // 10).repeat(10).astype(str),
+            "code": rng.choice([1.0, 2.0, 3.0], n),
+            "y": np.array(["no", "yes", "maybe"])[np.arange(n) % 3],
+            "z": rng.normal(100, 20, n),
+        }
+    )
+    frame.loc[[3, 7, 20, 41], "size"] = np.nan
+    frame.loc[[5, 6, 30, 44], "town"] = None
+    frame.loc[0:9, "when"] = None
+    return frame
+
+
+@pytest.fixture
+def splits(tmp_path: Path) -> Any:
+    table().to_csv(tmp_path / "t.csv", index=False)
+    return load(str(tmp_path / "t.csv"), target="y", drop=("z",))
+
+
+@pytest.mark.parametrize("target", ["y", "z"])
+@pytest.mark.parametrize("parse_dates", ["number", "parts"])
+def test_new_rows_are_read_as_the_training_rows(
+    tmp_path: Path, target: str, parse_dates: str
+) -> None:
+    path = tmp_path / "t.csv"
+    table().to_csv(path, index=False)
+    splits = load(str(path), target=target, parse_dates=parse_dates)
+    schema = TableSchema.from_json(json.loads(json.dumps(splits.schema.to_json())))
+    assert schema == splits.schema
+    frame = schema.read_file(path)
+    for part in ("train", "valid", "test"):
+        rows = frame.iloc[splits.rows[part].numpy()]
+        assert torch.equal(schema.encode(rows), splits.part(part).x)
+        assert torch.equal(schema.encode_target(rows), splits.part(part).y)
+    in_memory = table().iloc[splits.rows["test"].numpy()]
+    assert torch.equal(schema.encode(in_memory), splits.test.x)
+    one = schema.encode(frame.iloc[[12]].to_dict("list"))
+    assert one.shape == (1, len(schema.names)) and one.dtype == torch.float32
+
+
+def test_words_for_missing_are_categories_among_texts(splits: Any) -> None:
+    town = next(column for column in splits.schema.inputs if column.column == "town")
+    assert town == Category(column="town", values=("Kazan", "NA", "None"), missing=True)
+    x = splits.schema.encode_rows({**_row(), "town": ["NA"]}).x
+    place = splits.schema.names.index("town = NA")
+    assert x[0, place] == 1 and x[0, place - 1 : place + 3].sum() == 1
+
+
+def _row() -> dict[str, list[Any]]:
+    return {
+        "size": [10.0],
+        "price": ["1,007"],
+        "town": ["Kazan"],
+        "when": ["2020-01-03"],
+        "code": [2],
+    }
+
+
+def test_what_training_did_not_hold_is_counted(splits: Any) -> None:
+    schema = splits.schema
+    rows = {key: value * 3 for key, value in _row().items()}
+    rows |= {"town": ["Omsk", "Kazan", "Perm"], "code": [1, None, 9]}
+    encoded = schema.encode_rows(rows)
+    assert len(encoded.remarks) == 2
+    assert "'Omsk', 'Perm' in 2 row(s)" in encoded.remarks[0]
+    assert "'code': missing in 1 row(s)" in encoded.remarks[1]
+    start = schema.names.index("town = Kazan")
+    assert encoded.x[:, start : start + 4].tolist() == [[0.0] * 4, [1.0, 0, 0, 0], [0.0] * 4]
+    code = next(column for column in schema.inputs if column.column == "code")
+    place = schema.names.index("code")
+    want = [
+        (1 - code.mean) / code.std,
+        (code.fill - code.mean) / code.std,
+        (9 - code.mean) / code.std,
+    ]
+    assert encoded.x[:, place].tolist() == pytest.approx(want)
+    with pytest.warns(UserWarning, match="'Omsk', 'Perm'"):
+        schema.encode(rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"town": None}, "column 'town' is not in the table"),
+        ({"size": ["ten"]}, r"column 'size', row 0 .*'ten' is not a number"),
+        ({"size": [float("inf")]}, "column 'size' holds infinity"),
+        ({"when": ["yesterday"]}, "column 'when', row 0 .*'yesterday' is not a date"),
+    ],
+)
+def test_rows_that_do_not_fit(splits: Any, change: dict[str, Any], words: str) -> None:
+    rows = {key: value for key, value in (_row() | change).items() if value is not None}
+    with pytest.raises(DataError, match=words):
+        splits.schema.encode(rows)
+
+
+def test_further_columns_and_other_types_are_fine(splits: Any) -> None:
+    plain = splits.schema.encode(_row())
+    rows = _row() | {
+        "price": [1007],
+        "code": ["2"],
+        "when": [pd.Timestamp("2020-01-03")],
+        "size": [np.float32(10)],
+        "extra": [object()],
+    }
+    assert torch.allclose(splits.schema.encode(rows), plain)
+
+
+def test_targets_come_back(tmp_path: Path, splits: Any) -> None:
+    outputs = torch.eye(3)[splits.test.y]
+    rows = table().iloc[splits.rows["test"].numpy()]
+    assert splits.schema.decode(outputs) == rows["y"].tolist()
+    table().to_csv(tmp_path / "t.csv", index=False)
+    numbers = load(str(tmp_path / "t.csv"), target="z", drop="y")
+    back = numbers.schema.decode(numbers.test.y.double())[:, 0]
+    want = torch.tensor(table()["z"].to_numpy()[numbers.rows["test"].numpy()])
+    assert torch.allclose(back, want, atol=1e-4)
+    with pytest.raises(ShapeError, match=r"\[2, 2\]; expected \[B, 3\].*maybe, no, yes"):
+        splits.schema.decode(torch.zeros(2, 2))
+    with pytest.raises(DataError, match=r"'perhaps' in row 1 .*maybe, no, yes"):
+        splits.schema.encode_target({"y": ["no", "perhaps"]})
+    with pytest.raises(DataError, match=r"missing in 1 row.*row 1"):
+        numbers.schema.encode_target({"z": [1.0, None]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": [{"kind": "number", "column": "a"}]},
+        {"inputs": [{"kind": "sound", "column": "a"}]},
+        {"target": {"kind": "classification", "columns": ["y"], "classes": ["one"]}},
+        {"target": {"kind": "regression", "columns": ["y"], "mean": [0.0], "std": [0.0]}},
+        {"target": {"kind": "regression", "columns": ["y"], "mean": [float("inf")], "std": [1.0]}},
+        {"options": {"seperator": ";"}},
+        {"more": 1},
+    ],
+)
+def test_damaged_schemas_are_refused(splits: Any, change: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match="schema of a table"):
+        TableSchema.from_json(splits.schema.to_json() | change)
+    with pytest.raises(CheckpointError):
+        TableSchema.from_json([1, 2])
+
+
+def test_columns_by_hand() -> None:
+    number = Number(column="a", fill=2.0, mean=1.0, std=2.0, missing=True)
+    x, remark = number.inputs(np.array([3.0, np.nan]))
+    assert x.tolist() == [[1.0, 0.0], [0.5, 1.0]] and remark == ""
+    date = Date(
+        column="d", parts=("year", "month"), mean=(2020.0, 6.0), std=(1.0, 2.0), missing=True
+    )
+    days = date.read(pd.Series(["2021-08-31", None]), ())
+    x, _ = date.inputs(days)
+    assert x.tolist() == [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert date.names == ("d year", "d month", "d is missing")
+
+
+def test_embedded_data_have_a_schema_too() -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    wine = load("wine")
+    raw = datasets.load_wine(as_frame=True).data
+    assert torch.allclose(wine.schema.encode(raw)[wine.rows["test"]], wine.test.x, atol=1e-6)
+    assert wine.schema.decode(torch.eye(3)) == list(wine.classes)
+    diabetes = load("diabetes")
+    target = datasets.load_diabetes().target[diabetes.rows["test"].numpy()]
+    assert torch.allclose(
+        diabetes.schema.decode(diabetes.test.y)[:, 0].double(), torch.tensor(target), atol=1e-3
+    )
+
+
+def test_description_names_every_column_once(splits: Any) -> None:
+    rows = splits.schema.describe()
+    assert sorted(name for name, _, _ in rows) == sorted(table().columns)
+    said = {name: (what, how) for name, what, how in rows}
+    assert said["y"] == ("target", "classification: maybe, no, yes")
+    assert said["town"] == ("category", "3 texts: Kazan, NA, None; missing values are marked")
+    assert said["z"] == ("left out", "as asked (--drop)")
