@@ -168,10 +168,11 @@ def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
     advice = f"leave it out (--drop {name}) if it is not known when a prediction is made"
     values, gone = column.values[rows], column.missing[rows]
     if goal.labels is not None:
-        labels = goal.labels.numpy()[rows]
-        pairs = set(zip(values.tolist(), labels.tolist(), strict=True))
+        if gone.any() or len(set(values[:1000].tolist())) > len(goal.classes):
+            return ""
+        pairs = set(zip(values.tolist(), goal.labels.numpy()[rows].tolist(), strict=True))
         one_to_one = len(pairs) == len({v for v, _ in pairs}) == len({y for _, y in pairs})
-        if one_to_one and not gone.any() and len(rows) >= 3 * len(pairs):
+        if one_to_one and len(rows) >= 3 * len(pairs):
             return f"{name}: names the class of each row; {advice}"
         return ""
     if column.kind != "number" or gone.any() or len(rows) < 10:
