@@ -156,7 +156,7 @@ def _train(
     factor = schedules.onecycle((cycle[1] - cycle[0]) * feed.steps)
     net.train()
     for epoch in range(*epochs):
-        for step, (x, y) in enumerate(feed.epoch(epoch)):
+        for step, (x, y, *_) in enumerate(feed.epoch(epoch)):
             rate = config.lr * factor((epoch - cycle[0]) * feed.steps + step)
             for group in optimizer.param_groups:
                 group["lr"] = rate

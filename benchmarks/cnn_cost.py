@@ -34,7 +34,7 @@ def measure(*, quick: bool = False) -> Result:
     """Returns the ratio, and where the time of both goes."""
     torch.set_num_threads(1)
     data, origin = images(real=not quick)
-    batches = [(data.inputs(i), data.y[i]) for i in torch.arange(len(data)).split(_BATCH)]
+    batches = [Batch(data.inputs(i), data.y[i]) for i in torch.arange(len(data)).split(_BATCH)]
     optimizer, plain = plain_step(batches)
     method, state, step = family_step(batches, n_data=45_000)
     seconds, ratios, reach = interleaved(
@@ -81,7 +81,7 @@ def plain_step(batches: list[Batch]) -> tuple[torch.optim.Optimizer, Callable[[]
     turn = iter(range(1_000_000))
 
     def step() -> None:
-        x, y = batches[next(turn) % len(batches)]
+        x, y, *_ = batches[next(turn) % len(batches)]
         optimizer.zero_grad()
         F.cross_entropy(net(x), y).backward()
         optimizer.step()

@@ -18,6 +18,7 @@ import torch
 
 from benchmarks import cnn_cost
 from benchmarks.result import Result
+from netdial.train.feed import Batch
 
 _ROOT = Path(__file__).parent.parent
 
@@ -67,7 +68,7 @@ def trained(label: str, steps: int) -> tuple[float, float]:
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # imports what an optimiser imports late
     before = peak_mib()
     data, _ = cnn_cost.images(real=False)
-    batches = [(data.inputs(i), data.y[i]) for i in torch.arange(len(data)).split(128)]
+    batches = [Batch(data.inputs(i), data.y[i]) for i in torch.arange(len(data)).split(128)]
     make = {
         "plain": lambda: cnn_cost.plain_step(batches)[-1],
         "family": lambda: cnn_cost.family_step(batches, n_data=45_000)[-1],

@@ -21,6 +21,7 @@ from netdial.family import Family
 from netdial.nets import build
 from netdial.task import Classification
 from netdial.train import FamilyMethod, TensorFeed
+from netdial.train.feed import Batch
 
 _EXAMPLES, _GROUPS = 60_000, 8
 
@@ -96,7 +97,7 @@ def family(
     feed = TensorFeed(Dataset(x, y), batch_size=batch, seed=0)
     method = FamilyMethod(config, task=Classification(), n_data=len(y), steps=feed.steps)
     state = method.init(made)
-    batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+    batches: Iterator[Batch] = iter(())
     epoch = 0
 
     def work() -> None:

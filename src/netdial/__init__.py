@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from netdial.choice import Choice, choose
     from netdial.config import FitConfig
     from netdial.data import Dataset, Splits, load
+    from netdial.data.memory import Named
     from netdial.evidence import Estimate, assess, health
     from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
     from netdial.fitting import finetune, fit, fit_direct, specialise
@@ -38,6 +39,7 @@ _HOME = {
     "FamilyConfig": "netdial.family",
     "FamilyRegressor": "netdial.sklearn",
     "FitConfig": "netdial.config",
+    "Named": "netdial.data.memory",
     "Policy": "netdial.pruning.weights",
     "ShrinkConfig": "netdial.shrinking.config",
     "Shrunk": "netdial.shrinking.shrink",
@@ -76,6 +78,7 @@ __all__ = [
     "FamilyConfig",
     "FamilyRegressor",
     "FitConfig",
+    "Named",
     "Policy",
     "ShrinkConfig",
     "Shrunk",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from netdial.core.errors import ConfigError, unknown
 
@@ -41,6 +41,22 @@ class TrainConfig(BaseModel):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
     seed: int = Field(0, ge=0, description="seed of everything random")
+    class_weight: Literal["balanced"] | dict[str, float] | None = Field(
+        None,
+        description="weights of the classes in the objective: balanced (all classes weigh the same), or 0=1,1=24",
+    )
+
+    @field_validator("class_weight", mode="before")
+    @classmethod
+    def _by_class(cls, given: Any) -> Any:
+        """Returns weights of classes by the class as text; given as a mapping, as a list, or as ``0=1,1=24``."""
+        if isinstance(given, str) and "=" in given:
+            given = dict(piece.rsplit("=", 1) for piece in given.split(",") if "=" in piece)
+        if isinstance(given, Mapping):
+            return {str(name).strip(): value for name, value in given.items()}
+        if given is None or isinstance(given, str):
+            return given
+        return {str(index): value for index, value in enumerate(given)}
 
 
 class FitConfig(TrainConfig):

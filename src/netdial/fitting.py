@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from netdial.config import FitConfig, TrainConfig, make_config
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data, Loader
+from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
-from netdial.measure.path import outputs
+from netdial.measure.path import mean_fit, outputs
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Task
+from netdial.task.rehearsal import admit, admit_training
 from netdial.train.feed import Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.method import FamilyMethod, State, Workers
-from netdial.train.rehearsal import rehearse_on, settle_task
-
-Data = Any  # Dataset, a pair (x, y) of tensors, or a DataLoader
 
 
 def fit(
@@ -43,8 +43,9 @@ def fit(
 
     Args:
         net: any module that returns one tensor of outputs; it is copied.
-        data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
-        valid: validation part, needed for ``patience``.
+        data: training part, in any of the forms of ``netdial.data.memory``: a pair of tensors, arrays or frames, a
+            ``Dataset``, a torch data set, a ``DataLoader``, …
+        valid: validation part, needed for ``patience``; a ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
             targets suggest: columns of floating-point numbers are a regression.
         config: all settings at once; or give them by name (see ``FitConfig``).
@@ -56,6 +57,7 @@ def fit(
 
     Raises:
         ConfigError: an option is unknown or out of range.
+        DataError: the data cannot be used; the message names rows and columns.
         NonFiniteError: training met a number that is not finite.
     """
     config = _config(config, settings)
@@ -231,7 +233,6 @@ def run(
     identity: dict[str, Any] | None = None,
 ) -> Family:
     """Trains a family that is already built; ``fit`` and the command line end here."""
-    task = settle_task(kind, data, family.task)
     if config.patience and valid is None:
         raise ConfigError(
             f"patience={config.patience} needs validation data; give valid, or patience=0"
@@ -239,15 +240,18 @@ def run(
     blocks = _blocks(family, config)
     if config.precision == "64-true":
         family = family.double()
-    rehearse_on(family.net, data, task)
+    admitted, task = admit_training(family.net, data, kind, family.task)
+    admitted = weighted(admitted, config.class_weight, task.targets)
+    part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
     workers, device = launch(config)
     family.to(device)
     feed = make_feed(
-        data,
+        admitted,
         config,
         blocks=blocks,
         augment=augment,
         device=device,
+        dtype=family.dtype,
         least=config.devices * _least(family),
     )
     family.learns(task, feed.n_data)
@@ -262,7 +266,7 @@ def run(
         epochs=config.epochs,
         report=report or _silent,
         advance=advance,
-        validate=_validator(valid, task, config, feed.n_data) if valid is not None else None,
+        validate=None if part is None else _validator(part, task, config, feed.n_data),
         patience=config.patience,
         checkpoint=checkpoint if workers.rank == 0 else None,
         identity=identity,
@@ -272,30 +276,47 @@ def run(
 
 
 def make_feed(
-    data: Data,
+    data: Dataset | Loader,
     config: TrainConfig,
     *,
     blocks: int = 1,
     augment: str | None = None,
     device: Any = "cpu",
+    dtype: torch.dtype | None = None,
     least: int = 1,
 ) -> Feed:
-    """Returns the feed for a ``Dataset``, a pair of tensors, or a ``DataLoader``."""
-    if isinstance(data, tuple):
-        data = Dataset(*data)
-    dtype = torch.float64 if config.precision == "64-true" else None
-    if isinstance(data, Dataset):
-        return TensorFeed(
-            data,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            blocks=blocks,
-            augment=augment,
-            device=device,
-            dtype=dtype,
-            least=least,
+    """Returns the feed for training data.
+
+    Args:
+        data: as ``admit_training`` gave them.
+        config: settings.
+        blocks: blocks of examples in a batch.
+        augment: how images are varied.
+        device: where batches are wanted.
+        dtype: floating-point type wanted.
+        least: examples that a batch must have.
+
+    Raises:
+        DataError: a batch has fewer.
+    """
+    if isinstance(data, Loader):
+        return LoaderFeed(
+            data, seed=config.seed, blocks=blocks, device=device, dtype=dtype, least=least
         )
-    return LoaderFeed(data, seed=config.seed, blocks=blocks, device=device, dtype=dtype)
+    if min(config.batch_size, len(data)) < least:
+        raise DataError(
+            f"training part: {len(data)} example(s) in batches of {config.batch_size}; this training needs {least} or more "
+            "in a batch (BatchNorm has no variance of one); give more examples, or raise batch_size"
+        )
+    return TensorFeed(
+        data,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        blocks=blocks,
+        augment=augment,
+        device=device,
+        dtype=dtype,
+    )
 
 
 def launch(config: TrainConfig) -> tuple[Workers, Any]:
@@ -359,9 +380,10 @@ def unstack(family: Family, count: int) -> list[Family]:
     return parts
 
 
-def _validator(valid: Data, task: Task, config: FitConfig, n_data: int) -> Callable[[State], float]:
+def _validator(
+    part: Dataset, task: Task, config: FitConfig, n_data: int
+) -> Callable[[State], float]:
     """Returns the validation objective: the weighted mean over a grid of λ of fit (mean weights) + complexity."""
-    part = Dataset(*valid) if isinstance(valid, tuple) else valid
     penalty, weight = OBJECTIVES[config.objective], WEIGHTINGS[config.weighting]
 
     def validate(state: State) -> float:
@@ -374,7 +396,8 @@ def _validator(valid: Data, task: Task, config: FitConfig, n_data: int) -> Calla
             penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
         )
         fits = [
-            float(task.nll(outputs(family.export(lam), part), part.y.cpu()).mean()) for lam in lams
+            float(mean_fit(task.nll(outputs(family.export(lam), part), part.y.cpu()), part))
+            for lam in lams
         ]
         return float((weights * (torch.tensor(fits) + complexity)).sum() / weights.sum())
 

@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from netdial.core.errors import DataError
 from netdial.data.dataset import Dataset
-from netdial.train.feed import LoaderFeed, TensorFeed, crop_flip
+from netdial.data.memory import Loader
+from netdial.train.feed import Batch, LoaderFeed, TensorFeed, crop_flip
 
 
 def numbered(count: int) -> Dataset:
     return Dataset(torch.arange(count, dtype=torch.float32)[:, None], torch.arange(count))
 
 
-def loader(count: int, batch_size: int, **options: object) -> DataLoader[tuple[Tensor, ...]]:
+def loader(count: int, batch_size: int, **options: object) -> Loader:
     data = numbered(count)
-    return DataLoader(TensorDataset(data.x, data.y), batch_size=batch_size, shuffle=True, **options)  # type: ignore[arg-type]
+    pairs = TensorDataset(data.x, data.y)
+    made: DataLoader[tuple[Tensor, ...]] = DataLoader(
+        pairs,
+        **{"batch_size": batch_size, "shuffle": True, **options},  # type: ignore[arg-type]
+    )
+    return Loader(made, "classes")
+
+
+def labels(batches: Iterable[Batch]) -> list[int]:
+    return torch.cat([batch.y for batch in batches]).tolist()
 
 
 @given(st.integers(1, 50), st.integers(1, 60), st.integers(1, 3))
-def test_every_example_is_seen_once_in_each_block(count: int, batch_size: int, blocks: int) -> None:
+def test_all_batches_are_of_one_size_and_hold_every_example(
+    count: int, batch_size: int, blocks: int
+) -> None:
+    """A last batch is filled up with examples from the beginning of the epoch, so none comes more than twice."""
     feed = TensorFeed(numbered(count), batch_size=batch_size, seed=0, blocks=blocks)
     batches = list(feed.epoch(0))
+    size = min(batch_size, count)
+    assert len(batches) == feed.steps == math.ceil(count / size) and feed.n_data == count
+    assert {len(batch.y) for batch in batches} == {size * blocks}
+    for block in range(blocks):
+        seen = torch.cat([batch.y.chunk(blocks)[block] for batch in batches])
+        assert seen[:count].sort().values.tolist() == list(range(count))
+        assert torch.equal(seen[count:], seen[: len(seen) - count])
+        assert all(len(set(b.y.chunk(blocks)[block].tolist())) == size for b in batches)
+    assert all(torch.equal(batch.x[:, 0].long(), batch.y) for batch in batches)
+    assert all(batch.share == 1 and batch.weight is None for batch in batches)
+
+
+@given(st.integers(1, 50), st.integers(1, 20))
+def test_batches_of_a_loader_have_the_weight_of_their_size(count: int, batch_size: int) -> None:
+    """So a pass adds up to the mean over all examples times the number of steps."""
+    feed = LoaderFeed(loader(count, batch_size))
+    batches = list(feed.epoch(0))
     assert len(batches) == feed.steps and feed.n_data == count
-    seen = [torch.cat([y.chunk(blocks)[block] for _, y in batches]) for block in range(blocks)]
-    assert all(sorted(part.tolist()) == list(range(count)) for part in seen)
-    assert all(torch.equal(x[:, 0].long(), y) for x, y in batches)
+    assert sorted(labels(batches)) == list(range(count))
+    mean = sum(b.share * float(b.x.mean()) for b in batches) / feed.steps
+    assert mean == pytest.approx((count - 1) / 2, rel=1e-6)
 
 
 @given(st.integers(2, 40), st.integers(1, 12), st.integers(0, 5), st.data())
 def test_skipping_goes_on_where_the_epoch_was_left(
     count: int, size: int, number: int, data: st.DataObject
 ) -> None:
-    feeds = [
+    feeds: list[TensorFeed | LoaderFeed] = [
         TensorFeed(numbered(count), batch_size=size, seed=1),
         LoaderFeed(loader(count, size), seed=1),
     ]
@@ -47,7 +78,7 @@ def test_skipping_goes_on_where_the_epoch_was_left(
     for feed in feeds:
         whole, rest = list(feed.epoch(number)), list(feed.epoch(number, skip=skip))
         assert len(rest) == feed.steps - skip
-        assert all(torch.equal(a[1], b[1]) for a, b in zip(whole[skip:], rest, strict=True))
+        assert all(torch.equal(a.y, b.y) for a, b in zip(whole[skip:], rest, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["tensor", "loader"])
@@ -57,7 +88,7 @@ def test_order_depends_on_seed_and_epoch_and_on_nothing_else(kind: str) -> None:
         whole, batched = numbered(30), loader(30, 7)
         tensors = TensorFeed(whole, batch_size=7, seed=seed)
         feed = tensors if kind == "tensor" else LoaderFeed(batched, seed=seed)
-        return torch.cat([y for _, y in feed.epoch(number)]).tolist()
+        return labels(feed.epoch(number))
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
@@ -66,35 +97,36 @@ def test_order_depends_on_seed_and_epoch_and_on_nothing_else(kind: str) -> None:
 
 def test_blocks_have_orders_of_their_own() -> None:
     (batch,) = TensorFeed(numbered(20), batch_size=20, seed=0, blocks=2).epoch(0)
-    first, second = batch[1].chunk(2)
+    first, second = batch.y.chunk(2)
     assert not torch.equal(first, second)
 
 
-def test_a_last_batch_that_is_too_short_is_left_out() -> None:
-    feed = TensorFeed(numbered(17), batch_size=8, seed=0, least=2)
-    assert [len(y) for _, y in feed.epoch(0)] == [8, 8]
-    assert feed.steps == 2
-    kept = TensorFeed(numbered(18), batch_size=8, seed=0, least=2)
-    assert [len(y) for _, y in kept.epoch(0)] == [8, 8, 2]
+def test_a_batch_of_a_loader_that_is_too_small_is_joined_to_the_one_before() -> None:
+    feed = LoaderFeed(loader(17, 8), least=2)
+    batches = list(feed.epoch(0))
+    assert [len(batch.y) for batch in batches] == [8, 9] and feed.steps == 2
+    assert [batch.share for batch in batches] == [8 * 2 / 17, 9 * 2 / 17]
+    assert sorted(labels(batches)) == list(range(17))
+    assert labels(feed.epoch(0, skip=1)) == labels(batches[1:])
+    with pytest.raises(DataError, match=r"batches of 1 example\(s\); this training needs 2"):
+        LoaderFeed(loader(5, 1), least=2)
 
 
 def test_loader_batches_are_repeated_for_each_seed_and_cast() -> None:
     feed = LoaderFeed(loader(6, 3), blocks=2, dtype=torch.float64)
-    x, y = next(feed.epoch(0))
+    x, y, *_ = next(feed.epoch(0))
     assert x.dtype == torch.float64 and y.dtype == torch.int64
     assert torch.equal(y[:3], y[3:]) and len(x) == 6
 
 
-def test_a_loader_without_a_length_is_refused() -> None:
-    class Endless(IterableDataset[Tensor]):
-        def __iter__(self) -> Iterator[Tensor]:
-            while True:
-                yield torch.zeros(1)
+def test_an_epoch_unlike_the_one_counted_is_an_error() -> None:
+    def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        x, y = (torch.stack(part) for part in zip(*rows, strict=True))
+        return x[y != 3], y[y != 3]
 
-    with pytest.raises(
-        DataError, match="its data set has no length; the objectives need the number"
-    ):
-        LoaderFeed(DataLoader(Endless()))
+    feed = LoaderFeed(loader(8, 4, collate_fn=collate))
+    with pytest.raises(DataError, match="epoch 0 gave 2 batches and 7 examples, where 2 and 8"):
+        list(feed.epoch(0))
 
 
 def test_crop_flip_shifts_and_mirrors_and_invents_nothing(source: torch.Generator) -> None:
@@ -121,4 +153,4 @@ def test_augmented_batches_are_the_same_after_a_resume() -> None:
     images = Dataset(torch.rand(10, 1, 8, 8), torch.arange(10))
     feed = TensorFeed(images, batch_size=4, seed=0, augment="crop-flip")
     whole, rest = list(feed.epoch(2)), list(feed.epoch(2, skip=1))
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(whole[1:], rest, strict=True))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(whole[1:], rest, strict=True))

@@ -16,12 +16,12 @@ from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
 from netdial.choice.tune import Tuning
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.path import outputs
 from netdial.models.member import Exported, save_member
 from netdial.pruning.weights.criteria import default_criterion
-
-Data = Dataset | tuple[Tensor, Tensor]
+from netdial.task.rehearsal import admit
 
 _SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export"}
 
@@ -112,7 +112,9 @@ class Choice:
         Raises:
             ConfigError: there are no training data, or a setting is wrong.
         """
-        problem = replace(self.problem, train=dataset(train) or self.problem.train)
+        problem = replace(
+            self.problem, train=self._part(train, "training part") or self.problem.train
+        )
         settings = {**self.tuning.settings, **settings}
         tuning = replace(self.tuning, epochs=epochs, settings=settings)
         family = tuning.train(self.family, self.lam, problem)
@@ -121,7 +123,7 @@ class Choice:
 
     def tested(self, test: Data) -> Choice:
         """Returns the choice with its value on test data: to be looked at once, when everything has been decided."""
-        data = dataset(test)
+        data = self._part(test, "test part")
         assert data is not None
         losses = losses_of(outputs(self.module, data), data.y.cpu(), self.problem.task)
         value = value_of(losses, self.problem.task)
@@ -151,6 +153,12 @@ class Choice:
             card=self.card if folder else None,
         )
 
+    def _part(self, data: Data | None, part: str) -> Dataset | None:
+        """Returns data in memory, None if there are none."""
+        return (
+            None if data is None else admit(self.family.net, data, self.problem.task, part=part)[0]
+        )
+
     def _become(self, family: Family, share: float, step: str) -> Choice:
         timed = not math.isnan(self.row.latency_ms)
         row, losses = measured(family, self.lam, share, self.problem, timed=timed)
@@ -162,8 +170,3 @@ class Choice:
             steps=(*self.steps, step),
             test={},
         )
-
-
-def dataset(data: Data | None) -> Dataset | None:
-    """Returns data given as a pair of tensors, or as they are."""
-    return None if data is None else Dataset.of(data)

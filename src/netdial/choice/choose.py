@@ -21,18 +21,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from netdial.choice.budget import Budget, feasible
-from netdial.choice.choice import Choice, Data, dataset
+from netdial.choice.choice import Choice
 from netdial.choice.member import restricted
 from netdial.choice.rules import RULES, best
 from netdial.choice.search import SHARES, Problem, search
 from netdial.choice.table import Cell, Table
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.errors import ConfigError, unknown
+from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.evidence import ESTIMATORS, assess, chosen
 from netdial.family.family import Family
 from netdial.pruning.weights.masks import Policy
 from netdial.pruning.weights.prune import Rule
 from netdial.task import Task, settle
+from netdial.task.rehearsal import admit
 
 
 def choose(
@@ -87,13 +90,13 @@ def choose(
             asked.
     """
     budget = Budget(max_params, max_bytes, max_macs, max_latency_ms, min_accuracy)
-    parts = dataset(valid), dataset(train)
-    targets = next((part.y for part in parts if part is not None), None)
-    task = settle(kind, family.task, targets)
+    rule = by or _default_rule(budget)
+    _check(rule, (valid, train), budget, finetune_epochs, settings)
+    parts, task = _admit(family, (valid, train), kind)
+    if min_accuracy is not None and "accuracy" not in task.METRICS:
+        raise ConfigError(f"min_accuracy: {task.name} has no accuracy; leave it out")
     pruning = Rule(criterion, policy or Policy(), kind=task, seed=seed)
     problem = Problem(*parts, pruning, data_name)
-    rule = by or _default_rule(budget)
-    _check(rule, problem, budget, finetune_epochs, settings)
     objective = objective or family.objective
     tuning = Tuning(finetune_epochs, objective, settings)
     plain = search(family, problem, lams=lams, shares=shares, timed=max_latency_ms is not None)
@@ -122,6 +125,19 @@ def choose(
     return taken.finetune(epochs=finetune_epochs) if finetune_epochs and not walks else taken
 
 
+def _admit(
+    family: Family, parts: tuple[Data | None, Data | None], kind: str | Task | None
+) -> tuple[tuple[Dataset | None, Dataset | None], Task]:
+    """Returns the validation and the training part in memory, and their task, which the first of them decides."""
+    valid, train = parts
+    task = None if kind is None and family.task is None else settle(kind, family.task)
+    if valid is not None:
+        valid, task = admit(family.net, valid, task, part="validation part")
+    if train is not None:
+        train, task = admit(family.net, train, task, part="training part")
+    return (valid, train), task or settle(kind, family.task)
+
+
 def _default_rule(budget: Budget) -> str:
     if budget.limits_cost:
         return "best"
@@ -129,24 +145,27 @@ def _default_rule(budget: Budget) -> str:
 
 
 def _check(
-    rule: str, problem: Problem, budget: Budget, epochs: int, settings: dict[str, Any]
+    rule: str,
+    parts: tuple[Data | None, Data | None],
+    budget: Budget,
+    epochs: int,
+    settings: dict[str, Any],
 ) -> None:
-    """Refuses what cannot be done with the data given.
+    """Refuses what cannot be done with the parts given, validation and training.
 
     Raises:
         ConfigError: says what is missing.
     """
+    valid, train = parts
     if rule not in RULES and rule not in ESTIMATORS:
         raise unknown("rule", rule, [*RULES, *ESTIMATORS])
-    if budget.min_accuracy is not None and "accuracy" not in problem.task.METRICS:
-        raise ConfigError(f"min_accuracy: {problem.task.name} has no accuracy; leave it out")
-    if problem.valid is None and (rule in RULES or budget.min_accuracy is not None):
+    if valid is None and (rule in RULES or budget.min_accuracy is not None):
         raise ConfigError(
             f"by={rule!r} is decided on validation data; give valid, or let an estimator decide on training data (by='eb-elbo')"
         )
-    if problem.train is None and rule not in RULES:
+    if train is None and rule not in RULES:
         raise ConfigError(f"by={rule!r} is estimated on training data; give train")
-    if epochs < 0 or (epochs and problem.train is None):
+    if epochs < 0 or (epochs and train is None):
         raise ConfigError(
             f"finetune_epochs={epochs}: fine-tuning needs a count of at least 0, and training data; give train"
         )

@@ -35,7 +35,8 @@ from netdial.curvature.layers import (
     pulled,
     run,
 )
-from netdial.curvature.model import Data, Model, prepare, twice_differentiable
+from netdial.curvature.model import Model, prepare, twice_differentiable
+from netdial.data.memory.containers import Data
 from netdial.task import Task
 
 LARGEST_HESSIAN = 50_000

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError, unknown
 from netdial.curvature.gradient import rows
 from netdial.curvature.hessian import products, vectors_at_once
-from netdial.curvature.model import Data, Model, prepare, twice_differentiable
+from netdial.curvature.model import Model, prepare, twice_differentiable
+from netdial.data.memory.containers import Data
 from netdial.task import Task
 
 LARGEST = 5_000

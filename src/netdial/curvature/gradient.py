@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from netdial.core.layout import Params
-from netdial.curvature.model import Data, Model, checked, prepare, twice_differentiable
+from netdial.curvature.model import Model, checked, prepare, twice_differentiable
+from netdial.data.memory.containers import Data
 from netdial.task import Task
 
 NUMBERS = 1 << 24

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from netdial.curvature.layers import Layer, gradients_of, inputs_of, known_layers, pulled, run
-from netdial.curvature.model import Data, prepare, twice_differentiable
+from netdial.curvature.model import prepare, twice_differentiable
+from netdial.data.memory.containers import Data
 from netdial.task import Task
 
 

@@ -28,10 +28,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.data.dataset import Dataset, match
+from netdial.data.memory import Data
 from netdial.nets.foreign import copy_network
-from netdial.task import Task, settle
-
-Data = Dataset | tuple[Tensor, Tensor]
+from netdial.task import Task
+from netdial.task.rehearsal import with_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +97,9 @@ def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int
     """
     if batch_size < 1:
         raise ConfigError(f"curvature: batch_size={batch_size}; expected at least 1")
-    part = Dataset.of(data)
+    part, task = with_task(data, kind)
     if not len(part):
         raise DataError("curvature: the data have no examples; give at least one")
-    task = settle(kind, targets=part.y)
     net = copy_network(net).eval()
     params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
     if not params:

@@ -36,16 +36,20 @@ class Dataset:
         shift: For uint8 inputs, what is subtracted; broadcasts against one example ([C, 1, 1] for
             images).
         scale: For uint8 inputs, what multiplies the difference; the same shape as ``shift``.
+        weight: Weights of the examples [N], 0 or more, in floating point: how much each counts in
+            the objective compared with the others. They are divided by their mean, so N stays the
+            number of examples.
 
     Raises:
-        DataError: if ``x`` and ``y`` differ in length, or uint8 inputs come without ``shift`` and
-            ``scale``.
+        DataError: if ``x`` and ``y`` differ in length, there is not one weight per example, or
+            uint8 inputs come without ``shift`` and ``scale``.
     """
 
     x: Tensor
     y: Tensor
     shift: Tensor | None = None
     scale: Tensor | None = None
+    weight: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuses parts that no network could be fed with."""
@@ -59,6 +63,11 @@ class Dataset:
                 f"inputs and targets differ in length: {len(self.x)} against {len(self.y)}; give"
                 " one target per row"
             )
+        if self.weight is not None and self.weight.shape != (len(self.x),):
+            raise DataError(
+                f"weights of shape {list(self.weight.shape)} for {len(self.x)} examples; give one"
+                " weight per example [N]"
+            )
         if (self.shift is None) != (self.scale is None):
             raise DataError("shift and scale belong together; give both or neither")
         if self.x.dtype == torch.uint8 and self.shift is None:
@@ -67,18 +76,14 @@ class Dataset:
                 " float32"
             )
 
-    @classmethod
-    def of(cls, data: Dataset | tuple[Tensor, Tensor]) -> Dataset:
-        """Returns data as they are, or a pair (inputs, targets) as a part."""
-        return data if isinstance(data, Dataset) else cls(*data)
-
     def __len__(self) -> int:
         """Returns the number of examples N."""
         return len(self.x)
 
     def select(self, index: Tensor) -> Dataset:
         """Returns the examples at ``index`` (int64 [M] or bool [N]) as a part of its own."""
-        return Dataset(self.x[index], self.y[index], self.shift, self.scale)
+        weight = None if self.weight is None else self.weight[index]
+        return Dataset(self.x[index], self.y[index], self.shift, self.scale, weight)
 
     def to(self, device: torch.device | str) -> Dataset:
         """Returns the part with its tensors on ``device``."""
@@ -87,6 +92,7 @@ class Dataset:
             self.y.to(device),
             None if self.shift is None else self.shift.to(device),
             None if self.scale is None else self.scale.to(device),
+            None if self.weight is None else self.weight.to(device),
         )
 
     def inputs(self, index: Tensor | None = None, like: Tensor | None = None) -> Tensor:

@@ -10,16 +10,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from netdial.core.errors import ConfigError
-from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
+from netdial.data.memory.weights import unweighted
 from netdial.evidence import bounds, curved, information, mdl, pac_bayes, thermodynamic  # noqa: F401
 from netdial.evidence.legality import WHOLE_FAMILY, check, why
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
 from netdial.objective import LAPLACE, OBJECTIVES
-from netdial.task import Task, settle
+from netdial.task import Task
+from netdial.task.rehearsal import admit
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Estimate:
 
 def assess(
     family: Family,
-    data: Dataset | tuple[Tensor, Tensor],
+    data: Data,
     *,
     lams: int | Sequence[float] = 9,
     by: Sequence[str] | None = None,
@@ -81,7 +81,8 @@ def assess(
     Raises:
         ConfigError: an estimator does not apply to the objective (the message says which do), or an option is out of range.
     """
-    part = Dataset.of(data)
+    part, task = admit(family.net, data, kind, family.task, "training part")
+    unweighted(part, "assess")
     values = tuple(sorted(set(family.lams(lams))))
     objective = objective or family.objective
     names = OBJECTIVES[objective].default if by is None else tuple(by)
@@ -95,7 +96,7 @@ def assess(
         part,
         values,
         objective=objective,
-        task=settle(kind, family.task, part.y),
+        task=task,
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,

@@ -24,13 +24,15 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
+from netdial.data.memory.weights import unweighted
 from netdial.evidence.bounds import fit_trace, kept_mask, leaf_sums
 from netdial.evidence.subject import Subject
 from netdial.family.family import Family
 from netdial.family.posterior import Fields, symmetrised_kl
 from netdial.objective import OBJECTIVES
-from netdial.task import Task, settle
+from netdial.task import Task
+from netdial.task.rehearsal import admit
 
 STEP = 0.05
 """Half the distance in log λ over which slopes are measured; the curvature of an L-curve then adds 0.04 %."""
@@ -132,7 +134,7 @@ class Health:
 
 def health(
     family: Family,
-    data: Dataset | tuple[Tensor, Tensor],
+    data: Data,
     *,
     lams: int | Sequence[float] = 9,
     objective: str | None = None,
@@ -158,7 +160,8 @@ def health(
     Raises:
         ConfigError: ``direct`` is not a table of networks of the same layout and posterior, or the objective does not fit.
     """
-    part = Dataset.of(data)
+    part, task = admit(family.net, data, kind, family.task, "training part")
+    unweighted(part, "health")
     values = sorted(set(family.lams(lams)))
     objective = objective or family.objective
     if (family.log_std is None) != OBJECTIVES[objective].is_point:
@@ -170,7 +173,7 @@ def health(
         part,
         tuple(values),
         objective=objective,
-        task=settle(kind, family.task, part.y),
+        task=task,
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,

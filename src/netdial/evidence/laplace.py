@@ -43,7 +43,8 @@ from netdial.evidence.quadratic import Quadratic, minimise
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
 from netdial.objective import OBJECTIVES
-from netdial.task import Task, settle
+from netdial.task import Task
+from netdial.task.rehearsal import admit
 
 WAYS = ("none", "shared", "per-leaf")
 """Ways to optimise prior variances: leave them, one for all leaves, one for each."""
@@ -121,8 +122,7 @@ def laplace(
     >>> round(found.complexity, 4), found.effective_parameters   # ½ log(1 + 3), 3 / (3 + 1)
     (0.6931, 0.75)
     """
-    part = Dataset.of(data)
-    task = settle(kind, targets=part.y)
+    part, task = admit(net, data, kind, part="training part")
     _check_options(structure, task, optimise_prior, noise_var, optimise_noise)
     if structure == "full":
         net = copy_network(net).double()

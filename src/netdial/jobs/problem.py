@@ -19,7 +19,7 @@ from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.task import TASKS, named
-from netdial.train.rehearsal import rehearse
+from netdial.task.rehearsal import rehearse
 
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""

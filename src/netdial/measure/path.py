@@ -18,9 +18,11 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
 from netdial.objective import OBJECTIVES
-from netdial.task import Task, settle
+from netdial.task import Task
+from netdial.task.rehearsal import admit
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Path:
 
 def evaluate(
     family: Family,
-    data: Dataset | tuple[Tensor, Tensor],
+    data: Data,
     *,
     lams: int | Sequence[float] = 9,
     kind: str | Task | None = None,
@@ -115,7 +117,8 @@ def evaluate(
 
     Args:
         family: the family.
-        data: a ``Dataset`` or a pair of tensors.
+        data: in any of the forms of ``netdial.data.memory``; a ``DataLoader`` is read into memory. Weights of examples
+            act on ``objective`` alone; metrics count every example once.
         lams: complexity values, or how many to space evenly over the trained range.
         kind: the task: a name, or a ``Task``; by default that of the family.
         objective: under which objective to state ``Member.objective``; by default the family's own.
@@ -127,9 +130,8 @@ def evaluate(
     Raises:
         ConfigError: a λ outside the trained range.
     """
-    part = Dataset.of(data)
     values = family.lams(lams)
-    task = settle(kind, family.task, part.y)
+    part, task = admit(family.net, data, kind, family.task)
     count = n_data or family.n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
     members = []
@@ -160,15 +162,23 @@ def evaluate(
 def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
     """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
     like = next(iter(net.parameters()))
-    index = torch.arange(len(data)).split(batch_size)
+    index = torch.arange(len(data), device=data.x.device).split(batch_size)
     with evaluating(net):
         return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
+
+
+def mean_fit(nll: Tensor, data: Dataset) -> Tensor:
+    """Returns the mean of negative log-likelihoods ``[N]``, each with the weight of its example."""
+    if data.weight is None:
+        return nll.mean()
+    weight = data.weight.to(nll)
+    return (nll * weight).sum() / weight.sum()
 
 
 def predictive(
     family: Family,
     lam: float,
-    data: Dataset | tuple[Tensor, Tensor],
+    data: Data,
     *,
     n_samples: int = 32,
     batch_size: int = 2048,
@@ -182,7 +192,7 @@ def predictive(
     Args:
         family: the family.
         lam: complexity value.
-        data: a ``Dataset`` or a pair of tensors.
+        data: in any of the forms of ``netdial.data.memory``.
         n_samples: S, draws of the weights; at least 1.
         batch_size: examples run at once.
         seed: seed of the draws.
@@ -192,7 +202,7 @@ def predictive(
     """
     if n_samples < 1:
         raise ConfigError(f"predictive: n_samples={n_samples}; expected at least 1")
-    part = Dataset.of(data)
+    part = as_dataset(data)
     net, source = family.export(lam), generator(seed, "predictive")
     draws = []
     for _ in range(n_samples):
@@ -258,7 +268,8 @@ def _member(
     targets = data.y.cpu()
     alpha = family.config.prior_var
     fits = [
-        float(task.nll(draw, targets).mean()) for draw in (draws if sampled is None else sampled)
+        float(mean_fit(task.nll(draw, targets), data))
+        for draw in (draws if sampled is None else sampled)
     ]
     comparable = fields.log_std is None or sampled is not None
     penalty = math.nan

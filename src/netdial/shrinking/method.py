@@ -180,14 +180,17 @@ class ShrinkMethod:
 
     def _backward(self, state: State, batch: Batch, switches: Mapping[str, Tensor]) -> Terms:
         """Adds gradients of the mean loss over the whole batch; returns the terms of this process's share."""
-        workers, size_ = self.workers, len(batch[1])
+        x, y, weight, share = Batch(*batch)
+        workers, size_ = self.workers, len(y)
         mine = slice(
             size_ * workers.rank // workers.count, size_ * (workers.rank + 1) // workers.count
         )
-        x, y = batch[0][mine], batch[1][mine]
+        x, y = x[mine], y[mine]
         with workers.autocast(), seeded(self.config.seed, state.step, workers.rank):
             outputs = state.module(x)
         nll = self._task.nll(outputs.float() if outputs.dtype == torch.bfloat16 else outputs, y)
+        if weight is not None:
+            nll = nll * weight[mine].to(nll)
         fit = nll.detach().mean()
         if not bool(torch.isfinite(fit)):
             bad = [n for n, p in state.module.named_parameters() if not bool(p.isfinite().all())]
@@ -195,7 +198,7 @@ class ShrinkMethod:
                 f"step {state.step}: the loss is {float(fit)}; not finite: {', '.join(bad) or 'no parameter'}; "
                 "lower lr, set clip=1, or check the data for huge values"
             )
-        (nll.sum() / size_).backward()
+        (share * nll.sum() / size_).backward()
         if workers.count > 1:
             workers.sum_([p.grad for p in state.module.parameters() if p.grad is not None])
             buffers = [b for b in state.module.buffers() if b.is_floating_point()]

@@ -24,15 +24,17 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
-from netdial.fitting import Data, agreement, launch, make_feed
-from netdial.measure.path import outputs
+from netdial.data.memory import Data, Loader
+from netdial.data.memory.weights import weighted
+from netdial.fitting import agreement, launch, make_feed
+from netdial.measure.path import mean_fit, outputs
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import Event, State
 from netdial.task import Task
+from netdial.task.rehearsal import admit, admit_training, hold
 from netdial.train.loop import Epoch, resume, train
-from netdial.train.rehearsal import rehearse_on, settle_task
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def shrink(
 
     Args:
         net: any module that ``torch.fx`` or ``torch.export`` can trace; it is copied.
-        data: training part: a ``Dataset``, a pair of tensors, or a ``DataLoader`` of pairs.
-        valid: validation part, measured after every epoch.
+        data: training part, in any of the forms of ``netdial.data.memory``: a pair of tensors, arrays or frames, a
+            ``Dataset``, a torch data set, a ``DataLoader``, …
+        valid: validation part, measured after every epoch; a ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
             targets suggest.
         config: all settings at once; or give them by name (see ``ShrinkConfig``).
@@ -103,17 +106,17 @@ def shrink(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
     config = config or make(ShrinkConfig, settings)
-    if isinstance(data, tuple):
-        data = Dataset(*data)
-    graph = prepare(net, example_of(data), config)
-    return run(graph, data, valid, kind=kind, config=config, report=report)
+    check_initialised(net)
+    held = hold(data)
+    graph = prepare(net, example_of(admit_training(net, held, kind)[0]), config)
+    return run(graph, held, valid, kind=kind, config=config, report=report)
 
 
-def example_of(data: Data) -> Tensor:
+def example_of(data: Dataset | Loader) -> Tensor:
     """Returns two inputs of the training part."""
     if isinstance(data, Dataset):
         return as_example(data.inputs(torch.arange(min(2, len(data)))))
-    return as_example(next(iter(data))[0])
+    return as_example(data.first().x)
 
 
 def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
@@ -146,11 +149,21 @@ def run(
     identity: dict[str, Any] | None = None,
 ) -> Shrunk:
     """Trains a network that is prepared already; ``shrink`` and the command line end here."""
-    task = settle_task(kind, data)
-    rehearse_on(graph.traced, data, task)
+    net = graph.traced
+    like = next(net.parameters())
+    admitted, task = admit_training(net, data, kind)
+    admitted = weighted(admitted, config.class_weight, task.targets)
+    part = None if valid is None else admit(net, valid, task, part="validation part")[0]
     workers, device = launch(config)
     graph = graph.to(device)
-    feed = make_feed(data, config, augment=augment, device=device, least=2 * config.devices)
+    feed = make_feed(
+        admitted,
+        config,
+        augment=augment,
+        device=device,
+        dtype=like.dtype,
+        least=config.devices * _least(graph),
+    )
     method = ShrinkMethod(config, task=task, steps=feed.steps, workers=workers)
     state = method.init(graph)
     if resuming and checkpoint is not None and checkpoint.exists():
@@ -169,7 +182,7 @@ def run(
         epochs=config.epochs,
         report=tell,
         advance=advance,
-        validate=_validator(valid, task) if valid is not None else None,
+        validate=None if part is None else _validator(part, task),
         checkpoint=checkpoint if workers.rank == 0 else None,
         identity=identity,
         agree=agreement(workers),
@@ -178,11 +191,16 @@ def run(
     return Shrunk(state.graph, state.plan, state.alive, tuple(state.past))
 
 
-def _validator(valid: Data, task: Task) -> Callable[[State], float]:
+def _validator(part: Dataset, task: Task) -> Callable[[State], float]:
     """Returns the validation loss in nats per example."""
-    part = Dataset(*valid) if isinstance(valid, tuple) else valid
 
     def validate(state: State) -> float:
-        return float(task.nll(outputs(state.module, part), part.y.cpu()).mean())
+        return float(mean_fit(task.nll(outputs(state.module, part), part.y.cpu()), part))
 
     return validate
+
+
+def _least(graph: Graph) -> int:
+    """Returns how many examples a batch must have: BatchNorm needs two to have a variance."""
+    normed = any(isinstance(m, nn.modules.batchnorm._NormBase) for m in graph.traced.modules())
+    return 2 if normed else 1

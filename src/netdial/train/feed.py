@@ -1,22 +1,42 @@
 """Feeds: batches of data for the loop, in an order that depends on the seed and the epoch alone.
 
 ``TensorFeed`` keeps the data on the device, shuffles it once an epoch and does no work in Python per example.
-``LoaderFeed`` wraps a ``DataLoader`` for data that does not fit in memory.
+``LoaderFeed`` takes its batches from a ``DataLoader``, for data that does not fit in memory.
+
+A pass over N examples in batches of b leaves N mod b over. As a batch of its own, these few would move the parameters as far
+as a whole batch does. ``TensorFeed`` fills the last batch up with examples from the beginning of the epoch, so that all batches
+are alike; ``LoaderFeed``, whose batches may have any sizes and shapes, gives each the weight of its size (``Batch.share``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
-from netdial.core.noise import derive_seed, generator
+from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
+from netdial.data.memory.examples import Examples, joined
+from netdial.data.memory.loader import Loader
 
-Batch = tuple[Tensor, Tensor]
+
+class Batch(NamedTuple):
+    """What one step is made on.
+
+    Attributes:
+        x: inputs ``[n b, ...]``, n blocks of b examples.
+        y: targets.
+        weight: weights of the examples ``[n b]``, with mean 1 over the data; None for all alike.
+        share: weight of the whole batch, 1 on average: its size compared with that of the others.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+    share: float = 1.0
 
 
 class Feed(Protocol):
@@ -33,16 +53,13 @@ class TensorFeed:
     """Data held in tensors.
 
     Args:
-        data: the training part.
+        data: the training part; its weights, if any, should have mean 1.
         batch_size: examples in a block.
         seed: seed of the order.
         blocks: blocks of examples in a batch, each with an order of its own (one for each seed of a table map).
         augment: ``crop-flip`` for random crops (4 pixels of zero padding) and horizontal flips, or None.
         device: where batches are wanted.
         dtype: floating-point type wanted; None leaves batches as they are.
-        least: examples that a last, shorter batch must have; one that has fewer is left out.
-
-    A last batch shorter than ``batch_size`` is given as it is; groups of unequal size are trimmed by the method.
     """
 
     def __init__(
@@ -55,7 +72,6 @@ class TensorFeed:
         augment: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
-        least: int = 1,
     ) -> None:
         self._data = data.to(device)
         self._batch_size = min(batch_size, len(data))
@@ -64,18 +80,11 @@ class TensorFeed:
         self._augment = augment
         self._dtype = dtype
         self.n_data = len(data)
-        whole, rest = divmod(self.n_data, self._batch_size)
-        self.steps = whole + (rest >= least)
+        self.steps = -(-self.n_data // self._batch_size)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """Yields ``(x [blocks b, ...], y [blocks b, ...])``, block after block."""
-        device = self._data.y.device
-        orders = [
-            torch.randperm(self.n_data, generator=generator(self._seed, "order", number, block)).to(
-                device
-            )
-            for block in range(self._blocks)
-        ]
+        """Yields batches of ``[blocks b]`` examples, block after block."""
+        orders = [self._order(number, block) for block in range(self._blocks)]
         for step in range(skip, self.steps):
             window = slice(step * self._batch_size, (step + 1) * self._batch_size)
             index = (
@@ -86,59 +95,120 @@ class TensorFeed:
             x = self._data.inputs(index)
             if self._augment == "crop-flip":
                 x = crop_flip(x, generator(self._seed, "augment", number, step))
-            yield _cast(x, self._dtype), _cast(self._data.y.index_select(0, index), self._dtype)
+            weight = self._data.weight
+            yield Batch(
+                _cast(x, self._dtype),
+                _cast(self._data.y.index_select(0, index), self._dtype),
+                None if weight is None else weight.index_select(0, index),
+            )
+
+    def _order(self, number: int, block: int) -> Tensor:
+        """Returns the order of an epoch, with its beginning once more at the end where the last batch is not full."""
+        order = torch.randperm(self.n_data, generator=generator(self._seed, "order", number, block))
+        missing = self.steps * self._batch_size - self.n_data
+        whole = torch.cat([order, order[:missing]]) if missing else order
+        return whole.to(self._data.y.device)
 
 
 class LoaderFeed:
-    """Batches of a ``torch.utils.data.DataLoader`` of ``(x, y)`` pairs.
-
-    A loader that shuffles is given a generator seeded for each epoch, so that an interrupted run can go on where it was
-    and processes that train together see the same batches.
+    """Batches of a ``DataLoader``, each with the weight of its size.
 
     Args:
-        loader: the ``DataLoader``.
+        loader: the loader, checked and counted.
         seed: seed of the order.
         blocks: times that each batch is repeated (one for each seed of a table map).
         device: where batches are wanted.
         dtype: floating-point type wanted; None leaves batches as they are.
+        least: examples that a batch must have; one that has fewer is joined to the batch before it.
+
+    Raises:
+        DataError: the batches have fewer than ``least`` examples.
     """
 
     def __init__(
         self,
-        loader: Any,
+        loader: Loader,
         *,
         seed: int = 0,
         blocks: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
+        least: int = 1,
     ) -> None:
-        try:
-            self.n_data, self.steps = len(loader.dataset), len(loader)
-        except TypeError:
-            raise DataError(
-                "DataLoader: its data set has no length; the objectives need the number of training examples"
-            ) from None
         self._loader = loader
         self._seed = seed
         self._blocks = blocks
         self._device = device
         self._dtype = dtype
-        self._source = torch.Generator()
-        loader.generator = self._source
-        if hasattr(loader.sampler, "generator"):
-            loader.sampler.generator = self._source
+        self._least = least
+        sizes = _joined_sizes(loader.sizes, least)
+        self.n_data, self.steps = sum(sizes), len(sizes)
+        if loader.sizes[0] < least:
+            raise DataError(
+                f"{loader.part}: the DataLoader gives batches of {loader.sizes[0]} example(s); this training needs {least} "
+                "or more in a batch (BatchNorm has no variance of one)"
+            )
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """Yields batches; skipped ones are read and dropped, so an interrupted epoch goes on where it was."""
-        self._source.manual_seed(derive_seed(self._seed, "order", number))
-        for step, (x, y) in enumerate(self._loader):
-            if step >= skip:
-                yield self._ready(x), self._ready(y)
+        """Yields batches; skipped ones are read and dropped, so an interrupted epoch goes on where it was.
 
-    def _ready(self, part: Tensor) -> Tensor:
-        """Returns one part of a batch, repeated, where and as it is wanted."""
+        Raises:
+            DataError: the loader gives more or fewer batches or examples than were counted.
+        """
+        steps = seen = 0
+        for batch in self._batches(number):
+            steps, seen = steps + 1, seen + len(batch.y)
+            if steps > self.steps:
+                break
+            if steps > skip:
+                yield self._ready(batch)
+        if (steps, seen) != (self.steps, self.n_data):
+            raise DataError(
+                f"{self._loader.part}: epoch {number} gave {steps} batches and {seen} examples, where {self.steps} and "
+                f"{self.n_data} were counted; training needs the same in each epoch (does the loader leave examples out?)"
+            )
+
+    def _batches(self, number: int) -> Iterator[Examples]:
+        """Yields the loader's batches, those that are too small joined to the one before."""
+        batches = self._loader.batches(self._seed, number)
+        if self._least == 1:
+            yield from batches
+            return
+        held: Examples | None = None
+        for batch in batches:
+            if held is not None and len(batch.y) < self._least:
+                held = joined([held, batch], self._loader.part)
+                continue
+            if held is not None:
+                yield held
+            held = batch
+        if held is not None:
+            yield held
+
+    def _ready(self, batch: Examples) -> Batch:
+        """Returns a batch, repeated, where and as it is wanted."""
+        weight = None if batch.weight is None else self._part(batch.weight)
+        share = len(batch.y) * self.steps / self.n_data
+        return Batch(self._part(batch.x), self._part(batch.y), weight, share)
+
+    def _part(self, part: Tensor) -> Tensor:
         part = _cast(part.to(self._device), self._dtype)
         return torch.cat([part] * self._blocks) if self._blocks > 1 else part
+
+
+def _joined_sizes(sizes: Sequence[int], least: int) -> list[int]:
+    """Returns the sizes of batches once those that are too small are joined to the one before.
+
+    >>> _joined_sizes([4, 4, 1], 2)
+    [4, 5]
+    """
+    found: list[int] = []
+    for size in sizes:
+        if found and size < least:
+            found[-1] += size
+        else:
+            found.append(size)
+    return found
 
 
 def _cast(part: Tensor, dtype: torch.dtype | None) -> Tensor:

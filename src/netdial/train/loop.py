@@ -7,6 +7,7 @@ An interruption (Ctrl-C, a terminated process) is taken between two steps: the s
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.container import load_tree, save_tree
-from netdial.core.errors import CheckpointError
+from netdial.core.errors import CheckpointError, NonFiniteError
 from netdial.objective import Terms
 from netdial.train.feed import Batch, Feed
 from netdial.train.optimiser import Rates
@@ -197,6 +198,11 @@ def _validate(state: S, validate: Callable[[S], float] | None, *, keep: bool) ->
     with torch.no_grad():
         value = validate(state)
     state.module.train()
+    if not math.isfinite(value):
+        raise NonFiniteError(
+            f"step {state.step}: the validation objective is {value}, so no epoch can be called the best; "
+            "the network's outputs overflow on the validation part: lower lr, set clip=1, or check it for huge values"
+        )
     better = value < state.best
     state.best = value if better else state.best
     state.waited = 0 if better else state.waited + 1

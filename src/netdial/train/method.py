@@ -189,6 +189,7 @@ class FamilyMethod:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
         draw = self._draw(state, len(batch[1]))
+        batch = _divisible(Batch(*batch), draw.blocks)
         drop_gradients(state.optimizer)
         terms = [self._backward(state, draw, *chunk) for chunk in self._chunks(state, draw, batch)]
         self._move(state, draw)
@@ -211,16 +212,16 @@ class FamilyMethod:
         mine = self.workers.share(members)
         block = [group * blocks // members for group in mine]
         here = slice(block[0] * size, (block[-1] + 1) * size)
-        x, y = batch[0][here], batch[1][here]
+        batch = _part(batch, here)
         block = [number - block[0] for number in block]
         count = block[-1] + 1
         even = block == [place * count // len(mine) for place in range(len(mine))]
-        if len(mine) > 1 and even and state.family.side_by_side(x, count, len(mine)):
-            yield mine, (x, y), count
+        if len(mine) > 1 and even and state.family.side_by_side(batch.x, count, len(mine)):
+            yield mine, batch, count
             return
         for group, number in zip(mine, block, strict=True):
             piece = slice(number * size, (number + 1) * size)
-            yield range(group, group + 1), (x[piece], y[piece]), 1
+            yield range(group, group + 1), _part(batch, piece), 1
 
     def _backward(
         self, state: State, draw: Draw, groups: range, batch: Batch, blocks: int
@@ -228,14 +229,16 @@ class FamilyMethod:
         """Runs some groups and adds their gradients; returns their terms."""
         family, seed, members = state.family, self.config.seed, len(groups)
         here = slice(groups.start, groups.stop)
-        unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here]
+        unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here] * batch.share
         table = isinstance(family.mean, TableMap)
         fields = family.rows(here) if table else family.fields(unit.to(lam.device))
         penalty = self._penalty(fields, lam, self.config.prior_var)
         noise = Noise(seed, state.step, groups, device=lam.device)
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
-            outputs = family(batch[0], fields, unit, noise, blocks)
-        nll = self._task.nll(outputs.to(lam.dtype), _for_each(batch[1], blocks, members))
+            outputs = family(batch.x, fields, unit, noise, blocks)
+        nll = self._task.nll(outputs.to(lam.dtype), _for_each(batch.y, blocks, members))
+        if batch.weight is not None:
+            nll = nll * _for_each(batch.weight.to(nll), blocks, members)
         terms = Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
         self._check(state, fields, lam, terms)
         examples = len(nll) // members
@@ -272,6 +275,28 @@ class FamilyMethod:
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
             f"{_blame(fields)}; lower lr, set clip=1, or check the data for huge values"
         )
+
+
+def _part(batch: Batch, here: slice) -> Batch:
+    """Returns some of the examples of a batch."""
+    weight = None if batch.weight is None else batch.weight[here]
+    return Batch(batch.x[here], batch.y[here], weight, batch.share)
+
+
+def _divisible(batch: Batch, blocks: int) -> Batch:
+    """Returns a batch that splits evenly into ``blocks``, every example in one of them at least.
+
+    Where it does not split by itself, each block takes a few examples of the next one, so that all are as long as the longest:
+    12 examples in 8 blocks make blocks of 2.
+    """
+    size = len(batch.y)
+    if size % blocks == 0:
+        return batch
+    first = torch.arange(blocks) * size // blocks
+    index = (first[:, None] + torch.arange(-(-size // blocks))).flatten() % size
+    x, y, weight, share = batch
+    rows = index.to(y.device)
+    return Batch(x[rows], y[rows], None if weight is None else weight[rows], share)
 
 
 def _for_each(targets: Tensor, blocks: int, members: int) -> Tensor:

@@ -21,6 +21,7 @@ from netdial.family.family import Family, FamilyConfig
 from netdial.family.maps import TableMap
 from netdial.fitting import specialise
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
+from netdial.task import Task
 
 NO_PENALTY = 1e-8
 """λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""
@@ -55,6 +56,16 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     net = copy_network(net)
     traced = trace(net, _like(example, net)).eval()
     return Family(traced, config).to(next(traced.parameters())).eval()
+
+
+def template(net: nn.Module) -> nn.Module:
+    """Returns the network of a family, whose inputs are those of its members; any other network is its own."""
+    return net.net if isinstance(net, Family) else net
+
+
+def task_of(net: nn.Module) -> Task | None:
+    """Returns the task that a family was trained for; None for any other network."""
+    return net.task if isinstance(net, Family) else None
 
 
 def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph:

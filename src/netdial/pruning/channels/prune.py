@@ -19,6 +19,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.pruning.channels.choosing import (
@@ -32,14 +33,13 @@ from netdial.pruning.channels.choosing import (
     check_size,
 )
 from netdial.pruning.channels.latency import LatencyTable, Rounding, round_widths
-from netdial.pruning.channels.member import graph_of, member_of, written
+from netdial.pruning.channels.member import graph_of, member_of, task_of, template, written
 from netdial.pruning.channels.removal import Assumed, Emission, How, remove
 from netdial.pruning.channels.scores import Per, Scores, channel_scores
 from netdial.pruning.weights.criteria import default_criterion, importance
 from netdial.shrinking.shrink import example_of
 from netdial.task import Task
-
-Pair = tuple[Tensor, Tensor]
+from netdial.task.rehearsal import admit
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def prune_structured(
     exact: bool = True,
     emission: Emission = "fold",
     rounding: Rounding | None = None,
-    data: Dataset | Pair | None = None,
+    data: Data | None = None,
     example: Tensor | None = None,
     kind: str | Task | None = None,
     seed: int = 0,
@@ -197,7 +197,9 @@ def prune_structured(
     limits = Limits(scope, minimum, round_to)
     options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
     goal = goal_of(share, target)
-    part = None if data is None else Dataset.of(data)
+    part = None
+    if data is not None:
+        part, _ = admit(template(net), data, kind, task_of(net), "training part")
     example = inputs(part, example)
     return reduce(
         member_of(net, lam, example),

@@ -19,12 +19,13 @@ from netdial.channels.graph import Graph
 from netdial.channels.sizes import size
 from netdial.core.errors import ConfigError
 from netdial.core.size import Target
-from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.fitting import finetune
-from netdial.pruning.channels.member import graph_of, member_of
-from netdial.pruning.channels.prune import GroupRow, Options, Pair, Pruned, goal_of, inputs, reduce
+from netdial.pruning.channels.member import graph_of, member_of, task_of, template
+from netdial.pruning.channels.prune import GroupRow, Options, Pruned, goal_of, inputs, reduce
 from netdial.pruning.channels.removal import ASSUMED
 from netdial.shrinking.control import course
+from netdial.task.rehearsal import admit
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def shares(share: float, rounds: int) -> list[float]:
 def retrain_structured(
     net: nn.Module,
     lam: float | None,
-    data: Dataset | Pair,
+    data: Data,
     *,
     share: float | None = None,
     target: Target | str | None = None,
@@ -85,7 +86,8 @@ def retrain_structured(
     Raises:
         ConfigError, TraceError: as ``prune_structured``; or fewer than one round.
     """
-    options, part = options or Options(), Dataset.of(data)
+    options = options or Options()
+    part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
     goal, example = goal_of(share, target), inputs(part, None)
     member = member_of(net, lam, example)
     start = graph_of(member, example, lenient=options.lenient)

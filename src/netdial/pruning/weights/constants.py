@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from netdial.core.layout import Params
 from netdial.core.outputs import same_outputs
 from netdial.data.dataset import Dataset
+from netdial.data.memory import as_dataset
+from netdial.data.memory.containers import Data
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 from netdial.nets.foreign import copy_network
@@ -67,9 +69,7 @@ class Constants:
         return whole.index_add(-1, self.biases, moved.expand(*whole.shape[:-1], -1)) * kept
 
 
-def fold_constants(
-    family: Family, lams: Sequence[float], data: Dataset | tuple[Tensor, Tensor]
-) -> tuple[Fields, Tensor]:
+def fold_constants(family: Family, lams: Sequence[float], data: Data) -> tuple[Fields, Tensor]:
     """Returns the fields of some members with all weights of constant inputs folded into biases, and which those are.
 
     Args:
@@ -81,7 +81,7 @@ def fold_constants(
         Fields whose members give the same outputs on ``data``, with 0 in place of the folded weights' means; bool
         ``[K, P]``, true for the folded weights.
     """
-    found = find_constants(family, Dataset.of(data))
+    found = find_constants(family, as_dataset(data))
     with torch.no_grad():
         fields = family.fields_at(lams)
     folded = found.folded()

@@ -28,9 +28,11 @@ from netdial.core.noise import generator
 from netdial.core.registry import Registry
 from netdial.curvature import gradient
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 from netdial.task import Task, settle
+from netdial.task.rehearsal import admit
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def importance(
     lams: Sequence[float],
     criterion: str = "density",
     *,
-    data: Dataset | tuple[Tensor, Tensor] | None = None,
+    data: Data | None = None,
     kind: str | Task | None = None,
     seed: int = 0,
 ) -> Tensor:
@@ -100,10 +102,11 @@ def importance(
             has points.
         NonFiniteError: an importance is not a number.
     """
-    part = None if data is None else Dataset.of(data)
+    part, task = None, settle(kind, family.task)
+    if data is not None:
+        part, task = admit(family.net, data, kind, family.task, "training part")
     with torch.no_grad():
         fields = family.fields_at(lams)
-    task = settle(kind, family.task, None if part is None else part.y)
     return measure(Subject(family, tuple(map(float, lams)), fields, part, task, seed), criterion)
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.family.posterior import Fields
@@ -25,6 +25,7 @@ from netdial.pruning.weights.criteria import Subject, default_criterion, measure
 from netdial.pruning.weights.masks import Policy, check_shares, survival
 from netdial.pruning.weights.members import Levels
 from netdial.task import Task, settle
+from netdial.task.rehearsal import admit
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def prune(
     *,
     criterion: str | None = None,
     policy: Policy | None = None,
-    data: Dataset | tuple[Tensor, Tensor] | None = None,
+    data: Data | None = None,
     fold: bool = True,
     kind: str | Task | None = None,
     seed: int = 0,
@@ -87,7 +88,7 @@ def prune_by(
     family: Family,
     lam: float,
     share: float,
-    data: Dataset | tuple[Tensor, Tensor] | None,
+    data: Data | None,
 ) -> Family:
     """Returns what ``prune`` does, its options given as a rule; errors are those of ``prune``."""
     levels = decide(family, [lam], [share], rule, data)
@@ -103,7 +104,7 @@ def decide(
     lams: Sequence[float],
     shares: Sequence[float],
     rule: Rule,
-    data: Dataset | tuple[Tensor, Tensor] | None,
+    data: Data | None,
 ) -> Levels:
     """Returns the members at some complexity values with what each loses at each share, shares in rising order.
 
@@ -117,11 +118,13 @@ def decide_in_turn(
     groups: Sequence[Sequence[float]],
     shares: Sequence[float],
     rule: Rule,
-    data: Dataset | tuple[Tensor, Tensor] | None,
+    data: Data | None,
 ) -> Iterator[Levels]:
     """Yields what ``decide`` gives for each group of complexity values; what they share is found once."""
     check_shares(shares)
-    part = None if data is None else Dataset.of(data)
+    part = None
+    if data is not None:
+        part, _ = admit(family.net, data, rule.kind, family.task, "training part")
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)

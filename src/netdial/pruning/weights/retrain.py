@@ -19,12 +19,13 @@ from torch import nn
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.noise import derive_seed
 from netdial.core.registry import Registry
-from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.fitting import finetune, specialise
 from netdial.pruning.weights.masks import Policy
 from netdial.pruning.weights.prune import prune
 from netdial.task import Task
+from netdial.task.rehearsal import admit
 
 STARTS = ("previous", "random")
 
@@ -83,7 +84,7 @@ def shares(share: float, rounds: int, schedule: str = "cubic") -> list[float]:
 def retrain(
     family: Family,
     lam: float,
-    data: Dataset,
+    data: Data,
     *,
     share: float,
     rounds: int = 3,
@@ -121,6 +122,7 @@ def retrain(
     """
     if start not in STARTS:
         raise unknown("start", start, STARTS)
+    data, kind = admit(family.net, data, kind, family.task, "training part")
     member, done = specialise(family, lam), []
     for number, target in enumerate(shares(share, rounds, schedule)):
         member = prune(

@@ -17,12 +17,14 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.pruning.weights.masks import Policy, places
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
 from netdial.pruning.weights.prune import Rule, decide_in_turn
 from netdial.pruning.weights.tally import Mixture, Tally
-from netdial.task import Task, settle
+from netdial.task import Task
+from netdial.task.rehearsal import admit
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the papers' tables."""
@@ -115,13 +117,13 @@ class Surface:
 
 def surface(
     family: Family,
-    data: Dataset | tuple[Tensor, Tensor],
+    data: Data,
     *,
     lams: int | Sequence[float] = 9,
     shares: Sequence[float] = SHARES,
     criterion: str | None = None,
     policy: Policy | None = None,
-    train: Dataset | tuple[Tensor, Tensor] | None = None,
+    train: Data | None = None,
     fold: bool = True,
     kind: str | Task | None = None,
     metrics: Sequence[str] | None = None,
@@ -151,9 +153,8 @@ def surface(
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion or metric, or a
             criterion that lacks what it needs.
     """
-    part = Dataset.of(data)
+    part, task = admit(family.net, data, kind, family.task)
     values = family.lams(lams)
-    task = settle(kind, family.task, part.y)
     rule = Rule(criterion, policy or Policy(), fold, task, seed)
     step = max(1, _FIELDS // family.layout.size)
     groups = [values[start : start + step] for start in range(0, len(values), step)]

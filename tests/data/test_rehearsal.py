@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
 from netdial.task import named
-from netdial.train.rehearsal import rehearse
+from netdial.task.rehearsal import rehearse
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
 

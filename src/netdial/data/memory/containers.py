@@ -1,0 +1,147 @@
+"""One function turns whatever data are held in into a ``Dataset`` in memory.
+
+Taken are a ``Dataset``, a pair ``(x, y)`` or triple ``(x, y, weight)`` of tensors, numpy arrays, lists or pandas frames, a
+mapping of them, a ``torch.utils.data`` data set, a list of rows, and a ``DataLoader``, which is read once from end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils import data as torch_data
+
+from netdial.core.errors import DataError
+from netdial.data.dataset import Dataset, Splits
+from netdial.data.memory.arrays import check_finite
+from netdial.data.memory.examples import Examples, Names, as_examples, as_weights, describe
+from netdial.data.memory.loader import Loader
+from netdial.data.memory.targets import Targets, as_targets
+
+Data = Any
+"""Whatever ``as_dataset`` takes."""
+
+_READ_AT_ONCE = 256
+_NO_ROWS = (Tensor, np.ndarray, Mapping, tuple, list, str, bytes)
+_FORMS = (
+    "a pair (x, y) of tensors, arrays or pandas frames, a triple (x, y, weight), nd.Dataset, a torch data set, "
+    "or a DataLoader"
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Data whose parts have names, and which of them are used.
+
+    >>> import torch
+    >>> held = {"pixels": torch.zeros(2, 3), "digit": torch.tensor([0, 1]), "id": torch.arange(2)}
+    >>> len(as_dataset(Named(held, inputs="pixels", targets="digit"), "classes"))
+    2
+
+    Attributes:
+        data: a mapping of arrays, or a data set or ``DataLoader`` that yields mappings.
+        inputs: name of the inputs.
+        targets: name of the targets.
+        weights: name of the weights of examples, if there are any.
+    """
+
+    data: Any
+    inputs: str
+    targets: str
+    weights: str | None = None
+
+    @property
+    def names(self) -> Names:
+        """The names of inputs, targets and weights."""
+        return self.inputs, self.targets, self.weights
+
+
+def as_dataset(data: Data, targets: Targets | None = None, part: str = "data") -> Dataset:
+    """Returns data as one checked part in memory.
+
+    Args:
+        data: see the list at the head of this module.
+        targets: what targets are, ``classes`` or ``numbers``, which decides on their form; None leaves them as they are.
+        part: what the data are, for messages: ``"validation part"``.
+
+    Raises:
+        DataError: they are held in something else, or cannot be used; the message names rows and columns.
+    """
+    if isinstance(data, Dataset):
+        return _checked(data, targets, part)
+    held, names = (data.data, data.names) if isinstance(data, Named) else (data, None)
+    found = (
+        Loader(held, targets, part=part, names=names).everything()
+        if is_loader(held)
+        else _in_memory(held, names, targets, part)
+    )
+    try:
+        return Dataset(found.x, found.y, weight=found.weight)
+    except DataError as error:
+        raise DataError(f"{part}: {error}") from None
+
+
+def is_loader(data: Data) -> bool:
+    """Returns whether data are a ``DataLoader``, by itself or with names."""
+    return isinstance(data.data if isinstance(data, Named) else data, torch_data.DataLoader)
+
+
+def as_loader(data: Data, part: str) -> Loader:
+    """Returns a ``DataLoader``, by itself or with names, checked and counted."""
+    if isinstance(data, Named):
+        return Loader(data.data, part=part, names=data.names)
+    return Loader(data, part=part)
+
+
+def _checked(data: Dataset, targets: Targets | None, part: str) -> Dataset:
+    """Returns a ``Dataset`` made by hand with the checks that every other form has passed."""
+    check_finite(data.x, f"{part}: inputs")
+    check_finite(data.y, f"{part}: targets")
+    y = data.y if targets is None else as_targets(data.y, targets, f"{part}: targets")
+    weight = None if data.weight is None else as_weights(data.weight, len(data), part)
+    return Dataset(data.x, y, data.shift, data.scale, weight)
+
+
+def _in_memory(data: Any, names: Names | None, targets: Targets | None, part: str) -> Examples:
+    """Returns data that are no loader."""
+    if isinstance(data, torch_data.TensorDataset):
+        data = data.tensors
+    rows = _rows(data)
+    if rows is not None:
+        whole = torch_data.DataLoader(rows, batch_size=_READ_AT_ONCE)
+        return Loader(whole, targets, part=part, names=names).everything()
+    if isinstance(data, Mapping | tuple | list):
+        return as_examples(data, part, targets=targets, names=names)
+    raise DataError(f"{part}: {_what(data)}")
+
+
+def _rows(data: Any) -> torch_data.Dataset[Any] | None:
+    """Returns data that hold one row at each place; None for anything else."""
+    if isinstance(data, torch_data.Dataset):
+        return data
+    if isinstance(data, list) and data and all(isinstance(row, tuple | Mapping) for row in data):
+        return data  # type: ignore[return-value]
+    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, _NO_ROWS) or not indexed or hasattr(data, "to_numpy"):
+        return None
+    found: torch_data.Dataset[Any] = data
+    return found
+
+
+def _what(data: Any) -> str:
+    """Returns what is wrong with data in none of the forms, and how to give them."""
+    if isinstance(data, str | Path):
+        return f"got the text {str(data)!r}; read it first: splits = nd.load({str(data)!r}), then give splits.train"
+    if isinstance(data, Splits):
+        return "got all three parts; give one of them: splits.train, splits.valid or splits.test"
+    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
+        return (
+            "got one frame; say which column is the target: (frame.drop(columns='y'), frame['y'])"
+        )
+    if isinstance(data, Tensor | np.ndarray):
+        return f"got {describe(data)} and no targets; give a pair (x, y)"
+    return f"got {describe(data)}; expected {_FORMS}"

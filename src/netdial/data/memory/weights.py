@@ -1,0 +1,121 @@
+"""Weights of examples: how much each counts in the objective, from weights of the examples and of their classes.
+
+Weights are divided by their mean over the training part, so that N, by which the complexity term is divided, stays the
+number of examples (those of weight 0 left out). A weight says how much an example counts compared with the others; to say
+that there are more examples, repeat them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError, DataError
+from netdial.data.dataset import Dataset
+from netdial.data.memory.loader import Loader
+from netdial.data.memory.targets import Targets
+
+ClassWeight = str | Mapping[str, float] | None
+"""``balanced``, or the weight of each class by its index as text; classes that are not named have weight 1."""
+
+
+def weighted(
+    data: Dataset | Loader, class_weight: ClassWeight, targets: Targets
+) -> Dataset | Loader:
+    """Returns training data whose weights include those of the classes and have mean 1.
+
+    Args:
+        data: the training part, its own weights in any unit. The weights of a loader are read once from end to end.
+        class_weight: weights of the classes. ``balanced`` gives all classes the same total weight.
+        targets: what targets are, ``classes`` or ``numbers``.
+
+    Raises:
+        ConfigError: class weights without classes, or for a class that does not exist; a negative one.
+        DataError: all weights are 0.
+    """
+    if class_weight is not None and targets != "classes":
+        raise ConfigError(
+            f"class_weight={class_weight!r}: weights of classes need targets that are classes (kind='classification')"
+        )
+    if isinstance(data, Loader):
+        return _weighted_loader(data, class_weight)
+    if data.weight is None and class_weight is None:
+        return data
+    weight = torch.ones(len(data)) if data.weight is None else data.weight.cpu()
+    if class_weight is not None:
+        y = data.y.cpu()
+        weight = weight * _of_classes(class_weight, _totals(y, weight)).to(weight.dtype)[y]
+    kept = (weight > 0).to(data.x.device)
+    if not bool(kept.any()):
+        raise DataError("training part: all weights are 0; give at least one example a weight")
+    data = Dataset(data.x, data.y, data.shift, data.scale, weight.to(data.x.device))
+    data = data if bool(kept.all()) else data.select(kept)
+    assert data.weight is not None
+    return Dataset(data.x, data.y, data.shift, data.scale, data.weight / data.weight.mean())
+
+
+def unweighted(data: Dataset, what: str) -> Dataset:
+    """Returns data that have no weights.
+
+    Raises:
+        DataError: they have.
+    """
+    if data.weight is not None:
+        raise DataError(
+            f"{what}: the data have weights, and evidence is of examples as they are; leave the weights out: Dataset(x, y)"
+        )
+    return data
+
+
+def _weighted_loader(loader: Loader, class_weight: ClassWeight) -> Loader:
+    """Returns the loader with normalised weights, having read it once if there are any."""
+    if class_weight is None and loader.first().weight is None:
+        return loader
+    totals, count = torch.zeros(loader.n_outputs, dtype=torch.float64), 0
+    for batch in loader.batches(0, 0):
+        weight = torch.ones(len(batch.y)) if batch.weight is None else batch.weight
+        y = batch.y if class_weight is not None else torch.zeros(len(batch.y), dtype=torch.int64)
+        new = _totals(y, weight)
+        size = max(len(totals), len(new))
+        totals = _padded(totals, size) + _padded(new, size)
+        count += len(y)
+    of_class = None if class_weight is None else _of_classes(class_weight, totals)
+    mean = float((totals if of_class is None else totals * of_class).sum()) / count
+    if not mean > 0:
+        raise DataError(f"{loader.part}: all weights are 0; give at least one example a weight")
+    return loader.weighed(of_class, mean)
+
+
+def _totals(y: Tensor, weight: Tensor) -> Tensor:
+    """Returns the weight of all examples of each class ``[C]``."""
+    return torch.bincount(y, weights=weight.double())
+
+
+def _padded(totals: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.pad(totals, (0, size - len(totals)))
+
+
+def _of_classes(class_weight: str | Mapping[str, float], totals: Tensor) -> Tensor:
+    """Returns the weight of each class ``[C]``."""
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ConfigError(
+                f"class_weight={class_weight!r}; allowed: 'balanced', or a weight for each class, {{0: 1.0, 1: 24.0}}"
+            )
+        there = totals > 0
+        return torch.where(there, totals.sum() / (there.sum() * totals.clamp_min(1e-300)), 1.0)
+    found = torch.ones(len(totals), dtype=torch.float64)
+    for name, value in class_weight.items():
+        if not name.isdecimal() or int(name) >= len(totals):
+            raise ConfigError(
+                f"class_weight: no class {name!r} in the training part; its classes are 0 to {len(totals) - 1}"
+            )
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(
+                f"class_weight: {value:g} for class {name}; weights are finite and 0 or more"
+            )
+        found[int(name)] = value
+    return found

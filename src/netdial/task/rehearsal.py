@@ -1,0 +1,185 @@
+"""Rehearsal: a network meets two examples before any work starts, so that what does not fit is said in words and at once.
+
+``admit`` is the door for data to be evaluated, ``admit_training`` for data to be trained on, which may be a ``DataLoader``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
+from netdial.data.dataset import Dataset, match
+from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
+from netdial.task.base import Task, deduce, settle
+
+
+def admit(
+    net: nn.Module,
+    data: Data,
+    kind: str | Task | None = None,
+    known: Task | None = None,
+    part: str = "data",
+) -> tuple[Dataset, Task]:
+    """Returns data in memory, in the number type of a network that has been tried on two of the examples, and their task.
+
+    Whole numbers are handed over as they are (tokens) to a network that takes them, else as floating point.
+
+    Args:
+        net: the network; its mode, its buffers and the random numbers stay as they are.
+        data: in any form (see ``as_dataset``).
+        kind: the task asked for, by name or as a value; by default ``known``, else the one that the targets suggest.
+        known: the task that a family was trained for.
+        part: what the data are, for messages.
+
+    Raises:
+        DataError: the data cannot be used, or there are none.
+        ConfigError, TraceError, ShapeError: as ``settle`` and ``rehearse``.
+    """
+    found, task = with_task(data, kind, known, part)
+    if len(found) == 0:
+        raise DataError(f"the {part} is empty; give at least one example")
+    found = _in_type_of(net, found)
+    like = _like(net, found.x)
+    few = match(found.inputs(torch.arange(min(2, len(found)), device=found.x.device)), like)
+    taken, _ = _try(net, few, task, _counted(task, found.y, part))
+    if taken.dtype != few.dtype:
+        found = Dataset(found.x.to(taken.dtype), found.y, weight=found.weight)
+    return found, task
+
+
+def admit_training(
+    net: nn.Module,
+    data: Data,
+    kind: str | Task | None = None,
+    known: Task | None = None,
+    part: str = "training part",
+) -> tuple[Dataset | Loader, Task]:
+    """Returns training data and their task: a ``DataLoader`` stays one, checked; anything else is as for ``admit``."""
+    loader = hold(data, part)
+    if isinstance(loader, Dataset):
+        return admit(net, loader, kind, known, part)
+    task = settle_task(kind, loader, known)
+    loader = loader.suited(task.targets)
+    first = loader.first()
+    few = match(first.x[:2], _like(net, first.x))
+    taken, n_outputs = _try(net, few, task, _counted(task, first.y, part))
+    return loader.suited(task.targets, taken.dtype, n_outputs), task
+
+
+def hold(data: Data, part: str = "training part") -> Dataset | Loader:
+    """Returns training data not yet tried on a network: a ``DataLoader`` as a ``Loader``, others in memory."""
+    if isinstance(data, Loader):
+        return data
+    return as_loader(data, part) if is_loader(data) else as_dataset(data, part=part)
+
+
+def with_task(
+    data: Data, kind: str | Task | None = None, known: Task | None = None, part: str = "data"
+) -> tuple[Dataset, Task]:
+    """Returns data in memory and their task, the targets checked against it; arguments are those of ``admit``."""
+    held = as_dataset(data, part=part)
+    task = settle_task(kind, held, known)
+    found = as_dataset(held, task.targets, part)
+    if len(found):
+        _counted(task, found.y, part)
+    return found, task
+
+
+def settle_task(kind: str | Task | None, data: Dataset | Loader, known: Task | None = None) -> Task:
+    """Returns the task to work with: the one asked for or known, else the one that the targets suggest.
+
+    Raises:
+        ConfigError: the task is unknown, or another than the known one.
+    """
+    if kind is not None or known is not None:
+        return settle(kind, known)
+    return deduce(data.y if isinstance(data, Dataset) else data.first().y)
+
+
+def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
+    """Refuses a network that does not turn these inputs into outputs that can be scored.
+
+    Args:
+        net: the network; its mode and the random numbers stay as they are.
+        x: a few inputs ``[B, ...]`` as it will see them.
+        task: what the outputs are to predict.
+        n_outputs: classes, of which the network may know more; or targets.
+
+    Returns:
+        How many outputs it has.
+
+    Raises:
+        ConfigError: it has no parameters.
+        TraceError: it fails on the inputs, or does not return one tensor.
+        ShapeError: the outputs have the wrong shape.
+    """
+    name = type(net).__name__
+    if not any(True for _ in net.parameters()):
+        raise ConfigError(f"network {name}: has no parameters, so there is nothing to train")
+    training = net.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            out: Any = net.eval()(x)
+    except NetdialError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"network {name}: fails on inputs of shape {list(x.shape)} ({type(error).__name__}: {error}); "
+            "check that it takes data of this shape"
+        ) from error
+    finally:
+        net.train(training)
+    if not isinstance(out, Tensor):
+        raise TraceError(
+            f"network {name}: returned a {type(out).__name__}, expected one tensor of outputs; "
+            "wrap it in a module that returns the tensor to be scored"
+        )
+    flat = out.ndim == 2 and len(out) == len(x)
+    if not flat or not task.fits(out.shape[1], n_outputs):
+        raise ShapeError(
+            f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected "
+            f"[{len(x)}, {n_outputs}] ({n_outputs} {'classes' if task.targets == 'classes' else 'targets'})"
+        )
+    return out.shape[1]
+
+
+def _counted(task: Task, y: Tensor, part: str) -> int:
+    """Returns how many outputs targets ask for; what is wrong with them is said with the name of the part."""
+    try:
+        return task.count(y)
+    except DataError as error:
+        raise DataError(f"{part}: {error}") from None
+
+
+def _try(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> tuple[Tensor, int]:
+    """Rehearses; returns the inputs in the type in which the network takes them, and how many outputs it has."""
+    like = _like(net, x)
+    x = x.to(like.device)
+    try:
+        return x, rehearse(net, x, task, n_outputs)
+    except TraceError as error:
+        if x.is_floating_point() or not like.is_floating_point():
+            raise
+        try:
+            return x.to(like.dtype), rehearse(net, x.to(like.dtype), task, n_outputs)
+        except TraceError:
+            raise error from None
+
+
+def _in_type_of(net: nn.Module, data: Dataset) -> Dataset:
+    """Returns data whose floating-point numbers are of the type of a network's; memory is shared if they are already."""
+    dtype = _like(net, data.x).dtype
+    if not dtype.is_floating_point:
+        return data
+    parts = (data.x, data.y, data.shift, data.scale, data.weight)
+    return Dataset(
+        *(p.to(dtype) if p is not None and p.is_floating_point() else p for p in parts)  # type: ignore[arg-type]
+    )
+
+
+def _like(net: nn.Module, x: Tensor) -> Tensor:
+    """Returns the network's first floating-point parameter, whose type and device inputs get; else the inputs."""
+    return next((p for p in net.parameters() if p.is_floating_point()), x)

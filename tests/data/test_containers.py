@@ -1,0 +1,233 @@
+"""Containers: whatever data are held in gives the same examples, or is refused in words that name the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
+
+import netdial as nd
+from netdial.core.errors import DataError
+from netdial.data.memory import Named, as_dataset
+
+pandas = pytest.importorskip("pandas")
+
+X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(12) % 3
+W = torch.arange(12) / 4
+
+
+class Rows(TorchDataset[Any]):
+    """Rows made one at a time."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, place: int) -> Any:
+        return self.make(place)
+
+
+def mapping(batch: dict[str, Tensor], **names: str) -> dict[str, Tensor]:
+    return {names[key]: value for key, value in batch.items()}
+
+
+FORMS: dict[str, Callable[[], Any]] = {
+    "pair": lambda: (X, Y),
+    "list": lambda: [X, Y],
+    "Dataset": lambda: nd.Dataset(X, Y),
+    "numpy": lambda: (X.numpy(), Y.numpy()),
+    "lists of numbers": lambda: (X.tolist(), Y.tolist()),
+    "list of tensors": lambda: (list(X), Y),
+    "TensorDataset": lambda: TensorDataset(X, Y),
+    "data set": lambda: Rows(lambda i: (X[i], int(Y[i]))),
+    "data set of mappings": lambda: Rows(lambda i: {"image": X[i], "label": int(Y[i])}),
+    "rows": lambda: [(X[i], int(Y[i])) for i in range(12)],
+    "mapping": lambda: {"x": X, "y": Y},
+    "loader": lambda: DataLoader(TensorDataset(X, Y), batch_size=5),
+    "loader of mappings": lambda: DataLoader(
+        Rows(lambda i: {"features": X[i], "target": int(Y[i])}), batch_size=5
+    ),
+    "named": lambda: Named({"a": X, "b": Y, "id": torch.arange(12)}, "a", "b"),
+    "frames": lambda: (pandas.DataFrame(X.numpy()), pandas.Series(Y.numpy())),
+    "frame of targets": lambda: (pandas.DataFrame(X.numpy()), pandas.DataFrame({"y": Y.numpy()})),
+    "labels int32": lambda: (X, Y.to(torch.int32)),
+    "labels uint8": lambda: (X, Y.to(torch.uint8)),
+    "labels uint16": lambda: (X, Y.numpy().astype("uint16")),
+    "labels [N, 1]": lambda: (X, Y[:, None]),
+    "big-endian": lambda: (X.numpy().astype(">f4"), Y.numpy().astype(">i8")),
+    "reversed": lambda: (X.numpy()[::-1], Y.numpy()[::-1]),
+    "read-only": lambda: (np.broadcast_to(X.numpy(), (12, 3)), Y),
+    "with a gradient": lambda: (X.clone().requires_grad_(), Y),
+}
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_every_form_gives_the_same_examples(form: str) -> None:
+    found = as_dataset(FORMS[form](), "classes")
+    x, y = (X.flip(0), Y.flip(0)) if form == "reversed" else (X, Y)
+    assert torch.equal(found.x.float(), x) and torch.equal(found.y, y)
+    assert found.y.dtype == torch.int64 and found.weight is None and not found.x.requires_grad
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (X, Y, W),
+        TensorDataset(X, Y, W),
+        DataLoader(TensorDataset(X, Y, W), batch_size=5),
+        nd.Dataset(X, Y, weight=W),
+        {"x": X, "y": Y, "weight": W},
+        (X, Y, pandas.Series(W.numpy())),
+    ],
+)
+def test_a_third_part_is_the_weight(data: Any) -> None:
+    found = as_dataset(data, "classes")
+    assert found.weight is not None and torch.equal(found.weight, W)
+    assert torch.equal(found.y, Y)
+
+
+def test_truth_values_are_two_classes() -> None:
+    assert as_dataset((X, Y == 1), "classes").y.tolist() == (Y == 1).long().tolist()
+    assert as_dataset((X > 0, Y), "classes").x.dtype == torch.float32
+
+
+def test_targets_of_a_regression_are_columns_of_numbers() -> None:
+    for y in (X[:, :1], X[:, :1].numpy(), pandas.DataFrame(X[:, :1].numpy(), columns=["t"])):
+        assert torch.equal(as_dataset((X, y), "numbers").y.float(), X[:, :1])
+    assert as_dataset((X, Y[:, None]), "numbers").y.dtype == torch.float32
+
+
+def with_nan(row: int, column: int) -> Tensor:
+    x = X.clone()
+    x[row, column] = torch.nan
+    return x
+
+
+def infinite() -> Tensor:
+    return torch.full((12, 1), torch.inf)
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "nothing": (lambda: None, "got NoneType; expected a pair"),
+    "a path": (lambda: Path("a.csv"), r"nd.load\('a.csv'\)"),
+    "one tensor": (lambda: X, r"one tensor \[12, 3\] and no targets"),
+    "one frame": (lambda: pandas.DataFrame({"a": [1.0]}), "which column is the target"),
+    "four parts": (lambda: (X, Y, W, W), r"tuple\(Tensor, Tensor, Tensor, Tensor\); expected"),
+    "lengths": (lambda: (X, Y[:5]), "differ in length: 12 against 5"),
+    "whole weights": (lambda: (X, Y, Y), "third part is torch.int64"),
+    "negative weights": (
+        lambda: (X, Y, W - 1),
+        r"weight -1 in row 0 \(counted from 0\) is negative",
+    ),
+    "weights of another length": (lambda: (X, Y, W[:4]), r"weights of shape \[4\] for 12"),
+    "flat inputs": (lambda: (X[:, 0], Y), r"inputs \[12\].*x\[:, None\]"),
+    "nan": (lambda: (with_nan(3, 2), Y), r"inputs: nan in row 3, column 2 \(counted from 0\)"),
+    "nan in a Dataset": (lambda: nd.Dataset(with_nan(7, 0), Y), "nan in row 7, column 0"),
+    "nan in a frame": (
+        lambda: (pandas.DataFrame(with_nan(3, 1).numpy(), columns=["a", "b", "c"]), Y),
+        r"nan in row 3, column 1 \('b'\)",
+    ),
+    "nan in a picture": (
+        lambda: (with_nan(3, 1).view(12, 1, 1, 3), Y),
+        r"nan in row 3, position \[0, 0, 1\]",
+    ),
+    "nan in a loader": (
+        lambda: DataLoader(TensorDataset(with_nan(7, 1), Y), batch_size=5),
+        "batch 1: inputs: nan in row 2, column 1",
+    ),
+    "texts": (lambda: (X, [str(int(y)) for y in Y]), "targets: texts.*numpy.unique"),
+    "a column of texts": (
+        lambda: (pandas.DataFrame({"a": ["p", "q"] * 6, "b": range(12)}), Y),
+        "no numbers in column 'a'",
+    ),
+    "dates": (lambda: (X.numpy().astype("datetime64[s]"), Y), "inputs: dates"),
+    "negative labels": (lambda: (X, 2 * (Y > 0).long() - 1), "-1 in row 0 .* is negative"),
+    "one-hot labels": (
+        lambda: (X, torch.nn.functional.one_hot(Y)),
+        r"no classes.*one-hot rows: y.argmax\(1\)",
+    ),
+    "complex": (lambda: (X + 1j, Y), "complex numbers"),
+    "sparse": (lambda: (X.to_sparse(), Y), "sparse tensor"),
+    "ragged": (lambda: ([[1.0], [2.0, 3.0]], [0, 1]), "all rows need the same shape"),
+    "masked": (
+        lambda: (np.ma.masked_less(X.numpy(), 0), Y),
+        "masked array in which [0-9]+ numbers are masked",
+    ),
+    "several inputs": (lambda: ((X, X), Y), "several inputs are not supported"),
+    "names in doubt": (
+        lambda: {"x": X, "mask": X, "y": Y},
+        r"called x, mask, y; say which to use: nd.Named\(data, inputs='x', targets='y'\)",
+    ),
+    "a name that is not there": (
+        lambda: Named({"a": X, "b": Y}, "a", "c"),
+        "no part is called 'c'; there are a, b",
+    ),
+    "names for data without": (lambda: Named((X, Y), "a", "b"), "without names"),
+    "an empty loader": (lambda: DataLoader([], batch_size=2), "empty"),
+    "rows that fail": (
+        lambda: Rows(lambda i: {}["here"]),
+        r"reading batch 0 failed \(KeyError: 'here'\)",
+    ),
+    "rows of several shapes": (
+        lambda: DataLoader(Rows(lambda i: (torch.zeros(1 + i // 6), 0)), batch_size=6),
+        "differ in the shape of their inputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_what_cannot_be_used_is_refused_in_words(case: str) -> None:
+    make, words = REFUSED[case]
+    with pytest.raises(DataError, match=words):
+        as_dataset(make(), "classes", "training part")
+
+
+def test_infinity_in_the_targets_is_named() -> None:
+    with pytest.raises(DataError, match="targets: inf in row 0, column 0"):
+        as_dataset((X, infinite()), "numbers")
+
+
+def test_a_large_sum_is_no_infinity() -> None:
+    x = torch.full((4, 2), 3e38)
+    assert as_dataset((x, torch.zeros(4, dtype=torch.int64)), "classes").x is not None
+
+
+def test_reading_a_loader_moves_no_random_numbers_and_leaves_it_as_it_is() -> None:
+    loader = DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True)
+    before, sampler = torch.get_rng_state(), loader.sampler
+    first = as_dataset(loader, "classes")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loader.sampler is sampler and loader.generator is None
+    assert torch.equal(as_dataset(loader, "classes").y, first.y)
+
+
+class Stream(IterableDataset[Any]):
+    """A stream with or without a length."""
+
+    def __iter__(self) -> Any:
+        return iter([(X[i], int(Y[i])) for i in range(12)])
+
+
+class Measured(Stream):
+    """A stream that says how long it is."""
+
+    def __len__(self) -> int:
+        return 12
+
+
+def test_a_stream_needs_a_length() -> None:
+    with pytest.raises(
+        DataError, match="its data set has no length; the objectives need the number"
+    ):
+        as_dataset(Stream(), "classes")
+    assert torch.equal(as_dataset(Measured(), "classes").y, Y)
