@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
+
+from netdial.measure.latency import in_turns
 
 
 def interleaved(
@@ -15,13 +16,8 @@ def interleaved(
     Returns:
         Median seconds by label; median quotient to the baseline of the same round; lowest and highest quotient.
     """
-    seconds: dict[str, list[float]] = {label: [] for label in contenders}
-    for turn in range(rounds + 1):
-        for label, work in contenders.items():
-            start = time.perf_counter()
-            work()
-            if turn:
-                seconds[label].append(time.perf_counter() - start)
+    readings = in_turns(list(contenders.values()), more=lambda found: len(found[0]) <= rounds)
+    seconds = {label: found[1:] for label, found in zip(contenders, readings, strict=True)}
     quotients = {
         label: [a / b for a, b in zip(times, seconds[baseline], strict=True)]
         for label, times in seconds.items()

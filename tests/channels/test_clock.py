@@ -15,7 +15,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.sizes import size
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
-from netdial.measure.cost import quiet_ms
+from netdial.measure.latency import quiet_ms
 from netdial.pruning.channels import prune_structured
 from netdial.shrinking.shrink import shrink
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.bitmap import pack, stored_bytes, unpack
-from netdial.core.errors import ConfigError
-from netdial.measure.cost import cost, count_macs, measure_latency, size_bytes
+from netdial.measure.cost import cost, count_macs, size_bytes
 
 
 class Reads(nn.Module):
@@ -119,19 +118,3 @@ def test_bytes_follow_the_zeros_only_where_that_is_smaller() -> None:
         net.bias[0] = 0  # one zero in ten: a bitmap would not pay
     assert size_bytes(net.state_dict()) == 4 * 100 + 125 + 40
     assert size_bytes(net.state_dict(), packed=False) == dense
-
-
-def test_latency_is_measured_and_says_how() -> None:
-    x = torch.randn(64, 512)
-    small = measure_latency(nn.Linear(512, 1), x, seconds=0.02)
-    large = measure_latency(nn.Sequential(*(nn.Linear(512, 512) for _ in range(8))), x, seconds=0.1)
-    assert (small.batch_size, small.threads) == (64, torch.get_num_threads())
-    assert 0 < small.median_ms < large.median_ms
-    assert large.iqr_ms >= 0
-
-
-def test_latency_needs_time_and_inputs() -> None:
-    with pytest.raises(ConfigError, match="seconds=0"):
-        measure_latency(nn.Linear(2, 2), torch.randn(1, 2), seconds=0)
-    with pytest.raises(ConfigError, match="0 inputs"):
-        measure_latency(nn.Linear(2, 2), torch.randn(0, 2))

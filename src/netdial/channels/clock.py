@@ -16,7 +16,8 @@ from torch import nn
 
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
-from netdial.measure.cost import count_macs, quiet_ms
+from netdial.measure.cost import count_macs
+from netdial.measure.latency import quiet_ms
 
 NOISE = 0.01
 """Two times this near, relatively, are the same."""

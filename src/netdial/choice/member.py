@@ -13,7 +13,8 @@ from torch import Tensor
 from netdial.choice.search import Problem
 from netdial.choice.table import Cell, losses_of, value_of
 from netdial.family.family import Family
-from netdial.measure.cost import cost, measure_latency
+from netdial.measure.cost import cost
+from netdial.measure.latency import measure_latency
 from netdial.measure.path import outputs
 from netdial.pruning.weights.prune import prune_by
 

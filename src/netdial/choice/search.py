@@ -18,7 +18,8 @@ from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.measure.cost import count_macs, measure_latency
+from netdial.measure.cost import count_macs
+from netdial.measure.latency import measure_latency
 from netdial.pruning.weights.members import Levels, pieces, run
 from netdial.pruning.weights.prune import Rule, decide
 from netdial.task import Task, settle

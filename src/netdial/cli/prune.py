@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -320,7 +321,7 @@ def _channels_json(found: Outcome) -> dict[str, Any]:
         "path": str(found.path),
         "groups": [vars(row) for row in found.pruned.rows],
         "means_over": found.pruned.n_measured,
-        "latency": [vars(table) for table in found.pruned.tables],
+        "latency": [asdict(table) for table in found.pruned.tables],
         "stages": [vars(stage) for stage in found.stages],
     }
 

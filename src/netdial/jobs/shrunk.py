@@ -35,7 +35,8 @@ from netdial.jobs.request import (
     tidy,
     write_splits,
 )
-from netdial.measure.cost import cost, quiet_ms
+from netdial.measure.cost import cost
+from netdial.measure.latency import quiet_ms
 from netdial.measure.path import outputs
 from netdial.models.recipe import save_network
 from netdial.nets.foreign import copy_network

@@ -20,7 +20,8 @@ from netdial.core.size import Target
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.measure import evaluate
-from netdial.measure.cost import cost, quiet_ms
+from netdial.measure.cost import cost
+from netdial.measure.latency import quiet_ms
 from netdial.models.recipe import PRUNED, save_network
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import Options, Pruned, goal_of, inputs, reduce

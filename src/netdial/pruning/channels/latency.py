@@ -8,7 +8,6 @@ so that whatever else the machine does hits all of them; medians over turns are 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -23,10 +22,11 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import execute
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.plan import Group
+from netdial.measure.latency import Machine, in_turns, until
 from netdial.pruning.channels.choosing import Chosen, without
 
-_BLOCK_S = 1e-3
-_TURNS = 5
+_WINDOW_S, _TURNS = 1e-3, 5
+"""Seconds of a reading, and turns at least."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ class LatencyTable:
         batch: examples in a call.
         widths: widths measured, ascending.
         ms: median time of all calls of its layers, in milliseconds, for each width.
+        machine: what they were measured on; None if that is not known.
     """
 
     group: str
     batch: int
     widths: tuple[int, ...]
     ms: tuple[float, ...]
+    machine: Machine | None = None
 
     def pick(self, width: int, *, tolerance: float = 0.0) -> int:
         """Returns the width to take in place of another one.
@@ -135,8 +137,9 @@ def latency_table(
             _calls(without(graph, {**others, group: tuple(range(width, size))}), slots, x)
             for width in wanted
         ]
-        times = _in_turns(calls, seconds)
-    return LatencyTable(group, batch, tuple(wanted), tuple(times))
+        readings = in_turns(calls, more=until(seconds, _TURNS), window_s=_WINDOW_S)
+    times = tuple(1e3 * median(found) for found in readings)
+    return LatencyTable(group, batch, tuple(wanted), times, Machine.here(x.device))
 
 
 def round_widths(
@@ -168,10 +171,11 @@ def round_widths(
     return found, tuple(tables)
 
 
-def _calls(traced: fx.GraphModule, group: Group, x: Tensor) -> list[Callable[[], Any]]:
-    """Returns the calls of the layers that hold slots of a group, on the inputs that they get."""
+def _calls(traced: fx.GraphModule, group: Group, x: Tensor) -> Callable[[], None]:
+    """Returns one call of all layers that hold slots of a group, each on the inputs that it gets."""
     traced.eval()
-    found, leaves = [], {slot.leaf for slot in group.slots}
+    found: list[Callable[[], Any]] = []
+    leaves = {slot.leaf for slot in group.slots}
     results = execute(traced, x)
     for node in traced.graph.nodes:
         if not node.op.startswith("call") or not leaves & _held(traced, node):
@@ -179,7 +183,12 @@ def _calls(traced: fx.GraphModule, group: Group, x: Tensor) -> list[Callable[[],
         args = fx.node.map_arg(node.args, results.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, results.__getitem__)
         found.append(_call(traced, node, args, kwargs))
-    return found
+
+    def all_of_them() -> None:
+        for call in found:
+            call()
+
+    return all_of_them
 
 
 def _call(traced: fx.GraphModule, node: fx.Node, args: Any, kwargs: Any) -> Callable[[], Any]:
@@ -199,25 +208,3 @@ def _held(traced: fx.GraphModule, node: fx.Node) -> set[str]:
         own = {id(leaf) for leaf in layer.parameters()}
         return {name for name, leaf in traced.named_parameters() if id(leaf) in own}
     return {str(source.target) for source in node.all_input_nodes if source.op == "get_attr"}
-
-
-def _in_turns(calls: Sequence[Sequence[Callable[[], Any]]], seconds: float) -> list[float]:
-    """Returns the median time of each list of calls, in milliseconds."""
-    times: list[list[float]] = [[] for _ in calls]
-    counts = [max(1, int(_BLOCK_S / max(_time(part, 2), 1e-9))) for part in calls]
-    end = time.perf_counter() + seconds
-    while len(times[0]) < _TURNS or time.perf_counter() < end:
-        for part, count, taken in zip(calls, counts, times, strict=True):
-            taken.append(_time(part, count))
-    return [1e3 * median(taken) for taken in times]
-
-
-def _time(calls: Sequence[Callable[[], Any]], count: int) -> float:
-    """Returns the seconds that all calls take once, over so many repetitions."""
-    start = time.perf_counter()
-    for _ in range(count):
-        for call in calls:
-            call()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / count
