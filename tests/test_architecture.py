@@ -31,7 +31,10 @@ ALLOWED: dict[str, set[str]] = {
     "measure": {"core", "task", "data", "family", "objective"},
     "train": {"core", "task", "data", "config", "family", "objective"},
     "fitting": {"core", "task", "data", "config", "family", "objective", "train", "measure"},
-    "models": {"core", "task", "nets", "family", "channels", "shrinking", "pruning.channels"},
+    "models": {
+        *("core", "task", "data", "nets", "family", "measure"),
+        *("channels", "shrinking", "pruning.channels"),
+    },
     "channels": {"core", "measure"},
     "shrinking": {
         *("core", "task", "data", "config", "nets", "objective", "train", "measure", "fitting"),

@@ -47,7 +47,7 @@ def objective(
     family.eval()
     with torch.no_grad():
         fits = [
-            named("classification").nll(family.predict(w, data[0], lam), data[1]).mean()
+            named("classification").nll(family.outputs(w, data[0], lam), data[1]).mean()
             for w in samples
         ]
         name = "scaled-kl" if family.log_std is not None else "l2"
@@ -198,7 +198,7 @@ def test_direct_networks_are_those_trained_alone(
         assert torch.allclose(rows_of(together[0])[row], rows_of(alone)[0], atol=1e-5), lam
         x = blobs[0].double()
         together[0].eval(), alone.eval()
-        one, two = (f.predict(f.at(lam), x, lam) for f in (together[0], alone))
+        one, two = (f.outputs(f.at(lam), x, lam) for f in (together[0], alone))
         assert torch.allclose(one, two, atol=1e-4)
     assert not torch.allclose(rows_of(together[0]), rows_of(together[1]), atol=1e-2)
 

@@ -52,7 +52,7 @@ def test_both_passes_are_means_over_draws_of_the_weights(
     source = torch.Generator().manual_seed(100 + seed)
     drawn = []
     for _ in range(300):
-        out = subject.family.predict(subject.family.sample(1.0, source), x, 1.0)
+        out = subject.family.outputs(subject.family.sample(1.0, source), x, 1.0)
         drawn.append(-nn.functional.cross_entropy(out, subject.data.y, reduction="sum").detach())
     reference = torch.stack(drawn)
     error = float(reference.std()) / math.sqrt(300)

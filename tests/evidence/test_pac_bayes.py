@@ -79,7 +79,7 @@ def test_the_error_rate_is_that_of_drawn_networks(blobs: tuple[Tensor, Tensor]) 
     wrong = torch.tensor(
         [
             float(
-                (family.predict(family.sample(1.0, source), blobs[0], 1.0).argmax(1) != blobs[1])
+                (family.outputs(family.sample(1.0, source), blobs[0], 1.0).argmax(1) != blobs[1])
                 .float()
                 .mean()
             )

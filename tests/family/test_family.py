@@ -117,7 +117,7 @@ def test_excluded_parameters_stay_the_same_for_every_complexity(
     family(x, family.fields(unit), unit, Noise(0, 0, [0])).square().sum().backward()
     assert all(p.grad is not None and bool((p.grad != 0).any()) for p in family.shared)
     exported = family.export(1.0)
-    assert torch.allclose(exported(x), family.predict(family.at(1.0), x, 1.0))
+    assert torch.allclose(exported(x), family.outputs(family.at(1.0), x, 1.0))
 
 
 def test_parameters_that_do_not_learn_may_be_excluded_and_go_on_not_learning() -> None:
@@ -152,7 +152,7 @@ def test_buffers_follow_the_family_and_the_type() -> None:
 
     family = Family(Shifted(), config()).double()
     x = torch.randn(4, 5, dtype=torch.float64)
-    assert family.predict(family.at(1.0), x, 1.0).dtype == torch.float64
+    assert family.outputs(family.at(1.0), x, 1.0).dtype == torch.float64
     assert family.export(1.0)(x).dtype == torch.float64
 
 

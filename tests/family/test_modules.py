@@ -145,7 +145,7 @@ def test_a_member_is_the_network_with_its_parameters(name: str, lam: float) -> N
     family, x = family_of(name)
     family.eval()
     expected = plain(name, family, lam)(x)
-    assert torch.allclose(family.predict(family.at(lam), x, lam), expected, atol=1e-6)
+    assert torch.allclose(family.outputs(family.at(lam), x, lam), expected, atol=1e-6)
     assert torch.allclose(family.export(lam)(x), expected, atol=1e-6)
     unit = family.domain.unit(torch.tensor([lam]))
     assert torch.allclose(family(x, family.fields(unit), unit), expected, atol=1e-4)
@@ -155,9 +155,9 @@ def test_a_member_is_the_network_with_its_parameters(name: str, lam: float) -> N
 def test_members_differ_and_leave_no_trace_on_one_another(name: str) -> None:
     family, x = family_of(name)
     family.eval()
-    first, last = (family.predict(family.at(lam), x, lam) for lam in (LAMS[0], LAMS[-1]))
+    first, last = (family.outputs(family.at(lam), x, lam) for lam in (LAMS[0], LAMS[-1]))
     assert not torch.allclose(first, last, atol=1e-3)
-    assert torch.equal(family.predict(family.at(LAMS[0]), x, LAMS[0]), first)
+    assert torch.equal(family.outputs(family.at(LAMS[0]), x, LAMS[0]), first)
 
 
 @pytest.mark.parametrize("name", list(NETS))
@@ -265,7 +265,7 @@ def test_spread_of_recurrent_outputs_is_that_of_sampled_weights(seed: int) -> No
             [family(x, family.fields(unit), unit, Noise(seed, i, [0])) for i in range(count)]
         )
         exact = torch.stack(
-            [family.predict(family.sample(0.7, source), x, 0.7) for _ in range(count)]
+            [family.outputs(family.sample(0.7, source), x, 0.7) for _ in range(count)]
         )
     stderr = ((engine.var(dim=0) + exact.var(dim=0)) / count).sqrt()
     assert bool(((engine.mean(dim=0) - exact.mean(dim=0)).abs() < 5 * stderr).all())
@@ -297,7 +297,7 @@ def test_evaluation_does_not_update_statistics() -> None:
     before = {k: v.clone() for k, v in family.statistics.state_dict().items()}
     unit = torch.tensor([0.3], dtype=torch.float64)
     family(x, family.fields(unit), unit)
-    family.predict(family.at(1.0), x, 1.0)
+    family.outputs(family.at(1.0), x, 1.0)
     assert all(torch.equal(v, before[k]) for k, v in family.statistics.state_dict().items())
 
 

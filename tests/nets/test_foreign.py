@@ -107,7 +107,7 @@ def test_families_of_computed_weights_move_and_export_what_they_predict(
     before = dict(net.named_parameters())
     assert not any(torch.equal(p, before[name]) for name, p in member.named_parameters())
     x = data[0]
-    assert torch.allclose(family.predict(family.at(0.01), x, 0.01), member(x), atol=1e-5)
+    assert torch.allclose(family.outputs(family.at(0.01), x, 0.01), member(x), atol=1e-5)
     save_family(family, tmp_path / "f")
     assert torch.allclose(load_family(tmp_path / "f", make()).export(0.01)(x), member(x), atol=1e-6)
     if make is not Remembers:

@@ -15,11 +15,12 @@ from netdial.choice.search import Problem
 from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
 from netdial.choice.tune import Tuning
 from netdial.core.errors import ConfigError
-from netdial.data.dataset import Dataset
+from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.path import outputs
 from netdial.models.member import Exported, save_member
+from netdial.models.use import use_of
 from netdial.pruning.weights.criteria import default_criterion
 from netdial.task.rehearsal import admit
 
@@ -130,17 +131,23 @@ class Choice:
         error = error_of(losses, self.problem.task)
         return replace(self, test={self.table.metric: value, "error": error, "n": float(len(data))})
 
-    def export(self, path: str | Path, *, meta: dict[str, Any] | None = None) -> Exported:
+    def export(
+        self, path: str | Path, *, data: Splits | None = None, meta: dict[str, Any] | None = None
+    ) -> Exported:
         """Writes the member: ``NAME.onnx``, ``NAME.pt2`` (torch.export), ``NAME.safetensors``, or a folder with its card.
 
         Args:
             path: file or folder; the suffix says which.
+            data: what the family was trained on, as ``nd.load`` returned it, so that what is written predicts from rows as
+                people have them (``nd.load_model(path).predict(rows)``).
             meta: stored in the description of the last two; see ``netdial.models.family`` for its key ``net``.
 
         Raises:
             NetdialError: as for ``save_member``.
         """
         path = Path(path)
+        if data is not None:
+            meta = {**(meta or {}), **use_of(data, self.module, lam=self.lam).to_json()}
         format = _SUFFIXES.get(path.suffix, "safetensors")
         folder = format == "safetensors" and path.suffix != ".safetensors"
         return save_member(

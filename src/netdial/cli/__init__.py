@@ -11,8 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from netdial.core.errors import NetdialError
+from netdial.core.files import refused, unwritable
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -50,6 +52,8 @@ def _explain(error: Exception, *, as_json: bool) -> int:
         code, line = 2, _usage_line(error, usage())
     elif isinstance(error, NetdialError):
         code, line = 2, " ".join(str(error).split())
+    elif isinstance(error, OSError) and refused(error):
+        code, line = 2, str(unwritable(Path(error.filename or "a file"), error))
     else:
         code, line = (
             1,

@@ -17,6 +17,7 @@ from netdial.cli.evidence import evidence
 from netdial.cli.export import export
 from netdial.cli.finetune import finetune
 from netdial.cli.help import WIDTH, PlainCommand, PlainGroup
+from netdial.cli.predict import predict
 from netdial.cli.prune import prune
 from netdial.cli.reproduce import reproduce
 from netdial.cli.runs import list_command, report
@@ -87,6 +88,7 @@ for _name, _command in (
     ("choose", choose),
     ("finetune", finetune),
     ("export", export),
+    ("predict", predict),
     ("reproduce", reproduce),
     ("report", report),
     ("list", list_command),

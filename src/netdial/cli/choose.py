@@ -136,7 +136,9 @@ def choose(
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
     from netdial.cli.output import console, print_json, print_table
-    from netdial.jobs.job import describe_net, open_run
+    from netdial.jobs.job import open_run
+    from netdial.jobs.problem import describe_net
+    from netdial.models.use import use_of
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
@@ -167,6 +169,7 @@ def choose(
         choice = choice.tested(task.test)
     verdicts = compare(family, choice) if agreement else []
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+    meta |= use_of(task, choice.module, lam=choice.lam).to_json()
     _write(choice, place, meta)
     _record(folder, choice)
     if as_json:

@@ -33,7 +33,8 @@ def export(
     if format not in SUFFIXES:
         raise unknown("export format", format, SUFFIXES)
     from netdial.cli.output import console, print_json
-    from netdial.jobs.job import check_lams, describe_net, example_input, open_family
+    from netdial.jobs.job import check_lams, example_input, open_family, use_at
+    from netdial.jobs.problem import describe_net
     from netdial.models.member import save_member
     from netdial.runs.run import Run
 
@@ -41,7 +42,12 @@ def export(
     check_lams(folder, [lam])
     family = open_family(folder, data_dir)
     path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
-    meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+    meta = {
+        "run": folder.name,
+        "data": folder.config["data"],
+        **describe_net(folder),
+        **use_at(folder, lam),
+    }
     written = save_member(family, lam, path, format, example_input(folder), meta=meta)
     if as_json:
         print_json(

@@ -79,13 +79,11 @@ def finetune(
         raise ConfigError(f"--share {share:g}: expected a share in [0, 1)")
     from netdial.cli.output import console, print_json, print_table
     from netdial.fitting import finetune as train_on
-    from netdial.jobs.job import (
-        describe_net,
-        example_input,
-        open_run,
-    )
+    from netdial.jobs.job import example_input, open_run
+    from netdial.jobs.problem import describe_net
     from netdial.measure import evaluate
     from netdial.models.member import save_member
+    from netdial.models.use import use_of
     from netdial.pruning.weights import Policy, retrain
     from netdial.runs.run import Run
 
@@ -111,6 +109,7 @@ def finetune(
         rows.append({"share": removed, "parameters": kept, **found.metrics})
     path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+    meta |= use_of(task, stages[-1][1], lams=[lam]).alone(lam).to_json()
     written = save_member(stages[-1][1], lam, path, format, example_input(folder), meta=meta)
     if as_json:
         print_json({"run": str(folder.path), "lam": lam, "path": str(written.path), "stages": rows})

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,16 @@ def read_header(path: Path) -> Header:
     """
     with reading(path), safe_open(regular(path), framework="pt", device="cpu") as file:
         return _header(path, file.metadata(), said=False)
+
+
+def read_plain(path: Path) -> Any:
+    """Returns what ``save_tree`` wrote with None in place of tensors, which are not read.
+
+    Raises:
+        CheckpointError: as for ``read_header``.
+    """
+    with reading(path):
+        return _attach(read_header(path).tree, defaultdict(lambda: None))
 
 
 def tensor_digest(tensor: Tensor) -> str:
@@ -205,7 +216,7 @@ def _detach(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     return {"value": tree}
 
 
-def _attach(skeleton: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _attach(skeleton: Any, tensors: Mapping[str, Tensor | None]) -> Any:
     """Returns the tree that a skeleton describes; what it may hold is said in ``_detach``."""
     ((kind, content),) = skeleton.items()
     if kind == "tensor":

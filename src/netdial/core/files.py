@@ -54,6 +54,11 @@ def writing(path: Path) -> Iterator[None]:
         raise unwritable(path, error) from error
 
 
+def refused(error: OSError) -> bool:
+    """Returns whether an error is the disk's refusal to write: it is full, read-only or not ours."""
+    return error.errno in (*_FULL, *_FORBIDDEN)
+
+
 def unwritable(path: Path, error: OSError) -> WriteError:
     """Returns the error for a file that could not be written: why, what became of the old one, and what to do.
 

@@ -283,7 +283,7 @@ class Family(nn.Module):
         unit = float(self.domain.unit(torch.tensor([lam], dtype=torch.float64)))
         return {**found, **self.statistics.at(unit)}
 
-    def predict(self, params: Params, x: Tensor, lam: float) -> Tensor:
+    def outputs(self, params: Params, x: Tensor, lam: float) -> Tensor:
         """Returns the outputs of a member with the given parameters, in the network's current mode."""
         tree = {**params, **{k: v.clone() for k, v in self.buffers_at(lam).items()}}
         return cast(Tensor, functional_call(self.net, tree, (x,)))

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from netdial.config import FitConfig
+from netdial.core.container import read_plain
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.data import Splits
 from netdial.family import Domain, Family
 from netdial.fitting import run as train_family
 from netdial.jobs.problem import (
     Problem,
+    describe_net,
     is_function,
     load_net,
     load_problem,
@@ -42,6 +44,8 @@ from netdial.jobs.request import (
 from netdial.measure import Path as LambdaPath
 from netdial.measure import evaluate
 from netdial.models.family import load_family, save_family
+from netdial.models.use import read_use, use_of
+from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
 
 MODEL = "family.safetensors"
@@ -119,12 +123,11 @@ def open_run(
     return open_family(run, data_dir), open_task(run, data_dir)
 
 
-def describe_net(run: Run) -> dict[str, Any]:
-    """Returns what lets the family be loaded without the run folder; nothing for a user's own network."""
-    if is_function(run.config["data"]):
-        return {}
-    shape, count = run.config["input_shape"], run.config["n_outputs"]
-    return {"net": {"spec": run.config["model"], "input_shape": shape, "n_outputs": count}}
+def use_at(run: Run, lam: float) -> dict[str, Any]:
+    """Returns how the member at λ of a run's family is used, as plain values; nothing if the run does not say."""
+    path = run.model_path / MODEL
+    use = read_use(path, read_plain(path)["meta"])
+    return {} if use is None else use.alone(lam).to_json()
 
 
 def check_lams(run: Run, lams: list[float]) -> None:
@@ -241,9 +244,13 @@ def _conclude(run: Run, family: Family, problem: Problem, step: int, watch: Watc
     watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     paths = {part: evaluate_run(run, family, part, task) for part in ("valid", "test")}
     run.record(member_records(run, step, paths))
-    save_family(
+    best = headline(members(run.records()), run.config)
+    use = use_of(
+        task,
         family,
-        run.model_path / MODEL,
-        {"data": run.config["data"], "kind": task.kind, **describe_net(run)},
+        lam=None if best is None else best.best.lam,
+        lams=[row["lam"] for row in paths["valid"].table()],
     )
+    about = {"data": run.config["data"], "kind": task.kind, **describe_net(run), **use.to_json()}
+    save_family(family, run.model_path / MODEL, about)
     run.finish()

@@ -18,6 +18,7 @@ from netdial.data import Splits, load, load_user
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
+from netdial.runs.run import Run
 from netdial.task import TASKS, named
 from netdial.task.rehearsal import rehearse
 
@@ -116,6 +117,14 @@ def load_net(config: dict[str, Any], data_dir: str | Path | None = None) -> nn.M
     if is_function(config["data"]):
         return load_problem(config["data"], options=config["load"], data_dir=data_dir).net
     return build(config["model"], input_shape=config["input_shape"], n_outputs=config["n_outputs"])
+
+
+def describe_net(run: Run) -> dict[str, Any]:
+    """Returns what lets a model be loaded without the run folder; nothing for a user's own network."""
+    if is_function(run.config["data"]):
+        return {}
+    shape, count = run.config["input_shape"], run.config["n_outputs"]
+    return {"net": {"spec": run.config["model"], "input_shape": shape, "n_outputs": count}}
 
 
 def example(task: Splits) -> Tensor:

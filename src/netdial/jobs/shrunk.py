@@ -22,7 +22,7 @@ from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
-from netdial.jobs.problem import Problem, example, reading_lines
+from netdial.jobs.problem import Problem, describe_net, example, reading_lines
 from netdial.jobs.recorder import Watch
 from netdial.jobs.request import (
     LAST,
@@ -39,6 +39,7 @@ from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
 from netdial.measure.path import outputs
 from netdial.models.recipe import save_network
+from netdial.models.use import use_of
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
@@ -235,11 +236,9 @@ def _conclude(run: Run, shrunk: Shrunk, problem: Problem, watch: Watch) -> None:
     for name, found in zip(("start", "end"), _costs([start, folded], x), strict=True):
         _record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in found.items()})
     _record(run, "cost", step, {"shrink/fold_difference": (fold_report.difference, "")})
-    save_network(
-        shrunk,
-        run.model_path / MODEL,
-        {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]},
-    )
+    about = {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]}
+    about |= {**describe_net(run), **use_of(task, folded).to_json()}
+    save_network(shrunk, run.model_path / MODEL, about)
     run.finish()
 
 

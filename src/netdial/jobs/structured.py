@@ -19,10 +19,12 @@ from netdial.core.records import Record
 from netdial.core.size import Target
 from netdial.data import Splits
 from netdial.family import Family
+from netdial.jobs.problem import describe_net
 from netdial.measure import evaluate
 from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
 from netdial.models.recipe import PRUNED, save_network
+from netdial.models.use import use_of
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import Options, Pruned, goal_of, inputs, reduce
 from netdial.pruning.channels.retrain import retrain_structured
@@ -148,7 +150,9 @@ def prune_channels(
         stages.append(Stage(label, _metrics(pruned.family, task, part), cost_, pruned.widths))
     path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
     about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
-    save_network(small, path, {**about, "model": run.config["model"]}, PRUNED)
+    about |= {"model": run.config["model"], **describe_net(run)}
+    about |= use_of(task, small.net, lam=lam).to_json()
+    save_network(small, path, about, PRUNED)
     method = method_name(small.criterion, goal, options, rounds=rounds, training=training)
     _record(run, method, lam, part, stages)
     return Outcome(lam, small, tuple(stages), path)

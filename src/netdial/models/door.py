@@ -6,6 +6,7 @@ description, or a program. All carry digests, which opening checks; a file of an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netdial.core.container import read_plain
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe
 from netdial.models.family import KIND as FAMILY
@@ -21,8 +24,10 @@ from netdial.models.family import load_family, read_family, save_family, setting
 from netdial.models.kinds import CHECKPOINT, RUN, Found, recognise
 from netdial.models.member import KIND as MEMBER
 from netdial.models.member import load_member, read_description, read_weights, save_member
+from netdial.models.predict import ready
 from netdial.models.recipe import read_recipe, save_network
 from netdial.models.restoring import load_network
+from netdial.models.use import Use, read_use, use_of
 from netdial.pruning.channels.prune import Pruned
 from netdial.shrinking.shrink import Shrunk
 
@@ -70,6 +75,7 @@ def save(
     path: str | Path,
     *,
     lam: float | None = None,
+    data: Splits | None = None,
     about: Mapping[str, Any] | None = None,
     example: Tensor | None = None,
 ) -> ModelFile:
@@ -82,6 +88,9 @@ def save(
             (``torch.export``), ``.safetensors`` (weights with a description beside them), none (a folder of weights,
             description and, from a choice, a card).
         lam: complexity value of the member to write.
+        data: what the model was trained on, as ``nd.load`` returned it. Columns and their encoding, names of the classes, units
+            of the target and the size of the errors on validation rows are kept, so that ``load_model(path).predict(rows)``
+            works on rows as people have them.
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
         example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them.
@@ -99,6 +108,8 @@ def save(
     format = PROGRAMS.get(path.suffix, "safetensors")
     if lam is not None and not isinstance(thing, Family):
         raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")
+    if data is not None:
+        about = {**(about or {}), **_use(thing, data, lam).to_json()}
     if isinstance(thing, Family) and lam is not None:
         save_member(thing, lam, path, format, example, meta=about)
         return inspect(path)
@@ -119,6 +130,15 @@ def save(
     return inspect(path)
 
 
+def _use(thing: Family | Shrunk | Pruned, data: Splits, lam: float | None) -> Use:
+    """Returns how a model is used that was trained on data."""
+    if isinstance(thing, Family) and lam is not None:
+        return use_of(data, thing, lams=[lam]).alone(lam)
+    if isinstance(thing, Family):
+        return use_of(data, thing)
+    return use_of(data, thing.net)
+
+
 def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     """Returns the model in a file, in evaluation mode on the CPU, after checking that nothing in the file has changed.
 
@@ -128,7 +148,9 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
             ``netdial.nets``. For a network that was shrunk or pruned it is cut in place and returned.
 
     Returns:
-        A ``Family``, or for a member and a network that was shrunk or pruned the ``torch.nn.Module`` itself.
+        A ``Family``, or for a member and a network that was shrunk or pruned the ``torch.nn.Module`` itself. It has a method
+        ``predict(rows)`` besides (unless its class has one of its own), which returns a table: of classes with probabilities,
+        or of numbers in the target's units with intervals. See ``netdial.models.predict.predictions``.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of a newer format or no model; or the network given is of
@@ -137,7 +159,8 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     found = recognise(Path(path))
     if found.kind not in _LOADERS:
         raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")
-    return _LOADERS[found.kind](found.path, net)
+    model = _LOADERS[found.kind](found.path, net)
+    return ready(model, read_use(found.path, _about(found)))
 
 
 def inspect(path: str | Path) -> ModelFile:
@@ -154,6 +177,17 @@ def inspect(path: str | Path) -> ModelFile:
     if found.kind in (recipe.SHRUNKEN, recipe.PRUNED):
         return _network(found)
     return ModelFile(found.path, found.kind, found.summary, found.opens)
+
+
+def _about(found: Found) -> Mapping[str, Any]:
+    """Returns the plain values beside a model."""
+    if found.kind == MEMBER:
+        return read_description(found.path).meta
+    tree = read_plain(found.path)
+    about: dict[str, Any] = (
+        tree["meta"] if found.kind == FAMILY else json.loads(tree["recipe"])["about"]
+    )
+    return about
 
 
 def _family(found: Found) -> ModelFile:

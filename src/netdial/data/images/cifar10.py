@@ -117,6 +117,11 @@ def _source(
         " CIFAR-10"
     ]
     return {
+        "pixels": {
+            "image": list(train.x.shape[1:]),
+            "shift": shift.flatten().tolist(),
+            "scale": scale.flatten().tolist(),
+        },
         "origin": "CIFAR-10 (JPEG)" if jpeg else "CIFAR-10",
         "files": fingerprints(list(train.files) + list(test.files)),
         "rows": "train and valid number the training images in file order, test the test images",

@@ -66,6 +66,7 @@ def load_mnist(
         " images",
         "split": {"seed": seed, "valid": valid, "test": "original", "stratified": True},
         "encoding": {"pixels": "(x / 255 - 0.5) / 0.5"},
+        "pixels": {"image": [1, SIDE, SIDE], "shift": [127.5], "scale": [1 / 127.5]},
         "notes": [],
     }
     parts = {

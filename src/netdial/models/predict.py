@@ -1,0 +1,256 @@
+"""Predictions of a model on rows as people have them: a table of classes with probabilities, or numbers with intervals.
+
+Shapes: B rows, O outputs, T targets, S draws of the weights.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.core.noise import generator
+from netdial.data.tables.schema import Encoded
+from netdial.family.family import Family
+from netdial.models.use import Pixels, Use
+from netdial.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Net = TypeVar("Net", bound=nn.Module)
+
+_BATCH = 4096
+
+
+class Predicts:
+    """What a loaded model can do besides: predict from rows as people have them.
+
+    Attributes:
+        use: how the model is used; None if its file does not say.
+    """
+
+    use: Use | None
+
+    def predict(
+        self,
+        rows: Any,
+        *,
+        lam: float | None = None,
+        n_samples: int = 0,
+        level: float = 0.9,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Returns predictions as a table, one line for each row; see ``netdial.models.predict.predictions``.
+
+        Warns of what training did not show.
+        """
+        assert isinstance(self, nn.Module)
+        if self.use is None:
+            raise ConfigError(
+                "this model does not say how rows become inputs; save it with nd.save(…, data=what it was trained on), or "
+                "call it on tensors as the network takes them"
+            )
+        found, remarks = predictions(
+            self, self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
+        )
+        if remarks:
+            warnings.warn("; ".join(remarks), stacklevel=2)
+        return found
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copies and pickles as the class of before, made ready again."""
+        whole = super().__reduce_ex__(protocol)
+        bases = type(self).__bases__
+        if isinstance(whole, tuple) and whole[1] == (type(self),):  # by copyreg.__newobj__
+            return (_revived, (bases[1],), *whole[2:])
+        return whole
+
+
+def ready(model: Net, use: Use | None) -> Net:
+    """Returns a model that can ``predict``: the same object, of a class that adds it to its own.
+
+    A network whose class has a method ``predict`` of its own stays as it is.
+    """
+    if not hasattr(model, "predict"):
+        model.__class__ = _ready(type(model))
+        model.use = use  # type: ignore[assignment]
+    return model
+
+
+def _ready(base: type) -> Any:
+    return type(
+        base.__name__, (Predicts, base), {"__module__": base.__module__, "__doc__": base.__doc__}
+    )
+
+
+def _revived(base: type) -> Any:
+    made = _ready(base)
+    return made.__new__(made)
+
+
+def predictions(
+    model: nn.Module,
+    use: Use,
+    rows: Any,
+    *,
+    lam: float | None = None,
+    n_samples: int = 0,
+    level: float = 0.9,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Returns predictions as a table, and remarks on what training did not show.
+
+    Args:
+        model: a family or a network.
+        use: how it is used.
+        rows: for a table, a data frame, columns by name, or the path of a file, read as the training file was; columns may
+            stand in any order, further ones are not looked at, and the target may be absent. A category that training did
+            not show counts as none; a value missing where none was missing in training counts as the median, the mean date
+            or no category; both are remarked. For images, uint8 ``[B, C, H, W]`` (or ``[B, H, W]`` with one channel). Else
+            tensors as the network takes them.
+        lam: member of a family; by default the one that ``use`` names.
+        n_samples: draws of a family's weights whose predictions are averaged; 0 takes the mean weights.
+        level: probability of the intervals of a regression, in (0, 1).
+        seed: seed of the draws.
+
+    Returns:
+        For a classification the columns are the target, with the name of the likeliest class, and ``probability of NAME`` for
+        each class. For a regression they are each target in its own units, with ``TARGET low`` and ``TARGET high`` where the
+        errors on held-out rows are known: an interval that holds the value with probability ``level`` if errors are normal.
+
+    Raises:
+        ConfigError: λ is missing or outside the range, given for a single network, or an option is out of range.
+        DataError: a column is missing, or a cell cannot be read.
+        ShapeError: rows are not of the shape that the model takes.
+    """
+    from netdial.data._optional import require
+
+    pandas = require("pandas", "a table of predictions")
+    if not 0 < level < 1:
+        raise ConfigError(f"level={level}: the probability of an interval lies in (0, 1)")
+    x, remarks, index = _inputs(use, rows)
+    chosen = use.lam if lam is None else lam
+    if isinstance(model, Family) and chosen is None:
+        raise ConfigError(
+            f"lam: which member of the family? Give a complexity value from {model.config.lo:g} to {model.config.hi:g}"
+        )
+    if not isinstance(model, Family) and (n_samples or lam not in (None, use.lam)):
+        raise ConfigError("lam, n_samples: this is one network, not a family; leave them out")
+    task = use.what()
+    with torch.no_grad():
+        try:
+            out = _outputs(model, task, x, chosen, n_samples, seed)
+        except (RuntimeError, ValueError, IndexError) as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ShapeError(
+                f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
+            ) from None
+    numbers = task.targets == "numbers"
+    columns = _numbers(use, out, use.variance(chosen), level) if numbers else _classes(use, out)
+    return pandas.DataFrame(columns, index=index), remarks
+
+
+def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
+    """Returns inputs ``[B, ...]``, remarks, and the index of the rows if they have one."""
+    if use.table is not None and not isinstance(rows, Tensor):
+        if isinstance(rows, str | Path):
+            rows = use.table.read_file(rows)
+        encoded: Encoded = use.table.encode_rows(rows)
+        return encoded.x, encoded.remarks, getattr(rows, "index", None)
+    try:
+        x = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"rows: {error}; give a tensor or an array of numbers") from None
+    if use.pixels is not None and x.dtype == torch.uint8:
+        x = _images(use.pixels, x)
+    return x, (), None
+
+
+def _images(pixels: Pixels, x: Tensor) -> Tensor:
+    """Returns images uint8 as the network takes them."""
+    channels, height, width = pixels.image
+    x = x[:, None] if x.ndim == 3 and channels == 1 else x
+    if tuple(x.shape[1:]) != pixels.image:
+        raise ShapeError(
+            f"images {list(x.shape)}; expected uint8 [B, {channels}, {height}, {width}], as in training"
+        )
+    shift, scale = (torch.tensor(part)[:, None, None] for part in (pixels.shift, pixels.scale))
+    return ((x.float() - shift) * scale).reshape(len(x), *pixels.inputs)
+
+
+def _outputs(
+    model: nn.Module, task: Task, x: Tensor, lam: float | None, n_samples: int, seed: int
+) -> Tensor:
+    """Returns outputs ``[B, O]``, of the mean weights or averaged over draws of them."""
+    if not isinstance(model, Family):
+        return _run(model, x)
+    assert lam is not None
+    if not n_samples:
+        return _run(model.export(lam), x)
+    source, means = generator(seed, "predict"), []
+    x = x.to(model.dtype) if x.is_floating_point() else x
+    for _ in range(n_samples):
+        weights = model.sample(lam, source)
+        drawn = [model.outputs(weights, part, lam) for part in x.split(_BATCH)]
+        means.append(task.to_mean(torch.cat(drawn)))
+    return task.of_mean(torch.stack(means).mean(0))
+
+
+def _run(net: nn.Module, x: Tensor) -> Tensor:
+    like = next(iter(net.parameters()))
+    x = x.to(like.device, like.dtype if x.is_floating_point() else None)
+    was = net.training
+    net.eval()
+    try:
+        return torch.cat([net(part).cpu() for part in x.split(_BATCH)])
+    finally:
+        net.train(was)
+
+
+def _classes(use: Use, out: Tensor) -> dict[str, Any]:
+    """Returns the column of the likeliest class, and one of each class's probability."""
+    names: Sequence[str] = use.classes or [str(k) for k in range(out.shape[-1])]
+    if out.ndim != 2 or out.shape[1] != len(names):
+        raise ShapeError(
+            f"outputs {list(out.shape)}; expected [B, {len(names)}], one for each class"
+        )
+    target = use.table.target.columns[0] if use.table is not None else "class"
+    probabilities = out.double().softmax(1).numpy()
+    columns: Mapping[str, Any] = {
+        f"probability of {name}": probabilities[:, k] for k, name in enumerate(names)
+    }
+    return {target: [names[k] for k in out.argmax(1).tolist()], **columns}
+
+
+def _numbers(
+    use: Use, out: Tensor, variance: np.ndarray[Any, Any] | None, level: float
+) -> dict[str, Any]:
+    """Returns a column for each target in its own units, with its interval if the errors are known."""
+    count = out.shape[-1]
+    target = use.table.target if use.table is not None else None
+    names = target.columns if target is not None else tuple(f"target {t}" for t in range(count))
+    mean = np.asarray(target.mean if target is not None else [0.0] * count)
+    std = np.asarray(target.std if target is not None else [1.0] * count)
+    if out.ndim != 2 or count != len(names):
+        raise ShapeError(
+            f"outputs {list(out.shape)}; expected [B, {len(names)}], one for each target"
+        )
+    values = out.double().numpy() * std + mean
+    columns: dict[str, Any] = {}
+    for t, name in enumerate(names):
+        columns[name] = values[:, t]
+        if variance is not None:
+            reach = statistics.NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(variance[t]) * std[t]
+            columns[f"{name} low"], columns[f"{name} high"] = (
+                values[:, t] - reach,
+                values[:, t] + reach,
+            )
+    return columns

@@ -1,0 +1,208 @@
+"""Predictions from files: rows as people have them in, class names or numbers in the target's own units out."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.data import Splits
+from netdial.models.use import KEY, Noise, Use, use_of
+
+pandas = pytest.importorskip("pandas")
+N = 120
+
+
+def flowers(folder: Path) -> Path:
+    """A table of two numbers, a text with a category "None", and two classes that follow from them."""
+    source = np.random.default_rng(0)
+    width = source.normal(5, 2, N)
+    colour = source.choice(["red", "blue", "None"], N)
+    length = np.where(source.random(N) < 0.1, np.nan, 10 * width + source.normal(0, 1, N))
+    species = np.where((width > 5) ^ (colour == "red"), "setosa", "virginica")
+    price = 100 + 20 * width + source.normal(0, 10, N)
+    frame = pandas.DataFrame(
+        {"width": width, "length": length, "colour": colour, "species": species, "price": price}
+    )
+    path = folder / "flowers.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def trained(data: Splits, **settings: Any) -> tuple[nd.Family, dict[str, Any]]:
+    spec = {"spec": "mlp:8", "input_shape": list(data.input_shape), "n_outputs": data.n_outputs}
+    net = nd.build("mlp:8", input_shape=data.input_shape, n_outputs=data.n_outputs)
+    family = nd.fit(net, data.train, kind=data.kind, epochs=3, batch_size=24, lr=0.02, **settings)
+    return family, {"net": spec}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return flowers(tmp_path_factory.mktemp("table"))
+
+
+@pytest.fixture(scope="module")
+def classes(table: Path) -> tuple[Splits, nd.Family, dict[str, Any]]:
+    data = nd.load(str(table), target="species")
+    return data, *trained(data)
+
+
+@pytest.fixture(scope="module")
+def prices(table: Path) -> tuple[Splits, nd.Family, dict[str, Any]]:
+    data = nd.load(str(table), target="price")
+    return data, *trained(data)
+
+
+def test_a_family_predicts_classes_from_a_frame_and_from_a_file(
+    table: Path, classes: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = classes
+    nd.save(family, tmp_path / "f", data=data, about=about)
+    model = nd.load_model(tmp_path / "f")
+    frame = pandas.read_csv(table, keep_default_na=False, na_values=[""]).drop(columns="species")
+    found = model.predict(frame[frame.columns[::-1]], lam=0.01)
+    assert list(found) == ["species", "probability of setosa", "probability of virginica"]
+    assert len(found) == N and set(found["species"]) <= {"setosa", "virginica"}
+    totals = found[["probability of setosa", "probability of virginica"]].sum(axis=1)
+    np.testing.assert_allclose(totals, 1)
+    pandas.testing.assert_frame_equal(found, model.predict(str(table), lam=0.01))
+    rows = data.rows["train"].numpy()
+    wanted = family.export(0.01)(data.train.x).softmax(1)[:, 0].detach()
+    np.testing.assert_allclose(found["probability of setosa"].to_numpy()[rows], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["member", "weights.safetensors", "pruned"])
+def test_single_networks_predict_what_they_compute(
+    table: Path,
+    classes: tuple[Splits, nd.Family, dict[str, Any]],
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    data, family, about = classes
+    thing: Any = family
+    if kind == "pruned":
+        thing = nd.prune_structured(family, 0.01, share=0.5, data=data.train)
+    lam = None if kind == "pruned" else 0.01
+    nd.save(thing, tmp_path / kind, lam=lam, data=data, about=about)
+    model = nd.load_model(tmp_path / kind)
+    found = model.predict(str(table))
+    rows = data.rows["test"].numpy()
+    wanted = model(data.test.x).argmax(1)
+    assert list(found["species"].iloc[rows]) == [data.classes[k] for k in wanted]
+    with pytest.raises(ConfigError, match="one network, not a family"):
+        model.predict(str(table), n_samples=2)
+
+
+def test_numbers_come_in_the_targets_own_units_with_intervals(
+    table: Path, prices: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = prices
+    nd.save(family, tmp_path / "m", lam=0.01, data=data, about=about)
+    model = nd.load_model(tmp_path / "m")
+    found = model.predict(str(table), level=0.5)
+    assert list(found) == ["price", "price low", "price high"]
+    assert data.schema is not None
+    target = data.schema.target
+    rows = data.rows["valid"].numpy()
+    z = family.export(0.01)(data.valid.x)[:, 0].double()
+    wanted = (z * target.std[0] + target.mean[0]).detach()
+    np.testing.assert_allclose(found["price"].to_numpy()[rows], wanted, rtol=1e-5)
+    error = ((z - data.valid.y[:, 0]) ** 2).mean().sqrt().item() * target.std[0]
+    half = (found["price high"] - found["price low"]) / 2
+    np.testing.assert_allclose(half, 0.674490 * error, rtol=1e-4)
+    truth = pandas.read_csv(table)["price"]
+    wide = model.predict(str(table), level=0.99)
+    inside = (wide["price low"] <= truth) & (truth <= wide["price high"])
+    assert inside.mean() > 0.9
+
+
+def test_unseen_categories_and_missing_values_are_read_as_said_and_missing_columns_refused(
+    classes: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = classes
+    nd.save(family, tmp_path / "m", lam=0.01, data=data, about=about)
+    model = nd.load_model(tmp_path / "m")
+    rows: dict[str, list[Any]] = {
+        "width": [5.0, 5.0],
+        "length": [50.0, 50.0],
+        "colour": ["red", "mauve"],
+    }
+    rows["price"] = [200.0, 200.0]
+    with pytest.warns(UserWarning, match="'mauve' in 1 row"):
+        found = model.predict(rows)
+    assert len(found) == 2
+    with pytest.raises(DataError, match="'colour' is not in the table"):
+        model.predict({"width": [5.0], "length": [50.0], "price": [1.0]})
+
+
+def test_the_member_of_a_family_is_named_or_asked_for(
+    table: Path, classes: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = classes
+    nd.save(family, tmp_path / "f", data=data, about=about)
+    model = nd.load_model(tmp_path / "f")
+    with pytest.raises(ConfigError, match=r"from 0\.001 to 100"):
+        model.predict(str(table))
+    one, two = (model.predict(str(table), lam=0.01, n_samples=4, seed=s) for s in (0, 1))
+    mean = model.predict(str(table), lam=0.01)
+    column = "probability of setosa"
+    assert not np.allclose(one[column], two[column]) and not np.allclose(one[column], mean[column])
+    pandas.testing.assert_frame_equal(one, model.predict(str(table), lam=0.01, n_samples=4))
+
+
+def test_a_loaded_model_is_copied_and_pickled(
+    table: Path, classes: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = classes
+    nd.save(family, tmp_path / "m", lam=0.01, data=data, about=about)
+    model = nd.load_model(tmp_path / "m")
+    wanted = model.predict(str(table))
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        pandas.testing.assert_frame_equal(again.predict(str(table)), wanted)
+        assert isinstance(again, nn.Sequential)
+
+
+def test_images_are_read_as_in_training() -> None:
+    x = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).to(torch.uint8)
+    part = nd.Dataset(
+        x, torch.tensor([0, 1]), torch.full((3, 1, 1), 10.0), torch.full((3, 1, 1), 0.5)
+    )
+    pixels = {"image": [3, 4, 4], "shift": [10.0] * 3, "scale": [0.5] * 3}
+    data = Splits(
+        *("images", "classification", part, part, part, 2, ("cat", "dog"), {"pixels": pixels}, {})
+    )
+    net = nd.build("linear", input_shape=(3, 4, 4), n_outputs=2)
+    from netdial.models.predict import ready
+
+    model: Any = ready(net, use_of(data, net))
+    found = model.predict(x.numpy())
+    wanted = model(part.inputs()).softmax(1)[:, 1].detach().numpy()
+    np.testing.assert_allclose(found["probability of dog"], wanted, rtol=1e-5)
+    with pytest.raises(ShapeError, match=r"expected uint8 \[B, 3, 4, 4\]"):
+        model.predict(x[:, :, :2].numpy())
+
+
+def test_a_model_that_does_not_say_how_it_is_used_asks_for_it(tmp_path: Path) -> None:
+    family = nd.Family(nd.build("mlp:4", input_shape=(3,), n_outputs=2))
+    nd.save(family, tmp_path / "f")
+    model = nd.load_model(tmp_path / "f", nd.build("mlp:4", input_shape=(3,), n_outputs=2))
+    with pytest.raises(ConfigError, match=r"nd\.save\(.*data="):
+        model.predict(torch.zeros(2, 3), lam=1.0)
+
+
+def test_errors_between_two_values_are_interpolated_in_logarithms() -> None:
+    task = {"name": "regression"}
+    rows = (Noise(lam=0.01, variance=(1.0,)), Noise(lam=1.0, variance=(4.0,)))
+    use = Use(task=task, noise=rows)
+    found = [use.variance(lam) for lam in (0.001, 0.1, 10.0)]
+    np.testing.assert_allclose([v[0] for v in found if v is not None], [1, 2, 4])
+    again = Use.model_validate(use.to_json()[KEY])
+    assert again == use
