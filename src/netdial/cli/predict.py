@@ -52,15 +52,17 @@ def predict(
     from netdial.cli.output import print_json
     from netdial.core.files import write_text
     from netdial.models.door import load_model
-    from netdial.models.predict import Predicts, predictions
+    from netdial.models.predict import predictions
+    from netdial.models.use import Use
 
     loaded = load_model(path)
-    if not isinstance(loaded, Predicts) or loaded.use is None or loaded.use.table is None:
+    use: Use | None = getattr(loaded, "use", None)
+    if use is None or use.table is None:
         raise ConfigError(
             f"{path}: does not say how the columns of a table become inputs; it was trained on something else, or written "
             "before that was kept: fit or export it again"
         )
-    found, remarks = predictions(loaded, loaded.use, table, lam=lam, n_samples=samples, level=level)
+    found, remarks = predictions(loaded, use, table, lam=lam, n_samples=samples, level=level)
     for remark in remarks:
         print(f"netdial: {remark}", file=sys.stderr)
     if out is not None:
@@ -69,7 +71,7 @@ def predict(
         print_json(
             {
                 "model": str(path),
-                "lam": loaded.use.lam if lam is None else lam,
+                "lam": use.lam if lam is None else lam,
                 "rows": len(found),
                 "remarks": list(remarks),
                 "out": None if out is None else str(out),

@@ -1,0 +1,90 @@
+"""``netdial predict``: whatever a run on a table leaves behind predicts for new rows of such a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import Call
+
+pd = pytest.importorskip("pandas")
+QUICK = ("--model", "mlp:6", "--epochs", "2", "--points", "3", "--samples", "0", "--quiet")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Rows with decimal commas and semicolons, and two targets that follow from them."""
+    random = np.random.default_rng(0)
+    size = random.normal(10, 3, 90)
+    frame = pd.DataFrame(
+        {
+            "size": size.round(3),
+            "colour": random.choice(["red", "NA", "blue"], 90),
+            "price": (50 + 4 * size + random.normal(0, 1, 90)).round(3),
+        }
+    )
+    frame["kind"] = np.where(frame["size"] > 10, "big", "small")
+    path = tmp_path / "rows.csv"
+    frame.to_csv(path, sep=";", decimal=",", index=False)
+    return path
+
+
+def test_everything_that_is_written_predicts(call: Call, table: Path) -> None:
+    assert call("fit", "rows.csv", "--target", "kind", "--name", "r", *QUICK).code == 0
+    by_run = call("predict", "r", "rows.csv", "--lam", "0.1")
+    assert by_run.code == 0, by_run.err
+    lines = by_run.out.splitlines()
+    assert lines[0] == "kind,probability of big,probability of small" and len(lines) == 91
+    assert call("export", "r", "--lam", "0.1", "--out", "member.safetensors").code == 0
+    assert call("predict", "member.safetensors", "rows.csv").out == by_run.out
+    best = call("predict", "r", "rows.csv", "--json")
+    told = json.loads(best.out)
+    assert (
+        told["rows"] == 90
+        and told["lam"] > 0
+        and set(told["predictions"][0]) == set(lines[0].split(","))
+    )
+    commands = {
+        "choice": ("choose", "r", "--lams", "0.1,1", "--shares", "0,0.5", "--out", "choice"),
+        "tuned.safetensors": ("finetune", "r", "--lam", "0.1", "--out", "tuned.safetensors"),
+    }
+    for path, command in commands.items():
+        done = call(*command)
+        assert done.code == 0, done.err
+        assert len(call("predict", path, "rows.csv").out.splitlines()) == 91
+
+
+def test_regression_predicts_in_its_own_units_and_writes_a_file(call: Call, table: Path) -> None:
+    assert call("shrink", "rows.csv", "--target", "price", "--model", "mlp:12", "--lam", "0.001",
+                "--epochs", "30", "--batch-size", "9", "--lr", "0.02", "--name", "s", "--quiet").code == 0  # fmt: skip
+    done = call("predict", "s", "rows.csv", "--out", "p.csv", "--level", "0.95")
+    assert done.code == 0, done.err
+    assert "90 predictions" in done.out
+    found, truth = pd.read_csv("p.csv"), pd.read_csv(table, sep=";", decimal=",")["price"]
+    assert list(found) == ["price", "price low", "price high"]
+    assert np.sqrt(((found["price"] - truth) ** 2).mean()) < truth.std()
+    assert ((found["price low"] < truth) & (truth < found["price high"])).mean() > 0.8
+
+
+def test_what_cannot_be_predicted_is_said(call: Call, table: Path, tmp_path: Path) -> None:
+    assert call("fit", "rows.csv", "--target", "kind", "--name", "r", *QUICK).code == 0
+    frame = pd.read_csv(table, sep=";", decimal=",", keep_default_na=False)
+    frame.drop(columns="size").to_csv("less.csv", sep=";", decimal=",", index=False)
+    missing = call("predict", "r", "less.csv")
+    assert missing.code == 2 and "'size'" in missing.line
+    frame.loc[0, "colour"] = "mauve"
+    frame.to_csv("other.csv", sep=";", decimal=",", index=False)
+    other = call("predict", "r", "other.csv")
+    assert other.code == 0 and "mauve" in other.err
+    for args, message in (
+        (("nowhere", "rows.csv"), "no such file"),
+        (("rows.csv", "rows.csv"), "not a netdial file"),
+        (("r", "nowhere.csv"), "no such file"),
+        (("r", "rows.csv", "--lam", "1e9"), "outside the trained range"),
+        (("r", "rows.csv", "--level", "2"), "level=2"),
+    ):
+        said = call("predict", *args)
+        assert said.code == 2 and message in said.line, said.err
