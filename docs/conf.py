@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 import netdial
 from netdial import FitConfig, ShrinkConfig
+from netdial.data import TableOptions
 
 project = "netdial"
 author = "netdial contributors"
@@ -34,7 +35,11 @@ def _table(settings: type[BaseModel]) -> str:
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
 
 
-myst_substitutions = {"settings": _table(FitConfig), "shrink_settings": _table(ShrinkConfig)}
+myst_substitutions = {
+    "settings": _table(FitConfig),
+    "shrink_settings": _table(ShrinkConfig),
+    "table_settings": _table(TableOptions),
+}
 
 html_theme = "furo"
 html_title = f"netdial {version}"

@@ -15,6 +15,7 @@ from netdial.runs.environment import version_of
 CORE = ("numpy", "safetensors", "lightning-fabric", "torchmetrics", "pydantic", "plotly", "jinja2")
 EXTRAS = {
     "data": ("scikit-learn", "pandas", "pyarrow", "pillow"),
+    "excel": ("openpyxl",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 DATA_FILES = {

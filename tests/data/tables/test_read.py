@@ -211,3 +211,18 @@ def test_mutated_parquet_raises_only_our_errors(tmp_path: Path, seed: int) -> No
         (tmp_path / "t.parquet").write_bytes(content)
         with contextlib.suppress(DataError):
             read_table(tmp_path / "t.parquet", TableOptions())
+
+
+def test_parquet_with_an_index_and_a_name_twice(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "who": ["a", "b", "c"]})
+    frame[::-1].to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet", TableOptions()).frame.columns) == ["x", "who"]
+    frame.set_index("who").to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet", TableOptions()).frame.columns) == ["x", "who"]
+    pq.write_table(
+        pa.table([[1, 2], [3, 4], [5, 6]], names=["x", "x", "y"]), tmp_path / "t.parquet"
+    )
+    table = read_table(tmp_path / "t.parquet", TableOptions())
+    assert table.frame["x.1"].tolist() == [3, 4]
+    assert table.remarks == ("headings occur twice: 'x' is called 'x.1'",)

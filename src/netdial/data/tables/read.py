@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -169,9 +170,24 @@ def _content(path: Path, where: str) -> bytes:
 
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
-    pandas = require("pandas", "reading a table")
-    require("pyarrow", "reading Parquet")
-    frame: pd.DataFrame = _parsed(lambda: pandas.read_parquet(path), where)
+    """Returns a Parquet file; an index with a name is a column like others, one without is no column."""
+    require("pandas", "reading a table")
+    parquet = require("pyarrow.parquet", "reading Parquet")
+
+    def parse() -> pd.DataFrame:
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+        table.validate(full=True)  # texts that are no UTF-8 would fail later, anywhere
+        given = table.column_names
+        kept = [i for i, name in enumerate(given) if not re.fullmatch(r"__index_level_\d+__", name)]
+        frame: pd.DataFrame = (
+            table.rename_columns([str(i) for i in range(len(given))])
+            .select([str(i) for i in kept])
+            .to_pandas(ignore_metadata=True)
+        )
+        return frame.set_axis([given[i] for i in kept], axis=1)
+
+    frame: pd.DataFrame = _parsed(parse, where)
     return frame
 
 

@@ -38,8 +38,9 @@ def days_since_1970(column: pd.Series[Any]) -> Array:
     pandas = require("pandas", "reading a table")
     stamps = pandas.DatetimeIndex(column)
     stamps = stamps.tz_convert(None) if stamps.tz is not None else stamps
-    seconds = np.asarray((stamps - pandas.Timestamp(0)).total_seconds(), dtype=float)
-    return seconds / _SECONDS_A_DAY
+    moments = stamps.to_numpy().astype("datetime64[us]")
+    days = moments.astype(np.int64) / (_SECONDS_A_DAY * 1e6)
+    return np.where(np.isnat(moments), np.nan, days)
 
 
 def _patterns(decimal: str, thousands: str | None) -> re.Pattern[str]:
