@@ -81,6 +81,7 @@ def test_options_stand_under_their_headings_arguments_first(call: Call) -> None:
         "Arguments:",
         "Options:",
         "Data and network:",
+        "Tables (what is not given is found out, and said):",
         "Training (defaults in brackets; data sets have presets):",
     ]
     assert shown.index("Options:") < shown.index("--name ") < shown.index("Data and network:")

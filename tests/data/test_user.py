@@ -173,3 +173,8 @@ def test_labels_with_fractions(mine: Path) -> None:
     mine.write_text(f"{HEAD}\n\ndef make():\n    return net, *[(x, y + .5)] * 3\n")
     with pytest.raises(DataError, match="class labels must be whole numbers"):
         load_user("mine:make", kind="classification")
+
+
+def test_a_function_written_in_c() -> None:
+    with pytest.raises(DataError, match=r"os:getcwd returned str; it must return"):
+        load("os:getcwd")

@@ -72,7 +72,10 @@ def _usage_line(error: Exception, message: str) -> str:
     """Returns a usage error as one line, with the nearest option if there is one."""
     near = getattr(error, "possibilities", None)
     if near:
-        message = f"{getattr(error, 'message', message)}; did you mean {' or '.join(near)}?"
+        import difflib
+
+        [nearest] = difflib.get_close_matches(getattr(error, "option_name", ""), near, 1, 0.0)
+        message = f"{getattr(error, 'message', message)}; did you mean {nearest}?"
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "netdial"
     line = " ".join(message.split())

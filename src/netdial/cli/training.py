@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DATA_PANEL, _TABLES_PANEL, _TRAINING_PANEL = (
     "Data and network",
-    "Tables (what is not given is found out from the file, and said)",
+    "Tables (what is not given is found out, and said)",
     "Training (defaults in brackets; data sets have presets)",
 )
 

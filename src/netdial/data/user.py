@@ -49,7 +49,9 @@ def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn
         torch.default_generator.manual_seed(seed)
         function = _find(spec)  # a first import may draw numbers, a second does not: seed anew
         torch.default_generator.manual_seed(seed)
-        code = getattr(inspect.unwrap(function), "__code__", None)  # a function written in C has none
+        code = getattr(
+            inspect.unwrap(function), "__code__", None
+        )  # a function written in C has none
         file = code.co_filename if code is not None else ""
         with _report(spec, file):
             result = function()
