@@ -18,6 +18,10 @@ class ConfigError(NetdialError, ValueError):
     """An option, name or combination of options is not allowed."""
 
 
+class BusyError(ConfigError):
+    """Another process works there at this moment."""
+
+
 class DataError(NetdialError, ValueError):
     """The data given cannot be used."""
 

@@ -6,11 +6,16 @@ A reader finds either the old file whole or the new file whole, never half of on
 from __future__ import annotations
 
 import errno
+import functools
+import glob
 import json
 import math
 import os
+import socket
+import sys
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +35,10 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         WriteError: the disk refused it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         try:
             write(temporary)
             with temporary.open("rb+") as file:
@@ -41,6 +47,46 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             if temporary.exists():
                 temporary.unlink()
+
+
+def sync_folder(path: Path) -> None:
+    """Flushes the names in a folder to disk, where the system can do that."""
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with suppress(OSError):
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@functools.cache
+def _machine() -> str:
+    """Returns a few characters that tell this machine from others that share its disk."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes of this machine that are gone left half-written beside a file."""
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.{_machine()}-')}*.tmp"):
+        pid = left.name.removesuffix(".tmp").rpartition("-")[2]
+        if pid.isdecimal() and not _lives(int(pid)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _lives(pid: int) -> bool:
+    if sys.platform == "win32":  # where signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

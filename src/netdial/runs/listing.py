@@ -56,7 +56,9 @@ def list_runs(root: Path) -> list[RunRow]:
 
     A run that cannot be read does not spoil the list: its row says what is wrong. No ``root`` gives an empty list.
     """
-    rows = [_row(path.parent) for path in sorted(root.glob("*/config.json"))]
+    for old in root.glob(".*.old"):
+        recover(root / old.name[1:-4])  # a replacement that was stopped halfway
+    rows = [_row(path.parent) for path in sorted(root.glob("[!.]*/config.json"))]
     return sorted(rows, key=lambda row: row.started or "")
 
 

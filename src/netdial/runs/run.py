@@ -3,78 +3,92 @@
 ``config.json`` (what was asked, with the format number), ``env.json`` (where it ran), ``splits.json`` (which rows went to
 which part), ``records.jsonl`` (what was measured), ``log.txt``, ``checkpoint/`` (to resume from), ``model/`` (the family),
 ``report.html``, and ``DONE`` once training has ended. The folder is the only thing that passes from training to reports;
-reading one needs no torch. A folder is never overwritten unless that is asked for.
+reading one needs no torch. A folder is never overwritten unless that is asked for, and only one process writes to it at a time
+(``runs.folder``).
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import os
-import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from netdial.core.boundary import read_json
+from netdial.core.boundary import parse_json, read_json
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.files import write_json, write_text, writing
-from netdial.core.records import Record, read_records, write_records
+from netdial.core.records import Record, read_records
+from netdial.runs import folder
 from netdial.runs.environment import environment
+from netdial.runs.settings import FORMAT, check_config, read_config
+from netdial.runs.shrinkage import KILLS
 
-FORMAT = 1
-"""Version of the layout of a run folder; an older netdial refuses a newer folder."""
 
-
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A run folder.
 
     Make one with `Run.create` or `Run.open`.
 
     Attributes:
-        path: the folder.
+        path: the folder. That of a run which is to replace another one is hidden until `put_in_place`.
         config: the resolved configuration, plain JSON values only; ``config["name"]`` is the name the run was given.
+        replaces: the folder of the run that it is to replace; None once it has, and for all others.
     """
 
     path: Path
     config: dict[str, Any]
+    replaces: Path | None = field(default=None, compare=False)
 
     @classmethod
     def create(
-        cls, root: Path, name: str, config: dict[str, Any], *, overwrite: bool = False
+        cls,
+        root: Path,
+        name: str,
+        config: dict[str, Any],
+        *,
+        overwrite: bool = False,
+        fill: Callable[[Run], object] | None = None,
     ) -> Run:
-        """Makes the folder ``root/name`` and writes the configuration and the environment into it.
+        """Makes the folder ``root/name``, which appears with all that a run starts with.
 
         Args:
             root: folder that holds the runs; made when missing.
             name: name of the run, used as the folder's name.
             config: the resolved configuration; ``name`` is added to it.
-            overwrite: delete an earlier run of that name, with all it holds.
+            overwrite: replace an earlier run of that name. It stays until `put_in_place` is called, which also hands the
+                user's own files on to the new run.
+            fill: writes what else belongs to the run from its start.
 
         Raises:
+            BusyError: another process works there.
             ConfigError: the name cannot be a folder's name, the configuration is not plain JSON, the folder exists and
                 ``overwrite`` is not set or it is not a run folder, or it cannot be written.
         """
-        _check_name(name)
+        folder.check_name(name)
         config = {**config, "name": name}
-        _check_config(config)
-        run = cls(root / name, config)
+        check_config(config)
+        path = root / name
         try:
-            if overwrite and run.path.exists():
-                _delete(run.path)
-            run.path.mkdir(parents=True)
-            run.records_path.touch()
-            write_json(run.env_path, environment())
-            write_json(run.config_path, {"format": FORMAT, **config})
-        except FileExistsError:
-            raise ConfigError(_taken(run.path)) from None
+            with folder.hold(path):
+                there = os.path.lexists(path) and not folder.is_half_made(path)
+                if there:
+                    _check_replaceable(path, overwrite=overwrite)
+                run = cls(folder.fresh_folder(path), config, path)
+                run.records_path.touch()
+                write_json(run.env_path, environment())
+                write_json(run.config_path, {"format": FORMAT, **config})
+                if fill is not None:
+                    fill(run)
+                if not there:
+                    run.put_in_place()
         except OSError as error:
             raise ConfigError(
-                f"{run.path}: cannot make the run folder ({error.strerror}); choose another place for runs"
+                f"{path}: cannot make the run folder ({error.strerror}); choose another place for runs"
             ) from None
         return run
 
@@ -83,17 +97,39 @@ class Run:
         """Opens an existing run folder.
 
         Raises:
-            CheckpointError: there is no such folder, it is not a run folder, its configuration is damaged, or a newer
-                netdial wrote it.
+            CheckpointError: there is no such folder, it is not a run folder, it or something of netdial's in it is a symbolic
+                link, its configuration is damaged, or a newer netdial wrote it.
         """
+        folder.recover(path)
         if not path.is_dir():
             raise CheckpointError(f"{path}: no such run folder{_nearest(path)}")
-        return cls(path, _read_config(path / "config.json"))
+        folder.refuse_links(path)
+        return cls(path, read_config(path / "config.json"))
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Holds the folder against other processes for as long as the block lasts.
+
+        Raises:
+            BusyError: another process works there.
+        """
+        return folder.hold(self.replaces or self.path)
+
+    def put_in_place(self) -> None:
+        """Lets the run appear under its name; one that was there goes, but for files that netdial did not write."""
+        if self.replaces is not None:
+            with self.alone(), writing(self.replaces):
+                folder.put_in_place(self.replaces)
+            self.path, self.replaces = self.replaces, None
+
+    def discard(self) -> None:
+        """Removes the run; one that it was to replace stays."""
+        with self.alone():
+            folder.discard(self.path)
 
     @property
     def name(self) -> str:
         """Name of the folder."""
-        return self.path.name
+        return (self.replaces or self.path).name
 
     @property
     def config_path(self) -> Path:
@@ -119,6 +155,11 @@ class Run:
     def log_path(self) -> Path:
         """What the run said while it worked."""
         return self.path / "log.txt"
+
+    @property
+    def kills_path(self) -> Path:
+        """What a network that shrinks lost, one JSON object per collection."""
+        return self.path / KILLS
 
     @property
     def checkpoint_path(self) -> Path:
@@ -163,9 +204,32 @@ class Run:
         return source if isinstance(source, dict) else {}
 
     def record(self, records: Iterable[Record]) -> None:
-        """Appends records; half a line left by an interruption is removed first."""
-        _drop_torn_line(self.records_path)
-        write_records(self.records_path, records)
+        """Appends records, all or none of them; half a line left by an interruption is removed first."""
+        self.append(self.records_path, (record.to_json() for record in records))
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """Writes records in place of earlier ones for the same quantities, so that repeating a measurement doubles nothing."""
+        with self.alone():
+            rows = {_quantity(row): row for row in [*self.records(), *records]}
+            write_text(self.records_path, "".join(row.to_json() + "\n" for row in rows.values()))
+
+    def append(self, path: Path, lines: Iterable[str]) -> None:
+        """Appends lines to a file of the run, all or none of them.
+
+        Raises:
+            BusyError: another process works there.
+            WriteError: the disk refused it; the file is as it was.
+        """
+        folder.refuse_links(self.path)
+        text = "".join(f"{line}\n" for line in lines).encode()
+        with self.alone(), writing(path), path.open("ab+") as file:
+            whole = _whole_lines(file)
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                os.truncate(path, whole)
+                raise
 
     def records(self) -> list[Record]:
         """Returns the records in the order of writing; of several for the same quantity the last one counts.
@@ -175,8 +239,7 @@ class Run:
         """
         if not self.records_path.exists():
             return []
-        rows = list(read_records(self.records_path))
-        return list({(r.method, r.lam, r.share, r.seed, r.step, r.name): r for r in rows}.values())
+        return list({_quantity(row): row for row in read_records(self.records_path)}.values())
 
     @property
     def last_step(self) -> int:
@@ -184,128 +247,74 @@ class Run:
         return max((record.step for record in self.records()), default=0)
 
     def truncate(self, step: int) -> None:
-        """Goes back to ``step``: drops all later records, and the marker that the run is done.
+        """Goes back to ``step`` of training: drops what was recorded later, and all that follows training.
 
-        A resumed run calls this with the step of the restored checkpoint, so that nothing is recorded twice. The file
-        is replaced at once: an interruption leaves either the old one or the new one.
+        A resumed run calls this with the step of the restored checkpoint, or -1 if there is none, so that nothing is recorded
+        twice: not in the records, not in the log, not among the collections of a network that shrinks. Every file is replaced
+        at once: an interruption leaves either the old one or the new one.
         """
-        kept = [record for record in self.records() if record.step <= step]
-        with writing(self.done_path):
-            self.done_path.unlink(missing_ok=True)
-        write_text(self.records_path, "".join(record.to_json() + "\n" for record in kept))
+        with self.alone():
+            with writing(self.done_path):
+                self.done_path.unlink(missing_ok=True)
+            kept = [row for row in self.records() if row.step <= step and row.method == "train"]
+            write_text(self.records_path, "".join(row.to_json() + "\n" for row in kept))
+            epochs = len({row.step for row in kept if row.step > 0})
+            _keep_lines(self.log_path, lambda number, _: number < epochs)
+            _keep_lines(self.kills_path, lambda _, line: parse_json(line, KILLS)["step"] <= step)
 
     def finish(self) -> None:
         """Marks the run as done."""
-        write_text(self.done_path, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+        with self.alone():
+            write_text(self.done_path, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
 
 
-def config_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Returns the differences between two configurations, one line for people each.
-
-    >>> config_difference({"epochs": 20, "seed": 0}, {"epochs": 40, "seed": 0})
-    ['epochs: 20 -> 40']
-    """
-    lines: list[str] = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += [f"{key}.{line}" for line in config_difference(before, after)]
-        elif before != after:
-            lines.append(f"{key}: {_shown(before)} -> {_shown(after)}")
-    return lines
+def _quantity(row: Record) -> tuple[object, ...]:
+    return row.method, row.lam, row.share, row.seed, row.step, row.name
 
 
-_ABSENT = object()
+def _whole_lines(file: BinaryIO) -> int:
+    """Cuts off a last line without a newline, and returns the length that is left, in bytes."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            end = file.truncate(file.read().rfind(b"\n") + 1)
+    return end
 
 
-def _shown(value: object) -> str:
-    return "(absent)" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _check_name(name: str) -> None:
-    bad = (
-        not name
-        or name != name.strip()
-        or name[0] in ".-"
-        or len(name.encode(errors="replace")) > 200
-        or any(c in "/\\" or not c.isprintable() for c in name)
-    )
-    if bad:
-        raise ConfigError(
-            f"run name {name!r}: cannot be a folder's name; use at most 200 letters, digits and -_. "
-            "without slashes, not beginning with a dot or a dash (--name)"
-        )
-
-
-def _check_config(config: dict[str, Any]) -> None:
-    if "format" in config:
-        raise ConfigError("config: the key 'format' is taken by the run folder; rename it")
-    for key, value in config.items():
-        _check_plain(value, key)
-
-
-def _check_plain(value: object, where: str) -> None:
-    """Refuses what JSON would not give back unchanged: tuples, keys that are not strings, non-finite numbers, objects."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ConfigError(f"config: {where} has the key {key!r}; keys must be strings")
-            _check_plain(item, f"{where}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{where}[{index}]")
-    elif type(value) not in (str, int, float, bool, type(None)) or (
-        isinstance(value, float) and not math.isfinite(value)
-    ):
-        raise ConfigError(
-            f"config: {where} is {value!r} ({type(value).__name__}), which JSON cannot hold; "
-            "use a finite number, string, boolean, None, list or dict"
-        )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Reads and checks ``config.json``; returns the configuration without the format number."""
+def _keep_lines(path: Path, wanted: Callable[[int, str], bool]) -> None:
+    """Keeps the whole lines of a text file that are wanted, by number and text."""
     if not path.exists():
-        raise CheckpointError(
-            f"{path.parent}: is not a run folder (no config.json in it); give a folder made by netdial fit"
-        )
-    config = read_json(path, "restore it from a copy, or run again with --overwrite")
-    if not isinstance(config, dict) or type(config.get("format")) is not int:
-        raise CheckpointError(
-            f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
-        )
-    version = config.pop("format")
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{path}: has format {version}, this netdial reads format {FORMAT}; install the netdial that wrote it"
-        )
-    if "exclude" in config:  # a run from before parameters could be frozen
-        config |= {"shared": config.pop("exclude"), "freeze": []}
-    return config
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    kept = [line for number, line in enumerate(lines) if wanted(number, line)]
+    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
-def _delete(path: Path) -> None:
-    """Deletes a run folder and refuses to delete anything else.
+def _check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuses to replace a folder that nobody asked to replace, or that is no run.
 
-    A damaged or half-made run counts as a run when nothing but the files of a run lies in it.
+    Raises:
+        ConfigError: it stays as it is.
     """
-    run = Run(path, {})
-    own = {run.config_path, run.env_path, run.splits_path, run.records_path, run.log_path}
-    own |= {run.checkpoint_path, run.model_path, run.report_path, run.done_path}
-    own |= {path / "choice", path / "kills.jsonl"}
-    foreign = sorted(p.name for p in path.iterdir() if p not in own and p.suffix != ".tmp")
+    if not overwrite:
+        raise ConfigError(taken(path))
+    if not path.is_dir():
+        raise ConfigError(f"{path}: is not a folder, so --overwrite leaves it alone; choose another --name")
+    folder.refuse_links(path)
     try:
-        _read_config(run.config_path)
+        read_config(path / "config.json")
     except CheckpointError:
-        if foreign:
+        if others := folder.foreign(path):
             raise ConfigError(
-                f"{path}: holds {foreign[0]!r} and is not a run folder, so --overwrite leaves it alone; "
+                f"{path}: holds {others[0]!r} and is not a run folder, so --overwrite leaves it alone; "
                 "choose another --name"
             ) from None
-    shutil.rmtree(path)
 
 
-def _taken(path: Path) -> str:
+def taken(path: Path) -> str:
+    """Returns what to say about a folder that is there already."""
     return (
         f"{path}: exists already; go on with it (--resume), replace it (--overwrite), "
         "or choose another name (--name)"
@@ -315,21 +324,10 @@ def _taken(path: Path) -> str:
 def _nearest(path: Path) -> str:
     """Returns a hint naming the nearest run beside ``path``."""
     try:
-        siblings = [p.parent.name for p in path.parent.glob("*/config.json")]
+        siblings = [p.parent.name for p in path.parent.glob("[!.]*/config.json")]
     except OSError:
         siblings = []
     close = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {path.parent / close[0]}?"
     return "; netdial list shows the runs there are"
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cuts off a last line without a newline; only the last byte is read when there is none."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return
-    with writing(path), path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)

@@ -1,0 +1,222 @@
+"""What lies in a run folder, and how one run takes the place of another: nothing is half there, nothing of the user's is lost.
+
+A run folder ``runs/NAME`` has three neighbours while it is worked on, all hidden: ``.NAME.lock`` (who works there), ``.NAME.new``
+(a run that is not complete yet, or is to replace another one) and ``.NAME.old`` (the run that is being replaced). `hold` takes
+the lock; whoever takes it first puts right what a process that was killed left behind. Files that netdial did not write are
+the user's: a run that is replaced hands them on to the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.files import sync_folder, writing
+from netdial.core.lock import holding
+from netdial.runs.shrinkage import KILLS
+
+FILES = {
+    *("config.json", "env.json", "splits.json", "records.jsonl", "log.txt", "report.html", "DONE"),
+    KILLS,
+}
+"""Files of a run."""
+
+FOLDERS = {
+    "checkpoint": {"last.safetensors"},
+    "model": {"family.safetensors", "shrunken.safetensors"},
+    "choice": {"README.md", "config.json", "model.safetensors"},
+}
+"""Folders of a run, and the files of each."""
+
+_LEFT = re.compile(r"\..+\.(tmp|old)")
+_CHOICE_OLD = ".choice.*.old"
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be the name of a run folder.
+
+    Raises:
+        ConfigError: it is empty, too long, hidden, has slashes, characters that do not print or spaces around it.
+    """
+    bad = (
+        not name
+        or name != name.strip()
+        or name[0] in ".-"
+        or len(name.encode(errors="replace")) > 200
+        or any(c in "/\\" or not c.isprintable() for c in name)
+    )
+    if bad:
+        raise ConfigError(
+            f"run name {name!r}: cannot be a folder's name; use at most 200 letters, digits and -_. "
+            "without slashes, not beginning with a dot or a dash (--name)"
+        )
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Holds a run folder, there or not, against other processes for as long as the block lasts.
+
+    Raises:
+        BusyError: another process works there.
+        CheckpointError: the disk refused the lock.
+    """
+    root, made = path.parent, not path.parent.exists()
+    with writing(path):
+        root.mkdir(parents=True, exist_ok=True)
+    try:
+        with holding(root / f".{path.name}.lock", path) as first:
+            if first:
+                with writing(path):
+                    _put_right(path)
+            yield
+    finally:
+        if made:
+            with suppress(OSError):
+                root.rmdir()  # if nothing came of it
+
+
+def fresh_folder(path: Path) -> Path:
+    """Returns the empty folder in which a run is made before it appears as ``path``."""
+    fresh = _fresh(path)
+    _remove(fresh)
+    fresh.mkdir()
+    return fresh
+
+
+def put_in_place(path: Path) -> None:
+    """Lets the run that was made in ``fresh_folder`` appear as ``path``, in place of what was there."""
+    fresh, old = _fresh(path), _old(path)
+    for folder in (*(fresh / name for name in FOLDERS), fresh):
+        sync_folder(folder)
+    if path.exists():
+        path.rename(old)
+    fresh.rename(path)
+    sync_folder(path.parent)
+    _hand_on(old, path)
+
+
+def discard(path: Path) -> None:
+    """Removes a run: all that is netdial's, and the folder if nothing else lies in it."""
+    for file in sorted(path.rglob("*"), reverse=True):
+        with suppress(OSError):
+            if is_own(file.relative_to(path)):
+                _remove(file)
+            elif file.is_dir() and not file.is_symlink():
+                file.rmdir()
+    with suppress(OSError):
+        path.rmdir()
+
+
+def is_own(inner: Path) -> bool:
+    """Returns whether a file, by its path inside a run folder, is netdial's.
+
+    >>> is_own(Path("model/family.safetensors")), is_own(Path("model/notes.txt"))
+    (True, False)
+    """
+    first, *rest = inner.parts
+    if _LEFT.fullmatch(first):
+        return True
+    if not rest:
+        return first in FILES
+    return len(rest) == 1 and (
+        rest[0] in FOLDERS.get(first, ()) or (first in FOLDERS and bool(_LEFT.fullmatch(rest[0])))
+    )
+
+
+def foreign(path: Path) -> list[str]:
+    """Returns the files in a run folder that are not netdial's, as paths inside it."""
+    found = []
+    for place, folders, files in os.walk(path):
+        inner = Path(place).relative_to(path)
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        empty = [inner] if inner.parts and not folders and not files else []
+        own = [inner / name for name in (*files, *links)] + [
+            folder for folder in empty if str(folder) not in FOLDERS
+        ]
+        found += [str(name) for name in own if not is_own(name)]
+    return sorted(found)
+
+
+def is_half_made(path: Path) -> bool:
+    """Returns whether a folder is what is left of a run that was stopped before it was complete, and nothing else."""
+    return (
+        path.is_dir()
+        and not path.is_symlink()
+        and not (path / "config.json").exists()
+        and not foreign(path)
+    )
+
+
+def refuse_links(path: Path) -> None:
+    """Refuses a run folder that is a symbolic link, or in which something of netdial's is one.
+
+    Raises:
+        CheckpointError: there is one; writing would change something elsewhere.
+    """
+    names = [*FILES, *FOLDERS, *(f"{f}/{name}" for f, inner in FOLDERS.items() for name in inner)]
+    for file in (path, *(path / name for name in sorted(names))):
+        if file.is_symlink():
+            raise CheckpointError(
+                f"{file}: is a symbolic link, and writing a run must not change other places; "
+                "put the real file or folder there"
+            )
+
+
+def recover(path: Path) -> None:
+    """Puts a run back that was being replaced when the process was killed, if ``path`` is missing for that reason."""
+    if not os.path.lexists(path) and _old(path).is_dir():
+        with hold(path):
+            pass
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _put_right(path: Path) -> None:
+    """Ends what a process that is gone began: a replacement, a half-made run, half-written files."""
+    fresh, old = _fresh(path), _old(path)
+    if old.is_dir():
+        if not path.exists():
+            (fresh if fresh.is_dir() else old).rename(path)
+        _hand_on(old, path)
+    _remove(fresh)
+    if not path.is_dir() or path.is_symlink():
+        return
+    for left in path.glob(_CHOICE_OLD):
+        if not (path / "choice").exists():
+            left.rename(path / "choice")
+    for place in (path, *(path / name for name in FOLDERS)):
+        if place.is_dir() and not place.is_symlink():
+            for left in place.iterdir():
+                if _LEFT.fullmatch(left.name):
+                    _remove(left)
+
+
+def _hand_on(old: Path, path: Path) -> None:
+    """Moves the user's files from a run that was replaced to the new one, and removes the rest."""
+    if not old.is_dir():
+        return
+    for name in foreign(old):
+        place = path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        while os.path.lexists(place):
+            place = place.with_name(f"{place.name}.old")
+        (old / name).rename(place)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""The configuration of a run as its folder holds it: plain JSON with a format number, checked on the way in and out."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from netdial.core.boundary import read_json
+from netdial.core.errors import CheckpointError, ConfigError
+
+FORMAT = 1
+"""Version of the layout of a run folder; an older netdial refuses a newer folder."""
+
+_ABSENT = object()
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuses what JSON would not give back unchanged.
+
+    Raises:
+        ConfigError: a value is no plain JSON, or the key ``format`` is used; the message names the place.
+    """
+    if "format" in config:
+        raise ConfigError("config: the key 'format' is taken by the run folder; rename it")
+    for key, value in config.items():
+        _check_plain(value, key)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns the configuration in a ``config.json``, without the format number.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or a newer netdial wrote it.
+    """
+    if not path.exists():
+        raise CheckpointError(
+            f"{path.parent}: is not a run folder (no config.json in it); give a folder made by netdial fit"
+        )
+    config = read_json(path, "restore it from a copy, or run again with --overwrite")
+    if not isinstance(config, dict) or type(config.get("format")) is not int:
+        raise CheckpointError(
+            f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
+        )
+    version = config.pop("format")
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {version}, this netdial reads format {FORMAT}; install the netdial that wrote it"
+        )
+    if "exclude" in config:  # a run from before parameters could be frozen
+        config |= {"shared": config.pop("exclude"), "freeze": []}
+    return config
+
+
+def config_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Returns the differences between two configurations, one line for people each.
+
+    >>> config_difference({"epochs": 20, "seed": 0}, {"epochs": 40, "seed": 0})
+    ['epochs: 20 -> 40']
+    """
+    lines: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += [f"{key}.{line}" for line in config_difference(before, after)]
+        elif before != after:
+            lines.append(f"{key}: {_shown(before)} -> {_shown(after)}")
+    return lines
+
+
+def _shown(value: object) -> str:
+    return "(absent)" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+
+
+def _check_plain(value: object, where: str) -> None:
+    """Refuses what JSON would not give back unchanged: tuples, keys that are not strings, non-finite numbers, objects."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"config: {where} has the key {key!r}; keys must be strings")
+            _check_plain(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in (str, int, float, bool, type(None)) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        raise ConfigError(
+            f"config: {where} is {value!r} ({type(value).__name__}), which JSON cannot hold; "
+            "use a finite number, string, boolean, None, list or dict"
+        )
