@@ -229,6 +229,7 @@ def run(
     advance: Callable[[int, int], None] | None = None,
     augment: str | None = None,
     checkpoint: Path | None = None,
+    saved: Callable[[], Path] | None = None,
     resuming: bool = False,
     identity: dict[str, Any] | None = None,
 ) -> Family:
@@ -269,6 +270,7 @@ def run(
         validate=None if part is None else _validator(part, task, config, feed.n_data),
         patience=config.patience,
         checkpoint=checkpoint if workers.rank == 0 else None,
+        saved=saved,
         identity=identity,
         agree=agreement(workers),
     )

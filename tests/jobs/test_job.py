@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +15,16 @@ import pytest
 import torch
 
 from netdial.config import FitConfig
-from netdial.core.errors import CheckpointError, ConfigError, DataError
+from netdial.core.errors import (
+    BusyError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NetdialError,
+    NonFiniteError,
+)
 from netdial.data import names
+from netdial.jobs import request
 from netdial.jobs.job import (
     check_lams,
     evaluate_run,
@@ -165,6 +175,122 @@ def test_a_full_disk_is_explained(tmp_path: Path) -> None:
         fit_job(job(tmp_path), listener, write_report)
 
 
+def files(path: Path) -> dict[str, bytes]:
+    """Returns what lies in a folder."""
+    return {
+        str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()
+    }
+
+
+@pytest.fixture
+def taken(done: tuple[Run, Listener], tmp_path: Path) -> Run:
+    """A copy of a run that is done, with a file of the user's."""
+    run = done[0]
+    copy = tmp_path / "runs" / "wine"
+    shutil.copytree(run.path, copy)
+    (copy / "notes.txt").write_text("mine")
+    return Run.open(copy)
+
+
+def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(taken: Run, tmp_path: Path) -> None:
+    before = files(taken.path)
+    again = replace(job(tmp_path, lr=1e30), overwrite=True)
+    with pytest.raises(NonFiniteError, match="wine is as it was"):
+        fit_job(again, Listener(), write_report)
+    assert files(taken.path) == before
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["wine"]
+
+
+def test_a_run_replaces_another_with_its_first_state(taken: Run, tmp_path: Path) -> None:
+    listener = Listener()
+    seen: list[int] = []
+    listener.epoch = lambda _: seen.append(Run.open(taken.path).config["seed"])  # type: ignore[method-assign]
+    run = fit_job(replace(job(tmp_path, seed=5), overwrite=True), listener, write_report)
+    assert seen == [0, 5]  # of the old run while the first epoch ends, then of the new
+    assert run is not None and run.path == taken.path and run.is_done
+    assert Run.open(run.path).config["seed"] == 5
+    assert {row.seed for row in run.records()} == {5}
+    assert len(run.log_path.read_text().splitlines()) == 2
+    assert (run.path / "notes.txt").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["wine"]
+
+
+def test_a_second_job_in_the_same_folder_is_refused(taken: Run, tmp_path: Path) -> None:
+    before = files(taken.path)
+    taken.done_path.unlink()
+
+    def second() -> int:
+        for options in ({"resume": True}, {"overwrite": True}):
+            try:
+                fit_job(replace(job(tmp_path), **options), Listener(), write_report)
+            except BusyError:
+                continue
+            return 1
+        return 0
+
+    with taken.alone():
+        child = os.fork()
+        if child == 0:
+            code = 2
+            try:
+                code = second()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    taken.done_path.write_bytes(before["DONE"])
+    assert files(taken.path) == before
+
+
+def test_going_on_with_a_done_run_writes_a_report_that_is_missing(
+    taken: Run, tmp_path: Path
+) -> None:
+    before = files(taken.path)
+    taken.report_path.unlink()
+    assert fit_job(replace(job(tmp_path), resume=True), Listener(), write_report) is not None
+    assert files(taken.path).keys() == before.keys()
+
+
+def test_stopped_at_any_point_of_the_end_nothing_is_recorded_twice(
+    taken: Run, tmp_path: Path
+) -> None:
+    whole, log = taken.records_path.read_text(), taken.log_path.read_text()
+    taken.done_path.unlink()  # killed between the last records and the marker
+    assert fit_job(replace(job(tmp_path), resume=True), Listener(), write_report) is not None
+    assert taken.records_path.read_text() == whole
+    assert taken.log_path.read_text() == log
+
+
+def test_a_second_interrupt_leaves_the_run_that_was_to_be_replaced(
+    taken: Run, tmp_path: Path
+) -> None:
+    before = files(taken.path)
+    listener = Listener()
+
+    def stop(step: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    listener.advance = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt, match="wine is as it was"):
+        fit_job(replace(job(tmp_path), overwrite=True), listener, write_report)
+    assert files(taken.path) == before
+
+
+def test_a_group_that_loses_a_process_is_told_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "_in_group", lambda: True)
+    listener = Listener()
+
+    def broken(epoch: Progress) -> None:
+        if epoch.epoch == 2:
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+
+    listener.epoch = broken  # type: ignore[method-assign,assignment]
+    with pytest.raises(NetdialError, match=r"a process of the group .* died.*--resume"):
+        fit_job(job(tmp_path), listener, write_report)
+    assert (tmp_path / "runs" / "wine" / "checkpoint" / "last.safetensors").exists()
+
+
 def test_names_of_runs() -> None:
     assert Job("wine").path == Path("runs/wine")
     assert Job("data/my.csv").run_name == "my"
@@ -230,7 +356,11 @@ def test_a_function_of_the_users_gives_the_same_data_again(
             "regression",
             1,
         )
-        family, task = open_family(run), open_task(run)
+        with pytest.raises(ConfigError, match=r"job_user_a:make.*--trust"):
+            open_task(run)
+        with pytest.raises(ConfigError, match=r"job_user_a:make.*--trust"):
+            open_family(run)
+        family, task = open_family(run, trust=True), open_task(run, trust=True)
         assert len(evaluate_run(run, family, "test", task, lams=[1.0]).members) == 1
 
 

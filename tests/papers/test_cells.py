@@ -159,7 +159,7 @@ def test_what_a_killed_process_left_is_swept_up(store: Store) -> None:
 
 def test_two_at_once_in_one_folder_are_refused(store: Store) -> None:
     def second(made: Made) -> None:
-        with pytest.raises(ConfigError, match="another process is at work there"):
+        with pytest.raises(ConfigError, match="is in use by process"):
             make_all([Square(3)], store, workers=1)
 
     assert make_all([Square(2)], store, workers=1, report=second) == 1

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.records import Record
-from netdial.runs.run import FORMAT, Run, config_difference
+from netdial.runs.run import Run
+from netdial.runs.settings import FORMAT, config_difference
 
 CONFIG = {
     "data": "wine",

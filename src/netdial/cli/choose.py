@@ -14,6 +14,7 @@ from netdial.cli.options import (
     JsonOption,
     RunArgument,
     RunsDirOption,
+    TrustOption,
     complexities,
     numbers,
     run_folder,
@@ -128,6 +129,7 @@ def choose(
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Choose the member to take home, and write it with a card that says why."""
@@ -142,36 +144,37 @@ def choose(
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, values)
-    place = out or folder.path / "choice"
-    _check_place(place)
-    choice = take(
-        family,
-        task.valid,
-        by=by,
-        train=task.train,
-        max_params=max_params,
-        max_bytes=max_bytes,
-        max_macs=max_macs,
-        max_latency_ms=max_latency_ms,
-        min_accuracy=min_accuracy,
-        lams=values or points or folder.config["points"],
-        shares=removed or SHARES,
-        criterion=criterion,
-        kind=task.kind,
-        objective=folder.config["objective"],
-        seed=folder.config["seed"],
-        data_name=folder.config["data"],
-        finetune_epochs=finetune,
-        **({"batch_size": folder.config["batch_size"]} if finetune else {}),
-    )
-    if test:
-        choice = choice.tested(task.test)
-    verdicts = compare(family, choice) if agreement else []
-    meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
-    meta |= use_of(task, choice.module, lam=choice.lam).to_json()
-    _write(choice, place, meta)
-    _record(folder, choice)
+    with folder.alone():
+        family, task = open_run(folder, data_dir, values, trust=trust)
+        place = out or folder.path / "choice"
+        _check_place(place)
+        choice = take(
+            family,
+            task.valid,
+            by=by,
+            train=task.train,
+            max_params=max_params,
+            max_bytes=max_bytes,
+            max_macs=max_macs,
+            max_latency_ms=max_latency_ms,
+            min_accuracy=min_accuracy,
+            lams=values or points or folder.config["points"],
+            shares=removed or SHARES,
+            criterion=criterion,
+            kind=task.kind,
+            objective=folder.config["objective"],
+            seed=folder.config["seed"],
+            data_name=folder.config["data"],
+            finetune_epochs=finetune,
+            **({"batch_size": folder.config["batch_size"]} if finetune else {}),
+        )
+        if test:
+            choice = choice.tested(task.test)
+        verdicts = compare(family, choice) if agreement else []
+        meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+        meta |= use_of(task, choice.module, lam=choice.lam).to_json()
+        _write(choice, place, meta)
+        _record(folder, choice)
     if as_json:
         print_json({"run": str(folder.path), "path": str(place), **_answer(choice, verdicts)})
         return
@@ -229,7 +232,7 @@ def _record(folder: Run, choice: Choice) -> None:
         "choice/latency": (row.latency_ms, "ms"),
         f"test/{metric}": (choice.test.get(metric, float("nan")), ""),
     }
-    folder.record(
+    folder.replace(
         Record(
             folder.name,
             "choose",

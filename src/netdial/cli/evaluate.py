@@ -15,6 +15,7 @@ from netdial.cli.options import (
     RunArgument,
     RunsDirOption,
     SplitOption,
+    TrustOption,
     check_split,
     complexities,
     run_folder,
@@ -32,6 +33,7 @@ def evaluate(
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate members of a run's family: accuracy, NLL, KL and effective parameters."""
@@ -43,7 +45,7 @@ def evaluate(
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, values)
+    family, task = open_run(folder, data_dir, values, trust=trust)
     path = evaluate_run(folder, family, split, task, lams=values or points, n_samples=samples)
     if as_json:
         print_json(

@@ -15,6 +15,7 @@ from netdial.cli.options import (
     LamsOption,
     RunArgument,
     RunsDirOption,
+    TrustOption,
     numbers,
     run_folder,
 )
@@ -47,6 +48,7 @@ def evidence(
     ] = False,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Weigh members by training data alone: evidence, description length, bounds."""
@@ -59,14 +61,15 @@ def evidence(
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, values)
-    objective = folder.config["objective"]
-    names = None if by is None else [name.strip() for name in by.split(",")]
-    if names == ["all"]:
-        names = [name for name in OBJECTIVES[objective].estimators if name != "laplace-full"]
-    options: dict[str, Any] = {"lams": values, "n_samples": samples, "n_examples": examples}
-    found = weigh_run(folder, family, task, by=names, **options)
-    checks = examine_run(folder, family, task, **options) if health else None
+    with folder.alone():
+        family, task = open_run(folder, data_dir, values, trust=trust)
+        objective = folder.config["objective"]
+        names = None if by is None else [name.strip() for name in by.split(",")]
+        if names == ["all"]:
+            names = [name for name in OBJECTIVES[objective].estimators if name != "laplace-full"]
+        options: dict[str, Any] = {"lams": values, "n_samples": samples, "n_examples": examples}
+        found = weigh_run(folder, family, task, by=names, **options)
+        checks = examine_run(folder, family, task, **options) if health else None
     if as_json:
         answer = {
             "run": str(folder.path),

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from netdial.cli.options import DataDirOption, JsonOption, RunArgument, RunsDirOption, run_folder
+from netdial.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunArgument,
+    RunsDirOption,
+    TrustOption,
+    run_folder,
+)
 from netdial.core.errors import unknown
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
@@ -27,6 +34,7 @@ def export(
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write one member as an ordinary network: safetensors, torch.export or ONNX."""
@@ -40,7 +48,7 @@ def export(
 
     folder = Run.open(run_folder(run, runs_dir))
     check_lams(folder, [lam])
-    family = open_family(folder, data_dir)
+    family = open_family(folder, data_dir, trust=trust)
     path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
     meta = {
         "run": folder.name,

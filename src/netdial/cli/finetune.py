@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.export import SUFFIXES
-from netdial.cli.options import DataDirOption, JsonOption, RunArgument, RunsDirOption, run_folder
+from netdial.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunArgument,
+    RunsDirOption,
+    TrustOption,
+    run_folder,
+)
 from netdial.core.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
@@ -70,6 +77,7 @@ def finetune(
     ] = None,
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one member further, pruning it in rounds if asked to, and write it as an ordinary network."""
@@ -88,7 +96,7 @@ def finetune(
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, [lam])
+    family, task = open_run(folder, data_dir, [lam], trust=trust)
     settings: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "kind": task.kind, "seed": folder.config["seed"],
         "objective": objective or folder.config["objective"],

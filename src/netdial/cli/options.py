@@ -28,6 +28,13 @@ DataDirOption = Annotated[
     ),
 ]
 
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Call the function package.module:function that the run names as its data."
+    ),
+]
+
 LamsOption = Annotated[
     str | None,
     typer.Option("--lams", metavar="A,B,…", help="Complexity values.", show_default=False),

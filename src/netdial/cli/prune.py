@@ -17,6 +17,7 @@ from netdial.cli.options import (
     RunArgument,
     RunsDirOption,
     SplitOption,
+    TrustOption,
     check_split,
     complexities,
     numbers,
@@ -172,6 +173,7 @@ def prune(
     split: SplitOption = "valid",
     data_dir: DataDirOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune all members of a run at once: what they are worth over complexity and share removed."""
@@ -185,7 +187,7 @@ def prune(
     )  # fmt: skip
     if structured:
         _prune_channels(
-            run_folder(run, runs_dir), data_dir, split, lam=lam, share=share, target=target,
+            run_folder(run, runs_dir), data_dir, split, trust=trust, lam=lam, share=share, target=target,
             choice={"criterion": criterion, "scope": "layer" if per_layer else "global", "per": per or "channel",
                     "minimum": minimum or 1, "emission": "drop" if no_fold else "fold", "by_time": round_},
             rounds=rounds, epochs=epochs, lr=lr, output=output, as_json=as_json,
@@ -204,20 +206,21 @@ def prune(
     wanted = SHARES if removed is None else removed
     check_shares(wanted)
     folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, values)
-    found = prune_run(
-        folder,
-        family,
-        task,
-        split,
-        lams=values or points,
-        shares=wanted,
-        criterion=criterion,
-        policy=Policy(scope="layer" if per_layer else "global", biases=biases, rows=rows),
-        fold=not no_fold,
-        n_samples=samples,
-    )
-    report = write_report(folder.path)
+    with folder.alone():
+        family, task = open_run(folder, data_dir, values, trust=trust)
+        found = prune_run(
+            folder,
+            family,
+            task,
+            split,
+            lams=values or points,
+            shares=wanted,
+            criterion=criterion,
+            policy=Policy(scope="layer" if per_layer else "global", biases=biases, rows=rows),
+            fold=not no_fold,
+            n_samples=samples,
+        )
+        report = write_report(folder.path)
     if as_json:
         print_json(
             {
@@ -256,6 +259,7 @@ def _prune_channels(
     data_dir: str | None,
     split: str,
     *,
+    trust: bool,
     lam: float | None,
     share: float | None,
     target: str | None,
@@ -279,25 +283,26 @@ def _prune_channels(
     from netdial.runs.run import Run
 
     folder = Run.open(path)
-    family, task = open_run(folder, data_dir, None if lam is None else [lam])
-    lam = best_lam(folder) if lam is None else lam
-    options = Options(
-        choice["criterion"], Limits(choice["scope"], choice["minimum"]), choice["per"],
-        emission=choice["emission"], rounding=Rounding() if choice["by_time"] else None,
-        kind=task.kind, seed=folder.config["seed"],
-    )  # fmt: skip
-    training = None
-    if rounds is not None or epochs is not None:
-        training = {
-            "epochs": epochs or 1,
-            "lr": lr or 1e-3,
-            "batch_size": folder.config["batch_size"],
-        }
-    found = prune_channels(
-        folder, family, task, split, lam=lam, share=share, target=target, options=options,
-        rounds=rounds or 1, training=training, path=output,
-    )  # fmt: skip
-    report = write_report(folder.path)
+    with folder.alone():
+        family, task = open_run(folder, data_dir, None if lam is None else [lam], trust=trust)
+        lam = best_lam(folder) if lam is None else lam
+        options = Options(
+            choice["criterion"], Limits(choice["scope"], choice["minimum"]), choice["per"],
+            emission=choice["emission"], rounding=Rounding() if choice["by_time"] else None,
+            kind=task.kind, seed=folder.config["seed"],
+        )  # fmt: skip
+        training = None
+        if rounds is not None or epochs is not None:
+            training = {
+                "epochs": epochs or 1,
+                "lr": lr or 1e-3,
+                "batch_size": folder.config["batch_size"],
+            }
+        found = prune_channels(
+            folder, family, task, split, lam=lam, share=share, target=target, options=options,
+            rounds=rounds or 1, training=training, path=output,
+        )  # fmt: skip
+        report = write_report(folder.path)
     if as_json:
         where = {"run": str(folder.path), "report": str(report)}
         print_json({**where, "split": split, "kind": task.kind, **_channels_json(found)})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from netdial.cli.options import JsonOption, RunArgument, RunsDirOption, run_folder
 
@@ -35,15 +37,22 @@ def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = F
 
 
 def report(
-    run: RunArgument, runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False
+    run: RunArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; else report.html in the run folder.", show_default=False),
+    ] = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a run again, from its records."""
+    """Write the report of a run again, from its records; with --out also while it is training."""
     from netdial.cli.output import console, print_json
     from netdial.report.page import write_report
 
-    path = write_report(run_folder(run, runs_dir))
+    folder = run_folder(run, runs_dir)
+    path = write_report(folder, out)
     if as_json:
-        print_json({"run": str(path.parent), "report": str(path)})
+        print_json({"run": str(folder), "report": str(path)})
         return
     console().print(f"report: {path}", markup=False, soft_wrap=True)
 

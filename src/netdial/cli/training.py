@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -74,7 +73,11 @@ def about_job(
         bool, typer.Option("--resume", help="Go on with the run, if there is one.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete an earlier run of that name.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an earlier run of that name, once this one has saved its first state.",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
@@ -142,7 +145,6 @@ def work(
     """Does a job with progress on stderr; on Ctrl-C says how to go on, and exits with 130."""
     from netdial.jobs.request import process_rank
     from netdial.report.page import write_report
-    from netdial.train.loop import Interrupted
 
     helper = process_rank() > 0
     try:
@@ -150,17 +152,16 @@ def work(
             return do(job, watch, write_report)
     except KeyboardInterrupt as error:
         if not helper:
-            state = (
-                f"{error}, the state is saved" if isinstance(error, Interrupted) else "interrupted"
-            )
-            again = f"; go on with: {_resume_line(job)}" if job.path.exists() else ""
-            print(f"netdial: {state}{again}", file=sys.stderr)
+            print(f"netdial: {_stopped(error, job)}", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def _resume_line(job: Job) -> str:
-    """Returns the command that goes on with a job; its settings are in the run folder."""
-    words = ["netdial", job.way, job.data]
-    words += ["--name", job.name] if job.name is not None else []
-    words += ["--runs-dir", str(job.runs_dir)] if job.runs_dir != Path("runs") else []
-    return shlex.join([*words, "--resume"])
+def _stopped(error: KeyboardInterrupt, job: Job) -> str:
+    """Returns how a job was stopped, and how to go on with it."""
+    from netdial.train.loop import Interrupted
+
+    if isinstance(error, Interrupted):
+        return f"{error}, the state is saved; go on with: {job.again}"
+    if str(error) or not job.path.exists():
+        return str(error) or "interrupted"
+    return f"interrupted; go on with: {job.again}"

@@ -1,10 +1,10 @@
 """Locks: a folder in which one process works at a time.
 
-A lock is a small file that says who holds it: host, process, when that process started, and since when. Making it is exclusive
-(``O_EXCL``, which network file systems keep, too); where the system has ``flock``, the file is held by that as well, so that the
-kernel gives it up when its process ends, however it ends. A lock is taken over only from a process that is gone: on this machine
-its number is not there, or belongs to a process that started at another time, or the machine was started again since. Of a
-process on another machine nothing can be known, so its lock stays until it or somebody who knows removes the file.
+A lock is a small file that says who holds it: host, process, when that process started, and since when. Making it is
+exclusive (``O_EXCL``, which network file systems keep, too); where the system has ``flock``, the file is held by that as well,
+so that the kernel gives it up when its process ends, however it ends. A lock is taken over only from a process that is gone:
+on this machine its number is not there, or belongs to a process that started at another time, or the machine was started
+again since. Of a process on another machine nothing can be known, so its lock stays until somebody who knows removes the file.
 """
 
 from __future__ import annotations
@@ -89,12 +89,13 @@ class Holder:
 
 
 @contextmanager
-def holding(path: Path, what: object) -> Iterator[bool]:
-    """Holds a lock for as long as the block lasts; the thread that holds it may ask again.
+def holding(path: Path, what: object, *, nested: bool = False) -> Iterator[bool]:
+    """Holds a lock for as long as the block lasts.
 
     Args:
         path: the lock file; its folder must be there.
         what: what is locked, for the message.
+        nested: whether the thread that holds it may ask again.
 
     Yields:
         Whether it was taken just now, not held before.
@@ -104,7 +105,7 @@ def holding(path: Path, what: object) -> Iterator[bool]:
         WriteError: the disk refused the file.
     """
     key, owner = _key(path), (os.getpid(), threading.get_ident())
-    if _held.get(key) == owner:
+    if nested and _held.get(key) == owner:
         yield False
         return
     file = _acquire(path, what)
@@ -169,6 +170,9 @@ def _take(file: int, path: Path, what: object, *, made: bool) -> bool:
         gone = bool(freed) if holder is None else holder.is_gone(freed=bool(freed))
         if not gone:
             raise _busy(what, path, holder, known=False)
+        if freed is None:
+            _put_away(file, path)
+            return False
     with writing(path):
         try:
             os.ftruncate(file, 0)
@@ -177,6 +181,16 @@ def _take(file: int, path: Path, what: object, *, made: bool) -> bool:
             path.unlink(missing_ok=True)
             raise
     return True
+
+
+def _put_away(file: int, path: Path) -> None:
+    """Removes the lock of a process that is gone, where only names are exclusive: never one that was made meanwhile."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+        if not _is_there(file, aside):
+            os.link(aside, path)
+        aside.unlink()
 
 
 def _busy(what: object, path: Path, holder: Holder | None, *, known: bool) -> BusyError:

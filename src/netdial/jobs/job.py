@@ -7,6 +7,7 @@ processes only the first one writes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from netdial.family import Domain, Family
 from netdial.fitting import run as train_family
 from netdial.jobs.problem import (
     Problem,
+    check_trust,
     describe_net,
     is_function,
     load_net,
@@ -31,15 +33,17 @@ from netdial.jobs.recorder import Recorder, Watch, member_records
 from netdial.jobs.request import (
     LAST,
     Job,
+    done_already,
     folder,
     refuse_difference,
     resolve,
     resumable,
+    saved,
     saved_step,
     settle,
     tidy,
     way_of,
-    write_splits,
+    working,
 )
 from netdial.measure import Path as LambdaPath
 from netdial.measure import evaluate
@@ -74,31 +78,41 @@ def fit_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run | N
         NetdialError: something the caller can mend; a run that has not saved any state yet leaves no folder.
         Interrupted: a signal asked for it; the state is saved.
     """
-    old = resumable(job)
-    if old is not None and old.is_done:
-        watch.say(f"{old.path}: done already")
-        return old
-    watch.say(f"reading {job.data}")
-    config, problem = settle(job, old)
-    for line in reading_lines(problem.task):
-        watch.say(line)
-    assert isinstance(config, FitConfig)
-    family = Family(problem.net, config.family())
-    resolved = resolve(job, old, config, problem, family.n_params)
-    run, writes = folder(job, old, config, resolved)
-    with tidy(run, writes=writes, fresh=old is None):
-        step = _train(run, config, problem.task, family, watch, resuming=job.resume, writes=writes)
-        if not writes:
-            return None
-        _conclude(run, family, problem, step, watch)
-    report(run.path)
+    if (done := done_already(job, watch)) is not None:
+        return done
+    with working(job):
+        if (done := done_already(job, watch, report)) is not None:
+            return done
+        old = resumable(job)
+        watch.say(f"reading {job.data}")
+        config, problem = settle(job, old)
+        for line in reading_lines(problem.task):
+            watch.say(line)
+        assert isinstance(config, FitConfig)
+        family = Family(problem.net, config.family())
+        resolved = resolve(job, old, config, problem, family.n_params)
+        run, writes = folder(job, old, config, resolved, problem.task)
+        with tidy(job, run, writes=writes, fresh=old is None):
+            step = _train(
+                run, config, problem.task, family, watch, resuming=job.resume, writes=writes
+            )
+            if not writes:
+                return None
+            _conclude(run, family, problem, step, watch)
+            report(run.path)
     return run
 
 
-def open_family(run: Run, data_dir: str | None = None) -> Family:
+def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -> Family:
     """Returns the trained family of a run.
 
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        trust: whether a function that the run folder names as its data may be called.
+
     Raises:
+        ConfigError: it names one, and ``trust`` is not set.
         CheckpointError: the run is not done, or its model is damaged.
     """
     _check_family(run)
@@ -106,21 +120,32 @@ def open_family(run: Run, data_dir: str | None = None) -> Family:
         raise CheckpointError(
             f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
         )
-    return load_family(run.model_path / MODEL, load_net(run.config, data_dir))
+    return load_family(run.model_path / MODEL, load_net(run.config, data_dir, trust=trust))
 
 
 def open_run(
-    run: Run, data_dir: str | None = None, lams: list[float] | None = None
+    run: Run,
+    data_dir: str | None = None,
+    lams: list[float] | None = None,
+    *,
+    trust: bool = False,
 ) -> tuple[Family, Splits]:
     """Returns the trained family of a run and its data; complexity values outside its range are refused before.
 
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        lams: complexity values that will be asked for.
+        trust: whether a function that the run folder names as its data may be called.
+
     Raises:
-        ConfigError: a value of ``lams`` lies outside the range that the run was trained for.
+        ConfigError: a value of ``lams`` lies outside the range that the run was trained for, or the folder names a function
+            and ``trust`` is not set.
         CheckpointError: the run is not done, or its model is damaged.
         DataError: the data are not there, or no longer the same.
     """
     check_lams(run, lams or [])
-    return open_family(run, data_dir), open_task(run, data_dir)
+    return open_family(run, data_dir, trust=trust), open_task(run, data_dir, trust=trust)
 
 
 def use_at(run: Run, lam: float) -> dict[str, Any]:
@@ -155,13 +180,20 @@ def example_input(run: Run) -> Tensor:
     return torch.zeros(2, *run.config["input_shape"], dtype=kind)
 
 
-def open_task(run: Run, data_dir: str | None = None) -> Splits:
+def open_task(run: Run, data_dir: str | None = None, *, trust: bool = False) -> Splits:
     """Returns the data of a run, read and split again as they were.
 
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        trust: whether a function that the run folder names as its data may be called.
+
     Raises:
+        ConfigError: it names one, and ``trust`` is not set.
         DataError: the data are not there, or no longer the same.
     """
     config = run.config
+    check_trust(config, trust=trust)
     where = data_dir or config.get("data_dir")
     model = None if is_function(config["data"]) else config["model"]
     problem = load_problem(config["data"], options=config["load"], model=model, data_dir=where)
@@ -215,8 +247,7 @@ def _train(
     checkpoint = run.checkpoint_path / LAST
     step = saved_step(checkpoint) if resuming else 0
     if writes:
-        write_splits(run, task)
-        run.truncate(step)
+        run.truncate(step if step else -1)
         size = f"{family.n_params} parameters, {len(task.train)} training examples"
         start = f", going on at step {step}" if step else ""
         watch.say(f"training {run.config['model']} ({size}){start}")
@@ -232,6 +263,7 @@ def _train(
         advance=watch.advance,
         augment=task.augment,
         checkpoint=checkpoint,
+        saved=partial(saved, run),
         resuming=resuming,
         identity={key: value for key, value in run.config.items() if key not in _NOT_TRAINING},
     )
@@ -243,7 +275,7 @@ def _conclude(run: Run, family: Family, problem: Problem, step: int, watch: Watc
     task = problem.task
     watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     paths = {part: evaluate_run(run, family, part, task) for part in ("valid", "test")}
-    run.record(member_records(run, step, paths))
+    run.replace(member_records(run, step, paths))
     best = headline(members(run.records()), run.config)
     use = use_of(
         task,

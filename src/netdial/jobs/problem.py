@@ -112,9 +112,21 @@ def load_problem(
     return problem
 
 
-def load_net(config: dict[str, Any], data_dir: str | Path | None = None) -> nn.Module:
-    """Returns the network of a run, whose weights do not matter; data are read only for a user's own function."""
+def load_net(
+    config: dict[str, Any], data_dir: str | Path | None = None, *, trust: bool = False
+) -> nn.Module:
+    """Returns the network of a run, whose weights do not matter; data are read only for a user's own function.
+
+    Args:
+        config: the run's configuration.
+        data_dir: folder of data files.
+        trust: whether a function that the configuration names may be called.
+
+    Raises:
+        ConfigError: it names one, and ``trust`` is not set.
+    """
     if is_function(config["data"]):
+        check_trust(config, trust=trust)
         return load_problem(config["data"], options=config["load"], data_dir=data_dir).net
     return build(config["model"], input_shape=config["input_shape"], n_outputs=config["n_outputs"])
 
@@ -125,6 +137,19 @@ def describe_net(run: Run) -> dict[str, Any]:
         return {}
     shape, count = run.config["input_shape"], run.config["n_outputs"]
     return {"net": {"spec": run.config["model"], "input_shape": shape, "n_outputs": count}}
+
+
+def check_trust(config: dict[str, Any], *, trust: bool) -> None:
+    """Refuses to run code only because a run folder names it.
+
+    Raises:
+        ConfigError: the data of the run come from a function, and nobody said that it may be called.
+    """
+    if is_function(config["data"]) and not trust:
+        raise ConfigError(
+            f"the data of run {config['name']!r} come from the function {config['data']!r}: going on would import that module "
+            "and call it. A run folder may be anybody's; if you know the function, add --trust (trust=True)"
+        )
 
 
 def example(task: Splits) -> Tensor:

@@ -66,7 +66,7 @@ def prune_run(
         n_samples=run.config["samples"] if n_samples is None else n_samples,
         seed=run.config["seed"],
     )
-    run.record(surface_records(run, found, part, method_name(criterion, policy, fold=fold)))
+    run.replace(surface_records(run, found, part, method_name(criterion, policy, fold=fold)))
     return found
 
 

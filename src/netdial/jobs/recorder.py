@@ -127,8 +127,7 @@ class Recorder:
             epoch.seconds,
         )
         self._watch.epoch(progress)
-        with self._run.log_path.open("a", encoding="utf-8") as log:
-            log.write(progress.line() + "\n")
+        self._run.append(self._run.log_path, [progress.line()])
 
     def _means(
         self, unit: Tensor, fit: Tensor, complexity: Tensor

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +19,16 @@ from typing import Any
 
 from netdial.config import FitConfig, TrainConfig, make
 from netdial.core.container import load_tree
-from netdial.core.errors import CheckpointError, ConfigError, unknown
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError, WriteError, unknown
 from netdial.core.files import write_text
 from netdial.data import Splits
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import POINTS, default_samples, large_model, preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, is_function, load_problem
-from netdial.runs.run import Run, config_difference
+from netdial.jobs.recorder import Watch
+from netdial.runs.folder import check_name, hold, is_half_made
+from netdial.runs.run import Run, taken
+from netdial.runs.settings import config_difference
 from netdial.shrinking.config import ShrinkConfig
 
 CHOICES = {"fit": ("model", "samples", "points", *LOAD_OPTIONS), "shrink": ("model", *LOAD_OPTIONS)}
@@ -36,7 +40,9 @@ SETTINGS: dict[str, type[TrainConfig]] = {"fit": FitConfig, "shrink": ShrinkConf
 LAST = "last.safetensors"
 """The newest state, in the folder ``checkpoint`` of a run."""
 
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_REFUSED = (*_FULL, errno.EIO, errno.EROFS, errno.EACCES)
+_GROUP_BROKE = re.compile(r"gloo|nccl|\bpeer\b|process ?group|connection|socket", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Job:
         name: name of the run; by default that of the data.
         runs_dir: folder that holds the runs.
         resume: go on with the run of that name, if there is one.
-        overwrite: delete an earlier run of that name.
+        overwrite: replace an earlier run of that name, once this one has saved its first state.
         way: way of training, ``fit`` or ``shrink``.
     """
 
@@ -81,6 +87,14 @@ class Job:
         """The run folder."""
         return self.runs_dir / self.run_name
 
+    @property
+    def again(self) -> str:
+        """The command that goes on with it; its settings are in the run folder."""
+        words = ["netdial", self.way, self.data]
+        words += ["--name", self.name] if self.name is not None else []
+        words += ["--runs-dir", str(self.runs_dir)] if self.runs_dir != Path("runs") else []
+        return shlex.join([*words, "--resume"])
+
 
 def process_rank() -> int:
     """Returns the number of this process among those that train together, 0 for the one that writes."""
@@ -93,20 +107,32 @@ def way_of(run: Run) -> str:
     return str(run.config.get("way", "fit"))
 
 
+@contextmanager
+def working(job: Job) -> Iterator[None]:
+    """Holds the run folder of a job against other processes; those that only help to train leave that to the first.
+
+    Raises:
+        BusyError: another process works there.
+    """
+    if process_rank() > 0:
+        yield
+        return
+    with hold(job.path):
+        yield
+
+
 def resumable(job: Job) -> Run | None:
     """Returns the run to go on with, whose settings are not contradicted, or None for a new one."""
+    check_name(job.run_name)
     known = [*CHOICES[job.way], *job.settings.model_fields]
     for name in job.choices:
         if name not in known:
             raise unknown("choice", name, known)
-    if not job.path.exists():
+    if not os.path.lexists(job.path) or is_half_made(job.path):
         return None
     if not job.resume:
         if not job.overwrite and process_rank() == 0:
-            raise ConfigError(
-                f"{job.path}: exists already; go on with it (--resume), replace it (--overwrite), "
-                "or choose another name (--name)"
-            )
+            raise ConfigError(taken(job.path))
         return None
     run = Run.open(job.path)
     if way_of(run) != job.way:
@@ -117,6 +143,27 @@ def resumable(job: Job) -> Run | None:
     options = {key: asked.pop(key) for key in LOAD_OPTIONS if key in asked}
     refuse_difference(run, {**run.config, **asked, "load": {**run.config["load"], **options}})
     return run
+
+
+def done_already(
+    job: Job, watch: Watch, report: Callable[[Path], object] | None = None
+) -> Run | None:
+    """Returns the run that a job would go on with, if it is done.
+
+    Args:
+        job: the job.
+        watch: told so.
+        report: writes a report that is missing; without it, such a run does not count as done.
+    """
+    old = resumable(job)
+    if old is None or not old.is_done:
+        return None
+    if not old.report_path.exists():
+        if report is None:
+            return None
+        report(old.path)
+    watch.say(f"{old.path}: done already")
+    return old
 
 
 def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
@@ -171,7 +218,7 @@ def resolve(
 
 
 def folder(
-    job: Job, old: Run | None, config: TrainConfig, resolved: dict[str, Any]
+    job: Job, old: Run | None, config: TrainConfig, resolved: dict[str, Any], task: Splits
 ) -> tuple[Run, bool]:
     """Returns the run folder, made if it is new, and whether this process is the one that writes to it."""
     writes = config.devices == 1 or process_rank() == 0
@@ -179,7 +226,14 @@ def folder(
         return Run(job.path, {**resolved, "name": job.run_name}), writes
     if old is not None:
         return old, writes
-    return Run.create(job.runs_dir, job.run_name, resolved, overwrite=job.overwrite), writes
+    run = Run.create(
+        job.runs_dir,
+        job.run_name,
+        resolved,
+        overwrite=job.overwrite,
+        fill=lambda run: _write_splits(run, task),
+    )
+    return run, writes
 
 
 def _of_the_way(job: Job, chosen: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,25 +275,71 @@ def saved_step(checkpoint: Path) -> int:
         ) from None
 
 
-def write_splits(run: Run, task: Splits) -> None:
+def saved(run: Run) -> Path:
+    """Takes note that a run saved its state: it may now take the place of an earlier one. Returns where the next state goes."""
+    run.put_in_place()
+    return run.checkpoint_path / LAST
+
+
+def _write_splits(run: Run, task: Splits) -> None:
     """Writes which rows went to which part."""
     parts = {name: rows.tolist() for name, rows in task.rows.items()}
     write_text(run.splits_path, json.dumps({"source": task.source, "parts": parts}) + "\n")
 
 
 @contextmanager
-def tidy(run: Run, *, writes: bool, fresh: bool) -> Iterator[None]:
-    """Removes the folder of a new run that failed before it saved anything, and explains a full disk."""
+def tidy(job: Job, run: Run, *, writes: bool, fresh: bool) -> Iterator[None]:
+    """Removes a new run that failed before it saved anything, and says in words how to go on.
+
+    Raises:
+        NetdialError: the disk refused something, or a process of the group died.
+    """
     try:
         yield
-    except Exception as error:
-        saved = (run.checkpoint_path / LAST).exists()
-        if writes and fresh and not saved:
-            shutil.rmtree(run.path, ignore_errors=True)
-        if not (isinstance(error, OSError) and error.errno in _FULL):
+    except BaseException as error:
+        kept = (run.checkpoint_path / LAST).exists()
+        stopped = isinstance(error, KeyboardInterrupt)
+        replacing = run.replaces is not None
+        if writes and fresh and not kept and (replacing or not stopped):
+            run.discard()
+        if replacing and stopped:
+            raise KeyboardInterrupt(f"interrupted; {job.path} is as it was") from None
+        plain = _in_words(error, job, run, kept=kept)
+        if plain is error:
             raise
-        advice = "the last checkpoint is intact; free some space and go on with --resume"
-        raise CheckpointError(
-            f"{run.path}: could not be written ({error.strerror}); "
-            f"{advice if saved else 'free some space and start again'}"
-        ) from None
+        raise plain from error
+
+
+def _in_words(error: BaseException, job: Job, run: Run, *, kept: bool) -> BaseException:
+    """Returns an error with what became of the run, where that is not plain."""
+    again = f"go on with: {job.again}" if kept else "start again"
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        what = f"{run.name}: the run could not be written"
+        first = str(error) if isinstance(error, WriteError) else f"{what} ({error.strerror})"
+        cure = "free some space, then " if error.errno in _FULL else "then "
+        state = "its last state is kept" if kept else "nothing of it was saved"
+        return CheckpointError(f"{first}; {state}; {cure}{again}")
+    if isinstance(error, RuntimeError) and _in_group() and _GROUP_BROKE.search(str(error)):
+        state = "the last state is kept" if kept else "nothing was saved yet"
+        return NetdialError(
+            f"a process of the group that trains {job.path} died, perhaps for want of memory, or cannot be reached any more; "
+            f"{state}; {again}"
+        )
+    if (
+        isinstance(error, NetdialError)
+        and run.replaces is not None
+        and not isinstance(error, OSError)
+    ):
+        return type(error)(f"{error}; {job.path} is as it was")
+    return error
+
+
+def _in_group() -> bool:
+    """Returns whether several processes train together."""
+    from torch import distributed
+
+    return (
+        distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import size, strip, total
-from netdial.core.files import write_text
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
@@ -27,13 +27,15 @@ from netdial.jobs.recorder import Watch
 from netdial.jobs.request import (
     LAST,
     Job,
+    done_already,
     folder,
     resolve,
     resumable,
+    saved,
     saved_step,
     settle,
     tidy,
-    write_splits,
+    working,
 )
 from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
@@ -42,7 +44,6 @@ from netdial.models.recipe import save_network
 from netdial.models.use import use_of
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import KILLS
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.shrinking.shrink import run as train_and_shrink
@@ -106,24 +107,26 @@ def shrink_job(job: Job, watch: Watch, report: Callable[[Path], object]) -> Run 
         NetdialError: something the caller can mend; a run that has not saved any state yet leaves no folder.
         Interrupted: a signal asked for it; the state is saved.
     """
-    old = resumable(job)
-    if old is not None and old.is_done:
-        watch.say(f"{old.path}: done already")
-        return old
-    watch.say(f"reading {job.data}")
-    config, problem = settle(job, old)
-    for line in reading_lines(problem.task):
-        watch.say(line)
-    assert isinstance(config, ShrinkConfig)
-    graph = prepare(problem.net, example(problem.task), config)
-    resolved = resolve(job, old, config, problem, total(strip(graph.traced)))
-    run, writes = folder(job, old, config, resolved)
-    with tidy(run, writes=writes, fresh=old is None):
-        shrunk = _train(run, config, problem.task, graph, watch, job=job, writes=writes)
-        if not writes:
-            return None
-        _conclude(run, shrunk, problem, watch)
-    report(run.path)
+    if (done := done_already(job, watch)) is not None:
+        return done
+    with working(job):
+        if (done := done_already(job, watch, report)) is not None:
+            return done
+        old = resumable(job)
+        watch.say(f"reading {job.data}")
+        config, problem = settle(job, old)
+        for line in reading_lines(problem.task):
+            watch.say(line)
+        assert isinstance(config, ShrinkConfig)
+        graph = prepare(problem.net, example(problem.task), config)
+        resolved = resolve(job, old, config, problem, total(strip(graph.traced)))
+        run, writes = folder(job, old, config, resolved, problem.task)
+        with tidy(job, run, writes=writes, fresh=old is None):
+            shrunk = _train(run, config, problem.task, graph, watch, job=job, writes=writes)
+            if not writes:
+                return None
+            _conclude(run, shrunk, problem, watch)
+            report(run.path)
     return run
 
 
@@ -140,9 +143,7 @@ def _train(
     checkpoint = run.checkpoint_path / LAST
     step = saved_step(checkpoint) if job.resume else 0
     if writes:
-        write_splits(run, task)
-        run.truncate(step)
-        _truncate_kills(run, step)
+        run.truncate(step if step else -1)
         start = f", going on at step {step}" if step else ""
         watch.say(
             f"shrinking {run.config['model']} ({run.config['n_params']} parameters, {len(task.train)} training examples){start}"
@@ -160,6 +161,7 @@ def _train(
         advance=watch.advance,
         augment=task.augment,
         checkpoint=checkpoint,
+        saved=partial(saved, run),
         resuming=job.resume,
         identity={key: value for key, value in run.config.items() if key not in _NOT_TRAINING},
     )
@@ -177,8 +179,7 @@ class _Recorder:
             return
         found = dict(self._numbers(epoch, state))
         _record(self._run, "train", epoch.step, found)
-        with (self._run.path / KILLS).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(_plain(event)) + "\n" for event in state.events)
+        self._run.append(self._run.kills_path, (json.dumps(_plain(e)) for e in state.events))
         progress = Progress(
             epoch.number,
             self._run.config["epochs"],
@@ -189,8 +190,7 @@ class _Recorder:
             epoch.seconds,
         )
         self._watch.epoch(progress)
-        with self._run.log_path.open("a", encoding="utf-8") as log:
-            log.write(progress.line() + "\n")
+        self._run.append(self._run.log_path, [progress.line()])
 
     def _numbers(self, epoch: Epoch, state: State) -> Iterator[tuple[str, tuple[float, str]]]:
         fit, penalty = float(epoch.terms.fit.mean()), float(epoch.terms.complexity.mean())
@@ -268,7 +268,7 @@ def _scores(net: nn.Module, part: Dataset, kind: str) -> dict[str, float]:
 
 def _record(run: Run, method: str, step: int, numbers: dict[str, tuple[float, str]]) -> None:
     seed = run.config["seed"]
-    run.record(
+    run.replace(
         Record(run.name, method, None, seed, step, name, float(value), unit)
         for name, (value, unit) in numbers.items()
     )
@@ -289,16 +289,3 @@ def _plain(event: Event) -> dict[str, Any]:
         "difference": done.difference,
         "seconds": done.seconds,
     }
-
-
-def _truncate_kills(run: Run, step: int) -> None:
-    """Drops collections after the step that a run goes on from."""
-    path = run.path / KILLS
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [
-        line for line in lines if line.endswith("\n")
-    ]  # an interruption may have torn the last one
-    kept = [line for line in whole if json.loads(line)["step"] <= step]
-    write_text(path, "".join(kept))

@@ -225,7 +225,7 @@ def _record(run: Run, method: str, lam: float, part: str, stages: list[Stage]) -
             unit = "channels" if name.startswith(WIDTH) else _unit(name)
             full = name if first or last else f"{stage.label}/{name}"
             rows.append(Record(run.name, method, lam, seed, step, full, value, unit, share))
-    run.record(rows)
+    run.replace(rows)
 
 
 def _unit(name: str) -> str:

@@ -54,7 +54,7 @@ def weigh_run(
         n_examples=n_examples,
         seed=run.config["seed"],
     )
-    run.record(evidence_records(run, estimates))
+    run.replace(evidence_records(run, estimates))
     return estimates
 
 

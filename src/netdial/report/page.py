@@ -43,14 +43,23 @@ class Column:
     show: Format
 
 
-def write_report(run_path: Path) -> Path:
-    """Writes ``report.html`` into a run folder and returns its path.
+def write_report(run_path: Path, out: Path | None = None) -> Path:
+    """Writes the report of a run and returns its path.
+
+    Args:
+        run_path: the run folder.
+        out: file to write in place of ``report.html`` in the run folder; another process may be at work on the run then.
 
     Raises:
-        CheckpointError: the folder is not a run folder or its records are damaged.
+        BusyError: another process is at work on the run, and writes its report.
+        CheckpointError: the folder is not a run folder or its records are damaged, or the disk refused the file.
     """
     run = Run.open(run_path)
-    write_text(run.report_path, render(run))
+    if out is not None:
+        write_text(out, render(run))
+        return out
+    with run.alone():
+        write_text(run.report_path, render(run))
     return run.report_path
 
 

@@ -1,13 +1,14 @@
-"""What lies in a run folder, and how one run takes the place of another: nothing is half there, nothing of the user's is lost.
+"""What lies in a run folder, and how one run takes the place of another: nothing half there, nothing of the user's lost.
 
-A run folder ``runs/NAME`` has three neighbours while it is worked on, all hidden: ``.NAME.lock`` (who works there), ``.NAME.new``
-(a run that is not complete yet, or is to replace another one) and ``.NAME.old`` (the run that is being replaced). `hold` takes
-the lock; whoever takes it first puts right what a process that was killed left behind. Files that netdial did not write are
-the user's: a run that is replaced hands them on to the new one.
+A run folder ``runs/NAME`` has three neighbours while it is worked on, all hidden: ``.NAME.lock`` (who works there),
+``.NAME.new`` (a run that is not complete yet, or is to replace another one) and ``.NAME.old`` (the run that is being
+replaced). `hold` takes the lock; whoever takes it first puts right what a process that was killed left behind. Files that
+netdial did not write are the user's: a run that is replaced hands them on to the new one.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -67,9 +68,12 @@ def hold(path: Path) -> Iterator[None]:
     """
     root, made = path.parent, not path.parent.exists()
     with writing(path):
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     try:
-        with holding(root / f".{path.name}.lock", path) as first:
+        with holding(root / f".{path.name}.lock", path, nested=True) as first:
             if first:
                 with writing(path):
                     _put_right(path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import CheckpointError
+from netdial.core.errors import CheckpointError, NetdialError
 from netdial.core.records import Record
 from netdial.runs.curves import headline, members
+from netdial.runs.folder import recover
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import shrinkage
 
@@ -57,7 +59,8 @@ def list_runs(root: Path) -> list[RunRow]:
     A run that cannot be read does not spoil the list: its row says what is wrong. No ``root`` gives an empty list.
     """
     for old in root.glob(".*.old"):
-        recover(root / old.name[1:-4])  # a replacement that was stopped halfway
+        with suppress(NetdialError):
+            recover(root / old.name[1:-4])  # a replacement that was stopped halfway
     rows = [_row(path.parent) for path in sorted(root.glob("[!.]*/config.json"))]
     return sorted(rows, key=lambda row: row.started or "")
 

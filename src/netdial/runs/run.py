@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from netdial.core.boundary import parse_json, read_json
 from netdial.core.errors import CheckpointError, ConfigError
@@ -61,7 +62,7 @@ class Run:
             name: name of the run, used as the folder's name.
             config: the resolved configuration; ``name`` is added to it.
             overwrite: replace an earlier run of that name. It stays until `put_in_place` is called, which also hands the
-                user's own files on to the new run.
+                user's own files on to the new run; hold the folder (`folder.hold`) from here to there.
             fill: writes what else belongs to the run from its start.
 
         Raises:
@@ -221,12 +222,12 @@ class Run:
             WriteError: the disk refused it; the file is as it was.
         """
         folder.refuse_links(self.path)
-        text = "".join(f"{line}\n" for line in lines).encode()
-        with self.alone(), writing(path), path.open("ab+") as file:
+        text = memoryview("".join(f"{line}\n" for line in lines).encode())
+        with self.alone(), writing(path), path.open("ab+", buffering=0) as file:
             whole = _whole_lines(file)
             try:
-                file.write(text)
-                file.flush()
+                while text:
+                    text = text[file.write(text) :]
             except OSError:
                 os.truncate(path, whole)
                 raise
@@ -272,7 +273,7 @@ def _quantity(row: Record) -> tuple[object, ...]:
     return row.method, row.lam, row.share, row.seed, row.step, row.name
 
 
-def _whole_lines(file: BinaryIO) -> int:
+def _whole_lines(file: FileIO) -> int:
     """Cuts off a last line without a newline, and returns the length that is left, in bytes."""
     end = file.seek(0, os.SEEK_END)
     if end:
@@ -301,7 +302,9 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise ConfigError(taken(path))
     if not path.is_dir():
-        raise ConfigError(f"{path}: is not a folder, so --overwrite leaves it alone; choose another --name")
+        raise ConfigError(
+            f"{path}: is not a folder, so --overwrite leaves it alone; choose another --name"
+        )
     folder.refuse_links(path)
     try:
         read_config(path / "config.json")

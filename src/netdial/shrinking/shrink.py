@@ -145,6 +145,7 @@ def run(
     advance: Callable[[int, int], None] | None = None,
     augment: str | None = None,
     checkpoint: Path | None = None,
+    saved: Callable[[], Path] | None = None,
     resuming: bool = False,
     identity: dict[str, Any] | None = None,
 ) -> Shrunk:
@@ -184,6 +185,7 @@ def run(
         advance=advance,
         validate=None if part is None else _validator(part, task),
         checkpoint=checkpoint if workers.rank == 0 else None,
+        saved=saved,
         identity=identity,
         agree=agreement(workers),
     )

@@ -110,6 +110,7 @@ def train(
     validate: Callable[[S], float] | None = None,
     patience: int = 0,
     checkpoint: Path | None = None,
+    saved: Callable[[], Path] | None = None,
     identity: dict[str, Any] | None = None,
     agree: Callable[[bool], bool] = bool,
 ) -> S:
@@ -126,6 +127,7 @@ def train(
         patience: epochs without a better validation objective before stopping, and going back to the best epoch;
             0 never stops and keeps the last.
         checkpoint: file that the state is saved to, after every epoch and at least once a minute.
+        saved: told of every state that was saved; gives the file for the next one.
         identity: what the run is; stored in the checkpoint, compared on resume.
         agree: whether any of the processes that train together says yes, so that all stop at the same step.
 
@@ -135,11 +137,13 @@ def train(
     """
 
     def save() -> None:
+        nonlocal checkpoint
         if checkpoint is not None:
             save_tree(checkpoint, {"state": state.tree(), "identity": identity or {}}, "checkpoint")
+            checkpoint = saved() if saved is not None else checkpoint
 
     state.module.train()
-    saved = time.monotonic()
+    since = time.monotonic()
     with _signals() as interrupted:
         for number in range(state.step // feed.steps, epochs):
             if patience and state.waited >= patience:
@@ -154,14 +158,14 @@ def train(
                 if agree(interrupted()):
                     save()
                     raise Interrupted(f"stopped at step {state.step}")
-                if time.monotonic() - saved > _SAVE_EVERY_S:
+                if time.monotonic() - since > _SAVE_EVERY_S:
                     save()
-                    saved = time.monotonic()
+                    since = time.monotonic()
             valid = _validate(state, validate, keep=patience > 0)
             report(_summary(number + 1, state, valid, time.monotonic() - started))
             state.seen.clear()
             save()
-            saved = time.monotonic()
+            since = time.monotonic()
             if number + 1 < epochs and agree(interrupted()):
                 raise Interrupted(f"stopped at step {state.step}")
     if state.kept:

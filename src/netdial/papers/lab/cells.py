@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +29,9 @@ from typing import Any, Protocol
 import torch
 from pydantic import BaseModel
 
-from netdial.core.errors import ConfigError, NetdialError
-from netdial.core.files import write_json
+from netdial.core.errors import NetdialError
+from netdial.core.files import write_json, writing
+from netdial.core.lock import holding
 
 ENGINE = "1"
 """Version of what training and measuring give; raised when the same cell would give other numbers."""
@@ -164,7 +164,7 @@ def make_all(
         How many cells were missing.
 
     Raises:
-        ConfigError: another process is at work in the store.
+        BusyError: another process is at work in the store.
         NetdialError: a cell could not be made; its label comes first. Cells already made stay.
     """
     wanted: dict[str, Cell] = {}
@@ -285,19 +285,11 @@ def _alone(store: Store) -> Iterator[None]:
     """Holds the store against other processes, and removes what one that was killed left unfinished.
 
     Raises:
-        ConfigError: another process is at work there.
+        BusyError: another process is at work there.
     """
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with (store.folder / ".lock").open("w") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(
-                    f"{store.folder}: another process is at work there; wait for it, or choose another folder"
-                ) from None
+    with writing(store.folder):
+        store.folder.mkdir(parents=True, exist_ok=True)
+    with holding(store.folder / ".lock", store.folder):
         for path in store.folder.glob("cells/.*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
         yield
