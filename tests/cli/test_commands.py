@@ -149,7 +149,9 @@ def test_fit_of_a_function_of_the_users(call: Call, tmp_path: Path) -> None:
     assert answer["config"]["model"] == "Sequential"
     assert call("evaluate", "usermake-make", "--lams", "1").code == 2
     assert call("evaluate", "usermake-make", "--lams", "1", "--trust").code == 0
-    exported = call("export", "usermake-make", "--lam", "1", "--format", "torch-export", "--json")
+    exported = call(
+        "export", "usermake-make", "--lam", "1", "--format", "torch-export", "--trust", "--json"
+    )
     assert json.loads(exported.out)["path"] == "usermake-make-lam1.pt2"
 
 
