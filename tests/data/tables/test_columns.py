@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from netdial.core.errors import ConfigError, DataError
 from netdial.data import Splits, load
@@ -103,6 +104,17 @@ def test_options_for_columns(tmp_path: Path) -> None:
         read(tmp_path, columns, drop="y")
     with pytest.raises(ConfigError, match=r"unknown option of a table 'separator'.*'sep'"):
         read(tmp_path, columns, separator=";")
+
+
+def test_codes_as_texts(tmp_path: Path) -> None:
+    codes = (["01", "1", "7"] * N)[:N]
+    assert read(tmp_path, {"zip": codes}).schema.inputs[1].kind == "number"
+    splits = read(tmp_path, {"zip": codes}, categorical="zip")
+    assert splits.schema.names == ("x", "zip = 01", "zip = 1", "zip = 7")
+    frame = splits.schema.read_file(tmp_path / "t.csv")
+    assert torch.equal(splits.schema.encode(frame)[splits.rows["test"]], splits.test.x)
+    with pytest.raises(ConfigError, match="--categorical: no column 'zap'; did you mean 'zip'"):
+        read(tmp_path, {"zip": codes}, categorical="zap")
 
 
 def test_a_counter_is_better_than_nothing(tmp_path: Path) -> None:

@@ -63,6 +63,15 @@ def test_new_rows_are_read_as_the_training_rows(
     assert one.shape == (1, len(schema.names)) and one.dtype == torch.float32
 
 
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table().to_csv(tmp_path / "t.csv", index=False, sep=";")
+    splits = load(str(tmp_path / "t.csv"), target="y", sep=";", encoding="utf-8", drop="price")
+    table().to_parquet(tmp_path / "t.parquet")
+    frame = splits.schema.read_file("t.parquet", tmp_path)
+    assert torch.equal(splits.schema.encode(frame)[splits.rows["valid"]], splits.valid.x)
+
+
 def test_words_for_missing_are_categories_among_texts(splits: Any) -> None:
     town = next(column for column in splits.schema.inputs if column.column == "town")
     assert town == Category(column="town", values=("Kazan", "NA", "None"), missing=True)

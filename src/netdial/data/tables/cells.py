@@ -86,7 +86,7 @@ def _read(
     column: pd.Series[Any], name: str, table: Table, options: TableOptions
 ) -> tuple[Cells, list[Problem]]:
     pandas = require("pandas", "reading a table")
-    if isinstance(column.dtype, pandas.CategoricalDtype):
+    if isinstance(column.dtype, pandas.CategoricalDtype) or name in options.categorical:
         return Cells("category", texts_of(column, options.na)), []
     stored = _stored(column)
     if stored is None:

@@ -50,6 +50,9 @@ class TableOptions(BaseModel):
         default=(),
         description="texts that mean a missing value in every column, besides an empty cell",
     )
+    categorical: tuple[str, ...] = Field(
+        default=(), description="columns of codes to read as texts though they look like numbers"
+    )
     drop: tuple[str, ...] = Field(default=(), description="columns to leave out")
     keep: tuple[str, ...] = Field(
         default=(), description="columns to use although they look like row numbers or copies"
@@ -75,7 +78,7 @@ class TableOptions(BaseModel):
         default=None, description="column of times; training rows come before validation, then test"
     )
 
-    @field_validator("na", "drop", "keep", mode="before")
+    @field_validator("na", "categorical", "drop", "keep", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
         found = value.split(",") if isinstance(value, str) else value
@@ -120,6 +123,29 @@ class TableOptions(BaseModel):
         if both:
             raise ConfigError(f"column {both[0]!r} is both in drop and in keep; give it once")
         return self
+
+
+_ONLY_FOR = {
+    "sep": TEXT_SUFFIXES,
+    "encoding": TEXT_SUFFIXES,
+    "decimal": (*TEXT_SUFFIXES, ".xlsx"),
+    "thousands": (*TEXT_SUFFIXES, ".xlsx"),
+    "sheet": (".xlsx",),
+}
+
+
+def foreign_options(options: TableOptions, name: str) -> list[str]:
+    """Returns the options given that say nothing about a file of this name.
+
+    >>> foreign_options(TableOptions(sep=";", na="?"), "t.parquet")
+    ['sep']
+    """
+    plain = name.lower().removesuffix(".gz")
+    return [
+        option
+        for option, endings in _ONLY_FOR.items()
+        if getattr(options, option) is not None and not plain.endswith(endings)
+    ]
 
 
 def table_options(given: dict[str, Any]) -> TableOptions:

@@ -20,7 +20,7 @@ from netdial.core.errors import ConfigError, DataError, first_line, missing_extr
 from netdial.data._optional import require
 from netdial.data.folder import data_folder
 from netdial.data.tables.dialect import decode, find_dialect, separator_name
-from netdial.data.tables.options import SUFFIXES, TableOptions, is_table
+from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> 
     Args:
         path: The file; its ending decides how it is read.
         options: What is known of how it is written.
-        texts: Columns that hold texts, even where all of them look like numbers.
+        texts: Columns that hold texts, even where all of them look like numbers, besides those that the options name.
 
     Raises:
         ConfigError: an option does not go with this kind of file.
@@ -81,22 +81,15 @@ def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> 
             f"data {path.name!r}: no table that netdial reads (allowed endings: {', '.join(SUFFIXES)})"
         )
     where, name = f"data {path.name!r}", path.name.lower()
+    if foreign := foreign_options(options, name):
+        raise ConfigError(
+            f"{where}: such a file has no {' and no '.join(foreign)} to choose; leave the option out"
+        )
     if name.endswith(".parquet"):
-        _refuse(options, where, "sep", "decimal", "thousands", "encoding", "sheet")
         return _named(_read_parquet(path, where))
     if name.endswith(".xlsx"):
-        _refuse(options, where, "sep", "encoding")
         return _named(_read_excel(path, options, where))
-    _refuse(options, where, "sheet")
     return _read_text(path, options, texts, where)
-
-
-def _refuse(options: TableOptions, where: str, *names: str) -> None:
-    given = [name for name in names if getattr(options, name) is not None]
-    if given:
-        raise ConfigError(
-            f"{where}: such a file has no {' and no '.join(given)} to choose; leave the option out"
-        )
 
 
 def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: str) -> Table:
@@ -110,8 +103,8 @@ def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: s
         raise DataError(
             f"{where}: damaged, or not a table with the separator {separator_name(dialect.sep)}:"
             f" {dialect.long} row(s) have more fields than the {len(dialect.header)} columns of the header, first row"
-            f" {dialect.first_long} (counted from 0); mend these rows (a field that holds the separator needs quotes),"
-            " or give --sep"
+            f" {dialect.first_long} (counted from 0); mend these rows (a field that holds the separator needs quotes;"
+            " no lines may stand above the header), or give --sep"
         )
     names = unique_names(dialect.header)
     frame = _parsed(
@@ -126,7 +119,7 @@ def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: s
             na_values=["", *options.na],
             skipinitialspace=dialect.sep != "\t",
             low_memory=False,
-            dtype={name: str for name in texts if name in names} or None,
+            dtype={name: str for name in (*texts, *options.categorical) if name in names} or None,
         ),
         where,
     )

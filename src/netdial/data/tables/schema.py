@@ -22,7 +22,7 @@ from netdial.core.errors import DataError, ShapeError
 from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
 from netdial.data.tables.inputs import Input, Value, some_texts
-from netdial.data.tables.options import TableOptions
+from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import locate_table, read_table
 from netdial.data.tables.words import MISSING_WORDS, Array
 
@@ -119,14 +119,17 @@ class TableSchema(Value):
         return tuple(column.column for column in self.inputs)
 
     def read_file(self, path: str | Path, data_dir: str | Path | None = None) -> pd.DataFrame:
-        """Returns the rows of a file, opened as the training file was.
+        """Returns the rows of a file, opened as the training file was; it may be of another kind (Parquet for CSV).
 
         Raises:
             DataError: the file is not there, or damaged.
         """
         texts = [c.column for c in self.inputs if c.kind == "category"]
         texts += self.target.columns if self.target.kind == "classification" else ()
-        return read_table(locate_table(path, data_dir), self.options, texts).frame
+        file = locate_table(path, data_dir)
+        other = foreign_options(self.options, file.name)
+        options = self.options.model_copy(update=dict.fromkeys(other))
+        return read_table(file, options, texts).frame
 
     def encode_rows(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Encoded:
         """Returns rows as inputs, with remarks on what the training part did not hold.

@@ -169,7 +169,11 @@ def _roles(table: Table, names: list[str], options: TableOptions, where: str) ->
     columns = list(table.frame.columns)
     single = {name: getattr(options, name) for name in _ROLES}
     given = [(option, name) for option, name in single.items() if name]
-    given += [(option, name) for option in ("drop", "keep") for name in getattr(options, option)]
+    given += [
+        (option, name)
+        for option in ("drop", "keep", "categorical")
+        for name in getattr(options, option)
+    ]
     for option, name in given:
         if name not in columns:
             close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
