@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from netdial.core.layout import Layout
 from netdial.core.noise import Noise
 from netdial.family import Family, FamilyConfig
-from netdial.family.chain import POINTWISE, Chain
+from netdial.family.running.chain import POINTWISE, Chain
 
 F64 = torch.float64
 UNIT = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=F64)
@@ -65,7 +65,7 @@ def outcome(family: Family, x: Tensor, blocks: int) -> list[Tensor]:
     """Returns outputs, divergences, and the gradients of a function of both."""
     fields = family.fields(UNIT)
     kl = fields.kl(torch.full((4,), 0.7, dtype=F64))
-    out = family(x, fields, UNIT, Noise(3, 5, range(4)), blocks)
+    out = family.run(x, fields, UNIT, Noise(3, 5, range(4)), blocks)
     loss = (out * torch.arange(1.0, 1 + out.shape[1], dtype=F64)).sin().sum() + kl.square().mean()
     return [out, kl, *torch.autograd.grad(loss, list(family.parameters()))]
 
@@ -96,7 +96,7 @@ def test_other_posteriors_and_maps(
     x = torch.randn(4, 5, dtype=F64)
 
     def run() -> Tensor:
-        return family(x, family.fields(unit), unit, Noise(0, 0, range(len(unit))))
+        return family.run(x, family.fields(unit), unit, Noise(0, 0, range(len(unit))))
 
     found = run()
     monkeypatch.setattr(Chain, "takes", lambda chain, x: False)

@@ -219,7 +219,7 @@ def test_a_cut_family_trains() -> None:
     unit = torch.tensor([0.5], dtype=torch.float64)
     for _ in range(20):
         cut.zero_grad()
-        loss = cut(x, cut.fields(unit), unit).square().mean()
+        loss = cut.run(x, cut.fields(unit), unit).square().mean()
         loss.backward()
         with torch.no_grad():
             for parameter in cut.mean.parameters():

@@ -114,7 +114,7 @@ def test_excluded_parameters_stay_the_same_for_every_complexity(
     assert not shared & set(family.layout.names)
     assert family.n_params == sum(p.numel() for p in mlp().parameters())
     x, unit = torch.randn(4, 5), torch.tensor([0.5], dtype=torch.float64)
-    family(x, family.fields(unit), unit, Noise(0, 0, [0])).square().sum().backward()
+    family.run(x, family.fields(unit), unit, Noise(0, 0, [0])).square().sum().backward()
     assert all(p.grad is not None and bool((p.grad != 0).any()) for p in family.shared)
     exported = family.export(1.0)
     assert torch.allclose(exported(x), family.outputs(family.at(1.0), x, 1.0))
@@ -213,7 +213,7 @@ def test_a_network_that_returns_a_tuple_is_refused() -> None:
     with pytest.raises(
         TraceError, match="returned a tuple, expected one tensor of outputs; wrap it in a module"
     ):
-        family(torch.randn(2, 5), family.fields(unit), unit)
+        family.run(torch.randn(2, 5), family.fields(unit), unit)
 
 
 def test_bad_options_are_refused() -> None:

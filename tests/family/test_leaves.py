@@ -135,7 +135,7 @@ def test_a_frozen_normalisation_layer_uses_its_statistics_and_does_not_update_th
     assert not family.net.get_submodule("1").training and family.net.get_submodule("0").training
     assert family.held == ("1",) and not family.statistics.names
     unit = torch.tensor([0.5], dtype=torch.float64)
-    out = family(data[0], family.fields(unit), unit)
+    out = family.run(data[0], family.fields(unit), unit)
     assert torch.allclose(out, start.eval()(data[0]), atol=1e-5)
     member = recalibrate(family, family.export(1.0), Dataset(*data))
     assert_still(member, start)

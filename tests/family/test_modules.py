@@ -148,7 +148,7 @@ def test_a_member_is_the_network_with_its_parameters(name: str, lam: float) -> N
     assert torch.allclose(family.outputs(family.at(lam), x, lam), expected, atol=1e-6)
     assert torch.allclose(family.export(lam)(x), expected, atol=1e-6)
     unit = family.domain.unit(torch.tensor([lam]))
-    assert torch.allclose(family(x, family.fields(unit), unit), expected, atol=1e-4)
+    assert torch.allclose(family.run(x, family.fields(unit), unit), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", list(NETS))
@@ -165,9 +165,9 @@ def test_a_training_pass_reaches_means_and_spreads_of_every_leaf(name: str) -> N
     family, x = family_of(name)
     family.train()
     unit = torch.tensor([0.3], dtype=torch.float64)
-    out = family(x, family.fields(unit), unit, Noise(0, 0, [0]))
+    out = family.run(x, family.fields(unit), unit, Noise(0, 0, [0]))
     assert not torch.allclose(
-        out, family(x, family.fields(unit), unit, Noise(0, 1, [0])), atol=1e-3
+        out, family.run(x, family.fields(unit), unit, Noise(0, 1, [0])), atol=1e-3
     )
     (out.square().sum() + out.sum()).backward()
     for mapped in (family.mean, family.log_std):
@@ -190,7 +190,7 @@ def test_sampled_predictions_are_those_of_sampled_networks(name: str) -> None:
     unit = torch.tensor([0.3], dtype=torch.float64)
     fields = family.fields(unit)
     assert torch.allclose(
-        family(x, fields, unit, Noise(0, 0, [0])), family(x, fields, unit), atol=1e-3
+        family.run(x, fields, unit, Noise(0, 0, [0])), family.run(x, fields, unit), atol=1e-3
     )
 
 
@@ -199,7 +199,7 @@ def test_an_export_is_an_ordinary_module(name: str) -> None:
     family, x = family_of(name)
     unit = torch.tensor([0.5], dtype=torch.float64)
     family.train()
-    family(x, family.fields(unit), unit, Noise(0, 0, [0])).sum().backward()
+    family.run(x, family.fields(unit), unit, Noise(0, 0, [0])).sum().backward()
     net = family.export(0.5)
     assert not net.training
     assert {type(m).__module__.split(".")[0] for m in net.modules()} <= {
@@ -236,7 +236,9 @@ def test_a_transposed_weight_is_sampled_too() -> None:
     family = Family(Decoder(), FamilyConfig(map="linear", log_std=0.0))
     unit = torch.tensor([0.3], dtype=torch.float64)
     fields = family.fields(unit)
-    assert not torch.allclose(family(x, fields, unit, Noise(0, 0, [0])), family(x, fields, unit))
+    assert not torch.allclose(
+        family.run(x, fields, unit, Noise(0, 0, [0])), family.run(x, fields, unit)
+    )
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -246,7 +248,9 @@ def test_attention_samples_its_weights_in_training_and_evaluation(mode: bool) ->
     family.train(mode)
     unit = torch.tensor([0.3], dtype=torch.float64)
     with torch.no_grad():
-        draws = [family(x, family.fields(unit), unit, Noise(0, step, [0])) for step in (0, 0, 1)]
+        draws = [
+            family.run(x, family.fields(unit), unit, Noise(0, step, [0])) for step in (0, 0, 1)
+        ]
     assert torch.equal(draws[0], draws[1])
     assert not torch.allclose(draws[0], draws[2], atol=1e-3)
 
@@ -262,7 +266,7 @@ def test_spread_of_recurrent_outputs_is_that_of_sampled_weights(seed: int) -> No
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         engine = torch.stack(
-            [family(x, family.fields(unit), unit, Noise(seed, i, [0])) for i in range(count)]
+            [family.run(x, family.fields(unit), unit, Noise(seed, i, [0])) for i in range(count)]
         )
         exact = torch.stack(
             [family.outputs(family.sample(0.7, source), x, 0.7) for _ in range(count)]
@@ -279,7 +283,7 @@ def test_batch_statistics_go_to_the_cell_of_their_complexity() -> None:
     family, x = family_of("batchnorm1d")
     family.train()
     unit = torch.tensor([0.3], dtype=torch.float64)
-    family(x, family.fields(unit), unit)
+    family.run(x, family.fields(unit), unit)
     counts = [
         int(family.statistics.cell(c)["1.num_batches_tracked"]) for c in family.statistics.centres
     ]
@@ -296,7 +300,7 @@ def test_evaluation_does_not_update_statistics() -> None:
     family.eval()
     before = {k: v.clone() for k, v in family.statistics.state_dict().items()}
     unit = torch.tensor([0.3], dtype=torch.float64)
-    family(x, family.fields(unit), unit)
+    family.run(x, family.fields(unit), unit)
     family.outputs(family.at(1.0), x, 1.0)
     assert all(torch.equal(v, before[k]) for k, v in family.statistics.state_dict().items())
 

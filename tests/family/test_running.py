@@ -84,7 +84,7 @@ def one_by_one(family: Family, x: Tensor, unit: Tensor, seed: int | None, blocks
         first = k * blocks // len(unit) * size
         noise = Noise(seed, 5, [k]) if seed is not None else None
         fields = family.fields(unit[k : k + 1])
-        out.append(family(x[first : first + size], fields, unit[k : k + 1], noise))
+        out.append(family.run(x[first : first + size], fields, unit[k : k + 1], noise))
     return torch.cat(out)
 
 
@@ -97,7 +97,7 @@ def test_side_by_side_is_one_by_one(name: str, blocks: int, noise_seed: int | No
     x = torch.randn(blocks * 3, *shape, dtype=torch.float64)
     assert family.side_by_side(x, blocks, 4)
     noise = Noise(noise_seed, 5, range(4)) if noise_seed is not None else None
-    together = family(x, family.fields(UNIT), UNIT, noise, blocks)
+    together = family.run(x, family.fields(UNIT), UNIT, noise, blocks)
     assert torch.allclose(
         together, one_by_one(family, x, UNIT, noise_seed, blocks), rtol=1e-10, atol=1e-10
     )
@@ -117,7 +117,7 @@ def test_gradients_side_by_side_are_those_of_one_by_one(name: str, blocks: int) 
 
     if blocks == 2:
         weights = weights.repeat(1)
-    together = gradients(family(x, family.fields(UNIT), UNIT, Noise(3, 5, range(4)), blocks))
+    together = gradients(family.run(x, family.fields(UNIT), UNIT, Noise(3, 5, range(4)), blocks))
     alone = gradients(one_by_one(family, x, UNIT, 3, blocks))
     for first, second in zip(together, alone, strict=True):
         assert torch.allclose(first, second, rtol=1e-9, atol=1e-10)
@@ -127,7 +127,7 @@ def test_means_are_what_the_network_computes_with_them() -> None:
     """The engine against plain ``functional_call`` with each member's parameters."""
     family = family_of(NETS["cnn"][0]())
     x = torch.randn(12, 4, 6, 6, dtype=torch.float64)
-    found = family(x, family.fields(UNIT), UNIT)
+    found = family.run(x, family.fields(UNIT), UNIT)
     for k, lam in enumerate(family.domain.lam(UNIT).tolist()):
         expected = torch.func.functional_call(
             family.net.double(), family.at(lam), (x[3 * k : 3 * k + 3],)
@@ -141,7 +141,7 @@ def test_networks_that_cannot_run_side_by_side_are_noticed(kind: type[nn.Module]
     x = torch.randn(8, 5, dtype=torch.float64)
     assert not family.side_by_side(x, 4, 4)
     with pytest.raises(TraceError, match="one member at a time"):
-        family(x, family.fields(UNIT), UNIT, None, 4)
+        family.run(x, family.fields(UNIT), UNIT, None, 4)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_excluded_layers_of_any_kind_may_run_side_by_side() -> None:
     family = family_of(net, shared=("LayerNorm",))
     x = torch.randn(8, 5, dtype=torch.float64)
     assert family.side_by_side(x, 4, 4)
-    together = family(x, family.fields(UNIT), UNIT, Noise(3, 5, range(4)), 4)
+    together = family.run(x, family.fields(UNIT), UNIT, Noise(3, 5, range(4)), 4)
     assert torch.allclose(together, one_by_one(family, x, UNIT, 3, 4))
 
 
@@ -188,4 +188,6 @@ def test_point_fields_need_no_noise() -> None:
     fields = family.fields(UNIT)
     assert isinstance(fields, Fields) and fields.log_std is None
     x = torch.randn(8, 5, dtype=torch.float64)
-    assert torch.allclose(family(x, fields, UNIT, Noise(0, 0, range(4))), family(x, fields, UNIT))
+    assert torch.allclose(
+        family.run(x, fields, UNIT, Noise(0, 0, range(4))), family.run(x, fields, UNIT)
+    )

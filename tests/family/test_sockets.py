@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from netdial.family.sockets import Sockets
+from netdial.family.running.sockets import Sockets
 
 
 def net() -> nn.Sequential:

@@ -79,3 +79,12 @@ class Noise:
         for row, source in zip(out, self._generators, strict=True):
             row.uniform_(generator=source)
         return out
+
+    def states(self) -> list[Tensor]:
+        """Returns how far each stream has gone."""
+        return [source.get_state() for source in self._generators]
+
+    def go_back(self, states: Sequence[Tensor]) -> None:
+        """Goes back to where the streams were."""
+        for source, state in zip(self._generators, states, strict=True):
+            source.set_state(state)

@@ -214,9 +214,7 @@ class Runner:
         """Returns outputs ``[K, b, ...]`` of networks with weights ``[K, P]``, each at its λ, on a batch that they share."""
         members = flat.shape[0]
         if members <= self.at_once and self.family.side_by_side(x, 1, members):
-            out = self.family.forward(
-                x, Fields(self._layout, flat), flat.new_zeros(members), shared=1
-            )
+            out = self.family.run(x, Fields(self._layout, flat), flat.new_zeros(members), shared=1)
             return _apart(out, members)
         return torch.stack([self._alone(x, row, lam) for row, lam in zip(flat, lams, strict=True)])
 
@@ -231,7 +229,7 @@ class Runner:
         members = fields.members
         if x.ndim == 2 and members <= self.at_once and self.family.side_by_side(x, 1, members):
             noise = _CommonNoise(seed, step, members, x.device)
-            out = self.family.forward(x, fields, fields.mean.new_zeros(members), noise, 1)
+            out = self.family.run(x, fields, fields.mean.new_zeros(members), noise, 1)
             return _apart(out, members)
         self._shared_noise = True
         flat = fields.mean

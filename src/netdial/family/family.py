@@ -27,19 +27,14 @@ from netdial.core.noise import Noise
 from netdial.core.outputs import modes_kept
 from netdial.family.blend import Blend
 from netdial.family.buffers import StatisticsBank
-from netdial.family.chain import Chain
 from netdial.family.domain import Domain
 from netdial.family.leaves import divide, exactly, held_layers
-from netdial.family.local import Leaf, MemberMode
 from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
-from netdial.family.sockets import Sockets
+from netdial.family.running.runner import Runner
 from netdial.nets.foreign import check_exchangeable, check_initialised, copy_network, refresh
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
-
-_SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_SIDE_BY_SIDE_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,6 @@ class Family(nn.Module):
         self.kept: Tensor | None
         self.register_buffer("kept", None)
         self.statistics = StatisticsBank(self.net, self._rows, self.held)
-        self._side_by_side: dict[tuple[int, ...], bool] = {}
 
     @property
     def net(self) -> nn.Module:
@@ -177,7 +171,7 @@ class Family(nn.Module):
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Holds the family in evaluation mode for a while."""
-        with modes_kept(self):
+        with modes_kept(self, self.net):
             self.eval()
             yield
 
@@ -302,7 +296,33 @@ class Family(nn.Module):
         log_std = self.log_std.cut(name, dim, keep) if self.log_std is not None else None
         return self.mean.cut(name, dim, keep), log_std
 
-    def forward(
+    def forward(self, x: Tensor, lam: float | Sequence[float]) -> Tensor:
+        """Returns outputs of the member at λ, run by its mean weights in the family's current mode.
+
+        In evaluation mode they are those of ``export(lam)``. Gradients reach the maps. In training mode normalisation layers
+        use the batch and update the statistics at λ, as they do in any network.
+
+        Args:
+            x: inputs ``[B, ...]``.
+            lam: a complexity value; or several ``[L]``, each of which sees all inputs.
+
+        Returns:
+            Outputs ``[B, ...]``; for several values ``[L, B, ...]``.
+
+        Raises:
+            ConfigError: a value lies outside the trained range.
+        """
+        lams = self.lams([lam] if isinstance(lam, int | float) else lam)
+        fields = self.fields_at(lams)
+        units = self.domain.unit(torch.tensor(lams, dtype=torch.float64)).tolist()
+        runs = []
+        for row, unit in enumerate(units):
+            one = fields.member(row)
+            varying = self.statistics.cell if self.net.training else self.statistics.at
+            runs.append(self._runner.run(x, one, self._others(varying(unit)), None, 1))
+        return runs[0] if isinstance(lam, int | float) else torch.stack(runs)
+
+    def run(
         self, x: Tensor, fields: Fields, unit: Tensor, noise: Noise | None = None, shared: int = 0
     ) -> Tensor:
         """Runs K members on a batch that holds their groups of examples one after another.
@@ -320,71 +340,24 @@ class Family(nn.Module):
         members = fields.members
         blocks = shared or members
         if members == 1 or self.side_by_side(x, blocks, members):
-            return self._run(x, fields, float(unit[0]), noise, blocks)
-        raise TraceError("Family.forward: this network runs one member at a time")
+            others = self._others(self.statistics.cell(float(unit[0])))
+            return self._runner.run(x, fields, others, noise, blocks)
+        raise TraceError("Family.run: this network runs one member at a time")
 
     def side_by_side(self, x: Tensor, blocks: int, members: int) -> bool:
-        """Returns whether K members can run at once: known layers only, few numbers, and checked on this input.
-
-        The check runs random members at once and one by one and compares; a network that mixes examples, or moves the
-        batch to another dimension, fails it and is run member by member. Too few examples to tell are replaced by random
-        ones, unless they are tokens.
-        """
-        enough = x.is_floating_point() or len(x) >= 2 * blocks
-        key = (members, blocks, enough, *x.shape[1:])
-        if key not in self._side_by_side:
-            self._side_by_side[key] = (
-                enough
-                and members * self.layout.size <= _SIDE_BY_SIDE_NUMBERS
-                and not self.statistics.names
-                and _known_layers(self.net, self.layout.names)
-                and self._agrees(x[: 2 * blocks], blocks, members)
-            )
-        return self._side_by_side[key]
-
-    def _agrees(self, x: Tensor, blocks: int, members: int) -> bool:
-        if len(x) < 2 * blocks:
-            fresh = torch.Generator().manual_seed(1)
-            x = torch.randn(2 * blocks, *x.shape[1:], generator=fresh).to(x)
-        source = torch.Generator().manual_seed(0)
-        flat = torch.randn(members, self.layout.size, generator=source).to(x) * 0.3
-        try:
-            with self.evaluating(), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                whole = self._run(x, Fields(self.layout, flat), 0.0, None, blocks)
-                pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
-                single = [
-                    self._run(piece, Fields(self.layout, row[None]), 0.0, None, 1)
-                    for piece, row in zip(pieces, flat, strict=True)
-                ]
-            return torch.allclose(whole, torch.cat(single), rtol=1e-3, atol=1e-4)
-        except (TraceError, RuntimeError):
+        """Returns whether K members can run at once on inputs in n blocks; see ``Runner.side_by_side``."""
+        if self.statistics.names:
             return False
 
-    def _run(
-        self, x: Tensor, fields: Fields, unit: float, noise: Noise | None, blocks: int
-    ) -> Tensor:
-        if self._chain is not None and noise is not None and self._chain.takes(x):
-            return self._chain.run(x, *fields.flats(), noise, blocks)
-        means, variances = (
-            fields.leaves() if noise is not None else (self.layout.split(fields.mean), {})
-        )
-        alone = fields.members == 1
-        leaves = {
-            name: (mean[0] if alone else mean, Leaf(mean, variances.get(name)))
-            for name, mean in means.items()
-        }
-        tree = {name: placeholder for name, (placeholder, _) in leaves.items()}
-        tree.update(zip(self._shared_names, self.shared, strict=True))
-        tree.update(self.statistics.cell(unit))
-        mode = MemberMode(leaves, examples=x.shape[0] // blocks, shared=blocks, noise=noise)
-        with self._sockets.holding(tree), mode:
-            out = self.net(x)
-        if not isinstance(out, Tensor):
-            raise TraceError(
-                f"the network returned a {type(out).__name__}, expected one tensor of outputs; wrap it in a module "
-                "that returns the tensor to be scored"
-            )
-        return out
+        def run(x: Tensor, fields: Fields, blocks: int) -> Tensor:
+            with self.evaluating():
+                return self._runner.run(x, fields, self._others({}), None, blocks)
+
+        return self._runner.side_by_side(x, blocks, members, run)
+
+    def _others(self, statistics: Params) -> Params:
+        """Returns what members do not have each for itself: shared parameters, and statistics."""
+        return {**dict(zip(self._shared_names, self.shared, strict=True)), **statistics}
 
     def _map(self, start: Tensor, *, additive: bool) -> Any:
         config = self.config
@@ -423,15 +396,11 @@ class Family(nn.Module):
         return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
     def _fields(self, mean: Tensor | Blend, log_std: Tensor | Blend | None) -> Fields:
-        return Fields(self.layout, mean, log_std, self.kept, whole=self._chain is not None)
+        return Fields(self.layout, mean, log_std, self.kept, whole=self._runner.whole)
 
     @functools.cached_property
-    def _chain(self) -> Chain | None:
-        return Chain.of(self.net, self.layout)
-
-    @functools.cached_property
-    def _sockets(self) -> Sockets:
-        return Sockets(self.net)
+    def _runner(self) -> Runner:
+        return Runner(self.net, self.layout)
 
     @property
     def like(self) -> Tensor:
@@ -453,17 +422,3 @@ class Family(nn.Module):
 def _bare(net: nn.Module, paths: Sequence[str]) -> list[str]:
     """Returns those of some layers that have no parameters."""
     return [path for path in paths if not any(True for _ in net.get_submodule(path).parameters())]
-
-
-def _owners(net: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yields each parameter's full name and the class name of the layer that holds it."""
-    for path, module in net.named_modules():
-        for name, _ in module.named_parameters(recurse=False):
-            yield (f"{path}.{name}" if path else name), type(module).__name__
-
-
-def _known_layers(net: nn.Module, names: Sequence[str]) -> bool:
-    """Returns whether every leaf belongs to a layer that can run members side by side."""
-    kinds = {cls.__name__ for cls in _SIDE_BY_SIDE}
-    kind_of = dict(_owners(net))
-    return all(kind_of[name] in kinds for name in names)

@@ -73,6 +73,10 @@ class Fields:
         first = self._mean.shares if isinstance(self._mean, Blend) else self._mean
         return first.shape[0]
 
+    def member(self, row: int) -> Fields:
+        """Returns the means of one of the K members, as fields of one."""
+        return Fields(self.layout, self.mean[row : row + 1])
+
     @property
     def var(self) -> Tensor | None:
         """Variances ``[K, P]``, 0 where pruned, or None for a point."""

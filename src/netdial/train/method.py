@@ -235,7 +235,7 @@ class FamilyMethod:
         penalty = self._penalty(fields, lam, self.config.prior_var)
         noise = Noise(seed, state.step, groups, device=lam.device)
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
-            outputs = family(batch.x, fields, unit, noise, blocks)
+            outputs = family.run(batch.x, fields, unit, noise, blocks)
         nll = self._task.nll(outputs.to(lam.dtype), _for_each(batch.y, blocks, members))
         if batch.weight is not None:
             nll = nll * _for_each(batch.weight.to(nll), blocks, members)

@@ -18,6 +18,7 @@ each), o outputs, i inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -77,6 +78,8 @@ class MemberMode(TorchFunctionMode):
         self._shared = shared
         self._noise = noise
         self._sampled: dict[int, Tensor] = {}
+        self._learns = torch.is_grad_enabled()
+        self.ran_again = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -96,6 +99,39 @@ class MemberMode(TorchFunctionMode):
             args, kwargs = _densely(_LOOKUPS[func], args, kwargs)
         return func(*args, **kwargs)
 
+    def repeatable(
+        self,
+        part: Callable[..., Any],
+        *,
+        ran: bool,
+        inside: Callable[[], AbstractContextManager[None]],
+    ) -> Callable[..., Any]:
+        """Returns a part of the network that draws, whenever it runs again, what it draws now.
+
+        Args:
+            part: what runs.
+            ran: whether the first run is not this function's; else its first call is.
+            inside: context that it runs in when it runs again.
+        """
+        states, sampled = self._noise.states() if self._noise else [], dict(self._sampled)
+        first = not ran
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            nonlocal first
+            if first:
+                first = False
+                return part(*args, **kwargs)
+            before, self._sampled, self.ran_again = self._sampled, dict(sampled), True
+            if self._noise is not None:
+                self._noise.go_back(states)
+            try:
+                with inside():
+                    return part(*args, **kwargs)
+            finally:
+                self._sampled = before
+
+        return run
+
     def _put(self, value: Any) -> Any:
         """Returns an argument with samples in place of the placeholders in it."""
         if isinstance(value, Tensor):
@@ -112,7 +148,9 @@ class MemberMode(TorchFunctionMode):
                 f"leaf {self._name[id(value)]!r} is used outside linear and convolution layers"
             )
         if id(value) not in self._sampled:
-            self._sampled[id(value)] = self._draw(leaf)[0]
+            # a sample outlives a part of the network that runs without gradients and is used elsewhere, too
+            with torch.set_grad_enabled(self._learns):
+                self._sampled[id(value)] = self._draw(leaf)[0]
         return self._sampled[id(value)]
 
     def _draw(self, leaf: Leaf) -> Tensor:

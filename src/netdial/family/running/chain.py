@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from netdial.core.layout import Layout
 from netdial.core.noise import Noise
-from netdial.family.local import across, sampled_across, stack
+from netdial.family.running.local import across, sampled_across, stack
 
 _aten = torch.ops.aten
 

@@ -1,0 +1,181 @@
+"""Runner: the network of a family, run for K members at once, or for one.
+
+Shapes: K members run at once, n blocks of b examples in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import TraceError
+from netdial.core.layout import Layout, Params
+from netdial.core.noise import Noise
+from netdial.family.posterior import Fields
+from netdial.family.running.chain import Chain
+from netdial.family.running.local import Leaf, MemberMode
+from netdial.family.running.rerun import Absent, Kept, following, run_kept
+from netdial.family.running.sockets import Sockets
+
+_SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SIDE_BY_SIDE_NUMBERS = 4_000_000
+
+
+class Runner:
+    """Runs a network with members of a family in place of its own parameters.
+
+    Args:
+        net: the network; its layers stay the same from now on.
+        layout: leaves that members have each for themselves.
+    """
+
+    def __init__(self, net: nn.Module, layout: Layout) -> None:
+        self._net = net
+        self._layout = layout
+        self._chain = Chain.of(net, layout)
+        self._sockets = Sockets(net)
+        self._runs_again: dict[bool, bool] = {}
+        self._agreed: dict[tuple[int, ...], bool] = {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether leaves are wanted in one piece: the network is a chain."""
+        return self._chain is not None
+
+    def run(
+        self,
+        x: Tensor,
+        fields: Fields,
+        others: Mapping[str, Tensor],
+        noise: Noise | None,
+        blocks: int,
+    ) -> Tensor:
+        """Returns outputs ``[K b, ...]``, member after member.
+
+        Args:
+            x: inputs ``[n b, ...]``.
+            fields: fields of the K members.
+            others: parameters and buffers that all K have in common.
+            noise: random numbers; None runs the means.
+            blocks: n.
+
+        Raises:
+            TraceError: the network does not return one tensor, or runs again in backward by means that are not known.
+        """
+        if self._chain is not None and noise is not None and self._chain.takes(x):
+            return self._chain.run(x, *fields.flats(), noise, blocks)
+        means, variances = (
+            fields.leaves() if noise is not None else (self._layout.split(fields.mean), {})
+        )
+        names, leaves = (*means, *variances), (*means.values(), *variances.values())
+
+        def run(x: Tensor, leaves: Sequence[Tensor], *, keep: bool = True) -> Kept:
+            pairs = zip(names, leaves, strict=True)
+            found = [dict([next(pairs) for _ in part]) for part in (means, variances)]
+            return self._run(x, found[0], found[1], others, noise, blocks, keep=keep)
+
+        training = self._net.training
+        watched = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
+        if watched and self._runs_again.get(training, True):
+            return run_kept(
+                run, x, leaves, lambda again: self._runs_again.update({training: again})
+            )
+        return run(x, leaves, keep=False).out
+
+    def _run(
+        self,
+        x: Tensor,
+        means: Mapping[str, Tensor],
+        variances: Mapping[str, Tensor],
+        others: Mapping[str, Tensor],
+        noise: Noise | None,
+        blocks: int,
+        *,
+        keep: bool,
+    ) -> Kept:
+        leaves = {
+            name: (mean[0] if len(mean) == 1 else mean, Leaf(mean, variances.get(name)))
+            for name, mean in means.items()
+        }
+        tree = {name: placeholder for name, (placeholder, _) in leaves.items()} | dict(others)
+        mode = MemberMode(leaves, examples=x.shape[0] // blocks, shared=blocks, noise=noise)
+
+        def over() -> AbstractContextManager[None]:
+            absent: Params = {n: Absent.instead_of(n, leaf) for n, (leaf, _) in leaves.items()}
+            return self._sockets.holding(absent)
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            # buffers are copies: what the first run noted of the batch is not to be noted twice
+            held = {n: t if n in leaves or t.requires_grad else t.clone() for n, t in tree.items()}
+            with self._sockets.holding(held), following(mode, again), mode:
+                yield
+
+        with self._sockets.holding(tree), following(mode, again) if keep else nullcontext(), mode:
+            out = self._net(x)
+        if not isinstance(out, Tensor):
+            raise TraceError(
+                f"the network returned a {type(out).__name__}, expected one tensor of outputs; wrap it in a module "
+                "that returns the tensor to be scored"
+            )
+        return Kept(out, over, mode)
+
+    def side_by_side(
+        self, x: Tensor, blocks: int, members: int, run: Callable[[Tensor, Fields, int], Tensor]
+    ) -> bool:
+        """Returns whether K members can run at once: known layers only, few numbers, and checked on this input.
+
+        The check runs random members at once and one by one and compares; a network that mixes examples, or moves the
+        batch to another dimension, fails it and is run member by member. Too few examples to tell are replaced by random
+        ones, unless they are tokens.
+
+        Args:
+            x: inputs ``[n b, ...]``.
+            blocks: n.
+            members: K.
+            run: runs members on blocks of inputs in evaluation mode.
+        """
+        enough = x.is_floating_point() or len(x) >= 2 * blocks
+        key = (members, blocks, enough, *x.shape[1:])
+        if key not in self._agreed:
+            self._agreed[key] = (
+                enough
+                and members * self._layout.size <= _SIDE_BY_SIDE_NUMBERS
+                and _known_layers(self._net, self._layout.names)
+                and self._agrees(x[: 2 * blocks], blocks, members, run)
+            )
+        return self._agreed[key]
+
+    def _agrees(
+        self, x: Tensor, blocks: int, members: int, run: Callable[[Tensor, Fields, int], Tensor]
+    ) -> bool:
+        if len(x) < 2 * blocks:
+            fresh = torch.Generator().manual_seed(1)
+            x = torch.randn(2 * blocks, *x.shape[1:], generator=fresh).to(x)
+        source = torch.Generator().manual_seed(0)
+        flat = torch.randn(members, self._layout.size, generator=source).to(x) * 0.3
+        try:
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+                whole = run(x, Fields(self._layout, flat), blocks)
+                pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
+                single = [
+                    run(piece, Fields(self._layout, row[None]), 1)
+                    for piece, row in zip(pieces, flat, strict=True)
+                ]
+            return torch.allclose(whole, torch.cat(single), rtol=1e-3, atol=1e-4)
+        except (TraceError, RuntimeError):
+            return False
+
+
+def _known_layers(net: nn.Module, names: Sequence[str]) -> bool:
+    """Returns whether every leaf belongs to a layer that can run members side by side."""
+    kinds = {cls.__name__ for cls in _SIDE_BY_SIDE}
+    kind_of = {
+        f"{path}.{name}" if path else name: type(module).__name__
+        for path, module in net.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    return all(kind_of[name] in kinds for name in names)
