@@ -24,7 +24,7 @@ from netdial.measure.path import mean_fit, outputs
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training
-from netdial.train.feed import Feed, LoaderFeed, TensorFeed
+from netdial.train.feed import Batch, Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.method import FamilyMethod, State, Workers
 
@@ -257,14 +257,15 @@ def run(
     )
     family.learns(task, feed.n_data)
     method = FamilyMethod(config, task=task, n_data=feed.n_data, steps=feed.steps, workers=workers)
-    state = method.init(family)
+    state, progress = method.init(family), None
     if resuming and checkpoint is not None and checkpoint.exists():
-        resume(state, checkpoint, identity or {})
+        progress = resume(state, checkpoint, identity or {})
     train(
         method,
         state,
         feed,
         epochs=config.epochs,
+        progress=progress,
         report=report or _silent,
         advance=advance,
         validate=None if part is None else _validator(part, task, config, feed.n_data),
@@ -286,7 +287,7 @@ def make_feed(
     device: Any = "cpu",
     dtype: torch.dtype | None = None,
     least: int = 1,
-) -> Feed:
+) -> Feed[Batch]:
     """Returns the feed for training data.
 
     Args:

@@ -261,5 +261,6 @@ def test_complexity_values_asked_for_by_number_by_list_or_by_table() -> None:
 def test_a_family_goes_back_to_the_mode_it_was_in(mode: bool) -> None:
     family = Family(mlp(), config()).train(mode)
     with family.evaluating():
-        assert not family.training
+        assert not family.training and not family.net.training
     assert family.training is mode
+    assert {part.training for part in family.net.modules()} == {mode}

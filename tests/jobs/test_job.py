@@ -39,7 +39,6 @@ from netdial.jobs.recorder import Progress, Recorder, member_records
 from netdial.jobs.request import Job, process_rank
 from netdial.measure import Member as PathMember
 from netdial.measure import Path as LambdaPath
-from netdial.objective import Terms
 from netdial.report.page import write_report
 from netdial.runs.curves import members
 from netdial.runs.run import Run
@@ -393,7 +392,8 @@ def recorder(tmp_path: Path, **config: Any) -> tuple[Recorder, Run]:
 def epoch(unit: list[float], valid: float | None = None) -> Epoch:
     """Returns an epoch whose fit is ten times the unit coordinate and whose complexity is 1."""
     u = torch.tensor(unit, dtype=torch.float64)
-    return Epoch(1, 7, u, Terms(10 * u, torch.ones_like(u)), valid, 0.1, 2.0, 21)
+    measured = {"unit": u, "fit": 10 * u, "complexity": torch.ones_like(u)}
+    return Epoch(1, 7, measured, valid, 0.1, 2.0, 21)
 
 
 def test_means_over_strata(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -350,10 +350,10 @@ def test_the_terms_of_a_step(blobs: tuple[Tensor, Tensor]) -> None:
     job = Job(blobs, lam=0.1, weigh="params", start="unit")
     method, state = job.stepped(0)
     loss = nn.functional.cross_entropy(state.module(blobs[0]), blobs[1])
-    _, terms = method.step(state, blobs)
-    assert float(terms.fit) == pytest.approx(loss.item())
+    found = method.step(state, blobs)
+    assert float(found["fit"]) == pytest.approx(loss.item())
     n_channels = 14 + 9
-    assert float(terms.complexity) == pytest.approx(0.1 * n_channels), "weights have the mean 1"
+    assert float(found["complexity"]) == pytest.approx(0.1 * n_channels), "weights have the mean 1"
 
 
 @pytest.mark.parametrize("settings", [{"lam": 0.1}, {"size": "100 params"}, {"lam2": 0.1}])
@@ -454,3 +454,42 @@ def test_updates_are_counted_with_the_widths_of_their_time(blobs: tuple[Tensor, 
             counts.append(sum(p.numel() for p in state.module.parameters()))
             method.step(state, batch)
     assert state.n_updates == sum(counts) and len(set(counts)) > 2
+
+
+@pytest.mark.parametrize("settings", [{"lam": 0.3}, {"size": "60 params"}, {"size": "0.5 ms"}])
+def test_two_networks_through_one_method_do_not_mix(
+    settings: dict[str, Any], blobs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method remembers nothing: what two networks were given in turn is what each is given alone."""
+    monkeypatch.setattr("netdial.channels.clock.quiet_ms", by_weights)
+    config = make(ShrinkConfig, {"epochs": 6, "batch_size": 60, **settings})
+
+    def method() -> ShrinkMethod:
+        return ShrinkMethod(config, task=Classification(), steps=1)
+
+    def begun(method: ShrinkMethod, width: int) -> State:
+        torch.manual_seed(width)
+        net = nn.Sequential(nn.Linear(5, width), nn.ReLU(), nn.Linear(width, 3))
+        return method.init(prepare(net, blobs[0][:2], config))
+
+    shared, alone = method(), method()
+    before = {name: repr(value) for name, value in vars(shared).items()}
+    together = [begun(shared, 12), begun(shared, 17)]
+    for _ in range(6):
+        for state in together:
+            shared.step(state, blobs)
+    assert {name: repr(value) for name, value in vars(shared).items()} == before
+    for width, mixed in zip((12, 17), together, strict=True):
+        state = begun(alone, width)
+        for _ in range(6):
+            alone.step(state, blobs)
+        assert state.plan == mixed.plan and state.alive == mixed.alive and state.lam == mixed.lam
+        assert state.n_updates == mixed.n_updates
+        for name, leaf in state.module.state_dict().items():
+            assert torch.equal(leaf, mixed.module.state_dict()[name])
+        alone = method()
+
+
+def by_weights(nets: Sequence[nn.Module], x: Tensor) -> list[float]:
+    """Milliseconds that go by the number of weights."""
+    return [0.1 + 5e-3 * sum(p.numel() for p in net.parameters()) for net in nets]

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from netdial.config import FitConfig, make_config
+from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.objective import Terms
 from netdial.task import Classification
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.loop import Epoch, Interrupted, resume, train
+from netdial.train.loop import Epoch, Interrupted, Progress, resume, train
 from netdial.train.method import FamilyMethod, State
 
 IDENTITY = {"seed": 0, "lams": (), "map": "piecewise"}
@@ -42,16 +42,21 @@ class Run:
         )
         self.state = self.method.init(Family(net, config.family()))
         self.epochs: list[Epoch] = []
+        self.progress = Progress()
 
-    def train(self, **options: Any) -> State:
+    def train(self, **options: Any) -> Progress:
         return train(
             self.method,
             self.state,
             self.feed,
             epochs=self.config.epochs,
             report=self.epochs.append,
+            progress=self.progress,
             **options,
         )
+
+    def resume(self, checkpoint: Path) -> None:
+        self.progress = resume(self.state, checkpoint, IDENTITY)
 
     def interrupted_at(self, step: int, checkpoint: Path, **options: Any) -> None:
         def advance(now: int, total: int) -> None:
@@ -118,7 +123,7 @@ def test_resumed_run_is_bit_equal(
     Run(blobs, config, mlp()).interrupted_at(stop, path)
     torch.manual_seed(99)  # a new process has other global random numbers
     rest = Run(blobs, config, mlp())
-    resume(rest.state, path, IDENTITY)
+    rest.resume(path)
     assert rest.state.step == stop
     rest.train(checkpoint=path, identity=IDENTITY)
     assert_same(rest.state, whole.state)
@@ -131,7 +136,7 @@ def test_statistics_of_normalisation_are_resumed_too(
     whole, first, rest = (Run(blobs, config, normalised()) for _ in range(3))
     whole.train()
     first.interrupted_at(2, tmp_path / "state")
-    resume(rest.state, tmp_path / "state", IDENTITY)
+    rest.resume(tmp_path / "state")
     rest.train()
     assert_same(rest.state, whole.state)
 
@@ -155,7 +160,7 @@ def test_buffers_that_members_share_are_resumed_too(
     whole, first, rest = (Run(blobs, config, Spectral()) for _ in range(3))
     whole.train()
     first.interrupted_at(2, tmp_path / "state")
-    resume(rest.state, tmp_path / "state", IDENTITY)
+    rest.resume(tmp_path / "state")
     rest.train()
     assert_same(rest.state, whole.state)
 
@@ -170,8 +175,8 @@ def test_interrupt_at_the_end_of_an_epoch_still_measures_it(
     first.interrupted_at(5, tmp_path / "state", validate=lambda state: next(validate), patience=2)
     assert [epoch.valid for epoch in first.epochs] == [3.0]
     rest = Run(blobs, config, mlp())
-    resume(rest.state, tmp_path / "state", IDENTITY)
-    assert (rest.state.step, rest.state.best) == (5, 3.0)
+    rest.resume(tmp_path / "state")
+    assert (rest.progress.step, rest.state.step, rest.progress.best) == (5, 5, 3.0)
     rest.train(validate=lambda state: next(validate), patience=2)
     assert [epoch.number for epoch in rest.epochs] == [2, 3, 4]
 
@@ -199,7 +204,7 @@ def test_finished_run_has_nothing_left_to_do(blobs: tuple[Tensor, Tensor], tmp_p
     whole = Run(blobs, config, mlp())
     whole.train(checkpoint=tmp_path / "state", identity=IDENTITY)
     again = Run(blobs, config, mlp())
-    resume(again.state, tmp_path / "state", IDENTITY)
+    again.resume(tmp_path / "state")
     again.train()
     assert again.epochs == []
     assert_same(again.state, whole.state)
@@ -213,18 +218,19 @@ def test_epochs_are_reported(blobs: tuple[Tensor, Tensor]) -> None:
     assert [epoch.number for epoch in run.epochs] == [1, 2, 3]
     assert [epoch.step for epoch in run.epochs] == [5, 10, 15]
     for epoch in run.epochs:
-        assert epoch.unit.shape == epoch.terms.fit.shape == epoch.terms.complexity.shape == (20,)
+        assert {n: tuple(part.shape) for n, part in epoch.measured.items()} == dict.fromkeys(
+            ("unit", "fit", "complexity"), (20,)
+        )
         assert epoch.seconds > 0 and epoch.valid is None
-        assert sorted((epoch.unit * 4).floor().tolist()) == sorted([0, 1, 2, 3] * 5)
+        assert sorted((epoch.measured["unit"] * 4).floor().tolist()) == sorted([0, 1, 2, 3] * 5)
     assert run.epochs[-1].lr == pytest.approx(0, abs=1e-9)
 
 
 class Still:
-    """A method that moves nothing and counts."""
+    """A method that moves nothing."""
 
-    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
-        state.step += 1
-        return torch.zeros(1), Terms(torch.zeros(1), torch.zeros(1))
+    def step(self, state: State, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": torch.zeros(1)}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,7 @@ def test_early_stopping(
         return next(given)
 
     seen: list[Epoch] = []
-    train(
+    progress = train(
         Still(),
         run.state,
         run.feed,
@@ -260,7 +266,7 @@ def test_early_stopping(
     assert len(seen) == epochs
     assert [e.valid for e in seen] == values[:epochs]
     assert modes == [False] * epochs and run.state.family.training
-    assert run.state.best == min(values[:epochs])
+    assert progress.best == min(values[:epochs])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -276,11 +282,12 @@ def test_a_validation_objective_that_is_no_number_is_an_error(
             run.state,
             run.feed,
             epochs=5,
+            progress=run.progress,
             report=lambda epoch: None,
             validate=lambda state: next(given),
             patience=patience,
         )
-    assert run.state.best == 3.0
+    assert run.progress.best == 3.0
 
 
 def test_resume_with_other_settings_names_them(
@@ -289,7 +296,7 @@ def test_resume_with_other_settings_names_them(
     config = make_config(epochs=1, batch_size=30, groups=2)
     run = Run(blobs, config, mlp())
     run.train(checkpoint=tmp_path / "state", identity=IDENTITY)
-    resume(run.state, tmp_path / "state", IDENTITY)
+    run.resume(tmp_path / "state")
     with pytest.raises(
         CheckpointError, match=r"other settings \(seed: 0 -> 1, map: 'piecewise' -> 'linear'\)"
     ):
@@ -326,3 +333,23 @@ def test_processes_that_train_together_stop_together(
         run.train(checkpoint=tmp_path / "state", agree=agree)
     assert asked == [False] * 3
     assert (tmp_path / "state").exists()
+
+
+def test_checkpoints_of_an_earlier_netdial_are_read(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    """They kept what is the loop's own in the state of the method, and what was measured as three tensors."""
+    config = make_config(epochs=2, batch_size=12, groups=4)
+    whole, first, rest = (Run(blobs, config, mlp()) for _ in range(3))
+    whole.train(patience=3, validate=lambda state: 1.0 / (1 + state.step))
+    first.interrupted_at(7, tmp_path / "new", patience=3, validate=lambda s: 1.0 / (1 + s.step))
+    new = load_tree(tmp_path / "new", "checkpoint")
+    loop = new.pop("loop")
+    new["state"] |= {**loop, "seen": [loop["seen"][n] for n in ("unit", "fit", "complexity")]}
+    save_tree(tmp_path / "old", new, "checkpoint")
+    rest.resume(tmp_path / "old")
+    assert (rest.progress.step, rest.progress.best) == (7, 1 / 6)
+    rest.train(patience=3, validate=lambda state: 1.0 / (1 + state.step))
+    assert_same(rest.state, whole.state)
+    for name, part in whole.epochs[-1].measured.items():
+        assert torch.equal(part, rest.epochs[-1].measured[name])

@@ -13,7 +13,7 @@ from netdial.config import make_config
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
-from netdial.objective import WEIGHTINGS
+from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
 from netdial.train.feed import TensorFeed
 from netdial.train.method import FamilyMethod, State, Workers
@@ -149,7 +149,8 @@ def test_reported_terms_are_fit_and_complexity_in_nats_per_example(
     method, state = started(nn.Linear(5, 3), 1000, objective="l2", map="linear")
     family = state.family
     before = family.mean.pivots.detach().clone()
-    unit, terms = method.step(state, data)
+    found = method.step(state, data)
+    unit, terms = found["unit"], Terms(found["fit"], found["complexity"])
     assert unit.shape == terms.fit.shape == terms.complexity.shape == (4,)
     with torch.no_grad():
         family.mean.pivots.copy_(before)
@@ -170,9 +171,9 @@ def test_values_each_see_the_whole_batch(sampling: str, blobs: tuple[Tensor, Ten
     data = doubled(blobs)
     net = nn.Linear(5, 3)
     method, state = started(net, 60, objective="l2", map="linear", sampling=sampling, groups=5)
-    _, terms = method.step(state, data)
+    found = method.step(state, data)
     fit = float(categorical_nll(net.double()(data[0]), data[1]).mean().detach())
-    assert terms.fit.tolist() == pytest.approx([fit] * 5)
+    assert found["fit"].tolist() == pytest.approx([fit] * 5)
 
 
 def test_clipping_bounds_the_step(blobs: tuple[Tensor, Tensor]) -> None:
@@ -229,7 +230,8 @@ def test_batches_of_any_size_are_divided(
 ) -> None:
     method, state = started(net, 60)
     x, y = doubled(blobs)
-    unit, terms = method.step(state, (x[:size], y[:size]))
+    found = method.step(state, (x[:size], y[:size]))
+    unit, terms = found["unit"], Terms(found["fit"], found["complexity"])
     assert len(unit) == min(size, 4)
     assert bool(terms.total.isfinite().all())
 
@@ -242,7 +244,7 @@ def test_groups_of_a_normalised_network_have_two_examples_at_least(
     state.family.train()
     x, y = doubled(blobs)
     for size, groups in [(2, 1), (5, 2), (7, 3), (60, 4)]:
-        unit, _ = method.step(state, (x[:size], y[:size]))
+        unit = method.step(state, (x[:size], y[:size]))["unit"]
         assert len(unit) == groups
 
 

@@ -88,6 +88,10 @@ class Watch(Protocol):
         """Takes note of a finished epoch."""
 
 
+_MEASURED = ("unit", "fit", "complexity")
+"""What a step of a family measures."""
+
+
 class Recorder:
     """Turns epochs into records of a run.
 
@@ -107,7 +111,7 @@ class Recorder:
 
     def __call__(self, epoch: Epoch) -> None:
         """Records an epoch."""
-        unit, fit, complexity = _gathered([epoch.unit, epoch.terms.fit, epoch.terms.complexity])
+        unit, fit, complexity = _gathered([epoch.measured[name] for name in _MEASURED])
         self.step = epoch.step
         if not self._write:
             return

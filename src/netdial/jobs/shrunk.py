@@ -193,7 +193,7 @@ class _Recorder:
         self._run.append(self._run.log_path, [progress.line()])
 
     def _numbers(self, epoch: Epoch, state: State) -> Iterator[tuple[str, tuple[float, str]]]:
-        fit, penalty = float(epoch.terms.fit.mean()), float(epoch.terms.complexity.mean())
+        fit, penalty = (float(epoch.measured[name].mean()) for name in ("fit", "complexity"))
         yield "train/fit", (fit, "nats/example")
         yield "train/complexity", (penalty, "nats/example")
         yield "train/loss", (fit + penalty, "nats/example")

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,13 +34,12 @@ from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded
 from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
-from netdial.objective import Terms
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.control import LAM_SCHEDULES, check_target, course
 from netdial.shrinking.fading import Channels, can_fade, choose, pulls, score, silence, vital
 from netdial.shrinking.killing import make_rule
 from netdial.shrinking.penalty import decay, step_switches, subgradient
-from netdial.shrinking.state import Event, State
+from netdial.shrinking.state import Event, State, trainable
 from netdial.task import Task
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
@@ -77,10 +75,6 @@ class ShrinkMethod:
         self._rate = config.switch_rate or min(_RATE, longest)
         self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
         self._target = parse_target(config.size) if config.size else None
-        self._clock: Clock | None = None
-        self._able: tuple[str, ...] = ()
-        self._vital: frozenset[str] = frozenset()
-        self._held: _Held | None = None
         if self._target is not None:  # what fades after one collection goes with the next
             self._every = min(self._every, max(self._total // 2, 1))
 
@@ -94,7 +88,7 @@ class ShrinkMethod:
             ConfigError: the target is not below the size at the start, or below what is left when every group has its
                 minimum; or the optimiser is unknown to the surgery.
         """
-        weights = _trainable(graph)
+        weights = trainable(graph)
         moved = list(thetas(graph).values()) if self.config.penalty == "subgradient" else []
         groups = [{"params": [*weights, *moved], "lr": self.config.lr}]
         optimizer = build_optimizer(groups, self.config)
@@ -111,24 +105,25 @@ class ShrinkMethod:
             lam=self.config.lam * self._schedule(0),
         )
         if self._target is not None:
-            self._able = can_fade(graph)
-            state.lam, state.begin = 0.0, self._begin(graph, self._target)
+            state.able = can_fade(graph)
+            state.lam, state.begin = 0.0, self._begin(state, self._target)
         else:
-            self._vital = vital(graph)
+            state.vital = vital(graph)
         for name, theta in thetas(graph).items():
             state.rules[name].update(theta)
         self._weigh(state)
         return state
 
-    def _begin(self, graph: Graph, target: Target) -> float:
+    def _begin(self, state: State, target: Target) -> float:
         """Returns the size at the start, having checked that the target can be reached from there."""
+        graph = state.graph
         cut = copy.deepcopy(graph.traced)
-        spare = {group: range(graph.widths[group] - self.config.minimum) for group in self._able}
+        spare = {group: range(graph.widths[group] - self.config.minimum) for group in state.able}
         cut_module(graph.plan(spare), cut)
         least = replace(graph, traced=cut)
         if target.kind == "ms":
-            self._clock = Clock(graph, least, agree=partial(self._mean, graph.example.device))
-            start, smallest = self._clock.start, (1 + NOISE) * self._clock.floor
+            clock = Clock(graph, least, agree=partial(self._mean, graph.example.device))
+            state.clock, start, smallest = clock, clock.start, (1 + NOISE) * clock.floor
         else:
             start, smallest = (size(each, target.kind).value for each in (graph, least))
         check_target(target, start=start, least=smallest)
@@ -146,14 +141,17 @@ class ShrinkMethod:
         self.workers.sum_([mean])
         return float(mean)
 
-    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
-        """Makes one optimiser step; returns a coordinate without meaning and the terms before it, ``[1]`` each.
+    def step(self, state: State, batch: Batch) -> dict[str, Tensor]:
+        """Makes one optimiser step.
+
+        Returns:
+            The loss before it (``fit``) and the penalty on the switches (``complexity``), ``[1]`` each, in nats per example.
 
         Raises:
             NonFiniteError: the loss or a switch is not a finite number.
         """
-        held = self._held = _held(state.graph, self._held)
-        switches = held.switches
+        moving = state.moving()
+        switches = moving.switches
         drop_gradients(state.optimizer)
         for theta in switches.values():
             theta.grad = None
@@ -167,18 +165,20 @@ class ShrinkMethod:
         rate = state.rates.now[0]
         state.rates.step()
         if self.config.lam2:
-            decay(held.weights, self.config.lam2, rate=rate, p=self.config.power)
+            decay(moving.weights, self.config.lam2, rate=rate, p=self.config.power)
         with _named(state.step):
             self._switch(state, switches)
         state.step += 1
-        state.n_updates += held.n_params
+        state.n_updates += moving.n_params
         if state.step % self._every == 0 or state.step == self._total:
             self._collect(state)
         if self._target is None:
             state.lam = self.config.lam * self._schedule(state.step)
-        return torch.zeros(1), terms
+        return terms
 
-    def _backward(self, state: State, batch: Batch, switches: Mapping[str, Tensor]) -> Terms:
+    def _backward(
+        self, state: State, batch: Batch, switches: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Adds gradients of the mean loss over the whole batch; returns the terms of this process's share."""
         x, y, weight, share = Batch(*batch)
         workers, size_ = self.workers, len(y)
@@ -207,7 +207,8 @@ class ShrinkMethod:
                 buffer /= workers.count
         with torch.no_grad():
             norm = sum(state.weights.get(n, 1.0) * t.abs().sum() for n, t in switches.items())
-        return Terms(fit.view(1), torch.as_tensor(state.lam * norm, dtype=fit.dtype).view(1))
+        complexity = torch.as_tensor(state.lam * norm, dtype=fit.dtype)
+        return {"fit": fit.view(1), "complexity": complexity.view(1)}
 
     def _switch(self, state: State, switches: Mapping[str, Tensor]) -> None:
         """Moves the switches; sets those that the rule calls dead to 0."""
@@ -225,7 +226,7 @@ class ShrinkMethod:
             for name, theta in switches.items():
                 dead = state.dead[name] = state.rules[name].update(theta)
                 theta[dead] = 0.0
-                if name in self._vital and int(theta.count_nonzero()) < self.config.minimum:
+                if name in state.vital and int(theta.count_nonzero()) < self.config.minimum:
                     last = before[name].abs().topk(self.config.minimum).indices
                     theta[last], dead[last] = before[name][last], False
 
@@ -246,7 +247,7 @@ class ShrinkMethod:
         silence(state.graph, state.fading)
         if state.fading:
             self._remove(state, state.fading, "size")
-        now = size(state.graph, self._target.kind, self._clock)
+        now = size(state.graph, self._target.kind, state.clock)
         goal = course(
             self._target,
             min((state.step + self._every) / self._total, 1.0),
@@ -255,12 +256,12 @@ class ShrinkMethod:
             wait=self.config.wait,
         )
         last = goal == self._target.value
-        if self._clock is not None and last and self._is_there(now.value, state.step):
+        if state.clock is not None and last and self._is_there(state, now.value):
             goal = now.value
         state.fading = choose(
             state.graph,
             state.scores,
-            able=self._able,
+            able=state.able,
             now=now,
             goal=goal,
             exactly=last,
@@ -271,15 +272,15 @@ class ShrinkMethod:
         fade = torch.cat([pull[pull > 0] for pull in state.pulls.values()])
         state.lam = float(fade.mean()) if len(fade) else 0.0
 
-    def _is_there(self, ms: float, step: int) -> bool:
+    def _is_there(self, state: State, ms: float) -> bool:
         """Returns whether nothing is to go any more, as far as the clock can tell.
 
         A clock that errs would take a channel now and then; so after the deadline a network that seems too slow is timed
         again, an epoch later, before it loses any.
         """
-        assert self._clock is not None and self._target is not None
-        late = step >= self.config.deadline * self._total
-        return ms <= (1 + NOISE) * self._target.value or (late and self._clock.looks < 2)
+        assert state.clock is not None and self._target is not None
+        late = state.step >= self.config.deadline * self._total
+        return ms <= (1 + NOISE) * self._target.value or (late and state.clock.looks < 2)
 
     def _bypass(self, state: State) -> None:
         """Takes out branches all of whose channels are dead."""
@@ -365,35 +366,6 @@ def _renamed(
         if gone := before - set(alive[name]):
             removed[name] = tuple(sorted(gone))
     return replace(plan, removed=removed)
-
-
-class _Held(NamedTuple):
-    """What a step moves: to be found again only when the graph is another one.
-
-    Attributes:
-        graph: the network, as it was when these were found.
-        switches: name -> θ.
-        weights: parameters that are trained, without those of switches.
-        n_params: numbers in all parameters.
-    """
-
-    graph: Graph
-    switches: dict[str, Tensor]
-    weights: list[Tensor]
-    n_params: int
-
-
-def _held(graph: Graph, before: _Held | None) -> _Held:
-    """Returns what a step moves; what was found before if the graph is still the same."""
-    if before is not None and before.graph is graph:
-        return before
-    n_params = sum(parameter.numel() for parameter in graph.traced.parameters())
-    return _Held(graph, thetas(graph), _trainable(graph), n_params)
-
-
-def _trainable(graph: Graph) -> list[Tensor]:
-    """Returns the parameters that are trained, without those of switches."""
-    return [weight for weight in strip(graph.traced).values() if weight.requires_grad]
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, graph: Graph) -> None:

@@ -166,9 +166,9 @@ def run(
         least=config.devices * _least(graph),
     )
     method = ShrinkMethod(config, task=task, steps=feed.steps, workers=workers)
-    state = method.init(graph)
+    state, progress = method.init(graph), None
     if resuming and checkpoint is not None and checkpoint.exists():
-        resume(state, checkpoint, identity or {})
+        progress = resume(state, checkpoint, identity or {})
 
     def tell(epoch: Epoch) -> None:
         if report is not None:
@@ -181,6 +181,7 @@ def run(
         state,
         feed,
         epochs=config.epochs,
+        progress=progress,
         report=tell,
         advance=advance,
         validate=None if part is None else _validator(part, task),

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 
+from netdial.channels.clock import Clock
 from netdial.channels.collect import Collection
 from netdial.channels.fold.bypass import Bypassed, bypassed, redo
 from netdial.channels.graph import Graph
+from netdial.channels.sizes import strip, thetas
 from netdial.channels.surgery import apply
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
-from netdial.objective import Terms
 from netdial.shrinking.fading import Channels
 from netdial.shrinking.killing import Rule
 from netdial.train.optimiser import Rates
@@ -53,6 +54,33 @@ class Event:
         return cls(**{**plain, "gone": _tuples(plain["gone"]), "collection": collection})
 
 
+class Moved(NamedTuple):
+    """What a step moves.
+
+    Attributes:
+        graph: the network, as it was when these were looked up.
+        switches: name -> θ.
+        weights: parameters that are trained, without those of switches.
+        n_params: numbers in all parameters.
+    """
+
+    graph: Graph
+    switches: dict[str, Tensor]
+    weights: list[Tensor]
+    n_params: int
+
+    @classmethod
+    def of(cls, graph: Graph) -> Moved:
+        """Returns what a step on a network moves."""
+        n_params = sum(parameter.numel() for parameter in graph.traced.parameters())
+        return cls(graph, thetas(graph), trainable(graph), n_params)
+
+
+def trainable(graph: Graph) -> list[Tensor]:
+    """Returns the parameters that are trained, without those of switches."""
+    return [weight for weight in strip(graph.traced).values() if weight.requires_grad]
+
+
 @dataclass
 class State:
     """What training changes.
@@ -78,8 +106,11 @@ class State:
         events: collections of the epoch under way that removed something.
         past: those of the epochs before.
         refused: group -> why channels that were dead stayed, at the last collection.
-        seen: terms of the epoch under way.
         n_updates: updates of single numbers so far.
+        able: groups whose channels can fade, with a target.
+        vital: switches of which one has to stay, without a target.
+        clock: measures milliseconds, with a target in them.
+        moved: what a step moves, as it was last looked up.
     """
 
     graph: Graph
@@ -99,25 +130,30 @@ class State:
     fading: Channels = field(default_factory=dict)
     pulls: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
-    best: float = float("inf")
-    waited: int = 0
-    kept: dict[str, Tensor] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     past: list[Event] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
     n_updates: int = 0
+    able: tuple[str, ...] = ()
+    vital: frozenset[str] = frozenset()
+    clock: Clock | None = None
+    moved: Moved | None = None
 
     @property
     def module(self) -> fx.GraphModule:
         """What is trained."""
         return self.graph.traced
 
-    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns unit coordinates (none has a meaning here), fits and complexities ``[M]`` of the epoch under way."""
-        units, terms = zip(*self.seen, strict=True)
-        fits, complexities = zip(*terms, strict=True)
-        return torch.cat(units), torch.cat(fits), torch.cat(complexities)
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return self.rates.now[0]
+
+    def moving(self) -> Moved:
+        """Returns what a step moves; it is looked up anew only when the graph is another one."""
+        if self.moved is None or self.moved.graph is not self.graph:
+            self.moved = Moved.of(self.graph)
+        return self.moved
 
     def tree(self) -> dict[str, Any]:
         """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
@@ -138,12 +174,9 @@ class State:
             "fading": {name: list(channels) for name, channels in self.fading.items()},
             "pulls": self.pulls,
             "step": self.step,
-            "best": self.best,
-            "waited": self.waited,
             "n_updates": self.n_updates,
             "events": [event.to_json() for event in self.events],
             "past": [event.to_json() for event in self.past],
-            "seen": list(self.epoch_so_far()) if self.seen else [],
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -169,11 +202,8 @@ class State:
         self.fading, self.weights = _tuples(tree["fading"]), tree["weights"]
         self.lam, self.begin = tree["lam"], tree["begin"]
         self.step, self.n_updates = tree["step"], tree["n_updates"]
-        self.best, self.waited = tree["best"], tree["waited"]
         self.events = [Event.from_json(event) for event in tree["events"]]
         self.past = [Event.from_json(event) for event in tree["past"]]
-        unit, *terms = tree["seen"] or [None]
-        self.seen = [] if unit is None else [(unit, Terms(*(part.to(device) for part in terms)))]
 
     def forget(self, switches: set[str]) -> None:
         """Keeps what is remembered of these switches alone."""

@@ -11,7 +11,7 @@ are alike; ``LoaderFeed``, whose batches may have any sizes and shapes, gives ea
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,14 +39,48 @@ class Batch(NamedTuple):
     share: float = 1.0
 
 
-class Feed(Protocol):
+Given = TypeVar("Given", covariant=True)
+
+
+class Feed(Protocol[Given]):
     """Source of batches. ``n_data`` is N of the objectives; ``steps`` counts batches in an epoch."""
 
     n_data: int
     steps: int
 
-    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Given]:
         """Yields the batches of an epoch, leaving out the first ``skip``."""
+
+
+class Feeds:
+    """Several feeds as one: each step gets a batch of every one, by name.
+
+    The first one sets the length of an epoch. The others go on from epoch to epoch and begin again when they are through, so a
+    short validation feed can stand beside a long training feed.
+
+    Args:
+        **feeds: the feeds, the leading one first.
+    """
+
+    def __init__(self, **feeds: Feed[Batch]) -> None:
+        self._feeds = feeds
+        first = next(iter(feeds.values()))
+        self.n_data, self.steps = first.n_data, first.steps
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[dict[str, Batch]]:
+        """Yields one batch of each feed."""
+        start = number * self.steps + skip
+        streams = [_endless(feed, start) for feed in self._feeds.values()]
+        for _ in range(skip, self.steps):
+            yield dict(zip(self._feeds, map(next, streams), strict=True))
+
+
+def _endless(feed: Feed[Batch], step: int) -> Iterator[Batch]:
+    """Yields a feed's batches epoch after epoch, from a step on."""
+    number, skip = divmod(step, feed.steps)
+    while True:
+        yield from feed.epoch(number, skip)
+        number, skip = number + 1, 0
 
 
 class TensorFeed:

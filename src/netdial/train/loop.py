@@ -1,7 +1,10 @@
-"""THE loop: every way of training goes through it, and it knows none of them.
+"""Training loop: runs any method for a number of epochs, with validation, early stopping, checkpoints and clean interruption.
 
-It reads top to bottom: restore, then for each epoch take batches, step, measure, record, checkpoint, perhaps stop.
-An interruption (Ctrl-C, a terminated process) is taken between two steps: the state is saved, then the run ends.
+It reads top to bottom: for each epoch take batches, step, measure, record, save, perhaps stop. An interruption (Ctrl-C, a
+terminated process) is taken between two steps: the state is saved, then the run ends.
+
+A *method* says what one step does; it is a value and remembers nothing. What training changes is a *state*. Counting steps,
+the best epoch and its weights, and what was measured in the epoch under way are the loop's own (``Progress``).
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -21,11 +24,12 @@ from torch import Tensor, nn
 
 from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, NonFiniteError
-from netdial.objective import Terms
-from netdial.train.feed import Batch, Feed
-from netdial.train.optimiser import Rates
+from netdial.train.feed import Feed
 
 _SAVE_EVERY_S = 60.0
+
+Measured = Mapping[str, Tensor]
+"""Name -> what a step measured ``[K]``, with the same K for all names, 1 or more."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,28 +37,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 class State(Protocol):
-    """What the loop needs of what training changes; ``FamilyMethod``'s says what the attributes are."""
-
-    step: int
-    best: float
-    waited: int
-    kept: dict[str, Tensor]
-    seen: list[tuple[Tensor, Terms]]
+    """What the loop needs of what training changes."""
 
     @property
     def module(self) -> nn.Module:
-        """What is trained."""
+        """What is trained; the loop puts it into training and evaluation mode, and back to its best epoch."""
 
     @property
-    def rates(self) -> Rates:
-        """The schedule that sets the optimiser's rates."""
+    def lr(self) -> float:
+        """Learning rate of the next step."""
 
     @property
     def n_updates(self) -> int:
         """Updates of single numbers so far."""
-
-    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns unit coordinates, fits and complexities ``[M]`` seen in the epoch under way."""
 
     def tree(self) -> dict[str, Any]:
         """Returns everything as nested dicts of tensors and plain values."""
@@ -65,13 +60,64 @@ class State(Protocol):
 
 S = TypeVar("S", bound=State)
 Moved = TypeVar("Moved", bound=State, contravariant=True)
+B = TypeVar("B")
+Taken = TypeVar("Taken", contravariant=True)
 
 
-class Method(Protocol[Moved]):
-    """What the loop needs of a way of training."""
+class Method(Protocol[Moved, Taken]):
+    """What the loop needs of a way of training: a value that remembers nothing of the states that it moves."""
 
-    def step(self, state: Moved, batch: Batch) -> tuple[Tensor, Terms]:
-        """Makes one optimiser step."""
+    def step(self, state: Moved, batch: Taken) -> Measured:
+        """Makes one step and returns what it measured before it moved anything."""
+
+
+@dataclass
+class Progress:
+    """What the loop itself remembers.
+
+    Attributes:
+        step: steps so far.
+        best: best validation objective so far.
+        waited: epochs since then.
+        kept: the module's state then, if it is to be gone back to; empty otherwise.
+        seen: what the steps of the epoch under way measured, in pieces.
+    """
+
+    step: int = 0
+    best: float = float("inf")
+    waited: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    seen: list[Measured] = field(default_factory=list)
+
+    def measured(self) -> dict[str, Tensor]:
+        """Returns what the epoch under way measured: name -> ``[M]``."""
+        last = self.seen[-1] if self.seen else {}
+        return {
+            name: torch.cat([one[name].to(part.device) for one in self.seen])
+            for name, part in last.items()
+        }
+
+    def tree(self) -> dict[str, Any]:
+        """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
+        return {**vars(self), "seen": self.measured()}
+
+    @classmethod
+    def of_tree(cls, tree: dict[str, Any]) -> Progress:
+        """Returns what ``tree`` gave."""
+        seen = [tree["seen"]] if tree["seen"] else []
+        return cls(tree["step"], tree["best"], tree["waited"], tree["kept"], seen)
+
+    @classmethod
+    def of_older_state(cls, state: dict[str, Any]) -> Progress:
+        """Returns what an earlier netdial kept in the state of the method."""
+        seen = dict(zip(("unit", "fit", "complexity"), state["seen"], strict=False))
+        return cls(
+            state["step"],
+            state["best"],
+            state["waited"],
+            state.get("kept", {}),
+            [seen] if seen else [],
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +127,8 @@ class Epoch:
     Attributes:
         number: epochs finished, from 1.
         step: optimiser steps so far.
-        unit: unit coordinates of all values seen ``[M]``.
-        terms: their terms ``[M]``.
+        measured: name -> what all steps measured, one after the other ``[M]``. A family gives ``unit`` (coordinates of the
+            complexity values), ``fit`` and ``complexity`` (nats per example); shrinking gives ``fit`` and ``complexity``.
         valid: validation objective (nats per example, weighted over λ), or None.
         lr: learning rate at the end.
         seconds: wall time of the epoch.
@@ -91,8 +137,7 @@ class Epoch:
 
     number: int
     step: int
-    unit: Tensor
-    terms: Terms
+    measured: dict[str, Tensor]
     valid: float | None
     lr: float
     seconds: float
@@ -100,11 +145,12 @@ class Epoch:
 
 
 def train(
-    method: Method[S],
+    method: Method[S, B],
     state: S,
-    feed: Feed,
+    feed: Feed[B],
     *,
     epochs: int,
+    progress: Progress | None = None,
     report: Callable[[Epoch], None],
     advance: Callable[[int, int], None] | None = None,
     validate: Callable[[S], float] | None = None,
@@ -113,14 +159,15 @@ def train(
     saved: Callable[[], Path] | None = None,
     identity: dict[str, Any] | None = None,
     agree: Callable[[bool], bool] = bool,
-) -> S:
+) -> Progress:
     """Runs a method to its end, from wherever ``state`` is.
 
     Args:
         method: makes the steps.
         state: moved in place.
-        feed: batches.
+        feed: batches; several feeds as one are ``train.feed.Feeds``.
         epochs: passes over the data, counted from the very beginning.
+        progress: how far ``state`` is, as ``resume`` gave it; by default at the very beginning.
         report: told of every finished epoch.
         advance: told (step, steps in all) after every step, for a progress bar.
         validate: gives the validation objective; needed for ``patience``.
@@ -131,50 +178,62 @@ def train(
         identity: what the run is; stored in the checkpoint, compared on resume.
         agree: whether any of the processes that train together says yes, so that all stop at the same step.
 
+    Returns:
+        How far training came; with ``patience`` the module is that of the best epoch.
+
     Raises:
         Interrupted: a signal asked for it; the state is saved.
-        NonFiniteError: a term became infinite or not a number.
+        NonFiniteError: what was measured became infinite or not a number.
     """
+    progress = progress or Progress()
 
     def save() -> None:
         nonlocal checkpoint
         if checkpoint is not None:
-            save_tree(checkpoint, {"state": state.tree(), "identity": identity or {}}, "checkpoint")
+            tree = {"state": state.tree(), "loop": progress.tree(), "identity": identity or {}}
+            save_tree(checkpoint, tree, "checkpoint")
             checkpoint = saved() if saved is not None else checkpoint
 
     state.module.train()
     since = time.monotonic()
     with _signals() as interrupted:
-        for number in range(state.step // feed.steps, epochs):
-            if patience and state.waited >= patience:
+        for number in range(progress.step // feed.steps, epochs):
+            if patience and progress.waited >= patience:
                 break
             started = time.monotonic()
-            for batch in feed.epoch(number, skip=state.step - number * feed.steps):
-                state.seen.append(method.step(state, batch))
+            for batch in feed.epoch(number, skip=progress.step - number * feed.steps):
+                progress.seen.append(method.step(state, batch))
+                progress.step += 1
                 if advance is not None:
-                    advance(state.step, epochs * feed.steps)
-                if state.step % feed.steps == 0:
+                    advance(progress.step, epochs * feed.steps)
+                if progress.step % feed.steps == 0:
                     continue  # an epoch that is done is measured and saved below, whoever interrupts
                 if agree(interrupted()):
                     save()
-                    raise Interrupted(f"stopped at step {state.step}")
+                    raise Interrupted(f"stopped at step {progress.step}")
                 if time.monotonic() - since > _SAVE_EVERY_S:
                     save()
                     since = time.monotonic()
-            valid = _validate(state, validate, keep=patience > 0)
-            report(_summary(number + 1, state, valid, time.monotonic() - started))
-            state.seen.clear()
+            valid = _validate(state, progress, validate, keep=patience > 0)
+            seconds = time.monotonic() - started
+            measured = progress.measured()
+            report(
+                Epoch(
+                    number + 1, progress.step, measured, valid, state.lr, seconds, state.n_updates
+                )
+            )
+            progress.seen.clear()
             save()
             since = time.monotonic()
             if number + 1 < epochs and agree(interrupted()):
-                raise Interrupted(f"stopped at step {state.step}")
-    if state.kept:
-        state.module.load_state_dict(state.kept)
-    return state
+                raise Interrupted(f"stopped at step {progress.step}")
+    if progress.kept:
+        state.module.load_state_dict(progress.kept)
+    return progress
 
 
-def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> None:
-    """Restores ``state`` from a checkpoint of the same run.
+def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> Progress:
+    """Restores ``state`` from a checkpoint of the same run; returns how far it came, for ``train``.
 
     Raises:
         CheckpointError: the file is damaged, or belongs to a run with other settings.
@@ -191,11 +250,17 @@ def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> None:
         )
     try:
         state.restore(saved["state"])
-    except (KeyError, RuntimeError, ValueError) as error:
+        if "loop" in saved:
+            return Progress.of_tree(saved["loop"])
+        return Progress.of_older_state(saved["state"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: does not fit this network ({error})") from None
 
 
-def _validate(state: S, validate: Callable[[S], float] | None, *, keep: bool) -> float | None:
+def _validate(
+    state: S, progress: Progress, validate: Callable[[S], float] | None, *, keep: bool
+) -> float | None:
+    """Returns the validation objective, and takes note of the best."""
     if validate is None:
         return None
     state.module.eval()
@@ -204,23 +269,15 @@ def _validate(state: S, validate: Callable[[S], float] | None, *, keep: bool) ->
     state.module.train()
     if not math.isfinite(value):
         raise NonFiniteError(
-            f"step {state.step}: the validation objective is {value}, so no epoch can be called the best; "
+            f"step {progress.step}: the validation objective is {value}, so no epoch can be called the best; "
             "the network's outputs overflow on the validation part: lower lr, set clip=1, or check it for huge values"
         )
-    better = value < state.best
-    state.best = value if better else state.best
-    state.waited = 0 if better else state.waited + 1
+    better = value < progress.best
+    progress.best = value if better else progress.best
+    progress.waited = 0 if better else progress.waited + 1
     if better and keep:
-        state.kept = {name: part.clone() for name, part in state.module.state_dict().items()}
+        progress.kept = {name: part.clone() for name, part in state.module.state_dict().items()}
     return value
-
-
-def _summary(number: int, state: State, valid: float | None, seconds: float) -> Epoch:
-    unit, fit, complexity = state.epoch_so_far()
-    lr = state.rates.now[0]
-    return Epoch(
-        number, state.step, unit, Terms(fit, complexity), valid, lr, seconds, state.n_updates
-    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,11 +49,7 @@ class State:
         optimizer: moves it.
         rates: the schedule that sets the optimiser's rates.
         draws: source of the complexity values of each step.
-        step: optimiser steps so far.
-        best: best validation objective so far.
-        waited: epochs since then.
-        kept: the family's state then, if it is to be gone back to; empty otherwise.
-        seen: unit coordinates and terms of the epoch under way, in pieces.
+        step: optimiser steps so far; draws, noise and warm-up go by it.
     """
 
     family: Family
@@ -61,10 +57,6 @@ class State:
     rates: Rates
     draws: Draws
     step: int = 0
-    best: float = float("inf")
-    waited: int = 0
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    seen: list[tuple[Tensor, Terms]] = field(default_factory=list)
 
     @property
     def module(self) -> Family:
@@ -72,15 +64,14 @@ class State:
         return self.family
 
     @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return self.rates.now[0]
+
+    @property
     def n_updates(self) -> int:
         """Updates of single numbers so far: steps × trainable numbers (2021 paper, Table 1)."""
         return self.step * sum(p.numel() for p in self.family.parameters() if p.requires_grad)
-
-    def epoch_so_far(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns unit coordinates, fits and complexities ``[M]`` seen in the epoch under way."""
-        units, terms = zip(*self.seen, strict=True)
-        fits, complexities = zip(*terms, strict=True)
-        return torch.cat(units), torch.cat(fits), torch.cat(complexities)
 
     def tree(self) -> dict[str, Any]:
         """Returns everything as nested dicts of tensors and plain values, for a checkpoint."""
@@ -90,10 +81,6 @@ class State:
             "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
             "buffers": dict(self._buffers()),
             "step": self.step,
-            "best": self.best,
-            "waited": self.waited,
-            "kept": self.kept,
-            "seen": list(self.epoch_so_far()) if self.seen else [],
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -103,9 +90,7 @@ class State:
             buffer.copy_(tree["buffers"][name])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.rates.steps = tree["scheduler"]["last_epoch"]
-        self.step, self.best, self.waited = tree["step"], tree["best"], tree["waited"]
-        self.kept = tree["kept"]
-        self.seen = [(tree["seen"][0], Terms(*tree["seen"][1:]))] if tree["seen"] else []
+        self.step = tree["step"]
 
     def _buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the network's buffers that all members share; training may change them."""
@@ -178,12 +163,12 @@ class FamilyMethod:
         rates = make_rates(optimizer, self.config, total)
         return State(family, optimizer, rates, Draws(family, self.config))
 
-    def step(self, state: State, batch: Batch) -> tuple[Tensor, Terms]:
+    def step(self, state: State, batch: Batch) -> dict[str, Tensor]:
         """Makes one optimiser step.
 
         Returns:
-            Unit coordinates ``[K]`` of the values seen, and the terms ``[K]`` before the step; on several processes
-            those of this process's groups.
+            ``unit`` coordinates ``[K]`` of the values seen, and their terms before the step, ``fit`` and ``complexity``
+            ``[K]`` in nats per example; on several processes those of this process's groups.
 
         Raises:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
@@ -195,7 +180,8 @@ class FamilyMethod:
         self._move(state, draw)
         fit, complexity = (torch.cat(parts) for parts in zip(*terms, strict=True))
         mine = self.workers.share(len(draw.unit))
-        return draw.unit[mine.start : mine.stop], Terms(fit, complexity)
+        unit = draw.unit[mine.start : mine.stop]
+        return {"unit": unit, "fit": fit, "complexity": complexity}
 
     def _draw(self, state: State, size: int) -> Draw:
         draw = state.draws.at(state.step, size, self.workers.count)
