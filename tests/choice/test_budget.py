@@ -45,7 +45,7 @@ def test_what_is_chosen_never_breaks_a_budget(
 
 def broken(cell: Cell, limits: dict[str, float]) -> bool:
     over = any(getattr(cell, of) > limits[name] for name, of in LIMITS.items() if name in limits)
-    return over or cell.value < limits.get("min_accuracy", -math.inf)
+    return over or cell.accuracy < limits.get("min_accuracy", -math.inf)
 
 
 @given(tables(), st.integers(1, 9), st.integers(0, 5))
@@ -60,11 +60,11 @@ def test_a_tighter_budget_is_never_better(table: Table, limit: int, more: int) -
 
 def table_of(*cells: Cell) -> Table:
     losses = torch.stack([wrong(*range(round(50 * (1 - cell.value)))) for cell in cells])
-    return Table(cells, losses)
+    return Table(cells, losses, asked="accuracy")
 
 
-SMALL = Cell(0.1, 0.9, 0.8, 100, 400, 1000)
-LARGE = Cell(10.0, 0.5, 0.9, 500, 2000, 5000)
+SMALL = Cell(0.1, 0.9, 0.8, 100, 400, 1000, metrics={"accuracy": 0.8})
+LARGE = Cell(10.0, 0.5, 0.9, 500, 2000, 5000, metrics={"accuracy": 0.9})
 
 
 def test_the_nearest_member_and_its_costs_are_named() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 import netdial as nd
 from netdial.choice import BudgetError, Choice, agreement, choose
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, MemberWarning
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.family import Family, FamilyConfig
@@ -28,6 +28,8 @@ yaml = pytest.importorskip("yaml")
 
 SHARES = (0.0, 0.5, 0.9)
 
+pytestmark = pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
+
 
 @pytest.fixture(scope="module")
 def choice(family: Family, wine: Splits) -> Choice:
@@ -38,22 +40,127 @@ def test_the_default_is_one_standard_error(choice: Choice, wine: Splits) -> None
     table = choice.table
     assert choice.by == "one-se"
     assert len(table.cells) == 5 * 14
-    mistakes = table.losses.sum(dim=1)
+    assert table.metric == "nll"
+    top = int(table.losses.mean(dim=1).argmin())
+    gaps = table.losses - table.losses[top]
+    errors = gaps.std(dim=1) / math.sqrt(len(wine.valid))
+    near = [
+        cell.params
+        for cell, gap, error in zip(table.cells, gaps.mean(dim=1), errors, strict=True)
+        if gap <= error
+    ]
+    assert choice.row.params == min(near)
+    assert f"The best has nll {table.cells[top].value:.4f}" in choice.why
+
+
+def test_any_metric_decides_if_it_is_asked_for(family: Family, wine: Splits) -> None:
+    for metric in ("accuracy", "balanced_accuracy", "brier", "auc"):
+        found = choose(family, wine.valid, by="best", metric=metric, lams=3, shares=SHARES)
+        values = [cell.value for cell in found.table.cells]
+        sign = 1 if wine.kind and metric != "brier" else -1
+        assert sign * found.row.value == max(sign * value for value in values)
+        assert metric in found.why
+    with pytest.raises(ConfigError, match="unknown metric 'accuray'; did you mean 'accuracy'"):
+        choose(family, wine.valid, metric="accuray")
+
+
+def test_an_accuracy_is_chosen_as_before_where_one_example_counts(
+    family: Family, wine: Splits
+) -> None:
+    found = choose(family, wine.valid, train=wine.train, metric="accuracy", lams=5)
+    mistakes = found.table.losses.sum(dim=1)
     fewest = min(
         cell.params
-        for cell, wrong in zip(table.cells, mistakes, strict=True)
-        if wrong
-        <= mistakes.min() + 1  # one more is within one standard error, whatever else differs
+        for cell, wrong in zip(found.table.cells, mistakes, strict=True)
+        if wrong == mistakes.min() + 1  # one more is within one standard error
     )
-    assert choice.row.params <= fewest
-    top = max(cell.value for cell in table.cells)
-    assert f"The best has accuracy {top:.4f}" in choice.why
+    assert found.row.params <= fewest
+    top = max(cell.value for cell in found.table.cells)
+    assert f"The best has accuracy {top:.4f}" in found.why
+
+
+def test_the_better_way_to_predict_is_stored_and_used(choice: Choice, wine: Splits) -> None:
+    x, y = wine.valid.inputs(), wine.valid.y
+    means, average = (choice.predict(x, using=way) for way in ("mean weights", "predictive"))
+    torch.testing.assert_close(means, choice.module(x).softmax(dim=1))
+    losses = [
+        float(-probs.gather(1, y[:, None]).log().mean())
+        for probs in (means, choice.predict(x, using="predictive", n_samples=16))
+    ]
+    assert losses[0] == pytest.approx(choice.row.metrics["nll"], rel=1e-4)
+    assert losses[1] == pytest.approx(choice.average["nll"], rel=1e-4)
+    assert choice.using == ("predictive" if losses[1] < losses[0] else "mean weights")
+    default = average if choice.using == "predictive" else means
+    torch.testing.assert_close(choice.predict(x), default)
+    with pytest.raises(ConfigError, match="unknown way to predict 'mean'"):
+        choice.predict(x, using="mean")
+
+
+@pytest.mark.filterwarnings("error::netdial.core.errors.MemberWarning")
+def test_what_is_worse_than_a_constant_is_said(
+    family: Family, wine: Splits, tmp_path: Path
+) -> None:
+    frequencies = wine.train.y.bincount().double() / len(wine.train)
+    nll = float(-frequencies[wine.valid.y].log().mean())
+    good = choose(family, wine.valid, train=wine.train, by="best", lams=3, shares=[0.0])
+    assert good.constant["nll"] == pytest.approx(nll)
+    assert not good.is_worse_than_constant
+    with pytest.warns(MemberWarning, match="worse than a constant"):
+        bad = choose(family, wine.valid, train=wine.train, by="sparsest", lams=[100.0])
+    assert bad.is_worse_than_constant and bad.row.value > nll
+    assert any("worse than a constant" in text for text in bad.remarks)
+    assert "worse than a constant" in bad.card and f"nll {nll:.4f}" in bad.card
+    with pytest.warns(MemberWarning, match="worse than a constant"):
+        bad.export(tmp_path / "bad.safetensors")
+
+
+def test_a_choice_at_an_end_of_the_range_says_what_to_do(family: Family, wine: Splits) -> None:
+    found = choose(family, wine.valid, by="sparsest", lams=[1.0, 100.0], shares=[0.0, 0.99])
+    assert found.lam == 100.0
+    assert any("hi=1000" in text for text in found.remarks)
+
+
+class Fragile(nn.Module):
+    """A linear classifier whose outputs are not numbers once a weight is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(13, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        small = (self.linear.weight.abs().max() < 50).to(x.dtype)
+        out: torch.Tensor = self.linear(x) * small / small
+        return out
+
+
+@pytest.mark.parametrize("metric", [None, "accuracy", "auc"])
+def test_a_member_that_is_not_a_number_is_never_chosen(wine: Splits, metric: str | None) -> None:
+    table = FamilyConfig(map="table", lams=(0.1, 1.0, 10.0), posterior="point")
+    family = Family(Fragile(), table).eval()
+    rows = [p for p in family.parameters() if len(p) == 3]
+    with torch.no_grad():
+        for row in rows:
+            row[2] = 100.0
+    found = choose(
+        family, wine.valid, by="best", metric=metric, lams=[0.1, 1.0, 10.0], shares=[0.0]
+    )
+    assert found.lam == 1.0  # both others are alike; of equals the larger
+    assert any("1 of 3 members" in text and "λ = 10" in text for text in found.remarks)
+    path = evaluate(family, wine.valid, lams=[0.1, 1.0, 10.0])
+    assert math.isnan(path.members[2].metrics["accuracy"]) and path.best().lam == 1.0
+    with torch.no_grad():
+        for row in rows:
+            row[:] = 100.0
+    with pytest.raises(ConfigError, match="none of 3 members has a finite loss"):
+        choose(family, wine.valid, metric=metric, lams=[0.1, 1.0, 10.0], shares=[0.0])
 
 
 def test_the_module_does_what_the_table_says(choice: Choice, family: Family, wine: Splits) -> None:
     x = wine.valid.inputs()
     right = choice.module(x).argmax(dim=1) == wine.valid.y
-    assert float(right.double().mean()) == pytest.approx(choice.row.value)
+    assert float(right.double().mean()) == pytest.approx(choice.row.accuracy)
+    nll = nn.functional.cross_entropy(choice.module(x).detach(), wine.valid.y)
+    assert float(nll) == pytest.approx(choice.row.value, rel=1e-5)
     found = cost(choice.module, x[:1])
     assert (found.nonzero, found.bytes, found.effective_macs) == (
         choice.row.params,
@@ -89,8 +196,9 @@ def test_every_cell_is_the_member_that_pruning_gives(
             cell.bytes,
             cell.macs,
         )
-        wrong = net(wine.valid.inputs()).argmax(dim=1) != wine.valid.y
-        assert torch.equal(found.table.losses[index], wrong.double())
+        out = net(wine.valid.inputs())
+        losses = nn.functional.cross_entropy(out.double(), wine.valid.y, reduction="none")
+        torch.testing.assert_close(found.table.losses[index], losses, rtol=1e-4, atol=1e-5)
 
 
 def test_costs_of_networks_with_shared_and_excluded_parts() -> None:
@@ -126,13 +234,13 @@ def test_a_budget_takes_the_best_that_meets_it(family: Family, wine: Splits, lim
     assert found.by == "best"
     assert getattr(found.row, of) <= bound
     meets = [cell.value for cell in every.table.cells if getattr(cell, of) <= bound]
-    assert found.row.value == max(meets)
+    assert found.row.value == min(meets)
     assert f"members within {limit}=" in found.why
 
 
 def test_a_lowest_accuracy_alone_takes_the_sparsest(family: Family, wine: Splits) -> None:
     found = choose(family, wine.valid, lams=3, shares=SHARES, min_accuracy=0.6)
-    meets = [cell for cell in found.table.cells if cell.value >= 0.6]
+    meets = [cell for cell in found.table.cells if cell.accuracy >= 0.6]
     assert found.by == "sparsest"
     assert found.row.params == min(cell.params for cell in meets)
 
@@ -141,7 +249,7 @@ def test_a_budget_that_nothing_meets_names_the_nearest(family: Family, wine: Spl
     with pytest.raises(
         BudgetError,
         match=r"no member meets max_params=20, min_accuracy=0.9 \(3 values of lam, 3 shares removed up to 0.9\); "
-        r"nearest: lam=.* with share=.* removed, \d+ parameters, \d+ bytes, \d+ MACs, accuracy 0\.",
+        r"nearest: lam=.* with share=.* removed, \d+ parameters, \d+ bytes, \d+ MACs, nll .*, accuracy 0\.",
     ) as caught:
         choose(family, wine.valid, lams=3, shares=SHARES, max_params=20, min_accuracy=0.9)
     nearest = caught.value.nearest
@@ -151,16 +259,19 @@ def test_a_budget_that_nothing_meets_names_the_nearest(family: Family, wine: Spl
         lams=[nearest.lam],
         shares=[nearest.share],
         max_params=nearest.params,
-        min_accuracy=nearest.value,
+        min_accuracy=nearest.accuracy,
     )
-    assert again.row == nearest
+    assert again.row.value == pytest.approx(nearest.value, rel=1e-6)
+    assert replace(again.row, value=0.0, metrics={}, latency_ms=0.0) == replace(
+        nearest, value=0.0, metrics={}, latency_ms=0.0
+    )
 
 
 def test_latency_is_measured_when_it_is_limited(family: Family, wine: Splits) -> None:
     found = choose(family, wine.valid, lams=2, shares=[0.0], max_latency_ms=1e4)
     assert 0 < found.row.latency_ms < 1e4
     assert "latency for one example" in found.card
-    with pytest.raises(BudgetError, match=r"nearest: .* ms, accuracy"):
+    with pytest.raises(BudgetError, match=r"nearest: .* ms, nll .*, accuracy"):
         choose(family, wine.valid, lams=2, shares=[0.0], max_latency_ms=1e-9)
 
 
@@ -209,7 +320,7 @@ def test_the_member_goes_on_as_in_the_design(choice: Choice, wine: Splits, tmp_p
     assert small.row.params <= 0.01 * (13 * 16 + 16 * 3) + 1 + 19
     assert small.row.params == cost(small.module, wine.valid.inputs()[:1]).nonzero
     right = small.module(wine.valid.inputs()).argmax(dim=1) == wine.valid.y
-    assert small.row.value == pytest.approx(float(right.double().mean()))
+    assert small.row.accuracy == pytest.approx(float(right.double().mean()))
     small.export(tmp_path / "model.onnx")
     small.export(tmp_path / "model.pt2")
     x = wine.valid.inputs()
@@ -225,10 +336,10 @@ def test_members_fine_tuned_after_every_step_are_chosen_from(family: Family, win
         family, wine.valid, train=wine.train, finetune_epochs=3, batch_size=16, lr=5e-3, **options
     )
     assert len(tuned.table.cells) > len(plain.table.cells) == 20
-    assert tuned.row.epochs == 3 and tuned.row.value > plain.row.value
+    assert tuned.row.epochs == 3 and tuned.row.value < plain.row.value
     assert tuned.row.params <= 40
     right = tuned.module(wine.valid.inputs()).argmax(dim=1) == wine.valid.y
-    assert float(right.double().mean()) == pytest.approx(tuned.row.value)
+    assert float(right.double().mean()) == pytest.approx(tuned.row.accuracy)
     found = cost(tuned.module, wine.valid.inputs()[:1])
     assert (found.nonzero, found.bytes) == (tuned.row.params, tuned.row.bytes)
     assert "of them fine-tuned; " in tuned.why
@@ -251,7 +362,8 @@ def test_an_export_is_a_folder_as_the_hub_has_them(choice: Choice, tmp_path: Pat
     weights = (tmp_path / "m/model.safetensors").read_bytes()
     assert len(weights) - 8 - int.from_bytes(weights[:8], "little") == choice.row.bytes
     config = json.loads((tmp_path / "m/config.json").read_text())
-    assert config["meta"] == {"share": choice.share, "by": "one-se", **meta}
+    chosen = {"share": choice.share, "by": "one-se", "using": choice.using}
+    assert config["meta"] == {**chosen, **meta}
     assert (tmp_path / "m/README.md").read_text(encoding="utf-8") == choice.card
 
 
@@ -264,11 +376,12 @@ def test_the_card_states_what_was_chosen_and_how(choice: Choice, wine: Splits) -
     head = head_of(choice.card)
     assert head["library_name"] == "netdial"
     (model,) = head["model-index"]
-    (result,) = model["results"]
+    result, accuracy = model["results"]
+    assert accuracy["metrics"][0]["value"] == choice.row.accuracy
     assert result["task"]["type"] == "tabular-classification"
     assert result["dataset"] == {"name": "wine", "type": "wine", "split": "validation"}
     assert result["metrics"] == [
-        {"type": "accuracy", "name": "validation accuracy", "value": choice.row.value}
+        {"type": "nll", "name": "validation nll", "value": choice.row.value}
     ]
     for text in (
         f"| λ | {choice.lam:.6g} |",
@@ -288,7 +401,7 @@ def test_test_data_are_looked_at_only_when_asked(choice: Choice, wine: Splits) -
     assert seen.test["accuracy"] == pytest.approx(float(right.double().mean()))
     assert "looked at once" in seen.card
     results = head_of(seen.card)["model-index"][0]["results"]
-    assert [result["dataset"]["split"] for result in results] == ["validation", "test"]
+    assert [result["dataset"]["split"] for result in results] == ["validation"] * 2 + ["test"] * 2
     assert not seen.prune(fraction=0.999).test
 
 
@@ -305,8 +418,8 @@ def test_agreement_shows_what_others_would_have_chosen(
     assert verdicts["one-se"].cell == choice.row
     assert verdicts["best"].lost == 0 and all(v.lost >= 0 for v in verdicts.values())
     assert verdicts["mdl"].cell.share == 0
-    best = max(cell.value for cell in choice.table.cells)
-    assert verdicts["mdl"].lost == pytest.approx(best - verdicts["mdl"].cell.value)
+    best = min(cell.value for cell in choice.table.cells)
+    assert verdicts["mdl"].lost == pytest.approx(verdicts["mdl"].cell.value - best)
     blind = choose(family, by="mdl", train=wine.train, lams=3)
     with pytest.raises(ConfigError, match="agreement compares on validation data"):
         agreement(family, blind)

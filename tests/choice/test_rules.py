@@ -11,16 +11,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from netdial.choice.rules import best, one_se, sparsest
-from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
+from netdial.choice.table import Cell, Table
 from netdial.task import named
+
+ASKED = {"classification": "accuracy", "regression": None}
 
 
 def table_of(losses: Tensor, kind: str, params: list[int], lams: list[float]) -> Table:
+    """Members by accuracy, whose losses are 0 or 1, or by RMSE, whose losses are squared errors."""
+    means = losses.mean(dim=1)
+    values = 1 - means if kind == "classification" else means.sqrt()
     cells = tuple(
-        Cell(lam, 1 - count / 100, value_of(row, named(kind)), count, 4 * count, 2 * count)
-        for row, count, lam in zip(losses, params, lams, strict=True)
+        Cell(lam, 1 - count / 100, value, count, 4 * count, 2 * count, metrics={"accuracy": value})
+        for value, count, lam in zip(values.tolist(), params, lams, strict=True)
     )
-    return Table(cells, losses, named(kind))
+    return Table(cells, losses, named(kind), ASKED[kind])
 
 
 @st.composite
@@ -77,7 +82,9 @@ def test_fewer_to_choose_from_is_never_better(table: Table, data: st.DataObject)
 @given(tables(), st.integers(2, 4))
 def test_rules_do_not_depend_on_the_order(table: Table, turns: int) -> None:
     order = [(i + turns) % len(table.cells) for i in range(len(table.cells))]
-    turned = Table(tuple(table.cells[i] for i in order), table.losses[order], table.task)
+    turned = Table(
+        tuple(table.cells[i] for i in order), table.losses[order], table.task, table.asked
+    )
     everyone = range(len(order))
     for rule in (best, one_se, sparsest):
         one, two = table.cells[rule(table, everyone)], turned.cells[rule(turned, everyone)]
@@ -112,28 +119,23 @@ def test_examples_gained_count_against_those_lost() -> None:
     assert float(error[1]) == pytest.approx(math.sqrt((8 - 4 / 50) / 49 / 50))
 
 
-def test_values_and_errors_are_those_of_the_textbook() -> None:
-    right = wrong(*range(10))
-    assert value_of(right, named("classification")) == 0.8
-    assert error_of(right, named("classification")) == pytest.approx(math.sqrt(0.8 * 0.2 / 49))
-    squares = torch.tensor([1.0, 4.0, 4.0, 7.0], dtype=torch.float64)
-    assert value_of(squares, named("regression")) == 2
-    assert error_of(squares, named("regression")) == pytest.approx(math.sqrt(6 / 4) / 4)
-    assert math.isnan(error_of(squares[:1], named("regression")))
-    assert error_of(torch.zeros(5), named("regression")) == 0
-
-
-def test_losses_are_mistakes_or_squared_errors() -> None:
-    outputs = torch.tensor([[[2.0, 1.0], [0.0, 3.0]], [[0.0, 1.0], [5.0, 3.0]]])
-    assert losses_of(outputs, torch.tensor([0, 1]), named("classification")).tolist() == [
-        [0, 0],
-        [1, 1],
-    ]
-    targets = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    assert losses_of(outputs[0], targets, named("regression")).tolist() == [0.5, 4.5]
-
-
 def test_what_is_lost_is_positive_for_the_worse() -> None:
-    for kind in ("classification", named("regression")):
+    for kind in ("classification", "regression"):
         table = table_of(torch.stack([wrong(), wrong(0)]), kind, [1, 1], [1.0, 1.0])
         assert table.lost(1, 0) > 0 > table.lost(0, 1)
+
+
+def test_an_accuracy_without_spread_leaves_the_choice_to_the_log_loss() -> None:
+    """Three members are right on all 36 examples; of them only two are within one standard error by log loss."""
+    source = torch.Generator().manual_seed(0)
+    noise = torch.rand(36, generator=source, dtype=torch.float64)
+    proper = torch.stack([noise, noise + 0.5 * torch.rand(36, generator=source) - 0.25, noise + 1])
+    cells = tuple(
+        Cell(lam, 0.0, 1.0, params, 1, 1) for lam, params in ((0.1, 9), (1.0, 5), (10.0, 1))
+    )
+    table = Table(cells, torch.zeros(3, 36, dtype=torch.float64), asked="accuracy", proper=proper)
+    top = int(proper.mean(dim=1).argmin())
+    assert best(table, range(3)) == top
+    assert one_se(table, range(3)) == 1
+    alone = Table(cells, table.losses, asked="accuracy")
+    assert one_se(alone, range(3)) == 2  # nothing else to go by

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import netdial as nd
+from netdial.jobs.job import open_run
 from netdial.models.member import load_member
+from netdial.report.page import write_report
+from netdial.report.text import number
+from netdial.runs.curves import constants, headline, members
 from netdial.runs.run import Run
+from netdial.runs.surfaces import pruned
 
 from .conftest import Call
 
@@ -74,6 +80,63 @@ def test_all_options_together_for_people(call: Call, run: Path, tmp_path: Path) 
     assert not (run / "choice").exists()
     found = {r.name for r in Run.open(run).records() if r.method == "choose"}
     assert "test/accuracy" in found
+
+
+def test_one_rule_decides_for_the_command_line_the_report_and_choose(call: Call, run: Path) -> None:
+    """The headline of the run, its report, ``netdial choose`` and ``nd.choose`` name the same members."""
+    opened = Run.open(run)
+    records = opened.records()
+    answer = headline(members(records), opened.config, constants(records))
+    assert answer is not None and answer.simplest is not None
+    family, task = open_run(opened)
+    for rule, lam in (("best", answer.best.lam), ("one-se", answer.simplest.lam)):
+        said = json.loads(call("choose", "wine", "--by", rule, "--shares", "0", "--json").out)
+        found = nd.choose(
+            family,
+            task.valid,
+            train=task.train,
+            by=rule,
+            shares=[0.0],
+            lams=opened.config["points"],
+        )
+        assert said["lam"] == pytest.approx(lam)
+        assert found.lam == pytest.approx(lam)
+    page = write_report(run).read_text(encoding="utf-8").replace("\u00a0", " ")
+    assert f"predicts best at complexity λ = {number(answer.best.lam)}," in page
+    dialled = f"turn the dial up to λ = {number(answer.simplest.lam)}:" in page
+    assert dialled == (answer.simplest.lam != answer.best.lam)
+
+
+def test_the_report_of_pruning_names_what_choose_takes(call: Call, run: Path) -> None:
+    assert call("prune", "wine", "--shares", "0,0.5,0.8,0.9,0.95").code == 0
+    (surface,) = pruned(Run.open(run).records())
+    choice = surface.choice()
+    assert choice is not None
+    for rule, (share, row) in zip(("best", "one-se"), choice, strict=True):
+        options = ("--by", rule, "--shares", "0,0.5,0.8,0.9,0.95", "--json")
+        said = json.loads(call("choose", "wine", *options).out)
+        assert (said["lam"], said["share"]) == (pytest.approx(row.lam), share)
+        assert said["costs"]["params"] == row.size
+
+
+def test_any_metric_decides_and_a_constant_stands_beside(call: Call, run: Path) -> None:
+    answer = json.loads(call("choose", "wine", "--metric", "balanced_accuracy", "--json").out)
+    assert answer["metric"] == "balanced_accuracy"
+    assert {"balanced_accuracy", "nll", "accuracy"} <= set(answer["valid"])
+    assert set(answer["constant"]) >= {"balanced_accuracy", "nll", "accuracy"}
+    assert answer["constant"]["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert answer["using"] in ("mean weights", "predictive")
+    said = call("choose", "wine", "--metric", "acuracy")
+    assert said.code == 2 and "unknown metric 'acuracy'; did you mean 'accuracy'" in said.line
+
+
+def test_exporting_what_is_worse_than_a_constant_warns(call: Call, run: Path) -> None:
+    rows = members(Run.open(run).records())
+    constant = constants(Run.open(run).records())
+    for row in (rows[0], rows[-1]):
+        worse = row.values["valid/nll"] > constant["valid/nll"]
+        said = call("export", "wine", "--lam", str(row.lam), "--output", "m")
+        assert ("worse than a constant" in said.out) == worse
 
 
 def test_agreement_as_json(call: Call, run: Path) -> None:

@@ -177,7 +177,8 @@ def test_evaluate_at_given_values(call: Call, wine: Path) -> None:
     assert answer["split"] == "valid"
     table = call("evaluate", "wine", "--runs-dir", str(wine.parent), "--points", "11")
     assert table.code == 0
-    assert len([line for line in table.out.splitlines() if line.startswith("│")]) == 11
+    assert len([line for line in table.out.splitlines() if line.startswith("│")]) == 12
+    assert "a constant" in table.out
 
 
 def test_export_gives_an_ordinary_network(call: Call, wine: Path, tmp_path: Path) -> None:
@@ -221,11 +222,12 @@ def test_list_shows_runs_and_what_is_wrong_with_them(
     answer = json.loads(call("list", "--json").out)
     found = {row["name"]: row for row in answer["runs"]}
     assert found["good"]["status"] == "done"
-    assert found["good"]["metric"] == "valid/accuracy"
+    assert found["good"]["metric"] == "valid/nll"
+    assert 0 <= found["good"]["accuracy"] <= 1
     assert found["bad"]["status"] == "damaged"
     table = call("list")
     assert table.code == 0
-    assert "good" in table.out and "accuracy" in table.out
+    assert "good" in table.out and "log loss" in table.out
 
 
 def test_list_of_nothing_says_how_to_start(call: Call) -> None:

@@ -60,7 +60,7 @@ def test_json_is_the_surface(call: Call, copy: Path) -> None:
 
 def test_default_is_a_fine_surface_by_density(call: Call, copy: Path) -> None:
     answer = json.loads(call("prune", "wine", "--samples", "0", "--points", "3", "--json").out)
-    assert len(answer["surface"]) == 3 * 11
+    assert len(answer["surface"]) == 3 * 14
     assert {row["share"] for row in answer["surface"]} >= {0.0, 0.5, 0.95}
     rows = json.loads(call("prune", "wine", "--rows", "--samples", "0", "--json").out)
     assert {row["removed"] for row in rows["surface"] if row["share"] == 0.5} == {4 * 13.0}

@@ -104,6 +104,11 @@ def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None
     alike = {"kl_bits", "effective_parameters", "n_params", "objective"}
     assert {r.name for r in records if r.method == "evaluate"} == alike | {
         f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
+    } | {"valid/excess", "valid/excess_error"}
+    assert {r.name for r in records if r.method == "constant"} == {
+        f"{part}/{metric}"
+        for part in ("valid", "test")
+        for metric in ("accuracy", "nll", "brier", "ece")
     }
     assert {r.step for r in records if r.method == "evaluate"} == {14}
     assert len(members(records)) == 3

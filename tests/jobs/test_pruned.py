@@ -35,7 +35,7 @@ def test_the_surface_is_recorded_value_by_value(run: Run) -> None:
         family, task.valid, lams=3, shares=(0.0, 0.5), train=task.train, n_samples=2, seed=0
     )
     rows = {(r.lam, r.share, r.name): r for r in run.records() if r.method == "prune"}
-    assert len(rows) == 3 * 2 * 5
+    assert len(rows) == 3 * 2 * (5 + 3)  # and numbers left, excess loss, its paired standard error
     for k, lam in enumerate(found.lams):
         for s, share in enumerate(found.shares):
             one = rows[lam, share, "valid/nll_predictive"]

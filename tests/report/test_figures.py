@@ -85,7 +85,7 @@ def test_regression_shows_errors(make_run: MakeRun) -> None:
         "<b>Root mean squared error · target units</b>",
         "<b>Explained variance R²</b>",
     ]
-    assert len(figure.layout.shapes) == 1
+    assert len(figure.layout.shapes) == 2
 
 
 def test_the_answer_is_marked(make_run: MakeRun) -> None:
@@ -96,8 +96,15 @@ def test_the_answer_is_marked(make_run: MakeRun) -> None:
     figure = curves_of(run)
     lines = [shape.x0 for shape in figure.layout.shapes if shape.type == "line"]
     assert lines == [answer.best.lam, answer.simplest.lam]
-    band = next(shape for shape in figure.layout.shapes if shape.type == "rect")
-    assert band.y1 - band.y0 == pytest.approx(answer.standard_error)
+
+
+def test_what_a_constant_is_worth_is_a_line_across_its_panels(make_run: MakeRun) -> None:
+    rows = members(make_run().records())
+    constant = {"valid/accuracy": 0.11, "valid/nll": 2.3}
+    figure: Any = curves_figure(rows, headline(rows, {}, constant), {})
+    lines = [trace for trace in figure.data if trace.name.startswith("a constant")]
+    assert {trace.yaxis: trace.y for trace in lines} == {"y": (0.11, 0.11), "y2": (2.3, 2.3)}
+    assert [trace.x for trace in lines] == [(rows[0].lam, rows[-1].lam)] * 2
 
 
 def test_only_what_was_recorded_is_drawn() -> None:

@@ -88,7 +88,9 @@ def test_the_page_says_what_was_done_and_what_came_out(make_run: MakeRun) -> Non
         "a family of mlp:50 networks on mnist (54 000 training, 6 000 validation, 10 000 test"
         " examples) with the scaled-kl objective and a piecewise map" in page.shown
     )
-    assert f"{answer.value:.1%}" in page.shown
+    assert f"log loss {answer.value:.3f}" in page.shown
+    assert f"{answer.best.values['valid/accuracy']:.1%} (± 0.2 points)" in page.shown
+    assert f"{answer.excess:.3f}, within one standard error" in page.shown
     assert f"λ = {answer.best.lam:.3g}" in page.shown
     assert f"λ = {answer.simplest.lam:.3g}" in page.shown
     assert f"{answer.simplest.values['effective_parameters']:,.0f}".replace(",", " ") in page.shown
@@ -126,7 +128,7 @@ def test_the_table_holds_the_members(make_run: MakeRun) -> None:
     body = [row for row in page.rows if len(row) == 10]
     assert len(body) == 16
     assert body[0][:4] == ["0.001", "97.20%", "97.20%", "0.140"]
-    assert [row[0] for row in body if "best" in row[0]] == ["0.0215best"]
+    assert [row[0] for row in body if "best" in row[0]] == ["0.01best"]
     assert [row[0] for row in body if "s.e." in row[0]] == ["0.04641 s.e."]
 
 
@@ -148,8 +150,9 @@ def test_the_data_travels_with_the_page(make_run: MakeRun) -> None:
 
 def test_regression(make_run: MakeRun) -> None:
     page = page_of(make_run(kind="regression"))
-    assert "validation RMSE of 56.02" in page.shown
-    assert "Simplest within" not in page.shown
+    assert "RMSE 56.02" in page.shown
+    assert "Simplest within" in page.shown
+    assert "the squared error rises by" in page.shown
     header = next(row for row in page.rows if "NLL" in row)
     assert header[:4] == ["RMSE", "predictive", "R²", "NLL"]
 
@@ -199,7 +202,7 @@ def test_what_was_not_recorded_is_named(make_run: MakeRun) -> None:
     page = page_of(make_run(records=rows, n_valid=None))
     assert "posterior predictive was not evaluated" in page.shown
     assert "Not recorded: KL in bits and effective parameters." in page.shown
-    assert "number of validation examples is not known" in page.shown
+    assert "standard errors were not recorded" in page.shown
     assert "Some values are not finite" in page.shown
     assert ["1", "not finite"] in page.rows
     assert page.json("data")["records"][1]["value"] is None
@@ -214,8 +217,9 @@ def test_test_data_alone_gives_curves_but_no_choice(make_run: MakeRun) -> None:
 
 def test_no_simpler_member(make_run: MakeRun) -> None:
     rows = [
-        Record("r", "evaluate", lam, 0, 9, "valid/accuracy", value)
-        for lam, value in ((0.1, 0.9), (1.0, 0.5))
+        Record("r", "evaluate", lam, 0, 9, f"valid/{name}", value)
+        for lam, values in ((0.1, (0.3, 0.0, 0.0)), (1.0, (0.9, 0.6, 0.1)))
+        for name, value in zip(("nll", "excess", "excess_error"), values, strict=True)
     ]
     assert (
         "No simpler member comes within one standard error" in page_of(make_run(records=rows)).shown

@@ -34,6 +34,18 @@ def records(
     ]
 
 
+def compared() -> list[Record]:
+    """Log losses that rise by 0.01 a decade, and no further with the share, up to λ = 0.1; paired errors of 0.02."""
+    rows = []
+    for at, lam in enumerate(LAMS):
+        for share in SHARES:
+            excess = 0.01 * at if at < 2 else 0.1
+            values = {"valid/nll": 0.3 + excess, "valid/excess": excess}
+            values |= {"valid/excess_error": 0.02 if excess else 0.0, "params": 1000 - 1000 * share}
+            rows += [Record("r", "prune", lam, 0, 100, n, v, "", share) for n, v in values.items()]
+    return rows
+
+
 def section(rows: list[Record], **config: Any) -> Section:
     found = pruning_section(rows, {**CONFIG, **config})
     assert found is not None
@@ -58,15 +70,22 @@ def test_members_are_found_by_complexity_share_and_method() -> None:
 def test_the_sentence_says_how_much_can_go() -> None:
     said = section(records()).lead.replace("\u00a0", " ")
     assert said.startswith("The best whole member has a validation accuracy of 97.00%; without 90%")
-    close = records(value=lambda lam, share: 0.97 - share / 500 - lam / 1000)
-    said = section(close).lead.replace("\u00a0", " ")
-    assert said == (
-        "90% of the weights can go: the member at λ = 0.01 then has a validation accuracy of 96.82%, "
-        "within one standard error (0.22 points) of the best whole member (97.00%)."
-    )
+    said = section([*records(), *compared()]).lead.replace("\u00a0", " ")
+    assert said.startswith("90% of the weights can go: the member at λ = 0.1 then has a validation")
+    assert "log loss is 0.01 above that of the best (λ = 0.01, 90% removed)" in said
+    assert "within one standard error of that difference (0.02)" in said
     alone = [row for row in records() if row.share == 0.9]
     said = section(alone).lead.replace("\u00a0", " ")
     assert said.startswith("Without 90% of the weights, the best member is at λ = 1")
+
+
+def test_members_worse_than_a_constant_are_marked_and_the_constant_is_a_row() -> None:
+    constant = [Record("r", "constant", None, 0, 100, "valid/nll", 0.305)]
+    constant += [Record("r", "constant", None, 0, 100, "valid/accuracy", 0.4)]
+    rows = [row for row in [*records(), *compared()] if row.lam != 0.01]
+    found = section([*rows, *constant])
+    assert [row[2] for row in found.rows] == ["0.1, worse than a constant"] * 3 + ["–"]
+    assert found.rows[-1][0] == "a constant" and found.rows[-1][3:] == ["40.00%", "0.305"]
 
 
 def test_curves_are_one_for_each_member_and_one_of_the_best() -> None:

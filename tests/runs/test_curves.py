@@ -51,14 +51,50 @@ def test_members_come_from_the_latest_evaluation_only() -> None:
     assert members([]) == []
 
 
-def test_the_simplest_within_one_standard_error() -> None:
-    """p = 0.9 over 400 examples has a standard error of 0.015."""
-    answer = headline(accuracies({0.1: 0.9, 1.0: 0.89, 10.0: 0.886, 100.0: 0.88}), CONFIG)
+def compared(values: dict[float, tuple[float, float]]) -> list[Member]:
+    """Members with a log loss, and the paired standard error of its difference to the best."""
+    least = min(loss for loss, _ in values.values())
+    return [
+        Member(lam, {"valid/nll": loss, "valid/excess": loss - least, "valid/excess_error": error})
+        for lam, (loss, error) in values.items()
+    ]
+
+
+def test_the_simplest_within_one_paired_standard_error_of_the_log_loss() -> None:
+    rows = compared({0.1: (0.3, 0.0), 1.0: (0.31, 0.02), 10.0: (0.33, 0.04), 100.0: (0.35, 0.04)})
+    answer = headline(rows, CONFIG)
     assert answer is not None
-    assert (answer.best.lam, answer.value) == (0.1, 0.9)
-    assert answer.standard_error == pytest.approx(0.015)
+    assert (answer.metric, answer.best.lam, answer.value) == ("valid/nll", 0.1, 0.3)
     assert answer.simplest is not None
-    assert answer.simplest.lam == 10.0
+    assert answer.simplest.lam == answer.chosen.lam == 10.0
+    assert (answer.excess, answer.standard_error) == (pytest.approx(0.03), 0.04)
+
+
+def test_members_worse_than_a_constant_are_known_and_said() -> None:
+    rows = compared({0.1: (0.8, 0.0), 1.0: (0.9, 0.01)})
+    answer = headline(rows, CONFIG, {"valid/nll": 0.85, "valid/accuracy": 0.6})
+    assert answer is not None
+    assert [answer.is_worse_than_constant(row) for row in rows] == [False, True]
+    assert not any("constant" in text for text in answer.remarks)
+    worse = headline(rows, CONFIG, {"valid/nll": 0.7})
+    assert worse is not None
+    assert any("worse than a constant" in text for text in worse.remarks)
+
+
+def test_a_choice_at_an_end_of_the_range_says_what_to_do() -> None:
+    rows = compared({1e-3: (0.3, 0.0), 1.0: (0.5, 0.02)})
+    answer = headline(rows, {**CONFIG, "lo": 1e-3, "hi": 1e2})
+    assert answer is not None
+    (said,) = answer.remarks
+    assert "0.001" in said and "lo=0.0001" in said
+
+
+def test_the_better_way_to_predict_is_named() -> None:
+    row = {"valid/rmse": 2.0, "valid/rmse_predictive": 1.9}
+    answer = headline([Member(1.0, row)], {"kind": "regression"})
+    assert answer is not None and answer.using == "predictive"
+    answer = headline([Member(1.0, {**row, "valid/rmse_predictive": 2.1})], {"kind": "regression"})
+    assert answer is not None and answer.using == "mean weights"
 
 
 def test_of_equal_members_the_simplest_is_best() -> None:
@@ -74,10 +110,10 @@ def test_of_equal_members_the_simplest_is_best() -> None:
     assert rmse.simplest is None
 
 
-@pytest.mark.parametrize("n_valid", [None, 0, "400"])
-def test_no_standard_error_without_the_number_of_examples(n_valid: object) -> None:
-    answer = headline(accuracies({0.1: 0.9}), {"kind": "classification", "n_valid": n_valid})
+def test_a_run_without_recorded_comparison_has_a_best_member_and_no_simplest() -> None:
+    answer = headline(accuracies({0.1: 0.9, 1.0: 0.8}), {"kind": "classification"})
     assert answer is not None
+    assert answer.best.lam == 0.1
     assert answer.standard_error is None
     assert answer.simplest is None
 
@@ -94,17 +130,17 @@ def test_values_that_are_not_finite_never_win() -> None:
 
 
 @given(
-    st.dictionaries(st.floats(1e-3, 1e3), st.floats(0, 1), min_size=1),
-    st.integers(1, 10**6),
+    st.dictionaries(
+        st.floats(1e-3, 1e3), st.tuples(st.floats(0, 9), st.floats(1e-3, 1)), min_size=1
+    )
 )
-def test_laws_of_the_choice(values: dict[float, float], n_valid: int) -> None:
-    answer = headline(accuracies(values), {"kind": "classification", "n_valid": n_valid})
+def test_laws_of_the_choice(values: dict[float, tuple[float, float]]) -> None:
+    answer = headline(compared(values), CONFIG)
     assert answer is not None
-    assert answer.simplest is not None
-    assert answer.standard_error is not None
-    assert answer.value == max(values.values())
+    assert answer.simplest is not None and answer.excess is not None
+    assert answer.value == pytest.approx(min(loss for loss, _ in values.values()), abs=1e-4)
     assert answer.simplest.lam >= answer.best.lam
-    assert values[answer.simplest.lam] >= answer.value - answer.standard_error
+    assert answer.excess <= values[answer.simplest.lam][1] + 1e-4
 
 
 def test_learning_curves_are_sorted_by_step() -> None:

@@ -4,11 +4,9 @@ from netdial.choice.agreement import Verdict, agreement
 from netdial.choice.budget import Budget, BudgetError
 from netdial.choice.choice import Choice
 from netdial.choice.choose import choose
-from netdial.choice.search import SHARES
 from netdial.choice.table import Cell, Table
 
 __all__ = [
-    "SHARES",
     "Budget",
     "BudgetError",
     "Cell",

@@ -25,7 +25,7 @@ class Verdict:
         by: rule or estimator.
         cell: the member.
         lost: how much worse it is than the best member, in units of the metric.
-        error: paired standard error of the mean difference of losses (error rate, or squared error).
+        error: paired standard error of the mean difference of what examples add to the metric.
     """
 
     by: str

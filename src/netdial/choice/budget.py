@@ -69,9 +69,10 @@ class Budget:
         over = 0.0
         for _, limit, of in self._limits():
             over += max(float(getattr(cell, of)) / limit - 1, 0.0)
-        if self.min_accuracy is None or cell.value >= self.min_accuracy:
+        if self.min_accuracy is None or cell.accuracy >= self.min_accuracy:
             return over
-        return over + (self.min_accuracy - cell.value) / max(1 - self.min_accuracy, 1e-2)
+        short = self.min_accuracy - cell.accuracy if cell.accuracy == cell.accuracy else 1.0
+        return over + short / max(1 - self.min_accuracy, 1e-2)
 
     def __str__(self) -> str:
         """Returns the limits as they were given."""
@@ -98,7 +99,7 @@ def feasible(table: Table, budget: Budget) -> list[int]:
     found = [index for index, over in enumerate(excess) if over == 0]
     if found:
         return found
-    means = table.losses.mean(dim=1).nan_to_num().tolist()
+    means = [row.loss if row.is_measured else math.inf for row in table.rows()]
     index = min(range(len(excess)), key=lambda i: (excess[i], means[i]))
     nearest = table.cells[index]
     lams, shares = ({getattr(cell, of) for cell in table.cells} for of in ("lam", "share"))
@@ -114,4 +115,7 @@ def costs(cell: Cell, metric: str) -> str:
     """Returns what a member costs and is worth, in words."""
     known = {of: getattr(cell, of) for of in _SHOWN if not math.isnan(getattr(cell, of))}
     text = ", ".join(f"{value:.6g} {_SHOWN[of]}" for of, value in known.items())
-    return text if math.isnan(cell.value) else f"{text}, {metric} {cell.value:.4f}"
+    worths = {metric: cell.value, "accuracy": cell.accuracy}
+    return ", ".join(
+        [text, *(f"{name} {value:.4f}" for name, value in worths.items() if not math.isnan(value))]
+    )

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from netdial.measure.cost import cost
-from netdial.pruning.weights.criteria import default_criterion
-
-if TYPE_CHECKING:
-    from netdial.choice.choice import Choice
+from netdial.choice.table import Cell
+from netdial.core.best import PREDICTIVE
+from netdial.measure.cost import Cost
 
 _USE = """```python
 import netdial as nd
@@ -23,56 +21,98 @@ net = nd.load_model("path/to/this/folder")  # net=... if the network is your own
 ```"""
 
 
-def card_of(choice: Choice) -> str:
+@dataclass(frozen=True)
+class Facts:
+    """What a card tells.
+
+    Attributes:
+        data: name of the data.
+        task: name of the task.
+        ndim: dimensions of the inputs with the batch; 2 for tables, 4 for images.
+        metric: metric that members were compared by.
+        row: the member.
+        whole: costs of the network that it was cut from.
+        criterion: what was removed first.
+        why: how it was chosen.
+        steps: what was done with it afterwards.
+        error: standard error of its value.
+        n: validation examples.
+        constant: metrics of a constant prediction on them.
+        using: what predicts better on them, ``mean weights`` or ``predictive``.
+        average: metrics of the predictive on them.
+        remarks: what should be known about the choice.
+        test: metrics on test data, if they were looked at.
+    """
+
+    data: str
+    task: str
+    ndim: int
+    metric: str
+    row: Cell
+    whole: Cost
+    criterion: str
+    why: str
+    steps: tuple[str, ...]
+    error: float
+    n: int
+    constant: dict[str, float]
+    using: str
+    average: dict[str, float]
+    remarks: tuple[str, ...]
+    test: dict[str, float]
+
+
+def card_of(facts: Facts) -> str:
     """Returns the text of the card."""
-    data = choice.problem.data_name or type(choice.family.net).__name__
-    name = f"{data}, λ = {choice.lam:.4g}, {choice.share:.4g} removed"
+    row = facts.row
+    name = f"{facts.data}, λ = {row.lam:.4g}, {row.share:.4g} removed"
     body = [
         f"# {name}",
         "One member of a family of networks indexed by a complexity value λ, trained in one run with netdial.",
-        _facts(choice),
+        _table(facts),
         "## How it was chosen",
-        choice.why + "".join(f" Afterwards it was {step}." for step in choice.steps),
-        _on_test(choice),
+        facts.why + "".join(f" Afterwards it was {step}." for step in facts.steps),
+        *([" ".join(facts.remarks)] if facts.remarks else []),
+        _on_test(facts),
         "## Use",
+        *_how_to_predict(facts),
         _USE,
     ]
-    return _head(name, choice) + "\n\n".join(body) + "\n"
+    return _head(name, facts) + "\n\n".join(body) + "\n"
 
 
-def _head(name: str, choice: Choice) -> str:
+def _head(name: str, facts: Facts) -> str:
     """Returns the metadata between two lines of dashes."""
-    kind, metric = choice.problem.task.name, choice.table.metric
-    task = {2: "tabular-", 4: "image-"}.get(choice.problem.example(choice.family).ndim, "") + kind
-    data = choice.problem.data_name or "unnamed"
-    values = {"validation": choice.row.value, "test": choice.test.get(metric, math.nan)}
+    metric = facts.metric
+    task = {2: "tabular-", 4: "image-"}.get(facts.ndim, "") + facts.task
+    measured = {metric: facts.row.value, "accuracy": facts.row.accuracy}
+    values = [("validation", name, value) for name, value in measured.items()]
+    values += [("test", name, facts.test[name]) for name in measured if name in facts.test]
     results = [
         {
             "task": {"type": task, "name": task.replace("-", " ")},
-            "dataset": {"name": data, "type": data, "split": split},
-            "metrics": [{"type": metric, "name": f"{split} {metric}", "value": value}],
+            "dataset": {"name": facts.data, "type": facts.data, "split": split},
+            "metrics": [{"type": name, "name": f"{split} {name}", "value": value}],
         }
-        for split, value in values.items()
+        for split, name, value in values
         if not math.isnan(value)
     ]
     head = {
         "library_name": "netdial",
-        "tags": ["netdial", "model-selection", "pruning", kind],
+        "tags": ["netdial", "model-selection", "pruning", facts.task],
         "model-index": [{"name": name, "results": results}],
     }
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     return "\n".join(["---", *lines, "---", "", ""])
 
 
-def _facts(choice: Choice) -> str:
+def _table(facts: Facts) -> str:
     """Returns the table of facts."""
-    row = choice.row
-    whole = cost(choice.module, choice.problem.example(choice.family), packed=False)
-    criterion = choice.problem.pruning.criterion or default_criterion(choice.family)
+    row, whole = facts.row, facts.whole
     rows = {
-        "data": choice.problem.data_name or "unnamed",
+        "data": facts.data,
         "λ": f"{row.lam:.6g}",
-        "share removed": f"{row.share:.4g} of the removable numbers, by {criterion}",
+        "share removed": f"{row.share:.4g} of the removable numbers, by {facts.criterion}",
         "parameters": f"{row.params} of {whole.params} are not zero",
         "stored": f"{row.bytes} bytes (dense: {whole.bytes})",
         "MACs for one example": f"{row.macs} with a weight that is not zero (dense: {whole.macs})",
@@ -81,18 +121,34 @@ def _facts(choice: Choice) -> str:
         rows["fine-tuned"] = f"{row.epochs} epoch(s) after every step of pruning"
     if not math.isnan(row.latency_ms):
         rows["latency for one example"] = f"{row.latency_ms:.4g} ms, dense, measured when chosen"
-    if len(choice.losses):
-        rows[f"validation {choice.table.metric}"] = (
-            f"{row.value:.4f} ± {choice.error:.4f} (standard error over {len(choice.losses)} examples)"
+    if facts.n:
+        rows[f"validation {facts.metric}"] = (
+            f"{row.value:.4f} ± {facts.error:.4f} (standard error over {facts.n} examples)"
+        )
+        others = {n: v for n, v in row.metrics.items() if n != facts.metric}
+        rows |= {f"validation {name}": f"{value:.4f}" for name, value in others.items()}
+        rows["a constant, on the same examples"] = ", ".join(
+            f"{name} {value:.4f}" for name, value in facts.constant.items() if name in row.metrics
         )
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in rows.items())])
 
 
-def _on_test(choice: Choice) -> str:
-    test, metric = choice.test, choice.table.metric
+def _how_to_predict(facts: Facts) -> list[str]:
+    """Returns what to predict with, where the exported network is not the better way."""
+    if facts.using != PREDICTIVE:
+        return []
+    return [
+        "The network here has the mean weights. Averaged over its posterior the member predicts better: validation "
+        f"{facts.metric} {facts.average[facts.metric]:.4f} (`choice.predict` does that)."
+    ]
+
+
+def _on_test(facts: Facts) -> str:
+    test, metric = facts.test, facts.metric
     if not test:
         return "The test data were not looked at."
+    accuracy = f" (accuracy {test['accuracy']:.4f})" if "accuracy" in test else ""
     return (
         f"The test data were looked at once, after everything had been decided: {metric} {test[metric]:.4f} "
-        f"± {test['error']:.4f} over {test['n']:.0f} examples."
+        f"± {test['error']:.4f}{accuracy} over {test['n']:.0f} examples."
     )

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from netdial.choice.card import card_of
-from netdial.choice.member import measured, restricted
+from netdial.choice.card import Facts, card_of
+from netdial.choice.member import averaged, better_way, measured, restricted
 from netdial.choice.search import Problem
-from netdial.choice.table import Cell, Table, error_of, losses_of, value_of
+from netdial.choice.table import Cell, Table, score
 from netdial.choice.tune import Tuning
-from netdial.core.errors import ConfigError
+from netdial.core.best import MEAN, PREDICTIVE
+from netdial.core.errors import ConfigError, MemberWarning, unknown
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.measure.path import outputs
+from netdial.measure.compare import spread_of
+from netdial.measure.cost import cost
+from netdial.measure.path import outputs, predictive
 from netdial.models.member import Exported, save_member
 from netdial.models.use import use_of
 from netdial.pruning.weights.criteria import default_criterion
@@ -34,7 +39,7 @@ class Choice:
     Attributes:
         family: the member as a family of one; what was removed stays removed in whatever is done with it.
         row: its λ, share removed, costs, and value on validation data.
-        losses: its loss on every validation example ``[N]``.
+        losses: what each validation example adds to the metric that decided, lower is better ``[N]``.
         by: rule or estimator.
         why: what was compared, in one sentence.
         table: everything there was to choose from.
@@ -42,6 +47,12 @@ class Choice:
         tuning: how members are trained further.
         steps: what was done with the member after it was chosen.
         test: metrics on test data, if they were looked at (``tested``).
+        constant: metrics on validation data of a prediction that looks at no input: class frequencies, or the mean of the
+            targets.
+        using: what predicts better on validation data: ``mean weights``, the network that ``module`` and ``export`` give,
+            or ``predictive``, the average over the member's posterior, as ``predict`` gives it.
+        average: metrics of the predictive on validation data; empty if there is none.
+        remarks: what should be known about the choice, one sentence each.
     """
 
     family: Family
@@ -54,6 +65,10 @@ class Choice:
     tuning: Tuning
     steps: tuple[str, ...] = ()
     test: dict[str, float] = field(default_factory=dict)
+    constant: dict[str, float] = field(default_factory=dict)
+    using: str = MEAN
+    average: dict[str, float] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def lam(self) -> float:
@@ -73,12 +88,61 @@ class Choice:
     @property
     def error(self) -> float:
         """Standard error of ``row.value``."""
-        return error_of(self.losses, self.problem.task)
+        return spread_of(self.losses, self.problem.task, self.problem.metric)
+
+    @property
+    def is_worse_than_constant(self) -> bool:
+        """Whether the member's network predicts validation data worse than a constant, by the task's proper loss."""
+        task = self.problem.task
+        value, limit = (m.get(task.proper, math.nan) for m in (self.row.metrics, self.constant))
+        return (limit - value) * task.better(task.proper) > 0
 
     @property
     def card(self) -> str:
         """The model card: a page in Markdown with metadata in its head, as the Hugging Face hub has them."""
-        return card_of(self)
+        problem, x = self.problem, self.problem.example(self.family)
+        return card_of(
+            Facts(
+                data=problem.data_name or "unnamed",
+                task=problem.task.name,
+                ndim=x.ndim,
+                metric=self.table.metric,
+                row=self.row,
+                whole=cost(self.module, x, packed=False),
+                criterion=problem.pruning.criterion or default_criterion(self.family),
+                why=self.why,
+                steps=self.steps,
+                error=self.error,
+                n=0 if problem.valid is None else len(problem.valid),
+                constant=self.constant,
+                using=self.using,
+                average=self.average,
+                remarks=self.remarks,
+                test=self.test,
+            )
+        )
+
+    def predict(self, x: Tensor, *, using: str | None = None, n_samples: int = 32) -> Tensor:
+        """Returns probabilities ``[B, C]``, or predicted targets ``[B, T]``, of inputs ``[B, ...]``.
+
+        Args:
+            x: the inputs, as the network takes them.
+            using: ``mean weights``, or ``predictive`` for the average over the posterior; by default what did better on
+                validation data (``using``).
+            n_samples: draws of the posterior.
+
+        Raises:
+            ConfigError: ``using`` is neither, or the member has no posterior to average over.
+        """
+        way, task = using or self.using, self.problem.task
+        part = Dataset(x, torch.zeros(len(x), 1))
+        if way == MEAN:
+            return task.to_mean(outputs(self.module, part))
+        if way != PREDICTIVE:
+            raise unknown("way to predict", way, (MEAN, PREDICTIVE))
+        seed = self.problem.pruning.seed
+        draws = predictive(self.family, self.lam, part, n_samples=n_samples, seed=seed)
+        return task.to_mean(draws).mean(dim=0)
 
     def prune(self, *, fraction: float, criterion: str | None = None) -> Choice:
         """Returns the member with more removed.
@@ -126,10 +190,10 @@ class Choice:
         """Returns the choice with its value on test data: to be looked at once, when everything has been decided."""
         data = self._part(test, "test part")
         assert data is not None
-        losses = losses_of(outputs(self.module, data), data.y.cpu(), self.problem.task)
-        value = value_of(losses, self.problem.task)
-        error = error_of(losses, self.problem.task)
-        return replace(self, test={self.table.metric: value, "error": error, "n": float(len(data))})
+        task, metric = self.problem.task, self.problem.metric
+        scored = score(outputs(self.module, data)[None], data.y.cpu(), task, metric)
+        error = spread_of(scored.losses[0], task, metric)
+        return replace(self, test={**scored.row(0), "error": error, "n": float(len(data))})
 
     def export(
         self, path: str | Path, *, data: Splits | None = None, meta: dict[str, Any] | None = None
@@ -142,9 +206,13 @@ class Choice:
                 people have them (``nd.load_model(path).predict(rows)``).
             meta: stored in the description of the last two; see ``netdial.models.family`` for its key ``net``.
 
+        Warns:
+            MemberWarning: the network does worse than a constant on validation data.
+
         Raises:
             NetdialError: as for ``save_member``.
         """
+        self.warn()
         path = Path(path)
         if data is not None:
             meta = {**(meta or {}), **use_of(data, self.module, lam=self.lam).to_json()}
@@ -156,7 +224,7 @@ class Choice:
             path,
             format,
             None if format == "safetensors" else self.problem.example(self.family),
-            meta={"share": self.share, "by": self.by, **(meta or {})},
+            meta={"share": self.share, "by": self.by, "using": self.using, **(meta or {})},
             card=self.card if folder else None,
         )
 
@@ -166,14 +234,31 @@ class Choice:
             None if data is None else admit(self.family.net, data, self.problem.task, part=part)[0]
         )
 
+    def warn(self) -> None:
+        """Warns (``MemberWarning``) if the member's network does worse than a constant on validation data."""
+        if self.is_worse_than_constant:
+            warnings.warn(worse_than_constant(self.lam, self.share), MemberWarning, stacklevel=3)
+
     def _become(self, family: Family, share: float, step: str) -> Choice:
         timed = not math.isnan(self.row.latency_ms)
-        row, losses = measured(family, self.lam, share, self.problem, timed=timed)
+        row, scored = measured(family, self.lam, share, self.problem, timed=timed)
+        average = averaged(family, self.lam, self.problem)
         return replace(
             self,
             family=family,
             row=replace(row, epochs=self.row.epochs),
-            losses=losses,
+            losses=scored.losses[0],
+            average=average,
+            using=better_way(row.metrics, average, self.problem),
             steps=(*self.steps, step),
             test={},
         )
+
+
+def worse_than_constant(lam: float, share: float) -> str:
+    """Returns what is said of a member that is worse than a constant."""
+    return (
+        f"the network at λ = {lam:.4g} with {share:.4g} removed predicts validation data worse than a constant "
+        "(class frequencies, or the mean of the targets); take a smaller λ, remove less, or predict with the average over "
+        "its posterior"
+    )

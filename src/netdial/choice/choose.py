@@ -17,23 +17,29 @@ estimator takes is fine-tuned afterwards, since there is nothing to compare on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from netdial.choice.budget import Budget, feasible
-from netdial.choice.choice import Choice
-from netdial.choice.member import restricted
+from netdial.choice.choice import Choice, worse_than_constant
+from netdial.choice.member import averaged, better_way, restricted
 from netdial.choice.rules import RULES, best
-from netdial.choice.search import SHARES, Problem, search
+from netdial.choice.search import Problem, search
 from netdial.choice.table import Cell, Table
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
+from netdial.core.best import remarks
 from netdial.core.errors import ConfigError, unknown
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.evidence import ESTIMATORS, assess, chosen
 from netdial.family.family import Family
+from netdial.measure.compare import constant_of
 from netdial.pruning.weights.masks import Policy
 from netdial.pruning.weights.prune import Rule
+from netdial.pruning.weights.surface import SHARES
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
 
@@ -43,6 +49,7 @@ def choose(
     valid: Data | None = None,
     *,
     by: str | None = None,
+    metric: str | None = None,
     train: Data | None = None,
     max_params: float | None = None,
     max_bytes: float | None = None,
@@ -56,6 +63,7 @@ def choose(
     kind: str | Task | None = None,
     objective: str | None = None,
     finetune_epochs: int = 0,
+    n_samples: int = 16,
     seed: int = 0,
     data_name: str = "",
     **settings: Any,
@@ -67,7 +75,11 @@ def choose(
         valid: validation data; not needed when an estimator decides.
         by: ``one-se``, ``best``, ``sparsest``, or an estimator of ``netdial.evidence`` such as ``eb-elbo`` or ``mdl``;
             the default depends on the budgets, see the top of this file.
-        train: training data, for estimators, for fine-tuning, and to fold constant inputs into biases when pruning.
+        metric: metric that rules compare members by: ``accuracy``, ``balanced_accuracy``, ``f1``, ``auc``, ``brier``,
+            ``rmse``, ``r2`` …; by default the task's proper loss (``nll``, the log loss; ``rmse`` for regression). Members
+            chosen by accuracy often have poor probabilities.
+        train: training data, for estimators, for fine-tuning, to fold constant inputs into biases when pruning, and for the
+            constant that members are compared with (by default that of the validation data).
         max_params: most numbers left.
         max_bytes: most bytes of stored tensors; zeros are stored as a bitmap.
         max_macs: most multiply-accumulates for one example whose weight is left.
@@ -80,9 +92,14 @@ def choose(
         kind: the task: a name, or a ``Task``; by default that of the family.
         objective: what the family was trained under, if it does not know (``Family.objective``).
         finetune_epochs: epochs of fine-tuning after every step of pruning; 0 for none.
+        n_samples: draws of the posterior, to see whether averaging over it predicts better than the chosen network
+            (``Choice.using``); 0 does not look.
         seed: seed of whatever is drawn.
         data_name: name of the data, for the card.
         **settings: of the fine-tuning: fields of ``FitConfig``, for example ``lr=2e-3``.
+
+    Warns:
+        MemberWarning: the chosen network does worse than a constant on validation data.
 
     Raises:
         BudgetError: nothing meets the budgets; the nearest member and its costs are named.
@@ -96,7 +113,8 @@ def choose(
     if min_accuracy is not None and "accuracy" not in task.METRICS:
         raise ConfigError(f"min_accuracy: {task.name} has no accuracy; leave it out")
     pruning = Rule(criterion, policy or Policy(), kind=task, seed=seed)
-    problem = Problem(*parts, pruning, data_name)
+    task.known(metric or task.proper)
+    problem = Problem(*parts, pruning, data_name, metric, n_samples)
     objective = objective or family.objective
     tuning = Tuning(finetune_epochs, objective, settings)
     plain = search(family, problem, lams=lams, shares=shares, timed=max_latency_ms is not None)
@@ -107,7 +125,7 @@ def choose(
         index, said = RULES[rule](table, among), ""
     else:
         index, said = _by_estimator(family, problem, rule, objective, table, among)
-    row = table.cells[index]
+    row, n = table.cells[index], 0 if problem.valid is None else len(problem.valid)
     if row.epochs:
         member = tuned_member(family, row.lam, row.share, plain, problem, tuning)
     else:
@@ -117,12 +135,50 @@ def choose(
         row=row,
         losses=table.losses[index],
         by=rule,
-        why=_sentence(rule, table, among, index, budget) + said,
+        why=_sentence(rule, table, among, index, budget, n) + said,
         table=table,
         problem=problem,
         tuning=tuning,
+        constant=_constant(family, problem, row.metrics),
     )
-    return taken.finetune(epochs=finetune_epochs) if finetune_epochs and not walks else taken
+    if finetune_epochs and not walks:
+        taken = taken.finetune(epochs=finetune_epochs)
+    else:
+        average = averaged(member, row.lam, problem)
+        using = better_way(row.metrics, average, problem)
+        taken = replace(taken, average=average, using=using)
+    taken = replace(taken, remarks=_remarks(taken, index, family))
+    taken.warn()
+    return taken
+
+
+def _constant(family: Family, problem: Problem, metrics: Iterable[str]) -> dict[str, float]:
+    """Returns what a constant is worth on validation data, by the same metrics."""
+    valid, train = problem.valid, problem.train
+    if valid is None:
+        return {}
+    fitted = valid.y if train is None else train.y
+    with torch.no_grad():
+        lam = family.lams(1)[0]
+        width = family.export(lam)(problem.example(family)).numel()
+    return constant_of(problem.task, fitted, valid.y, width, list(metrics))
+
+
+def _remarks(taken: Choice, index: int, family: Family) -> tuple[str, ...]:
+    """Returns what should be known about a choice, one sentence each."""
+    table, task = taken.table, taken.problem.task
+    said = remarks(
+        table.rows(),
+        index,
+        family.config.lo,
+        family.config.hi,
+        metric=table.metric,
+        loss=task.loss_name,
+    )
+    if taken.is_worse_than_constant:
+        words = worse_than_constant(taken.lam, taken.share)
+        said.append(f"{words[0].upper()}{words[1:]}.")
+    return tuple(said)
 
 
 def _admit(
@@ -203,7 +259,9 @@ def _by_estimator(
     )
 
 
-def _sentence(rule: str, table: Table, among: Sequence[int], index: int, budget: Budget) -> str:
+def _sentence(
+    rule: str, table: Table, among: Sequence[int], index: int, budget: Budget, n: int
+) -> str:
     """Returns what was compared and what was taken, in words."""
     lams, shares = ({getattr(cell, of) for cell in table.cells} for of in ("lam", "share"))
     field = f"{len(lams)} values of λ × {len(shares)} shares removed"
@@ -212,23 +270,35 @@ def _sentence(rule: str, table: Table, among: Sequence[int], index: int, budget:
         field += f", and {tuned} of them fine-tuned"
     if str(budget):
         field += f"; {len(among)} of {len(table.cells)} members within {budget}"
-    n = table.losses.shape[1]
     if rule not in RULES:
         return f"Lowest {rule} on training data ({field}), with the least removed; validation data did not decide."
     if rule == "best":
-        return f"Best {table.metric} on {n} validation examples ({field})."
+        return f"Best {_named(table)} on {n} validation examples ({field})."
     top = best(table, among)
     if rule == "sparsest":
         return (
             f"Fewest parameters ({field}); the best of them has {_shown(table.cells[top], table)}."
         )
-    excess, error = (float(part) for part in table.excess([index], top))
-    unit = "error rate" if table.task.targets == "classes" else "squared error"
+    rows = table.rows(among)
     return (
-        f"Sparsest within one standard error of the best on {n} validation examples ({field}). "
-        f"The best has {_shown(table.cells[top], table)}; the {unit} is higher by {excess:.4g}, "
-        f"with a paired standard error of {error:.4g}."
+        f"Sparsest within one standard error of the best {_named(table)} on {n} validation examples ({field}). "
+        f"The best has {_shown(table.cells[top], table)}; the {_unit(table)} is higher by "
+        f"{rows[index].loss - rows[top].loss:.4g}, with a paired standard error of {rows[index].error:.4g}."
     )
+
+
+def _named(table: Table) -> str:
+    """Returns the metric that decided, with the name of its loss where it is the proper one."""
+    proper = table.metric == table.task.proper
+    return f"{table.metric} ({table.task.loss_name})" if proper else table.metric
+
+
+def _unit(table: Table) -> str:
+    """Returns what the differences between members are differences of."""
+    if table.metric == table.task.proper:
+        return table.task.loss_name
+    higher = table.task.known(table.metric).higher
+    return f"shortfall in {table.metric}" if higher else table.metric
 
 
 def _shown(cell: Cell, table: Table) -> str:

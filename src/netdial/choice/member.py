@@ -1,4 +1,4 @@
-"""One member: pruned to a share, and measured as it would be exported.
+"""One member: pruned to a share, and measured as it would be exported, or averaged over its posterior.
 
 Shapes: N validation examples.
 """
@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
 from netdial.choice.search import Problem
-from netdial.choice.table import Cell, losses_of, value_of
+from netdial.choice.table import Cell, Scored, score, unscored
+from netdial.core.best import MEAN, PREDICTIVE
 from netdial.family.family import Family
 from netdial.measure.cost import cost
 from netdial.measure.latency import measure_latency
-from netdial.measure.path import outputs
+from netdial.measure.path import outputs, predictive
 from netdial.pruning.weights.prune import prune_by
 
 
@@ -26,19 +24,45 @@ def restricted(family: Family, lam: float, share: float, problem: Problem) -> Fa
 
 def measured(
     family: Family, lam: float, share: float, problem: Problem, *, timed: bool = False
-) -> tuple[Cell, Tensor]:
-    """Returns a member's costs and value, and its losses on validation data ``[N]``, N = 0 without any."""
+) -> tuple[Cell, Scored]:
+    """Returns a member's costs and value, and what validation examples add to it."""
     net, x = family.export(lam), problem.example(family)
-    found, losses = cost(net, x), torch.zeros(0, dtype=torch.float64)
+    found, scored = cost(net, x), unscored(1)
     if problem.valid is not None:
-        losses = losses_of(outputs(net, problem.valid), problem.valid.y.cpu(), problem.task)
+        out = outputs(net, problem.valid)[None]
+        scored = score(out, problem.valid.y.cpu(), problem.task, problem.metric)
+    metrics = scored.row(0)
     cell = Cell(
         lam=lam,
         share=share,
-        value=value_of(losses, problem.task),
+        value=metrics.get(problem.decides, math.nan),
         params=found.nonzero,
         bytes=found.bytes,
         macs=found.effective_macs,
         latency_ms=measure_latency(net, x).median_ms if timed else math.nan,
+        metrics=metrics,
     )
-    return cell, losses
+    return cell, scored
+
+
+def averaged(family: Family, lam: float, problem: Problem) -> dict[str, float]:
+    """Returns the metrics on validation data of a member's predictive, the average over its posterior.
+
+    Empty where there is nothing to draw, no validation data, or no draws were asked for.
+    """
+    task, valid = problem.task, problem.valid
+    if valid is None or problem.n_samples < 1 or family.log_std is None:
+        return {}
+    draws = predictive(family, lam, valid, n_samples=problem.n_samples, seed=problem.pruning.seed)
+    names = dict.fromkeys([problem.decides, task.proper, *task.reported])
+    mean = task.of_mean(task.to_mean(draws).mean(dim=0))
+    return task.metrics(mean, valid.y.cpu(), list(names))
+
+
+def better_way(metrics: dict[str, float], average: dict[str, float], problem: Problem) -> str:
+    """Returns what predicts better on validation data: ``mean weights`` or ``predictive``, by the metric that decides."""
+    name = problem.decides
+    if name not in average or name not in metrics:
+        return MEAN
+    gain = (average[name] - metrics[name]) * problem.task.better(name)
+    return PREDICTIVE if gain > 0 else MEAN

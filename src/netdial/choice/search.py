@@ -8,24 +8,25 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from netdial.choice.table import Cell, Table, losses_of, value_of
+from netdial.choice.table import Cell, Scored, Table, score, unscored
 from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.measure.cost import count_macs
 from netdial.measure.latency import measure_latency
-from netdial.pruning.weights.members import Levels, pieces, run
+from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
 from netdial.pruning.weights.prune import Rule, decide
+from netdial.pruning.weights.surface import SHARES
 from netdial.task import Task, settle
 
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
-"""Shares removed that are looked at; finer where networks usually begin to fail."""
+_COPIES = 3
+"""How often outputs are held at once while they are scored."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,21 @@ class Problem:
         train: training data: to fold constant inputs, for criteria and for estimators; may be None.
         pruning: how members are pruned, and the task.
         data_name: name of the data, for the card.
+        metric: metric to compare members by; None for that of the task's proper loss.
+        n_samples: draws of the posterior with which the chosen member's predictive is measured.
     """
 
     valid: Dataset | None = None
     train: Dataset | None = None
     pruning: Rule = field(default_factory=Rule)
     data_name: str = ""
+    metric: str | None = None
+    n_samples: int = 0
+
+    @property
+    def decides(self) -> str:
+        """Metric that members are compared by."""
+        return self.metric or self.task.proper
 
     @property
     def task(self) -> Task:
@@ -89,29 +99,36 @@ def search(
     values, ranked = sorted(set(family.lams(lams))), sorted(set(shares))
     levels = decide(family, values, ranked, problem.pruning, problem.train)
     pricing = _Pricing.of(family, values[0], problem, timed=timed)
-    cells, losses = [], []
-    for here in levels.groups(0 if problem.valid is None else len(problem.valid)):
+    held = 0 if problem.valid is None else len(problem.valid) * n_outputs(levels, problem.valid)
+    cells, scored = [], []
+    for here in levels.groups(_COPIES * held):
         group = levels.select(here)
-        found = _losses(group, problem)
-        losses.append(found)
-        places = [(k, s) for k in range(len(group.lams)) for s in range(len(ranked))]
-        for (k, s), row in zip(places, found, strict=True):
-            value = value_of(row, problem.task)
-            cells.append(pricing.cell(group.lams[k], ranked[s], value, group.weights_of(k, s)))
-    return Table(tuple(cells), torch.cat(losses), problem.task)
+        found = _scored(group, problem)
+        scored.append(found)
+        for row in range(len(group.lams) * group.count):
+            k, s = divmod(row, group.count)
+            weights = group.weights_of(k, s)
+            cell = pricing.cell(group.lams[k], ranked[s], weights)
+            metrics = found.row(row)
+            value = metrics.get(problem.decides, math.nan)
+            cells.append(replace(cell, value=value, metrics=metrics))
+    proper = torch.cat([one.proper for one in scored])
+    return Table(
+        tuple(cells),
+        torch.cat([one.losses for one in scored]),
+        problem.task,
+        problem.metric,
+        None if problem.decides == problem.task.proper else proper,
+    )
 
 
-def _losses(levels: Levels, problem: Problem) -> Tensor:
-    """Returns the losses ``[K S, N]`` of members on validation data."""
+def _scored(levels: Levels, problem: Problem) -> Scored:
+    """Returns what members ``[K S]`` are worth on validation data."""
     data = problem.valid
     if data is None:
-        return torch.zeros(len(levels.lams) * levels.count, 0, dtype=torch.float64)
-    batches = pieces(levels, data)
-    found = [
-        losses_of(out.cpu(), batch.y.cpu(), problem.task)
-        for out, batch in zip(run(levels, batches), batches, strict=True)
-    ]
-    return torch.cat(found, dim=1)
+        return unscored(len(levels.lams) * levels.count)
+    outputs = torch.cat([out.cpu() for out in run(levels, pieces(levels, data))], dim=1)
+    return score(outputs, data.y.cpu(), problem.task, problem.metric)
 
 
 @dataclass(frozen=True)
@@ -159,8 +176,8 @@ class _Pricing:
             measure_latency(net, x).median_ms if timed else math.nan,
         )
 
-    def cell(self, lam: float, share: float, value: float, weights: Tensor) -> Cell:
-        """Returns the member at λ with these weights ``[P]``."""
+    def cell(self, lam: float, share: float, weights: Tensor) -> Cell:
+        """Returns the costs of the member at λ with these weights ``[P]``; what it is worth is left open."""
         params, size = self.fixed
         macs, item = self.macs, weights.element_size()
         for name, leaf in self.family.layout.split(weights).items():
@@ -168,4 +185,4 @@ class _Pricing:
             params += left
             size += self.copies[name] * stored_bytes(leaf.numel(), left, item)
             macs -= self.uses.get(name, 0) * (leaf.numel() - left)
-        return Cell(lam, share, value, params, size, macs, self.latency_ms)
+        return Cell(lam, share, math.nan, params, size, macs, self.latency_ms)

@@ -1,36 +1,40 @@
 """What there is to choose from: members over complexity λ × share removed, what each costs and how it does, example by example.
 
-Losses are kept for every example because a difference between two members is judged on the same examples. The loss is 0 or 1
-(right or wrong) for classification and the squared error, averaged over targets, for regression.
+Members are compared by the task's proper loss (log loss, squared error) unless another metric is asked for. What examples add
+to it is kept, because a difference between two members is judged on the same examples; see ``measure.compare``.
 
-Shapes: C members, N examples.
+Shapes: C members, N examples, G terms of a metric (N, or groups of examples).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from netdial.core.best import Row
+from netdial.measure.compare import excess, paired, terms_of, values_of
 from netdial.task import Classification, Task
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One member: λ, the share of its removable numbers that is gone, and its costs.
+    """One member: λ, the share of its removable numbers that is gone, its costs and its worth.
 
     Attributes:
         lam: complexity value.
         share: share removed, in [0, 1).
-        value: accuracy, or RMSE for regression; nan if there were no data to measure it on.
+        value: the metric that members are compared by; nan if there were no data to measure it on.
         params: numbers that are left, of all parameters.
         bytes: size of the stored tensors (see ``measure.cost``).
         macs: multiply-accumulates for one example whose weight is left.
         latency_ms: median time of one call for one example; nan if it was not asked for.
         epochs: epochs of fine-tuning after every step of pruning.
+        metrics: all metrics that were measured, by name.
     """
 
     lam: float
@@ -41,6 +45,12 @@ class Cell:
     macs: int
     latency_ms: float = math.nan
     epochs: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy, if it was measured; nan otherwise."""
+        return self.metrics.get("accuracy", math.nan)
 
 
 @dataclass(frozen=True)
@@ -49,18 +59,39 @@ class Table:
 
     Attributes:
         cells: the members, C of them.
-        losses: loss of every member on every example, float64 ``[C, N]``; N is 0 if there were no data.
+        losses: what examples add to the metric, lower is better, float64 ``[C, G]``; G is 0 if there were no data.
         task: what the members predict.
+        asked: metric that was asked for; None for that of the task's proper loss.
+        proper: what examples add to the proper loss ``[C, N]``, if another metric was asked for.
     """
 
     cells: tuple[Cell, ...]
     losses: Tensor
     task: Task = field(default_factory=Classification)
+    asked: str | None = None
+    proper: Tensor | None = None
 
     @property
     def metric(self) -> str:
-        """Metric that members are compared by: ``accuracy`` or ``rmse``."""
-        return self.task.metric
+        """Metric that members are compared by."""
+        return self.asked or self.task.proper
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the metric is no mean over examples."""
+        return self.task.known(self.metric).each is None
+
+    def rows(self, among: Iterable[int] | None = None) -> list[Row]:
+        """Returns the members as the rules see them, their standard errors relative to the best of ``among``."""
+        sign = -self.task.better(self.metric)
+        return paired(
+            self.losses,
+            [cell.lam for cell in self.cells],
+            losses=[sign * cell.value for cell in self.cells] if self.is_whole else None,
+            sizes=[cell.params for cell in self.cells],
+            proper=self.proper,
+            among=among,
+        )
 
     def lost(self, cell: int, other: int) -> float:
         """Returns how much worse a member does than another, in units of the metric; negative if it does better."""
@@ -68,41 +99,60 @@ class Table:
         return (second - first) * self.task.better(self.metric)
 
     def excess(self, among: Sequence[int], reference: int) -> tuple[Tensor, Tensor]:
-        """Returns the mean excess loss ``[A]`` of members over a reference, and its standard error ``[A]``.
+        """Returns the mean excess loss ``[A]`` of members over a reference, and its paired standard error ``[A]``."""
+        mean, error = excess(self.losses, reference)
+        return mean[list(among)], error[list(among)]
 
-        The standard error is that of the mean of N paired differences: what both get right or wrong alike cancels, so it
-        is smaller than that of either accuracy.
-        """
-        gaps = self.losses[list(among)] - self.losses[reference]
-        count = gaps.shape[1]
-        spread = gaps.std(dim=1) if count > 1 else torch.zeros(len(gaps), dtype=gaps.dtype)
-        return gaps.mean(dim=1), spread / math.sqrt(max(count, 1))
+    def with_more(self, cells: Sequence[Cell], scored: Sequence[Scored]) -> Table:
+        """Returns the table with members added."""
+        proper = self.proper
+        if proper is not None:
+            proper = torch.cat([proper, *(one.proper for one in scored)])
+        return Table(
+            (*self.cells, *cells),
+            torch.cat([self.losses, *(one.losses for one in scored)]),
+            self.task,
+            self.asked,
+            proper,
+        )
 
 
-def value_of(losses: Tensor, task: Task) -> float:
-    """Returns the metric of one member's losses ``[N]``; nan without examples."""
-    metric = task.known(task.metric)
-    return 1 - float(losses.mean()) if metric.higher else float(metric.finish(losses.mean()))
+class Scored(NamedTuple):
+    """What M members are worth.
 
-
-def error_of(losses: Tensor, task: Task) -> float:
-    """Returns the standard error of the metric of one member's losses ``[N]``; nan with fewer than two examples.
-
-    For RMSE it is that of the mean squared error over twice the RMSE (delta method).
+    Attributes:
+        metrics: metric -> values ``[M]``.
+        losses: what examples add to the metric that decides ``[M, G]``, lower is better.
+        proper: what they add to the proper loss ``[M, N]``.
     """
-    if len(losses) < 2:
-        return math.nan
-    error = float(losses.std()) / math.sqrt(len(losses))
-    metric, mean = task.known(task.metric), losses.mean().detach().requires_grad_()
-    (slope,) = torch.autograd.grad(metric.finish(mean), mean)
-    return abs(float(slope)) * error if error else 0.0
+
+    metrics: dict[str, Tensor]
+    losses: Tensor
+    proper: Tensor
+
+    def row(self, index: int) -> dict[str, float]:
+        """Returns the metrics of one member."""
+        return {name: float(values[index]) for name, values in self.metrics.items()}
 
 
-def losses_of(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """Returns what each example adds to the metric ``[..., N]``, float64, lower is better; 0 or 1 for classes."""
-    metric = task.known(task.metric)
-    assert metric.each is not None
-    if not outputs.is_floating_point() or not metric.higher:
-        outputs = outputs.double()
-    each = metric.each(task, outputs, targets if task.targets == "classes" else targets.double())
-    return 1 - each.double() if metric.higher else each
+def score(outputs: Tensor, targets: Tensor, task: Task, asked: str | None = None) -> Scored:
+    """Returns what members' outputs ``[M, N, O]`` are worth: the metric that decides, and all that are means over examples.
+
+    Raises:
+        ConfigError: the task has no such metric.
+    """
+    metric = asked or task.proper
+    means = [name for name in task.reported if task.known(name).each is not None]
+    names = dict.fromkeys([metric, task.proper, *means])
+    proper = terms_of(outputs, targets, task)
+    return Scored(
+        {name: values_of(outputs, targets, task, name) for name in names},
+        proper if metric == task.proper else terms_of(outputs, targets, task, metric),
+        proper,
+    )
+
+
+def unscored(count: int) -> Scored:
+    """Returns what stands for members that there were no data to measure on."""
+    none = torch.zeros(count, 0, dtype=torch.float64)
+    return Scored({}, none, none)

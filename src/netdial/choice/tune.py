@@ -58,13 +58,13 @@ class Tuning:
 def with_tuned(family: Family, table: Table, problem: Problem, tuning: Tuning) -> Table:
     """Returns the table with members added that were fine-tuned after every step of pruning."""
     timed = table.cells[0].latency_ms
-    cells, losses = list(table.cells), [table.losses]
+    cells, scored = [], []
     for lam in _lams(table):
         for share, member in _walk(family, lam, table, problem, tuning):
-            cell, loss = measured(member, lam, share, problem)
+            cell, found = measured(member, lam, share, problem)
             cells.append(replace(cell, epochs=tuning.epochs, latency_ms=timed))
-            losses.append(loss[None])
-    return Table(tuple(cells), torch.cat(losses), table.task)
+            scored.append(found)
+    return table.with_more(cells, scored)
 
 
 def tuned_member(
@@ -86,9 +86,10 @@ def tuned_member(
 
 def _lams(table: Table) -> list[float]:
     """Returns the complexity values with the best members, each at its best share."""
-    tops = [best(table, among) for among in _by_lam(table).values()]
-    means = table.losses.mean(dim=1).tolist()
-    ranked = sorted(tops, key=lambda i: (means[i], -table.cells[i].lam))
+    rows = table.rows()
+    by_lam = [[i for i in among if rows[i].is_measured] for among in _by_lam(table).values()]
+    tops = [best(table, among) for among in by_lam if among]
+    ranked = sorted(tops, key=lambda i: (rows[i].loss, -rows[i].lam))
     return [table.cells[i].lam for i in ranked[:_WALKS]]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +41,14 @@ def choose(
         str | None,
         typer.Option(
             help="one-se, best, sparsest, or an estimator such as eb-elbo or mdl; else one-se, or best within budgets.",
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What rules compare members by: accuracy, balanced_accuracy, f1, auc, brier, rmse, r2 …; "
+            "else the log loss (nll), or rmse for regression.",
             show_default=False,
         ),
     ] = None,
@@ -134,17 +145,17 @@ def choose(
 ) -> None:
     """Choose the member to take home, and write it with a card that says why."""
     values, removed = complexities(lams, points), numbers(shares, "--shares")
-    from netdial.choice import SHARES
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
     from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.job import open_run
     from netdial.jobs.problem import describe_net
     from netdial.models.use import use_of
+    from netdial.pruning.weights import SHARES
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
-    with folder.alone():
+    with folder.alone(), _unwarned():
         family, task = open_run(folder, data_dir, values, trust=trust)
         place = out or folder.path / "choice"
         _check_place(place)
@@ -152,6 +163,7 @@ def choose(
             family,
             task.valid,
             by=by,
+            metric=metric,
             train=task.train,
             max_params=max_params,
             max_bytes=max_bytes,
@@ -163,6 +175,7 @@ def choose(
             criterion=criterion,
             kind=task.kind,
             objective=folder.config["objective"],
+            n_samples=folder.config["samples"],
             seed=folder.config["seed"],
             data_name=folder.config["data"],
             finetune_epochs=finetune,
@@ -183,6 +196,16 @@ def choose(
         print_table(screen, _table(verdicts, choice))
     for line in _lines(choice, place):
         screen.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Leaves out warnings that are among the remarks, which are printed."""
+    from netdial.core.errors import MemberWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MemberWarning)
+        yield
 
 
 def _check_place(place: Path) -> None:
@@ -223,14 +246,14 @@ def _record(folder: Run, choice: Choice) -> None:
     from netdial.core.records import Record
 
     step = folder.last_step
-    row, metric = choice.row, choice.table.metric
+    row = choice.row
     found = {
-        f"valid/{metric}": (row.value, ""),
+        **{f"valid/{name}": (value, "") for name, value in row.metrics.items()},
         "choice/params": (row.params, "parameters"),
         "choice/bytes": (row.bytes, "bytes"),
         "choice/macs": (row.macs, "MACs/example"),
         "choice/latency": (row.latency_ms, "ms"),
-        f"test/{metric}": (choice.test.get(metric, float("nan")), ""),
+        **{f"test/{name}": (choice.test[name], "") for name in row.metrics if name in choice.test},
     }
     folder.replace(
         Record(
@@ -251,14 +274,20 @@ def _record(folder: Run, choice: Choice) -> None:
 
 def _answer(choice: Choice, verdicts: list[Verdict]) -> dict[str, Any]:
     """Returns the choice as plain values."""
-    row, metric = choice.row, choice.table.metric
+    row, metric, valid = choice.row, choice.table.metric, choice.problem.valid
+    n_valid = 0 if valid is None else len(valid)
     answer: dict[str, Any] = {
         "by": choice.by,
         "lam": row.lam,
         "share": row.share,
         "why": choice.why,
         "steps": list(choice.steps),
-        "valid": {metric: row.value, "error": choice.error, "n": len(choice.losses)},
+        "remarks": list(choice.remarks),
+        "metric": metric,
+        "valid": {metric: row.value, **row.metrics, "error": choice.error, "n": n_valid},
+        "constant": choice.constant,
+        "using": choice.using,
+        "predictive": choice.average,
         "costs": {
             "params": row.params,
             "bytes": row.bytes,
@@ -276,6 +305,7 @@ def _answer(choice: Choice, verdicts: list[Verdict]) -> dict[str, Any]:
                 "share": v.cell.share,
                 "params": v.cell.params,
                 metric: v.cell.value,
+                **v.cell.metrics,
                 "lost": v.lost,
                 "error": v.error,
             }
@@ -290,10 +320,12 @@ def _table(verdicts: list[Verdict], choice: Choice) -> Table:
     from netdial.report.text import count, fixed, number, percent
 
     metric = choice.table.metric
-    show = percent if metric == "accuracy" else fixed
+    show = percent if metric in ("accuracy", "balanced_accuracy") else fixed
+    others = [name for name in ("accuracy",) if name != metric and name in choice.row.metrics]
     table = Table(header_style="bold")
     table.add_column("by")
-    for heading in ("λ", "removed", "parameters", f"valid {metric}", "lost"):
+    headings = ["λ", "removed", "parameters", f"valid {metric}", "lost", *others]
+    for heading in headings:
         table.add_column(heading, justify="right")
     for v in verdicts:
         cell = v.cell
@@ -304,8 +336,32 @@ def _table(verdicts: list[Verdict], choice: Choice) -> Table:
             count(cell.params),
             show(cell.value),
             show(v.lost),
+            *(percent(cell.metrics[name]) for name in others),
         )
+    if metric in choice.constant:
+        table.add_section()
+        values = [percent(choice.constant[name]) for name in others]
+        table.add_row("a constant", "–", "–", "–", show(choice.constant[metric]), "–", *values)
     return table
+
+
+def _beside(choice: Choice) -> list[str]:
+    """Returns what a constant is worth, and whether averaging over the posterior predicts better."""
+    from netdial.core.best import PREDICTIVE
+
+    names = [name for name in (choice.table.metric, "accuracy") if name in choice.constant]
+    names = list(dict.fromkeys(names))
+    lines = []
+    if names:
+        values = ", ".join(f"{name} {choice.constant[name]:.4f}" for name in names)
+        lines.append(f"A constant has {values}.")
+    if choice.using == PREDICTIVE:
+        metric = choice.table.metric
+        lines.append(
+            f"Averaged over its posterior (predictive) the member has {metric} {choice.average[metric]:.4f}; what is written "
+            "is the network of mean weights."
+        )
+    return lines
 
 
 def _lines(choice: Choice, place: Path) -> list[str]:
@@ -313,12 +369,17 @@ def _lines(choice: Choice, place: Path) -> list[str]:
     from netdial.choice.budget import costs
 
     metric = choice.table.metric
-    worth = f"{costs(choice.row, metric)} ± {choice.error:.4f} on validation data"
+    worth = costs(choice.row, metric)
+    if choice.problem.valid is not None:
+        worth += f" on validation data (standard error of {metric} {choice.error:.4f})"
     lines = [
         f"λ = {choice.lam:.4g}, {choice.share:.4g} removed: {worth}",
         choice.why,
+        *choice.remarks,
+        *_beside(choice),
         *(f"Afterwards {step}." for step in choice.steps),
     ]
     if choice.test:
-        lines.append(f"test {metric} {choice.test[metric]:.4f} ± {choice.test['error']:.4f}")
+        also = f", test accuracy {choice.test['accuracy']:.4f}" if "accuracy" in choice.test else ""
+        lines.append(f"test {metric} {choice.test[metric]:.4f} ± {choice.test['error']:.4f}{also}")
     return [*lines, f"{place}: network and card"]

@@ -36,7 +36,7 @@ def evaluate(
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate members of a run's family: accuracy, NLL, KL and effective parameters."""
+    """Evaluate members of a run's family (mean weights, and the posterior predictive): accuracy, NLL, KL and more."""
     values = complexities(lams, points)
     check_split(split)
     from netdial.cli.output import console, members_table, print_json, print_table
@@ -49,7 +49,13 @@ def evaluate(
     path = evaluate_run(folder, family, split, task, lams=values or points, n_samples=samples)
     if as_json:
         print_json(
-            {"run": str(folder.path), "split": split, "kind": task.kind, "members": path.table()}
+            {
+                "run": str(folder.path),
+                "split": split,
+                "kind": task.kind,
+                "members": path.table(),
+                "constant": path.constant,
+            }
         )
         return
     alike = ("kl_bits", "effective_parameters", "n_params", "objective")
@@ -60,4 +66,6 @@ def evaluate(
         )
         for row in path.table()
     ]
-    print_table(console(), members_table(rows, task.kind, None, most=len(rows)))
+    constant = {f"{split}/{name}": value for name, value in path.constant.items()}
+    table = members_table(rows, task.kind, None, constant=constant, most=len(rows))
+    print_table(console(), table)

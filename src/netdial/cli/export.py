@@ -44,6 +44,7 @@ def export(
     from netdial.jobs.job import check_lams, example_input, open_family, use_at
     from netdial.jobs.problem import describe_net
     from netdial.models.member import save_member
+    from netdial.runs.curves import constants, headline, members, warning
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
@@ -57,6 +58,9 @@ def export(
         **use_at(folder, lam),
     }
     written = save_member(family, lam, path, format, example_input(folder), meta=meta)
+    records = folder.records()
+    rows = members(records)
+    said = warning(lam, rows, headline(rows, folder.config, constants(records)))
     if as_json:
         print_json(
             {
@@ -66,6 +70,7 @@ def export(
                 "path": str(written.path),
                 "size_bytes": written.size_bytes,
                 "max_difference": written.max_difference,
+                "warning": said,
             }
         )
         return
@@ -74,3 +79,5 @@ def export(
         markup=False,
         soft_wrap=True,
     )
+    if said:
+        console().print(f"warning: {said}", markup=False, soft_wrap=True)

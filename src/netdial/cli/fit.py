@@ -19,7 +19,7 @@ from netdial.cli.output import (
 )
 from netdial.cli.training import make_job, training_command, work
 from netdial.config import FitConfig
-from netdial.runs.curves import Headline, headline, members
+from netdial.runs.curves import Headline, constants, headline, members
 from netdial.runs.run import Run
 
 
@@ -53,9 +53,9 @@ def fit(
 
 
 def _show(run: Run, seconds: float, *, as_json: bool) -> None:
-    rows = members(run.records())
-    answer = headline(rows, run.config)
-    source = run.data_source()
+    records, source = run.records(), run.data_source()
+    rows, constant = members(records), constants(records)
+    answer = headline(rows, run.config, constant)
     if as_json:
         print_json(
             {
@@ -65,12 +65,13 @@ def _show(run: Run, seconds: float, *, as_json: bool) -> None:
                 "config": run.config,
                 "headline": _headline_json(answer),
                 "members": rows_json(rows),
+                "constant": constant,
                 **data_json(source),
             }
         )
         return
     out = console()
-    print_table(out, members_table(rows, run.config["kind"], answer))
+    print_table(out, members_table(rows, run.config["kind"], answer, constant=constant))
     out.print(answer_line(answer), markup=False, soft_wrap=True)
     if left_out := left_out_line(source):
         out.print(left_out, markup=False, soft_wrap=True)
@@ -85,6 +86,9 @@ def _headline_json(answer: Headline | None) -> dict[str, Any] | None:
         "metric": answer.metric,
         "lam": answer.best.lam,
         "value": answer.value,
-        "standard_error": answer.standard_error,
+        "using": answer.using,
         "simplest_lam": answer.simplest.lam if answer.simplest else None,
+        "excess": answer.excess,
+        "standard_error": answer.standard_error,
+        "remarks": list(answer.remarks),
     }

@@ -11,9 +11,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 
+from netdial.core.best import PREDICTIVE
 from netdial.core.files import finite
-from netdial.report.text import count, fixed, number, percent
-from netdial.runs.curves import Headline, Member
+from netdial.report.text import count, fixed, number, percent, value_of, worth
+from netdial.runs.curves import Headline, Member, deciding, is_worse
 
 _WIDTH, _TEXT = 100, 32
 """Columns of output that is not a terminal; from how many characters on a text is wrapped where space is short."""
@@ -93,9 +94,22 @@ def left_out_line(source: dict[str, Any]) -> str:
 
 
 def members_table(
-    rows: Sequence[Member], kind: str, answer: Headline | None, *, most: int = 7
+    rows: Sequence[Member],
+    kind: str,
+    answer: Headline | None,
+    *,
+    constant: dict[str, float] | None = None,
+    most: int = 7,
 ) -> Table:
-    """Returns members along λ, about ``most`` and the chosen ones among them; absent columns are left out."""
+    """Returns members along λ, about ``most`` and the chosen ones among them; absent columns are left out.
+
+    Args:
+        rows: the members.
+        kind: name of the task.
+        answer: the answer of the run; its members are marked.
+        constant: what a constant is worth, record name -> value; it has the last row, and what is worse is marked.
+        most: rows at most, beside those marked by the answer.
+    """
     metric, title, show = (
         ("rmse", "RMSE", fixed) if kind == "regression" else ("accuracy", "acc.", percent)
     )
@@ -117,20 +131,29 @@ def members_table(
         table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=not heading)
     for row in _thinned(rows, answer, most):
         cells = [show(row.values.get(name)) for name, _, show in columns]
-        table.add_row(number(row.lam), *cells, _mark(row, answer))
+        marks = [*_marks(row, answer), *_worse(row, kind, constant or {})]
+        table.add_row(number(row.lam), *cells, ", ".join(marks))
+    if constant:
+        table.add_section()
+        table.add_row("–", *(show(constant.get(name)) for name, _, show in columns), "a constant")
     return table
 
 
 def answer_line(answer: Headline | None) -> str:
-    """Returns the answer of a run in one sentence."""
+    """Returns the answer of a run in a sentence, and on further lines what should be known about it."""
     if answer is None:
         return "nothing was measured on validation data, so no member is named"
-    rmse = answer.metric == "valid/rmse"
-    what = f"RMSE {number(answer.value, 4)}" if rmse else percent(answer.value)
-    line = f"best on validation data: λ = {number(answer.best.lam)} ({what})"
-    if answer.simplest is None:
-        return line
-    return f"{line}; simplest within one standard error: λ = {number(answer.simplest.lam)}"
+    what = worth(answer.best, answer.metric)
+    lines = [f"best on validation data: λ = {number(answer.best.lam)} ({what})"]
+    if answer.simplest is not None:
+        lines[0] += f"; simplest within one standard error: λ = {number(answer.simplest.lam)}"
+    if answer.using == PREDICTIVE:
+        averaged = answer.best.values[f"{answer.metric}_predictive"]
+        lines.append(
+            f"averaged over the posterior (predictive) that member has {value_of(answer.metric, averaged)}; "
+            "what is exported is the network of mean weights"
+        )
+    return "\n".join([*lines, *answer.remarks])
 
 
 def rows_json(rows: Sequence[Member]) -> list[dict[str, float]]:
@@ -138,13 +161,21 @@ def rows_json(rows: Sequence[Member]) -> list[dict[str, float]]:
     return [{"lam": row.lam, **row.values} for row in rows]
 
 
-def _mark(row: Member, answer: Headline | None) -> str:
+def _worse(row: Member, kind: str, constant: dict[str, float]) -> list[str]:
+    for split in ("valid", "test"):
+        metric = deciding([row], {"kind": kind}, split)
+        if metric is not None:
+            return ["worse than a constant"] if is_worse(row, constant, metric) else []
+    return []
+
+
+def _marks(row: Member, answer: Headline | None) -> list[str]:
     if answer is None:
-        return ""
+        return []
     marks = ["best"] if row.lam == answer.best.lam else []
     if answer.simplest is not None and row.lam == answer.simplest.lam:
         marks.append("1 s.e.")
-    return ", ".join(marks)
+    return marks
 
 
 def _thinned(rows: Sequence[Member], answer: Headline | None, most: int) -> list[Member]:

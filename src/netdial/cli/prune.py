@@ -197,8 +197,8 @@ def prune(
     removed = numbers(shares, "--shares")
     from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.job import open_run
-    from netdial.jobs.pruned import SHARES, prune_run
-    from netdial.pruning.weights import Policy
+    from netdial.jobs.pruned import prune_run
+    from netdial.pruning.weights import SHARES, Policy
     from netdial.pruning.weights.masks import check_shares
     from netdial.report.page import write_report
     from netdial.runs.run import Run
@@ -227,7 +227,9 @@ def prune(
                 "run": str(folder.path),
                 "split": split,
                 "kind": task.kind,
+                "metric": found.metric,
                 "best": [vars(best) for best in found.best()],
+                "constant": found.constant,
                 "surface": found.table(),
                 "report": str(report),
             }
@@ -398,24 +400,35 @@ def best_table(found: Surface, split: str, size: int) -> Table:
 
     from netdial.report.text import count, number, percent
 
-    metric = next(iter(found.metrics))
-    title, show = _metric(metric)
+    names = list(dict.fromkeys([found.metric, *found.metrics]))
     table = Table(title="Best member at each share", title_justify="left", header_style="bold")
-    for heading in ("removed", "left", "best λ", f"{split} {title}"):
+    for heading in ("removed", "left", "best λ"):
         table.add_column(heading, justify="right")
-    if metric in found.predictive:
-        table.add_column("predictive", justify="right")
-    for place, best in enumerate(found.best()):
-        row = found.lams.index(best.lam)
+    for name in names:
+        table.add_column(f"{split} {_metric(name)[0]}", justify="right")
+        if name in found.predictive:
+            table.add_column("predictive", justify="right")
+    table.add_column("")
+    worse = found.is_worse_than_constant()
+    for best in found.best():
+        row, place = found.lams.index(best.lam), found.shares.index(best.share)
         cells = [
             percent(best.share, _places(best.share)),
             count(size - int(found.removed[row, place])),
             number(best.lam),
-            show(best.value),
         ]
-        if metric in found.predictive:
-            cells.append(show(float(found.predictive[metric][row, place])))
-        table.add_row(*cells)
+        for name in names:
+            values = [found.metrics[name], found.predictive.get(name)]
+            cells += [_metric(name)[1](float(v[row, place])) for v in values if v is not None]
+        table.add_row(*cells, "worse than a constant" if bool(worse[row, place]) else "")
+    if found.constant:
+        table.add_section()
+        cells = ["–", "–", "–"]
+        for name in names:
+            value = found.constant.get(name)
+            cells.append("–" if value is None else _metric(name)[1](value))
+            cells += ["–"] if name in found.predictive else []
+        table.add_row(*cells, "a constant")
     return table
 
 
@@ -428,7 +441,7 @@ def surface_table(found: Surface, split: str) -> Table:
 
     metric = next(iter(found.metrics))
     title, show = _metric(metric)
-    best = [found.lams.index(one.lam) for one in found.best()]
+    best = {found.shares.index(one.share): found.lams.index(one.lam) for one in found.best()}
     table = Table(
         title=f"{split.capitalize()} {title} by share removed",
         title_justify="left",
@@ -441,7 +454,7 @@ def surface_table(found: Surface, split: str) -> Table:
     for row, lam in enumerate(found.lams):
         cells = [show(float(value)) for value in found.metrics[metric][row]]
         marked = [
-            f"[bold]{cell}[/bold]" if best[place] == row else cell
+            f"[bold]{cell}[/bold]" if best.get(place) == row else cell
             for place, cell in enumerate(cells)
         ]
         table.add_row(number(lam), *marked)
@@ -452,7 +465,8 @@ def _metric(name: str) -> tuple[str, Callable[[float], str]]:
     """Returns the heading of a metric and how its values are written."""
     from netdial.report.text import fixed, percent
 
-    return ("RMSE", fixed) if name == "rmse" else (name, percent)
+    known = {"rmse": ("RMSE", fixed), "nll": ("NLL", fixed)}
+    return known.get(name, (name, percent))
 
 
 def _places(share: float) -> int:

@@ -88,9 +88,9 @@ def _runs_table(rows: Sequence[RunRow]) -> Table:
 
 
 def _best(row: RunRow) -> str:
-    from netdial.report.text import number, percent
+    from netdial.report.text import MEASURES, percent, value_of
 
-    if row.best is None:
+    if row.best is None or row.metric is None:
         return ""
-    show = number if row.metric == "valid/rmse" else percent
-    return f"{show(row.best)} {(row.metric or '').partition('/')[2]}"
+    text = f"{MEASURES.get(row.metric, (row.metric, ''))[0]} {value_of(row.metric, row.best)}"
+    return text if row.accuracy is None else f"{text}, {percent(row.accuracy)}"

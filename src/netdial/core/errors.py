@@ -56,6 +56,10 @@ class MissingExtra(NetdialError, ImportError):
     """An optional dependency is not installed."""
 
 
+class MemberWarning(UserWarning):
+    """A member that was chosen or exported does worse than a constant."""
+
+
 def first_line(error: BaseException) -> str:
     r"""Returns the first line of an error's message, or the name of its class where there is none.
 

@@ -230,6 +230,7 @@ def evaluate_run(
         n_data=len(task.train),
         n_samples=config["samples"] if n_samples is None else n_samples,
         seed=config["seed"],
+        train=task.train.y,
     )
 
 

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.family import Family
-from netdial.pruning.weights import Policy, Surface, surface
+from netdial.jobs.recorder import comparison_records, constant_records
+from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
 from netdial.runs.run import Run
 
 METHOD = "prune"
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Shares removed unless others are asked for: fine enough for a surface."""
 
 
 def prune_run(
@@ -96,9 +95,13 @@ def surface_records(run: Run, found: Surface, part: str, method: str) -> list[Re
     for row in found.table():
         lam, share = row.pop("lam"), row.pop("share")
         for name, value in row.items():
-            full, unit = (name, "parameters") if name == "removed" else (f"{part}/{name}", "")
+            counts = name in ("removed", "params")
+            full, unit = (name, "parameters") if counts else (f"{part}/{name}", "")
             unit = "nats/example" if name.startswith("nll") else unit
             records.append(
                 Record(run.name, method, lam, run.config["seed"], step, full, value, unit, share)
             )
-    return records
+    if part == "valid":
+        shares = [share for _ in found.lams for share in found.shares]
+        records += comparison_records(run, step, method, found.rows(), shares)
+    return records + constant_records(run, step, {part: found.constant})

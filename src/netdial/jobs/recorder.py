@@ -8,19 +8,22 @@ as NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from netdial.core.best import Row, best
 from netdial.core.records import Record
 from netdial.family import Domain
 from netdial.measure import Path as LambdaPath
+from netdial.runs.curves import CONSTANT, EXCESS, EXCESS_ERROR
 from netdial.runs.run import Run
 from netdial.train import Epoch
 
+EVALUATE = "evaluate"
 _ALIKE = ("kl_bits", "effective_parameters", "n_params", "objective")
 _UNITS = {
     "nll": "nats/example",
@@ -170,7 +173,7 @@ class Recorder:
 
 
 def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Record]:
-    """Returns the records of the final curves.
+    """Returns the records of the final curves, of the members' comparison on validation data, and of a constant.
 
     Args:
         run: the run.
@@ -190,7 +193,7 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
                 records.append(
                     Record(
                         run.name,
-                        "evaluate",
+                        EVALUATE,
                         member.lam,
                         run.config["seed"],
                         step,
@@ -199,7 +202,56 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
                         unit,
                     )
                 )
-    return records
+    if "valid" in paths:
+        records += comparison_records(run, step, EVALUATE, paths["valid"].rows())
+    return records + constant_records(
+        run, step, {part: path.constant for part, path in paths.items()}
+    )
+
+
+def comparison_records(
+    run: Run,
+    step: int,
+    method: str,
+    rows: Sequence[Row],
+    shares: Sequence[float | None] | None = None,
+) -> list[Record]:
+    """Returns how much worse members are than the best on validation data, and the paired standard errors of that.
+
+    Args:
+        run: the run.
+        step: optimiser step of the family.
+        method: method of the records of the members.
+        rows: the members; those that are not finite are left out.
+        shares: share removed of each of them, if they were pruned.
+    """
+    if not any(row.is_measured for row in rows):
+        return []
+    least = rows[best(rows)].loss
+    return [
+        Record(run.name, method, row.lam, run.config["seed"], step, name, value, "", share)
+        for row, share in zip(rows, shares or [None] * len(rows), strict=True)
+        for name, value in ((EXCESS, row.loss - least), (EXCESS_ERROR, row.error))
+        if math.isfinite(value)
+    ]
+
+
+def constant_records(run: Run, step: int, found: dict[str, dict[str, float]]) -> list[Record]:
+    """Returns the records of what a constant is worth: part of the data -> metric -> value."""
+    return [
+        Record(
+            run.name,
+            CONSTANT,
+            None,
+            run.config["seed"],
+            step,
+            f"{part}/{name}",
+            value,
+            _UNITS.get(name, ""),
+        )
+        for part, metrics in found.items()
+        for name, value in metrics.items()
+    ]
 
 
 def _gathered(parts: list[Tensor]) -> list[Tensor]:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError
+from netdial.core.best import RULES, Row
+from netdial.core.errors import ConfigError, unknown
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
+from netdial.measure.compare import constant_of, paired, terms_of
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.task.rehearsal import admit
@@ -73,9 +75,41 @@ class Member:
 
 @dataclass(frozen=True)
 class Path:
-    """Members along λ, in the order asked for."""
+    """Members along λ, in the order asked for.
+
+    Attributes:
+        members: the members. ``Member.metrics`` are those of the network of mean weights, which is what is exported;
+            ``Member.predictive`` those of the average over the posterior.
+        metric: metric of the task's proper loss, by which members should be compared.
+        constant: metrics of a prediction that looks at no input: class frequencies, or the mean of the targets.
+        losses: proper loss of each member's mean weights on each example ``[K, N]``.
+        averaged: the same of the posterior predictive ``[K, N]``; empty if not asked for.
+    """
 
     members: tuple[Member, ...]
+    metric: str = "nll"
+    constant: dict[str, float] = field(default_factory=dict)
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False, compare=False)
+    averaged: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False, compare=False)
+
+    def rows(self) -> list[Row]:
+        """Returns the members' mean weights as the rules of ``core.best`` see them."""
+        return paired(self.losses, [member.lam for member in self.members])
+
+    def best(self, rule: str = "best") -> Member:
+        """Returns the ``best`` member by its mean weights' proper loss, or by ``one-se`` the simplest one that is as good.
+
+        Raises:
+            ConfigError: the rule is unknown, or no member has a finite loss.
+        """
+        if rule not in RULES:
+            raise unknown("rule", rule, RULES)
+        return self.members[RULES[rule](self.rows(), None)]
+
+    def is_worse_than_constant(self, member: Member) -> bool:
+        """Returns whether a member's mean weights predict these data worse than a constant, by the proper loss."""
+        limit = self.constant.get(self.metric, math.inf)
+        return not member.metrics[self.metric] <= limit
 
     def table(self) -> list[dict[str, float]]:
         """Returns one flat row for each member."""
@@ -112,8 +146,11 @@ def evaluate(
     n_samples: int = 0,
     batch_size: int = 2048,
     seed: int = 0,
+    train: Tensor | None = None,
 ) -> Path:
     """Returns the path of a family on some data.
+
+    Every member is measured by the network of its mean weights, and with ``n_samples`` by its posterior predictive as well.
 
     Args:
         family: the family.
@@ -126,6 +163,8 @@ def evaluate(
         n_samples: S, draws of the posterior predictive; 0 leaves it out.
         batch_size: examples run at once.
         seed: seed of the draws.
+        train: targets of the training data, to which the constant baseline is fitted; by default those of ``data``, which
+            favours the constant a little.
 
     Raises:
         ConfigError: a λ outside the trained range.
@@ -134,7 +173,8 @@ def evaluate(
     part, task = admit(family.net, data, kind, family.task)
     count = n_data or family.n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
-    members = []
+    members, losses, averaged = [], [], []
+    targets, width = part.y.cpu(), 0
     with torch.no_grad():
         for lam in values:
             net = family.export(lam)
@@ -156,7 +196,18 @@ def evaluate(
                     n_data=count,
                 )
             )
-    return Path(tuple(members))
+            width = draws[0].flatten(1).shape[1]
+            losses.append(terms_of(draws, targets, task)[0])
+            if sampled is not None:
+                mean = task.of_mean(task.to_mean(sampled).mean(dim=0))
+                averaged.append(terms_of(mean[None], targets, task)[0])
+    return Path(
+        tuple(members),
+        task.proper,
+        constant_of(task, targets if train is None else train, targets, width),
+        torch.stack(losses) if losses else torch.zeros(0, len(part)),
+        torch.stack(averaged) if averaged else torch.zeros(0, len(part)),
+    )
 
 
 def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:

@@ -80,7 +80,12 @@ def curves_figure(
         answer: headline of the run; its members are marked.
         config: configuration of the run; ``kind`` and ``n_params`` are read.
     """
-    drawn = [(p, t) for p in panels(str(config.get("kind"))) if (t := _panel_traces(p, rows))]
+    constant = answer.constant if answer is not None else {}
+    drawn = [
+        (p, [*t, *_constant_line(p, rows, constant)])
+        for p in panels(str(config.get("kind")))
+        if (t := _panel_traces(p, rows))
+    ]
     if not drawn:
         return None
     figure = stacked(len(drawn), LEGEND_PIXELS)
@@ -149,6 +154,26 @@ def _panel_traces(panel: Panel, rows: Sequence[Member]) -> list[go.Scatter]:
             name = f"{split}/{panel.quantity}{suffix}"
             traces += _curve(panel, rows, name, split, suffix, f"{words}, {how}")
     return traces
+
+
+def _constant_line(
+    panel: Panel, rows: Sequence[Member], constant: dict[str, float]
+) -> list[go.Scatter]:
+    """Returns a line at what a constant is worth on validation data, or nothing when that was not recorded."""
+    value = constant.get(f"valid/{panel.quantity}", math.nan)
+    if not panel.by_split or not math.isfinite(value):
+        return []
+    return [
+        go.Scatter(
+            x=[rows[0].lam, rows[-1].lam],
+            y=[value, value],
+            name="a constant, validation",
+            legendgroup="constant",
+            mode="lines",
+            line={"color": MUTED, "width": 1.5, "dash": "dashdot"},
+            hovertemplate=f"{panel.label} · a constant: <b>%{{y:{panel.value_format}}}</b><extra></extra>",
+        )
+    ]
 
 
 def _curve(
@@ -313,23 +338,10 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _mark_answer(figure: go.Figure, answer: Headline) -> None:
-    """Marks the best member and the simplest one that is as good across all panels, and the standard error in the first."""
+    """Marks the best member and the simplest one within one standard error of it across all panels."""
     _mark_member(figure, answer, answer.best, "best")
     if answer.simplest is not None and answer.simplest.lam != answer.best.lam:
         _mark_member(figure, answer, answer.simplest, "simplest within 1 s.e.")
-    if answer.standard_error:
-        figure.add_shape(
-            type="rect",
-            xref="paper",
-            x0=0,
-            x1=1,
-            yref="y",
-            y0=answer.value - answer.standard_error,
-            y1=answer.value,
-            fillcolor=COLOURS["valid"],
-            opacity=0.12,
-            line_width=0,
-        )
 
 
 def _mark_member(figure: go.Figure, answer: Headline, member: Member, words: str) -> None:

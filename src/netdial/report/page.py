@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from netdial.core.best import PREDICTIVE, proportion
 from netdial.core.files import finite, write_text
 from netdial.core.records import Record
 from netdial.report.figures import COMPLEXITY_SCALE, curves_figure, learning_figure
@@ -26,8 +27,18 @@ from netdial.report.sections.pruning import pruning_section
 from netdial.report.sections.shrinking import shrinking_page
 from netdial.report.sections.structured import channels_section
 from netdial.report.template import Tile, fill
-from netdial.report.text import at_lam, count, fixed, number, percent, sentence
-from netdial.runs.curves import Headline, Member, headline, learning, members
+from netdial.report.text import (
+    MEASURES,
+    at_lam,
+    count,
+    fixed,
+    number,
+    percent,
+    sentence,
+    value_of,
+    worth,
+)
+from netdial.runs.curves import Headline, Member, constants, headline, learning, members
 from netdial.runs.run import Run
 
 Format = Callable[[float | None], str]
@@ -89,7 +100,8 @@ def render(run: Run) -> str:
 def _family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     """Returns what the page of a family tells."""
     rows = members(records)
-    answer = headline(rows, run.config)
+    constant = constants(records)
+    answer = headline(rows, run.config, constant)
     curves = curves_figure(rows, answer, run.config)
     training = learning_figure(learning(records))
     pruning = pruning_section(records, run.config)
@@ -118,9 +130,9 @@ def _family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         },
         "columns": columns,
         "groups": _groups(columns),
-        "table": [_row(row, columns, answer) for row in rows],
+        "table": [*(_row(row, columns, answer) for row in rows), *_constant_row(columns, constant)],
         "csv": _csv_link(rows),
-        "data": {"members": [asdict(row) for row in rows]},
+        "data": {"members": [asdict(row) for row in rows], "constant": constant},
     }
 
 
@@ -128,20 +140,19 @@ def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
     """Returns the answer in one or two sentences."""
     if answer is None:
         return "No member of the family has been measured on validation data yet."
-    lam = at_lam(answer.best.lam)
-    if answer.metric == "valid/rmse":
-        return f"The family predicts best at complexity {lam}, with a validation RMSE of {number(answer.value, 4)}."
-    best = f"The family is most accurate at complexity {lam}, with {percent(answer.value)} on validation data."
+    best = (
+        f"The family predicts best at complexity {at_lam(answer.best.lam)}, "
+        f"with {worth(answer.best, answer.metric)} on validation data."
+    )
     simple = answer.simplest
-    if simple is None or answer.standard_error is None:
+    if simple is None or answer.standard_error is None or answer.excess is None:
         return best
     if simple.lam == answer.best.lam:
         return f"{best} No simpler member comes within one standard error."
-    lost = 100 * (answer.value - simple.values[answer.metric])
-    share = _share(simple, config)
+    unit = MEASURES.get(answer.metric, ("", "loss"))[1]
     return (
-        f"{best} You can turn the dial up to {at_lam(simple.lam)} and give up {lost:.2f} points, "
-        f"within one standard error ({100 * answer.standard_error:.2f} points){share}."
+        f"{best} You can turn the dial up to {at_lam(simple.lam)}: the {unit} rises by {number(answer.excess, 2)}, "
+        f"within one standard error of that difference ({number(answer.standard_error, 2)}){_share(simple, config)}."
     )
 
 
@@ -157,23 +168,29 @@ def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
     """Returns the numbers of the answer box."""
     if answer is None:
         return []
-    regression = answer.metric == "valid/rmse"
-    error = answer.standard_error
-    spread = "" if error is None else f" · ± {100 * error:.1f} points (1 s.e.)"
+    title = MEASURES.get(answer.metric, (answer.metric, ""))[0]
     tiles = [
         Tile(
-            "Best validation RMSE" if regression else "Best validation accuracy",
-            number(answer.value, 4) if regression else percent(answer.value),
-            f"at {at_lam(answer.best.lam)}{spread}",
+            f"Best validation {title}",
+            value_of(answer.metric, answer.value),
+            f"at {at_lam(answer.best.lam)}{_beside(answer, config)}",
         )
     ]
-    chosen = answer.simplest or answer.best
+    chosen = answer.chosen
     if answer.simplest is not None:
         tiles.append(
             Tile(
                 "Simplest within one s.e.",
                 at_lam(chosen.lam),
-                f"{percent(chosen.values[answer.metric])} validation accuracy",
+                f"{value_of(answer.metric, chosen.values[answer.metric])} validation {title}",
+            )
+        )
+    if answer.metric in answer.constant:
+        tiles.append(
+            Tile(
+                "A constant",
+                value_of(answer.metric, answer.constant[answer.metric]),
+                f"validation {title} without looking at inputs",
             )
         )
     effective = chosen.get("effective_parameters")
@@ -188,6 +205,19 @@ def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
             )
         )
     return tiles
+
+
+def _beside(answer: Headline, config: dict[str, Any]) -> str:
+    """Returns its predictive where that is better, and its accuracy with how sure that is, of the best member."""
+    words = []
+    if answer.using == PREDICTIVE:
+        averaged = answer.best.values[f"{answer.metric}_predictive"]
+        words.append(f" · {value_of(answer.metric, averaged)} averaged over the posterior")
+    accuracy, n = answer.best.get("valid/accuracy"), config.get("n_valid")
+    if accuracy is not None and answer.metric != "valid/accuracy":
+        sure = f" ({proportion(accuracy, n)})" if isinstance(n, int) and n > 0 else ""
+        words.append(f" · accuracy {percent(accuracy)}{sure}")
+    return "".join(words)
 
 
 def _notes(
@@ -207,10 +237,12 @@ def _notes(
         notes.append(
             "There are no validation records, so nothing is chosen: test data never decides."
         )
-    elif answer.standard_error is None and answer.metric == "valid/accuracy":
+    elif answer.standard_error is None:
         notes.append(
-            "The number of validation examples is not known, so no standard error is given."
+            "Paired standard errors were not recorded, so no simpler member is named; netdial choose computes them."
         )
+    if answer is not None:
+        notes += answer.remarks
     if rows and not any(name.endswith("_predictive") for name in names):
         notes.append(
             "The posterior predictive was not evaluated; the curves are those of the mean weights."
@@ -267,8 +299,18 @@ def _row(row: Member, columns: Sequence[Column], answer: Headline | None) -> dic
         marks.append("best")
     if answer is not None and answer.simplest is not None and row.lam == answer.simplest.lam:
         marks.append("1 s.e.")
+    if answer is not None and answer.is_worse_than_constant(row):
+        marks.append("worse than a constant")
     cells = [column.show(row.values.get(column.record)) for column in columns]
     return {"lam": number(row.lam), "marks": marks, "cells": cells}
+
+
+def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list[dict[str, Any]]:
+    """Returns the row of what a constant is worth, if it was recorded."""
+    if not constant:
+        return []
+    cells = [column.show(constant.get(column.record)) for column in columns]
+    return [{"lam": "a constant", "marks": [], "cells": cells}]
 
 
 def _strata(records: Sequence[Record]) -> tuple[str, str] | None:

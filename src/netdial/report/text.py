@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from netdial.runs.curves import Member
+
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -88,6 +90,42 @@ def sentence(config: dict[str, Any]) -> str:
     if "epochs" in config:
         parts.append(f"in {config['epochs']} epochs")
     return " ".join(parts) + "."
+
+
+MEASURES = {
+    "valid/nll": ("log loss", "log loss"),
+    "valid/rmse": ("RMSE", "squared error"),
+    "valid/accuracy": ("accuracy", "error rate"),
+}
+"""Record that decides -> what it is called, and the loss whose differences are judged."""
+
+
+def value_of(metric: str, value: float) -> str:
+    """Returns the value of a metric as text.
+
+    >>> value_of("valid/accuracy", 0.9), value_of("valid/nll", 0.31234)
+    ('90.0%', '0.312')
+    """
+    if metric.endswith("/accuracy"):
+        return percent(value)
+    return number(value, 4 if metric.endswith("/rmse") else 3)
+
+
+def worth(member: Member, metric: str) -> str:
+    """Returns what a member is worth by the metric that decides, with its accuracy or R² beside it.
+
+    >>> worth(Member(1.0, {"valid/nll": 0.31234, "valid/accuracy": 0.9}), "valid/nll")
+    'log loss 0.312 (accuracy 90.0%)'
+    """
+    name = MEASURES.get(metric, (metric, ""))[0]
+    text = f"{name} {value_of(metric, member.values[metric])}"
+    beside = {
+        "valid/nll": ("valid/accuracy", "accuracy", percent),
+        "valid/rmse": ("valid/r2", "R²", fixed),
+    }
+    other, words, show = beside.get(metric, ("", "", fixed))
+    value = member.get(other)
+    return text if value is None else f"{text} ({words} {show(value)})"
 
 
 def at_lam(lam: float) -> str:

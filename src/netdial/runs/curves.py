@@ -1,8 +1,11 @@
 """Curves over complexity: what the records of a run say about each member of the family.
 
-`members` turns records into one row per complexity value; `headline` picks the best member on validation data and the
-simplest one that is as good within one standard error (Breiman et al., Classification and Regression Trees, 1984, §3.4.3).
-Nothing is ever chosen on test data.
+`members` turns records into one row per complexity value, `constants` into what a constant prediction is worth; `headline`
+chooses the best member on validation data and the simplest one within one standard error of it, by the rules of ``core.best``
+and the task's proper loss. Nothing is ever chosen on test data.
+
+Evaluation records the comparison itself: ``valid/excess`` is the mean loss of a member above that of the best one, and
+``valid/excess_error`` the paired standard error of that difference.
 """
 
 from __future__ import annotations
@@ -10,11 +13,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from netdial.core.best import MEAN, PREDICTIVE, Row, best, one_se, remarks
 from netdial.core.records import Record
+
+CONSTANT = "constant"
+"""Method of the records of what a constant is worth: class frequencies, or the mean of the targets."""
+EXCESS, EXCESS_ERROR = "valid/excess", "valid/excess_error"
+
+_PROPER = {"regression": ("rmse",)}
+_OTHERWISE = ("nll", "accuracy")
+"""Metrics that decide, by task, the first that was recorded; accuracy where a run has nothing better."""
+_HIGHER = ("accuracy",)
 
 
 @dataclass(frozen=True)
@@ -40,19 +53,36 @@ class Headline:
     """The answer of a run.
 
     Attributes:
-        metric: record that decides: ``valid/accuracy``, or ``valid/rmse`` for regression.
+        metric: record that decides: ``valid/nll`` (log loss), or ``valid/rmse`` for regression.
         best: member with the best value of it; of equals, the simplest.
         value: that value.
-        standard_error: of the value, sqrt(p (1 - p) / n) for an accuracy p over n examples; None when not known.
-        simplest: member with the largest complexity value whose accuracy is at least ``value - standard_error``;
-            None when the standard error is not known.
+        simplest: member with the largest complexity value that is within one standard error of the best; None if the run
+            did not record standard errors.
+        excess: mean loss of the simplest one above that of the best.
+        standard_error: paired standard error of that difference; None if it was not recorded.
+        remarks: what a reader should know about the choice, one sentence each.
+        constant: what a constant prediction is worth, record name -> value.
+        using: what predicts better at the best member: ``mean weights``, or ``predictive`` (the average over the posterior).
     """
 
     metric: str
     best: Member
     value: float
-    standard_error: float | None
-    simplest: Member | None
+    simplest: Member | None = None
+    excess: float | None = None
+    standard_error: float | None = None
+    remarks: tuple[str, ...] = ()
+    constant: dict[str, float] = field(default_factory=dict)
+    using: str = MEAN
+
+    @property
+    def chosen(self) -> Member:
+        """The simplest member within one standard error, or the best one if that is not known."""
+        return self.simplest or self.best
+
+    def is_worse_than_constant(self, member: Member) -> bool:
+        """Returns whether a member predicts validation data worse than a constant does."""
+        return is_worse(member, self.constant, self.metric)
 
 
 def members(records: Iterable[Record]) -> list[Member]:
@@ -69,25 +99,86 @@ def members(records: Iterable[Record]) -> list[Member]:
     ]
 
 
-def headline(rows: Sequence[Member], config: dict[str, Any]) -> Headline | None:
+def constants(records: Iterable[Record]) -> dict[str, float]:
+    """Returns what a constant prediction is worth, record name -> value; empty if the run did not record it."""
+    rows = [r for r in records if r.method == CONSTANT]
+    last = max((r.step for r in rows), default=0)
+    return {r.name: r.value for r in rows if r.step == last}
+
+
+def deciding(rows: Iterable[Member], config: dict[str, Any], split: str = "valid") -> str | None:
+    """Returns the record that members are compared by on a part of the data, or None if there is none."""
+    names = {name for row in rows for name in row.values}
+    wanted = (f"{split}/{name}" for name in _PROPER.get(str(config.get("kind")), _OTHERWISE))
+    return next((name for name in wanted if name in names), None)
+
+
+def is_worse(member: Member, constant: dict[str, float], metric: str) -> bool:
+    """Returns whether a member is worse than a constant by a metric; False if either is not known."""
+    value, limit = member.get(metric), constant.get(metric)
+    return value is not None and limit is not None and _loss(metric, value) > _loss(metric, limit)
+
+
+def headline(
+    rows: Sequence[Member], config: dict[str, Any], constant: dict[str, float] | None = None
+) -> Headline | None:
     """Returns the answer of a run, or None when nothing was measured on validation data.
 
     Args:
         rows: what `members` returns.
-        config: configuration of the run; ``kind`` and ``n_valid`` are read.
+        config: configuration of the run; ``kind``, ``lo`` and ``hi`` are read.
+        constant: what `constants` returns.
     """
-    regression = config.get("kind") == "regression"
-    metric = "valid/rmse" if regression else "valid/accuracy"
-    scored = [(value, row) for row in rows if (value := row.get(metric)) is not None]
-    if not scored:
+    metric = deciding(rows, config)
+    compared = [_row(row, metric or "") for row in rows]
+    if metric is None or not any(row.is_measured for row in compared):
         return None
-    value, best = max(scored, key=lambda pair: (-pair[0] if regression else pair[0], pair[1].lam))
-    n_valid = config.get("n_valid")
-    if regression or not isinstance(n_valid, int) or n_valid < 1 or not 0 <= value <= 1:
-        return Headline(metric, best, value, None, None)
-    error = math.sqrt(value * (1 - value) / n_valid)
-    simplest = max((row for v, row in scored if v >= value - error), key=lambda row: row.lam)
-    return Headline(metric, best, value, error, simplest)
+    top, simple = best(compared), one_se(compared)
+    known = any(math.isfinite(row.error) for row in compared)
+    ends = [_number(config.get(key)) for key in ("lo", "hi")]
+    taken = [top, simple] if known else [top]
+    said = [text for index in taken for text in remarks(compared, index, *ends)]
+    answer = Headline(
+        metric,
+        rows[top],
+        rows[top].values[metric],
+        constant=constant or {},
+        using=_using(rows[top], metric),
+    )
+    said += [
+        f"The member at λ = {rows[index].lam:.4g} predicts validation data worse than a constant."
+        for index in taken
+        if answer.is_worse_than_constant(rows[index])
+    ]
+    answer = replace(answer, remarks=tuple(dict.fromkeys(said)))
+    if not known:
+        return answer
+    return replace(
+        answer,
+        simplest=rows[simple],
+        excess=compared[simple].loss - compared[top].loss,
+        standard_error=compared[simple].error,
+    )
+
+
+def warning(lam: float, rows: Sequence[Member], answer: Headline | None) -> str | None:
+    """Returns what should be known before a member is exported: it, or the measured one next to it, is worse than a constant.
+
+    Args:
+        lam: complexity value of the member.
+        rows: what `members` returns.
+        answer: what `headline` returns.
+    """
+    if answer is None:
+        return None
+    near = min(rows, key=lambda row: abs(math.log(row.lam / lam)))
+    if not answer.is_worse_than_constant(near):
+        return None
+    return (
+        f"the network at λ = {near.lam:.4g} predicts validation data worse than a constant "
+        f"({answer.metric.partition('/')[2]} {near.values[answer.metric]:.4g}, a constant has "
+        f"{answer.constant[answer.metric]:.4g}); a smaller λ, or averaging over the posterior, is better"
+    )
 
 
 def learning(
@@ -103,3 +194,30 @@ def learning(
         for points in lines.values():
             points.sort()
     return curves
+
+
+def _row(member: Member, metric: str) -> Row:
+    """Returns a member as the rules see it; without a recorded comparison, by the metric and without an error."""
+    value = member.get(metric)
+    if value is None:
+        return Row(member.lam, math.nan)
+    loss, error = member.get(EXCESS), member.get(EXCESS_ERROR)
+    if loss is None or error is None:
+        return Row(member.lam, _loss(metric, value))
+    return Row(member.lam, loss, error)
+
+
+def _loss(metric: str, value: float) -> float:
+    return -value if metric.partition("/")[2] in _HIGHER else value
+
+
+def _using(member: Member, metric: str) -> str:
+    """Returns what predicts better at a member, by the metric that decides."""
+    mean, averaged = member.get(metric), member.get(f"{metric}_predictive")
+    if mean is None or averaged is None:
+        return MEAN
+    return PREDICTIVE if _loss(metric, averaged) < _loss(metric, mean) else MEAN
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

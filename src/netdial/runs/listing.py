@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from netdial.core.errors import CheckpointError, NetdialError
 from netdial.core.records import Record
-from netdial.runs.curves import headline, members
+from netdial.runs.curves import Member, deciding, headline, members
 from netdial.runs.folder import recover
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import shrinkage
@@ -28,8 +29,9 @@ class RunRow:
         map: map from complexity to parameters.
         step: last optimiser step that was recorded.
         metric: record that ``best`` is a value of.
-        best: validation accuracy, or error for regression: of the best member of a family, or of the network that was
+        best: validation log loss, or RMSE for regression: of the best member of a family, or of the network that was
             trained alone.
+        accuracy: its validation accuracy, for classification.
         best_lam: complexity value where it is reached, for a family.
         started: time of the start, ISO 8601, UTC.
         problem: what is wrong with a damaged run.
@@ -46,6 +48,7 @@ class RunRow:
     step: int | None = None
     metric: str | None = None
     best: float | None = None
+    accuracy: float | None = None
     best_lam: float | None = None
     started: str | None = None
     problem: str | None = None
@@ -89,12 +92,17 @@ def _found(run: Run, records: list[Record]) -> dict[str, Any]:
     """Returns what came out of a run, as fields of its row."""
     if run.config.get("way") == "shrink":
         shrunk = shrinkage(records)
-        metric = "valid/rmse" if run.config.get("kind") == "regression" else "valid/accuracy"
         sizes = shrunk.parameters
         found: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
-        scored = metric in shrunk.scores
-        return found | ({"metric": metric, "best": shrunk.scores[metric]} if scored else {})
+        return found | _worth(Member(math.nan, shrunk.scores), run)
     answer = headline(members(records), run.config)
-    if answer is None:
+    return {} if answer is None else {**_worth(answer.best, run), "best_lam": answer.best.lam}
+
+
+def _worth(network: Member, run: Run) -> dict[str, Any]:
+    """Returns what a network is worth on validation data, as fields of a row."""
+    metric = deciding([network], run.config)
+    if metric is None:
         return {}
-    return {"metric": answer.metric, "best": answer.value, "best_lam": answer.best.lam}
+    beside = None if metric == "valid/accuracy" else network.get("valid/accuracy")
+    return {"metric": metric, "best": network.get(metric), "accuracy": beside}

@@ -59,6 +59,7 @@ class Task(ABC):
         targets: ``classes`` if targets are class indices ``[N]``, ``numbers`` if they are columns ``[N, T]``.
         reported: metrics that are always reported; members are compared by the first.
         loss_name: what ``loss`` is called.
+        proper: metric that ``loss`` belongs to; choices are made by it unless another is asked for.
         METRICS: all metrics by name; ``nll`` is always there.
     """
 
@@ -66,6 +67,7 @@ class Task(ABC):
     targets: ClassVar[Literal["classes", "numbers"]]
     reported: ClassVar[tuple[str, ...]]
     loss_name: ClassVar[str]
+    proper: ClassVar[str] = "nll"
     METRICS: ClassVar[Mapping[str, Metric]]
 
     @property
@@ -88,6 +90,21 @@ class Task(ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns a proper loss of each example ``[..., B]`` of outputs ``[..., B, O]``, which choices are made by."""
+
+    def constant(self, targets: Tensor, n_outputs: int) -> Tensor:
+        """Returns the outputs ``[O]`` that fit targets best when inputs are not looked at; by default those of least nll."""
+        found = torch.zeros(n_outputs, dtype=torch.float64, requires_grad=True)
+        solver = torch.optim.LBFGS([found], max_iter=100, line_search_fn="strong_wolfe")
+
+        def mean_nll() -> Tensor:
+            solver.zero_grad()
+            mean = self.nll(found.expand(len(targets), -1), targets).mean()
+            mean.backward()
+            return mean
+
+        with torch.enable_grad():
+            solver.step(mean_nll)
+        return found.detach()
 
     def check(self, targets: Tensor, n_outputs: int | None = None) -> None:
         """Refuses targets that are not of this task, or that ask for more than ``n_outputs`` outputs.
@@ -211,6 +228,8 @@ class Task(ABC):
 
     def _value(self, name: str, outputs: Tensor, targets: Tensor, nll: Tensor | None) -> float:
         found = self.known(name)
+        if bool(outputs.isnan().any()):
+            return math.nan
         if name == "nll" and nll is not None:
             return float(nll.mean())
         if found.each is not None:

@@ -129,6 +129,11 @@ class Classification(Task):
         """Returns whether there is an output for every class; a network may know more classes than occur."""
         return n_outputs >= asked
 
+    def constant(self, targets: Tensor, n_outputs: int) -> Tensor:
+        """Returns the logarithms ``[C]`` of the class frequencies; a class that does not occur counts as half an example."""
+        counts = targets.long().bincount(minlength=n_outputs).double().clamp_min(0.5)
+        return (counts / counts.sum()).log()
+
     def root(self, outputs: Tensor) -> Tensor:
         """Returns √p_k (e_k - p) ``[B, C, C]``, whose outer products add up to diag(p) - p pᵀ."""
         probs = outputs.softmax(dim=-1)

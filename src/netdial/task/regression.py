@@ -46,6 +46,7 @@ class Regression(Task):
     targets: ClassVar[Literal["classes", "numbers"]] = "numbers"
     reported: ClassVar[tuple[str, ...]] = ("rmse", "r2", "nll")
     loss_name: ClassVar[str] = "squared error"
+    proper: ClassVar[str] = "rmse"
     METRICS: ClassVar[Mapping[str, Metric]] = {
         "rmse": Metric(each=_square_error, finish=torch.sqrt),
         "r2": Metric(whole=_r2, higher=True),
@@ -77,6 +78,10 @@ class Regression(Task):
                 "for example y[:, None], or kind='classification'"
             )
         return targets.shape[1]
+
+    def constant(self, targets: Tensor, n_outputs: int) -> Tensor:
+        """Returns the mean of the targets ``[T]``."""
+        return targets.double().mean(dim=0)
 
     def root(self, outputs: Tensor) -> Tensor:
         """Returns the unit vectors ``[B, T, T]``: the Fisher information of unit-variance normals is 1."""

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from netdial.core.best import Row, best
+
 
 class Honest(NamedTuple):
     """Test accuracy of the members chosen on validation data.
@@ -41,14 +43,18 @@ def paper_rule(test: Tensor) -> Tensor:
 def honest_rule(valid: Tensor, test: Tensor) -> Honest:
     """Returns test accuracy when each start and each share has its complexity value chosen on validation data.
 
-    Of equally good values the largest, the simplest network, is taken.
+    By the rule ``best`` of ``core.best``: of equally good values the largest, the simplest network, is taken.
 
     Args:
         valid: accuracies on validation data ``[L, R, S]``, complexity values rising.
         test: accuracies on test data ``[L, R, S]``.
     """
-    last = valid.shape[0] - 1
-    chosen = last - valid.flip(0).argmax(dim=0)
+    chosen = torch.tensor(
+        [
+            [best([Row(float(lam), -v) for lam, v in enumerate(lams)]) for lams in start]
+            for start in valid.permute(1, 2, 0).tolist()
+        ]
+    )
     found = test.gather(0, chosen[None])[0]
     spread = found.std(dim=0) if len(found) > 1 else torch.full_like(found[0], torch.nan)
     return Honest(found.mean(dim=0), spread, chosen)

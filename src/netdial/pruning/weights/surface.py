@@ -8,17 +8,20 @@ Shapes: K complexity values, S shares, P numbers of the leaves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from netdial.core.best import Row, best
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
+from netdial.measure.compare import constant_of, paired, terms_of
 from netdial.pruning.weights.masks import Policy, places
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
 from netdial.pruning.weights.prune import Rule, decide_in_turn
@@ -26,8 +29,8 @@ from netdial.pruning.weights.tally import Mixture, Tally
 from netdial.task import Task
 from netdial.task.rehearsal import admit
 
-SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of the papers' tables."""
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
+"""Shares removed that are looked at unless others are asked for; finer where networks usually begin to fail."""
 _FIELDS = 32_000_000
 """Most numbers of posteriors that are ranked at once, over complexity values."""
 
@@ -58,6 +61,10 @@ class Surface:
         predictive: of the posterior predictive ``[K, S]``; empty for points or if not asked for.
         removed: how many numbers were removed ``[K, S]``.
         higher: names of the metrics of which higher is better.
+        proper: metric of the task's proper loss, which members are compared by where it was measured.
+        params: numbers of the member that are left and not zero ``[K, S]``.
+        losses: proper loss of the mean weights on each example ``[K S, N]``.
+        constant: metrics of a prediction that looks at no input: class frequencies, or the mean of the targets.
     """
 
     lams: tuple[float, ...]
@@ -66,18 +73,42 @@ class Surface:
     predictive: dict[str, Tensor] = field(default_factory=dict)
     removed: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     higher: frozenset[str] = frozenset({"accuracy"})
+    proper: str = "nll"
+    params: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
+    constant: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """Metric that members are compared by: that of the proper loss, or the first if it was not measured."""
+        return self.proper if self.proper in self.metrics else next(iter(self.metrics))
 
     def best(self, metric: str | None = None) -> list[Best]:
-        """Returns the best member at each share, by the first metric unless one is named."""
-        name = self._known(metric or next(iter(self.metrics)))
-        values = self.metrics[name]
-        worth = values if name in self.higher else -values
+        """Returns the best member at each share, by ``metric``; of equals the one at the largest λ.
+
+        Args:
+            metric: one of the metrics; by default that of the proper loss. Shares without a finite value are left out.
+        """
+        values = self.metrics[self._known(metric or self.metric)]
+        losses = -values if (metric or self.metric) in self.higher else values
         found = []
         for place, share in enumerate(self.shares):
-            column = worth[:, place].tolist()
-            row = max(range(len(column)), key=lambda k: (column[k], self.lams[k]))
-            found.append(Best(share, self.lams[row], float(values[row, place])))
+            rows = [Row(lam, float(losses[k, place])) for k, lam in enumerate(self.lams)]
+            if any(row.is_measured for row in rows):
+                row = best(rows)
+                found.append(Best(share, self.lams[row], float(values[row, place])))
         return found
+
+    def rows(self) -> list[Row]:
+        """Returns the mean weights of all members as the rules of ``core.best`` see them, share by share for each λ."""
+        lams = [lam for lam in self.lams for _ in self.shares]
+        return paired(self.losses, lams, sizes=self.params.flatten().tolist())
+
+    def is_worse_than_constant(self) -> Tensor:
+        """Returns which members predict worse than a constant ``[K, S]``, by the metric that they are compared by."""
+        values = self.metrics[self.metric]
+        limit = self.constant.get(self.metric, math.nan)
+        return values < limit if self.metric in self.higher else values > limit
 
     def stability(self, share: float = 0.9) -> Tensor:
         """Returns accuracy before over accuracy after removing a share ``[K]``; 1 is best (2021 paper, §4).
@@ -98,6 +129,7 @@ class Surface:
         """Returns one flat row for each complexity value and share; predictive metrics end in ``_predictive``."""
         columns = {
             "removed": self.removed,
+            **({"params": self.params} if self.params.numel() else {}),
             **self.metrics,
             **{f"{name}_predictive": values for name, values in self.predictive.items()},
         }
@@ -145,7 +177,8 @@ def surface(
         fold: fold weights of inputs that are constant over ``train`` into biases and remove them first. Nothing is
             folded without ``train``, or when whole rows are removed.
         kind: the task: a name, or a ``Task``; by default that of the family.
-        metrics: which metrics of the task; the first is what ``best`` compares. By default ``task.metric`` and nll.
+        metrics: which metrics of the task; by default ``task.metric`` and nll. ``best`` compares by that of the task's
+            proper loss if it is among them, else by the first.
         n_samples: draws of the posterior predictive, the same random numbers everywhere; 0 leaves it out.
         seed: seed of the draws, and of criteria that draw.
 
@@ -154,18 +187,23 @@ def surface(
             criterion that lacks what it needs.
     """
     part, task = admit(family.net, data, kind, family.task)
+    if train is not None:
+        train, _ = admit(family.net, train, task, part="training part")
     values = family.lams(lams)
     rule = Rule(criterion, policy or Policy(), fold, task, seed)
     step = max(1, _FIELDS // family.layout.size)
     groups = [values[start : start + step] for start in range(0, len(values), step)]
-    means, averages, removed = [], [], []
+    means, averages, removed, counted = [], [], [], []
+    losses: list[Tensor] = []
+    whole, width = _others(family, values[0]), 0
     for levels in decide_in_turn(family, groups, shares, rule, train):
         removed.append(_removed(levels, shares))
-        draws = n_samples if family.log_std is not None else 0
-        for here in levels.groups(len(part) * n_outputs(levels, part) if draws else 0):
+        counted.append({"params": _counted(levels) + whole})
+        draws, width = n_samples if family.log_std is not None else 0, n_outputs(levels, part)
+        for here in levels.groups(len(part) * width if draws else 0):
             members = levels.select(here)
             batches = pieces(members, part)
-            means.append(_of_means(members, batches, metrics, task))
+            means.append(_of_means(members, batches, metrics, task, losses))
             if draws:
                 averages.append(_of_draws(members, batches, metrics, task, draws, seed))
     return Surface(
@@ -175,16 +213,26 @@ def surface(
         _in_order(averages, shares),
         torch.cat(removed),
         frozenset(name for name, metric in task.METRICS.items() if metric.higher),
+        task.proper,
+        _in_order(counted, shares)["params"],
+        torch.cat(losses).unflatten(0, (len(values), -1))[:, places(shares)].flatten(0, 1),
+        constant_of(task, part.y if train is None else train.y, part.y, width, list(means[0])),
     )
 
 
 def _of_means(
-    members: Levels, batches: Sequence[Dataset], metrics: Sequence[str] | None, task: Task
+    members: Levels,
+    batches: Sequence[Dataset],
+    metrics: Sequence[str] | None,
+    task: Task,
+    losses: list[Tensor],
 ) -> dict[str, Tensor]:
-    """Returns the metrics of mean weights ``[K S]``."""
-    tally = Tally(metrics, task)
+    """Returns the metrics of mean weights ``[K S]``, and appends their losses ``[K S, N]``."""
+    tally, found = Tally(metrics, task), []
     for out, batch in zip(run(members, batches), batches, strict=True):
         tally.add(out, batch.y.to(out.device))
+        found.append(terms_of(out.cpu(), batch.y.cpu(), task))
+    losses.append(torch.cat(found, dim=1))
     return tally.means()
 
 
@@ -222,6 +270,23 @@ def _in_order(groups: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> d
         .index_select(1, order)
         for name in groups[0]
     }
+
+
+def _counted(levels: Levels) -> Tensor:
+    """Returns how many numbers of the leaves are not zero ``[K S]``."""
+    counts = [
+        int(levels.weights_of(k, s).count_nonzero())
+        for k in range(len(levels.lams))
+        for s in range(levels.count)
+    ]
+    return torch.tensor(counts)
+
+
+def _others(family: Family, lam: float) -> int:
+    """Returns how many parameters that are no leaves are not zero."""
+    leaves = set(family.layout.names)
+    named = family.export(lam).named_parameters()
+    return sum(int(p.count_nonzero()) for name, p in named if name not in leaves)
 
 
 def _removed(levels: Levels, shares: Sequence[float]) -> Tensor:

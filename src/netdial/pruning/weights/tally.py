@@ -51,7 +51,9 @@ class Tally:
             if name == "nll" and nll is not None:
                 self._totals[name].append(nll.sum(dim=1))
             elif metric.each is not None:
-                self._totals[name].append(metric.each(self._task, outputs, targets).sum(dim=1))
+                each = metric.each(self._task, outputs, targets)
+                unknown = outputs.flatten(2).isnan().any(dim=2)
+                self._totals[name].append(each.masked_fill(unknown, torch.nan).sum(dim=1))
 
     def means(self) -> dict[str, Tensor]:
         """Returns the metrics ``[M]``, float64 on the processor."""

@@ -8,8 +8,9 @@ criteria were recorded, the best curve of each.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -26,60 +27,15 @@ from netdial.report.figures import (
     title_panel,
     value_axis,
 )
-from netdial.report.text import at_lam, count, number, percent
+from netdial.report.text import MEASURES, at_lam, count, fixed, number, percent
+from netdial.runs.curves import Member, constants, is_worse
+from netdial.runs.surfaces import DEFAULT, Pruned, pruned
 
-METHOD, DEFAULT = "prune", "density"
-"""Method of the records, and the criterion that goes without saying."""
 _PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
 _SURFACE_SCALE = ["#22284f", "#3b4a8f", "#4d7ab5", "#5fa8b8", "#8ccfa6", "#d8e89a", "#fdf3c0"]
 _CURVES_PIXELS, _CELL_PIXELS = 380, 34
 _LABELS = 8
 """Most complexity values that are written below the surface."""
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What was recorded of pruned members under one criterion and policy.
-
-    Attributes:
-        name: what differs from the default, for example ``magnitude, per layer``; ``density`` for the default.
-        metric: record that members are compared by, for example ``valid/accuracy``.
-        lams: complexity values, rising.
-        shares: shares removed, rising.
-        values: ``(lam, share) -> record name -> value``.
-    """
-
-    name: str
-    metric: str
-    lams: tuple[float, ...]
-    shares: tuple[float, ...]
-    values: dict[tuple[float, float], dict[str, float]]
-
-    @property
-    def split(self) -> str:
-        """Part of the data that members are compared on."""
-        return self.metric.split("/")[0]
-
-    @property
-    def is_error(self) -> bool:
-        """Whether lower is better."""
-        return self.metric.endswith("/rmse")
-
-    def get(self, lam: float, share: float, name: str | None = None) -> float | None:
-        """Returns a value, or None when it was not recorded or is not finite."""
-        value = self.values.get((lam, share), {}).get(name or self.metric)
-        return value if value is not None and math.isfinite(value) else None
-
-    def best(self) -> list[tuple[float, float, float]]:
-        """Returns (share, λ, value) of the best member at each share; of equals the simplest."""
-        found = []
-        for share in self.shares:
-            scored = [(v, lam) for lam in self.lams if (v := self.get(lam, share)) is not None]
-            if scored:
-                sign = -1 if self.is_error else 1
-                value, lam = max(scored, key=lambda pair: (sign * pair[0], pair[1]))
-                found.append((share, lam, value))
-        return found
 
 
 @dataclass(frozen=True)
@@ -102,35 +58,14 @@ class Section:
     rows: list[list[str]]
 
 
-def pruned(records: Iterable[Record]) -> list[Pruned]:
-    """Returns what the records of the last step say of pruned members, by criterion and policy."""
-    rows = [r for r in records if r.method.split(":")[0] == METHOD and r.lam is not None]
-    last = max((row.step for row in rows), default=0)
-    found: dict[str, dict[tuple[float, float], dict[str, float]]] = {}
-    for row in rows:
-        if row.step == last and row.lam is not None and row.share is not None:
-            grid = found.setdefault(row.method, {})
-            grid.setdefault((row.lam, row.share), {})[row.name] = row.value
-    return [
-        Pruned(
-            method.partition(": ")[2] or DEFAULT,
-            metric,
-            tuple(sorted({lam for lam, _ in grid})),
-            tuple(sorted({share for _, share in grid})),
-            grid,
-        )
-        for method, grid in found.items()
-        if (metric := _metric(grid.values())) is not None
-    ]
-
-
 def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Section | None:
     """Returns the section on pruning, or None when no pruned member was recorded.
 
     Args:
         records: records of the run.
-        config: its configuration; ``n_valid`` and ``n_params`` are read.
+        config: its configuration; ``n_params`` is read.
     """
+    records = list(records)
     found = pruned(records)
     if not found:
         return None
@@ -140,9 +75,9 @@ def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Sectio
         figures["pruning-surface"] = surface_figure(shown)
     if len(found) > 1:
         figures["pruning-criteria"] = criteria_figure(found)
-    headings, rows = _table(shown, config)
+    headings, rows = _table(shown, config, constants(records))
     return Section(
-        _lead(shown, config),
+        _lead(shown),
         f"Every member was pruned by {shown.name} and measured on {SPLITS[shown.split]} data, without any further training.",
         (number(shown.lams[0]), number(shown.lams[-1])),
         figures,
@@ -296,67 +231,69 @@ def criteria_figure(found: Sequence[Pruned]) -> go.Figure:
     return figure
 
 
-def _metric(cells: Iterable[dict[str, float]]) -> str | None:
-    """Returns the record that members are compared by: accuracy or RMSE, on validation data if there are such."""
-    names = {name for cell in cells for name in cell}
-    wanted = (f"{split}/{metric}" for split in SPLITS for metric in ("accuracy", "rmse"))
-    return next((name for name in wanted if name in names), None)
-
-
-def _lead(shown: Pruned, config: dict[str, Any]) -> str:
-    """Returns how much can be removed within one standard error of the best whole member, or what the best ones lose."""
+def _lead(shown: Pruned) -> str:
+    """Returns how much can be removed within one standard error of the best member, or what the best ones lose."""
     best = {share: (lam, value) for share, lam, value in shown.best()}
     words = f"{SPLITS[shown.split]} {_name(shown)}"
+    choice = shown.choice()
+    if choice is not None:
+        (top_share, top), (share, row) = choice
+        value = shown.get(row.lam, share)
+        who = "the member" if share else "the whole member"
+        first = (
+            f"{_share(share) if share else 'None'} of the weights can go: {who} at {at_lam(row.lam)} then has a {words} of "
+            f"{_value(shown, value)}"
+        )
+        if row is top:
+            return f"{first}, the best of all."
+        loss = MEASURES.get(shown.decides.replace("test/", "valid/"), ("", "loss"))[1]
+        return (
+            f"{first}; its {loss} is {number(row.loss - top.loss, 2)} above that of the best ({at_lam(top.lam)}, "
+            f"{_share(top_share)} removed), within one standard error of that difference ({number(row.error, 2)})."
+        )
     if 0.0 not in best or len(best) < 2:
         share, lam, value = shown.best()[-1]
         return (
             f"Without {_share(share)} of the weights, the best member is at {at_lam(lam)}, "
             f"with a {words} of {_value(shown, value)}."
         )
-    whole = best[0.0][1]
-    error = _standard_error(shown, whole, config)
-    good = [share for share, (_, value) in best.items() if error and value >= whole - error]
-    if error is None or max(good) == 0:
-        share = max(best)
-        lam, value = best[share]
-        return (
-            f"The best whole member has a {words} of {_value(shown, whole)}; without {_share(share)} of the weights "
-            f"the best one, at {at_lam(lam)}, has {_value(shown, value)}."
-        )
-    share = max(good)
+    whole, share = best[0.0][1], max(best)
     lam, value = best[share]
     return (
-        f"{_share(share)} of the weights can go: the member at {at_lam(lam)} then has a {words} of "
-        f"{_value(shown, value)}, within one standard error ({100 * error:.2f} points) of the best whole member "
-        f"({_value(shown, whole)})."
+        f"The best whole member has a {words} of {_value(shown, whole)}; without {_share(share)} of the weights "
+        f"the best one, at {at_lam(lam)}, has {_value(shown, value)}."
     )
 
 
-def _standard_error(shown: Pruned, value: float, config: dict[str, Any]) -> float | None:
-    """Returns the standard error of an accuracy on validation data; None when it is not known."""
-    n = config.get("n_valid")
-    if shown.is_error or shown.split != "valid" or not isinstance(n, int) or n < 1:
-        return None
-    return math.sqrt(value * (1 - value) / n) or None
-
-
-def _table(shown: Pruned, config: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Returns headings and rows of the best member at each share; what was not recorded has no column."""
-    name = shown.metric.split("/")[1]
-    columns = [
-        (f"{split}/{name}{suffix}", f"{SPLITS[split]}{words}")
+def _table(
+    shown: Pruned, config: dict[str, Any], constant: dict[str, float]
+) -> tuple[list[str], list[list[str]]]:
+    """Returns headings and rows of the best member at each share, and of a constant; what was not recorded has no column."""
+    name, proper = (record.split("/")[1] for record in (shown.metric, shown.decides))
+    show: Callable[[float | None], str] = partial(_value, shown)
+    wanted = [
+        (f"{split}/{name}{suffix}", f"{SPLITS[split]}{words}", show)
         for split in SPLITS
         for suffix, words in (("", ""), ("_predictive", ", predictive"))
-        if any(f"{split}/{name}{suffix}" in cell for cell in shown.values.values())
+    ]
+    if proper != name:
+        wanted += [(f"{split}/{proper}", f"{SPLITS[split]} log loss", fixed) for split in SPLITS]
+    columns = [
+        column for column in wanted if any(column[0] in cell for cell in shown.values.values())
     ]
     total = config.get("n_params")
-    headings = ["removed", "parameters left", "best λ", *(words for _, words in columns)]
+    headings = ["removed", "parameters left", "best λ", *(words for _, words, _ in columns)]
     rows = []
     for share, lam, _ in shown.best():
         gone = shown.get(lam, share, "removed")
         left = count(total - gone) if isinstance(total, int) and gone is not None else "–"
-        cells = [shown.get(lam, share, record) for record, _ in columns]
-        rows.append([_share(share), left, number(lam), *(_value(shown, cell) for cell in cells)])
+        cells = [write(shown.get(lam, share, record)) for record, _, write in columns]
+        member = Member(lam, shown.values[lam, share])
+        worse = ", worse than a constant" if is_worse(member, constant, shown.decides) else ""
+        rows.append([_share(share), left, number(lam) + worse, *cells])
+    if shown.decides in constant:
+        cells = [write(constant.get(record)) for record, _, write in columns]
+        rows.append(["a constant", "–", "–", *cells])
     return headings, rows
 
 

@@ -1,0 +1,163 @@
+"""Comparisons: what members add to a metric example by example, the rows that rules choose from, and a constant's worth.
+
+A difference between two members is judged on the same examples, so a metric is kept as the terms that it is a mean of, lower
+being better. Metrics that are no mean over examples (balanced accuracy, F1, AUC, R²) have the pseudo-values of the jackknife
+over groups of examples instead (Tukey 1958), whose spread is their standard error.
+
+Shapes: M members, N examples, O outputs, G terms (N, or the groups of the jackknife).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from netdial.core.best import Row, best
+from netdial.task import Task
+
+_GROUPS = 20
+"""Groups of examples that the jackknife leaves out in turn."""
+
+
+def terms_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = None) -> Tensor:
+    """Returns what examples add to a metric ``[M, G]``, float64, lower is better; nan where outputs are.
+
+    Args:
+        outputs: of the members ``[M, N, O]``.
+        targets: ``[N, ...]``.
+        task: what they predict.
+        metric: a metric of the task; by default the one of its proper loss.
+
+    Raises:
+        ConfigError: the task has no such metric.
+    """
+    name = metric or task.proper
+    found, outputs = task.known(name), outputs.double()
+    targets = targets if task.targets == "classes" else targets.double()
+    if found.each is None:
+        return _pseudo_values(outputs, targets, task, name)
+    if name == task.proper:
+        terms = task.loss(outputs, targets).double()
+    else:
+        terms = found.each(task, outputs, targets).double()
+        terms = 1 - terms if found.higher else terms
+    return terms.masked_fill(outputs.isnan().any(dim=-1), torch.nan)
+
+
+def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = None) -> Tensor:
+    """Returns the values ``[M]`` of a metric of members' outputs ``[M, N, O]``, float64; nan where outputs are.
+
+    Raises:
+        ConfigError: the task has no such metric.
+    """
+    name = metric or task.proper
+    targets = targets if task.targets == "classes" else targets.double()
+    values = [task.metrics(one, targets, [name])[name] for one in outputs.double()]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def spread_of(terms: Tensor, task: Task, metric: str | None = None) -> float:
+    """Returns the standard error of the metric of one member's terms ``[G]``; nan with fewer than two (delta method)."""
+    if len(terms) < 2:
+        return math.nan
+    found, mean = task.known(metric or task.proper), terms.mean().detach()
+    error = float(terms.std()) / math.sqrt(len(terms))
+    if found.each is None or found.higher:
+        return error
+    with torch.enable_grad():
+        at = mean.requires_grad_()
+        (slope,) = torch.autograd.grad(found.finish(at), at)
+    return abs(float(slope)) * error if error else 0.0
+
+
+def paired(
+    terms: Tensor,
+    lams: Sequence[float],
+    *,
+    losses: Sequence[float] | None = None,
+    sizes: Sequence[float] | None = None,
+    proper: Tensor | None = None,
+    among: Iterable[int] | None = None,
+) -> list[Row]:
+    """Returns members as the rules see them, with the paired standard errors of their differences to the best.
+
+    Args:
+        terms: what examples add to the metric ``[M, G]``, lower is better.
+        lams: complexity values, M of them.
+        losses: values to compare, lower is better; by default the means of the terms.
+        sizes: numbers left; by default all alike.
+        proper: terms of the proper loss ``[M, N]``, if the metric is another one.
+        among: indices of those that may be chosen, among which the best is looked for; all of them by default.
+    """
+    means = terms.mean(dim=1).tolist() if losses is None else list(losses)
+    count = len(means)
+    decisive = [math.nan] * count if proper is None else proper.mean(dim=1).tolist()
+    rows = [
+        Row(lams[i], means[i], size=0.0 if sizes is None else sizes[i], proper=decisive[i])
+        for i in range(count)
+    ]
+    allowed = [i for i in (range(count) if among is None else among) if rows[i].is_measured]
+    if not allowed:
+        return rows
+    top = best(rows, allowed)
+    errors = excess(terms, top)[1].tolist()
+    others = [math.nan] * count if proper is None else excess(proper, top)[1].tolist()
+    return [
+        replace(row, error=error, proper_error=other)
+        for row, error, other in zip(rows, errors, others, strict=True)
+    ]
+
+
+def excess(terms: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Returns how much worse members are than one of them ``[M]``, and the paired standard errors ``[M]``.
+
+    The standard error is that of the mean of G paired differences: what both have in common cancels, so it is smaller than
+    that of either value. With a single term it is not known (nan), but that to itself is 0.
+    """
+    gaps = terms - terms[top]
+    count = gaps.shape[1]
+    spread = gaps.std(dim=1) if count > 1 else gaps.new_full((len(gaps),), torch.nan)
+    errors = spread / math.sqrt(max(count, 1))
+    errors[top] = 0.0
+    return gaps.mean(dim=1), errors
+
+
+def constant_of(
+    task: Task, train: Tensor, targets: Tensor, n_outputs: int, metrics: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Returns what a prediction that looks at no input is worth: class frequencies, or the mean of the targets.
+
+    Args:
+        task: what is predicted.
+        train: targets that the constant is fitted to ``[N, ...]``.
+        targets: targets that it is measured on.
+        n_outputs: O, outputs of the network.
+        metrics: which metrics of the task; by default those that are always reported.
+    """
+    outputs = task.constant(train.cpu(), n_outputs).double().expand(len(targets), -1)
+    scored = targets.cpu() if task.targets == "classes" else targets.cpu().double()
+    found = task.metrics(outputs, scored, metrics)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _pseudo_values(outputs: Tensor, targets: Tensor, task: Task, metric: str) -> Tensor:
+    """Returns G θ - (G - 1) θ₍₋g₎ of each member ``[M, G]``, its sign such that lower is better."""
+    count = len(targets)
+    groups = min(_GROUPS, count)
+    place = torch.arange(count) % groups
+    sign = -task.better(metric)
+    whole = values_of(outputs, targets, task, metric)
+    left_out = torch.stack(
+        [
+            values_of(outputs[:, place != g], targets[place != g], task, metric)
+            if groups > 1
+            else whole
+            for g in range(groups)
+        ],
+        dim=1,
+    )
+    return sign * (groups * whole[:, None] - (groups - 1) * left_out)

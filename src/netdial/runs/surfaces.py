@@ -1,0 +1,130 @@
+"""What ``netdial prune`` measured of pruned members, in the form that reports want it. Loads no torch.
+
+Pruned members stand among a run's records as method ``prune`` with their share (``jobs.pruned``). They are compared by the
+rules of ``core.best``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from netdial.core.best import Row, best, one_se
+from netdial.core.records import Record
+from netdial.runs.curves import EXCESS, EXCESS_ERROR
+
+METHOD, DEFAULT = "prune", "density"
+"""Method of the records, and the criterion that goes without saying."""
+
+_SPLITS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was recorded of pruned members under one criterion and policy.
+
+    Attributes:
+        name: what differs from the default, for example ``magnitude, per layer``; ``density`` for the default.
+        metric: record that is shown, for example ``valid/accuracy``.
+        decides: record that members are compared by, for example ``valid/nll``.
+        lams: complexity values, rising.
+        shares: shares removed, rising.
+        values: ``(lam, share) -> record name -> value``.
+    """
+
+    name: str
+    metric: str
+    decides: str
+    lams: tuple[float, ...]
+    shares: tuple[float, ...]
+    values: dict[tuple[float, float], dict[str, float]]
+
+    @property
+    def split(self) -> str:
+        """Part of the data that members are compared on."""
+        return self.metric.split("/")[0]
+
+    @property
+    def is_error(self) -> bool:
+        """Whether lower is better."""
+        return self.metric.endswith("/rmse")
+
+    def get(self, lam: float, share: float, name: str | None = None) -> float | None:
+        """Returns a value, or None when it was not recorded or is not finite."""
+        value = self.values.get((lam, share), {}).get(name or self.metric)
+        return value if value is not None and math.isfinite(value) else None
+
+    @cached_property
+    def rows(self) -> list[tuple[float, Row]]:
+        """Share removed and row, as the rules see it, of each member."""
+        return [(share, self._row(lam, share)) for lam in self.lams for share in self.shares]
+
+    def best(self) -> list[tuple[float, float, float]]:
+        """Returns (share, λ, value) of the best member at each share; of equals the simplest."""
+        rows, found = [row for _, row in self.rows], []
+        for share in self.shares:
+            here = [i for i, (at, row) in enumerate(self.rows) if at == share and row.is_measured]
+            if here:
+                lam = rows[best(rows, here)].lam
+                found.append((share, lam, self.get(lam, share) or 0.0))
+        return found
+
+    def choice(self) -> tuple[tuple[float, Row], tuple[float, Row]] | None:
+        """Returns the best of all members and the sparsest within one standard error of it, each (share, row).
+
+        None if no standard errors were recorded.
+        """
+        rows = [row for _, row in self.rows]
+        if not any(row.error > 0 for row in rows if row.is_measured):
+            return None
+        return self.rows[best(rows)], self.rows[one_se(rows)]
+
+    def _row(self, lam: float, share: float) -> Row:
+        get = partial(self.get, lam, share)
+        value, shown = get(self.decides), get()
+        if value is None or shown is None:
+            return Row(lam, math.nan)
+        loss, error = get(EXCESS), get(EXCESS_ERROR)
+        if loss is None or error is None:
+            loss, error = -value if self.decides.endswith("/accuracy") else value, math.nan
+        gone = get("removed")
+        size = get("params")
+        return Row(lam, loss, error, size if size is not None else -(gone or 0.0))
+
+
+def pruned(records: Iterable[Record]) -> list[Pruned]:
+    """Returns what the records of the last step say of pruned members, by criterion and policy."""
+    rows = [r for r in records if r.method.split(":")[0] == METHOD and r.lam is not None]
+    last = max((row.step for row in rows), default=0)
+    found: dict[str, dict[tuple[float, float], dict[str, float]]] = {}
+    for row in rows:
+        if row.step == last and row.lam is not None and row.share is not None:
+            grid = found.setdefault(row.method, {})
+            grid.setdefault((row.lam, row.share), {})[row.name] = row.value
+    return [
+        Pruned(
+            method.partition(": ")[2] or DEFAULT,
+            metric,
+            _decides(grid.values(), metric),
+            tuple(sorted({lam for lam, _ in grid})),
+            tuple(sorted({share for _, share in grid})),
+            grid,
+        )
+        for method, grid in found.items()
+        if (metric := _metric(grid.values())) is not None
+    ]
+
+
+def _decides(cells: Iterable[dict[str, float]], metric: str) -> str:
+    """Returns the record that members are compared by: the log loss where there is an accuracy."""
+    proper = metric.replace("/accuracy", "/nll")
+    return proper if any(proper in cell for cell in cells) else metric
+
+
+def _metric(cells: Iterable[dict[str, float]]) -> str | None:
+    """Returns the record that is shown: accuracy or RMSE, on validation data if there are such."""
+    names = {name for cell in cells for name in cell}
+    wanted = (f"{split}/{metric}" for split in _SPLITS for metric in ("accuracy", "rmse"))
+    return next((name for name in wanted if name in names), None)
