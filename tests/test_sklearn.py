@@ -230,3 +230,47 @@ def test_without_scikit_learn_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     wanted = "netdial.sklearn needs: pip install 'netdial[data]'"
     assert done.stdout.strip() == wanted
+
+
+def rare(seed: int = 0) -> tuple[Any, Any]:
+    """Two overlapping classes, one row in twelve of the second."""
+    source = np.random.default_rng(seed)
+    y = (np.arange(480) % 12 == 0).astype(int)
+    return source.normal(size=(480, 4)) + 1.5 * y[:, None], y
+
+
+def test_balanced_classes_find_the_rare_one() -> None:
+    x, y = rare()
+    names = np.array(["no", "yes"])[y]
+    plain = classifier().fit(x, names)
+    for weights in ("balanced", {"no": 1.0, "yes": 11.0}):
+        found = classifier(class_weight=weights).fit(x, names)
+        hits = [float((m.predict(x)[y == 1] == "yes").mean()) for m in (plain, found)]
+        assert hits[1] > max(hits[0] + 0.1, 0.7), hits
+        best = max(row["weighted_accuracy"] for row in found.path_)
+        assert {r["lam"]: r["weighted_accuracy"] for r in found.path_}[found.lam_] == best
+    by_row = classifier().fit(x, names, sample_weight=np.where(y == 1, 11.5, 1.5))
+    assert (by_row.predict(x)[y == 1] == "yes").mean() > 0.7
+
+
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_whole_weights_are_counts_and_the_order_of_rows_plays_no_part(make: Any) -> None:
+    x, y = (X, Y) if make is classifier else (XR, YR)
+    counts = np.arange(90) % 3
+    settings = {"epochs": 3}
+    found = make(**settings).fit(x, y, sample_weight=counts).predict(x)
+    repeated = make(**settings).fit(x.repeat(counts, axis=0), y.repeat(counts)).predict(x)
+    assert np.array_equal(found, repeated)
+    assert np.array_equal(make(**settings).fit(x[::-1], y[::-1], counts[::-1]).predict(x), found)
+
+
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_weights_of_rows_are_checked(make: Any) -> None:
+    x, y = (X, Y) if make is classifier else (XR, YR)
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        make(epochs=1).fit(x, y, sample_weight=-np.ones(90))
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        make(epochs=1).fit(x, y, sample_weight=np.zeros(90))
+    scaled = make(epochs=3).fit(x, y, sample_weight=np.linspace(0.1, 2, 90))
+    again = make(epochs=3).fit(x, y, sample_weight=2 * np.linspace(0.1, 2, 90))
+    assert np.allclose(scaled.predict(x).astype(float), again.predict(x).astype(float), rtol=1e-3)

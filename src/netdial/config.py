@@ -54,8 +54,12 @@ class TrainConfig(BaseModel):
             given = dict(piece.rsplit("=", 1) for piece in given.split(",") if "=" in piece)
         if isinstance(given, Mapping):
             return {str(name).strip(): value for name, value in given.items()}
-        if given is None or isinstance(given, str):
+        if given is None or given == "balanced":
             return given
+        if isinstance(given, str):
+            raise ConfigError(
+                f"class_weight={given!r}; allowed: balanced, or a weight for each class, such as 0=1,1=24"
+            )
         return {str(index): value for index, value in enumerate(given)}
 
 

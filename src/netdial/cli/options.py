@@ -134,12 +134,16 @@ def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
 
 def values(settings: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that were given on the command line, lists as tuples."""
+    from netdial.config import make
+
     found: dict[str, Any] = {}
     for name, value in given.items():
         if value is None:
             continue
         annotation = settings.model_fields[name].annotation
-        if get_origin(annotation) is not tuple:
+        if _holds_mapping(annotation):
+            found[name] = getattr(make(settings, {name: value}), name)
+        elif get_origin(annotation) is not tuple:
             found[name] = value
         elif get_args(annotation)[0] is float:
             found[name] = tuple(numbers(value, f"--{name.replace('_', '-')}") or ())
@@ -173,9 +177,16 @@ def _kind(annotation: Any) -> tuple[type, str | None]:
         return str, "|".join(str(choice) for choice in get_args(annotation))
     if origin is tuple:
         return str, "A,B,…"
+    if _holds_mapping(annotation):
+        return str, "balanced|A=1,B=2,…"
     if origin in (types.UnionType, typing.Union):
         return _kind(next(arg for arg in get_args(annotation) if arg is not type(None)))
     return annotation, None
+
+
+def _holds_mapping(annotation: Any) -> bool:
+    """Returns whether a field may hold a mapping, which is written as text on the command line."""
+    return any(get_origin(choice) is dict for choice in get_args(annotation))
 
 
 def _shown(default: Any) -> str:

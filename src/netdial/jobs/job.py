@@ -22,6 +22,7 @@ from netdial.family import Domain, Family
 from netdial.fitting import run as train_family
 from netdial.jobs.problem import (
     Problem,
+    by_index,
     check_trust,
     describe_net,
     is_function,
@@ -259,7 +260,7 @@ def _train(
         task.train,
         task.valid,
         kind=task.kind,
-        config=config,
+        config=by_index(config, task),
         report=recorder,
         advance=watch.advance,
         augment=task.augment,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError
+from netdial.config import TrainConfig
+from netdial.core.errors import ConfigError, unknown
 from netdial.data import Splits, load, load_user
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
@@ -24,6 +25,9 @@ from netdial.task.rehearsal import rehearse
 
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""
+
+
+Config = TypeVar("Config", bound=TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,23 @@ def reading_lines(splits: Splits) -> list[str]:
         f"  {name:<{min(wide, 30)}}  {what:<{kinds}}  {how}".rstrip() for name, what, how in rows
     ]
     return [*lines, *(f"  note: {note}" for note in splits.source["notes"])]
+
+
+def by_index(config: Config, splits: Splits) -> Config:
+    """Returns settings whose weights of classes, given by name, are by index.
+
+    Raises:
+        ConfigError: there is no class of that name.
+    """
+    weights = config.class_weight
+    if not isinstance(weights, dict) or not splits.classes:
+        return config
+    place = {name: str(index) for index, name in enumerate(splits.classes)}
+    for name in weights:
+        if name not in place:
+            raise unknown("class in class_weight", name, place)
+    found = {place[name]: value for name, value in weights.items()}
+    return config.model_copy(update={"class_weight": found})
 
 
 def is_function(data: str) -> bool:

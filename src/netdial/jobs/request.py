@@ -24,7 +24,7 @@ from netdial.core.files import write_text
 from netdial.data import Splits
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import POINTS, default_samples, large_model, preset
-from netdial.jobs.problem import LOAD_OPTIONS, Problem, is_function, load_problem
+from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
 from netdial.jobs.recorder import Watch
 from netdial.runs.folder import check_name, hold, is_half_made
 from netdial.runs.run import Run, taken
@@ -186,7 +186,9 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
         seed=chosen.get("seed", 0),
     )
     start = preset(job.data, len(problem.task.train))
-    return make(job.settings, _fields(job, {**start, **chosen})), problem
+    config = make(job.settings, _fields(job, {**start, **chosen}))
+    by_index(config, problem.task)
+    return config, problem
 
 
 def _fields(job: Job, choices: Mapping[str, Any]) -> dict[str, Any]:

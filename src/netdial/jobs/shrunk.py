@@ -22,7 +22,7 @@ from netdial.channels.sizes import size, strip, total
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
-from netdial.jobs.problem import Problem, describe_net, example, reading_lines
+from netdial.jobs.problem import Problem, by_index, describe_net, example, reading_lines
 from netdial.jobs.recorder import Watch
 from netdial.jobs.request import (
     LAST,
@@ -156,7 +156,7 @@ def _train(
         task.train,
         task.valid,
         kind=task.kind,
-        config=config,
+        config=by_index(config, task),
         report=recorder,
         advance=watch.advance,
         augment=task.augment,

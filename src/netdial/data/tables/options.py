@@ -77,6 +77,10 @@ class TableOptions(BaseModel):
     time_column: str | None = Field(
         default=None, description="column of times; training rows come before validation, then test"
     )
+    weight_column: str | None = Field(
+        default=None,
+        description="column that says how much each row counts in training compared with the others",
+    )
 
     @field_validator("na", "categorical", "drop", "keep", mode="before")
     @classmethod

@@ -35,6 +35,7 @@ from netdial.data.tables.target import (
     target_json,
     target_names,
 )
+from netdial.data.tables.weights import row_weights
 from netdial.data.tables.words import Array
 
 VALID, TEST = 0.2, 0.2
@@ -45,6 +46,7 @@ _ROLES = {
     "split_column": "says which part each row is in",
     "group_column": "names the groups that are kept together",
     "time_column": "orders the rows in time",
+    "weight_column": "weighs the rows",
 }
 
 
@@ -122,14 +124,22 @@ def load_table(
             "seed": seed,
             **{part: str(files[part]) if part in files else shares[part] for part in shares},
             "stratified": by_rows and goal.labels is not None,
-            **{name: getattr(options, name) for name in _ROLES if getattr(options, name)},
+            **{
+                name: getattr(options, name)
+                for name in ("split_column", "group_column", "time_column")
+                if getattr(options, name)
+            },
         },
         "targets": names,
         "notes": [],
     }
     schema, y = _schema(goal, learned, splits["train"], source, options, where)
     x, unseen = _encode(schema, cells, len(table.frame))
-    parts = {part: Dataset(x[index], y[index]) for part, index in splits.items()}
+    weight = row_weights(table.frame, rows, options, where)
+    parts = {
+        part: Dataset(x[index], y[index], weight=None if weight is None else weight[index])
+        for part, index in splits.items()
+    }
     for part, other in files.items():
         parts[part], splits[part], said = _from_file(other, schema, where)
         unseen += [f"{other.name}: {remark}" for remark in said]
@@ -292,7 +302,8 @@ def _from_file(
         if schema.options.drop_missing_target:
             frame = frame[schema.has_target(frame)]
         encoded = schema.encode_rows(frame)
-        part = Dataset(encoded.x, schema.encode_target(frame))
+        weight = row_weights(frame, np.arange(len(frame)), schema.options, f"data {path.name!r}")
+        part = Dataset(encoded.x, schema.encode_target(frame), weight=weight)
     except DataError as error:
         raise DataError(f"data {path.name!r}, to be used with {where}: {error}") from None
     return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64).copy()), encoded.remarks

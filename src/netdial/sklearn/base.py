@@ -1,0 +1,229 @@
+"""What both estimators share: settings, split, training, choice of λ, outputs of a member."""
+
+# ruff: noqa: N803  (X is scikit-learn's name for inputs)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from netdial.config import FitConfig, make_config
+from netdial.core.errors import ConfigError, ShapeError
+from netdial.data.dataset import Dataset
+from netdial.data.memory.rows import arranged
+from netdial.family.domain import Domain
+from netdial.family.family import Family
+from netdial.fitting import fit
+from netdial.measure.path import evaluate, outputs
+from netdial.nets import build
+from netdial.task import Task
+
+Factory = Callable[[int, int], nn.Module]
+
+_MIN_VALID = 8
+"""Rows that a validation part has at least; with fewer, all rows are for training and nothing is chosen."""
+
+_BATCH = 4096
+
+
+class FamilyEstimator(BaseEstimator):
+    """What both estimators share."""
+
+    _task: Task
+
+    def __init__(
+        self,
+        model: str | Factory = "mlp:32",
+        *,
+        objective: str = "scaled-kl",
+        map: str = "piecewise",
+        lo: float = 1e-3,
+        hi: float = 1e2,
+        epochs: int = 50,
+        batch_size: int = 32,
+        groups: int = 8,
+        lr: float = 1e-2,
+        validation_fraction: float = 0.2,
+        lam: float | None = None,
+        n_points: int = 9,
+        accelerator: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.map = map
+        self.lo = lo
+        self.hi = hi
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.groups = groups
+        self.lr = lr
+        self.validation_fraction = validation_fraction
+        self.lam = lam
+        self.n_points = n_points
+        self.accelerator = accelerator
+        self.random_state = random_state
+
+    def _rows(
+        self, x: NDArray[Any], y: NDArray[Any], sample_weight: ArrayLike | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        """Returns the rows to use, in an order that depends on their content, and their weights if they are no counts."""
+        if sample_weight is None:
+            return arranged(x, y, None)
+        weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        return arranged(x, y, weight)
+
+    def _seed(self) -> tuple[np.random.RandomState, int]:
+        """Returns the source of the split, and the seed of everything else."""
+        source = check_random_state(self.random_state)
+        return source, int(source.randint(2**31 - 1))
+
+    def _train(
+        self,
+        x: NDArray[Any],
+        y: Tensor,
+        weight: NDArray[np.float64] | None,
+        parts: tuple[NDArray[Any], NDArray[Any]],
+        seed: int,
+    ) -> None:
+        """Trains the family on inputs ``[N, F]`` and targets, and walks its path.
+
+        Args:
+            x: inputs.
+            y: targets.
+            weight: weights of the rows ``[N]``, or None.
+            parts: rows to train on, and rows to choose on.
+            seed: seed of everything.
+        """
+        train, valid = parts
+        n_outputs = self._task.count(y)
+        config = self._config(seed)
+        net = self._network(x.shape[1], n_outputs, seed)
+        scales = None if weight is None else weight[train]
+        self.scaler_ = StandardScaler().fit(x[train], sample_weight=scales)
+        inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float32)
+        weights = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
+        whole = Dataset(inputs, y, weight=weights)
+        part = whole.select(torch.from_numpy(train))
+        self.family_: Family = fit(net, part, kind=self._task, config=config).cpu()
+        held = whole.select(torch.from_numpy(valid))
+        self.path_ = self._walk(held, len(train)) if len(valid) else []
+        self.lam_ = self._choose()
+
+    def _walk(self, valid: Dataset, n_data: int) -> list[dict[str, float]]:
+        """Returns one row for each λ of a grid; what cannot be told for this kind of family is left out."""
+        path = evaluate(self.family_, valid, lams=self.n_points, kind=self._task, n_data=n_data)
+        rows = [
+            {name: value for name, value in row.items() if value == value} for row in path.table()
+        ]
+        if valid.weight is not None:
+            for row in rows:
+                row[f"weighted_{self._task.metric}"] = self._weighted(row["lam"], valid)
+        return rows
+
+    def _weighted(self, lam: float, valid: Dataset) -> float:
+        """Returns the metric of a member, each example with its weight."""
+        metric = self._task.known(self._task.metric)
+        assert metric.each is not None and valid.weight is not None
+        found = outputs(self.family_.export(lam), valid)
+        each = metric.each(self._task, found, valid.y).double()
+        weight = valid.weight.double()
+        return float(metric.finish((each * weight).sum() / weight.sum().clamp_min(1e-300)))
+
+    def _choose(self) -> float:
+        """Returns the λ to predict at: as set, else the best of the path (the larger of equals), else the middle."""
+        if self.lam is not None:
+            return float(self.lam)
+        if not self.path_:
+            return Domain(self.lo, self.hi).grid(1)[0]
+        metric = self._task.metric
+        sign = self._task.better(metric)
+        name = f"weighted_{metric}" if f"weighted_{metric}" in self.path_[0] else metric
+        return max(self.path_, key=lambda row: (sign * row[name], row["lam"]))["lam"]
+
+    def _config(self, seed: int) -> FitConfig:
+        """Returns the checked settings; nothing wrong with them waits until training is over."""
+        if self.lam is not None:
+            Domain(self.lo, self.hi).unit(torch.tensor([float(self.lam)], dtype=torch.float64))
+        if self.n_points < 1:
+            raise ConfigError(
+                f"n_points={self.n_points}; at least 1 value of lam is needed for path_"
+            )
+        return make_config(
+            objective=self.objective,
+            map=self.map,
+            lo=self.lo,
+            hi=self.hi,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            groups=self.groups,
+            lr=self.lr,
+            accelerator=self.accelerator,
+            seed=seed,
+        )
+
+    def _network(self, n_features: int, n_outputs: int, seed: int) -> nn.Module:
+        """Returns a fresh network ``[B, n_features] -> [B, n_outputs]``, checked on two rows of zeros."""
+        if isinstance(self.model, str):
+            return build(self.model, input_shape=(n_features,), n_outputs=n_outputs, seed=seed)
+        if isinstance(self.model, nn.Module) or not callable(self.model):
+            raise ConfigError(
+                f"model={type(self.model).__name__}: expected text such as 'mlp:32', or a function "
+                "(n_features, n_outputs) -> nn.Module"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            net = self.model(n_features, n_outputs)
+        if not isinstance(net, nn.Module):
+            raise ConfigError(
+                f"model: the function gave a {type(net).__name__}; expected an nn.Module"
+            )
+        with torch.no_grad():
+            out = net.eval()(torch.zeros(2, n_features))
+        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if shape != [2, n_outputs]:
+            raise ShapeError(f"model: gives {shape} for 2 rows; expected a tensor [2, {n_outputs}]")
+        return net.train()
+
+    def _outputs(self, X: ArrayLike, lam: float | None) -> NDArray[np.float64]:
+        """Returns the member's outputs ``[N, K]`` at λ."""
+        check_is_fitted(self)
+        x = validate_data(self, X, reset=False, dtype=np.float64)
+        net = self.family_.export(self.lam_ if lam is None else lam).double()
+        inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float64)
+        with torch.no_grad():
+            outputs = torch.cat([net(part) for part in inputs.split(_BATCH)])
+        found: NDArray[np.float64] = outputs.numpy()
+        return found
+
+    def _hold_out(
+        self, n_rows: int, labels: NDArray[Any] | None, source: np.random.RandomState
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns sorted rows for training and validation, class by class when labels are given.
+
+        Every class keeps a row for training. A validation part below ``_MIN_VALID`` rows is given up.
+        """
+        fraction = self.validation_fraction
+        if not 0 <= fraction < 1:
+            raise ConfigError(f"validation_fraction={fraction}; expected 0 <= fraction < 1")
+        rows = np.arange(n_rows)
+        groups = (
+            [rows] if labels is None else [rows[labels == label] for label in np.unique(labels)]
+        )
+        held = [
+            source.permutation(group)[: min(round(fraction * len(group)), len(group) - 1)]
+            for group in groups
+        ]
+        valid = np.sort(np.concatenate(held))
+        if len(valid) < _MIN_VALID:
+            return rows, rows[:0]
+        return np.setdiff1d(rows, valid), valid

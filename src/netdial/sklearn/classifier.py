@@ -1,0 +1,150 @@
+"""The estimator for classification."""
+
+# ruff: noqa: N803  (X is scikit-learn's name for inputs)
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from netdial.core.errors import DataError
+from netdial.sklearn.base import Factory, FamilyEstimator
+from netdial.task import Classification
+
+
+class FamilyClassifier(ClassifierMixin, FamilyEstimator):
+    """Classification at every complexity from one training run.
+
+    Args:
+        model: network: ``linear``, ``mlp:32``, ``mlp:64-32``, or a function ``(n_features, n_outputs) -> nn.Module``.
+        objective: ``scaled-kl``, ``scaled-prior`` or ``l2``.
+        map: how parameters depend on λ: ``piecewise``, ``linear``, ``lowrank`` or ``gated``.
+        lo, hi: range of complexity values.
+        epochs: passes over the training rows.
+        batch_size: rows in a batch; smaller data is one batch.
+        groups: complexity values in a batch.
+        lr: peak learning rate (Adam, one cycle).
+        validation_fraction: share of rows held out for ``path_`` and ``lam_``, 0 <= fraction < 1.
+        lam: complexity value to predict at; None takes the best on the validation part.
+        n_points: complexity values of ``path_``, evenly spaced on the log scale.
+        accelerator: where to train: ``cpu``, ``gpu``, ``mps`` or ``auto``; predictions are made on the CPU.
+        random_state: decides start, order, noise and split; the order of the rows plays no part.
+        class_weight: how much the classes count in training and in the choice of ``lam_``: ``balanced`` for all the same, or
+            a weight for each label; None for every row the same.
+
+    Attributes:
+        classes_: labels ``[K]`` in the order of ``predict_proba``.
+        family_: the trained ``netdial.Family``; its inputs are standardised.
+        path_: rows ``{"lam", "accuracy", "nll", "brier", "ece", …}`` of the validation part, by λ; empty if fewer
+            than 8 rows could be held out. With weights, ``weighted_accuracy`` beside those, which count every row once.
+        lam_: complexity value used when ``predict`` is given none: ``lam``, else that of the best accuracy in ``path_``
+            (weighted, if there are weights; the larger of equals), else the middle of the range.
+        scaler_: the ``StandardScaler`` of the inputs.
+        n_features_in_: F.
+    """
+
+    _task = Classification()
+
+    def __init__(
+        self,
+        model: str | Factory = "mlp:32",
+        *,
+        objective: str = "scaled-kl",
+        map: str = "piecewise",
+        lo: float = 1e-3,
+        hi: float = 1e2,
+        epochs: int = 50,
+        batch_size: int = 32,
+        groups: int = 8,
+        lr: float = 1e-2,
+        validation_fraction: float = 0.2,
+        lam: float | None = None,
+        n_points: int = 9,
+        accelerator: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+        class_weight: str | dict[Any, float] | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            objective=objective,
+            map=map,
+            lo=lo,
+            hi=hi,
+            epochs=epochs,
+            batch_size=batch_size,
+            groups=groups,
+            lr=lr,
+            validation_fraction=validation_fraction,
+            lam=lam,
+            n_points=n_points,
+            accelerator=accelerator,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> FamilyClassifier:
+        """Trains the family on inputs ``[N, F]`` and labels ``[N]``.
+
+        Args:
+            X: inputs.
+            y: labels.
+            sample_weight: weights of the rows ``[N]``, 0 or more. Whole numbers are counts: a row of weight 2 is the same as
+                two rows. Others say how much rows count compared with one another.
+
+        Raises:
+            ValueError: X or y cannot be used, there is one class only, or an option is not allowed.
+        """
+        x, labels = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(labels)
+        _, codes = np.unique(labels, return_inverse=True)
+        rows, weight = self._rows(x, codes, sample_weight)
+        x, labels = x[rows], labels[rows]
+        self.classes_, index = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(
+                f"y: one class only ({self.classes_[0]}); classification needs at least two classes"
+            )
+        if self.class_weight is not None:
+            of_class = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=labels, sample_weight=weight
+            )
+            weight = of_class[index] * (1.0 if weight is None else weight)
+        source, seed = self._seed()
+        parts = self._hold_out(len(x), index, source)
+        self._train(x, torch.as_tensor(index, dtype=torch.int64), weight, parts, seed)
+        return self
+
+    def predict(self, X: ArrayLike, lam: float | None = None) -> NDArray[Any]:
+        """Returns labels ``[N]`` of inputs ``[N, F]`` at complexity ``lam`` (``lam_`` by default).
+
+        Raises:
+            ConfigError: λ lies outside the trained range.
+        """
+        outputs = self._outputs(X, lam)
+        labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: ArrayLike, lam: float | None = None) -> NDArray[np.float64]:
+        """Returns class probabilities ``[N, K]`` of inputs ``[N, F]`` at complexity ``lam`` (``lam_`` by default)."""
+        probs: NDArray[np.float64] = torch.from_numpy(self._outputs(X, lam)).softmax(dim=1).numpy()
+        return probs
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        lam: float | None = None,
+    ) -> float:
+        """Returns the accuracy at complexity ``lam`` (``lam_`` by default)."""
+        return float(accuracy_score(y, self.predict(X, lam), sample_weight=sample_weight))

@@ -1,0 +1,92 @@
+"""The estimator for regression."""
+
+# ruff: noqa: N803  (X is scikit-learn's name for inputs)
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import validate_data
+
+from netdial.sklearn.base import FamilyEstimator
+from netdial.task import Regression
+
+
+class FamilyRegressor(RegressorMixin, FamilyEstimator):
+    """Regression at every complexity from one training run; targets may be several.
+
+    Arguments are those of ``FamilyClassifier`` but for ``class_weight``; the likelihood is a unit-variance normal around
+    standardised targets.
+
+    Attributes:
+        family_: the trained ``netdial.Family``; its inputs and outputs are standardised.
+        path_: rows ``{"lam", "rmse", "r2", "nll", …}`` of the validation part, by λ, in units of standardised targets;
+            empty if fewer than 8 rows could be held out.
+        lam_: complexity value used when ``predict`` is given none: ``lam``, else that of the lowest rmse in ``path_``
+            (weighted, if there are weights; the larger of equals), else the middle of the range.
+        scaler_: the ``StandardScaler`` of the inputs.
+        target_scaler_: the ``StandardScaler`` of the targets.
+        n_features_in_: F.
+    """
+
+    _task = Regression()
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> FamilyRegressor:
+        """Trains the family on inputs ``[N, F]`` and targets ``[N]`` or ``[N, T]``.
+
+        Args:
+            X: inputs.
+            y: targets.
+            sample_weight: weights of the rows ``[N]``, as for ``FamilyClassifier``.
+
+        Raises:
+            ValueError: X or y cannot be used, there is one row only, or an option is not allowed.
+        """
+        x, targets = validate_data(
+            self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2
+        )
+        self._is_flat = targets.ndim == 1
+        columns = targets.reshape(len(x), -1)
+        rows, weight = self._rows(x, columns, sample_weight)
+        x, columns = x[rows], columns[rows]
+        source, seed = self._seed()
+        train, valid = self._hold_out(len(x), None, source)
+        scales = None if weight is None else weight[train]
+        self.target_scaler_ = StandardScaler().fit(columns[train], sample_weight=scales)
+        scaled = torch.as_tensor(self.target_scaler_.transform(columns), dtype=torch.float32)
+        self._train(x, scaled, weight, (train, valid), seed)
+        return self
+
+    def predict(self, X: ArrayLike, lam: float | None = None) -> NDArray[np.float64]:
+        """Returns predictions ``[N]`` or ``[N, T]``, in the units of y, at complexity ``lam`` (``lam_`` by default).
+
+        Raises:
+            ConfigError: λ lies outside the trained range.
+        """
+        outputs = self._outputs(X, lam)
+        found: NDArray[np.float64] = self.target_scaler_.inverse_transform(outputs)
+        return found[:, 0] if self._is_flat else found
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        lam: float | None = None,
+    ) -> float:
+        """Returns R² at complexity ``lam`` (``lam_`` by default)."""
+        return float(r2_score(y, self.predict(X, lam), sample_weight=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        """Returns scikit-learn's description of the estimator."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
