@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, NonFiniteError, ShapeError
-from netdial.shrinking.penalty import decay, proximal, step_switches, subgradient, weight_penalty
+from netdial.shrinking.penalty import decay, proximal, step_switches, subgradient
 
 numbers = st.floats(-3, 3)
 strengths = st.floats(0, 2)
@@ -118,7 +118,7 @@ def test_a_switch_at_rest_has_a_gradient_of_lambda_under_every_optimiser(name: s
     optimizer = OPTIMISERS[name]([w])
     for _ in range(1500):
         theta.grad = w.grad = None
-        loss = 0.5 * (theta * w - worth).square().sum() + weight_penalty([w], 0.1)
+        loss = 0.5 * (theta * w - worth).square().sum() + 0.1 * w.square().sum()
         loss.backward()
         optimizer.step()
         step_switches({"s": theta}, lam, rate=0.05)
@@ -145,18 +145,6 @@ def test_a_switch_without_a_gradient_is_pulled_all_the_same() -> None:
     step_switches({"s": theta}, 1.0, rate=0.25)
     assert theta.tolist() == [0.75]
     assert theta.requires_grad
-
-
-@pytest.mark.parametrize("p", [1, 2])
-def test_weight_penalty_has_the_closed_form_and_its_gradient(p: Any) -> None:
-    a, b = switch(1, -2, 0.5), switch(3)
-    value = weight_penalty([a, b], 0.1, p=p)
-    assert value.item() == pytest.approx(0.1 * sum(abs(x) ** p for x in (1, -2, 0.5, 3)))
-    value.backward()
-    assert a.grad is not None
-    expected = 0.2 * a if p == 2 else 0.1 * a.sign()
-    assert torch.allclose(a.grad, expected.detach())
-    assert weight_penalty([], 0.1, p=p).item() == 0
 
 
 def test_decay_is_that_of_adamw() -> None:
@@ -208,12 +196,10 @@ def test_what_is_out_of_range_is_refused() -> None:
         ShapeError, match=r"weight of switch_fc is \[3\], expected one number or \[2\]"
     ):
         subgradient(thetas, 1, weights={"switch_fc": torch.ones(3)})
-    with pytest.raises(ConfigError, match="p=3; allowed: 1, 2"):
-        weight_penalty([], 1, p=3)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="p=0; allowed"):
+    with pytest.raises(ConfigError, match="p=0; allowed: 1, 2"):
         decay([], 1, rate=1, p=0)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="lam2=inf"):
-        weight_penalty([], float("inf"))
+        decay([], float("inf"), rate=1)
     with pytest.raises(ConfigError, match="2 rate lam2 = 2 is above 1"):
         decay([], 1, rate=1)
     assert thetas["switch_fc"].tolist() == [1, 2]

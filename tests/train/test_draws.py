@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -47,3 +48,12 @@ def test_a_map_without_knots_takes_no_notice() -> None:
 
 def test_draws_depend_on_seed_and_step_alone() -> None:
     assert torch.equal(units(300, knots=0.5)[290:], units(600, knots=0.5)[290:300])
+
+
+@pytest.mark.parametrize(("groups", "ends"), [(2, False), (3, False), (4, True), (5, True)])
+def test_the_ends_of_the_range_have_groups_of_their_own_from_four_groups_on(
+    groups: int, ends: bool
+) -> None:
+    found = units(50, groups=groups, knots=0.0)
+    assert bool(((found[:, 0] == 0) & (found[:, -1] == 1)).all()) is ends
+    assert bool(((found == 0) | (found == 1)).any()) is ends

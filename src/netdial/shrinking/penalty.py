@@ -105,18 +105,6 @@ def step_switches(
             theta.copy_(moved[name])
 
 
-def weight_penalty(params: Iterable[Tensor], lam2: float, *, p: Power = 2) -> Tensor:
-    """Returns λ₂ Σ |w|^p over all numbers of the parameters, a scalar to add to the loss (draft, eq. 9).
-
-    Raises:
-        ConfigError: p is neither 1 nor 2, or λ₂ is negative or not finite.
-    """
-    _check_power(p)
-    _check_strength("lam2", lam2)
-    sums = [w.abs().sum() if p == 1 else w.square().sum() for w in params]
-    return lam2 * torch.stack(sums).sum() if sums else torch.zeros(())
-
-
 def decay(params: Iterable[Tensor], lam2: float, *, rate: float, p: Power = 2) -> None:
     """Applies the weight penalty in place and apart from the optimiser, as AdamW does (Loshchilov & Hutter 2019).
 
