@@ -98,6 +98,13 @@ def test_headings(tmp_path: Path) -> None:
     assert table.remarks == ("headings occur twice: 'y' is called 'y.2'",)
 
 
+def test_headings_and_cells_of_several_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('"size\n (cm)",y\n1,"a\n\nb"\n2,c\n')
+    table = read_table(tmp_path / "t.csv", TableOptions())
+    assert list(table.frame.columns) == ["size (cm)", "y"] and table.remarks == ()
+    assert table.frame["y"].tolist() == ["a\n\nb", "c"]
+
+
 @given(st.lists(st.sampled_from(["x", "y", "y.1", "", "Unnamed: 1"]), max_size=8))
 def test_names_differ_and_new_ones_are_kept(given: list[str]) -> None:
     names = unique_names(given)

@@ -100,7 +100,7 @@ def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
     sample = list(islice(_lines(text), SAMPLE_ROWS))
     sep = options.sep or tabs or _separator(sample)
     head, *some = list(_rows(sample, sep)) or [[]]
-    header = [field.strip() for field in head]
+    header = [heading(field) for field in head]
     counts, first = _lengths(text, sep)
     if counts and set(counts) == {len(header) + 1}:
         if _names_rows(some):  # as R writes tables: row names without a heading
@@ -118,6 +118,11 @@ def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
         long=sum(counts[size] for size in long),
         first_long=min((first[size] for size in long), default=-1),
     )
+
+
+def heading(field: str) -> str:
+    """Returns a heading in one line, without surrounding blanks."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", field).strip()
 
 
 def separator_name(sep: str) -> str:

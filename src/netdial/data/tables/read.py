@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from netdial.core.errors import ConfigError, DataError, first_line, missing_extra, unknown
 from netdial.data._optional import require
 from netdial.data.folder import data_folder
-from netdial.data.tables.dialect import decode, find_dialect, separator_name
+from netdial.data.tables.dialect import decode, find_dialect, heading, separator_name
 from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _parsed(parse: Any, where: str) -> Any:
 def _named(frame: pd.DataFrame) -> Table:
     """Returns a table whose columns have different texts as names, and whose rows are numbered."""
     given = [
-        "" if str(name).startswith("Unnamed: ") else str(name).strip() for name in frame.columns
+        "" if str(name).startswith("Unnamed: ") else heading(str(name)) for name in frame.columns
     ]
     names = unique_names(given)
     frame.columns = names
