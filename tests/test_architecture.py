@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         ),
         *("channels", "shrinking", "pruning.weights"),
     },
-    "evidence": {"core", "task", "data", "nets", "family", "objective", "curvature"},
+    "evidence": {"core", "task", "data", "nets", "family", "objective", "curvature", "measure"},
     "choice": {
         *("core", "task", "data", "family", "objective", "measure", "fitting", "models"),
         *("pruning.weights", "evidence"),

@@ -20,18 +20,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise, derive_seed, generator
 from netdial.data.dataset import Dataset, match
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
+from netdial.measure.members import Members, apart
 from netdial.task import Task
 
 _BATCH = 512
-_NUMBERS = 4_000_000  # of all members that run side by side
-_MEMBERS = 64
 _MATRIX = 1 << 29  # log-likelihoods kept at once: 2 GiB in single precision
 
 
@@ -177,11 +175,14 @@ class Runner:
 
     def __init__(self, family: Family, data: Dataset, task: Task) -> None:
         self.family, self._data, self._task = family, data, task
-        self._layout = family.layout
         self._like = family.like
-        self._exported: dict[float, nn.Module] = {}
+        self._members = Members(family)
         self._shared_noise = False
-        self.at_once = max(1, min(_MEMBERS, _NUMBERS // self._layout.size))
+
+    @property
+    def at_once(self) -> int:
+        """Members that run side by side at most."""
+        return self._members.at_once
 
     @property
     def examples_apart(self) -> bool:
@@ -212,11 +213,7 @@ class Runner:
 
     def run(self, x: Tensor, flat: Tensor, lams: Sequence[float]) -> Tensor:
         """Returns outputs ``[K, b, ...]`` of networks with weights ``[K, P]``, each at its λ, on a batch that they share."""
-        members = flat.shape[0]
-        if members <= self.at_once and self.family.side_by_side(x, 1, members):
-            out = self.family.run(x, Fields(self._layout, flat), flat.new_zeros(members), shared=1)
-            return _apart(out, members)
-        return torch.stack([self._alone(x, row, lam) for row, lam in zip(flat, lams, strict=True)])
+        return self._members.run(x, flat, lams)
 
     def noisy(
         self, x: Tensor, fields: Fields, lams: Sequence[float], seed: int, step: int
@@ -227,25 +224,15 @@ class Runner:
         the batch shares one draw of the weights.
         """
         members = fields.members
-        if x.ndim == 2 and members <= self.at_once and self.family.side_by_side(x, 1, members):
+        if x.ndim == 2 and self._members.together(x, members):
             noise = _CommonNoise(seed, step, members, x.device)
             out = self.family.run(x, fields, fields.mean.new_zeros(members), noise, 1)
-            return _apart(out, members)
+            return apart(out, members)
         self._shared_noise = True
         flat = fields.mean
         if fields.var is not None:
             flat = torch.addcmul(flat, fields.var.sqrt(), unit_noise(fields, seed, step))
         return self.run(x, flat, lams)
-
-    def _alone(self, x: Tensor, flat: Tensor, lam: float) -> Tensor:
-        if lam not in self._exported:
-            self._exported[lam] = self.family.export(lam)
-        out: Tensor = functional_call(self._exported[lam], self._layout.split(flat), (x,))
-        return out
-
-
-def _apart(out: Tensor, members: int) -> Tensor:
-    return out.view(members, -1, *out.shape[1:])
 
 
 class _CommonNoise(Noise):

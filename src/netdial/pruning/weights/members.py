@@ -10,7 +10,7 @@ Shapes: K members, S levels (shares in rising order), P numbers of the leaves, b
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from netdial.core.layout import Params
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.running.local import Leaf, MemberMode
+from netdial.measure.members import Members
 from netdial.pruning.weights.constants import Constants
 from netdial.pruning.weights.nested import FirstLayer, NestedLinear, Product, is_worthwhile
 
@@ -120,9 +121,15 @@ def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) ->
         if _side_by_side(levels, data[0]):
             yield from _run_together(levels, data, noise)
             return
+        members = Members(family)
         for part in data:
             x = _inputs(part, family)
-            yield torch.stack([net(x) for net in _one_by_one(levels, noise)])
+            found = [
+                members.alone(x, levels.weights_of(k, level, noise), lam)
+                for k, lam in enumerate(levels.lams)
+                for level in range(levels.count)
+            ]
+            yield torch.stack(found)
 
 
 def n_outputs(levels: Levels, data: Dataset) -> int:
@@ -173,16 +180,6 @@ class _Late:
     @functools.cached_property
     def _layer(self) -> NestedLinear:
         return NestedLinear(self._weight, self._levels, self._count)
-
-
-def _one_by_one(levels: Levels, noise: Tensor | None) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yields the network of each member and level."""
-    family = levels.family
-    for k, lam in enumerate(levels.lams):
-        shared = _shared(family, lam)
-        for level in range(levels.count):
-            tree = {**shared, **family.layout.split(levels.weights_of(k, level, noise))}
-            yield functools.partial(family.predict, tree, lam=lam)
 
 
 def _side_by_side(levels: Levels, data: Dataset) -> bool:
