@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.config import make_config
@@ -15,8 +17,8 @@ from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
 from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
-from netdial.train.feed import TensorFeed
-from netdial.train.method import FamilyMethod, State, Workers
+from netdial.train.feed import Batch, TensorFeed
+from netdial.train.method import FamilyMethod, State, Workers, _divisible
 
 RATE = 1e-6
 
@@ -234,6 +236,19 @@ def test_batches_of_any_size_are_divided(
     unit, terms = found["unit"], Terms(found["fit"], found["complexity"])
     assert len(unit) == min(size, 4)
     assert bool(terms.total.isfinite().all())
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_groups_are_of_one_size_and_leave_no_example_out(size: int, blocks: int) -> None:
+    blocks = min(blocks, size)
+    y = torch.arange(size)
+    found = _divisible(Batch(y[:, None].float(), y, y.float(), 0.5), blocks)
+    assert len(found.y) == blocks * math.ceil(size / blocks) and found.share == 0.5
+    assert set(found.y.tolist()) == set(range(size))
+    assert all(len(set(part.tolist())) == len(part) for part in found.y.chunk(blocks))
+    assert torch.equal(found.x[:, 0].long(), found.y) and torch.equal(found.weight.long(), found.y)  # type: ignore[union-attr]
+    if size % blocks == 0:
+        assert found.y is y
 
 
 def test_groups_of_a_normalised_network_have_two_examples_at_least(

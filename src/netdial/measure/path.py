@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.best import RULES, Row
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError, NonFiniteError, unknown
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
@@ -211,11 +211,23 @@ def evaluate(
 
 
 def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
-    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
+    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch.
+
+    Raises:
+        NonFiniteError: an output is not a number; scored, it would pass for the first class.
+    """
     like = next(iter(net.parameters()))
     index = torch.arange(len(data), device=data.x.device).split(batch_size)
     with evaluating(net):
-        return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
+        found = torch.cat([net(data.inputs(part, like)).cpu() for part in index])
+    bad = found.isnan().flatten(1).any(dim=1)
+    if bool(bad.any()):
+        raise NonFiniteError(
+            f"network {type(net).__name__}: its output for row {int(bad.int().argmax())} (counted from 0) is not a number, "
+            f"as for {int(bad.sum())} of {len(bad)} rows; its parameters are not finite or far too large: train again with a "
+            "lower lr or clip=1"
+        )
+    return found
 
 
 def mean_fit(nll: Tensor, data: Dataset) -> Tensor:
