@@ -37,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "channels": {"core", "measure"},
     "shrinking": {
-        *("core", "task", "data", "config", "nets", "objective", "train", "measure", "fitting"),
-        *("channels",),
+        *("core", "task", "data", "config", "nets", "family", "objective", "train", "measure"),
+        *("fitting", "channels"),
     },
     "curvature": {"core", "task", "data", "nets", "objective"},
     "pruning.weights": {

@@ -282,6 +282,13 @@ class Family(nn.Module):
         tree = {**params, **{k: v.clone() for k, v in self.buffers_at(lam).items()}}
         return cast(Tensor, functional_call(self.net, tree, (x,)))
 
+    def predict(self, params: Params, x: Tensor, lam: float) -> Tensor:
+        """Returns the outputs of a member with the given parameters, as ``outputs`` does.
+
+        A family that ``load_model`` returns predicts from rows of a table instead, if its file says how.
+        """
+        return self.outputs(params, x, lam)
+
     def export(self, lam: float) -> nn.Module:
         """Returns the member at λ as an ordinary module in evaluation mode, with nothing of netdial inside."""
         net = copy_network(self.net)

@@ -50,6 +50,10 @@ class ShrinkConfig(TrainConfig):
         "channel",
         description="what a channel's penalty is in proportion to: nothing, its parameters, its macs",
     )
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="parameters that are not trained: names with wildcards, layers, or classes of layers",
+    )
     lam2: float = Field(1e-4, ge=0, description="weight of the penalty on the weights")
     power: Literal[1, 2] = Field(2, description="power p of the penalty on the weights")
     kill: str = Field(

@@ -152,6 +152,8 @@ class ShrinkMethod:
         """
         moving = state.moving()
         switches = moving.switches
+        for layer in moving.norms:
+            layer.eval()
         drop_gradients(state.optimizer)
         for theta in switches.values():
             theta.grad = None

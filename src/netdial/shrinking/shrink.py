@@ -26,6 +26,7 @@ from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.weights import weighted
+from netdial.family.leaves import matching
 from netdial.fitting import agreement, launch, make_feed
 from netdial.measure.path import mean_fit, outputs
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
@@ -124,6 +125,8 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     check_initialised(net)
     check_plain_weights(net)
     net = copy_network(net)
+    for name in matching(net, "freeze", config.freeze):
+        net.get_parameter(name).requires_grad_(False)
     if config.precision == "64-true":
         net, example = net.double(), example.double() if example.is_floating_point() else example
     traced = trace(net, example)

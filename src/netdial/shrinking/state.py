@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from netdial.channels.clock import Clock
 from netdial.channels.collect import Collection
@@ -18,6 +18,7 @@ from netdial.channels.sizes import strip, thetas
 from netdial.channels.surgery import apply
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
+from netdial.family.leaves import held_layers
 from netdial.shrinking.fading import Channels
 from netdial.shrinking.killing import Rule
 from netdial.train.optimiser import Rates
@@ -62,18 +63,24 @@ class Moved(NamedTuple):
         switches: name -> θ.
         weights: parameters that are trained, without those of switches.
         n_params: numbers in all parameters.
+        norms: normalisation layers that are frozen with their statistics.
     """
 
     graph: Graph
     switches: dict[str, Tensor]
     weights: list[Tensor]
     n_params: int
+    norms: list[nn.Module]
 
     @classmethod
     def of(cls, graph: Graph) -> Moved:
         """Returns what a step on a network moves."""
-        n_params = sum(parameter.numel() for parameter in graph.traced.parameters())
-        return cls(graph, thetas(graph), trainable(graph), n_params)
+        traced = graph.traced
+        n_params = sum(parameter.numel() for parameter in traced.parameters())
+        frozen = [name for name, leaf in traced.named_parameters() if not leaf.requires_grad]
+        held = held_layers(traced, frozen, ()) if frozen else ()
+        norms = [traced.get_submodule(path) for path in held]
+        return cls(graph, thetas(graph), trainable(graph), n_params, norms)
 
 
 def trainable(graph: Graph) -> list[Tensor]:
