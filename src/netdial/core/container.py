@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from netdial.core.boundary import UncheckedFile, parse_json, reading, regular, seal, unseal
+from netdial.core.boundary import DIGEST, UncheckedFile, parse_json, reading, regular, seal, unseal
 from netdial.core.errors import CheckpointError
 from netdial.core.files import unwritable, write_atomic
 
@@ -193,6 +193,10 @@ def _header(path: Path, metadata: Mapping[str, str] | None, *, said: bool = True
         )
     if version == FORMAT:
         content = unseal(content, path)
+    elif DIGEST in content:
+        raise CheckpointError(
+            f"{path}: was changed after it was written (format {UNCHECKED} has no digest, this file has); restore it from a copy"
+        )
     elif said:
         say_unchecked(path)
     kind = content.get("kind")

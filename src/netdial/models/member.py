@@ -28,7 +28,16 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
 from netdial.core.bitmap import pack, stored_bytes, unpack
-from netdial.core.boundary import file_digest, read_json, reading, regular, seal, unseal, validated
+from netdial.core.boundary import (
+    DIGEST,
+    file_digest,
+    read_json,
+    reading,
+    regular,
+    seal,
+    unseal,
+    validated,
+)
 from netdial.core.container import check_finite, say_unchecked
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.files import write_bytes
@@ -188,6 +197,11 @@ def read_description(path: Path) -> Description:
         raise CheckpointError(
             f"{beside}: has format {version!r:.40}, this netdial reads formats 1 to {FORMAT}; "
             "install the netdial that wrote it"
+        )
+    if version != FORMAT and (DIGEST in config or "weights" in config):
+        raise CheckpointError(
+            f"{beside}: was changed after it was written (format {version} has no digests, this file has); "
+            "restore it from a copy"
         )
     content = unseal(config, beside) if version == FORMAT else config
     found: Description = validated(Description, content, beside, "give what export wrote")
