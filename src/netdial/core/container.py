@@ -195,7 +195,8 @@ def _header(path: Path, metadata: Mapping[str, str] | None, *, said: bool = True
         content = unseal(content, path)
     elif DIGEST in content:
         raise CheckpointError(
-            f"{path}: was changed after it was written (format {UNCHECKED} has no digest, this file has); restore it from a copy"
+            f"{path}: was changed after it was written (format {UNCHECKED} has no digest, this file has); "
+            "restore it from a copy"
         )
     elif said:
         say_unchecked(path)

@@ -121,7 +121,12 @@ def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -
         raise CheckpointError(
             f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
         )
-    return load_family(run.model_path / MODEL, load_net(run.config, data_dir, trust=trust))
+    path = run.model_path / MODEL
+    if not is_function(run.config["data"]) and read_plain(path)["meta"].get("net") is not None:
+        return load_family(
+            path
+        )  # what the file describes is compared with what it holds before it is built
+    return load_family(path, load_net(run.config, data_dir, trust=trust))
 
 
 def open_run(

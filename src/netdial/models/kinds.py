@@ -114,7 +114,7 @@ def _container(path: Path) -> Found:
 def _member(path: Path) -> Found:
     beside = path.with_suffix(".json") if path.suffix == ".safetensors" else path / "config.json"
     return Found(
-        path, MEMBER, _SUMMARIES[MEMBER], "", read_json(beside).get("format") == MEMBER_FORMAT
+        path, MEMBER, _SUMMARIES[MEMBER], "", _described(beside).get("format") == MEMBER_FORMAT
     )
 
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from netdial.core.boundary import read_json
+from netdial.core.boundary import read_json, validated
 from netdial.core.errors import CheckpointError, ConfigError
 
 FORMAT = 1
@@ -26,6 +26,19 @@ def check_config(config: dict[str, Any]) -> None:
         raise ConfigError("config: the key 'format' is taken by the run folder; rename it")
     for key, value in config.items():
         _check_plain(value, key)
+
+
+class Settings(dict[str, Any]):
+    """The settings of a run; one that is missing is said to be, with the file that lacks it."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(
+            f"{self._path}: {key!r} is missing; restore it from a copy, or run again with --overwrite"
+        )
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -48,9 +61,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: has format {version}, this netdial reads format {FORMAT}; install the netdial that wrote it"
         )
+    from netdial.runs.known import Known
+
+    validated(Known, config, path, "restore it from a copy, or run again with --overwrite")
     if "exclude" in config:  # a run from before parameters could be frozen
         config |= {"shared": config.pop("exclude"), "freeze": []}
-    return config
+    return Settings(path, config)
 
 
 def config_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -6,19 +6,18 @@ of collections: which channels went, when and why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import CheckpointError
+from netdial.core.boundary import parse_json, reading, regular, validated
 from netdial.core.records import Record
 
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
 
-_WIDTH = "shrink/width/"
+_WIDTH, _DELETE = "shrink/width/", "delete that line to go on"
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,9 @@ def kills(run_path: Path) -> list[Kill]:
     path = run_path / KILLS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    with reading(path, "cannot be read"):
+        text = regular(path).read_bytes().decode(errors="replace")
+    lines = text.splitlines(keepends=True)
     return [
         _kill(line, f"{path}: line {number}")
         for number, line in enumerate(lines, 1)
@@ -141,13 +142,9 @@ def kills(run_path: Path) -> list[Kill]:
 
 
 def _kill(line: str, where: str) -> Kill:
-    try:
-        found: dict[str, Any] = json.loads(line)
-        return Kill(**{field.name: found[field.name] for field in fields(Kill)})
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{where} is not a collection ({error}); delete that line to go on"
-        ) from None
+    where = f"{where} is not a collection"
+    kill: Kill = validated(Kill, parse_json(line, where, _DELETE), where, _DELETE)
+    return kill
 
 
 def _below(numbers: dict[str, float], prefix: str) -> dict[str, float]:
