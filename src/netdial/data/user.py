@@ -1,9 +1,8 @@
 """A user's own function ``package.module:function`` as the source of a network and its data.
 
-The function takes no arguments and returns ``(module, train, valid, test)``. A part may be a
-``netdial.data.Dataset``, a pair ``(x, y)`` of arrays or tensors, a ``torch.utils.data.Dataset`` of
-such pairs, or a ``DataLoader`` of batches of them, which is read once, whole, into memory. Data are
-taken as they are: scaling them is the function's business.
+The function takes no arguments and returns ``(module, train, valid, test)``. A part may be in any of
+the forms of ``netdial.data.memory``; a ``DataLoader`` is read once, whole, into memory. Data are taken
+as they are: scaling them is the function's business.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils import data as torch_data
+from torch import nn
 
 from netdial.core import errors
 from netdial.core.errors import ConfigError, DataError, NetdialError
 from netdial.data.assemble import assemble
 from netdial.data.dataset import PARTS, Dataset, Kind, Splits
-
-BATCH = 256
+from netdial.data.memory import as_dataset
 
 
 def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn.Module, Splits]:
@@ -66,7 +63,7 @@ def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn
             )
         with _report(spec, file):
             parts = {
-                name: _part(value, f"{spec}, {name}")
+                name: _part(value, f"{spec}, {name}", seed)
                 for name, value in zip(PARTS, result[1:], strict=True)
             }
     return result[0], _task(spec, parts, kind, seed)
@@ -110,9 +107,12 @@ def _report(spec: str, file: str) -> Iterator[None]:
     """Turns an exception of the user's code into a DataError with its type, message and line."""
     try:
         yield
-    except NetdialError:
-        raise
-    except Exception as error:
+    except Exception as raised:
+        error = raised
+        if isinstance(raised, NetdialError):
+            if raised.__cause__ is None or isinstance(raised.__cause__, NetdialError):
+                raise
+            error = raised.__cause__  # of the user's code, met while a part was read
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename == file] or frames[1:] or frames
         place = f"{own[-1].filename}, line {own[-1].lineno}"
@@ -155,54 +155,13 @@ def _find(spec: str) -> Callable[[], Any]:
     return found
 
 
-def _part(value: Any, where: str) -> Dataset:
+def _part(value: Any, where: str, seed: int) -> Dataset:
     """Returns one part in whatever form it was given; targets are still as given."""
     if isinstance(value, Dataset):
         return value
-    if isinstance(value, torch_data.TensorDataset):
-        value = value.tensors
-    if isinstance(value, torch_data.Dataset):
-        value = torch_data.DataLoader(value, batch_size=BATCH)
-    if isinstance(value, torch_data.DataLoader):
-        value = _read_once(value, where)
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise DataError(
-            f"{where}: got {_describe(value)}; allowed are netdial.data.Dataset, (x, y), a torch"
-            " Dataset and a DataLoader of (x, y)"
-        )
-    x, y = (
-        _tensor(v, f"{where}, {what}") for v, what in zip(value, ("inputs", "targets"), strict=True)
-    )
-    try:
-        return Dataset(x if x.dtype == torch.int64 else x.to(torch.float32), y)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from None
-
-
-def _read_once(loader: torch_data.DataLoader[Any], where: str) -> tuple[Tensor, Tensor]:
-    """Returns all batches (x, y) of a loader, joined."""
-    xs: list[Tensor] = []
-    ys: list[Tensor] = []
-    for batch in loader:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise DataError(
-                f"{where}: the loader gives {_describe(batch)}; it must give batches (x, y)"
-            )
-        xs.append(torch.as_tensor(batch[0]))
-        ys.append(torch.as_tensor(batch[1]))
-    if not xs:
-        raise DataError(f"{where}: the loader gives no batch at all")
-    return torch.cat(xs), torch.cat(ys)
-
-
-def _tensor(value: Any, where: str) -> Tensor:
-    """Returns an array as a tensor on the CPU, cut off from any graph."""
-    try:
-        return torch.as_tensor(value).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{where}: no array of numbers ({error}); class labels are whole numbers from 0"
-        ) from error
+    found = as_dataset(value, part=where, seed=seed)
+    x = found.x if found.x.dtype == torch.int64 else found.x.to(torch.float32)
+    return Dataset(x.cpu(), found.y.cpu(), weight=found.weight)
 
 
 def _with_targets(part: Dataset, kind: Kind, where: str) -> Dataset:
@@ -220,7 +179,7 @@ def _with_targets(part: Dataset, kind: Kind, where: str) -> Dataset:
                 " or NaN"
             )
         y = y.to(torch.int64)
-    return Dataset(part.x, y, part.shift, part.scale)
+    return Dataset(part.x, y, part.shift, part.scale, part.weight)
 
 
 def _describe(value: Any) -> str:

@@ -60,13 +60,16 @@ class Named:
         return self.inputs, self.targets, self.weights
 
 
-def as_dataset(data: Data, targets: Targets | None = None, part: str = "data") -> Dataset:
+def as_dataset(
+    data: Data, targets: Targets | None = None, part: str = "data", seed: int = 0
+) -> Dataset:
     """Returns data as one checked part in memory.
 
     Args:
         data: see the list at the head of this module.
         targets: what targets are, ``classes`` or ``numbers``, which decides on their form; None leaves them as they are.
         part: what the data are, for messages: ``"validation part"``.
+        seed: decides the order of a loader that shuffles, and whatever its data set draws.
 
     Raises:
         DataError: they are held in something else, or cannot be used; the message names rows and columns.
@@ -75,7 +78,7 @@ def as_dataset(data: Data, targets: Targets | None = None, part: str = "data") -
         return _checked(data, targets, part)
     held, names = (data.data, data.names) if isinstance(data, Named) else (data, None)
     found = (
-        Loader(held, targets, part=part, names=names).everything()
+        Loader(held, targets, part=part, names=names).everything(seed)
         if is_loader(held)
         else _in_memory(held, names, targets, part)
     )

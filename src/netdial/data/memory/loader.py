@@ -122,10 +122,10 @@ class Loader:
             return self._checked(batch, 0)
         raise DataError(f"{self.part}: the {self.part} is empty; the DataLoader gives no batch")
 
-    def everything(self) -> Examples:
+    def everything(self, seed: int = 0) -> Examples:
         """Returns all examples of one pass, joined."""
         self._check_end()
-        return joined(list(self.batches(0, 0)), self.part)
+        return joined(list(self.batches(seed, 0)), self.part)
 
     def _checked(self, batch: Any, step: int) -> Examples:
         where = f"{self.part}: batch {step}"
