@@ -108,7 +108,7 @@ def _report(spec: str, file: str) -> Iterator[None]:
     try:
         yield
     except Exception as raised:
-        error = raised
+        error: BaseException = raised
         if isinstance(raised, NetdialError):
             if raised.__cause__ is None or isinstance(raised.__cause__, NetdialError):
                 raise
