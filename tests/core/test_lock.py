@@ -18,6 +18,8 @@ from netdial.core import lock as lock_module
 from netdial.core.errors import BusyError, ConfigError, WriteError
 from netdial.core.lock import Holder, holding, start_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+"""Children here do little before they end."""
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 HOLD = """
 import sys, time

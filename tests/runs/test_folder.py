@@ -24,6 +24,9 @@ from netdial.runs.listing import list_runs
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+"""Children here do little before they end."""
+
 
 def record(step: int, value: float = 1.0, method: str = "train") -> Record:
     return Record("wine", method, None, 0, step, "train/loss", value)

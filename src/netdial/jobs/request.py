@@ -26,7 +26,7 @@ from netdial.data.tables.options import table_name
 from netdial.jobs.presets import POINTS, default_samples, large_model, preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
 from netdial.jobs.recorder import Watch
-from netdial.runs.folder import check_name, hold, is_half_made
+from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
 from netdial.runs.run import Run, taken
 from netdial.runs.settings import config_difference
 from netdial.shrinking.config import ShrinkConfig
@@ -162,6 +162,7 @@ def done_already(
         if report is None:
             return None
         report(old.path)
+    tidy_up(old.path)
     watch.say(f"{old.path}: done already")
     return old
 

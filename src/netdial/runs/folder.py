@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.files import sync_folder, writing
 from netdial.core.lock import holding
 from netdial.runs.shrinkage import KILLS
@@ -82,6 +82,13 @@ def hold(path: Path) -> Iterator[None]:
         if made:
             with suppress(OSError):
                 root.rmdir()  # if nothing came of it
+
+
+def tidy_up(path: Path) -> None:
+    """Puts right what a process that is gone left at a run folder that is only read; nobody is refused or waited for."""
+    if (path.parent / f".{path.name}.lock").exists():
+        with suppress(NetdialError), hold(path):
+            pass
 
 
 def fresh_folder(path: Path) -> Path:
