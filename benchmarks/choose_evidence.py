@@ -84,7 +84,7 @@ def _lost(
         print(cell.label)
         family, task = cell.family, cell.task
         table = search(family, Problem(task.valid), lams=lams, shares=[0.0])
-        accuracy = {member.lam: member.value for member in table.cells}
+        accuracy = {member.lam: member.accuracy for member in table.cells}
         estimates = assess(family, task.train, lams=lams, by=estimators)
         nearest = {name: _nearest(accuracy, at) for name, at in BLIND.items()}
         for name, lam in {**chosen(estimates), **nearest}.items():

@@ -71,6 +71,7 @@ def _choices(cell: Learned, epochs: int) -> tuple[Choice, Cell]:
         cell.family,
         task.valid,
         by="one-se",
+        metric="accuracy",
         train=task.train,
         lams=LAMS[cell.quick],
         finetune_epochs=epochs,

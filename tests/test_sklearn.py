@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
+from netdial.measure import predictive
 from netdial.sklearn import FamilyClassifier, FamilyRegressor
 
 X, Y = make_blobs(n_samples=90, centers=3, cluster_std=1.0, random_state=0)
@@ -73,7 +74,8 @@ def test_predict_turns_the_dial() -> None:
 
 
 def test_predictions_are_those_of_the_exported_member() -> None:
-    model = classifier().fit(X, Y)
+    model = classifier(n_samples=0).fit(X, Y)
+    assert model.using_ == "mean weights"
     net = model.family_.export(1.0)
     with torch.no_grad():
         logits = net(torch.as_tensor(model.scaler_.transform(X), dtype=torch.float32))
@@ -86,12 +88,50 @@ def test_the_path_and_the_choice() -> None:
     model = classifier(n_points=5, epochs=30).fit(X, Y)
     assert [row["lam"] for row in model.path_] == pytest.approx(model.family_.domain.grid(5))
     assert {"accuracy", "nll", "brier", "ece", "kl_bits"} <= model.path_[0].keys()
-    best = max(row["accuracy"] for row in model.path_)
-    assert model.lam_ == max(row["lam"] for row in model.path_ if row["accuracy"] == best)
+    losses = {row["lam"]: min(row["nll"], row["nll_predictive"]) for row in model.path_}
+    assert losses[model.lam_] == min(losses.values())
+    (row,) = (row for row in model.path_ if row["lam"] == model.lam_)
+    better = "predictive" if row["nll_predictive"] < row["nll"] else "mean weights"
+    assert model.using_ == better
+    frequencies = np.bincount(Y) / len(Y)
+    assert model.constant_["nll"] == pytest.approx(
+        -(frequencies * np.log(frequencies)).sum(), rel=0.05
+    )
     regression = regressor(objective="l2", map="linear", n_points=4, epochs=30).fit(XR, YR)
     best = min(row["rmse"] for row in regression.path_)
     assert regression.lam_ == max(row["lam"] for row in regression.path_ if row["rmse"] == best)
     assert "kl_bits" not in regression.path_[0]
+
+
+def test_any_metric_and_rule_choose_on_request() -> None:
+    options: dict[str, Any] = {"n_points": 5, "epochs": 15, "n_samples": 0}
+    model = classifier(metric="balanced_accuracy", **options).fit(X, Y)
+    best = max(row["balanced_accuracy"] for row in model.path_)
+    chosen = next(row for row in model.path_ if row["lam"] == model.lam_)
+    assert chosen["balanced_accuracy"] == best
+    simple, top = classifier(by="one-se", **options).fit(X, Y), classifier(**options).fit(X, Y)
+    assert simple.lam_ >= top.lam_
+    with pytest.raises(ValueError, match="unknown metric 'acc'"):
+        classifier(metric="acc").fit(X, Y)
+    with pytest.raises(ValueError, match="unknown rule 'bst'; did you mean 'best'"):
+        classifier(by="bst").fit(X, Y)
+
+
+def test_probabilities_are_averaged_where_that_is_better() -> None:
+    model = classifier(epochs=30, n_points=3, n_samples=8).fit(X, Y)
+    x = torch.as_tensor(model.scaler_.transform(X), dtype=torch.float32)
+    for lam, way in model._ways.items():
+        found = model.predict_proba(X, lam=lam)
+        if way == "predictive":
+            draws = predictive(
+                model.family_, lam, (x, torch.as_tensor(Y)), n_samples=8, seed=model._draws_seed
+            )
+            wanted = draws.softmax(dim=-1).mean(dim=0)
+        else:
+            wanted = model.family_.export(lam)(x).detach().softmax(dim=-1)
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-4)
+    assert "predictive" in model._ways.values()
+    np.testing.assert_allclose(model.predict_proba(X)[:5], model.predict_proba(X[:5]), atol=1e-12)
 
 
 def test_a_set_value_is_used() -> None:
@@ -244,7 +284,7 @@ def test_balanced_classes_find_the_rare_one() -> None:
     names = np.array(["no", "yes"])[y]
     plain = classifier().fit(x, names)
     for weights in ("balanced", {"no": 1.0, "yes": 11.0}):
-        found = classifier(class_weight=weights).fit(x, names)
+        found = classifier(class_weight=weights, metric="accuracy", n_samples=0).fit(x, names)
         hits = [float((m.predict(x)[y == 1] == "yes").mean()) for m in (plain, found)]
         assert hits[1] > max(hits[0] + 0.1, 0.7), hits
         best = max(row["weighted_accuracy"] for row in found.path_)

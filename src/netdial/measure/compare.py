@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -110,6 +110,58 @@ def paired(
         replace(row, error=error, proper_error=other)
         for row, error, other in zip(rows, errors, others, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What M members are compared by.
+
+    Attributes:
+        losses: values of the metric ``[M]``, their sign such that lower is better; a mean of the terms where it is one.
+        terms: what examples add to it ``[M, G]``, lower is better.
+        proper: what they add to the proper loss ``[M, N]``; None if that is the metric.
+    """
+
+    losses: Tensor
+    terms: Tensor
+    proper: Tensor | None = None
+
+    @classmethod
+    def of(cls, outputs: Tensor, targets: Tensor, task: Task, metric: str | None = None) -> Scores:
+        """Returns the scores of members' outputs ``[M, N, O]``.
+
+        Raises:
+            ConfigError: the task has no such metric.
+        """
+        name = metric or task.proper
+        terms = terms_of(outputs, targets, task, name)
+        losses = terms.mean(dim=1)
+        if task.known(name).each is None:
+            losses = -task.better(name) * values_of(outputs, targets, task, name)
+        return cls(losses, terms, None if name == task.proper else terms_of(outputs, targets, task))
+
+    def weighted(self, weight: Tensor) -> Scores:
+        """Returns the scores with a weight ``[N]`` for each example; a metric that is no mean over examples stays as it is."""
+        scale = weight.double() / weight.double().mean().clamp_min(1e-300)
+        proper = None if self.proper is None else self.proper * scale
+        if self.terms.shape[1] != len(scale):
+            return Scores(self.losses, self.terms, proper)
+        terms = self.terms * scale
+        return Scores(terms.mean(dim=1), terms, proper)
+
+    @classmethod
+    def join(cls, scores: Sequence[Scores]) -> Scores:
+        """Returns the scores of several groups of members, one after the other."""
+        proper = [one.proper for one in scores if one.proper is not None]
+        return cls(
+            torch.cat([one.losses for one in scores]),
+            torch.cat([one.terms for one in scores]),
+            torch.cat(proper) if proper else None,
+        )
+
+    def rows(self, lams: Sequence[float]) -> list[Row]:
+        """Returns the members at these complexity values as the rules see them."""
+        return paired(self.terms, lams, losses=self.losses.tolist(), proper=self.proper)
 
 
 def excess(terms: Tensor, top: int) -> tuple[Tensor, Tensor]:

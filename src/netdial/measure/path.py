@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from netdial.core.best import RULES, Row
+from netdial.core.best import MEAN, PREDICTIVE, RULES, Row
 from netdial.core.errors import ConfigError, NonFiniteError, unknown
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
-from netdial.measure.compare import constant_of, paired, terms_of
+from netdial.measure.compare import Scores, constant_of
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.task.rehearsal import admit
@@ -80,31 +80,45 @@ class Path:
     Attributes:
         members: the members. ``Member.metrics`` are those of the network of mean weights, which is what is exported;
             ``Member.predictive`` those of the average over the posterior.
-        metric: metric of the task's proper loss, by which members should be compared.
+        metric: metric of the task's proper loss.
         constant: metrics of a prediction that looks at no input: class frequencies, or the mean of the targets.
-        losses: proper loss of each member's mean weights on each example ``[K, N]``.
-        averaged: the same of the posterior predictive ``[K, N]``; empty if not asked for.
+        scores: what members are compared by, of their ``mean weights`` and, if it was asked for, ``predictive``.
     """
 
     members: tuple[Member, ...]
     metric: str = "nll"
     constant: dict[str, float] = field(default_factory=dict)
-    losses: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False, compare=False)
-    averaged: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False, compare=False)
+    scores: dict[str, Scores] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self) -> list[Row]:
         """Returns the members' mean weights as the rules of ``core.best`` see them."""
-        return paired(self.losses, [member.lam for member in self.members])
+        return self.scores[MEAN].rows([member.lam for member in self.members])
 
     def best(self, rule: str = "best") -> Member:
-        """Returns the ``best`` member by its mean weights' proper loss, or by ``one-se`` the simplest one that is as good.
+        """Returns the ``best`` member by its mean weights, or by ``one-se`` the simplest one that is as good.
+
+        Raises:
+            ConfigError: the rule is unknown, or no member has a finite loss.
+        """
+        return self.choose(rule, [MEAN])[0]
+
+    def choose(self, rule: str = "best", using: Sequence[str] | None = None) -> tuple[Member, str]:
+        """Returns a member and what it should predict with, ``mean weights`` or ``predictive``.
+
+        Args:
+            rule: ``best``, or ``one-se`` for the simplest within one standard error of the best.
+            using: what may be chosen; by default all that was measured.
 
         Raises:
             ConfigError: the rule is unknown, or no member has a finite loss.
         """
         if rule not in RULES:
             raise unknown("rule", rule, RULES)
-        return self.members[RULES[rule](self.rows(), None)]
+        ways = list(self.scores if using is None else using)
+        lams = [member.lam for member in self.members] * len(ways)
+        rows = Scores.join([self.scores[way] for way in ways]).rows(lams)
+        way, place = divmod(RULES[rule](rows, None), len(self.members))
+        return self.members[place], ways[way]
 
     def is_worse_than_constant(self, member: Member) -> bool:
         """Returns whether a member's mean weights predict these data worse than a constant, by the proper loss."""
@@ -146,6 +160,7 @@ def evaluate(
     n_samples: int = 0,
     batch_size: int = 2048,
     seed: int = 0,
+    metric: str | None = None,
     train: Tensor | None = None,
 ) -> Path:
     """Returns the path of a family on some data.
@@ -163,6 +178,7 @@ def evaluate(
         n_samples: S, draws of the posterior predictive; 0 leaves it out.
         batch_size: examples run at once.
         seed: seed of the draws.
+        metric: metric that ``Path.best`` and ``Path.choose`` compare by; by default that of the task's proper loss.
         train: targets of the training data, to which the constant baseline is fitted; by default those of ``data``, which
             favours the constant a little.
 
@@ -173,7 +189,8 @@ def evaluate(
     part, task = admit(family.net, data, kind, family.task)
     count = n_data or family.n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
-    members, losses, averaged = [], [], []
+    members, scores = [], dict[str, list[Scores]]()
+    names = list(dict.fromkeys([*task.reported, metric or task.proper]))
     targets, width = part.y.cpu(), 0
     with torch.no_grad():
         for lam in values:
@@ -192,21 +209,22 @@ def evaluate(
                     draws,
                     sampled,
                     task=task,
+                    names=names,
                     objective=objective or family.objective,
                     n_data=count,
                 )
             )
             width = draws[0].flatten(1).shape[1]
-            losses.append(terms_of(draws, targets, task)[0])
+            found = {MEAN: draws}
             if sampled is not None:
-                mean = task.of_mean(task.to_mean(sampled).mean(dim=0))
-                averaged.append(terms_of(mean[None], targets, task)[0])
+                found[PREDICTIVE] = task.of_mean(task.to_mean(sampled).mean(dim=0))[None]
+            for way, out in found.items():
+                scores.setdefault(way, []).append(Scores.of(out, targets, task, metric))
     return Path(
         tuple(members),
         task.proper,
         constant_of(task, targets if train is None else train, targets, width),
-        torch.stack(losses) if losses else torch.zeros(0, len(part)),
-        torch.stack(averaged) if averaged else torch.zeros(0, len(part)),
+        {way: Scores.join(found) for way, found in scores.items()},
     )
 
 
@@ -324,6 +342,7 @@ def _member(
     sampled: Tensor | None,
     *,
     task: Task,
+    names: Sequence[str],
     objective: str,
     n_data: int,
 ) -> Member:
@@ -346,8 +365,8 @@ def _member(
     )
     return Member(
         lam=lam,
-        metrics=task.metrics(draws[0], targets),
-        predictive=task.predictive(sampled, targets) if sampled is not None else {},
+        metrics=task.metrics(draws[0], targets, names),
+        predictive=task.predictive(sampled, targets, names) if sampled is not None else {},
         objective=sum(fits) / len(fits) + penalty,
         kl_bits=kl,
         effective_parameters=effective,

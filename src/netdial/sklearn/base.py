@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor, nn
 
 from netdial.config import FitConfig, make_config
-from netdial.core.errors import ConfigError, ShapeError
+from netdial.core.best import MEAN, PREDICTIVE, RULES
+from netdial.core.errors import ConfigError, ShapeError, unknown
+from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.data.memory.rows import arranged
 from netdial.family.domain import Domain
@@ -54,7 +58,10 @@ class FamilyEstimator(BaseEstimator):
         lr: float = 1e-2,
         validation_fraction: float = 0.2,
         lam: float | None = None,
+        metric: str | None = None,
+        by: str = "best",
         n_points: int = 9,
+        n_samples: int = 16,
         accelerator: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -69,7 +76,10 @@ class FamilyEstimator(BaseEstimator):
         self.lr = lr
         self.validation_fraction = validation_fraction
         self.lam = lam
+        self.metric = metric
+        self.by = by
         self.n_points = n_points
+        self.n_samples = n_samples
         self.accelerator = accelerator
         self.random_state = random_state
 
@@ -116,19 +126,50 @@ class FamilyEstimator(BaseEstimator):
         part = whole.select(torch.from_numpy(train))
         self.family_: Family = fit(net, part, kind=self._task, config=config).cpu()
         held = whole.select(torch.from_numpy(valid))
-        self.path_ = self._walk(held, len(train)) if len(valid) else []
-        self.lam_ = self._choose()
+        self._draws_seed = seed
+        self.path_: list[dict[str, float]] = []
+        self.constant_: dict[str, float] = {}
+        self._ways: dict[float, str] = {}
+        self.lam_ = Domain(self.lo, self.hi).grid(1)[0] if self.lam is None else float(self.lam)
+        self.using_ = MEAN
+        if len(valid):
+            self._choose(held, part.y)
 
-    def _walk(self, valid: Dataset, n_data: int) -> list[dict[str, float]]:
-        """Returns one row for each λ of a grid; what cannot be told for this kind of family is left out."""
-        path = evaluate(self.family_, valid, lams=self.n_points, kind=self._task, n_data=n_data)
-        rows = [
+    def _choose(self, valid: Dataset, train: Tensor) -> None:
+        """Walks the path of the family on the validation part, and chooses λ and what to predict with."""
+        path = evaluate(
+            self.family_,
+            valid,
+            lams=self.n_points,
+            kind=self._task,
+            metric=self.metric,
+            n_samples=self.n_samples,
+            seed=self._draws_seed,
+            train=train,
+        )
+        self.path_ = [
             {name: value for name, value in row.items() if value == value} for row in path.table()
         ]
-        if valid.weight is not None:
-            for row in rows:
+        self.constant_ = path.constant
+        weight = valid.weight
+        if weight is not None:
+            path = replace(path, scores={w: s.weighted(weight) for w, s in path.scores.items()})
+            for row in self.path_:
                 row[f"weighted_{self._task.metric}"] = self._weighted(row["lam"], valid)
-        return rows
+        lams = [member.lam for member in path.members]
+        mean = path.scores[MEAN].losses
+        gains = mean - path.scores.get(PREDICTIVE, path.scores[MEAN]).losses
+        self._ways = {
+            lam: PREDICTIVE if gain > 0 else MEAN for lam, gain in zip(lams, gains, strict=True)
+        }
+        if self.lam is None:
+            self.lam_ = path.choose(self.by)[0].lam
+        self.using_ = self._way(self.lam_)
+
+    def _way(self, lam: float) -> str:
+        """Returns what predicts better on validation data at the measured λ next to this one."""
+        near = min(self._ways, key=lambda at: abs(math.log(at / lam)), default=None)
+        return MEAN if near is None else self._ways[near]
 
     def _weighted(self, lam: float, valid: Dataset) -> float:
         """Returns the metric of a member, each example with its weight."""
@@ -139,21 +180,13 @@ class FamilyEstimator(BaseEstimator):
         weight = valid.weight.double()
         return float(metric.finish((each * weight).sum() / weight.sum().clamp_min(1e-300)))
 
-    def _choose(self) -> float:
-        """Returns the λ to predict at: as set, else the best of the path (the larger of equals), else the middle."""
-        if self.lam is not None:
-            return float(self.lam)
-        if not self.path_:
-            return Domain(self.lo, self.hi).grid(1)[0]
-        metric = self._task.metric
-        sign = self._task.better(metric)
-        name = f"weighted_{metric}" if f"weighted_{metric}" in self.path_[0] else metric
-        return max(self.path_, key=lambda row: (sign * row[name], row["lam"]))["lam"]
-
     def _config(self, seed: int) -> FitConfig:
         """Returns the checked settings; nothing wrong with them waits until training is over."""
         if self.lam is not None:
             Domain(self.lo, self.hi).unit(torch.tensor([float(self.lam)], dtype=torch.float64))
+        if self.by not in RULES:
+            raise unknown("rule", self.by, RULES)
+        self._task.known(self.metric or self._task.proper)
         if self.n_points < 1:
             raise ConfigError(
                 f"n_points={self.n_points}; at least 1 value of lam is needed for path_"
@@ -194,15 +227,23 @@ class FamilyEstimator(BaseEstimator):
             raise ShapeError(f"model: gives {shape} for 2 rows; expected a tensor [2, {n_outputs}]")
         return net.train()
 
-    def _outputs(self, X: ArrayLike, lam: float | None) -> NDArray[np.float64]:
-        """Returns the member's outputs ``[N, K]`` at λ."""
+    def _predicted(self, X: ArrayLike, lam: float | None) -> NDArray[np.float64]:
+        """Returns probabilities ``[N, K]``, or standardised targets ``[N, T]``, of the member at λ."""
         check_is_fitted(self)
         x = validate_data(self, X, reset=False, dtype=np.float64)
-        net = self.family_.export(self.lam_ if lam is None else lam).double()
+        way = self.using_ if lam is None else self._way(lam)
+        lam = self.lam_ if lam is None else lam
+        net = self.family_.export(lam).double()
         inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float64)
+        source, total = generator(self._draws_seed, "predictive"), torch.zeros(())
+        draws = self.n_samples if way == PREDICTIVE else 1
         with torch.no_grad():
-            outputs = torch.cat([net(part) for part in inputs.split(_BATCH)])
-        found: NDArray[np.float64] = outputs.numpy()
+            for _ in range(draws):
+                if way == PREDICTIVE:
+                    net.load_state_dict(self.family_.sample(lam, source), strict=False)
+                outputs = torch.cat([net(part) for part in inputs.split(_BATCH)])
+                total = total + self._task.to_mean(outputs)
+        found: NDArray[np.float64] = (total / draws).numpy()
         return found
 
     def _hold_out(

@@ -34,7 +34,11 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         lr: peak learning rate (Adam, one cycle).
         validation_fraction: share of rows held out for ``path_`` and ``lam_``, 0 <= fraction < 1.
         lam: complexity value to predict at; None takes the best on the validation part.
+        metric: metric that decides: ``accuracy``, ``balanced_accuracy``, ``f1``, ``auc`` …; None for the log loss (RMSE for
+            regression). Members chosen by accuracy often have poor probabilities.
+        by: ``best``, or ``one-se`` for the largest λ within one standard error of the best.
         n_points: complexity values of ``path_``, evenly spaced on the log scale.
+        n_samples: draws of the posterior predictive; 0 predicts with mean weights always.
         accelerator: where to train: ``cpu``, ``gpu``, ``mps`` or ``auto``; predictions are made on the CPU.
         random_state: decides start, order, noise and split; the order of the rows plays no part.
         class_weight: how much the classes count in training and in the choice of ``lam_``: ``balanced`` for all the same, or
@@ -45,8 +49,11 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         family_: the trained ``netdial.Family``; its inputs are standardised.
         path_: rows ``{"lam", "accuracy", "nll", "brier", "ece", …}`` of the validation part, by λ; empty if fewer
             than 8 rows could be held out. With weights, ``weighted_accuracy`` beside those, which count every row once.
-        lam_: complexity value used when ``predict`` is given none: ``lam``, else that of the best accuracy in ``path_``
-            (weighted, if there are weights; the larger of equals), else the middle of the range.
+        constant_: the same metrics of a constant, the class frequencies.
+        lam_: complexity value used when ``predict`` is given none: ``lam``, else the best of ``path_`` by ``metric`` (weighted,
+            if there are weights; the larger of equals), else the middle of the range.
+        using_: what predictions at ``lam_`` are made with: ``mean weights``, or ``predictive`` (the average over the
+            posterior), whichever did better on the validation part. At another ``lam`` it is what did better next to it.
         scaler_: the ``StandardScaler`` of the inputs.
         n_features_in_: F.
     """
@@ -67,7 +74,10 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         lr: float = 1e-2,
         validation_fraction: float = 0.2,
         lam: float | None = None,
+        metric: str | None = None,
+        by: str = "best",
         n_points: int = 9,
+        n_samples: int = 16,
         accelerator: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         class_weight: str | dict[Any, float] | None = None,
@@ -84,7 +94,10 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
             lr=lr,
             validation_fraction=validation_fraction,
             lam=lam,
+            metric=metric,
+            by=by,
             n_points=n_points,
+            n_samples=n_samples,
             accelerator=accelerator,
             random_state=random_state,
         )
@@ -130,14 +143,16 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         Raises:
             ConfigError: λ lies outside the trained range.
         """
-        outputs = self._outputs(X, lam)
-        labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        probs = self._predicted(X, lam)
+        labels: NDArray[Any] = self.classes_[probs.argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: ArrayLike, lam: float | None = None) -> NDArray[np.float64]:
-        """Returns class probabilities ``[N, K]`` of inputs ``[N, F]`` at complexity ``lam`` (``lam_`` by default)."""
-        probs: NDArray[np.float64] = torch.from_numpy(self._outputs(X, lam)).softmax(dim=1).numpy()
-        return probs
+        """Returns class probabilities ``[N, K]`` of inputs ``[N, F]`` at complexity ``lam`` (``lam_`` by default).
+
+        They are those of the network of mean weights, or averaged over the posterior; see ``using_``.
+        """
+        return self._predicted(X, lam)
 
     def score(
         self,

@@ -28,8 +28,8 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
         family_: the trained ``netdial.Family``; its inputs and outputs are standardised.
         path_: rows ``{"lam", "rmse", "r2", "nll", …}`` of the validation part, by λ, in units of standardised targets;
             empty if fewer than 8 rows could be held out.
-        lam_: complexity value used when ``predict`` is given none: ``lam``, else that of the lowest rmse in ``path_``
-            (weighted, if there are weights; the larger of equals), else the middle of the range.
+        constant_: the same metrics of a constant, the mean of the targets.
+        lam_, using_: as for ``FamilyClassifier``, by RMSE.
         scaler_: the ``StandardScaler`` of the inputs.
         target_scaler_: the ``StandardScaler`` of the targets.
         n_features_in_: F.
@@ -71,7 +71,7 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
         Raises:
             ConfigError: λ lies outside the trained range.
         """
-        outputs = self._outputs(X, lam)
+        outputs = self._predicted(X, lam)
         found: NDArray[np.float64] = self.target_scaler_.inverse_transform(outputs)
         return found[:, 0] if self._is_flat else found
 
