@@ -37,7 +37,7 @@ from netdial.task.rehearsal import admit
 STEP = 0.05
 """Half the distance in log λ over which slopes are measured; the curvature of an L-curve then adds 0.04 %."""
 
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles that are given of a distribution over weights."""
 
 _COLLAPSED_NATS = 0.01
@@ -66,7 +66,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class Spread:
-    """The state of a member's log σ and of its weights; quantiles at ``SHARES``.
+    """The state of a member's log σ and of its weights; quantiles at ``QUANTILES``.
 
     Attributes:
         lam: complexity value.
@@ -284,9 +284,9 @@ def _divergence(first: Fields, second: Fields) -> float:
 
 
 def _quantiles(values: Tensor) -> tuple[float, ...]:
-    """Returns quantiles at ``SHARES``, those of 100 000 evenly chosen values when there are more."""
+    """Returns quantiles at ``QUANTILES``, those of 100 000 evenly chosen values when there are more."""
     some = values[:: -(-len(values) // 100_000)] if len(values) else values.new_zeros(1)
-    return tuple(some.quantile(some.new_tensor(SHARES)).tolist())
+    return tuple(some.quantile(some.new_tensor(QUANTILES)).tolist())
 
 
 def _lams(found: Sequence[Slope] | Sequence[Spread]) -> str:

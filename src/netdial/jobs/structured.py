@@ -5,6 +5,7 @@ What is recorded, and under which names, is said in ``study.prunings``, which re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ import torch
 
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
+from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
 from netdial.core.records import Record
 from netdial.core.size import Target
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.problem import describe_net
+from netdial.measure import Path as LambdaPath
 from netdial.measure import evaluate
+from netdial.measure.compare import excess
 from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
 from netdial.models.recipe import PRUNED, save_network
@@ -144,10 +148,12 @@ def prune_channels(
     before = graph_of(start, example, lenient=options.lenient)
     small = found[-1][1]
     costs = _costs([before, small.graph], task)
-    stages = [Stage("before", _metrics(start, task, part), costs[0], before.widths)]
+    whole = _path(start, task, part)
+    stages = [Stage("before", dict(whole.members[0].metrics), costs[0], before.widths)]
     for label, pruned in found:
         cost_ = costs[1] if pruned is small else {"params": float(pruned.n_params)}
-        stages.append(Stage(label, _metrics(pruned.family, task, part), cost_, pruned.widths))
+        measured = _against(whole, _path(pruned.family, task, part))
+        stages.append(Stage(label, measured, cost_, pruned.widths))
     path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
     about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
     about |= {"model": run.config["model"], **describe_net(run)}
@@ -190,10 +196,18 @@ def method_name(
     return f"{METHOD}: {', '.join(words)}"
 
 
-def _metrics(member: Family, task: Splits, part: str) -> dict[str, float]:
+def _path(member: Family, task: Splits, part: str) -> LambdaPath:
     lams = list(member.config.lams)
-    (found,) = evaluate(member, task.part(part), lams=lams, kind=task.kind).members
-    return dict(found.metrics)
+    return evaluate(member, task.part(part), lams=lams, kind=task.kind, train=task.train.y)
+
+
+def _against(whole: LambdaPath, small: LambdaPath) -> dict[str, float]:
+    """Returns the metrics of a small network, its loss above that of the whole member, and the paired error of that."""
+    terms = torch.cat([path.scores[MEAN].terms for path in (whole, small)])
+    gaps, errors = excess(terms, 0)
+    compared = {"excess": float(gaps[1]), "excess_error": float(errors[1])}
+    known = {name: value for name, value in compared.items() if math.isfinite(value)}
+    return {**small.members[0].metrics, **known}
 
 
 def _costs(graphs: Sequence[Graph], task: Splits) -> list[dict[str, float]]:

@@ -36,6 +36,7 @@ from netdial.pruning.weights.retrain import retrain
 
 LAMS = {"l2": (0.1, 1.0, 10.0), "l1": (0.03, 0.3, 3.0)}
 SHARES = (0.8, 0.9, 0.95, 0.98)
+"""Shares removed; below them retraining changes little, so the default ones are not all shown."""
 WAYS = {
     "none": "not retrained",
     "previous": "from the previous optimum",

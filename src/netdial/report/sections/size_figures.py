@@ -19,7 +19,7 @@ from netdial.report.figures import (
 
 SIZE_PIXELS, FEW_POINTS = 360, 40
 """Height of a panel of size against quality, and the points up to which they are drawn large."""
-_SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+_TICKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
 def single(pixels: int, title: str, top: int = TITLE_PIXELS) -> go.Figure:
@@ -98,7 +98,7 @@ def share_axis(shares: Sequence[float]) -> dict[str, Any]:
     least, most = min(shares), max(1.0, *shares)
     if least >= 0.2 or least <= 0:
         return {"tickformat": "~%", "range": [0, 1.04 * most], "automargin": True}
-    ticks = [share for share in _SHARES if share >= least / 1.6]
+    ticks = [share for share in _TICKS if share >= least / 1.6]
     return {
         "type": "log",
         "tickvals": ticks,

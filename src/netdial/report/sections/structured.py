@@ -14,6 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from netdial.core.best import Row, is_near
 from netdial.core.records import Record
 from netdial.report.figures import COLOURS, MUTED, SPLITS, TITLE_PIXELS
 from netdial.report.sections.size_figures import (
@@ -26,6 +27,7 @@ from netdial.report.sections.size_figures import (
     size_axes,
 )
 from netdial.report.text import at_lam, count, number, percent
+from netdial.runs.curves import EXCESS, EXCESS_ERROR
 from netdial.runs.prunings import Pruning, Reading, prunings
 
 _PALETTE = (COLOURS["valid"], COLOURS["test"], "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
@@ -96,7 +98,7 @@ def channels_section(records: Iterable[Record], config: dict[str, Any]) -> Chann
     figures = {"channels-size": size_figure(found, metric), "channels-widths": widths_figure(found)}
     headings, show = _columns(found)
     return Channels(
-        lead(found, metric, config),
+        lead(found, metric),
         _notes(found),
         {place: figure for place, figure in figures.items() if figure is not None},
         [words for _, words in headings],
@@ -105,9 +107,9 @@ def channels_section(records: Iterable[Record], config: dict[str, Any]) -> Chann
     )
 
 
-def lead(found: Sequence[Pruning], metric: str | None, config: dict[str, Any]) -> str:
+def lead(found: Sequence[Pruning], metric: str | None) -> str:
     """Returns the answer: the smallest network within one standard error of its member, or else the newest one."""
-    good = [one for one in found if metric and _is_as_good(one, metric, config)]
+    good = [one for one in found if _is_as_good(one)]
     best = min(good, key=lambda one: one.after.get("params") or math.inf, default=found[-1])
     start, end = best.before.get("params"), best.after.get("params")
     which = f"Pruning {found.index(best) + 1}" if len(found) > 1 else "Pruning"
@@ -190,18 +192,12 @@ def _is_error(metric: str) -> bool:
     return metric.endswith("/rmse")
 
 
-def _is_as_good(one: Pruning, metric: str, config: dict[str, Any]) -> bool:
-    """Returns whether a small network is within one standard error of its member, on validation data."""
-    was, value, n = one.before.get(metric), one.after.get(metric), config.get("n_valid")
-    if (
-        was is None
-        or value is None
-        or metric != "valid/accuracy"
-        or not isinstance(n, int)
-        or n < 1
-    ):
+def _is_as_good(one: Pruning) -> bool:
+    """Returns whether a small network is within one standard error of its member on validation data, by the proper loss."""
+    excess, error = one.after.get(EXCESS), one.after.get(EXCESS_ERROR)
+    if excess is None or error is None:
         return False
-    return value >= was - math.sqrt(max(was * (1 - was), 0.0) / n)
+    return is_near(Row(one.lam, excess, error), Row(one.lam, 0.0, 0.0))
 
 
 def _way(one: Pruning, metric: str | None) -> list[tuple[str, float, float]]:
