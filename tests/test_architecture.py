@@ -80,7 +80,15 @@ ALLOWED: dict[str, set[str]] = {
             "fitting",
             "models",
         ),
-        *("channels", "pruning.weights", "pruning.channels", "shrinking", "evidence", "runs"),
+        *(
+            "channels",
+            "pruning.weights",
+            "pruning.channels",
+            "shrinking",
+            "evidence",
+            "runs",
+            "report",
+        ),
     },
     "papers": {
         *(

@@ -153,6 +153,17 @@ class FitConfig(TrainConfig):
         )
 
 
+class Evaluation(BaseModel):
+    """How the members of a trained family are evaluated; what is not given depends on the size of the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int | None = Field(
+        None, ge=0, description="posterior draws of the final evaluation; 0 for none"
+    )
+    points: int | None = Field(None, ge=1, description="complexity values of the final curves")
+
+
 def make_config(**settings: Any) -> FitConfig:
     """Returns the settings of a family's training; see ``make``."""
     return make(FitConfig, settings)

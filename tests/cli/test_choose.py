@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import netdial as nd
-from netdial.jobs.job import open_run
+from netdial.jobs.opening import open_run
 from netdial.models.member import load_member
 from netdial.report.page import write_report
 from netdial.report.text import number

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.jobs.job import open_family, open_task
+from netdial.jobs.opening import open_family, open_task
 from netdial.models.member import load_member
 from netdial.runs.run import Run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netdial.jobs.job import open_family, open_task
+from netdial.jobs.opening import open_family, open_task
 from netdial.runs.run import Run
 
 from .conftest import Call

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from netdial.core.records import Record
-from netdial.jobs.job import open_task
+from netdial.jobs.opening import open_task
 from netdial.jobs.problem import load_net
 from netdial.measure.path import outputs
 from netdial.models.recipe import read_recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.jobs.shrunk import MODEL
+from netdial.jobs.shrink import MODEL
 from netdial.nets import build
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS

@@ -25,21 +25,14 @@ from netdial.core.errors import (
 )
 from netdial.data import names
 from netdial.jobs import request
-from netdial.jobs.job import (
-    check_lams,
-    evaluate_run,
-    example_input,
-    fit_job,
-    open_family,
-    open_task,
-)
+from netdial.jobs.job import do_job
+from netdial.jobs.opening import check_lams, evaluate_run, example_input, open_family, open_task
 from netdial.jobs.presets import PRESETS, default_model, default_samples, preset
 from netdial.jobs.problem import is_function, load_net, load_problem
 from netdial.jobs.recorder import Progress, Recorder, member_records
 from netdial.jobs.request import Job, process_rank
 from netdial.measure import Member as PathMember
 from netdial.measure import Path as LambdaPath
-from netdial.report.page import write_report
 from netdial.runs.curves import members
 from netdial.runs.run import Run
 from netdial.train import Epoch
@@ -74,7 +67,7 @@ def job(tmp_path: Path, data: str = "wine", **choices: Any) -> Job:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Listener]:
     """A job that is done, and what was said."""
     listener = Listener()
-    run = fit_job(job(tmp_path_factory.mktemp("job")), listener, write_report)
+    run = do_job(job(tmp_path_factory.mktemp("job")), listener)
     assert run is not None
     return run, listener
 
@@ -136,25 +129,25 @@ def test_an_unfinished_run_gives_no_family(tmp_path: Path) -> None:
 
 
 def test_choices_go_before_stored_settings_and_presets(tmp_path: Path) -> None:
-    run = fit_job(job(tmp_path, lr=0.5), Listener(), write_report)
+    run = do_job(job(tmp_path, lr=0.5), Listener())
     assert run is not None
     assert (run.config["lr"], run.config["batch_size"]) == (0.5, PRESETS["wine"]["batch_size"])
     run.done_path.unlink()
     resumed = replace(job(tmp_path), choices={}, resume=True)
-    again = fit_job(resumed, Listener(), write_report)
+    again = do_job(resumed, Listener())
     assert again is not None and again.config["lr"] == 0.5
     with pytest.raises(ConfigError, match=r"lr: 0.5 -> 0.1"):
-        fit_job(replace(resumed, choices={"lr": 0.1}), Listener(), write_report)
+        do_job(replace(resumed, choices={"lr": 0.1}), Listener())
 
 
 def test_resuming_what_is_not_there_starts_it(tmp_path: Path) -> None:
-    run = fit_job(replace(job(tmp_path), resume=True), Listener(), write_report)
+    run = do_job(replace(job(tmp_path), resume=True), Listener())
     assert run is not None and run.is_done
 
 
 def test_an_unknown_choice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
-        fit_job(job(tmp_path, epoch=3), Listener(), write_report)
+        do_job(job(tmp_path, epoch=3), Listener())
 
 
 def test_a_job_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
@@ -164,7 +157,7 @@ def test_a_job_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
     listener = Listener()
     listener.epoch = broken  # type: ignore[method-assign,assignment]
     with pytest.raises(RuntimeError, match="watch fell"):
-        fit_job(job(tmp_path), listener, write_report)
+        do_job(job(tmp_path), listener)
     assert not (tmp_path / "runs" / "wine").exists()
 
 
@@ -176,7 +169,7 @@ def test_a_full_disk_is_explained(tmp_path: Path) -> None:
 
     listener.epoch = full  # type: ignore[method-assign,assignment]
     with pytest.raises(CheckpointError, match=r"No space left on device.*start again"):
-        fit_job(job(tmp_path), listener, write_report)
+        do_job(job(tmp_path), listener)
 
 
 def files(path: Path) -> dict[str, bytes]:
@@ -200,7 +193,7 @@ def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(taken: Run, tmp_
     before = files(taken.path)
     again = replace(job(tmp_path, lr=1e30), overwrite=True)
     with pytest.raises(NonFiniteError, match="wine is as it was"):
-        fit_job(again, Listener(), write_report)
+        do_job(again, Listener())
     assert files(taken.path) == before
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["wine"]
 
@@ -209,7 +202,7 @@ def test_a_run_replaces_another_with_its_first_state(taken: Run, tmp_path: Path)
     listener = Listener()
     seen: list[int] = []
     listener.epoch = lambda _: seen.append(Run.open(taken.path).config["seed"])  # type: ignore[method-assign]
-    run = fit_job(replace(job(tmp_path, seed=5), overwrite=True), listener, write_report)
+    run = do_job(replace(job(tmp_path, seed=5), overwrite=True), listener)
     assert seen == [0, 5]  # of the old run while the first epoch ends, then of the new
     assert run is not None and run.path == taken.path and run.is_done
     assert Run.open(run.path).config["seed"] == 5
@@ -226,7 +219,7 @@ def test_a_second_job_in_the_same_folder_is_refused(taken: Run, tmp_path: Path) 
     def second() -> int:
         for options in ({"resume": True}, {"overwrite": True}):
             try:
-                fit_job(replace(job(tmp_path), **options), Listener(), write_report)
+                do_job(replace(job(tmp_path), **options), Listener())
             except BusyError:
                 continue
             return 1
@@ -250,7 +243,7 @@ def test_going_on_with_a_done_run_writes_a_report_that_is_missing(
 ) -> None:
     before = files(taken.path)
     taken.report_path.unlink()
-    assert fit_job(replace(job(tmp_path), resume=True), Listener(), write_report) is not None
+    assert do_job(replace(job(tmp_path), resume=True), Listener()) is not None
     assert files(taken.path).keys() == before.keys()
 
 
@@ -259,7 +252,7 @@ def test_stopped_at_any_point_of_the_end_nothing_is_recorded_twice(
 ) -> None:
     whole, log = taken.records_path.read_text(), taken.log_path.read_text()
     taken.done_path.unlink()  # killed between the last records and the marker
-    assert fit_job(replace(job(tmp_path), resume=True), Listener(), write_report) is not None
+    assert do_job(replace(job(tmp_path), resume=True), Listener()) is not None
     assert taken.records_path.read_text() == whole
     assert taken.log_path.read_text() == log
 
@@ -275,7 +268,7 @@ def test_a_second_interrupt_leaves_the_run_that_was_to_be_replaced(
 
     listener.advance = stop  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt, match="wine is as it was"):
-        fit_job(replace(job(tmp_path), overwrite=True), listener, write_report)
+        do_job(replace(job(tmp_path), overwrite=True), listener)
     assert files(taken.path) == before
 
 
@@ -291,7 +284,7 @@ def test_a_group_that_loses_a_process_is_told_how_to_go_on(
 
     listener.epoch = broken  # type: ignore[method-assign,assignment]
     with pytest.raises(NetdialError, match=r"a process of the group .* died.*--resume"):
-        fit_job(job(tmp_path), listener, write_report)
+        do_job(job(tmp_path), listener)
     assert (tmp_path / "runs" / "wine" / "checkpoint" / "last.safetensors").exists()
 
 
@@ -353,7 +346,7 @@ def test_a_function_of_the_users_gives_the_same_data_again(
 ) -> None:
     with user_function(tmp_path, monkeypatch, "job_user_a") as data:
         choices = {"epochs": 1, "points": 2, "samples": 0}
-        run = fit_job(Job(data, choices, runs_dir=tmp_path / "runs"), Listener(), write_report)
+        run = do_job(Job(data, choices, runs_dir=tmp_path / "runs"), Listener())
         assert run is not None
         assert (run.config["model"], run.config["kind"], run.config["n_outputs"]) == (
             "Linear",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netdial.jobs.job import fit_job, open_family, open_task
+from netdial.jobs.job import do_job
+from netdial.jobs.opening import open_family, open_task
 from netdial.jobs.pruned import method_name, prune_run
 from netdial.jobs.request import Job
 from netdial.pruning.weights import Policy, surface
@@ -23,7 +24,7 @@ class Silent:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     choices = {"model": "mlp:8", "epochs": 2, "points": 3, "samples": 2}
     job = Job("wine", choices, runs_dir=tmp_path_factory.mktemp("runs"))
-    found = fit_job(job, Silent(), lambda path: None)
+    found = do_job(job, Silent())
     assert found is not None
     return found
 

@@ -1,11 +1,12 @@
 """The commands of ``netdial``; nothing heavy is imported until one of them runs.
 
-The options of ``fit`` and ``shrink`` are the fields of their settings, so these commands are put together only when they are
-asked for.
+The options of a way of training (``fit``, ``shrink``) are the fields of its settings, so these commands are put together only
+when they are asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -21,24 +22,31 @@ from netdial.cli.predict import predict
 from netdial.cli.prune import prune
 from netdial.cli.reproduce import reproduce
 from netdial.cli.runs import list_command, report
-
-_FIT_HELP = "Train a family of networks, one for every complexity value, and write a report."
-_SHRINK_HELP = "Train a network that is too large while it shrinks to the size that it needs, and write a report."
+from netdial.jobs.ways import WAYS
 
 
 class _Commands(PlainGroup):
-    """The commands; ``fit`` and ``shrink`` are names and lines of help until they are run."""
+    """The commands; ways of training are names and lines of help until they are run."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        own = super().list_commands(ctx)
+        return [*WAYS, *(name for name in own if name not in WAYS)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in WAYS:
+            return super().get_command(ctx, cmd_name)
+        return PlainCommand(cmd_name, help=WAYS[cmd_name].help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] == "fit":
-            from netdial.cli.fit import fit_command
+        if args and args[0] in WAYS:
+            from netdial.cli.training import way_command
 
-            self.add_command(fit_command(_FIT_HELP), "fit")
-        if args and args[0] == "shrink":
-            from netdial.cli.shrink import shrink_command
-
-            self.add_command(shrink_command(_SHRINK_HELP), "shrink")
+            return args[0], way_command(WAYS[args[0]], _show(args[0])), args[1:]
         return super().resolve_command(ctx, args)
+
+
+def _show(name: str) -> Any:
+    return getattr(import_module(f"netdial.cli.{name}"), f"show_{name}")
 
 
 app = typer.Typer(
@@ -69,16 +77,6 @@ def _netdial(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """The complexity dial for neural networks: one training run gives a whole family of them."""
-
-
-@app.command("fit", help=_FIT_HELP)
-def _fit() -> None:
-    """Stands for ``fit`` in the list of commands."""
-
-
-@app.command("shrink", help=_SHRINK_HELP)
-def _shrink() -> None:
-    """Stands for ``shrink`` in the list of commands."""
 
 
 for _name, _command in (

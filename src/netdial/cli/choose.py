@@ -148,7 +148,7 @@ def choose(
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
     from netdial.cli.output import console, print_json, print_table
-    from netdial.jobs.job import open_run
+    from netdial.jobs.opening import open_run
     from netdial.jobs.problem import describe_net
     from netdial.models.use import use_of
     from netdial.pruning.weights import SHARES

@@ -40,7 +40,7 @@ def evaluate(
     values = complexities(lams, points)
     check_split(split)
     from netdial.cli.output import console, members_table, print_json, print_table
-    from netdial.jobs.job import evaluate_run, open_run
+    from netdial.jobs.opening import evaluate_run, open_run
     from netdial.runs.curves import Member
     from netdial.runs.run import Run
 

@@ -55,7 +55,7 @@ def evidence(
     values = numbers(lams, "--lams")
     from netdial.cli.output import console, print_json, print_table
     from netdial.evidence import chosen, doubts
-    from netdial.jobs.job import open_run
+    from netdial.jobs.opening import open_run
     from netdial.jobs.weighed import examine_run, weigh_run
     from netdial.objective import OBJECTIVES
     from netdial.runs.run import Run

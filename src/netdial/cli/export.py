@@ -41,7 +41,7 @@ def export(
     if format not in SUFFIXES:
         raise unknown("export format", format, SUFFIXES)
     from netdial.cli.output import console, print_json
-    from netdial.jobs.job import check_lams, example_input, open_family, use_at
+    from netdial.jobs.opening import check_lams, example_input, open_family, use_at
     from netdial.jobs.problem import describe_net
     from netdial.models.member import save_member
     from netdial.runs.curves import constants, headline, members, warning

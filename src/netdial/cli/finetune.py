@@ -87,7 +87,7 @@ def finetune(
         raise ConfigError(f"--share {share:g}: expected a share in [0, 1)")
     from netdial.cli.output import console, print_json, print_table
     from netdial.fitting import finetune as train_on
-    from netdial.jobs.job import example_input, open_run
+    from netdial.jobs.opening import example_input, open_run
     from netdial.jobs.problem import describe_net
     from netdial.measure import evaluate
     from netdial.models.member import save_member

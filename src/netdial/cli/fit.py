@@ -1,11 +1,8 @@
-"""``netdial fit``: the flags are the fields of ``FitConfig``; the work is ``jobs.job``."""
+"""``netdial fit``: the flags are the fields of ``FitConfig``; the work is ``jobs.fit``."""
 
 from __future__ import annotations
 
-import time
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from netdial.cli.output import (
     answer_line,
@@ -17,42 +14,12 @@ from netdial.cli.output import (
     print_table,
     rows_json,
 )
-from netdial.cli.training import make_job, training_command, work
-from netdial.config import FitConfig
 from netdial.runs.curves import Headline, constants, headline, members
 from netdial.runs.run import Run
 
 
-def fit_command(help_text: str) -> Any:
-    """Returns the command with all its options."""
-    return training_command("fit", help_text, fit, FitConfig)
-
-
-def fit(
-    *,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            min=0, show_default=False, help="Posterior draws of the final evaluation; 0 for none."
-        ),
-    ] = None,
-    points: Annotated[
-        int | None,
-        typer.Option(min=1, show_default=False, help="Complexity values of the final curves."),
-    ] = None,
-    **given: Any,
-) -> None:
-    """Trains a family and prints what became of it."""
-    from netdial.jobs.job import fit_job
-
-    job = make_job("fit", FitConfig, given, samples=samples, points=points)
-    started = time.monotonic()
-    run = work(job, fit_job, quiet=given["quiet"])
-    if run is not None:
-        _show(run, time.monotonic() - started, as_json=given["as_json"])
-
-
-def _show(run: Run, seconds: float, *, as_json: bool) -> None:
+def show_fit(run: Run, seconds: float, as_json: bool) -> None:
+    """Prints what became of a run, for people or as JSON."""
     records, source = run.records(), run.data_source()
     rows, constant = members(records), constants(records)
     answer = headline(rows, run.config, constant)

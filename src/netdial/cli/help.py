@@ -28,7 +28,10 @@ class PlainGroup(TyperGroup):
         """Writes options and the list of commands."""
         _write_options(self, ctx, formatter)
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self.commands[name].help or "") for name in self.commands])
+            commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+            formatter.write_dl(
+                [(name, command.help or "") for name, command in commands if command]
+            )
 
 
 def _write_options(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:

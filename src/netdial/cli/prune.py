@@ -196,7 +196,7 @@ def prune(
     values = complexities(lams, points)
     removed = numbers(shares, "--shares")
     from netdial.cli.output import console, print_json, print_table
-    from netdial.jobs.job import open_run
+    from netdial.jobs.opening import open_run
     from netdial.jobs.pruned import prune_run
     from netdial.pruning.weights import SHARES, Policy
     from netdial.pruning.weights.masks import check_shares
@@ -278,7 +278,7 @@ def _prune_channels(
     if lr is not None and rounds is None and epochs is None:
         raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
     from netdial.cli.output import console, print_json, print_table
-    from netdial.jobs.job import open_run
+    from netdial.jobs.opening import open_run
     from netdial.jobs.structured import best_lam, prune_channels
     from netdial.pruning.channels import Limits, Options, Rounding
     from netdial.report.page import write_report

@@ -1,38 +1,20 @@
-"""``netdial shrink``: the flags are the fields of ``ShrinkConfig``; the work is ``jobs.shrunk``."""
+"""``netdial shrink``: the flags are the fields of ``ShrinkConfig``; the work is ``jobs.shrink``."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdial.cli.output import console, data_json, left_out_line, print_json, print_table
-from netdial.cli.training import make_job, training_command, work
 from netdial.report.text import count, fixed, number, percent
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import Shrinkage, shrinkage
-from netdial.shrinking.config import ShrinkConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def shrink_command(help_text: str) -> Any:
-    """Returns the command with all its options."""
-    return training_command("shrink", help_text, shrink, ShrinkConfig)
-
-
-def shrink(**given: Any) -> None:
-    """Trains a network while it shrinks, and prints what is left of it."""
-    from netdial.jobs.shrunk import shrink_job
-
-    job = make_job("shrink", ShrinkConfig, given)
-    started = time.monotonic()
-    run = work(job, shrink_job, quiet=given["quiet"])
-    if run is not None:
-        _show(run, time.monotonic() - started, as_json=given["as_json"])
-
-
-def _show(run: Run, seconds: float, *, as_json: bool) -> None:
+def show_shrink(run: Run, seconds: float, as_json: bool) -> None:
+    """Prints what became of a run, for people or as JSON."""
     found = shrinkage(run.records())
     source = run.data_source()
     if as_json:

@@ -1,9 +1,10 @@
-"""What ``fit`` and ``shrink`` share: options on data, network and run folder, the job made from them, and doing it."""
+"""The command of a way of training: its options, the job made from them, and doing it."""
 
 from __future__ import annotations
 
 import inspect
 import sys
+import time
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +15,14 @@ import typer
 from netdial.cli.help import PlainCommand
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
 from netdial.cli.progress import watching
-from netdial.config import TrainConfig
 from netdial.data.tables.options import TableOptions
 from netdial.runs.run import Run
 
 if TYPE_CHECKING:
-    from netdial.jobs.recorder import Watch
+    from pydantic import BaseModel
+
     from netdial.jobs.request import Job
+    from netdial.jobs.ways import Way
 
 _DATA_PANEL, _TABLES_PANEL, _TRAINING_PANEL = (
     "Data and network",
@@ -88,46 +90,51 @@ def about_job(
 _DATA_CHOICES = ("model", "target", "kind", "valid", "test", "split_seed")
 
 
-def training_command(
-    name: str, help_text: str, command: Callable[..., None], settings: type[TrainConfig]
-) -> Any:
-    """Returns a command with its own options, those on the job, and one for each setting."""
+def way_command(way: Way, show: Callable[[Run, float, bool], None]) -> Any:
+    """Returns the command of a way of training: options on the job, on tables, and one for each of its settings.
+
+    Args:
+        way: the way.
+        show: shows a run that is done: the run, seconds, whether as JSON.
+    """
     shell = typer.Typer(add_completion=False, rich_markup_mode=None)
     hints = typing.get_type_hints(about_job, include_extras=True)
     about = [
         parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in inspect.signature(about_job).parameters.values()
     ]
-    tables = flags(TableOptions, _TABLES_PANEL)
-    whole = with_flags(command, [*about, *tables, *flags(settings, _TRAINING_PANEL)])
-    shell.command(name, cls=PlainCommand, help=help_text)(whole)
+    settings = [flag for part in reversed(way.settings) for flag in flags(part, _TRAINING_PANEL)]
+
+    def command(**given: Any) -> None:
+        job = _job(way, given)
+        started = time.monotonic()
+        run = work(job, quiet=given["quiet"])
+        if run is not None:
+            show(run, time.monotonic() - started, given["as_json"])
+
+    whole = with_flags(command, [*about, *flags(TableOptions, _TABLES_PANEL), *settings])
+    shell.command(way.name, cls=PlainCommand, help=way.help)(whole)
     return typer.main.get_command(shell)
 
 
-def make_job(way: str, settings: type[TrainConfig], given: Mapping[str, Any], **more: Any) -> Job:
-    """Returns the job that the command line asks for.
-
-    Args:
-        way: way of training.
-        settings: class of its settings.
-        given: the options of ``about_job`` and of the settings; None where not given.
-        more: further choices of the way.
-    """
+def _job(way: Way, given: Mapping[str, Any]) -> Job:
+    """Returns the job that the command line asks for; what was not given is None."""
     from netdial.jobs.request import Job
 
-    choices = {**{key: given[key] for key in _DATA_CHOICES}, **more}
+    choices = {key: given[key] for key in _DATA_CHOICES}
     choices |= {part: _share(given[part]) for part in ("valid", "test")}
-    choices |= values(TableOptions, {key: given[key] for key in TableOptions.model_fields})
-    fields = {key: value for key, value in given.items() if key in settings.model_fields}
+    parts: list[type[BaseModel]] = [TableOptions, *way.settings]
+    for settings in parts:
+        choices |= values(settings, {key: given[key] for key in settings.model_fields})
     return Job(
         given["data"],
-        {**{k: v for k, v in choices.items() if v is not None}, **values(settings, fields)},
+        {key: value for key, value in choices.items() if value is not None},
         data_dir=given["data_dir"],
         name=given["name"],
         runs_dir=given["runs_dir"],
         resume=given["resume"],
         overwrite=given["overwrite"],
-        way=way,
+        name_of_way=way.name,
     )
 
 
@@ -139,17 +146,15 @@ def _share(text: str | None) -> float | str | None:
         return text
 
 
-def work(
-    job: Job, do: Callable[[Job, Watch, Callable[[Path], object]], Run | None], *, quiet: bool
-) -> Run | None:
+def work(job: Job, *, quiet: bool) -> Run | None:
     """Does a job with progress on stderr; on Ctrl-C says how to go on, and exits with 130."""
+    from netdial.jobs.job import do_job
     from netdial.jobs.request import process_rank
-    from netdial.report.page import write_report
 
     helper = process_rank() > 0
     try:
         with watching(quiet=quiet or helper) as watch:
-            return do(job, watch, write_report)
+            return do_job(job, watch)
     except KeyboardInterrupt as error:
         if not helper:
             print(f"netdial: {_stopped(error, job)}", file=sys.stderr)

@@ -1,1 +1,4 @@
-"""Runs and what is read off them: the run folder, and the curves over complexity that its records hold."""
+"""Jobs: the whole of one run, for every way of training."""
+
+from netdial.jobs import fit as fit  # ways register themselves
+from netdial.jobs import shrink as shrink

@@ -17,25 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netdial.config import FitConfig, TrainConfig, make
+from pydantic import BaseModel
+
+from netdial.config import TrainConfig, make
 from netdial.core.container import load_tree
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError, WriteError, unknown
 from netdial.core.files import write_text
 from netdial.data import Splits
 from netdial.data.tables.options import table_name
-from netdial.jobs.presets import POINTS, default_samples, large_model, preset
+from netdial.jobs.presets import preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
 from netdial.jobs.recorder import Watch
+from netdial.jobs.ways import FIRST, WAYS, Way, way_of
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
 from netdial.runs.run import Run, taken
 from netdial.runs.settings import config_difference
-from netdial.shrinking.config import ShrinkConfig
-
-CHOICES = {"fit": ("model", "samples", "points", *LOAD_OPTIONS), "shrink": ("model", *LOAD_OPTIONS)}
-"""Choices of a job beside the fields of its settings, by way of training."""
-
-SETTINGS: dict[str, type[TrainConfig]] = {"fit": FitConfig, "shrink": ShrinkConfig}
-"""Class of settings, by way of training."""
 
 LAST = "last.safetensors"
 """The newest state, in the folder ``checkpoint`` of a run."""
@@ -51,13 +47,13 @@ class Job:
 
     Attributes:
         data: name of a data set, a table, or a user's function ``package.module:function``.
-        choices: what was asked for by name: fields of the settings and ``CHOICES``; everything else has its default.
+        choices: what was asked for by name: settings of the way, options on the data, ``model``; all else has its default.
         data_dir: folder of data files.
         name: name of the run; by default that of the data.
         runs_dir: folder that holds the runs.
         resume: go on with the run of that name, if there is one.
         overwrite: replace an earlier run of that name, once this one has saved its first state.
-        way: way of training, ``fit`` or ``shrink``.
+        name_of_way: name of the way of training.
     """
 
     data: str
@@ -67,12 +63,12 @@ class Job:
     runs_dir: Path = Path("runs")
     resume: bool = False
     overwrite: bool = False
-    way: str = "fit"
+    name_of_way: str = FIRST
 
     @property
-    def settings(self) -> type[TrainConfig]:
-        """Class of its settings."""
-        return SETTINGS[self.way]
+    def way(self) -> Way:
+        """The way of training."""
+        return WAYS[self.name_of_way]
 
     @property
     def run_name(self) -> str:
@@ -80,7 +76,7 @@ class Job:
         if self.name is not None:
             return self.name
         plain = self.data.replace(":", "-") if is_function(self.data) else table_name(self.data)
-        return plain if self.way == "fit" else f"{plain}-{self.way}"
+        return plain if self.name_of_way == FIRST else f"{plain}-{self.name_of_way}"
 
     @property
     def path(self) -> Path:
@@ -90,7 +86,7 @@ class Job:
     @property
     def again(self) -> str:
         """The command that goes on with it; its settings are in the run folder."""
-        words = ["netdial", self.way, self.data]
+        words = ["netdial", self.name_of_way, self.data]
         words += ["--name", self.name] if self.name is not None else []
         words += ["--runs-dir", str(self.runs_dir)] if self.runs_dir != Path("runs") else []
         return shlex.join([*words, "--resume"])
@@ -100,11 +96,6 @@ def process_rank() -> int:
     """Returns the number of this process among those that train together, 0 for the one that writes."""
     found = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
     return next((int(rank) for rank in found if rank is not None), 0)
-
-
-def way_of(run: Run) -> str:
-    """Returns the way of training of a run."""
-    return str(run.config.get("way", "fit"))
 
 
 @contextmanager
@@ -124,7 +115,8 @@ def working(job: Job) -> Iterator[None]:
 def resumable(job: Job) -> Run | None:
     """Returns the run to go on with, whose settings are not contradicted, or None for a new one."""
     check_name(job.run_name)
-    known = [*CHOICES[job.way], *job.settings.model_fields]
+    fields = (name for settings in job.way.settings for name in settings.model_fields)
+    known = ["model", *LOAD_OPTIONS, *fields]
     for name in job.choices:
         if name not in known:
             raise unknown("choice", name, known)
@@ -135,9 +127,9 @@ def resumable(job: Job) -> Run | None:
             raise ConfigError(taken(job.path))
         return None
     run = Run.open(job.path)
-    if way_of(run) != job.way:
+    if (way := way_of(run)) is not job.way:
         raise ConfigError(
-            f"{run.path}: is a run of netdial {way_of(run)}; go on with it by that command, or choose another name (--name)"
+            f"{run.path}: is a run of netdial {way.name}; go on with it by that command, or choose another name (--name)"
         )
     asked = {"data": job.data, **_plain(job.choices)}
     options = {key: asked.pop(key) for key in LOAD_OPTIONS if key in asked}
@@ -175,10 +167,11 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
         **stored.get("load", {}),
         **{k: v for k, v in job.choices.items() if k in LOAD_OPTIONS},
     }
-    make(job.settings, _fields(job, chosen))
+    for settings in job.way.settings:
+        make(settings, _fields(settings, chosen))
     model = None if is_function(job.data) and "model" not in job.choices else chosen.get("model")
-    if model is None and job.way == "shrink" and not is_function(job.data):
-        model = large_model(job.data)
+    if model is None and not is_function(job.data):
+        model = job.way.model(job.data)
     problem = load_problem(
         job.data,
         options=options,
@@ -187,13 +180,13 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
         seed=chosen.get("seed", 0),
     )
     start = preset(job.data, len(problem.task.train))
-    config = make(job.settings, _fields(job, {**start, **chosen}))
-    by_index(config, problem.task)
-    return config, problem
+    settings = job.way.config()
+    config = make(settings, _fields(settings, {**start, **chosen}))
+    return by_index(config, problem.task), problem
 
 
-def _fields(job: Job, choices: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in choices.items() if key in job.settings.model_fields}
+def _fields(settings: type[BaseModel], choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in choices.items() if key in settings.model_fields}
 
 
 def resolve(
@@ -208,7 +201,8 @@ def resolve(
         "data": job.data,
         "model": problem.model,
         **config.model_dump(mode="json"),
-        **_of_the_way(job, chosen, facts),
+        "way": job.way.name,
+        **{name: chosen.get(name, value) for name, value in job.way.defaults(facts).items()},
         **facts,
         "n_params": n_params,
         "load": stored.get("load", {})
@@ -237,14 +231,6 @@ def folder(
         fill=lambda run: _write_splits(run, task),
     )
     return run, writes
-
-
-def _of_the_way(job: Job, chosen: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what only runs of one way of training hold."""
-    if job.way != "fit":
-        return {"way": job.way}
-    samples = default_samples(facts["n_valid"] + facts["n_test"])
-    return {"samples": chosen.get("samples", samples), "points": chosen.get("points", POINTS)}
 
 
 def refuse_difference(run: Run, wanted: dict[str, Any]) -> None:

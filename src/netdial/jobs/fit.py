@@ -1,0 +1,114 @@
+"""``fit``: a family of networks, one for every complexity value.
+
+Data -> network -> family -> training -> evaluation along λ. Loads torch when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdial.jobs.presets import POINTS, default_samples
+from netdial.jobs.ways import WAYS, Way, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdial.config import Evaluation, FitConfig
+    from netdial.family import Family
+    from netdial.jobs.problem import Problem
+
+_ON_TERMS = (
+    "fit and complexity are means over all complexity values; fit may rise while training goes well, since members at large "
+    "values give up fit for simplicity; valid is the objective on validation data and should fall"
+)
+
+
+def _config() -> type[FitConfig]:
+    """Returns the class of the settings."""
+    from netdial.config import FitConfig
+
+    return FitConfig
+
+
+def _evaluation() -> type[Evaluation]:
+    """Returns the class of the settings of the final evaluation."""
+    from netdial.config import Evaluation
+
+    return Evaluation
+
+
+def _defaults(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how members are evaluated where nobody says: fewer draws for many examples."""
+    return {"samples": default_samples(facts["n_valid"] + facts["n_test"]), "points": POINTS}
+
+
+def _prepare(problem: Problem, config: FitConfig) -> tuple[Family, int]:
+    """Returns a family around the network, and the count of parameters of a member."""
+    from netdial.family import Family
+
+    family = Family(problem.net, config.family())
+    return family, family.n_params
+
+
+def _train(work: Work) -> int:
+    """Trains the family and returns the optimiser step that it ends at."""
+    from netdial.config import FitConfig
+    from netdial.fitting import run
+    from netdial.jobs.recorder import Recorder
+
+    task, family = work.problem.task, work.start
+    assert isinstance(work.config, FitConfig)
+    if work.writes:
+        size = f"{family.n_params} parameters, {len(task.train)} training examples"
+        work.watch.say(f"training {work.run.config['model']} ({size}){work.going_on}")
+        work.watch.say(_ON_TERMS)
+    recorder = Recorder(work.run, work.run.config, work.watch, step=work.step, write=work.writes)
+    run(
+        family,
+        task.train,
+        task.valid,
+        kind=task.kind,
+        config=work.config,
+        report=recorder,
+        **work.session,
+    )
+    return recorder.step
+
+
+def _conclude(work: Work, step: int) -> None:
+    """Evaluates the family, records and saves it."""
+    from netdial.jobs.opening import MODEL, evaluate_run
+    from netdial.jobs.problem import describe_net
+    from netdial.jobs.recorder import member_records
+    from netdial.models.family import save_family
+    from netdial.models.use import use_of
+    from netdial.runs.curves import headline, members
+
+    run, task, family = work.run, work.problem.task, work.start
+    work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
+    paths = {part: evaluate_run(run, family, part, task) for part in ("valid", "test")}
+    run.replace(member_records(run, step, paths))
+    best = headline(members(run.records()), run.config)
+    use = use_of(
+        task,
+        family,
+        lam=None if best is None else best.best.lam,
+        lams=[row["lam"] for row in paths["valid"].table()],
+    )
+    about = {"data": run.config["data"], "kind": task.kind, **describe_net(run), **use.to_json()}
+    save_family(family, run.model_path / MODEL, about)
+
+
+WAYS.add("fit")(
+    Way(
+        name="fit",
+        help="Train a family of networks, one for every complexity value, and write a report.",
+        config=_config,
+        prepare=_prepare,
+        train=_train,
+        conclude=_conclude,
+        extra=_evaluation,
+        defaults=_defaults,
+        makes_family=True,
+    )
+)

@@ -1,0 +1,159 @@
+"""Opening what a run made: its family, its data, and evaluation as the run itself does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netdial.core.container import read_plain
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.data import Splits
+from netdial.family import Domain, Family
+from netdial.jobs.problem import check_trust, is_function, load_net, load_problem
+from netdial.jobs.request import refuse_difference
+from netdial.jobs.ways import way_of
+from netdial.measure import Path, evaluate
+from netdial.models.family import load_family
+from netdial.models.use import read_use
+from netdial.runs.run import Run
+
+MODEL = "family.safetensors"
+"""The trained family, in the folder ``model`` of a run."""
+
+
+def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -> Family:
+    """Returns the trained family of a run.
+
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        trust: whether a function that the run folder names as its data may be called.
+
+    Raises:
+        ConfigError: it names one, and ``trust`` is not set.
+        CheckpointError: the run is not done, or its model is damaged.
+    """
+    _check_family(run)
+    if not run.is_done:
+        raise CheckpointError(
+            f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
+        )
+    path = run.model_path / MODEL
+    if not is_function(run.config["data"]) and read_plain(path)["meta"].get("net") is not None:
+        # what the file describes is compared with what it holds before it is built
+        return load_family(path)
+    return load_family(path, load_net(run.config, data_dir, trust=trust))
+
+
+def open_run(
+    run: Run,
+    data_dir: str | None = None,
+    lams: list[float] | None = None,
+    *,
+    trust: bool = False,
+) -> tuple[Family, Splits]:
+    """Returns the trained family of a run and its data; complexity values outside its range are refused before.
+
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        lams: complexity values that will be asked for.
+        trust: whether a function that the run folder names as its data may be called.
+
+    Raises:
+        ConfigError: a value of ``lams`` lies outside the range that the run was trained for, or the folder names a function
+            and ``trust`` is not set.
+        CheckpointError: the run is not done, or its model is damaged.
+        DataError: the data are not there, or no longer the same.
+    """
+    check_lams(run, lams or [])
+    return open_family(run, data_dir, trust=trust), open_task(run, data_dir, trust=trust)
+
+
+def use_at(run: Run, lam: float) -> dict[str, Any]:
+    """Returns how the member at λ of a run's family is used, as plain values; nothing if the run does not say."""
+    path = run.model_path / MODEL
+    use = read_use(path, read_plain(path)["meta"])
+    return {} if use is None else use.alone(lam).to_json()
+
+
+def check_lams(run: Run, lams: list[float]) -> None:
+    """Refuses complexity values outside the range that a run was trained for.
+
+    Raises:
+        ConfigError: a value lies outside; the message gives the range.
+    """
+    _check_family(run)
+    Domain(run.config["lo"], run.config["hi"]).unit(torch.tensor(lams, dtype=torch.float64))
+
+
+def _check_family(run: Run) -> None:
+    """Refuses a run that trained no family."""
+    way = way_of(run)
+    if not way.makes_family:
+        raise ConfigError(
+            f"{run.path}: is a run of netdial {way.name}, which has one network and no family; "
+            "look at it with netdial report, or fit a family (netdial fit)"
+        )
+
+
+def example_input(run: Run) -> Tensor:
+    """Returns two inputs, all zeros, of the shape that a run's network takes."""
+    kind: torch.dtype = getattr(torch, run.config["input_type"])
+    return torch.zeros(2, *run.config["input_shape"], dtype=kind)
+
+
+def open_task(run: Run, data_dir: str | None = None, *, trust: bool = False) -> Splits:
+    """Returns the data of a run, read and split again as they were.
+
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        trust: whether a function that the run folder names as its data may be called.
+
+    Raises:
+        ConfigError: it names one, and ``trust`` is not set.
+        DataError: the data are not there, or no longer the same.
+    """
+    config = run.config
+    check_trust(config, trust=trust)
+    where = data_dir or config.get("data_dir")
+    model = None if is_function(config["data"]) else config["model"]
+    problem = load_problem(config["data"], options=config["load"], model=model, data_dir=where)
+    refuse_difference(run, {**config, **problem.facts()})
+    return problem.task
+
+
+def evaluate_run(
+    run: Run,
+    family: Family,
+    part: str,
+    task: Splits,
+    *,
+    lams: list[float] | int | None = None,
+    n_samples: int | None = None,
+) -> Path:
+    """Returns the path of a run's family on one part of its data, as the run itself evaluates it.
+
+    Args:
+        run: the run; its configuration gives what is not given here.
+        family: its family.
+        part: ``valid`` or ``test``.
+        task: its data.
+        lams: complexity values, or how many.
+        n_samples: draws of the posterior predictive.
+    """
+    config = run.config
+    return evaluate(
+        family,
+        task.part(part),
+        lams=config["points"] if lams is None else lams,
+        kind=task.kind,
+        objective=config["objective"],
+        n_data=len(task.train),
+        n_samples=config["samples"] if n_samples is None else n_samples,
+        seed=config["seed"],
+        train=task.train.y,
+    )

@@ -1,0 +1,102 @@
+"""``shrink``: one network that is too large, trained while it shrinks to the size that it needs.
+
+Data -> network -> training while channels are removed -> folding -> evaluation. The run folder also holds ``kills.jsonl``: one
+line for each collection, which channels went, why and when, as they were numbered at the start. Loads torch when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdial.jobs.presets import large_model
+from netdial.jobs.ways import WAYS, Way, Work
+
+if TYPE_CHECKING:
+    from netdial.channels.graph import Graph
+    from netdial.jobs.problem import Problem
+    from netdial.shrinking.config import ShrinkConfig
+    from netdial.shrinking.shrink import Shrunk
+
+MODEL = "shrunken.safetensors"
+"""The shrunken network, in the folder ``model`` of a run."""
+
+
+def _config() -> type[ShrinkConfig]:
+    """Returns the class of the settings."""
+    from netdial.shrinking.config import ShrinkConfig
+
+    return ShrinkConfig
+
+
+def _prepare(problem: Problem, config: ShrinkConfig) -> tuple[Graph, int]:
+    """Returns the network with switches as a graph of its channels, and the count of its parameters without them."""
+    from netdial.channels.sizes import strip, total
+    from netdial.jobs.problem import example
+    from netdial.shrinking.shrink import prepare
+
+    graph = prepare(problem.net, example(problem.task), config)
+    return graph, total(strip(graph.traced))
+
+
+def _train(work: Work) -> Shrunk:
+    """Trains the network while it shrinks."""
+    from netdial.jobs.shrink_records import Recorder, dimensions, record
+    from netdial.shrinking.config import ShrinkConfig
+    from netdial.shrinking.shrink import run
+
+    task, stored = work.problem.task, work.run.config
+    assert isinstance(work.config, ShrinkConfig)
+    if work.writes:
+        size = f"{stored['n_params']} parameters, {len(task.train)} training examples"
+        work.watch.say(f"shrinking {stored['model']} ({size}){work.going_on}")
+        if not work.step:
+            record(work.run, "train", 0, dimensions(work.start))
+    return run(
+        work.start,
+        task.train,
+        task.valid,
+        kind=task.kind,
+        config=work.config,
+        report=Recorder(work.run, task, work.watch, write=work.writes),
+        **work.session,
+    )
+
+
+def _conclude(work: Work, shrunk: Shrunk) -> None:
+    """Folds and evaluates the network, measures what it costs beside the one at the start, saves it."""
+    import torch
+
+    from netdial.jobs.problem import describe_net
+    from netdial.jobs.shrink_records import BATCHES, costs, record, scores
+    from netdial.models.recipe import save_network
+    from netdial.models.use import use_of
+    from netdial.nets.foreign import copy_network
+
+    run, task = work.run, work.problem.task
+    work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
+    folded, fold_report = shrunk.fold()
+    step = run.last_step
+    for part in ("valid", "test"):
+        found = scores(folded, task.part(part), task.kind)
+        record(run, "evaluate", step, {f"{part}/{name}": (v, "") for name, v in found.items()})
+    start = copy_network(work.problem.net).eval()
+    x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
+    for name, cost in zip(("start", "end"), costs([start, folded], x), strict=True):
+        record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in cost.items()})
+    record(run, "cost", step, {"shrink/fold_difference": (fold_report.difference, "")})
+    about = {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]}
+    about |= {**describe_net(run), **use_of(task, folded).to_json()}
+    save_network(shrunk, run.model_path / MODEL, about)
+
+
+WAYS.add("shrink")(
+    Way(
+        name="shrink",
+        help="Train a network that is too large while it shrinks to the size that it needs, and write a report.",
+        config=_config,
+        prepare=_prepare,
+        train=_train,
+        conclude=_conclude,
+        model=large_model,
+    )
+)

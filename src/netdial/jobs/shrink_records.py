@@ -1,0 +1,165 @@
+"""What is recorded of a network while it shrinks, and of the one that is left. The log of collections is ``kills.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from netdial.channels.graph import Graph
+from netdial.channels.sizes import size, strip, total
+from netdial.core.records import Record
+from netdial.data import Splits
+from netdial.data.dataset import Dataset
+from netdial.jobs.recorder import Watch
+from netdial.measure.cost import cost
+from netdial.measure.latency import quiet_ms
+from netdial.measure.path import outputs
+from netdial.runs.run import Run
+from netdial.shrinking.state import Event, State
+from netdial.task import named
+from netdial.train import Epoch
+
+BATCHES = (1, 64)
+"""Batch sizes at which latency is measured."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished epoch of shrinking in plain numbers.
+
+    Attributes:
+        epoch: epochs finished.
+        epochs: epochs asked for.
+        fit: mean loss over the epoch, nats per example.
+        valid: validation loss, or None.
+        n_params: numbers in all parameters, without switches.
+        widths: channels in each group.
+        seconds: wall time.
+    """
+
+    epoch: int
+    epochs: int
+    fit: float
+    valid: float | None
+    n_params: int
+    widths: dict[str, int]
+    seconds: float
+
+    def line(self) -> str:
+        """Returns the numbers as one line for people."""
+        valid = "" if self.valid is None else f"  valid {self.valid:.4f}"
+        layers = " ".join(f"{name}:{width}" for name, width in self.widths.items())
+        return (
+            f"epoch {self.epoch}/{self.epochs}  fit {self.fit:.4f}{valid}  params {self.n_params}  {self.seconds:.2f} s"
+            f"  {layers}"
+        )
+
+
+class Recorder:
+    """Turns epochs into records and lines of the log of collections."""
+
+    def __init__(self, run: Run, task: Splits, watch: Watch, *, write: bool) -> None:
+        self._run, self._task, self._watch, self._write = run, task, watch, write
+
+    def __call__(self, epoch: Epoch, state: State) -> None:
+        """Records an epoch."""
+        if not self._write:
+            return
+        found = dict(self._numbers(epoch, state))
+        record(self._run, "train", epoch.step, found)
+        self._run.append(self._run.kills_path, (json.dumps(_plain(e)) for e in state.events))
+        progress = Progress(
+            epoch.number,
+            self._run.config["epochs"],
+            found["train/fit"][0],
+            epoch.valid,
+            int(found["shrink/params"][0]),
+            state.graph.widths,
+            epoch.seconds,
+        )
+        self._watch.epoch(progress)
+        self._run.append(self._run.log_path, [progress.line()])
+
+    def _numbers(self, epoch: Epoch, state: State) -> Iterator[tuple[str, tuple[float, str]]]:
+        fit, penalty = (float(epoch.measured[name].mean()) for name in ("fit", "complexity"))
+        yield "train/fit", (fit, "nats/example")
+        yield "train/complexity", (penalty, "nats/example")
+        yield "train/loss", (fit + penalty, "nats/example")
+        yield "train/lr", (epoch.lr, "")
+        yield "train/epoch_seconds", (epoch.seconds, "s")
+        yield "train/n_updates", (float(epoch.n_updates), "updates")
+        if epoch.valid is not None:
+            yield "valid/objective", (epoch.valid, "nats/example")
+        for name, value in scores(state.module, self._task.valid, self._task.kind).items():
+            yield f"valid/{name}", (value, "")
+        yield "shrink/lam", (state.lam, "")
+        seconds = sum(event.collection.seconds for event in state.events)
+        yield "shrink/collect_seconds", (seconds, "s")
+        yield from dimensions(state.graph).items()
+
+
+def dimensions(graph: Graph) -> dict[str, tuple[float, str]]:
+    """Returns how large a network is, and how wide its layers."""
+    widths = {
+        f"shrink/width/{name}": (float(width), "channels") for name, width in graph.widths.items()
+    }
+    return {
+        "shrink/params": (float(total(strip(graph.traced))), "parameters"),
+        "shrink/macs": (size(graph, "macs").value, "macs"),
+        **widths,
+    }
+
+
+def costs(nets: Sequence[nn.Module], x: Tensor) -> list[dict[str, tuple[float, str]]]:
+    """Returns parameters, multiplications, bytes and measured latencies of each network."""
+    counted = [cost(net, x[:2], packed=False) for net in nets]
+    values: list[dict[str, tuple[float, str]]] = [
+        {
+            "params": (found.params, "parameters"),
+            "macs": (found.macs, "macs"),
+            "bytes": (found.bytes, "bytes"),
+        }
+        for found in counted
+    ]
+    for batch in BATCHES:
+        if batch <= len(x):
+            for found, ms in zip(values, quiet_ms(nets, x[:batch]), strict=True):
+                found[f"ms_{batch}"] = (ms, "ms")
+    return values
+
+
+def scores(net: nn.Module, part: Dataset, kind: str) -> dict[str, float]:
+    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE and R²."""
+    found = named(kind).metrics(outputs(net, part), part.y.cpu())
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def record(run: Run, method: str, step: int, numbers: dict[str, tuple[float, str]]) -> None:
+    """Records numbers with their units, name -> (value, unit), at an optimiser step."""
+    seed = run.config["seed"]
+    run.replace(
+        Record(run.name, method, None, seed, step, name, float(value), unit)
+        for name, (value, unit) in numbers.items()
+    )
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    """Returns a collection as one line of the log."""
+    done = event.collection
+    return {
+        "step": event.step,
+        "lam": event.lam,
+        "rule": event.rule,
+        "gone": {group: list(channels) for group, channels in event.gone.items()},
+        "widths": dict(done.widths),
+        "params": done.n_params,
+        "folded": dict(done.folded),
+        "refused": dict(done.refused),
+        "difference": done.difference,
+        "seconds": done.seconds,
+    }

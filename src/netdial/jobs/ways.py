@@ -1,0 +1,115 @@
+"""Ways of training: what ``netdial NAME DATA`` does, as one value in one registry.
+
+``jobs.job`` runs any way in a run folder that can be resumed; the command line, run folders, ``netdial list`` and reports find
+a way by its name. To add one, write a file with a `Way` and register it: ``WAYS.add("name")(Way(...))``. Modules of ways load
+nothing heavy: their functions import what they need when they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from netdial.core.registry import Registry
+from netdial.jobs.presets import default_model
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from netdial.config import TrainConfig
+    from netdial.jobs.problem import Problem
+    from netdial.jobs.recorder import Watch
+    from netdial.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job under way.
+
+    Attributes:
+        run: its run folder.
+        config: its settings.
+        problem: network and data.
+        start: what ``prepare`` made, ready to train.
+        watch: told how it goes.
+        writes: whether this process writes to the run folder; others only help to train.
+        step: optimiser steps made before, 0 for a new run.
+        session: arguments that every training function takes: ``advance``, ``augment``, ``checkpoint``, ``saved``,
+            ``resuming``, ``identity``.
+    """
+
+    run: Run
+    config: TrainConfig
+    problem: Problem
+    start: Any
+    watch: Watch
+    writes: bool
+    step: int
+    session: Mapping[str, Any]
+
+    @property
+    def going_on(self) -> str:
+        """Where a resumed run goes on, for a line of progress."""
+        return f", going on at step {self.step}" if self.step else ""
+
+
+def _no_defaults(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nothing: a way without settings of its own."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of training.
+
+    Attributes:
+        name: what it is called on the command line and in run folders.
+        help: one line on what it does.
+        config: returns the class of its settings.
+        prepare: network, data and settings -> (what is trained, count of its parameters).
+        train: trains what was prepared; returns what came out of it.
+        conclude: evaluates what came out, records and saves it.
+        extra: returns a class of further settings that do not change what is trained, or None.
+        defaults: facts of the problem -> values of the further settings.
+        model: name of the data -> network, where none is asked for.
+        makes_family: whether it leaves a family over λ, which can be evaluated, pruned, weighed and chosen from.
+    """
+
+    name: str
+    help: str
+    config: Callable[[], type[TrainConfig]]
+    prepare: Callable[[Problem, Any], tuple[Any, int]]
+    train: Callable[[Work], Any]
+    conclude: Callable[[Work, Any], None]
+    extra: Callable[[], type[BaseModel]] | None = None
+    defaults: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_defaults
+    model: Callable[[str], str] = default_model
+    makes_family: bool = False
+
+    @property
+    def settings(self) -> tuple[type[BaseModel], ...]:
+        """Classes of all its settings."""
+        return (self.config(), *((self.extra(),) if self.extra is not None else ()))
+
+    @property
+    def not_training(self) -> tuple[str, ...]:
+        """Settings under which the same network comes out."""
+        extra = tuple(self.extra().model_fields) if self.extra is not None else ()
+        return ("name", "data_dir", *extra)
+
+
+WAYS: Registry[Way] = Registry("way of training")
+"""Ways of training by name; those of netdial are registered when ``netdial.jobs`` is loaded."""
+
+FIRST = "fit"
+"""The way of run folders that do not name one, and of runs that are called like their data."""
+
+
+def way_of(run: Run) -> Way:
+    """Returns the way of training of a run.
+
+    Raises:
+        ConfigError: it is not registered.
+    """
+    return WAYS[str(run.config.get("way", FIRST))]
