@@ -29,15 +29,12 @@ class _Commands(PlainGroup):
     """The commands; ways of training are names and lines of help until they are run."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        own = super().list_commands(ctx)
-        return [*WAYS, *(name for name in own if name not in WAYS)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in WAYS:
-            return super().get_command(ctx, cmd_name)
-        return PlainCommand(cmd_name, help=WAYS[cmd_name].help)
+        for name in WAYS:
+            self.commands.setdefault(name, PlainCommand(name, help=WAYS[name].help))
+        return [*WAYS, *(name for name in self.commands if name not in WAYS)]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.list_commands(ctx)
         if args and args[0] in WAYS:
             from netdial.cli.training import way_command
 

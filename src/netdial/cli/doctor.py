@@ -10,7 +10,6 @@ from typing import Any
 import typer
 
 from netdial.cli.options import DataDirOption, JsonOption
-from netdial.runs.environment import version_of
 
 CORE = ("numpy", "safetensors", "lightning-fabric", "torchmetrics", "pydantic", "plotly", "jinja2")
 EXTRAS = {
@@ -39,6 +38,8 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 
 def examine(data_dir: str | None) -> dict[str, Any]:
     """Returns what there is; ``ok`` is False when a requirement is missing or torch cannot be imported."""
+    from netdial.runs.environment import version_of
+
     core = {name: version_of(name) for name in CORE}
     torch = _torch()
     problems = [f"{name} is missing; pip install netdial" for name, v in core.items() if v is None]

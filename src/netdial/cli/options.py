@@ -120,6 +120,7 @@ def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
             metavar=metavar,
             show_default=False,
             rich_help_panel=panel,
+            min=next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None),
         )
         parameters.append(
             inspect.Parameter(
