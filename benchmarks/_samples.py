@@ -124,7 +124,7 @@ def _model_of(name: str) -> Callable[[Path], str]:
 
 
 def _open_run(folder: Path) -> str:
-    from netdial.jobs.job import open_family
+    from netdial.jobs.opening import open_family
     from netdial.runs.run import Run
 
     run = Run.open(folder / "run")
