@@ -5,6 +5,7 @@ All three put together the same pieces (family, method, feed, loop); what differ
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from netdial.data.memory import Data, Loader
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
+from netdial.measure.noise import FEWEST, calibrate
 from netdial.measure.path import mean_fit, outputs
 from netdial.objective import OBJECTIVES, WEIGHTINGS
-from netdial.task import Task
+from netdial.task import Regression, Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.feed import Batch, Feed, LoaderFeed, TensorFeed
 from netdial.train.loop import Epoch, resume, train
@@ -45,7 +47,8 @@ def fit(
         net: any module that returns one tensor of outputs; it is copied.
         data: training part, in any of the forms of ``netdial.data.memory``: a pair of tensors, arrays or frames, a
             ``Dataset``, a torch data set, a ``DataLoader``, …
-        valid: validation part, needed for ``patience``; a ``DataLoader`` is read into memory.
+        valid: validation part, needed for ``patience``; tells the noise variance of a regression
+            (``measure.calibrate``). A ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
             targets suggest: columns of floating-point numbers are a regression.
         config: all settings at once; or give them by name (see ``FitConfig``).
@@ -244,6 +247,8 @@ def run(
     admitted, task = admit_training(family.net, data, kind, family.task)
     admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
+    if isinstance(admitted, Dataset) and (advice := task.advice(admitted.y)):
+        warnings.warn(advice, UserWarning, stacklevel=3)
     workers, device = launch(config)
     family.to(device)
     feed = make_feed(
@@ -275,7 +280,15 @@ def run(
         identity=identity,
         agree=agreement(workers),
     )
-    return family.eval()
+    family.eval()
+    if (
+        isinstance(task, Regression)
+        and not task.noise_var
+        and part is not None
+        and len(part) >= FEWEST
+    ):
+        calibrate(family, part)
+    return family
 
 
 def make_feed(

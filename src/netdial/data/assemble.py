@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from netdial.data.checks import check_splits
 from netdial.data.dataset import Dataset, Kind, Splits
+from netdial.data.scale import TargetScale
 from netdial.data.tables.schema import TableSchema
 
 
@@ -39,6 +41,10 @@ def assemble(
         DataError: if the data cannot be learnt from.
     """
     n_targets = parts["train"].y.shape[-1] if kind == "regression" else 0
+    if "target_std" in source:
+        units = (tuple(source[key]) for key in ("targets", "target_mean", "target_std"))
+        target = TargetScale(*units)
+        parts = {part: replace(data, target=target) for part, data in parts.items()}
     return check_splits(
         Splits(
             name=name,

@@ -9,13 +9,14 @@ Shape legend: N examples, T regression targets, C channels, H height, W width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
+from netdial.data.scale import TargetScale
 
 if TYPE_CHECKING:
     from netdial.data.tables.schema import TableSchema
@@ -39,6 +40,7 @@ class Dataset:
         weight: Weights of the examples [N], 0 or more, in floating point: how much each counts in
             the objective compared with the others. They are divided by their mean, so N stays the
             number of examples.
+        target: Units of standardised regression targets; None if ``y`` is in its own units.
 
     Raises:
         DataError: if ``x`` and ``y`` differ in length, there is not one weight per example, or
@@ -50,6 +52,7 @@ class Dataset:
     shift: Tensor | None = None
     scale: Tensor | None = None
     weight: Tensor | None = None
+    target: TargetScale | None = None
 
     def __post_init__(self) -> None:
         """Refuses parts that no network could be fed with."""
@@ -83,16 +86,17 @@ class Dataset:
     def select(self, index: Tensor) -> Dataset:
         """Returns the examples at ``index`` (int64 [M] or bool [N]) as a part of its own."""
         weight = None if self.weight is None else self.weight[index]
-        return Dataset(self.x[index], self.y[index], self.shift, self.scale, weight)
+        return replace(self, x=self.x[index], y=self.y[index], weight=weight)
 
     def to(self, device: torch.device | str) -> Dataset:
         """Returns the part with its tensors on ``device``."""
-        return Dataset(
-            self.x.to(device),
-            self.y.to(device),
-            None if self.shift is None else self.shift.to(device),
-            None if self.scale is None else self.scale.to(device),
-            None if self.weight is None else self.weight.to(device),
+        return replace(
+            self,
+            x=self.x.to(device),
+            y=self.y.to(device),
+            shift=None if self.shift is None else self.shift.to(device),
+            scale=None if self.scale is None else self.scale.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
         )
 
     def inputs(self, index: Tensor | None = None, like: Tensor | None = None) -> Tensor:

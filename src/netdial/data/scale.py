@@ -6,10 +6,48 @@ Columns have mean 0 and standard deviation 1 there, and go through the same affi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from netdial.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Units of T regression targets: a standardised z is ``z * std + mean`` in the units of the data.
+
+    Args:
+        names: Names of the targets.
+        mean: Their means over the training part.
+        std: Their standard deviations there, positive.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuses lists of different lengths and standard deviations that are not positive."""
+        if not len(self.names) == len(self.mean) == len(self.std):
+            raise DataError(
+                f"target scale: {len(self.names)} names, {len(self.mean)} means and {len(self.std)} standard deviations; "
+                "give one of each for every target"
+            )
+        if not all(value > 0 for value in self.std):
+            raise DataError(
+                f"target scale: standard deviations {list(self.std)}; expected positive ones"
+            )
+
+    def restore(self, z: Tensor) -> Tensor:
+        """Returns standardised values ``[..., T]`` in the units of the data.
+
+        >>> TargetScale(("t",), (10.0,), (2.0,)).restore(torch.tensor([[0.5]]))
+        tensor([[11.]])
+        """
+        return z * torch.tensor(self.std).to(z) + torch.tensor(self.mean).to(z)
 
 
 def standardise(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -60,7 +60,7 @@ def iwae(subject: Subject) -> list[Reading]:
     """
     refuse_examples(subject, "iwae")
     draws = subject.pointwise
-    totals = draws.log_lik.double().sum(dim=2)
+    totals = draws.totals
     variance = subject.prior_var.cpu()[:, None]
     log_prior = -0.5 * draws.square_norm / variance
     log_prior = log_prior - 0.5 * kept_count(subject.fields) * (2 * math.pi * variance).log()

@@ -1,15 +1,18 @@
 """The Laplace evidence of each member, as readings like any other.
 
 The approximation itself is in ``laplace``. Under ``l2`` and ``scaled-prior`` λ is in the prior, which is used as it is:
-the evidence is a function of λ and chooses it (MacKay 1992). Under ``scaled-kl`` all members have one prior; as for
-``eb-elbo`` it is re-fitted for each leaf. The means are taken for a mode. How far they are from one is said by
-``correction`` (what a first-order term would take off the code length); when that is not small, the number should not be
-trusted.
+the evidence is a function of λ and chooses it (MacKay 1992). Under ``scaled-kl`` all members have one prior; as for ``eb-elbo``
+it is re-fitted for each leaf. The noise variance σ² of a regression is optimised with it; since training takes it for 1, the
+weights at λ are a mode under prior variances in proportion to σ², and these move together.
+
+The means are taken for a mode. How far they are from one is said by ``correction`` (what a first-order term would take off the
+code length); when that is not small, the number should not be trusted.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,26 +22,44 @@ from netdial.evidence.laplace import laplace
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
 from netdial.objective import LAPLACE
+from netdial.task import Regression, Task
 
 
 def curved(subject: Subject, structure: str) -> list[Reading]:
     """Returns -log p(D) by Laplace's method with one structure of the curvature; no sampling, so no error."""
     refuse_examples(subject, f"laplace-{structure}")
     readings = []
+    noisy = subject.task.targets == "numbers"
     for lam, prior_var in zip(subject.lams, subject.prior_var.tolist(), strict=True):
         found = laplace(
             subject.family.export(lam),
             subject.data,
             prior_var=prior_var,
             structure=structure,
-            kind=subject.task,
-            optimise_prior="none" if subject.traits.prior_moves else "per-leaf",
+            kind=_relative(subject.task.at(lam)),
+            optimise_prior=_way(subject, noisy),
+            optimise_noise=noisy,
             kept=_kept(subject.family),
         )
         parts = {"data": found.fit, "model": found.complexity, "correction": found.correction}
         notes = {"effective_parameters": found.effective_parameters}
         readings.append(Reading(lam, -found.log_evidence, 0.0, parts, notes))
     return readings
+
+
+def _way(subject: Subject, noisy: bool) -> str:
+    """Returns how prior variances are optimised: those that λ sets move with the noise variance, whose unit they are in."""
+    if not subject.traits.prior_moves:
+        return "per-leaf"
+    return "with-noise" if noisy else "none"
+
+
+def _relative(task: Task) -> Task:
+    """Returns a regression with noise variances of geometric mean 1, so that one factor is left to optimise."""
+    if not isinstance(task, Regression) or task.precision is None:
+        return task
+    logs = -task.precision.log()
+    return replace(task, noise_var=tuple((logs - logs.mean()).exp().tolist()))
 
 
 def _kept(family: Family) -> dict[str, Tensor]:

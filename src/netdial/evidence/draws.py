@@ -58,12 +58,16 @@ class Pointwise:
     """Log-likelihood of every example under every draw, and the densities of the draws.
 
     Attributes:
-        log_lik: log p(y | x, w) ``[K, S, M]``, nats.
+        log_lik: log p(y | x, w) ``[K, S, M]``, nats; of a regression with the noise variance of the member.
+        trained: the same under the likelihood of training, with a noise variance of 1; else ``log_lik`` itself.
+        totals: log p(D | w) ``[K, S]`` of all examples, nats; with the noise variance integrated out.
         log_q: log density of the posterior at the draws ``[K, S]``, nats.
         square_norm: ‖w‖² of the draws ``[K, S]``.
     """
 
     log_lik: Tensor
+    trained: Tensor
+    totals: Tensor
     log_q: Tensor
     square_norm: Tensor
 
@@ -76,8 +80,14 @@ def expected(
     task: Task,
     n_samples: int,
     seed: int,
+    n_data: int | None = None,
+    integrated: bool = True,
 ) -> Expected:
     """Returns E_q log p(D | w), estimated from independent sweeps over the data.
+
+    Where the likelihood has parameters of its own (the noise of a regression) they are integrated out, of all N = ``n_data``
+    examples. What is returned then is linear in each example's squared error, around the mean of the sweeps, and adds up to
+    the whole.
 
     Eight batches with noise of their own are worth more than one draw for all data, so there are 8 ``n_samples`` of them,
     in at least two sweeps and at most ``n_samples``.
@@ -86,20 +96,27 @@ def expected(
     fields = runner.fields(lams)
     count = -(-len(data) // _BATCH)
     sweeps = max(2, min(n_samples, -(-8 * n_samples // count)))
-    batches = torch.zeros(len(lams), sweeps, count, dtype=torch.float64)
-    examples = torch.zeros(len(lams), len(data), dtype=torch.float64)
+    batches = examples = torch.zeros(0)
     wrong = torch.zeros(len(lams), dtype=torch.float64)
     right = task.METRICS["accuracy"].each if "accuracy" in task.METRICS else None
     with torch.no_grad(), family.evaluating():
         for number, (rows, x, y) in enumerate(runner.batches()):
             for s in range(sweeps):
                 out = runner.noisy(x, fields, lams, derive_seed(seed, "expected", s), number)
-                log_lik = runner.log_lik(out, y)
-                batches[:, s, number] = log_lik.sum(dim=1)
-                examples[:, rows] += log_lik / sweeps
+                parts = task.moments(out, y) if integrated else None
+                each = runner.log_lik(out, y)[..., None] if parts is None else parts.double().cpu()
+                if not len(batches):
+                    batches = torch.zeros(len(lams), sweeps, count, each.shape[2]).double()
+                    examples = torch.zeros(len(lams), len(data), each.shape[2]).double()
+                batches[:, s, number] = each.sum(dim=1)
+                examples[:, rows] += each / sweeps
                 if right is not None:
                     wrong += len(y) - right(task, out, y).double().sum(dim=1).cpu()
     apart = runner.examples_apart
+    if parts is None:
+        batches, examples = batches[..., 0], examples[..., 0]
+    else:
+        batches, examples = _integrated(task, batches, examples, n_data or len(data))
     return Expected(
         batches=batches,
         examples=examples,
@@ -107,6 +124,22 @@ def expected(
         blocks=sweeps * (len(data) if apart else count),
         fullness=1.0 if apart else len(data) / (count * min(_BATCH, len(data))),
     )
+
+
+def _integrated(
+    task: Task, batches: Tensor, examples: Tensor, n_data: int
+) -> tuple[Tensor, Tensor]:
+    """Returns log-likelihoods ``[K, S, J]`` and ``[K, M]`` of statistics ``[K, S, J, T]`` and ``[K, M, T]``."""
+    scale = n_data / examples.shape[1]
+    found = [task.marginal(scale * sums.sum(dim=1).mean(dim=0), n_data) for sums in batches]
+    slopes = torch.stack([slope for _, slope in found])
+    sums = scale * batches.sum(dim=2).mean(dim=1)
+    constant = torch.tensor([value for value, _ in found]) - (slopes * sums).sum(dim=1)
+    sizes = torch.full((batches.shape[2],), float(_BATCH)).double()
+    sizes[-1] = examples.shape[1] - _BATCH * (len(sizes) - 1)
+    share = constant[:, None] / n_data
+    whole = (batches * slopes[:, None, None]).sum(dim=3) + (share * sizes)[:, None]
+    return -whole, -((examples * slopes[:, None]).sum(dim=2) + share)
 
 
 def pointwise(
@@ -123,7 +156,8 @@ def pointwise(
     Raises:
         ConfigError: the numbers would not fit into memory.
     """
-    count = len(lams) * n_samples * len(data)
+    columns = data.y[0].numel()
+    count = len(lams) * n_samples * len(data) * columns
     if count > _MATRIX:
         raise ConfigError(
             f"{len(lams)} complexity values × {n_samples} draws × {len(data)} examples are {count:.1e} numbers to keep; "
@@ -132,6 +166,7 @@ def pointwise(
     runner = Runner(family, data, task)
     fields = runner.fields(lams)
     log_lik = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
+    parts = torch.empty(0)
     log_q = torch.empty(len(lams), n_samples, dtype=torch.float64)
     square_norm = torch.empty_like(log_q)
     with torch.no_grad(), family.evaluating():
@@ -144,7 +179,37 @@ def pointwise(
                 for rows, x, y in runner.batches():
                     out = runner.run(x, flat, [lams[k]] * len(flat))
                     log_lik[k, some, rows] = runner.log_lik(out, y).to(log_lik)
-    return Pointwise(log_lik, log_q, square_norm)
+                    each = task.moments(out, y)
+                    if each is not None:
+                        if not len(parts):
+                            parts = log_lik.new_empty(*log_lik.shape, columns)
+                        parts[k, some, rows] = each.to(parts)
+    trained, totals = log_lik, log_lik.double().sum(dim=2)
+    if len(parts):
+        log_lik, totals = _with_noise(task, lams, parts, log_lik)
+    return Pointwise(log_lik, trained, totals, log_q, square_norm)
+
+
+def _with_noise(
+    task: Task, lams: Sequence[float], parts: Tensor, trained: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns log-likelihoods ``[K, S, M]`` with each member's noise and ``[K, S]`` with the noise integrated out.
+
+    The noise is the one known of the family, else what the squared errors ``[K, S, M, T]`` of these examples say.
+    """
+    count, found, totals = parts.shape[2], [], []
+    for lam, errors, unit in zip(lams, parts, trained, strict=True):
+        sums = errors.double().sum(dim=1)
+        totals.append(torch.tensor([-task.marginal(each, count)[0] for each in sums]).double())
+        here = task.at(lam)
+        scale = (
+            here.precision
+            if here.precision is not None
+            else 2 * task.marginal(sums.mean(dim=0), count)[1]
+        )
+        gain = 0.5 * (errors * (1 - scale).to(errors)).sum(dim=2) + 0.5 * float(scale.log().sum())
+        found.append(unit + gain)
+    return torch.stack(found), torch.stack(totals)
 
 
 def unit_noise(fields: Fields, seed: int, draw: int) -> Tensor:

@@ -6,7 +6,9 @@ training example n under S draws of the weights. A member at inverse temperature
     WAIC        Σ_n [ -log mean_s e^ℓ_sn + β var_s ℓ_sn ]                              (Watanabe 2010: T + (β/n) V)
     PSIS-LOO    Σ_n [ -log Σ_s r_sn e^ℓ_sn / Σ_s r_sn ],   r_sn ~ e^(-β ℓ_sn)          (Vehtari, Gelman, Gabry 2017, eq. 10)
 
-Taking example n out of a tempered posterior divides it by p(y_n | x_n, w)^β, hence the β in both. The largest ratios of each
+Taking example n out of a tempered posterior divides it by p(y_n | x_n, w)^β, hence the β in both. Members of a regression are
+trained with a noise variance of 1 and judged with their own: then what is divided by is the likelihood of training ℓ', and
+β var ℓ becomes β cov(ℓ, ℓ'). The largest ratios of each
 example are replaced by quantiles of a generalised Pareto law fitted to them (Zhang & Stephens 2009); its shape k̂ says whether
 that can be trusted. Under a mean-field posterior both inherit its underestimate of variance.
 
@@ -42,7 +44,7 @@ def waic(subject: Subject) -> list[Reading]:
     readings = []
     for k, beta in enumerate(subject.inverse_temperature):
         log_lik = subject.pointwise.log_lik[k].double()
-        variance = beta * log_lik.var(dim=0)
+        variance = beta * _covariance(log_lik, subject.pointwise.trained[k].double())
         data = -log_mean_exp(log_lik)
         unsure = float((variance > 0.4).double().mean())
         readings.append(_reading(subject, k, data, variance, {"unsure": unsure}))
@@ -64,9 +66,14 @@ def psis_loo(subject: Subject) -> list[Reading]:
     readings = []
     for k, beta in enumerate(subject.inverse_temperature):
         losses, shapes, data = [], [], []
-        for some in subject.pointwise.log_lik[k].split(_AT_ONCE, dim=1):
+        seen = subject.pointwise
+        for some, trained in zip(
+            seen.log_lik[k].split(_AT_ONCE, dim=1),
+            seen.trained[k].split(_AT_ONCE, dim=1),
+            strict=True,
+        ):
             log_lik = some.double()
-            log_weights, shape = pareto_smoothed(-beta * log_lik)
+            log_weights, shape = pareto_smoothed(-beta * trained.double())
             losses.append(-(log_weights + log_lik).logsumexp(dim=0))
             data.append(-log_mean_exp(log_lik))
             shapes.append(shape)
@@ -75,6 +82,12 @@ def psis_loo(subject: Subject) -> list[Reading]:
         fit = torch.cat(data)
         readings.append(_reading(subject, k, fit, torch.cat(losses) - fit, notes))
     return readings
+
+
+def _covariance(first: Tensor, second: Tensor) -> Tensor:
+    """Returns the covariance over draws ``[M]`` of ``[S, M]`` and ``[S, M]``."""
+    gaps = (first - first.mean(dim=0)) * (second - second.mean(dim=0))
+    return gaps.sum(dim=0) / (len(first) - 1)
 
 
 def pareto_smoothed(log_ratios: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,8 +46,8 @@ from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.task.rehearsal import admit
 
-WAYS = ("none", "shared", "per-leaf")
-"""Ways to optimise prior variances: leave them, one for all leaves, one for each."""
+WAYS = ("none", "shared", "per-leaf", "with-noise")
+"""Ways to optimise prior variances: leave them, one for all leaves, one for each, all in proportion to the noise variance."""
 
 Data = Dataset | tuple[Tensor, Tensor]
 
@@ -104,7 +104,8 @@ def laplace(
         structure: ``diagonal``; ``kronecker`` (blocks of linear and convolutional layers, the diagonal for other
             parameters); ``full`` (up to 5,000 parameters, in double precision).
         kind: the task: a name, or a ``Task``; by default what the targets suggest.
-        optimise_prior: ``none``, ``shared`` (one variance for all leaves) or ``per-leaf``.
+        optimise_prior: ``none``, ``shared`` (one variance for all leaves), ``per-leaf``, or ``with-noise`` (all in
+            proportion to σ²; goes with ``optimise_noise``).
         noise_var: σ² of a regression.
         optimise_noise: whether to re-optimise σ² too.
         first_order: whether to add the first-order correction, and to optimise with it.
@@ -232,6 +233,8 @@ def _full(net: nn.Module, data: Data, task: Task, masks: Params, batch_size: int
 
 def _directions(leaves: int, optimise_prior: str, optimise_noise: bool) -> Tensor:
     """Returns how log variances may move ``[L + 1, F]``, the last that of the noise."""
+    if optimise_prior == "with-noise":
+        return torch.ones(leaves + 1, 1).double()
     ways = {
         "none": torch.zeros(leaves, 0),
         "shared": torch.ones(leaves, 1),
@@ -287,6 +290,8 @@ def _check_options(
     STRUCTURES[structure]
     if optimise_prior not in WAYS:
         raise unknown("way to optimise the prior", optimise_prior, WAYS)
+    if optimise_prior == "with-noise" and not optimise_noise:
+        raise ConfigError("laplace: optimise_prior='with-noise' goes with optimise_noise=True")
     if not 0 < noise_var < math.inf:
         raise ConfigError(f"laplace: noise_var={noise_var:g}; expected a positive variance")
     if task.targets != "numbers" and (optimise_noise or noise_var != 1):

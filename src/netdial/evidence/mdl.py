@@ -55,7 +55,7 @@ def two_part(subject: Subject) -> list[Reading]:
         codes = []
         for shift in SHIFTS:
             rounded, model = encode(subject, k, shift)
-            nll = _nll(runner, rounded, lam)
+            nll = _nll(runner, rounded, lam, subject)
             trace = Trace(torch.empty(0, 1), subject.n_data * nll, share)
             data = subject.scale * float(nll.sum())
             parts = {"data": data, "model": model + math.log(len(SHIFTS))}
@@ -97,9 +97,15 @@ def _leaf_nats(values: Tensor, steps: Tensor, octaves: Tensor, n_data: int) -> f
     return entropy - float(mass.clamp_min(_LEAST_MASS).log().sum()) + stated
 
 
-def _nll(runner: Runner, flat: Tensor, lam: float) -> Tensor:
+def _nll(runner: Runner, flat: Tensor, lam: float, subject: Subject) -> Tensor:
     """Returns the negative log-likelihood of each example ``[M]`` under the network with weights ``[P]``."""
     with torch.no_grad(), runner.family.evaluating():
         row = flat[None].to(runner.family.like)
-        pieces = [runner.log_lik(runner.run(x, row, [lam]), y)[0] for _, x, y in runner.batches()]
-    return -torch.cat(pieces)
+        found = [(runner.run(x, row, [lam]), y) for _, x, y in runner.batches()]
+        parts = [subject.task.moments(out, y) for out, y in found]
+        if parts[0] is None:
+            return -torch.cat([runner.log_lik(out, y)[0] for out, y in found])
+    each = torch.cat([part[0].double().cpu() for part in parts if part is not None])
+    sums = subject.scale * each.sum(dim=0)
+    value, slope = subject.task.marginal(sums, subject.n_data)
+    return each @ slope + (value - float(sums @ slope)) / subject.n_data

@@ -41,6 +41,7 @@ class Subject:
         n_examples: M, examples that are looked at; sums are scaled up by N / M.
         seed: seed of the draws and of the choice of examples.
         delta: probability with which the PAC-Bayes bound may fail.
+        integrated: whether the noise variance of a regression is integrated out; otherwise it is that of training, 1.
     """
 
     family: Family
@@ -52,6 +53,7 @@ class Subject:
     n_examples: int | None = None
     seed: int = 0
     delta: float = 0.05
+    integrated: bool = True
 
     def along(self, lams: Sequence[float]) -> Subject:
         """Returns the same family and data at other complexity values."""
@@ -119,6 +121,8 @@ class Subject:
             task=self.task,
             n_samples=self.n_samples,
             seed=self.seed,
+            n_data=self.n_data,
+            integrated=self.integrated,
         )
 
     @functools.cached_property

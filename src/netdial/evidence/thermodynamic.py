@@ -13,6 +13,8 @@ What it adds to the ELBO: by the envelope theorem d[β g - KL]/dβ = g for membe
 a perfectly trained mean-field family gives back its own ELBO at λ = 1, exact posteriors give the exact evidence, and
 ``excess`` (this minus the ELBO at λ = 1) measures training and the map: it is 0 for a perfect family.
 
+Members of a regression are posteriors under a noise variance of 1, in units of standardised targets; so is this evidence.
+
 WBIC (Watanabe 2013) is g at one temperature, β = 1/log N: -log p(D) = -g(1/log N) + O(√log N), for singular models
 too, under the exact tempered posterior.
 """
@@ -20,6 +22,7 @@ too, under the exact tempered posterior.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -46,7 +49,7 @@ def wbic(subject: Subject) -> list[Reading]:
             f"wbic: needs the member at lam = log N = {lam:.4g}, outside the trained range [{lo:g}, {hi:g}]; train with a "
             "range that holds it"
         )
-    trace = fit_trace(subject.along([lam]), 0)
+    trace = fit_trace(replace(subject, lams=(lam,), integrated=False), 0)
     return [Reading(lam, trace.value, trace.error(), trace=trace)]
 
 
@@ -61,7 +64,7 @@ def thermodynamic(subject: Subject) -> list[Reading]:
         ConfigError: the trained range does not reach from λ = 1 upwards.
     """
     nodes = _nodes(subject)
-    path = subject.along(nodes)
+    path = replace(subject, lams=tuple(nodes), integrated=False)
     beta = torch.tensor([1 / lam for lam in nodes], dtype=torch.float64)
     traces = [fit_trace(path, k) for k in range(len(nodes))]
     nll = torch.tensor([trace.value for trace in traces], dtype=torch.float64)

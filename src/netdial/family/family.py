@@ -152,7 +152,7 @@ class Family(nn.Module):
         """N, examples that the family was trained on; None if it was not trained."""
         return self.config.n_data
 
-    def learns(self, task: Task, n_data: int) -> None:
+    def learns(self, task: Task, n_data: int | None) -> None:
         """Notes what the family is trained for, and on how many examples."""
         self.config = replace(self.config, task=task, n_data=n_data)
 

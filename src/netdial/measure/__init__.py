@@ -1,5 +1,16 @@
 """Evaluation: what each member of a family is worth."""
 
+from netdial.measure.noise import Intervals, calibrate, intervals
 from netdial.measure.path import Member, Path, evaluate, outputs, predictive, recalibrate
 
-__all__ = ["Member", "Path", "evaluate", "outputs", "predictive", "recalibrate"]
+__all__ = [
+    "Intervals",
+    "Member",
+    "Path",
+    "calibrate",
+    "evaluate",
+    "intervals",
+    "outputs",
+    "predictive",
+    "recalibrate",
+]

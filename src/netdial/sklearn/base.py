@@ -24,10 +24,11 @@ from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.data.memory.rows import arranged
+from netdial.data.scale import TargetScale
 from netdial.family.domain import Domain
 from netdial.family.family import Family
 from netdial.fitting import fit
-from netdial.measure.path import evaluate, outputs
+from netdial.measure import calibrate, evaluate, outputs
 from netdial.nets import build
 from netdial.task import Task
 
@@ -122,7 +123,7 @@ class FamilyEstimator(BaseEstimator):
         self.scaler_ = StandardScaler().fit(x[train], sample_weight=scales)
         inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float32)
         weights = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
-        whole = Dataset(inputs, y, weight=weights)
+        whole = Dataset(inputs, y, weight=weights, target=self._units())
         part = whole.select(torch.from_numpy(train))
         self.family_: Family = fit(net, part, kind=self._task, config=config).cpu()
         held = whole.select(torch.from_numpy(valid))
@@ -132,8 +133,14 @@ class FamilyEstimator(BaseEstimator):
         self._ways: dict[float, str] = {}
         self.lam_ = Domain(self.lo, self.hi).grid(1)[0] if self.lam is None else float(self.lam)
         self.using_ = MEAN
+        if len(valid) and self._task.targets == "numbers":
+            calibrate(self.family_, held)
         if len(valid):
             self._choose(held, part.y)
+
+    def _units(self) -> TargetScale | None:
+        """Returns the units of standardised targets; none for classes."""
+        return None
 
     def _choose(self, valid: Dataset, train: Tensor) -> None:
         """Walks the path of the family on the validation part, and chooses λ and what to predict with."""
@@ -141,7 +148,6 @@ class FamilyEstimator(BaseEstimator):
             self.family_,
             valid,
             lams=self.n_points,
-            kind=self._task,
             metric=self.metric,
             n_samples=self.n_samples,
             seed=self._draws_seed,
@@ -173,10 +179,11 @@ class FamilyEstimator(BaseEstimator):
 
     def _weighted(self, lam: float, valid: Dataset) -> float:
         """Returns the metric of a member, each example with its weight."""
-        metric = self._task.known(self._task.metric)
+        task = self.family_.task or self._task
+        metric = task.known(task.metric)
         assert metric.each is not None and valid.weight is not None
         found = outputs(self.family_.export(lam), valid)
-        each = metric.each(self._task, found, valid.y).double()
+        each = metric.each(task, found, valid.y).double()
         weight = valid.weight.double()
         return float(metric.finish((each * weight).sum() / weight.sum().clamp_min(1e-300)))
 

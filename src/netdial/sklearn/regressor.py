@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from netdial.data.scale import TargetScale
+from netdial.measure import intervals
 from netdial.sklearn.base import FamilyEstimator
 from netdial.task import Regression
 
@@ -21,12 +23,12 @@ from netdial.task import Regression
 class FamilyRegressor(RegressorMixin, FamilyEstimator):
     """Regression at every complexity from one training run; targets may be several.
 
-    Arguments are those of ``FamilyClassifier`` but for ``class_weight``; the likelihood is a unit-variance normal around
-    standardised targets.
+    Arguments are those of ``FamilyClassifier`` but for ``class_weight``; the likelihood is normal, with the variances of
+    held-out rows.
 
     Attributes:
         family_: the trained ``netdial.Family``; its inputs and outputs are standardised.
-        path_: rows ``{"lam", "rmse", "r2", "nll", …}`` of the validation part, by λ, in units of standardised targets;
+        path_: rows ``{"lam", "rmse", "r2", "nll", …}`` of the validation part, by λ, in the units of y;
             empty if fewer than 8 rows could be held out.
         constant_: the same metrics of a constant, the mean of the targets.
         lam_, using_: as for ``FamilyClassifier``, by RMSE.
@@ -74,6 +76,32 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
         outputs = self._predicted(X, lam)
         found: NDArray[np.float64] = self.target_scaler_.inverse_transform(outputs)
         return found[:, 0] if self._is_flat else found
+
+    def predict_interval(
+        self, X: ArrayLike, level: float = 0.9, lam: float | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns the ends of central intervals of new targets, each like ``predict``'s, at complexity ``lam``.
+
+        Args:
+            X: inputs ``[N, F]``.
+            level: probability that a target lies inside.
+            lam: complexity value; ``lam_`` by default.
+
+        Raises:
+            ConfigError: λ lies outside the trained range, or fewer than 8 rows were held out, so that the noise is not known.
+        """
+        check_is_fitted(self)
+        x = validate_data(self, X, reset=False, dtype=np.float64)
+        inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float32)
+        found = intervals(self.family_, inputs, self.lam_ if lam is None else lam, level=level)
+        lower, upper = found.lower.numpy(), found.upper.numpy()
+        return (lower[:, 0], upper[:, 0]) if self._is_flat else (lower, upper)
+
+    def _units(self) -> TargetScale:
+        """Returns the units of y."""
+        scaler = self.target_scaler_
+        mean, std = (tuple(map(float, values)) for values in (scaler.mean_, scaler.scale_))
+        return TargetScale(tuple(f"y{i}" for i in range(len(mean))), mean, std)
 
     def score(
         self,

@@ -2,12 +2,13 @@
 
 from netdial.task.base import TASKS, Metric, Task, deduce, named, restore, settle
 from netdial.task.classification import Classification, categorical_nll
-from netdial.task.regression import Regression, gaussian_nll
+from netdial.task.regression import NoiseCurve, Regression, gaussian_nll
 
 __all__ = [
     "TASKS",
     "Classification",
     "Metric",
+    "NoiseCurve",
     "Regression",
     "Task",
     "categorical_nll",

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError, unknown
 from netdial.core.registry import Registry
+from netdial.data.scale import TargetScale
 
 _GROUPS = 20
 """Groups of examples that are left out in turn for the standard error of a metric that is no mean over examples."""
@@ -137,6 +138,43 @@ class Task(ABC):
     def at(self, lam: float) -> Self:
         """Returns the task of the member at λ; it differs from this one where the likelihood depends on λ."""
         return self
+
+    def along(self, lams: Sequence[float]) -> Self:
+        """Returns the task of M members at M complexity values, for ``member_nll``; see ``at``."""
+        return self
+
+    def in_units(self, scale: TargetScale | None) -> Self:
+        """Returns the task with the units of its targets, where it has units and did not know them."""
+        return self
+
+    def advice(self, targets: Tensor) -> str:
+        """Returns what to mend about targets that can be used but will not be learnt well; empty if there is nothing."""
+        return ""
+
+    def plugged_in(self) -> Self:
+        """Returns the task of one set of weights, taken for certain: what is unknown of them counts as noise."""
+        return self
+
+    def moments(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Returns the statistics ``[M, B, T]`` that the likelihood depends on once its own parameters are integrated out.
+
+        None if the likelihood has no parameters of its own, see ``marginal``.
+        """
+        return None
+
+    @property
+    def precision(self) -> Tensor | None:
+        """Precisions of the likelihood ``[T]`` in float64, if they are known and do not follow from the data."""
+        return None
+
+    def marginal(self, sums: Tensor, count: int) -> tuple[float, Tensor]:
+        """Returns -log p(D | w) in nats with the likelihood's own parameters integrated out, and its slope in the sums.
+
+        Args:
+            sums: sums over examples of ``moments`` ``[T]``.
+            count: N, examples.
+        """
+        raise NotImplementedError
 
     def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the negative log-likelihoods ``[M, B]`` of outputs ``[M, B, O]`` for targets ``[B, ...]``."""

@@ -1,34 +1,64 @@
-"""Regression: columns of numbers under independent normals.
+"""Regression: columns of numbers under independent normals, with a noise variance for each target along λ.
 
-Shapes: B examples, T targets.
+Targets are standardised, and so are variances; ``scale`` brings errors back into the units of the data. The noise variance is
+not trained: at small λ a network that can fit every row would drive it to 0. In training it is 1, so that a member under
+``scaled-kl`` at λ approximates p(w) p(D | w, σ² = 1)^(1/λ), which is the posterior p(w) p(D | w, σ² = λ): λ plays the part
+of the noise variance. Afterwards two variances are estimated from rows that were held out (``measure.noise``): that of the
+noise around the posterior's draws, and the mean squared error of the mean weights, which holds what is unknown of the weights
+as well.
+
+Evidence from training data needs neither. It integrates the noise variance out under an inverse gamma prior, IG(a, b) with
+a = ½, b = 1/20 (worth one observation with a variance of 0.1): of N rows with squared errors S
+
+    p(D | w) = ∫ IG(σ²; a, b) N(D | w, σ²) dσ² = (2π)^(-N/2) bᵃ Γ(a + N/2) / (Γ(a) (b + S/2)^(a + N/2))
+
+and E_q log p(D | w, σ²) with the best posterior of σ² is the same formula at E_q S (Bishop 2006, §10.3; exact conjugacy).
+
+Shapes: B examples, T targets, M members.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from netdial.core.errors import DataError, ShapeError
+from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.data.scale import TargetScale
 from netdial.task.base import NLL, TASKS, Metric, Task
+
+PRIOR = (0.5, 0.05)
+"""a and b of the inverse gamma prior of the noise variance, in units of standardised targets."""
+
+_FAR = 30.0
+"""Standard deviation of a target from which on, or its inverse below which, it is said to be far from unit scale."""
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
     """Returns -log p(y|x) in nats ``[B]`` of targets ``[B, T]`` under unit-variance normals around ``[B, T]``."""
+    _check_shapes(outputs, targets)
+    return (0.5 * (outputs - targets).square() + _HALF_LOG_2PI).flatten(1).sum(dim=1)
+
+
+def _check_shapes(outputs: Tensor, targets: Tensor) -> None:
     if outputs.shape != targets.shape:
         raise ShapeError(
             f"gaussian_nll: outputs are {list(outputs.shape)}, targets {list(targets.shape)}; "
             "give targets [N, T] with one column for each output of the network"
         )
-    return (0.5 * (outputs - targets).square() + 0.5 * math.log(2 * math.pi)).flatten(1).sum(dim=1)
 
 
-def _square_error(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).square().mean(dim=-1)
+def _square_error(task: Regression, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Returns squared errors in the units of the data, averaged over the targets."""
+    error = outputs - targets
+    if task.scale is not None:
+        error = error * torch.tensor(task.scale.std).to(error)
+    return error.square().mean(dim=-1)
 
 
 def _r2(task: Task, outputs: Tensor, targets: Tensor) -> float:
@@ -37,10 +67,64 @@ def _r2(task: Task, outputs: Tensor, targets: Tensor) -> float:
     return float(r2_score(outputs, targets)) if len(targets) > 1 else math.nan
 
 
+@dataclass(frozen=True)
+class NoiseCurve:
+    """Variances along λ, each ``[L, T]`` in units of standardised targets; between λ their logarithms are interpolated.
+
+    Attributes:
+        lams: L complexity values, rising.
+        noise: noise variances around draws from the posterior.
+        error: mean squared errors of the mean weights.
+    """
+
+    lams: tuple[float, ...]
+    noise: tuple[tuple[float, ...], ...]
+    error: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Refuses values that are no variances along λ."""
+        rows = [*self.noise, *self.error]
+        if not len(self.lams) == len(self.noise) == len(self.error) or not self.lams:
+            raise ConfigError(
+                f"noise: {len(self.lams)} values of lam, {len(self.noise)} and {len(self.error)} rows of variances; "
+                "expected as many of each, at least one"
+            )
+        positive = all(0 < value < math.inf for row in rows for value in row)
+        if not positive or len({len(row) for row in rows}) != 1 or not min(self.lams) > 0:
+            raise ConfigError("noise: expected a positive variance for each lam and target")
+
+    def at(self, lam: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Returns the two variances at λ, those of the nearest end beyond the range."""
+        places = torch.tensor(self.lams, dtype=torch.float64).log()
+        where = torch.tensor(math.log(lam)).double().clamp(places[0], places[-1])
+        right = int(torch.searchsorted(places, where).clamp(1, max(len(places) - 1, 1)))
+        if len(places) == 1:
+            return self.noise[0], self.error[0]
+        part = float((where - places[right - 1]) / (places[right] - places[right - 1]))
+
+        def between(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+            low, high = rows[right - 1], rows[right]
+            return tuple(a ** (1 - part) * b**part for a, b in zip(low, high, strict=True))
+
+        return between(self.noise), between(self.error)
+
+
 @TASKS.add("regression")
 @dataclass(frozen=True)
 class Regression(Task):
-    """T numbers: targets float ``[N, T]``, outputs their means ``[N, T]``; choices are made by squared error."""
+    """T numbers: targets float ``[N, T]``, outputs their means ``[N, T]``; choices are made by squared error.
+
+    Attributes:
+        scale: units of the targets; ``rmse`` is in them. None: targets are in their own units.
+        curve: variances along λ; None before they were estimated.
+        noise_var: noise variances ``[T]``, or of M members ``[M, T]``; empty for 1.
+        error_var: mean squared errors of the mean weights, likewise.
+    """
+
+    scale: TargetScale | None = None
+    curve: NoiseCurve | None = None
+    noise_var: tuple[float, ...] | tuple[tuple[float, ...], ...] = ()
+    error_var: tuple[float, ...] | tuple[tuple[float, ...], ...] = ()
 
     name: ClassVar[str] = "regression"
     targets: ClassVar[Literal["classes", "numbers"]] = "numbers"
@@ -48,22 +132,69 @@ class Regression(Task):
     loss_name: ClassVar[str] = "squared error"
     proper: ClassVar[str] = "rmse"
     METRICS: ClassVar[Mapping[str, Metric]] = {
-        "rmse": Metric(each=_square_error, finish=torch.sqrt),
+        "rmse": Metric(each=_square_error, finish=torch.sqrt, unit="units of the target"),
         "r2": Metric(whole=_r2, higher=True),
         "nll": NLL,
     }
 
+    def at(self, lam: float) -> Regression:
+        """Returns the task of the member at λ, with the noise that it has there."""
+        if self.curve is None:
+            return self
+        noise, error = self.curve.at(lam)
+        return replace(self, curve=None, noise_var=noise, error_var=error)
+
+    def along(self, lams: Sequence[float]) -> Regression:
+        """Returns the task of M members at M complexity values, for ``member_nll``."""
+        if self.curve is None:
+            return self
+        noise, error = zip(*(self.curve.at(lam) for lam in lams), strict=True)
+        return replace(self, curve=None, noise_var=noise, error_var=error)
+
+    def in_units(self, scale: TargetScale | None) -> Regression:
+        """Returns the task with the units of its targets, if it did not know them."""
+        return replace(self, scale=scale) if self.scale is None and scale is not None else self
+
+    def advice(self, targets: Tensor) -> str:
+        """Returns what to mend about targets far from the unit scale that prior and noise are made for."""
+        if len(targets) < 2:
+            return ""
+        mean, std = targets.double().mean(dim=0), targets.double().std(dim=0)
+        far = (std > 0) & ((std > _FAR) | (std < 1 / _FAR) | (mean.abs() > _FAR * std))
+        if not bool(far.any()):
+            return ""
+        which = int(far.int().argmax())
+        return (
+            f"target {which} has mean {float(mean[which]):.3g} and standard deviation {float(std[which]):.3g}; the prior of the "
+            "weights and the noise are of unit scale, so standardise targets ((y - mean) / std), or use FamilyRegressor, a "
+            "table or Dataset(target=TargetScale(...)), which bring results back into the units of the data"
+        )
+
+    def plugged_in(self) -> Regression:
+        """Returns the task of mean weights: their mean squared error is the noise."""
+        return replace(self, noise_var=self.error_var) if self.error_var else self
+
     def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns -log p(y|x) in nats ``[B]`` of targets ``[B, T]`` around means ``[B, T]``."""
-        return gaussian_nll(outputs, targets)
+        """Returns -log p(y|x) in nats ``[B]`` of standardised targets ``[B, T]`` around means ``[B, T]``."""
+        if not self.noise_var:
+            return gaussian_nll(outputs, targets)
+        _check_shapes(outputs, targets)
+        return self._halves(outputs, targets).flatten(1).sum(dim=1)
 
     def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) in nats ``[M, B]`` of targets ``[B, T]`` around means ``[M, B, T]``."""
-        half = 0.5 * (outputs - targets).square() + 0.5 * math.log(2 * math.pi)
-        return half.flatten(2).sum(dim=2)
+        return self._halves(outputs, targets).flatten(2).sum(dim=2)
+
+    def _halves(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        error = (outputs - targets).square()
+        if not self.noise_var:
+            return 0.5 * error + _HALF_LOG_2PI
+        var = torch.tensor(self.noise_var).to(error)
+        var = var[:, None] if var.ndim == 2 else var
+        return 0.5 * (error / var + var.log()) + _HALF_LOG_2PI
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns the squared error ``[..., B]``, averaged over the targets."""
+        """Returns the squared error ``[..., B]`` of standardised targets, averaged over them."""
         return (outputs - targets).square().mean(dim=-1)
 
     def count(self, targets: Tensor) -> int:
@@ -84,6 +215,27 @@ class Regression(Task):
         return targets.double().mean(dim=0)
 
     def root(self, outputs: Tensor) -> Tensor:
-        """Returns the unit vectors ``[B, T, T]``: the Fisher information of unit-variance normals is 1."""
+        """Returns e_t/σ_t ``[B, T, T]``: the Fisher information of independent normals is diag(1/σ²)."""
         unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
+        if self.noise_var:
+            unit = unit * torch.tensor(self.noise_var).to(outputs).rsqrt()
         return unit.expand(*outputs.shape, -1)
+
+    @property
+    def precision(self) -> Tensor | None:
+        """1/σ² ``[T]`` in float64, if the noise is known."""
+        return torch.tensor(self.noise_var).double().reciprocal() if self.noise_var else None
+
+    def moments(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Returns the squared errors ``[M, B, T]``; None if the noise variance was given."""
+        return None if self.noise_var else (outputs - targets).square()
+
+    def marginal(self, sums: Tensor, count: int) -> tuple[float, Tensor]:
+        """Returns -log p(D | w) in nats with the noise variance of each target integrated out, and 1/(2σ²) ``[T]``.
+
+        At expected sums of squares ``[T]`` it is the bound of variational Bayes, and σ² what q(σ²) amounts to.
+        """
+        a, b = PRIOR
+        shape, rate = a + count / 2, b + sums.double() / 2
+        constant = math.lgamma(a) - a * math.log(b) - math.lgamma(shape) + count * _HALF_LOG_2PI
+        return float((constant + shape * rate.log()).sum()), 0.5 * shape / rate

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def admit(
     few = match(found.inputs(torch.arange(min(2, len(found)), device=found.x.device)), like)
     taken, _ = _try(net, few, task, _counted(task, found.y, part))
     if taken.dtype != few.dtype:
-        found = Dataset(found.x.to(taken.dtype), found.y, weight=found.weight)
+        found = replace(found, x=found.x.to(taken.dtype))
     return found, task
 
 
@@ -95,8 +96,10 @@ def settle_task(kind: str | Task | None, data: Dataset | Loader, known: Task | N
         ConfigError: the task is unknown, or another than the known one.
     """
     if kind is not None or known is not None:
-        return settle(kind, known)
-    return deduce(data.y if isinstance(data, Dataset) else data.first().y)
+        task = settle(kind, known)
+    else:
+        task = deduce(data.y if isinstance(data, Dataset) else data.first().y)
+    return task.in_units(data.target) if isinstance(data, Dataset) else task
 
 
 def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
@@ -174,9 +177,11 @@ def _in_type_of(net: nn.Module, data: Dataset) -> Dataset:
     dtype = _like(net, data.x).dtype
     if not dtype.is_floating_point:
         return data
-    parts = (data.x, data.y, data.shift, data.scale, data.weight)
-    return Dataset(
-        *(p.to(dtype) if p is not None and p.is_floating_point() else p for p in parts)  # type: ignore[arg-type]
+    names = ("x", "y", "shift", "scale", "weight")
+    parts = {name: getattr(data, name) for name in names}
+    return replace(
+        data,
+        **{n: p.to(dtype) for n, p in parts.items() if p is not None and p.is_floating_point()},
     )
 
 

@@ -7,7 +7,7 @@ mapping of them, a ``torch.utils.data`` data set, a list of rows, and a ``DataLo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _checked(data: Dataset, targets: Targets | None, part: str) -> Dataset:
     check_finite(data.y, f"{part}: targets")
     y = data.y if targets is None else as_targets(data.y, targets, f"{part}: targets")
     weight = None if data.weight is None else as_weights(data.weight, len(data), part)
-    return Dataset(data.x, y, data.shift, data.scale, weight)
+    return replace(data, y=y, weight=weight)
 
 
 def _in_memory(data: Any, names: Names | None, targets: Targets | None, part: str) -> Examples:

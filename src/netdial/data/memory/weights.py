@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -51,10 +52,10 @@ def weighted(
     kept = (weight > 0).to(data.x.device)
     if not bool(kept.any()):
         raise DataError("training part: all weights are 0; give at least one example a weight")
-    data = Dataset(data.x, data.y, data.shift, data.scale, weight.to(data.x.device))
+    data = replace(data, weight=weight.to(data.x.device))
     data = data if bool(kept.all()) else data.select(kept)
     assert data.weight is not None
-    return Dataset(data.x, data.y, data.shift, data.scale, data.weight / data.weight.mean())
+    return replace(data, weight=data.weight / data.weight.mean())
 
 
 def unweighted(data: Dataset, what: str) -> Dataset:

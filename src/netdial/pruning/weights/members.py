@@ -213,7 +213,7 @@ def _shared(family: Family, lam: float) -> Params:
 
 
 def _slice(data: Dataset, start: int, stop: int) -> Dataset:
-    return Dataset(data.x[start:stop], data.y[start:stop], data.shift, data.scale)
+    return replace(data, x=data.x[start:stop], y=data.y[start:stop])
 
 
 def _inputs(data: Dataset, family: Family) -> Tensor:
