@@ -93,6 +93,7 @@ class LinearGaussian:
         with torch.no_grad():
             family.mean.pivots.copy_(mean[None])  # type: ignore[union-attr]
             family.log_std.pivots.copy_(-0.5 * precision.diagonal().log()[None])  # type: ignore[union-attr]
+        family.learns(Regression(), self.count)
         return family.eval()
 
     @property

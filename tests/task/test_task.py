@@ -209,8 +209,8 @@ def test_the_objective_of_a_part_is_that_of_training(family: Family, numbers: Da
 
 
 def test_task_and_count_survive_a_file(family: Family, tmp_path: Any) -> None:
-    nd.save_family(family, tmp_path / "f.safetensors")
-    again = nd.load_family(tmp_path / "f.safetensors", family.net)
+    nd.save(family, tmp_path / "f.safetensors")
+    again = nd.load_model(tmp_path / "f.safetensors", family.net)
     assert again.task == Regression() and again.n_data == 40
     member = nd.specialise(again, 1.0)
     assert member.task == Regression() and member.n_data == 40

@@ -63,6 +63,9 @@ def assess(
 ) -> list[Estimate]:
     """Returns estimates of evidence and generalisation along λ, from training data.
 
+    The noise variance of a regression is unknown, and integrated out. A family that does not say what it was trained for is
+    judged under the noise variance of training, 1.
+
     Args:
         family: the family.
         data: the data it was *trained* on.
@@ -101,6 +104,7 @@ def assess(
         n_examples=n_examples,
         seed=seed,
         delta=delta,
+        integrated=family.task is not None,
     )
     return [
         estimate

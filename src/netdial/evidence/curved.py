@@ -29,14 +29,14 @@ def curved(subject: Subject, structure: str) -> list[Reading]:
     """Returns -log p(D) by Laplace's method with one structure of the curvature; no sampling, so no error."""
     refuse_examples(subject, f"laplace-{structure}")
     readings = []
-    noisy = subject.task.targets == "numbers"
+    noisy = subject.integrated and subject.task.targets == "numbers"
     for lam, prior_var in zip(subject.lams, subject.prior_var.tolist(), strict=True):
         found = laplace(
             subject.family.export(lam),
             subject.data,
             prior_var=prior_var,
             structure=structure,
-            kind=_relative(subject.task.at(lam)),
+            kind=_relative(subject.task.at(lam)) if noisy else subject.task,
             optimise_prior=_way(subject, noisy),
             optimise_noise=noisy,
             kept=_kept(subject.family),

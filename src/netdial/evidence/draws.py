@@ -81,7 +81,7 @@ def expected(
     n_samples: int,
     seed: int,
     n_data: int | None = None,
-    integrated: bool = True,
+    integrated: bool = False,
 ) -> Expected:
     """Returns E_q log p(D | w), estimated from independent sweeps over the data.
 
@@ -150,6 +150,7 @@ def pointwise(
     task: Task,
     n_samples: int,
     seed: int,
+    integrated: bool = False,
 ) -> Pointwise:
     """Returns the log-likelihood of every example under S draws of the weights of each member.
 
@@ -179,7 +180,7 @@ def pointwise(
                 for rows, x, y in runner.batches():
                     out = runner.run(x, flat, [lams[k]] * len(flat))
                     log_lik[k, some, rows] = runner.log_lik(out, y).to(log_lik)
-                    each = task.moments(out, y)
+                    each = task.moments(out, y) if integrated else None
                     if each is not None:
                         if not len(parts):
                             parts = log_lik.new_empty(*log_lik.shape, columns)

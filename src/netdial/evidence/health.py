@@ -177,7 +177,6 @@ def health(
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,
-        integrated=False,
     )
     return Health(
         () if family.config.map == "table" else tuple(slope(subject, lam) for lam in values),
@@ -251,7 +250,6 @@ def distances(subject: Subject, direct: Family) -> list[Distance]:
             n_samples=subject.n_samples,
             n_examples=subject.n_examples,
             seed=subject.seed,
-            integrated=subject.integrated,
         )
         gap = fit_trace(ours, 0).minus(fit_trace(theirs, 0))
         charged = float(_penalty(ours, lam)[0] - _penalty(theirs, lam)[0])

@@ -102,7 +102,7 @@ def _nll(runner: Runner, flat: Tensor, lam: float, subject: Subject) -> Tensor:
     with torch.no_grad(), runner.family.evaluating():
         row = flat[None].to(runner.family.like)
         found = [(runner.run(x, row, [lam]), y) for _, x, y in runner.batches()]
-        parts = [subject.task.moments(out, y) for out, y in found]
+        parts = [subject.task.moments(out, y) if subject.integrated else None for out, y in found]
         if parts[0] is None:
             return -torch.cat([runner.log_lik(out, y)[0] for out, y in found])
     each = torch.cat([part[0].double().cpu() for part in parts if part is not None])

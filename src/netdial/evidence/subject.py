@@ -41,7 +41,8 @@ class Subject:
         n_examples: M, examples that are looked at; sums are scaled up by N / M.
         seed: seed of the draws and of the choice of examples.
         delta: probability with which the PAC-Bayes bound may fail.
-        integrated: whether the noise variance of a regression is integrated out; otherwise it is that of training, 1.
+        integrated: whether the noise variance of a regression is unknown, and integrated out; otherwise it is that of
+            training, 1.
     """
 
     family: Family
@@ -53,7 +54,7 @@ class Subject:
     n_examples: int | None = None
     seed: int = 0
     delta: float = 0.05
-    integrated: bool = True
+    integrated: bool = False
 
     def along(self, lams: Sequence[float]) -> Subject:
         """Returns the same family and data at other complexity values."""
@@ -135,6 +136,7 @@ class Subject:
             task=self.task,
             n_samples=self.n_samples,
             seed=self.seed,
+            integrated=self.integrated,
         )
 
 

@@ -52,6 +52,11 @@ class Problem:
             "input_shape": list(task.input_shape),
             "input_type": str(example(task).dtype).removeprefix("torch."),
             "n_outputs": task.n_outputs,
+            **(
+                {"units": ", ".join(task.source.get("targets", []))}
+                if task.kind == "regression"
+                else {}
+            ),
             "n_train": len(task.train),
             "n_valid": len(task.valid),
             "n_test": len(task.test),

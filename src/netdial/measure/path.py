@@ -146,7 +146,7 @@ class Path:
             for row in self.table()
         ]
         kind = "classification" if "accuracy" in self.members[0].metrics else "regression"
-        return curves_figure(rows, None, {"kind": kind})
+        return curves_figure(rows, None, {"kind": kind, "units": ""})
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -65,9 +65,14 @@ COMMON = [
 ]
 
 
-def panels(kind: str) -> list[Panel]:
-    """Returns the panels that belong to ``classification`` or ``regression``."""
-    return (REGRESSION if kind == "regression" else CLASSIFICATION) + COMMON
+def panels(config: dict[str, Any]) -> list[Panel]:
+    """Returns the panels of a run; only those of which something was recorded are drawn."""
+    error, explained = REGRESSION
+    if config.get("units"):
+        error = replace(
+            error, title=error.title.replace("target units", f"units of {config['units']}")
+        )
+    return [*CLASSIFICATION, error, explained, *COMMON]
 
 
 def curves_figure(
@@ -78,12 +83,12 @@ def curves_figure(
     Args:
         rows: members by rising complexity.
         answer: headline of the run; its members are marked.
-        config: configuration of the run; ``kind`` and ``n_params`` are read.
+        config: configuration of the run; ``units`` and ``n_params`` are read.
     """
     constant = answer.constant if answer is not None else {}
     drawn = [
         (p, [*t, *_constant_line(p, rows, constant)])
-        for p in panels(str(config.get("kind")))
+        for p in panels(config)
         if (t := _panel_traces(p, rows))
     ]
     if not drawn:
