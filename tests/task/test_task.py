@@ -177,6 +177,7 @@ CALLS: dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
 @pytest.mark.parametrize("call", list(CALLS))
 def test_a_family_knows_its_task(family: Family, numbers: Data, call: str) -> None:
     """Nobody has to say again that it is a regression; and who says otherwise, or gives classes, is told before work."""
@@ -270,6 +271,7 @@ def ordinal() -> Iterator[type[Task]]:
     TASKS._parts.pop("ordinal")
 
 
+@pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
 def test_a_third_task_is_one_file(ordinal: type[Task], numbers: Data) -> None:
     x = numbers[0]
     data = x, (x[:, 0] > -0.5).long() + (x[:, 0] > 0.5).long()
@@ -278,7 +280,7 @@ def test_a_third_task_is_one_file(ordinal: type[Task], numbers: Data) -> None:
     found = nd.evaluate(family, data, lams=[1e-3], n_samples=2).members[0]
     assert found.metrics["distance"] < 0.5 and found.predictive["nll"] < math.log(3)
     assert list(nd.surface(family, data, lams=[1.0]).metrics) == ["distance", "nll"]
-    assert nd.choose(family, data, lams=2, shares=(0.0, 0.5)).table.metric == "distance"
+    assert nd.choose(family, data, lams=2, shares=(0.0, 0.5)).table.metric == "nll"
     assert assess(family, data, lams=[1.0], by=["elbo", "waic"])[0].value > 0
     with pytest.raises(ConfigError, match="'ordinal' has no curvature"):
         assess(family, data, lams=[1.0], by=["laplace-kronecker"])
