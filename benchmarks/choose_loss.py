@@ -24,6 +24,7 @@ import netdial as nd
 from benchmarks.result import Result
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.core.errors import DataError
+from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.measure.path import Path, evaluate
 
@@ -102,13 +103,18 @@ def _problems(seed: int) -> Iterator[tuple[str, Dataset, Dataset, Dataset]]:
         task = nd.load("covertype_15120.parquet", target="Cover_Type", seed=seed)
     except DataError:
         return
-    yield "covertype", *_parts(task.train.inputs(), task.train.y, 500)
+    order = torch.randperm(len(task.train), generator=generator(seed, "choose-loss"))
+    yield "covertype", *_parts(task.train.inputs(order), task.train.y[order], 500)
 
 
 def _parts(x: Tensor, y: Tensor, count: int) -> tuple[Dataset, Dataset, Dataset]:
     """Returns three quarters of ``count`` rows, the rest of them, and the test rows; inputs standardised by the first."""
     first = 3 * count // 4
-    x = (x - x[:first].mean(dim=0)) / x[:first].std(dim=0).clamp_min(1e-6)
+    spread = x[:first].std(dim=0)
+    spread = torch.where(
+        spread > 1e-6, spread, 1.0
+    )  # inputs that are constant in the training rows
+    x = (x - x[:first].mean(dim=0)) / spread
     rows = (slice(0, first), slice(first, count), slice(count, count + _TEST))
     train, valid, test = (Dataset(x[at].float(), y[at].long()) for at in rows)
     return train, valid, test
