@@ -282,3 +282,10 @@ def test_all_problems_in_one_message_with_what_mends_them(tmp_path: Path) -> Non
     assert used(splits) == ["x", "a", "d"] and splits.schema.inputs[1].missing
     assert sum(len(splits.part(part)) for part in ("train", "valid", "test")) == N - 2
     assert not {8, 9} & {int(row) for rows in splits.rows.values() for row in rows}
+
+
+def test_values_too_large_for_a_standard_deviation_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{(-1) ** k * 10.0**300},{['no', 'yes'][k % 2]}\n" for k in range(20))
+    (tmp_path / "huge.csv").write_text("a,y\n" + rows)
+    with pytest.raises(DataError, match=r"column 'a'.*1e\+300"):
+        load(str(tmp_path / "huge.csv"), target="y")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netdial.core.errors import DataError
 from netdial.data.tables.cells import Cells
 from netdial.data.tables.inputs import DATE_PARTS, Category, Date, Number, date_parts
 from netdial.data.tables.options import TableOptions
@@ -207,7 +208,13 @@ def _learn(
             }
         )
     fill = float(np.nanmedian(values))
-    mean, std = _moments(np.where(np.isnan(values), fill, values)[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = _moments(np.where(np.isnan(values), fill, values)[:, None])
+    if not np.isfinite([mean[0], std[0]]).all():
+        raise DataError(
+            f"column {name!r}: values up to {np.nanmax(np.abs(values)):.4g} are too large for a mean and a standard deviation; "
+            "rescale them, or leave the column out (--drop)"
+        )
     return Number.model_validate(
         {
             "column": name,
