@@ -188,3 +188,36 @@ def test_two_processes_train_the_same_family_as_one(tmp_path: Path) -> None:
     ]
     for mine, other in zip(ours, theirs, strict=True):
         assert other["value"] == pytest.approx(mine["value"], rel=1e-3, abs=1e-4), mine["name"]
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the process in /proc")
+def test_a_group_that_loses_a_process_says_how_to_go_on(tmp_path: Path) -> None:
+    group = ("--devices", "2", "--strategy", "ddp", "--accelerator", "cpu")
+    first = start(*FIT, "--epochs", "5000", *group, "-q", cwd=tmp_path)
+    wait_for(tmp_path / "runs" / "digits" / "checkpoint" / "last.safetensors", first)
+    (other,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+    os.kill(int(other), signal.SIGKILL)
+    ended = finish(first)
+    assert ended.code == 2
+    assert "a process of the group" in ended.line
+    assert "go on with: netdial fit digits --resume" in ended.line
+
+
+@pytest.mark.slow
+def test_a_second_process_in_the_same_run_is_refused(killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    lock = tmp_path / "runs" / ".digits.lock"
+    first = start("fit", "digits", "--resume", "-q", cwd=tmp_path)
+    while not lock.exists() or json.loads(lock.read_text() or "{}").get("pid") != first.pid:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    for words in (("--resume",), ("--overwrite", "--seed", "1")):
+        second = finish(start("fit", "digits", *words, "-q", cwd=tmp_path))
+        assert second.code == 2
+        assert f"in use by process {first.pid}" in second.line
+    first.send_signal(signal.SIGCONT)
+    assert finish(first).code == 0
+    assert not lock.exists()

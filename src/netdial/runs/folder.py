@@ -36,6 +36,8 @@ FOLDERS = {
 
 _LEFT = re.compile(r"\..+\.(tmp|old)")
 _CHOICE_OLD = ".choice.*.old"
+_used: set[Path] = set()
+"""Folders in which this process has made a run; one that was made for a lock alone goes with it."""
 
 
 def check_name(name: str) -> None:
@@ -79,9 +81,9 @@ def hold(path: Path) -> Iterator[None]:
                     _put_right(path)
             yield
     finally:
-        if made:
+        if made and root not in _used:
             with suppress(OSError):
-                root.rmdir()  # if nothing came of it
+                root.rmdir()
 
 
 def tidy_up(path: Path) -> None:
@@ -96,6 +98,7 @@ def fresh_folder(path: Path) -> Path:
     fresh = _fresh(path)
     _remove(fresh)
     fresh.mkdir()
+    _used.add(path.parent)
     return fresh
 
 
