@@ -6,6 +6,8 @@ from pydantic import BaseModel
 
 import netdial
 from netdial import FitConfig, ShrinkConfig
+from netdial.cli.help import with_names
+from netdial.cli.options import told
 from netdial.data import TableOptions
 
 project = "netdial"
@@ -29,7 +31,7 @@ napoleon_use_ivar = True
 def _table(settings: type[BaseModel]) -> str:
     """Returns the settings of a run as a table."""
     rows = [
-        f"| `{name}` | `{field.default!r}` | {field.description} |"
+        f"| `{name}` | `{field.default!r}` | {with_names(told(field))} |"
         for name, field in settings.model_fields.items()
     ]
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])

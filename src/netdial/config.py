@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from netdial.core.errors import ConfigError, unknown
 
@@ -20,6 +28,11 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound=BaseModel)
 
 
+def names_of(place: str) -> dict[str, JsonValue]:
+    """Returns what tells help and documents where the names that a setting may have are registered: ``package.module:NAME``."""
+    return {"names": place}
+
+
 class TrainConfig(BaseModel):
     """What all ways of training share. Durations are in epochs, rates per optimiser step."""
 
@@ -27,7 +40,11 @@ class TrainConfig(BaseModel):
 
     epochs: int = Field(25, ge=1, description="passes over the training data")
     batch_size: int = Field(256, ge=1, description="examples in a batch")
-    optimizer: str = Field("Adam", description="any optimizer of torch.optim")
+    optimizer: str = Field(
+        "Adam",
+        description="optimizer of torch.optim",
+        json_schema_extra=names_of("netdial.train.optimiser:optimizer_names"),
+    )
     lr: float = Field(4e-3, gt=0, description="peak learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
     schedule: Literal["onecycle", "cosine", "constant"] = Field(
@@ -66,8 +83,16 @@ class TrainConfig(BaseModel):
 class FitConfig(TrainConfig):
     """How a family is trained."""
 
-    objective: str = Field("scaled-kl", description="scaled-kl, scaled-prior, ard, l2 or l1")
-    map: str = Field("piecewise", description="linear, piecewise, lowrank, gated or table")
+    objective: str = Field(
+        "scaled-kl",
+        description="objective",
+        json_schema_extra=names_of("netdial.objective:OBJECTIVES"),
+    )
+    map: str = Field(
+        "piecewise",
+        description="map from lam to the weights",
+        json_schema_extra=names_of("netdial.family.maps:MAPS"),
+    )
     regions: int = Field(5, ge=1, description="regions of the piecewise map")
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
     lo: float = Field(1e-3, gt=0, description="lowest complexity value")
@@ -101,7 +126,9 @@ class FitConfig(TrainConfig):
         description="share of the other groups that stand at the nearest knot of a piecewise map instead",
     )
     weighting: str = Field(
-        "balanced", description="weight w(lam) across the family: balanced or uniform"
+        "balanced",
+        description="weight w(lam) across the family",
+        json_schema_extra=names_of("netdial.objective:WEIGHTINGS"),
     )
     std_rate: float = Field(3.0, gt=0, description="learning rate of log_std relative to lr")
     warmup: float = Field(

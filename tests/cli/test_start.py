@@ -6,12 +6,24 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netdial import __version__
+from netdial.choice.rules import RULES
 from netdial.cli.app import app
 from netdial.config import FitConfig
+from netdial.data import names as data_names
+from netdial.evidence import ESTIMATORS
+from netdial.family.maps import MAPS
+from netdial.nets import names as net_names
+from netdial.objective import OBJECTIVES, WEIGHTINGS
+from netdial.pruning.weights import CRITERIA
+from netdial.pruning.weights.retrain import RISES
+from netdial.shrinking.killing import KILLING
+from netdial.task import TASKS, metric_names
+from netdial.train.optimiser import optimizer_names
 
 from .conftest import Call
 
@@ -114,6 +126,49 @@ def test_every_setting_is_a_flag(call: Call) -> None:
         "--json",
     ):
         assert flag in shown.out
+
+
+@pytest.mark.parametrize(
+    ("command", "registry", "add"),
+    [
+        ("fit", MAPS, MAPS.add),
+        ("fit", OBJECTIVES, OBJECTIVES.add),
+        ("fit", WEIGHTINGS, WEIGHTINGS.add),
+        ("fit", TASKS, TASKS.add),
+        ("shrink", KILLING, KILLING.add),
+        ("prune", CRITERIA, CRITERIA.add),
+        ("finetune", CRITERIA, CRITERIA.add),
+        ("finetune", RISES, RISES.add),
+        ("finetune", OBJECTIVES, OBJECTIVES.add),
+        ("choose", ESTIMATORS, ESTIMATORS.add),
+        ("evidence", ESTIMATORS, ESTIMATORS.add),
+    ],
+)
+def test_a_registered_part_is_in_the_help(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: str, registry: Any, add: Any
+) -> None:
+    inner = getattr(registry, "_registry", registry)
+    monkeypatch.setattr(inner, "_parts", dict(inner._parts))
+    assert "of-my-own" not in call(command, "--help").out
+    add("of-my-own")(next(inner[name] for name in inner))
+    shown = unwrapped(call(command, "--help").out)
+    assert unwrapped(", ".join(registry)) in shown
+    assert "of-my-own" in shown
+
+
+def test_help_names_data_networks_optimizers_and_rules(call: Call) -> None:
+    shown = unwrapped(call("fit", "--help").out)
+    for names in (data_names(), net_names(), optimizer_names()):
+        assert unwrapped(", ".join(names)) in shown
+    assert unwrapped(", ".join(RULES)) in unwrapped(call("choose", "--help").out)
+    assert unwrapped(", ".join(metric_names())) in unwrapped(call("choose", "--help").out)
+
+
+@pytest.mark.parametrize("command", ["fit", "shrink", *(c.name for c in app.registered_commands)])
+def test_no_help_shows_the_place_of_a_registry(call: Call, command: str) -> None:
+    shown = call(command, "--help")
+    assert shown.code == 0
+    assert "{netdial" not in shown.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -40,15 +40,15 @@ def choose(
     by: Annotated[
         str | None,
         typer.Option(
-            help="one-se, best, sparsest, or an estimator such as eb-elbo or mdl; else one-se, or best within budgets.",
+            help="A rule: {netdial.choice.rules:RULES}; or an estimator: {netdial.evidence:ESTIMATORS}; else one-se, or "
+            "best within budgets.",
             show_default=False,
         ),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What rules compare members by: accuracy, balanced_accuracy, f1, auc, brier, rmse, r2 …; "
-            "else the log loss (nll), or rmse for regression.",
+            help="What rules compare members by: {netdial.task:metric_names}; else the log loss (nll), or rmse for regression.",
             show_default=False,
         ),
     ] = None,

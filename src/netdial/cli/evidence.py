@@ -32,8 +32,7 @@ def evidence(
         str | None,
         typer.Option(
             metavar="A,B,…",
-            help="Estimators: elbo, eb-elbo, iwae, mdl, mdl-two-part, laplace-diagonal, laplace-kronecker, laplace-full, waic, "
-            "psis-loo, pac-bayes, wbic, thermodynamic, or all that apply; else a few that suit the objective.",
+            help="Estimators: {netdial.evidence:ESTIMATORS}, or all that apply; else a few that suit the objective.",
             show_default=False,
         ),
     ] = None,

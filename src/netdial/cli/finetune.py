@@ -31,7 +31,10 @@ def finetune(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     objective: Annotated[
         str | None,
-        typer.Option(help="Objective; else that of the run.", show_default=False),
+        typer.Option(
+            help="Objective: {netdial.objective:OBJECTIVES}; else that of the run.",
+            show_default=False,
+        ),
     ] = None,
     share: Annotated[
         float | None,
@@ -43,7 +46,11 @@ def finetune(
         int, typer.Option(min=1, help="Times to prune and train.", rich_help_panel=_PRUNING)
     ] = 3,
     schedule: Annotated[
-        str, typer.Option(help="one-shot, linear or cubic.", rich_help_panel=_PRUNING)
+        str,
+        typer.Option(
+            help="Course of the share: {netdial.pruning.weights.retrain:RISES}.",
+            rich_help_panel=_PRUNING,
+        ),
     ] = "cubic",
     start: Annotated[
         str,
@@ -52,7 +59,7 @@ def finetune(
     criterion: Annotated[
         str | None,
         typer.Option(
-            help="What goes first; else density, or magnitude for points.",
+            help="What goes first: {netdial.pruning.weights:CRITERIA}; else density, or magnitude for points.",
             show_default=False,
             rich_help_panel=_PRUNING,
         ),

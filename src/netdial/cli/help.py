@@ -1,16 +1,24 @@
 """Plain help: options under their headings and every command with its whole description.
 
+A text may hold ``{package.module:REGISTRY}``: the names in that registry take its place when the help is shown, so that a part
+that was registered by then is in it, and what holds the registry is imported no earlier.
+
 ``rich`` would draw boxes, but loading what draws them takes twice as long as everything else in ``netdial --help``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from netdial.core.registry import names_at
+
 #: Columns that help fills at most; longer lines are hard to read, however wide the terminal.
 WIDTH = 100
+
+_PLACE = re.compile(r"\{([\w.]+:\w+)\}")
 
 
 class PlainCommand(TyperCommand):
@@ -43,8 +51,13 @@ def _write_options(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any)
             continue
         usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
         title = getattr(parameter, "rich_help_panel", None) or usual
-        sections.setdefault(title, []).append(shown)
+        sections.setdefault(title, []).append((shown[0], with_names(shown[1])))
     for title, rows in sections.items():
         if rows:
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+def with_names(text: str) -> str:
+    """Returns a text with the names of registries in their places."""
+    return _PLACE.sub(lambda found: ", ".join(names_at(found[1])), text)

@@ -15,6 +15,7 @@ from netdial.core.errors import CheckpointError, ConfigError, unknown
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Run folder, or the name of a run.", show_default=False)
@@ -116,7 +117,7 @@ def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
         shown = "" if default in ((), None, False) else f" [default: {_shown(default)}]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",
-            help=f"{field.description}{shown}",
+            help=f"{told(field)}{shown}",
             metavar=metavar,
             show_default=False,
             rich_help_panel=panel,
@@ -183,6 +184,13 @@ def _kind(annotation: Any) -> tuple[type, str | None]:
     if origin in (types.UnionType, typing.Union):
         return _kind(next(arg for arg in get_args(annotation) if arg is not type(None)))
     return annotation, None
+
+
+def told(field: FieldInfo) -> str:
+    """Returns what a field means, with the place of the names that it may have, for ``help.with_names``."""
+    extra = field.json_schema_extra
+    listed = f": {{{extra['names']}}}" if isinstance(extra, dict) and "names" in extra else ""
+    return f"{field.description}{listed}"
 
 
 def _holds_mapping(annotation: Any) -> bool:

@@ -52,7 +52,7 @@ def prune(
     criterion: Annotated[
         str | None,
         typer.Option(
-            help="What goes first: density, magnitude, taylor, obd-ggn, …; else density, or magnitude for points.",
+            help="What goes first: {netdial.pruning.weights:CRITERIA}; else density, or magnitude for points.",
             show_default=False,
             rich_help_panel=_POLICY,
         ),

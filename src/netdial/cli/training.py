@@ -41,18 +41,18 @@ def about_job(
         typer.Argument(
             metavar="DATA",
             show_default=False,
-            help="wine, digits, breast-cancer, diabetes, mnist, cifar10, a table (.csv, .tsv, .parquet, .xlsx), "
+            help="{netdial.data.loading:names}, a table (.csv, .tsv, .parquet, .xlsx), "
             "or package.module:function, which returns (module, train, valid, test).",
         ),
     ],
     *,
     model: Annotated[
         str | None,
-        _about_data("--model", "linear, mlp:300-100, lenet5, cnn, vgg16-bn or resnet20."),
+        _about_data("--model", "Network: {netdial.nets:names}; mlp takes widths: mlp:300-100."),
     ] = None,
     target: Annotated[str | None, _about_data("--target", "Column of a table to predict.")] = None,
     kind: Annotated[
-        str | None, _about_data("--kind", "classification or regression; else as the target looks.")
+        str | None, _about_data("--kind", "Task: {netdial.task:TASKS}; else as the target looks.")
     ] = None,
     data_dir: DataDirOption = None,
     valid: Annotated[

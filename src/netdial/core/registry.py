@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Generic, TypeVar
 
 from netdial.core.errors import unknown
@@ -40,3 +41,13 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
+
+
+def names_at(place: str) -> tuple[str, ...]:
+    """Returns the names that are registered now, of a registry given as ``package.module:NAME``.
+
+    What stands there is iterated over; a function without arguments is called first.
+    """
+    module, _, name = place.partition(":")
+    found = getattr(import_module(module), name)
+    return tuple(found() if callable(found) else found)

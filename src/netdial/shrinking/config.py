@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from netdial.config import TrainConfig
+from netdial.config import TrainConfig, names_of
 from netdial.core.errors import ConfigError
 
 
@@ -58,8 +58,8 @@ class ShrinkConfig(TrainConfig):
     power: Literal[1, 2] = Field(2, description="power p of the penalty on the weights")
     kill: str = Field(
         "",
-        description="rule of death: zero, threshold, sign-change, sign-variance, hysteresis; else zero, or sign-change for "
-        "subgradient",
+        description="rule of death, if not zero (proximal) or sign-change (subgradient)",
+        json_schema_extra=names_of("netdial.shrinking.killing:KILLING"),
     )
     start: Literal["auto", "unit", "sampled"] = Field(
         "auto",

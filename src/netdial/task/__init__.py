@@ -1,6 +1,6 @@
 """Tasks: what is predicted, and how it is scored; ``classification`` and ``regression`` are built in."""
 
-from netdial.task.base import TASKS, Metric, Task, deduce, named, restore, settle
+from netdial.task.base import TASKS, Metric, Task, deduce, metric_names, named, restore, settle
 from netdial.task.classification import Classification, categorical_nll
 from netdial.task.regression import NoiseCurve, Regression, gaussian_nll
 
@@ -14,6 +14,7 @@ __all__ = [
     "categorical_nll",
     "deduce",
     "gaussian_nll",
+    "metric_names",
     "named",
     "restore",
     "settle",

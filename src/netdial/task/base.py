@@ -299,6 +299,11 @@ NLL = Metric(
 TASKS: Registry[type[Task]] = Registry("task")
 
 
+def metric_names() -> tuple[str, ...]:
+    """Returns the names of the metrics of all registered tasks."""
+    return tuple(dict.fromkeys(name for task in TASKS for name in TASKS[task].METRICS))
+
+
 def restore(settings: Mapping[str, Any]) -> Task:
     """Returns the task that ``Task.settings`` described.
 
