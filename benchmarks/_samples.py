@@ -132,8 +132,7 @@ def _open_run(folder: Path) -> str:
 
 
 def _report(folder: Path) -> str:
-    from netdial.report.page import write_report
-    from netdial.runs.listing import list_runs
+    from netdial.jobs.reports import list_runs, write_report
 
     rows = list_runs(folder)
     write_report(folder / "run")

@@ -11,8 +11,8 @@ import torch
 
 import netdial as nd
 from netdial.jobs.opening import open_run
+from netdial.jobs.reports import write_report
 from netdial.models.member import load_member
-from netdial.report.page import write_report
 from netdial.report.text import number
 from netdial.runs.curves import constants, headline, members
 from netdial.runs.run import Run

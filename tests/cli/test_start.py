@@ -217,7 +217,7 @@ def test_a_defect_is_one_line_and_another_code(call: Call, monkeypatch: pytest.M
     def broken(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("netdial.runs.listing.list_runs", broken)
+    monkeypatch.setattr("netdial.jobs.reports.list_runs", broken)
     said = call("list")
     assert said.code == 1
     assert said.line == (

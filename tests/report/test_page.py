@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
-from netdial.report.page import write_report
+from netdial.jobs.reports import write_report
 from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from netdial.core.records import Record
-from netdial.report.page import render
+from netdial.jobs.reports import report_of as render
 from netdial.report.sections.pruning import Section, pruned, pruning_section
 from netdial.runs.run import Run
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from netdial.cli.shrink import costs_table, widths_table
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
-from netdial.report.page import render, write_report
+from netdial.jobs.reports import report_of as render
+from netdial.jobs.reports import write_report
 from netdial.report.sections.shrinking import (
     OPEN_LOG,
     about,
@@ -28,6 +28,7 @@ from netdial.report.sections.shrinking import (
 )
 from netdial.report.sections.shrinking_figures import FEW_LAYERS
 from netdial.report.sections.size_figures import front
+from netdial.report.tables import costs_table, widths_table
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, shrinkage
 

@@ -9,7 +9,7 @@ import pytest
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
-from netdial.report.page import render
+from netdial.jobs.reports import report_of as render
 from netdial.report.sections.structured import Channels, channels_section
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run

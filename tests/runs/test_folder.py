@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from netdial.core import files
 from netdial.core.errors import BusyError, CheckpointError, ConfigError
 from netdial.core.records import Record
+from netdial.jobs.reports import list_runs
 from netdial.runs import folder
 from netdial.runs.folder import discard, foreign, hold, is_half_made, is_own
-from netdial.runs.listing import list_runs
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from netdial.core.files import write_json
 from netdial.core.records import Record
-from netdial.runs.listing import RunRow, list_runs
+from netdial.jobs.reports import list_runs
+from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
 
 CONFIG = {

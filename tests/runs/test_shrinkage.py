@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
-from netdial.runs.listing import RunRow, list_runs
+from netdial.jobs.reports import list_runs
+from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Kill, kills, shrinkage
 

@@ -6,7 +6,6 @@ when they are asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -38,12 +37,8 @@ class _Commands(PlainGroup):
         if args and args[0] in WAYS:
             from netdial.cli.training import way_command
 
-            return args[0], way_command(WAYS[args[0]], _show(args[0])), args[1:]
+            return args[0], way_command(WAYS[args[0]]), args[1:]
         return super().resolve_command(ctx, args)
-
-
-def _show(name: str) -> Any:
-    return getattr(import_module(f"netdial.cli.{name}"), f"show_{name}")
 
 
 app = typer.Typer(

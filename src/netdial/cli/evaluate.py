@@ -39,8 +39,9 @@ def evaluate(
     """Evaluate members of a run's family (mean weights, and the posterior predictive): accuracy, NLL, KL and more."""
     values = complexities(lams, points)
     check_split(split)
-    from netdial.cli.output import console, members_table, print_json, print_table
+    from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.opening import evaluate_run, open_run
+    from netdial.report.tables import members_table
     from netdial.runs.curves import Member
     from netdial.runs.run import Run
 

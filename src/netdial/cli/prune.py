@@ -198,9 +198,9 @@ def prune(
     from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.opening import open_run
     from netdial.jobs.pruned import prune_run
+    from netdial.jobs.reports import write_report
     from netdial.pruning.weights import SHARES, Policy
     from netdial.pruning.weights.masks import check_shares
-    from netdial.report.page import write_report
     from netdial.runs.run import Run
 
     wanted = SHARES if removed is None else removed
@@ -279,9 +279,9 @@ def _prune_channels(
         raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
     from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.opening import open_run
+    from netdial.jobs.reports import write_report
     from netdial.jobs.structured import best_lam, prune_channels
     from netdial.pruning.channels import Limits, Options, Rounding
-    from netdial.report.page import write_report
     from netdial.runs.run import Run
 
     folder = Run.open(path)

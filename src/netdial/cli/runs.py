@@ -24,7 +24,7 @@ _WORDS = {"best on validation": 10}
 def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs in a folder, with the best validation result of each."""
     from netdial.cli.output import console, print_json, print_table
-    from netdial.runs.listing import list_runs
+    from netdial.jobs.reports import list_runs
 
     rows = list_runs(runs_dir)
     if as_json:
@@ -47,7 +47,7 @@ def report(
 ) -> None:
     """Write the report of a run again, from its records; with --out also while it is training."""
     from netdial.cli.output import console, print_json
-    from netdial.report.page import write_report
+    from netdial.jobs.reports import write_report
 
     folder = run_folder(run, runs_dir)
     path = write_report(folder, out)
@@ -62,9 +62,10 @@ def _runs_table(rows: Sequence[RunRow]) -> Table:
     from rich.table import Table
 
     from netdial.report.text import count, number
+    from netdial.runs import FIRST_WAY
 
     sized = any(row.params for row in rows)
-    dialled = any(row.way != "shrink" for row in rows)
+    dialled = any(row.best_lam is not None for row in rows)
     headings = ["run", "status", "data", "model", *(["parameters"] if sized else [])]
     headings += ["best on validation", *(["at λ"] if dialled else []), "started"]
     table = Table()
@@ -73,7 +74,7 @@ def _runs_table(rows: Sequence[RunRow]) -> Table:
         table.add_column(heading, no_wrap=whole, overflow="fold", min_width=_WORDS.get(heading))
     for row in rows:
         size = "" if row.params is None else f"{count(row.params[0])} → {count(row.params[1])}"
-        model = row.model if row.way in (None, "fit") else f"{row.model} ({row.way})"
+        model = row.model if row.way in (None, FIRST_WAY) else f"{row.model} ({row.way})"
         lam = "" if row.best_lam is None else number(row.best_lam)
         started = (row.started or "").replace("T", " ")[:16]
         cells = [

@@ -6,7 +6,7 @@ import inspect
 import sys
 import time
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 from netdial.cli.help import PlainCommand
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
+from netdial.cli.output import console, data_json, left_out_line, print_json, print_table
 from netdial.cli.progress import watching
 from netdial.data.tables.options import TableOptions
 from netdial.runs.run import Run
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from netdial.jobs.request import Job
     from netdial.jobs.ways import Way
+    from netdial.runs.answer import Answer
 
 _DATA_PANEL, _TABLES_PANEL, _TRAINING_PANEL = (
     "Data and network",
@@ -90,13 +92,8 @@ def about_job(
 _DATA_CHOICES = ("model", "target", "kind", "valid", "test", "split_seed")
 
 
-def way_command(way: Way, show: Callable[[Run, float, bool], None]) -> Any:
-    """Returns the command of a way of training: options on the job, on tables, and one for each of its settings.
-
-    Args:
-        way: the way.
-        show: shows a run that is done: the run, seconds, whether as JSON.
-    """
+def way_command(way: Way) -> Any:
+    """Returns the command of a way of training: options on the job, on tables, and one for each of its settings."""
     shell = typer.Typer(add_completion=False, rich_markup_mode=None)
     hints = typing.get_type_hints(about_job, include_extras=True)
     about = [
@@ -110,11 +107,28 @@ def way_command(way: Way, show: Callable[[Run, float, bool], None]) -> Any:
         started = time.monotonic()
         run = work(job, quiet=given["quiet"])
         if run is not None:
-            show(run, time.monotonic() - started, given["as_json"])
+            _show(run, way.headline(run), time.monotonic() - started, as_json=given["as_json"])
 
     whole = with_flags(command, [*about, *flags(TableOptions, _TABLES_PANEL), *settings])
     shell.command(way.name, cls=PlainCommand, help=way.help)(whole)
     return typer.main.get_command(shell)
+
+
+def _show(run: Run, answer: Answer, seconds: float, *, as_json: bool) -> None:
+    """Prints what came out of a run, for people or as JSON."""
+    source = run.data_source()
+    if as_json:
+        about = {"run": str(run.path), "report": str(run.report_path), "seconds": round(seconds, 3)}
+        print_json({**about, "config": run.config, **answer.json, **data_json(source)})
+        return
+    out = console()
+    for table in answer.tables:
+        print_table(out, table)
+    for line in (*answer.lines, left_out_line(source)):
+        if line:
+            out.print(line, markup=False, soft_wrap=True)
+    out.print(f"{run.path}: done in {seconds:.1f} s", markup=False)
+    out.print(f"report: {run.report_path}", markup=False, soft_wrap=True)
 
 
 def _job(way: Way, given: Mapping[str, Any]) -> Job:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from netdial.config import Evaluation, FitConfig
     from netdial.family import Family
     from netdial.jobs.problem import Problem
+    from netdial.report.page import Section
+    from netdial.runs.answer import Answer
+    from netdial.runs.curves import Headline
+    from netdial.runs.run import Run
 
 _ON_TERMS = (
     "fit and complexity are means over all complexity values; fit may rise while training goes well, since members at large "
@@ -99,6 +103,46 @@ def _conclude(work: Work, step: int) -> None:
     save_family(family, run.model_path / MODEL, about)
 
 
+def _headline(run: Run) -> Answer:
+    """Returns the members, the best of them on validation data, and the simplest within one standard error of it."""
+    from netdial.report.tables import answer_line, members_table, rows_json
+    from netdial.runs.answer import Answer
+    from netdial.runs.curves import constants, headline, members
+    from netdial.runs.listing import worth
+
+    records = run.records()
+    rows, constant = members(records), constants(records)
+    best = headline(rows, run.config, constant)
+    found = {"headline": _best_json(best), "members": rows_json(rows), "constant": constant}
+    table = members_table(rows, str(run.config.get("kind")), best, constant=constant)
+    row = {} if best is None else {**worth(best.best, run.config), "best_lam": best.best.lam}
+    return Answer(found, [table], [answer_line(best)], row)
+
+
+def _best_json(answer: Headline | None) -> dict[str, Any] | None:
+    """Returns the answer of a run for programs."""
+    if answer is None:
+        return None
+    return {
+        "metric": answer.metric,
+        "lam": answer.best.lam,
+        "value": answer.value,
+        "using": answer.using,
+        "simplest_lam": answer.simplest.lam if answer.simplest else None,
+        "excess": answer.excess,
+        "standard_error": answer.standard_error,
+        "remarks": list(answer.remarks),
+    }
+
+
+def _section() -> Section:
+    """Returns the page of a family."""
+    from netdial.report.page import Section
+    from netdial.report.sections.family import family_page
+
+    return Section("family.html.j2", family_page)
+
+
 WAYS.add("fit")(
     Way(
         name="fit",
@@ -107,6 +151,8 @@ WAYS.add("fit")(
         prepare=_prepare,
         train=_train,
         conclude=_conclude,
+        headline=_headline,
+        section=_section,
         extra=_evaluation,
         defaults=_defaults,
         makes_family=True,

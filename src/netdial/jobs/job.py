@@ -7,6 +7,7 @@ from typing import Any
 
 from netdial.jobs.problem import reading_lines
 from netdial.jobs.recorder import Watch
+from netdial.jobs.reports import write_report
 from netdial.jobs.request import (
     LAST,
     Job,
@@ -21,7 +22,6 @@ from netdial.jobs.request import (
     working,
 )
 from netdial.jobs.ways import Work
-from netdial.report.page import write_report
 from netdial.runs.run import Run
 
 

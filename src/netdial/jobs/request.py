@@ -28,7 +28,8 @@ from netdial.data.tables.options import table_name
 from netdial.jobs.presets import preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
 from netdial.jobs.recorder import Watch
-from netdial.jobs.ways import FIRST, WAYS, Way, way_of
+from netdial.jobs.ways import WAYS, Way, way_of
+from netdial.runs import FIRST_WAY
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
 from netdial.runs.run import Run, taken
 from netdial.runs.settings import config_difference
@@ -63,7 +64,7 @@ class Job:
     runs_dir: Path = Path("runs")
     resume: bool = False
     overwrite: bool = False
-    name_of_way: str = FIRST
+    name_of_way: str = FIRST_WAY
 
     @property
     def way(self) -> Way:
@@ -76,7 +77,7 @@ class Job:
         if self.name is not None:
             return self.name
         plain = self.data.replace(":", "-") if is_function(self.data) else table_name(self.data)
-        return plain if self.name_of_way == FIRST else f"{plain}-{self.name_of_way}"
+        return plain if self.name_of_way == FIRST_WAY else f"{plain}-{self.name_of_way}"
 
     @property
     def path(self) -> Path:
@@ -236,7 +237,8 @@ def folder(
 def refuse_difference(run: Run, wanted: dict[str, Any]) -> None:
     """Raises ConfigError if a run was made with other settings than those wanted."""
     old, new = (
-        {k: v for k, v in c.items() if k not in ("name", "data_dir")} for c in (run.config, wanted)
+        {"way": FIRST_WAY} | {k: v for k, v in c.items() if k not in ("name", "data_dir")}
+        for c in (run.config, wanted)
     )
     lines = config_difference(old, new)
     if lines:

@@ -6,7 +6,8 @@ line for each collection, which channels went, why and when, as they were number
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from netdial.jobs.presets import large_model
 from netdial.jobs.ways import WAYS, Way, Work
@@ -14,6 +15,9 @@ from netdial.jobs.ways import WAYS, Way, Work
 if TYPE_CHECKING:
     from netdial.channels.graph import Graph
     from netdial.jobs.problem import Problem
+    from netdial.report.page import Section
+    from netdial.runs.answer import Answer
+    from netdial.runs.run import Run
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import Shrunk
 
@@ -89,6 +93,42 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     save_network(shrunk, run.model_path / MODEL, about)
 
 
+def _headline(run: Run) -> Answer:
+    """Returns what is left of the network, and what it is worth."""
+    from netdial.report.tables import costs_table, verdict, widths_table
+    from netdial.runs.answer import Answer
+    from netdial.runs.curves import Member
+    from netdial.runs.listing import worth
+    from netdial.runs.shrinkage import shrinkage
+
+    found = shrinkage(run.records())
+    exhausted = found.exhausted(run.config)
+    sizes = found.parameters
+    row: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
+    row |= worth(Member(math.nan, found.scores), run.config)
+    return Answer(
+        json={
+            "model": str(run.model_path / MODEL),
+            "widths": {name: [line[0], line[-1]] for name, line in found.widths.items()},
+            "start": found.start,
+            "end": found.end,
+            "scores": found.scores,
+            "warning": exhausted,
+        },
+        tables=[widths_table(found), costs_table(found)],
+        lines=[verdict(found), *([exhausted] if exhausted else [])],
+        row=row,
+    )
+
+
+def _section() -> Section:
+    """Returns the page of a network that shrank."""
+    from netdial.report.page import Section
+    from netdial.report.sections.shrinking import shrinking_page
+
+    return Section("shrinking.html.j2", shrinking_page)
+
+
 WAYS.add("shrink")(
     Way(
         name="shrink",
@@ -97,6 +137,8 @@ WAYS.add("shrink")(
         prepare=_prepare,
         train=_train,
         conclude=_conclude,
+        headline=_headline,
+        section=_section,
         model=large_model,
     )
 )

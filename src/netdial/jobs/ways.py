@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdial.core.registry import Registry
 from netdial.jobs.presets import default_model
+from netdial.runs import FIRST_WAY
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from netdial.config import TrainConfig
     from netdial.jobs.problem import Problem
     from netdial.jobs.recorder import Watch
+    from netdial.report.page import Section
+    from netdial.runs.answer import Answer
     from netdial.runs.run import Run
 
 
@@ -70,6 +73,8 @@ class Way:
         prepare: network, data and settings -> (what is trained, count of its parameters).
         train: trains what was prepared; returns what came out of it.
         conclude: evaluates what came out, records and saves it.
+        headline: returns what came out of a run, from its records alone.
+        section: returns what the page of a run tells, from its records alone.
         extra: returns a class of further settings that do not change what is trained, or None.
         defaults: facts of the problem -> values of the further settings.
         model: name of the data -> network, where none is asked for.
@@ -82,6 +87,8 @@ class Way:
     prepare: Callable[[Problem, Any], tuple[Any, int]]
     train: Callable[[Work], Any]
     conclude: Callable[[Work, Any], None]
+    headline: Callable[[Run], Answer]
+    section: Callable[[], Section]
     extra: Callable[[], type[BaseModel]] | None = None
     defaults: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_defaults
     model: Callable[[str], str] = default_model
@@ -102,9 +109,6 @@ class Way:
 WAYS: Registry[Way] = Registry("way of training")
 """Ways of training by name; those of netdial are registered when ``netdial.jobs`` is loaded."""
 
-FIRST = "fit"
-"""The way of run folders that do not name one, and of runs that are called like their data."""
-
 
 def way_of(run: Run) -> Way:
     """Returns the way of training of a run.
@@ -112,4 +116,4 @@ def way_of(run: Run) -> Way:
     Raises:
         ConfigError: it is not registered.
     """
-    return WAYS[str(run.config.get("way", FIRST))]
+    return WAYS[str(run.config.get("way", FIRST_WAY))]

@@ -91,7 +91,9 @@ class Path:
     scores: dict[str, Scores] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self) -> list[Row]:
-        """Returns the members' mean weights as the rules of ``core.best`` see them."""
+        """Returns the members' mean weights as the rules of ``core.best`` see them; nothing if they were not compared."""
+        if MEAN not in self.scores:
+            return []
         return self.scores[MEAN].rows([member.lam for member in self.members])
 
     def best(self, rule: str = "best") -> Member:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, NetdialError
-from netdial.core.records import Record
-from netdial.runs.curves import Member, deciding, headline, members
+from netdial.runs import FIRST_WAY
+from netdial.runs.curves import Member, deciding
 from netdial.runs.folder import recover
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import shrinkage
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,23 @@ class RunRow:
     params: tuple[int, int] | None = None
 
 
-def list_runs(root: Path) -> list[RunRow]:
+def list_runs(root: Path, found: Callable[[Run], dict[str, Any]]) -> list[RunRow]:
     """Returns a row for each run folder directly under ``root``, by time of start; other folders are passed over.
 
     A run that cannot be read does not spoil the list: its row says what is wrong. No ``root`` gives an empty list.
+
+    Args:
+        root: folder that holds the runs.
+        found: returns what came out of a run, as fields of its row.
     """
     for old in root.glob(".*.old"):
         with suppress(NetdialError):
             recover(root / old.name[1:-4])  # a replacement that was stopped halfway
-    rows = [_row(path.parent) for path in sorted(root.glob("[!.]*/config.json"))]
+    rows = [_row(path.parent, found) for path in sorted(root.glob("[!.]*/config.json"))]
     return sorted(rows, key=lambda row: row.started or "")
 
 
-def _row(path: Path) -> RunRow:
+def _row(path: Path, found: Callable[[Run], dict[str, Any]]) -> RunRow:
     try:
         run = Run.open(path)
         records = run.records()
@@ -83,25 +86,14 @@ def _row(path: Path) -> RunRow:
         map=run.config.get("map"),
         step=max((record.step for record in records), default=None),
         started=run.environment().get("started"),
-        way=run.config.get("way", "fit"),
-        **_found(run, records),
+        way=run.config.get("way", FIRST_WAY),
+        **found(run),
     )
 
 
-def _found(run: Run, records: list[Record]) -> dict[str, Any]:
-    """Returns what came out of a run, as fields of its row."""
-    if run.config.get("way") == "shrink":
-        shrunk = shrinkage(records)
-        sizes = shrunk.parameters
-        found: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
-        return found | _worth(Member(math.nan, shrunk.scores), run)
-    answer = headline(members(records), run.config)
-    return {} if answer is None else {**_worth(answer.best, run), "best_lam": answer.best.lam}
-
-
-def _worth(network: Member, run: Run) -> dict[str, Any]:
+def worth(network: Member, config: dict[str, Any]) -> dict[str, Any]:
     """Returns what a network is worth on validation data, as fields of a row."""
-    metric = deciding([network], run.config)
+    metric = deciding([network], config)
     if metric is None:
         return {}
     beside = None if metric == "valid/accuracy" else network.get("valid/accuracy")

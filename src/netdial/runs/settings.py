@@ -66,7 +66,6 @@ def read_config(path: Path) -> dict[str, Any]:
     validated(Known, config, path, "restore it from a copy, or run again with --overwrite")
     if "exclude" in config:  # a run from before parameters could be frozen
         config |= {"shared": config.pop("exclude"), "freeze": []}
-    config.setdefault("way", "fit")  # runs from before there were several ways of training
     return Settings(path, config)
 
 

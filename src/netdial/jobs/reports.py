@@ -1,0 +1,35 @@
+"""Reports and lists of runs of all ways of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from netdial.jobs.ways import way_of
+from netdial.report.page import Section, render, write_page
+from netdial.runs import listing
+from netdial.runs.listing import RunRow
+from netdial.runs.run import Run
+
+
+def write_report(run_path: Path, out: Path | None = None) -> Path:
+    """Writes the report of a run and returns its path; see `netdial.report.page.write_page`."""
+    return write_page(run_path, _section, out)
+
+
+def report_of(run: Run) -> str:
+    """Returns the report of a run as HTML."""
+    return render(run, _section(run))
+
+
+def list_runs(root: Path) -> list[RunRow]:
+    """Returns a row for each run folder directly under ``root``; see `netdial.runs.listing.list_runs`."""
+    return listing.list_runs(root, _row)
+
+
+def _section(run: Run) -> Section:
+    return way_of(run).section()
+
+
+def _row(run: Run) -> dict[str, Any]:
+    return dict(way_of(run).headline(run).row)

@@ -1,0 +1,279 @@
+"""The page of a family over λ: its curves, its answer, the table of members, and what was recorded of pruning and evidence."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from netdial.core.best import PREDICTIVE, proportion
+from netdial.core.records import Record
+from netdial.report.figures import curves_figure, learning_figure
+from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
+from netdial.report.sections.pruning import pruning_section
+from netdial.report.sections.structured import channels_section
+from netdial.report.template import Tile
+from netdial.report.text import (
+    MEASURES,
+    at_lam,
+    count,
+    fixed,
+    number,
+    percent,
+    sentence,
+    value_of,
+    worth,
+)
+from netdial.runs.curves import Headline, Member, constants, headline, learning, members
+from netdial.runs.run import Run
+
+Format = Callable[[float | None], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of members: heading, unit, record and how its numbers are written."""
+
+    group: str
+    title: str
+    record: str
+    show: Format
+
+
+def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
+    """Returns what the page of a family tells."""
+    rows = members(records)
+    constant = constants(records)
+    answer = headline(rows, run.config, constant)
+    curves = curves_figure(rows, answer, run.config)
+    training = learning_figure(learning(records))
+    pruning = pruning_section(records, run.config)
+    channels = channels_section(records, run.config)
+    evidence = evidence_figure(records)
+    columns = _columns(rows, run.config)
+    return {
+        "sentence": sentence(run.config),
+        "lead": _lead(answer, run.config),
+        "tiles": _tiles(answer, run.config),
+        "notes": _notes(run, records, rows, answer),
+        "has_curves": curves is not None,
+        "has_training": training is not None,
+        "strata": _strata(records),
+        "pruning": pruning,
+        "channels": channels,
+        "evidence": evidence_table(records),
+        "evidence_lines": evidence_lines(records),
+        "has_evidence_figure": evidence is not None,
+        "figures": {
+            "curves": curves,
+            "training": training,
+            "evidence": evidence,
+            **(pruning.figures if pruning else {}),
+            **(channels.figures if channels else {}),
+        },
+        "columns": columns,
+        "groups": _groups(columns),
+        "table": [*(_row(row, columns, answer) for row in rows), *_constant_row(columns, constant)],
+        "csv": _csv_link(rows),
+        "data": {"members": [asdict(row) for row in rows], "constant": constant},
+    }
+
+
+def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
+    """Returns the answer in one or two sentences."""
+    if answer is None:
+        return "No member of the family has been measured on validation data yet."
+    best = (
+        f"The family predicts best at complexity {at_lam(answer.best.lam)}, "
+        f"with {worth(answer.best, answer.metric)} on validation data."
+    )
+    simple = answer.simplest
+    if simple is None or answer.standard_error is None or answer.excess is None:
+        return best
+    if simple.lam == answer.best.lam:
+        return f"{best} No simpler member comes within one standard error."
+    unit = MEASURES.get(answer.metric, ("", "loss"))[1]
+    return (
+        f"{best} You can turn the dial up to {at_lam(simple.lam)}: the {unit} rises by {number(answer.excess, 2)}, "
+        f"within one standard error of that difference ({number(answer.standard_error, 2)}){_share(simple, config)}."
+    )
+
+
+def _share(member: Member, config: dict[str, Any]) -> str:
+    """Returns the part of the parameters that a member still uses, as a subordinate clause."""
+    effective, total = member.get("effective_parameters"), config.get("n_params")
+    if effective is None or not isinstance(total, int) or total < 1:
+        return ""
+    return f", while {percent(effective / total, 0)} of the parameters stay effective"
+
+
+def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
+    """Returns the numbers of the answer box."""
+    if answer is None:
+        return []
+    title = MEASURES.get(answer.metric, (answer.metric, ""))[0]
+    tiles = [
+        Tile(
+            f"Best validation {title}",
+            value_of(answer.metric, answer.value),
+            f"at {at_lam(answer.best.lam)}{_beside(answer, config)}",
+        )
+    ]
+    chosen = answer.chosen
+    if answer.simplest is not None:
+        tiles.append(
+            Tile(
+                "Simplest within one s.e.",
+                at_lam(chosen.lam),
+                f"{value_of(answer.metric, chosen.values[answer.metric])} validation {title}",
+            )
+        )
+    if answer.metric in answer.constant:
+        tiles.append(
+            Tile(
+                "A constant",
+                value_of(answer.metric, answer.constant[answer.metric]),
+                f"validation {title} without looking at inputs",
+            )
+        )
+    effective = chosen.get("effective_parameters")
+    if effective is not None:
+        total = config.get("n_params")
+        of = f" of {count(total)}" if isinstance(total, int) else ""
+        tiles.append(
+            Tile(
+                "Effective parameters there",
+                count(effective),
+                f"{of} at {at_lam(chosen.lam)}".strip(),
+            )
+        )
+    return tiles
+
+
+def _beside(answer: Headline, config: dict[str, Any]) -> str:
+    """Returns its predictive where that is better, and its accuracy with how sure that is, of the best member."""
+    words = []
+    if answer.using == PREDICTIVE:
+        averaged = answer.best.values[f"{answer.metric}_predictive"]
+        words.append(f" · {value_of(answer.metric, averaged)} averaged over the posterior")
+    accuracy, n = answer.best.get("valid/accuracy"), config.get("n_valid")
+    if accuracy is not None and answer.metric != "valid/accuracy":
+        sure = f" ({proportion(accuracy, n)})" if isinstance(n, int) and n > 0 else ""
+        words.append(f" · accuracy {percent(accuracy)}{sure}")
+    return "".join(words)
+
+
+def _notes(
+    run: Run, records: Sequence[Record], rows: Sequence[Member], answer: Headline | None
+) -> list[str]:
+    """Returns what a reader should know is missing or unusual."""
+    names = {name for row in rows for name in row.values}
+    notes = []
+    if not run.is_done:
+        last = max((record.step for record in records), default=0)
+        notes.append(
+            f"Training has not finished: the records reach step {last}. Go on with --resume."
+        )
+    if not rows:
+        notes.append("The family has not been evaluated, so there are no curves over λ yet.")
+    elif answer is None:
+        notes.append(
+            "There are no validation records, so nothing is chosen: test data never decides."
+        )
+    elif answer.standard_error is None:
+        notes.append(
+            "Paired standard errors were not recorded, so no simpler member is named; netdial choose computes them."
+        )
+    if answer is not None:
+        notes += answer.remarks
+    if rows and not any(name.endswith("_predictive") for name in names):
+        notes.append(
+            "The posterior predictive was not evaluated; the curves are those of the mean weights."
+        )
+    absent = [
+        w
+        for n, w in (("kl_bits", "KL in bits"), ("effective_parameters", "effective parameters"))
+        if n not in names
+    ]
+    if rows and absent:
+        notes.append(f"Not recorded: {' and '.join(absent)}.")
+    if any(not math.isfinite(value) for row in rows for value in row.values.values()):
+        notes.append(
+            "Some values are not finite; they are marked in the table and left out of the curves."
+        )
+    return notes
+
+
+def _columns(rows: Sequence[Member], config: dict[str, Any]) -> list[Column]:
+    """Returns the columns of the table of members for which anything was recorded."""
+    rmse = partial(number, digits=4, padded=True)
+    metrics: list[tuple[str, str, Format]] = (
+        [("rmse", "RMSE", rmse), ("rmse_predictive", "predictive", rmse), ("r2", "R²", fixed)]
+        if config.get("kind") == "regression"
+        else [
+            ("accuracy", "accuracy", partial(percent, places=2)),
+            ("accuracy_predictive", "predictive", partial(percent, places=2)),
+        ]
+    )
+    columns = [
+        Column(group, title, f"{split}/{record}", show)
+        for split, group in (("valid", "Validation"), ("test", "Test"))
+        for record, title, show in [*metrics, ("nll", "NLL", fixed)]
+    ]
+    columns += [
+        Column("Complexity", "KL, bits", "kl_bits", count),
+        Column("Complexity", "eff. parameters", "effective_parameters", count),
+        Column("Complexity", "objective", "objective", fixed),
+    ]
+    recorded = {name for row in rows for name in row.values}
+    return [column for column in columns if column.record in recorded]
+
+
+def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Returns the headings above the columns, each with the number of columns under it."""
+    names = list(dict.fromkeys(column.group for column in columns))
+    return [(name, sum(column.group == name for column in columns)) for name in names]
+
+
+def _row(row: Member, columns: Sequence[Column], answer: Headline | None) -> dict[str, Any]:
+    """Returns one row of the table: complexity value, mark of the chosen members, and the numbers as text."""
+    marks = []
+    if answer is not None and row.lam == answer.best.lam:
+        marks.append("best")
+    if answer is not None and answer.simplest is not None and row.lam == answer.simplest.lam:
+        marks.append("1 s.e.")
+    if answer is not None and answer.is_worse_than_constant(row):
+        marks.append("worse than a constant")
+    cells = [column.show(row.values.get(column.record)) for column in columns]
+    return {"lam": number(row.lam), "marks": marks, "cells": cells}
+
+
+def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list[dict[str, Any]]:
+    """Returns the row of what a constant is worth, if it was recorded."""
+    if not constant:
+        return []
+    cells = [column.show(constant.get(column.record)) for column in columns]
+    return [{"lam": "a constant", "marks": [], "cells": cells}]
+
+
+def _strata(records: Sequence[Record]) -> tuple[str, str] | None:
+    """Returns the smallest and largest complexity value that training was recorded for, or None."""
+    lams = [record.lam for record in records if record.method == "train" and record.lam is not None]
+    return (number(min(lams)), number(max(lams))) if lams else None
+
+
+def _csv_link(rows: Sequence[Member]) -> str:
+    """Returns the table of members with all that was recorded of them, as a data URI of a CSV file."""
+    names = sorted({name for row in rows for name in row.values})
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["lam", *names])
+    writer.writerows([row.lam, *(row.values.get(name, "") for name in names)] for row in rows)
+    return (
+        "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.getvalue().encode()).decode()
+    )

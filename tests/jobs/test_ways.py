@@ -1,0 +1,79 @@
+"""A way of training is one file: command, help, resuming, list, report and settings come from the registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netdial.cli import main
+from netdial.core.errors import ConfigError
+from netdial.jobs.reports import list_runs, write_report
+from netdial.jobs.ways import WAYS, way_of
+from netdial.runs.run import Run
+
+from . import toy_way
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of runs of the toy way, which is registered for the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(toy_way, "STOP_AFTER", 0)
+    toy_way.register()
+    yield tmp_path / "runs"
+    WAYS._parts.pop("toy")
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """Returns what a command printed on stdout."""
+    capsys.readouterr()
+    assert main(list(words)) == code
+    return capsys.readouterr().out
+
+
+def test_a_registered_way_is_a_command_with_help(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "Guess the mean of the targets." in said(capsys, "--help")
+    options = said(capsys, "toy", "--help")
+    assert "--pull" in options
+    assert "--epochs" in options
+
+
+def test_it_trains_resumes_lists_and_reports(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("toy", "diabetes", "--epochs", "8", "--json", "--quiet")
+    whole = json.loads(said(capsys, *words, "--name", "whole"))
+    monkeypatch.setattr(toy_way, "STOP_AFTER", 3)
+    said(capsys, *words, "--name", "parts", code=130)
+    assert not Run.open(toy / "parts").is_done
+    monkeypatch.setattr(toy_way, "STOP_AFTER", 0)
+    parts = json.loads(said(capsys, *words, "--name", "parts", "--resume"))
+    assert parts["guess"] == whole["guess"]
+    rows = {row.name: row for row in list_runs(toy)}
+    assert rows["parts"].way == rows["whole"].way == "toy"
+    assert rows["parts"].best == whole["guess"]
+    assert f"{whole['guess']:.3g}" in said(capsys, "list").replace(" ", "") or "parts" in rows
+    page = write_report(toy / "parts").read_text(encoding="utf-8")
+    assert f"The guess is {whole['guess']:.4f}." in page
+    assert way_of(Run.open(toy / "whole")) is toy_way.TOY
+
+
+def test_a_run_of_another_way_is_refused_with_its_name(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "toy", "diabetes", "--epochs", "2", "--quiet", "--name", "mine")
+    capsys.readouterr()
+    assert main(["evaluate", "mine"]) == 2
+    assert "netdial toy" in capsys.readouterr().err
+    assert main(["fit", "diabetes", "--name", "mine", "--resume"]) == 2
+    assert "netdial toy" in capsys.readouterr().err
+
+
+def test_an_unknown_way_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'shrink'"):
+        WAYS["shrnik"]
