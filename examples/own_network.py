@@ -48,7 +48,7 @@ def main(epochs: int = 20) -> None:
         batch_size=32,
         groups=4,
     )
-    for row in nd.evaluate(family, task.valid, lams=5, n_data=len(task.train)).table():
+    for row in nd.evaluate(family, task.valid, lams=5).table():
         print(
             f"lam {row['lam']:8.3g}   accuracy {row['accuracy']:.3f}   KL {row['kl_bits']:7.0f} bits"
         )

@@ -33,15 +33,15 @@ STYLE = """
 def train(epochs: int) -> tuple[list[Row], list[Row]]:
     """Returns the path of a family and the rows of directly trained networks, on the test part of digits."""
     task = nd.load("digits")
-    shape, outputs, examples = tuple(task.train.x.shape[1:]), task.n_outputs, len(task.train)
+    shape, outputs = tuple(task.train.x.shape[1:]), task.n_outputs
     net = nd.build("mlp:50", input_shape=shape, n_outputs=outputs)
     family = nd.fit(net, task.train, lam=(LO, HI), epochs=epochs, batch_size=128)
     lams = family.domain.grid(6)
     (direct,) = nd.fit_direct(
         net, task.train, lams=lams, lam=(LO, HI), epochs=epochs, batch_size=128
     )
-    curve = nd.evaluate(family, task.test, lams=41, n_data=examples).table()
-    dots = nd.evaluate(direct, task.test, lams=lams, n_data=examples).table()
+    curve = nd.evaluate(family, task.test, lams=41).table()
+    dots = nd.evaluate(direct, task.test, lams=lams).table()
     return curve, dots
 
 

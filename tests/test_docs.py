@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pydoc
 import re
 import shutil
 import subprocess
@@ -77,13 +78,50 @@ assert torch.allclose(again(x), small(x), atol=1e-4) and shrunk.n_params < 5100
 """
 
 
+TABLE = """
+from pathlib import Path
+rows = [f"{i % 7 + i / 60:.2f},{'ab'[i % 2]},{'high' if i % 7 > 3 else 'low'},{i % 7}" for i in range(60)]
+for name in ("people.csv", "houses.csv", "new.csv"):
+    Path(name).write_text("\\n".join(["age,town,income,price", *rows]))
+"""
+FRAME = (
+    TABLE
+    + """
+import pandas
+frame = pandas.read_csv("people.csv")
+"""
+)
+NETWORK = (
+    TABLE
+    + """
+import torch
+def network(x):
+    return torch.zeros(len(x), 7)
+"""
+)
+TRAINED = """
+import netdial as nd
+train = nd.load("wine").train
+family = nd.fit(nd.build("mlp:4", input_shape=(13,), n_outputs=3), train, epochs=2, batch_size=16)
+"""
+
+SCRIPTED = {
+    "README.md": ("", ""),
+    "docs/tutorial.md": ("", ""),
+    "docs/tutorial-choose.md": ("", ""),
+    "docs/shrinking.md": ("", SEEN),
+    "docs/files.md": (FRAME, ""),
+    "docs/tables.md": (NETWORK, "assert len(answers) == 60"),
+    "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
+}
+"""Pages whose Python blocks run in order, with what has to be there before, and what is checked after."""
+
+
 def scripts() -> dict[str, tuple[str, ...]]:
     """Returns name -> (code, arguments …) of everything that readers are shown to run."""
-    pages = ("README.md", "docs/tutorial.md", "docs/tutorial-choose.md", "docs/shrinking.md")
     found: dict[str, tuple[str, ...]] = {}
-    for name in pages:
-        more = SEEN if name == "docs/shrinking.md" else ""
-        found[name] = ("\n".join(blocks(ROOT / name, "python")) + more,)
+    for name, (before, after) in SCRIPTED.items():
+        found[name] = ("\n".join([before, *blocks(ROOT / name, "python"), after]),)
     for name, *arguments in (
         ("own_network.py",),
         ("readme_picture.py", "family.svg", "--epochs", "2"),
@@ -126,6 +164,16 @@ def printed(folder: Path) -> str:
 def test_python_blocks_run_in_order(name: str, ran: dict[str, Path]) -> None:
     assert "nd.fit(" in scripts()[name][0]
     assert "accuracy" in printed(ran[name])
+
+
+@pytest.mark.parametrize("name", ["docs/files.md", "docs/tables.md", "docs/evidence.md"])
+def test_python_blocks_of_reference_pages_run(name: str, ran: dict[str, Path]) -> None:
+    printed(ran[name])
+
+
+def test_pages_with_python_blocks_are_run() -> None:
+    shown = {str(page.relative_to(ROOT)) for page in PAGES if blocks(page, "python")}
+    assert shown == set(SCRIPTED)
 
 
 def test_the_blocks_on_shrinking_run(ran: dict[str, Path]) -> None:
@@ -201,10 +249,19 @@ def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path)
     subprocess.run([*ruff, "src/netdial/family/maps/quadratic.py"], cwd=tmp_path, check=True)
 
 
-def test_every_public_name_is_in_the_api_page() -> None:
+def test_the_api_page_has_every_public_name_once_and_no_other() -> None:
     page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"auto[a-z]+:: netdial\.(\w+)$", page, re.M))
-    assert shown >= set(nd.__all__)
+    shown = re.findall(r"auto(?:function|class):: netdial\.(\w+)$", page, re.M)
+    assert sorted(shown) == sorted(nd.__all__)
+
+
+def test_what_the_api_page_names_exists() -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    for path in re.findall(r"auto(?:function|class):: ([\w.]+)$", page, re.M):
+        assert pydoc.locate(path) is not None, path
+    for path, names in re.findall(r"automodule:: ([\w.]+)\n   :members: (.+)", page):
+        for name in names.split(", "):
+            assert pydoc.locate(f"{path}.{name}") is not None, f"{path}.{name}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
