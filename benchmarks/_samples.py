@@ -90,7 +90,7 @@ def _packed(folder: Path) -> None:
 
 
 def _pruned(folder: Path) -> None:
-    pruned = nd.prune_structured(_net(), share=0.5, example=torch.randn(2, 13))
+    pruned = nd.slim(_net(), share=0.5, example=torch.randn(2, 13))
     nd.save(pruned, folder / "pruned.safetensors", about=_about())
 
 

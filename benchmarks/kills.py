@@ -57,9 +57,9 @@ SCENES = (
     Scene("shrink", _SHRINK, f"{_SHRINK} --resume"),
     Scene("fit --overwrite", f"{_FIT} --seed 1 --overwrite", "", _FIT),
     Scene(
-        "prune --structured",
-        "prune wine --structured --lam 1 --epochs 1 --out small.safetensors",
-        "prune wine --structured --lam 1 --epochs 1 --out small.safetensors",
+        "slim",
+        "slim wine --lam 1 --epochs 1 --out small.safetensors",
+        "slim wine --lam 1 --epochs 1 --out small.safetensors",
         _FIT,
     ),
     Scene(

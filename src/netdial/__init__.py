@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netdial.measure import evaluate, predictive, recalibrate
     from netdial.models.door import inspect, load_model, save
     from netdial.nets import build
-    from netdial.pruning.channels import prune_structured
+    from netdial.pruning.channels import slim
     from netdial.pruning.weights import Policy, Surface, prune, retrain, surface
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import Shrunk, shrink
@@ -58,11 +58,11 @@ _HOME = {
     "load_model": "netdial.models.door",
     "predictive": "netdial.measure",
     "prune": "netdial.pruning.weights",
-    "prune_structured": "netdial.pruning.channels",
     "recalibrate": "netdial.measure",
     "retrain": "netdial.pruning.weights",
     "save": "netdial.models.door",
     "shrink": "netdial.shrinking.shrink",
+    "slim": "netdial.pruning.channels",
     "specialise": "netdial.fitting",
     "surface": "netdial.pruning.weights",
     "symmetrised_kl": "netdial.family",
@@ -97,11 +97,11 @@ __all__ = [
     "load_model",
     "predictive",
     "prune",
-    "prune_structured",
     "recalibrate",
     "retrain",
     "save",
     "shrink",
+    "slim",
     "specialise",
     "surface",
     "symmetrised_kl",

@@ -16,7 +16,7 @@ from netdial.channels.sizes import size
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
 from netdial.measure.latency import quiet_ms
-from netdial.pruning.channels import prune_structured
+from netdial.pruning.channels import slim
 from netdial.shrinking.shrink import shrink
 
 
@@ -124,7 +124,7 @@ def test_a_target_below_the_floor_is_refused_with_the_floor(
     with pytest.raises(ConfigError, match=r"the network begins with 0\.5 ms, so there is nothing"):
         shrink(net, blobs, size="0.5 ms", epochs=2, batch_size=20)
     with pytest.raises(ConfigError, match=r"a call still takes 0\.25\d? ms, the cost of calling"):
-        prune_structured(net, target="0.2 ms", example=blobs[0][:2])
+        slim(net, size="0.2 ms", example=blobs[0][:2])
 
 
 def test_quiet_times_grow_with_the_network_and_leave_it_as_it_was() -> None:

@@ -271,7 +271,7 @@ def test_from_training_to_the_users_own_class(name: str, tmp_path: Path) -> None
 
 def test_structured_pruning_takes_such_a_network() -> None:
     net = stirred(Pictures())
-    pruned = nd.prune_structured(net, share=0.4, example=numbers(4, 6, 6))
+    pruned = nd.slim(net, share=0.4, example=numbers(4, 6, 6))
     assert pruned.n_params < sum(part.numel() for part in net.parameters())
     assert pruned.net(numbers(5, 6, 6)).shape == (5, 3)
 

@@ -40,7 +40,7 @@ def test_json_is_the_surface(call: Call, copy: Path) -> None:
 
     said = call(
         "prune", "wine", "--shares", ".7,0", "--lams", "0.1,1", "--criterion", "magnitude",
-        "--per-layer", "--biases", "--no-fold", "--samples", "0", "--split", "test", "--json",
+        "--scope", "layer", "--biases", "--no-fold", "--samples", "0", "--split", "test", "--json",
     )  # fmt: skip
     assert said.code == 0, said.err
     answer = json.loads(said.out)
@@ -86,6 +86,8 @@ def test_points_are_pruned_by_magnitude_and_density_is_refused(call: Call) -> No
         (["--lams", "1", "--points", "3"], ["--lams and --points exclude each other"]),
         (["--criterion", "densty"], ["unknown criterion 'densty'", "did you mean 'density'?"]),
         (["--split", "train"], ["unknown split 'train'"]),
+        (["--structured"], ["No such option", "--structured"]),
+        (["--share", "0.5"], ["--share", "did you mean --shares?"]),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_the_run_as_it_was(

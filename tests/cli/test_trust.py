@@ -29,7 +29,7 @@ COMMANDS = (
     ("evaluate",),
     ("choose",),
     ("prune",),
-    ("prune", "--structured"),
+    ("slim",),
     ("evidence",),
     ("finetune", "--lam", "0.1"),
 )

@@ -43,7 +43,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nd.save(family, folder / "family", about=about)
     nd.save(family, folder / "member", lam=1.0, about=about)
     nd.save(family, folder / "weights.safetensors", lam=1.0, about=about)
-    pruned = nd.prune_structured(mlp(), share=0.5, example=torch.randn(2, 3))
+    pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     nd.save(pruned, folder / "pruned", about=about)
     shrunk = nd.shrink(mlp(), data(), epochs=1, batch_size=20, lam=0.1)
     nd.save(shrunk, folder / "shrunken", about=about)
@@ -81,7 +81,7 @@ def test_a_network_of_ones_own_is_given(saved: Path, kind: str) -> None:
 
 
 def test_a_pruned_network_computes_what_it_did(tmp_path: Path) -> None:
-    pruned = nd.prune_structured(mlp(), share=0.5, example=torch.randn(2, 3))
+    pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     told = nd.save(pruned, tmp_path / "small.safetensors", about={"net": NET})
     assert told.kind == "pruned network" and told.facts["widths"] == {"fc1": 3}
     x = torch.randn(7, 3)
@@ -183,7 +183,7 @@ def test_a_described_network_that_is_not_in_the_file_is_not_built(
 
 @pytest.mark.parametrize("spec", ["mlp:1000000000", "mlp:50000"])
 def test_of_a_network_that_was_cut_no_more_is_built_than_is_left(tmp_path: Path, spec: str) -> None:
-    pruned = nd.prune_structured(mlp(), share=0.5, example=torch.randn(2, 3))
+    pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     nd.save(pruned, tmp_path / "m", about={"net": {**NET, "spec": spec}})
     x = torch.randn(4, 3)
     torch.testing.assert_close(nd.load_model(tmp_path / "m")(x), pruned.net(x))
@@ -247,7 +247,7 @@ def test_programs_are_told_and_opened_elsewhere(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
-    pruned = nd.prune_structured(mlp(), share=0.5, example=torch.randn(2, 3))
+    pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     with pytest.raises(ConfigError, match="Sequential is not saved"):
         nd.save(mlp(), tmp_path / "x")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="lam=1: a Pruned is one network"):

@@ -89,7 +89,7 @@ def test_single_networks_predict_what_they_compute(
     data, family, about = classes
     thing: Any = family
     if kind == "pruned":
-        thing = nd.prune_structured(family, 0.01, share=0.5, data=data.train)
+        thing = nd.slim(family, 0.01, share=0.5, data=data.train)
     lam = None if kind == "pruned" else 0.01
     nd.save(thing, tmp_path / kind, lam=lam, data=data, about=about)
     model = nd.load_model(tmp_path / kind)

@@ -164,7 +164,7 @@ def test_channels_of_computed_weights_are_not_cut(
     with pytest.raises(ConfigError, match=rf"'0'.*weight.*{cure}"):
         nd.shrink(make(), data, epochs=1, lam=0.01)
     with pytest.raises(ConfigError, match=rf"'0'.*weight.*{cure}"):
-        nd.prune_structured(make(), share=0.5, example=data[0])
+        nd.slim(make(), share=0.5, example=data[0])
     check_plain_weights(plain())
 
 
@@ -173,7 +173,7 @@ def test_lazy_layers_are_refused_until_they_have_met_an_input(data: tuple[Tensor
     for call in (
         lambda: nd.fit(net, data, epochs=1),
         lambda: nd.shrink(net, data, epochs=1, lam=0.1),
-        lambda: nd.prune_structured(net, share=0.5, example=data[0]),
+        lambda: nd.slim(net, share=0.5, example=data[0]),
     ):
         with pytest.raises(ConfigError, match=r"LazyLinear '0'.*net\(x\[:2\]\)"):
             call()

@@ -47,7 +47,7 @@ USES: dict[str, Callable[[nd.Family, Any], Any]] = {
     "surface": lambda f, d: nd.surface(f, d, lams=2, shares=(0, 0.5)),
     "choose": lambda f, d: nd.choose(f, d, train=d, lams=2, shares=(0, 0.5)),
     "prune": lambda f, d: nd.prune(f, 1.0, 0.5, data=d, criterion="taylor"),
-    "prune_structured": lambda f, d: nd.prune_structured(f, 1.0, share=0.5, data=d),
+    "slim": lambda f, d: nd.slim(f, 1.0, share=0.5, data=d),
 }
 FORMS: dict[str, Callable[[], Any]] = {
     "list": lambda: [X, Y],

@@ -168,8 +168,8 @@ CALLS: dict[str, Any] = {
     "choose by estimator": lambda f, d: nd.choose(f, train=d, by="elbo", lams=2).row.lam,
     "surface": lambda f, d: float(nd.surface(f, d, lams=[1.0]).metrics["rmse"][0, 0]),
     "prune": lambda f, d: float(nd.prune(f, 1.0, 0.5, criterion="taylor", data=d).config.lams[0]),
-    "prune_structured": lambda f, d: float(
-        nd.prune_structured(f, 1.0, share=0.5, criterion="taylor", data=d).family.config.lams[0]
+    "slim": lambda f, d: float(
+        nd.slim(f, 1.0, share=0.5, criterion="taylor", data=d).family.config.lams[0]
     ),
     "finetune": lambda f, d: float(nd.finetune(f, 1.0, d).config.lams[0]),
     "retrain": lambda f, d: float(nd.retrain(f, 1.0, d, share=0.5, rounds=1, epochs=1)[-1].kept),

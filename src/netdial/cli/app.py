@@ -1,7 +1,7 @@
 """The commands of ``netdial``; nothing heavy is imported until one of them runs.
 
-The options of a way of training (``fit``, ``shrink``) are the fields of its settings, so these commands are put together only
-when they are asked for.
+The options of a way of training (``fit``, ``shrink``) and of many other commands are the fields of their settings, so these
+commands are put together only when they are asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from netdial.cli.choose import choose
+from netdial.cli.command import Command
 from netdial.cli.doctor import doctor
 from netdial.cli.evaluate import evaluate
 from netdial.cli.evidence import evidence
@@ -21,7 +22,11 @@ from netdial.cli.predict import predict
 from netdial.cli.prune import prune
 from netdial.cli.reproduce import reproduce
 from netdial.cli.runs import list_command, report
+from netdial.cli.slim import slim
 from netdial.jobs.ways import WAYS
+
+_MADE: dict[str, Command] = {}
+"""Commands whose options are made from settings when they are asked for."""
 
 
 class _Commands(PlainGroup):
@@ -38,6 +43,8 @@ class _Commands(PlainGroup):
             from netdial.cli.training import way_command
 
             return args[0], way_command(WAYS[args[0]]), args[1:]
+        if args and args[0] in _MADE:
+            return args[0], _MADE[args[0]].made(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
 
@@ -74,6 +81,7 @@ def _netdial(
 for _name, _command in (
     ("evaluate", evaluate),
     ("prune", prune),
+    ("slim", slim),
     ("evidence", evidence),
     ("choose", choose),
     ("finetune", finetune),
@@ -84,4 +92,8 @@ for _name, _command in (
     ("list", list_command),
     ("doctor", doctor),
 ):
-    app.command(_name, cls=PlainCommand)(_command)
+    if isinstance(_command, Command):
+        _MADE[_name] = _command
+        app.command(_name, cls=PlainCommand, help=_command.help)(lambda: None)
+    else:
+        app.command(_name, cls=PlainCommand)(_command)

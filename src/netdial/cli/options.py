@@ -6,16 +6,19 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+
+Settings = TypeVar("Settings")
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Run folder, or the name of a run.", show_default=False)
@@ -105,18 +108,38 @@ def numbers(text: str | None, option: str) -> list[float] | None:
         ) from None
 
 
-def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
+def fields(settings: type) -> dict[str, FieldInfo]:
+    """Returns the fields that are options: all of a pydantic class, and those of a dataclass that have a description.
+
+    A field of a dataclass is described by its annotation, ``Annotated[int, Field(ge=1, description="passes over the data")]``.
+    """
+    if not is_dataclass(settings):
+        found: dict[str, FieldInfo] = settings.model_fields  # type: ignore[attr-defined]
+        return found
+    from pydantic.fields import FieldInfo
+
+    hints = typing.get_type_hints(settings, include_extras=True)
+    named = {f.name: hints[f.name] for f in dataclass_fields(settings)}
+    described = {n: hint for n, hint in named.items() if get_origin(hint) is Annotated}
+    return {
+        name: FieldInfo.from_annotated_attribute(hint, getattr(settings, name))
+        for name, hint in described.items()
+    }
+
+
+def flags(settings: type, panel: str) -> list[inspect.Parameter]:
     """Returns one keyword parameter for each field: ``batch_size`` becomes ``--batch-size``.
 
-    None is the default of all, so that what was not given can come from elsewhere; the field's default is in the help.
+    None is the default of all, so that what was not given can come from elsewhere; the field's default is in the help, and
+    so are the names that it may have. What is on by default can be turned off, ``--no-fold``.
     """
     parameters = []
-    for name, field in settings.model_fields.items():
+    for name, field in fields(settings).items():
         kind, metavar = _kind(field.annotation)
         default = field.default
         shown = "" if default in ((), None, False) else f" [default: {_shown(default)}]"
         option = typer.Option(
-            f"--{name.replace('_', '-')}",
+            f"{flag(name)}/--no-{flag(name)[2:]}" if default is True else flag(name),
             help=f"{told(field)}{shown}",
             metavar=metavar,
             show_default=False,
@@ -134,7 +157,16 @@ def flags(settings: type[BaseModel], panel: str) -> list[inspect.Parameter]:
     return parameters
 
 
-def values(settings: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+def flag(name: str) -> str:
+    """Returns the flag of a field.
+
+    >>> flag("batch_size")
+    '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def values(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that were given on the command line, lists as tuples."""
     from netdial.config import make
 
@@ -142,16 +174,66 @@ def values(settings: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any
     for name, value in given.items():
         if value is None:
             continue
-        annotation = settings.model_fields[name].annotation
+        annotation = fields(settings)[name].annotation
         if _holds_mapping(annotation):
             found[name] = getattr(make(settings, {name: value}), name)
         elif get_origin(annotation) is not tuple:
             found[name] = value
         elif get_args(annotation)[0] is float:
-            found[name] = tuple(numbers(value, f"--{name.replace('_', '-')}") or ())
+            found[name] = tuple(numbers(value, flag(name)) or ())
         else:
             found[name] = tuple(piece.strip() for piece in value.split(","))
     return found
+
+
+def read(settings: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Returns the settings that were given on the command line; the others have their defaults.
+
+    Args:
+        settings: a dataclass.
+        given: the options of the command by name, those of other settings among them; None where nothing was given.
+
+    Raises:
+        ConfigError: a value is not allowed; the flag and what is allowed are named.
+    """
+    known = fields(settings)
+    chosen = values(settings, {name: given[name] for name in known})
+    for name, value in chosen.items():
+        _check(name, value, known[name])
+    return settings(**chosen)
+
+
+def _check(name: str, value: Any, field: FieldInfo) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from netdial.core.registry import names_at
+
+    choices = _choices(field.annotation)
+    if choices and value not in choices:
+        raise unknown(name, value, choices)
+    names = [known for place in _places(field) for known in names_at(place)]
+    for one in value if isinstance(value, tuple) else (value,):
+        if names and one not in names:
+            raise unknown(name, one, names)
+    bounds = field.metadata
+    allowed: Any = Annotated[field.annotation, *bounds] if bounds else field.annotation
+    try:
+        TypeAdapter(allowed).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{flag(name)} {value}: {error.errors()[0]['msg'].lower()}") from None
+
+
+def told(field: FieldInfo) -> str:
+    """Returns what a field means, with the places of the names that it may have, for ``help.with_names``."""
+    places = ", ".join(f"{{{place}}}" for place in _places(field))
+    return f"{field.description}{': ' if places else ''}{places}"
+
+
+def _places(field: FieldInfo) -> tuple[str, ...]:
+    """Returns where the names that a field may have are registered, each as ``package.module:NAME``."""
+    extra = field.json_schema_extra
+    names: Any = extra.get("names", ()) if isinstance(extra, dict) else ()
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def with_flags(command: Callable[..., None], extra: list[inspect.Parameter]) -> Callable[..., None]:
@@ -186,11 +268,10 @@ def _kind(annotation: Any) -> tuple[type, str | None]:
     return annotation, None
 
 
-def told(field: FieldInfo) -> str:
-    """Returns what a field means, with the place of the names that it may have, for ``help.with_names``."""
-    extra = field.json_schema_extra
-    listed = f": {{{extra['names']}}}" if isinstance(extra, dict) and "names" in extra else ""
-    return f"{field.description}{listed}"
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Returns the values that a field may have, () for any."""
+    found = [one for one in (annotation, *get_args(annotation)) if get_origin(one) is Literal]
+    return get_args(found[0]) if found else ()
 
 
 def _holds_mapping(annotation: Any) -> bool:
@@ -199,4 +280,6 @@ def _holds_mapping(annotation: Any) -> bool:
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(_shown(one) for one in default)
     return f"{default:g}" if isinstance(default, float) else str(default)

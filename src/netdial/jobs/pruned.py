@@ -8,6 +8,10 @@ so that several can be compared and none replaces another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from netdial.core.records import Record
 from netdial.data import Splits
@@ -15,9 +19,45 @@ from netdial.family import Family
 from netdial.jobs.recorder import comparison_records, constant_records
 from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
+from netdial.pruning.weights.masks import check_shares
 from netdial.runs.run import Run
 
 METHOD = "prune"
+
+
+@dataclass(frozen=True)
+class SurfaceOptions:
+    """What is removed of the members of a run, and how they are looked at then.
+
+    Attributes:
+        shares: shares of the weights to remove, in [0, 1).
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
+        fold: whether weights of constant inputs go first, into biases.
+        samples: draws of the posterior predictive; None for as many as in training.
+
+    Raises:
+        ConfigError: a share is outside [0, 1).
+    """
+
+    shares: Annotated[
+        tuple[float, ...],
+        Field(description="shares of the weights to remove, in [0, 1)"),
+    ] = SHARES
+    criterion: Annotated[
+        str | None,
+        Field(
+            description="what goes first, by default density, or magnitude for points",
+            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
+        ),
+    ] = None
+    fold: Annotated[bool, Field(description="fold weights of constant inputs into biases")] = True
+    samples: Annotated[
+        int | None, Field(ge=0, description="posterior draws; else as in training")
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuses shares that cannot be removed."""
+        check_shares(self.shares)
 
 
 def prune_run(

@@ -82,7 +82,7 @@ def save(
     """Writes a model to a file that ``load_model`` opens, atomically and with digests; nothing is pickled.
 
     Args:
-        thing: a family; with ``lam``, one member of it as an ordinary network; or what ``shrink`` or ``prune_structured``
+        thing: a family; with ``lam``, one member of it as an ordinary network; or what ``shrink`` or ``slim``
             returned.
         path: file to write; its folder is made when missing. For a member the suffix says how: ``.onnx``, ``.pt2``
             (``torch.export``), ``.safetensors`` (weights with a description beside them), none (a folder of weights,
@@ -125,7 +125,7 @@ def save(
     else:
         raise ConfigError(
             f"a {type(thing).__name__} is not saved by nd.save; give a family (with lam= for one member), or what nd.shrink "
-            "or nd.prune_structured returned. An ordinary network is saved by safetensors.torch.save_model"
+            "or nd.slim returned. An ordinary network is saved by safetensors.torch.save_model"
         )
     return inspect(path)
 

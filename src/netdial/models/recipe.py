@@ -48,7 +48,7 @@ _PLAIN = (bool, int, float, str, tuple)
 
 
 class Cut(Protocol):
-    """A network without some of its channels, as ``shrink`` and ``prune_structured`` return it."""
+    """A network without some of its channels, as ``shrink`` and ``slim`` return it."""
 
     @property
     def graph(self) -> Graph:
@@ -128,7 +128,7 @@ def save_network(
     """Writes a network without some of its channels, atomically, and returns what was written; it is not changed.
 
     Args:
-        network: what ``shrink`` or ``prune_structured`` returned.
+        network: what ``shrink`` or ``slim`` returned.
         path: file to write.
         about: plain values to keep with it, for example which network to build; ``read_recipe`` gives them back.
         kind: ``SHRUNKEN`` or ``PRUNED``.

@@ -1,7 +1,7 @@
-"""What ``netdial prune --structured`` left behind, in the form that reports want it. Loads no torch.
+"""What ``netdial slim`` left behind, in the form that reports want it. Loads no torch.
 
-Records of one pruning stand under one method, ``structured: CRITERION, GOAL, SCOPE, …`` (``method_name`` in
-``jobs.structured``), and one λ. Those of the member as it was have the share 0, those of the small network the share of
+Records of one pruning stand under one method, ``slim: CRITERION, GOAL, SCOPE, …`` (``method_name`` in
+``jobs.slim``), and one λ. Those of the member as it was have the share 0, those of the small network the share of
 parameters that is gone; both hold what it is worth (``valid/accuracy``), what it costs (``params``, ``macs``, ``bytes``,
 ``ms_1`` …) and how wide its layers are (``width/fc1``). What was measured in between is named after its stage:
 ``round 1/valid/accuracy``.
@@ -16,7 +16,9 @@ from functools import cached_property
 
 from netdial.core.records import Record
 
-METHOD = "structured"
+METHOD = "slim"
+_METHODS = (METHOD, "structured")
+"""Names of the method in records, with that of an earlier format."""
 WIDTH = "width/"
 _SPLITS = ("valid/", "test/")
 
@@ -75,7 +77,7 @@ class Pruning:
 
 def prunings(records: Iterable[Record]) -> list[Pruning]:
     """Returns the prunings of the last step that was recorded, in the order in which they were made."""
-    rows = [r for r in records if r.method.split(":")[0] == METHOD]
+    rows = [r for r in records if r.method.split(":")[0] in _METHODS]
     last = max((row.step for row in rows), default=0)
     cells: dict[tuple[str, float, float], dict[str, float]] = {}
     for row in rows:

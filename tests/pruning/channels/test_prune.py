@@ -18,7 +18,7 @@ from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
 from netdial.family.family import Family
-from netdial.pruning.channels import Pruned, Rounding, prune_family, prune_structured
+from netdial.pruning.channels import Pruned, Rounding, prune_family, slim
 from netdial.pruning.channels.choosing import Limits, blocks, gather, size_without
 from netdial.pruning.weights import CRITERIA
 from netdial.pruning.weights.criteria import OF_A_NORMAL
@@ -57,7 +57,7 @@ class Held(fx.Interpreter):
 def test_folding_gives_the_network_whose_channels_are_held(seed: int, share: float) -> None:
     net, x = network(seed)
     before = copy.deepcopy(net.state_dict())
-    pruned = prune_structured(net, share=share, example=x)
+    pruned = slim(net, share=share, example=x)
     assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
     for row in pruned.rows:
         channels = pruned.plan.removed.get(row.group, ())
@@ -86,7 +86,7 @@ def test_channels_of_no_importance_go_first_and_cost_nothing(
             second.weight[:, :count] = 0
         wanted = net(x)
     total = first.out_features + second.out_features
-    pruned = prune_structured(net, share=count / total, example=x, emission=emission)  # type: ignore[arg-type]
+    pruned = slim(net, share=count / total, example=x, emission=emission)  # type: ignore[arg-type]
     assert pruned.plan.removed == {"0": tuple(range(count))}
     assert torch.allclose(pruned.net(x), wanted, atol=1e-5)
 
@@ -106,11 +106,11 @@ def test_a_channel_of_a_bias_alone_goes_exactly(
         net[0].bias[:2] = bias  # type: ignore[index]
         net[0].weight[2:] += 9  # type: ignore[index]
     x = torch.randn(7, 4, dtype=torch.float64)
-    pruned = prune_structured(net, share=0.4, example=x[:2])
+    pruned = slim(net, share=0.4, example=x[:2])
     assert pruned.plan.removed == {"0": (0, 1)}
     assert pruned.rows[0].assumed == {"exact": 2} and pruned.n_measured == 0
     assert torch.allclose(pruned.net(x), net(x), rtol=0, atol=1e-12)
-    dropped = prune_structured(net, share=0.4, example=x[:2], emission="drop")
+    dropped = slim(net, share=0.4, example=x[:2], emission="drop")
     assert dropped.rows[0].assumed == {"dropped": 2}
     lost = act()(torch.tensor(bias)).double() * net[2].weight[:, :2].sum(1)  # type: ignore[index,operator,union-attr]
     assert torch.allclose(dropped.net(x) + lost, net(x), atol=1e-6)
@@ -129,7 +129,7 @@ def test_the_mean_that_is_folded_is_that_of_the_data(
         x = torch.randn(40, 4, dtype=torch.float64)
         net = stirred(nn.Sequential(nn.Linear(4, 5), act(), nn.Linear(5, 3))).double()
     y = torch.zeros(40, dtype=torch.int64)
-    pruned = prune_structured(net, share=0.4, data=(x, y))
+    pruned = slim(net, share=0.4, data=(x, y))
     (row,) = pruned.rows
     assert row.assumed == {"measured mean": 2} and row.sent == "2 measured mean"
     assert pruned.n_measured == 40
@@ -156,7 +156,7 @@ def test_means_are_those_of_all_batches_and_each_reader() -> None:
 
     torch.manual_seed(0)
     net, x = Two().double(), torch.randn(1100, 3, dtype=torch.float64).sort(0)[0]
-    pruned = prune_structured(net, share=0.5, data=(x, torch.zeros(1100, dtype=torch.int64)))
+    pruned = slim(net, share=0.5, data=(x, torch.zeros(1100, dtype=torch.int64)))
     with torch.no_grad():
         h, gone = net.a(x), list(pruned.plan.removed["a"])
         one, other = torch.sigmoid(h), h.relu()
@@ -175,7 +175,7 @@ def test_recurrent_channels_are_dropped_with_a_reason() -> None:
             return out
 
     torch.manual_seed(0)
-    pruned = prune_structured(Recurrent(), share=0.5, example=torch.randn(4, 5, 3))
+    pruned = slim(Recurrent(), share=0.5, example=torch.randn(4, 5, 3))
     (row,) = pruned.rows
     assert (row.how, row.assumed) == ("dropped", {"dropped": 3})
     assert row.why
@@ -192,7 +192,7 @@ def test_what_a_batch_norm_sends_is_folded_or_dropped_with_a_padded_reader() -> 
                 nn.Conv2d(4, 2, 3, padding=padding),
             )
         )
-        found = prune_structured(net, share=0.5, example=torch.randn(2, 2, 8, 8))
+        found = slim(net, share=0.5, example=torch.randn(2, 2, 8, 8))
         (row,) = found.rows
         assert (row.how, row.after) == (how, 2)
         assert ("pads with zeros" in row.why) == (padding == 1)
@@ -208,7 +208,7 @@ def test_targets_are_hit_to_half_of_a_channel(seed: int, part: float, kind: str)
         size_without(graph, chosen, unit) for chosen in ({}, gather(blocks(alike, Limits())))
     )
     goal = least + part * (start - least)
-    found = prune_structured(net, target=f"{goal:.3f} {kind}", example=x)
+    found = slim(net, size=f"{goal:.3f} {kind}", example=x)
     after = size_without(found.graph, {}, unit)
     one = max(
         start - size_without(graph, {g: (0,)}, unit) for g, w in graph.widths.items() if w > 1
@@ -220,9 +220,7 @@ def test_targets_are_hit_to_half_of_a_channel(seed: int, part: float, kind: str)
 def test_every_criterion_prunes_a_member(criterion: str) -> None:
     family = family_of(Residual(6, 5))
     x, y = torch.randn(12, 2, 5, 5), torch.randint(0, 3, (12,))
-    one, other = (
-        prune_structured(family, 0.5, share=0.5, criterion=criterion, data=(x, y)) for _ in range(2)
-    )
+    one, other = (slim(family, 0.5, share=0.5, criterion=criterion, data=(x, y)) for _ in range(2))
     assert sum(one.widths.values()) in (5, 6)
     assert one.plan == other.plan
     assert one.family.config.lams == (0.5,)
@@ -248,11 +246,11 @@ def test_normalised_channels_go_only_if_that_is_allowed() -> None:
         nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)
     )
     x = torch.randn(4, 4)
-    careful = prune_structured(net, share=0.5, example=x)
+    careful = slim(net, share=0.5, example=x)
     rows = {row.group: row for row in careful.rows}
     assert (rows["0"].after, rows["0"].how) == (6, "fixed")
     assert "normalises over it" in rows["0"].why
-    free = prune_structured(net, share=0.5, example=x, exact=False, scope="layer")
+    free = slim(net, share=0.5, example=x, exact=False, scope="layer")
     rows = {row.group: row for row in free.rows}
     assert (rows["0"].after, rows["0"].how) == (3, "mixed")
     assert free.net.get_submodule("1").normalized_shape == (3,)
@@ -265,7 +263,7 @@ def test_a_pruned_bias_takes_constants_over() -> None:
     kept = torch.ones(family.layout.size, dtype=torch.bool)
     family.layout.split(kept)["2.bias"][:] = False
     family.restrict(kept)
-    found = prune_structured(family, 1.0, share=0.4, example=x)
+    found = slim(family, 1.0, share=0.4, example=x)
     assert bool((found.family.at(1.0)["2.bias"] != 0).all())
     assert torch.allclose(found.family.export(1.0)(x), found.net(x), atol=1e-6)
 
@@ -273,11 +271,11 @@ def test_a_pruned_bias_takes_constants_over() -> None:
 def test_widths_by_the_clock() -> None:
     net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4))
     rounding = Rounding(batch=4, grid=8, seconds=0.02, tolerance=100.0)
-    found = prune_structured(net, share=0.5, rounding=rounding, example=torch.randn(2, 8))
+    found = slim(net, share=0.5, rounding=rounding, example=torch.randn(2, 8))
     (table,) = found.tables
     assert table.widths == (8, 16, 24)
     assert found.widths == {"0": 24}, "whatever the time, all widths are as fast"
-    narrow = prune_structured(
+    narrow = slim(
         net, share=0.4, example=torch.randn(2, 8),
         rounding=Rounding(batch=4, grid=20, seconds=0.02, tolerance=0.0),
     )  # fmt: skip
@@ -291,14 +289,14 @@ SMALL = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
 @pytest.mark.parametrize(
     ("net", "lam", "options", "words"),
     [
-        (SMALL, None, {}, "give either a share of the channels or a target"),
-        (SMALL, None, {"share": 0.5, "target": "9 params"}, "give either a share"),
+        (SMALL, None, {}, "give either a share of the channels or a size"),
+        (SMALL, None, {"share": 0.5, "size": "9 params"}, "give either a share"),
         (SMALL, None, {"share": 1.0}, r"share=1: outside \(0, 1\)"),
         (SMALL, None, {"share": 0.0}, r"share=0: outside \(0, 1\)"),
-        (SMALL, None, {"target": "1M params"}, "the network has 51, so there is nothing to remove"),
-        (SMALL, None, {"target": "3 params"}, "there are still 11; raise the target"),
-        (SMALL, None, {"target": "40 params", "minimum": 6}, "there are still 51"),
-        (SMALL, None, {"target": "40"}, "of what"),
+        (SMALL, None, {"size": "1M params"}, "the network has 51, so there is nothing to remove"),
+        (SMALL, None, {"size": "3 params"}, "there are still 11; raise the target"),
+        (SMALL, None, {"size": "40 params", "minimum": 6}, "there are still 51"),
+        (SMALL, None, {"size": "40"}, "of what"),
         (SMALL, None, {"share": 0.5, "criterion": "magnitud"}, "did you mean 'magnitude'"),
         (SMALL, None, {"share": 0.5, "criterion": "taylor"}, "measures the loss on training data"),
         (SMALL, None, {"share": 0.5, "criterion": "density"}, "a point posterior has none"),
@@ -313,16 +311,16 @@ def test_what_is_refused(
     net: nn.Module, lam: float | None, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        prune_structured(net, lam, example=torch.randn(2, 4), **options)  # type: ignore[arg-type]
+        slim(net, lam, example=torch.randn(2, 4), **options)  # type: ignore[arg-type]
 
 
 def test_what_is_refused_without_inputs_and_families() -> None:
     with pytest.raises(ConfigError, match="nothing to trace the network on"):
-        prune_structured(SMALL, share=0.5)
+        slim(SMALL, share=0.5)
     with pytest.raises(ConfigError, match="expected a family, got Sequential"):
         prune_family(SMALL, 1.0, share=0.5)  # type: ignore[arg-type]
     assert set(OF_A_NORMAL) < set(CRITERIA)
     attention = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
     family = Family(nn.Sequential(attention, nn.Linear(4, 2)))
     with pytest.raises(ConfigError, match="prune the member as a network"):
-        prune_structured(family, 1.0, share=0.5, example=torch.randn(2, 3, 4))
+        slim(family, 1.0, share=0.5, example=torch.randn(2, 3, 4))

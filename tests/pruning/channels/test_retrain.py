@@ -61,7 +61,7 @@ def test_a_member_arrives_at_a_size_under_its_own_objective(data: tuple[Tensor, 
     family = family_of(Residual(8, 8))
     options = Options(limits=Limits("layer", minimum=2))
     done = retrain_structured(
-        family, 0.5, data, target="300 params", rounds=2, options=options, epochs=1, batch_size=16
+        family, 0.5, data, size="300 params", rounds=2, options=options, epochs=1, batch_size=16
     )
     sizes = [turn.trained.n_params for turn in done]
     assert sizes[0] > sizes[1]
@@ -77,6 +77,6 @@ def test_what_is_refused(data: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ConfigError, match="rounds=0; expected at least 1"):
         retrain_structured(net, None, data, share=0.5, rounds=0)
     with pytest.raises(ConfigError, match="there are still"):
-        retrain_structured(net, None, data, target="3 params", rounds=2)
+        retrain_structured(net, None, data, size="3 params", rounds=2)
     with pytest.raises(ConfigError, match="'epoch'"):
         retrain_structured(net, None, data, share=0.5, epoch=2)

@@ -1,12 +1,12 @@
 """Structural pruning: channels of a trained network go by a criterion, and a smaller dense network is left.
 
-``prune_structured`` takes a share or arrives at a size, ``prune_family`` cuts all members of a family alike,
+``slim`` takes a share or arrives at a size, ``prune_family`` cuts all members of a family alike,
 ``retrain_structured`` removes and trains in rounds, ``latency_table`` measures widths.
 """
 
 from netdial.pruning.channels.choosing import Limits
 from netdial.pruning.channels.latency import LatencyTable, Rounding, latency_table, round_widths
-from netdial.pruning.channels.prune import GroupRow, Options, Pruned, prune_family, prune_structured
+from netdial.pruning.channels.prune import GroupRow, Options, Pruned, prune_family, slim
 from netdial.pruning.channels.retrain import StructuredRound, retrain_structured, shares
 from netdial.pruning.channels.scores import WAYS, channel_scores
 
@@ -22,8 +22,8 @@ __all__ = [
     "channel_scores",
     "latency_table",
     "prune_family",
-    "prune_structured",
     "retrain_structured",
     "round_widths",
     "shares",
+    "slim",
 ]

@@ -12,8 +12,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from pydantic import Field
 from torch import Tensor, fx
 
 from netdial.channels.clock import NOISE, Clock
@@ -38,8 +39,13 @@ class Limits:
         round_to: widths are multiples of this, or what they were.
     """
 
-    scope: Scope = "global"
-    minimum: int = 1
+    scope: Annotated[
+        Scope,
+        Field(
+            description="rank the channels of all layers together, or take the same share of each"
+        ),
+    ] = "global"
+    minimum: Annotated[int, Field(ge=1, description="channels that every group keeps")] = 1
     round_to: int = 1
 
     def __post_init__(self) -> None:

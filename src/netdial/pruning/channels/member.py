@@ -41,12 +41,12 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     """
     if isinstance(net, Family):
         if lam is None:
-            raise ConfigError("prune_structured: which member? give lam, a complexity value")
+            raise ConfigError("slim: which member? give lam, a complexity value")
         net.lams([lam])
         return specialise(net, lam).eval()
     if lam is not None:
         raise ConfigError(
-            f"prune_structured(lam={lam:g}): a network has no complexity values; leave lam out, or give a family"
+            f"slim(lam={lam:g}): a network has no complexity values; leave lam out, or give a family"
         )
     config = FamilyConfig(
         lo=NO_PENALTY, hi=1.0, map="table", lams=(NO_PENALTY,), posterior="point", objective="l2"
@@ -85,7 +85,7 @@ def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph
     if missing:
         raise ConfigError(
             f"leaf {missing[0]}: its layer is rewritten when the network is traced, and a family cannot follow; "
-            "prune the member as a network, prune_structured(family.export(lam), …)"
+            "prune the member as a network, slim(family.export(lam), …)"
         )
     return graph
 

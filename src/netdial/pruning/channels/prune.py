@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, fx, nn
 
 from netdial.channels.graph import Graph
@@ -59,11 +61,19 @@ class Options:
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
     """
 
-    criterion: str | None = None
+    criterion: Annotated[
+        str | None,
+        Field(
+            description="what goes first, by default density, or magnitude for points",
+            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
+        ),
+    ] = None
     limits: Limits = field(default_factory=Limits)
-    per: Per = "channel"
+    per: Annotated[Per, Field(description="divide importance by what a channel saves")] = "channel"
     exact: bool = True
-    emission: Emission = "fold"
+    emission: Annotated[
+        Emission, Field(description="fold what channels send into biases, or drop it")
+    ] = "fold"
     rounding: Rounding | None = None
     kind: str | Task | None = None
     seed: int = 0
@@ -140,12 +150,12 @@ class Pruned:
         return sum(parameter.numel() for parameter in self.net.parameters())
 
 
-def prune_structured(
+def slim(
     net: nn.Module,
     lam: float | None = None,
     *,
     share: float | None = None,
-    target: Target | str | None = None,
+    size: Target | str | None = None,
     criterion: str | None = None,
     scope: Scope = "global",
     per: Per = "channel",
@@ -166,7 +176,7 @@ def prune_structured(
         net: a family, or any trained network that can be traced.
         lam: complexity value of the member, for a family.
         share: part of the channels to remove, in (0, 1); counts are exact to half a channel as far as ``minimum`` allows.
-        target: or the size to arrive at, ``"20k params"``, ``"1M macs"``, ``"80 KB"``, ``"0.4 ms"``; missed by half of a
+        size: or the size to arrive at, ``"20k params"``, ``"1M macs"``, ``"80 KB"``, ``"0.4 ms"``; missed by half of a
             channel at most. Milliseconds are measured and miss it by their noise.
         criterion: a name in ``CRITERIA``; by default ``density``, or ``magnitude`` where there is no posterior.
         scope: ``global`` ranks the channels of all groups together, ``layer`` takes the same share of each.
@@ -176,7 +186,7 @@ def prune_structured(
         exact: leave channels whole that an operation normalises over (LayerNorm).
         emission: ``fold`` into biases what the channels send, or ``drop`` it. What is the same for every input is folded
             exactly, else its mean over ``data`` (or ``example``, without); ``rows`` of the result tell which.
-        rounding: choose widths near the wanted ones by measured time; the share or target is missed by as much.
+        rounding: choose widths near the wanted ones by measured time; the share or size is missed by as much.
         data: training data, for criteria that need them and for the means of channels.
         example: inputs ``[b, …]`` to trace on, two or more; taken from ``data`` by default. Without ``data`` give as many as
             make a fair mean.
@@ -185,18 +195,18 @@ def prune_structured(
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
 
     Raises:
-        ConfigError: an option is unknown or out of range, the target cannot be reached, no channel can go, or the
+        ConfigError: an option is unknown or out of range, the size cannot be reached, no channel can go, or the
             criterion needs what is not there (data, a posterior).
         TraceError: the network cannot be traced, or an operation has no rule.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    >>> prune_structured(net, share=0.5, example=torch.randn(2, 4)).widths
+    >>> slim(net, share=0.5, example=torch.randn(2, 4)).widths
     {'0': 4}
     """
     limits = Limits(scope, minimum, round_to)
     options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
-    goal = goal_of(share, target)
+    goal = goal_of(share, size)
     part = None
     if data is not None:
         part, _ = admit(template(net), data, kind, task_of(net), "training part")
@@ -222,31 +232,31 @@ def prune_family(
     Args:
         family: the family; it is left as it is.
         lam: the member that chooses.
-        rounding: as for ``prune_structured``.
-        **options: as for ``prune_structured``, all but ``emission``.
+        rounding: as for ``slim``.
+        **options: as for ``slim``, all but ``emission``.
 
     Raises:
-        ConfigError, TraceError: as ``prune_structured``.
+        ConfigError, TraceError: as ``slim``.
     """
     if not isinstance(family, Family):
         raise ConfigError(f"prune_family: expected a family, got {type(family).__name__}")
-    found = prune_structured(family, lam, emission="drop", rounding=rounding, **options)  # type: ignore[arg-type]
+    found = slim(family, lam, emission="drop", rounding=rounding, **options)  # type: ignore[arg-type]
     return cut_family(family, found.plan), found
 
 
-def goal_of(share: float | None, target: Target | str | None) -> float | Target:
-    """Returns the share or the target, whichever was given.
+def goal_of(share: float | None, size: Target | str | None) -> float | Target:
+    """Returns the share or the size, whichever was given.
 
     Raises:
         ConfigError: neither or both were, or the share is outside (0, 1).
     """
-    if (share is None) == (target is None):
+    if (share is None) == (size is None):
         raise ConfigError(
-            f"prune_structured(share={share}, target={target}): give either a share of the channels or a target size"
+            f"slim(share={share}, size={size}): give either a share of the channels or a size to arrive at"
         )
     if share is None:
-        assert target is not None
-        return parse_target(target) if isinstance(target, str) else target
+        assert size is not None
+        return parse_target(size) if isinstance(size, str) else size
     if not 0 < share < 1:
         raise ConfigError(
             f"share={share:g}: outside (0, 1); it is the part of the channels to remove, 0.5 for half of them"
@@ -264,7 +274,7 @@ def inputs(data: Dataset | None, example: Tensor | None) -> Tensor:
         return example
     if data is None:
         raise ConfigError(
-            "prune_structured: nothing to trace the network on; give example=, inputs [b, ...], or data="
+            "slim: nothing to trace the network on; give example=, inputs [b, ...], or data="
         )
     return example_of(data)
 
@@ -279,7 +289,7 @@ def reduce(
     origin: Mapping[str, int] | None = None,
     check: Target | None = None,
 ) -> Pruned:
-    """Returns a member without some of its channels; ``prune_structured`` and rounds of retraining end here.
+    """Returns a member without some of its channels; ``slim`` and rounds of retraining end here.
 
     Args:
         member: family of one.

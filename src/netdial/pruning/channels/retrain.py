@@ -63,7 +63,7 @@ def retrain_structured(
     data: Data,
     *,
     share: float | None = None,
-    target: Target | str | None = None,
+    size: Target | str | None = None,
     rounds: int = 3,
     options: Options | None = None,
     **settings: Any,
@@ -75,7 +75,7 @@ def retrain_structured(
         lam: complexity value of the member, for a family.
         data: training part.
         share: part of the channels to remove in the end, in (0, 1).
-        target: or the size to arrive at.
+        size: or the size to arrive at.
         rounds: how many times to remove and train.
         options: how channels are chosen and taken out; widths are rounded by time in the last round only.
         **settings: of the training after each round (``epochs``, ``lr``, …), as for ``finetune``.
@@ -84,11 +84,11 @@ def retrain_structured(
         The rounds; ``trained`` of the last is the result, its plan and rows in terms of the network at the start.
 
     Raises:
-        ConfigError, TraceError: as ``prune_structured``; or fewer than one round.
+        ConfigError, TraceError: as ``slim``; or fewer than one round.
     """
     options = options or Options()
     part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
-    goal, example = goal_of(share, target), inputs(part, None)
+    goal, example = goal_of(share, size), inputs(part, None)
     member = member_of(net, lam, example)
     start = graph_of(member, example, lenient=options.lenient)
     plan, done = start.plan({}), list[StructuredRound]()

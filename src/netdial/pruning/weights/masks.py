@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, ShapeError
@@ -33,9 +34,14 @@ class Policy:
             importance. Rows of the last layer are the outputs of the network and stay.
     """
 
-    scope: Literal["global", "layer"] = "global"
-    biases: bool = False
-    rows: bool = False
+    scope: Annotated[
+        Literal["global", "layer"],
+        Field(
+            description="rank the weights of all layers together, or take the same share of each"
+        ),
+    ] = "global"
+    biases: Annotated[bool, Field(description="biases may go too")] = False
+    rows: Annotated[bool, Field(description="whole rows and channels, set to zero")] = False
 
     def __post_init__(self) -> None:
         """Refuses an unknown scope."""

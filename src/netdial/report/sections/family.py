@@ -16,7 +16,7 @@ from netdial.core.records import Record
 from netdial.report.figures import curves_figure, learning_figure
 from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.sections.pruning import pruning_section
-from netdial.report.sections.structured import channels_section
+from netdial.report.sections.slim import channels_section
 from netdial.report.template import Tile
 from netdial.report.text import (
     MEASURES,

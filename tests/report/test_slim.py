@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
 from netdial.jobs.reports import report_of as render
-from netdial.report.sections.structured import Channels, channels_section
+from netdial.report.sections.slim import Channels, channels_section
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
 
@@ -19,8 +19,8 @@ from .test_page import Page
 MakeRun = Callable[..., Run]
 CONFIG = {"n_valid": 100}
 HALF, ROUNDS = (
-    "structured: density, 50% of the channels, global",
-    "structured: taylor, 40 params, per layer, 2 rounds of 3 epochs",
+    "slim: density, 50% of the channels, global",
+    "slim: taylor, 40 params, per layer, 2 rounds of 3 epochs",
 )
 
 
@@ -166,7 +166,7 @@ def test_without_a_metric_or_a_size_there_is_no_figure_of_them() -> None:
 
 def test_the_page_has_the_section_when_there_is_something_to_say(make_run: MakeRun) -> None:
     assert "Whole channels removed" not in render(make_run("plain"))
-    bad = half(method="structured: <b>, 5%, global")
+    bad = half(method="slim: <b>, 5%, global")
     text = render(make_run("pruned", records=[*bad, *rounds()])).replace(get_plotlyjs(), "")
     assert "Whole channels removed" in text
     assert "1 · &lt;b&gt;, 5%, global" in text

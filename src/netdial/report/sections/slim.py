@@ -1,6 +1,6 @@
 """Whole channels removed in one shot, on the page of a family: what each pruning left of a member, and what it is worth.
 
-Made from the records of ``netdial prune --structured`` alone (``netdial.runs.prunings``). Prunings are numbered in the order
+Made from the records of ``netdial slim`` alone (``netdial.runs.prunings``). Prunings are numbered in the order
 in which they were made and carry one colour each; what a record does not say is left out.
 """
 

@@ -1,17 +1,18 @@
 """A member of a run without some of its channels: pruned, trained further if asked, measured, recorded and written.
 
-What is recorded, and under which names, is said in ``study.prunings``, which reads it.
+What is recorded, and under which names, is said in ``runs.prunings``, which reads it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
@@ -29,6 +30,7 @@ from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
 from netdial.models.recipe import PRUNED, save_network
 from netdial.models.use import use_of
+from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import graph_of, member_of
 from netdial.pruning.channels.prune import Options, Pruned, goal_of, inputs, reduce
 from netdial.pruning.channels.retrain import retrain_structured
@@ -49,6 +51,76 @@ _UNITS = {
     "ms": "ms",
     "nll": "nats/example",
 }
+
+
+@dataclass(frozen=True)
+class Slimming:
+    """Which member, how much of it goes, and how it is trained afterwards.
+
+    Attributes:
+        lam: complexity value; None for that of the best member on validation data.
+        share: part of the channels to remove, in (0, 1); 0.5 if there is no size either.
+        size: or the size to arrive at.
+        by_time: choose widths by measured time.
+        rounds: times to prune and train; None for once.
+        epochs: passes over the data in every round; None for 1 if there are rounds, else no training.
+        lr: peak learning rate of that training.
+
+    Raises:
+        ConfigError: a share and a size, either out of range, or a rate without training.
+    """
+
+    lam: Annotated[
+        float | None,
+        Field(description="complexity value; else that of the best member on validation data"),
+    ] = None
+    share: Annotated[
+        float | None,
+        Field(description="share of the channels to remove, in (0, 1); else 0.5, or by --size"),
+    ] = None
+    size: Annotated[
+        str | None,
+        Field(description="size to arrive at: '20k params', '1M macs', '80 KB', '0.4 ms'"),
+    ] = None
+    by_time: Annotated[bool, Field(description="round widths by measured time")] = False
+    rounds: Annotated[
+        int | None, Field(ge=1, description="times to prune and train; else once")
+    ] = None
+    epochs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="passes over the data in every round; else none, or 1 with --rounds",
+        ),
+    ] = None
+    lr: Annotated[
+        float | None,
+        Field(gt=0, description=f"peak learning rate of that training; else {_LR:g}"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuses what does not go together."""
+        if self.lr is not None and not self.trains:
+            raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
+        _ = self.goal
+
+    @property
+    def trains(self) -> bool:
+        """Whether the network is trained after it was pruned."""
+        return self.rounds is not None or self.epochs is not None
+
+    @property
+    def goal(self) -> float | Target:
+        """The share or the size."""
+        nothing = self.share is None and self.size is None
+        return goal_of(0.5 if nothing else self.share, self.size)
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """Settings of the training after each round; None does not train."""
+        if not self.trains:
+            return None
+        return {"epochs": self.epochs or 1, "lr": _LR if self.lr is None else self.lr}
 
 
 @dataclass(frozen=True)
@@ -98,50 +170,51 @@ def best_lam(run: Run) -> float:
     return answer.best.lam
 
 
-def prune_channels(
+def slim_run(
     run: Run,
     family: Family,
     task: Splits,
     part: str,
-    *,
-    lam: float,
-    share: float | None = None,
-    target: Target | str | None = None,
+    asked: Slimming | None = None,
     options: Options | None = None,
-    rounds: int = 1,
-    training: Mapping[str, Any] | None = None,
+    *,
     path: Path | None = None,
 ) -> Outcome:
-    """Prunes a member, writes it, and records what it is worth.
+    """Prunes whole channels of a member, writes it, and records what it is worth.
 
     Args:
         run: the run.
         family: its family.
         task: its data.
         part: ``valid`` or ``test``.
-        lam: complexity value of the member.
-        share: part of the channels to remove, in (0, 1).
-        target: or the size to arrive at.
-        options: how; kind and seed are those of the run.
-        rounds: times to prune and train.
-        training: settings of the training after each round; None does not train.
+        asked: which member, how much of it goes, and how it is trained afterwards.
+        options: how; task, seed and rounding by time are those of the run and of ``asked``.
         path: file to write; ``RUN-lamX-small.safetensors`` in the working folder by default.
 
     Raises:
-        ConfigError, TraceError: as ``prune_structured``; the run is as it was.
+        ConfigError, TraceError: as ``slim``; the run is as it was.
         CheckpointError: the disk refused the file.
     """
-    options, goal = options or Options(), goal_of(share, target)
-    example = inputs(task.train, None)
+    asked = asked or Slimming()
+    options = replace(
+        options or Options(),
+        rounding=Rounding() if asked.by_time else None,
+        kind=task.kind,
+        seed=run.config["seed"],
+    )
+    goal, example = asked.goal, inputs(task.train, None)
+    lam = best_lam(run) if asked.lam is None else asked.lam
     start = member_of(family, lam, example)
     found: list[tuple[str, Pruned]]
-    if training is None:
+    if asked.training is None:
         check = goal if isinstance(goal, Target) else None
         done = reduce(start, goal, options, data=task.train, example=example, check=check)
         found = [("pruned", done)]
     else:
+        how: dict[str, Any] = {"size" if isinstance(goal, Target) else "share": goal}
         turns = retrain_structured(
-            family, lam, task.train, share=share, target=target, rounds=rounds, options=options, **training
+            family, lam, task.train, rounds=asked.rounds or 1, options=options,
+            batch_size=run.config["batch_size"], **asked.training, **how,
         )  # fmt: skip
         found = [("pruned", turns[0].pruned)]
         found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]
@@ -159,7 +232,9 @@ def prune_channels(
     about |= {"model": run.config["model"], **describe_net(run)}
     about |= use_of(task, small.net, lam=lam).to_json()
     save_network(small, path, about, PRUNED)
-    method = method_name(small.criterion, goal, options, rounds=rounds, training=training)
+    method = method_name(
+        small.criterion, goal, options, rounds=asked.rounds or 1, training=asked.training
+    )
     _record(run, method, lam, part, stages)
     return Outcome(lam, small, tuple(stages), path)
 
@@ -175,9 +250,9 @@ def method_name(
     """Returns the method that stands in the records: how it was pruned, and what else differs from the default.
 
     >>> method_name("density", 0.5, Options())
-    'structured: density, 50% of the channels, global'
+    'slim: density, 50% of the channels, global'
     >>> method_name("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
-    'structured: taylor, 0.4 ms, global, per macs, 2 rounds of 1 epoch'
+    'slim: taylor, 0.4 ms, global, per macs, 2 rounds of 1 epoch'
     """
     words = [
         criterion,

@@ -1,4 +1,4 @@
-"""``netdial prune --structured``: tables, JSON, a file that loads into the class, records; wrong use is one line."""
+"""``netdial slim``: tables, JSON, a file that loads into the class, records; wrong use is one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def copy(wine: Path, tmp_path: Path) -> Path:
 
 
 def test_tables_file_and_records(call: Call, copy: Path) -> None:
-    said = call("prune", "wine", "--structured", "--lam", "0.1", "--out", "small.safetensors")
+    said = call("slim", "wine", "--lam", "0.1", "--out", "small.safetensors")
     assert said.code == 0, said.err
     for words in ("Channels by density", "fc1", "Before and after", "ms, batch 64", "λ = 0.1"):
         assert words in said.out
@@ -42,7 +42,7 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
     rows = {
         (r.share, r.name): r.value
         for r in run.records()
-        if r.method == "structured: density, 50% of the channels, global" and r.lam == 0.1
+        if r.method == "slim: density, 50% of the channels, global" and r.lam == 0.1
     }
     params = {share: value for (share, name), value in rows.items() if name == "params"}
     assert params == {0.0: 14 * 8 + 9 * 3, 1 - 71 / 139: 14 * 4 + 5 * 3}
@@ -54,8 +54,8 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
 
 def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> None:
     said = call(
-        "prune", "wine", "--structured", "--target", "90 params", "--criterion", "taylor", "--round",
-        "--rounds", "2", "--epochs", "2", "--per-layer", "--json",
+        "slim", "wine", "--size", "90 params", "--criterion", "taylor", "--by-time",
+        "--rounds", "2", "--epochs", "2", "--scope", "layer", "--json",
     )  # fmt: skip
     assert said.code == 0, said.err
     answer = json.loads(said.out)
@@ -72,13 +72,9 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
     assert group["after"] in table["widths"]
     assert answer["stages"][-1]["costs"]["params"] == 14 * group["after"] + 3 * (group["after"] + 1)
     assert Path(answer["path"]).exists()
-    best = max(
-        (
-            r
-            for r in Run.open(copy).records()
-            if r.method == "evaluate" and r.name == "valid/accuracy"
-        ),
-        key=lambda row: (row.value, row.lam),
+    best = min(
+        (r for r in Run.open(copy).records() if r.method == "evaluate" and r.name == "valid/nll"),
+        key=lambda row: row.value,
     )
     assert answer["lam"] == best.lam, "the best member on validation data"
     (one,) = prunings(Run.open(copy).records())
@@ -103,7 +99,7 @@ def test_prunings_stand_side_by_side_and_the_report_is_made_again(call: Call, co
         ["--share", ".6", "--criterion", "magnitude"],
         ["--share", ".3"],
     ):
-        assert call("prune", "wine", "--structured", "--lam", "1", *args).code == 0
+        assert call("slim", "wine", "--lam", "1", *args).code == 0
     report = copy / "report.html"
     first = report.read_text("utf-8")
     report.unlink()
@@ -127,7 +123,7 @@ def test_records_of_an_older_netdial_are_shown_as_far_as_they_go(call: Call, cop
 
 def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:
     for name in ("a", "b"):
-        assert call("prune", "wine", "--structured", "--share", ".3", "--out", name).code == 0
+        assert call("slim", "wine", "--share", ".3", "--out", name).code == 0
     one, other = (read_recipe(name) for name in ("a", "b"))
     assert one.plan == other.plan
     assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
@@ -136,27 +132,28 @@ def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--structured", "--share", "1"], "share=1: outside (0, 1)"),
-        (["--structured", "--share", ".5", "--target", "9 params"], "either a share"),
-        (["--structured", "--target", "1M params"], "there is nothing to remove"),
-        (["--structured", "--target", "2 params"], "there are still 20"),
-        (["--structured", "--target", "20"], "of what?"),
-        (["--structured", "--criterion", "densty"], "did you mean 'density'?"),
-        (["--structured", "--per", "mac"], "unknown per 'mac'"),
-        (["--structured", "--minimum", "8", "--target", "90 params"], "there are still 139"),
-        (["--structured", "--lam", "1e9"], "outside the trained range"),
-        (["--structured", "--lr", "0.1"], "--lr is about training"),
-        (["--structured", "--shares", "0.5"], "leave out --structured"),
-        (["--structured", "--rows"], "--rows is about single weights"),
-        (["--share", ".5"], "add --structured"),
-        (["--round"], "--round is about whole channels"),
+        (["--share", "1"], "share=1: outside (0, 1)"),
+        (["--share", ".5", "--size", "9 params"], "either a share"),
+        (["--size", "1M params"], "there is nothing to remove"),
+        (["--size", "2 params"], "there are still 20"),
+        (["--size", "20"], "of what?"),
+        (["--criterion", "densty"], "did you mean 'density'?"),
+        (["--per", "mac"], "unknown per 'mac'"),
+        (["--minimum", "8", "--size", "90 params"], "there are still 139"),
+        (["--lam", "1e9"], "outside the trained range"),
+        (["--lr", "0.1"], "--lr is about training"),
+        (["--lr", "0", "--epochs", "1"], "--lr 0.0: input should be greater than 0"),
+        (["--minimum", "0"], "--minimum"),
+        (["--scope", "lyer"], "did you mean 'layer'?"),
+        (["--shares", "0.5"], "--shares; did you mean --share?"),
+        (["--rows"], "--rows"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_the_run_as_it_was(
     call: Call, copy: Path, args: list[str], words: str
 ) -> None:
     before = (copy / "records.jsonl").read_bytes()
-    said = call("prune", "wine", *args)
+    said = call("slim", "wine", *args)
     assert said.code == 2
     assert said.out == ""
     assert words in said.line
@@ -167,7 +164,7 @@ def test_wrong_use_is_one_line_and_leaves_the_run_as_it_was(
 def test_points_have_no_density_and_linear_networks_no_channels(call: Call) -> None:
     args = ("--objective", "l2", "--model", "linear", "--epochs", "1", "--points", "2", "-q")
     assert call("fit", "wine", *args).code == 0
-    said = call("prune", "wine", "--structured")
+    said = call("slim", "wine")
     assert (said.code, "no channel can go" in said.line) == (2, True)
-    said = call("prune", "wine", "--structured", "--criterion", "density")
+    said = call("slim", "wine", "--criterion", "density")
     assert (said.code, "a point posterior has none" in said.line) == (2, True)

@@ -1,0 +1,98 @@
+"""``netdial slim``: one member of a run without its least important channels, as a smaller network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from netdial.cli.command import Parts, options_of
+from netdial.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunArgument,
+    RunsDirOption,
+    SplitOption,
+    TrustOption,
+    check_split,
+    read,
+    run_folder,
+)
+
+if TYPE_CHECKING:
+    from netdial.jobs.slim import Outcome
+
+
+def _parts() -> Parts:
+    from netdial.jobs.slim import Slimming
+    from netdial.pruning.channels import Limits, Options
+
+    return {"How much": (Slimming,), "Which channels": (Options, Limits)}
+
+
+@options_of(_parts)
+def slim(
+    run: RunArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write; else RUN-lamX-small.safetensors in this folder.",
+            show_default=False,
+        ),
+    ] = None,
+    split: SplitOption = "valid",
+    data_dir: DataDirOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    trust: TrustOption = False,
+    as_json: JsonOption = False,
+    **given: Any,
+) -> None:
+    """Cut whole channels of a trained member, in one shot or in rounds of training, and write the smaller network."""
+    check_split(split)
+    from netdial.cli.output import console, print_json, print_table
+    from netdial.cli.tables.slim import latency_rows, stages_table, widths_table
+    from netdial.jobs.opening import open_run
+    from netdial.jobs.reports import write_report
+    from netdial.jobs.slim import Slimming, slim_run
+    from netdial.pruning.channels import Limits, Options
+    from netdial.runs.run import Run
+
+    asked = read(Slimming, given)
+    options = replace(read(Options, given), limits=read(Limits, given))
+    folder = Run.open(run_folder(run, runs_dir))
+    with folder.alone():
+        lams = None if asked.lam is None else [asked.lam]
+        family, task = open_run(folder, data_dir, lams, trust=trust)
+        found = slim_run(folder, family, task, split, asked, options, path=out)
+        report = write_report(folder.path)
+    if as_json:
+        where = {"run": str(folder.path), "report": str(report)}
+        print_json({**where, "split": split, "kind": task.kind, **_answer(found)})
+        return
+    screen = console()
+    print_table(screen, widths_table(found))
+    for table in found.pruned.tables:
+        print_table(screen, latency_rows(table))
+    print_table(screen, stages_table(found, split, task.kind))
+    screen.print(
+        f"{found.path}: {found.pruned.n_params} parameters, λ = {found.lam:g}\nreport: {report}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _answer(found: Outcome) -> dict[str, Any]:
+    """Returns what was done as plain values."""
+    return {
+        "lam": found.lam,
+        "criterion": found.pruned.criterion,
+        "path": str(found.path),
+        "groups": [vars(row) for row in found.pruned.rows],
+        "means_over": found.pruned.n_measured,
+        "latency": [asdict(table) for table in found.pruned.tables],
+        "stages": [vars(stage) for stage in found.stages],
+    }

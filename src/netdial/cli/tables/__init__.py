@@ -1,0 +1,1 @@
+"""Tables of results for people, one file for each command; loaded when a result is shown."""

@@ -1,0 +1,59 @@
+"""Tables of ``netdial slim``: widths, measured times, and the network before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from netdial.cli.tables.prune import metric_of
+from netdial.report.text import count, percent
+
+if TYPE_CHECKING:
+    from netdial.jobs.slim import Outcome
+    from netdial.pruning.channels import LatencyTable
+
+
+def widths_table(found: Outcome) -> Table:
+    """Returns the channels of each group before and after."""
+    title = f"Channels by {found.pruned.criterion}"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for heading in ("group", "before", "after", "left", "what they sent"):
+        table.add_column(
+            heading, justify="left" if heading in ("group", "what they sent") else "right"
+        )
+    for row in found.pruned.rows:
+        cells = (str(row.before), str(row.after), percent(row.after / row.before, 0))
+        table.add_row(row.group, *cells, row.sent)
+    return table
+
+
+def latency_rows(found: LatencyTable) -> Table:
+    """Returns the widths of one group that were measured."""
+    title = f"Time of the layers around {found.group}, batch {found.batch}"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("width", justify="right")
+    for width in found.widths:
+        table.add_column(str(width), justify="right")
+    table.add_row("ms", *(f"{ms:.3g}" for ms in found.ms))
+    return table
+
+
+def stages_table(found: Outcome, split: str, kind: str) -> Table:
+    """Returns what the network is worth and costs, before and after."""
+    title, show = metric_of("rmse" if kind == "regression" else "accuracy")
+    table = Table(title="Before and after", title_justify="left", header_style="bold")
+    table.add_column("")
+    headings = (f"{split} {title}", "params", "MACs", "bytes", "ms, batch 1", "ms, batch 64")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for stage in found.stages:
+        costs = [stage.costs.get(name) for name in ("params", "macs", "bytes")]
+        times = [stage.costs.get(name) for name in ("ms_1", "ms_64")]
+        table.add_row(
+            stage.label,
+            show(stage.metrics["rmse" if kind == "regression" else "accuracy"]),
+            *("" if cost is None else count(cost) for cost in costs),
+            *("" if ms is None else f"{ms:.3g}" for ms in times),
+        )
+    return table
