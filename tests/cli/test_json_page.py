@@ -79,9 +79,9 @@ def test_the_page_has_the_keys_of_a_command(line: str, call: Call, runs: Path) -
 
 
 def test_the_page_has_the_keys_of_removing_channels(call: Call, runs: Path) -> None:
-    told = call("prune", "wine", "--structured", "--lam", "0.01", "--json")
+    told = call("slim", "wine", "--lam", "0.01", "--json")
     assert told.code == 0, told.err
-    check("netdial prune --structured", json.loads(told.out))
+    check("netdial slim", json.loads(told.out))
 
 
 def test_the_page_has_the_keys_of_training_and_of_predicting(call: Call, tmp_path: Path) -> None:
