@@ -81,7 +81,7 @@ class TrainConfig(BaseModel):
 
 
 class FitConfig(TrainConfig):
-    """How a family is trained."""
+    """Settings of a training run of a family."""
 
     objective: str = Field(
         "scaled-kl",

@@ -41,7 +41,7 @@ def fit(
     report: Callable[[Epoch], None] | None = None,
     **settings: Any,
 ) -> Family:
-    """Trains a family: one run, a network for every λ in [lo, hi].
+    """Trains a family in one run and returns it: a network for every λ in [lo, hi].
 
     Args:
         net: any module that returns one tensor of outputs; it is copied.
@@ -184,7 +184,7 @@ def specialise(
     freeze: Sequence[str] = (),
     shared: Sequence[str] = (),
 ) -> Family:
-    """Returns a family with the single member λ, cut loose from the maps.
+    """Returns a family that has the member at λ alone, with weights of its own in place of the maps.
 
     Args:
         family: the family.

@@ -34,7 +34,7 @@ _SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export"}
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The member that was chosen, ready for use.
+    """A chosen member: the network, its λ and fraction removed, and the reason for the choice.
 
     Attributes:
         family: the member as a family of one; what was removed stays removed in whatever is done with it.

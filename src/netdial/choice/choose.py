@@ -68,7 +68,7 @@ def choose(
     data_name: str = "",
     **settings: Any,
 ) -> Choice:
-    """Returns the member of a family to take home.
+    """Returns the member of a family that a rule chooses, within budgets if there are any.
 
     Args:
         family: the family.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class NetdialError(Exception):
-    """Base of all errors that are the caller's to mend."""
+    """Base class of all errors that are caused by what the caller gave."""
 
 
 class ConfigError(NetdialError, ValueError):

@@ -27,7 +27,7 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One part of the data, ready for a network.
+    """Inputs and targets of one part of the data, as tensors.
 
     Args:
         x: Inputs [N, ...]: float32, or uint8 images [N, C, H, W] (or [N, C*H*W] when flat) that are
@@ -122,7 +122,7 @@ def match(x: Tensor, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Data with a purpose: what to predict, from what, in three fixed parts.
+    """A data set in three parts (train, valid, test), with what is predicted from what.
 
     Args:
         name: Short name, as given on the command line.

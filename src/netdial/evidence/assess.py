@@ -24,7 +24,7 @@ from netdial.task.rehearsal import admit
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimator's word on one member.
+    """Value and standard error of one estimator for one member.
 
     Attributes:
         name: estimator.

@@ -39,7 +39,7 @@ from netdial.task import Task
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """Everything needed to build a family around a network.
+    """Settings of a family: map, posterior, prior and range of λ.
 
     Attributes:
         lo, hi: range of complexity values.

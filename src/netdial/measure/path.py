@@ -165,7 +165,7 @@ def evaluate(
     metric: str | None = None,
     train: Tensor | None = None,
 ) -> Path:
-    """Returns the path of a family on some data.
+    """Returns metrics of members along λ on some data.
 
     Every member is measured by the network of its mean weights, and with ``n_samples`` by its posterior predictive as well.
 

@@ -11,7 +11,7 @@ from netdial.core.errors import ConfigError
 
 
 class ShrinkConfig(TrainConfig):
-    """How a network shrinks while it trains."""
+    """Settings of a shrinking run."""
 
     epochs: int = Field(20, ge=1, description="passes over the training data")
     lr: float = Field(5e-3, gt=0, description="peak learning rate")

@@ -40,7 +40,7 @@ from netdial.train.loop import Epoch, resume, train
 
 @dataclass(frozen=True)
 class Shrunk:
-    """What shrinking gives.
+    """A shrunken network, with what was removed and how training went.
 
     Attributes:
         graph: the network with its switches, and its groups.
@@ -84,7 +84,7 @@ def shrink(
     report: Callable[[Epoch, State], None] | None = None,
     **settings: Any,
 ) -> Shrunk:
-    """Trains a network while a penalty switches channels off and collection removes them.
+    """Trains a network and removes channels that it does not need while it trains.
 
     Args:
         net: any module that ``torch.fx`` or ``torch.export`` can trace; it is copied.

@@ -35,7 +35,7 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Named:
-    """Data whose parts have names, and which of them are used.
+    """Data in a mapping, with the names of its inputs, targets and weights.
 
     >>> import torch
     >>> held = {"pixels": torch.zeros(2, 3), "digit": torch.tensor([0, 1]), "id": torch.arange(2)}

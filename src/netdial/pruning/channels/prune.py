@@ -170,7 +170,7 @@ def slim(
     seed: int = 0,
     lenient: bool = False,
 ) -> Pruned:
-    """Returns a network without its least important channels, cut and not masked; what was given stays as it is.
+    """Returns a smaller copy of a network, its least important channels removed from the tensors.
 
     Args:
         net: a family, or any trained network that can be traced.

@@ -23,7 +23,7 @@ from netdial.core.layout import Layout
 
 @dataclass(frozen=True)
 class Policy:
-    """What may be removed, and where the shares are counted.
+    """Which weights may be pruned, and whether a fraction is of the whole network or of every layer.
 
     Attributes:
         scope: ``global`` ranks the numbers of all layers together; ``layer`` removes the share from each layer (the

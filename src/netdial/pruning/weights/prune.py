@@ -59,7 +59,7 @@ def prune(
     kind: str | Task | None = None,
     seed: int = 0,
 ) -> Family:
-    """Returns the member at λ without a share of its weights, as a family of that one member.
+    """Returns the member at λ with a fraction of its weights set to 0, as a family of that one member.
 
     What was removed is 0 for good: in ``at``, ``export`` and ``nd.save``, and through ``finetune``. A family that is
     pruned already counts what it lacks as removed, so shares are always of the whole network.

@@ -162,7 +162,7 @@ def surface(
     n_samples: int = 0,
     seed: int = 0,
 ) -> Surface:
-    """Returns what members are worth after removing shares of their weights, all at once.
+    """Returns metrics of members with fractions of their weights removed, all computed at once.
 
     Every value is what ``prune`` would give there, exported and evaluated on its own.
 
