@@ -1,0 +1,275 @@
+"""Tables as people have them: read with the obvious default, which is said, or refused with the options that mend it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import netdial as nd
+from netdial.data import Splits
+
+from .situations import refused, right
+
+N = 90
+RANDOM = np.random.default_rng(0)
+NUMBER = RANDOM.normal(size=N).round(3)
+LABEL = np.array(["a", "b", "c"])[np.arange(N) % 3]
+
+
+def read(
+    folder: Path,
+    columns: dict[str, Any],
+    *,
+    name: str = "t.csv",
+    load: dict[str, Any] | None = None,
+    **how: Any,
+) -> Splits:
+    """Writes a table with the columns given beside a number x and a label y, and loads it."""
+    frame = pd.DataFrame({"x": NUMBER, "y": LABEL, **columns})
+    frame.to_csv(folder / name, **{"index": False, **how})
+    return nd.load(str(folder / name), **{"target": "y", **(load or {})})
+
+
+def names(splits: Splits) -> tuple[str, ...]:
+    assert splits.schema is not None
+    return splits.schema.names
+
+
+@right
+def test_words_for_nothing_are_categories(tmp_path: Path) -> None:
+    """ "NA" (Namibia), "None" and "null" among texts are three categories of their own; nothing is missing."""
+    words = np.array(["NA", "None", "null", "DE"])[np.arange(N) % 4]
+    found = names(read(tmp_path, {"country": words}))
+    assert found == ("x", "country = DE", "country = NA", "country = None", "country = null")
+
+
+@right
+def test_missing_categories_are_one_of_their_own(tmp_path: Path) -> None:
+    """Blanks in a column of texts: a column of their own, not the most frequent category."""
+    words = np.array(["red", "", "blue"])[np.arange(N) % 3]
+    splits = read(tmp_path, {"colour": words})
+    assert len(names(splits)) == 4
+    assert float(splits.train.x[:, 1:].sum(1).min()) > float("-inf")
+    rows = splits.train.x[:, 1:]
+    assert len({tuple(row.tolist()) for row in rows}) == 3
+
+
+@right
+def test_missing_numbers_are_marked(tmp_path: Path) -> None:
+    """Blanks in a column of numbers: the class follows from the indicator column."""
+    gone = np.arange(N) % 2 == 0
+    splits = read(
+        tmp_path, {"v": np.where(gone, np.nan, NUMBER), "y": np.where(gone, "gone", "there")}
+    )
+    assert splits.train.x.shape[1] == 3
+    indicator = splits.train.x[:, 2]
+    classes = splits.train.y
+    assert len(indicator[classes == 0].unique()) == 1 == len(indicator[classes == 1].unique())
+    assert float(indicator[classes == 0][0]) != float(indicator[classes == 1][0])
+
+
+@right
+def test_question_marks_among_numbers_are_missing(tmp_path: Path) -> None:
+    """A column of ages with "?": one number and its indicator, not 30 texts."""
+    age = (20 + RANDOM.integers(0, 40, N)).astype(object)
+    age[::7] = "?"
+    assert len(names(read(tmp_path, {"age": age}))) == 3
+
+
+@right
+def test_a_list_of_ones_own_for_missing_values(tmp_path: Path) -> None:
+    """``na=("-999",)``: those are missing, and the mean is that of the others."""
+    values = np.where(np.arange(N) % 5 == 0, -999, NUMBER)
+    splits = read(tmp_path, {"v": values}, load={"na": ("-999",)})
+    assert len(names(splits)) == 3 and float(splits.train.x.abs().max()) < 10
+
+
+@right
+def test_a_copy_of_the_target_is_left_out(tmp_path: Path) -> None:
+    """A second column y (``y.1`` in pandas) or one equal to the target is no input, and it is said."""
+    splits = read(tmp_path, {"again": LABEL})
+    assert names(splits) == ("x",) and "again" in splits.source["left_out"]
+    path = tmp_path / "twice.csv"
+    path.write_text(
+        "x,y,y\n" + "".join(f"{v},{c},{c}\n" for v, c in zip(NUMBER, LABEL, strict=True))
+    )
+    assert names(nd.load(str(path), target="y")) == ("x",)
+
+
+@right
+def test_saved_row_numbers_are_left_out(tmp_path: Path) -> None:
+    """The ``Unnamed: 0`` of a saved index, which gives the class away in a sorted table, is no input."""
+    splits = read(tmp_path, {"y": np.sort(LABEL)}, index=True)
+    assert names(splits) == ("x",) and "Unnamed: 0" in splits.source["left_out"]
+
+
+@right
+def test_ids_and_unique_texts_are_left_out(tmp_path: Path) -> None:
+    """An id, a unique name and a constant: left out and said; ``keep`` brings one back."""
+    columns = {"id": 1000 + np.arange(N), "name": [f"Mr {i}" for i in range(N)], "same": [7] * N}
+    splits = read(tmp_path, columns)
+    assert names(splits) == ("x",) and set(splits.source["left_out"]) == set(columns)
+    assert names(read(tmp_path, columns, load={"keep": ("id",)})) == ("x", "id")
+
+
+@right
+def test_separators_and_decimal_commas(tmp_path: Path) -> None:
+    """Semicolons with decimal commas, tabs, pipes: the numbers are those of the ordinary file."""
+    plain = read(tmp_path, {}).train.x
+    for how in ({"sep": ";", "decimal": ","}, {"sep": "\t"}, {"sep": "|"}, {"sep": ";"}):
+        torch.testing.assert_close(read(tmp_path, {}, **how).train.x, plain)
+    torch.testing.assert_close(read(tmp_path, {}, name="t.tsv", sep="\t").train.x, plain)
+
+
+@right
+def test_encodings(tmp_path: Path) -> None:
+    """Latin-1, UTF-16 and UTF-8 with a mark: the name of the column is read as it was written."""
+    for encoding in ("cp1252", "utf-16", "utf-8-sig", "utf-8"):
+        assert names(read(tmp_path, {"größe": NUMBER[::-1]}, encoding=encoding)) == ("x", "größe")
+
+
+@right
+def test_packed_files_and_parquet_and_excel(tmp_path: Path) -> None:
+    """``.csv.gz``, ``.parquet`` and ``.xlsx`` of one table: the same inputs."""
+    plain = read(tmp_path, {}).train.x
+    frame = pd.DataFrame({"x": NUMBER, "y": LABEL})
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
+    frame.to_parquet(tmp_path / "t.parquet")
+    kinds = ["t.csv.gz", "t.parquet"]
+    try:
+        frame.to_excel(tmp_path / "t.xlsx", index=False)
+        kinds.append("t.xlsx")
+    except ModuleNotFoundError:  # an extra
+        pass
+    for name in kinds:
+        torch.testing.assert_close(nd.load(str(tmp_path / name), target="y").train.x, plain)
+
+
+@right
+def test_dates_are_numbers_or_parts(tmp_path: Path) -> None:
+    """Dates as texts: days in order by default, five parts with ``parse_dates="parts"``."""
+    days = pd.date_range("2020-01-01", periods=N).astype(str)
+    assert names(read(tmp_path, {"when": days})) == ("x", "when")
+    parts = names(read(tmp_path, {"when": days}, load={"parse_dates": "parts"}))
+    assert len(parts) > 2 and all("when" in part for part in parts[1:])
+
+
+@right
+def test_zero_and_one_as_decimals_are_classes(tmp_path: Path) -> None:
+    """A target of 0.0 and 1.0 is two classes; 0 to 49 over 500 rows are fifty."""
+    assert read(tmp_path, {"y": (np.arange(N) % 2).astype(float)}).kind == "classification"
+    frame = pd.DataFrame({"x": RANDOM.normal(size=500), "y": np.arange(500) % 50})
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    found = nd.load(str(tmp_path / "s.csv"), target="y", kind="classification")
+    assert found.n_outputs == 50
+
+
+@right
+def test_a_few_whole_numbers_are_classes(tmp_path: Path) -> None:
+    """A target of 1, 2, 3 is three classes; as numbers on request."""
+    y = 1 + np.arange(N) % 3
+    assert read(tmp_path, {"y": y}).kind == "classification"
+    assert read(tmp_path, {"y": y}, load={"kind": "regression"}).kind == "regression"
+
+
+@right
+def test_measured_numbers_are_a_regression(tmp_path: Path) -> None:
+    """A target of 90 decimals is a regression, standardised to mean 0 and deviation 1 by its training rows."""
+    splits = read(tmp_path, {"y": 1e5 + 1e3 * NUMBER, "x": NUMBER[::-1]})
+    assert splits.kind == "regression"
+    y = splits.train.y.double()
+    assert abs(float(y.mean())) < 1e-4 and abs(float(y.std(correction=0)) - 1) < 1e-3
+
+
+@refused("--drop-missing-target", "1 row")
+def test_a_row_without_a_target(tmp_path: Path) -> None:
+    """One blank target: the message names the option that leaves the row out."""
+    y = LABEL.astype(object)
+    y[4] = None
+    read(tmp_path, {"y": y})
+
+
+@right
+def test_rows_without_a_target_are_left_out_on_request(tmp_path: Path) -> None:
+    """``drop_missing_target``: 89 of 90 rows."""
+    y = LABEL.astype(object)
+    y[4] = None
+    splits = read(tmp_path, {"y": y}, load={"drop_missing_target": True})
+    assert sum(len(part) for part in (splits.train, splits.valid, splits.test)) == N - 1
+
+
+@refused("2 problems", "row", "--")
+def test_all_problems_in_one_message(tmp_path: Path) -> None:
+    """Infinite numbers and a blank target: one message with both, and the command that goes on where there is one."""
+    y = LABEL.astype(object)
+    y[4] = None
+    read(tmp_path, {"y": y, "v": np.where(np.arange(N) == 5, np.inf, NUMBER)})
+
+
+@refused("'prise'", "did you mean 'price'")
+def test_a_mistyped_target(tmp_path: Path) -> None:
+    """A column that is not there; the nearest one is offered."""
+    read(tmp_path, {"price": NUMBER}, load={"target": "prise"})
+
+
+@refused("no such file")
+def test_a_table_that_is_not_there() -> None:
+    """A path that leads nowhere."""
+    nd.load("nowhere.csv", target="y")
+
+
+@refused("class", "1 row")
+def test_a_class_with_one_row(tmp_path: Path) -> None:
+    """A class that cannot be in all parts."""
+    y = LABEL.astype(object)
+    y[0] = "only"
+    read(tmp_path, {"y": y})
+
+
+@right
+def test_groups_are_not_divided(tmp_path: Path) -> None:
+    """``group_column``: no patient is in two parts."""
+    patient = np.array([f"p{i // 3}" for i in range(N)])
+    splits = read(
+        tmp_path, {"patient": patient, "y": np.arange(N) % 2}, load={"group_column": "patient"}
+    )
+    parts = [set(patient[np.asarray(splits.rows[p])]) for p in ("train", "valid", "test")]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert "patient" not in names(splits)
+
+
+@right
+def test_time_goes_forward(tmp_path: Path) -> None:
+    """``time_column``: training rows come before validation rows, those before test rows."""
+    when = pd.date_range("2020-01-01", periods=N).astype(str)
+    order = np.random.default_rng(1).permutation(N)
+    splits = read(tmp_path, {"when": np.array(when)[order]}, load={"time_column": "when"})
+    train, valid, test = (order[np.asarray(splits.rows[p])] for p in ("train", "valid", "test"))
+    assert train.max() < valid.min() and valid.max() < test.min()
+
+
+@right
+def test_a_split_of_ones_own(tmp_path: Path) -> None:
+    """``split_column``: the parts are those that the column says."""
+    part = np.array(["train", "train", "train", "valid", "test"])[np.arange(N) % 5]
+    splits = read(tmp_path, {"part": part}, load={"split_column": "part"})
+    assert [len(splits.train), len(splits.valid), len(splits.test)] == [54, 18, 18]
+    assert set(part[np.asarray(splits.rows["test"])]) == {"test"}
+
+
+@right
+def test_new_rows_are_read_as_the_training_rows(tmp_path: Path) -> None:
+    """The schema reads rows of the file again, in another order of columns and without the target, to the same inputs."""
+    words = np.array(["red", "", "blue"])[np.arange(N) % 3]
+    splits = read(tmp_path, {"colour": words, "v": NUMBER[::-1]})
+    assert splits.schema is not None
+    frame = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)[["v", "colour", "x"]]
+    again = splits.schema.encode(frame)
+    torch.testing.assert_close(
+        again[torch.as_tensor(np.asarray(splits.rows["train"]))], splits.train.x
+    )

@@ -1,0 +1,160 @@
+"""Weights of examples and of classes: what they must be worth, by closed forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import netdial as nd
+
+from .situations import command, refused, right
+
+
+class Bias(nn.Module):
+    """A network whose outputs are two free logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x[:, :1] + self.logits
+
+
+X = torch.zeros(40, 1)
+RARE = (torch.arange(40) % 10 == 0).long()
+"""Four of forty."""
+
+
+def probability(data: Any, **settings: Any) -> float:
+    """Returns the probability of class 1 that a network of free logits learns: the weighted share of class 1."""
+    family = nd.fit_direct(
+        Bias(),
+        data,
+        lams=[1e-3],
+        objective="l2",
+        prior_var=100.0,
+        lr=0.05,
+        epochs=60,
+        batch_size=20,
+        groups=1,
+        **settings,
+    )[0]
+    return float(family.export(1e-3)(X[:1]).detach().softmax(-1)[0, 1])
+
+
+@right
+def test_without_weights_a_class_counts_by_its_rows() -> None:
+    """Four of forty: 10 %."""
+    assert abs(probability((X, RARE)) - 0.1) < 0.02
+
+
+@right
+def test_balanced_classes_count_alike() -> None:
+    """``class_weight="balanced"``: 50 %."""
+    assert abs(probability((X, RARE), class_weight="balanced") - 0.5) < 0.05
+
+
+@right
+def test_weights_of_classes_by_hand() -> None:
+    """Weights 1 and 3: 12 / (36 + 12) = 25 %."""
+    assert abs(probability((X, RARE), class_weight=[1.0, 3.0]) - 0.25) < 0.04
+
+
+@right
+def test_weights_of_examples() -> None:
+    """Weight 6 for the rare rows: 24 / (36 + 24) = 40 %, from tensors and from a loader."""
+    weight = torch.where(RARE == 1, 6.0, 1.0)
+    assert abs(probability((X, RARE, weight)) - 0.4) < 0.05
+    loader = DataLoader(TensorDataset(X, RARE, weight), batch_size=20)
+    assert abs(probability(loader) - 0.4) < 0.05
+
+
+@right
+def test_weights_do_not_change_n() -> None:
+    """Weights of 1000 for everybody: N and the family are those without weights."""
+    found = [
+        nd.fit(nn.Linear(1, 2), d, epochs=1, seed=1)
+        for d in ((X, RARE), (X, RARE, torch.full((40,), 1000.0)))
+    ]
+    assert [f.n_data for f in found] == [40, 40]
+
+
+@refused("-1", "row 3")
+def test_a_negative_weight() -> None:
+    """A weight of -1 in row 3."""
+    weight = torch.ones(40)
+    weight[3] = -1
+    nd.fit(nn.Linear(1, 2), (X, RARE, weight), epochs=1)
+
+
+@refused("class_weight", "balanced")
+def test_a_mistyped_class_weight() -> None:
+    """``class_weight="balance"``."""
+    nd.fit(nn.Linear(1, 2), (X, RARE), class_weight="balance", epochs=1)
+
+
+@right
+def test_the_estimator_finds_the_rare_class_with_balanced_weights() -> None:
+    """4 % positives that overlap: recall of the rare class above .5 with ``class_weight="balanced"``, below without."""
+    random = np.random.default_rng(0)
+    y = (random.random(600) < 0.06).astype(int)
+    x = random.normal(size=(600, 4)) + 0.9 * y[:, None]
+    recall = {}
+    for weight in (None, "balanced"):
+        model = nd.FamilyClassifier(random_state=0, epochs=12, class_weight=weight).fit(x, y)
+        recall[weight] = (model.predict(x)[y == 1] == 1).mean()
+    assert recall["balanced"] > 0.5 > recall[None]
+
+
+@right
+def test_whole_sample_weights_of_the_estimator_are_counts() -> None:
+    """A weight of 2 is the row twice: the same predictions."""
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = random.normal(size=(60, 3)) + y[:, None]
+    weight = 1 + (np.arange(60) % 3 == 0)
+    by_weight = nd.FamilyClassifier(random_state=0, epochs=5).fit(x, y, sample_weight=weight)
+    by_rows = nd.FamilyClassifier(random_state=0, epochs=5).fit(
+        np.repeat(x, weight, 0), np.repeat(y, weight)
+    )
+    np.testing.assert_allclose(by_weight.predict_proba(x), by_rows.predict_proba(x), atol=1e-6)
+
+
+@right
+def test_a_column_of_weights_is_no_input(tmp_path: Path) -> None:
+    """``weight_column``: the column weighs rows and is not among the inputs, from Python and on the command line."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"x": random.normal(size=60), "w": random.uniform(0.5, 2, 60), "y": np.arange(60) % 2}
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    splits = nd.load(str(tmp_path / "t.csv"), target="y", weight_column="w")
+    assert splits.schema is not None and splits.schema.names == ("x",)
+    assert splits.train.weight is not None
+    command(
+        tmp_path,
+        "fit",
+        "t.csv",
+        "--target",
+        "y",
+        "--weight-column",
+        "w",
+        "--class-weight",
+        "balanced",
+        "--model",
+        "linear",
+        "--epochs",
+        1,
+        "--points",
+        2,
+        "--samples",
+        0,
+        "--quiet",
+    )
