@@ -1,7 +1,7 @@
 """Faults: situations in which such tools are often wrong, each with its right value or a refusal in words.
 
 The situations are those of ``tests/cases``, by theme. Each theme runs in a process of its own. A situation is ``right`` if its
-assertion of the right value holds, ``refused`` if it is one to be refused and the message names what it must. It is ``wrong`` if
+assertion of the right value holds, ``refused`` if it must be refused and the message names what it must. It is ``wrong`` if
 a value is another, if it was refused where there is a right value, accepted where it must be refused, or refused in words
 that do not say enough; ``raw`` if it ended in an exception that is none of ours, a crash, or not within the time limit.
 """
