@@ -9,7 +9,7 @@ import torch
 
 from netdial.core.layout import Layout
 from netdial.family.posterior import Fields
-from netdial.objective import OBJECTIVES, POINT_OBJECTIVES, WEIGHTINGS
+from netdial.objective import OBJECTIVES, WEIGHTINGS
 
 LAYOUT = Layout(("w", "b"), ((2, 2), (3,)))
 LAM = torch.tensor([0.01, 1.0, 50.0], dtype=torch.float64)
@@ -19,7 +19,7 @@ def fields(name: str) -> Fields:
     source = torch.Generator().manual_seed(0)
     mean = torch.randn(3, 7, dtype=torch.float64, generator=source).requires_grad_()
     log_std = (torch.randn(3, 7, dtype=torch.float64, generator=source) - 2).requires_grad_()
-    return Fields(LAYOUT, mean, None if name in POINT_OBJECTIVES else log_std)
+    return Fields(LAYOUT, mean, None if OBJECTIVES[name].is_point else log_std)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
@@ -48,7 +48,7 @@ def test_members_do_not_mix(name: str) -> None:
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_pull_on_the_means_grows_with_complexity(name: str) -> None:
     mean = torch.ones(3, 7, dtype=torch.float64, requires_grad=True)
-    spread = None if name in POINT_OBJECTIVES else torch.full((3, 7), -3.0, dtype=torch.float64)
+    spread = None if OBJECTIVES[name].is_point else torch.full((3, 7), -3.0, dtype=torch.float64)
     (pull,) = torch.autograd.grad(
         OBJECTIVES[name](Fields(LAYOUT, mean, spread), LAM, 2.0).sum(), mean
     )
@@ -63,7 +63,7 @@ def test_weights_are_positive_and_never_rise(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [*[OBJECTIVES[n] for n in OBJECTIVES], *[WEIGHTINGS[n] for n in WEIGHTINGS]]
+    "part", [*[OBJECTIVES[n].penalty for n in OBJECTIVES], *[WEIGHTINGS[n] for n in WEIGHTINGS]]
 )
 def test_documentation_says_what_comes_back(part: object) -> None:
     assert (inspect.getdoc(part) or "").startswith("Returns")

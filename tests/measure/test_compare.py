@@ -59,6 +59,10 @@ def test_standard_errors_are_those_of_the_textbook() -> None:
     squares = torch.tensor([1.0, 4.0, 4.0, 7.0], dtype=torch.float64)
     assert spread_of(squares, NUMBERS) == pytest.approx(math.sqrt(6 / 4) / 4)
     assert math.isnan(spread_of(squares[:1], NUMBERS))
+    rmse = float(squares.mean().sqrt())
+    assert spread_of(squares, NUMBERS, value=16.65 * rmse) == pytest.approx(
+        16.65 * spread_of(squares, NUMBERS)
+    )
     assert spread_of(torch.zeros(5), NUMBERS) == 0
 
 

@@ -88,7 +88,8 @@ class Choice:
     @property
     def error(self) -> float:
         """Standard error of ``row.value``."""
-        return spread_of(self.losses, self.problem.task, self.problem.metric)
+        problem = self.problem
+        return spread_of(self.losses, problem.task, problem.metric, self.row.value)
 
     @property
     def is_worse_than_constant(self) -> bool:
@@ -192,7 +193,8 @@ class Choice:
         assert data is not None
         task, metric = self.problem.task, self.problem.metric
         scored = score(outputs(self.module, data)[None], data.y.cpu(), task, metric)
-        error = spread_of(scored.losses[0], task, metric)
+        value = scored.row(0)[metric or task.proper]
+        error = spread_of(scored.losses[0], task, metric, value)
         return replace(self, test={**scored.row(0), "error": error, "n": float(len(data))})
 
     def export(

@@ -296,7 +296,8 @@ def _named(table: Table) -> str:
 def _unit(table: Table) -> str:
     """Returns what the differences between members are differences of."""
     if table.metric == table.task.proper:
-        return table.task.loss_name
+        standardised = getattr(table.task, "scale", None) is not None
+        return f"{table.task.loss_name}{' of standardised targets' if standardised else ''}"
     higher = table.task.known(table.metric).higher
     return f"shortfall in {table.metric}" if higher else table.metric
 

@@ -60,18 +60,30 @@ def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None =
     return torch.tensor(values, dtype=torch.float64)
 
 
-def spread_of(terms: Tensor, task: Task, metric: str | None = None) -> float:
-    """Returns the standard error of the metric of one member's terms ``[G]``; nan with fewer than two (delta method)."""
+def spread_of(
+    terms: Tensor, task: Task, metric: str | None = None, value: float | None = None
+) -> float:
+    """Returns the standard error of the metric of one member's terms ``[G]``; nan with fewer than two (delta method).
+
+    Args:
+        terms: what examples add to the metric, as `terms_of` gives them.
+        task: what the member predicts.
+        metric: the metric; by default the one of the task's proper loss.
+        value: the value that the metric is shown with, whose units the error takes: terms of the proper loss are those of
+            standardised targets.
+    """
     if len(terms) < 2:
         return math.nan
     found, mean = task.known(metric or task.proper), terms.mean().detach()
     error = float(terms.std()) / math.sqrt(len(terms))
-    if found.each is None or found.higher:
+    if found.each is None or found.higher or not error:
         return error
     with torch.enable_grad():
         at = mean.requires_grad_()
-        (slope,) = torch.autograd.grad(found.finish(at), at)
-    return abs(float(slope)) * error if error else 0.0
+        measured = found.finish(at)
+        (slope,) = torch.autograd.grad(measured, at)
+    units = 1.0 if value is None else value / float(measured.detach())
+    return abs(float(slope)) * error * units
 
 
 def paired(

@@ -186,18 +186,20 @@ def evaluate(
 
     Raises:
         ConfigError: a λ outside the trained range.
+        NonFiniteError: no member gives numbers; one that does not, among others, has metrics that are nan.
     """
     values = family.lams(lams)
     part, task = admit(family.net, data, kind, family.task)
     count = n_data or family.n_data or len(part)
     n_samples = n_samples if family.log_std is not None else 0
-    members, scores = [], dict[str, list[Scores]]()
+    members, scores, numbers = [], dict[str, list[Scores]](), False
     names = list(dict.fromkeys([*task.reported, metric or task.proper]))
     targets, width = part.y.cpu(), 0
     with torch.no_grad():
         for lam in values:
             net = family.export(lam)
             draws = outputs(net, part, batch_size)[None]
+            numbers = numbers or not bool(draws.isnan().any())
             sampled = None
             if n_samples:
                 sampled = predictive(
@@ -222,6 +224,11 @@ def evaluate(
                 found[PREDICTIVE] = task.of_mean(task.to_mean(sampled).mean(dim=0))[None]
             for way, out in found.items():
                 scores.setdefault(way, []).append(Scores.of(out, targets, task, metric))
+    if not numbers:
+        raise NonFiniteError(
+            f"network {type(family.net).__name__}: outputs are not a number at every lam ({', '.join(f'{v:.4g}' for v in values)}); "
+            "parameters are not finite or far too large: train again with a lower lr or clip=1"
+        )
     return Path(
         tuple(members),
         task.proper,
@@ -231,23 +238,11 @@ def evaluate(
 
 
 def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
-    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch.
-
-    Raises:
-        NonFiniteError: an output is not a number; scored, it would pass for the first class.
-    """
+    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
     like = next(iter(net.parameters()))
     index = torch.arange(len(data), device=data.x.device).split(batch_size)
     with evaluating(net):
-        found = torch.cat([net(data.inputs(part, like)).cpu() for part in index])
-    bad = found.isnan().flatten(1).any(dim=1)
-    if bool(bad.any()):
-        raise NonFiniteError(
-            f"network {type(net).__name__}: its output for row {int(bad.int().argmax())} (counted from 0) is not a number, "
-            f"as for {int(bad.sum())} of {len(bad)} rows; its parameters are not finite or far too large: train again with a "
-            "lower lr or clip=1"
-        )
-    return found
+        return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
 
 
 def mean_fit(nll: Tensor, data: Dataset) -> Tensor:

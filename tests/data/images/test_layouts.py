@@ -184,7 +184,7 @@ class Calls:
         3,
         None,
     ],
-    ids=str,
+    ids=["system", "eval", "ordered", "objects", "texts", "records", "number", "none"],
 )
 @pytest.mark.parametrize("entry", [b"data", b"labels"])
 def test_nothing_else_is_unpickled(
