@@ -225,9 +225,10 @@ def evaluate(
             for way, out in found.items():
                 scores.setdefault(way, []).append(Scores.of(out, targets, task, metric))
     if not numbers:
+        where = ", ".join(f"{lam:.4g}" for lam in values)
         raise NonFiniteError(
-            f"network {type(family.net).__name__}: outputs are not a number at every lam ({', '.join(f'{v:.4g}' for v in values)}); "
-            "parameters are not finite or far too large: train again with a lower lr or clip=1"
+            f"network {type(family.net).__name__}: an output is not a number at every lam ({where}); parameters are not finite "
+            "or far too large: train again with a lower lr or clip=1"
         )
     return Path(
         tuple(members),
