@@ -123,7 +123,7 @@ class FitConfig(TrainConfig):
         0.0,
         ge=0,
         le=1,
-        description="share of the other groups that stand at the nearest knot of a piecewise map instead",
+        description="fraction of the other groups whose lam is moved to the nearest knot of the piecewise map",
     )
     weighting: str = Field(
         "balanced",

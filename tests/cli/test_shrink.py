@@ -96,7 +96,7 @@ def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--size", "200"), "of what?"),
+        (("--size", "200"), "unit"),
         (("--size", "200 parsnips"), "unknown unit"),
         (("--size", "1M params"), "there is nothing to shrink; lower the target"),
         (("--size", "20 params"), "raise the target"),

@@ -32,7 +32,7 @@ _KNOWN: dict[type[Optimizer], dict[str, State]] = {}
 
 
 def know(kind: type[Optimizer], states: Mapping[str, State]) -> None:
-    """Writes down the states of an optimizer class, for it and its subclasses.
+    """Registers how the states of an optimizer class, and of its subclasses, are cut.
 
     Args:
         kind: the class.

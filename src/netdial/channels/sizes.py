@@ -56,7 +56,7 @@ class Size:
 
 
 class Going:
-    """Channels that go one after another, and what the next one of each group saves.
+    """Size that each further channel removed from a group saves.
 
     Args:
         size: before the first one goes.

@@ -18,16 +18,16 @@ _LINE_EVERY_S = 3.0
 
 
 class Silence:
-    """Says nothing."""
+    """Progress reporter that prints nothing."""
 
     def say(self, text: str) -> None:
-        """Passes over a line."""
+        """Ignores a line of status."""
 
     def advance(self, step: int, steps: int) -> None:
-        """Passes over a step."""
+        """Ignores a step."""
 
     def epoch(self, progress: Finished) -> None:
-        """Passes over an epoch."""
+        """Ignores an epoch."""
 
 
 class Lines(Silence):

@@ -72,7 +72,7 @@ def parse_target(text: str) -> Target:
         raise ConfigError(f"target {text!r}: expected a number and a unit; {_EXAMPLES}")
     number, unit = float(found[1]), found[2]
     if not unit:
-        raise ConfigError(f"target {text!r}: of what? {_EXAMPLES}")
+        raise ConfigError(f"target {text!r}: the unit is missing; {_EXAMPLES}")
     if unit in _UNITS:
         kind, factor = _UNITS[unit]
         return Target(kind, number * factor)

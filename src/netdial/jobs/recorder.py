@@ -79,13 +79,13 @@ class Finished(Protocol):
 
 
 class Watch(Protocol):
-    """Who is told how a job goes."""
+    """Receives the progress of a job."""
 
     def say(self, text: str) -> None:
-        """Takes note of one line on what is being done."""
+        """Reports one line of status."""
 
     def advance(self, step: int, steps: int) -> None:
-        """Takes note of an optimiser step."""
+        """Reports that an optimiser step was made."""
 
     def epoch(self, progress: Finished) -> None:
         """Takes note of a finished epoch."""

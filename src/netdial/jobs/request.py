@@ -1,4 +1,4 @@
-"""What is asked of a run, settled: a job's own choices over stored ones over presets, and a folder that is never half a run.
+"""Resolves the configuration of a run (options over stored over preset) and makes its folder whole or not at all.
 
 Shared by all ways of training; a way has its class of settings. A run is a function of its configuration: ``Job.choices`` over
 the stored configuration (when resuming) over the preset of the data.

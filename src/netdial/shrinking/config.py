@@ -23,14 +23,14 @@ class ShrinkConfig(TrainConfig):
         description="size to arrive at, for example '50k params', '2M macs', '80 KB', '0.4 ms'; takes the place of lam",
     )
     deadline: float = Field(
-        0.5, gt=0, le=1, description="share of training at which the target is reached"
+        0.5, gt=0, le=1, description="fraction of training after which the size is reached"
     )
     wait: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of the time until the deadline in which no channel fades; what each is worth shows once the network "
-        "has learned something",
+        description="fraction of the time before the deadline in which nothing is removed: what a channel is worth shows "
+        "only once the network has learned something",
     )
     lam_schedule: Literal["constant", "warmup", "cosine"] = Field(
         "cosine",
@@ -58,7 +58,7 @@ class ShrinkConfig(TrainConfig):
     power: Literal[1, 2] = Field(2, description="power p of the penalty on the weights")
     kill: str = Field(
         "",
-        description="rule of death, if not zero (proximal) or sign-change (subgradient)",
+        description="rule that decides when a channel is removed, if not zero (proximal) or sign-change (subgradient)",
         json_schema_extra=names_of("netdial.shrinking.killing:KILLING"),
     )
     start: Literal["auto", "unit", "sampled"] = Field(
@@ -67,7 +67,7 @@ class ShrinkConfig(TrainConfig):
     )
     inputs: bool = Field(
         False,
-        description="inputs of a linear layer can go, too: the network then picks those that are left by number",
+        description="remove inputs of linear layers, too: the network then selects those that are left",
     )
     streams: bool = Field(False, description="switches on residual streams, too")
     collect_every: int = Field(

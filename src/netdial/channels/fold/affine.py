@@ -41,7 +41,7 @@ class Affine:
 
 
 class Stays(Exception):
-    """Says why something cannot be merged."""
+    """Raised when a switch or a normalisation cannot be folded; the message is the reason."""
 
 
 def normalisation(norm: Norm) -> tuple[Tensor, Tensor]:

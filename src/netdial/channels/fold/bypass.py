@@ -43,7 +43,7 @@ _COPY = "clone"
 
 @dataclass(frozen=True)
 class Bypassed:
-    """An addition that is no more.
+    """A residual addition that was removed from the graph.
 
     Attributes:
         node: its name in the graph.

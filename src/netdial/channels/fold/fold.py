@@ -54,7 +54,7 @@ _IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 
 @dataclass(frozen=True)
 class Merged:
-    """A module that is no more.
+    """A module that was folded into its neighbours.
 
     Attributes:
         node: name of its node in the graph.

@@ -242,7 +242,7 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    """One thread; an interrupt is the parent's business; a parent that was killed takes the worker with it."""
+    """Sets up a worker: one thread, interrupts left to the parent, an end when the parent is gone."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

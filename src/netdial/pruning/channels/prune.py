@@ -121,7 +121,7 @@ class Pruned:
         family: the same as a family of one, for training further, saving and export.
         plan: what was cut, in terms of the network before.
         rows: what became of each group.
-        criterion: what was gone by.
+        criterion: name of the criterion that ranked the channels.
         tables: what was measured to choose widths; empty without.
         n_measured: inputs over which the means of channels were measured; 0 if none was needed.
     """
