@@ -232,7 +232,7 @@ def test_channels_of_computed_weights() -> None:
     """Channels cannot be cut from a weight that is computed from others; the message names it."""
     net = mlp()
     parametrizations.weight_norm(net[0])
-    nd.prune_structured(net, share=0.5, example=X)
+    nd.slim(net, share=0.5, example=X)
 
 
 class Words(nn.Module):
