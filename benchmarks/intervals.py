@@ -1,9 +1,9 @@
 """Coverage of 90 % intervals of regression families on test rows, on three real data sets; 85 to 95 % is the aim.
 
 diabetes (442 rows, scikit-learn), oes97 and oes10 (334 and 403 rows, 16 targets each, from the folder of
-NETDIAL_DATA). For each seed another split (60 / 20 / 20) and another start; the noise is that of the validation rows, λ is the
-one with the least squared error there. Beside the coverage stand the NLL on test rows with that noise and with a noise variance
-of 1 (nats per example, standardised targets) and R².
+NETDIAL_DATA). For each seed another split (60 / 20 / 20) and another start. Laws and half-widths are of validation rows, and λ
+is the one with the least squared error there. Beside the coverage stand the NLL on test rows with that law and with a noise
+variance of 1 (nats per example, standardised targets) and R².
 """
 
 from __future__ import annotations

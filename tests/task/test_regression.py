@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from netdial.evidence import linear
 from netdial.evidence.laplace import laplace
 from netdial.family import Family, FamilyConfig
 from netdial.measure import calibrate, intervals
-from netdial.measure.noise import most_likely, quantile
+from netdial.measure.noise import law_of, most_likely
 from netdial.task import NoiseCurve, Regression, restore
+from netdial.task.noise import LEVELS, half_width, held_out_reach, log_density
 from netdial.task.regression import PRIOR
 
 
@@ -199,13 +201,136 @@ def test_the_likeliest_noise_around_a_point_is_the_mean_squared_error() -> None:
     assert torch.allclose(most_likely(draws, y, error), error, rtol=0.02)
 
 
-def test_quantiles_of_a_mixture() -> None:
-    means = torch.tensor([[[0.0]], [[4.0]]]).double()
-    std = torch.tensor([1.0]).double()
-    low = float(quantile(means, std, 0.1))
-    normal = torch.distributions.Normal(torch.tensor([0.0, 4.0]).double(), 1.0)
-    assert float(normal.cdf(torch.tensor(low).double()).mean()) == pytest.approx(0.1)
-    assert float(quantile(means[:1], std, 0.975)) == pytest.approx(1.959964, abs=1e-5)
+@given(st.floats(2.05, 1e6), st.floats(0.01, 100), st.floats(-50, 50))
+def test_log_densities_are_those_of_students_law(nu: float, var: float, error: float) -> None:
+    e, s2 = torch.tensor([[error]]).double(), torch.tensor([var]).double()
+    found = float(log_density(e.square(), s2, 1 / nu))
+    expected = torch.distributions.StudentT(nu, 0.0, s2.sqrt()).log_prob(e)
+    assert found == pytest.approx(float(expected), rel=1e-6, abs=1e-4 if nu < 1e4 else math.inf)
+    if nu > 1e5:
+        normal = torch.distributions.Normal(0.0, s2.sqrt()).log_prob(e)
+        assert found == pytest.approx(float(normal))
+
+
+def test_members_have_laws_of_their_own() -> None:
+    source = torch.Generator().manual_seed(3)
+    outputs, y = torch.randn(2, 7, 2, generator=source), torch.randn(7, 2, generator=source)
+    rows = ((0.3, 2.0), (0.5, 1.0))
+    curve = NoiseCurve((0.1, 10.0), rows, rows, (0.0, 0.2))
+    task = Regression(curve=curve)
+    found = task.along([0.1, 10.0]).member_nll(outputs, y)
+    law = torch.distributions.StudentT(5.0, outputs[1], torch.tensor(rows[1]).sqrt())
+    assert torch.allclose(found[1], -law.log_prob(y).sum(dim=1), atol=1e-5)
+    assert torch.allclose(found[0], task.at(0.1).nll(outputs[0], y), atol=1e-6)
+    assert task.at(1.0).tails == pytest.approx(0.1)
+    precision = task.at(10.0).precision
+    assert precision is not None
+    assert torch.allclose(1 / precision, law.variance[0].double()), "5/3 of the squared scale"
+    root = task.at(10.0).root(outputs[1])
+    assert float(root[0, 0, 0] ** 2) == pytest.approx((5 + 1) / (5 + 3) / 0.5)
+    assert restore(json.loads(json.dumps(task.settings()))) == task
+
+
+def test_tails_are_found_where_there_are_some() -> None:
+    source = torch.Generator().manual_seed(0)
+    normal = torch.randn(400, 3, generator=source).double()
+    chi = torch.randn(3, 400, 3, generator=source).double().square().sum(dim=0)
+    heavy = normal / (chi / 3).sqrt() * 2
+    found = law_of(heavy, heavy)
+    assert found.tails >= 1 / 5
+    if found.tails == 1 / 3:
+        assert found.var == pytest.approx([4.0] * 3, rel=0.35)
+    plain = law_of(normal, normal)
+    assert plain.tails == 0 and plain.var == pytest.approx(normal.square().mean(dim=0).tolist())
+
+
+def test_half_widths_are_ranks_of_held_out_errors() -> None:
+    """⌈(99 + 1) p⌉ of 99 errors 1 … 99; between levels and beyond them in proportion to normal quantiles."""
+    reach = held_out_reach(torch.arange(1, 100).double().flip(0)[:, None])
+    assert [round(row[0], 9) for row in reach] == [50, 60, 70, 80, 90, 95, 99]
+    for level, expected in ((0.5, 50), (0.9, 90), (0.99, 99)):
+        assert float(half_width(reach, level, 1)) == pytest.approx(expected)
+    z = statistics.NormalDist().inv_cdf
+    assert float(half_width(reach, 0.999, 1)) == pytest.approx(99 * z(0.9995) / z(0.995))
+    assert float(half_width(reach, 0.2, 1)) == pytest.approx(50 * z(0.6) / z(0.75))
+    assert 90 < float(half_width(reach, 0.93, 1)) < 95
+    assert float(half_width((), 0.95, 1)) == pytest.approx(1.959964, abs=1e-5)
+    few = held_out_reach(torch.arange(1.0, 9.0)[:, None])
+    assert few[LEVELS.index(0.9)][0] == pytest.approx(8 * z(0.95) / z((1 + 8 / 9) / 2)), (
+        "the ninth of 8 is not there"
+    )
+
+
+def test_a_new_error_lies_inside_as_often_as_asked_whatever_the_law() -> None:
+    """Mean coverage of exchangeable rows is ⌈(n + 1) p⌉ / (n + 1), here under a Cauchy law, where no variance exists."""
+    source = torch.Generator().manual_seed(1)
+    errors = torch.empty(30, 4000).cauchy_(generator=source).abs()
+    fresh = torch.empty(4000).cauchy_(generator=source).abs().double()
+    half = half_width(held_out_reach(errors), 0.9, 4000)
+    assert float((fresh <= half).double().mean()) == pytest.approx(28 / 31, abs=0.02)
+    normal = half_width((), 0.9, 4000) * errors.double().square().mean(dim=0).sqrt()
+    assert float((fresh <= normal).double().mean()) > 0.92, "what outliers do to a normal law"
+
+
+def test_intervals_of_heavy_tailed_targets_cover_what_they_promise() -> None:
+    """Errors of Student's law with 2 degrees of freedom: the density of held-out rows gains, intervals stay narrow."""
+
+    def part(count: int, seed: int) -> Dataset:
+        source = torch.Generator().manual_seed(seed)
+        x = torch.randn(count, 2, generator=source)
+        chi = torch.randn(2, count, 1, generator=source).square().sum(dim=0) / 2
+        return Dataset(x, x[:, :1] + 0.3 * torch.randn(count, 1, generator=source) / chi.sqrt())
+
+    family = nd.fit(nn.Linear(2, 1), part(200, 0), part(200, 1), epochs=30, batch_size=25, lr=0.05)
+    fresh = part(2000, 2)
+    found = intervals(family, fresh, 1e-2)
+    assert float(found.covered(fresh.y.double()).double().mean()) == pytest.approx(0.9, abs=0.04)
+    assert isinstance(family.task, Regression)
+    here = family.task.at(1e-2)
+    assert isinstance(here.tails, float) and here.tails > 0.1
+    held = part(200, 1)
+    normal = Regression(noise_var=tuple(calibrated_normal(family, held)))
+    net = family.export(1e-2)
+    with torch.no_grad():
+        gain = normal.nll(net(fresh.x), fresh.y) - here.plugged_in().nll(net(fresh.x), fresh.y)
+    assert float(gain.mean()) > 0.1
+
+
+def calibrated_normal(family: Family, held: Dataset) -> list[float]:
+    """Mean squared errors of the member at 0.01."""
+    with torch.no_grad():
+        found: list[float] = (family.export(1e-2)(held.x) - held.y).square().mean(dim=0).tolist()
+    return found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tails": (0.5,)},
+        {"tails": (0.1, 0.1)},
+        {"reach": (((1.0,),) * 3,)},
+        {"error_reach": (((1.0, 1.0),) * len(LEVELS),)},
+        {"reach": (((-1.0,),) * len(LEVELS),)},
+    ],
+)
+def test_what_is_no_law_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="noise"):
+        NoiseCurve((1.0,), ((1.0,),), ((1.0,),), **given)
+
+
+def test_what_pruning_and_choosing_report_knows_the_noise(family: Family) -> None:
+    """The NLL of a whole member is that of ``evaluate``, not that under a noise variance of 1."""
+    fresh, lams = line(300, 7), [0.01, 1.0]
+    path = nd.evaluate(family, fresh, lams=lams, n_samples=8)
+    found = nd.surface(family, fresh, lams=lams, shares=[0.0], n_samples=8)
+    for k, member in enumerate(path.members):
+        assert float(found.metrics["nll"][k, 0]) == pytest.approx(member.metrics["nll"], rel=1e-4)
+        assert float(found.predictive["nll"][k, 0]) == pytest.approx(
+            member.predictive["nll"], rel=1e-4
+        )
+    choice = nd.choose(family, fresh, lams=lams, shares=[0.0])
+    expected = path.members[lams.index(choice.lam)].metrics["nll"]
+    assert choice.row.metrics["nll"] == pytest.approx(expected, rel=1e-4)
 
 
 def line(count: int, seed: int, noise: float = 0.5) -> Dataset:
@@ -218,7 +343,7 @@ def line(count: int, seed: int, noise: float = 0.5) -> Dataset:
 
 @pytest.fixture(scope="module")
 def family() -> Family:
-    return nd.fit(nn.Linear(2, 1), line(200, 0), line(200, 1), epochs=60, batch_size=25, lr=0.05)
+    return nd.fit(nn.Linear(2, 1), line(200, 0), line(800, 1), epochs=60, batch_size=25, lr=0.05)
 
 
 def test_fit_learns_units_and_noise_from_what_it_is_given(family: Family) -> None:
@@ -277,6 +402,8 @@ def test_a_noise_that_is_given_is_used_in_training() -> None:
     problem = LinearGaussian()
     task = Regression(noise_var=(0.2,))
     net = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        net.weight.fill_(0.1)  # whatever other tests drew
     data = problem.x.float(), problem.y[:, None].float()
     settings = {
         "lams": (1.0,),

@@ -30,7 +30,8 @@ def measured(
     found, scored = cost(net, x), unscored(1)
     if problem.valid is not None:
         out = outputs(net, problem.valid)[None]
-        scored = score(out, problem.valid.y.cpu(), problem.task, problem.metric)
+        task = problem.task.along([lam]).plugged_in()
+        scored = score(out, problem.valid.y.cpu(), task, problem.metric)
     metrics = scored.row(0)
     cell = Cell(
         lam=lam,
@@ -55,8 +56,7 @@ def averaged(family: Family, lam: float, problem: Problem) -> dict[str, float]:
         return {}
     draws = predictive(family, lam, valid, n_samples=problem.n_samples, seed=problem.pruning.seed)
     names = dict.fromkeys([problem.decides, task.proper, *task.reported])
-    mean = task.of_mean(task.to_mean(draws).mean(dim=0))
-    return task.metrics(mean, valid.y.cpu(), list(names))
+    return task.at(lam).predictive(draws, valid.y.cpu(), list(names))
 
 
 def better_way(metrics: dict[str, float], average: dict[str, float], problem: Problem) -> str:

@@ -128,7 +128,9 @@ def _scored(levels: Levels, problem: Problem) -> Scored:
     if data is None:
         return unscored(len(levels.lams) * levels.count)
     outputs = torch.cat([out.cpu() for out in run(levels, pieces(levels, data))], dim=1)
-    return score(outputs, data.y.cpu(), problem.task, problem.metric)
+    lams = [lam for lam in levels.lams for _ in range(levels.count)]
+    task = problem.task.along(lams).plugged_in()
+    return score(outputs, data.y.cpu(), task, problem.metric)
 
 
 @dataclass(frozen=True)

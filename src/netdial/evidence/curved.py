@@ -59,7 +59,7 @@ def _relative(task: Task) -> Task:
     if not isinstance(task, Regression) or task.precision is None:
         return task
     logs = -task.precision.log()
-    return replace(task, noise_var=tuple((logs - logs.mean()).exp().tolist()))
+    return replace(task, noise_var=tuple((logs - logs.mean()).exp().tolist()), tails=0.0)
 
 
 def _kept(family: Family) -> dict[str, Tensor]:

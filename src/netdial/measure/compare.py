@@ -55,9 +55,13 @@ def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None =
         ConfigError: the task has no such metric.
     """
     name = metric or task.proper
+    found, outputs = task.known(name), outputs.double()
     targets = targets if task.targets == "classes" else targets.double()
-    values = [task.metrics(one, targets, [name])[name] for one in outputs.double()]
-    return torch.tensor(values, dtype=torch.float64)
+    if found.each is None:
+        values = [task.metrics(one, targets, [name])[name] for one in outputs]
+        return torch.tensor(values, dtype=torch.float64)
+    means = found.finish(found.each(task, outputs, targets).double().mean(dim=1))
+    return means.masked_fill(outputs.flatten(1).isnan().any(dim=1), torch.nan)
 
 
 def spread_of(

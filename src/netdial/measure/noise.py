@@ -1,8 +1,13 @@
-"""Noise of a regression, from rows that were held out: its variances along λ, and intervals of new targets.
+"""Noise of a regression, from rows that were held out: its law along λ, and intervals of new targets.
 
 Residuals of training rows are too small where a member over-fits, those of held-out rows are sound. At each λ of a grid two
-variances are estimated for each target: the mean squared error of the mean weights; and, for a normal posterior, the noise
-variance under which the held-out rows are most likely, as mixtures of normals around draws of the weights.
+laws are estimated for each target: that of the errors of the mean weights; and, for a normal posterior, that of the noise under
+which the held-out rows are most likely, as mixtures around draws of the weights. Both are normal, or Student's with the degrees
+of freedom that make the errors likeliest, if that gains more than ½ log (number of errors) nats.
+
+Intervals are as wide as held-out errors ask for, whatever their law (``task.noise.held_out_reach``): a new row lies inside with
+at least the probability that was asked for if it is drawn as the held-out rows were. λ is often chosen on the same rows; a
+choice among few members makes intervals a little too narrow.
 
 Shapes: B examples, S draws, T targets.
 """
@@ -22,6 +27,7 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.path import outputs, predictive
 from netdial.task import NoiseCurve, Regression
+from netdial.task.noise import Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit
 
 _DRAWS = 32
@@ -29,8 +35,8 @@ FEWEST = 8
 """Held-out rows that it takes to estimate a variance."""
 _MOST = 2000
 _FLOOR = 1e-8
-_SEARCH, _GRID = (math.log(1e-3), math.log(2)), 25
-_STEPS = 60
+_SEARCH, _GRID, _PASSES = (math.log(1e-5), math.log(2)), 25, 3
+_TAILS = (1 / 30, 1 / 10, 1 / 5, 1 / 3)
 
 
 @dataclass(frozen=True)
@@ -86,46 +92,93 @@ def calibrate(
     if len(part) > _MOST:
         part = part.select(torch.linspace(0, len(part) - 1, _MOST).long())
     values = sorted(set(family.lams(lams)))
-    noise, error = [], []
-    for lam in values:
-        of_noise, of_error = _variances(family, lam, part, n_samples, seed)
-        noise.append(tuple(of_noise.tolist()))
-        error.append(tuple(of_error.tolist()))
-    known = replace(task, curve=NoiseCurve(tuple(values), tuple(noise), tuple(error)))
+    laws = [_laws(family, lam, part, n_samples, seed) for lam in values]
+    around, plain = zip(*laws, strict=True)
+    curve = NoiseCurve(
+        tuple(values),
+        tuple(law.var for law in around),
+        tuple(law.var for law in plain),
+        tuple(law.tails for law in plain),
+        tuple(law.reach for law in around),
+        tuple(law.reach for law in plain),
+    )
+    known = replace(task, curve=curve)
     family.learns(known, family.n_data)
     return known
 
 
-def _variances(
-    family: Family, lam: float, part: Dataset, n_samples: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Returns the noise variance and the mean squared error of the mean weights ``[T]``, float64."""
+@dataclass(frozen=True)
+class Law:
+    """Law of the errors of T targets; see ``task.noise``.
+
+    Attributes:
+        var: squared scales ``[T]``.
+        tails: 1/ν; 0 for the normal law.
+        reach: half-widths of intervals ``[Q, T]`` in units of the scale.
+    """
+
+    var: tuple[float, ...]
+    tails: float
+    reach: Rows
+
+
+def law_of(errors: Tensor, targets: Tensor) -> Law:
+    """Returns the law of errors ``[B, T]`` that a network makes on held-out targets ``[B, T]``."""
+    errors, targets = errors.double(), targets.double()
+    squares, mean = errors.square()[None], _mean_square(errors, targets)
+    fits = {0.0: mean} | {tail: _likeliest(squares, mean, tail) for tail in _TAILS}
+    worth = {tail: float(_log_likelihood(squares, var, tail).sum()) for tail, var in fits.items()}
+    tails = max(worth, key=worth.__getitem__)
+    if len(errors) < FEWEST or worth[tails] - worth[0.0] < 0.5 * math.log(errors.numel()):
+        tails = 0.0
+    var = fits[tails]
+    return Law(tuple(var.tolist()), tails, held_out_reach(errors.abs() / var.sqrt()))
+
+
+def _mean_square(errors: Tensor, targets: Tensor) -> Tensor:
+    """Returns mean squared errors ``[T]``, positive."""
+    spread = targets.var(dim=0, correction=0).clamp_min(_FLOOR)
+    return torch.maximum(errors.square().mean(dim=0), _FLOOR * spread)
+
+
+def _laws(family: Family, lam: float, part: Dataset, n_samples: int, seed: int) -> tuple[Law, Law]:
+    """Returns the laws of the noise around draws, and of the errors of the mean weights."""
     targets = part.y.cpu().double()
-    least = _FLOOR * targets.var(dim=0).clamp_min(_FLOOR)
-    error = (outputs(family.export(lam), part).double() - targets).square().mean(dim=0)
-    error = torch.maximum(error, least)
+    errors = outputs(family.export(lam), part).double() - targets
+    plain = law_of(errors, targets)
     if family.log_std is None:
-        return error, error
+        return plain, plain
     draws = predictive(family, lam, part, n_samples=n_samples, seed=seed).double()
-    return most_likely(draws, targets, error), error
+    var = most_likely(draws, targets, _mean_square(errors, targets), plain.tails)
+    scores = (draws.mean(dim=0) - targets).abs() / _spread(draws, var)
+    return Law(tuple(var.tolist()), plain.tails, held_out_reach(scores)), plain
 
 
-def most_likely(draws: Tensor, targets: Tensor, error: Tensor) -> Tensor:
-    """Returns the σ² ``[T]`` under which targets are most likely, Σ_n log (1/S) Σ_s N(y_n | f_sn, σ²), to about 1 %.
+def _spread(draws: Tensor, var: Tensor) -> Tensor:
+    """Returns the scale of new targets ``[B, T]``: that of the noise and the spread of the draws ``[S, B, T]``."""
+    return (var + draws.var(dim=0, correction=0)).sqrt()
 
-    The search is over σ²/error from 1/1000 to 2, on a logarithmic grid that is refined once.
+
+def most_likely(draws: Tensor, targets: Tensor, error: Tensor, tails: float = 0.0) -> Tensor:
+    """Returns the s² ``[T]`` under which targets are most likely, Σ_n log (1/S) Σ_s p(y_n | f_sn, s²), to 1 %.
+
+    The search is over s²/error from 1/100,000 to 2, on a logarithmic grid that is refined twice.
 
     Args:
         draws: f ``[S, B, T]``.
         targets: y ``[B, T]``.
         error: mean squared error of the mean weights ``[T]``.
+        tails: 1/ν.
     """
-    squares = (draws - targets).square()
+    return _likeliest((draws - targets).square(), error, tails)
+
+
+def _likeliest(squares: Tensor, error: Tensor, tails: float) -> Tensor:
     low, high = torch.full_like(error, _SEARCH[0]), torch.full_like(error, _SEARCH[1])
     best = low
-    for _ in range(2):
+    for _ in range(_PASSES):
         grid = low + (high - low) * torch.linspace(0, 1, _GRID).to(error)[:, None]
-        worth = torch.stack([_log_likelihood(squares, error * at.exp()) for at in grid])
+        worth = torch.stack([_log_likelihood(squares, error * at.exp(), tails) for at in grid])
         top = worth.argmax(dim=0)
         best = grid.gather(0, top[None])[0]
         low = grid.gather(0, (top - 1).clamp_min(0)[None])[0]
@@ -133,9 +186,9 @@ def most_likely(draws: Tensor, targets: Tensor, error: Tensor) -> Tensor:
     return error * best.exp()
 
 
-def _log_likelihood(squares: Tensor, var: Tensor) -> Tensor:
-    """Returns the log-likelihood of each target ``[T]`` of squared errors ``[S, B, T]``, up to a constant."""
-    each = torch.logsumexp(-0.5 * squares / var, dim=0) - 0.5 * var.log()
+def _log_likelihood(squares: Tensor, var: Tensor, tails: float) -> Tensor:
+    """Returns the log-likelihood of each target ``[T]`` of squared errors ``[S, B, T]``."""
+    each = torch.logsumexp(log_density(squares, var, tails), dim=0) - math.log(len(squares))
     return each.sum(dim=0)
 
 
@@ -150,7 +203,8 @@ def intervals(
 ) -> Intervals:
     """Returns central intervals of new targets of the member at λ.
 
-    The predictive distribution is the mixture of normals around draws of the weights, or one normal around a point.
+    They lie around the mean of the draws, or the output of the weights for points. Their width is in proportion to
+    √(s² + variance of the draws) at each row, times what held-out rows ask for.
 
     Args:
         family: a regression family whose noise is known: ``fit`` was given validation data, or see ``calibrate``.
@@ -175,29 +229,16 @@ def intervals(
         data = data, data.new_zeros(len(data), len(here.noise_var), dtype=torch.float32)
     part, _ = admit(family.net, data, None, family.task)
     if family.log_std is None:
-        means, spread = outputs(family.export(lam), part)[None], here.error_var
+        centre = outputs(family.export(lam), part).double()
+        var, reach = here.error_var, here.error_reach
+        draws = centre[None]
     else:
-        means, spread = (
-            predictive(family, lam, part, n_samples=n_samples, seed=seed),
-            here.noise_var,
-        )
-    means, std = means.double(), torch.tensor(spread, dtype=torch.float64).sqrt()
-    tail = (1 - level) / 2
-    ends = [quantile(means, std, p) for p in (tail, 1 - tail)]
+        draws = predictive(family, lam, part, n_samples=n_samples, seed=seed).double()
+        centre, var, reach = draws.mean(dim=0), here.noise_var, here.reach
+    spread = _spread(draws, torch.tensor(var, dtype=torch.float64))
+    half = spread * half_width(reach, level, spread.shape[-1])
     lower, upper, mean = (
         found if here.scale is None else here.scale.restore(found)
-        for found in (*ends, means.mean(dim=0))
+        for found in (centre - half, centre + half, centre)
     )
     return Intervals(lower, upper, mean, level)
-
-
-def quantile(means: Tensor, std: Tensor, p: float) -> Tensor:
-    """Returns the quantile ``[B, T]`` of the mixture of normals around S means ``[S, B, T]`` with deviations ``[T]``."""
-    reach = std * torch.special.ndtri(torch.tensor([p], dtype=torch.float64)).abs() + 1e-12
-    low, high = means.amin(dim=0) - reach, means.amax(dim=0) + reach
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        below = torch.special.ndtr((middle - means) / std).mean(dim=0) < p
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    found: Tensor = (low + high) / 2
-    return found

@@ -5,7 +5,6 @@ Shapes: B rows, O outputs, T targets, S draws of the weights.
 
 from __future__ import annotations
 
-import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,8 @@ from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.core.noise import generator
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
-from netdial.models.use import Pixels, Use
-from netdial.task import Task
+from netdial.models.use import Noise, Pixels, Use
+from netdial.task import Regression, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +125,8 @@ def predictions(
     Returns:
         For a classification the columns are the target, with the name of the likeliest class, and ``probability of NAME`` for
         each class. For a regression they are each target in its own units, with ``TARGET low`` and ``TARGET high`` where the
-        errors on held-out rows are known: an interval that holds the value with probability ``level`` if errors are normal.
+        errors on held-out rows are known: an interval that holds the value with probability ``level`` if the row is drawn as
+        those were, whatever the law of the errors.
 
     Raises:
         ConfigError: λ is missing or outside the range, given for a single network, or an option is out of range.
@@ -156,7 +156,7 @@ def predictions(
                 f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
             ) from None
     numbers = task.targets == "numbers"
-    columns = _numbers(use, out, use.variance(chosen), level) if numbers else _classes(use, out)
+    columns = _numbers(use, out, use.law(chosen), level) if numbers else _classes(use, out)
     return pandas.DataFrame(columns, index=index), remarks
 
 
@@ -232,13 +232,17 @@ def _classes(use: Use, out: Tensor) -> dict[str, Any]:
     return {target: [names[k] for k in out.argmax(1).tolist()], **columns}
 
 
-def _numbers(
-    use: Use, out: Tensor, variance: np.ndarray[Any, Any] | None, level: float
-) -> dict[str, Any]:
+def _numbers(use: Use, out: Tensor, law: Noise | None, level: float) -> dict[str, Any]:
     """Returns a column for each target in its own units, with its interval if the errors are known."""
     count = out.shape[-1]
-    target = use.table.target if use.table is not None else None
-    names = target.columns if target is not None else tuple(f"target {t}" for t in range(count))
+    task = use.what()
+    scale = task.scale if isinstance(task, Regression) else None
+    target = use.table.target if use.table is not None else scale
+    names = tuple(f"target {t}" for t in range(count))
+    if use.table is not None:
+        names = use.table.target.columns
+    elif scale is not None:
+        names = scale.names
     mean = np.asarray(target.mean if target is not None else [0.0] * count)
     std = np.asarray(target.std if target is not None else [1.0] * count)
     if out.ndim != 2 or count != len(names):
@@ -246,13 +250,11 @@ def _numbers(
             f"outputs {list(out.shape)}; expected [B, {len(names)}], one for each target"
         )
     values = out.double().numpy() * std + mean
+    half = None if law is None else law.half_width(level) * std
     columns: dict[str, Any] = {}
     for t, name in enumerate(names):
         columns[name] = values[:, t]
-        if variance is not None:
-            reach = statistics.NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(variance[t]) * std[t]
-            columns[f"{name} low"], columns[f"{name} high"] = (
-                values[:, t] - reach,
-                values[:, t] + reach,
-            )
+        if half is not None:
+            columns[f"{name} low"] = values[:, t] - half[t]
+            columns[f"{name} high"] = values[:, t] + half[t]
     return columns

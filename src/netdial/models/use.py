@@ -18,8 +18,10 @@ from netdial.core.boundary import validated
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.tables.schema import TableSchema
 from netdial.family.family import Family
+from netdial.measure.noise import law_of
 from netdial.measure.path import outputs
-from netdial.task import Task, named, restore
+from netdial.task import NoiseCurve, Task, named, restore
+from netdial.task.noise import LEVELS, half_width
 
 KEY = "use"
 """Key of the plain values beside a model under which its use is kept."""
@@ -55,15 +57,32 @@ class Pixels(_Value):
 
 
 class Noise(_Value):
-    """Variance of a regression's errors on held-out rows, in the units that the network predicts in.
+    """Law of a regression's errors on held-out rows, in the units that the network predicts in; see ``task.noise``.
 
     Attributes:
         lam: complexity value of the member; None for a network that has none.
-        variance: for each target ``[T]``.
+        variance: squared scale for each target ``[T]``; the variance if ``tails`` is 0.
+        tails: 1/ν of a Student's law with ν degrees of freedom; 0 for the normal law.
+        reach: half-widths of intervals in units of the scale, ``[Q, T]``; empty for those of the normal law, as in files of
+            earlier versions.
     """
 
     lam: Positive | None
     variance: tuple[Positive, ...]
+    tails: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    reach: tuple[tuple[Positive, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        rows = (len(LEVELS), len(self.variance))
+        if self.reach and (len(self.reach), *{len(row) for row in self.reach}) != rows:
+            raise ValueError(f"reach needs {rows[0]} rows of {rows[1]} half-widths")
+        return self
+
+    def half_width(self, level: float) -> np.ndarray[Any, Any]:
+        """Returns half the width of the interval that holds a new target with probability ``level`` ``[T]``."""
+        half = half_width(self.reach, level, len(self.variance)).numpy()
+        return np.asarray(half * np.sqrt(self.variance))
 
 
 class Use(_Value):
@@ -75,7 +94,7 @@ class Use(_Value):
         table: how columns are read and what outputs mean, for a table.
         pixels: how images are read, for images.
         lam: member of a family to use unless another is asked for.
-        noise: for a regression, variance of the errors along λ, by rising λ.
+        noise: for a regression, laws of the errors along λ, by rising λ.
     """
 
     task: dict[str, Any]
@@ -89,22 +108,41 @@ class Use(_Value):
         """Returns the task."""
         return restore(self.task)
 
-    def variance(self, lam: float | None) -> np.ndarray[Any, Any] | None:
-        """Returns the variance of the errors at λ ``[T]``: between two known values linear in log λ and in its own log."""
+    def law(self, lam: float | None) -> Noise | None:
+        """Returns the law of the errors at λ: between two known ones as in ``NoiseCurve``."""
         if not self.noise:
             return None
         known = [row for row in self.noise if row.lam is not None]
-        values = np.log([row.variance for row in known or self.noise])
         if lam is None or len(known) < 2:
-            return np.asarray(np.exp(values[0]))
-        at = [math.log(row.lam or 1.0) for row in known]
-        logs = [np.interp(math.log(lam), at, column) for column in values.T]
-        return np.asarray(np.exp(logs))
+            return (known or self.noise)[0]
+        rows = tuple(row.variance for row in known)
+        reach = tuple(row.reach for row in known)
+        curve = NoiseCurve(
+            tuple(row.lam or 1.0 for row in known),
+            rows,
+            rows,
+            tuple(row.tails for row in known),
+            reach if all(reach) else (),
+        )
+        found = curve.at(lam)
+        return Noise.model_validate(
+            {
+                "lam": lam,
+                "variance": found["noise_var"],
+                "tails": found["tails"],
+                "reach": found["reach"],
+            }
+        )
+
+    def variance(self, lam: float | None) -> np.ndarray[Any, Any] | None:
+        """Returns the squared scale of the errors at λ ``[T]``."""
+        found = self.law(lam)
+        return None if found is None else np.asarray(found.variance)
 
     def alone(self, lam: float) -> Use:
         """Returns the use of the member at λ by itself."""
-        variance = self.variance(lam)
-        noise = () if variance is None else (Noise(lam=lam, variance=tuple(variance.tolist())),)
+        found = self.law(lam)
+        noise = () if found is None else (found.model_copy(update={"lam": lam}),)
         return self.model_copy(update={"lam": lam, "noise": noise})
 
     def to_json(self) -> dict[str, Any]:
@@ -128,12 +166,13 @@ def use_of(
         lams: complexity values at which errors are measured; by default nine over the family's range.
     """
     task = model.task if isinstance(model, Family) and model.task is not None else named(data.kind)
+    task = task.in_units(data.train.target)
     noise: tuple[Noise, ...] = ()
     if task.targets == "numbers" and model is not None:
         members: list[tuple[float | None, nn.Module]] = [(lam, model)]
         if isinstance(model, Family):
             members = [(at, model.export(at)) for at in sorted(set(lams) or model.lams(9))]
-        noise = tuple(Noise(lam=at, variance=_errors(net, data.valid)) for at, net in members)
+        noise = tuple(_noise(at, net, data.valid) for at, net in members)
     said = data.source.get("pixels")
     pixels = said and {**said, "inputs": list(data.input_shape)}
     return Use(
@@ -158,7 +197,8 @@ def read_use(path: Path, about: Mapping[str, Any]) -> Use | None:
     return found
 
 
-def _errors(net: nn.Module, part: Dataset) -> tuple[float, ...]:
-    """Returns the mean squared error of each target ``[T]``, above 0."""
-    error = (outputs(net, part).double() - part.y.cpu().double()).square().mean(0)
-    return tuple(error.clamp_min(1e-12).tolist())
+def _noise(lam: float | None, net: nn.Module, part: Dataset) -> Noise:
+    """Returns the law of the errors that a network makes on held-out rows."""
+    targets = part.y.cpu().double()
+    found = law_of(outputs(net, part).double() - targets, targets)
+    return Noise(lam=lam, variance=found.var, tails=found.tails, reach=found.reach)

@@ -2,7 +2,8 @@
 
 from netdial.task.base import TASKS, Metric, Task, deduce, metric_names, named, restore, settle
 from netdial.task.classification import Classification, categorical_nll
-from netdial.task.regression import NoiseCurve, Regression, gaussian_nll
+from netdial.task.noise import NoiseCurve
+from netdial.task.regression import Regression, gaussian_nll
 
 __all__ = [
     "TASKS",

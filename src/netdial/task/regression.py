@@ -1,11 +1,11 @@
-"""Regression: columns of numbers under independent normals, with a noise variance for each target along λ.
+"""Regression: columns of numbers under independent normal or Student's laws, with a noise for each target along λ.
 
 Targets are standardised, and so are variances; ``scale`` brings errors back into the units of the data. The noise variance is
 not trained: at small λ a network that can fit every row would drive it to 0. In training it is 1, so that a member under
 ``scaled-kl`` at λ approximates p(w) p(D | w, σ² = 1)^(1/λ), which is the posterior p(w) p(D | w, σ² = λ): λ plays the part
-of the noise variance. Afterwards two variances are estimated from rows that were held out (``measure.noise``): that of the
-noise around the posterior's draws, and the mean squared error of the mean weights, which holds what is unknown of the weights
-as well.
+of the noise variance. Afterwards two laws of errors are estimated from rows that were held out (``measure.noise``): that of the
+noise around the posterior's draws, and that of the errors of the mean weights, which holds what is unknown of the weights as
+well. They are normal, or Student's where held-out errors have heavy tails (``task.noise``).
 
 Evidence from training data needs neither. It integrates the noise variance out under an inverse gamma prior, IG(a, b) with
 a = ½, b = 1/20 (worth one observation with a variance of 0.1): of N rows with squared errors S
@@ -22,14 +22,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.core.errors import DataError, ShapeError
 from netdial.data.scale import TargetScale
 from netdial.task.base import NLL, TASKS, Metric, Task
+from netdial.task.noise import NoiseCurve, Rows, log_density
 
 PRIOR = (0.5, 0.05)
 """a and b of the inverse gamma prior of the noise variance, in units of standardised targets."""
@@ -67,48 +68,6 @@ def _r2(task: Task, outputs: Tensor, targets: Tensor) -> float:
     return float(r2_score(outputs, targets)) if len(targets) > 1 else math.nan
 
 
-@dataclass(frozen=True)
-class NoiseCurve:
-    """Variances along λ, each ``[L, T]`` in units of standardised targets; between λ their logarithms are interpolated.
-
-    Attributes:
-        lams: L complexity values, rising.
-        noise: noise variances around draws from the posterior.
-        error: mean squared errors of the mean weights.
-    """
-
-    lams: tuple[float, ...]
-    noise: tuple[tuple[float, ...], ...]
-    error: tuple[tuple[float, ...], ...]
-
-    def __post_init__(self) -> None:
-        """Refuses values that are no variances along λ."""
-        rows = [*self.noise, *self.error]
-        if not len(self.lams) == len(self.noise) == len(self.error) or not self.lams:
-            raise ConfigError(
-                f"noise: {len(self.lams)} values of lam, {len(self.noise)} and {len(self.error)} rows of variances; "
-                "expected as many of each, at least one"
-            )
-        positive = all(0 < value < math.inf for row in rows for value in row)
-        if not positive or len({len(row) for row in rows}) != 1 or not min(self.lams) > 0:
-            raise ConfigError("noise: expected a positive variance for each lam and target")
-
-    def at(self, lam: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Returns the two variances at λ, those of the nearest end beyond the range."""
-        places = torch.tensor(self.lams, dtype=torch.float64).log()
-        where = torch.tensor(math.log(lam)).double().clamp(places[0], places[-1])
-        right = int(torch.searchsorted(places, where).clamp(1, max(len(places) - 1, 1)))
-        if len(places) == 1:
-            return self.noise[0], self.error[0]
-        part = float((where - places[right - 1]) / (places[right] - places[right - 1]))
-
-        def between(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
-            low, high = rows[right - 1], rows[right]
-            return tuple(a ** (1 - part) * b**part for a, b in zip(low, high, strict=True))
-
-        return between(self.noise), between(self.error)
-
-
 @TASKS.add("regression")
 @dataclass(frozen=True)
 class Regression(Task):
@@ -116,15 +75,22 @@ class Regression(Task):
 
     Attributes:
         scale: units of the targets; ``rmse`` is in them. None: targets are in their own units.
-        curve: variances along λ; None before they were estimated.
-        noise_var: noise variances ``[T]``, or of M members ``[M, T]``; empty for 1.
-        error_var: mean squared errors of the mean weights, likewise.
+        curve: laws of the errors along λ; None before they were estimated.
+        noise_var: squared scales of the noise ``[T]``, or of M members ``[M, T]``, which are variances if ``tails`` is 0;
+            empty for 1.
+        error_var: squared scales of the errors of the mean weights, likewise.
+        tails: 1/ν of a Student's law with ν degrees of freedom, or of M members ``[M]``; 0 for the normal law.
+        reach: half-widths of intervals, see ``NoiseCurve``; ``[Q, T]``.
+        error_reach: the same around the mean weights.
     """
 
     scale: TargetScale | None = None
     curve: NoiseCurve | None = None
     noise_var: tuple[float, ...] | tuple[tuple[float, ...], ...] = ()
     error_var: tuple[float, ...] | tuple[tuple[float, ...], ...] = ()
+    tails: float | tuple[float, ...] = 0.0
+    reach: Rows = ()
+    error_reach: Rows = ()
 
     name: ClassVar[str] = "regression"
     targets: ClassVar[Literal["classes", "numbers"]] = "numbers"
@@ -141,15 +107,18 @@ class Regression(Task):
         """Returns the task of the member at λ, with the noise that it has there."""
         if self.curve is None:
             return self
-        noise, error = self.curve.at(lam)
-        return replace(self, curve=None, noise_var=noise, error_var=error)
+        law: dict[str, Any] = self.curve.at(lam)
+        return replace(self, curve=None, **law)
 
     def along(self, lams: Sequence[float]) -> Regression:
         """Returns the task of M members at M complexity values, for ``member_nll``."""
         if self.curve is None:
             return self
-        noise, error = zip(*(self.curve.at(lam) for lam in lams), strict=True)
-        return replace(self, curve=None, noise_var=noise, error_var=error)
+        laws = [self.curve.at(lam) for lam in lams]
+        parts: dict[str, Any] = {
+            name: tuple(law[name] for law in laws) for name in ("noise_var", "error_var", "tails")
+        }
+        return replace(self, curve=None, **parts)
 
     def in_units(self, scale: TargetScale | None) -> Regression:
         """Returns the task with the units of its targets, if it did not know them."""
@@ -171,27 +140,29 @@ class Regression(Task):
         )
 
     def plugged_in(self) -> Regression:
-        """Returns the task of mean weights: their mean squared error is the noise."""
-        return replace(self, noise_var=self.error_var) if self.error_var else self
+        """Returns the task of mean weights: their errors are the noise."""
+        if not self.error_var:
+            return self
+        return replace(self, noise_var=self.error_var, reach=self.error_reach)
 
     def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) in nats ``[B]`` of standardised targets ``[B, T]`` around means ``[B, T]``."""
         if not self.noise_var:
             return gaussian_nll(outputs, targets)
         _check_shapes(outputs, targets)
-        return self._halves(outputs, targets).flatten(1).sum(dim=1)
+        return self._each(outputs, targets).flatten(1).sum(dim=1)
 
     def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) in nats ``[M, B]`` of targets ``[B, T]`` around means ``[M, B, T]``."""
-        return self._halves(outputs, targets).flatten(2).sum(dim=2)
+        return self._each(outputs, targets).flatten(2).sum(dim=2)
 
-    def _halves(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns -log p of each target ``[..., B, T]``."""
         error = (outputs - targets).square()
         if not self.noise_var:
             return 0.5 * error + _HALF_LOG_2PI
         var = torch.tensor(self.noise_var).to(error)
-        var = var[:, None] if var.ndim == 2 else var
-        return 0.5 * (error / var + var.log()) + _HALF_LOG_2PI
+        return -log_density(error, var[:, None] if var.ndim == 2 else var, self.tails)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the squared error ``[..., B]`` of standardised targets, averaged over them."""
@@ -215,16 +186,21 @@ class Regression(Task):
         return targets.double().mean(dim=0)
 
     def root(self, outputs: Tensor) -> Tensor:
-        """Returns e_t/σ_t ``[B, T, T]``: the Fisher information of independent normals is diag(1/σ²)."""
+        """Returns a_t e_t ``[B, T, T]``: the Fisher information is diag(a²), a² = (1 + 1/ν) / (1 + 3/ν) / s²."""
         unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
         if self.noise_var:
-            unit = unit * torch.tensor(self.noise_var).to(outputs).rsqrt()
+            assert isinstance(self.tails, float | int), "the task of one member"
+            scale = math.sqrt((1 + self.tails) / (1 + 3 * self.tails))
+            unit = unit * torch.tensor(self.noise_var).to(outputs).rsqrt() * scale
         return unit.expand(*outputs.shape, -1)
 
     @property
     def precision(self) -> Tensor | None:
-        """1/σ² ``[T]`` in float64, if the noise is known."""
-        return torch.tensor(self.noise_var).double().reciprocal() if self.noise_var else None
+        """1/variance ``[T]`` in float64, if the noise is known; the variance of a Student's law is s²/(1 - 2/ν)."""
+        if not self.noise_var:
+            return None
+        tails = torch.tensor(self.tails).double()
+        return (1 - 2 * tails) / torch.tensor(self.noise_var).double()
 
     def moments(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Returns the squared errors ``[M, B, T]``; None if the noise variance was given."""

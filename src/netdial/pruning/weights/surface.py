@@ -220,6 +220,11 @@ def surface(
     )
 
 
+def _noises(members: Levels, task: Task) -> Task:
+    """Returns the task of members ``[K S]``; those at one λ have one noise, whatever was removed of them."""
+    return task.along([lam for lam in members.lams for _ in range(members.count)])
+
+
 def _of_means(
     members: Levels,
     batches: Sequence[Dataset],
@@ -228,10 +233,11 @@ def _of_means(
     losses: list[Tensor],
 ) -> dict[str, Tensor]:
     """Returns the metrics of mean weights ``[K S]``, and appends their losses ``[K S, N]``."""
-    tally, found = Tally(metrics, task), []
+    here = _noises(members, task).plugged_in()
+    tally, found = Tally(metrics, here), []
     for out, batch in zip(run(members, batches), batches, strict=True):
         tally.add(out, batch.y.to(out.device))
-        found.append(terms_of(out.cpu(), batch.y.cpu(), task))
+        found.append(terms_of(out.cpu(), batch.y.cpu(), here))
     losses.append(torch.cat(found, dim=1))
     return tally.means()
 
@@ -245,7 +251,8 @@ def _of_draws(
     seed: int,
 ) -> dict[str, Tensor]:
     """Returns the metrics of the posterior predictive ``[K S]``, from the draws that ``measure.predictive`` makes."""
-    source, mixture, tally = generator(seed, "predictive"), Mixture(task), Tally(metrics, task)
+    here = _noises(members, task)
+    source, mixture, tally = generator(seed, "predictive"), Mixture(here), Tally(metrics, here)
     with torch.no_grad():
         var = members.family.fields_at(members.lams).var
     assert var is not None
