@@ -73,7 +73,7 @@ The process that starts them has loaded the libraries that all of them need, whi
 
 SEEN = """
 import torch
-x = task.valid.inputs()[:8]
+x = data.valid.inputs()[:8]
 assert torch.allclose(again(x), small(x), atol=1e-4) and shrunk.n_params < 5100
 """
 

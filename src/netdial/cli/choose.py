@@ -1,4 +1,4 @@
-"""``netdial choose``: the member of a run's family to take home, by a rule, an estimator or a budget."""
+"""``netdial choose``: chooses a member of a run's family by a rule, an estimator or a budget."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def choose(
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Choose the member to take home, and write it with a card that says why."""
+    """Choose one member by a rule or a budget, and write it with a card that gives the reason."""
     values, removed = complexities(lams, points), numbers(shares, "--shares")
     from netdial.choice import agreement as compare
     from netdial.choice import choose as take
