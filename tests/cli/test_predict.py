@@ -69,6 +69,29 @@ def test_regression_predicts_in_its_own_units_and_writes_a_file(call: Call, tabl
     assert ((found["price low"] < truth) & (truth < found["price high"])).mean() > 0.8
 
 
+def test_members_of_a_family_carry_units_and_noise(call: Call, table: Path) -> None:
+    """A run, its exported member and its choice give one interval, in units of the target and as wide as errors ask for."""
+    assert call("fit", "rows.csv", "--target", "price", "--model", "linear", "--epochs", "40", "--batch-size", "9", "--lr",
+                "0.05", "--points", "3", "--samples", "4", "--name", "r", "--quiet").code == 0  # fmt: skip
+    assert call("export", "r", "--lam", "0.01", "--out", "m.safetensors").code == 0
+    choosing = call("choose", "r", "--lams", "0.01", "--shares", "0", "--out", "choice")
+    assert choosing.code == 0, choosing.err
+    truth = pd.read_csv(table, sep=";", decimal=",")["price"]
+    found = {}
+    for path, member in (("r", ("--lam", "0.01")), ("m.safetensors", ()), ("choice", ())):
+        done = call("predict", path, "rows.csv", *member, "--out", "p.csv")
+        assert done.code == 0, done.err
+        found[path] = pd.read_csv("p.csv")
+        assert list(found[path]) == ["price", "price low", "price high"]
+    for path in ("m.safetensors", "choice"):
+        np.testing.assert_allclose(found[path], found["r"], rtol=0.02)
+    one = found["choice"]
+    inside = (one["price low"] <= truth) & (truth <= one["price high"])
+    assert 0.75 < inside.mean()
+    width = (one["price high"] - one["price low"]).to_numpy()
+    assert np.ptp(width) < 1e-6 * width.mean() and 2 < width.mean() < 8, "2 × 1.645 × 1 is exact"
+
+
 def test_what_cannot_be_predicted_is_said(call: Call, table: Path, tmp_path: Path) -> None:
     assert call("fit", "rows.csv", "--target", "kind", "--name", "r", *QUICK).code == 0
     frame = pd.read_csv(table, sep=";", decimal=",", keep_default_na=False)
