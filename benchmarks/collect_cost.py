@@ -49,7 +49,7 @@ def measure(*, quick: bool = False) -> Result:
         "lower",
         seeds=seeds,
         quick=quick,
-        baseline="the whole training; original code 0.0025 (VGG-16, CIFAR-10), 0.0005 (COVERTYPE)",
+        baseline="the whole training; quoted: original code 0.0025 (VGG-16, CIFAR-10), 0.0005 (COVERTYPE)",
         floor="copying what survives once",
         spread=spread,
         rows=rows,
