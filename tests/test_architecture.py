@@ -86,6 +86,8 @@ ALLOWED: dict[str, set[str]] = {
             "pruning.channels",
             "shrinking",
             "evidence",
+            "choice",
+            "objective",
             "runs",
             "report",
         ),

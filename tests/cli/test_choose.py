@@ -135,7 +135,7 @@ def test_exporting_what_is_worse_than_a_constant_warns(call: Call, run: Path) ->
     constant = constants(Run.open(run).records())
     for row in (rows[0], rows[-1]):
         worse = row.values["valid/nll"] > constant["valid/nll"]
-        said = call("export", "wine", "--lam", str(row.lam), "--output", "m")
+        said = call("export", "wine", "--lam", str(row.lam), "--out", "m")
         assert ("worse than a constant" in said.out) == worse
 
 

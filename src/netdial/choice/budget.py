@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from netdial.choice.table import Cell, Table
 from netdial.core.errors import ConfigError
@@ -43,11 +46,19 @@ class Budget:
         ConfigError: a limit is not positive, or the accuracy is outside [0, 1].
     """
 
-    max_params: float | None = None
-    max_bytes: float | None = None
-    max_macs: float | None = None
-    max_latency_ms: float | None = None
-    min_accuracy: float | None = None
+    max_params: Annotated[float | None, Field(description="most parameters left")] = None
+    max_bytes: Annotated[float | None, Field(description="most bytes stored")] = None
+    max_macs: Annotated[
+        float | None,
+        Field(description="most multiplications for one example, by weights that are left"),
+    ] = None
+    max_latency_ms: Annotated[
+        float | None, Field(description="most milliseconds for one example, measured here")
+    ] = None
+    min_accuracy: Annotated[
+        float | None,
+        Field(description="least accuracy on validation data; alone, the sparsest that has it"),
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuses limits that make no sense."""

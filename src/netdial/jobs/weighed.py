@@ -9,14 +9,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from netdial.core.records import Record
 from netdial.data import Splits
-from netdial.evidence import Estimate, Health, assess, health
+from netdial.evidence import ESTIMATORS, Estimate, Health, assess, health
 from netdial.family import Family
+from netdial.objective import OBJECTIVES
 from netdial.runs.run import Run
 
 METHOD = "evidence"
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class EvidenceOptions:
+    """What is estimated, and how well.
+
+    Attributes:
+        by: names of estimators, or ``all`` that apply; none for a few that suit the objective.
+        samples: draws of the weights.
+        examples: look at so many training examples only; None for all.
+        health: check the family itself, too.
+
+    Raises:
+        ConfigError: an unknown estimator.
+    """
+
+    by: Annotated[
+        tuple[str, ...],
+        Field(
+            description="estimators: {netdial.evidence:ESTIMATORS}, or all that apply; else a few that suit the objective"
+        ),
+    ] = ()
+    samples: Annotated[int, Field(ge=2, description="draws of the weights")] = 32
+    examples: Annotated[
+        int | None, Field(ge=2, description="look at so many training examples only")
+    ] = None
+    health: Annotated[bool, Field(description="check the family itself: slopes, movement of σ")] = (
+        False
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown estimator."""
+        for name in self.by:
+            if name not in (_ALL, "objective"):
+                ESTIMATORS[name]
+
+    def names(self, objective: str) -> list[str] | None:
+        """Returns the estimators for an objective; None for those that suit it."""
+        if self.by == (_ALL,):
+            return [n for n in OBJECTIVES[objective].estimators if n != "laplace-full"]
+        return list(self.by) or None
 
 
 def weigh_run(

@@ -1,0 +1,200 @@
+"""The member of a run to take home: chosen, tested if asked to, written with its card, and recorded as method ``choose``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from netdial.choice import Budget, Choice, choose
+from netdial.choice.rules import RULES
+from netdial.core.errors import CheckpointError, ConfigError, unknown
+from netdial.core.records import Record
+from netdial.data import Splits
+from netdial.evidence import ESTIMATORS
+from netdial.family import Family
+from netdial.jobs.problem import describe_net
+from netdial.models.use import use_of
+from netdial.pruning.weights import SHARES
+from netdial.pruning.weights.masks import check_shares
+from netdial.runs.run import Run
+
+_FILES = {"README.md", "config.json", "model.safetensors"}
+
+
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """How a member is chosen.
+
+    Attributes:
+        by: a rule or an estimator; None for ``one-se``, or ``best`` within budgets.
+        metric: metric that rules compare members by; None for the proper loss of the task.
+        shares: shares of the weights removed to look at, in [0, 1).
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
+        finetune: epochs of training after every step of pruning; 0 for none.
+
+    Raises:
+        ConfigError: an unknown rule, or a share outside [0, 1).
+    """
+
+    by: Annotated[
+        str | None,
+        Field(
+            description="a rule: {netdial.choice.rules:RULES}; or an estimator: {netdial.evidence:ESTIMATORS}; else one-se, "
+            "or best within budgets"
+        ),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Field(
+            description="what rules compare members by, by default the log loss (nll), or rmse for regression",
+            json_schema_extra={"names": "netdial.task:metric_names"},
+        ),
+    ] = None
+    shares: Annotated[
+        tuple[float, ...],
+        Field(description="shares of the weights removed to look at, in [0, 1)"),
+    ] = SHARES
+    criterion: Annotated[
+        str | None,
+        Field(
+            description="what goes first, by default density, or magnitude for points",
+            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
+        ),
+    ] = None
+    finetune: Annotated[
+        int, Field(ge=0, description="epochs of training after every step of pruning")
+    ] = 0
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown rule, and shares that cannot be removed."""
+        if self.by is not None and self.by not in (*RULES, *ESTIMATORS):
+            raise unknown("rule", self.by, [*RULES, *ESTIMATORS])
+        check_shares(self.shares)
+
+
+def choose_run(
+    run: Run,
+    family: Family,
+    task: Splits,
+    options: ChoiceOptions | None = None,
+    budget: Budget | None = None,
+    *,
+    lams: Sequence[float] | int | None = None,
+    test: bool = False,
+) -> Choice:
+    """Returns the member of a run's family to take home; nothing is written.
+
+    Args:
+        run: the run; its configuration gives what is not given here.
+        family: its family.
+        task: its data.
+        options: how to choose.
+        budget: limits that it has to meet.
+        lams: complexity values to look at, or how many.
+        test: look at the test data, once everything is decided.
+
+    Raises:
+        BudgetError: nothing meets the budgets.
+        ConfigError: what was asked does not fit the family or its task.
+    """
+    options, config = options or ChoiceOptions(), run.config
+    tuning = {"batch_size": config["batch_size"]} if options.finetune else {}
+    choice = choose(
+        family,
+        task.valid,
+        by=options.by,
+        metric=options.metric,
+        train=task.train,
+        **vars(budget or Budget()),
+        lams=lams or config["points"],
+        shares=options.shares,
+        criterion=options.criterion,
+        kind=task.kind,
+        objective=config["objective"],
+        n_samples=config["samples"],
+        seed=config["seed"],
+        data_name=config["data"],
+        finetune_epochs=options.finetune,
+        **tuning,
+    )
+    return choice.tested(task.test) if test else choice
+
+
+def check_place(place: Path) -> None:
+    """Refuses to write over anything but an earlier choice.
+
+    Raises:
+        ConfigError: something else lies there.
+    """
+    taken = [path.name for path in place.iterdir()] if place.is_dir() else [place.name]
+    if place.exists() and not set(taken) <= _FILES:
+        raise ConfigError(
+            f"{place}: exists and is no earlier choice; choose another folder (--out)"
+        )
+
+
+def write_choice(run: Run, task: Splits, choice: Choice, place: Path) -> None:
+    """Writes the member and its card, and records what it is worth.
+
+    Raises:
+        CheckpointError: the disk refused the files; what was there before is intact.
+    """
+    meta = {"run": run.name, "data": run.config["data"], **describe_net(run)}
+    meta |= use_of(task, choice.module, lam=choice.lam).to_json()
+    _write(choice, place, meta)
+    _record(run, choice)
+
+
+def _write(choice: Choice, place: Path, meta: dict[str, Any]) -> None:
+    """Writes the member and its card into a neighbouring folder first, which then takes the place of an earlier one."""
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    try:
+        choice.export(fresh, meta=meta)
+        if place.exists():
+            place.rename(old)
+        fresh.rename(place)
+    except OSError as error:
+        if old.exists() and not place.exists():
+            old.rename(place)
+        raise CheckpointError(
+            f"{place}: could not be written ({error.strerror or error}); what was there before is intact"
+        ) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _record(folder: Run, choice: Choice) -> None:
+    """Records the member that was chosen, its costs and values."""
+    step = folder.last_step
+    row = choice.row
+    found = {
+        **{f"valid/{name}": (value, "") for name, value in row.metrics.items()},
+        "choice/params": (row.params, "parameters"),
+        "choice/bytes": (row.bytes, "bytes"),
+        "choice/macs": (row.macs, "MACs/example"),
+        "choice/latency": (row.latency_ms, "ms"),
+        **{f"test/{name}": (choice.test[name], "") for name in row.metrics if name in choice.test},
+    }
+    folder.replace(
+        Record(
+            folder.name,
+            "choose",
+            row.lam,
+            folder.config["seed"],
+            step,
+            name,
+            float(value),
+            unit,
+            row.share,
+        )
+        for name, (value, unit) in found.items()
+        if value == value
+    )

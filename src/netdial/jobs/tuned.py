@@ -1,0 +1,135 @@
+"""A member of a run trained further at its own λ, pruned in rounds if asked to, and measured after each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from netdial.core.errors import ConfigError
+from netdial.data import Splits
+from netdial.family import Family
+from netdial.fitting import finetune
+from netdial.measure import evaluate
+from netdial.pruning.weights import Policy, retrain
+from netdial.runs.run import Run
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """How a member is trained further.
+
+    Attributes:
+        epochs: passes over the data, in every round.
+        lr: peak learning rate.
+        objective: a name in ``OBJECTIVES``; None for that of the run.
+    """
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the data, in every round")] = 1
+    lr: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
+    objective: Annotated[
+        str | None,
+        Field(
+            description="objective, by default that of the run",
+            json_schema_extra={"names": "netdial.objective:OBJECTIVES"},
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class RoundOptions:
+    """How a member is pruned in rounds.
+
+    Attributes:
+        share: share of the weights to remove, in [0, 1); None does not prune.
+        rounds: times to prune and train.
+        schedule: a name in ``RISES``, how the share rises.
+        start: weights to go on from.
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
+
+    Raises:
+        ConfigError: the share is outside [0, 1).
+    """
+
+    share: Annotated[
+        float | None, Field(description="share of the weights to remove, in [0, 1)")
+    ] = None
+    rounds: Annotated[int, Field(ge=1, description="times to prune and train")] = 3
+    schedule: Annotated[
+        str,
+        Field(
+            description="how the share rises",
+            json_schema_extra={"names": "netdial.pruning.weights.retrain:RISES"},
+        ),
+    ] = "cubic"
+    start: Annotated[Literal["previous", "random"], Field(description="weights to go on from")] = (
+        "previous"
+    )
+    criterion: Annotated[
+        str | None,
+        Field(
+            description="what goes first, by default density, or magnitude for points",
+            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuses a share that cannot be removed."""
+        if self.share is not None and not 0 <= self.share < 1:
+            raise ConfigError(f"--share {self.share:g}: expected a share in [0, 1)")
+
+
+def tune_run(
+    run: Run,
+    family: Family,
+    task: Splits,
+    lam: float,
+    tuning: TuningOptions,
+    rounds: RoundOptions,
+    policy: Policy,
+) -> tuple[Family, list[dict[str, float]]]:
+    """Returns a member trained further, and what it was worth before and after each round on validation data.
+
+    Args:
+        run: the run; its configuration gives objective, seed and size of batches.
+        family: its family; it is left as it is.
+        task: its data.
+        lam: complexity value of the member.
+        tuning: how it is trained.
+        rounds: how it is pruned, if it is.
+        policy: what may be removed.
+
+    Raises:
+        ConfigError: λ is outside the trained range, or an option does not fit the family.
+    """
+    settings: dict[str, Any] = {
+        "epochs": tuning.epochs,
+        "lr": tuning.lr,
+        "kind": task.kind,
+        "seed": run.config["seed"],
+        "objective": tuning.objective or run.config["objective"],
+        "batch_size": run.config["batch_size"],
+    }
+    if rounds.share is None:
+        stages = [(0.0, family), (0.0, finetune(family, lam, task.train, **settings))]
+    else:
+        done = retrain(
+            family,
+            lam,
+            task.train,
+            share=rounds.share,
+            rounds=rounds.rounds,
+            schedule=rounds.schedule,
+            start=rounds.start,
+            criterion=rounds.criterion,
+            policy=policy,
+            **settings,
+        )
+        stages = [(0.0, family), *((stage.share, stage.family) for stage in done)]
+    rows = []
+    for removed, member in stages:
+        kept = member.n_params if member.kept is None else int(member.kept.sum())
+        (found,) = evaluate(member, task.valid, lams=[lam], kind=task.kind).members
+        rows.append({"share": removed, "parameters": kept, **found.metrics})
+    return stages[-1][1], rows
