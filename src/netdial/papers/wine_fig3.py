@@ -4,9 +4,10 @@ Grebenkova et al. 2022, §4.1: softmax regression with a diagonal normal posteri
 test on, batches of one example, 200 epochs, Adam at 5e-4, prior variance 1, log standard deviation started at -3, λ
 from 1e2 to 1e6. Closeness is the symmetrised KL divergence of the posteriors of a member and of the direct network.
 
-The family sees k = 5 independent λ with each example, the papers' number, equally weighted. The learning rate never falls
-and a batch is one example, so no network comes to rest: ``direct, again`` (the same start, another order of examples) is how
-close a second direct network comes to the first, and nothing can be expected to come closer.
+The family sees k = 5 independent λ with each example, the 2021 paper's number (Algorithm 1 of 2022 draws one), equally
+weighted. The learning rate never falls and a batch is one example, so no network comes to rest: ``direct, again`` (the same
+start, another order of examples) is how close a second direct network comes to the first, and nothing can be expected to come
+closer.
 """
 
 from __future__ import annotations
