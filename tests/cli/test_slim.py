@@ -136,7 +136,7 @@ def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:
         (["--share", ".5", "--size", "9 params"], "either a share"),
         (["--size", "1M params"], "there is nothing to remove"),
         (["--size", "2 params"], "there are still 20"),
-        (["--size", "20"], "of what?"),
+        (["--size", "20"], "the unit is missing"),
         (["--criterion", "densty"], "did you mean 'density'?"),
         (["--per", "mac"], "unknown per 'mac'"),
         (["--minimum", "8", "--size", "90 params"], "there are still 139"),
