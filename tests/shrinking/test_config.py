@@ -56,7 +56,7 @@ def test_every_rule_goes_with_every_penalty_but_for_zeros_of_a_gradient(
         ({"lam_schedule": "step"}, "lam_schedule='step'"),
         ({"kill": "treshold"}, "unknown killing rule 'treshold'; did you mean 'threshold'"),
         ({"size": "50k"}, "target '50k'.*unknown unit 'k'"),
-        ({"size": "50000"}, r"target '50000': of what\? write for example '50k params'"),
+        ({"size": "50000"}, r"target '50000': the unit is missing; write for example '50k params'"),
         ({"size": "small"}, "target 'small': expected a number and a unit"),
         ({"size": "5 params", "penalty": "subgradient"}, "leave out penalty and kill"),
         ({"size": "5 params", "kill": "zero"}, "fade by proximal steps and die by their worth"),

@@ -60,7 +60,7 @@ def test_a_target_is_written_as_it_is_read(kind: Any, value: float) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("20000", r"target '20000': of what\? write for example '50k params'"),
+        ("20000", r"target '20000': the unit is missing; write for example '50k params'"),
         ("many params", "target 'many params': expected a number and a unit"),
         ("-5 params", "expected a number and a unit"),
         ("", "expected a number and a unit"),

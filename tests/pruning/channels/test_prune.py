@@ -296,7 +296,7 @@ SMALL = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
         (SMALL, None, {"size": "1M params"}, "the network has 51, so there is nothing to remove"),
         (SMALL, None, {"size": "3 params"}, "there are still 11; raise the target"),
         (SMALL, None, {"size": "40 params", "minimum": 6}, "there are still 51"),
-        (SMALL, None, {"size": "40"}, "of what"),
+        (SMALL, None, {"size": "40"}, "the unit is missing"),
         (SMALL, None, {"share": 0.5, "criterion": "magnitud"}, "did you mean 'magnitude'"),
         (SMALL, None, {"share": 0.5, "criterion": "taylor"}, "measures the loss on training data"),
         (SMALL, None, {"share": 0.5, "criterion": "density"}, "a point posterior has none"),
