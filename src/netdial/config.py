@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_SMALLEST, _LARGEST = 1e-30, 1e30
+"""Bounds of what is multiplied with single-precision numbers, which reach from 1e-38 to 3e38."""
+
 
 def names_of(place: str) -> dict[str, JsonValue]:
     """Returns what tells help and documents where the names that a setting may have are registered: ``package.module:NAME``."""
@@ -36,7 +39,7 @@ def names_of(place: str) -> dict[str, JsonValue]:
 class TrainConfig(BaseModel):
     """What all ways of training share. Durations are in epochs, rates per optimiser step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(25, ge=1, description="passes over the training data")
     batch_size: int = Field(256, ge=1, description="examples in a batch")
@@ -57,7 +60,7 @@ class TrainConfig(BaseModel):
     devices: int = Field(1, ge=1, description="processes or accelerators")
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of everything random")
     class_weight: Literal["balanced"] | dict[str, float] | None = Field(
         None,
         description="weights of the classes in the objective: balanced (all classes weigh the same), or 0=1,1=24",
@@ -93,15 +96,19 @@ class FitConfig(TrainConfig):
         description="map from lam to the weights",
         json_schema_extra=names_of("netdial.family.maps:MAPS"),
     )
-    regions: int = Field(5, ge=1, description="regions of the piecewise map")
+    regions: int = Field(5, ge=1, le=10_000, description="regions of the piecewise map")
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
-    lo: float = Field(1e-3, gt=0, description="lowest complexity value")
-    hi: float = Field(1e2, gt=0, description="highest complexity value")
+    lo: float = Field(1e-3, gt=0, ge=_SMALLEST, description="lowest complexity value")
+    hi: float = Field(1e2, gt=0, le=_LARGEST, description="highest complexity value")
     lams: tuple[float, ...] = Field(
         (), description="complexity values of directly trained networks (table map)"
     )
-    prior_var: float = Field(1.0, gt=0, description="variance of the prior N(0, prior_var)")
-    log_std: float = Field(-3.0, description="starting log standard deviation of the posterior")
+    prior_var: float = Field(
+        1.0, gt=0, ge=_SMALLEST, le=_LARGEST, description="variance of the prior N(0, prior_var)"
+    )
+    log_std: float = Field(
+        -3.0, ge=-40, le=40, description="starting log standard deviation of the posterior"
+    )
     freeze: tuple[str, ...] = Field(
         (),
         description="parameters that are not trained: names with wildcards, layers, or classes of layers",

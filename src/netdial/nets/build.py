@@ -52,6 +52,8 @@ def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 
         )
     if n_outputs < 1:
         raise ConfigError(f"network {spec!r}: n_outputs={n_outputs}; at least 1 output is needed")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"network {spec!r}: seed={seed}; expected 0 <= seed < 2**63")
     if name != "mlp" and colon:
         raise ConfigError(f"network {spec!r}: {name} takes no widths; write {name!r}")
     widths = _widths(spec, rest) if name == "mlp" else ()

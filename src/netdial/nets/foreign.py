@@ -51,8 +51,13 @@ def check_exchangeable(net: nn.Module) -> None:
     """Refuses networks that cannot be run with other tensors in place of their own.
 
     Raises:
-        ConfigError: the network, or a part of it, is wrapped for several devices, compiled or scripted.
+        ConfigError: it is no module; or the network, or a part of it, is wrapped for several devices, compiled or scripted.
     """
+    if not isinstance(net, nn.Module):
+        raise ConfigError(
+            f"network: got a {type(net).__name__}; give a torch.nn.Module, for example nd.build('mlp:50', input_shape=(13,), "
+            "n_outputs=3)"
+        )
     for name, layer in _named(net):
         cure = _WRAPPERS.get(type(layer).__name__)
         if isinstance(layer, torch.jit.ScriptModule):

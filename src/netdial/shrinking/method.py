@@ -228,8 +228,9 @@ class ShrinkMethod:
             for name, theta in switches.items():
                 dead = state.dead[name] = state.rules[name].update(theta)
                 theta[dead] = 0.0
-                if name in state.vital and int(theta.count_nonzero()) < self.config.minimum:
-                    last = before[name].abs().topk(self.config.minimum).indices
+                least = min(self.config.minimum, len(theta))
+                if name in state.vital and int(theta.count_nonzero()) < least:
+                    last = before[name].abs().topk(least).indices
                     theta[last], dead[last] = before[name][last], False
 
     def _dead(self, state: State) -> Channels:
