@@ -450,3 +450,14 @@ def test_splits_are_stored(done: tuple[Run, Listener]) -> None:
         "test": 36,
     }
     assert stored["source"]["origin"] == "scikit-learn load_wine"
+
+
+def test_earlier_runs_that_do_not_hold_their_metrics_are_opened(
+    done: tuple[Run, Listener],
+) -> None:
+    run, _ = done
+    assert (run.config["metric"], run.config["proper"]) == ("accuracy", "nll")
+    facts = {k: v for k, v in run.config.items() if k not in ("metric", "proper")}
+    request.refuse_difference(Run(run.path, facts), run.config)
+    with pytest.raises(ConfigError, match="n_outputs"):
+        request.refuse_difference(Run(run.path, {**facts, "n_outputs": 7}), run.config)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.records import Record
-from netdial.runs.curves import Member, headline, learning, members
+from netdial.runs.curves import Member, deciding, headline, learning, members, metrics_of
 
 
 def evaluated(
@@ -151,3 +151,14 @@ def test_learning_curves_are_sorted_by_step() -> None:
     ]
     line = [(1, 1.0), (2, 2.0)]
     assert learning([*rows, evaluated(1.0, 0.5)]) == {"train/fit": {None: line, 0.5: line}}
+
+
+def test_a_run_says_what_its_members_are_compared_by() -> None:
+    """A task of one's own is asked through what it wrote; earlier runs hold the kind of task alone."""
+    own = {"kind": "ordinal", "metric": "distance", "proper": "crps"}
+    assert metrics_of(own) == ("distance", "crps")
+    row = Member(1.0, {"valid/crps": 1.0, "valid/nll": 2.0})
+    assert deciding([row], own) == "valid/crps"
+    assert deciding([row], {"kind": "regression"}) is None
+    assert metrics_of({"kind": "regression"}) == ("rmse", "rmse")
+    assert metrics_of({"kind": "classification"}) == metrics_of({}) == ("accuracy", "nll")

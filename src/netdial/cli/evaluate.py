@@ -68,5 +68,5 @@ def evaluate(
         for row in path.table()
     ]
     constant = {f"{split}/{name}": value for name, value in path.constant.items()}
-    table = members_table(rows, task.kind, None, constant=constant, most=len(rows))
+    table = members_table(rows, folder.config, None, constant=constant, most=len(rows))
     print_table(console(), table)

@@ -114,7 +114,7 @@ def _headline(run: Run) -> Answer:
     rows, constant = members(records), constants(records)
     best = headline(rows, run.config, constant)
     found = {"headline": _best_json(best), "members": rows_json(rows), "constant": constant}
-    table = members_table(rows, str(run.config.get("kind")), best, constant=constant)
+    table = members_table(rows, run.config, best, constant=constant)
     row = {} if best is None else {**worth(best.best, run.config), "best_lam": best.best.lam}
     return Answer(found, [table], [answer_line(best)], row)
 

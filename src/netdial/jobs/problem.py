@@ -46,15 +46,17 @@ class Problem:
 
     def facts(self) -> dict[str, Any]:
         """Returns what a run folder says about the problem, as plain JSON."""
-        task = self.task
+        task, predicted = self.task, named(self.task.kind)
         return {
             "kind": task.kind,
+            "metric": predicted.metric,
+            "proper": predicted.proper,
             "input_shape": list(task.input_shape),
             "input_type": str(example(task).dtype).removeprefix("torch."),
             "n_outputs": task.n_outputs,
             **(
                 {"units": ", ".join(task.source.get("targets", []))}
-                if task.kind == "regression"
+                if predicted.targets == "numbers"
                 else {}
             ),
             "n_train": len(task.train),

@@ -234,10 +234,14 @@ def folder(
     return run, writes
 
 
+_ASIDE = ("name", "data_dir", "metric", "proper")
+"""What does not make a run another one; metrics follow from the kind of task, and earlier runs do not hold them."""
+
+
 def refuse_difference(run: Run, wanted: dict[str, Any]) -> None:
     """Raises ConfigError if a run was made with other settings than those wanted."""
     old, new = (
-        {"way": FIRST_WAY} | {k: v for k, v in c.items() if k not in ("name", "data_dir")}
+        {"way": FIRST_WAY} | {k: v for k, v in c.items() if k not in _ASIDE}
         for c in (run.config, wanted)
     )
     lines = config_difference(old, new)

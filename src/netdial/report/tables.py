@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
 from netdial.core.best import PREDICTIVE
-from netdial.report.text import count, fixed, number, percent, value_of, worth
-from netdial.runs.curves import Headline, Member, deciding, is_worse
+from netdial.report.text import count, fixed, metric_of, number, percent, value_of, worth
+from netdial.runs.curves import Headline, Member, deciding, is_worse, metrics_of
 from netdial.runs.shrinkage import Shrinkage
 
 
 def members_table(
     rows: Sequence[Member],
-    kind: str,
+    config: Mapping[str, Any],
     answer: Headline | None,
     *,
     constant: dict[str, float] | None = None,
@@ -24,14 +25,14 @@ def members_table(
 
     Args:
         rows: the members.
-        kind: name of the task.
+        config: configuration of the run.
         answer: the answer of the run; its members are marked.
         constant: what a constant is worth, record name -> value; it has the last row, and what is worse is marked.
         most: rows at most, beside those marked by the answer.
     """
-    metric, title, show = (
-        ("rmse", "RMSE", fixed) if kind == "regression" else ("accuracy", "acc.", percent)
-    )
+    metric = metrics_of(config)[0]
+    title, show = metric_of(metric)
+    title = title.replace("accuracy", "acc.")  # columns are many
     columns = [
         (f"valid/{metric}", f"valid {title}", show),
         (f"test/{metric}", f"test {title}", show),
@@ -50,7 +51,7 @@ def members_table(
         table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=not heading)
     for row in _thinned(rows, answer, most):
         cells = [show(row.values.get(name)) for name, _, show in columns]
-        marks = [*_marks(row, answer), *_worse(row, kind, constant or {})]
+        marks = [*_marks(row, answer), *_worse(row, config, constant or {})]
         table.add_row(number(row.lam), *cells, ", ".join(marks))
     if constant:
         table.add_section()
@@ -80,9 +81,9 @@ def rows_json(rows: Sequence[Member]) -> list[dict[str, float]]:
     return [{"lam": row.lam, **row.values} for row in rows]
 
 
-def _worse(row: Member, kind: str, constant: dict[str, float]) -> list[str]:
+def _worse(row: Member, config: Mapping[str, Any], constant: dict[str, float]) -> list[str]:
     for split in ("valid", "test"):
-        metric = deciding([row], {"kind": kind}, split)
+        metric = deciding([row], config, split)
         if metric is not None:
             return ["worse than a constant"] if is_worse(row, constant, metric) else []
     return []

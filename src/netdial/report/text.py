@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from netdial.runs.curves import Member
@@ -154,3 +155,9 @@ def _or_mark(value: float | None, spec: str) -> str:
     if value is None:
         return "–"
     return format(value, spec) if math.isfinite(value) else "not finite"
+
+
+def metric_of(name: str) -> tuple[str, Callable[[float | None], str]]:
+    """Returns the heading of a metric, and how its values are written."""
+    known = {"rmse": "RMSE", "nll": "NLL", "r2": "R²", "balanced_accuracy": "balanced accuracy"}
+    return known.get(name, name), percent if name.endswith("accuracy") else fixed

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -24,9 +24,8 @@ CONSTANT = "constant"
 """Method of the records of what a constant is worth: class frequencies, or the mean of the targets."""
 EXCESS, EXCESS_ERROR = "valid/excess", "valid/excess_error"
 
-_PROPER = {"regression": ("rmse",)}
-_OTHERWISE = ("nll", "accuracy")
-"""Metrics that decide, by task, the first that was recorded; accuracy where a run has nothing better."""
+_EARLIER = {"regression": ("rmse", "rmse")}
+"""Metric and proper metric by kind of task, for runs that do not hold them."""
 _HIGHER = ("accuracy",)
 
 
@@ -106,10 +105,17 @@ def constants(records: Iterable[Record]) -> dict[str, float]:
     return {r.name: r.value for r in rows if r.step == last}
 
 
-def deciding(rows: Iterable[Member], config: dict[str, Any], split: str = "valid") -> str | None:
+def metrics_of(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the metric that people compare members of a run by, and the one that decides."""
+    metric, proper = _EARLIER.get(str(config.get("kind")), ("accuracy", "nll"))
+    return str(config.get("metric") or metric), str(config.get("proper") or proper)
+
+
+def deciding(rows: Iterable[Member], config: Mapping[str, Any], split: str = "valid") -> str | None:
     """Returns the record that members are compared by on a part of the data, or None if there is none."""
     names = {name for row in rows for name in row.values}
-    wanted = (f"{split}/{name}" for name in _PROPER.get(str(config.get("kind")), _OTHERWISE))
+    proper = metrics_of(config)[1]
+    wanted = (f"{split}/{name}" for name in (("nll", "accuracy") if proper == "nll" else (proper,)))
     return next((name for name in wanted if name in names), None)
 
 

@@ -21,6 +21,8 @@ class Known(BaseModel):
     model: Annotated[str, Field(max_length=1000)] | None = None
     way: str | None = None
     kind: str | None = None
+    metric: str | None = None
+    proper: str | None = None
     objective: str | None = None
     map: str | None = None
     size: str | None = None

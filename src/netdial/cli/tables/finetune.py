@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from netdial.report.text import count, fixed, percent
+from netdial.report.text import count, fixed, metric_of, percent
+from netdial.task import named
 
 
 def stages_table(rows: list[dict[str, float]], kind: str) -> Table:
     """Returns parameters and worth of the member before, and after each round."""
-    metric, title, show = (
-        ("rmse", "valid RMSE", fixed)
-        if kind == "regression"
-        else ("accuracy", "valid acc.", percent)
-    )
-    table = Table("", "removed", "parameters", title, "valid NLL", header_style="bold")
+    metric = named(kind).metric
+    title, show = metric_of(metric)
+    table = Table("", "removed", "parameters", f"valid {title}", "valid NLL", header_style="bold")
     for number, row in enumerate(rows):
         label = "as it is" if number == 0 else f"round {number}"
         table.add_row(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from netdial.report.text import count, fixed, number, percent
+from netdial.report.text import count, metric_of, number, percent
 
 if TYPE_CHECKING:
     from netdial.pruning.weights import Surface
@@ -76,12 +75,6 @@ def surface_table(found: Surface, split: str) -> Table:
         ]
         table.add_row(number(lam), *marked)
     return table
-
-
-def metric_of(name: str) -> tuple[str, Callable[[float], str]]:
-    """Returns the heading of a metric and how its values are written."""
-    known = {"rmse": ("RMSE", fixed), "nll": ("NLL", fixed)}
-    return known.get(name, (name, percent))
 
 
 def _places(share: float) -> int:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from netdial.cli.tables.prune import metric_of
-from netdial.report.text import count, percent
+from netdial.report.text import count, metric_of, percent
+from netdial.task import named
 
 if TYPE_CHECKING:
     from netdial.jobs.slim import Outcome
@@ -41,7 +41,8 @@ def latency_rows(found: LatencyTable) -> Table:
 
 def stages_table(found: Outcome, split: str, kind: str) -> Table:
     """Returns what the network is worth and costs, before and after."""
-    title, show = metric_of("rmse" if kind == "regression" else "accuracy")
+    metric = named(kind).metric
+    title, show = metric_of(metric)
     table = Table(title="Before and after", title_justify="left", header_style="bold")
     table.add_column("")
     headings = (f"{split} {title}", "params", "MACs", "bytes", "ms, batch 1", "ms, batch 64")
@@ -52,7 +53,7 @@ def stages_table(found: Outcome, split: str, kind: str) -> Table:
         times = [stage.costs.get(name) for name in ("ms_1", "ms_64")]
         table.add_row(
             stage.label,
-            show(stage.metrics["rmse" if kind == "regression" else "accuracy"]),
+            show(stage.metrics[metric]),
             *("" if cost is None else count(cost) for cost in costs),
             *("" if ms is None else f"{ms:.3g}" for ms in times),
         )

@@ -212,14 +212,13 @@ def _notes(
 def _columns(rows: Sequence[Member], config: dict[str, Any]) -> list[Column]:
     """Returns the columns of the table of members for which anything was recorded."""
     rmse = partial(number, digits=4, padded=True)
-    metrics: list[tuple[str, str, Format]] = (
-        [("rmse", "RMSE", rmse), ("rmse_predictive", "predictive", rmse), ("r2", "R²", fixed)]
-        if config.get("kind") == "regression"
-        else [
-            ("accuracy", "accuracy", partial(percent, places=2)),
-            ("accuracy_predictive", "predictive", partial(percent, places=2)),
-        ]
-    )
+    metrics: list[tuple[str, str, Format]] = [
+        ("accuracy", "accuracy", partial(percent, places=2)),
+        ("accuracy_predictive", "predictive", partial(percent, places=2)),
+        ("rmse", "RMSE", rmse),
+        ("rmse_predictive", "predictive", rmse),
+        ("r2", "R²", fixed),
+    ]
     columns = [
         Column(group, title, f"{split}/{record}", show)
         for split, group in (("valid", "Validation"), ("test", "Test"))

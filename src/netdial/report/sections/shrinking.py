@@ -24,6 +24,7 @@ from netdial.report.sections.shrinking_figures import (
 )
 from netdial.report.template import Tile
 from netdial.report.text import _sizes, at_lam, count, fixed, number, percent
+from netdial.runs.curves import metrics_of
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Kill, Shrinkage, kills, shrinkage
 
@@ -272,7 +273,7 @@ def _log_words(log: Sequence[Kill]) -> str:
 
 
 def _metric(config: dict[str, Any]) -> str:
-    return "valid/rmse" if config.get("kind") == "regression" else "valid/accuracy"
+    return f"valid/{metrics_of(config)[0]}"
 
 
 def _worth(found: Shrinkage, metric: str) -> str:
