@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.config import FitConfig, TrainConfig, make_config
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, first_line
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.weights import weighted
@@ -336,7 +336,11 @@ def make_feed(
 
 
 def launch(config: TrainConfig) -> tuple[Workers, Any]:
-    """Returns this process among its peers, and its device; starts the peers when several devices are asked for."""
+    """Returns this process among its peers, and its device; starts the peers when several devices are asked for.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
     plain = (
         config.devices == 1
         and config.accelerator in ("auto", "cpu")
@@ -347,12 +351,18 @@ def launch(config: TrainConfig) -> tuple[Workers, Any]:
     from lightning_fabric import Fabric
 
     strategy = "ddp" if config.devices > 1 else config.strategy
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        strategy=strategy,
-        precision=config.precision,
-    )
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=strategy,
+            precision=config.precision,
+        )
+    except (RuntimeError, ValueError) as error:  # what Fabric raises for devices that are not there
+        raise ConfigError(
+            f"accelerator={config.accelerator!r}, devices={config.devices}: not on this machine ({first_line(error)}); "
+            "use accelerator='auto' or 'cpu'"
+        ) from None
     fabric.launch()
     return Workers(fabric.global_rank, fabric.world_size, fabric), fabric.device
 

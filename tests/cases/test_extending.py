@@ -166,3 +166,10 @@ def test_ten_million_regions() -> None:
 def test_a_name_in_place_of_a_network() -> None:
     """``nd.fit("mlp:6", ...)``: the network itself is wanted."""
     nd.fit("mlp:6", (X, Y), **SHORT)  # type: ignore[arg-type]
+
+
+@refused("accelerator='gpu'", "'cpu'")
+def test_a_device_that_is_not_there() -> None:
+    """``accelerator="gpu"`` on a machine without one (or 4,096 devices where there is one)."""
+    many = 4096 if torch.cuda.is_available() else 1
+    nd.fit(net(), (X, Y), accelerator="gpu", devices=many, groups=many, **SHORT)
