@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -210,17 +209,11 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
     command(tmp_path, "evaluate", "vine")
 
 
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere"
-)
-@refused("read-only")
-def test_a_place_that_may_not_be_written(tmp_path: Path) -> None:
-    """A folder for runs without permission to write."""
-    tmp_path.chmod(0o500)
-    try:
-        fit(tmp_path)
-    finally:
-        tmp_path.chmod(0o700)
+@refused("occupied")
+def test_a_file_where_the_folder_of_runs_should_be(tmp_path: Path) -> None:
+    """``--runs-dir`` leads to a file: no folder can be made in it, and its path is named."""
+    (tmp_path / "occupied").write_text("mine")
+    fit(tmp_path, "--runs-dir", "occupied")
 
 
 @right
