@@ -73,6 +73,7 @@ def test_half_the_penalty_is_the_penalty_at_half_the_complexity(half_kl: str, bl
     assert torch.allclose(penalties[0], other)
 
 
+@pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
 def test_points_of_one_s_own(elastic: str, blobs: Data) -> None:
     family = nd.fit(net(), blobs, objective=elastic, epochs=2, batch_size=30)
     assert family.log_std is None

@@ -50,7 +50,7 @@ def test_a_training_cell_is_fit(store: Store) -> None:
     task = nd.load("digits")
     net = nd.build("mlp:8", input_shape=(64,), n_outputs=10, seed=3)
     by_hand = nd.fit(net, task.train.select(torch.arange(500)), config=cell.config)
-    kept = nd.load_family(store.path(cell) / "family.safetensors")
+    kept = nd.load_model(store.path(cell) / "family.safetensors")
     assert torch.equal(kept.fields_at(LAMS).mean, by_hand.fields_at(LAMS).mean)
 
 

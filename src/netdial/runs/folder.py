@@ -69,6 +69,7 @@ def hold(path: Path) -> Iterator[None]:
         CheckpointError: the disk refused the lock.
     """
     root, made = path.parent, not path.parent.exists()
+    place = root.absolute()
     with writing(path):
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def hold(path: Path) -> Iterator[None]:
                     _put_right(path)
             yield
     finally:
-        if made and root not in _used:
+        if made and place not in _used:
             with suppress(OSError):
                 root.rmdir()
 
@@ -98,7 +99,7 @@ def fresh_folder(path: Path) -> Path:
     fresh = _fresh(path)
     _remove(fresh)
     fresh.mkdir()
-    _used.add(path.parent)
+    _used.add(path.parent.absolute())
     return fresh
 
 
