@@ -76,11 +76,11 @@ class Predicts:
 def ready(model: Net, use: Use | None) -> Net:
     """Returns a model that can ``predict``: the same object, of a class that adds it to its own.
 
-    A network whose class has a method ``predict`` of its own stays as it is. A family's takes parameters and tensors, which is
-    ``outputs``, too; a loaded one predicts from rows.
+    A network stays as it is if nothing is known of its use, or if its class has a method ``predict`` of its own. That of a
+    family takes parameters and tensors, which is ``outputs``, too; a loaded one predicts from rows.
     """
     own = getattr(type(model), "predict", None)
-    if own is None or own is Family.predict:
+    if own is Family.predict or (own is None and use is not None):
         model.__class__ = _ready(type(model))
         model.use = use  # type: ignore[assignment]
     return model
