@@ -46,8 +46,8 @@ def gradients(part: nd.Dataset, n_data: int, **settings: Any) -> tuple[Tensor, l
     method = FamilyMethod(config, task=nd.task.Classification(), n_data=n_data, steps=1)
     state = method.init(family)
     (batch,) = TensorFeed(part, batch_size=64, seed=0).epoch(0)
-    _, terms = method.step(state, batch)
-    return terms.fit, [p.grad for p in family.parameters() if p.grad is not None]
+    measured = method.step(state, batch)
+    return measured["fit"], [p.grad for p in family.parameters() if p.grad is not None]
 
 
 def test_whole_weights_are_repeated_rows_in_the_objective_and_its_gradient() -> None:

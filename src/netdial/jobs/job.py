@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from netdial.jobs.problem import reading_lines
+from netdial.jobs.problem import by_index, reading_lines
 from netdial.jobs.recorder import Watch
 from netdial.jobs.reports import write_report
 from netdial.jobs.request import (
@@ -66,18 +66,31 @@ def do_job(job: Job, watch: Watch) -> Run | None:
 
 
 def _begin(job: Job, run: Run, *, writes: bool, **more: Any) -> Work:
-    """Returns the work of a job: from its last checkpoint when resuming, with all later records cut off."""
-    checkpoint = run.checkpoint_path / LAST
+    """Returns the work of a job: from its last checkpoint when resuming, with all later records cut off.
+
+    They are cut off when training goes on, so that a checkpoint which is refused leaves the folder as it is.
+    """
+    checkpoint, watch, data = run.checkpoint_path / LAST, more["watch"], more["problem"].task
     step = saved_step(checkpoint) if job.resume else 0
-    if writes:
-        run.truncate(step if step else -1)
-    identity = {k: v for k, v in run.config.items() if k not in job.way.not_training}
+    stale = writes
+    if writes and not step:
+        run.truncate(-1)
+        stale = False
+
+    def advance(now: int, steps: int) -> None:
+        nonlocal stale
+        if stale:
+            run.truncate(step)
+            stale = False
+        watch.advance(now, steps)
+
+    more["config"] = by_index(more["config"], data)
     session = {
-        "advance": more["watch"].advance,
-        "augment": more["problem"].task.augment,
+        "advance": advance,
+        "augment": data.augment,
         "checkpoint": checkpoint,
         "saved": partial(saved, run),
         "resuming": job.resume,
-        "identity": identity,
+        "identity": {k: v for k, v in run.config.items() if k not in job.way.not_training},
     }
     return Work(run=run, writes=writes, step=step, session=session, **more)

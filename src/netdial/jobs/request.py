@@ -183,7 +183,8 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
     start = preset(job.data, len(problem.task.train))
     settings = job.way.config()
     config = make(settings, _fields(settings, {**start, **chosen}))
-    return by_index(config, problem.task), problem
+    by_index(config, problem.task)  # refuses names of classes that there are not
+    return config, problem
 
 
 def _fields(settings: type[BaseModel], choices: Mapping[str, Any]) -> dict[str, Any]:
