@@ -117,7 +117,8 @@ def _model_of(name: str) -> Callable[[Path], str]:
         path = folder / name
         model, told = nd.load_model(path), nd.inspect(path)
         settings = repr(model.config) if isinstance(model, nd.Family) else ""
-        use = "" if model.use is None else model.use.model_dump_json()
+        known = getattr(model, "use", None)
+        use = "" if known is None else known.model_dump_json()
         return print_of([model, settings, use, told.summary, dict(told.about)])
 
     return read
