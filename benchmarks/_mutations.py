@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from netdial.core.boundary import DIGEST, seal
+from netdial.core.storage.boundary import DIGEST, seal
 
 DEEP = 100_000
 """Levels of lists that a mutation writes."""

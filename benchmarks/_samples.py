@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import netdial as nd
-from netdial.core.container import load_tree, save_tree
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.models.use import use_of
 
 NET = {"spec": "mlp:6", "input_shape": [13], "n_outputs": 3}
@@ -68,7 +68,7 @@ def _feed(value: Any, found: Any) -> None:
 
 
 def _about() -> dict[str, Any]:
-    return {"net": NET, **use_of(nd.load("wine"), lam=1.0).to_json()}
+    return {"net": NET, **use_of(nd.load_data("wine"), lam=1.0).to_json()}
 
 
 def _net() -> nn.Module:
@@ -95,7 +95,7 @@ def _pruned(folder: Path) -> None:
 
 
 def _shrunken(folder: Path) -> None:
-    data = nd.load("wine")
+    data = nd.load_data("wine")
     shrunk = nd.shrink(_net(), data.train, epochs=1, batch_size=32, lam=0.05)
     nd.save(shrunk, folder / "shrunken.safetensors", about=_about())
 
@@ -151,7 +151,7 @@ def _table_of(suffix: str) -> Sample:
         frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
 
     def read(folder: Path) -> str:
-        return _data(nd.load(str(folder / f"table.{suffix}"), target="y"))
+        return _data(nd.load_data(str(folder / f"table.{suffix}"), target="y"))
 
     return Sample(make, read)
 
@@ -230,7 +230,7 @@ def _cifar_parquet(folder: Path) -> None:
 
 
 def _images(name: str) -> Callable[[Path], str]:
-    return lambda folder: _data(nd.load(name, data_dir=folder))
+    return lambda folder: _data(nd.load_data(name, data_dir=folder))
 
 
 SAMPLES: dict[str, Sample] = {

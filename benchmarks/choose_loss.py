@@ -100,7 +100,7 @@ def _problems(seed: int) -> Iterator[tuple[str, Dataset, Dataset, Dataset]]:
     )
     yield "noisy", *_parts(torch.as_tensor(x), torch.as_tensor(y), 400)
     try:
-        task = nd.load("covertype_15120.parquet", target="Cover_Type", seed=seed)
+        task = nd.load_data("covertype_15120.parquet", target="Cover_Type", seed=seed)
     except DataError:
         return
     order = torch.randperm(len(task.train), generator=generator(seed, "choose-loss"))

@@ -16,15 +16,14 @@ import torch.nn.functional as F
 
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
-from netdial.config import make_config
 from netdial.core.errors import DataError
-from netdial.data import Dataset, load
+from netdial.data import Dataset, load_data
 from netdial.family import Family
 from netdial.nets import build
 from netdial.task import Classification
-from netdial.train import FamilyMethod
+from netdial.train.config import make_config
 from netdial.train.feed import Batch
-from netdial.train.method import State
+from netdial.train.method import FamilyMethod, State
 
 _BATCH, _GROUPS = 128, 4
 _CONFIG = make_config(map="linear", batch_size=_BATCH, groups=_GROUPS, lo=1e-2, hi=1.0)
@@ -65,7 +64,7 @@ def images(*, real: bool) -> tuple[Dataset, str]:
     """Returns some batches of images and what they are; random ones if CIFAR-10 is not wanted or not there."""
     if real:
         try:
-            task = load("cifar10")
+            task = load_data("cifar10")
             return task.train.select(torch.arange(4 * _BATCH)), str(task.source["origin"])
         except DataError as error:
             print(f"CIFAR-10 is not there, random images instead: {error}")

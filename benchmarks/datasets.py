@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 
-from netdial.config import make_config
 from netdial.core.errors import DataError
 from netdial.core.noise import generator
-from netdial.data import Splits, load
+from netdial.data import Splits, load_data
 from netdial.family import Family
-from netdial.fitting import run
 from netdial.jobs.presets import default_model, preset
 from netdial.models.family import load_family, save_family
 from netdial.nets import build
 from netdial.papers.lab.cells import Cell, Store, make_all
+from netdial.train.config import make_config
+from netdial.train.fit import run
 
 TARGETS = {"covertype_15120.parquet": "Cover_Type", "gas_sensor_drift_8of10.parquet": "gas"}
 NAMES = ("wine", "breast-cancer", "digits", "mnist", *TARGETS)
@@ -152,7 +152,7 @@ def task_of(name: str, seed: int) -> Splits:
         DataError: its file is absent.
     """
     if name != "mnist":
-        return load(name, seed=seed, target=TARGETS.get(name))
-    task = load(name, seed=seed, flat=True)
+        return load_data(name, seed=seed, target=TARGETS.get(name))
+    task = load_data(name, seed=seed, flat=True)
     train, valid = (torch.arange(count) for count in MNIST)
     return replace(task, train=task.train.select(train), valid=task.valid.select(valid))

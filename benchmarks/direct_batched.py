@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from benchmarks.mnist import LAMS
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
-from netdial.config import make_config
 from netdial.data import Dataset
 from netdial.family import Family
-from netdial.fitting import stack
 from netdial.nets import build
 from netdial.task import Classification
-from netdial.train import FamilyMethod, TensorFeed
+from netdial.train.config import make_config
+from netdial.train.direct import stack
+from netdial.train.feed import TensorFeed
+from netdial.train.method import FamilyMethod
 
 _SEEDS, _BATCH = 5, 256
 

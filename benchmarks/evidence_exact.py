@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.result import Result
-from netdial.evidence import linear
-from netdial.evidence.laplace import laplace
-from netdial.fitting import fit
+from netdial.evidence.estimators import linear
+from netdial.evidence.estimators.laplace import laplace
+from netdial.train.fit import fit
 
 
 @dataclass(frozen=True)

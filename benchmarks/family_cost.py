@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from benchmarks._by_hand import by_hand
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
-from netdial.config import make_config
 from netdial.data import Dataset
 from netdial.family import Family
 from netdial.nets import build
 from netdial.task import Classification
-from netdial.train import FamilyMethod, TensorFeed
-from netdial.train.feed import Batch
+from netdial.train.config import make_config
+from netdial.train.feed import Batch, TensorFeed
+from netdial.train.method import FamilyMethod
 
 _EXAMPLES, _GROUPS = 60_000, 8
 

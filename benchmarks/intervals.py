@@ -29,7 +29,7 @@ _EPOCHS, _QUICK_EPOCHS = 60, 15
 
 
 def _diabetes(seed: int) -> Splits:
-    return nd.load("diabetes", seed=seed, valid=0.2, test=0.2)
+    return nd.load_data("diabetes", seed=seed, valid=0.2, test=0.2)
 
 
 def _oes(name: str) -> Callable[[int], Splits]:
@@ -37,7 +37,7 @@ def _oes(name: str) -> Callable[[int], Splits]:
         file = f"{name}.parquet"
         path: Path = require_folder(None, name, file) / file
         columns = require("pyarrow.parquet", "reading Parquet").read_schema(path).names[-16:]
-        return nd.load(str(path), target=",".join(columns), seed=seed, valid=0.2, test=0.2)
+        return nd.load_data(str(path), target=",".join(columns), seed=seed, valid=0.2, test=0.2)
 
     return read
 

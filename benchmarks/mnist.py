@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.config import make_config
-from netdial.data import Dataset, Splits, load
+from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family, symmetrised_kl
 from netdial.measure import evaluate
 from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.training import Training
+from netdial.train.config import make_config
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}
@@ -68,7 +68,7 @@ def data(quick: bool) -> Splits:
     Raises:
         DataError: MNIST is not there.
     """
-    task = load("mnist", flat=True)
+    task = load_data("mnist", flat=True)
     if not quick:
         return task
     first = torch.arange(10_000)

@@ -22,13 +22,13 @@ from benchmarks.mnist import LAMS
 from benchmarks.result import Result
 from benchmarks.timing import interleaved
 from netdial.core.errors import DataError
-from netdial.data import Dataset, load
+from netdial.data import Dataset, load_data
 from netdial.family import Family
-from netdial.fitting import fit
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.pruning.weights import prune, surface
 from netdial.task import Classification
+from netdial.train.fit import fit
 
 SHARES = tuple(level / 10 for level in range(10))
 _TRAIN, _TEST = 5_000, 10_000
@@ -128,7 +128,7 @@ def _work(measured: Callable[[], object]) -> Callable[[], None]:
 def _data() -> tuple[Dataset, Dataset, str]:
     """Returns some training data, 10,000 test examples, and where they come from; random pictures where MNIST is absent."""
     try:
-        task = load("mnist", flat=True)
+        task = load_data("mnist", flat=True)
     except DataError:
         source = torch.Generator().manual_seed(0)
         x = (torch.rand(_TRAIN + _TEST, 784, generator=source) * 255).to(torch.uint8)

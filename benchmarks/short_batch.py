@@ -52,7 +52,7 @@ def measure(*, quick: bool = False) -> Result:
     """Returns the objective when filled up over that of a full step, for each λ."""
     torch.set_num_threads(1)
     seeds = range(1 if quick else 2)
-    part = nd.load("mnist", flat=True).train.select(torch.arange(_N))
+    part = nd.load_data("mnist", flat=True).train.select(torch.arange(_N))
     found = {
         way: torch.tensor([_objective(part, *how, seed, quick=quick) for seed in seeds])
         for way, how in _WAYS.items()
@@ -81,7 +81,7 @@ def _objective(
 ) -> list[float]:
     """Returns the objective of a family at each λ, nats per example."""
     net = nd.build("mlp:50", input_shape=(784,), n_outputs=10)
-    with mock.patch("netdial.fitting.TensorFeed", feed):
+    with mock.patch("netdial.train.fit.TensorFeed", feed):
         some = part.select(torch.arange(count))
         family = nd.fit(net, some, epochs=1 if quick else 25, batch_size=256, seed=seed)
     path = nd.evaluate(family, part, lams=_LAMS, n_samples=8, n_data=_N)

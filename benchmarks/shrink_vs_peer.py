@@ -31,13 +31,13 @@ from torch import nn
 from benchmarks._peer import Recipe, count, installed, pruned
 from benchmarks.result import Result
 from netdial.channels.layers.pick import Pick
-from netdial.config import make
 from netdial.core.errors import DataError
-from netdial.data import Dataset, Splits, load
+from netdial.data import Dataset, Splits, load_data
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import shrink
+from netdial.train.config import make
 
 RECIPES = (
     Recipe("lamp", 0.5, 0.5, cuts=1, rewind=True),
@@ -82,8 +82,8 @@ class Course:
     def task(self, seed: int) -> Splits:
         """Returns the data."""
         if self.target:
-            return load(self.data, seed=seed, target=self.target)
-        task = load(self.data, seed=seed, flat=True)
+            return load_data(self.data, seed=seed, target=self.target)
+        task = load_data(self.data, seed=seed, flat=True)
         return replace(task, train=task.train.select(torch.arange(self.examples)))
 
     def net(self, task: Splits, seed: int) -> nn.Module:

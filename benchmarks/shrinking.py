@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from netdial.config import make
-from netdial.data import Dataset, Splits, load
+from netdial.data import Dataset, Splits, load_data
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import Shrunk, shrink
+from netdial.train.config import make
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Course:
 
     def task(self) -> Splits:
         """Returns the data."""
-        task = load(self.data, flat=self.model.startswith("mlp"))
+        task = load_data(self.data, flat=self.model.startswith("mlp"))
         return replace(
             task, train=task.train.select(torch.arange(min(self.examples, len(task.train))))
         )

@@ -37,7 +37,7 @@ class Attentive(nn.Module):
 def main(epochs: int = 20) -> None:
     """Trains, fine-tunes one member, exports it."""
     torch.manual_seed(0)
-    task = nd.load("wine")
+    task = nd.load_data("wine")
     family = nd.fit(
         Attentive(),
         task.train,

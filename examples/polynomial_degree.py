@@ -23,9 +23,9 @@ from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 import netdial as nd
-from netdial.core.files import write_text
-from netdial.evidence import linear
-from netdial.evidence.laplace import laplace
+from netdial.core.storage.files import write_text
+from netdial.evidence.estimators import linear
+from netdial.evidence.estimators.laplace import laplace
 
 TRUE_WEIGHTS = (1.0, -3.0, 4.0, 6.0)
 """Of the Legendre polynomials; targets are in units of the noise's standard deviation."""

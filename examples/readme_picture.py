@@ -32,7 +32,7 @@ STYLE = """
 
 def train(epochs: int) -> tuple[list[Row], list[Row]]:
     """Returns the path of a family and the rows of directly trained networks, on the test part of digits."""
-    task = nd.load("digits")
+    task = nd.load_data("digits")
     shape, outputs = tuple(task.train.x.shape[1:]), task.n_outputs
     net = nd.build("mlp:50", input_shape=shape, n_outputs=outputs)
     family = nd.fit(net, task.train, lam=(LO, HI), epochs=epochs, batch_size=128)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from netdial.config import FitConfig, make_config
 from netdial.core.errors import ConfigError
+from netdial.train.config import FitConfig, make_config
 
 
 @pytest.mark.parametrize(

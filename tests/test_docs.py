@@ -101,7 +101,7 @@ def network(x):
 )
 TRAINED = """
 import netdial as nd
-train = nd.load("wine").train
+train = nd.load_data("wine").train
 family = nd.fit(nd.build("mlp:4", input_shape=(13,), n_outputs=3), train, epochs=2, batch_size=16)
 """
 
@@ -220,7 +220,7 @@ cut = made.cut("weight", 1, keep)
 whole = layout.split(made(unit))["weight"].index_select(2, keep)
 torch.testing.assert_close(cut.layout.split(cut(unit))["weight"], whole)
 
-task = nd.load("wine")
+task = nd.load_data("wine")
 net = nd.build("linear", input_shape=(13,), n_outputs=3)
 family = nd.fit(net, task.train, map="quadratic", epochs=60, batch_size=32)
 accuracy = nd.evaluate(family, task.valid, lams=[0.01]).column("accuracy")[0]

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
-from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, TraceError
 from netdial.data.dataset import Dataset
 from netdial.family import Family
-from netdial.fitting import finetune, fit, fit_direct, run, specialise
 from netdial.measure import evaluate, recalibrate
 from netdial.models.family import load_family, save_family
 from netdial.objective import OBJECTIVES
 from netdial.task import named
+from netdial.train.config import make_config
+from netdial.train.direct import fit_direct
+from netdial.train.finetune import finetune, specialise
+from netdial.train.fit import fit, run
 from netdial.train.loop import Epoch
 
 

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netdial.choice import Choice, choose
-    from netdial.config import FitConfig
-    from netdial.data import Dataset, Splits, load
+    from netdial.data import Dataset, Splits, load_data
     from netdial.data.memory import Named
     from netdial.evidence import Estimate, assess, health
-    from netdial.family import Domain, Family, FamilyConfig, symmetrised_kl
-    from netdial.fitting import finetune, fit, fit_direct, specialise
-    from netdial.measure import evaluate, predictive, recalibrate
+    from netdial.family import Domain, Family, FamilyConfig
+    from netdial.measure import evaluate, predictive
     from netdial.models.door import inspect, load_model, save
     from netdial.nets import build
     from netdial.pruning.channels import slim
@@ -28,6 +26,10 @@ if TYPE_CHECKING:
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
+    from netdial.train.config import FitConfig
+    from netdial.train.direct import fit_direct
+    from netdial.train.finetune import finetune
+    from netdial.train.fit import fit
 
 _HOME = {
     "Choice": "netdial.choice",
@@ -38,7 +40,7 @@ _HOME = {
     "FamilyClassifier": "netdial.sklearn",
     "FamilyConfig": "netdial.family",
     "FamilyRegressor": "netdial.sklearn",
-    "FitConfig": "netdial.config",
+    "FitConfig": "netdial.train.config",
     "Named": "netdial.data.memory",
     "Policy": "netdial.pruning.weights",
     "ShrinkConfig": "netdial.shrinking.config",
@@ -49,23 +51,20 @@ _HOME = {
     "build": "netdial.nets",
     "choose": "netdial.choice",
     "evaluate": "netdial.measure",
-    "finetune": "netdial.fitting",
-    "fit": "netdial.fitting",
-    "fit_direct": "netdial.fitting",
+    "finetune": "netdial.train.finetune",
+    "fit": "netdial.train.fit",
+    "fit_direct": "netdial.train.direct",
     "health": "netdial.evidence",
     "inspect": "netdial.models.door",
-    "load": "netdial.data",
+    "load_data": "netdial.data",
     "load_model": "netdial.models.door",
     "predictive": "netdial.measure",
     "prune": "netdial.pruning.weights",
-    "recalibrate": "netdial.measure",
     "retrain": "netdial.pruning.weights",
     "save": "netdial.models.door",
     "shrink": "netdial.shrinking.shrink",
     "slim": "netdial.pruning.channels",
-    "specialise": "netdial.fitting",
     "surface": "netdial.pruning.weights",
-    "symmetrised_kl": "netdial.family",
 }
 
 __all__ = [
@@ -93,23 +92,35 @@ __all__ = [
     "fit_direct",
     "health",
     "inspect",
-    "load",
+    "load_data",
     "load_model",
     "predictive",
     "prune",
-    "recalibrate",
     "retrain",
     "save",
     "shrink",
     "slim",
-    "specialise",
     "surface",
-    "symmetrised_kl",
 ]
 __version__ = "0.1.0"
 
 
+_RENAMED = {
+    "load": "load_data",
+    "prune_structured": "slim",
+    "save_shrunk": "save",
+    "load_shrunk": "load_model",
+}
+"""Names that scripts written before the first release use; they still work, with a warning that says the new one."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        import warnings
+
+        new = _RENAMED[name]
+        warnings.warn(f"nd.{name} is called nd.{new}", FutureWarning, stacklevel=2)
+        name = new
     if name not in _HOME:
         raise AttributeError(f"module 'netdial' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -36,7 +36,7 @@ def mnist(folder: Path, joint: str = "-", packed: bool = False) -> None:
 
 
 def check_mnist(root: Path) -> None:
-    splits = nd.load("mnist", data_dir=root)
+    splits = nd.load_data("mnist", data_dir=root)
     assert len(splits.test) == 60 and torch.equal(splits.test.y, torch.as_tensor(Y).long())
     pixels = (splits.test.x.view(60, 28, 28) + 1) * 127.5  # stored from -1 to 1
     torch.testing.assert_close(pixels, torch.as_tensor(X).float(), rtol=0, atol=1e-3)
@@ -81,7 +81,7 @@ def batches(folder: Path, protocol: int = 4, numpy_labels: bool = False) -> None
 
 
 def check_cifar(root: Path) -> None:
-    splits = nd.load("cifar10", data_dir=root)
+    splits = nd.load_data("cifar10", data_dir=root)
     assert torch.equal(splits.test.x, torch.as_tensor(C))
     assert torch.equal(splits.test.y, torch.as_tensor(Y).long())
 
@@ -131,7 +131,7 @@ def test_a_batch_with_code_in_it(tmp_path: Path) -> None:
     batches(tmp_path)
     (tmp_path / "test_batch").write_bytes(pickle.dumps({b"data": Payload(), b"labels": [1]}))
     try:
-        nd.load("cifar10", data_dir=tmp_path)
+        nd.load_data("cifar10", data_dir=tmp_path)
     finally:
         assert not Path("touched-by-a-batch").exists()
 
@@ -140,7 +140,7 @@ def test_a_batch_with_code_in_it(tmp_path: Path) -> None:
 def test_cifar_not_unpacked(tmp_path: Path) -> None:
     """The archive is there, but not unpacked."""
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"x")
-    nd.load("cifar10", data_dir=tmp_path)
+    nd.load_data("cifar10", data_dir=tmp_path)
 
 
 @refused("train-images-idx3-ubyte")
@@ -149,4 +149,4 @@ def test_a_header_that_asks_for_too_much(tmp_path: Path) -> None:
     mnist(tmp_path)
     head = struct.pack(">HBBIII", 0, 8, 3, 2**32 - 1, 28, 28)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(head + X.tobytes())
-    nd.load("mnist", data_dir=tmp_path)
+    nd.load_data("mnist", data_dir=tmp_path)

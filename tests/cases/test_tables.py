@@ -32,7 +32,7 @@ def read(
     """Writes a table with the columns given beside a number x and a label y, and loads it."""
     frame = pd.DataFrame({"x": NUMBER, "y": LABEL, **columns})
     frame.to_csv(folder / name, **{"index": False, **how})
-    return nd.load(str(folder / name), **{"target": "y", **(load or {})})
+    return nd.load_data(str(folder / name), **{"target": "y", **(load or {})})
 
 
 def names(splits: Splits) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def test_a_copy_of_the_target_is_left_out(tmp_path: Path) -> None:
     path.write_text(
         "x,y,y\n" + "".join(f"{v},{c},{c}\n" for v, c in zip(NUMBER, LABEL, strict=True))
     )
-    assert names(nd.load(str(path), target="y")) == ("x",)
+    assert names(nd.load_data(str(path), target="y")) == ("x",)
 
 
 @right
@@ -147,7 +147,7 @@ def test_packed_files_and_parquet_and_excel(tmp_path: Path) -> None:
     except ModuleNotFoundError:  # an extra
         pass
     for name in kinds:
-        torch.testing.assert_close(nd.load(str(tmp_path / name), target="y").train.x, plain)
+        torch.testing.assert_close(nd.load_data(str(tmp_path / name), target="y").train.x, plain)
 
 
 @right
@@ -165,7 +165,7 @@ def test_zero_and_one_as_decimals_are_classes(tmp_path: Path) -> None:
     assert read(tmp_path, {"y": (np.arange(N) % 2).astype(float)}).kind == "classification"
     frame = pd.DataFrame({"x": RANDOM.normal(size=500), "y": np.arange(500) % 50})
     frame.to_csv(tmp_path / "s.csv", index=False)
-    found = nd.load(str(tmp_path / "s.csv"), target="y", kind="classification")
+    found = nd.load_data(str(tmp_path / "s.csv"), target="y", kind="classification")
     assert found.n_outputs == 50
 
 
@@ -220,7 +220,7 @@ def test_a_mistyped_target(tmp_path: Path) -> None:
 @refused("no such file")
 def test_a_table_that_is_not_there() -> None:
     """A path that leads nowhere."""
-    nd.load("nowhere.csv", target="y")
+    nd.load_data("nowhere.csv", target="y")
 
 
 @refused("class", "1 row")

@@ -135,7 +135,7 @@ def test_a_column_of_weights_is_no_input(tmp_path: Path) -> None:
         {"x": random.normal(size=60), "w": random.uniform(0.5, 2, 60), "y": np.arange(60) % 2}
     )
     frame.to_csv(tmp_path / "t.csv", index=False)
-    splits = nd.load(str(tmp_path / "t.csv"), target="y", weight_column="w")
+    splits = nd.load_data(str(tmp_path / "t.csv"), target="y", weight_column="w")
     assert splits.schema is not None and splits.schema.names == ("x",)
     assert splits.train.weight is not None
     command(

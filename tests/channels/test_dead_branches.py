@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from netdial.channels.fold.bypass import bypassed
-from netdial.config import make
 from netdial.models.recipe import save_network
 from netdial.models.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
@@ -18,6 +17,7 @@ from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.shrinking.state import State
 from netdial.task import Classification
+from netdial.train.config import make
 
 
 class Residual(nn.Module):

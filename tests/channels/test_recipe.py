@@ -24,9 +24,9 @@ from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.switch import Switch, insert_switches
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import trace
-from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.models.recipe import read_recipe, save_network
 from netdial.models.restoring import load_network
 from netdial.nets import build

@@ -18,7 +18,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.switch import Switch
 from netdial.channels.sizes import Going, size, strip, switches_of, thetas
 from netdial.core.cutting import cut_module
-from netdial.nets.build import build
+from netdial.nets.named import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare
 

@@ -12,7 +12,7 @@ from netdial.family import Family
 @pytest.fixture(scope="session")
 def wine() -> Splits:
     """Wine, 178 rows of 13 numbers in 3 classes."""
-    return nd.load("wine")
+    return nd.load_data("wine")
 
 
 @pytest.fixture(scope="session")

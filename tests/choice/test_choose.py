@@ -289,7 +289,7 @@ def test_an_estimator_needs_no_validation_data(family: Family, wine: Splits) -> 
 
 
 def test_members_of_a_regression_are_chosen_by_rmse() -> None:
-    task = nd.load("diabetes")
+    task = nd.load_data("diabetes")
     net = nd.build("mlp:8", input_shape=(10,), n_outputs=1)
     family = nd.fit(net, task.train, kind="regression", objective="l2", epochs=10, batch_size=32)
     found = choose(family, task.valid, kind="regression", lams=5)

@@ -248,7 +248,7 @@ def test_doctor(call: Call, tmp_path: Path) -> None:
 def test_doctor_names_missing_extras_and_the_trap(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from netdial.cli import doctor
+    from netdial.cli.commands import doctor
 
     monkeypatch.setitem(doctor.EXTRAS, "export", ("onnx-of-another-world",))
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())

@@ -14,11 +14,11 @@ from netdial.choice import Budget
 from netdial.cli.command import Command, options_of
 from netdial.cli.options import fields, read
 from netdial.core.errors import ConfigError
-from netdial.jobs.chosen import ChoiceOptions
-from netdial.jobs.pruned import SurfaceOptions
+from netdial.jobs.analyses.chosen import ChoiceOptions
+from netdial.jobs.analyses.pruned import SurfaceOptions
+from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
+from netdial.jobs.analyses.weighed import EvidenceOptions
 from netdial.jobs.slim import Slimming
-from netdial.jobs.tuned import RoundOptions, TuningOptions
-from netdial.jobs.weighed import EvidenceOptions
 from netdial.pruning.channels import Limits, Options
 from netdial.pruning.weights import CRITERIA, Policy
 

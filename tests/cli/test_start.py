@@ -13,16 +13,16 @@ import pytest
 from netdial import __version__
 from netdial.choice.rules import RULES
 from netdial.cli.app import app
-from netdial.config import FitConfig
 from netdial.data import names as data_names
 from netdial.evidence import ESTIMATORS
 from netdial.family.maps import MAPS
 from netdial.nets import names as net_names
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.pruning.weights import CRITERIA
-from netdial.pruning.weights.retrain import RISES
+from netdial.pruning.weights.rounds import RISES
 from netdial.shrinking.killing import KILLING
 from netdial.task import TASKS, metric_names
+from netdial.train.config import FitConfig
 from netdial.train.optimiser import optimizer_names
 
 from .conftest import Call

@@ -15,11 +15,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdial.core import container
-from netdial.core.boundary import UncheckedFile, seal
-from netdial.core.container import load_tree, read_header, save_tree
 from netdial.core.errors import CheckpointError, WriteError
-from netdial.core.files import write_atomic
+from netdial.core.storage import container
+from netdial.core.storage.boundary import UncheckedFile, seal
+from netdial.core.storage.container import load_tree, read_header, save_tree
+from netdial.core.storage.files import write_atomic
 
 plain = (
     st.none()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from netdial.core.errors import CheckpointError
-from netdial.core.files import write_atomic, write_json, write_text
 from netdial.core.records import Record, read_records, write_records
+from netdial.core.storage.files import write_atomic, write_json, write_text
 
 ROW = Record("wine", "train", 0.5, 0, 12, "train/loss", 1.25, "nats/example")
 

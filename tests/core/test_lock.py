@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from netdial.core import lock as lock_module
 from netdial.core.errors import BusyError, ConfigError, WriteError
-from netdial.core.lock import Holder, holding, start_of
+from netdial.core.storage import lock as lock_module
+from netdial.core.storage.lock import Holder, holding, start_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 """Children here do little before they end."""
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /
 HOLD = """
 import sys, time
 from pathlib import Path
-from netdial.core.lock import holding
+from netdial.core.storage.lock import holding
 with holding(Path(sys.argv[1]), "the run"):
     print("held", flush=True)
     sys.stdin.read()

@@ -15,7 +15,7 @@ from torch import nn
 
 from netdial.core.errors import ConfigError
 from netdial.curvature import diagonal, full
-from netdial.curvature.diagonal import DIAGONALS
+from netdial.curvature.diagonals import DIAGONALS
 from netdial.data import Dataset
 
 Z = 5.0

@@ -119,7 +119,7 @@ def infinite() -> Tensor:
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "nothing": (lambda: None, "got NoneType; expected a pair"),
-    "a path": (lambda: Path("a.csv"), r"nd.load\('a.csv'\)"),
+    "a path": (lambda: Path("a.csv"), r"nd.load_data\('a.csv'\)"),
     "one tensor": (lambda: X, r"one tensor \[12, 3\] and no targets"),
     "one frame": (lambda: pandas.DataFrame({"a": [1.0]}), "which column is the target"),
     "four parts": (lambda: (X, Y, W, W), r"tuple\(Tensor, Tensor, Tensor, Tensor\); expected"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from netdial.core.errors import DataError
-from netdial.data import Dataset, load
+from netdial.data import Dataset, load_data
 
 
 def test_uint8_inputs_are_normalised_per_channel() -> None:
@@ -46,7 +46,7 @@ def test_dataset_refuses_what_cannot_be_fed() -> None:
 
 def test_parts_by_name() -> None:
     pytest.importorskip("sklearn")
-    task = load("wine")
+    task = load_data("wine")
     assert task.part("valid") is task.valid
     assert task.input_shape == (13,)
     with pytest.raises(DataError, match="no part 'dev'"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from netdial.core.errors import ConfigError, MissingExtra
-from netdial.data import load
+from netdial.data import load_data
 from netdial.data.scale import standardise
 
 SHAPES = {"wine": (178, 13, 3), "digits": (1797, 64, 10), "breast-cancer": (569, 30, 2)}
@@ -19,7 +19,7 @@ SHAPES = {"wine": (178, 13, 3), "digits": (1797, 64, 10), "breast-cancer": (569,
 def test_classification(name: str) -> None:
     pytest.importorskip("sklearn")
     rows, features, classes = SHAPES[name]
-    task = load(name)
+    task = load_data(name)
     assert task.kind == "classification"
     assert len(task.train) + len(task.valid) + len(task.test) == rows
     assert abs(len(task.test) - 0.2 * rows) <= 0.5
@@ -31,7 +31,7 @@ def test_classification(name: str) -> None:
 
 def test_standardised_by_the_training_part_only() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
-    task = load("wine", seed=3)
+    task = load_data("wine", seed=3)
     raw = datasets.load_wine()
     train = raw.data[task.rows["train"]]
     want = (raw.data[task.rows["test"]] - train.mean(0)) / train.std(0)
@@ -43,7 +43,7 @@ def test_standardised_by_the_training_part_only() -> None:
 
 def test_regression_target_comes_back_in_its_units() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
-    task = load("diabetes")
+    task = load_data("diabetes")
     assert task.kind == "regression" and task.classes == () and task.n_outputs == 1
     mean, std = task.source["target_mean"][0], task.source["target_std"][0]
     raw = torch.tensor(datasets.load_diabetes().target)[task.rows["valid"]]
@@ -53,8 +53,8 @@ def test_regression_target_comes_back_in_its_units() -> None:
 
 def test_seed_decides() -> None:
     pytest.importorskip("sklearn")
-    assert torch.equal(load("wine", seed=5).train.x, load("wine", seed=5).train.x)
-    assert not torch.equal(load("wine", seed=5).rows["test"], load("wine").rows["test"])
+    assert torch.equal(load_data("wine", seed=5).train.x, load_data("wine", seed=5).train.x)
+    assert not torch.equal(load_data("wine", seed=5).rows["test"], load_data("wine").rows["test"])
 
 
 def test_constant_column_becomes_zero() -> None:
@@ -64,10 +64,10 @@ def test_constant_column_becomes_zero() -> None:
 
 def test_options_that_do_not_apply() -> None:
     with pytest.raises(ConfigError, match="data 'wine' takes no target"):
-        load("wine", target="proline")
+        load_data("wine", target="proline")
 
 
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(MissingExtra, match=r"pip install 'netdial\[data\]'"):
-        load("wine")
+        load_data("wine")

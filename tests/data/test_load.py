@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from netdial.core.errors import ConfigError
-from netdial.data import load, names
+from netdial.data import load_data, names
 
 
 def test_names() -> None:
@@ -17,7 +17,7 @@ def test_names() -> None:
 
 def test_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown data 'wnie'; did you mean 'wine'.*\.csv"):
-        load("wnie")
+        load_data("wnie")
 
 
 def test_import_brings_no_optional_library() -> None:

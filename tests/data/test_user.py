@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.data import load, load_user
+from netdial.data import load_data, load_user
 
 HEAD = """
 import numpy as np
@@ -77,7 +77,7 @@ def test_every_form_gives_the_same(mine: Path, name: str) -> None:
     for part in (task.train, task.valid, task.test):
         assert torch.equal(part.x, torch.arange(24.0).reshape(12, 2))
         assert torch.equal(part.y, torch.arange(12) % 3)
-    assert load(f"mine:{name}").name == f"mine:{name}"
+    assert load_data(f"mine:{name}").name == f"mine:{name}"
 
 
 def test_shuffled_loader_is_read_by_seed(mine: Path) -> None:
@@ -92,11 +92,11 @@ def test_shuffled_loader_is_read_by_seed(mine: Path) -> None:
 
 def test_regression_and_tokens(mine: Path) -> None:
     mine.write_text(HEAD)
-    task = load("mine:regression")
+    task = load_data("mine:regression")
     assert task.kind == "regression" and task.train.y.shape == (12, 1)
     assert task.train.y.dtype == torch.float32
-    assert load("mine:tokens").train.x.dtype == torch.int64
-    assert load("mine:pairs", kind="regression").train.y.dtype == torch.float32
+    assert load_data("mine:tokens").train.x.dtype == torch.int64
+    assert load_data("mine:pairs", kind="regression").train.y.dtype == torch.float32
 
 
 def test_exception_is_reported_with_its_line(mine: Path) -> None:
@@ -177,4 +177,4 @@ def test_labels_with_fractions(mine: Path) -> None:
 
 def test_a_function_written_in_c() -> None:
     with pytest.raises(DataError, match=r"os:getcwd returned str; it must return"):
-        load("os:getcwd")
+        load_data("os:getcwd")

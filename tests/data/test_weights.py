@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
-from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.memory import Loader
 from netdial.data.memory.rows import arranged
 from netdial.data.memory.weights import weighted
+from netdial.train.config import make_config
 from netdial.train.feed import TensorFeed
 from netdial.train.method import FamilyMethod
 

@@ -14,7 +14,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
 from netdial.data.dataset import Dataset
 from netdial.evidence import Estimate, Subject, assess
-from netdial.evidence.bounds import empirical_kl, empirical_prior, mask_nats
+from netdial.evidence.estimators.bounds import empirical_kl, empirical_prior, mask_nats
 from netdial.family.family import Family, FamilyConfig
 from netdial.family.posterior import Fields
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.evidence import Health, Slope, Spread, health
 from netdial.family.family import Family, FamilyConfig
-from netdial.fitting import fit, fit_direct
+from netdial.train.direct import fit_direct
+from netdial.train.fit import fit
 
 from .conftest import Linear, make_linear
 

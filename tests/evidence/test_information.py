@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.evidence import Estimate, assess
-from netdial.evidence.information import fit_pareto, pareto_quantile, pareto_smoothed
+from netdial.evidence.estimators.information import fit_pareto, pareto_quantile, pareto_smoothed
 
 from .conftest import Linear, make_linear
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, ShapeError
-from netdial.evidence import linear
-from netdial.evidence.laplace import LaplaceEvidence, laplace, prior_of
+from netdial.evidence.estimators import linear
+from netdial.evidence.estimators.laplace import LaplaceEvidence, laplace, prior_of
 from netdial.family.family import Family, FamilyConfig
 
 F64 = torch.float64

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from netdial.core.errors import ConfigError, ShapeError
-from netdial.evidence import linear
+from netdial.evidence.estimators import linear
 
 F64 = torch.float64
 variances = st.floats(0.05, 20)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from netdial.data.dataset import Dataset
 from netdial.evidence import Subject, assess
-from netdial.evidence.mdl import encode
+from netdial.evidence.estimators.mdl import encode
 from netdial.family.family import Family, FamilyConfig
 
 

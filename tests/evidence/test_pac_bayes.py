@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import assess
-from netdial.evidence.pac_bayes import kl_inverse, maurer, thiemann
+from netdial.evidence.estimators.pac_bayes import kl_inverse, maurer, thiemann
 from netdial.family.family import Family, FamilyConfig
 
 shares = st.floats(0, 0.99)

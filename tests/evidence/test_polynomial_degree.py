@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from netdial.evidence import linear
+from netdial.evidence.estimators import linear
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/polynomial_degree.py"
 

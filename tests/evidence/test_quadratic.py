@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netdial.curvature import Factors
 from netdial.curvature.precision import DenseBlock, DiagonalBlock, KroneckerBlock
-from netdial.evidence.quadratic import RANGE, Quadratic, minimise
+from netdial.evidence.estimators.quadratic import RANGE, Quadratic, minimise
 
 F64 = torch.float64
 

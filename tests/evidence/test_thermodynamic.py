@@ -11,7 +11,7 @@ from torch import nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import Estimate, assess
-from netdial.evidence.thermodynamic import integration_weights
+from netdial.evidence.estimators.thermodynamic import integration_weights
 from netdial.family.family import Family, FamilyConfig
 
 from .conftest import Linear

@@ -15,10 +15,10 @@ import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family, FamilyConfig
-from netdial.fitting import specialise
 from netdial.measure.path import recalibrate
 from netdial.models.family import load_family, save_family
-from netdial.pruning.weights.retrain import retrain
+from netdial.pruning.weights.rounds import retrain
+from netdial.train.finetune import specialise
 
 
 def net(seed: int = 0, *, frozen: bool = True) -> nn.Sequential:

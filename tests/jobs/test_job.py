@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from netdial.config import FitConfig
 from netdial.core.errors import (
     BusyError,
     CheckpointError,
@@ -35,7 +34,8 @@ from netdial.measure import Member as PathMember
 from netdial.measure import Path as LambdaPath
 from netdial.runs.curves import members
 from netdial.runs.run import Run
-from netdial.train import Epoch
+from netdial.train.config import FitConfig
+from netdial.train.loop import Epoch
 
 SMALL = {"model": "linear", "epochs": 2, "points": 3, "samples": 2}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from netdial.jobs.analyses.pruned import method_name, prune_run
 from netdial.jobs.job import do_job
 from netdial.jobs.opening import open_family, open_task
-from netdial.jobs.pruned import method_name, prune_run
 from netdial.jobs.request import Job
 from netdial.pruning.weights import Policy, surface
 from netdial.runs.run import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netdial.evidence import Estimate
-from netdial.jobs.weighed import evidence_records
+from netdial.jobs.analyses.weighed import evidence_records
 from netdial.report.sections.evidence import choices, weighings
 from netdial.runs.run import Run
 

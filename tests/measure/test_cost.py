@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from netdial.core.bitmap import pack, stored_bytes, unpack
+from netdial.core.storage.bitmap import pack, stored_bytes, unpack
 from netdial.measure.cost import cost, count_macs, size_bytes
 
 

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import netdial as nd
-from netdial.core.boundary import UncheckedFile
-from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.storage.boundary import UncheckedFile
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.models.member import load_member
 
 NET = {"spec": "mlp:6", "input_shape": [3], "n_outputs": 2}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from netdial.core import container as checkpoint
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.storage import container as checkpoint
 from netdial.family import Family, FamilyConfig
 from netdial.models.family import load_family, mismatch, read_family, save_family
 from netdial.nets import build

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial.core.boundary import seal
 from netdial.core.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, TraceError
+from netdial.core.storage.boundary import seal
 from netdial.family import Family, FamilyConfig
 from netdial.measure.cost import size_bytes
 from netdial.models import programs

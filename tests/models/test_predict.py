@@ -52,13 +52,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def classes(table: Path) -> tuple[Splits, nd.Family, dict[str, Any]]:
-    data = nd.load(str(table), target="species")
+    data = nd.load_data(str(table), target="species")
     return data, *trained(data)
 
 
 @pytest.fixture(scope="module")
 def prices(table: Path) -> tuple[Splits, nd.Family, dict[str, Any]]:
-    data = nd.load(str(table), target="price")
+    data = nd.load_data(str(table), target="price")
     return data, *trained(data)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.config import make_config
 from netdial.core.errors import ConfigError, DataError
 from netdial.papers.lab import cells as cells_module
 from netdial.papers.lab.cells import Made, Store, key, make_all
 from netdial.papers.lab.training import Training
+from netdial.train.config import make_config
 
 FAILURES = {"interrupt": KeyboardInterrupt, "defect": RuntimeError, "user": ConfigError}
 
@@ -102,7 +102,7 @@ def test_key_depends_on_settings_kind_and_engine_and_on_nothing_else(
 
 def test_key_is_the_same_in_every_process() -> None:
     line = (
-        "from netdial.config import make_config; from netdial.papers.lab.cells import key;"
+        "from netdial.train.config import make_config; from netdial.papers.lab.cells import key;"
         "from netdial.papers.lab.training import Training;"
         "print(key(Training('wine', 'linear', make_config(lams=(1.0, 2.0), map='table'))))"
     )
@@ -211,7 +211,7 @@ def test_killed_in_the_middle_with_processes_of_its_own(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     line = (
-        "from pathlib import Path; from netdial.config import make_config;"
+        "from pathlib import Path; from netdial.train.config import make_config;"
         "from netdial.papers.lab.cells import Store, make_all;"
         "from netdial.papers.lab.training import Training\n"
         "if __name__ == '__main__':\n"

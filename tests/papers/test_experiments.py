@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.config import make_config
-from netdial.fitting import fit
 from netdial.measure import evaluate
 from netdial.papers import mnist_2021, perform, theory
 from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.training import Training
+from netdial.train.config import make_config
+from netdial.train.fit import fit
 
 
 def small(name: str, folder: Path, **options):

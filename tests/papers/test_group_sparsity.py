@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.data import load
+from netdial.data import load_data
 from netdial.papers import group_sparsity
 from netdial.papers.group_sparsity import COMPARED, GROUP, at_level, difference, problems
 from netdial.papers.lab.cells import Store
@@ -45,18 +45,18 @@ def test_difference_is_relative_to_the_group_lasso_and_needs_both_fronts() -> No
 
 
 def test_columns_are_standardised_on_the_training_part() -> None:
-    train, valid = problems(load("wine", seed=0), 0, 80)
+    train, valid = problems(load_data("wine", seed=0), 0, 80)
     assert train.x.shape == (80, 13)
     torch.testing.assert_close(train.x.mean(dim=0), torch.zeros(13).double(), atol=1e-9, rtol=0)
     torch.testing.assert_close(train.x.std(dim=0, correction=0), torch.ones(13).double())
     assert float(valid.x.mean(dim=0).abs().max()) > 1e-3
-    numbers, _ = problems(load("diabetes", seed=0), 0, 80)
+    numbers, _ = problems(load_data("diabetes", seed=0), 0, 80)
     assert numbers.null[1] == pytest.approx(1.0)
     assert numbers.kind == "linear"
 
 
 def test_pixels_share_one_scale_and_constant_ones_are_left_out() -> None:
-    task = load("digits", seed=0)
+    task = load_data("digits", seed=0)
     object.__setattr__(task, "name", "mnist")
     train, _ = problems(task, 0, 100)
     assert train.x.shape[1] < 64
@@ -68,7 +68,9 @@ def test_pixels_share_one_scale_and_constant_ones_are_left_out() -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = {name: lambda seed, folder, name=name: load(name, seed=seed) for name in ("wine",)}
+    chosen = {
+        name: lambda seed, folder, name=name: load_data(name, seed=seed) for name in ("wine",)
+    }
     monkeypatch.setattr(group_sparsity, "DATA", chosen)
 
 
@@ -96,7 +98,7 @@ def test_experiment_on_wine(tmp_path: Path) -> None:
 def test_a_point_of_the_front_is_the_optimum(tmp_path: Path) -> None:
     cell, store = group_sparsity.Front("wine", 0, GROUP, 3, True), Store(tmp_path)
     store.make(cell)
-    train, _ = problems(load("wine", seed=0), 0, group_sparsity._QUICK_EXAMPLES)
+    train, _ = problems(load_data("wine", seed=0), 0, group_sparsity._QUICK_EXAMPLES)
     assert cell.path(train)[-1] == pytest.approx(10**-0.1 * lam_max(train))
     for point in cell.read(store):
         exact = solve(train, point["lam"], tolerance=1e-9)

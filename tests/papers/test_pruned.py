@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import netdial as nd
-from netdial.config import make_config
 from netdial.measure import evaluate
 from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.pruned import Accuracy, Pruned
 from netdial.papers.lab.pruned_tables import columns_of, gather, honest_table, paper_table
 from netdial.papers.lab.training import Training, both, classification
+from netdial.train.config import make_config
 
 LAMS = (0.01, 1.0, 100.0)
 
@@ -47,7 +47,7 @@ def test_nothing_removed_is_the_accuracy_of_the_family(store: Store, objective: 
 def test_a_training_cell_is_fit(store: Store) -> None:
     cell = training(map="linear", seed=3)
     make_all([cell], store, workers=1)
-    task = nd.load("digits")
+    task = nd.load_data("digits")
     net = nd.build("mlp:8", input_shape=(64,), n_outputs=10, seed=3)
     by_hand = nd.fit(net, task.train.select(torch.arange(500)), config=cell.config)
     kept = nd.load_model(store.path(cell) / "family.safetensors")

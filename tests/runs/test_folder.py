@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdial.core import files
 from netdial.core.errors import BusyError, CheckpointError, ConfigError
 from netdial.core.records import Record
+from netdial.core.storage import files
 from netdial.jobs.reports import list_runs
 from netdial.runs import folder
 from netdial.runs.folder import discard, foreign, hold, is_half_made, is_own

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from netdial.core.files import write_json
 from netdial.core.records import Record
+from netdial.core.storage.files import write_json
 from netdial.jobs.reports import list_runs
 from netdial.runs.listing import RunRow
 from netdial.runs.run import Run

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from netdial.config import make
 from netdial.core.errors import ConfigError
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.killing import KILLING
+from netdial.train.config import make
 
 
 def made(**settings: Any) -> ShrinkConfig:

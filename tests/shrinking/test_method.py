@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from netdial.channels import optimizers
 from netdial.channels.sizes import strip, switches_of, thetas
-from netdial.config import make
 from netdial.core.cutting import cut_module, leaf_shapes
 from netdial.core.errors import CheckpointError, ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
-from netdial.nets.build import build
+from netdial.nets.named import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, run
 from netdial.shrinking.state import Event, State
 from netdial.task import Classification
+from netdial.train.config import make
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Interrupted
 

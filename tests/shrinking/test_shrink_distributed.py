@@ -19,7 +19,7 @@ from torch import nn
 from netdial.channels import clock as clock_
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare, run
-from netdial.core.container import save_tree
+from netdial.core.storage.container import save_tree
 
 devices, folder = int(sys.argv[1]), Path(sys.argv[2])
 source = torch.Generator().manual_seed(7)
@@ -102,7 +102,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def made(folder: Path, name: str, rank: int = 0) -> dict[str, Any]:
-    from netdial.core.container import load_tree
+    from netdial.core.storage.container import load_tree
 
     found: dict[str, Any] = load_tree(folder / f"{name}.{rank}", "test")
     return found
@@ -127,7 +127,7 @@ def test_two_processes_are_one(folders: tuple[Path, Path], name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_all_processes_hold_the_same_network(folders: tuple[Path, Path], name: str) -> None:
     """Bit by bit, running statistics too; and so does the checkpoint, which the first one writes."""
-    from netdial.core.container import load_tree
+    from netdial.core.storage.container import load_tree
 
     first, second = (made(folders[1], name, rank) for rank in (0, 1))
     assert first["gone"], "nothing was removed"

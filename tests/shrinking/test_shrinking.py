@@ -275,7 +275,7 @@ from pathlib import Path
 from torch import nn
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare, run
-from netdial.core.container import save_tree
+from netdial.core.storage.container import save_tree
 from netdial.train.loop import Interrupted
 
 path, result, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "slow"
@@ -305,7 +305,7 @@ save_tree(result, state, "test")
 
 @pytest.mark.slow
 def test_a_terminated_process_is_resumed_bit_by_bit(tmp_path: Path) -> None:
-    from netdial.core.container import load_tree
+    from netdial.core.storage.container import load_tree
 
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

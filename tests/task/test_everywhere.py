@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
 import netdial as nd
+from netdial import measure
 from netdial.core.errors import DataError, NetdialError, NonFiniteError, ShapeError, TraceError
 from netdial.pruning.channels import retrain_structured
 
@@ -41,7 +42,7 @@ USES: dict[str, Callable[[nd.Family, Any], Any]] = {
     "retrain": lambda f, d: nd.retrain(f, 1.0, d, share=0.5, rounds=1, **SHORT),
     "retrain_structured": lambda f, d: retrain_structured(f, 1.0, d, share=0.5, rounds=1, **SHORT),
     "evaluate": lambda f, d: nd.evaluate(f, d, lams=2),
-    "predictive": lambda f, d: nd.predictive(f, 1.0, d, n_samples=1),
+    "predictive": lambda f, d: measure.predictive(f, 1.0, d, n_samples=1),
     "assess": lambda f, d: nd.assess(f, d, lams=2, by=("elbo",)),
     "health": lambda f, d: nd.health(f, d, lams=2, n_samples=2),
     "surface": lambda f, d: nd.surface(f, d, lams=2, shares=(0, 0.5)),

@@ -18,8 +18,8 @@ import netdial as nd
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Dataset
 from netdial.data.scale import TargetScale
-from netdial.evidence import linear
-from netdial.evidence.laplace import laplace
+from netdial.evidence.estimators import linear
+from netdial.evidence.estimators.laplace import laplace
 from netdial.family import Family, FamilyConfig
 from netdial.measure import calibrate, intervals
 from netdial.measure.noise import law_of, most_likely

@@ -20,6 +20,7 @@ from netdial.evidence import assess
 from netdial.family import Family
 from netdial.task import TASKS, Classification, Metric, Regression, Task, named, restore, settle
 from netdial.task.base import NLL
+from netdial.train.finetune import specialise
 
 Data = tuple[Tensor, Tensor]
 
@@ -213,7 +214,7 @@ def test_task_and_count_survive_a_file(family: Family, tmp_path: Any) -> None:
     nd.save(family, tmp_path / "f.safetensors")
     again = nd.load_model(tmp_path / "f.safetensors", family.net)
     assert again.task == Regression() and again.n_data == 40
-    member = nd.specialise(again, 1.0)
+    member = specialise(again, 1.0)
     assert member.task == Regression() and member.n_data == 40
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial.config import make_config
 from netdial.family import Family
+from netdial.train.config import make_config
 from netdial.train.draws import Draws
 
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial.config import FitConfig, make_config
-from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, NonFiniteError
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.task import Classification
+from netdial.train.config import FitConfig, make_config
 from netdial.train.feed import Batch, TensorFeed
 from netdial.train.loop import Epoch, Interrupted, Progress, resume, train
 from netdial.train.method import FamilyMethod, State

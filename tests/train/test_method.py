@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from netdial.config import make_config
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
 from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
+from netdial.train.config import make_config
 from netdial.train.feed import Batch, TensorFeed
 from netdial.train.method import FamilyMethod, State, Workers, _divisible
 
@@ -331,7 +331,7 @@ def test_rows_of_a_table_are_trained_as_if_alone(
 def test_rows_of_several_seeds_at_one_value_are_all_trained(
     layers: str, blobs: tuple[Tensor, Tensor]
 ) -> None:
-    from netdial.fitting import stack
+    from netdial.train.direct import stack
 
     net = nn.Sequential(
         nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3)

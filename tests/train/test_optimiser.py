@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from netdial.config import make_config
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.family.maps import MAPS, TableMap
+from netdial.train.config import make_config
 from netdial.train.optimiser import make_optimizer, make_rates, optimizer_names
 
 

@@ -15,9 +15,9 @@ import sys, torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from netdial.family.family import Family
-from netdial.fitting import run
-from netdial.config import make_config
-from netdial.core.container import load_tree, save_tree
+from netdial.train.fit import run
+from netdial.train.config import make_config
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.train.loop import Interrupted
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def states(folder: Path, name: str, rank: int = 0) -> dict[str, torch.Tensor]:
-    from netdial.core.container import load_tree
+    from netdial.core.storage.container import load_tree
 
     found: dict[str, torch.Tensor] = load_tree(folder / f"{name}.{rank}", "test")["state"]
     return found
@@ -121,7 +121,7 @@ def test_two_processes_are_one(folders: tuple[Path, Path], name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_all_processes_hold_the_same_family(folders: tuple[Path, Path], name: str) -> None:
     """Bit by bit, statistics of normalisation too; and so does the checkpoint, which the first one writes."""
-    from netdial.core.container import load_tree
+    from netdial.core.storage.container import load_tree
 
     first, second = (states(folders[1], name, rank) for rank in (0, 1))
     saved = load_tree(folders[1] / f"{name}.checkpoint", "checkpoint")["state"]["family"]

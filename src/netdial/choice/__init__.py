@@ -1,9 +1,9 @@
 """Choice: which member of a family, how sparse, at what cost, and what others would have said."""
 
-from netdial.choice.agreement import Verdict, agreement
+from netdial.choice.agreements import Verdict, agreement
 from netdial.choice.budget import Budget, BudgetError
 from netdial.choice.choice import Choice
-from netdial.choice.choose import choose
+from netdial.choice.choosing import choose
 from netdial.choice.table import Cell, Table
 
 __all__ = [

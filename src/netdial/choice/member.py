@@ -14,7 +14,7 @@ from netdial.family.family import Family
 from netdial.measure.cost import cost
 from netdial.measure.latency import measure_latency
 from netdial.measure.path import outputs, predictive
-from netdial.pruning.weights.prune import prune_by
+from netdial.pruning.weights.pruned import prune_by
 
 
 def restricted(family: Family, lam: float, share: float, problem: Problem) -> Family:

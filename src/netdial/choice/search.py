@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from netdial.choice.table import Cell, Scored, Table, score, unscored
-from netdial.core.bitmap import stored_bytes
 from netdial.core.errors import ConfigError
+from netdial.core.storage.bitmap import stored_bytes
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.measure.cost import count_macs
 from netdial.measure.latency import measure_latency
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
-from netdial.pruning.weights.prune import Rule, decide
-from netdial.pruning.weights.surface import SHARES
+from netdial.pruning.weights.pruned import Rule, decide
+from netdial.pruning.weights.surfaces import SHARES
 from netdial.task import Task, settle
 
 _COPIES = 3

@@ -19,7 +19,7 @@ from netdial.choice.search import Problem
 from netdial.choice.table import Table
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family
-from netdial.fitting import finetune
+from netdial.train.finetune import finetune
 
 _WALKS = 5
 

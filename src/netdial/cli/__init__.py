@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netdial.core.errors import NetdialError
-from netdial.core.files import refused, unwritable
+from netdial.core.storage.files import refused, unwritable
 
 
 def main(args: Sequence[str] | None = None) -> int:

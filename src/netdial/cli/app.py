@@ -10,19 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from netdial.cli.choose import choose
 from netdial.cli.command import Command
-from netdial.cli.doctor import doctor
-from netdial.cli.evaluate import evaluate
-from netdial.cli.evidence import evidence
-from netdial.cli.export import export
-from netdial.cli.finetune import finetune
+from netdial.cli.commands.choose import choose
+from netdial.cli.commands.doctor import doctor
+from netdial.cli.commands.evaluate import evaluate
+from netdial.cli.commands.evidence import evidence
+from netdial.cli.commands.export import export
+from netdial.cli.commands.finetune import finetune
+from netdial.cli.commands.predict import predict
+from netdial.cli.commands.prune import prune
+from netdial.cli.commands.reproduce import reproduce
+from netdial.cli.commands.runs import list_command, report
+from netdial.cli.commands.slim import slim
 from netdial.cli.help import WIDTH, PlainCommand, PlainGroup
-from netdial.cli.predict import predict
-from netdial.cli.prune import prune
-from netdial.cli.reproduce import reproduce
-from netdial.cli.runs import list_command, report
-from netdial.cli.slim import slim
 from netdial.jobs.ways import WAYS
 
 _MADE: dict[str, Command] = {}
@@ -40,7 +40,7 @@ class _Commands(PlainGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.list_commands(ctx)
         if args and args[0] in WAYS:
-            from netdial.cli.training import way_command
+            from netdial.cli.commands.training import way_command
 
             return args[0], way_command(WAYS[args[0]]), args[1:]
         if args and args[0] in _MADE:

@@ -168,7 +168,7 @@ def flag(name: str) -> str:
 
 def values(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that were given on the command line, lists as tuples."""
-    from netdial.config import make
+    from netdial.train.config import make
 
     found: dict[str, Any] = {}
     for name, value in given.items():

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 
-from netdial.core.files import finite
+from netdial.core.storage.files import finite
 
 _WIDTH, _TEXT = 100, 32
 """Columns of output that is not a terminal; from how many characters on a text is wrapped where space is short."""

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from netdial.core.boundary import parse_json, reading, regular, validated
-from netdial.core.files import writing
+from netdial.core.storage.boundary import parse_json, reading, regular, validated
+from netdial.core.storage.files import writing
 
 _DELETE = "delete that line to go on"
 

@@ -3,9 +3,9 @@
 The loss is the negative log-likelihood summed over the examples, in nats.
 """
 
-from netdial.curvature.diagonal import diagonal
-from netdial.curvature.full import full
-from netdial.curvature.gradient import gradient
-from netdial.curvature.kronecker import Factors, kronecker
+from netdial.curvature.diagonals import diagonal
+from netdial.curvature.factors import Factors, kronecker
+from netdial.curvature.gradients import gradient
+from netdial.curvature.whole import full
 
 __all__ = ["Factors", "diagonal", "full", "gradient", "kronecker"]

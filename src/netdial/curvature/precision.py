@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import NonFiniteError
-from netdial.curvature.kronecker import Factors
+from netdial.curvature.factors import Factors
 
 
 class Joined(NamedTuple):

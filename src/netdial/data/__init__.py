@@ -1,6 +1,6 @@
 """Data: real data sets, split once into train, validation and test parts, with their provenance.
 
-``load`` takes a name, a table or a user's function and returns ``Splits`` of three ``Dataset``
+``load_data`` takes a name, a table or a user's function and returns ``Splits`` of three ``Dataset``
 parts. Nothing here knows of λ, and nothing is downloaded. Public names are loaded when they are first used, so that the
 options of tables can be shown without torch.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netdial.data.dataset import Dataset, Kind, Splits
-    from netdial.data.loading import load, names
+    from netdial.data.loading import load_data, names
     from netdial.data.tables.options import TableOptions
     from netdial.data.tables.schema import TableSchema
     from netdial.data.user import load_user
@@ -23,12 +23,21 @@ _HOME = {
     "Splits": "dataset",
     "TableOptions": "tables.options",
     "TableSchema": "tables.schema",
-    "load": "loading",
+    "load_data": "loading",
     "load_user": "user",
     "names": "loading",
 }
 
-__all__ = ["Dataset", "Kind", "Splits", "TableOptions", "TableSchema", "load", "load_user", "names"]
+__all__ = [
+    "Dataset",
+    "Kind",
+    "Splits",
+    "TableOptions",
+    "TableSchema",
+    "load_data",
+    "load_user",
+    "names",
+]
 
 
 def __getattr__(name: str) -> Any:

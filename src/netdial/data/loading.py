@@ -21,7 +21,7 @@ def names() -> tuple[str, ...]:
     return (*embedded.LOADERS, *FILES)
 
 
-def load(
+def load_data(
     name: str,
     *,
     data_dir: str | Path | None = None,

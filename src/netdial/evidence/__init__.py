@@ -1,7 +1,7 @@
 """Evidence: what the members of a family are worth, judged without validation data."""
 
-from netdial.evidence.assess import Estimate, assess, chosen, doubts
-from netdial.evidence.health import Distance, Health, Slope, Spread, health
+from netdial.evidence.assessment import Estimate, assess, chosen, doubts
+from netdial.evidence.checks import Distance, Health, Slope, Spread, health
 from netdial.evidence.subject import ESTIMATORS, Estimator, Reading, Subject
 
 __all__ = [

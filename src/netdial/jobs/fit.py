@@ -13,13 +13,13 @@ from netdial.jobs.ways import WAYS, Way, Work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdial.config import Evaluation, FitConfig
     from netdial.family import Family
     from netdial.jobs.problem import Problem
     from netdial.report.page import Section
     from netdial.runs.answer import Answer
     from netdial.runs.curves import Headline
     from netdial.runs.run import Run
+    from netdial.train.config import Evaluation, FitConfig
 
 _ON_TERMS = (
     "fit and complexity are means over all complexity values; fit may rise while training goes well, since members at large "
@@ -29,14 +29,14 @@ _ON_TERMS = (
 
 def _config() -> type[FitConfig]:
     """Returns the class of the settings."""
-    from netdial.config import FitConfig
+    from netdial.train.config import FitConfig
 
     return FitConfig
 
 
 def _evaluation() -> type[Evaluation]:
     """Returns the class of the settings of the final evaluation."""
-    from netdial.config import Evaluation
+    from netdial.train.config import Evaluation
 
     return Evaluation
 
@@ -56,9 +56,9 @@ def _prepare(problem: Problem, config: FitConfig) -> tuple[Family, int]:
 
 def _train(work: Work) -> int:
     """Trains the family and returns the optimiser step that it ends at."""
-    from netdial.config import FitConfig
-    from netdial.fitting import run
     from netdial.jobs.recorder import Recorder
+    from netdial.train.config import FitConfig
+    from netdial.train.fit import run
 
     task, family = work.problem.task, work.start
     assert isinstance(work.config, FitConfig)

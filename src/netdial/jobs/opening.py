@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.core.container import read_plain
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.storage.container import read_plain
 from netdial.data import Splits
 from netdial.family import Domain, Family
 from netdial.jobs.problem import check_trust, is_function, load_net, load_problem

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from netdial.config import TrainConfig
 from netdial.core.errors import ConfigError, unknown
-from netdial.data import Splits, load, load_user
+from netdial.data import Splits, load_data, load_user
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.runs.run import Run
 from netdial.task import TASKS, named
 from netdial.task.rehearsal import rehearse
+from netdial.train.config import TrainConfig
 
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""
@@ -130,7 +130,7 @@ def load_problem(
     else:
         model = model or default_model(data)
         flat = model.partition(":")[0] in ("mlp", "linear")
-        task = load(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
+        task = load_data(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
         net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
         problem = Problem(net, model, task)
     if asked is not None:

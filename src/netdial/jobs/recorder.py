@@ -21,7 +21,7 @@ from netdial.family import Domain
 from netdial.measure import Path as LambdaPath
 from netdial.runs.curves import CONSTANT, EXCESS, EXCESS_ERROR
 from netdial.runs.run import Run
-from netdial.train import Epoch
+from netdial.train.loop import Epoch
 
 EVALUATE = "evaluate"
 _ALIKE = ("kl_bits", "effective_parameters", "n_params", "objective")

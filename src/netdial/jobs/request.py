@@ -19,10 +19,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from netdial.config import TrainConfig, make
-from netdial.core.container import load_tree
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError, WriteError, unknown
-from netdial.core.files import write_text
+from netdial.core.storage.container import load_tree
+from netdial.core.storage.files import write_text
 from netdial.data import Splits
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import preset
@@ -33,6 +32,7 @@ from netdial.runs import FIRST_WAY
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
 from netdial.runs.run import Run, taken
 from netdial.runs.settings import config_difference
+from netdial.train.config import TrainConfig, make
 
 LAST = "last.safetensors"
 """The newest state, in the folder ``checkpoint`` of a run."""

@@ -22,7 +22,7 @@ from netdial.measure.path import outputs
 from netdial.runs.run import Run
 from netdial.shrinking.state import Event, State
 from netdial.task import named
-from netdial.train import Epoch
+from netdial.train.loop import Epoch
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""

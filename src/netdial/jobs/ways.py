@@ -18,12 +18,12 @@ from netdial.runs import FIRST_WAY
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from netdial.config import TrainConfig
     from netdial.jobs.problem import Problem
     from netdial.jobs.recorder import Watch
     from netdial.report.page import Section
     from netdial.runs.answer import Answer
     from netdial.runs.run import Run
+    from netdial.train.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from netdial.core.boundary import validated
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
+from netdial.core.storage.boundary import validated
 from netdial.nets import build
 
 _SHOWN = 3

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from netdial.core.container import read_plain
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.storage.container import read_plain
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe

@@ -20,9 +20,9 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 from torch import Tensor, nn
 
-from netdial.core.boundary import reading, validated
-from netdial.core.container import check_finite, load_tree, save_tree
 from netdial.core.errors import CheckpointError, NetdialError
+from netdial.core.storage.boundary import reading, validated
+from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.family.family import Family, FamilyConfig
 from netdial.models.described import check_meta, described, mismatch, outline, shapes_of
 from netdial.nets.foreign import copy_network

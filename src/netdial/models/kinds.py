@@ -8,9 +8,9 @@ from typing import Any
 
 from safetensors import safe_open
 
-from netdial.core.boundary import read_json, reading, regular
-from netdial.core.container import read_header
 from netdial.core.errors import CheckpointError
+from netdial.core.storage.boundary import read_json, reading, regular
+from netdial.core.storage.container import read_header
 from netdial.models.family import KIND as FAMILY
 from netdial.models.member import FORMAT as MEMBER_FORMAT
 from netdial.models.member import KIND as MEMBER

@@ -27,8 +27,9 @@ from safetensors import safe_open
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
-from netdial.core.bitmap import pack, stored_bytes, unpack
-from netdial.core.boundary import (
+from netdial.core.errors import CheckpointError, ConfigError, unknown
+from netdial.core.storage.bitmap import pack, stored_bytes, unpack
+from netdial.core.storage.boundary import (
     DIGEST,
     file_digest,
     read_json,
@@ -38,9 +39,8 @@ from netdial.core.boundary import (
     unseal,
     validated,
 )
-from netdial.core.container import check_finite, say_unchecked
-from netdial.core.errors import CheckpointError, ConfigError, unknown
-from netdial.core.files import write_bytes
+from netdial.core.storage.container import check_finite, say_unchecked
+from netdial.core.storage.files import write_bytes
 from netdial.family.family import Family
 from netdial.models.described import Shapes, check_meta, described, mismatch, outline
 from netdial.models.programs import Job, onnx, torch_export

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
-from netdial.core.files import write_bytes
 from netdial.core.noise import generator
 from netdial.core.outputs import same_outputs
+from netdial.core.storage.files import write_bytes
 
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""

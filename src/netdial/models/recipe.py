@@ -28,11 +28,11 @@ from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import is_exported, operations
-from netdial.core.boundary import parse_json, reading, validated
-from netdial.core.container import check_finite, load_tree, save_tree
 from netdial.core.cutting import leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
+from netdial.core.storage.boundary import parse_json, reading, validated
+from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.models.described import check_meta
 
 SHRUNKEN, PRUNED = "shrunken network", "pruned network"

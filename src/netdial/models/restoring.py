@@ -18,10 +18,10 @@ from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.trace import operations, trace
-from netdial.core.boundary import reading
-from netdial.core.container import check_finite
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, NetdialError
+from netdial.core.storage.boundary import reading
+from netdial.core.storage.container import check_finite
 from netdial.models.described import outline
 from netdial.models.recipe import KeptPick, KeptSwitch, Recipe, constants_of, read_recipe
 

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from netdial.core.boundary import validated
+from netdial.core.storage.boundary import validated
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.tables.schema import TableSchema
 from netdial.family.family import Family

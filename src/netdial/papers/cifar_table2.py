@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from netdial.config import make_config
 from netdial.papers.lab import pruned_tables as tables
 from netdial.papers.lab import reference
 from netdial.papers.lab.lab import Lab
@@ -21,6 +20,7 @@ from netdial.papers.lab.outcome import Outcome
 from netdial.papers.lab.pruned import Pruned
 from netdial.papers.lab.rules import paper_rule
 from netdial.papers.lab.training import Training, classification
+from netdial.train.config import make_config
 
 LAMS = (0.01, 0.1, 1.0)
 ROWS = tuple(i for i in tables.IMPLEMENTATIONS if i.objective != "scaled-prior")

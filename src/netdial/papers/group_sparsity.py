@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import unknown
-from netdial.core.files import write_json
 from netdial.core.noise import generator
-from netdial.data import Splits, load
+from netdial.core.storage.files import write_json
+from netdial.data import Splits, load_data
 from netdial.data._optional import require
 from netdial.data.folder import require_folder
 from netdial.papers.lab.cells import Cell, Store
@@ -70,18 +70,18 @@ def _oes(name: str) -> Callable[[int, str | None], Splits]:
         path = require_folder(data_dir, name, file) / file
         parquet = require("pyarrow.parquet", "reading Parquet")
         target = ",".join(parquet.read_schema(path).names[-16:]) if path.is_file() else "target"
-        return load(file, target=target, data_dir=data_dir, seed=seed, valid=0.25, test=0.02)
+        return load_data(file, target=target, data_dir=data_dir, seed=seed, valid=0.25, test=0.02)
 
     return read
 
 
 def _gas(seed: int, data_dir: str | None) -> Splits:
     file = "gas_sensor_drift_8of10.parquet"
-    return load(file, target="gas", data_dir=data_dir, seed=seed, valid=0.3)
+    return load_data(file, target="gas", data_dir=data_dir, seed=seed, valid=0.3)
 
 
 def _mnist(seed: int, data_dir: str | None) -> Splits:
-    return load("mnist", data_dir=data_dir, seed=seed, flat=True)
+    return load_data("mnist", data_dir=data_dir, seed=seed, flat=True)
 
 
 DATA: dict[str, Callable[[int, str | None], Splits]] = {

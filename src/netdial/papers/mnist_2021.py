@@ -24,19 +24,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from netdial.config import FitConfig, make_config
-from netdial.core.files import write_json
+from netdial.core.storage.files import write_json
 from netdial.family import Family
-from netdial.fitting import finetune
 from netdial.measure import evaluate
 from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Outcome, Table
 from netdial.papers.lab.reference import TABLES_2021
 from netdial.papers.lab.training import Training, classification
-from netdial.pruning.weights.masks import Policy
-from netdial.pruning.weights.surface import surface
+from netdial.pruning.weights.mask import Policy
+from netdial.pruning.weights.surfaces import surface
 from netdial.report.text import at_lam
+from netdial.train.config import FitConfig, make_config
+from netdial.train.finetune import finetune
 
 LAMS = (0.1, 1.0, 10.0, 100.0)
 METHODS = {

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdial.config import make_config
 from netdial.papers.lab import pruned_tables as tables
 from netdial.papers.lab import reference
 from netdial.papers.lab.lab import Lab
@@ -23,6 +22,7 @@ from netdial.papers.lab.outcome import Outcome
 from netdial.papers.lab.pruned import Pruned
 from netdial.papers.lab.rules import honest_rule, paper_rule
 from netdial.papers.lab.training import Training, classification
+from netdial.train.config import make_config
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}

@@ -23,16 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.config import make_config
-from netdial.core.files import write_json
+from netdial.core.storage.files import write_json
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome, Table
 from netdial.papers.lab.training import Training, classification
-from netdial.pruning.weights.prune import prune
-from netdial.pruning.weights.retrain import retrain
+from netdial.pruning.weights.pruned import prune
+from netdial.pruning.weights.rounds import retrain
+from netdial.train.config import make_config
 
 LAMS = {"l2": (0.1, 1.0, 10.0), "l1": (0.03, 0.3, 3.0)}
 SHARES = (0.8, 0.9, 0.95, 0.98)

@@ -22,18 +22,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from netdial.config import make_config
 from netdial.core.errors import ConfigError
-from netdial.core.files import write_json
+from netdial.core.storage.files import write_json
 from netdial.data import Dataset
 from netdial.family import Family
-from netdial.fitting import run
 from netdial.measure import evaluate
 from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome, Table
 from netdial.papers.lab.training import Training, classification
 from netdial.report.text import at_lam
+from netdial.train.config import make_config
+from netdial.train.fit import run
 
 LAMS = (0.01, 0.1, 1.0, 10.0, 100.0)
 MAPS = ("linear", "piecewise")

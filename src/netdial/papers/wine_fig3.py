@@ -20,13 +20,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from netdial.config import FitConfig, make_config
-from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
-from netdial.data import Dataset, Splits, load
+from netdial.core.storage.container import load_tree, save_tree
+from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family, Fields, symmetrised_kl
-from netdial.fitting import finetune, run, stack, unstack
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.papers.lab.cells import Cell, Store
@@ -35,6 +33,10 @@ from netdial.papers.lab.outcome import Figure, Outcome
 from netdial.papers.lab.outcome import Table as Shown
 from netdial.papers.lab.training import both
 from netdial.report.text import at_lam
+from netdial.train.config import FitConfig, make_config
+from netdial.train.direct import stack, unstack
+from netdial.train.finetune import finetune
+from netdial.train.fit import run
 
 LAMS = (1e2, 1e3, 1e4, 1e5, 1e6)
 WAYS = ("linear", "piecewise")
@@ -112,7 +114,7 @@ class Wine:
 
     def trained(self) -> list[Net]:
         """Returns what is trained, at every λ."""
-        task = load("wine", seed=self.seed, test=36 / 178)
+        task = load_data("wine", seed=self.seed, test=36 / 178)
         data = both(task.train, task.valid)
         families = self.direct(data) if self.way == DIRECT else self.family(data)
         return [

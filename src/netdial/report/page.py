@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from netdial.core.files import finite, write_text
 from netdial.core.records import Record
+from netdial.core.storage.files import finite, write_text
 from netdial.report.figures import COMPLEXITY_SCALE
 from netdial.report.template import fill
 from netdial.runs.run import Run

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
-from netdial.core.files import sync_folder, writing
-from netdial.core.lock import holding
+from netdial.core.storage.files import sync_folder, writing
+from netdial.core.storage.lock import holding
 from netdial.runs.shrinkage import KILLS
 
 FILES = {

@@ -19,10 +19,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from netdial.core.boundary import parse_json, read_json
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.core.files import write_json, write_text, writing
 from netdial.core.records import Record, read_records
+from netdial.core.storage.boundary import parse_json, read_json
+from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.environment import environment
 from netdial.runs.settings import FORMAT, check_config, read_config

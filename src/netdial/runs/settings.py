@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from netdial.core.boundary import read_json, validated
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.storage.boundary import read_json, validated
 
 FORMAT = 1
 """Version of the layout of a run folder; an older netdial refuses a newer folder."""

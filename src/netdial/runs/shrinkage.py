@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netdial.core.boundary import parse_json, reading, regular, validated
 from netdial.core.records import Record
+from netdial.core.storage.boundary import parse_json, reading, regular, validated
 
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from netdial.config import TrainConfig, names_of
 from netdial.core.errors import ConfigError
+from netdial.train.config import TrainConfig, names_of
 
 
 class ShrinkConfig(TrainConfig):

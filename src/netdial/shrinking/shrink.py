@@ -19,7 +19,6 @@ from netdial.channels.layers.pick import insert_picks
 from netdial.channels.layers.switch import insert_switches
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
-from netdial.config import make
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.plan import Plan
@@ -27,7 +26,6 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.weights import weighted
 from netdial.family.leaves import matching
-from netdial.fitting import agreement, launch, make_feed
 from netdial.measure.path import mean_fit, outputs
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.shrinking.config import ShrinkConfig
@@ -35,7 +33,9 @@ from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import Event, State
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training, hold
+from netdial.train.config import make
 from netdial.train.loop import Epoch, resume, train
+from netdial.train.session import agreement, launch, make_feed
 
 
 @dataclass(frozen=True)

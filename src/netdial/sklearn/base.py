@@ -18,7 +18,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from netdial.config import FitConfig, make_config
 from netdial.core.best import MEAN, PREDICTIVE, RULES
 from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.core.noise import generator
@@ -27,10 +26,11 @@ from netdial.data.memory.rows import arranged
 from netdial.data.scale import TargetScale
 from netdial.family.domain import Domain
 from netdial.family.family import Family
-from netdial.fitting import fit
 from netdial.measure import calibrate, evaluate, outputs
 from netdial.nets import build
 from netdial.task import Task
+from netdial.train.config import FitConfig, make_config
+from netdial.train.fit import fit
 
 Factory = Callable[[int, int], nn.Module]
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from netdial.config import FitConfig
 from netdial.core.noise import generator
 from netdial.family.family import Family
 from netdial.family.maps import PiecewiseMap, TableMap
 from netdial.objective import WEIGHTINGS
+from netdial.train.config import FitConfig
 
 _BLOCK = 256
 _FEWEST_WITH_ENDS = 4

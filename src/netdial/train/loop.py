@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from netdial.core.container import load_tree, save_tree
 from netdial.core.errors import CheckpointError, NonFiniteError
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.train.feed import Feed
 
 _SAVE_EVERY_S = 60.0
@@ -142,6 +143,11 @@ class Epoch:
     lr: float
     seconds: float
     n_updates: int
+
+    @property
+    def terms(self) -> SimpleNamespace:
+        """``measured`` as attributes: ``epoch.terms.complexity``."""
+        return SimpleNamespace(**self.measured)
 
 
 def train(

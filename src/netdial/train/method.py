@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.config import FitConfig
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, seeded
 from netdial.core.schedules import Schedule, linear_warmup
@@ -34,6 +33,7 @@ from netdial.family.maps import TableMap
 from netdial.family.posterior import Fields
 from netdial.objective import OBJECTIVES, Terms
 from netdial.task import Task
+from netdial.train.config import FitConfig
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.memory import keep_freed_memory

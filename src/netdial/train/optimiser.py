@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from netdial.config import FitConfig, TrainConfig
 from netdial.core import schedules
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.schedules import Schedule
 from netdial.family.family import Family
+from netdial.train.config import FitConfig, TrainConfig
 
 
 def optimizer_names() -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from netdial.core.errors import DataError
-from netdial.data import load
+from netdial.data import load_data
 from netdial.data.images.encoded import read_parquet
 
 Writer = Callable[..., None]
@@ -66,7 +66,7 @@ def test_all_forms_agree(tmp_path: Path, colours: Colours, write_parquet: Writer
     write_parquet(
         folders[3] / "test-00000-of-00001.parquet", images[40:], labels[40:], column="img"
     )
-    tasks = [load("cifar10", data_dir=folder, valid=0.25) for folder in folders]
+    tasks = [load_data("cifar10", data_dir=folder, valid=0.25) for folder in folders]
     for task in tasks:
         assert torch.equal(task.train.x, torch.tensor(images[:40])[task.rows["train"]])
         assert torch.equal(task.valid.y, torch.tensor(labels[:40])[task.rows["valid"]])
@@ -78,11 +78,11 @@ def test_all_forms_agree(tmp_path: Path, colours: Colours, write_parquet: Writer
 
 def test_normalised_by_the_training_part(tmp_path: Path, colours: Colours) -> None:
     write_binary(tmp_path, colours)
-    task = load("cifar10", data_dir=tmp_path, valid=0.25)
+    task = load_data("cifar10", data_dir=tmp_path, valid=0.25)
     x = task.train.inputs()
     assert torch.allclose(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
     assert torch.allclose(x.std((0, 2, 3)), torch.ones(3), atol=1e-3)
-    flat = load("cifar10", data_dir=tmp_path, valid=0.25, flat=True)
+    flat = load_data("cifar10", data_dir=tmp_path, valid=0.25, flat=True)
     assert flat.input_shape == (3072,) and flat.augment is None
     assert torch.allclose(flat.test.inputs(), task.test.inputs().flatten(1))
 
@@ -113,9 +113,9 @@ def test_batches_as_python_2_wrote_them(tmp_path: Path, colours: Colours) -> Non
     original = pickle.loads(content, encoding="bytes")  # the bytes are what numpy takes for a batch
     assert np.array_equal(original[b"data"].reshape(-1, 3, 32, 32), images[40:])
     place = write_python(tmp_path, colours)
-    by_python3 = load("cifar10", data_dir=tmp_path, valid=0.25)
+    by_python3 = load_data("cifar10", data_dir=tmp_path, valid=0.25)
     (place / "test_batch").write_bytes(content)
-    task = load("cifar10", data_dir=tmp_path, valid=0.25)
+    task = load_data("cifar10", data_dir=tmp_path, valid=0.25)
     assert torch.equal(task.test.x, by_python3.test.x) and torch.equal(
         task.test.y, by_python3.test.y
     )
@@ -123,7 +123,7 @@ def test_batches_as_python_2_wrote_them(tmp_path: Path, colours: Colours) -> Non
 
 def test_jpeg_is_named(tmp_path: Path, colours: Colours, write_parquet: Writer) -> None:
     write_both(tmp_path, colours, write_parquet, kind="JPEG")
-    task = load("cifar10", data_dir=tmp_path, valid=0.25)
+    task = load_data("cifar10", data_dir=tmp_path, valid=0.25)
     assert task.source["origin"] == "CIFAR-10 (JPEG)"
     assert "not exactly comparable" in task.source["notes"][0]
     difference = task.test.x.int() - torch.tensor(colours[0][40:]).int()
@@ -144,7 +144,7 @@ def test_pickle_runs_no_code(
     place = write_python(tmp_path, colours)
     (place / "test_batch").write_bytes(pickle.dumps({b"data": Hostile(), b"labels": [0]}))
     with pytest.raises(DataError, match=r"refused to read this pickle.*system"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -154,16 +154,16 @@ def test_damaged_batches(tmp_path: Path, colours: Colours) -> None:
     for content in (b"", b"junk", pickle.dumps([1, 2]), pickle.dumps({b"data": 3, b"labels": [1]})):
         (place / "test_batch").write_bytes(content)
         with pytest.raises(DataError, match=r"damaged or no CIFAR-10 batch|refused to read"):
-            load("cifar10", data_dir=tmp_path)
+            load_data("cifar10", data_dir=tmp_path)
     (place / "test_batch").write_bytes(pickled_batch(images[:5], labels[:4]))
     with pytest.raises(DataError, match="5 images, 4 labels"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     (place / "test_batch").write_bytes(pickled_batch(images[:5, :, :20], labels[:5]))
     with pytest.raises(DataError, match="wrong image size"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     (place / "test_batch").write_bytes(pickled_batch(images[:5], labels[:5] + 10))
     with pytest.raises(DataError, match="labels must be 0 to 9"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
 
 
 def test_damaged_binary(tmp_path: Path, colours: Colours) -> None:
@@ -171,7 +171,7 @@ def test_damaged_binary(tmp_path: Path, colours: Colours) -> None:
     content = (place / "test_batch.bin").read_bytes()
     (place / "test_batch.bin").write_bytes(content[:-1])
     with pytest.raises(DataError, match="no whole number of records of 3073 bytes"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
 
 
 def test_damaged_parquet(tmp_path: Path, colours: Colours, write_parquet: Writer) -> None:
@@ -182,27 +182,27 @@ def test_damaged_parquet(tmp_path: Path, colours: Colours, write_parquet: Writer
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="damaged or no Parquet file"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     write_parquet(path, colours[0][40:, :, :16, :16], colours[1][40:])
     with pytest.raises(DataError, match="row 0: wrong image size: 16 x 16, expected 32 x 32"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     cells = [{"bytes": b"no picture", "path": None}]
     pq.write_table(pa.table({"image": cells, "label": [1]}), path)
     with pytest.raises(DataError, match="damaged near row 0"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     pq.write_table(pa.table({"picture": [1], "label": [1]}), path)
     with pytest.raises(DataError, match=r"no columns image \(or img\) and label"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
 
 
 def test_missing_and_ambiguous(tmp_path: Path, colours: Colours, write_parquet: Writer) -> None:
     with pytest.raises(DataError, match=r"no file of train images.*cifar-10-batches-py/"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     images, labels = colours
     for name in ("a_train", "b_train", "a_test"):
         write_parquet(tmp_path / f"{name}.parquet", images, labels)
     with pytest.raises(DataError, match=r"which of these.*a_train\.parquet, b_train\.parquet"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
 
 
 def test_real_test_part(real_data: Path) -> None:

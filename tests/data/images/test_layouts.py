@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from netdial.core.errors import DataError
-from netdial.data import load
+from netdial.data import load_data
 
 Array = np.ndarray[Any, Any]
 STEMS = {
@@ -63,7 +63,7 @@ def write_images(folder: Path, parts: dict[str, tuple[Array, Array]], column: st
 def usual(tmp_path: Path, digits: dict[str, Array]) -> torch.Tensor:
     """The test images as they come from the plain layout."""
     np.savez(tmp_path / "mnist.npz", **digits)
-    return load("mnist", data_dir=tmp_path).test.x
+    return load_data("mnist", data_dir=tmp_path).test.x
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_idx_one_folder_off(
     tmp_path: Path, digits: dict[str, Array], usual: torch.Tensor, below: str, root: str, joint: str
 ) -> None:
     write_idx(tmp_path / "idx" / below, digits, joint)
-    assert torch.equal(load("mnist", data_dir=tmp_path / "idx" / root).test.x, usual)
+    assert torch.equal(load_data("mnist", data_dir=tmp_path / "idx" / root).test.x, usual)
 
 
 def test_idx_files_in_folders_of_their_name(
     tmp_path: Path, digits: dict[str, Array], usual: torch.Tensor
 ) -> None:
     write_idx(tmp_path / "idx", digits, inside=True)
-    assert torch.equal(load("mnist", data_dir=tmp_path / "idx").test.x, usual)
+    assert torch.equal(load_data("mnist", data_dir=tmp_path / "idx").test.x, usual)
 
 
 def test_mnist_as_encoded_images_and_flat(
@@ -98,11 +98,11 @@ def test_mnist_as_encoded_images_and_flat(
 ) -> None:
     parts = {part: (digits[f"x_{part}"], digits[f"y_{part}"]) for part in ("train", "test")}
     write_images(tmp_path / "hf" / "mnist", parts, "image")
-    assert torch.equal(load("mnist", data_dir=tmp_path / "hf").test.x, usual)
+    assert torch.equal(load_data("mnist", data_dir=tmp_path / "hf").test.x, usual)
     flat = {k: v.reshape(len(v), -1) if v.ndim == 3 else v for k, v in digits.items()}
     (tmp_path / "flat").mkdir()
     np.savez(tmp_path / "flat" / "mnist.npz", **flat)
-    assert torch.equal(load("mnist", data_dir=tmp_path / "flat").test.x, usual)
+    assert torch.equal(load_data("mnist", data_dir=tmp_path / "flat").test.x, usual)
 
 
 def batch(colours: tuple[Array, Array], *, protocol: int = 4, labels: str = "list") -> bytes:
@@ -128,7 +128,7 @@ def test_batches_pickled_again(
     tmp_path: Path, colours: tuple[Array, Array], protocol: int, labels: str
 ) -> None:
     write_batches(tmp_path, batch(colours, protocol=protocol, labels=labels))
-    task = load("cifar10", data_dir=tmp_path)
+    task = load_data("cifar10", data_dir=tmp_path)
     assert torch.equal(task.test.x, torch.tensor(colours[0]))
     assert torch.equal(task.test.y, torch.tensor(colours[1]))
 
@@ -146,20 +146,20 @@ def test_cifar_one_folder_off(
     tmp_path: Path, colours: tuple[Array, Array], below: str, root: str
 ) -> None:
     write_batches(tmp_path / below, batch(colours))
-    assert len(load("cifar10", data_dir=tmp_path / root).test) == 60
+    assert len(load_data("cifar10", data_dir=tmp_path / root).test) == 60
 
 
 @pytest.mark.parametrize("below", ["", "plain_text", "cifar10/plain_text", "data"])
 def test_cifar_as_encoded_images(tmp_path: Path, colours: tuple[Array, Array], below: str) -> None:
     images = np.ascontiguousarray(colours[0].transpose(0, 2, 3, 1))
     write_images(tmp_path / below, dict.fromkeys(("train", "test"), (images, colours[1])), "img")
-    assert torch.equal(load("cifar10", data_dir=tmp_path).test.x, torch.tensor(colours[0]))
+    assert torch.equal(load_data("cifar10", data_dir=tmp_path).test.x, torch.tensor(colours[0]))
 
 
 def test_packed_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"not unpacked \(tar -xzf cifar-10-python\.tar\.gz\)"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
 
 
 class Calls:
@@ -194,7 +194,7 @@ def test_nothing_else_is_unpickled(
     whole = {b"data": np.zeros((1, 3072), np.uint8), b"labels": [0]}
     write_batches(tmp_path, pickle.dumps({**whole, entry: value}))
     with pytest.raises(DataError, match=r"data_batch_1"):
-        load("cifar10", data_dir=tmp_path)
+        load_data("cifar10", data_dir=tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -218,7 +218,7 @@ def test_headers_that_promise_too_much_take_no_memory(
     tracemalloc.start()
     for folder in (tmp_path / "idx", tmp_path):
         with pytest.raises(DataError, match="promises"):
-            load("mnist", data_dir=folder)
+            load_data("mnist", data_dir=folder)
     assert tracemalloc.get_traced_memory()[1] < 2**25
     tracemalloc.stop()
 
@@ -231,7 +231,7 @@ def test_folders_in_place_of_files(tmp_path: Path, place: str) -> None:
     for name in ("test_batch.bin", "test_batch"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError):
-        load("cifar10" if "batch" in place else "mnist", data_dir=tmp_path)
+        load_data("cifar10" if "batch" in place else "mnist", data_dir=tmp_path)
 
 
 Make = Callable[[Path, dict[str, Array], tuple[Array, Array]], tuple[str, Path]]
@@ -273,4 +273,4 @@ def test_mutated_files_raise_only_our_errors(
             content[: len(content) - int(random.integers(0, 2)) * int(random.integers(0, 99))]
         )
         with contextlib.suppress(DataError):
-            load(name, data_dir=tmp_path, valid=0.4)
+            load_data(name, data_dir=tmp_path, valid=0.4)

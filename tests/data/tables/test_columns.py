@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.data import Splits, load
+from netdial.data import Splits, load_data
 
 pd = pytest.importorskip("pandas")
 
@@ -25,7 +25,7 @@ def read(tmp_path: Path, columns: dict[str, Any], *, index: bool = False, **opti
     options.setdefault("target", "y")
     frame = pd.DataFrame({"x": X, **columns, "y": columns.get("y", Y)})
     frame.to_csv(tmp_path / "t.csv", index=index)
-    return load(str(tmp_path / "t.csv"), **options)
+    return load_data(str(tmp_path / "t.csv"), **options)
 
 
 def used(splits: Splits) -> list[str]:
@@ -74,7 +74,7 @@ def test_saved_row_numbers_and_second_targets(tmp_path: Path) -> None:
     assert list(read(tmp_path, {}, index=True).source["left_out"]) == ["Unnamed: 0"]
     path = tmp_path / "t.csv"
     path.write_text("x,y,y\n" + "".join(f"{v},{c},{c}\n" for v, c in zip(X, Y, strict=True)))
-    splits = load(str(path), target="y")
+    splits = load_data(str(path), target="y")
     assert used(splits) == ["x"]
     assert "copy of the target 'y'" in splits.source["left_out"]["y.1"]
 
@@ -119,7 +119,7 @@ def test_codes_as_texts(tmp_path: Path) -> None:
 
 def test_a_counter_is_better_than_nothing(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("t,y\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))
-    assert used(load(str(tmp_path / "t.csv"), target="y")) == ["t"]
+    assert used(load_data(str(tmp_path / "t.csv"), target="y")) == ["t"]
 
 
 NUMBERS = [
@@ -146,7 +146,7 @@ def test_numbers_written_as_texts(
     y, x = Y[: len(column)], X[: len(column)]
     frame = pd.DataFrame({"x": x, "a": column, "y": y})
     frame.to_csv(tmp_path / "t.csv", index=False)
-    schema = load(str(tmp_path / "t.csv"), target="y", drop="x", **options).schema
+    schema = load_data(str(tmp_path / "t.csv"), target="y", drop="x", **options).schema
     assert schema is not None
     number = schema.inputs[0]
     assert number.kind == "number" and number.missing == (None in numbers)
@@ -178,9 +178,9 @@ def test_a_comma_that_may_be_two_things_is_asked_for(tmp_path: Path) -> None:
     rows = "".join(f"{i % 7},{100 + i};{i % 3}\n" for i in range(1, N))
     (tmp_path / "t.csv").write_text("a;y\n" + rows.replace("0,", "8,"))
     with pytest.raises(DataError, match=r"'a': '1,101' may be 1101 \(--thousands ,\) or 1.101"):
-        load(str(tmp_path / "t.csv"), target="y")
+        load_data(str(tmp_path / "t.csv"), target="y")
     for options, value in (({"thousands": ","}, 1101.0), ({"decimal": ","}, 1.101)):
-        schema = load(str(tmp_path / "t.csv"), target="y", **options).schema
+        schema = load_data(str(tmp_path / "t.csv"), target="y", **options).schema
         assert schema is not None
         assert schema.inputs[0].read(pd.Series(["1,101"]), ()).tolist() == [value]
 
@@ -242,7 +242,7 @@ def test_stored_types_are_taken_at_their_word(tmp_path: Path) -> None:
         }
     )
     frame.to_parquet(tmp_path / "t.parquet")
-    splits = load(str(tmp_path / "t.parquet"), target="y")
+    splits = load_data(str(tmp_path / "t.parquet"), target="y")
     assert splits.schema is not None
     kinds = {column.column: (column.kind, column.missing) for column in splits.schema.inputs}
     assert kinds == {
@@ -263,7 +263,7 @@ def test_all_problems_in_one_message_with_what_mends_them(tmp_path: Path) -> Non
     frame.loc[[8, 9], "y"] = None
     frame.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(DataError) as caught:
-        load(str(tmp_path / "t.csv"), target="y")
+        load_data(str(tmp_path / "t.csv"), target="y")
     said = str(caught.value)
     assert "3 problems" in said and "\n" not in said
     for fact in (
@@ -272,7 +272,7 @@ def test_all_problems_in_one_message_with_what_mends_them(tmp_path: Path) -> Non
     ):
         assert fact in said
     assert said.endswith("--drop-missing-target --na inf --date-order day-first")
-    splits = load(
+    splits = load_data(
         str(tmp_path / "t.csv"),
         target="y",
         drop_missing_target=True,
@@ -288,4 +288,4 @@ def test_values_too_large_for_a_standard_deviation_are_refused(tmp_path: Path) -
     rows = "".join(f"{(-1) ** k * 10.0**300},{['no', 'yes'][k % 2]}\n" for k in range(20))
     (tmp_path / "huge.csv").write_text("a,y\n" + rows)
     with pytest.raises(DataError, match=r"column 'a'.*1e\+300"):
-        load(str(tmp_path / "huge.csv"), target="y")
+        load_data(str(tmp_path / "huge.csv"), target="y")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.data import Splits, load
+from netdial.data import Splits, load_data
 from netdial.data.tables.parts import split_by_group, split_by_time
 
 pd = pytest.importorskip("pandas")
@@ -105,7 +105,7 @@ def frame(n: int = 60) -> Any:
 
 def read(tmp_path: Path, table: Any = None, **options: Any) -> Splits:
     (frame() if table is None else table).to_csv(tmp_path / "t.csv", index=False)
-    return load(str(tmp_path / "t.csv"), target="y", **options)
+    return load_data(str(tmp_path / "t.csv"), target="y", **options)
 
 
 def test_a_column_of_parts(tmp_path: Path) -> None:
@@ -203,6 +203,6 @@ def test_what_cannot_be_divided(
 
 def test_files_are_for_tables_only() -> None:
     with pytest.raises(ConfigError, match=r"file of its own .* is for tables"):
-        load("wine", valid="v.csv")
+        load_data("wine", valid="v.csv")
     with pytest.raises(ConfigError, match="takes no sep"):
-        load("wine", sep=";")
+        load_data("wine", sep=";")

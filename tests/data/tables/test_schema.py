@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from netdial.core.errors import CheckpointError, DataError, ShapeError
-from netdial.data import TableSchema, load
+from netdial.data import TableSchema, load_data
 from netdial.data.tables.inputs import Category, Date, Number
 
 pd = pytest.importorskip("pandas")
@@ -39,7 +39,7 @@ def table(n: int = 60) -> Any:
 @pytest.fixture
 def splits(tmp_path: Path) -> Any:
     table().to_csv(tmp_path / "t.csv", index=False)
-    return load(str(tmp_path / "t.csv"), target="y", drop=("z",))
+    return load_data(str(tmp_path / "t.csv"), target="y", drop=("z",))
 
 
 @pytest.mark.parametrize("target", ["y", "z"])
@@ -49,7 +49,7 @@ def test_new_rows_are_read_as_the_training_rows(
 ) -> None:
     path = tmp_path / "t.csv"
     table().to_csv(path, index=False)
-    splits = load(str(path), target=target, parse_dates=parse_dates)
+    splits = load_data(str(path), target=target, parse_dates=parse_dates)
     schema = TableSchema.from_json(json.loads(json.dumps(splits.schema.to_json())))
     assert schema == splits.schema
     frame = schema.read_file(path)
@@ -66,7 +66,7 @@ def test_new_rows_are_read_as_the_training_rows(
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     table().to_csv(tmp_path / "t.csv", index=False, sep=";")
-    splits = load(str(tmp_path / "t.csv"), target="y", sep=";", encoding="utf-8", drop="price")
+    splits = load_data(str(tmp_path / "t.csv"), target="y", sep=";", encoding="utf-8", drop="price")
     table().to_parquet(tmp_path / "t.parquet")
     frame = splits.schema.read_file("t.parquet", tmp_path)
     assert torch.equal(splits.schema.encode(frame)[splits.rows["valid"]], splits.valid.x)
@@ -144,7 +144,7 @@ def test_targets_come_back(tmp_path: Path, splits: Any) -> None:
     rows = table().iloc[splits.rows["test"].numpy()]
     assert splits.schema.decode(outputs) == rows["y"].tolist()
     table().to_csv(tmp_path / "t.csv", index=False)
-    numbers = load(str(tmp_path / "t.csv"), target="z", drop="y")
+    numbers = load_data(str(tmp_path / "t.csv"), target="z", drop="y")
     back = numbers.schema.decode(numbers.test.y.double())[:, 0]
     want = torch.tensor(table()["z"].to_numpy()[numbers.rows["test"].numpy()])
     assert torch.allclose(back, want, atol=1e-4)
@@ -190,11 +190,11 @@ def test_columns_by_hand() -> None:
 
 def test_embedded_data_have_a_schema_too() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
-    wine = load("wine")
+    wine = load_data("wine")
     raw = datasets.load_wine(as_frame=True).data
     assert torch.allclose(wine.schema.encode(raw)[wine.rows["test"]], wine.test.x, atol=1e-6)
     assert wine.schema.decode(torch.eye(3)) == list(wine.classes)
-    diabetes = load("diabetes")
+    diabetes = load_data("diabetes")
     target = datasets.load_diabetes().target[diabetes.rows["test"].numpy()]
     assert torch.allclose(
         diabetes.schema.decode(diabetes.test.y)[:, 0].double(), torch.tensor(target), atol=1e-3

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.data import load
+from netdial.data import load_data
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
@@ -53,7 +53,7 @@ def columns(table: Any, target: str) -> Any:
 def test_encoded_by_the_training_part_only(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("pyarrow")
     table = columns(frame(), "label")
-    task = load(str(save(table, tmp_path / f"t{suffix}")), target="label")
+    task = load_data(str(save(table, tmp_path / f"t{suffix}")), target="label")
     assert task.name == "t" and task.kind == "classification"
     assert task.classes == ("1", "2", "3") and task.train.x.shape == (36, 8)
     assert task.schema is not None
@@ -83,10 +83,10 @@ def test_encoded_by_the_training_part_only(tmp_path: Path, suffix: str) -> None:
 
 def test_unseen_text_gives_zeros(tmp_path: Path) -> None:
     path = save(columns(frame(), "label"), tmp_path / "t.csv")
-    rows = load(str(path), target="label").rows["test"].numpy()
+    rows = load_data(str(path), target="label").rows["test"].numpy()
     table = columns(frame(), "label")
     table.loc[rows, "town"] = "Omsk"
-    task = load(str(save(table, path)), target="label")
+    task = load_data(str(save(table, path)), target="label")
     assert task.test.x.shape[1] == 8 and torch.equal(task.test.x[:, 3:7], torch.zeros(12, 4))
     assert any("'Omsk' in 12 row(s)" in note for note in task.source["notes"])
 
@@ -95,17 +95,17 @@ def test_kind_follows_the_target(tmp_path: Path) -> None:
     table = frame()
     table["many"] = np.arange(60)
     path = str(save(table, tmp_path / "t.csv"))
-    assert load(path, target="word").classes == ("no", "yes")
-    assert load(path, target="member").classes == ("False", "True")
-    assert load(path, target="price").kind == "regression"
-    assert load(path, target="many").kind == "regression"
-    assert load(path, target="label").kind == "classification"
-    assert load(path, target="label", kind="regression").n_outputs == 1
+    assert load_data(path, target="word").classes == ("no", "yes")
+    assert load_data(path, target="member").classes == ("False", "True")
+    assert load_data(path, target="price").kind == "regression"
+    assert load_data(path, target="many").kind == "regression"
+    assert load_data(path, target="label").kind == "classification"
+    assert load_data(path, target="label", kind="regression").n_outputs == 1
 
 
 def test_regression_target_is_standardised(tmp_path: Path) -> None:
     table = columns(frame(), "price")
-    task = load(str(save(table, tmp_path / "t.csv")), target="price")
+    task = load_data(str(save(table, tmp_path / "t.csv")), target="price")
     raw = torch.tensor(table["price"].to_numpy())
     train = raw[task.rows["train"]]
     assert math.isclose(task.source["target_mean"][0], train.mean().item(), rel_tol=1e-9)
@@ -116,41 +116,41 @@ def test_regression_target_is_standardised(tmp_path: Path) -> None:
 
 def test_several_targets(tmp_path: Path) -> None:
     path = str(save(frame(), tmp_path / "t.csv"))
-    task = load(path, target="price,size")
+    task = load_data(path, target="price,size")
     assert task.kind == "regression" and task.n_outputs == 2
     assert task.source["targets"] == ["price", "size"]
     with pytest.raises(ConfigError, match="classification has one target column"):
-        load(path, target="price,size", kind="classification")
+        load_data(path, target="price,size", kind="classification")
     with pytest.raises(DataError, match="named twice"):
-        load(path, target="price,price")
+        load_data(path, target="price,price")
 
 
 def test_relative_path_in_the_data_folder(tmp_path: Path) -> None:
     save(frame(), tmp_path / "t.csv")
-    assert load("t.csv", target="word", data_dir=tmp_path).n_outputs == 2
+    assert load_data("t.csv", target="word", data_dir=tmp_path).n_outputs == 2
 
 
 def test_unknown_target_offers_the_nearest(tmp_path: Path) -> None:
     path = str(save(frame(), tmp_path / "t.csv"))
     with pytest.raises(DataError, match="no column 'prize' for the target; did you mean 'price'"):
-        load(path, target="prize")
+        load_data(path, target="prize")
     with pytest.raises(DataError, match=r"Give --target COLUMN \(columns: size, age"):
-        load(path)
+        load_data(path)
 
 
 def test_file_that_is_not_there_or_damaged(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     with pytest.raises(DataError, match="no such file"):
-        load(str(tmp_path / "none.csv"), target="y")
+        load_data(str(tmp_path / "none.csv"), target="y")
     (tmp_path / "t.parquet").write_bytes(b"PAR1 broken PAR1")
     with pytest.raises(DataError, match="damaged, or not a table"):
-        load(str(tmp_path / "t.parquet"), target="y")
+        load_data(str(tmp_path / "t.parquet"), target="y")
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n1,2,3,4\n")
     with pytest.raises(DataError, match="damaged, or not a table"):
-        load(str(tmp_path / "t.csv"), target="b")
+        load_data(str(tmp_path / "t.csv"), target="b")
     (tmp_path / "t.csv").write_bytes(b"a,b\n\0\0\0\1\0\2\3,1\n")
     with pytest.raises(DataError, match="damaged, or not a table"):
-        load(str(tmp_path / "t.csv"), target="b")
+        load_data(str(tmp_path / "t.csv"), target="b")
 
 
 @pytest.mark.parametrize(
@@ -174,29 +174,29 @@ def test_file_that_is_not_there_or_damaged(tmp_path: Path) -> None:
 def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        load(str(tmp_path / "t.csv"), target="y")
+        load_data(str(tmp_path / "t.csv"), target="y")
 
 
 def test_columns_that_describe_nothing(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     table = pd.DataFrame({"who": [f"row {i}" for i in range(200)], "y": np.arange(200) % 2})
     with pytest.raises(DataError, match="column 'who' has 120 different texts in 120 training row"):
-        load(str(save(table, tmp_path / "t.csv")), target="y")
+        load_data(str(save(table, tmp_path / "t.csv")), target="y")
     table["who"] = [[1, 2]] * 200
     with pytest.raises(DataError, match="column 'who' holds nested values"):
-        load(str(save(table, tmp_path / "t.parquet")), target="y")
+        load_data(str(save(table, tmp_path / "t.parquet")), target="y")
 
 
 def test_regression_of_texts(tmp_path: Path) -> None:
     path = str(save(frame(), tmp_path / "t.csv"))
     with pytest.raises(DataError, match="regression needs numbers in word"):
-        load(path, target="word", kind="regression")
+        load_data(path, target="word", kind="regression")
 
 
 def test_real_table(real_data: Path) -> None:
     if not (real_data / "covertype_15120.parquet").is_file():
         pytest.skip("no covertype_15120.parquet in NETDIAL_DATA")
-    task = load("covertype_15120.parquet", target="Cover_Type", data_dir=real_data)
+    task = load_data("covertype_15120.parquet", target="Cover_Type", data_dir=real_data)
     assert task.train.x.shape == (9072, 51) and task.n_outputs == 7
     assert len(task.source["left_out"]) == 3  # rare soil types, absent from the training part
     assert task.test.y.bincount().tolist() == [432] * 7

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netdial.core.errors import DataError
-from netdial.data import Splits, load
+from netdial.data import Splits, load_data
 
 pytest.importorskip("pandas")
 
@@ -16,7 +16,7 @@ pytest.importorskip("pandas")
 def read(tmp_path: Path, values: list[Any], **options: Any) -> Splits:
     rows = "".join(f"{i * 37 % 101},{value}\n" for i, value in enumerate(values))
     (tmp_path / "t.csv").write_text(f"a,y\n{rows}")
-    return load(str(tmp_path / "t.csv"), target="y", **options)
+    return load_data(str(tmp_path / "t.csv"), target="y", **options)
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_rare_classes(tmp_path: Path) -> None:
 def test_a_separator_that_is_no_comma_is_hinted_at(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a^y\n1^0\n2^1\n" * 5)
     with pytest.raises(DataError, match=r"only one column.*--sep"):
-        load(str(tmp_path / "t.csv"), target="y")
+        load_data(str(tmp_path / "t.csv"), target="y")

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family, FamilyConfig
-from netdial.fitting import specialise
 from netdial.pruning.weights import importance, masks, share_below
 from netdial.pruning.weights.criteria import default_criterion
 from netdial.task import named
+from netdial.train.finetune import specialise
 
 from .problems import LAMS, family_of
 

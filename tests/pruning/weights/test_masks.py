@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.layout import Layout
-from netdial.pruning.weights.masks import Policy, masks, places, removable, share_below, survival
+from netdial.pruning.weights.mask import Policy, masks, places, removable, share_below, survival
 
 LAYOUT = Layout(
     ("conv.weight", "conv.bias", "norm.weight", "hidden.weight", "hidden.bias", "out.weight"),

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.fitting import finetune
 from netdial.models.family import load_family, save_family
 from netdial.pruning.weights import CRITERIA, Policy, importance, masks, prune
+from netdial.train.finetune import finetune
 
 from .problems import LAMS, family_of, mlp, with_dead_input
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family
-from netdial.fitting import fit
 from netdial.measure import evaluate
 from netdial.pruning.weights import Policy
-from netdial.pruning.weights.retrain import RISES, retrain, shares
+from netdial.pruning.weights.rounds import RISES, retrain, shares
+from netdial.train.fit import fit
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "batch_size": 20, "lr": 1e-2}
 

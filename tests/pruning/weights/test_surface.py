@@ -15,7 +15,7 @@ from netdial.family.family import Family
 from netdial.measure import outputs, predictive
 from netdial.pruning.weights import CRITERIA, Policy, Surface, prune, surface
 from netdial.pruning.weights import members as running
-from netdial.pruning.weights.surface import Best
+from netdial.pruning.weights.surfaces import Best
 from netdial.task import named
 
 from .problems import LAMS, family_of, mlp, with_dead_input
@@ -151,7 +151,7 @@ def test_small_memory_and_small_batches_change_nothing(
     for leaves, outs, fields in ((2 * all_shares, 10**9, 200), (10**9, 0, 0), (0, 0, 10**9)):
         monkeypatch.setattr(running, "_NUMBERS", leaves)
         monkeypatch.setattr(running, "_OUTPUTS", outs)
-        monkeypatch.setattr(sys.modules["netdial.pruning.weights.surface"], "_FIELDS", fields)
+        monkeypatch.setattr(sys.modules["netdial.pruning.weights.surfaces"], "_FIELDS", fields)
         parts = surface(family, data, **options)  # type: ignore[arg-type]
         for first, second in zip(whole.table(), parts.table(), strict=True):
             assert first == pytest.approx(second, abs=2e-5)

@@ -138,7 +138,7 @@ def _rows(data: Any) -> torch_data.Dataset[Any] | None:
 def _what(data: Any) -> str:
     """Returns what is wrong with data in none of the forms, and how to give them."""
     if isinstance(data, str | Path):
-        return f"got the text {str(data)!r}; read it first: splits = nd.load({str(data)!r}), then give splits.train"
+        return f"got the text {str(data)!r}; read it first: splits = nd.load_data({str(data)!r}), then give splits.train"
     if isinstance(data, Splits):
         return "got all three parts; give one of them: splits.train, splits.valid or splits.test"
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):

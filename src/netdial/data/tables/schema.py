@@ -17,8 +17,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from netdial.core.boundary import validated
 from netdial.core.errors import DataError, ShapeError
+from netdial.core.storage.boundary import validated
 from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
 from netdial.data.tables.inputs import Input, Value, some_texts

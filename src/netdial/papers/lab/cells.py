@@ -30,8 +30,8 @@ import torch
 from pydantic import BaseModel
 
 from netdial.core.errors import NetdialError
-from netdial.core.files import write_json, writing
-from netdial.core.lock import holding
+from netdial.core.storage.files import write_json, writing
+from netdial.core.storage.lock import holding
 
 ENGINE = "1"
 """Version of what training and measuring give; raised when the same cell would give other numbers."""

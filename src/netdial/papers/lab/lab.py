@@ -14,7 +14,7 @@ from pathlib import Path
 
 from netdial import __version__
 from netdial.core.errors import CheckpointError, ConfigError, unknown
-from netdial.core.files import write_json
+from netdial.core.storage.files import write_json
 from netdial.papers.lab.cells import ENGINE, Cell, Made, Store, make_all
 from netdial.papers.lab.outcome import Outcome
 from netdial.papers.lab.page import write_outcome

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netdial import __version__
-from netdial.core.files import finite
+from netdial.core.storage.files import finite
 from netdial.papers.lab.cells import ENGINE
 
 

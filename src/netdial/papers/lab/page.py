@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from netdial.core.files import write_json, write_text
+from netdial.core.storage.files import write_json, write_text
 from netdial.papers.lab.outcome import Outcome
 
 RESULT, PAGE = "RESULT.json", "report.html"

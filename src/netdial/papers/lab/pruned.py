@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from netdial.core.files import write_json
+from netdial.core.storage.files import write_json
 from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.training import Training
-from netdial.pruning.weights.masks import Policy
-from netdial.pruning.weights.surface import surface
+from netdial.pruning.weights.mask import Policy
+from netdial.pruning.weights.surfaces import surface
 
 _FILE = "accuracy.json"
 

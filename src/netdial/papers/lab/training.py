@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from netdial.config import FitConfig
 from netdial.core.errors import ConfigError
-from netdial.data import Dataset, Splits, load
+from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family
-from netdial.fitting import run
 from netdial.models.family import load_family, save_family
 from netdial.nets import build
 from netdial.papers.lab.cells import Cell, Store
+from netdial.train.config import FitConfig
+from netdial.train.fit import run
 
 _FILE = "family.safetensors"
 
@@ -120,7 +120,7 @@ def classification(name: str, data_dir: str | None = None, *, flat: bool = True)
 
 @functools.lru_cache(maxsize=2)
 def _load(name: str, data_dir: str | None, flat: bool) -> Splits:
-    return load(name, data_dir=data_dir, flat=flat)
+    return load_data(name, data_dir=data_dir, flat=flat)
 
 
 def both(first: Dataset, second: Dataset) -> Dataset:

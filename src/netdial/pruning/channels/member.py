@@ -19,9 +19,9 @@ from netdial.core.plan import Plan
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family, FamilyConfig
 from netdial.family.maps import TableMap
-from netdial.fitting import specialise
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.task import Task
+from netdial.train.finetune import specialise
 
 NO_PENALTY = 1e-8
 """λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""

@@ -20,12 +20,12 @@ from netdial.channels.sizes import size
 from netdial.core.errors import ConfigError
 from netdial.core.size import Target
 from netdial.data.memory import Data
-from netdial.fitting import finetune
 from netdial.pruning.channels.member import graph_of, member_of, task_of, template
 from netdial.pruning.channels.prune import GroupRow, Options, Pruned, goal_of, inputs, reduce
 from netdial.pruning.channels.removal import ASSUMED
 from netdial.shrinking.control import course
 from netdial.task.rehearsal import admit
+from netdial.train.finetune import finetune
 
 
 @dataclass(frozen=True, eq=False)

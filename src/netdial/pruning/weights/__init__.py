@@ -7,10 +7,10 @@
 from netdial.pruning.weights import second_order as second_order  # its criteria register themselves
 from netdial.pruning.weights.constants import fold_constants
 from netdial.pruning.weights.criteria import CRITERIA, Subject, importance
-from netdial.pruning.weights.masks import Policy, masks, removable, share_below
-from netdial.pruning.weights.prune import prune
-from netdial.pruning.weights.retrain import Round, retrain
-from netdial.pruning.weights.surface import SHARES, Best, Surface, surface
+from netdial.pruning.weights.mask import Policy, masks, removable, share_below
+from netdial.pruning.weights.pruned import prune
+from netdial.pruning.weights.rounds import Round, retrain
+from netdial.pruning.weights.surfaces import SHARES, Best, Surface, surface
 
 __all__ = [
     "CRITERIA",

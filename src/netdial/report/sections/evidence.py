@@ -1,6 +1,6 @@
 """Evidence in a report: bits per example over complexity, with standard errors and the λ that each estimator chooses.
 
-Made from records alone (method ``evidence``, see ``netdial.jobs.weighed``).
+Made from records alone (method ``evidence``, see ``netdial.jobs.analyses.weighed``).
 """
 
 from __future__ import annotations

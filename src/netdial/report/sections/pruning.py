@@ -1,6 +1,6 @@
 """Pruning in a report: the metric over complexity and share removed, and the best member at every share.
 
-Made from records alone (method ``prune``, see ``netdial.jobs.pruned``), after Figs. 1 and 4 of Grebenkova et al. 2022:
+Made from records alone (method ``prune``, see ``netdial.jobs.analyses.pruned``), after Figs. 1 and 4 of Grebenkova et al. 2022:
 curves of all members over the share removed, the surface as a map with the line of best members on it, and, where several
 criteria were recorded, the best curve of each.
 """

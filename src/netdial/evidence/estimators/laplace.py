@@ -39,7 +39,7 @@ from netdial.core.registry import Registry
 from netdial.curvature import diagonal, full, gradient, kronecker
 from netdial.curvature.precision import Block, DenseBlock, DiagonalBlock, KroneckerBlock
 from netdial.data.dataset import Dataset
-from netdial.evidence.quadratic import Quadratic, minimise
+from netdial.evidence.estimators.quadratic import Quadratic, minimise
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
 from netdial.objective import OBJECTIVES

@@ -19,7 +19,7 @@ from netdial.family import Family
 from netdial.jobs.recorder import comparison_records, constant_records
 from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
-from netdial.pruning.weights.masks import check_shares
+from netdial.pruning.weights.mask import check_shares
 from netdial.runs.run import Run
 
 METHOD = "prune"

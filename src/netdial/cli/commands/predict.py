@@ -50,7 +50,7 @@ def predict(
     """Predict for the rows of a table: classes with probabilities, or numbers with intervals."""
     path = _place(model, runs_dir)
     from netdial.cli.output import print_json
-    from netdial.core.files import write_text
+    from netdial.core.storage.files import write_text
     from netdial.models.door import load_model
     from netdial.models.predict import predictions
     from netdial.models.use import Use

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.evidence.bounds import log_mean_exp
+from netdial.evidence.estimators.bounds import log_mean_exp
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
 
 _AT_ONCE = 4096  # examples smoothed together

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 
 from netdial.core.errors import ConfigError
-from netdial.evidence.bounds import empirical_kl, mask_nats, refuse_examples
+from netdial.evidence.estimators.bounds import empirical_kl, mask_nats, refuse_examples
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 
 

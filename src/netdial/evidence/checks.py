@@ -26,7 +26,7 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
-from netdial.evidence.bounds import fit_trace, kept_mask, leaf_sums
+from netdial.evidence.estimators.bounds import fit_trace, kept_mask, leaf_sums
 from netdial.evidence.subject import Subject
 from netdial.family.family import Family
 from netdial.family.posterior import Fields, symmetrised_kl

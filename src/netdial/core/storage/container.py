@@ -24,9 +24,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from netdial.core.boundary import DIGEST, UncheckedFile, parse_json, reading, regular, seal, unseal
 from netdial.core.errors import CheckpointError
-from netdial.core.files import unwritable, write_atomic
+from netdial.core.storage.boundary import (
+    DIGEST,
+    UncheckedFile,
+    parse_json,
+    reading,
+    regular,
+    seal,
+    unseal,
+)
+from netdial.core.storage.files import unwritable, write_atomic
 
 FORMAT = 2
 """Version that is written."""

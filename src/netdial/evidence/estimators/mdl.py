@@ -27,8 +27,8 @@ import math
 import torch
 from torch import Tensor
 
-from netdial.evidence.bounds import empirical_kl, from_divergence, mask_nats
 from netdial.evidence.draws import Runner
+from netdial.evidence.estimators.bounds import empirical_kl, from_divergence, mask_nats
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
 
 SHIFTS = (2, 1, 0, -1, -2)

@@ -10,10 +10,10 @@ from pydantic import Field
 from netdial.core.errors import ConfigError
 from netdial.data import Splits
 from netdial.family import Family
-from netdial.fitting import finetune
 from netdial.measure import evaluate
 from netdial.pruning.weights import Policy, retrain
 from netdial.runs.run import Run
+from netdial.train.finetune import finetune
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RoundOptions:
         str,
         Field(
             description="how the share rises",
-            json_schema_extra={"names": "netdial.pruning.weights.retrain:RISES"},
+            json_schema_extra={"names": "netdial.pruning.weights.rounds:RISES"},
         ),
     ] = "cubic"
     start: Annotated[Literal["previous", "random"], Field(description="weights to go on from")] = (

@@ -21,11 +21,11 @@ from netdial.core.noise import derive_seed
 from netdial.core.registry import Registry
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.fitting import finetune, specialise
-from netdial.pruning.weights.masks import Policy
-from netdial.pruning.weights.prune import prune
+from netdial.pruning.weights.mask import Policy
+from netdial.pruning.weights.pruned import prune
 from netdial.task import Task
 from netdial.task.rehearsal import admit
+from netdial.train.finetune import finetune, specialise
 
 STARTS = ("previous", "random")
 

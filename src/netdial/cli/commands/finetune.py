@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from netdial.cli.command import Parts, options_of
-from netdial.cli.export import SUFFIXES
+from netdial.cli.commands.export import SUFFIXES
 from netdial.cli.options import (
     DataDirOption,
     JsonOption,
@@ -22,7 +22,7 @@ from netdial.core.errors import unknown
 
 
 def _parts() -> Parts:
-    from netdial.jobs.tuned import RoundOptions, TuningOptions
+    from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
     from netdial.pruning.weights import Policy
 
     return {"Training": (TuningOptions,), "Pruning": (RoundOptions, Policy)}
@@ -55,9 +55,9 @@ def finetune(
         raise unknown("export format", format, SUFFIXES)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
+    from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.jobs.opening import example_input, open_run
     from netdial.jobs.problem import describe_net
-    from netdial.jobs.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.models.member import save_member
     from netdial.models.use import use_of
     from netdial.pruning.weights import Policy

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.evidence.bounds import fit_trace
+from netdial.evidence.estimators.bounds import fit_trace
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
 
 NODES = 17

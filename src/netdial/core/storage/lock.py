@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from netdial.core.boundary import parse_json, validated
 from netdial.core.errors import BusyError, CheckpointError
-from netdial.core.files import writing
+from netdial.core.storage.boundary import parse_json, validated
+from netdial.core.storage.files import writing
 
 _TRIES = 100
 

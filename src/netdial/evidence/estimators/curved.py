@@ -17,8 +17,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from netdial.evidence.bounds import refuse_examples
-from netdial.evidence.laplace import laplace
+from netdial.evidence.estimators.bounds import refuse_examples
+from netdial.evidence.estimators.laplace import laplace
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
 from netdial.objective import LAPLACE

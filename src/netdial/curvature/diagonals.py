@@ -24,7 +24,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.layout import Params
 from netdial.core.noise import generator
 from netdial.core.registry import Registry
-from netdial.curvature.gradient import NUMBERS, rows
+from netdial.curvature.gradients import NUMBERS, rows
 from netdial.curvature.hessian import products, vectors_at_once
 from netdial.curvature.layers import (
     Layer,

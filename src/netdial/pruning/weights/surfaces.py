@@ -22,9 +22,9 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, paired, terms_of
-from netdial.pruning.weights.masks import Policy, places
+from netdial.pruning.weights.mask import Policy, places
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
-from netdial.pruning.weights.prune import Rule, decide_in_turn
+from netdial.pruning.weights.pruned import Rule, decide_in_turn
 from netdial.pruning.weights.tally import Mixture, Tally
 from netdial.task import Task
 from netdial.task.rehearsal import admit

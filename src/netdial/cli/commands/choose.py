@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def _parts() -> Parts:
     from netdial.choice import Budget
-    from netdial.jobs.chosen import ChoiceOptions
+    from netdial.jobs.analyses.chosen import ChoiceOptions
 
     return {"How to choose": (ChoiceOptions,), "Budgets (any together)": (Budget,)}
 
@@ -67,7 +67,7 @@ def choose(
     from netdial.choice import agreement as compare
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.choose import answer_lines, verdicts_table
-    from netdial.jobs.chosen import ChoiceOptions, check_place, choose_run, write_choice
+    from netdial.jobs.analyses.chosen import ChoiceOptions, check_place, choose_run, write_choice
     from netdial.jobs.opening import open_run
     from netdial.runs.run import Run
 

@@ -23,7 +23,7 @@ from netdial.cli.options import (
 
 
 def _parts() -> Parts:
-    from netdial.jobs.pruned import SurfaceOptions
+    from netdial.jobs.analyses.pruned import SurfaceOptions
     from netdial.pruning.weights import Policy
 
     return {"What goes": (SurfaceOptions, Policy)}
@@ -46,8 +46,8 @@ def prune(
     values = complexities(lams, points)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.prune import best_table, surface_table
+    from netdial.jobs.analyses.pruned import SurfaceOptions, prune_run
     from netdial.jobs.opening import open_run
-    from netdial.jobs.pruned import SurfaceOptions, prune_run
     from netdial.jobs.reports import write_report
     from netdial.pruning.weights import Policy
     from netdial.runs.run import Run

@@ -37,9 +37,9 @@ from netdial.data.memory import Data
 from netdial.evidence import ESTIMATORS, assess, chosen
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of
-from netdial.pruning.weights.masks import Policy
-from netdial.pruning.weights.prune import Rule
-from netdial.pruning.weights.surface import SHARES
+from netdial.pruning.weights.mask import Policy
+from netdial.pruning.weights.pruned import Rule
+from netdial.pruning.weights.surfaces import SHARES
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
 

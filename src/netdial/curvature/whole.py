@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, unknown
-from netdial.curvature.gradient import rows
+from netdial.curvature.gradients import rows
 from netdial.curvature.hessian import products, vectors_at_once
 from netdial.curvature.model import Model, prepare, twice_differentiable
 from netdial.data.memory.containers import Data

@@ -22,7 +22,7 @@ from netdial.cli.options import (
 
 
 def _parts() -> Parts:
-    from netdial.jobs.weighed import EvidenceOptions
+    from netdial.jobs.analyses.weighed import EvidenceOptions
 
     return {"Estimates": (EvidenceOptions,)}
 
@@ -47,8 +47,8 @@ def evidence(
         health_table,
     )
     from netdial.evidence import chosen, doubts
+    from netdial.jobs.analyses.weighed import EvidenceOptions, examine_run, weigh_run
     from netdial.jobs.opening import open_run
-    from netdial.jobs.weighed import EvidenceOptions, examine_run, weigh_run
     from netdial.objective import OBJECTIVES
     from netdial.runs.run import Run
 

@@ -19,13 +19,13 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.family.posterior import Fields
-from netdial.fitting import specialise
 from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
-from netdial.pruning.weights.masks import Policy, check_shares, survival
+from netdial.pruning.weights.mask import Policy, check_shares, survival
 from netdial.pruning.weights.members import Levels
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
+from netdial.train.finetune import specialise
 
 
 @dataclass(frozen=True)

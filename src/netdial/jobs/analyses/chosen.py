@@ -21,7 +21,7 @@ from netdial.family import Family
 from netdial.jobs.problem import describe_net
 from netdial.models.use import use_of
 from netdial.pruning.weights import SHARES
-from netdial.pruning.weights.masks import check_shares
+from netdial.pruning.weights.mask import check_shares
 from netdial.runs.run import Run
 
 _FILES = {"README.md", "config.json", "model.safetensors"}

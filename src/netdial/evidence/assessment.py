@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import netdial.evidence.estimators  # noqa: F401 (registers them)
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
-from netdial.evidence import bounds, curved, information, mdl, pac_bayes, thermodynamic  # noqa: F401
 from netdial.evidence.legality import WHOLE_FAMILY, check, why
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family

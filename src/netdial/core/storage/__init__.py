@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, locks, one safe container, and checks of what comes from outside."""

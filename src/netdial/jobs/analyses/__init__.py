@@ -1,0 +1,1 @@
+"""What is done to the family of a run: pruning, weighing, choosing and fine-tuning."""

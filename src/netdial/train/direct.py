@@ -1,0 +1,115 @@
+"""Networks trained directly at given λ, many at once; what a family is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from netdial.core.errors import ConfigError
+from netdial.data.memory import Data
+from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.task import Task
+from netdial.train.config import FitConfig
+from netdial.train.fit import run, settings_of
+from netdial.train.loop import Epoch
+
+
+def fit_direct(
+    nets: nn.Module | Sequence[nn.Module],
+    data: Data,
+    *,
+    lams: Sequence[float],
+    kind: str | Task | None = None,
+    config: FitConfig | None = None,
+    report: Callable[[Epoch], None] | None = None,
+    **settings: Any,
+) -> list[Family]:
+    """Trains networks directly at given λ, many at once, each independent of the others.
+
+    Every network (one for each seed) is trained at every λ; the networks of one seed see batches in the same order.
+    Networks with running statistics (BatchNorm), or with frozen parameters or buffers that differ, cannot run side by side,
+    so their seeds are trained one after another.
+
+    Args:
+        nets: one module, or one for each seed, all of the same architecture.
+        data: training part, as for ``fit``.
+        lams: complexity values.
+        kind: as for ``fit``.
+        config: settings; ``map`` and ``lams`` are set here.
+        report: told of every finished epoch.
+        **settings: fields of ``FitConfig``.
+
+    Returns:
+        For each network given, a family whose members are its directly trained networks.
+
+    Raises:
+        ConfigError: an option is unknown or out of range, or ``shared`` ties networks together.
+    """
+    starts = [nets] if isinstance(nets, nn.Module) else list(nets)
+    if config is None:
+        config = settings_of(None, {**settings, "map": "table", "lams": tuple(lams)})
+    else:
+        config = config.model_copy(update={"map": "table", "lams": tuple(lams)})
+    if config.shared and len(config.lams) > 1:
+        raise ConfigError(
+            f"shared={', '.join(config.shared)}: a parameter that is the same for every lam would tie the directly "
+            "trained networks together; leave shared empty, or train at one lam at a time"
+        )
+    families = [Family(net, config.family()) for net in starts]
+    if not _can_stack(families):
+        return [
+            run(
+                family,
+                data,
+                None,
+                kind=kind,
+                config=config.model_copy(update={"seed": config.seed + index}),
+                report=report,
+            )
+            for index, family in enumerate(families)
+        ]
+    family = run(stack(families), data, None, kind=kind, config=config, report=report)
+    return unstack(family, len(starts))
+
+
+def stack(families: Sequence[Family]) -> Family:
+    """Returns one table family with the rows of all, so that they train in one batched run."""
+    first = families[0]
+    if len(families) == 1:
+        return first
+    joined = Family(first.net, first.config)
+    for name in ("mean", "log_std"):
+        tables = [getattr(family, name) for family in families]
+        if tables[0] is not None:
+            pivots = torch.cat([table.pivots.detach() for table in tables])
+            rows = torch.cat([table.rows for table in tables])
+            setattr(joined, name, TableMap(first.layout, pivots, rows))
+    return joined
+
+
+def _can_stack(families: Sequence[Family]) -> bool:
+    """Returns whether networks differ in nothing but the leaves that vary, so that one network can stand for all."""
+    first = families[0]
+    if first.config.shared or first.statistics.names:
+        return False
+    held = [[*family.shared, *family.net.buffers()] for family in families]
+    return all(torch.equal(a, b) for other in held[1:] for a, b in zip(held[0], other, strict=True))
+
+
+def unstack(family: Family, count: int) -> list[Family]:
+    """Returns the families that ``stack`` joined."""
+    if count == 1:
+        return [family]
+    parts = []
+    for index in range(count):
+        part = Family(family.net, family.config)
+        for name in ("mean", "log_std"):
+            table = getattr(family, name)
+            if table is not None:
+                getattr(part, name).pivots.data.copy_(table.pivots.detach().chunk(count)[index])
+        parts.append(part.eval())
+    return parts

@@ -1,0 +1,196 @@
+"""Training a family from Python, ``fit``; and ``run``, in which all training of families ends.
+
+``direct`` and ``finetune`` put together the same pieces (family, method, feed, loop); what differs is the map they start from.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
+from netdial.data.memory import Data
+from netdial.data.memory.weights import weighted
+from netdial.family.family import Family
+from netdial.family.maps import TableMap
+from netdial.measure.noise import FEWEST, calibrate
+from netdial.measure.path import mean_fit, outputs
+from netdial.objective import OBJECTIVES, WEIGHTINGS
+from netdial.task import Regression, Task
+from netdial.task.rehearsal import admit, admit_training
+from netdial.train.config import FitConfig, make_config
+from netdial.train.loop import Epoch, resume, train
+from netdial.train.method import FamilyMethod, State
+from netdial.train.session import agreement, launch, make_feed
+
+
+def fit(
+    net: nn.Module,
+    data: Data,
+    valid: Data | None = None,
+    *,
+    kind: str | Task | None = None,
+    config: FitConfig | None = None,
+    report: Callable[[Epoch], None] | None = None,
+    **settings: Any,
+) -> Family:
+    """Trains a family in one run and returns it: a network for every λ in [lo, hi].
+
+    Args:
+        net: any module that returns one tensor of outputs; it is copied.
+        data: training part, in any of the forms of ``netdial.data.memory``: a pair of tensors, arrays or frames, a
+            ``Dataset``, a torch data set, a ``DataLoader``, …
+        valid: validation part, needed for ``patience``; tells the noise variance of a regression
+            (``measure.calibrate``). A ``DataLoader`` is read into memory.
+        kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
+            targets suggest: columns of floating-point numbers are a regression.
+        config: all settings at once; or give them by name (see ``FitConfig``).
+        report: told of every finished epoch.
+        **settings: fields of ``FitConfig``, for example ``objective="l2", epochs=10``; ``lam=(lo, hi)`` sets the range.
+
+    Returns:
+        The trained family, in evaluation mode.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+        DataError: the data cannot be used; the message names rows and columns.
+        NonFiniteError: training met a number that is not finite.
+    """
+    config = settings_of(config, settings)
+    family = Family(net, config.family())
+    return run(family, data, valid, kind=kind, config=config, report=report)
+
+
+def run(
+    family: Family,
+    data: Data,
+    valid: Data | None,
+    *,
+    kind: str | Task | None = None,
+    config: FitConfig,
+    report: Callable[[Epoch], None] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+    augment: str | None = None,
+    checkpoint: Path | None = None,
+    saved: Callable[[], Path] | None = None,
+    resuming: bool = False,
+    identity: dict[str, Any] | None = None,
+) -> Family:
+    """Trains a family that is already built; ``fit`` and the command line end here."""
+    if config.patience and valid is None:
+        raise ConfigError(
+            f"patience={config.patience} needs validation data; give valid, or patience=0"
+        )
+    blocks = _blocks(family, config)
+    if config.precision == "64-true":
+        family = family.double()
+    admitted, task = admit_training(family.net, data, kind, family.task)
+    admitted = weighted(admitted, config.class_weight, task.targets)
+    part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
+    if isinstance(admitted, Dataset) and (advice := task.advice(admitted.y)):
+        warnings.warn(advice, UserWarning, stacklevel=3)
+    workers, device = launch(config)
+    family.to(device)
+    feed = make_feed(
+        admitted,
+        config,
+        blocks=blocks,
+        augment=augment,
+        device=device,
+        dtype=family.dtype,
+        least=config.devices * _least(family),
+    )
+    family.learns(task, feed.n_data)
+    method = FamilyMethod(config, task=task, n_data=feed.n_data, steps=feed.steps, workers=workers)
+    state, progress = method.init(family), None
+    if resuming and checkpoint is not None and checkpoint.exists():
+        progress = resume(state, checkpoint, identity or {})
+    train(
+        method,
+        state,
+        feed,
+        epochs=config.epochs,
+        progress=progress,
+        report=report or _silent,
+        advance=advance,
+        validate=None if part is None else _validator(part, task, config, feed.n_data),
+        patience=config.patience,
+        checkpoint=checkpoint if workers.rank == 0 else None,
+        saved=saved,
+        identity=identity,
+        agree=agreement(workers),
+    )
+    family.eval()
+    if (
+        isinstance(task, Regression)
+        and not task.noise_var
+        and part is not None
+        and len(part) >= FEWEST
+    ):
+        calibrate(family, part)
+    return family
+
+
+def _validator(
+    part: Dataset, task: Task, config: FitConfig, n_data: int
+) -> Callable[[State], float]:
+    """Returns the validation objective: the weighted mean over a grid of λ of fit (mean weights) + complexity."""
+    penalty, weight = OBJECTIVES[config.objective], WEIGHTINGS[config.weighting]
+
+    def validate(state: State) -> float:
+        family = state.family
+        lams = list(family.config.lams) or family.domain.grid(5)
+        grid = torch.tensor(lams, dtype=family.dtype)
+        weights = weight(grid)
+        device = family.device
+        complexity = (
+            penalty(family.fields_at(lams), grid.to(device), config.prior_var).cpu() / n_data
+        )
+        fits = [
+            float(mean_fit(task.nll(outputs(family.export(lam), part), part.y.cpu()), part))
+            for lam in lams
+        ]
+        return float((weights * (torch.tensor(fits) + complexity)).sum() / weights.sum())
+
+    return validate
+
+
+def settings_of(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
+    """Returns the settings of a training run, given whole or by name; ``lam=(lo, hi)`` sets the range."""
+    if config is not None:
+        if settings:
+            raise ConfigError(
+                f"give either config or settings by name, not both ({', '.join(settings)})"
+            )
+        return config
+    if "lam" in settings:
+        lo, hi = settings.pop("lam")
+        settings = {**settings, "lo": lo, "hi": hi}
+    return make_config(**settings)
+
+
+def _blocks(family: Family, config: FitConfig) -> int:
+    """Returns how many blocks of examples a batch must hold: one for each seed of directly trained networks."""
+    if not isinstance(family.mean, TableMap):
+        return 1
+    rows = len(family.mean.rows)
+    if rows < config.devices:
+        raise ConfigError(
+            f"devices={config.devices}, but only {rows} networks to train directly; use at most one device for each"
+        )
+    return rows // len(config.lams)
+
+
+def _least(family: Family) -> int:
+    """Returns how many examples a group must have: BatchNorm needs two to have a variance."""
+    return 2 if family.statistics.names else 1
+
+
+def _silent(epoch: Epoch) -> None:
+    """Reports nothing."""

@@ -1,0 +1,104 @@
+"""What every way of training shares: the feed, processes and devices, and agreement among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from netdial.core.errors import ConfigError, DataError, first_line
+from netdial.data.dataset import Dataset
+from netdial.data.memory import Loader
+from netdial.train.config import TrainConfig
+from netdial.train.feed import Batch, Feed, LoaderFeed, TensorFeed
+from netdial.train.method import Workers
+
+
+def make_feed(
+    data: Dataset | Loader,
+    config: TrainConfig,
+    *,
+    blocks: int = 1,
+    augment: str | None = None,
+    device: Any = "cpu",
+    dtype: torch.dtype | None = None,
+    least: int = 1,
+) -> Feed[Batch]:
+    """Returns the feed for training data.
+
+    Args:
+        data: as ``admit_training`` gave them.
+        config: settings.
+        blocks: blocks of examples in a batch.
+        augment: how images are varied.
+        device: where batches are wanted.
+        dtype: floating-point type wanted.
+        least: examples that a batch must have.
+
+    Raises:
+        DataError: a batch has fewer.
+    """
+    if isinstance(data, Loader):
+        return LoaderFeed(
+            data, seed=config.seed, blocks=blocks, device=device, dtype=dtype, least=least
+        )
+    if min(config.batch_size, len(data)) < least:
+        raise DataError(
+            f"training part: {len(data)} example(s) in batches of {config.batch_size}; this training needs {least} or more "
+            "in a batch (BatchNorm has no variance of one); give more examples, or raise batch_size"
+        )
+    return TensorFeed(
+        data,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        blocks=blocks,
+        augment=augment,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def launch(config: TrainConfig) -> tuple[Workers, Any]:
+    """Returns this process among its peers, and its device; starts the peers when several devices are asked for.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    plain = (
+        config.devices == 1
+        and config.accelerator in ("auto", "cpu")
+        and config.precision != "bf16-mixed"
+    )
+    if plain and not torch.cuda.is_available():
+        return Workers(), torch.device("cpu")
+    from lightning_fabric import Fabric
+
+    strategy = "ddp" if config.devices > 1 else config.strategy
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=strategy,
+            precision=config.precision,
+        )
+    except (RuntimeError, ValueError) as error:  # what Fabric raises for devices that are not there
+        raise ConfigError(
+            f"accelerator={config.accelerator!r}, devices={config.devices}: not on this machine ({first_line(error)}); "
+            "use accelerator='auto' or 'cpu'"
+        ) from None
+    fabric.launch()
+    return Workers(fabric.global_rank, fabric.world_size, fabric), fabric.device
+
+
+def agreement(workers: Workers) -> Callable[[bool], bool]:
+    """Returns the question whether any process says yes, asked of all of them at once."""
+    if workers.count == 1:
+        return bool
+
+    def agree(answer: bool) -> bool:
+        votes = torch.tensor(float(answer), device=workers.fabric.device)
+        workers.sum_([votes])
+        return bool(votes > 0)
+
+    return agree
