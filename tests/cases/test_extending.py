@@ -162,7 +162,7 @@ def test_ten_million_regions() -> None:
     nd.fit(net(), (X, Y), regions=10**7, **SHORT)
 
 
-@refused("str", "Module")
+@refused("mlp:6", "Module")
 def test_a_name_in_place_of_a_network() -> None:
     """``nd.fit("mlp:6", ...)``: the network itself is wanted."""
     nd.fit("mlp:6", (X, Y), **SHORT)  # type: ignore[arg-type]

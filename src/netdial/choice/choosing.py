@@ -30,6 +30,7 @@ from netdial.choice.rules import RULES, best
 from netdial.choice.search import Problem, search
 from netdial.choice.table import Cell, Table
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
+from netdial.core.arguments import checked
 from netdial.core.best import remarks
 from netdial.core.errors import ConfigError, unknown
 from netdial.data.dataset import Dataset
@@ -44,6 +45,7 @@ from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
 
 
+@checked
 def choose(
     family: Family,
     valid: Data | None = None,

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from netdial.core.errors import NetdialError, TraceError, first_line
+
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Relative difference allowed by default for each number type; others are held to that of float32."""
 
@@ -28,6 +30,24 @@ def modes_kept(*nets: nn.Module) -> Iterator[None]:
     finally:
         for module, training in was:
             module.training = training
+
+
+@contextlib.contextmanager
+def failing_in_words(net: nn.Module, x: Tensor) -> Iterator[None]:
+    """Says whatever a network fails with on inputs in one line, with its name and their shape.
+
+    Raises:
+        TraceError: it failed. Memory that is full is no fault of the inputs, and passes as it is.
+    """
+    try:
+        yield
+    except (NetdialError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"network {type(net).__name__}: fails on inputs of shape {list(x.shape)} ({type(error).__name__}: "
+            f"{first_line(error)}); check that it takes data of this shape"
+        ) from error
 
 
 @contextlib.contextmanager

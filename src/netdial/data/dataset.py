@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked_fields
 from netdial.core.errors import DataError
 from netdial.data.scale import TargetScale
 
@@ -25,6 +26,7 @@ Kind = Literal["classification", "regression"]
 PARTS = ("train", "valid", "test")
 
 
+@checked_fields
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Inputs and targets of one part of the data, as tensors.

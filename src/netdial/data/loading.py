@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core import errors
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data import embedded, user
 from netdial.data.dataset import Kind, Splits
@@ -21,6 +22,7 @@ def names() -> tuple[str, ...]:
     return (*embedded.LOADERS, *FILES)
 
 
+@checked
 def load_data(
     name: str,
     *,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import netdial.evidence.estimators  # noqa: F401 (registers them)
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
@@ -48,6 +49,7 @@ class Estimate:
     unit: str = "bits/example"
 
 
+@checked
 def assess(
     family: Family,
     data: Data,

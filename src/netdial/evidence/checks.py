@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
@@ -132,6 +133,7 @@ class Health:
         return found
 
 
+@checked
 def health(
     family: Family,
     data: Data,

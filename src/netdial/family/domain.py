@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked, checked_fields
 from netdial.core.errors import ConfigError
 
 _ROUNDING = 1e-6  # an end of the range that went through single precision is still inside
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Domain:
     """Complexity values λ in [lo, hi], log-uniform.
@@ -58,6 +60,7 @@ class Domain:
         """Returns the complexity values of unit coordinates, the inverse of ``unit``."""
         return self.lo * (unit.to(torch.float64) * math.log(self.hi / self.lo)).exp()
 
+    @checked
     def grid(self, count: int) -> list[float]:
         """Returns ``count`` values evenly spaced on the log scale, both ends included (the middle if 1)."""
         if count < 1:

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from netdial.core.arguments import checked, checked_fields
 from netdial.core.errors import ConfigError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
-from netdial.core.outputs import modes_kept
+from netdial.core.outputs import failing_in_words, modes_kept
 from netdial.family.blend import Blend
 from netdial.family.buffers import StatisticsBank
 from netdial.family.domain import Domain
@@ -37,6 +38,7 @@ from netdial.objective import OBJECTIVES
 from netdial.task import Task
 
 
+@checked_fields
 @dataclass(frozen=True)
 class FamilyConfig:
     """Settings of a family: map, posterior, prior and range of λ.
@@ -94,6 +96,7 @@ class Family(nn.Module):
             allowed.
     """
 
+    @checked
     def __init__(self, net: nn.Module, config: FamilyConfig | None = None) -> None:
         super().__init__()
         config = config or FamilyConfig()
@@ -102,6 +105,10 @@ class Family(nn.Module):
             raise ConfigError(f"posterior={config.posterior!r}; allowed: normal, point")
         if not config.prior_var > 0:
             raise ConfigError(f"prior_var={config.prior_var}; expected a positive variance")
+        if isinstance(net, Family):
+            raise ConfigError(
+                "net is a Family already; give a network: family.export(lam) returns one, nd.finetune trains a member further"
+            )
         check_exchangeable(net)
         check_initialised(net)
         self._template = [copy_network(net)]
@@ -175,6 +182,7 @@ class Family(nn.Module):
             self.eval()
             yield
 
+    @checked
     def lams(self, asked: int | Sequence[float]) -> list[float]:
         """Returns complexity values: those given, or so many evenly over the range, or those of a table.
 
@@ -208,12 +216,14 @@ class Family(nn.Module):
         mean, *spread = (part if whole else part[here] for part in pivots)
         return self._fields(mean, spread[0] if spread else None)
 
+    @checked
     def fields_at(self, lams: Sequence[float] | Tensor) -> Fields:
         """Returns the posterior's fields at complexity values, refusing those outside the trained range."""
         return self.fields(
             self.domain.unit(torch.as_tensor(lams, dtype=torch.float64)).to(self.device)
         )
 
+    @checked
     def restrict(self, kept: Tensor) -> None:
         """Prunes every member, for good: what is not kept is 0, without variance, divergence or gradient.
 
@@ -230,11 +240,13 @@ class Family(nn.Module):
         kept = kept.to(self.device)
         self.kept = kept.clone() if self.kept is None else self.kept & kept
 
+    @checked
     def at(self, lam: float) -> Params:
         """Returns the member at λ: mean weights of every leaf, and the shared parameters."""
         with torch.no_grad():
             return self._tree(self.fields_at([lam]).mean[0])
 
+    @checked
     def sample(self, lam: float, generator: torch.Generator) -> Params:
         """Returns one draw of the member's weights from the posterior (the mean for a point)."""
         with torch.no_grad():
@@ -247,6 +259,7 @@ class Family(nn.Module):
                 flat = torch.addcmul(flat, fields.var[0].sqrt(), noise.to(flat.device))
             return self._tree(flat)
 
+    @checked
     def kl(self, lams: Sequence[float] | Tensor, prior_var: Tensor | None = None) -> Tensor:
         """Returns KL(posterior || prior) in nats ``[L]``.
 
@@ -259,6 +272,7 @@ class Family(nn.Module):
             prior_var = fields.mean.new_full((fields.mean.shape[0],), self.config.prior_var)
         return fields.kl(prior_var)
 
+    @checked
     def effective_parameters(self, lams: Sequence[float] | Tensor) -> Tensor:
         """Returns how many parameters the data determine ``[L]``, Σ (1 - σ²/s²) (MacKay 1992).
 
@@ -271,6 +285,7 @@ class Family(nn.Module):
             fields.mean.new_full((fields.members,), self.config.prior_var)
         )
 
+    @checked
     def buffers_at(self, lam: float) -> dict[str, Tensor]:
         """Returns the buffers of the member at λ: statistics along λ, everything else from the network."""
         found = dict(self.net.named_buffers())
@@ -280,7 +295,8 @@ class Family(nn.Module):
     def outputs(self, params: Params, x: Tensor, lam: float) -> Tensor:
         """Returns the outputs of a member with the given parameters, in the network's current mode."""
         tree = {**params, **{k: v.clone() for k, v in self.buffers_at(lam).items()}}
-        return cast(Tensor, functional_call(self.net, tree, (x,)))
+        with failing_in_words(self.net, x):
+            return cast(Tensor, functional_call(self.net, tree, (x,)))
 
     def predict(self, params: Params, x: Tensor, lam: float) -> Tensor:
         """Returns the outputs of a member with the given parameters, as ``outputs`` does.
@@ -289,6 +305,7 @@ class Family(nn.Module):
         """
         return self.outputs(params, x, lam)
 
+    @checked
     def export(self, lam: float) -> nn.Module:
         """Returns the member at λ as an ordinary module in evaluation mode, with nothing of netdial inside."""
         net = copy_network(self.net)
@@ -303,6 +320,7 @@ class Family(nn.Module):
         log_std = self.log_std.cut(name, dim, keep) if self.log_std is not None else None
         return self.mean.cut(name, dim, keep), log_std
 
+    @checked
     def forward(self, x: Tensor, lam: float | Sequence[float]) -> Tensor:
         """Returns outputs of the member at λ, run by its mean weights in the family's current mode.
 
@@ -318,6 +336,7 @@ class Family(nn.Module):
 
         Raises:
             ConfigError: a value lies outside the trained range.
+            TraceError: the network fails on these inputs.
         """
         lams = self.lams([lam] if isinstance(lam, int | float) else lam)
         fields = self.fields_at(lams)
@@ -326,7 +345,8 @@ class Family(nn.Module):
         for row, unit in enumerate(units):
             one = fields.member(row)
             varying = self.statistics.cell if self.net.training else self.statistics.at
-            runs.append(self._runner.run(x, one, self._others(varying(unit)), None, 1))
+            with failing_in_words(self.net, x):
+                runs.append(self._runner.run(x, one, self._others(varying(unit)), None, 1))
         return runs[0] if isinstance(lam, int | float) else torch.stack(runs)
 
     def run(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from netdial.core.arguments import checked
 from netdial.core.outputs import evaluating
 from netdial.core.storage.bitmap import stored_bytes
 
@@ -48,6 +49,7 @@ class Cost:
     bytes: int
 
 
+@checked
 def cost(net: nn.Module, x: Tensor, *, packed: bool = True) -> Cost:
     """Returns what a network costs, all but its latency.
 
@@ -70,6 +72,7 @@ def cost(net: nn.Module, x: Tensor, *, packed: bool = True) -> Cost:
     )
 
 
+@checked
 def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
     """Returns multiply-accumulates for one example, and how often each weight of a layer is used in them.
 

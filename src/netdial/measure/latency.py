@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import evaluating
 
@@ -152,6 +153,7 @@ def until(seconds: float, least: int) -> Callable[[Sequence[Sequence[float]]], b
     return lambda readings: len(readings[0]) < least or time.perf_counter() < end
 
 
+@checked
 def measure_latency(net: nn.Module, x: Tensor, *, seconds: float = 0.3) -> Latency:
     """Returns the time of one call, measured here and now.
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -59,6 +60,7 @@ class Intervals:
         return (targets >= self.lower) & (targets <= self.upper)
 
 
+@checked
 def calibrate(
     family: Family,
     data: Data,
@@ -192,6 +194,7 @@ def _log_likelihood(squares: Tensor, var: Tensor, tails: float) -> Tensor:
     return each.sum(dim=0)
 
 
+@checked
 def intervals(
     family: Family,
     data: Data | Tensor,

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from netdial.core.arguments import Count, Whole, checked
 from netdial.core.best import MEAN, PREDICTIVE, RULES, Row
 from netdial.core.errors import ConfigError, NonFiniteError, unknown
 from netdial.core.noise import generator
-from netdial.core.outputs import evaluating
+from netdial.core.outputs import evaluating, failing_in_words
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
@@ -151,6 +152,7 @@ class Path:
         return curves_figure(rows, None, {"kind": kind, "units": ""})
 
 
+@checked
 def evaluate(
     family: Family,
     data: Data,
@@ -158,9 +160,9 @@ def evaluate(
     lams: int | Sequence[float] = 9,
     kind: str | Task | None = None,
     objective: str | None = None,
-    n_data: int | None = None,
-    n_samples: int = 0,
-    batch_size: int = 2048,
+    n_data: Count | None = None,
+    n_samples: Whole = 0,
+    batch_size: Count = 2048,
     seed: int = 0,
     metric: str | None = None,
     train: Tensor | None = None,
@@ -238,12 +240,19 @@ def evaluate(
     )
 
 
-def outputs(net: nn.Module, data: Dataset, batch_size: int = 2048) -> Tensor:
+@checked
+def outputs(net: nn.Module, data: Dataset, batch_size: Count = 2048) -> Tensor:
     """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
     like = next(iter(net.parameters()))
     index = torch.arange(len(data), device=data.x.device).split(batch_size)
     with evaluating(net):
-        return torch.cat([net(data.inputs(part, like)).cpu() for part in index])
+        return torch.cat([_run(net, data.inputs(part, like)).cpu() for part in index])
+
+
+def _run(net: nn.Module, x: Tensor) -> Tensor:
+    with failing_in_words(net, x):
+        found: Tensor = net(x)
+    return found
 
 
 def mean_fit(nll: Tensor, data: Dataset) -> Tensor:
@@ -254,13 +263,14 @@ def mean_fit(nll: Tensor, data: Dataset) -> Tensor:
     return (nll * weight).sum() / weight.sum()
 
 
+@checked
 def predictive(
     family: Family,
     lam: float,
     data: Data,
     *,
     n_samples: int = 32,
-    batch_size: int = 2048,
+    batch_size: Count = 2048,
     seed: int = 0,
 ) -> Tensor:
     """Returns outputs ``[S, B, ...]`` of networks whose weights are drawn from the posterior at λ.
@@ -290,8 +300,9 @@ def predictive(
     return torch.stack(draws)
 
 
+@checked
 def recalibrate(
-    family: Family, net: nn.Module, data: Dataset, *, batches: int = 20, batch_size: int = 256
+    family: Family, net: nn.Module, data: Dataset, *, batches: Count = 20, batch_size: Count = 256
 ) -> nn.Module:
     """Measures a member's BatchNorm statistics afresh on training inputs, in place.
 
@@ -326,7 +337,7 @@ def recalibrate(
     with torch.no_grad():
         for index in order.split(batch_size)[:batches]:
             if len(index) > 1:
-                net(data.inputs(index, like))
+                _run(net, data.inputs(index, like))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return net.eval()

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.data.dataset import Splits
@@ -104,7 +105,7 @@ def save(
         CheckpointError: the model holds NaN or infinity, or the disk refused it; what was there before is intact.
         ShapeError, TraceError, MissingExtra: a program cannot be made, is not the network, or needs an extra.
     """
-    path = Path(path)
+    path = Path(expect("save", "path", path, str | Path))
     format = PROGRAMS.get(path.suffix, "safetensors")
     if lam is not None and not isinstance(thing, Family):
         raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")
@@ -139,6 +140,7 @@ def _use(thing: Family | Shrunk | Pruned, data: Splits, lam: float | None) -> Us
     return use_of(data, thing.net)
 
 
+@checked
 def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     """Returns the model in a file, in evaluation mode on the CPU, after checking that nothing in the file has changed.
 
@@ -163,6 +165,7 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     return ready(model, read_use(found.path, _about(found)))
 
 
+@checked
 def inspect(path: str | Path) -> ModelFile:
     """Returns what a file is, and how it is opened; everything in it is read and checked.
 

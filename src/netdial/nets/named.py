@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from netdial.core import errors
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.nets.dense import dense
 from netdial.nets.plain import lenet5, paper_cnn, vgg16_bn
@@ -21,6 +22,7 @@ from netdial.nets.resnet import ResNet
 Shape = tuple[int, ...]
 
 
+@checked
 def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 0) -> nn.Module:
     """Returns a freshly initialised network on the CPU.
 

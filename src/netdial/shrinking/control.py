@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from netdial.core import schedules
 from netdial.core.errors import ConfigError
 from netdial.core.registry import Registry
-from netdial.core.schedules import Schedule
 from netdial.core.size import Target
+from netdial.train import schedules
+from netdial.train.schedules import Schedule
 
 LAM_SCHEDULES: Registry[Callable[[int], Schedule]] = Registry("schedule of lambda")
 """Steps of training -> factor of λ at a step: ``constant``; ``warmup``, a straight rise over the first tenth;

@@ -19,6 +19,7 @@ from netdial.channels.layers.pick import insert_picks
 from netdial.channels.layers.switch import insert_switches
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.plan import Plan
@@ -74,6 +75,7 @@ class Shrunk:
         return fold(self.net, self.graph.example)
 
 
+@checked
 def shrink(
     net: nn.Module,
     data: Data,

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
+from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
+from netdial.core.outputs import failing_in_words
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
 from netdial.task.base import Task, deduce, settle
@@ -124,15 +125,8 @@ def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
         raise ConfigError(f"network {name}: has no parameters, so there is nothing to train")
     training = net.training
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), failing_in_words(net, x):
             out: Any = net.eval()(x)
-    except NetdialError:
-        raise
-    except Exception as error:
-        raise TraceError(
-            f"network {name}: fails on inputs of shape {list(x.shape)} ({type(error).__name__}: {error}); "
-            "check that it takes data of this shape"
-        ) from error
     finally:
         net.train(training)
     if not isinstance(out, Tensor):

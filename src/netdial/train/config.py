@@ -7,7 +7,7 @@ Torch is imported only when settings are made, so that help texts can be shown w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -36,10 +36,27 @@ def names_of(place: str) -> dict[str, JsonValue]:
     return {"names": place}
 
 
-class TrainConfig(BaseModel):
-    """What all ways of training share. Durations are in epochs, rates per optimiser step."""
+class Settings(BaseModel):
+    """Frozen settings; what is wrong with one is said in one line when they are made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **settings: Any) -> None:
+        for name in settings:
+            if name not in type(self).model_fields:
+                raise unknown("setting", name, type(self).model_fields)
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise _in_words(error) from None
+
+    def changed(self, **settings: Any) -> Self:
+        """Returns the settings with others in place of some, checked as when they are made."""
+        return type(self)(**{**dict(self), **settings})
+
+
+class TrainConfig(Settings):
+    """What all ways of training share. Durations are in epochs, rates per optimiser step."""
 
     epochs: int = Field(25, ge=1, description="passes over the training data")
     batch_size: int = Field(256, ge=1, description="examples in a batch")
@@ -187,10 +204,8 @@ class FitConfig(TrainConfig):
         )
 
 
-class Evaluation(BaseModel):
+class Evaluation(Settings):
     """How the members of a trained family are evaluated; what is not given depends on the size of the data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int | None = Field(
         None, ge=0, description="posterior draws of the final evaluation; 0 for none"
@@ -213,15 +228,22 @@ def make(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown setting (the nearest name is offered), or a value outside its range.
     """
+    if issubclass(kind, Settings):
+        return kind(**settings)
     for name in settings:
         if name not in kind.model_fields:
             raise unknown("setting", name, kind.model_fields)
     try:
         return kind(**settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigError):
-            raise cause from None
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{name}={first['input']!r}: {first['msg'].lower()}") from None
+        raise _in_words(error) from None
+
+
+def _in_words(error: ValidationError) -> ConfigError:
+    """Returns the first thing that is wrong with settings as one line."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return cause
+    name = ".".join(str(part) for part in first["loc"])
+    return ConfigError(f"{name}={first['input']!r}: {first['msg'].lower()}")

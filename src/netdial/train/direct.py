@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.task import Task
 from netdial.train.config import FitConfig
-from netdial.train.fit import run, settings_of
+from netdial.train.fit import fixed, run, settings_of
 from netdial.train.loop import Epoch
 
 
+@checked
 def fit_direct(
     nets: nn.Module | Sequence[nn.Module],
     data: Data,
@@ -50,10 +52,11 @@ def fit_direct(
         ConfigError: an option is unknown or out of range, or ``shared`` ties networks together.
     """
     starts = [nets] if isinstance(nets, nn.Module) else list(nets)
+    fixed(settings, ("map",), "fit_direct")
     if config is None:
         config = settings_of(None, {**settings, "map": "table", "lams": tuple(lams)})
     else:
-        config = config.model_copy(update={"map": "table", "lams": tuple(lams)})
+        config = config.changed(map="table", lams=tuple(lams))
     if config.shared and len(config.lams) > 1:
         raise ConfigError(
             f"shared={', '.join(config.shared)}: a parameter that is the same for every lam would tie the directly "
@@ -67,7 +70,7 @@ def fit_direct(
                 data,
                 None,
                 kind=kind,
-                config=config.model_copy(update={"seed": config.seed + index}),
+                config=config.changed(seed=config.seed + index),
                 report=report,
             )
             for index, family in enumerate(families)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -16,9 +17,10 @@ from netdial.family.maps import TableMap
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.train.config import FitConfig
-from netdial.train.fit import run, settings_of
+from netdial.train.fit import fixed, run, settings_of
 
 
+@checked
 def finetune(
     family: Family,
     lam: float,
@@ -45,6 +47,7 @@ def finetune(
     Raises:
         ConfigError: the objective needs a normal posterior and ``family`` has points.
     """
+    fixed(settings, ("map", "lams", "lo", "hi"), "finetune")
     if config is None:
         config = settings_of(
             None,
@@ -60,15 +63,14 @@ def finetune(
         raise ConfigError(
             f"finetune: objective={config.objective!r} needs a normal posterior, the family has points; use objective='l2'"
         )
-    config = config.model_copy(
-        update={"map": "table", "lams": (lam,), "lo": family.config.lo, "hi": family.config.hi}
-    )
+    config = config.changed(map="table", lams=(lam,), lo=family.config.lo, hi=family.config.hi)
     member = specialise(
         family, lam, objective=config.objective, freeze=config.freeze, shared=config.shared
     )
     return run(member, data, None, kind=kind, config=config)
 
 
+@checked
 def specialise(
     family: Family,
     lam: float,

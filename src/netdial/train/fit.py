@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from netdial.core.arguments import checked, expect
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -30,6 +31,7 @@ from netdial.train.method import FamilyMethod, State
 from netdial.train.session import agreement, launch, make_feed
 
 
+@checked
 def fit(
     net: nn.Module,
     data: Data,
@@ -170,9 +172,21 @@ def settings_of(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig
             )
         return config
     if "lam" in settings:
-        lo, hi = settings.pop("lam")
-        settings = {**settings, "lo": lo, "hi": hi}
+        ends = expect("settings", "lam", settings["lam"], Sequence[float])
+        if len(ends) != 2:
+            raise ConfigError(f"lam={ends!r}: expected the two ends of the range, lam=(lo, hi)")
+        rest = {name: value for name, value in settings.items() if name != "lam"}
+        settings = {**rest, "lo": float(ends[0]), "hi": float(ends[1])}
     return make_config(**settings)
+
+
+def fixed(settings: Mapping[str, Any], names: Sequence[str], function: str) -> None:
+    """Refuses settings that a function sets itself, so that none is passed over without a word."""
+    for name in names:
+        if name in settings:
+            raise ConfigError(
+                f"{function}: {name}={settings[name]!r} cannot be chosen, {function} sets it itself; leave it out"
+            )
 
 
 def _blocks(family: Family, config: FitConfig) -> int:

@@ -27,7 +27,6 @@ from torch import Tensor
 
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, seeded
-from netdial.core.schedules import Schedule, linear_warmup
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.family.posterior import Fields
@@ -38,6 +37,7 @@ from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch
 from netdial.train.memory import keep_freed_memory
 from netdial.train.optimiser import Rates, drop_gradients, make_optimizer, make_rates
+from netdial.train.schedules import Schedule, linear_warmup
 
 
 @dataclass

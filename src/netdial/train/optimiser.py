@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from netdial.core import schedules
 from netdial.core.errors import ConfigError, unknown
-from netdial.core.schedules import Schedule
 from netdial.family.family import Family
+from netdial.train import schedules
 from netdial.train.config import FitConfig, TrainConfig
+from netdial.train.schedules import Schedule
 
 
 def optimizer_names() -> list[str]:

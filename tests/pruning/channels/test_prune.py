@@ -317,7 +317,7 @@ def test_what_is_refused(
 def test_what_is_refused_without_inputs_and_families() -> None:
     with pytest.raises(ConfigError, match="nothing to trace the network on"):
         slim(SMALL, share=0.5)
-    with pytest.raises(ConfigError, match="expected a family, got Sequential"):
+    with pytest.raises(ConfigError, match=r"Sequential.*expected a Family"):
         prune_family(SMALL, 1.0, share=0.5)  # type: ignore[arg-type]
     assert set(OF_A_NORMAL) < set(CRITERIA)
     attention = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)

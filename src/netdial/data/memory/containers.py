@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils import data as torch_data
 
+from netdial.core.arguments import checked_fields
 from netdial.core.errors import DataError
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory.arrays import check_finite
@@ -33,6 +34,7 @@ _FORMS = (
 )
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Named:
     """Data in a mapping, with the names of its inputs, targets and weights.

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from netdial.channels.graph import Graph
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import execute
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.plan import Group
 from netdial.measure.latency import Machine, in_turns, until
@@ -102,6 +103,7 @@ def candidates(width: int, size: int, *, grid: int, minimum: int = 1) -> tuple[i
     return tuple(sorted(near))
 
 
+@checked
 def latency_table(
     graph: Graph,
     group: str,

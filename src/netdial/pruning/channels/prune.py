@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, fx, nn
 
 from netdial.channels.graph import Graph
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
@@ -150,6 +151,7 @@ class Pruned:
         return sum(parameter.numel() for parameter in self.net.parameters())
 
 
+@checked
 def slim(
     net: nn.Module,
     lam: float | None = None,
@@ -221,6 +223,7 @@ def slim(
     )
 
 
+@checked
 def prune_family(
     family: Family, lam: float, *, rounding: Rounding | None = None, **options: object
 ) -> tuple[Family, Pruned]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import size
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.size import Target
 from netdial.data.memory import Data
@@ -43,6 +44,7 @@ class StructuredRound:
     trained: Pruned
 
 
+@checked
 def shares(share: float, rounds: int) -> list[float]:
     """Returns the share that is gone after each round; what is left falls by the same factor each time.
 
@@ -57,6 +59,7 @@ def shares(share: float, rounds: int) -> list[float]:
     return [1 - (1 - share) ** (number / rounds) for number in range(1, rounds + 1)]
 
 
+@checked
 def retrain_structured(
     net: nn.Module,
     lam: float | None,

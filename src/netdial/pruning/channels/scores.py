@@ -27,6 +27,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from netdial.channels.graph import Graph
 from netdial.channels.layers.attention import Attention
 from netdial.channels.sizes import size
+from netdial.core.arguments import checked
 from netdial.core.errors import unknown
 from netdial.core.plan import Group, Slot
 
@@ -69,6 +70,7 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 """Criterion -> (importances ``[C, n]`` -> scores ``[C]``)."""
 
 
+@checked
 def channel_scores(
     graph: Graph, importance: Mapping[str, Tensor], criterion: str, *, per: Per = "channel"
 ) -> Scores:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from netdial.core.arguments import checked
 from netdial.core.layout import Params
 from netdial.core.outputs import same_outputs
 from netdial.data.dataset import Dataset
@@ -69,6 +70,7 @@ class Constants:
         return whole.index_add(-1, self.biases, moved.expand(*whole.shape[:-1], -1)) * kept
 
 
+@checked
 def fold_constants(family: Family, lams: Sequence[float], data: Data) -> tuple[Fields, Tensor]:
     """Returns the fields of some members with all weights of constant inputs folded into biases, and which those are.
 

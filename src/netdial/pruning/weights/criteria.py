@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
 from netdial.core.registry import Registry
@@ -78,6 +79,7 @@ OF_A_NORMAL = ("density", "graves", "snr")
 """Criteria that compare a mean with its standard deviation."""
 
 
+@checked
 def importance(
     family: Family,
     lams: Sequence[float],

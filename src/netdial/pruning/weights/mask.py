@@ -17,10 +17,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from netdial.core.arguments import checked, checked_fields
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.layout import Layout
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Policy:
     """Which weights may be pruned, and whether a fraction is of the whole network or of every layer.
@@ -65,6 +67,7 @@ def check_shares(shares: Sequence[float]) -> None:
         )
 
 
+@checked
 def removable(layout: Layout, policy: Policy) -> Tensor:
     """Returns which numbers may be removed at all, bool ``[P]``."""
     found = torch.zeros(layout.size, dtype=torch.bool)
@@ -73,6 +76,7 @@ def removable(layout: Layout, policy: Policy) -> Tensor:
     return found
 
 
+@checked
 def masks(
     importance: Tensor,
     layout: Layout,
@@ -132,6 +136,7 @@ def places(shares: Sequence[float]) -> list[int]:
     return [ranked.index(share) for share in shares]
 
 
+@checked
 def share_below(
     importance: Tensor, layout: Layout, threshold: float, policy: Policy | None = None
 ) -> list[float]:

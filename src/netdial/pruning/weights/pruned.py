@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 
+from netdial.core.arguments import checked
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -47,6 +48,7 @@ class Rule:
     seed: int = 0
 
 
+@checked
 def prune(
     family: Family,
     lam: float,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.noise import derive_seed
 from netdial.core.registry import Registry
@@ -66,6 +67,7 @@ class Round:
     family: Family
 
 
+@checked
 def shares(share: float, rounds: int, schedule: str = "cubic") -> list[float]:
     """Returns the share removed after each round; the last is ``share``.
 
@@ -81,6 +83,7 @@ def shares(share: float, rounds: int, schedule: str = "cubic") -> list[float]:
     return [share * rise(number / rounds) for number in range(1, rounds + 1)]
 
 
+@checked
 def retrain(
     family: Family,
     lam: float,

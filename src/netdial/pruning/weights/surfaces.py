@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.core.best import Row, best
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
@@ -147,6 +148,7 @@ class Surface:
         return metric
 
 
+@checked
 def surface(
     family: Family,
     data: Data,

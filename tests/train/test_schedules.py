@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdial.core import schedules
+from netdial.train import schedules
 
 
 @given(st.integers(2, 300))

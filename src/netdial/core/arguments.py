@@ -1,0 +1,291 @@
+"""Arguments of public functions: a value of another type is refused in one line that says what was given and what is wanted.
+
+``checked`` reads the annotations of a function or class, so that nothing is said twice. Numbers of numpy and torch are taken
+as the numbers that they are. What is in a value (a name that is registered, a λ in the range) is for the function to check.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import operator
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+from netdial.core.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The smallest value of an annotated number."""
+
+    low: int
+
+
+Count = Annotated[int, AtLeast(1)]
+"""A whole number from 1 on."""
+
+Whole = Annotated[int, AtLeast(0)]
+"""A whole number from 0 on."""
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    Path: "a path",
+}
+_CURES = {
+    "Family": "nd.fit(net, data) trains one, nd.load_model(path) reads one",
+    "Module": "nd.build makes a network, nd.load_model(path) reads one",
+    "Splits": "nd.load_data reads them",
+}
+"""Where things of our own come from, by the name of their class."""
+
+
+class _Unfit(Exception):
+    """A value that is not what an annotation says."""
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Returns a function that refuses arguments of other types than its annotations say.
+
+    >>> @checked
+    ... def half(count: int) -> float:
+    ...     return count / 2
+    >>> half("four")
+    Traceback (most recent call last):
+        ...
+    netdial.core.errors.ConfigError: half: count='four'; expected a whole number
+    """
+    signature = inspect.signature(function)
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+    name = function.__qualname__.removesuffix(".__init__")
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return typing.get_type_hints(function, include_extras=True)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # Python's own words for arguments too many or too few
+        for key, value in bound.arguments.items():
+            if key in hints() and kinds[key].name not in ("VAR_POSITIONAL", "VAR_KEYWORD"):
+                bound.arguments[key] = _checked(name, key, value, hints()[key])
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def checked_fields(kind: C) -> C:
+    """Returns a class that refuses arguments of other types than the annotations of its fields say, when made."""
+    init = kind.__init__  # type: ignore[misc]
+    signature = inspect.signature(init)
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return typing.get_type_hints(kind, include_extras=True)
+
+    @functools.wraps(init)
+    def make(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            bound = signature.bind(self, *args, **kwargs)
+        except TypeError:
+            init(self, *args, **kwargs)
+            return
+        for key, value in list(bound.arguments.items())[1:]:
+            bound.arguments[key] = _checked(kind.__name__, key, value, hints()[key])
+        init(*bound.args, **bound.kwargs)
+
+    kind.__init__ = make  # type: ignore[misc]
+    return kind
+
+
+def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
+    """Returns a value that is what an annotation says.
+
+    Raises:
+        ConfigError: it is something else; the message begins with ``where`` and names the argument.
+
+    >>> expect("half", "count", 4, int)
+    4
+    """
+    return _checked(where, name, value, wanted)
+
+
+def _checked(where: str, name: str, value: Any, wanted: Any) -> Any:
+    try:
+        return _fit(value, wanted)
+    except _Unfit:
+        pass
+    plain = isinstance(value, str | int | float) or value is None
+    given = f"{name}={value!r}" if plain else f"{name} is {_described(value)}"
+    given = given if len(given) <= 120 else f"{given[:120]}…"
+    if names := _literals(wanted):
+        raise ConfigError(f"{where}: {given}; allowed: {', '.join(names)}")
+    classes = [_CURES[kind.__name__] for kind in _classes(wanted) if kind.__name__ in _CURES]
+    cure = f" ({classes[0]})" if classes else ""
+    raise ConfigError(f"{where}: {given}; expected {_words(wanted)}{cure}")
+
+
+def _fit(value: Any, wanted: Any) -> Any:
+    """Returns a value as an annotation wants it.
+
+    Raises:
+        _Unfit: it is something else.
+    """
+    origin, inside = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(value, inside)
+    if origin is Annotated:
+        return _bounded(_fit(value, inside[0]), inside[1:])
+    if origin is Literal:
+        return _take(value, any(type(value) is type(one) and value == one for one in inside))
+    if wanted in (Any, object) or isinstance(wanted, TypeVar):
+        return value
+    if wanted is None or wanted is type(None):
+        return _take(value, value is None)
+    if wanted in (int, float, bool):
+        return _number(value, wanted)
+    if origin is collections.abc.Callable or wanted is collections.abc.Callable:
+        return _take(value, callable(value))
+    if isinstance(origin, type):
+        return _several(value, origin, inside)
+    if wanted is Path:
+        return _take(value, isinstance(value, os.PathLike))
+    return _take(value, isinstance(value, wanted) if isinstance(wanted, type) else True)
+
+
+def _take(value: Any, fits: bool) -> Any:
+    if not fits:
+        raise _Unfit
+    return value
+
+
+def _one_of(value: Any, wanted: Iterable[Any]) -> Any:
+    for kind in wanted:
+        try:
+            return _fit(value, kind)
+        except _Unfit:
+            continue
+    raise _Unfit
+
+
+def _bounded(value: Any, about: Iterable[Any]) -> Any:
+    fits = all(value >= bound.low for bound in about if isinstance(bound, AtLeast))
+    return _take(value, fits)
+
+
+def _number(value: Any, wanted: type) -> Any:
+    """Returns a number as Python's own; one of numpy or torch is one if it has no dimensions."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return _take(bool(value), wanted is bool)
+    if wanted is bool or isinstance(value, str | bytes) or getattr(value, "ndim", 0) != 0:
+        raise _Unfit
+    if type(value) is wanted or (wanted is float and type(value) is int):
+        return value
+    try:
+        return operator.index(value) if wanted is int else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise _Unfit from None
+
+
+def _several(value: Any, origin: type, inside: tuple[Any, ...]) -> Any:
+    """Returns a container whose items are what they should be; iterators are not read."""
+    if issubclass(origin, Mapping):
+        return _take(value, isinstance(value, Mapping))
+    if issubclass(origin, type):
+        return _take(value, isinstance(value, type))
+    if not issubclass(origin, Iterable):
+        return _take(value, isinstance(value, origin))
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise _Unfit
+    if getattr(value, "ndim", 1) == 0:
+        raise _Unfit
+    sized = hasattr(value, "__len__")
+    if issubclass(origin, collections.abc.Sequence) and not sized:
+        raise _Unfit
+    item = inside[0] if inside else Any
+    if sized and item is not Any:
+        for one in value:
+            _fit(one, item)
+    return value
+
+
+def _described(value: Any) -> str:
+    """Returns what a value is, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}"
+    name = type(value).__name__
+    shape = getattr(value, "shape", None)
+    size = f" of shape {list(shape)}" if isinstance(shape, tuple) else ""
+    if isinstance(value, list | tuple) and len(value) <= 4:
+        size = f" of {', '.join(type(one).__name__ for one in value) or 'nothing'}"
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}{size}"
+
+
+def _words(wanted: Any) -> str:
+    """Returns what an annotation asks for, in words."""
+    origin, inside = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_words(kind) for kind in inside))
+    if origin is Annotated:
+        low = [bound.low for bound in inside[1:] if isinstance(bound, AtLeast)]
+        return f"{_words(inside[0])}{f' from {low[0]} on' if low else ''}"
+    if origin is Literal:
+        return ", ".join(map(repr, inside))
+    if wanted is None or wanted is type(None):
+        return "None"
+    if origin is collections.abc.Callable or wanted is collections.abc.Callable:
+        return "a function"
+    if isinstance(origin, type):
+        if issubclass(origin, Mapping):
+            return "a mapping"
+        items = f" of {_plural(inside[0])}" if inside else ""
+        return f"a list{items}"
+    if wanted in _WORDS:
+        return _WORDS[wanted]
+    name = getattr(wanted, "__name__", str(wanted))
+    place = "torch.nn." if getattr(wanted, "__module__", "").startswith("torch.nn") else ""
+    return f"{'an' if not place and name[0] in 'AEIOUaeiou' else 'a'} {place}{name}"
+
+
+def _plural(wanted: Any) -> str:
+    words = _words(wanted)
+    return {"a number": "numbers", "a whole number": "whole numbers", "text": "texts"}.get(
+        words, words
+    )
+
+
+def _literals(wanted: Any) -> tuple[str, ...]:
+    """Returns the names that an annotation allows, if it allows no other text."""
+    if typing.get_origin(wanted) is Literal:
+        return tuple(str(name) for name in typing.get_args(wanted))
+    if typing.get_origin(wanted) is Annotated:
+        return _literals(typing.get_args(wanted)[0])
+    kinds = [kind for kind in typing.get_args(wanted) if kind is not type(None)]
+    if typing.get_origin(wanted) in (typing.Union, types.UnionType) and len(kinds) == 1:
+        return _literals(kinds[0])
+    return ()
+
+
+def _classes(wanted: Any) -> list[type]:
+    """Returns the classes that an annotation names."""
+    if isinstance(wanted, type) and not typing.get_args(wanted):
+        return [wanted]
+    return [kind for one in typing.get_args(wanted) for kind in _classes(one)]

@@ -1,0 +1,166 @@
+"""Situations: things of another kind given to public functions, and settings made by hand."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError, NetdialError, TraceError
+from netdial.measure import recalibrate
+
+from .situations import right
+
+X, Y = torch.randn(24, 4, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
+NET = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+FAMILY = nd.Family(NET)
+DATA = nd.Dataset(X, Y)
+
+WRONG: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
+    "a network for a family": (
+        lambda: nd.evaluate(NET, (X, Y)),
+        ("family", "Sequential", "Family"),
+    ),
+    "data for a family": (lambda: nd.choose((X, Y), FAMILY), ("family", "tuple", "Family")),
+    "a path for a family": (
+        lambda: nd.choose("a.safetensors", (X, Y)),
+        ("a.safetensors", "Family"),
+    ),
+    "a class for a network": (lambda: nd.fit(nn.Linear, (X, Y)), ("net", "class Linear", "Module")),
+    "a family for a network": (lambda: nd.fit(FAMILY, (X, Y)), ("Family",)),
+    "a number for a path, save": (lambda: nd.save(FAMILY, 3), ("path=3",)),
+    "a number for a path, load": (lambda: nd.load_model(3), ("path=3",)),
+    "a number for a path, inspect": (lambda: nd.inspect(3), ("path=3",)),
+    "a number for the data": (lambda: nd.load_data(3), ("name=3", "text")),
+    "a network for a pruning": (lambda: nd.prune(NET, 1.0, 0.5), ("family", "Sequential")),
+    "text for a share": (lambda: nd.prune(FAMILY, 1.0, "half"), ("share='half'", "number")),
+    "text for λ": (lambda: FAMILY.export("a"), ("lam='a'", "number")),
+    "nothing for λ": (lambda: FAMILY.at(None), ("lam=None", "number")),
+    "text for several λ": (lambda: nd.evaluate(FAMILY, DATA, lams="all"), ("lams='all'",)),
+    "text among λ": (lambda: nd.evaluate(FAMILY, DATA, lams=["a"]), ("lams", "numbers")),
+    "no batches": (lambda: nd.evaluate(FAMILY, DATA, batch_size=0), ("batch_size=0", "1")),
+    "a half draw": (lambda: nd.evaluate(FAMILY, DATA, n_samples=1.5), ("n_samples=1.5",)),
+    "a network for a surface": (lambda: nd.surface(NET, DATA), ("family", "Sequential")),
+    "a network for evidence": (lambda: nd.assess(NET, DATA), ("family", "Sequential")),
+    "a network for checks": (lambda: nd.health(NET, DATA), ("family", "Sequential")),
+    "a network for fine-tuning": (lambda: nd.finetune(NET, 1.0, DATA), ("family", "Sequential")),
+    "a network for retraining": (
+        lambda: nd.retrain(NET, 1.0, DATA, share=0.5),
+        ("family", "Sequential"),
+    ),
+    "data for a network, slim": (lambda: nd.slim(DATA, share=0.5), ("net", "Dataset")),
+    "data for a network, shrink": (lambda: nd.shrink((X, Y), NET), ("net", "tuple", "Module")),
+    "a dictionary for settings": (
+        lambda: nd.fit(NET, DATA, config={"epochs": 1}),
+        ("config", "dict", "FitConfig"),
+    ),
+    "settings of another kind": (
+        lambda: nd.fit(NET, DATA, config=nd.ShrinkConfig()),
+        ("config", "ShrinkConfig", "FitConfig"),
+    ),
+    "a member and its family swapped": (
+        lambda: recalibrate(NET, FAMILY, DATA),
+        ("family", "Sequential", "Family"),
+    ),
+    "a report that is no function": (lambda: nd.fit(NET, DATA, report=1), ("report=1",)),
+    "a range of text": (lambda: nd.Domain("a", 1), ("lo='a'", "number")),
+    "lists in a part of data": (lambda: nd.Dataset([[1.0]], [0]), ("x", "Tensor")),
+    "a number for a network's name": (
+        lambda: nd.build(5, input_shape=(4,), n_outputs=3),
+        ("spec=5",),
+    ),
+    "one end of a range": (lambda: nd.fit(NET, DATA, lam=1.0), ("lam=1.0",)),
+    "three ends of a range": (lambda: nd.fit(NET, DATA, lam=(1, 2, 3)), ("lam",)),
+    "no epochs": (lambda: nd.FitConfig(epochs=0), ("epochs=0", "1")),
+    "a negative penalty": (lambda: nd.ShrinkConfig(lam=-1.0), ("lam=-1", "0")),
+    "a setting that there is not": (lambda: nd.FitConfig(epoch=3), ("epoch", "epochs")),
+    "a map where it is set": (
+        lambda: nd.fit_direct(NET, DATA, lams=[1.0], map="linear"),
+        ("map", "fit_direct"),
+    ),
+    "a range where it is set": (lambda: nd.finetune(FAMILY, 1.0, DATA, lo=0.1), ("lo",)),
+    "no λ beside settings": (
+        lambda: nd.fit_direct(NET, DATA, lams=[], config=nd.FitConfig(epochs=1)),
+        ("lams",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_given_and_what_is_wanted_are_said_in_one_line(name: str) -> None:
+    call, facts = WRONG[name]
+    with pytest.raises(ConfigError) as found:
+        call()
+    said = str(found.value)
+    assert "\n" not in said
+    assert not [fact for fact in facts if fact not in said], said
+
+
+@pytest.mark.parametrize("run", [
+    lambda x: FAMILY(x, lam=1.0),
+    lambda x: FAMILY(x, lam=[0.1, 1.0]),
+    lambda x: FAMILY.predict(FAMILY.at(1.0), x, 1.0),
+    lambda x: nd.predictive(FAMILY, 1.0, (x, Y)),
+    lambda x: nd.evaluate(FAMILY, (x, Y)),
+])  # fmt: skip
+def test_inputs_of_another_width_are_refused_with_their_shape(run: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(TraceError, match=r"\[\d+, 7\]"):
+        run(torch.randn(24, 7))
+
+
+@pytest.mark.parametrize("lam", [np.float32(1.0), torch.tensor(1.0), np.int64(1), 1])
+@right
+def test_numbers_of_numpy_and_torch_are_numbers(lam: Any) -> None:
+    assert torch.equal(FAMILY(X, lam=lam), FAMILY(X, lam=1.0))
+    assert torch.equal(FAMILY.export(lam)(X), FAMILY.export(1.0)(X))
+
+
+@right
+def test_complexity_values_come_in_any_sequence() -> None:
+    for lams in ([0.1, 1], (0.1, 1.0), np.array([0.1, 1.0]), torch.tensor([0.1, 1.0])):
+        members = nd.evaluate(FAMILY, DATA, lams=lams, n_samples=0).members
+        assert [round(member.lam, 6) for member in members] == [0.1, 1.0]
+
+
+@pytest.mark.parametrize("name", [n for n in nd.__all__ if callable(getattr(nd, n))])
+def test_no_public_function_fails_on_a_foreign_thing_with_a_foreign_exception(
+    name: str, tmp_path: Path
+) -> None:
+    """Every argument that has no default is a thing that nobody knows; classes of results are made by functions alone."""
+    import inspect
+
+    function = getattr(nd, name)
+    if isinstance(function, type) and name not in ("Domain", "Dataset", "Family"):
+        pytest.skip("a class whose values functions make, or whose fields have defaults")
+    needed = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind.name in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+    ]
+    with pytest.raises(NetdialError):
+        function(**dict.fromkeys(needed, object()))
+
+
+def test_annotations_of_checked_functions_can_be_read() -> None:
+    import sys
+
+    import netdial.cli  # noqa: F401
+
+    found = 0
+    for module in [m for n, m in list(sys.modules.items()) if n.startswith("netdial.")]:
+        for function in vars(module).values():
+            if (
+                callable(function)
+                and hasattr(function, "__wrapped__")
+                and hasattr(function, "__code__")
+            ):
+                typing.get_type_hints(function, include_extras=True)
+                found += 1
+    assert found > 10
