@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
+from netdial.core.errors import ConfigError
 
 from .situations import command, refused, right
 
@@ -92,6 +95,34 @@ def test_a_negative_weight() -> None:
     weight = torch.ones(40)
     weight[3] = -1
     nd.fit(nn.Linear(1, 2), (X, RARE, weight), epochs=1)
+
+
+@refused("1 weight", "2 classes")
+def test_fewer_weights_than_classes() -> None:
+    """``class_weight=[1.0]`` for two classes."""
+    nd.fit(nn.Linear(1, 2), (X, RARE), class_weight=[1.0], epochs=1)
+
+
+@pytest.mark.parametrize("train", [nd.fit, nd.shrink, functools.partial(nd.fit_direct, lams=[1.0])])
+@pytest.mark.parametrize(
+    ("weight", "facts"),
+    [
+        ([1.0], "1 weight"),
+        ([1.0, 2.0, 3.0], "3 weight"),
+        ({"0": float("nan")}, "nan for class 0"),
+        ({0: -1}, "-1 for class 0"),
+        ({0: "x"}, "'x' for class 0"),
+        ({"cat": 1.0}, "'cat'"),
+        ({7: 1.0}, "'7'"),
+        ("0=1,1", "0=1,1"),
+        (5, "class_weight=5"),
+    ],
+)
+def test_class_weights_that_are_none(train: Any, weight: Any, facts: str) -> None:
+    """Wherever networks are trained, what is wrong with the weight of a class is said."""
+    net = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(ConfigError, match=facts):
+        train(net, (X, RARE), class_weight=weight, epochs=1)
 
 
 @refused("class_weight", "balanced")

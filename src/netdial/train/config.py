@@ -6,6 +6,7 @@ Torch is imported only when settings are made, so that help texts can be shown w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -78,7 +79,7 @@ class TrainConfig(Settings):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several devices")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of everything random")
-    class_weight: Literal["balanced"] | dict[str, float] | None = Field(
+    class_weight: Literal["balanced"] | dict[str, float] | tuple[float, ...] | None = Field(
         None,
         description="weights of the classes in the objective: balanced (all classes weigh the same), or 0=1,1=24",
     )
@@ -87,17 +88,23 @@ class TrainConfig(Settings):
     @classmethod
     def _by_class(cls, given: Any) -> Any:
         """Returns weights of classes by the class as text; given as a mapping, as a list, or as ``0=1,1=24``."""
-        if isinstance(given, str) and "=" in given:
-            given = dict(piece.rsplit("=", 1) for piece in given.split(",") if "=" in piece)
-        if isinstance(given, Mapping):
-            return {str(name).strip(): value for name, value in given.items()}
-        if given is None or given == "balanced":
+        if given is None or (isinstance(given, str) and given == "balanced"):
             return given
+        wrong = ConfigError(
+            f"class_weight={given!r}; allowed: balanced, or a weight for each class, such as 0=1,1=24"
+        )
         if isinstance(given, str):
-            raise ConfigError(
-                f"class_weight={given!r}; allowed: balanced, or a weight for each class, such as 0=1,1=24"
-            )
-        return {str(index): value for index, value in enumerate(given)}
+            pieces = [piece.rpartition("=") for piece in given.split(",")]
+            if not all(name and sign for name, sign, _ in pieces):
+                raise wrong
+            given = {name: value for name, _, value in pieces}
+        if isinstance(given, Mapping):
+            return {str(name).strip(): _weight(value, name) for name, value in given.items()}
+        try:
+            weights = list(given)
+        except TypeError:
+            raise wrong from None
+        return tuple(_weight(value, index) for index, value in enumerate(weights))
 
 
 class FitConfig(TrainConfig):
@@ -211,6 +218,20 @@ class Evaluation(Settings):
         None, ge=0, description="posterior draws of the final evaluation; 0 for none"
     )
     points: int | None = Field(None, ge=1, description="complexity values of the final curves")
+
+
+def _weight(value: Any, name: object) -> float:
+    """Returns the weight of a class, checked."""
+    try:
+        weight = float(value)
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not (math.isfinite(weight) and weight >= 0):
+        said = f"{weight:g}" if isinstance(value, int | float) else repr(value)
+        raise ConfigError(
+            f"class_weight: {said} for class {name}; weights are finite numbers, 0 or more"
+        )
+    return weight
 
 
 def make_config(**settings: Any) -> FitConfig:

@@ -8,7 +8,7 @@ that there are more examples, repeat them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,8 +19,8 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
 from netdial.data.memory.targets import Targets
 
-ClassWeight = str | Mapping[str, float] | None
-"""``balanced``, or the weight of each class by its index as text; classes that are not named have weight 1."""
+ClassWeight = str | Mapping[str, float] | Sequence[float] | None
+"""``balanced``; the weight of each class by its index as text, those that are not named having weight 1; or of all in a row."""
 
 
 def weighted(
@@ -99,7 +99,9 @@ def _padded(totals: Tensor, size: int) -> Tensor:
     return torch.nn.functional.pad(totals, (0, size - len(totals)))
 
 
-def _of_classes(class_weight: str | Mapping[str, float], totals: Tensor) -> Tensor:
+def _of_classes(
+    class_weight: str | Mapping[str, float] | Sequence[float], totals: Tensor
+) -> Tensor:
     """Returns the weight of each class ``[C]``."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -108,6 +110,13 @@ def _of_classes(class_weight: str | Mapping[str, float], totals: Tensor) -> Tens
             )
         there = totals > 0
         return torch.where(there, totals.sum() / (there.sum() * totals.clamp_min(1e-300)), 1.0)
+    if not isinstance(class_weight, Mapping):
+        if len(class_weight) != len(totals):
+            raise ConfigError(
+                f"class_weight: {len(class_weight)} weight(s) in a row, but the training part has {len(totals)} classes, 0 to "
+                f"{len(totals) - 1}; give one for each, or name them: {{0: 1.0}}"
+            )
+        class_weight = {str(index): value for index, value in enumerate(class_weight)}
     found = torch.ones(len(totals), dtype=torch.float64)
     for name, value in class_weight.items():
         if not name.isdecimal() or int(name) >= len(totals):
