@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netdial.core import schedules
 from netdial.core.noise import generator
 from netdial.data import Dataset
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.penalty import decay
+from netdial.train import schedules
 from netdial.train.feed import TensorFeed
 from netdial.train.optimiser import build_optimizer
 
