@@ -12,7 +12,7 @@ from netdial.choice.choice import Choice
 from netdial.choice.rules import RULES, best
 from netdial.choice.table import Cell
 from netdial.core.errors import ConfigError
-from netdial.evidence import assess, chosen
+from netdial.evidence import assess, lowest
 from netdial.family.family import Family
 from netdial.objective import OBJECTIVES
 
@@ -65,7 +65,7 @@ def agreement(family: Family, choice: Choice, *, by: Sequence[str] | None = None
             kind=problem.task,
             seed=problem.pruning.seed,
         )
-        for name, lam in chosen(estimates).items():
+        for name, lam in lowest(estimates).items():
             row = [i for i in everyone if table.cells[i].lam == lam]
             found[name] = min(row, key=lambda i: table.cells[i].share)
     top = best(table, everyone)

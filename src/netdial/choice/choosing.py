@@ -17,6 +17,7 @@ estimator takes is fine-tuned afterwards, since there is nothing to compare on.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,10 +33,11 @@ from netdial.choice.table import Cell, Table
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.arguments import checked
 from netdial.core.best import remarks
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError, MemberWarning, unknown
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
-from netdial.evidence import ESTIMATORS, assess, chosen
+from netdial.evidence import ESTIMATORS, assess, chosen, lowest
+from netdial.evidence.held_out import UNCHECKED, USELESS
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of
 from netdial.pruning.weights.mask import Policy
@@ -101,12 +103,13 @@ def choose(
         **settings: of the fine-tuning: fields of ``FitConfig``, for example ``lr=2e-3``.
 
     Warns:
-        MemberWarning: the chosen network does worse than a constant on validation data.
+        MemberWarning: the chosen network does worse than a constant on validation data; or, of a regression and by an
+            estimator without them, no member does better than one on training data.
 
     Raises:
         BudgetError: nothing meets the budgets; the nearest member and its costs are named.
-        ConfigError: an unknown rule, an estimator that the objective does not allow, or data that are missing for what was
-            asked.
+        ConfigError: an unknown rule, an estimator that the objective does not allow or that held-out errors of a regression
+            speak against, or data that are missing for what was asked.
     """
     budget = Budget(max_params, max_bytes, max_macs, max_latency_ms, min_accuracy)
     rule = by or _default_rule(budget)
@@ -247,18 +250,32 @@ def _by_estimator(
         objective=objective,
         kind=problem.task,
         seed=problem.pruning.seed,
+        held_out=_held_out(table, among, problem),
     )
     lam = chosen(found).get(name)
+    if lam is None and name in lowest(found):
+        raise ConfigError(f"by={name!r}: {found[0].why}")
     if lam is None:
         raise ConfigError(
             f"by={name!r} judges the family as a whole and chooses no lam; choose by eb-elbo, mdl or validation data"
         )
     (said,) = (estimate for estimate in found if estimate.lam == lam)
+    if USELESS in said.why:
+        warnings.warn(f"by={name!r}: {USELESS}; train longer", MemberWarning, stacklevel=3)
+    caution = f" It is {UNCHECKED}." if UNCHECKED in said.why else ""
     index = min((i for i in among if table.cells[i].lam == lam), key=lambda i: table.cells[i].share)
     return (
         index,
-        f" Its value there is {said.value:.5g} {said.unit} (standard error {said.error:.2g}).",
+        f" Its value there is {said.value:.5g} {said.unit} (standard error {said.error:.2g}).{caution}",
     )
+
+
+def _held_out(table: Table, among: Sequence[int], problem: Problem) -> dict[float, float] | None:
+    """Returns the mean squared errors of a regression's members on validation data by λ; None if there are no such data."""
+    if problem.valid is None or "rmse" not in problem.task.METRICS:
+        return None
+    cells = sorted((table.cells[i] for i in among), key=lambda cell: -cell.share)
+    return {cell.lam: cell.metrics["rmse"] ** 2 for cell in cells}
 
 
 def _sentence(

@@ -1,6 +1,6 @@
 """Evidence: what the members of a family are worth, judged without validation data."""
 
-from netdial.evidence.assessment import Estimate, assess, chosen, doubts
+from netdial.evidence.assessment import Estimate, assess, chosen, doubts, lowest
 from netdial.evidence.checks import Distance, Health, Slope, Spread, health
 from netdial.evidence.subject import ESTIMATORS, Estimator, Reading, Subject
 
@@ -18,4 +18,5 @@ __all__ = [
     "chosen",
     "doubts",
     "health",
+    "lowest",
 ]

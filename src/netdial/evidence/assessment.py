@@ -7,14 +7,24 @@ example, lower is better, whatever the estimator's own scale.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 import netdial.evidence.estimators  # noqa: F401 (registers them)
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
+from netdial.evidence.held_out import (
+    UNCHECKED,
+    USELESS,
+    errors_along,
+    objection,
+    training_objection,
+)
 from netdial.evidence.legality import WHOLE_FAMILY, check, why
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject
 from netdial.family.family import Family
@@ -35,7 +45,7 @@ class Estimate:
         parts: what ``value`` is made of (``data``, ``model``, … in its unit); ``gap`` and ``gap_error``, how much worse than
             the best λ of this estimator, with the standard error of that difference; and the estimator's own diagnostics.
         legal: whether λ may be chosen by it.
-        why: what the number is, in a few words.
+        why: what the number is, in a few words; or why λ may not be chosen by it, and what to do.
         unit: unit of ``value``.
     """
 
@@ -62,11 +72,13 @@ def assess(
     n_examples: int | None = None,
     delta: float = 0.05,
     seed: int = 0,
+    held_out: Mapping[float, float] | None = None,
 ) -> list[Estimate]:
     """Returns estimates of evidence and generalisation along λ, from training data.
 
-    The noise variance of a regression is unknown, and integrated out. A family that does not say what it was trained for is
-    judged under the noise variance of training, 1.
+    The noise variance of a regression is unknown, and integrated out; whether an estimator may choose (``Estimate.legal``) is
+    checked on the errors that members make on held-out rows, see ``held_out``. A family that does not say what it was trained
+    for is judged under the noise variance of training, 1.
 
     Args:
         family: the family.
@@ -79,6 +91,8 @@ def assess(
         n_examples: look at so many examples, chosen at random, and scale up; errors grow by what that adds.
         delta: probability with which the PAC-Bayes bound may fail.
         seed: seed of draws and of the choice of examples.
+        held_out: mean squared errors of the members on held-out rows by λ; by default those that a regression family noted
+            of its validation part.
 
     Returns:
         Estimates in the order of ``by``, each along rising λ.
@@ -108,18 +122,61 @@ def assess(
         delta=delta,
         integrated=family.task is not None,
     )
-    return [
+    found = [
         estimate
         for name in dict.fromkeys(names)
         for estimate in _estimates(name, ESTIMATORS[name](subject), subject.n_data)
+    ]
+    errors = errors_along(subject.task, values) if held_out is None else held_out
+    if not errors and subject.task.wants_held_out:
+        return _unchecked(found, family, part)
+    return _checked(found, errors, part.y if held_out is None else None) if errors else found
+
+
+def _checked(
+    found: Sequence[Estimate], errors: Mapping[float, float], targets: Tensor | None
+) -> list[Estimate]:
+    """Returns estimates of which those may not choose whose choice held-out errors speak against."""
+    return _barred(
+        found, {name: objection(lam, errors, targets) for name, lam in lowest(found).items()}
+    )
+
+
+def _unchecked(found: Sequence[Estimate], family: Family, part: Dataset) -> list[Estimate]:
+    """Returns estimates that say that no held-out errors are known; what takes a constant though others are better is barred."""
+    least = lowest(found)
+    taken = {
+        lam: training_objection(family, lam, part)
+        for lam in {each.lam for each in found if each.name in least}
+    }
+    caution = UNCHECKED
+    if all(taken.values()):
+        caution, taken = f"{USELESS}; {UNCHECKED}", dict.fromkeys(taken, "")
+    said = [
+        replace(each, why=f"{each.why}; {caution}") if each.name in least else each
+        for each in found
+    ]
+    return _barred(said, {name: taken[lam] for name, lam in least.items()})
+
+
+def _barred(found: Sequence[Estimate], objections: Mapping[str, str]) -> list[Estimate]:
+    """Returns estimates of which those may not choose that there is an objection to."""
+    return [
+        replace(each, legal=False, why=objections[each.name]) if objections.get(each.name) else each
+        for each in found
     ]
 
 
 def chosen(estimates: Iterable[Estimate]) -> dict[str, float]:
     """Returns the λ that each estimator chooses: its least value, of equals the largest λ; what may not choose is left out."""
+    return lowest(estimate for estimate in estimates if estimate.legal)
+
+
+def lowest(estimates: Iterable[Estimate]) -> dict[str, float]:
+    """Returns the λ at which each estimator is least, whether it may choose or not; of equals the largest λ."""
     best: dict[str, Estimate] = {}
     for estimate in estimates:
-        if not estimate.legal or not math.isfinite(estimate.value):
+        if estimate.name in WHOLE_FAMILY or not math.isfinite(estimate.value):
             continue
         held = best.get(estimate.name)
         if held is None or (estimate.value, -estimate.lam) < (held.value, -held.lam):

@@ -163,6 +163,15 @@ class Task(ABC):
         return None
 
     @property
+    def wants_held_out(self) -> bool:
+        """Whether evidence may choose λ only after a look at held-out errors: the likelihood has parameters nobody knows."""
+        return False
+
+    def held_out_loss(self, lam: float) -> float | None:
+        """Returns the mean loss of the network of the member at λ on rows that were held out, if it was noted."""
+        return None
+
+    @property
     def precision(self) -> Tensor | None:
         """Precisions of the likelihood ``[T]`` in float64, if they are known and do not follow from the data."""
         return None

@@ -20,6 +20,7 @@ Shapes: B examples, T targets, M members.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -201,6 +202,21 @@ class Regression(Task):
             return None
         tails = torch.tensor(self.tails).double()
         return (1 - 2 * tails) / torch.tensor(self.noise_var).double()
+
+    @property
+    def wants_held_out(self) -> bool:
+        """Whether the noise variance is unknown."""
+        return not self.noise_var
+
+    def held_out_loss(self, lam: float) -> float | None:
+        """Returns the mean squared error of the mean weights at λ on held-out rows, in standardised units, if it is known."""
+        if self.curve is None:
+            return None
+        here = self.at(lam)
+        assert isinstance(here.tails, float | int)
+        return statistics.fmean(v for v in here.error_var if isinstance(v, float)) / (
+            1 - 2 * here.tails
+        )
 
     def moments(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Returns the squared errors ``[M, B, T]``; None if the noise variance was given."""

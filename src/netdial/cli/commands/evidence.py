@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def evidence(
         family_lines,
         health_table,
     )
-    from netdial.evidence import chosen, doubts
+    from netdial.evidence import chosen, doubts, lowest
     from netdial.jobs.analyses.weighed import EvidenceOptions, examine_run, weigh_run
     from netdial.jobs.opening import open_run
     from netdial.objective import OBJECTIVES
@@ -78,7 +77,7 @@ def evidence(
         print_json(answer)
         return
     out = console()
-    if any(not math.isnan(estimate.lam) and estimate.legal for estimate in found):
+    if lowest(found):
         print_table(out, estimates_table(found, chosen(found)))
     for line in [
         *family_lines(found),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from netdial.evidence import chosen
+from netdial.evidence import chosen, lowest
 from netdial.report.text import count, fixed, number, percent
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def estimates_table(found: list[Estimate], best: dict[str, float]) -> Table:
     """Returns λ × estimators in bits per example (error rates for pac-bayes), the chosen member of each marked by a star."""
-    columns = {e.name: e.unit for e in found if e.legal}
-    cells = {(e.name, e.lam): e for e in found if e.legal}
+    along = [e for e in found if e.name in lowest(found)]
+    columns = {e.name: e.unit for e in along}
+    cells = {(e.name, e.lam): e for e in along}
     table = Table(header_style="bold")
     table.add_column("λ", justify="right")
     for name, unit in columns.items():
@@ -63,9 +64,13 @@ def _cell(estimate: Estimate, *, starred: bool) -> str:
 
 
 def family_lines(found: list[Estimate]) -> list[str]:
-    """Returns one line for each estimate that chooses no λ."""
-    lines = []
-    for e in (e for e in found if not e.legal):
+    """Returns one line for each estimate of the family as a whole, and for each estimator that may not choose."""
+    lines = [
+        f"{name} is least at λ = {number(lam)}; {next(e.why for e in found if e.name == name)}"
+        for name, lam in lowest(found).items()
+        if name not in chosen(found)
+    ]
+    for e in (e for e in found if not e.legal and e.name not in lowest(found)):
         where = "" if math.isnan(e.lam) else f" (member λ = {number(e.lam)})"
         lines.append(f"{e.name}{where}: {fixed(e.value)} ± {fixed(e.error)} {e.unit}; {e.why}")
     return lines

@@ -2,7 +2,8 @@
 
 Estimates stand among a run's records as method ``evidence``: ``evidence/<estimator>`` (bits per example, lower is better;
 an error rate for pac-bayes), the same name with ``/error`` for its standard error, ``/data`` and ``/model`` for the two
-terms where there are two. What concerns the family as a whole has no complexity value.
+terms where there are two; ``/refused`` is 1 where λ may not be chosen by it.
+What concerns the family as a whole has no complexity value.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ def evidence_records(run: Run, estimates: Sequence[Estimate]) -> list[Record]:
             for part in ("data", "model")
             if part in estimate.parts
         }
+        if not estimate.legal:
+            values[f"{name}/refused"] = 1.0
         lam = None if math.isnan(estimate.lam) else estimate.lam
         records += [
             Record(run.name, METHOD, lam, run.config["seed"], step, key, value, estimate.unit)

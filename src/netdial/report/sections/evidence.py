@@ -41,6 +41,7 @@ class Weighing:
         value: in ``unit``, lower is better.
         error: standard error, 0 if there is none.
         unit: ``bits/example`` or ``error rate``.
+        refused: whether λ may not be chosen by it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Weighing:
     value: float
     error: float
     unit: str
+    refused: bool = False
 
 
 def weighings(records: Iterable[Record]) -> list[Weighing]:
@@ -62,6 +64,7 @@ def weighings(records: Iterable[Record]) -> list[Weighing]:
             row.value,
             found[f"{name}/error", lam].value if (f"{name}/error", lam) in found else 0.0,
             row.unit,
+            (f"{name}/refused", lam) in found,
         )
         for (name, lam), row in found.items()
         if "/" not in name
@@ -73,7 +76,7 @@ def weighings(records: Iterable[Record]) -> list[Weighing]:
 def choices(rows: Sequence[Weighing]) -> dict[str, float]:
     """Returns the λ of the lowest value of each estimator that may choose; of equals the largest."""
     found: dict[str, float] = {}
-    for name in dict.fromkeys(row.name for row in rows):
+    for name in dict.fromkeys(row.name for row in rows if not row.refused):
         mine = [(row.value, -row.lam) for row in rows if row.name == name and row.lam is not None]
         if mine and name not in CHOOSES_NO_LAMBDA:
             found[name] = -min(mine)[1]
@@ -91,9 +94,9 @@ def evidence_figure(records: Iterable[Record]) -> go.Figure | None:
         return None
     figure = stacked(1, LEGEND_PIXELS)
     best = choices(rows)
-    for index, name in enumerate(best):
+    for index, name in enumerate(dict.fromkeys(row.name for row in rows)):
         mine = [row for row in rows if row.name == name]
-        figure.add_trace(_curve(mine, name, _PALETTE[index % len(_PALETTE)], best[name]))
+        figure.add_trace(_curve(mine, name, _PALETTE[index % len(_PALETTE)], best.get(name)))
     title_panel(figure, 1, "Evidence on training data · bits per example, lower is better")
     figure.update_layout(yaxis=value_axis([row.value for row in rows], "~g"))
     figure.update_xaxes(
@@ -113,9 +116,9 @@ def evidence_table(records: Iterable[Record]) -> dict[str, Any] | None:
     cells = {(row.name, row.lam): row for row in rows}
     units = {row.name: row.unit for row in rows}
     return {
-        "headings": ["λ", *(n if units[n] != BITS else f"{n}, bits per example" for n in best)],
+        "headings": ["λ", *(n if units[n] != BITS else f"{n}, bits per example" for n in units)],
         "rows": [
-            [number(lam), *(_cell(cells.get((name, lam)), best[name]) for name in best)]
+            [number(lam), *(_cell(cells.get((name, lam)), best.get(name)) for name in units)]
             for lam in sorted({row.lam for row in rows if row.lam is not None})
         ],
     }
@@ -125,6 +128,11 @@ def evidence_lines(records: Iterable[Record]) -> list[str]:
     """Returns one sentence for each estimator: what it chooses, or what it says of the family as a whole."""
     rows = weighings(records)
     lines = [f"{name} chooses λ = {number(lam)}." for name, lam in choices(rows).items()]
+    refused = dict.fromkeys(r.name for r in rows if r.refused and r.name not in CHOOSES_NO_LAMBDA)
+    lines += [
+        f"{name} may not choose λ here: held-out errors speak against what it would take, or are not known."
+        for name in refused
+    ]
     lines += [
         f"{row.name}: {fixed(row.value)} ± {fixed(row.error)} {row.unit}, for the family as a whole."
         for row in rows
@@ -133,7 +141,7 @@ def evidence_lines(records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def _curve(rows: Sequence[Weighing], name: str, colour: str, best: float) -> go.Scatter:
+def _curve(rows: Sequence[Weighing], name: str, colour: str, best: float | None) -> go.Scatter:
     symbols = ["star" if row.lam == best else "circle" for row in rows]
     return go.Scatter(
         x=[row.lam for row in rows],
@@ -154,7 +162,7 @@ def _curve(rows: Sequence[Weighing], name: str, colour: str, best: float) -> go.
     )
 
 
-def _cell(row: Weighing | None, best: float) -> str:
+def _cell(row: Weighing | None, best: float | None) -> str:
     if row is None or not math.isfinite(row.value):
         return "–"
     error = f" ± {fixed(row.error)}" if row.error else ""
