@@ -143,7 +143,7 @@ def _checked(
 
 
 def _unchecked(found: Sequence[Estimate], family: Family, part: Dataset) -> list[Estimate]:
-    """Returns estimates that say that no held-out errors are known; what takes a constant may not choose if others are better."""
+    """Returns estimates that say that nothing was held out; what takes a constant may not choose if others are better."""
     least = lowest(found)
     taken = {
         lam: training_objection(family, lam, part)
