@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.pruning.weights import CRITERIA, importance, prune
 from netdial.pruning.weights.criteria import OF_A_NORMAL, WITHOUT_DATA
 

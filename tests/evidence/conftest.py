@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from netdial.data.dataset import Dataset
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 
 @dataclass(frozen=True)

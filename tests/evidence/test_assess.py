@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import ESTIMATORS, Estimate, assess, chosen, doubts
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.objective import LAPLACE, OBJECTIVES
 
 FAST = [name for name in OBJECTIVES["scaled-kl"].estimators if name not in LAPLACE]

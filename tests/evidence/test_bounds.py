@@ -15,7 +15,8 @@ from netdial.core.layout import Layout
 from netdial.data.dataset import Dataset
 from netdial.evidence import Estimate, Subject, assess
 from netdial.evidence.estimators.bounds import empirical_kl, empirical_prior, mask_nats
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.family.posterior import Fields
 
 from .conftest import Linear, make_linear

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from netdial.data.dataset import Dataset
 from netdial.evidence import Subject
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 Z = 5.0
 

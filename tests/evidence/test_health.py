@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.evidence import Health, Slope, Spread, health
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.train.direct import fit_direct
 from netdial.train.fit import fit
 

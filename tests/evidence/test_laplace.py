@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.evidence.estimators import linear
 from netdial.evidence.estimators.laplace import LaplaceEvidence, laplace, prior_of
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 F64 = torch.float64
 EXACT = ["full", "kronecker"]

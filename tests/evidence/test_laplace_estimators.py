@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.evidence import assess
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 from .conftest import Linear
 

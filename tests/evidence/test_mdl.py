@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from netdial.data.dataset import Dataset
 from netdial.evidence import Subject, assess
 from netdial.evidence.estimators.mdl import encode
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 
 def family_of() -> Family:

@@ -14,7 +14,8 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import assess
 from netdial.evidence.estimators.pac_bayes import kl_inverse, maurer, thiemann
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 shares = st.floats(0, 0.99)
 

@@ -12,7 +12,8 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import Estimate, assess
 from netdial.evidence.estimators.thermodynamic import integration_weights
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 from .conftest import Linear
 

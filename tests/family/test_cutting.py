@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
 from netdial.core.errors import ShapeError
 from netdial.core.plan import Group, Plan, Slot
+from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.family import Family
 from netdial.family.maps import MAPS
 from netdial.models.family import load_family, save_family
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, TraceError
 from netdial.core.noise import Noise
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.family.maps import MAPS
 
 

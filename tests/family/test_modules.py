@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.noise import Noise
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 LAMS = (0.001, 0.7, 100.0)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import TraceError
 from netdial.core.noise import Noise
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.family.posterior import Fields
 
 UNIT = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)

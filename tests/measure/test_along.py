@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.measure import Member, Path, evaluate, outputs, predictive, recalibrate
 from netdial.objective import scaled_kl, scaled_prior
 from netdial.task import categorical_nll

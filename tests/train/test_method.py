@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.dataset import Dataset
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
 from netdial.train.config import make_config

@@ -137,7 +137,7 @@ def flags(settings: type, panel: str) -> list[inspect.Parameter]:
     for name, field in fields(settings).items():
         kind, metavar = _kind(field.annotation)
         default = field.default
-        shown = "" if default in ((), None, False) else f" [default: {_shown(default)}]"
+        shown = "" if default in ((), {}, None, False) else f" [default: {_shown(default)}]"
         option = typer.Option(
             f"{flag(name)}/--no-{flag(name)[2:]}" if default is True else flag(name),
             help=f"{told(field)}{shown}",
@@ -261,6 +261,8 @@ def _kind(annotation: Any) -> tuple[type, str | None]:
         return str, "|".join(str(choice) for choice in get_args(annotation))
     if origin is tuple:
         return str, "A,B,…"
+    if origin is dict:
+        return str, "A=NAME,…"
     if _holds_mapping(annotation):
         return str, "balanced|A=1,B=2,…"
     if origin in (types.UnionType, typing.Union):
@@ -276,7 +278,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 def _holds_mapping(annotation: Any) -> bool:
     """Returns whether a field may hold a mapping, which is written as text on the command line."""
-    return any(get_origin(choice) is dict for choice in get_args(annotation))
+    return any(get_origin(choice) is dict for choice in (annotation, *get_args(annotation)))
 
 
 def _shown(default: Any) -> str:

@@ -66,6 +66,13 @@ class Noise:
         ]
         self._device = device
 
+    @classmethod
+    def from_generator(cls, source: torch.Generator) -> Noise:
+        """Returns the random numbers of one group that go on where a generator stands."""
+        made = cls(0, 0, [], source.device)
+        made._generators = [source]
+        return made
+
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Returns standard normal numbers ``[K, *shape]``; each call goes on where the last one stopped."""
         out = torch.empty(len(self._generators), *shape, dtype=dtype, device=self._device)

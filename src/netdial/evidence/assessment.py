@@ -100,6 +100,7 @@ def assess(
     Raises:
         ConfigError: an estimator does not apply to the objective (the message says which do), or an option is out of range.
     """
+    family.weights_alone("evidence")
     part, task = admit(family.net, data, kind, family.task, "training part")
     unweighted(part, "assess")
     values = tuple(sorted(set(family.lams(lams))))

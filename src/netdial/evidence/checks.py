@@ -162,6 +162,7 @@ def health(
     Raises:
         ConfigError: ``direct`` is not a table of networks of the same layout and posterior, or the objective does not fit.
     """
+    family.weights_alone("health")
     part, task = admit(family.net, data, kind, family.task, "training part")
     unweighted(part, "health")
     values = sorted(set(family.lams(lams)))

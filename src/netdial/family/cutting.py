@@ -37,9 +37,8 @@ def cut_family(family: Family, plan: Plan) -> Family:
     net = copy_network(family.net)
     cut_module(plan, net)
     made = Family(net, family.config)
-    made.mean = _cut_map(plan, family.mean)
-    if family.log_std is not None:
-        made.log_std = _cut_map(plan, family.log_std)
+    for path, whole in family.maps.items():
+        made.set_submodule(path, _cut_map(plan, whole))
     for name, mine, theirs in zip(family._shared_names, made.shared, family.shared, strict=True):
         mine.data = plan.cut(name, theirs.detach()).clone()
         mine.requires_grad_(theirs.requires_grad)

@@ -11,7 +11,7 @@ Shapes: K members, P numbers of the tree.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout, Params
 from netdial.family.blend import LOG2_VAR, Blend
+from netdial.family.groups import GroupFields
 
 _CACHEFUL = 1 << 16
 _LEAST = 1e-30
@@ -38,6 +39,8 @@ class Fields:
         kept: bool ``[P]``: numbers that were not pruned; None keeps all. A pruned number is 0 for certain: it has no
             variance, no divergence, and no gradient reaches it.
         whole: whether the leaves will be wanted in one piece (``flats``); either way is right, and this one quick.
+        groups: fields of leaves under other posteriors. What is said here of fields, norms and divergences is of the weights
+            alone; an objective adds the groups (``Objective``).
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class Fields:
         kept: Tensor | None = None,
         *,
         whole: bool = False,
+        groups: Sequence[GroupFields] = (),
     ) -> None:
         self.layout = layout
+        self.groups = groups
         self.kept = kept
         self._whole = whole
         self._pieces = Layout(("all",), ((layout.size,),)) if whole else layout
@@ -75,7 +80,22 @@ class Fields:
 
     def member(self, row: int) -> Fields:
         """Returns the means of one of the K members, as fields of one."""
-        return Fields(self.layout, self.mean[row : row + 1])
+        groups = [group.member(row) for group in self.groups]
+        return Fields(self.layout, self.mean[row : row + 1], groups=groups)
+
+    def by_leaf(self) -> dict[str, Params]:
+        """Returns all fields by name and leaf, ``field -> name -> [K, *shape]``, those of groups among them."""
+        found = {"mean": self.layout.split(self.mean)}
+        if self.log_std is not None:
+            found["log_std"] = self.layout.split(self.log_std)
+        for group in self.groups:
+            for field, flat in group.values.items():
+                found.setdefault(field, {}).update(group.layout.split(flat))
+        return found
+
+    def group_means(self) -> Params:
+        """Returns the means of leaves under other posteriors, ``name -> [K, *shape]``."""
+        return {name: leaf for group in self.groups for name, leaf in group.means().items()}
 
     @property
     def var(self) -> Tensor | None:

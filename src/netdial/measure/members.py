@@ -50,7 +50,8 @@ class Members:
         """
         members = weights.shape[0]
         if self.together(x, members):
-            fields = Fields(self.family.layout, weights)
+            groups = self.family.fields_at(lams).groups if self.family.groups else ()
+            fields = Fields(self.family.layout, weights, groups=groups)
             return apart(self.family.run(x, fields, weights.new_zeros(members), shared=1), members)
         return torch.stack([self.alone(x, *one) for one in zip(weights, lams, strict=True)])
 

@@ -148,7 +148,7 @@ def _laws(family: Family, lam: float, part: Dataset, n_samples: int, seed: int) 
     targets = part.y.cpu().double()
     errors = outputs(family.export(lam), part).double() - targets
     plain = law_of(errors, targets)
-    if family.log_std is None:
+    if not family.is_random:
         return plain, plain
     draws = predictive(family, lam, part, n_samples=n_samples, seed=seed).double()
     var = most_likely(draws, targets, _mean_square(errors, targets), plain.tails)
@@ -231,7 +231,7 @@ def intervals(
     if isinstance(data, Tensor):
         data = data, data.new_zeros(len(data), len(here.noise_var), dtype=torch.float32)
     part, _ = admit(family.net, data, None, family.task)
-    if family.log_std is None:
+    if not family.is_random:
         centre = outputs(family.export(lam), part).double()
         var, reach = here.error_var, here.error_reach
         draws = centre[None]

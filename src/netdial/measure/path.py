@@ -193,7 +193,7 @@ def evaluate(
     values = family.lams(lams)
     part, task = admit(family.net, data, kind, family.task)
     count = n_data or family.n_data or len(part)
-    n_samples = n_samples if family.log_std is not None else 0
+    n_samples = n_samples if family.is_random else 0
     members, scores, numbers = [], dict[str, list[Scores]](), False
     names = list(dict.fromkeys([*task.reported, metric or task.proper]))
     targets, width = part.y.cpu(), 0
@@ -362,7 +362,7 @@ def _member(
         float(mean_fit(task.nll(draw, targets), data))
         for draw in (draws if sampled is None else sampled)
     ]
-    comparable = fields.log_std is None or sampled is not None
+    comparable = not family.is_random or sampled is not None
     penalty = math.nan
     if comparable and (fields.log_std is not None or OBJECTIVES[objective].is_point):
         penalty = (

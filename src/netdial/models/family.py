@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from netdial.core.errors import CheckpointError, NetdialError
 from netdial.core.storage.boundary import reading, validated
 from netdial.core.storage.container import check_finite, load_tree, save_tree
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.models.described import check_meta, described, mismatch, outline, shapes_of
 from netdial.nets.foreign import copy_network
 from netdial.task import restore
@@ -175,7 +176,8 @@ def _check_sizes(
         "table": len(config.lams) * size,
         "lowrank": size + config.hidden * factors,
     }.get(config.map, size)
-    found = sum(tensor.numel() for name, tensor in state.items() if name.startswith("mean."))
+    maps = ("mean.", "groups.")
+    found = sum(tensor.numel() for name, tensor in state.items() if name.startswith(maps))
     if wanted > found:
         raise CheckpointError(
             f"{path}: describes a {config.map} map of {wanted} numbers and holds {found}; restore it from a copy"

@@ -22,6 +22,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from netdial.core.errors import ConfigError
+from netdial.core.noise import Noise
 from netdial.core.registry import Registry
 
 LAPLACE = ("laplace-diagonal", "laplace-kronecker", "laplace-full")
@@ -80,9 +82,37 @@ class Objective:
         "needs one does not apply"
     )
 
-    def __call__(self, fields: Any, lam: Tensor, prior_var: float) -> Tensor:
-        """Returns the penalty ``[K]`` in nats."""
-        return self.penalty(fields, lam, prior_var)
+    def __call__(
+        self, fields: Any, lam: Tensor, prior_var: float, noise: Noise | None = None
+    ) -> Tensor:
+        """Returns the penalty ``[K]`` in nats: that of the weights, and of each group of leaves under another posterior.
+
+        A group adds its divergence from its prior, times λ where the objective ``scales``; otherwise λ acts through the
+        variance of the prior, ``prior_var(λ, α)``.
+
+        Args:
+            fields: fields of the K members.
+            lam: complexity values ``[K]``.
+            prior_var: α.
+            noise: random numbers for divergences that are estimated; by default the same at every call.
+
+        Raises:
+            ConfigError: there are groups, and the objective does not say how λ acts on them.
+        """
+        penalty = self.penalty(fields, lam, prior_var)
+        for group in fields.groups:
+            penalty = penalty + self._of_group(group, lam, prior_var, noise)
+        return penalty
+
+    def _of_group(self, group: Any, lam: Tensor, alpha: float, noise: Noise | None) -> Tensor:
+        if not self.reaches_groups:
+            raise ConfigError(f"parameter {group.layout.names[0]!r}: {self.unreached()}")
+        if self.scales:
+            nats: Tensor = group.divergence(lam, constant(lam, alpha), noise).nats
+            return lam * nats
+        assert self.prior_var is not None
+        moved: Tensor = group.divergence(lam, self.prior_var(lam, alpha), noise).nats
+        return moved
 
     @property
     def is_point(self) -> bool:
@@ -96,6 +126,18 @@ class Objective:
             return False
         low, high = self.prior_var(torch.tensor([1.0, 2.0]), 1.0).tolist()
         return bool(low != high)
+
+    @property
+    def reaches_groups(self) -> bool:
+        """Whether it is known how λ acts on leaves under posteriors of their own."""
+        return self.scales or self.prior_moves
+
+    def unreached(self, name: str = "") -> str:
+        """Returns what to say of leaves under posteriors of their own where λ would not act on them."""
+        return (
+            f"the objective {repr(name) + ' ' if name else ''}does not say how lam acts on parameters with posteriors of their "
+            "own; register it with scales=True (lam times the divergence) or prior_var=(lam, alpha) -> variance"
+        )
 
     def inverse_temperature(self, lam: float) -> float:
         """Returns β: a member approximates p(w) p(D | w)^β."""

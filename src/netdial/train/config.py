@@ -23,7 +23,7 @@ from pydantic import (
 from netdial.core.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
-    from netdial.family.family import FamilyConfig
+    from netdial.family.config import FamilyConfig
 
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -140,6 +140,11 @@ class FitConfig(TrainConfig):
     shared: tuple[str, ...] = Field(
         (), description="parameters that are trained, and the same for every lam"
     )
+    posterior: dict[str, str] = Field(
+        {},
+        description="posteriors of some parameters by pattern, as gate=NAME; the others have that of the objective",
+        json_schema_extra=names_of("netdial.family.posteriors:POSTERIORS"),
+    )
     groups: int = Field(8, ge=1, description="complexity values in a batch")
     sampling: Literal["stratified", "whole", "independent"] = Field(
         "stratified",
@@ -171,14 +176,40 @@ class FitConfig(TrainConfig):
         description="epochs without a better validation objective before stopping at the best one; 0 never",
     )
 
+    @field_validator("posterior", mode="before")
+    @classmethod
+    def _by_pattern(cls, given: Any) -> Any:
+        """Returns names of posteriors by pattern; given as a mapping, or as ``gate=NAME,…``."""
+        if not isinstance(given, str):
+            return given
+        pieces = [piece.partition("=") for piece in given.split(",")]
+        if not all(pattern.strip() and name.strip() for pattern, _, name in pieces):
+            raise ConfigError(
+                f"posterior={given!r}: expected a posterior for each pattern of parameters, such as bias=point; that of all "
+                "others follows from the objective"
+            )
+        return {pattern.strip(): name.strip() for pattern, _, name in pieces}
+
     @model_validator(mode="after")
     def _agree(self) -> FitConfig:
         from netdial.family.domain import Domain
+        from netdial.family.groups import DEFAULT
         from netdial.family.maps import MAPS
+        from netdial.family.posteriors import POSTERIORS
         from netdial.objective import OBJECTIVES, WEIGHTINGS
 
         MAPS[self.map], OBJECTIVES[self.objective], WEIGHTINGS[self.weighting]
         Domain(self.lo, self.hi)
+        for name in self.posterior.values():
+            POSTERIORS[name]
+        if DEFAULT in self.posterior:
+            raise ConfigError(
+                f"posterior: the pattern {DEFAULT!r} is all parameters, whose posterior follows from the objective; name some"
+            )
+        if self.posterior and not OBJECTIVES[self.objective].reaches_groups:
+            raise ConfigError(
+                f"posterior={self.posterior}: {OBJECTIVES[self.objective].unreached(self.objective)}"
+            )
         if self.map == "table" and not self.lams:
             raise ConfigError(
                 "map='table' trains networks directly at given values: give lams, for example 0.01,1,100"
@@ -191,16 +222,18 @@ class FitConfig(TrainConfig):
 
     def family(self) -> FamilyConfig:
         """Returns the part that describes the family."""
-        from netdial.family.family import FamilyConfig
+        from netdial.family.config import FamilyConfig
+        from netdial.family.groups import DEFAULT
         from netdial.objective import OBJECTIVES
 
+        weights = OBJECTIVES[self.objective].posterior
         return FamilyConfig(
             lo=self.lo,
             hi=self.hi,
             map=self.map,
             regions=self.regions,
             hidden=self.hidden,
-            posterior=OBJECTIVES[self.objective].posterior,
+            posterior={DEFAULT: weights, **self.posterior} if self.posterior else weights,
             prior_var=self.prior_var,
             log_std=self.log_std,
             freeze=self.freeze,

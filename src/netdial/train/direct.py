@@ -85,12 +85,11 @@ def stack(families: Sequence[Family]) -> Family:
     if len(families) == 1:
         return first
     joined = Family(first.net, first.config)
-    for name in ("mean", "log_std"):
-        tables = [getattr(family, name) for family in families]
-        if tables[0] is not None:
-            pivots = torch.cat([table.pivots.detach() for table in tables])
-            rows = torch.cat([table.rows for table in tables])
-            setattr(joined, name, TableMap(first.layout, pivots, rows))
+    for path, whole in first.maps.items():
+        tables: list[TableMap] = [family.maps[path] for family in families]
+        pivots = torch.cat([table.pivots.detach() for table in tables])
+        rows = torch.cat([table.rows for table in tables])
+        joined.set_submodule(path, TableMap(whole.layout, pivots, rows))
     return joined
 
 
@@ -110,9 +109,7 @@ def unstack(family: Family, count: int) -> list[Family]:
     parts = []
     for index in range(count):
         part = Family(family.net, family.config)
-        for name in ("mean", "log_std"):
-            table = getattr(family, name)
-            if table is not None:
-                getattr(part, name).pivots.data.copy_(table.pivots.detach().chunk(count)[index])
+        for path, table in family.maps.items():
+            part.maps[path].pivots.data.copy_(table.pivots.detach().chunk(count)[index])
         parts.append(part.eval())
     return parts

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.family.maps import TableMap
+from netdial.family.groups import Group, by_name
+from netdial.family.leaves import matching
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.train.config import FitConfig
@@ -47,7 +47,7 @@ def finetune(
     Raises:
         ConfigError: the objective needs a normal posterior and ``family`` has points.
     """
-    fixed(settings, ("map", "lams", "lo", "hi"), "finetune")
+    fixed(settings, ("map", "lams", "lo", "hi", "posterior"), "finetune")
     if config is None:
         config = settings_of(
             None,
@@ -93,24 +93,33 @@ def specialise(
         family.config,
         map="table",
         lams=(float(lam),),
-        posterior="point" if point else "normal",
+        posterior=by_name("point" if point else "normal", _others(family, freeze, shared)),
         objective=objective or family.objective,
         freeze=(*family.config.freeze, *freeze),
         shared=(*family.config.shared, *shared),
     )
     member = Family(family.export(lam), config).to(family.device)
     with torch.no_grad():
-        fields = family.fields_at([lam])
-        cast(TableMap, member.mean).pivots.copy_(_those_of(member, fields.mean, family))
-        if member.log_std is not None:
-            assert fields.log_std is not None
-            cast(TableMap, member.log_std).pivots.copy_(_those_of(member, fields.log_std, family))
+        known = family.fields_at([lam]).by_leaf()
+        for path, table in member.maps.items():
+            values = known[path.rpartition(".")[2]]
+            flat = [values[name].flatten(1) for name in table.layout.names]
+            table.pivots.copy_(torch.cat(flat, dim=1))
         if family.kept is not None:
-            member.restrict(_those_of(member, family.kept, family))
+            kept = family.layout.split(family.kept)
+            flat = [
+                kept[name].flatten() if name in kept else torch.ones(size, dtype=torch.bool)
+                for name, size in zip(member.layout.names, member.layout.sizes, strict=True)
+            ]
+            member.restrict(torch.cat([part.to(family.device) for part in flat]))
     return member
 
 
-def _those_of(member: Family, flat: Tensor, family: Family) -> Tensor:
-    """Returns the numbers ``[..., P]`` of a family's leaves that belong to leaves of the member, too."""
-    pieces = family.layout.split(flat)
-    return torch.cat([pieces[name].flatten(flat.ndim - 1) for name in member.layout.names], dim=-1)
+def _others(family: Family, freeze: Sequence[str], shared: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the leaves under other posteriors than that of the weights which keep it, by the posterior's name."""
+    still = matching(family.net, "freeze", freeze) | matching(family.net, "shared", shared)
+    return {
+        name: [leaf for leaf in group.layout.names if leaf not in still]
+        for name, group in family.groups.items()
+        if isinstance(group, Group)
+    }

@@ -218,8 +218,8 @@ class FamilyMethod:
         unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here] * batch.share
         table = isinstance(family.mean, TableMap)
         fields = family.rows(here) if table else family.fields(unit.to(lam.device))
-        penalty = self._penalty(fields, lam, self.config.prior_var)
         noise = Noise(seed, state.step, groups, device=lam.device)
+        penalty = self._penalty(fields, lam, self.config.prior_var, noise)
         with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
             outputs = family.run(batch.x, fields, unit, noise, blocks)
         nll = self._task.nll(outputs.to(lam.dtype), _for_each(batch.y, blocks, members))
@@ -295,8 +295,9 @@ def _for_each(targets: Tensor, blocks: int, members: int) -> Tensor:
 
 def _blame(fields: Fields) -> str:
     """Says which leaves are not finite."""
-    flats = [flat for flat in (fields.mean, fields.log_std) if flat is not None]
-    trees = [fields.layout.split(flat.detach()) for flat in flats]
+    flats = [(fields.layout, flat) for flat in (fields.mean, fields.log_std) if flat is not None]
+    flats += [(group.layout, flat) for group in fields.groups for flat in group.values.values()]
+    trees = [layout.split(flat.detach()) for layout, flat in flats]
     bad = {name for tree in trees for name, leaf in tree.items() if not bool(leaf.isfinite().all())}
     if not bad:
         return "all parameters are finite, so the network's output overflowed"
@@ -308,7 +309,7 @@ def _clip(family: Family, limit: float) -> None:
     if not isinstance(family.mean, TableMap):
         torch.nn.utils.clip_grad_norm_(family.parameters(), limit)
         return
-    tables = [table for table in (family.mean, family.log_std) if isinstance(table, TableMap)]
+    tables: list[TableMap] = list(family.maps.values())
     grads = [table.pivots.grad for table in tables if table.pivots.grad is not None]
     norms = torch.stack([grad.square().sum(dim=1) for grad in grads]).sum(dim=0).sqrt()
     for grad in grads:

@@ -28,13 +28,11 @@ def optimizer_names() -> list[str]:
 
 
 def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser of a family: means and shared parameters at ``lr``, log_std at ``std_rate`` times that.
+    """Returns the optimiser of a family: spreads (log_std) at ``std_rate`` times ``lr``, everything else at ``lr``.
 
     What is frozen is not given to it, so that no rule of an optimiser (weight decay) can move it.
     """
-    spread: list[nn.Parameter] = (
-        list(family.log_std.parameters()) if isinstance(family.log_std, nn.Module) else []
-    )
+    spread: list[nn.Parameter] = [p for made in family.spreads for p in made.parameters()]
     held = {id(parameter) for parameter in spread}
     groups: list[dict[str, Any]] = [
         {

@@ -7,7 +7,8 @@ import random
 import torch
 from torch import Tensor, nn
 
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 
 
 class Residual(nn.Module):

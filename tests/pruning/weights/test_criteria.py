@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.pruning.weights import importance, masks, share_below
 from netdial.pruning.weights.criteria import default_criterion
 from netdial.task import named

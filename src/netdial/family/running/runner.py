@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import TraceError
+from netdial.core.errors import ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
+from netdial.family.groups import random_points
 from netdial.family.posterior import Fields
 from netdial.family.running.chain import Chain
 from netdial.family.running.local import Leaf, MemberMode
@@ -30,15 +31,22 @@ class Runner:
     Args:
         net: the network; its layers stay the same from now on.
         layout: leaves that members have each for themselves.
+        groups: such leaves under other posteriors.
     """
 
-    def __init__(self, net: nn.Module, layout: Layout) -> None:
+    def __init__(self, net: nn.Module, layout: Layout, groups: Sequence[Layout] = ()) -> None:
         self._net = net
         self._layout = layout
+        self._groups = groups
         self._chain = Chain.of(net, layout)
         self._sockets = Sockets(net)
         self._runs_again: dict[bool, bool] = {}
         self._agreed: dict[tuple[int, ...], bool] = {}
+
+    @property
+    def _names(self) -> list[str]:
+        """Names of the leaves that members have each for themselves."""
+        return [name for layout in (self._layout, *self._groups) for name in layout.names]
 
     @property
     def whole(self) -> bool:
@@ -64,12 +72,19 @@ class Runner:
 
         Raises:
             TraceError: the network does not return one tensor, or runs again in backward by means that are not known.
+            ShapeError: the fields lack leaves.
         """
+        if len(fields.groups) != len(self._groups):
+            raise ShapeError(
+                f"fields of {len(fields.groups)} groups of leaves, the family has {len(self._groups)}; give Fields(groups=…)"
+            )
         if self._chain is not None and noise is not None and self._chain.takes(x):
             return self._chain.run(x, *fields.flats(), noise, blocks)
         means, variances = (
             fields.leaves() if noise is not None else (self._layout.split(fields.mean), {})
         )
+        for group in fields.groups:
+            means = {**means, **(group.means() if noise is None else group.sample(noise))}
         names, leaves = (*means, *variances), (*means.values(), *variances.values())
 
         def run(x: Tensor, leaves: Sequence[Tensor], *, keep: bool = True) -> Kept:
@@ -144,7 +159,7 @@ class Runner:
             self._agreed[key] = (
                 enough
                 and members * self._layout.size <= _SIDE_BY_SIDE_NUMBERS
-                and _known_layers(self._net, self._layout.names)
+                and _known_layers(self._net, self._names)
                 and self._agrees(x[: 2 * blocks], blocks, members, run)
             )
         return self._agreed[key]
@@ -157,14 +172,13 @@ class Runner:
             x = torch.randn(2 * blocks, *x.shape[1:], generator=fresh).to(x)
         source = torch.Generator().manual_seed(0)
         flat = torch.randn(members, self._layout.size, generator=source).to(x) * 0.3
+        groups = random_points(self._groups, members, source, x)
+        fields = Fields(self._layout, flat, groups=groups)
         try:
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                whole = run(x, Fields(self._layout, flat), blocks)
+                whole = run(x, fields, blocks)
                 pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
-                single = [
-                    run(piece, Fields(self._layout, row[None]), 1)
-                    for piece, row in zip(pieces, flat, strict=True)
-                ]
+                single = [run(piece, fields.member(row), 1) for row, piece in enumerate(pieces)]
             return torch.allclose(whole, torch.cat(single), rtol=1e-3, atol=1e-4)
         except (TraceError, RuntimeError):
             return False

@@ -16,8 +16,9 @@ from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
+from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
-from netdial.family.family import Family, FamilyConfig
+from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.task import Task
@@ -42,6 +43,7 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     if isinstance(net, Family):
         if lam is None:
             raise ConfigError("slim: which member? give lam, a complexity value")
+        net.weights_alone("slim")
         net.lams([lam])
         return specialise(net, lam).eval()
     if lam is not None:

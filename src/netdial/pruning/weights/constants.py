@@ -83,6 +83,7 @@ def fold_constants(family: Family, lams: Sequence[float], data: Data) -> tuple[F
         Fields whose members give the same outputs on ``data``, with 0 in place of the folded weights' means; bool
         ``[K, P]``, true for the folded weights.
     """
+    family.weights_alone("fold_constants")
     found = find_constants(family, as_dataset(data))
     with torch.no_grad():
         fields = family.fields_at(lams)

@@ -104,6 +104,7 @@ def importance(
             has points.
         NonFiniteError: an importance is not a number.
     """
+    family.weights_alone("importance")
     part, task = None, settle(kind, family.task)
     if data is not None:
         part, task = admit(family.net, data, kind, family.task, "training part")

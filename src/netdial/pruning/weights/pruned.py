@@ -127,6 +127,7 @@ def decide_in_turn(
     part = None
     if data is not None:
         part, _ = admit(family.net, data, rule.kind, family.task, "training part")
+    family.weights_alone("pruning")
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)
