@@ -112,6 +112,7 @@ SCRIPTED = {
     "docs/shrinking.md": ("", SEEN),
     "docs/files.md": (FRAME, ""),
     "docs/tables.md": (NETWORK, "assert len(answers) == 60"),
+    "docs/how-to-add-a-posterior.md": ("", ""),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
 }
 """Pages whose Python blocks run in order, with what has to be there before, and what is checked after."""
@@ -247,6 +248,13 @@ def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path)
     python(LAWS, cwd=tmp_path, PYTHONPATH=str(tmp_path / "src"))
     ruff = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml")]
     subprocess.run([*ruff, "src/netdial/family/maps/quadratic.py"], cwd=tmp_path, check=True)
+
+
+def test_the_posterior_of_the_how_to_shuts_gates(ran: dict[str, Path]) -> None:
+    lines = printed(ran["docs/how-to-add-a-posterior.md"]).splitlines()
+    gates = [json.loads(line.partition(" ")[2]) for line in lines]
+    assert min(gates[1][:2]) > 0.8 > 0.4 > max(gates[1][2:])
+    assert max(gates[3]) < 0.2
 
 
 def test_the_api_page_has_every_public_name_once_and_no_other() -> None:

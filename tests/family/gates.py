@@ -51,8 +51,14 @@ class Drawn(Normal):
     """A normal posterior whose divergence is the mean of log q/p over draws."""
 
     def kl(self, fields: Values, lam: Tensor, prior_var: Tensor, noise: Noise) -> Divergence:
-        std, prior = fields["log_std"].exp(), prior_var.sqrt().view(-1, *[1] * (fields["mean"].ndim - 1))
-        q, p = torch.distributions.Normal(fields["mean"], std), torch.distributions.Normal(0.0, prior)
+        std, prior = (
+            fields["log_std"].exp(),
+            prior_var.sqrt().view(-1, *[1] * (fields["mean"].ndim - 1)),
+        )
+        q, p = (
+            torch.distributions.Normal(fields["mean"], std),
+            torch.distributions.Normal(0.0, prior),
+        )
         draws = [self.sample(fields, noise, 0) for _ in range(DRAWS)]
         ratios = torch.stack([(q.log_prob(w) - p.log_prob(w)).flatten(1).sum(dim=1) for w in draws])
         return Divergence(ratios.mean(dim=0), ratios.std(dim=0) / DRAWS**0.5)
@@ -61,13 +67,13 @@ class Drawn(Normal):
 @contextmanager
 def registered() -> Iterator[None]:
     """Registers both for a while."""
+    before = dict(POSTERIORS._parts)
     try:
         POSTERIORS.add("bernoulli-toy")(BernoulliToy())
         POSTERIORS.add("drawn-toy")(Drawn())
         yield
     finally:
-        for name in ("bernoulli-toy", "drawn-toy"):
-            POSTERIORS._parts.pop(name)
+        POSTERIORS._parts = before
 
 
 class Gated(nn.Module):

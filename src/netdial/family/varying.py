@@ -218,12 +218,12 @@ class Varying(nn.Module):
         """
         for name, group in self.groups.items():
             assert isinstance(group, Group)
-            first, more = group.layout.names[0], len(group.layout.names) - 1
-            others = f" and {more} more" if more else ""
+            names = ", ".join(map(repr, group.layout.names[:3]))
+            more = ", …" if len(group.layout.names) > 3 else ""
             raise ConfigError(
-                f"{what}: parameter {first!r}{others} has the posterior {name!r}, and only weights under one posterior, normal "
-                "or point, are understood here; choose lam by nd.evaluate(family, valid), take family.export(lam), and go on "
-                "with that network"
+                f"{what}: there are parameters with the posterior {name!r} ({names}{more}), and only weights under one "
+                "posterior, normal or point, are understood here; choose lam by nd.evaluate(family, valid), take "
+                "family.export(lam), and go on with that network"
             )
 
     @property
