@@ -242,7 +242,7 @@ _ASIDE = ("name", "data_dir", "metric", "proper")
 def refuse_difference(run: Run, wanted: dict[str, Any]) -> None:
     """Raises ConfigError if a run was made with other settings than those wanted."""
     old, new = (
-        {"way": FIRST_WAY} | {k: v for k, v in c.items() if k not in _ASIDE and v != {}}
+        {"way": FIRST_WAY, "posterior": {}} | {k: v for k, v in c.items() if k not in _ASIDE}
         for c in (run.config, wanted)
     )
     lines = config_difference(old, new)
