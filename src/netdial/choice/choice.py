@@ -204,7 +204,7 @@ class Choice:
 
         Args:
             path: file or folder; the suffix says which.
-            data: what the family was trained on, as ``nd.load`` returned it, so that what is written predicts from rows as
+            data: what the family was trained on, as ``nd.load_data`` returned it, so that what is written predicts from rows as
                 people have them (``nd.load_model(path).predict(rows)``).
             meta: stored in the description of the last two; see ``netdial.models.family`` for its key ``net``.
 

@@ -84,7 +84,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)  # Python's own words for arguments too many or too few
         for key, value in bound.arguments.items():
             if key in hints() and kinds[key].name not in ("VAR_POSITIONAL", "VAR_KEYWORD"):
-                bound.arguments[key] = _checked(name, key, value, hints()[key])
+                bound.arguments[key] = expect(name, key, value, hints()[key])
         return function(*bound.args, **bound.kwargs)
 
     return call
@@ -92,25 +92,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 def checked_fields(kind: C) -> C:
     """Returns a class that refuses arguments of other types than the annotations of its fields say, when made."""
-    init = kind.__init__  # type: ignore[misc]
-    signature = inspect.signature(init)
-
-    @functools.cache
-    def hints() -> dict[str, Any]:
-        return typing.get_type_hints(kind, include_extras=True)
-
-    @functools.wraps(init)
-    def make(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
-            bound = signature.bind(self, *args, **kwargs)
-        except TypeError:
-            init(self, *args, **kwargs)
-            return
-        for key, value in list(bound.arguments.items())[1:]:
-            bound.arguments[key] = _checked(kind.__name__, key, value, hints()[key])
-        init(*bound.args, **bound.kwargs)
-
-    kind.__init__ = make  # type: ignore[misc]
+    kind.__init__ = checked(kind.__init__)  # type: ignore[misc]
     return kind
 
 
@@ -123,10 +105,6 @@ def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
     >>> expect("half", "count", 4, int)
     4
     """
-    return _checked(where, name, value, wanted)
-
-
-def _checked(where: str, name: str, value: Any, wanted: Any) -> Any:
     try:
         return _fit(value, wanted)
     except _Unfit:

@@ -7,7 +7,8 @@ message of a ``NetdialError`` as one line and exits with 2; anything else is a d
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class NetdialError(Exception):
@@ -79,6 +80,34 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return ConfigError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
+
+
+@contextmanager
+def settings_in_words(what: str, given: Iterable[str], allowed: Collection[str]) -> Iterator[None]:
+    """Says what is wrong with settings that a pydantic model is made of: an unknown name, or the first value that does not fit.
+
+    Args:
+        what: what a setting is called.
+        given: names of the settings given.
+        allowed: names of all settings.
+
+    Raises:
+        ConfigError: an unknown setting (the nearest name is offered), or a value that is not allowed.
+    """
+    from pydantic import ValidationError
+
+    for name in given:
+        if name not in allowed:
+            raise unknown(what, name, allowed)
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            raise cause from None
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{place}={first['input']!r}: {first['msg'].lower()}") from None
 
 
 def missing_extra(what: str, extra: str) -> MissingExtra:

@@ -39,9 +39,9 @@ def errors_along(task: Task, lams: Sequence[float]) -> dict[float, float]:
 
 def training_objection(family: Family, lam: float, data: Dataset) -> str:
     """Returns why an estimator that takes λ may not choose, from training data alone; empty if nothing speaks against it."""
-    targets = data.y.cpu().double()
+    targets = data.y.cpu()
     loss = (outputs(family.export(lam), data).cpu().double() - targets).square().mean()
-    spread = float(targets.var(dim=0, correction=0).mean())
+    spread = _spread(targets)
     if len(targets) < 2 or float(loss) < _USEFUL * spread:
         return ""
     return (
@@ -67,10 +67,15 @@ def objection(lam: float, errors: Mapping[float, float], targets: Tensor | None 
             f"λ = {best:.3g}; {advice}, or train under the noise variance of the data (kind=Regression(noise_var=…))"
         )
     if targets is not None and len(targets) > 1:
-        spread = float(targets.double().var(dim=0, correction=0).mean())
+        spread = _spread(targets)
         if errors[lam] >= spread:
             return (
                 f"not for choosing: it takes λ = {lam:.3g}, which does no better than a constant on held-out rows "
                 f"(RMSE {math.sqrt(errors[lam]):.3g} against {math.sqrt(spread):.3g}); {advice}"
             )
     return ""
+
+
+def _spread(targets: Tensor) -> float:
+    """Returns the mean squared error of the constant that suits the targets ``[N, T]`` best, their mean."""
+    return float(targets.double().var(dim=0, correction=0).mean())

@@ -30,7 +30,7 @@ from netdial.core.outputs import failing_in_words, modes_kept
 from netdial.family.buffers import StatisticsBank
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
-from netdial.family.groups import Group, by_name, grouped
+from netdial.family.groups import by_name, grouped
 from netdial.family.leaves import divide, exactly, held_layers
 from netdial.family.posterior import Fields
 from netdial.family.running.runner import Runner
@@ -119,7 +119,7 @@ class Family(Varying):
     @property
     def n_params(self) -> int:
         """Count of parameters of one member."""
-        groups = (group.layout for group in self.groups.values() if isinstance(group, Group))
+        groups = (group.layout for group in self.groups.values())
         varying = sum(layout.size for layout in (self.layout, *groups))
         return varying + sum(int(leaf.numel()) for leaf in self.shared)
 
@@ -276,7 +276,7 @@ class Family(Varying):
 
     @functools.cached_property
     def _runner(self) -> Runner:
-        groups = (group.layout for group in self.groups.values() if isinstance(group, Group))
+        groups = (group.layout for group in self.groups.values())
         return Runner(self.net, self.layout, tuple(groups))
 
 

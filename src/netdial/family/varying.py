@@ -43,7 +43,7 @@ class Varying(nn.Module):
     layout: Layout
     mean: Map
     log_std: Map | None
-    groups: nn.ModuleDict
+    groups: Mapping[str, Group]
     kept: Tensor | None
 
     _whole = False
@@ -66,9 +66,10 @@ class Varying(nn.Module):
         self.layout = Layout.of(weights)
         maps: dict[str, Any] = started(POSTERIORS[posterior], weights, self._map, log_std)
         self.mean, self.log_std = maps["mean"], maps.get("log_std")
-        self.groups = nn.ModuleDict(
+        groups: Any = nn.ModuleDict(
             {name: Group(name, leaves, self._map, log_std) for name, leaves in others.items()}
         )
+        self.groups = groups
         self.register_buffer("kept", None)
 
     @property
@@ -83,7 +84,6 @@ class Varying(nn.Module):
         if self.log_std is not None:
             found["log_std"] = self.log_std
         for name, group in self.groups.items():
-            assert isinstance(group, Group)
             found |= {f"groups.{name}.maps.{field}": made for field, made in group.maps.items()}
         return found
 
@@ -93,7 +93,6 @@ class Varying(nn.Module):
         of_groups = [
             group.maps[name]
             for group in self.groups.values()
-            if isinstance(group, Group)
             for name, field in group.posterior.fields.items()
             if field.spread
         ]
@@ -102,7 +101,7 @@ class Varying(nn.Module):
     @property
     def is_random(self) -> bool:
         """Whether there is something to draw: some leaf has a posterior that is no point."""
-        of_groups = (g.posterior.random for g in self.groups.values() if isinstance(g, Group))
+        of_groups = (g.posterior.random for g in self.groups.values())
         return self.log_std is not None or any(of_groups)
 
     @checked
@@ -134,7 +133,7 @@ class Varying(nn.Module):
 
     def groups_at(self, unit: Tensor) -> tuple[GroupFields, ...]:
         """Returns the fields of leaves under other posteriors at unit coordinates ``[L]``."""
-        return tuple(group.at(unit) for group in self.groups.values() if isinstance(group, Group))
+        return tuple(group.at(unit) for group in self.groups.values())
 
     def rows(self, here: slice) -> Fields:
         """Returns the fields of some rows of a table map, several of which may stand at one complexity value."""
@@ -142,7 +141,7 @@ class Varying(nn.Module):
         pivots = [table.pivots for table in tables]
         whole = here == slice(0, len(pivots[0]))
         mean, *spread = (part if whole else part[here] for part in pivots)
-        groups = (group.rows(here) for group in self.groups.values() if isinstance(group, Group))
+        groups = (group.rows(here) for group in self.groups.values())
         return self._fields(mean, spread[0] if spread else None, tuple(groups))
 
     @checked
@@ -217,7 +216,6 @@ class Varying(nn.Module):
             ConfigError: there are such leaves; ``what`` is who refuses them.
         """
         for name, group in self.groups.items():
-            assert isinstance(group, Group)
             names = ", ".join(map(repr, group.layout.names[:3]))
             more = ", …" if len(group.layout.names) > 3 else ""
             raise ConfigError(

@@ -15,12 +15,11 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError, settings_in_words
 
 if TYPE_CHECKING:
     from netdial.family.config import FamilyConfig
@@ -43,13 +42,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **settings: Any) -> None:
-        for name in settings:
-            if name not in type(self).model_fields:
-                raise unknown("setting", name, type(self).model_fields)
-        try:
+        with settings_in_words("setting", settings, type(self).model_fields):
             super().__init__(**settings)
-        except ValidationError as error:
-            raise _in_words(error) from None
 
     def changed(self, **settings: Any) -> Self:
         """Returns the settings with others in place of some, checked as when they are made."""
@@ -282,22 +276,5 @@ def make(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown setting (the nearest name is offered), or a value outside its range.
     """
-    if issubclass(kind, Settings):
+    with settings_in_words("setting", settings, kind.model_fields):
         return kind(**settings)
-    for name in settings:
-        if name not in kind.model_fields:
-            raise unknown("setting", name, kind.model_fields)
-    try:
-        return kind(**settings)
-    except ValidationError as error:
-        raise _in_words(error) from None
-
-
-def _in_words(error: ValidationError) -> ConfigError:
-    """Returns the first thing that is wrong with settings as one line."""
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, ConfigError):
-        return cause
-    name = ".".join(str(part) for part in first["loc"])
-    return ConfigError(f"{name}={first['input']!r}: {first['msg'].lower()}")

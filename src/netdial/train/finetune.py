@@ -12,7 +12,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.family.groups import Group, by_name
+from netdial.family.groups import by_name
 from netdial.family.leaves import matching
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
@@ -121,5 +121,4 @@ def _others(family: Family, freeze: Sequence[str], shared: Sequence[str]) -> dic
     return {
         name: [leaf for leaf in group.layout.names if leaf not in still]
         for name, group in family.groups.items()
-        if isinstance(group, Group)
     }

@@ -101,7 +101,7 @@ def _of_frame(frame: Any, where: str, *, labels: bool) -> np.ndarray[Any, Any]:
         if part.dtype.kind not in "biuf"
     ]
     if texts:
-        cure = _LABELS if labels else "encode them as numbers, or let nd.load read the table"
+        cure = _LABELS if labels else "encode them as numbers, or let nd.load_data read the table"
         raise DataError(f"{where}: no numbers in column {', '.join(texts[:8])}; {cure}")
     joined = np.stack(parts, axis=1) if hasattr(frame, "columns") else parts[0]
     return joined if labels else joined.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Settings of how a table is read; the flags of the command line and the keywords of ``nd.load`` are their names.
+"""Settings of how a table is read; the flags of the command line and the keywords of ``nd.load_data`` are their names.
 
 A problem of a table names the options that mend it, so it is here, too. Nothing here imports torch or pandas, so help texts
 are quick.
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from netdial.core.errors import ConfigError, DataError, unknown
+from netdial.core.errors import ConfigError, DataError, settings_in_words
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab")
 SUFFIXES = (*TEXT_SUFFIXES, *(f"{suffix}.gz" for suffix in TEXT_SUFFIXES), ".parquet", ".xlsx")
@@ -158,18 +158,8 @@ def table_options(given: dict[str, Any]) -> TableOptions:
     Raises:
         ConfigError: an unknown option (the nearest name is offered), or a value that is not allowed.
     """
-    for name in given:
-        if name not in TableOptions.model_fields:
-            raise unknown("option of a table", name, TableOptions.model_fields)
-    try:
+    with settings_in_words("option of a table", given, TableOptions.model_fields):
         return TableOptions(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigError):
-            raise cause from None
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{name}={first['input']!r}: {first['msg'].lower()}") from None
 
 
 def is_table(name: str) -> bool:

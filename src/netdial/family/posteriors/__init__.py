@@ -1,6 +1,5 @@
 """Posteriors of leaves, one in one file each. See ``seam`` for what a posterior must offer."""
 
-from netdial.family.posteriors import normal, point
 from netdial.family.posteriors.normal import Normal
 from netdial.family.posteriors.point import Point
 from netdial.family.posteriors.seam import (
@@ -21,6 +20,4 @@ __all__ = [
     "Point",
     "Posterior",
     "Values",
-    "normal",
-    "point",
 ]

@@ -18,6 +18,7 @@ from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.evidence import ESTIMATORS
 from netdial.family import Family
+from netdial.jobs.analyses.fields import Criterion
 from netdial.jobs.problem import describe_net
 from netdial.models.use import use_of
 from netdial.pruning.weights import SHARES
@@ -60,13 +61,7 @@ class ChoiceOptions:
         tuple[float, ...],
         Field(description="shares of the weights removed to look at, in [0, 1)"),
     ] = SHARES
-    criterion: Annotated[
-        str | None,
-        Field(
-            description="what goes first, by default density, or magnitude for points",
-            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
-        ),
-    ] = None
+    criterion: Criterion = None
     finetune: Annotated[
         int, Field(ge=0, description="epochs of training after every step of pruning")
     ] = 0

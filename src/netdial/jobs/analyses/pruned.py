@@ -16,6 +16,7 @@ from pydantic import Field
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.family import Family
+from netdial.jobs.analyses.fields import Criterion
 from netdial.jobs.recorder import comparison_records, constant_records
 from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
@@ -43,13 +44,7 @@ class SurfaceOptions:
         tuple[float, ...],
         Field(description="shares of the weights to remove, in [0, 1)"),
     ] = SHARES
-    criterion: Annotated[
-        str | None,
-        Field(
-            description="what goes first, by default density, or magnitude for points",
-            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
-        ),
-    ] = None
+    criterion: Criterion = None
     fold: Annotated[bool, Field(description="fold weights of constant inputs into biases")] = True
     samples: Annotated[
         int | None, Field(ge=0, description="posterior draws; else as in training")

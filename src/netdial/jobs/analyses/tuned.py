@@ -10,6 +10,7 @@ from pydantic import Field
 from netdial.core.errors import ConfigError
 from netdial.data import Splits
 from netdial.family import Family
+from netdial.jobs.analyses.fields import Criterion
 from netdial.measure import evaluate
 from netdial.pruning.weights import Policy, retrain
 from netdial.runs.run import Run
@@ -66,13 +67,7 @@ class RoundOptions:
     start: Annotated[Literal["previous", "random"], Field(description="weights to go on from")] = (
         "previous"
     )
-    criterion: Annotated[
-        str | None,
-        Field(
-            description="what goes first, by default density, or magnitude for points",
-            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
-        ),
-    ] = None
+    criterion: Criterion = None
 
     def __post_init__(self) -> None:
         """Refuses a share that cannot be removed."""

@@ -130,7 +130,7 @@ def evidence_lines(records: Iterable[Record]) -> list[str]:
     lines = [f"{name} chooses λ = {number(lam)}." for name, lam in choices(rows).items()]
     refused = dict.fromkeys(r.name for r in rows if r.refused and r.name not in CHOOSES_NO_LAMBDA)
     lines += [
-        f"{name} may not choose λ here: held-out errors speak against what it would take, or are not known."
+        f"{name} may not choose λ here: the errors of the member that it would take speak against it."
         for name in refused
     ]
     lines += [

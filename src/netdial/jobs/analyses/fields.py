@@ -1,0 +1,16 @@
+"""Options that several analyses have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+Criterion = Annotated[
+    str | None,
+    Field(
+        description="what goes first, by default density, or magnitude for points",
+        json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
+    ),
+]
+"""A name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior."""
