@@ -89,9 +89,9 @@ def save(
             (``torch.export``), ``.safetensors`` (weights with a description beside them), none (a folder of weights,
             description and, from a choice, a card).
         lam: complexity value of the member to write.
-        data: what the model was trained on, as ``nd.load_data`` returned it. Columns and their encoding, names of the classes, units
-            of the target and the size of the errors on validation rows are kept, so that ``load_model(path).predict(rows)``
-            works on rows as people have them.
+        data: what the model was trained on, as ``nd.load_data`` returned it. Columns and their encoding, names of the classes,
+            units of the target and the size of the errors on validation rows are kept, so that
+            ``load_model(path).predict(rows)`` works on rows as people have them.
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
         example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them.
