@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import inspect
 import io
+import itertools
 import json
 import sys
 import tempfile
@@ -18,7 +20,7 @@ import time
 import traceback
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,30 @@ def situations(file: Path) -> dict[str, Callable[..., None]]:
     package.__path__ = [str(file.parent)]
     sys.modules.setdefault("cases", package)
     module = importlib.import_module(f"cases.{file.stem}")
-    return {name: found for name, found in vars(module).items() if hasattr(found, "expects")}
+    return {
+        f"{name}{label}": given
+        for name, found in vars(module).items()
+        if hasattr(found, "expects")
+        for label, given in _each(found)
+    }
+
+
+def _each(situation: Callable[..., None]) -> Iterator[tuple[str, Callable[..., None]]]:
+    """Yields a situation for every choice of its parameters, with what tells them apart; one without parameters as it is."""
+    marks = [m for m in getattr(situation, "pytestmark", ()) if m.name == "parametrize"]
+    if not marks:
+        yield "", situation
+        return
+    for number, row in enumerate(itertools.product(*(mark.args[1] for mark in marks)), 1):
+        given: dict[str, Any] = {}
+        for mark, value in zip(marks, row, strict=True):
+            if isinstance(mark.args[0], str):
+                given[mark.args[0]] = value
+            else:
+                given |= zip(mark.args[0], value, strict=True)
+        one = functools.partial(situation, **given)
+        one.__dict__.update(situation.__dict__)
+        yield f"[{number}]", one
 
 
 def is_slow(situation: Callable[..., None]) -> bool:
@@ -49,7 +74,11 @@ def outcome(situation: Callable[..., Any]) -> tuple[str, str]:
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("error")
-        given = {"tmp_path": Path(folder)} if inspect.signature(situation).parameters else {}
+        given = (
+            {"tmp_path": Path(folder)}
+            if "tmp_path" in inspect.signature(situation).parameters
+            else {}
+        )
         try:
             with (
                 contextlib.redirect_stdout(io.StringIO()),

@@ -16,6 +16,7 @@ finally:
 
 SITUATIONS = """
 import os, time, warnings
+import pytest
 from netdial.core.errors import ConfigError
 from .situations import refused, right
 
@@ -43,6 +44,10 @@ def hangs(): time.sleep(60)
 def dies(): os._exit(3)
 @right
 def takes_a_folder(tmp_path): assert tmp_path.is_dir()
+@pytest.mark.parametrize("a", [1, 2])
+@pytest.mark.parametrize(("b", "c"), [(1, 2), (3, 4)])
+@right
+def holds_for_three_of_four(tmp_path, a, b, c): assert a + b + c < 9 and tmp_path.is_dir()
 """
 
 
@@ -53,6 +58,7 @@ def test_what_becomes_of_situations(tmp_path: Path) -> None:
     found = {str(each["name"]): each for each in faults.run(file, quick=False, limit=3)}
     assert {name: each["outcome"] for name, each in found.items()} == {
         **dict.fromkeys(("holds", "takes_a_folder"), "right"),
+        **{f"holds_for_three_of_four[{n}]": "wrong" if n == 4 else "right" for n in (1, 2, 3, 4)},
         "in_words": "refused",
         **dict.fromkeys(("does_not_hold", "refused_though_right", "in_other_words", "accepted"), "wrong"),
         **dict.fromkeys(("foreign", "foreign_in_place_of_a_refusal", "warns", "hangs", "dies"), "raw"),
