@@ -243,7 +243,8 @@ def _timeless(value: Any) -> Any:
         return [_timeless(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if any(word in str(value.get("name", "")) for word in _TIMED):
+    name = str(value.get("name", ""))
+    if name == "ms" or any(word in name for word in _TIMED):
         return None
     return {
         key: _timeless(item)

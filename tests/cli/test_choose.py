@@ -45,10 +45,10 @@ def test_choose_writes_the_member_and_its_card(call: Call, run: Path) -> None:
     card = (run / "choice/README.md").read_text(encoding="utf-8")
     assert "library_name" in card and "| data | wine |" in card
     assert "The test data were not looked at." in card
-    found = {r.name: r for r in Run.open(run).records() if r.method == "choose"}
+    found = {r.column: r for r in Run.open(run).records() if r.method == "choose"}
     assert found["valid/accuracy"].value == answer["valid"]["accuracy"]
-    assert found["valid/accuracy"].share == answer["share"]
-    assert found["choice/params"].value == kept
+    assert found["valid/accuracy"].sparsity == answer["share"]
+    assert found["params"].value == kept
     assert not any(name.startswith("test/") for name in found)
     assert not list(run.glob(".choice*"))
 
@@ -78,7 +78,7 @@ def test_all_options_together_for_people(call: Call, run: Path, tmp_path: Path) 
         assert text in said.out, text
     assert "looked at once" in (tmp_path / "taken/wine/README.md").read_text(encoding="utf-8")
     assert not (run / "choice").exists()
-    found = {r.name for r in Run.open(run).records() if r.method == "choose"}
+    found = {r.column for r in Run.open(run).records() if r.method == "choose"}
     assert "test/accuracy" in found
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from netdial.jobs.opening import open_family, open_task
 from netdial.runs.run import Run
+from netdial.runs.surfaces import how_words
 
 from .conftest import Call
 
@@ -29,10 +30,10 @@ def test_tables_records_and_page(call: Call, copy: Path) -> None:
     assert "report: runs/wine/report.html" in said.out
     assert "What can be removed" in (copy / "report.html").read_text()
     rows = [r for r in Run.open(copy).records() if r.method == "prune"]
-    assert {row.share for row in rows} == {0.0, 0.5, 0.9}
+    assert {row.sparsity for row in rows} == {0.0, 0.5, 0.9}
     assert len({row.lam for row in rows}) == 5
-    assert {"valid/accuracy", "valid/nll", "removed"} <= {row.name for row in rows}
-    assert not any(row.name.startswith("test") for row in rows)
+    assert {"valid/accuracy", "valid/nll", "removed"} <= {row.column for row in rows}
+    assert not any(row.part == "test" for row in rows)
 
 
 def test_json_is_the_surface(call: Call, copy: Path) -> None:
@@ -54,8 +55,8 @@ def test_json_is_the_surface(call: Call, copy: Path) -> None:
     for row, expected in zip(answer["surface"], found.table(), strict=True):
         assert row == pytest.approx(expected)
     assert [best["share"] for best in answer["best"]] == [0.7, 0.0]
-    methods = {row.method for row in run.records()}
-    assert "prune: magnitude, per layer, biases too, nothing folded" in methods
+    pruned = {how_words(row.where) for row in run.records() if row.method == "prune"}
+    assert "magnitude, per layer, biases too, nothing folded" in pruned
 
 
 def test_default_is_a_fine_surface_by_density(call: Call, copy: Path) -> None:
@@ -70,7 +71,8 @@ def test_points_are_pruned_by_magnitude_and_density_is_refused(call: Call) -> No
     args = ("--objective", "l2", "--model", "linear", "--epochs", "1", "--points", "2", "-q")
     assert call("fit", "wine", *args).code == 0
     assert json.loads(call("prune", "wine", "--json").out)["surface"]
-    assert {r.method for r in Run.open(Path("runs/wine")).records()} >= {"prune: magnitude"}
+    rows = Run.open(Path("runs/wine")).records()
+    assert {r.where["criterion"] for r in rows if r.method == "prune"} == {"magnitude"}
     said = call("prune", "wine", "--criterion", "density")
     assert said.code == 2
     assert "a point posterior has none; choose magnitude" in said.line

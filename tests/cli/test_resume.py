@@ -16,6 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from netdial.core.records import Record
+
 from .conftest import Call, finish, start
 
 pytestmark = pytest.mark.timeout(
@@ -81,7 +83,7 @@ def records(run: Path, *, method: str | None = None) -> list[dict[str, Any]]:
     return [
         row
         for row in rows
-        if row["name"] != "train/epoch_seconds" and row["method"] == (method or row["method"])
+        if row["name"] != "epoch_seconds" and method in (None, row["where"]["method"])
     ]
 
 
@@ -89,7 +91,7 @@ def test_a_killed_run_goes_on_bit_for_bit(whole: Path, killed: Path, tmp_path: P
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "runs" / "digits"
     with (run / "records.jsonl").open("a") as file:
-        file.write('{"run": "digits", "method": "tr')  # killed in the middle of a line
+        file.write('{"run": "digits", "seed": 0, "na')  # killed in the middle of a line
     resumed = finish(start("fit", "digits", "--resume", cwd=tmp_path))
     assert resumed.code == 0, resumed.err
     assert "going on at step " in resumed.err
@@ -105,10 +107,8 @@ def test_resuming_twice_changes_nothing(whole: Path, tmp_path: Path) -> None:
     (run / "DONE").unlink()
     assert finish(start("fit", "digits", "--resume", "-q", cwd=tmp_path)).code == 0
     assert same_family(run, whole)
-    newest = {(r["method"], r["lam"], r["step"], r["name"]): r["value"] for r in records(run)}
-    assert newest == {
-        (r["method"], r["lam"], r["step"], r["name"]): r["value"] for r in records(whole)
-    }
+    newest = {Record(**r).quantity: r["value"] for r in records(run)}
+    assert newest == {Record(**r).quantity: r["value"] for r in records(whole)}
 
 
 def test_an_interrupted_run_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_two_processes_train_the_same_family_as_one(tmp_path: Path) -> None:
     for key in a:
         torch.testing.assert_close(a[key], b[key], rtol=0, atol=1e-5)
     ours, theirs = records(tmp_path / "runs" / "one"), records(tmp_path / "runs" / "two")
-    assert [(r["name"], r["lam"], r["step"]) for r in ours] == [
-        (r["name"], r["lam"], r["step"]) for r in theirs
+    assert [(r["name"], r["where"], r["step"]) for r in ours] == [
+        (r["name"], r["where"], r["step"]) for r in theirs
     ]
     for mine, other in zip(ours, theirs, strict=True):
         assert other["value"] == pytest.approx(mine["value"], rel=1e-3, abs=1e-4), mine["name"]

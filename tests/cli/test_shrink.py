@@ -28,15 +28,15 @@ def test_a_run_shrinks_and_says_what_is_left(call: Call) -> None:
     assert run.is_done
     assert run.config["way"] == "shrink"
     records = run.records()
-    widths = {
-        r.name: r.value for r in records if r.name.startswith("shrink/width/") and r.step == 0
+    widths = {r.layer: r.value for r in records if r.name == "width" and r.step == 0}
+    assert widths == {"fc1": 16.0, "fc2": 12.0}
+    params = {
+        r.where["stage"]: r.value for r in records if r.method == "cost" and r.name == "params"
     }
-    assert widths == {"shrink/width/fc1": 16.0, "shrink/width/fc2": 12.0}
-    end = {r.name: r.value for r in records if r.method == "cost"}
-    assert end["shrink/end/params"] == pytest.approx(200, rel=0.1)
-    assert end["shrink/end/params"] < end["shrink/start/params"] == 467
+    assert params["end"] == pytest.approx(200, rel=0.1)
+    assert params["end"] < params["start"] == 467
     assert {"valid/accuracy", "test/accuracy"} <= {
-        r.name for r in records if r.method == "evaluate"
+        r.column for r in records if r.method == "evaluate"
     }
     assert run.report_path.exists()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from netdial.core.records import Record
 from netdial.jobs.opening import open_task
 from netdial.jobs.problem import load_net
 from netdial.measure.path import outputs
@@ -18,6 +17,7 @@ from netdial.models.restoring import load_network
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
 
+from ..early import early
 from .conftest import Call
 
 
@@ -40,15 +40,15 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
     part = open_task(run).valid
     right = float((outputs(net, part).argmax(1) == part.y).float().mean())
     rows = {
-        (r.share, r.name): r.value
+        (r.sparsity, r.layer or r.column): r.value
         for r in run.records()
-        if r.method == "slim: density, 50% of the channels, global" and r.lam == 0.1
+        if r.method == "slim" and r.where["share"] == 0.5 and r.lam == 0.1
     }
     params = {share: value for (share, name), value in rows.items() if name == "params"}
     assert params == {0.0: 14 * 8 + 9 * 3, 1 - 71 / 139: 14 * 4 + 5 * 3}
     assert rows[max(params), "valid/accuracy"] == pytest.approx(right)
     assert {"macs", "bytes", "ms_1", "ms_64", "valid/nll"} <= {name for _, name in rows}
-    assert (rows[0.0, "width/fc1"], rows[max(params), "width/fc1"]) == (8, 4)
+    assert (rows[0.0, "fc1"], rows[max(params), "fc1"]) == (8, 4)
     assert "1 · density, 50% of the channels, global, λ = 0.1" in run.report_path.read_text("utf-8")
 
 
@@ -73,7 +73,7 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
     assert answer["stages"][-1]["costs"]["params"] == 14 * group["after"] + 3 * (group["after"] + 1)
     assert Path(answer["path"]).exists()
     best = min(
-        (r for r in Run.open(copy).records() if r.method == "evaluate" and r.name == "valid/nll"),
+        (r for r in Run.open(copy).records() if r.method == "evaluate" and r.column == "valid/nll"),
         key=lambda row: row.value,
     )
     assert answer["lam"] == best.lam, "the best member on validation data"
@@ -112,7 +112,7 @@ def test_prunings_stand_side_by_side_and_the_report_is_made_again(call: Call, co
 def test_records_of_an_older_netdial_are_shown_as_far_as_they_go(call: Call, copy: Path) -> None:
     run = Run.open(copy)
     run.record(
-        Record("wine", "structured", 0.1, 0, run.last_step, name, value, "", share)
+        early("wine", "structured", 0.1, 0, run.last_step, name, value, "", share)
         for share, values in ((0.0, (0.9, 139.0)), (0.5, (0.8, 71.0)))
         for name, value in zip(("valid/accuracy", "params"), values, strict=True)
     )

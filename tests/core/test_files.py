@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from netdial.core.errors import CheckpointError
-from netdial.core.records import Record, read_records, write_records
+from netdial.core.records import read_records, write_records
 from netdial.core.storage.files import write_atomic, write_json, write_text
 
-ROW = Record("wine", "train", 0.5, 0, 12, "train/loss", 1.25, "nats/example")
+from ..early import early
+
+ROW = early("wine", "train", 0.5, 0, 12, "train/loss", 1.25, "nats/example")
 
 
 def test_text_and_json_are_written_with_their_folder(tmp_path: Path) -> None:
@@ -36,7 +38,7 @@ def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None
 
 def test_records_survive_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    rows = [ROW, Record("wine", "evaluate", None, 0, 12, "kl_bits", 3.0)]
+    rows = [ROW, early("wine", "evaluate", None, 0, 12, "kl_bits", 3.0)]
     write_records(path, rows[:1])
     write_records(path, rows[1:])
     assert list(read_records(path)) == rows

@@ -84,7 +84,7 @@ def test_the_watch_is_told_everything(done: tuple[Run, Listener]) -> None:
 def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None:
     run, _ = done
     records = run.records()
-    assert {r.name for r in records if r.method == "train"} == {
+    assert {r.column for r in records if r.method == "train"} == {
         "train/loss",
         "train/fit",
         "train/complexity",
@@ -95,17 +95,17 @@ def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None
     }
     metrics = {f"{m}{s}" for m in ("accuracy", "nll", "brier", "ece") for s in ("", "_predictive")}
     alike = {"kl_bits", "effective_parameters", "n_params", "objective"}
-    assert {r.name for r in records if r.method == "evaluate"} == alike | {
+    assert {r.column for r in records if r.method == "evaluate"} == alike | {
         f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
     } | {"valid/excess", "valid/excess_error"}
-    assert {r.name for r in records if r.method == "constant"} == {
+    assert {r.column for r in records if r.method == "constant"} == {
         f"{part}/{metric}"
         for part in ("valid", "test")
         for metric in ("accuracy", "nll", "brier", "ece")
     }
     assert {r.step for r in records if r.method == "evaluate"} == {14}
     assert len(members(records)) == 3
-    units = {r.name: r.unit for r in records}
+    units = {r.column: r.unit for r in records}
     assert units["kl_bits"] == "bits"
     assert units["valid/nll_predictive"] == units["train/loss"] == "nats/example"
 
@@ -397,7 +397,7 @@ def epoch(unit: list[float], valid: float | None = None) -> Epoch:
 def test_means_over_strata(tmp_path: Path) -> None:
     record, run = recorder(tmp_path)
     record(epoch([0.1, 0.3, 0.6, 1.0], valid=4.5))
-    found = {(r.name, r.lam): r.value for r in run.records()}
+    found = {(r.column, r.lam): r.value for r in run.records()}
     assert found["train/fit", None] == pytest.approx(5.0)
     assert found["train/fit", 0.1] == pytest.approx(2.0)
     assert found["train/fit", 10.0] == pytest.approx(8.0)
@@ -411,7 +411,7 @@ def test_means_over_strata(tmp_path: Path) -> None:
 def test_means_over_the_rows_of_a_table(tmp_path: Path) -> None:
     record, run = recorder(tmp_path, map="table", lams=[0.01, 1.0, 100.0])
     record(epoch([0.0, 0.5, 1.0, 0.0, 0.5, 1.0]))
-    found = {r.lam: r.value for r in run.records() if r.name == "train/fit"}
+    found = {r.lam: r.value for r in run.records() if r.column == "train/fit"}
     assert found == pytest.approx({None: 5.0, 0.01: 0.0, 1.0: 5.0, 100.0: 10.0})
 
 
@@ -427,7 +427,7 @@ def test_values_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "run", {"seed": 0})
     point = PathMember(1.0, {"accuracy": 0.5}, n_params=4)
     rows = member_records(run, 9, {"valid": LambdaPath((point,)), "test": LambdaPath((point,))})
-    assert [(r.name, r.value) for r in rows] == [
+    assert [(r.column, r.value) for r in rows] == [
         ("valid/accuracy", 0.5),
         ("n_params", 4),
         ("test/accuracy", 0.5),

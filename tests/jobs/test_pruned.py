@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from netdial.jobs.analyses.pruned import method_name, prune_run
+from netdial.jobs.analyses.pruned import how, prune_run
 from netdial.jobs.job import do_job
 from netdial.jobs.opening import open_family, open_task
 from netdial.jobs.request import Job
 from netdial.pruning.weights import Policy, surface
 from netdial.runs.run import Run
+from netdial.runs.surfaces import how_words
 
 
 class Silent:
@@ -35,7 +36,7 @@ def test_the_surface_is_recorded_value_by_value(run: Run) -> None:
     again = surface(
         family, task.valid, lams=3, shares=(0.0, 0.5), train=task.train, n_samples=2, seed=0
     )
-    rows = {(r.lam, r.share, r.name): r for r in run.records() if r.method == "prune"}
+    rows = {(r.lam, r.sparsity, r.column): r for r in run.records() if r.method == "prune"}
     assert len(rows) == 3 * 2 * (5 + 3)  # and numbers left, excess loss, its paired standard error
     for k, lam in enumerate(found.lams):
         for s, share in enumerate(found.shares):
@@ -47,7 +48,7 @@ def test_the_surface_is_recorded_value_by_value(run: Run) -> None:
     whole = {
         r.lam: r.value
         for r in run.records()
-        if r.method == "evaluate" and r.name == "valid/accuracy"
+        if r.method == "evaluate" and r.column == "valid/accuracy"
     }
     for lam in found.lams:
         assert rows[lam, 0.0, "valid/accuracy"].value == pytest.approx(whole[lam])
@@ -61,18 +62,19 @@ def test_other_ways_of_pruning_and_test_data_stand_beside_it(run: Run, tmp_path:
     prune_run(run, family, task, "valid", criterion="taylor", **options)  # type: ignore[arg-type]
     prune_run(run, family, task, "valid", policy=Policy(rows=True), **options)  # type: ignore[arg-type]
     found = {
-        (r.method, r.name) for r in run.records() if r.method.startswith("prune") and r.lam == 1
+        (how_words(r.where), r.column) for r in run.records() if r.method == "prune" and r.lam == 1
     }
-    for method in ("prune", "prune: taylor", "prune: density, whole rows"):
-        assert (method, "valid/accuracy") in found
-    assert ("prune", "test/accuracy") in found
+    for words in ("density", "taylor", "density, whole rows"):
+        assert (words, "valid/accuracy") in found
+    assert ("density", "test/accuracy") in found
 
 
-def test_methods_are_named_after_what_they_do() -> None:
-    assert method_name("density", Policy()) == "prune"
-    assert method_name("magnitude", Policy()) == "prune: magnitude"
+def test_records_say_how_members_were_pruned_and_readers_say_it_in_words() -> None:
     policy = Policy(scope="layer", biases=True, rows=True)
-    assert method_name("density", policy, fold=False) == (
-        "prune: density, per layer, biases too, whole rows"
-    )
-    assert method_name("density", Policy(), fold=False) == "prune: density, nothing folded"
+    for where, words in (
+        (how("density", Policy()), "density"),
+        (how("magnitude", Policy()), "magnitude"),
+        (how("density", policy, fold=False), "density, per layer, biases too, whole rows"),
+        (how("density", Policy(), fold=False), "density, nothing folded"),
+    ):
+        assert how_words(where) == words

@@ -18,6 +18,8 @@ from netdial.runs.run import Run
 from netdial.train.config import TrainConfig
 from netdial.train.loop import Interrupted
 
+from ..early import early
+
 STOP_AFTER = 0
 """Epoch after which training is interrupted; 0 never."""
 
@@ -42,7 +44,7 @@ def train(work: Work) -> float:
     for epoch in range(work.step, work.config.epochs):
         guess = guess + work.config.pull * (mean - guess)
         tree = {"state": {"step": epoch + 1}, "guess": guess}
-        record = Record(work.run.name, "train", None, 0, epoch + 1, "toy/guess", float(guess), "")
+        record = early(work.run.name, "train", None, 0, epoch + 1, "toy/guess", float(guess), "")
         work.run.replace([record])
         save_tree(checkpoint, tree, "checkpoint")
         checkpoint = session["saved"]()
@@ -53,7 +55,7 @@ def train(work: Work) -> float:
 
 def conclude(work: Work, guess: float) -> None:
     step = work.run.last_step
-    work.run.replace([Record(work.run.name, "evaluate", None, 0, step, "toy/answer", guess, "")])
+    work.run.replace([early(work.run.name, "evaluate", None, 0, step, "toy/answer", guess, "")])
 
 
 def answer(run: Run) -> float:

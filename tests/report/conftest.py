@@ -14,6 +14,8 @@ import pytest
 from netdial.core.records import Record
 from netdial.runs.run import Run
 
+from ..early import early
+
 EPOCHS, STEPS_PER_EPOCH = 20, 211
 STEPS = EPOCHS * STEPS_PER_EPOCH
 
@@ -104,16 +106,16 @@ def training_records(name: str, epochs: int = EPOCHS) -> list[Record]:
                 ("complexity", complexity),
             ):
                 rows.append(
-                    Record(name, "train", group, 0, step, f"train/{what}", value, "nats/example")
+                    early(name, "train", group, 0, step, f"train/{what}", value, "nats/example")
                 )
-        rows.append(Record(name, "train", None, 0, step, "train/epoch_seconds", 1.3, "s"))
+        rows.append(early(name, "train", None, 0, step, "train/epoch_seconds", 1.3, "s"))
     return rows
 
 
 def evaluation_records(name: str, kind: str = "classification") -> list[Record]:
     """Returns the records of an evaluation at 16 complexity values."""
     return [
-        Record(name, "evaluate", lam, 0, STEPS, what, value)
+        early(name, "evaluate", lam, 0, STEPS, what, value)
         for lam, values in with_comparison(
             {lam: member_values(lam, kind) for lam in grid()}, kind
         ).items()

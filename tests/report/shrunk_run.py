@@ -10,6 +10,8 @@ from netdial.core.records import Record
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
 
+from ..early import early
+
 STEPS_PER_EPOCH = 50
 CONFIG: dict[str, Any] = {
     "way": "shrink",
@@ -67,8 +69,7 @@ def train_records(name: str, epochs: int, widths: dict[str, int]) -> list[Record
             }
         step = epoch * STEPS_PER_EPOCH
         rows += [
-            Record(name, "train", None, 0, step, n, float(v), unit)
-            for n, (v, unit) in found.items()
+            early(name, "train", None, 0, step, n, float(v), unit) for n, (v, unit) in found.items()
         ]
     return rows
 
@@ -78,9 +79,9 @@ def end_records(name: str, epochs: int) -> list[Record]:
     found = {f"shrink/{when}/{n}": v for when, costs in COSTS.items() for n, v in costs.items()}
     found["shrink/fold_difference"] = 3.2e-7
     step = epochs * STEPS_PER_EPOCH
-    rows = [Record(name, "cost", None, 0, step, n, float(v)) for n, v in found.items()]
+    rows = [early(name, "cost", None, 0, step, n, float(v)) for n, v in found.items()]
     scores = {"valid/accuracy": 0.961, "test/accuracy": 0.958, "valid/nll": 0.13}
-    return rows + [Record(name, "evaluate", None, 0, step, n, v) for n, v in scores.items()]
+    return rows + [early(name, "evaluate", None, 0, step, n, v) for n, v in scores.items()]
 
 
 def collections(epochs: int, widths: dict[str, int]) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ import pytest
 from netdial.core.records import Record
 from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
 
+from ..early import early
+
 BITS = "bits/example"
 
 
@@ -15,9 +17,9 @@ def rows(
 ) -> list[Record]:
     found = []
     for lam, value in values.items():
-        found.append(Record("r", "evidence", lam, 0, step, f"evidence/{name}", value, unit))
-        found.append(Record("r", "evidence", lam, 0, step, f"evidence/{name}/error", 0.02, unit))
-        found.append(Record("r", "evidence", lam, 0, step, f"evidence/{name}/data", 0.5, unit))
+        found.append(early("r", "evidence", lam, 0, step, f"evidence/{name}", value, unit))
+        found.append(early("r", "evidence", lam, 0, step, f"evidence/{name}/error", 0.02, unit))
+        found.append(early("r", "evidence", lam, 0, step, f"evidence/{name}/data", 0.5, unit))
     return found
 
 
@@ -27,7 +29,7 @@ RECORDS = [
     *rows("pac-bayes", {1.0: 0.4, 10.0: 0.3}, unit="error rate"),
     *rows("wbic", {10.9: 1.3}),
     *rows("thermodynamic", {None: 1.25}),
-    Record("r", "evaluate", 1.0, 0, 5, "valid/accuracy", 0.9),
+    early("r", "evaluate", 1.0, 0, 5, "valid/accuracy", 0.9),
 ]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from netdial.core.records import Record
 from netdial.report.figures import (
     COLOURS,
     COMPLEXITY_SCALE,
@@ -18,6 +17,8 @@ from netdial.report.figures import (
 )
 from netdial.runs.curves import Member, headline, learning, members
 from netdial.runs.run import Run
+
+from ..early import early
 
 MakeRun = Callable[..., Run]
 
@@ -135,7 +136,7 @@ def test_learning_curves_by_epoch(make_run: MakeRun) -> None:
 
 def test_learning_curves_by_step_with_validation() -> None:
     rows = [
-        Record("r", "train", None, 0, step, name, value)
+        early("r", "train", None, 0, step, name, value)
         for step, value in ((10, 1.0), (20, math.nan), (30, 0.5))
         for name in ("train/loss", "valid/accuracy", "train/lr")
     ]

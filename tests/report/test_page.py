@@ -21,6 +21,8 @@ from netdial.jobs.reports import write_report
 from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
 
+from ..early import early
+
 MakeRun = Callable[..., Run]
 HOSTILE = "<script>alert('x')\"&amp;{{ 7 * 7 }}"
 
@@ -178,7 +180,7 @@ def test_everything_from_the_run_is_escaped(make_run: MakeRun) -> None:
 
 
 def test_a_run_still_in_training(make_run: MakeRun) -> None:
-    rows = [Record("r", "train", None, 0, 40, "train/loss", 0.5)]
+    rows = [early("r", "train", None, 0, 40, "train/loss", 0.5)]
     page = page_of(make_run(records=rows, done=False))
     assert "Training has not finished: the records reach step 40" in page.shown
     assert "has not been evaluated" in page.shown
@@ -196,8 +198,8 @@ def test_a_run_without_any_record(make_run: MakeRun) -> None:
 
 def test_what_was_not_recorded_is_named(make_run: MakeRun) -> None:
     rows = [
-        Record("r", "evaluate", 0.1, 0, 9, "valid/accuracy", 0.5),
-        Record("r", "evaluate", 1.0, 0, 9, "valid/accuracy", math.nan),
+        early("r", "evaluate", 0.1, 0, 9, "valid/accuracy", 0.5),
+        early("r", "evaluate", 1.0, 0, 9, "valid/accuracy", math.nan),
     ]
     page = page_of(make_run(records=rows, n_valid=None))
     assert "posterior predictive was not evaluated" in page.shown
@@ -209,7 +211,7 @@ def test_what_was_not_recorded_is_named(make_run: MakeRun) -> None:
 
 
 def test_test_data_alone_gives_curves_but_no_choice(make_run: MakeRun) -> None:
-    rows = [Record("r", "evaluate", 0.1, 0, 9, "test/accuracy", 0.5)]
+    rows = [early("r", "evaluate", 0.1, 0, 9, "test/accuracy", 0.5)]
     page = page_of(make_run(records=rows))
     assert "test data never decides" in page.shown
     assert "curves" in page.ids()
@@ -217,7 +219,7 @@ def test_test_data_alone_gives_curves_but_no_choice(make_run: MakeRun) -> None:
 
 def test_no_simpler_member(make_run: MakeRun) -> None:
     rows = [
-        Record("r", "evaluate", lam, 0, 9, f"valid/{name}", value)
+        early("r", "evaluate", lam, 0, 9, f"valid/{name}", value)
         for lam, values in ((0.1, (0.3, 0.0, 0.0)), (1.0, (0.9, 0.6, 0.1)))
         for name, value in zip(("nll", "excess", "excess_error"), values, strict=True)
     ]

@@ -13,6 +13,8 @@ from netdial.jobs.reports import report_of as render
 from netdial.report.sections.pruning import Section, pruned, pruning_section
 from netdial.runs.run import Run
 
+from ..early import early
+
 MakeRun = Callable[..., Run]
 LAMS, SHARES = [0.01, 0.1, 1.0, 10.0], [0.0, 0.5, 0.9]
 CONFIG = {"n_valid": 6000, "n_params": 1000}
@@ -27,7 +29,7 @@ def records(
     method: str = "prune", name: str = "valid/accuracy", value: Any = accuracy
 ) -> list[Record]:
     return [
-        Record("r", method, lam, 0, 100, full, found, "", share)
+        early("r", method, lam, 0, 100, full, found, "", share)
         for lam in LAMS
         for share in SHARES
         for full, found in ((name, value(lam, share)), ("removed", 1000 * share))
@@ -42,7 +44,7 @@ def compared() -> list[Record]:
             excess = 0.01 * at if at < 2 else 0.1
             values = {"valid/nll": 0.3 + excess, "valid/excess": excess}
             values |= {"valid/excess_error": 0.02 if excess else 0.0, "params": 1000 - 1000 * share}
-            rows += [Record("r", "prune", lam, 0, 100, n, v, "", share) for n, v in values.items()]
+            rows += [early("r", "prune", lam, 0, 100, n, v, "", share) for n, v in values.items()]
     return rows
 
 
@@ -54,7 +56,7 @@ def section(rows: list[Record], **config: Any) -> Section:
 
 def test_members_are_found_by_complexity_share_and_method() -> None:
     rows = [*records(), *records("prune: magnitude, per layer"), *records("evaluate")]
-    rows.append(Record("r", "prune", 0.5, 0, 50, "valid/accuracy", 0.1, "", 0.1))
+    rows.append(early("r", "prune", 0.5, 0, 50, "valid/accuracy", 0.1, "", 0.1))
     density, magnitude = pruned(rows)
     assert (density.name, magnitude.name) == ("density", "magnitude, per layer")
     assert density.lams == tuple(LAMS), "an earlier step does not count"
@@ -74,14 +76,14 @@ def test_the_sentence_says_how_much_can_go() -> None:
     assert said.startswith("90% of the weights can go: the member at λ = 0.1 then has a validation")
     assert "log loss is 0.01 above that of the best (λ = 0.01, 90% removed)" in said
     assert "within one standard error of that difference (0.02)" in said
-    alone = [row for row in records() if row.share == 0.9]
+    alone = [row for row in records() if row.sparsity == 0.9]
     said = section(alone).lead.replace("\u00a0", " ")
     assert said.startswith("Without 90% of the weights, the best member is at λ = 1")
 
 
 def test_members_worse_than_a_constant_are_marked_and_the_constant_is_a_row() -> None:
-    constant = [Record("r", "constant", None, 0, 100, "valid/nll", 0.305)]
-    constant += [Record("r", "constant", None, 0, 100, "valid/accuracy", 0.4)]
+    constant = [early("r", "constant", None, 0, 100, "valid/nll", 0.305)]
+    constant += [early("r", "constant", None, 0, 100, "valid/accuracy", 0.4)]
     rows = [row for row in [*records(), *compared()] if row.lam != 0.01]
     found = section([*rows, *constant])
     assert [row[2] for row in found.rows] == ["0.1, worse than a constant"] * 3 + ["–"]
@@ -151,11 +153,11 @@ def test_the_table_shows_what_was_recorded() -> None:
 
 def test_little_was_recorded() -> None:
     assert pruning_section([], CONFIG) is None
-    assert pruning_section([Record("r", "prune", 0.1, 0, 1, "removed", 3, "", 0.5)], CONFIG) is None
-    one = section([Record("r", "prune", 0.1, 0, 1, "test/accuracy", 0.5, "", 0.5)])
+    assert pruning_section([early("r", "prune", 0.1, 0, 1, "removed", 3, "", 0.5)], CONFIG) is None
+    one = section([early("r", "prune", 0.1, 0, 1, "test/accuracy", 0.5, "", 0.5)])
     assert set(one.figures) == {"pruning-curves"}
     assert "test accuracy of 50.00%" in one.lead
-    bad = [*records(), Record("r", "prune", 5.0, 0, 100, "valid/accuracy", math.nan, "", 0.5)]
+    bad = [*records(), early("r", "prune", 5.0, 0, 100, "valid/accuracy", math.nan, "", 0.5)]
     cells = section(bad).figures["pruning-surface"].data[0]
     assert cells.z[1][3] is None
 
@@ -173,7 +175,7 @@ def test_the_page_has_the_section_when_there_is_something_to_say(make_run: MakeR
 @pytest.mark.parametrize("shares", [[0.5], [0.0, 0.333, 0.955]])
 def test_shares_are_written_as_briefly_as_they_can(shares: list[float]) -> None:
     rows = [
-        Record("r", "prune", lam, 0, 1, "valid/accuracy", 0.5, "", share)
+        early("r", "prune", lam, 0, 1, "valid/accuracy", 0.5, "", share)
         for lam in (0.1, 1.0)
         for share in shares
     ]

@@ -32,6 +32,7 @@ from netdial.report.tables import costs_table, widths_table
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, shrinkage
 
+from ..early import early
 from .shrunk_run import (
     CONFIG,
     STEPS_PER_EPOCH,
@@ -182,7 +183,7 @@ def test_collections_between_epochs_show_in_the_widths(shrunk_run: MakeRun) -> N
 
 def test_little_shrinking_keeps_a_plain_axis(shrunk_run: MakeRun) -> None:
     rows = [
-        Record("r", "train", None, 0, step, "shrink/width/fc1", width)
+        early("r", "train", None, 0, step, "shrink/width/fc1", width)
         for step, width in ((0, 10.0), (5, 9.0))
     ]
     page = page_of(shrunk_run(rows, []))
@@ -206,7 +207,7 @@ def test_size_against_accuracy_has_epochs_a_front_and_the_end(shrunk_run: MakeRu
     figure = page_of(shrunk_run()).json("figures")["size"]
     path, best, end = figure["data"]
     found = shrinkage(RECORDS)
-    assert path["x"] == list(found.course["shrink/params"][1:])
+    assert path["x"] == list(found.course["params"][1:])
     assert path["y"] == list(found.course["valid/accuracy"][1:])
     assert (end["x"], end["y"]) == ([20009], [0.961])
     assert set(zip(best["x"], best["y"], strict=True)) < set(zip(path["x"], path["y"], strict=True))
@@ -257,13 +258,13 @@ def test_a_run_without_any_record(shrunk_run: MakeRun) -> None:
 
 
 def test_a_network_that_kept_everything(shrunk_run: MakeRun) -> None:
-    rows = [Record("r", "train", None, 0, step, "shrink/width/fc1", 4.0) for step in (0, 5)]
+    rows = [early("r", "train", None, 0, step, "shrink/width/fc1", 4.0) for step in (0, 5)]
     rows += [
-        Record("r", "cost", None, 0, 5, f"shrink/{when}/{name}", value)
+        early("r", "cost", None, 0, 5, f"shrink/{when}/{name}", value)
         for when in ("start", "end")
         for name, value in (("params", 20.0), ("ms_1", 0.1))
     ]
-    rows.append(Record("r", "cost", None, 0, 5, "shrink/fold_difference", 0.0))
+    rows.append(early("r", "cost", None, 0, 5, "shrink/fold_difference", 0.0))
     page = page_of(shrunk_run(rows, []))
     assert "The network kept all its 20 parameters." in page.shown
     assert "No channel was removed: raise lam" in page.shown
@@ -282,9 +283,9 @@ def test_a_lost_log_is_named_and_a_damaged_one_refused(shrunk_run: MakeRun) -> N
 
 def test_regression_speaks_of_errors(shrunk_run: MakeRun) -> None:
     rows = [r for r in RECORDS if "accuracy" not in r.name]
-    rows += [Record("r", "train", None, 0, 50 * e, "valid/rmse", 60.0 - e) for e in (1, 2, 3)]
+    rows += [early("r", "train", None, 0, 50 * e, "valid/rmse", 60.0 - e) for e in (1, 2, 3)]
     rows += [
-        Record("r", "evaluate", None, 0, 500, f"{part}/rmse", value)
+        early("r", "evaluate", None, 0, 500, f"{part}/rmse", value)
         for part, value in (("valid", 54.1234), ("test", 56.0))
     ]
     page = page_of(shrunk_run(rows, kind="regression"))
@@ -294,8 +295,8 @@ def test_regression_speaks_of_errors(shrunk_run: MakeRun) -> None:
 
 
 def test_values_that_are_not_finite_are_left_out(shrunk_run: MakeRun) -> None:
-    rows = [r for r in RECORDS if (r.name, r.step) != ("train/fit", 100)]
-    rows.append(Record("r", "train", None, 0, 100, "train/fit", math.nan))
+    rows = [r for r in RECORDS if (r.column, r.step) != ("train/fit", 100)]
+    rows.append(early("r", "train", None, 0, 100, "train/fit", math.nan))
     page = page_of(shrunk_run(rows))
     assert "Some values are missing or not finite" in page.shown
     training = page.json("figures")["training"]["data"][0]
@@ -305,7 +306,7 @@ def test_values_that_are_not_finite_are_left_out(shrunk_run: MakeRun) -> None:
 def test_everything_from_the_run_is_escaped(shrunk_run: MakeRun) -> None:
     hostile = "</script><script>alert(1)</script>%{y}"
     log = [{**collections(EPOCHS, WIDTHS)[0], "gone": {hostile: [1]}, "refused": {hostile: "<b>"}}]
-    rows = [*RECORDS, Record("r", "train", None, 0, 0, f"shrink/width/{hostile}", 9.0)]
+    rows = [*RECORDS, early("r", "train", None, 0, 0, f"shrink/width/{hostile}", 9.0)]
     page = page_of(shrunk_run(rows, log, model=hostile))
     plain = page_of(shrunk_run(name="plain"))
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in plain.tags}

@@ -14,6 +14,7 @@ from netdial.report.sections.slim import Channels, channels_section
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
 
+from ..early import early
 from .test_page import Page
 
 MakeRun = Callable[..., Run]
@@ -27,7 +28,7 @@ HALF, ROUNDS = (
 def written(
     method: str, lam: float, share: float, values: dict[str, float], step: int = 100
 ) -> list[Record]:
-    return [Record("r", method, lam, 0, step, n, float(v), "", share) for n, v in values.items()]
+    return [early("r", method, lam, 0, step, n, float(v), "", share) for n, v in values.items()]
 
 
 def half(after: float = 0.88, method: str = HALF, metric: str = "valid/accuracy") -> list[Record]:
@@ -73,7 +74,7 @@ def test_records_are_read_as_stages() -> None:
 def test_only_the_last_step_counts_and_a_pruning_without_its_member_is_passed_over() -> None:
     old = written(HALF, 0.1, 0.9, {"valid/accuracy": 0.1}, step=50)
     assert len(prunings([*half(), *old])) == 1
-    assert prunings([row for row in half() if row.share]) == []
+    assert prunings([row for row in half() if row.sparsity]) == []
     assert channels_section([], CONFIG) is None
 
 
@@ -88,7 +89,7 @@ def test_the_sentence_is_about_the_smallest_that_is_as_good() -> None:
     said = section([*half(0.5), *rounds()]).lead.replace("\u00a0", " ")
     assert said.startswith("Pruning 2 (taylor, 40 params"), "none is as good: the newest"
     assert "84.00%, against the whole member’s 90.00%" in said
-    unknown = [row for row in half() if row.name != "valid/excess_error"]
+    unknown = [row for row in half() if row.column != "valid/excess_error"]
     assert "against" in section(unknown).lead
 
 
@@ -136,7 +137,7 @@ def test_errors_are_better_when_lower() -> None:
 
 
 def test_records_of_before_criterion_and_widths_were_written() -> None:
-    old = [row for row in half(method="structured") if not row.name.startswith("width/")]
+    old = [row for row in half(method="structured") if row.name != "width"]
     found = section([*old, *rounds()])
     assert "Records of pruning 1 are of an older netdial" in found.notes
     assert found.blocks[0].name == "1 · a criterion that was not recorded, λ = 0.1"
@@ -157,7 +158,7 @@ def test_what_is_not_finite_is_marked_and_left_out(value: float) -> None:
 
 
 def test_without_a_metric_or_a_size_there_is_no_figure_of_them() -> None:
-    found = section([row for row in half() if row.name != "valid/accuracy"])
+    found = section([row for row in half() if row.column != "valid/accuracy"])
     assert set(found.figures) == {"channels-widths"}
     found = section([row for row in half() if row.name != "params"])
     assert set(found.figures) == {"channels-widths"}

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from netdial.core.records import Record
 from netdial.runs.curves import Member, deciding, headline, learning, members, metrics_of
 
+from ..early import early
+
 
 def evaluated(
     lam: float | None, value: float, *, name: str = "valid/accuracy", seed: int = 0, step: int = 9
 ) -> Record:
-    return Record("r", "evaluate", lam, seed, step, name, value)
+    return early("r", "evaluate", lam, seed, step, name, value)
 
 
 def accuracies(values: dict[float, float], name: str = "valid/accuracy") -> list[Member]:
@@ -44,7 +46,7 @@ def test_members_come_from_the_latest_evaluation_only() -> None:
             evaluated(0.1, 0.5, step=1),
             evaluated(1.0, 0.6, step=2),
             evaluated(None, 0.9, step=2),
-            Record("r", "train", 7.0, 0, 3, "train/loss", 1.0),
+            early("r", "train", 7.0, 0, 3, "train/loss", 1.0),
         ]
     )
     assert rows == [Member(1.0, {"valid/accuracy": 0.6})]
@@ -145,7 +147,7 @@ def test_laws_of_the_choice(values: dict[float, tuple[float, float]]) -> None:
 
 def test_learning_curves_are_sorted_by_step() -> None:
     rows = [
-        Record("r", "train", lam, 0, step, "train/fit", float(step))
+        early("r", "train", lam, 0, step, "train/fit", float(step))
         for step in (2, 1)
         for lam in (None, 0.5)
     ]

@@ -24,12 +24,14 @@ from netdial.runs.folder import discard, foreign, hold, is_half_made, is_own
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS
 
+from ..early import early
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 """Children here do little before they end."""
 
 
 def record(step: int, value: float = 1.0, method: str = "train") -> Record:
-    return Record("wine", method, None, 0, step, "train/loss", value)
+    return early("wine", method, None, 0, step, "train/loss", value)
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from netdial.core.records import Record
 from netdial.core.storage.files import write_json
 from netdial.jobs.reports import list_runs
 from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
+
+from ..early import early
 
 CONFIG = {
     "data": "wine",
@@ -24,7 +25,7 @@ def test_runs_are_listed_by_time_with_their_best_member(tmp_path: Path) -> None:
     write_json(later.env_path, {"started": "2026-02-01"})
     write_json(earlier.env_path, {"started": "2026-01-01"})
     later.record(
-        Record("a", "evaluate", lam, 0, 70, "valid/accuracy", value)
+        early("a", "evaluate", lam, 0, 70, "valid/accuracy", value)
         for lam, value in ((0.1, 0.9), (1.0, 0.8))
     )
     later.finish()

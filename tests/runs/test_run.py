@@ -17,6 +17,8 @@ from netdial.core.records import Record
 from netdial.runs.run import Run
 from netdial.runs.settings import FORMAT, config_difference
 
+from ..early import early
+
 CONFIG = {
     "data": "wine",
     "epochs": 20,
@@ -26,7 +28,7 @@ CONFIG = {
 
 
 def record(step: int, value: float = 1.0, name: str = "train/loss") -> Record:
-    return Record("wine", "train", None, 0, step, name, value)
+    return early("wine", "train", None, 0, step, name, value)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Kill, kills, shrinkage
 
+from ..early import early
+
 LINE: dict[str, Any] = {
     "step": 14,
     "lam": 0.5,
@@ -33,7 +35,7 @@ LINE: dict[str, Any] = {
 
 
 def record(method: str, step: int, name: str, value: float) -> Record:
-    return Record("r", method, None, 0, step, name, value)
+    return early("r", method, None, 0, step, name, value)
 
 
 RECORDS = [
@@ -56,7 +58,7 @@ def test_records_become_lines_over_time() -> None:
     found = shrinkage(RECORDS)
     assert found.steps == (0, 7)
     assert found.widths == {"fc1": (64, 20)}
-    assert found.course["shrink/params"] == (1000, 300)
+    assert found.course["params"] == (1000, 300)
     accuracy = found.course["valid/accuracy"]
     assert math.isnan(accuracy[0]) and accuracy[1] == 0.7
     assert found.start == {"params": 1001, "ms_1": 0.2}

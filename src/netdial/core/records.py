@@ -1,19 +1,26 @@
 """Records: the rows that a run writes and a report reads.
 
-A record is one measured number with everything needed to place it. Records are the only thing that passes from training
-and evaluation to reports, so a report needs neither the model nor torch.
+A record is one measured number with everything needed to place it: what was measured is its name, and all that the number
+belongs to (complexity value, part of the data, layer, batch …) is a value on a named axis, so that nobody has to take a
+name apart. Records are the only thing that passes from training and evaluation to reports, so a report needs neither the
+model nor torch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from netdial.core.storage.boundary import parse_json, reading, regular, validated
 from netdial.core.storage.files import writing
 
+Place = bool | int | float | str
+"""A value on an axis."""
+
+_IN_COLUMN = ("using", "batch")
 _DELETE = "delete that line to go on"
 
 
@@ -23,27 +30,69 @@ class Record:
 
     Attributes:
         run: name of the run folder.
-        method: what produced it, for example ``train`` or ``evaluate``.
-        lam: complexity value, or None when it concerns the family as a whole.
         seed: seed of the run.
         step: optimiser step at which it was taken.
-        name: what it is, for example ``valid/accuracy``.
+        name: what was measured, for example ``accuracy``.
         value: the number.
         unit: its unit, for example ``nats/example``; empty for a plain ratio.
-        share: share of the numbers that was pruned, or None when it is not about pruning.
+        where: axis -> value, what the number belongs to. ``method`` is what produced it (``train``, ``evaluate``,
+            ``prune`` …), ``part`` the part of the data, ``using`` is ``predictive`` for the average over the posterior,
+            ``lam`` the complexity value, ``sparsity`` the fraction of numbers that was removed; ``layer``, ``batch``,
+            ``round``, ``stage``, ``estimator``, ``criterion`` and whatever else a method needs. An axis that does not
+            apply is left out.
     """
 
     run: str
-    method: str
-    lam: float | None
     seed: int
     step: int
     name: str
     value: float
     unit: str = ""
-    share: float | None = None
+    where: dict[str, Place] = field(default_factory=dict)
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    @property
+    def method(self) -> str:
+        """What produced it; empty if the record does not say."""
+        return str(self.where.get("method", ""))
+
+    @property
+    def part(self) -> str | None:
+        """Part of the data that it was measured on: ``train``, ``valid`` or ``test``."""
+        return _text(self.where.get("part"))
+
+    @property
+    def layer(self) -> str | None:
+        """Layer, or group of layers, that it is about."""
+        return _text(self.where.get("layer"))
+
+    @property
+    def lam(self) -> float | None:
+        """Complexity value; None when it concerns all of them."""
+        return _number(self.where.get("lam"))
+
+    @property
+    def sparsity(self) -> float | None:
+        """Fraction of the numbers that was removed; None when it is not about pruning."""
+        return _number(self.where.get("sparsity"))
+
+    @property
+    def column(self) -> str:
+        """Heading of the number in a table of networks: name with part of the data, averaging and batch.
+
+        >>> Record("wine", 0, 9, "nll", 0.3, where={"part": "valid", "using": "predictive"}).column
+        'valid/nll_predictive'
+        >>> Record("wine", 0, 9, "ms", 0.3, where={"batch": 64}).column
+        'ms_64'
+        """
+        words = [self.name, *(str(self.where[axis]) for axis in _IN_COLUMN if axis in self.where)]
+        return "/".join([*([] if self.part is None else [self.part]), "_".join(words)])
+
+    @property
+    def quantity(self) -> tuple[object, ...]:
+        """What was measured, without the number: records of the same quantity replace each other."""
+        return self.seed, self.step, self.name, frozenset(self.where.items())
 
     def to_json(self) -> str:
         """Returns the record as one line of JSON."""
@@ -60,10 +109,14 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
         file.writelines(record.to_json() + "\n" for record in records)
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def read_records(path: Path, convert: Callable[[Any], Any] = lambda line: line) -> Iterator[Record]:
     """Yields the records of a JSON-lines file.
 
     A last line without a newline was cut off by an interruption and is passed over; any other damaged line is an error.
+
+    Args:
+        path: the file.
+        convert: turns a line of an earlier format, as JSON values, into one of this format; returns others as they are.
 
     Raises:
         CheckpointError: a line is not a record, or the file cannot be read.
@@ -73,5 +126,15 @@ def read_records(path: Path) -> Iterator[Record]:
         lines = regular(path).read_bytes().decode().split("\n")
     for number, line in enumerate(lines[:-1], 1):
         where = f"{path}: line {number} is not a record"
-        record: Record = validated(Record, parse_json(line, where, _DELETE), where, _DELETE)
+        record: Record = validated(
+            Record, convert(parse_json(line, where, _DELETE)), where, _DELETE
+        )
         yield record
+
+
+def _number(value: Place | None) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text(value: Place | None) -> str | None:
+    return None if value is None else str(value)

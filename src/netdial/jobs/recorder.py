@@ -8,23 +8,23 @@ as NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from netdial.core.best import Row, best
-from netdial.core.records import Record
+from netdial.core.best import PREDICTIVE, Row, best
+from netdial.core.records import Place, Record
 from netdial.family import Domain
 from netdial.measure import Path as LambdaPath
-from netdial.runs.curves import CONSTANT, EXCESS, EXCESS_ERROR
+from netdial.runs.curves import CONSTANT
 from netdial.runs.run import Run
 from netdial.train.loop import Epoch
 
 EVALUATE = "evaluate"
-_ALIKE = ("kl_bits", "effective_parameters", "n_params", "objective")
+_ALIKE = ("objective", "kl_bits", "effective_parameters", "n_params")
 _UNITS = {
     "nll": "nats/example",
     "objective": "nats/example",
@@ -91,6 +91,9 @@ class Watch(Protocol):
         """Takes note of a finished epoch."""
 
 
+_Row = tuple[float | None, str, str, float, str]
+"""Complexity value, part of the data, name, value and unit of a record of training."""
+
 _MEASURED = ("unit", "fit", "complexity")
 """What a step of a family measures."""
 
@@ -120,10 +123,8 @@ class Recorder:
             return
         records = [*self._means(unit, fit, complexity), *self._epoch(epoch)]
         self._run.record(
-            Record(
-                self._run.name, "train", lam, self._config["seed"], epoch.step, name, value, measure
-            )
-            for lam, name, value, measure in records
+            self._run.row(epoch.step, name, value, measure, method="train", part=part, lam=lam)
+            for lam, part, name, value, measure in records
         )
         progress = Progress(
             epoch.number,
@@ -136,9 +137,7 @@ class Recorder:
         self._watch.epoch(progress)
         self._run.append(self._run.log_path, [progress.line()])
 
-    def _means(
-        self, unit: Tensor, fit: Tensor, complexity: Tensor
-    ) -> Iterable[tuple[float | None, str, float, str]]:
+    def _means(self, unit: Tensor, fit: Tensor, complexity: Tensor) -> Iterable[_Row]:
         whole = torch.ones_like(unit, dtype=torch.bool)
         for lam, chosen in [(None, whole), *self._strata(unit)]:
             means = {
@@ -146,7 +145,7 @@ class Recorder:
                 "complexity": float(complexity[chosen].mean()),
             }
             for name, value in {"loss": sum(means.values()), **means}.items():
-                yield lam, f"train/{name}", value, "nats/example"
+                yield lam, "train", name, value, "nats/example"
 
     def _strata(self, unit: Tensor) -> list[tuple[float | None, Tensor]]:
         """Returns the complexity value in the middle of each stratum and which of ``unit`` lie in it."""
@@ -164,12 +163,12 @@ class Recorder:
             if bool((stratum == index).any())
         ]
 
-    def _epoch(self, epoch: Epoch) -> Iterable[tuple[float | None, str, float, str]]:
-        yield None, "train/lr", epoch.lr, ""
-        yield None, "train/epoch_seconds", epoch.seconds, "s"
-        yield None, "train/n_updates", float(epoch.n_updates), "updates"
+    def _epoch(self, epoch: Epoch) -> Iterable[_Row]:
+        yield None, "train", "lr", epoch.lr, ""
+        yield None, "train", "epoch_seconds", epoch.seconds, "s"
+        yield None, "train", "n_updates", float(epoch.n_updates), "updates"
         if epoch.valid is not None:
-            yield None, "valid/objective", epoch.valid, "nats/example"
+            yield None, "valid", "objective", epoch.valid, "nats/example"
 
 
 def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Record]:
@@ -182,28 +181,25 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
             taken from the first.
     """
     first = next(iter(paths))
+    where = {"method": EVALUATE}
     records = []
     for part, path in paths.items():
         for member in path.members:
-            for name, value in member.row().items():
-                if name == "lam" or math.isnan(value) or (name in _ALIKE and part != first):
-                    continue
-                full = name if name in _ALIKE else f"{part}/{name}"
-                unit = _UNITS.get(name.removesuffix("_predictive"), "")
-                records.append(
-                    Record(
-                        run.name,
-                        EVALUATE,
-                        member.lam,
-                        run.config["seed"],
-                        step,
-                        full,
-                        value,
-                        unit,
-                    )
-                )
+            found = [
+                *((name, value, {"part": part}) for name, value in member.metrics.items()),
+                *(
+                    (name, value, {"part": part, "using": PREDICTIVE})
+                    for name, value in member.predictive.items()
+                ),
+                *((name, float(getattr(member, name)), {}) for name in _ALIKE if part == first),
+            ]
+            records += [
+                run.row(step, name, value, _UNITS.get(name, ""), **where, lam=member.lam, **at)
+                for name, value, at in found
+                if not math.isnan(value)
+            ]
     if "valid" in paths:
-        records += comparison_records(run, step, EVALUATE, paths["valid"].rows())
+        records += comparison_records(run, step, where, paths["valid"].rows())
     return records + constant_records(
         run, step, {part: path.constant for part, path in paths.items()}
     )
@@ -212,26 +208,26 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
 def comparison_records(
     run: Run,
     step: int,
-    method: str,
+    where: Mapping[str, Place],
     rows: Sequence[Row],
-    shares: Sequence[float | None] | None = None,
+    sparsities: Sequence[float | None] | None = None,
 ) -> list[Record]:
     """Returns how much worse members are than the best on validation data, and the paired standard errors of that.
 
     Args:
         run: the run.
         step: optimiser step of the family.
-        method: method of the records of the members.
+        where: method of the records of the members, and what else they have in common.
         rows: the members; those that are not finite are left out.
-        shares: share removed of each of them, if they were pruned.
+        sparsities: fraction removed of each of them, if they were pruned.
     """
     if not any(row.is_measured for row in rows):
         return []
     least = rows[best(rows)].loss
     return [
-        Record(run.name, method, row.lam, run.config["seed"], step, name, value, "", share)
-        for row, share in zip(rows, shares or [None] * len(rows), strict=True)
-        for name, value in ((EXCESS, row.loss - least), (EXCESS_ERROR, row.error))
+        run.row(step, name, value, lam=row.lam, sparsity=gone, part="valid", **where)
+        for row, gone in zip(rows, sparsities or [None] * len(rows), strict=True)
+        for name, value in (("excess", row.loss - least), ("excess_error", row.error))
         if math.isfinite(value)
     ]
 
@@ -239,16 +235,7 @@ def comparison_records(
 def constant_records(run: Run, step: int, found: dict[str, dict[str, float]]) -> list[Record]:
     """Returns the records of what a constant is worth: part of the data -> metric -> value."""
     return [
-        Record(
-            run.name,
-            CONSTANT,
-            None,
-            run.config["seed"],
-            step,
-            f"{part}/{name}",
-            value,
-            _UNITS.get(name, ""),
-        )
+        run.row(step, name, value, _UNITS.get(name, ""), method=CONSTANT, part=part)
         for part, metrics in found.items()
         for name, value in metrics.items()
     ]

@@ -54,7 +54,7 @@ def _train(work: Work) -> Shrunk:
         size = f"{stored['n_params']} parameters, {len(task.train)} training examples"
         work.watch.say(f"shrinking {stored['model']} ({size}){work.going_on}")
         if not work.step:
-            record(work.run, "train", 0, dimensions(work.start))
+            record(work.run, 0, dimensions(work.start), method="train")
     return run(
         work.start,
         task.train,
@@ -71,7 +71,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     import torch
 
     from netdial.jobs.problem import describe_net
-    from netdial.jobs.shrink_records import BATCHES, costs, record, scores
+    from netdial.jobs.shrink_records import BATCHES, Number, costs, record, scores
     from netdial.models.recipe import save_network
     from netdial.models.use import use_of
     from netdial.nets.foreign import copy_network
@@ -82,12 +82,13 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     step = run.last_step
     for part in ("valid", "test"):
         found = scores(folded, task.part(part), task.kind)
-        record(run, "evaluate", step, {f"{part}/{name}": (v, "") for name, v in found.items()})
+        numbers = [Number(name, value) for name, value in found.items()]
+        record(run, step, numbers, method="evaluate", part=part)
     start = copy_network(work.problem.net).eval()
     x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
-    for name, cost in zip(("start", "end"), costs([start, folded], x), strict=True):
-        record(run, "cost", step, {f"shrink/{name}/{n}": v for n, v in cost.items()})
-    record(run, "cost", step, {"shrink/fold_difference": (fold_report.difference, "")})
+    for stage, numbers in zip(("start", "end"), costs([start, folded], x), strict=True):
+        record(run, step, numbers, method="cost", stage=stage)
+    record(run, step, [Number("fold_difference", fold_report.difference)], method="cost")
     about = {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]}
     about |= {**describe_net(run), **use_of(task, folded).to_json()}
     save_network(shrunk, run.model_path / MODEL, about)

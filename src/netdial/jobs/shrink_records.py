@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import size, strip, total
-from netdial.core.records import Record
+from netdial.core.records import Place
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.jobs.recorder import Watch
@@ -26,6 +26,16 @@ from netdial.train.loop import Epoch
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number to be recorded: name, value, unit, and axis -> value for what it belongs to."""
+
+    name: str
+    value: float
+    unit: str = ""
+    where: Mapping[str, Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,66 +80,66 @@ class Recorder:
         """Records an epoch."""
         if not self._write:
             return
-        found = dict(self._numbers(epoch, state))
-        record(self._run, "train", epoch.step, found)
+        record(self._run, epoch.step, self._numbers(epoch, state), method="train")
         self._run.append(self._run.kills_path, (json.dumps(_plain(e)) for e in state.events))
         progress = Progress(
             epoch.number,
             self._run.config["epochs"],
-            found["train/fit"][0],
+            float(epoch.measured["fit"].mean()),
             epoch.valid,
-            int(found["shrink/params"][0]),
+            total(strip(state.graph.traced)),
             state.graph.widths,
             epoch.seconds,
         )
         self._watch.epoch(progress)
         self._run.append(self._run.log_path, [progress.line()])
 
-    def _numbers(self, epoch: Epoch, state: State) -> Iterator[tuple[str, tuple[float, str]]]:
+    def _numbers(self, epoch: Epoch, state: State) -> Iterator[Number]:
         fit, penalty = (float(epoch.measured[name].mean()) for name in ("fit", "complexity"))
-        yield "train/fit", (fit, "nats/example")
-        yield "train/complexity", (penalty, "nats/example")
-        yield "train/loss", (fit + penalty, "nats/example")
-        yield "train/lr", (epoch.lr, "")
-        yield "train/epoch_seconds", (epoch.seconds, "s")
-        yield "train/n_updates", (float(epoch.n_updates), "updates")
+        train = {"part": "train"}
+        yield Number("fit", fit, "nats/example", train)
+        yield Number("complexity", penalty, "nats/example", train)
+        yield Number("loss", fit + penalty, "nats/example", train)
+        yield Number("lr", epoch.lr, "", train)
+        yield Number("epoch_seconds", epoch.seconds, "s", train)
+        yield Number("n_updates", float(epoch.n_updates), "updates", train)
         if epoch.valid is not None:
-            yield "valid/objective", (epoch.valid, "nats/example")
+            yield Number("objective", epoch.valid, "nats/example", {"part": "valid"})
         for name, value in scores(state.module, self._task.valid, self._task.kind).items():
-            yield f"valid/{name}", (value, "")
-        yield "shrink/lam", (state.lam, "")
+            yield Number(name, value, "", {"part": "valid"})
+        yield Number("lam", state.lam)
         seconds = sum(event.collection.seconds for event in state.events)
-        yield "shrink/collect_seconds", (seconds, "s")
-        yield from dimensions(state.graph).items()
+        yield Number("collect_seconds", seconds, "s")
+        yield from dimensions(state.graph)
 
 
-def dimensions(graph: Graph) -> dict[str, tuple[float, str]]:
+def dimensions(graph: Graph) -> list[Number]:
     """Returns how large a network is, and how wide its layers."""
-    widths = {
-        f"shrink/width/{name}": (float(width), "channels") for name, width in graph.widths.items()
-    }
-    return {
-        "shrink/params": (float(total(strip(graph.traced))), "parameters"),
-        "shrink/macs": (size(graph, "macs").value, "macs"),
-        **widths,
-    }
+    return [
+        Number("params", float(total(strip(graph.traced))), "parameters"),
+        Number("macs", size(graph, "macs").value, "macs"),
+        *(
+            Number("width", float(width), "channels", {"layer": name})
+            for name, width in graph.widths.items()
+        ),
+    ]
 
 
-def costs(nets: Sequence[nn.Module], x: Tensor) -> list[dict[str, tuple[float, str]]]:
+def costs(nets: Sequence[nn.Module], x: Tensor) -> list[list[Number]]:
     """Returns parameters, multiplications, bytes and measured latencies of each network."""
     counted = [cost(net, x[:2], packed=False) for net in nets]
-    values: list[dict[str, tuple[float, str]]] = [
-        {
-            "params": (found.params, "parameters"),
-            "macs": (found.macs, "macs"),
-            "bytes": (found.bytes, "bytes"),
-        }
+    values = [
+        [
+            Number("params", found.params, "parameters"),
+            Number("macs", found.macs, "macs"),
+            Number("bytes", found.bytes, "bytes"),
+        ]
         for found in counted
     ]
     for batch in BATCHES:
         if batch <= len(x):
             for found, ms in zip(values, quiet_ms(nets, x[:batch]), strict=True):
-                found[f"ms_{batch}"] = (ms, "ms")
+                found.append(Number("ms", ms, "ms", {"batch": batch}))
     return values
 
 
@@ -139,12 +149,10 @@ def scores(net: nn.Module, part: Dataset, kind: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def record(run: Run, method: str, step: int, numbers: dict[str, tuple[float, str]]) -> None:
-    """Records numbers with their units, name -> (value, unit), at an optimiser step."""
-    seed = run.config["seed"]
+def record(run: Run, step: int, numbers: Iterable[Number], **where: Place) -> None:
+    """Records numbers at an optimiser step; ``where`` is what they have in common, the method among it."""
     run.replace(
-        Record(run.name, method, None, seed, step, name, float(value), unit)
-        for name, (value, unit) in numbers.items()
+        run.row(step, one.name, one.value, one.unit, **where, **one.where) for one in numbers
     )
 
 

@@ -18,7 +18,7 @@ from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
 from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
-from netdial.core.records import Record
+from netdial.core.records import Place
 from netdial.core.size import Target
 from netdial.data import Splits
 from netdial.family import Family
@@ -41,6 +41,9 @@ from netdial.runs.run import Run
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
 
+_COUNTED = ("params", "macs", "bytes")
+"""Costs that are counted, in place of measured."""
+
 _LR = 1e-3
 """Peak learning rate of training after pruning that goes without saying."""
 
@@ -48,7 +51,6 @@ _UNITS = {
     "params": "parameters",
     "macs": "macs",
     "bytes": "bytes",
-    "ms": "ms",
     "nll": "nats/example",
 }
 
@@ -211,10 +213,10 @@ def slim_run(
         done = reduce(start, goal, options, data=task.train, example=example, check=check)
         found = [("pruned", done)]
     else:
-        how: dict[str, Any] = {"size" if isinstance(goal, Target) else "share": goal}
+        reach: dict[str, Any] = {"size" if isinstance(goal, Target) else "share": goal}
         turns = retrain_structured(
             family, lam, task.train, rounds=asked.rounds or 1, options=options,
-            batch_size=run.config["batch_size"], **asked.training, **how,
+            batch_size=run.config["batch_size"], **asked.training, **reach,
         )  # fmt: skip
         found = [("pruned", turns[0].pruned)]
         found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]
@@ -232,43 +234,41 @@ def slim_run(
     about |= {"model": run.config["model"], **describe_net(run)}
     about |= use_of(task, small.net, lam=lam).to_json()
     save_network(small, path, about, PRUNED)
-    method = method_name(
-        small.criterion, goal, options, rounds=asked.rounds or 1, training=asked.training
-    )
-    _record(run, method, lam, part, stages)
+    done_so = how(small.criterion, goal, options, rounds=asked.rounds or 1, training=asked.training)
+    _record(run, done_so, lam, part, stages)
     return Outcome(lam, small, tuple(stages), path)
 
 
-def method_name(
+def how(
     criterion: str,
     goal: float | Target,
     options: Options,
     *,
     rounds: int = 1,
     training: Mapping[str, Any] | None = None,
-) -> str:
-    """Returns the method that stands in the records: how it was pruned, and what else differs from the default.
+) -> dict[str, Place]:
+    """Returns how a member was pruned, as axes of records: criterion, goal, and what differs from the default.
 
-    >>> method_name("density", 0.5, Options())
-    'slim: density, 50% of the channels, global'
-    >>> method_name("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
-    'slim: taylor, 0.4 ms, global, per macs, 2 rounds of 1 epoch'
+    >>> how("density", 0.5, Options())
+    {'criterion': 'density', 'share': 0.5}
+    >>> how("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
+    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'rounds': 2, 'epochs': 1}
     """
-    words = [
-        criterion,
-        str(goal) if isinstance(goal, Target) else f"{100 * goal:.6g}% of the channels",
-        "per layer" if options.limits.scope == "layer" else "global",
-        *([f"per {options.per}"] if options.per != "channel" else []),
-        *([f"at least {options.limits.minimum} channels"] if options.limits.minimum > 1 else []),
-        *(["nothing folded"] if options.emission == "drop" else []),
-        *(["rounded by time"] if options.rounding is not None else []),
-    ]
-    if training is not None:
-        counts = ((rounds, "round"), (training.get("epochs", 1), "epoch"))
-        words.append(" of ".join(f"{n} {one}{'s' if n != 1 else ''}" for n, one in counts))
-        rate = training.get("lr", _LR)
-        words += [f"lr {rate:g}"] if rate != _LR else []
-    return f"{METHOD}: {', '.join(words)}"
+    limits, training = options.limits, training or {}
+    rate, least = training.get("lr", _LR), limits.minimum
+    others: dict[str, tuple[Place, bool]] = {
+        "scope": ("layer", limits.scope == "layer"),
+        "per": (options.per, options.per != "channel"),
+        "minimum": (least, least > 1),
+        "fold": (False, options.emission == "drop"),
+        "by_time": (True, options.rounding is not None),
+        "rounds": (rounds, bool(training)),
+        "epochs": (training.get("epochs", 1), bool(training)),
+        "lr": (rate, rate != _LR),
+    }
+    asked: dict[str, Place] = {"size": str(goal)} if isinstance(goal, Target) else {"share": goal}
+    said = {axis: place for axis, (place, differs) in others.items() if differs}
+    return {"criterion": criterion, **asked, **said}
 
 
 def _path(member: Family, task: Splits, part: str) -> LambdaPath:
@@ -290,32 +290,49 @@ def _costs(graphs: Sequence[Graph], task: Splits) -> list[dict[str, float]]:
     costs = []
     for graph in graphs:
         found = cost(graph.traced, graph.example, packed=False)
-        costs.append({n: float(getattr(found, n)) for n in ("params", "macs", "bytes")})
+        costs.append({n: float(getattr(found, n)) for n in _COUNTED})
     nets = [fold(graph.traced, graph.example)[0] for graph in graphs]
     x = task.train.inputs(torch.arange(max(BATCHES)) % len(task.train), graphs[0].example)
     for batch in BATCHES:
         for values, ms in zip(costs, quiet_ms(nets, x[:batch]), strict=True):
-            values[f"ms_{batch}"] = ms
+            values[_ms(batch)] = ms
     return costs
 
 
-def _record(run: Run, method: str, lam: float, part: str, stages: list[Stage]) -> None:
-    """Writes all stages into the run's records."""
-    whole, step, seed = stages[0].costs["params"], run.last_step, run.config["seed"]
+def _ms(batch: int) -> str:
+    """Returns the name of the time of a batch among the costs."""
+    return f"ms_{batch}"
+
+
+def _record(
+    run: Run, how: Mapping[str, Place], lam: float, part: str, stages: Sequence[Stage]
+) -> None:
+    """Writes all stages into the run's records; those in between have a round."""
+    first, last, step = stages[0], stages[-1], run.last_step
+    gone = 1 - last.costs["params"] / first.costs["params"]
     rows = []
-    for stage in stages:
-        first, last = stage is stages[0], stage is stages[-1]
-        share = 0.0 if first else 1 - stages[-1].costs["params"] / whole
-        values = {f"{part}/{name}": value for name, value in stage.metrics.items()}
-        values |= stage.costs
-        if first or last:
-            values |= {f"{WIDTH}{group}": float(width) for group, width in stage.widths.items()}
-        for name, value in values.items():
-            unit = "channels" if name.startswith(WIDTH) else _unit(name)
-            full = name if first or last else f"{stage.label}/{name}"
-            rows.append(Record(run.name, method, lam, seed, step, full, value, unit, share))
+    for number, stage in enumerate(stages, -1):
+        at: dict[str, Any] = {"method": METHOD, **how, "lam": lam}
+        at |= {"sparsity": 0.0 if stage is first else gone}
+        between = stage is not first and stage is not last
+        at |= {"round": number} if between else {}
+        rows += [
+            run.row(step, name, value, _UNITS.get(name, ""), part=part, **at)
+            for name, value in stage.metrics.items()
+        ]
+        rows += [
+            run.row(step, name, value, _UNITS.get(name, ""), **at)
+            for name, value in stage.costs.items()
+            if name in _COUNTED
+        ]
+        rows += [
+            run.row(step, "ms", stage.costs[_ms(batch)], "ms", batch=batch, **at)
+            for batch in BATCHES
+            if _ms(batch) in stage.costs
+        ]
+        if not between:
+            rows += [
+                run.row(step, WIDTH, width, "channels", layer=group, **at)
+                for group, width in stage.widths.items()
+            ]
     run.replace(rows)
-
-
-def _unit(name: str) -> str:
-    return _UNITS.get(name.split("/")[-1].split("_")[0], "")

@@ -125,11 +125,11 @@ def costs_table(found: Shrinkage) -> Table:
     for heading in ("", "start", "end", "times smaller"):
         table.add_column(heading, justify="right" if heading else "left")
     names = {"params": "parameters", "macs": "macs", "bytes": "bytes"}
-    names |= {k: f"ms, batch {k.removeprefix('ms_')}" for k in found.start if k.startswith("ms_")}
-    for key, title in names.items():
+    times = {f"ms_{batch}": f"ms, batch {batch}" for batch in found.batches}
+    for key, title in (names | times).items():
         if key in found.start and key in found.end:
             start, end = found.start[key], found.end[key]
-            show = fixed if key.startswith("ms_") else count
+            show = fixed if key in times else count
             table.add_row(title, show(start), show(end), number(start / max(end, 1e-12), 3))
     return table
 

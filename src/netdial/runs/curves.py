@@ -91,7 +91,7 @@ def members(records: Iterable[Record]) -> list[Member]:
     found: dict[float, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in rows:
         if record.step == last and record.lam is not None:
-            found[record.lam][record.name].append(record.value)
+            found[record.lam][record.column].append(record.value)
     return [
         Member(lam, {name: fmean(values) for name, values in found[lam].items()})
         for lam in sorted(found)
@@ -102,7 +102,7 @@ def constants(records: Iterable[Record]) -> dict[str, float]:
     """Returns what a constant prediction is worth, record name -> value; empty if the run did not record it."""
     rows = [r for r in records if r.method == CONSTANT]
     last = max((r.step for r in rows), default=0)
-    return {r.name: r.value for r in rows if r.step == last}
+    return {r.column: r.value for r in rows if r.step == last}
 
 
 def metrics_of(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -194,7 +194,7 @@ def learning(
     curves: dict[str, dict[float | None, list[tuple[int, float]]]] = {}
     for record in records:
         if record.method == "train":
-            lines = curves.setdefault(record.name, {})
+            lines = curves.setdefault(record.column, {})
             lines.setdefault(record.lam, []).append((record.step, record.value))
     for lines in curves.values():
         for points in lines.values():

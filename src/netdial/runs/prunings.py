@@ -1,26 +1,28 @@
 """What ``netdial slim`` left behind, in the form that reports want it. Loads no torch.
 
-Records of one pruning stand under one method, ``slim: CRITERION, GOAL, SCOPE, …`` (``method_name`` in
-``jobs.slim``), and one λ. Those of the member as it was have the share 0, those of the small network the share of
-parameters that is gone; both hold what it is worth (``valid/accuracy``), what it costs (``params``, ``macs``, ``bytes``,
-``ms_1`` …) and how wide its layers are (``width/fc1``). What was measured in between is named after its stage:
-``round 1/valid/accuracy``.
+Records of one pruning have the method ``slim``, one λ, and say how it was done (`HOW`). Those of the member as it was have
+the sparsity 0, those of the small network the fraction of parameters that is gone; both hold what it is worth (``accuracy``
+with its part of the data), what it costs (``params``, ``macs``, ``bytes``, ``ms`` with its batch) and how wide its layers
+are (``width`` with its layer). What was measured in between has a ``round``: 0 when it was pruned and not trained yet.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from netdial.core.records import Record
+from netdial.core.records import Place, Record
 
 METHOD = "slim"
-_METHODS = (METHOD, "structured")
-"""Names of the method in records, with that of an earlier format."""
-WIDTH = "width/"
-_SPLITS = ("valid/", "test/")
+WIDTH = "width"
+"""Name of the records of channels in a layer."""
+HOW = (
+    *("criterion", "share", "size", "scope", "per", "minimum", "fold", "by_time"),
+    *("rounds", "epochs", "lr"),
+)
+"""Axes that say how a member was pruned; those that have their default are left out."""
 
 
 @dataclass(frozen=True)
@@ -77,39 +79,74 @@ class Pruning:
 
 def prunings(records: Iterable[Record]) -> list[Pruning]:
     """Returns the prunings of the last step that was recorded, in the order in which they were made."""
-    rows = [r for r in records if r.method.split(":")[0] in _METHODS]
+    rows = [r for r in records if r.method == METHOD]
     last = max((row.step for row in rows), default=0)
-    cells: dict[tuple[str, float, float], dict[str, float]] = {}
+    cells: dict[tuple[tuple[str, ...], float, float], dict[Place | None, _Stage]] = {}
     for row in rows:
-        if row.step == last and row.lam is not None and row.share is not None:
-            cells.setdefault((row.method, row.lam, row.share), {})[row.name] = row.value
+        if row.step == last and row.lam is not None and row.sparsity is not None:
+            stages = cells.setdefault((how_words(row.where), row.lam, row.sparsity), {})
+            stages.setdefault(row.where.get("round"), _Stage()).add(row)
     found = []
-    for (method, lam, share), values in cells.items():
-        before = cells.get((method, lam, 0.0))
-        if share > 0 and before is not None:
-            words = method.partition(": ")[2]
-            readings = (_reading("before", before), *_stages(values))
-            found.append(Pruning(tuple(words.split(", ")) if words else (), lam, readings))
+    for (how, lam, sparsity), stages in cells.items():
+        before = cells.get((how, lam, 0.0))
+        if sparsity > 0 and before is not None and None in before:
+            readings = (before[None].reading("before"), *_readings(stages))
+            found.append(Pruning(how, lam, readings))
     return found
 
 
-def _stages(values: dict[str, float]) -> list[Reading]:
-    """Returns what was measured between the member as it was and the network that is left, and at the end."""
-    between: dict[str, dict[str, float]] = {}
-    end: dict[str, float] = {}
-    for name, value in values.items():
-        stage, _, rest = name.partition("/")
-        if not rest or name.startswith((WIDTH, *_SPLITS)):
-            end[name] = value
+def how_words(where: Mapping[str, Place]) -> tuple[str, ...]:
+    """Returns how a member was pruned, in words; empty if the record does not say.
+
+    >>> how_words({"criterion": "density", "share": 0.5})
+    ('density', '50% of the channels', 'global')
+    >>> how_words({"criterion": "taylor", "size": "0.4 ms", "per": "macs", "rounds": 2, "epochs": 1})
+    ('taylor', '0.4 ms', 'global', 'per macs', '2 rounds of 1 epoch')
+    """
+    get = where.get
+    if get("criterion") is None:
+        return ()
+    share = get("share")
+    goal = f"{100 * share:.6g}% of the channels" if isinstance(share, float) else str(get("size"))
+    words = {
+        str(get("criterion")): True,
+        goal: True,
+        "per layer" if get("scope") == "layer" else "global": True,
+        f"per {get('per')}": "per" in where,
+        f"at least {get('minimum')} channels": "minimum" in where,
+        "nothing folded": not get("fold", True),
+        "rounded by time": get("by_time", False),
+        f"{_counted(get('rounds'), 'round')} of {_counted(get('epochs'), 'epoch')}": "rounds"
+        in where,
+        f"lr {get('lr')}": "lr" in where,
+    }
+    return tuple(word for word, holds in words.items() if holds)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What was recorded of one network."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    widths: dict[str, float] = field(default_factory=dict)
+
+    def add(self, row: Record) -> None:
+        if row.name == WIDTH and row.layer is not None:
+            self.widths[row.layer] = row.value
         else:
-            between.setdefault(stage, {})[rest] = value
-    last = f"round {len(between)}" if between else "pruned"
-    return [_reading(stage, one) for stage, one in [*between.items(), (last, end)]]
+            self.values[row.column] = row.value
+
+    def reading(self, stage: str) -> Reading:
+        return Reading(stage, self.values, self.widths)
 
 
-def _reading(stage: str, values: dict[str, float]) -> Reading:
-    return Reading(
-        stage,
-        {name: value for name, value in values.items() if not name.startswith(WIDTH)},
-        {name.removeprefix(WIDTH): v for name, v in values.items() if name.startswith(WIDTH)},
-    )
+def _readings(stages: Mapping[Place | None, _Stage]) -> list[Reading]:
+    """Returns what was measured between the member as it was and the network that is left, and at the end."""
+    between = [one for number, one in stages.items() if number is not None]
+    end = stages.get(None, _Stage())
+    names = ["pruned", *(f"round {i}" for i in range(1, len(between) + 1))]
+    return [one.reading(name) for name, one in zip(names, [*between, end], strict=False)]
+
+
+def _counted(number: Place | None, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

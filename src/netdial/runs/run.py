@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.core.records import Record, read_records
+from netdial.core.records import Place, Record, read_records
 from netdial.core.storage.boundary import parse_json, read_json
 from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
+from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
 from netdial.runs.settings import FORMAT, check_config, read_config
 from netdial.runs.shrinkage import KILLS
@@ -204,6 +205,21 @@ class Run:
         source = found.get("source") if isinstance(found, dict) else None
         return source if isinstance(source, dict) else {}
 
+    def row(
+        self, step: int, name: str, value: float, unit: str = "", /, **where: Place | None
+    ) -> Record:
+        """Returns a record of this run.
+
+        Args:
+            step: optimiser step.
+            name: what was measured.
+            value: the number.
+            unit: its unit.
+            where: axis -> value; axes that are None do not apply.
+        """
+        places = {axis: place for axis, place in where.items() if place is not None}
+        return Record(self.name, self.config["seed"], step, name, float(value), unit, places)
+
     def record(self, records: Iterable[Record]) -> None:
         """Appends records, all or none of them; half a line left by an interruption is removed first."""
         self.append(self.records_path, (record.to_json() for record in records))
@@ -211,7 +227,7 @@ class Run:
     def replace(self, records: Iterable[Record]) -> None:
         """Writes records in place of earlier ones for the same quantities, so that repeating a measurement doubles nothing."""
         with self.alone():
-            rows = {_quantity(row): row for row in [*self.records(), *records]}
+            rows = {row.quantity: row for row in [*self.records(), *records]}
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in rows.values()))
 
     def append(self, path: Path, lines: Iterable[str]) -> None:
@@ -240,7 +256,8 @@ class Run:
         """
         if not self.records_path.exists():
             return []
-        return list({_quantity(row): row for row in read_records(self.records_path)}.values())
+        rows = read_records(self.records_path, converted)
+        return list({row.quantity: row for row in rows}.values())
 
     @property
     def last_step(self) -> int:
@@ -267,10 +284,6 @@ class Run:
         """Marks the run as done."""
         with self.alone():
             write_text(self.done_path, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
-
-
-def _quantity(row: Record) -> tuple[object, ...]:
-    return row.method, row.lam, row.share, row.seed, row.step, row.name
 
 
 def _whole_lines(file: FileIO) -> int:

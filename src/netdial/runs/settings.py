@@ -10,8 +10,11 @@ from typing import Any
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.boundary import read_json, validated
 
-FORMAT = 1
-"""Version of the layout of a run folder; an older netdial refuses a newer folder."""
+FORMAT, READS = 2, (1, 2)
+"""Version of the layout of a run folder, and those that are read; an older netdial refuses a newer folder.
+
+Folders of format 1 have records without axes, which `runs.earlier` converts.
+"""
 
 _ABSENT = object()
 
@@ -57,9 +60,10 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
         )
     version = config.pop("format")
-    if version != FORMAT:
+    if version not in READS:
+        known = " or ".join(map(str, READS))
         raise CheckpointError(
-            f"{path}: has format {version}, this netdial reads format {FORMAT}; install the netdial that wrote it"
+            f"{path}: has format {version}, this netdial reads format {known}; install the netdial that wrote it"
         )
     from netdial.runs.known import Known
 

@@ -6,7 +6,7 @@ of collections: which channels went, when and why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from netdial.core.storage.boundary import parse_json, reading, regular, validate
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
 
-_WIDTH, _DELETE = "shrink/width/", "delete that line to go on"
+_WIDTH, _DELETE = "width", "delete that line to go on"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class Shrinkage:
     Attributes:
         steps: optimiser steps at which it was measured, the ends of epochs ``[M]``.
         widths: group -> channels at those steps ``[M]``.
-        course: what was measured along the way -> values ``[M]``: ``shrink/params``, ``shrink/macs``, ``shrink/lam``,
-            ``train/epoch_seconds``, ``valid/accuracy`` …; NaN where it is missing.
+        course: what was measured along the way -> values ``[M]``: ``params``, ``macs``, ``lam``, ``train/epoch_seconds``,
+            ``valid/accuracy`` …; NaN where it is missing.
         start: what the network cost at the start, ``params``, ``macs``, ``bytes``, ``ms_1`` …
         end: the same for the folded network at the end.
         scores: ``valid/accuracy``, ``test/accuracy`` and the like of the folded network.
         fold_difference: largest change of an output by folding, relative to the largest output; None when not recorded.
+        batches: sizes of the batches at which time was measured, rising; ``ms_B`` of ``start`` and ``end``.
     """
 
     steps: tuple[int, ...]
@@ -42,13 +43,14 @@ class Shrinkage:
     end: dict[str, float]
     scores: dict[str, float]
     fold_difference: float | None = None
+    batches: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> tuple[float, float] | None:
         """Parameters at the start and at the end, or so far; None when they were not recorded."""
         if "params" in self.start and "params" in self.end:
             return self.start["params"], self.end["params"]
-        along = self.course.get("shrink/params")
+        along = self.course.get("params")
         return (along[0], along[-1]) if along else None
 
     def exhausted(self, config: Mapping[str, Any]) -> str:
@@ -99,25 +101,36 @@ class Kill:
 def shrinkage(records: Iterable[Record]) -> Shrinkage:
     """Returns what the records of a shrinking run say."""
     rows = list(records)
-    steps = tuple(sorted({row.step for row in rows if row.method == "train"}))
-    lines: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if row.method == "train":
-            lines.setdefault(row.name, {})[row.step] = row.value
-    course = {
-        name: tuple(line.get(step, float("nan")) for step in steps) for name, line in lines.items()
-    }
-    widths = {n.removeprefix(_WIDTH): line for n, line in course.items() if n.startswith(_WIDTH)}
-    costs = {row.name: row.value for row in rows if row.method == "cost"}
+    trained = [row for row in rows if row.method == "train"]
+    steps = tuple(sorted({row.step for row in trained}))
+    course: dict[str, dict[int, float]] = {}
+    widths: dict[str, dict[int, float]] = {}
+    for row in trained:
+        lines, name = (widths, row.layer) if row.name == _WIDTH else (course, row.column)
+        lines.setdefault(name or "", {})[row.step] = row.value
+    costs = [row for row in rows if row.method == "cost"]
+    start, end = (
+        {row.column: row.value for row in costs if row.where.get("stage") == stage}
+        for stage in ("start", "end")
+    )
+    folding = [row.value for row in costs if row.name == "fold_difference"]
     return Shrinkage(
         steps,
-        widths,
-        {name: line for name, line in course.items() if not name.startswith(_WIDTH)},
-        _below(costs, "shrink/start/"),
-        _below(costs, "shrink/end/"),
-        {row.name: row.value for row in rows if row.method == "evaluate"},
-        costs.get("shrink/fold_difference"),
+        _lines(widths, steps),
+        _lines(course, steps),
+        start,
+        end,
+        {row.column: row.value for row in rows if row.method == "evaluate"},
+        folding[-1] if folding else None,
+        tuple(sorted({b for row in costs if isinstance(b := row.where.get("batch"), int)})),
     )
+
+
+def _lines(
+    found: Mapping[str, Mapping[int, float]], steps: Sequence[int]
+) -> dict[str, tuple[float, ...]]:
+    """Returns values at all steps, NaN where there is none."""
+    return {name: tuple(line.get(s, float("nan")) for s in steps) for name, line in found.items()}
 
 
 def kills(run_path: Path) -> list[Kill]:
@@ -145,7 +158,3 @@ def _kill(line: str, where: str) -> Kill:
     where = f"{where} is not a collection"
     kill: Kill = validated(Kill, parse_json(line, where, _DELETE), where, _DELETE)
     return kill
-
-
-def _below(numbers: dict[str, float], prefix: str) -> dict[str, float]:
-    return {n.removeprefix(prefix): v for n, v in numbers.items() if n.startswith(prefix)}

@@ -1,18 +1,19 @@
 """What ``netdial prune`` measured of pruned members, in the form that reports want it. Loads no torch.
 
-Pruned members stand among a run's records as method ``prune`` with their share (``jobs.pruned``). They are compared by the
+Pruned members stand among a run's records as method ``prune``, placed by ``lam``, ``sparsity`` and how they were pruned
+(``criterion``, and ``scope``, ``biases``, ``rows`` and ``fold`` where they differ from the default). They are compared by the
 rules of ``core.best``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 from netdial.core.best import Row, best, one_se
-from netdial.core.records import Record
+from netdial.core.records import Place, Record
 from netdial.runs.curves import EXCESS, EXCESS_ERROR
 
 METHOD, DEFAULT = "prune", "density"
@@ -96,25 +97,41 @@ class Pruned:
 
 def pruned(records: Iterable[Record]) -> list[Pruned]:
     """Returns what the records of the last step say of pruned members, by criterion and policy."""
-    rows = [r for r in records if r.method.split(":")[0] == METHOD and r.lam is not None]
+    rows = [r for r in records if r.method == METHOD and r.lam is not None]
     last = max((row.step for row in rows), default=0)
     found: dict[str, dict[tuple[float, float], dict[str, float]]] = {}
     for row in rows:
-        if row.step == last and row.lam is not None and row.share is not None:
-            grid = found.setdefault(row.method, {})
-            grid.setdefault((row.lam, row.share), {})[row.name] = row.value
+        if row.step == last and row.lam is not None and row.sparsity is not None:
+            grid = found.setdefault(how_words(row.where), {})
+            grid.setdefault((row.lam, row.sparsity), {})[row.column] = row.value
     return [
         Pruned(
-            method.partition(": ")[2] or DEFAULT,
+            name,
             metric,
             _decides(grid.values(), metric),
             tuple(sorted({lam for lam, _ in grid})),
             tuple(sorted({share for _, share in grid})),
             grid,
         )
-        for method, grid in found.items()
+        for name, grid in found.items()
         if (metric := _metric(grid.values())) is not None
     ]
+
+
+def how_words(where: Mapping[str, Place]) -> str:
+    """Returns how members were pruned, in words.
+
+    >>> how_words({"criterion": "magnitude", "scope": "layer", "fold": False})
+    'magnitude, per layer, nothing folded'
+    """
+    words = {
+        "per layer": where.get("scope") == "layer",
+        "biases too": where.get("biases", False),
+        "whole rows": where.get("rows", False),
+        "nothing folded": not where.get("fold", True),
+    }
+    criterion = str(where.get("criterion", DEFAULT))
+    return ", ".join([criterion, *(word for word, holds in words.items() if holds)])
 
 
 def _decides(cells: Iterable[dict[str, float]], metric: str) -> str:

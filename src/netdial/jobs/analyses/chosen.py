@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pydantic import Field
 from netdial.choice import Budget, Choice, choose
 from netdial.choice.rules import RULES
 from netdial.core.errors import CheckpointError, ConfigError, unknown
-from netdial.core.records import Record
+from netdial.core.records import Place
 from netdial.data import Splits
 from netdial.evidence import ESTIMATORS
 from netdial.family import Family
@@ -168,28 +169,19 @@ def _write(choice: Choice, place: Path, meta: dict[str, Any]) -> None:
 
 def _record(folder: Run, choice: Choice) -> None:
     """Records the member that was chosen, its costs and values."""
-    step = folder.last_step
-    row = choice.row
-    found = {
-        **{f"valid/{name}": (value, "") for name, value in row.metrics.items()},
-        "choice/params": (row.params, "parameters"),
-        "choice/bytes": (row.bytes, "bytes"),
-        "choice/macs": (row.macs, "MACs/example"),
-        "choice/latency": (row.latency_ms, "ms"),
-        **{f"test/{name}": (choice.test[name], "") for name in row.metrics if name in choice.test},
+    step, row = folder.last_step, choice.row
+    where: dict[str, Place] = {"method": "choose", "lam": row.lam, "sparsity": row.share}
+    costs = {
+        "params": (row.params, "parameters"),
+        "bytes": (row.bytes, "bytes"),
+        "macs": (row.macs, "MACs/example"),
+        "latency": (row.latency_ms, "ms"),
     }
-    folder.replace(
-        Record(
-            folder.name,
-            "choose",
-            row.lam,
-            folder.config["seed"],
-            step,
-            name,
-            float(value),
-            unit,
-            row.share,
-        )
-        for name, (value, unit) in found.items()
-        if value == value
-    )
+    rows = [
+        folder.row(step, name, value, part=part, **where)
+        for part, values in (("valid", row.metrics), ("test", choice.test))
+        for name, value in values.items()
+        if name in row.metrics
+    ]
+    rows += [folder.row(step, name, value, unit, **where) for name, (value, unit) in costs.items()]
+    folder.replace(row for row in rows if not math.isnan(row.value))

@@ -1,19 +1,21 @@
 """What the members of a run are worth without a share of their weights, and the records of it.
 
-Pruned members stand among a run's records as method ``prune`` with their share: ``valid/accuracy`` and the like, ``removed``
-(how many numbers went). Another criterion or policy than the default is named in the method, ``prune: magnitude, per layer``,
-so that several can be compared and none replaces another.
+Pruned members stand among a run's records as method ``prune`` with their λ and sparsity: ``accuracy`` and the like, ``removed``
+(how many numbers went). The criterion is an axis of each record, and so is what differs from the default policy, so that
+several can be compared and none replaces another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
+from torch import Tensor
 
-from netdial.core.records import Record
+from netdial.core.best import PREDICTIVE
+from netdial.core.records import Place, Record
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.analyses.fields import Criterion
@@ -24,6 +26,7 @@ from netdial.pruning.weights.mask import check_shares
 from netdial.runs.run import Run
 
 METHOD = "prune"
+_UNITS = {"removed": "parameters", "params": "parameters", "nll": "nats/example"}
 
 
 @dataclass(frozen=True)
@@ -100,43 +103,52 @@ def prune_run(
         n_samples=run.config["samples"] if n_samples is None else n_samples,
         seed=run.config["seed"],
     )
-    run.replace(surface_records(run, found, part, method_name(criterion, policy, fold=fold)))
+    run.replace(surface_records(run, found, part, how(criterion, policy, fold=fold)))
     return found
 
 
-def method_name(criterion: str, policy: Policy, *, fold: bool = True) -> str:
-    """Returns the method that stands in the records: ``prune``, and what differs from the default.
+def how(criterion: str, policy: Policy, *, fold: bool = True) -> dict[str, Place]:
+    """Returns how members are pruned, as axes of records: the criterion, and what differs from the default.
 
-    >>> method_name("density", Policy())
-    'prune'
-    >>> method_name("density", Policy(scope="layer"), fold=False)
-    'prune: density, per layer, nothing folded'
+    >>> how("density", Policy())
+    {'criterion': 'density'}
+    >>> how("density", Policy(scope="layer"), fold=False)
+    {'criterion': 'density', 'scope': 'layer', 'fold': False}
     """
-    words = [
-        *(["per layer"] if policy.scope == "layer" else []),
-        *(["biases too"] if policy.biases else []),
-        *(["whole rows"] if policy.rows else []),
-        *(["nothing folded"] if not fold and not policy.rows else []),
-    ]
-    if criterion == "density" and not words:
-        return METHOD
-    return f"{METHOD}: {', '.join([criterion, *words])}"
+    found: dict[str, Place] = {"criterion": criterion}
+    found |= {"scope": "layer"} if policy.scope == "layer" else {}
+    found |= {"biases": True} if policy.biases else {}
+    found |= {"rows": True} if policy.rows else {}
+    return found | ({"fold": False} if not fold and not policy.rows else {})
 
 
-def surface_records(run: Run, found: Surface, part: str, method: str) -> list[Record]:
+def surface_records(run: Run, found: Surface, part: str, how: Mapping[str, Place]) -> list[Record]:
     """Returns the records of a surface, at the last step that the run has recorded."""
-    step = run.last_step
-    records = []
-    for row in found.table():
-        lam, share = row.pop("lam"), row.pop("share")
-        for name, value in row.items():
-            counts = name in ("removed", "params")
-            full, unit = (name, "parameters") if counts else (f"{part}/{name}", "")
-            unit = "nats/example" if name.startswith("nll") else unit
-            records.append(
-                Record(run.name, method, lam, run.config["seed"], step, full, value, unit, share)
-            )
+    step, where = run.last_step, {"method": METHOD, **how}
+    here: dict[str, Place] = {"part": part}
+    averaged: dict[str, Place] = {"part": part, "using": PREDICTIVE}
+    columns: list[tuple[str, Tensor, dict[str, Place]]] = [
+        ("removed", found.removed, {}),
+        *([("params", found.params, {})] if found.params.numel() else []),
+        *((name, grid, here) for name, grid in found.metrics.items()),
+        *((name, grid, averaged) for name, grid in found.predictive.items()),
+    ]
+    records = [
+        run.row(
+            step,
+            name,
+            float(grid[k, s]),
+            _UNITS.get(name, ""),
+            lam=lam,
+            sparsity=share,
+            **where,
+            **at,
+        )
+        for k, lam in enumerate(found.lams)
+        for s, share in enumerate(found.shares)
+        for name, grid, at in columns
+    ]
     if part == "valid":
         shares = [share for _ in found.lams for share in found.shares]
-        records += comparison_records(run, step, method, found.rows(), shares)
+        records += comparison_records(run, step, where, found.rows(), shares)
     return records + constant_records(run, step, {part: found.constant})

@@ -1,9 +1,8 @@
 """Members of a run weighed by its own training data: estimates of evidence, and their records.
 
-Estimates stand among a run's records as method ``evidence``: ``evidence/<estimator>`` (bits per example, lower is better;
-an error rate for pac-bayes), the same name with ``/error`` for its standard error, ``/data`` and ``/model`` for the two
-terms where there are two; ``/refused`` is 1 where λ may not be chosen by it.
-What concerns the family as a whole has no complexity value.
+Estimates stand among a run's records as method ``evidence``, each with its estimator: ``evidence`` (bits per example, lower is
+better; an error rate for pac-bayes), ``error`` for its standard error, ``data`` and ``model`` for the two terms where there
+are two; ``refused`` is 1 where λ may not be chosen by it. What concerns the family as a whole has no complexity value.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from netdial.core.records import Record
+from netdial.core.records import Place, Record
 from netdial.data import Splits
 from netdial.evidence import ESTIMATORS, Estimate, Health, assess, health
 from netdial.family import Family
@@ -133,19 +132,17 @@ def evidence_records(run: Run, estimates: Sequence[Estimate]) -> list[Record]:
     step = run.last_step
     records = []
     for estimate in estimates:
-        name = f"{METHOD}/{estimate.name}"
-        values = {name: estimate.value, f"{name}/error": estimate.error}
+        values = {METHOD: estimate.value, "error": estimate.error}
         values |= {
-            f"{name}/{part}": estimate.parts[part]
-            for part in ("data", "model")
-            if part in estimate.parts
+            name: estimate.parts[name] for name in ("data", "model") if name in estimate.parts
         }
         if not estimate.legal:
-            values[f"{name}/refused"] = 1.0
+            values["refused"] = 1.0
+        where: dict[str, Place] = {"method": METHOD, "estimator": estimate.name}
         lam = None if math.isnan(estimate.lam) else estimate.lam
         records += [
-            Record(run.name, METHOD, lam, run.config["seed"], step, key, value, estimate.unit)
-            for key, value in values.items()
+            run.row(step, name, value, estimate.unit, lam=lam, **where)
+            for name, value in values.items()
             if math.isfinite(value)
         ]
     return records

@@ -24,7 +24,8 @@ from netdial.report.figures import (
 )
 from netdial.report.text import fixed, number
 
-PREFIX = "evidence/"
+NAME, ERROR, REFUSED = "evidence", "error", "refused"
+"""Names of records: an estimate, its standard error, and that λ may not be chosen by it."""
 BITS = "bits/example"
 CHOOSES_NO_LAMBDA = ("wbic", "thermodynamic")
 """Estimators of the evidence of the family as a whole."""
@@ -54,20 +55,20 @@ class Weighing:
 
 def weighings(records: Iterable[Record]) -> list[Weighing]:
     """Returns what the records say of evidence, at the last step, by estimator and rising complexity."""
-    rows = [r for r in records if r.method == "evidence" and r.name.startswith(PREFIX)]
+    rows = [r for r in records if r.method == "evidence"]
     last = max((row.step for row in rows), default=0)
-    found = {(r.name.removeprefix(PREFIX), r.lam): r for r in rows if r.step == last}
+    found = {(r.where.get("estimator"), r.lam, r.name): r for r in rows if r.step == last}
     values = [
         Weighing(
-            name,
+            str(estimator),
             lam,
             row.value,
-            found[f"{name}/error", lam].value if (f"{name}/error", lam) in found else 0.0,
+            found[estimator, lam, ERROR].value if (estimator, lam, ERROR) in found else 0.0,
             row.unit,
-            (f"{name}/refused", lam) in found,
+            (estimator, lam, REFUSED) in found,
         )
-        for (name, lam), row in found.items()
-        if "/" not in name
+        for (estimator, lam, name), row in found.items()
+        if name == NAME
     ]
     order = list(dict.fromkeys(value.name for value in values))
     return sorted(values, key=lambda v: (order.index(v.name), v.lam or 0.0))

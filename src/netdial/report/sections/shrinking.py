@@ -140,12 +140,12 @@ def tiles(found: Shrinkage, config: dict[str, Any]) -> list[Tile]:
     ]
     shown += [
         Tile(
-            f"Measured speed, batch of {_batch(key)}",
+            f"Measured speed, batch of {batch}",
             f"{number(found.start[key] / max(found.end[key], 1e-12))}×",
             f"{fixed(found.start[key])} → {fixed(found.end[key])} ms",
         )
-        for key in found.start
-        if key.startswith("ms_") and key in found.end
+        for batch, key in _times(found).items()
+        if key in found.start and key in found.end
     ]
     metric = _metric(config)
     if metric in found.scores:
@@ -173,9 +173,9 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Kill]) -> list[str]:
     if exhausted := found.exhausted(run.config):
         said.append(exhausted)
     slower = [
-        _batch(key)
-        for key, start in found.start.items()
-        if key.startswith("ms_") and found.end.get(key, 0.0) >= start
+        str(batch)
+        for batch, key in _times(found).items()
+        if key in found.start and found.end.get(key, 0.0) >= found.start[key]
     ]
     if slower:
         said.append(
@@ -199,16 +199,11 @@ def layer_rows(found: Shrinkage) -> list[tuple[str, str, str, str, float]]:
 
 def cost_rows(found: Shrinkage) -> list[tuple[str, str, str, str]]:
     """Returns what it is, start, end and how many times smaller, as text."""
-    names = dict(_NAMES)
-    names |= {
-        key: f"measured time, batch of {_batch(key)}, ms"
-        for key in found.start
-        if key.startswith("ms_")
-    }
+    times = {key: f"measured time, batch of {b}, ms" for b, key in _times(found).items()}
     rows = []
-    for key, title in names.items():
+    for key, title in {**_NAMES, **times}.items():
         if key in found.start and key in found.end:
-            show = fixed if key.startswith("ms_") else count
+            show = fixed if key in times else count
             ratio = number(found.start[key] / max(found.end[key], 1e-12), 3)
             rows.append((title, show(found.start[key]), show(found.end[key]), ratio))
     return rows
@@ -314,8 +309,9 @@ def _folding(difference: float | None) -> str:
     return f"Folding changed the outputs by at most {number(difference, 2)} of the largest."
 
 
-def _batch(key: str) -> str:
-    return key.removeprefix("ms_")
+def _times(found: Shrinkage) -> dict[int, str]:
+    """Returns the name of the measured time of each batch among the costs."""
+    return {batch: f"ms_{batch}" for batch in found.batches}
 
 
 def _bar(line: Sequence[float]) -> float:

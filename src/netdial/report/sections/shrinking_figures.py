@@ -85,7 +85,7 @@ def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.
     for index, (layer, colour) in enumerate(layer_colours(found).items()):
         width = 1.6 + 2 * (1 - (index + 1) / len(lines))
         _add_share(figure, layer, lines[layer], clock, "channels", color=colour, width=width)
-    whole = _points(found, "shrink/params")
+    whole = _points(found, "params")
     _add_share(
         figure, "whole network", whole, clock, "parameters", color=MUTED, width=2, dash="dash"
     )
@@ -103,7 +103,7 @@ def size_figure(found: Shrinkage, metric: str, clock: Clock) -> go.Figure | None
         metric: ``valid/accuracy`` or ``valid/rmse``.
         clock: of the run.
     """
-    sizes = dict(_points(found, "shrink/params"))
+    sizes = dict(_points(found, "params"))
     path = [(step, sizes[step], v) for step, v in _points(found, metric) if step in sizes]
     if not path:
         return None
@@ -127,7 +127,7 @@ def size_figure(found: Shrinkage, metric: str, clock: Clock) -> go.Figure | None
 def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figure | None:
     """Returns seconds per epoch, MACs, channels removed and λ over time; None if none of it was recorded."""
     seconds = _points(found, "train/epoch_seconds")
-    collecting = _points(found, "shrink/collect_seconds")
+    collecting = _points(found, "collect_seconds")
     panels = [
         (
             "Seconds per epoch",
@@ -138,12 +138,12 @@ def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figur
         ),
         (
             "Multiplications (MACs), one example",
-            _line(_points(found, "shrink/macs"), clock, "MACs", "family", "%{y:,.0f}", shape="hv"),
+            _line(_points(found, "macs"), clock, "MACs", "family", "%{y:,.0f}", shape="hv"),
         ),
         ("Channels removed at each collection", _bars(log, clock)),
         (
             "λ, the weight of the penalty",
-            _line(_points(found, "shrink/lam"), clock, "λ", "valid", "%{y:.3~g}", shape="hv"),
+            _line(_points(found, "lam"), clock, "λ", "valid", "%{y:.3~g}", shape="hv"),
         ),
     ]
     figure = _stack([(title, traces) for title, traces in panels if traces], clock)
