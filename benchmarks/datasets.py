@@ -21,12 +21,14 @@ from netdial.core.errors import DataError
 from netdial.core.noise import generator
 from netdial.data import Splits, load_data
 from netdial.family import Family
+from netdial.jobs.pool import make_all
 from netdial.jobs.presets import default_model, preset
 from netdial.models.family import load_family, save_family
 from netdial.nets import build
-from netdial.papers.lab.cells import Cell, Store, make_all
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 from netdial.train.config import make_config
-from netdial.train.fit import run
+from netdial.train.fit import run as train
 
 TARGETS = {"covertype_15120.parquet": "Cover_Type", "gas_sensor_drift_8of10.parquet": "gas"}
 NAMES = ("wine", "breast-cancer", "digits", "mnist", *TARGETS)
@@ -41,7 +43,7 @@ _FILE = "family.safetensors"
 
 
 @dataclass(frozen=True)
-class Learned:
+class Learned(Cell):
     """A family trained with the defaults for its data.
 
     Attributes:
@@ -66,17 +68,7 @@ class Learned:
             f"{self.data} {self.objective} seed {self.seed}{noise}{' quick' if self.quick else ''}"
         )
 
-    @property
-    def needs(self) -> tuple[Cell, ...]:
-        """Nothing comes before training."""
-        return ()
-
-    @property
-    def cost(self) -> float:
-        """All take about as long: presets aim at a number of steps."""
-        return 1.0
-
-    def make(self, folder: Path, store: Store) -> None:
+    def make(self, run: Run, store: Store) -> None:
         """Trains the family and writes it."""
         task = self.task
         chosen: dict[str, Any] = {
@@ -91,9 +83,11 @@ class Learned:
         config = make_config(**{**settings, "epochs": epochs, "seed": self.seed})
         shape, count = task.input_shape, task.n_outputs
         net = build(model, input_shape=shape, n_outputs=count, seed=self.seed)
-        family = run(Family(net, config.family()), task.train, None, kind=task.kind, config=config)
+        family = train(
+            Family(net, config.family()), task.train, None, kind=task.kind, config=config
+        )
         described = {"spec": model, "input_shape": list(shape), "n_outputs": count}
-        save_family(family, folder / _FILE, {"net": described})
+        save_family(family, run.model_path / _FILE, {"net": described})
 
     @functools.cached_property
     def task(self) -> Splits:
@@ -109,7 +103,7 @@ class Learned:
     @property
     def family(self) -> Family:
         """The trained family."""
-        return load_family(_STORE.path(self) / _FILE)
+        return load_family(_STORE.path(self) / "model" / _FILE)
 
 
 def learned(

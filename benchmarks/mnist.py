@@ -16,9 +16,10 @@ from torch import Tensor
 
 from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family, symmetrised_kl
+from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
-from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.training import Training
+from netdial.runs.store import Store
 from netdial.train.config import make_config
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)

@@ -125,7 +125,9 @@ ALLOWED: dict[str, set[str]] = {
         "measure",
         "models",
         "pruning.weights",
+        "runs",
         "report",
+        "jobs",
     },
     "cli": {
         "core",

@@ -27,7 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def wait_for_cells(folder: Path, count: int, process: subprocess.Popen[str]) -> list[Path]:
     """Waits until so many cells are made, and returns them, however slow the machine is."""
-    while len(found := sorted(folder.glob("cells/[!.]*/cell.json"))) < count:
+    while len(found := sorted(folder.glob("cells/[!.]*/DONE"))) < count:
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
     return found
@@ -118,7 +118,7 @@ def test_killed_and_gone_on_with(
     wait_for_cells(folder, 2, process)
     process.send_signal(number)
     ended = finish(process)
-    kept = {path: path.stat().st_mtime_ns for path in folder.glob("cells/[!.]*/cell.json")}
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("cells/[!.]*/DONE")}
     assert 2 <= len(kept) < 22
     if number == signal.SIGINT:
         assert ended.code == 130

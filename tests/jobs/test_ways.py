@@ -10,9 +10,12 @@ import pytest
 
 from netdial.cli import main
 from netdial.core.errors import ConfigError
+from netdial.jobs.pool import make_all
 from netdial.jobs.reports import list_runs, write_report
+from netdial.jobs.trial import Trial
 from netdial.jobs.ways import WAYS, way_of
 from netdial.runs.run import Run
+from netdial.runs.store import Store, key
 
 from . import toy_way
 
@@ -61,6 +64,34 @@ def test_it_trains_resumes_lists_and_reports(
     page = write_report(toy / "parts").read_text(encoding="utf-8")
     assert f"The guess is {whole['guess']:.4f}." in page
     assert way_of(Run.open(toy / "whole")) is toy_way.TOY
+
+
+def test_a_trial_is_made_once_and_goes_on(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(toy)
+    cells = [Trial("diabetes", {"epochs": 8, "pull": pull}, "toy") for pull in (0.25, 0.5)]
+    monkeypatch.setattr(toy_way, "STOP_AFTER", 3)
+    with pytest.raises(KeyboardInterrupt):
+        make_all(cells, store, workers=1)
+    assert cells[0].run(store).last_step == 3
+    monkeypatch.setattr(toy_way, "STOP_AFTER", 0)
+    assert make_all(cells, store, workers=1) == 2
+    assert make_all([*cells, Trial("diabetes", {"pull": 0.5, "epochs": 8}, "toy")], store) == 0
+    assert {row.best for row in list_runs(toy / "cells")} == {
+        toy_way.answer(cell.run(store)) for cell in cells
+    }
+    write_report(store.path(cells[0]))
+    assert store.is_made(cells[0])
+
+
+def test_the_key_of_a_trial_depends_on_the_bytes_of_its_table(toy: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("x,y\n1,2\n")
+    first = key(Trial(str(table), {}, "toy"))
+    assert first == key(Trial(str(table), {"pull": 0.25}, "toy"))
+    table.write_text("x,y\n1,3\n")
+    assert first != key(Trial(str(table), {}, "toy"))
+    with pytest.raises(ConfigError, match="pull"):
+        Trial(str(table), {"pull": "much"}, "toy")
 
 
 def test_a_run_of_another_way_is_refused_with_its_name(

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
 from netdial.papers import mnist_2021, perform, theory
-from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.training import Training
+from netdial.runs.store import Store
 from netdial.train.config import make_config
 from netdial.train.fit import fit
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from netdial.core.errors import CheckpointError, ConfigError, DataError
+from netdial.jobs.pool import Made
 from netdial.papers import EXPERIMENTS, folder_of, perform
-from netdial.papers.lab.cells import Made
 from netdial.papers.lab.lab import claim
 from netdial.papers.lab.outcome import Outcome, Table
 from netdial.papers.lab.page import write_outcome

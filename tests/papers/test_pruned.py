@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import netdial as nd
+from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
-from netdial.papers.lab.cells import Store, make_all
 from netdial.papers.lab.pruned import Accuracy, Pruned
 from netdial.papers.lab.pruned_tables import columns_of, gather, honest_table, paper_table
 from netdial.papers.lab.training import Training, both, classification
+from netdial.runs.store import Store
 from netdial.train.config import make_config
 
 LAMS = (0.01, 1.0, 100.0)
@@ -50,7 +51,7 @@ def test_a_training_cell_is_fit(store: Store) -> None:
     task = nd.load_data("digits")
     net = nd.build("mlp:8", input_shape=(64,), n_outputs=10, seed=3)
     by_hand = nd.fit(net, task.train.select(torch.arange(500)), config=cell.config)
-    kept = nd.load_model(store.path(cell) / "family.safetensors")
+    kept = nd.load_model(store.path(cell))
     assert torch.equal(kept.fields_at(LAMS).mean, by_hand.fields_at(LAMS).mean)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from netdial.core.layout import Layout
 from netdial.family import Fields
-from netdial.papers.lab.cells import Store, make_all
+from netdial.jobs.pool import make_all
 from netdial.papers.wine_fig3 import (
     AGAIN,
     DIRECT,
@@ -22,6 +22,7 @@ from netdial.papers.wine_fig3 import (
     figure,
     row,
 )
+from netdial.runs.store import Store
 
 LAYOUT = Layout.of({"w": torch.zeros(2)})
 

@@ -8,6 +8,7 @@ from netdial.core.storage.files import write_json
 from netdial.jobs.reports import list_runs
 from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
+from netdial.runs.store import content_hash
 
 from ..early import early
 
@@ -29,11 +30,12 @@ def test_runs_are_listed_by_time_with_their_best_member(tmp_path: Path) -> None:
         for lam, value in ((0.1, 0.9), (1.0, 0.8))
     )
     later.finish()
+    key = content_hash(CONFIG)
     assert list_runs(tmp_path) == [
-        RunRow("b", "unfinished", "wine", "mlp:50", "scaled-kl", "linear", started="2026-01-01"),
+        RunRow("b", "unfinished", "wine", "mlp:50", "scaled-kl", "linear", started="2026-01-01", key=key),
         RunRow(
             "a", "done", "wine", "mlp:50", "scaled-kl", "linear",
-            step=70, metric="valid/accuracy", best=0.9, best_lam=0.1, started="2026-02-01",
+            step=70, metric="valid/accuracy", best=0.9, best_lam=0.1, started="2026-02-01", key=key,
         ),
     ]  # fmt: skip
 

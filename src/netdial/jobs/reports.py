@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from netdial.jobs.ways import way_of
+from netdial.jobs.ways import WAYS, way_of
 from netdial.report.page import Section, render, write_page
-from netdial.runs import listing
+from netdial.runs import FIRST_WAY, listing
 from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
 
@@ -32,4 +32,7 @@ def _section(run: Run) -> Section:
 
 
 def _row(run: Run) -> dict[str, Any]:
+    """Returns what came out of a run; nothing for a measurement, which no way of training made."""
+    if run.config.get("way", FIRST_WAY) not in WAYS:
+        return {}
     return dict(way_of(run).headline(run).row)

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,11 +27,9 @@ from torch import Tensor
 
 from netdial.core.errors import unknown
 from netdial.core.noise import generator
-from netdial.core.storage.files import write_json
 from netdial.data import Splits, load_data
 from netdial.data._optional import require
 from netdial.data.folder import require_folder
-from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome, Table
 from netdial.papers.lasso.group_lasso import Problem, Solution, lam_max, refit, solve, sparsity
@@ -45,6 +41,8 @@ from netdial.papers.lasso.regression import (
     random_start,
     shrink,
 )
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 
 GROUP = "group lasso"
 SHRINKNETS: dict[str, Power] = {"ShrinkNet p=2": 2, "ShrinkNet p=1": 1}
@@ -52,7 +50,6 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 """Shares of columns removed at which losses are compared."""
 
 RIDGE, EXACT = 1e-5, 0.01
-_FILE = "front.json"
 _PATHS = {GROUP: (-2.5, -0.1), "ShrinkNet p=2": (-2.8, -0.4), "ShrinkNet p=1": (-3.1, -0.6)}
 """Decimal logarithms of the smallest and largest λ, relative to the group lasso's largest; logistic ends a half earlier."""
 
@@ -93,7 +90,7 @@ DATA: dict[str, Callable[[int, str | None], Splits]] = {
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(Cell):
     """Losses and sparsities of one penalty along its λ, on one split.
 
     Attributes:
@@ -116,26 +113,19 @@ class Front:
         return f"{self.data} {self.penalty} seed {self.seed}"
 
     @property
-    def needs(self) -> tuple[Cell, ...]:
-        """Nothing comes before."""
-        return ()
-
-    @property
     def cost(self) -> float:
         """Logistic losses take about twice as long."""
         return 1.0 if self.data.startswith("oes") else 2.0
 
-    def make(self, folder: Path, store: Store) -> None:
+    def make(self, run: Run, store: Store) -> list[Point]:
         """Solves along the path and measures."""
         examples = _QUICK_EXAMPLES if self.quick else _EXAMPLES
         parts = _parts(self.data, self.seed, store.data_dir, examples)
-        found = self.convex(*parts) if self.penalty == GROUP else self.shrinknet(*parts)
-        write_json(folder / _FILE, found)
+        return self.convex(*parts) if self.penalty == GROUP else self.shrinknet(*parts)
 
     def read(self, store: Store) -> list[Point]:
         """Returns one point for each λ, the smallest first."""
-        text = (store.path(self) / _FILE).read_text(encoding="utf-8")
-        found: list[Point] = json.loads(text)
+        found: list[Point] = store.read(self)
         return found
 
     def path(self, train: Problem) -> list[float]:

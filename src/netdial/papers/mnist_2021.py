@@ -17,17 +17,13 @@ the weights of every layer by relative density: 1 is best, 10 is chance.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from netdial.core.storage.files import write_json
 from netdial.family import Family
 from netdial.measure import evaluate
-from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Outcome, Table
 from netdial.papers.lab.reference import TABLES_2021
@@ -35,6 +31,8 @@ from netdial.papers.lab.training import Training, classification
 from netdial.pruning.weights.mask import Policy
 from netdial.pruning.weights.surfaces import surface
 from netdial.report.text import at_lam
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 from netdial.train.config import FitConfig, make_config
 from netdial.train.finetune import finetune
 
@@ -64,7 +62,6 @@ TUNED_LAST: dict[str, Any] = {**TUNED, "lr": 1e-3}
 EPOCHS, QUICK_EPOCHS = 25, 2
 _QUICK_EXAMPLES = 5_000
 _REMOVED, _DRAWS = 0.9, 8
-_FILE = "rows.json"
 
 
 class Row(NamedTuple):
@@ -82,7 +79,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(Cell):
     """What a training is worth at every λ, after one more epoch at fixed λ if ``last`` says how."""
 
     training: Training
@@ -103,8 +100,8 @@ class Measured:
         """That of fine-tuning, and a little."""
         return 5.0 if self.last else 1.0
 
-    def make(self, folder: Path, store: Store) -> None:
-        """Measures all members."""
+    def make(self, run: Run, store: Store) -> dict[str, Any]:
+        """Returns what all members are worth, and the updates."""
         training, task = self.training, self.training.task(store)
         family, part = training.family(store), training.part(task)
         rows = []
@@ -127,11 +124,11 @@ class Measured:
         steps = math.ceil(len(part) / training.config.batch_size)
         own = steps * training.config.epochs * _numbers(family)
         more = math.ceil(len(part) / self.last.batch_size) * _numbers(member) if self.last else 0
-        write_json(folder / _FILE, {"updates": own + more, "rows": rows})
+        return {"updates": own + more, "rows": rows}
 
     def read(self, store: Store) -> tuple[int, list[Row]]:
         """Returns the updates of single numbers, and a row for each λ."""
-        found = json.loads((store.path(self) / _FILE).read_text(encoding="utf-8"))
+        found = store.read(self)
         return found["updates"], [Row(**row) for row in found["rows"]]
 
 

@@ -14,24 +14,22 @@ Shapes: L complexity values, R seeds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netdial.core.storage.files import write_json
 from netdial.family import Family
 from netdial.measure import evaluate
-from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome, Table
 from netdial.papers.lab.training import Training, classification
 from netdial.pruning.weights.pruned import prune
 from netdial.pruning.weights.rounds import retrain
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 from netdial.train.config import make_config
 
 LAMS = {"l2": (0.1, 1.0, 10.0), "l1": (0.03, 0.3, 3.0)}
@@ -45,11 +43,11 @@ WAYS = {
 }
 _BINS = 60
 
-_FILE, _ROUNDS = "retrained.json", 3
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Retrained:
+class Retrained(Cell):
     """Directly trained networks, pruned by magnitude and trained again.
 
     Attributes:
@@ -79,7 +77,7 @@ class Retrained:
         """Epochs."""
         return 0.1 if self.way == "none" else 0.5 * self.epochs * len(self.training.config.lams)
 
-    def make(self, folder: Path, store: Store) -> None:
+    def make(self, run: Run, store: Store) -> list[dict[str, Any]]:
         """Prunes, trains and measures the networks one by one."""
         family, task = self.training.family(store), self.training.task(store)
         rows = []
@@ -91,7 +89,7 @@ class Retrained:
             }
             counts, edges = torch.histogram(_weights(member, lam).double(), bins=_BINS)
             rows.append({**row, "counts": counts.tolist(), "edges": edges.tolist()})
-        write_json(folder / _FILE, rows)
+        return rows
 
     def member(self, family: Family, lam: float, task: Any) -> Family:
         """Returns one network when all is done to it."""
@@ -110,8 +108,7 @@ class Retrained:
 
     def read(self, store: Store) -> list[dict[str, Any]]:
         """Returns for each λ: accuracy on ``valid`` and ``test``, and a histogram of the weights that are kept."""
-        text = (store.path(self) / _FILE).read_text(encoding="utf-8")
-        found: list[dict[str, Any]] = json.loads(text)
+        found: list[dict[str, Any]] = store.read(self)
         return found
 
 

@@ -13,31 +13,29 @@ Shapes: L complexity values, P weights, T photographs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.core.storage.files import write_json
 from netdial.data import Dataset
 from netdial.family import Family
 from netdial.measure import evaluate
-from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome, Table
 from netdial.papers.lab.training import Training, classification
 from netdial.report.text import at_lam
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 from netdial.train.config import make_config
-from netdial.train.fit import run
+from netdial.train.fit import run as train
 
 LAMS = (0.01, 0.1, 1.0, 10.0, 100.0)
 MAPS = ("linear", "piecewise")
-_FILE, _DRAWS, _EXAMPLES = "photographs.json", 16, 5_000
+_DRAWS, _EXAMPLES = 16, 5_000
 
 
 class Problem(NamedTuple):
@@ -57,7 +55,7 @@ PROBLEMS = {
 
 
 @dataclass(frozen=True)
-class Photographs:
+class Photographs(Cell):
     """A family in training, compared again and again with directly trained networks.
 
     Attributes:
@@ -89,8 +87,8 @@ class Photographs:
         last = self.training.config.epochs
         return sorted({max(1, round(last ** (i / 11))) for i in range(12)})
 
-    def make(self, folder: Path, store: Store) -> None:
-        """Trains the family and measures it on the way."""
+    def make(self, run: Run, store: Store) -> list[dict[str, Any]]:
+        """Trains the family and returns what was measured on the way."""
         training, task = self.training, self.training.task(store)
         part = training.part(task)
         seen = part.select(torch.arange(min(_EXAMPLES, len(part))))
@@ -111,7 +109,7 @@ class Photographs:
             )
             family.train()
 
-        run(
+        train(
             family,
             part,
             None,
@@ -119,12 +117,11 @@ class Photographs:
             config=training.config,
             report=lambda epoch: look(epoch.number) if epoch.number in self.epochs else None,
         )
-        write_json(folder / _FILE, taken)
+        return taken
 
     def read(self, store: Store) -> list[dict[str, Any]]:
         """Returns the photographs: epoch, and excess, distance and rank correlation ``[L]``."""
-        text = (store.path(self) / _FILE).read_text(encoding="utf-8")
-        found: list[dict[str, Any]] = json.loads(text)
+        found: list[dict[str, Any]] = store.read(self)
         return found
 
 

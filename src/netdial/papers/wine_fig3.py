@@ -15,7 +15,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -27,16 +26,17 @@ from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family, Fields, symmetrised_kl
 from netdial.measure import outputs
 from netdial.nets import build
-from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Figure, Outcome
 from netdial.papers.lab.outcome import Table as Shown
 from netdial.papers.lab.training import both
 from netdial.report.text import at_lam
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 from netdial.train.config import FitConfig, make_config
 from netdial.train.direct import stack, unstack
 from netdial.train.finetune import finetune
-from netdial.train.fit import run
+from netdial.train.fit import run as train
 
 LAMS = (1e2, 1e3, 1e4, 1e5, 1e6)
 WAYS = ("linear", "piecewise")
@@ -57,7 +57,7 @@ class Net(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wine:
+class Wine(Cell):
     """Everything that is trained one ``way`` from one seed: ``direct``, or the map of a family."""
 
     seed: int
@@ -71,16 +71,11 @@ class Wine:
         return f"wine {self.way} seed {self.seed}"
 
     @property
-    def needs(self) -> tuple[Cell, ...]:
-        """Nothing comes before training."""
-        return ()
-
-    @property
     def cost(self) -> float:
         """Epochs."""
         return float(self.epochs)
 
-    def make(self, folder: Path, store: Store) -> None:
+    def make(self, run: Run, store: Store) -> None:
         """Trains and measures."""
         nets = [
             {
@@ -92,7 +87,7 @@ class Wine:
             }
             for net in self.trained()
         ]
-        save_tree(folder / _FILE, nets, _KIND)
+        save_tree(run.path / _FILE, nets, _KIND)
 
     def read(self, store: Store) -> list[Net]:
         """Returns the networks."""
@@ -133,7 +128,7 @@ class Wine:
     def family(self, data: Dataset) -> dict[str, dict[float, Family]]:
         """Returns a family, and each of its members after one epoch at its own λ."""
         made = Family(self.net(), self.recipe().family())
-        made = run(made, data, None, kind="classification", config=self.recipe())
+        made = train(made, data, None, kind="classification", config=self.recipe())
         tuning = replace(self, epochs=1, seed=self.seed + 1000).recipe()
         return {
             self.way: dict.fromkeys(LAMS, made),
@@ -300,7 +295,7 @@ def _direct_networks(net: nn.Module, data: Dataset, config: FitConfig) -> list[F
     """Returns two sets of direct networks: the same start, another order of examples, in one batched run."""
     config = config.model_copy(update={"map": "table", "lams": LAMS})
     pair = stack([Family(net, config.family()), Family(net, config.family())])
-    return unstack(run(pair, data, None, kind="classification", config=config), 2)
+    return unstack(train(pair, data, None, kind="classification", config=config), 2)
 
 
 def _fields(family: Family, lam: float) -> Fields:

@@ -13,6 +13,9 @@ from netdial.runs import FIRST_WAY
 from netdial.runs.curves import Member, deciding
 from netdial.runs.folder import recover
 from netdial.runs.run import Run
+from netdial.runs.store import content_hash
+
+_ASIDE = ("name", "data_dir")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class RunRow:
         problem: what is wrong with a damaged run.
         way: way of training: ``fit`` for a family over λ, ``shrink``.
         params: parameters at the start and at the end, or so far, of a network that shrinks.
+        key: hash of the resolved settings; runs that can only come out alike have the same.
     """
 
     name: str
@@ -53,6 +57,7 @@ class RunRow:
     problem: str | None = None
     way: str | None = "fit"
     params: tuple[int, int] | None = None
+    key: str | None = None
 
 
 def list_runs(root: Path, found: Callable[[Run], dict[str, Any]]) -> list[RunRow]:
@@ -87,6 +92,7 @@ def _row(path: Path, found: Callable[[Run], dict[str, Any]]) -> RunRow:
         step=max((record.step for record in records), default=None),
         started=run.environment().get("started"),
         way=run.config.get("way", FIRST_WAY),
+        key=content_hash({k: v for k, v in run.config.items() if k not in _ASIDE}),
         **found(run),
     )
 

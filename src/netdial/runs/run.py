@@ -280,10 +280,11 @@ class Run:
             _keep_lines(self.log_path, lambda number, _: number < epochs)
             _keep_lines(self.kills_path, lambda _, line: parse_json(line, KILLS)["step"] <= step)
 
-    def finish(self) -> None:
-        """Marks the run as done."""
+    def finish(self, **facts: Any) -> None:
+        """Marks the run as done, with the time and what else is to be known of it."""
         with self.alone():
-            write_text(self.done_path, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(self.done_path, {"finished": now, **facts})
 
 
 def _whole_lines(file: FileIO) -> int:

@@ -11,7 +11,7 @@ import typer
 from netdial.cli.options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
-    from netdial.papers.lab.cells import Made
+    from netdial.jobs.pool import Made
     from netdial.papers.lab.outcome import Outcome
 
 

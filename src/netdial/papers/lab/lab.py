@@ -15,9 +15,10 @@ from pathlib import Path
 from netdial import __version__
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.storage.files import write_json
-from netdial.papers.lab.cells import ENGINE, Cell, Made, Store, make_all
+from netdial.jobs.pool import Made, make_all
 from netdial.papers.lab.outcome import Outcome
 from netdial.papers.lab.page import write_outcome
+from netdial.runs.store import ENGINE, Cell, Store
 
 EXPERIMENTS = {
     "mnist-table1": "2022 paper, Table 1, Figs. 4 and 5: nine implementations pruned, by the paper's rule and honestly",

@@ -9,7 +9,7 @@ from typing import Any
 
 from netdial import __version__
 from netdial.core.storage.files import finite
-from netdial.papers.lab.cells import ENGINE
+from netdial.runs.store import ENGINE
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,17 @@ Shapes: L complexity values, S shares.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from netdial.core.storage.files import write_json
-from netdial.papers.lab.cells import Cell, Store
 from netdial.papers.lab.training import Training
 from netdial.pruning.weights.mask import Policy
 from netdial.pruning.weights.surfaces import surface
-
-_FILE = "accuracy.json"
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 
 
 class Accuracy(NamedTuple):
@@ -30,7 +26,7 @@ class Accuracy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Cell):
     """A trained family, pruned by relative density (2022 paper, eq. 17), or by magnitude (eq. 18) if its posterior is a point.
 
     Attributes:
@@ -62,8 +58,8 @@ class Pruned:
         """About that of one epoch for each member."""
         return 0.05 * len(self.lams) * len(self.shares)
 
-    def make(self, folder: Path, store: Store) -> None:
-        """Measures all members at all shares, on validation and test data."""
+    def make(self, run: Run, store: Store) -> dict[str, Any]:
+        """Returns what all members are worth at all shares, on validation and test data."""
         family = self.training.family(store)
         task = self.training.task(store)
         found = {
@@ -79,13 +75,11 @@ class Pruned:
             )
             for part in Accuracy._fields
         }
-        write_json(
-            folder / _FILE, {part: s.metrics["accuracy"].tolist() for part, s in found.items()}
-        )
+        return {part: s.metrics["accuracy"].tolist() for part, s in found.items()}
 
     def read(self, store: Store) -> Accuracy:
         """Returns what was measured."""
-        found = json.loads((store.path(self) / _FILE).read_text(encoding="utf-8"))
+        found = store.read(self)
         return Accuracy(
             *(torch.tensor(found[part], dtype=torch.float64) for part in Accuracy._fields)
         )

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.papers.lab.cells import Store
 from netdial.papers.lab.outcome import Figure, Table
 from netdial.papers.lab.pruned import Accuracy, Pruned
 from netdial.papers.lab.reference import COLUMNS
 from netdial.papers.lab.rules import honest_rule, paper_rule
+from netdial.runs.store import Store
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,15 +15,16 @@ from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family
 from netdial.models.family import load_family, save_family
 from netdial.nets import build
-from netdial.papers.lab.cells import Cell, Store
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
 from netdial.train.config import FitConfig
-from netdial.train.fit import run
+from netdial.train.fit import run as train
 
-_FILE = "family.safetensors"
+_FILE, _LAST = "family.safetensors", "last.safetensors"
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Cell):
     """One training run.
 
     Attributes:
@@ -52,33 +54,40 @@ class Training:
         )
 
     @property
-    def needs(self) -> tuple[Cell, ...]:
-        """Nothing comes before training."""
-        return ()
-
-    @property
     def cost(self) -> float:
         """Epochs; twice that where each of several networks or complexity values sees whole batches."""
         whole = self.config.map == "table" or self.config.sampling == "independent"
         return float(self.config.epochs * (2 if whole else 1))
 
-    def make(self, folder: Path, store: Store) -> None:
-        """Trains the family and writes it to a file that ``nd.load_model`` opens without further help."""
+    @property
+    def run_config(self) -> dict[str, Any]:
+        """Settings of the run: those of the training, beside the fields of the cell."""
+        fields = super().run_config
+        return {**fields.pop("config"), **fields, "way": "fit"}
+
+    def make(self, run: Run, store: Store) -> None:
+        """Trains the family, or goes on, and writes it to a file that ``nd.load_model`` opens without further help."""
         task = self.task(store)
-        family = run(
+        family = train(
             Family(self.net(task), self.config.family()),
             self.part(task),
             None,
             kind=task.kind,
             config=self.config,
             augment=task.augment if self.augment else None,
+            checkpoint=run.checkpoint_path / _LAST,
+            resuming=True,
+            identity=self.run_config,
         )
-        save_family(family, folder / _FILE, {"net": self.described(task), "data": self.data})
+        save_family(
+            family, run.model_path / _FILE, {"net": self.described(task), "data": self.data}
+        )
+        shutil.rmtree(run.checkpoint_path)
 
     def family(self, store: Store) -> Family:
         """Returns the trained family, on the accelerator if there is one."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return load_family(store.path(self) / _FILE).to(device)
+        return load_family(store.path(self) / "model" / _FILE).to(device)
 
     def task(self, store: Store) -> Splits:
         """Returns the data, as this network takes them."""

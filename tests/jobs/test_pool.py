@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -15,16 +16,22 @@ import pytest
 import torch
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.papers.lab import cells as cells_module
-from netdial.papers.lab.cells import Made, Store, key, make_all
+from netdial.jobs.pool import Made, make_all
+from netdial.jobs.reports import list_runs
+from netdial.papers.lab import training as training_module
 from netdial.papers.lab.training import Training
+from netdial.runs import store as store_module
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store, key
 from netdial.train.config import make_config
+from netdial.train.fit import run as train
+from netdial.train.loop import Epoch
 
 FAILURES = {"interrupt": KeyboardInterrupt, "defect": RuntimeError, "user": ConfigError}
 
 
 @dataclasses.dataclass(frozen=True)
-class Square:
+class Square(Cell):
     """Writes the square of a number, or of the square of another cell; may fail."""
 
     number: int
@@ -40,18 +47,15 @@ class Square:
     def needs(self) -> tuple[Square, ...]:
         return (self.of,) if self.of else ()
 
-    @property
-    def cost(self) -> float:
-        return 1.0
-
-    def make(self, folder: Path, store: Store) -> None:
+    def make(self, run: Run, store: Store) -> int:
         base = self.of.read(store) if self.of else self.number
-        (folder / "square.txt").write_text(str(base**2))
         if self.fails:
+            (run.path / "half.txt").touch()
             raise FAILURES[self.fails]("it went wrong")
+        return base**2
 
     def read(self, store: Store) -> int:
-        return int((store.path(self) / "square.txt").read_text())
+        return store.read(self)
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def inode(store: Store, cell: Square) -> int:
-    return (store.path(cell) / "square.txt").stat().st_ino
+    return (store.path(cell) / "found.json").stat().st_ino
 
 
 def test_cells_are_made_once(store: Store) -> None:
@@ -96,13 +100,13 @@ def test_key_depends_on_settings_kind_and_engine_and_on_nothing_else(
         Training("wine", "linear", c) for c in (config, config.model_copy(update={"lr": 1e-4}))
     ]
     assert key(trainings[0]) != key(trainings[1])
-    monkeypatch.setattr(cells_module, "ENGINE", "of another version")
+    monkeypatch.setattr(store_module, "ENGINE", "of another version")
     assert key(Square(2)) != first
 
 
 def test_key_is_the_same_in_every_process() -> None:
     line = (
-        "from netdial.train.config import make_config; from netdial.papers.lab.cells import key;"
+        "from netdial.train.config import make_config; from netdial.runs.store import key;"
         "from netdial.papers.lab.training import Training;"
         "print(key(Training('wine', 'linear', make_config(lams=(1.0, 2.0), map='table'))))"
     )
@@ -122,11 +126,11 @@ def test_a_damaged_cell_is_made_again(store: Store, damage: str) -> None:
     cell = Square(12)
     make_all([cell], store, workers=1)
     if damage == "cut":
-        (store.path(cell) / "square.txt").write_text("14")
+        (store.path(cell) / "found.json").write_text("14")
     elif damage == "gone":
-        (store.path(cell) / "square.txt").unlink()
+        (store.path(cell) / "found.json").unlink()
     else:
-        (store.path(cell) / "cell.json").write_text("{")
+        (store.path(cell) / "DONE").write_text("{")
     assert not store.is_made(cell)
     assert make_all([cell], store, workers=1) == 1
     assert cell.read(store) == 144
@@ -150,11 +154,16 @@ def test_an_error_says_which_cell_it_was(store: Store) -> None:
 
 
 def test_what_a_killed_process_left_is_swept_up(store: Store) -> None:
-    left = store.folder / "cells" / ".half-made-cell.tmp"
-    left.mkdir(parents=True)
-    (left / "square.txt").touch()
+    cell = Square(3)
+    make_all([cell], store, workers=1)
+    (store.path(cell) / "DONE").unlink()
+    left = store.folder / "cells" / ".half-made-cell.new"
+    left.mkdir()
+    (left / "found.json").touch()
     make_all([Square(2)], store, workers=1)
-    assert not left.exists()
+    assert [path.name for path in (store.folder / "cells").iterdir()] == [
+        store.path(Square(2)).name
+    ]
 
 
 def test_two_at_once_in_one_folder_are_refused(store: Store) -> None:
@@ -166,13 +175,42 @@ def test_two_at_once_in_one_folder_are_refused(store: Store) -> None:
     assert make_all([Square(3)], store, workers=1) == 1
 
 
-def test_the_manifest_says_what_the_cell_is(store: Store) -> None:
+def test_a_cell_is_a_run_folder(store: Store) -> None:
     training = small(0)
-    make_all([training], store, workers=1)
-    manifest = json.loads((store.path(training) / "cell.json").read_text())
-    assert manifest["cell"]["kind"] == "Training"
-    assert manifest["cell"]["config"]["epochs"] == 1
-    assert list(manifest["files"]) == ["family.safetensors"]
+    make_all([training, Square(2)], store, workers=1)
+    run = Run.open(store.path(training))
+    assert run.is_done
+    assert (run.config["way"], run.config["data"], run.config["epochs"]) == ("fit", "wine", 1)
+    files = json.loads(run.done_path.read_text())["files"]
+    assert {"config.json", "env.json", "model/family.safetensors"} <= files.keys()
+    assert Run.open(store.path(Square(2))).config["way"] == "Square"
+    rows = {row.name: row for row in list_runs(store.folder / "cells")}
+    assert rows[run.name].status == "done" and rows[run.name].model == "linear"
+    assert rows[store.path(Square(2)).name].status == "done"
+
+
+def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, other = small(0, epochs=6), Store(store.folder.with_name("there"))
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(training_module, "train", functools.partial(train, report=stop))
+    with pytest.raises(KeyboardInterrupt):
+        make_all([cell], store, workers=1)
+    assert list(store.path(cell).glob("checkpoint/*")) and not store.is_made(cell)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        training_module, "train", functools.partial(train, report=lambda e: seen.append(e.number))
+    )
+    assert make_all([cell], store, workers=1) == 1
+    assert seen == [4, 5, 6]
+    make_all([cell], other, workers=1)
+    first, second = (cell.family(place).state_dict() for place in (store, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_threads_are_as_they_were(store: Store) -> None:
@@ -212,7 +250,7 @@ def test_killed_in_the_middle_with_processes_of_its_own(
 ) -> None:
     line = (
         "from pathlib import Path; from netdial.train.config import make_config;"
-        "from netdial.papers.lab.cells import Store, make_all;"
+        "from netdial.jobs.pool import make_all; from netdial.runs.store import Store;"
         "from netdial.papers.lab.training import Training\n"
         "if __name__ == '__main__':\n"
         "    cells = [Training('wine', 'linear', make_config(epochs=e, batch_size=16)) for e in (1, 9000, 9001)]\n"
@@ -221,17 +259,19 @@ def test_killed_in_the_middle_with_processes_of_its_own(
     script = tmp_path / "script.py"
     script.write_text(line)
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    assert waited(lambda: len(list(tmp_path.glob("cells/wine*/cell.json"))) == 1)
-    assert waited(lambda: len(list(tmp_path.glob("cells/.*.tmp"))) == 2)
+    assert waited(lambda: len(list(tmp_path.glob("cells/wine*/DONE"))) == 1)
+    assert waited(lambda: len(list(tmp_path.glob("cells/wine*/config.json"))) == 3)
     children = children_of(process.pid)
     assert len(children) >= 2
     os.kill(process.pid, number)
     process.wait(timeout=30)
     assert waited(lambda: not any(map(is_running, children)))
-    assert len(list(tmp_path.glob("cells/wine*/cell.json"))) == 1
+    assert len(list(tmp_path.glob("cells/wine*/DONE"))) == 1
     store = Store(tmp_path)
     make_all([Square(1)], store, workers=1)
-    assert len(list(tmp_path.glob("cells/*"))) == 2
+    unfinished = [path for path in tmp_path.glob("cells/*") if not (path / "DONE").exists()]
+    assert all(list(path.glob("checkpoint/*")) for path in unfinished)  # to go on from
+    assert len(list(tmp_path.glob("cells/*"))) == 2 + len(unfinished)
 
 
 def waited(what) -> bool:

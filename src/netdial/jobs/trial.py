@@ -1,0 +1,89 @@
+"""Trials: jobs of any way of training as cells of a store, so that many can be made by a pool, and each only once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netdial.jobs.job import do_job
+from netdial.jobs.request import Job
+from netdial.jobs.ways import WAYS
+from netdial.runs import FIRST_WAY
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
+from netdial.train.config import make
+
+
+@dataclass(frozen=True)
+class Trial(Cell):
+    """One job of a way of training; its folder is the run folder that ``netdial`` commands take.
+
+    Its key depends on the way, the data (on the bytes of a table, too) and on all settings, those left to their defaults
+    included.
+
+    Attributes:
+        data: name of a data set, a table, or a user's function ``package.module:function``.
+        choices: settings of the way, options on the data, ``model``, by name; all else has its default.
+        way: name of the way of training.
+        settings: all settings with the choices.
+        content: digest of a table, empty for other data.
+
+    Raises:
+        ConfigError: a setting is not allowed, or the way is not known.
+    """
+
+    data: str
+    choices: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    way: str = FIRST_WAY
+    settings: Mapping[str, Any] = field(init=False)
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Settles the settings, and reads the table."""
+        settled = dict(self.choices)
+        for settings in WAYS[self.way].settings:
+            own = {k: v for k, v in self.choices.items() if k in settings.model_fields}
+            settled |= make(settings, own).model_dump(mode="json")
+        table = Path(self.data)
+        content = hashlib.sha256(table.read_bytes()).hexdigest() if table.is_file() else ""
+        object.__setattr__(self, "settings", settled)
+        object.__setattr__(self, "content", content)
+
+    @property
+    def label(self) -> str:
+        """Way and data."""
+        return f"{self.way} {Path(self.data).stem}"
+
+    def run(self, store: Store) -> Run:
+        """Returns the run of a trial that is made."""
+        return Run.open(store.path(self))
+
+    def fill(self, store: Store) -> None:
+        """Does the job, or goes on with it."""
+        path = store.path(self)
+        job = Job(
+            self.data,
+            self.choices,
+            data_dir=store.data_dir,
+            name=path.name,
+            runs_dir=path.parent,
+            resume=True,
+            name_of_way=self.way,
+        )
+        do_job(job, _Silent())
+
+
+class _Silent:
+    """A watch that tells nobody."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
+
+    def advance(self, step: int, steps: int) -> None:
+        """Says nothing."""
+
+    def epoch(self, progress: object) -> None:
+        """Says nothing."""
