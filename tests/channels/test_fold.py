@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrizations
 
-from netdial.channels.fold.fold import FoldReport, fold
+from netdial.channels.fold.fold import fold
+from netdial.channels.fold.outcome import FoldReport
 from netdial.channels.layers.switch import Switch, insert_switches
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import TraceError

@@ -11,7 +11,7 @@ import torch
 
 from netdial.jobs.opening import open_task
 from netdial.jobs.problem import load_net
-from netdial.measure.path import outputs
+from netdial.measure.forward import outputs
 from netdial.models.recipe import read_recipe
 from netdial.models.restoring import load_network
 from netdial.runs.prunings import prunings

@@ -15,7 +15,7 @@ import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family, FamilyConfig
-from netdial.measure.path import recalibrate
+from netdial.measure.forward import recalibrate
 from netdial.models.family import load_family, save_family
 from netdial.pruning.weights.rounds import retrain
 from netdial.train.finetune import specialise

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from netdial.papers.lasso import group_lasso as gl
-from netdial.papers.lasso.group_lasso import GroupNorm, Problem, lam_max, refit, solve, sparsity
+from netdial.papers.lasso.descent import GroupNorm
+from netdial.papers.lasso.group_lasso import lam_max, refit, solve, sparsity
+from netdial.papers.lasso.problem import Problem
 
 CASES = [(kind, bias) for kind in ("linear", "logistic") for bias in (True, False)]
 

@@ -11,8 +11,9 @@ import torch
 from netdial.core.errors import ConfigError, DataError
 from netdial.data import load_data
 from netdial.papers import group_sparsity
-from netdial.papers.group_sparsity import COMPARED, GROUP, at_level, difference, problems
+from netdial.papers.group_sparsity import problems
 from netdial.papers.lab.lab import Lab
+from netdial.papers.lasso.compared import COMPARED, GROUP, at_level, difference
 from netdial.papers.lasso.group_lasso import lam_max, solve
 from netdial.runs.store import Store
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.papers.lasso.group_lasso import Problem, lam_max, refit, solve
+from netdial.papers.lasso.group_lasso import lam_max, refit, solve
+from netdial.papers.lasso.problem import Problem
 from netdial.papers.lasso.regression import (
     Power,
     Switched,

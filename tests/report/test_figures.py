@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 
-from netdial.report.figures import (
-    COLOURS,
-    COMPLEXITY_SCALE,
-    MUTED,
-    curves_figure,
-    learning_figure,
-)
+from netdial.report.figures import curves_figure, learning_figure
+from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED
 from netdial.runs.curves import Member, headline, learning, members
 from netdial.runs.run import Run
 

@@ -23,7 +23,7 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.compare import spread_of
 from netdial.measure.cost import cost
-from netdial.measure.path import outputs, predictive
+from netdial.measure.forward import outputs, predictive
 from netdial.models.member import Exported, save_member
 from netdial.models.use import use_of
 from netdial.pruning.weights.criteria import default_criterion

@@ -12,8 +12,8 @@ from netdial.choice.table import Cell, Scored, score, unscored
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.family.family import Family
 from netdial.measure.cost import cost
+from netdial.measure.forward import outputs, predictive
 from netdial.measure.latency import measure_latency
-from netdial.measure.path import outputs, predictive
 from netdial.pruning.weights.pruned import prune_by
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.measure.path import outputs
+from netdial.measure.forward import outputs
 from netdial.task import Task
 
 MARGIN = 1.15

@@ -17,8 +17,8 @@ from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.jobs.recorder import Watch
 from netdial.measure.cost import cost
+from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
-from netdial.measure.path import outputs
 from netdial.runs.run import Run
 from netdial.shrinking.state import Event, State
 from netdial.task import named

@@ -1,7 +1,8 @@
 """Evaluation: what each member of a family is worth."""
 
+from netdial.measure.forward import outputs, predictive, recalibrate
 from netdial.measure.noise import Intervals, calibrate, intervals
-from netdial.measure.path import Member, Path, evaluate, outputs, predictive, recalibrate
+from netdial.measure.path import Member, Path, evaluate
 
 __all__ = [
     "Intervals",

@@ -26,7 +26,7 @@ from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.measure.path import outputs, predictive
+from netdial.measure.forward import outputs, predictive
 from netdial.task import NoiseCurve, Regression
 from netdial.task.noise import Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit

@@ -18,8 +18,8 @@ from netdial.core.storage.boundary import validated
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.tables.schema import TableSchema
 from netdial.family.family import Family
+from netdial.measure.forward import outputs
 from netdial.measure.noise import law_of
-from netdial.measure.path import outputs
 from netdial.task import NoiseCurve, Task, named, restore
 from netdial.task.noise import LEVELS, half_width
 

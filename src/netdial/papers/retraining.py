@@ -264,7 +264,7 @@ def _histogram(
 ) -> Figure:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    from netdial.report.figures import COMPLEXITY_SCALE
+    from netdial.report.panels import COMPLEXITY_SCALE
 
     share = 0.9 if 0.9 in shares else shares[0]
     shown = {

@@ -76,7 +76,7 @@ def experiment(lab: Lab) -> Outcome:
 def _figure(lams: tuple[float, ...], test: Tensor, best: Tensor, line: Tensor) -> Figure:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    from netdial.report.figures import COMPLEXITY_SCALE, MUTED
+    from netdial.report.panels import COMPLEXITY_SCALE, MUTED
 
     place = torch.tensor(lams).double().log10()
     standing = (test - test.amin(dim=0)) / (test.amax(dim=0) - test.amin(dim=0)).clamp_min(1e-12)

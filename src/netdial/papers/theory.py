@@ -262,7 +262,7 @@ def _figure(
     import plotly.graph_objects as go  # type: ignore[import-untyped]
     from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
 
-    from netdial.report.figures import COMPLEXITY_SCALE
+    from netdial.report.panels import COMPLEXITY_SCALE
 
     colours = sample_colorscale(COMPLEXITY_SCALE, [i / (len(LAMS) - 1) for i in range(len(LAMS))])
     plot = go.Figure()

@@ -13,19 +13,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
-from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
 
-from netdial.report.text import count, number, power_of_ten
+from netdial.report.panels import (
+    COLOURS,
+    LEGEND_PIXELS,
+    MUTED,
+    SPLITS,
+    TITLE_PIXELS,
+    axis_name,
+    complexity_colours,
+    log_axis,
+    stacked,
+    title_panel,
+    value_axis,
+)
+from netdial.report.text import count, number
 from netdial.runs.curves import Headline, Member
-
-COLOURS = {"valid": "#2f7fd8", "test": "#d9660a", "family": "#0e9384"}
-"""Colour of the validation part, the test part, and of what belongs to the family itself."""
-SPLITS = {"valid": "validation", "test": "test"}
-COMPLEXITY_SCALE = ["#2f7fd8", "#7a6fd0", "#b45fa8", "#d15a6a", "#d9660a"]
-"""From small complexity values to large ones."""
-MUTED = "#7d8590"
-PANEL_PIXELS, GAP_PIXELS, LEGEND_PIXELS, TITLE_PIXELS = 190, 56, 64, 30
-"""Heights of a panel, of the gap under it, and of the space on top for legend and heading or for a heading alone."""
 
 Lines = dict[float | None, list[tuple[int, float]]]
 
@@ -99,13 +102,13 @@ def curves_figure(
         for trace in traces:
             first = panel.by_split and trace.name not in legend_shown
             legend_shown.add(trace.name)
-            trace.update(yaxis=_axis("y", index), showlegend=first)
+            trace.update(yaxis=axis_name("y", index), showlegend=first)
             figure.add_trace(trace)
         _dress_panel(figure, index, panel, traces, config)
     figure.update_xaxes(
         title_text="complexity λ (log scale)",
         unifiedhovertitle_text="<b>λ = %{x:.4~g}</b>",
-        anchor=_axis("y", len(drawn)),
+        anchor=axis_name("y", len(drawn)),
         **log_axis([row.lam for row in rows]),
     )
     if answer is not None:
@@ -138,13 +141,13 @@ def learning_figure(curves: dict[str, Lines]) -> go.Figure | None:
         figure.add_traces(traces)
         values = [value for line in curves[name].values() for _, value in line]
         title_panel(figure, index, title)
-        figure.update_layout({_axis("yaxis", index): value_axis(values, "~g", log_above=10)})
+        figure.update_layout({axis_name("yaxis", index): value_axis(values, "~g", log_above=10)})
     last = max(step for lines in curves.values() for line in lines.values() for step, _ in line)
     figure.update_xaxes(
         title_text=unit,
         dtick=1 if unit == "epoch" and last <= 10 * per_epoch else None,
         unifiedhovertitle_text=f"<b>{unit} %{{x}}</b>",
-        anchor=_axis("y", len(drawn)),
+        anchor=axis_name("y", len(drawn)),
     )
     return figure
 
@@ -207,7 +210,7 @@ def _curve(
 def _learning_traces(lines: Lines, name: str, per_epoch: float, index: int) -> list[go.Scatter]:
     """Returns the whole-batch line of one quantity and the lines of its strata."""
     lams = sorted(lam for lam in lines if lam is not None)
-    shades = dict(zip(lams, _shades(len(lams)), strict=True))
+    shades = dict(zip(lams, complexity_colours(len(lams)), strict=True))
     traces = []
     for lam in [*lams, None] if None in lines else lams:
         words = "mean over λ" if lam is None else f"λ ≈ {number(lam)}"
@@ -221,16 +224,10 @@ def _learning_traces(lines: Lines, name: str, per_epoch: float, index: int) -> l
                 mode="lines" if len(lines[lam]) > 1 else "markers",
                 line={"color": colour, "width": 3 if lam is None else 1.3},
                 hovertemplate=f"{name.split('/')[-1]} · {words}: <b>%{{y:.4~g}}</b><extra></extra>",
-                yaxis=_axis("y", index),
+                yaxis=axis_name("y", index),
             )
         )
     return traces
-
-
-def _shades(n: int) -> list[str]:
-    """Returns ``n`` colours from the scale of complexity."""
-    places = [i / max(n - 1, 1) for i in range(n)]
-    return list(sample_colorscale(COMPLEXITY_SCALE, places)) if n else []
 
 
 def _steps_per_epoch(curves: dict[str, Lines]) -> tuple[float, str]:
@@ -238,67 +235,6 @@ def _steps_per_epoch(curves: dict[str, Lines]) -> tuple[float, str]:
     timed = curves.get("train/epoch_seconds", {}).get(None, [])
     first = timed[0][0] if timed else 0
     return (float(first), "epoch") if first > 0 else (1.0, "optimiser step")
-
-
-def stacked(n: int, top_pixels: int) -> go.Figure:
-    """Returns an empty figure of ``n`` panels over one x axis, with so much space on top."""
-    inner = n * PANEL_PIXELS + (n - 1) * GAP_PIXELS
-    figure = go.Figure(
-        layout={
-            "template": None,
-            "height": inner + top_pixels + 60,
-            "margin": {"l": 58, "r": 18, "t": top_pixels, "b": 60},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": "system-ui, sans-serif", "size": 13, "color": MUTED},
-            "hovermode": "x unified",
-            "hoversubplots": "axis",
-            "hoverlabel": {"font": {"size": 12}},
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1 + 34 / inner,
-                "yanchor": "bottom",
-            },
-            "separators": ".\u202f",
-            "xaxis": {
-                "showgrid": True,
-                "zeroline": False,
-                "ticks": "outside",
-                "ticklen": 5,
-                "title": {"font": {"size": 13}},
-            },
-        }
-    )
-    for index in range(1, n + 1):
-        top = 1 - (index - 1) * (PANEL_PIXELS + GAP_PIXELS) / inner
-        domain = [max(top - PANEL_PIXELS / inner, 0), top]
-        figure.update_layout(
-            {_axis("yaxis", index): {"domain": domain, "zeroline": False, "showspikes": False}}
-        )
-    return figure
-
-
-def _axis(kind: str, index: int) -> str:
-    """Returns plotly's name of an axis: the first carries no number."""
-    return kind if index == 1 else f"{kind}{index}"
-
-
-def title_panel(figure: go.Figure, index: int, title: str) -> None:
-    """Writes the heading of a panel above its left edge."""
-    top = figure.layout[_axis("yaxis", index)].domain[1]
-    figure.add_annotation(
-        text=f"<b>{title}</b>",
-        x=0,
-        y=top,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=6,
-        showarrow=False,
-    )
 
 
 def _dress_panel(
@@ -314,32 +250,7 @@ def _dress_panel(
         title += f" · of {count(config['n_params'])}"
     title_panel(figure, index, title)
     values = [value for trace in traces for value in trace.y]
-    figure.update_layout({_axis("yaxis", index): value_axis(values, panel.tick_format)})
-
-
-def value_axis(values: Sequence[float], tick_format: str, log_above: float = 30) -> dict[str, Any]:
-    """Returns a y axis; logarithmic when the values are positive and span more than the factor ``log_above``."""
-    finite = [value for value in values if math.isfinite(value)]
-    axis: dict[str, Any] = {"tickformat": tick_format, "nticks": 5, "automargin": True}
-    if finite and min(finite) > 0 and max(finite) > log_above * min(finite):
-        return {"automargin": True} | log_axis(finite)
-    return axis
-
-
-def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Returns a log axis with labels at powers of ten, and at twice and five times those when there are few."""
-    low, high = math.log10(min(values)), math.log10(max(values))
-    factors = [1] if high - low >= 2 else [1, 2, 5]
-    powers = range(math.floor(low) - 1, math.ceil(high) + 2)
-    ticks = [factor * 10.0**power for power in powers for factor in factors]
-    inside = [tick for tick in ticks if low - 0.3 <= math.log10(tick) <= high + 0.3]
-    shown = inside[:: math.ceil(len(inside) / 8)]
-    plain = min(shown) >= 9e-4 and max(shown) < 1e5
-    labels = [
-        (count(tick) if tick >= 1 else number(tick)) if plain else power_of_ten(tick)
-        for tick in shown
-    ]
-    return {"type": "log", "tickvals": shown, "ticktext": labels}
+    figure.update_layout({axis_name("yaxis", index): value_axis(values, panel.tick_format)})
 
 
 def _mark_answer(figure: go.Figure, answer: Headline) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from netdial.core.records import Record
 from netdial.core.storage.files import finite, write_text
-from netdial.report.figures import COMPLEXITY_SCALE
+from netdial.report.panels import COMPLEXITY_SCALE
 from netdial.report.template import fill
 from netdial.runs.run import Run
 

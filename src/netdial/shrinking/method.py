@@ -23,11 +23,9 @@ import torch
 from torch import Tensor
 
 from netdial.channels.clock import NOISE, Clock
-from netdial.channels.collect import Collection, collect
-from netdial.channels.fold.bypass import bypass, origins
 from netdial.channels.graph import Graph
 from netdial.channels.optimizers import prepare_optimizer
-from netdial.channels.sizes import size, strip, switches_of, thetas, total
+from netdial.channels.sizes import size, thetas
 from netdial.channels.trace.trace import operations
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, NonFiniteError
@@ -36,10 +34,11 @@ from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.control import LAM_SCHEDULES, check_target, course
-from netdial.shrinking.fading import Channels, can_fade, choose, pulls, score, silence, vital
+from netdial.shrinking.fading import can_fade, choose, pulls, score, silence, vital
 from netdial.shrinking.killing import make_rule
 from netdial.shrinking.penalty import decay, step_switches, subgradient
-from netdial.shrinking.state import Event, State, trainable
+from netdial.shrinking.removal import dead_channels, remove_branches, remove_channels, weigh
+from netdial.shrinking.state import State, trainable
 from netdial.task import Task
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
@@ -111,7 +110,7 @@ class ShrinkMethod:
             state.vital = vital(graph)
         for name, theta in thetas(graph).items():
             state.rules[name].update(theta)
-        self._weigh(state)
+        weigh(state, self.config)
         return state
 
     def _begin(self, state: State, target: Target) -> float:
@@ -233,23 +232,15 @@ class ShrinkMethod:
                     last = before[name].abs().topk(least).indices
                     theta[last], dead[last] = before[name][last], False
 
-    def _dead(self, state: State) -> Channels:
-        """Returns the channels of which all switches are dead."""
-        found: Channels = {}
-        for group, held in switches_of(state.graph).items():
-            dead = torch.stack([state.dead[name][list(at)] for name, at in held]).all(0)
-            found[group] = tuple(dead.nonzero().flatten().tolist())
-        return found
-
     def _collect(self, state: State) -> None:
         """Removes what is dead, and with a target chooses what fades next."""
         if self._target is None:
-            self._bypass(state)
-            self._remove(state, self._dead(state), self.config.rule)
+            remove_branches(state, continues=state.step < self._total)
+            remove_channels(state, self.config, dead_channels(state), self.config.rule)
             return
         silence(state.graph, state.fading)
         if state.fading:
-            self._remove(state, state.fading, "size")
+            remove_channels(state, self.config, state.fading, "size")
         now = size(state.graph, self._target.kind, state.clock)
         goal = course(
             self._target,
@@ -284,91 +275,6 @@ class ShrinkMethod:
         assert state.clock is not None and self._target is not None
         late = state.step >= self.config.deadline * self._total
         return ms <= (1 + NOISE) * self._target.value or (late and state.clock.looks < 2)
-
-    def _bypass(self, state: State) -> None:
-        """Takes out branches all of whose channels are dead."""
-        before, dead = state.graph, self._dead(state)
-        if not any(len(channels) == before.widths[group] for group, channels in dead.items()):
-            return
-        state.graph, taken = bypass(
-            before,
-            continues=state.step < self._total,
-            lenient=self.config.lenient,
-            optimizers=[state.optimizer],
-        )
-        if not taken:
-            return
-        came, was = origins(before, state.graph), state.alive
-        state.alive = {new: tuple(was[g][c] for g, c in parts) for new, parts in came.items()}
-        state.plan = _renamed(state.plan, was, came, state.alive)
-        kept = {part for parts in came.values() for part in parts}
-        gone = {
-            group: tuple(was[group][c] for c in range(width) if (group, c) not in kept)
-            for group, width in before.widths.items()
-        }
-        state.forget(set(thetas(state.graph)))
-        done = Collection(Plan(), state.graph.widths, total(strip(state.module)))
-        lost = {group: channels for group, channels in gone.items() if channels}
-        state.events.append(Event(state.step, state.lam, "bypass", lost, done))
-
-    def _remove(self, state: State, only: Channels | None, rule: str) -> None:
-        """Collects, and lets everything that goes by channels follow."""
-        state.graph, done = collect(
-            state.graph, only=only, minimum=self.config.minimum, optimizers=[state.optimizer]
-        )
-        state.refused, state.dead = dict(done.refused), {}
-        if not done.plan:
-            return
-        gone = {g: tuple(state.alive[g][c] for c in cs) for g, cs in done.plan.removed.items()}
-        state.alive = {
-            g: tuple(c for c in channels if c not in set(gone.get(g, ())))
-            for g, channels in state.alive.items()
-        }
-        state.plan = state.plan.then(done.plan)
-        for name, rule_ in state.rules.items():
-            survivors = done.plan.cuts.get(f"{name}.theta", {}).get(0)
-            if survivors is not None:
-                rule_.cut(torch.tensor(survivors))
-                if name in state.scores:
-                    state.scores[name] = state.scores[name][list(survivors)]
-        state.events.append(Event(state.step, state.lam, rule, gone, done))
-        self._weigh(state)
-
-    def _weigh(self, state: State) -> None:
-        """Sets the factor of λ of each switch: what a channel costs, relative to the mean over all."""
-        if self.config.weigh == "channel":
-            return
-        saved = size(state.graph, self.config.weigh).saved
-        held = switches_of(state.graph)
-        counted = [(saved[group], len(at)) for group, parts in held.items() for _, at in parts]
-        mean = sum(cost * n for cost, n in counted) / max(sum(n for _, n in counted), 1)
-        state.weights = {
-            name: saved[group] / max(mean, 1e-30)
-            for group, parts in held.items()
-            for name, _ in parts
-        }
-
-
-def _renamed(
-    plan: Plan,
-    was: Channels,
-    came: Mapping[str, tuple[tuple[str, int], ...]],
-    alive: Channels,
-) -> Plan:
-    """Returns a plan whose ``removed`` speaks of the groups that there are after a bypass.
-
-    Args:
-        plan: what was cut so far.
-        was: group -> channels that were left before the bypass.
-        came: group -> group and channel that each of its channels was before.
-        alive: group -> channels that are left, as they were numbered at the start.
-    """
-    removed = {}
-    for name, parts in came.items():
-        before = {old for group, _ in parts for old in (*was[group], *plan.removed.get(group, ()))}
-        if gone := before - set(alive[name]):
-            removed[name] = tuple(sorted(gone))
-    return replace(plan, removed=removed)
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, graph: Graph) -> None:

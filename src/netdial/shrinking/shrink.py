@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from netdial.channels.fold.fold import FoldReport, fold
+from netdial.channels.fold.fold import fold
+from netdial.channels.fold.outcome import FoldReport
 from netdial.channels.graph import Graph, as_example
 from netdial.channels.layers.pick import insert_picks
 from netdial.channels.layers.switch import insert_switches
@@ -27,7 +28,8 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.weights import weighted
 from netdial.family.leaves import matching
-from netdial.measure.path import mean_fit, outputs
+from netdial.measure.forward import outputs
+from netdial.measure.path import mean_fit
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netdial.core.errors import DataError
-from netdial.task.base import NLL, TASKS, Metric, Task
+from netdial.task.base import NLL, Metric, Task
+from netdial.task.registry import TASKS
 
 _MANY = 64
 

@@ -30,8 +30,9 @@ from torch import Tensor
 
 from netdial.core.errors import DataError, ShapeError
 from netdial.data.scale import TargetScale
-from netdial.task.base import NLL, TASKS, Metric, Task
+from netdial.task.base import NLL, Metric, Task
 from netdial.task.noise import NoiseCurve, Rows, log_density
+from netdial.task.registry import TASKS
 
 PRIOR = (0.5, 0.05)
 """a and b of the inverse gamma prior of the noise variance, in units of standardised targets."""

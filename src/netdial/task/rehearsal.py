@@ -15,7 +15,8 @@ from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.outputs import failing_in_words
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
-from netdial.task.base import Task, deduce, settle
+from netdial.task.base import Task
+from netdial.task.registry import deduce, settle
 
 
 def admit(

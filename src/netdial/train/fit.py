@@ -20,8 +20,9 @@ from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
+from netdial.measure.forward import outputs
 from netdial.measure.noise import FEWEST, calibrate
-from netdial.measure.path import mean_fit, outputs
+from netdial.measure.path import mean_fit
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Regression, Task
 from netdial.task.rehearsal import admit, admit_training

@@ -15,7 +15,6 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,65 +33,24 @@ from netdial.channels.fold.affine import (
     scale_input,
     scale_output,
 )
+from netdial.channels.fold.exactness import (
+    TOLERANCE,
+    TOLERANCE_FLOAT64,
+    as_double,
+    compare,
+    flush,
+    leaves,
+    restore,
+)
+from netdial.channels.fold.outcome import FoldReport, Left, Merged
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import place
 from netdial.channels.trace.trace import execute
-from netdial.core.errors import TraceError
-from netdial.core.outputs import same_outputs, tensors
-
-TOLERANCE_FLOAT64 = 1e-10
-"""Relative to the largest output: what the algebra may cost."""
-TOLERANCE = 1e-5
-"""The same in the network's own number type; if that is less exact than float32, eight roundings."""
 
 _Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 _Identity = nn.Identity | _Dropout | nn.AlphaDropout | nn.FeatureAlphaDropout
 
 _RESHAPES = ("flatten", "view", "reshape", torch.flatten, torch.reshape)
 _IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
-
-
-@dataclass(frozen=True)
-class Merged:
-    """A module that was folded into its neighbours.
-
-    Attributes:
-        node: name of its node in the graph.
-        module: its name in the network.
-        into: names of the modules that took it up.
-    """
-
-    node: str
-    module: str
-    into: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Left:
-    """A module that stays, and why."""
-
-    node: str
-    module: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class FoldReport:
-    """What folding did.
-
-    Attributes:
-        merged: in the order of merging.
-        left: switches and batch normalisations still in the network, in the order of execution.
-        n_flushed: count of numbers too small for a normal float that became 0.
-        difference: largest change of an output on the example, relative to the largest output, in the network's own type.
-        difference_float64: the same in double precision: the algebra alone, without rounding and flushing.
-    """
-
-    merged: tuple[Merged, ...]
-    left: tuple[Left, ...]
-    n_flushed: int
-    difference: float
-    difference_float64: float
 
 
 def fold(
@@ -118,20 +76,18 @@ def fold(
         TraceError: outputs differ by more, or the network fails on the example; the message names the worst node.
     """
     before = copy.deepcopy(traced).eval()
-    dtypes = {name: leaf.dtype for name, leaf in _leaves(before)}
+    dtypes = {name: leaf.dtype for name, leaf in leaves(before)}
     folded = copy.deepcopy(before).double()
-    wanted = execute(folded, _as_double(example))
+    wanted = execute(folded, as_double(example))
     folder = _Folder(folded, wanted, norms=norms)
     folder.run()
-    exact = _compare(
-        wanted, execute(folded, _as_double(example)), folder.changed, TOLERANCE_FLOAT64
-    )
-    _restore(folded, dtypes)
-    n_flushed = sum(_flush(leaf) for _, leaf in _leaves(folded))
+    exact = compare(wanted, execute(folded, as_double(example)), folder.changed, TOLERANCE_FLOAT64)
+    restore(folded, dtypes)
+    n_flushed = sum(flush(leaf) for _, leaf in leaves(folded))
     wanted, got = execute(before, example), execute(folded, example)
     if tolerance is None:
         tolerance = max([TOLERANCE, *(8 * torch.finfo(dtype).eps for dtype in dtypes.values())])
-    difference = _compare(wanted, got, folder.changed, tolerance)
+    difference = compare(wanted, got, folder.changed, tolerance)
     report = FoldReport(
         tuple(folder.merged), tuple(folder.left.values()), n_flushed, difference, exact
     )
@@ -357,58 +313,3 @@ def _tied(traced: fx.GraphModule) -> set[int]:
     names = [str(node.target) for node in traced.graph.nodes if node.op == "get_attr"]
     read = {id(operator.attrgetter(name)(traced)) for name in names}
     return read | {leaf for leaf, count in held.items() if count > 1}
-
-
-def _as_double(x: Tensor) -> Tensor:
-    return x.double() if x.is_floating_point() else x
-
-
-def _leaves(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yields the floating parameters and buffers of a network."""
-    for name, leaf in (*net.named_parameters(), *net.named_buffers()):
-        if leaf.is_floating_point():
-            yield name, leaf
-
-
-def _restore(net: nn.Module, dtypes: dict[str, torch.dtype]) -> None:
-    """Gives leaves their number types back; new ones are of the type of those beside them."""
-    beside = {name.rpartition(".")[0]: dtype for name, dtype in dtypes.items()}
-    for name, leaf in _leaves(net):
-        leaf.data = leaf.data.to(dtypes.get(name, beside[name.rpartition(".")[0]]))
-
-
-def _flush(leaf: Tensor) -> int:
-    """Makes numbers too small for a normal float 0, and returns how many there were."""
-    tiny = (leaf.data.abs() < torch.finfo(leaf.dtype).tiny) & (leaf.data != 0)
-    leaf.data[tiny] = 0
-    return int(tiny.sum())
-
-
-def _compare(
-    wanted: dict[fx.Node, Any], got: dict[fx.Node, Any], changed: set[str], tolerance: float
-) -> float:
-    """Returns the relative difference of the outputs.
-
-    Raises:
-        TraceError: it is larger than allowed; the message names the node at which results come apart most.
-    """
-    before = {node.name: value for node, value in wanted.items() if node.name not in changed}
-    apart = {
-        node: same_outputs(before[node.name], value, tolerance=tolerance)
-        for node, value in got.items()
-        if node.name in before
-    }
-    output = next(node for node in got if node.op == "output")
-    if not apart[output]:
-        worst = max(
-            (node for node in apart if node is not output),
-            key=lambda node: apart[node].difference,
-            default=output,
-        )
-        dtype = next((part.dtype for part in tensors(got[output])), None)
-        raise TraceError(
-            f"fold: outputs differ by {apart[output].difference:.3g} of the largest in {dtype}, allowed is {tolerance:g}; "
-            f"worst at {place(worst)} by {apart[worst].difference:.3g}; check that the network is deterministic in evaluation "
-            "and its numbers finite, or allow more by tolerance="
-        )
-    return apart[output].difference

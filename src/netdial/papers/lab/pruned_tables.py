@@ -141,7 +141,7 @@ def panels_figure(
     from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
     from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
-    from netdial.report.figures import COMPLEXITY_SCALE
+    from netdial.report.panels import COMPLEXITY_SCALE
 
     down = -(-len(found) // across)
     plot = make_subplots(
@@ -187,7 +187,7 @@ def averaged_figure(
     """Returns accuracy against share removed, averaged over λ, a line for each implementation (Figs. 5 and 7)."""
     import plotly.graph_objects as go
 
-    from netdial.report.figures import COLOURS
+    from netdial.report.panels import COLOURS
 
     dashes = ("solid", "dash", "dot")
     plot = go.Figure()

@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.papers.lasso.group_lasso import Point, Problem, Solution, minimise, point, solve
+from netdial.papers.lasso.descent import Point, minimise, point
+from netdial.papers.lasso.group_lasso import Solution, solve
+from netdial.papers.lasso.problem import Problem
 
 Power = Literal[1, 2]
 

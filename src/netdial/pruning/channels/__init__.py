@@ -6,7 +6,8 @@
 
 from netdial.pruning.channels.choosing import Limits
 from netdial.pruning.channels.latency import LatencyTable, Rounding, latency_table, round_widths
-from netdial.pruning.channels.prune import GroupRow, Options, Pruned, prune_family, slim
+from netdial.pruning.channels.options import Options
+from netdial.pruning.channels.prune import GroupRow, Pruned, prune_family, slim
 from netdial.pruning.channels.retrain import StructuredRound, retrain_structured, shares
 from netdial.pruning.channels.scores import WAYS, channel_scores
 

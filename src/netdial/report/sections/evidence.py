@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
-from netdial.report.figures import (
+from netdial.report.panels import (
     COLOURS,
     LEGEND_PIXELS,
     MUTED,

@@ -16,13 +16,13 @@ from typing import Any
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
-from netdial.report.figures import (
+from netdial.report.panels import (
     COLOURS,
     LEGEND_PIXELS,
     MUTED,
     SPLITS,
     TITLE_PIXELS,
-    _shades,
+    complexity_colours,
     stacked,
     title_panel,
     value_axis,
@@ -92,7 +92,7 @@ def curves_figure(shown: Pruned) -> go.Figure:
     figure.update_layout(
         height=_CURVES_PIXELS + TITLE_PIXELS + 60, hovermode="closest", hoversubplots=None
     )
-    for lam, shade in zip(shown.lams, _shades(len(shown.lams)), strict=True):
+    for lam, shade in zip(shown.lams, complexity_colours(len(shown.lams)), strict=True):
         points = [(share, v) for share in shown.shares if (v := shown.get(lam, share)) is not None]
         figure.add_trace(
             go.Scatter(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from netdial.core.records import Record
-from netdial.report.figures import COLOURS
+from netdial.report.panels import COLOURS
 from netdial.report.sections.shrinking_figures import (
     FEW_LAYERS,
     Clock,

@@ -13,13 +13,13 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from netdial.report.figures import (
+from netdial.report.panels import (
     COLOURS,
     LEGEND_PIXELS,
     MUTED,
     TITLE_PIXELS,
-    _axis,
-    _shades,
+    axis_name,
+    complexity_colours,
     stacked,
     title_panel,
     value_axis,
@@ -68,7 +68,7 @@ class Clock:
 
 def layer_colours(found: Shrinkage) -> dict[str, str]:
     """Returns the colour of each layer."""
-    return dict(zip(found.widths, _shades(len(found.widths)), strict=True))
+    return dict(zip(found.widths, complexity_colours(len(found.widths)), strict=True))
 
 
 def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figure | None:
@@ -244,7 +244,10 @@ def _path(
         name="each epoch, early to late",
         mode="lines+markers",
         line={"color": MUTED, "width": 1},
-        marker={"size": 7 if len(path) <= FEW_POINTS else 5, "color": _shades(len(path))},
+        marker={
+            "size": 7 if len(path) <= FEW_POINTS else 5,
+            "color": complexity_colours(len(path)),
+        },
         customdata=[number(time) for time in times],
         hovertemplate=hover,
         cliponaxis=False,
@@ -316,9 +319,9 @@ def _stack(panels: Sequence[tuple[str, Sequence[Any]]], clock: Clock) -> go.Figu
     figure = stacked(len(panels), TITLE_PIXELS)
     for index, (title, traces) in enumerate(panels, 1):
         for trace in traces:
-            figure.add_trace(trace.update(yaxis=_axis("y", index)))
+            figure.add_trace(trace.update(yaxis=axis_name("y", index)))
         title_panel(figure, index, title)
-        figure.update_layout({_axis("yaxis", index): _panel_axis(traces)})
+        figure.update_layout({axis_name("yaxis", index): _panel_axis(traces)})
     _time_axis(figure, clock, len(panels))
     return figure
 
@@ -343,5 +346,5 @@ def _time_axis(figure: go.Figure, clock: Clock, panels: int) -> None:
         rangemode="tozero",
         dtick=1 if clock.unit == "epoch" and last <= 10 else None,
         unifiedhovertitle_text=f"<b>{clock.unit} %{{x:.4~g}}</b>",
-        anchor=_axis("y", panels),
+        anchor=axis_name("y", panels),
     )

@@ -8,14 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from netdial.report.figures import (
-    COLOURS,
-    TITLE_PIXELS,
-    log_axis,
-    stacked,
-    title_panel,
-    value_axis,
-)
+from netdial.report.panels import COLOURS, TITLE_PIXELS, log_axis, stacked, title_panel, value_axis
 
 SIZE_PIXELS, FEW_POINTS = 360, 40
 """Height of a panel of size against quality, and the points up to which they are drawn large."""

@@ -16,7 +16,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from netdial.core.best import Row, is_near
 from netdial.core.records import Record
-from netdial.report.figures import COLOURS, MUTED, SPLITS, TITLE_PIXELS
+from netdial.report.panels import COLOURS, MUTED, SPLITS, TITLE_PIXELS
 from netdial.report.sections.size_figures import (
     SIZE_PIXELS,
     escaped,

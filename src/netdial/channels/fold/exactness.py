@@ -1,0 +1,76 @@
+"""Check that folding kept the outputs, in double precision and in the network's own type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from netdial.channels.nodes import place
+from netdial.core.errors import TraceError
+from netdial.core.outputs import same_outputs, tensors
+
+TOLERANCE_FLOAT64 = 1e-10
+"""Relative to the largest output: what the algebra may cost."""
+
+
+TOLERANCE = 1e-5
+"""The same in the network's own number type; if that is less exact than float32, eight roundings."""
+
+
+def as_double(x: Tensor) -> Tensor:
+    """Returns floating numbers in double precision, and anything else as it is."""
+    return x.double() if x.is_floating_point() else x
+
+
+def leaves(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yields the floating parameters and buffers of a network."""
+    for name, leaf in (*net.named_parameters(), *net.named_buffers()):
+        if leaf.is_floating_point():
+            yield name, leaf
+
+
+def restore(net: nn.Module, dtypes: dict[str, torch.dtype]) -> None:
+    """Gives leaves their number types back; new ones are of the type of those beside them."""
+    beside = {name.rpartition(".")[0]: dtype for name, dtype in dtypes.items()}
+    for name, leaf in leaves(net):
+        leaf.data = leaf.data.to(dtypes.get(name, beside[name.rpartition(".")[0]]))
+
+
+def flush(leaf: Tensor) -> int:
+    """Makes numbers too small for a normal float 0, and returns how many there were."""
+    tiny = (leaf.data.abs() < torch.finfo(leaf.dtype).tiny) & (leaf.data != 0)
+    leaf.data[tiny] = 0
+    return int(tiny.sum())
+
+
+def compare(
+    wanted: dict[fx.Node, Any], got: dict[fx.Node, Any], changed: set[str], tolerance: float
+) -> float:
+    """Returns the relative difference of the outputs.
+
+    Raises:
+        TraceError: it is larger than allowed; the message names the node at which results come apart most.
+    """
+    before = {node.name: value for node, value in wanted.items() if node.name not in changed}
+    apart = {
+        node: same_outputs(before[node.name], value, tolerance=tolerance)
+        for node, value in got.items()
+        if node.name in before
+    }
+    output = next(node for node in got if node.op == "output")
+    if not apart[output]:
+        worst = max(
+            (node for node in apart if node is not output),
+            key=lambda node: apart[node].difference,
+            default=output,
+        )
+        dtype = next((part.dtype for part in tensors(got[output])), None)
+        raise TraceError(
+            f"fold: outputs differ by {apart[output].difference:.3g} of the largest in {dtype}, allowed is {tolerance:g}; "
+            f"worst at {place(worst)} by {apart[worst].difference:.3g}; check that the network is deterministic in evaluation "
+            "and its numbers finite, or allow more by tolerance="
+        )
+    return apart[output].difference

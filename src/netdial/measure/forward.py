@@ -1,0 +1,109 @@
+"""Outputs of networks on data: of one network, and of networks drawn from the posterior at λ."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.arguments import Count, checked
+from netdial.core.errors import ConfigError
+from netdial.core.noise import generator
+from netdial.core.outputs import evaluating, failing_in_words
+from netdial.data.dataset import Dataset
+from netdial.data.memory import Data, as_dataset
+from netdial.family.family import Family
+
+
+@checked
+def outputs(net: nn.Module, data: Dataset, batch_size: Count = 2048) -> Tensor:
+    """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
+    like = next(iter(net.parameters()))
+    index = torch.arange(len(data), device=data.x.device).split(batch_size)
+    with evaluating(net):
+        return torch.cat([_run(net, data.inputs(part, like)).cpu() for part in index])
+
+
+def _run(net: nn.Module, x: Tensor) -> Tensor:
+    with failing_in_words(net, x):
+        found: Tensor = net(x)
+    return found
+
+
+@checked
+def predictive(
+    family: Family,
+    lam: float,
+    data: Data,
+    *,
+    n_samples: int = 32,
+    batch_size: Count = 2048,
+    seed: int = 0,
+) -> Tensor:
+    """Returns outputs ``[S, B, ...]`` of networks whose weights are drawn from the posterior at λ.
+
+    Averaging probabilities (or densities) over the first dimension gives the posterior predictive. The same seed draws
+    the same numbers at every λ.
+
+    Args:
+        family: the family.
+        lam: complexity value.
+        data: in any of the forms of ``netdial.data.memory``.
+        n_samples: S, draws of the weights; at least 1.
+        batch_size: examples run at once.
+        seed: seed of the draws.
+
+    Raises:
+        ConfigError: λ is outside the trained range, or there is nothing to draw.
+    """
+    if n_samples < 1:
+        raise ConfigError(f"predictive: n_samples={n_samples}; expected at least 1")
+    part = as_dataset(data)
+    net, source = family.export(lam), generator(seed, "predictive")
+    draws = []
+    for _ in range(n_samples):
+        net.load_state_dict(family.sample(lam, source), strict=False)
+        draws.append(outputs(net, part, batch_size))
+    return torch.stack(draws)
+
+
+@checked
+def recalibrate(
+    family: Family, net: nn.Module, data: Dataset, *, batches: Count = 20, batch_size: Count = 256
+) -> nn.Module:
+    """Measures a member's BatchNorm statistics afresh on training inputs, in place.
+
+    A family keeps statistics along λ (see ``family.buffers``); this replaces their interpolation by cumulative averages
+    for this very member.
+
+    Args:
+        family: the family that the member came from; its network says which buffers are statistics.
+        net: the exported member.
+        data: training inputs.
+        batches: batches to average over.
+        batch_size: examples in each.
+    """
+    layers = [
+        m
+        for path, m in net.named_modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase)
+        and m.track_running_stats
+        and path not in family.held
+    ]
+    if not family.statistics.names or not layers:
+        return net
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    net.train()
+    for path in family.held:
+        net.get_submodule(path).eval()
+    like = next(iter(net.parameters()))
+    order = torch.randperm(len(data), generator=generator("recalibrate"))
+    with torch.no_grad():
+        for index in order.split(batch_size)[:batches]:
+            if len(index) > 1:
+                _run(net, data.inputs(index, like))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return net.eval()

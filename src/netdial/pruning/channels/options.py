@@ -1,0 +1,52 @@
+"""How channels are chosen and removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from netdial.pruning.channels.choosing import (
+    Limits,
+)
+from netdial.pruning.channels.latency import Rounding
+from netdial.pruning.channels.removal import Emission
+from netdial.pruning.channels.scores import Per
+from netdial.task import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """How channels are chosen and taken out.
+
+    Attributes:
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
+        limits: what may go, and where shares are counted.
+        per: what scores are divided by: ``channel`` nothing, ``params`` or ``macs`` that a channel saves.
+        exact: leave channels whole that an operation normalises over (LayerNorm): without them the others change.
+        emission: ``fold`` what the channels send into biases (exactly where it is the same for every input, else its mean
+            over the data), or ``drop`` it.
+        rounding: choose widths by measured time; None does not.
+        kind: the task: a name, or a ``Task``; by default that of the family.
+        seed: seed of criteria that draw.
+        lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+    """
+
+    criterion: Annotated[
+        str | None,
+        Field(
+            description="what goes first, by default density, or magnitude for points",
+            json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
+        ),
+    ] = None
+    limits: Limits = field(default_factory=Limits)
+    per: Annotated[Per, Field(description="divide importance by what a channel saves")] = "channel"
+    exact: bool = True
+    emission: Annotated[
+        Emission, Field(description="fold what channels send into biases, or drop it")
+    ] = "fold"
+    rounding: Rounding | None = None
+    kind: str | Task | None = None
+    seed: int = 0
+    lenient: bool = False

@@ -1,0 +1,85 @@
+"""Registered tasks: found by name, by stored settings, or by the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from netdial.core.errors import ConfigError
+from netdial.core.registry import Registry
+from netdial.task.base import Task
+
+TASKS: Registry[type[Task]] = Registry("task")
+
+
+def metric_names() -> tuple[str, ...]:
+    """Returns the names of the metrics of all registered tasks."""
+    return tuple(dict.fromkeys(name for task in TASKS for name in TASKS[task].METRICS))
+
+
+def restore(settings: Mapping[str, Any]) -> Task:
+    """Returns the task that ``Task.settings`` described.
+
+    Raises:
+        ConfigError: the task is unknown, or its settings do not fit.
+    """
+    fields = {key: value for key, value in settings.items() if key != "name"}
+    made = TASKS[str(settings.get("name"))]
+    unexpected = set(fields) - {each.name for each in dataclass_fields(made)}
+    try:
+        if unexpected:
+            raise ValueError(f"no field {', '.join(sorted(unexpected))}")
+        return TypeAdapter(made).validate_python(fields)
+    except ValueError as error:  # pydantic's is one
+        raise ConfigError(f"task {made.name!r}: {' '.join(str(error).split())}") from None
+
+
+def named(kind: str | Task) -> Task:
+    """Returns a task as it is, or by its name.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    return kind if isinstance(kind, Task) else TASKS[kind]()
+
+
+def deduce(targets: Tensor) -> Task:
+    """Returns the task that targets suggest: columns of numbers a regression, everything else a classification.
+
+    >>> deduce(torch.tensor([0, 2, 1])).name, deduce(torch.zeros(3, 1)).name
+    ('classification', 'regression')
+    """
+    numbers = targets.is_floating_point() and targets.ndim == 2
+    return TASKS["regression" if numbers else "classification"]()
+
+
+def settle(
+    kind: str | Task | None, known: Task | None = None, targets: Tensor | None = None
+) -> Task:
+    """Returns the task to work with: the one known of a family, else the one asked for, else the one of the targets.
+
+    Args:
+        kind: what was asked for; None asks for nothing.
+        known: the task that a family was trained for, if it is known.
+        targets: what will be scored, ``[N]`` or ``[N, T]``; checked against the task.
+
+    Raises:
+        ConfigError: the task asked for is unknown, or another than the known one.
+        DataError: the targets are not of the task.
+    """
+    asked = None if kind is None else named(kind)
+    if asked is not None and known is not None and asked.name != known.name:
+        raise ConfigError(
+            f"kind={asked.name!r}, but the family was trained for {known.name}; leave kind out, or give the family that "
+            f"was trained for {asked.name}"
+        )
+    task = (asked if isinstance(kind, Task) else None) or known or asked
+    if task is None:
+        task = TASKS["classification"]() if targets is None else deduce(targets)
+    if targets is not None and len(targets):
+        task.check(targets)
+    return task
