@@ -208,7 +208,7 @@ class Hysteresis(Rule):
         """Refuses bounds that leave no room, and no patience."""
         _check(self, "low", 0 <= self.low < math.inf, "0 or more")
         _check(self, "high", self.low < self.high < math.inf, f"more than low={self.low:g}")
-        whole = self.patience >= 1 and self.patience == int(self.patience)
+        whole = self.patience >= 1 and float(self.patience).is_integer()
         _check(self, "patience", whole, "a whole number of updates, 1 or more")
 
     def _begin(self, theta: Tensor) -> dict[str, Tensor]:
