@@ -105,7 +105,7 @@ def _one(data: Splits, objective: str, seed: int, quick: bool) -> Found:
     family = nd.fit(
         net, data.train, data.valid, objective=objective, epochs=epochs, batch_size=32, seed=seed
     )
-    path = nd.evaluate(family, data.valid, lams=9)
+    path = nd.evaluate(family, data.valid, lams=9, n_samples=0)
     errors = [member.metrics["r2"] for member in path.members]
     lam = path.members[errors.index(max(errors))].lam
     draws = 32 if family.log_std is not None else 0

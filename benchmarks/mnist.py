@@ -108,7 +108,7 @@ def paths(made: Sequence[Family], task: Splits, lams: Sequence[float] = LAMS) ->
     """Evaluates families; draws are the same for all."""
     accuracy, valid, training = [], [], []
     for family in made:
-        accuracy.append(evaluate(family, task.test, lams=lams).column("accuracy"))
+        accuracy.append(evaluate(family, task.test, lams=lams, n_samples=0).column("accuracy"))
         valid.append(_objective(family, task.valid, lams, len(task.train)))
         part = task.train.select(torch.arange(min(10_000, len(task.train))))
         training.append(_objective(family, part, lams, len(task.train)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,12 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
-from netdial.core.errors import ConfigError, TraceError
-from netdial.measure import recalibrate
+from netdial.core.errors import ConfigError, MemberWarning, TraceError
+from netdial.curvature import diagonal
+from netdial.measure import calibrate, intervals, recalibrate
+from netdial.models.predict import ready
+from netdial.models.use import Use
+from netdial.task import Classification, Regression
 
 from .situations import refused, right
 
@@ -102,6 +109,68 @@ def test_what_is_given_and_what_is_wanted_are_said_in_one_line(name: str) -> Non
     assert "\n" not in said
     assert not [fact for fact in facts if fact not in said], said
     raise found.value
+
+
+NUMBERS = nd.Family(nn.Linear(4, 1), nd.FamilyConfig(task=Regression()))
+DRAWN: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "evaluate": (0, lambda n: nd.evaluate(FAMILY, DATA, lams=[1.0], n_samples=n)),
+    "surface": (0, lambda n: nd.surface(FAMILY, DATA, lams=[1.0], shares=[0.0], n_samples=n)),
+    "choose": (0, lambda n: nd.choose(FAMILY, DATA, lams=[1.0], shares=[0.0], n_samples=n)),
+    "choose and predict": (
+        1,
+        lambda n: chosen().predict(X, n_samples=n),
+    ),
+    "predictive": (1, lambda n: nd.predictive(FAMILY, 1.0, DATA, n_samples=n)),
+    "calibrate": (1, lambda n: calibrate(NUMBERS, (X, X[:, :1]), n_samples=n)),
+    "intervals": (1, lambda n: intervals(known_noise(), X, 1.0, n_samples=n)),
+    "rows": (0, lambda n: rows_of(FAMILY).predict(X, lam=1.0, n_samples=n)),
+    "assess": (2, lambda n: nd.assess(FAMILY, DATA, lams=[1.0], n_samples=n)),
+    "health": (2, lambda n: nd.health(FAMILY, DATA, lams=[1.0], n_samples=n)),
+    "signs": (1, lambda n: diagonal(NET, DATA, how="hutchinson", n_samples=n)),
+    "estimator": (0, lambda n: nd.FamilyClassifier(epochs=1, n_samples=n).fit(X.numpy(), Y.numpy())),
+}  # fmt: skip
+"""Function -> fewest draws that it takes, and itself."""
+
+
+def known_noise() -> nd.Family:
+    calibrate(NUMBERS, (X, X[:, :1]), lams=[1.0])
+    return NUMBERS
+
+
+def chosen() -> nd.Choice:
+    with warnings.catch_warnings():  # an untrained network does worse than a constant
+        warnings.simplefilter("ignore", MemberWarning)
+        return nd.choose(FAMILY, DATA, lams=[1.0], shares=[0.0])
+
+
+def rows_of(family: nd.Family) -> Any:
+    return ready(
+        copy.deepcopy(family), Use(task=Classification().settings(), classes=("a", "b", "c"))
+    )
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "fewer"])
+@pytest.mark.parametrize("name", DRAWN)
+@refused("n_samples=")
+def test_draws_that_cannot_be_counted_are_refused_with_their_number(name: str, count: Any) -> None:
+    fewest, call = DRAWN[name]
+    count = fewest - 1 if count == "fewer" else count
+    with pytest.raises(ConfigError) as found:
+        call(count)
+    assert f"n_samples={count!r}" in str(found.value) and str(fewest) in str(found.value)
+    raise found.value
+
+
+@right
+def test_a_posterior_has_an_objective_without_a_word_about_draws() -> None:
+    """By default 8 draws measure the predictive and the objective; a family of points draws nothing."""
+    (by_default,) = nd.evaluate(FAMILY, DATA, lams=[1.0]).members
+    (by_eight,) = nd.evaluate(FAMILY, DATA, lams=[1.0], n_samples=8).members
+    assert math.isfinite(by_default.objective) and by_default.predictive
+    assert by_default == by_eight
+    points = nd.Family(NET, nd.FamilyConfig(posterior="point"))
+    (point,) = nd.evaluate(points, DATA, lams=[1.0], objective="l2").members
+    assert math.isfinite(point.objective) and not point.predictive
 
 
 @pytest.mark.parametrize("run", [

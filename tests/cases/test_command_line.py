@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from .situations import command, refused, right
 
@@ -39,6 +40,49 @@ def test_predictions_of_a_table_are_a_table(tmp_path: Path) -> None:
     assert lines[0] == ["kind", "probability of big", "probability of small"] and len(lines) == 91
     assert all(abs(float(line[1]) + float(line[2]) - 1) < 1e-4 for line in lines[1:])
     assert all(line[0] == ("big" if float(line[1]) > 0.5 else "small") for line in lines[1:])
+
+
+@pytest.mark.parametrize("task", ["classes", "numbers"])
+@right
+def test_whatever_a_command_writes_predicts(tmp_path: Path, task: str) -> None:
+    """``predict`` with what fit, slim, export, choose, finetune and shrink wrote: a line for every row, and how many."""
+    frame = table(tmp_path)
+    if task == "numbers":
+        frame.assign(kind=3 * frame["size"] + 100).to_csv(tmp_path / "rows.csv", index=False)
+    data = ("rows.csv", "--target", "kind", "--model", "mlp:6", "--epochs", 2, "--quiet")
+    command(tmp_path, "fit", *data, "--name", "r", "--points", 2, "--samples", 0)
+    command(tmp_path, "shrink", *data, "--name", "small")
+    command(tmp_path, "prune", "r", "--points", 2, "--samples", 0)
+    for name in ("slim", "export", "choose", "finetune"):
+        lam = () if name == "choose" else ("--lam", 0.1)
+        command(tmp_path, name, "r", *lam, "--out", f"{name}.safetensors")
+    written = [f"{name}.safetensors" for name in ("slim", "export", "choose", "finetune")]
+    families = {"r", "runs/r/model"}
+    for model in (*families, *written, "small", "runs/small/model"):
+        lam = ("--lam", 0.1) if model in families else ()
+        lines = command(tmp_path, "predict", model, "rows.csv", *lam)[0].splitlines()
+        assert lines[0].split(",")[0] == "kind" and len(lines) == 91
+        if task == "numbers":
+            low, high = min(frame["size"]) * 3 + 100, max(frame["size"]) * 3 + 100
+            assert all(low - 30 < float(line.split(",")[0]) < high + 30 for line in lines[1:])
+
+
+@right
+def test_what_a_shrunken_network_is_worth_is_in_units_and_beside_a_constant(tmp_path: Path) -> None:
+    """RMSE of targets with a spread of 3,000 is of that size; that of a constant is known and on the page."""
+    frame = table(tmp_path)
+    frame.assign(kind=1000 * frame["size"]).to_csv(tmp_path / "rows.csv", index=False)
+    data = ("rows.csv", "--target", "kind", "--model", "mlp:6", "--epochs", 2, "--quiet", "--json")
+    told = json.loads(command(tmp_path, "shrink", *data, "--name", "small")[0])
+    assert 1000 < told["constant"]["valid/rmse"] < 6000
+    assert 100 < told["scores"]["valid/rmse"] < 12000
+    assert "A constant" in Path(tmp_path / told["report"]).read_text()
+
+
+@refused("netdial slim")
+def test_channels_are_looked_for_in_prune(tmp_path: Path) -> None:
+    """``netdial prune --structured`` says which command removes whole channels."""
+    command(tmp_path, "prune", "r", "--structured")
 
 
 @right

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
@@ -72,6 +73,56 @@ def test_shrinking_keeps_what_is_frozen() -> None:
     found = dict(small.named_parameters())["0.weight"]
     rows = {tuple(row.tolist()) for row in mlp()[0].weight}
     assert len(found) and all(tuple(row.tolist()) in rows for row in found)
+
+
+def deep(*frozen: int) -> nn.Sequential:
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)
+    )
+    for at in frozen:
+        net[at].requires_grad_(False)
+    return net
+
+
+def check_kept(small: nn.Module, whole: nn.Module, *frozen: int) -> None:
+    """Frozen layers are still frozen, and hold numbers of the whole network's alone."""
+    before = dict(whole.named_parameters())
+    for at in frozen:
+        for name in (f"{at}.weight", f"{at}.bias"):
+            part = small.get_parameter(name)
+            assert not part.requires_grad and torch.isin(part, before[name]).all()
+
+
+@pytest.mark.parametrize("frozen", [(0,), (0, 1), (3,), (5,)])
+@right
+def test_slimming_keeps_what_is_frozen(frozen: tuple[int, ...]) -> None:
+    """``slim`` cuts rows and columns of frozen layers and moves no value: constants are not folded into a frozen bias."""
+    whole = deep(*frozen)
+    small = nd.slim(whole, share=0.5, data=(X, Y))
+    check_kept(small.net, whole, *frozen)
+    assert small.n_params < sum(p.numel() for p in whole.parameters())
+    if 3 in frozen:
+        assert any("frozen" in row.why for row in small.rows)
+
+
+@right
+def test_slimming_a_member_keeps_what_is_frozen() -> None:
+    """``slim`` of a member of a family with ``freeze=`` leaves the values of that layer alone."""
+    net = deep()
+    family = nd.fit(net, (X, Y), freeze=("3.*",), **SHORT)
+    check_kept(nd.slim(family, lam=1.0, share=0.5, data=(X, Y)).net, net, 3)
+
+
+@pytest.mark.parametrize("how", ["requires_grad", "freeze"])
+@right
+def test_shrinking_deeper_networks_keeps_what_is_frozen(how: str) -> None:
+    """``shrink`` removes channels of a frozen layer and moves no value of it, said either way."""
+    given = deep(3) if how == "requires_grad" else deep()
+    options = {} if how == "requires_grad" else {"freeze": ("3.*",)}
+    found = nd.shrink(given, (X, Y), size="60 params", **options, **SHORT)
+    assert found.n_params < sum(p.numel() for p in given.parameters())
+    check_kept(found.net, given, 3)
 
 
 @right
@@ -155,18 +206,22 @@ class Again(nn.Module):
         return self.body[2](hidden)
 
 
-def checkpointed(how: str) -> dict[str, Tensor]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # inputs without gradients in the reentrant way
-        return nd.fit(Again(how), (X.requires_grad_(False), Y), **SHORT).at(0.1)
+@pytest.mark.parametrize("how", ["not reentrant", "reentrant"])
+@right
+def test_activation_checkpointing_of_the_first_layer(how: str) -> None:
+    """``checkpoint`` trains the family that the network without it trains, in both of torch's ways and without a warning."""
+    plain, found = (nd.fit(Again(way), (X, Y), **SHORT).at(0.1) for way in ("plain", how))
+    for name, value in plain.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
 @right
-def test_activation_checkpointing_without_reentry() -> None:
-    """``checkpoint(use_reentrant=False)`` trains the family that the network without it trains."""
-    plain, found = checkpointed("plain"), checkpointed("not reentrant")
-    for name, value in plain.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+def test_activation_checkpointing_is_measured_without_a_warning() -> None:
+    """Whatever needs no gradients says nothing of them: evaluation, predictions, surfaces, evidence."""
+    family = nd.Family(Again("reentrant"))
+    nd.evaluate(family, (X, Y), lams=[1.0])
+    nd.surface(family, (X, Y), lams=[1.0], shares=[0.0, 0.5], n_samples=2)
+    nd.assess(family, (X, Y), lams=[1.0], by=["elbo"], n_samples=2)
 
 
 @right
@@ -180,11 +235,7 @@ def test_activation_checkpointing_with_reentry() -> None:
                 return checkpoint(self.body[1:], hidden, use_reentrant=True)
             return self.body[1:](hidden)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without gradients there is nothing to run again
-        plain, found = (
-            nd.fit(Late(how), (X, Y), **SHORT).at(0.1) for how in ("plain", "reentrant")
-        )
+    plain, found = (nd.fit(Late(how), (X, Y), **SHORT).at(0.1) for how in ("plain", "reentrant"))
     for name, value in plain.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 

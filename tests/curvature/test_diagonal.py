@@ -128,7 +128,7 @@ def test_what_is_refused() -> None:
     data = torch.zeros(1, 300), torch.zeros(1).long()
     with pytest.raises(ConfigError, match="unknown kind of curvature 'gnn'; did you mean 'ggn'"):
         diagonal(nn.Linear(300, 2), data, how="gnn")
-    with pytest.raises(ConfigError, match="n_samples=0; expected at least 1"):
+    with pytest.raises(ConfigError, match=r"n_samples=0; .*1"):
         diagonal(nn.Linear(300, 2), data, how="hutchinson", n_samples=0)
     with pytest.raises(ConfigError, match="60,200 parameters, allowed up to 50,000; use how='ggn'"):
         diagonal(nn.Linear(300, 200), data, how="hessian")

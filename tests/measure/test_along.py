@@ -127,7 +127,9 @@ def test_objective_of_a_point_is_that_of_its_weights(blobs: tuple[Tensor, Tensor
 
 
 def test_without_draws_a_posterior_has_no_objective(blobs: tuple[Tensor, Tensor]) -> None:
-    assert all(math.isnan(m.objective) for m in evaluate(family_of(), blobs, lams=2).members)
+    assert all(
+        math.isnan(m.objective) for m in evaluate(family_of(), blobs, lams=2, n_samples=0).members
+    )
 
 
 def test_divergence_in_bits_and_effective_parameters(blobs: tuple[Tensor, Tensor]) -> None:
@@ -243,5 +245,5 @@ def test_predictive_draws_are_those_that_evaluation_scores() -> None:
     mean = draws.softmax(dim=-1).mean(dim=0)
     nll = -mean.log()[torch.arange(20), data[1]].mean()
     assert member.predictive["nll"] == pytest.approx(float(nll), rel=1e-5)
-    with pytest.raises(ConfigError, match="n_samples=0; expected at least 1"):
+    with pytest.raises(ConfigError, match=r"n_samples=0; .*1"):
         predictive(family, 1.0, data, n_samples=0)

@@ -1,7 +1,8 @@
 """What dead channels still send, and who takes it up: a bias, or the mean of the BatchNorm behind a layer without one.
 
 A reader that sums over channels gets from a constant one the same at every example. It can be added to a bias if it is
-the same at every position, too; at a border padded with zeros it is not. The bias has to be the reader's alone.
+the same at every position, too; at a border padded with zeros it is not. The bias has to be the reader's alone, and not be
+frozen.
 """
 
 from __future__ import annotations
@@ -91,7 +92,19 @@ def _why_not(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> str:
         return f"{_who(reader)} and has no bias of its own to take them up"
     if reader.bias is None and _norm_after(graph.traced, reader, found) is None:
         return f"{_who(reader)} and has no bias, and no BatchNorm of its own behind it, to take them up"
+    if _frozen(graph, reader, found):
+        return f"{_who(reader)}, and what would take them up is frozen"
     return ""
+
+
+def _frozen(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> bool:
+    """Returns whether the bias that would take up constants, or the BatchNorm with its mean, is frozen."""
+    if reader.bias is not None:
+        parameters = dict(graph.traced.named_parameters())
+        return reader.bias in parameters and not parameters[reader.bias].requires_grad
+    norm = graph.traced.get_submodule(str(_norm_after(graph.traced, reader, found)))
+    own = list(norm.parameters())
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 def _uneven(

@@ -16,6 +16,7 @@ from netdial.choice.member import averaged, better_way, measured, restricted
 from netdial.choice.search import Problem
 from netdial.choice.table import Cell, Table, score
 from netdial.choice.tune import Tuning
+from netdial.core.arguments import Count, checked
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.core.errors import ConfigError, MemberWarning, unknown
 from netdial.data.dataset import Dataset, Splits
@@ -123,7 +124,8 @@ class Choice:
             )
         )
 
-    def predict(self, x: Tensor, *, using: str | None = None, n_samples: int = 32) -> Tensor:
+    @checked
+    def predict(self, x: Tensor, *, using: str | None = None, n_samples: Count = 32) -> Tensor:
         """Returns probabilities ``[B, C]``, or predicted targets ``[B, T]``, of inputs ``[B, ...]``.
 
         Args:

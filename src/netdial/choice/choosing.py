@@ -31,7 +31,7 @@ from netdial.choice.rules import RULES, best
 from netdial.choice.search import Problem, search
 from netdial.choice.table import Cell, Table
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
-from netdial.core.arguments import checked
+from netdial.core.arguments import Whole, checked
 from netdial.core.best import remarks
 from netdial.core.errors import ConfigError, MemberWarning, unknown
 from netdial.data.dataset import Dataset
@@ -66,8 +66,8 @@ def choose(
     policy: Policy | None = None,
     kind: str | Task | None = None,
     objective: str | None = None,
-    finetune_epochs: int = 0,
-    n_samples: int = 16,
+    finetune_epochs: Whole = 0,
+    n_samples: Whole = 16,
     seed: int = 0,
     data_name: str = "",
     **settings: Any,

@@ -16,6 +16,11 @@ from pathlib import Path
 from netdial.core.errors import NetdialError
 from netdial.core.storage.files import refused, unwritable
 
+_ELSEWHERE = {
+    "netdial prune --structured": "whole channels are removed by netdial slim (see netdial slim --help)"
+}
+"""What people look for where it is not -> where it is."""
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code.
@@ -71,12 +76,15 @@ def _explain(error: Exception, *, as_json: bool) -> int:
 def _usage_line(error: Exception, message: str) -> str:
     """Returns a usage error as one line, with the nearest option if there is one."""
     near = getattr(error, "possibilities", None)
+    option = getattr(error, "option_name", "")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "netdial"
+    if f"{command} {option}" in _ELSEWHERE:
+        return f"no such option: {option}; {_ELSEWHERE[f'{command} {option}']}"
     if near:
         import difflib
 
-        [nearest] = difflib.get_close_matches(getattr(error, "option_name", ""), near, 1, 0.0)
+        [nearest] = difflib.get_close_matches(option, near, 1, 0.0)
         message = f"{getattr(error, 'message', message)}; did you mean {nearest}?"
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "netdial"
     line = " ".join(message.split())
     return f"{line} (see {command} --help)"

@@ -35,6 +35,9 @@ class AtLeast:
 Count = Annotated[int, AtLeast(1)]
 """A whole number from 1 on."""
 
+Several = Annotated[int, AtLeast(2)]
+"""A whole number from 2 on: of fewer there is no standard error."""
+
 Whole = Annotated[int, AtLeast(0)]
 """A whole number from 0 on."""
 

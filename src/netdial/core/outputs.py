@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,9 +52,17 @@ def failing_in_words(net: nn.Module, x: Tensor) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """Turns gradients off; a network with activation checkpointing does not warn that it has none."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
+        yield
+
+
+@contextlib.contextmanager
 def evaluating(*nets: nn.Module) -> Iterator[None]:
     """Puts networks into evaluation mode without gradients, and every module back into the mode that it had."""
-    with modes_kept(*nets), torch.no_grad():
+    with modes_kept(*nets), without_gradients():
         for net in nets:
             net.eval()
         yield

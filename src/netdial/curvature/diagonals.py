@@ -20,6 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Params
 from netdial.core.noise import generator
@@ -46,15 +47,16 @@ DIAGONALS: Registry[Callable[[Model, int, int], Params]] = Registry("kind of cur
 
 
 @twice_differentiable()
+@checked
 def diagonal(
     net: nn.Module,
     data: Data,
     *,
     kind: str | Task | None = None,
     how: str = "ggn",
-    n_samples: int = 32,
+    n_samples: Count = 32,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: Count = 256,
 ) -> Params:
     """Returns the diagonal of the curvature of the loss, summed over the examples, by parameter.
 
@@ -116,8 +118,6 @@ def _hessian(model: Model, n_samples: int, seed: int) -> Params:
 
 @DIAGONALS.add("hutchinson")
 def _hutchinson(model: Model, n_samples: int, seed: int) -> Params:
-    if n_samples < 1:
-        raise ConfigError(f"curvature: n_samples={n_samples}; expected at least 1")
     layout = model.layout
     found = model.zeros(layout.size)
     most = vectors_at_once(model)

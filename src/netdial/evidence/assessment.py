@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 import netdial.evidence.estimators  # noqa: F401 (registers them)
-from netdial.core.arguments import checked
+from netdial.core.arguments import Several, checked
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -68,8 +68,8 @@ def assess(
     by: Sequence[str] | None = None,
     objective: str | None = None,
     kind: str | Task | None = None,
-    n_samples: int = 32,
-    n_examples: int | None = None,
+    n_samples: Several = 32,
+    n_examples: Several | None = None,
     delta: float = 0.05,
     seed: int = 0,
     held_out: Mapping[float, float] | None = None,
@@ -110,7 +110,8 @@ def assess(
         if name != "objective":
             ESTIMATORS[name]
     check(objective, names, points=family.log_std is None)
-    _check_counts(n_samples, n_examples, delta)
+    if not 0 < delta < 1:
+        raise ConfigError(f"delta={delta:g}; expected a probability between 0 and 1")
     subject = Subject(
         family,
         part,
@@ -250,14 +251,3 @@ def _estimates(name: str, readings: Sequence[Reading], n_data: int) -> list[Esti
             )
         )
     return estimates
-
-
-def _check_counts(n_samples: int, n_examples: int | None, delta: float) -> None:
-    if n_samples < 2:
-        raise ConfigError(
-            f"n_samples={n_samples}; expected at least 2, or there is no standard error"
-        )
-    if n_examples is not None and n_examples < 2:
-        raise ConfigError(f"n_examples={n_examples}; expected at least 2")
-    if not 0 < delta < 1:
-        raise ConfigError(f"delta={delta:g}; expected a probability between 0 and 1")

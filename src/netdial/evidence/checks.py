@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netdial.core.arguments import checked
+from netdial.core.arguments import Several, checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
@@ -142,8 +142,8 @@ def health(
     objective: str | None = None,
     kind: str | Task | None = None,
     direct: Family | None = None,
-    n_samples: int = 32,
-    n_examples: int | None = None,
+    n_samples: Several = 32,
+    n_examples: Several | None = None,
     seed: int = 0,
 ) -> Health:
     """Returns checks of a trained family on its training data.

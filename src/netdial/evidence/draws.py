@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise, derive_seed, generator
+from netdial.core.outputs import without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
@@ -99,7 +100,7 @@ def expected(
     batches = examples = torch.zeros(0)
     wrong = torch.zeros(len(lams), dtype=torch.float64)
     right = task.METRICS["accuracy"].each if "accuracy" in task.METRICS else None
-    with torch.no_grad(), family.evaluating():
+    with without_gradients(), family.evaluating():
         for number, (rows, x, y) in enumerate(runner.batches()):
             for s in range(sweeps):
                 out = runner.noisy(x, fields, lams, derive_seed(seed, "expected", s), number)
@@ -170,7 +171,7 @@ def pointwise(
     parts = torch.empty(0)
     log_q = torch.empty(len(lams), n_samples, dtype=torch.float64)
     square_norm = torch.empty_like(log_q)
-    with torch.no_grad(), family.evaluating():
+    with without_gradients(), family.evaluating():
         for k in range(len(lams)):
             for first in range(0, n_samples, runner.at_once):
                 some = slice(first, min(first + runner.at_once, n_samples))

@@ -71,19 +71,24 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     import torch
 
     from netdial.jobs.problem import describe_net
-    from netdial.jobs.shrink_records import BATCHES, Number, costs, record, scores
+    from netdial.jobs.shrink_records import BATCHES, Number, constant_scores, costs, record, scores
     from netdial.models.recipe import save_network
     from netdial.models.use import use_of
     from netdial.nets.foreign import copy_network
+    from netdial.runs.curves import CONSTANT
 
     run, task = work.run, work.problem.task
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     folded, fold_report = shrunk.fold()
     step = run.last_step
     for part in ("valid", "test"):
-        found = scores(folded, task.part(part), task.kind)
-        numbers = [Number(name, value) for name, value in found.items()]
-        record(run, step, numbers, method="evaluate", part=part)
+        found = {
+            "evaluate": scores(folded, task, part),
+            CONSTANT: constant_scores(task, part),
+        }
+        for method, values in found.items():
+            numbers = [Number(name, value) for name, value in values.items()]
+            record(run, step, numbers, method=method, part=part)
     start = copy_network(work.problem.net).eval()
     x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
     for stage, numbers in zip(("start", "end"), costs([start, folded], x), strict=True):
@@ -114,6 +119,7 @@ def _headline(run: Run) -> Answer:
             "start": found.start,
             "end": found.end,
             "scores": found.scores,
+            "constant": found.constant,
             "warning": exhausted,
         },
         tables=[widths_table(found), costs_table(found)],

@@ -14,14 +14,14 @@ from netdial.channels.graph import Graph
 from netdial.channels.sizes import size, strip, total
 from netdial.core.records import Place
 from netdial.data import Splits
-from netdial.data.dataset import Dataset
 from netdial.jobs.recorder import Watch
+from netdial.measure.compare import constant_of
 from netdial.measure.cost import cost
 from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
 from netdial.runs.run import Run
 from netdial.shrinking.state import Event, State
-from netdial.task import named
+from netdial.task import Task, named
 from netdial.train.loop import Epoch
 
 BATCHES = (1, 64)
@@ -105,7 +105,7 @@ class Recorder:
         yield Number("n_updates", float(epoch.n_updates), "updates", train)
         if epoch.valid is not None:
             yield Number("objective", epoch.valid, "nats/example", {"part": "valid"})
-        for name, value in scores(state.module, self._task.valid, self._task.kind).items():
+        for name, value in scores(state.module, self._task, "valid").items():
             yield Number(name, value, "", {"part": "valid"})
         yield Number("lam", state.lam)
         seconds = sum(event.collection.seconds for event in state.events)
@@ -143,10 +143,20 @@ def costs(nets: Sequence[nn.Module], x: Tensor) -> list[list[Number]]:
     return values
 
 
-def scores(net: nn.Module, part: Dataset, kind: str) -> dict[str, float]:
-    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE and R²."""
-    found = named(kind).metrics(outputs(net, part), part.y.cpu())
+def scores(net: nn.Module, task: Splits, part: str) -> dict[str, float]:
+    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE, in units, and R²."""
+    data = task.part(part)
+    found = _task_of(task).metrics(outputs(net, data), data.y.cpu())
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def constant_scores(task: Splits, part: str) -> dict[str, float]:
+    """Returns what a prediction that looks at no input is worth on a part of the data."""
+    return constant_of(_task_of(task), task.train.y, task.part(part).y, task.n_outputs)
+
+
+def _task_of(task: Splits) -> Task:
+    return named(task.kind).in_units(task.train.target)
 
 
 def record(run: Run, step: int, numbers: Iterable[Number], **where: Place) -> None:

@@ -274,7 +274,9 @@ def how(
 
 def _path(member: Family, task: Splits, part: str) -> LambdaPath:
     lams = list(member.config.lams)
-    return evaluate(member, task.part(part), lams=lams, kind=task.kind, train=task.train.y)
+    return evaluate(
+        member, task.part(part), lams=lams, kind=task.kind, n_samples=0, train=task.train.y
+    )
 
 
 def _against(whole: LambdaPath, small: LambdaPath) -> dict[str, float]:

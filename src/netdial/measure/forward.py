@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import Count, checked
-from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating, failing_in_words
 from netdial.data.dataset import Dataset
@@ -35,7 +34,7 @@ def predictive(
     lam: float,
     data: Data,
     *,
-    n_samples: int = 32,
+    n_samples: Count = 32,
     batch_size: Count = 2048,
     seed: int = 0,
 ) -> Tensor:
@@ -55,8 +54,6 @@ def predictive(
     Raises:
         ConfigError: λ is outside the trained range, or there is nothing to draw.
     """
-    if n_samples < 1:
-        raise ConfigError(f"predictive: n_samples={n_samples}; expected at least 1")
     part = as_dataset(data)
     net, source = family.export(lam), generator(seed, "predictive")
     draws = []

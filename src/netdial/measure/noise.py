@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netdial.core.arguments import checked
+from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -66,7 +66,7 @@ def calibrate(
     data: Data,
     *,
     lams: int | Sequence[float] = 9,
-    n_samples: int = _DRAWS,
+    n_samples: Count = _DRAWS,
     seed: int = 0,
 ) -> Regression:
     """Estimates the noise of a regression family from rows that it was not trained on, and notes it in the family.
@@ -201,7 +201,7 @@ def intervals(
     lam: float,
     *,
     level: float = 0.9,
-    n_samples: int = _DRAWS,
+    n_samples: Count = _DRAWS,
     seed: int = 0,
 ) -> Intervals:
     """Returns central intervals of new targets of the member at λ.

@@ -26,6 +26,9 @@ from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.task.rehearsal import admit
 
+_DRAWS = 8
+"""Draws of the posterior predictive that go without saying."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -34,9 +37,10 @@ class Member:
     Attributes:
         lam: complexity value.
         metrics: of the mean weights.
-        predictive: of the posterior predictive; empty for a point posterior or if not asked for.
+        predictive: of the posterior predictive; empty for a point posterior or without draws.
         objective: fit + complexity in nats per example on this data, fit with mean weights for a point and averaged
-            over the posterior's draws otherwise. Of a regression it is that of training, with a noise variance of 1.
+            over the posterior's draws otherwise; nan without draws. Of a regression it is that of training, with a noise
+            variance of 1.
         kl_bits: KL(posterior || prior) in bits; nan for a point.
         effective_parameters: as ``Family.effective_parameters``; nan for a point.
         n_params: parameters of the member.
@@ -160,7 +164,7 @@ def evaluate(
     kind: str | Task | None = None,
     objective: str | None = None,
     n_data: Count | None = None,
-    n_samples: Whole = 0,
+    n_samples: Whole | None = None,
     batch_size: Count = 2048,
     seed: int = 0,
     metric: str | None = None,
@@ -168,7 +172,7 @@ def evaluate(
 ) -> Path:
     """Returns metrics of members along λ on some data.
 
-    Every member is measured by the network of its mean weights, and with ``n_samples`` by its posterior predictive as well.
+    Every member is measured by the network of its mean weights, and by its posterior predictive if it has one to draw from.
 
     Args:
         family: the family.
@@ -178,7 +182,8 @@ def evaluate(
         kind: the task: a name, or a ``Task``; by default that of the family.
         objective: under which objective to state ``Member.objective``; by default the family's own.
         n_data: N of the complexity term, the size of the training set; by default that of the family, else of ``data``.
-        n_samples: S, draws of the posterior predictive; 0 leaves it out.
+        n_samples: S, draws of the posterior predictive, by default 8; 0 leaves it out, and ``Member.objective`` of a family
+            with a posterior is then nan. A family of points has nothing to draw.
         batch_size: examples run at once.
         seed: seed of the draws.
         metric: metric that ``Path.best`` and ``Path.choose`` compare by; by default that of the task's proper loss.
@@ -192,7 +197,7 @@ def evaluate(
     values = family.lams(lams)
     part, task = admit(family.net, data, kind, family.task)
     count = n_data or family.n_data or len(part)
-    n_samples = n_samples if family.is_random else 0
+    n_samples = (_DRAWS if n_samples is None else n_samples) if family.is_random else 0
     members, scores, numbers = [], dict[str, list[Scores]](), False
     names = list(dict.fromkeys([*task.reported, metric or task.proper]))
     targets, width = part.y.cpu(), 0

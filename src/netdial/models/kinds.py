@@ -14,6 +14,7 @@ from netdial.core.storage.container import read_header
 from netdial.models.family import KIND as FAMILY
 from netdial.models.member import FORMAT as MEMBER_FORMAT
 from netdial.models.member import KIND as MEMBER
+from netdial.models.member import files_of
 from netdial.models.recipe import PRUNED, SHRUNKEN
 
 CHECKPOINT, RUN = "checkpoint", "run"
@@ -82,7 +83,7 @@ def recognise(path: Path) -> Found:
 def _folder(path: Path) -> Found:
     if (path / "model.safetensors").is_file() or _is_member(path / "config.json"):
         return _member(path)
-    for inner in _RUN_MODELS:
+    for inner in (*_RUN_MODELS, *(Path(place).name for place in _RUN_MODELS)):
         if (path / inner).is_file():
             return recognise(path / inner)
     if (path / "config.json").is_file() and (path / "records.jsonl").exists():
@@ -112,7 +113,7 @@ def _container(path: Path) -> Found:
 
 
 def _member(path: Path) -> Found:
-    beside = path.with_suffix(".json") if path.suffix == ".safetensors" else path / "config.json"
+    _, beside = files_of(path)
     return Found(
         path, MEMBER, _SUMMARIES[MEMBER], "", _described(beside).get("format") == MEMBER_FORMAT
     )

@@ -173,7 +173,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
 
 def files_of(path: Path) -> tuple[Path, Path]:
     """Returns the weights file of a member and the description beside it."""
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and not path.is_dir():
         return path, path.with_suffix(".json")
     return path / "model.safetensors", path / "config.json"
 

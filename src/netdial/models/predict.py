@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from netdial.core.arguments import Whole, expect
 from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.core.noise import generator
+from netdial.core.outputs import without_gradients
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import Noise, Pixels, Use
@@ -136,6 +138,11 @@ def predictions(
     from netdial.data._optional import require
 
     pandas = require("pandas", "a table of predictions")
+    n_samples = expect("predict", "n_samples", n_samples, Whole)
+    level, lam = (
+        expect("predict", "level", level, float),
+        expect("predict", "lam", lam, float | None),
+    )
     if not 0 < level < 1:
         raise ConfigError(f"level={level}: the probability of an interval lies in (0, 1)")
     x, remarks, index = _inputs(use, rows)
@@ -147,7 +154,7 @@ def predictions(
     if not isinstance(model, Family) and (n_samples or lam not in (None, use.lam)):
         raise ConfigError("lam, n_samples: this is one network, not a family; leave them out")
     task = use.what()
-    with torch.no_grad():
+    with without_gradients():
         try:
             out = _outputs(model, task, x, chosen, n_samples, seed)
         except (RuntimeError, ValueError, IndexError) as error:

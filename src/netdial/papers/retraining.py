@@ -84,7 +84,9 @@ class Retrained(Cell):
         for lam in family.config.lams:
             member = self.member(family, lam, task)
             row = {
-                part: evaluate(member, task.part(part), lams=[lam]).column("accuracy")[0]
+                part: evaluate(member, task.part(part), lams=[lam], n_samples=0).column("accuracy")[
+                    0
+                ]
                 for part in ("valid", "test")
             }
             counts, edges = torch.histogram(_weights(member, lam).double(), bins=_BINS)

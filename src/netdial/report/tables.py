@@ -137,6 +137,11 @@ def costs_table(found: Shrinkage) -> Table:
 def verdict(found: Shrinkage) -> str:
     """Returns what the network is worth, in words."""
     if "test/rmse" in found.scores:
-        return f"validation RMSE {fixed(found.scores.get('valid/rmse'))}, test {fixed(found.scores['test/rmse'])}"
-    shown = (percent(found.scores.get(f"{part}/accuracy")) for part in ("valid", "test"))
-    return "{} right on validation data, {} on test data".format(*shown)
+        name, show, words = "rmse", fixed, "validation RMSE {}, test {}"
+    else:
+        name, show, words = "accuracy", percent, "{} right on validation data, {} on test data"
+    said = words.format(*(show(found.scores.get(f"{part}/{name}")) for part in ("valid", "test")))
+    constant = [found.constant.get(f"{part}/{name}") for part in ("valid", "test")]
+    if constant[0] is None:
+        return said
+    return f"{said} (a constant: {' and '.join(show(value) for value in constant)})"

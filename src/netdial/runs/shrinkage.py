@@ -6,13 +6,15 @@ of collections: which channels went, when and why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netdial.core.records import Record
 from netdial.core.storage.boundary import parse_json, reading, regular, validated
+from netdial.runs.curves import Member, constants, is_worse
 
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
@@ -33,6 +35,7 @@ class Shrinkage:
         end: the same for the folded network at the end.
         scores: ``valid/accuracy``, ``test/accuracy`` and the like of the folded network.
         fold_difference: largest change of an output by folding, relative to the largest output; None when not recorded.
+        constant: the same of a prediction that looks at no input; empty in runs that did not record it.
         batches: sizes of the batches at which time was measured, rising; ``ms_B`` of ``start`` and ``end``.
     """
 
@@ -44,6 +47,11 @@ class Shrinkage:
     scores: dict[str, float]
     fold_difference: float | None = None
     batches: tuple[int, ...] = ()
+    constant: dict[str, float] = field(default_factory=dict)
+
+    def is_worse_than_constant(self, metric: str) -> bool:
+        """Whether the folded network predicts worse than a constant by a metric; False if either is not known."""
+        return is_worse(Member(math.nan, self.scores), self.constant, metric)
 
     @property
     def parameters(self) -> tuple[float, float] | None:
@@ -123,6 +131,7 @@ def shrinkage(records: Iterable[Record]) -> Shrinkage:
         {row.column: row.value for row in rows if row.method == "evaluate"},
         folding[-1] if folding else None,
         tuple(sorted({b for row in costs if isinstance(b := row.where.get("batch"), int)})),
+        constants(rows),
     )
 
 

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from netdial.core.arguments import Count, Whole, expect
 from netdial.core.best import MEAN, PREDICTIVE, RULES
 from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.core.noise import generator
@@ -194,10 +195,9 @@ class FamilyEstimator(BaseEstimator):
         if self.by not in RULES:
             raise unknown("rule", self.by, RULES)
         self._task.known(self.metric or self._task.proper)
-        if self.n_points < 1:
-            raise ConfigError(
-                f"n_points={self.n_points}; at least 1 value of lam is needed for path_"
-            )
+        name = type(self).__name__
+        expect(name, "n_points", self.n_points, Count)
+        expect(name, "n_samples", self.n_samples, Whole)
         return make_config(
             objective=self.objective,
             map=self.map,

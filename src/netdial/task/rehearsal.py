@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
-from netdial.core.outputs import failing_in_words
+from netdial.core.outputs import failing_in_words, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
 from netdial.task.base import Task
@@ -126,7 +126,7 @@ def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
         raise ConfigError(f"network {name}: has no parameters, so there is nothing to train")
     training = net.training
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), failing_in_words(net, x):
+        with without_gradients(), torch.random.fork_rng(devices=[]), failing_in_words(net, x):
             out: Any = net.eval()(x)
     finally:
         net.train(training)

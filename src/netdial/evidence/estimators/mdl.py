@@ -27,6 +27,7 @@ import math
 import torch
 from torch import Tensor
 
+from netdial.core.outputs import without_gradients
 from netdial.evidence.draws import Runner
 from netdial.evidence.estimators.bounds import empirical_kl, from_divergence, mask_nats
 from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
@@ -99,7 +100,7 @@ def _leaf_nats(values: Tensor, steps: Tensor, octaves: Tensor, n_data: int) -> f
 
 def _nll(runner: Runner, flat: Tensor, lam: float, subject: Subject) -> Tensor:
     """Returns the negative log-likelihood of each example ``[M]`` under the network with weights ``[P]``."""
-    with torch.no_grad(), runner.family.evaluating():
+    with without_gradients(), runner.family.evaluating():
         row = flat[None].to(runner.family.like)
         found = [(runner.run(x, row, [lam]), y) for _, x, y in runner.batches()]
         parts = [subject.task.moments(out, y) if subject.integrated else None for out, y in found]

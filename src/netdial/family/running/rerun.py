@@ -62,13 +62,15 @@ class _Kept(torch.autograd.Function):
     def forward(
         ctx: Any, run: Run, tell: Callable[[bool], None], x: Tensor, *leaves: Tensor
     ) -> Tensor:
-        wanted = ctx.needs_input_grad[2:]
+        wanted = [x.is_floating_point(), *ctx.needs_input_grad[3:]]
         inside = [
             tensor.detach().requires_grad_(needed)
             for tensor, needed in zip((x, *leaves), wanted, strict=True)
         ]
         with torch.enable_grad():
-            ctx.kept = run(inside[0], inside[1:])
+            # a part that runs again in torch's reentrant way is trained only if its inputs have gradients; a copy, because
+            # what has a gradient of its own cannot be changed in place
+            ctx.kept = run(inside[0].clone(), inside[1:])
         ctx.inside, ctx.tell = inside, tell
         out: Tensor = ctx.kept.out
         return out.detach()
@@ -82,7 +84,8 @@ class _Kept(torch.autograd.Function):
             with kept.over():
                 torch.autograd.backward(kept.out, grad)
             ctx.tell(kept.mode.ran_again)
-        return None, None, *(tensor.grad for tensor in ctx.inside)
+        grads = [tensor.grad for tensor in ctx.inside]
+        return None, None, grads[0] if ctx.needs_input_grad[2] else None, *grads[1:]
 
 
 class Absent(torch.Tensor):

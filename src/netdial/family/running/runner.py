@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from netdial.core.errors import ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
+from netdial.core.outputs import without_gradients
 from netdial.family.groups import random_points
 from netdial.family.posterior import Fields
 from netdial.family.running.chain import Chain
@@ -175,7 +176,7 @@ class Runner:
         groups = random_points(self._groups, members, source, x)
         fields = Fields(self._layout, flat, groups=groups)
         try:
-            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            with without_gradients(), torch.autocast(x.device.type, enabled=False):
                 whole = run(x, fields, blocks)
                 pieces = [piece for piece in x.chunk(blocks) for _ in range(members // blocks)]
                 single = [run(piece, fields.member(row), 1) for row, piece in enumerate(pieces)]

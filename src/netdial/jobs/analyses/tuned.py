@@ -125,6 +125,6 @@ def tune_run(
     rows = []
     for removed, member in stages:
         kept = member.n_params if member.kept is None else int(member.kept.sum())
-        (found,) = evaluate(member, task.valid, lams=[lam], kind=task.kind).members
+        (found,) = evaluate(member, task.valid, lams=[lam], kind=task.kind, n_samples=0).members
         rows.append({"share": removed, "parameters": kept, **found.metrics})
     return stages[-1][1], rows

@@ -5,7 +5,8 @@ What a channel sends is settled for each layer that reads it, in this order:
     exact            it is the same for every input (its weights are 0, say, so that it sends a(b) for a bias b), and that is
                      known without data; the outputs do not change
     measured mean    its mean over data, examples and positions, as the layer reads it
-    dropped          it cannot be taken up (the layer pads with zeros or has no bias of its own): nothing takes its place
+    dropped          it cannot be taken up (the layer pads with zeros, has no bias of its own, or one that is frozen): nothing
+                     takes its place
 
 The network that is left is the one given with each channel held at that value. All values are those of the network given, so
 the result does not depend on an order of removal.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from netdial.core.layout import Params
+from netdial.core.outputs import without_gradients
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.family.running.local import Leaf, MemberMode
@@ -124,18 +125,19 @@ def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) ->
         members = Members(family)
         for part in data:
             x = _inputs(part, family)
-            found = [
-                members.alone(x, levels.weights_of(k, level, noise), lam)
-                for k, lam in enumerate(levels.lams)
-                for level in range(levels.count)
-            ]
+            with without_gradients():
+                found = [
+                    members.alone(x, levels.weights_of(k, level, noise), lam)
+                    for k, lam in enumerate(levels.lams)
+                    for level in range(levels.count)
+                ]
             yield torch.stack(found)
 
 
 def n_outputs(levels: Levels, data: Dataset) -> int:
     """Returns how many numbers a member puts out for one example."""
     x = _inputs(_slice(data, 0, 2), levels.family)
-    with torch.no_grad():
+    with without_gradients():
         return int(levels.family.export(levels.lams[0])(x).numel()) // len(x)
 
 
@@ -151,7 +153,7 @@ def _run_together(
     placed = {name: (leaf.mean, leaf) for name, leaf in leaves.items()}
     for part in data:
         mode = MemberMode(placed, examples=len(part), shared=1, noise=None)
-        with FirstLayer(mode, products, len(part)):
+        with without_gradients(), FirstLayer(mode, products, len(part)):
             out = functional_call(family.net, tree, (_inputs(part, family),))
         yield out.unflatten(0, (together, -1))
 
@@ -202,7 +204,7 @@ def _widest(family: Family, lam: float, x: Tensor) -> int:
     for name, module in net.named_modules():
         if name in owners:
             module.register_forward_hook(look)
-    with torch.no_grad():
+    with without_gradients():
         net(x)
     return max(sizes)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from netdial.core.arguments import checked
+from netdial.core.arguments import Whole, checked
 from netdial.core.best import Row, best
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
@@ -161,7 +161,7 @@ def surface(
     fold: bool = True,
     kind: str | Task | None = None,
     metrics: Sequence[str] | None = None,
-    n_samples: int = 0,
+    n_samples: Whole = 0,
     seed: int = 0,
 ) -> Surface:
     """Returns metrics of members with fractions of their weights removed, all computed at once.

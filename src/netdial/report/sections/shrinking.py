@@ -23,7 +23,7 @@ from netdial.report.sections.shrinking_figures import (
     size_figure,
 )
 from netdial.report.template import Tile
-from netdial.report.text import _sizes, at_lam, count, fixed, number, percent
+from netdial.report.text import _sizes, at_lam, count, fixed, number, percent, value_of
 from netdial.runs.curves import metrics_of
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Kill, Shrinkage, kills, shrinkage
@@ -150,6 +150,10 @@ def tiles(found: Shrinkage, config: dict[str, Any]) -> list[Tile]:
     metric = _metric(config)
     if metric in found.scores:
         shown.append(_score_tile(found, metric, config))
+    if metric in found.constant:
+        what = "validation RMSE" if metric == "valid/rmse" else "validation accuracy"
+        value = value_of(metric, found.constant[metric])
+        shown.append(Tile("A constant", value, f"{what} without looking at inputs"))
     return shown
 
 
@@ -170,6 +174,10 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Kill]) -> list[str]:
         said.append(f"{KILLS} is missing, so it is not known which channels went, and why.")
     if run.is_done and found.widths and not narrower:
         said.append("No channel was removed: raise lam, or ask for a size.")
+    if found.is_worse_than_constant(f"valid/{metrics_of(run.config)[1]}"):
+        said.append(
+            "The network predicts validation data worse than a constant; lower lam, ask for a larger size, or train longer."
+        )
     if exhausted := found.exhausted(run.config):
         said.append(exhausted)
     slower = [
