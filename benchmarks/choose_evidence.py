@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.datasets import Learned, learned, medians, seeds
 from benchmarks.result import Result
-from netdial.choice.search import Problem, search
+from netdial.choice.search import ChoiceProblem, search
 from netdial.evidence import assess, chosen
 
 ESTIMATORS = (
@@ -83,7 +83,7 @@ def _lost(
     for cell in cells:
         print(cell.label)
         family, task = cell.family, cell.task
-        table = search(family, Problem(task.valid), lams=lams, shares=[0.0])
+        table = search(family, ChoiceProblem(task.valid), lams=lams, shares=[0.0])
         accuracy = {member.lam: member.accuracy for member in table.cells}
         estimates = assess(family, task.train, lams=lams, by=estimators)
         nearest = {name: _nearest(accuracy, at) for name, at in BLIND.items()}

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.datasets import Learned, learned, medians, seeds
 from benchmarks.result import Result
-from netdial.choice import Cell, Choice, choose
+from netdial.choice import Candidate, Choice, choose
 from netdial.choice.rules import best
 from netdial.jobs.presets import preset
 
@@ -62,7 +62,7 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _choices(cell: Learned, epochs: int) -> tuple[Choice, Cell]:
+def _choices(cell: Learned, epochs: int) -> tuple[Choice, Candidate]:
     """Returns the one-standard-error choice, and the best member that nothing was removed from."""
     task = cell.task
     size = preset(cell.data, len(task.train))["batch_size"]
@@ -82,7 +82,9 @@ def _choices(cell: Learned, epochs: int) -> tuple[Choice, Cell]:
     return choice, choice.table.cells[best(choice.table, whole)]
 
 
-def _row(cell: Learned, label: str, choice: Choice, top: Cell, unpruned: Cell) -> dict[str, object]:
+def _row(
+    cell: Learned, label: str, choice: Choice, top: Candidate, unpruned: Candidate
+) -> dict[str, object]:
     table = choice.table
     everyone = range(len(table.cells))
     excess, error = table.excess([table.cells.index(choice.row)], best(table, everyone))

@@ -23,7 +23,7 @@ from netdial.nets import build
 from netdial.task import Classification
 from netdial.train.config import make_config
 from netdial.train.feed import Batch
-from netdial.train.method import FamilyMethod, State
+from netdial.train.method import FamilyMethod, FamilyState
 
 _BATCH, _GROUPS = 128, 4
 _CONFIG = make_config(map="linear", batch_size=_BATCH, groups=_GROUPS, lo=1e-2, hi=1.0)
@@ -90,7 +90,7 @@ def plain_step(batches: list[Batch]) -> tuple[torch.optim.Optimizer, Callable[[]
 
 def family_step(
     batches: list[Batch], *, n_data: int
-) -> tuple[FamilyMethod, State, Callable[[], None]]:
+) -> tuple[FamilyMethod, FamilyState, Callable[[], None]]:
     """Returns the library's method, its state, and one step as the library's loop makes it."""
     net = build("cnn", input_shape=(3, 32, 32), n_outputs=10)
     method = FamilyMethod(_CONFIG, task=Classification(), n_data=n_data, steps=n_data // _BATCH)
@@ -102,7 +102,9 @@ def family_step(
     return method, state, step
 
 
-def split(optimizer: torch.optim.Optimizer, method: FamilyMethod, state: State) -> dict[str, float]:
+def split(
+    optimizer: torch.optim.Optimizer, method: FamilyMethod, state: FamilyState
+) -> dict[str, float]:
     """Returns seconds of the parts of a step that do not run the network."""
     family = state.family
 

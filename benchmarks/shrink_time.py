@@ -20,8 +20,9 @@ from netdial.data import Splits
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import Channels, pulls, silence
 from netdial.shrinking.method import ShrinkMethod
+from netdial.shrinking.removal import remove_channels
 from netdial.shrinking.shrink import example_of, prepare
-from netdial.shrinking.state import Event, State
+from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Task, named
 from netdial.train.feed import Batch, TensorFeed
 
@@ -45,16 +46,16 @@ class Masking(ShrinkMethod):
         self._events, self._last = events, config.epochs * steps
         self._reach = self._rate * self._every
 
-    def _switch(self, state: State, switches: dict[str, Tensor]) -> None:  # type: ignore[override]
+    def _switch(self, state: ShrinkState, switches: dict[str, Tensor]) -> None:  # type: ignore[override]
         super()._switch(state, switches)
         self._silence(state)
 
-    def _silence(self, state: State) -> None:
+    def _silence(self, state: ShrinkState) -> None:
         for event in self._events:
             if event.step <= state.step:
                 silence(state.graph, dict(event.gone))
 
-    def _collect(self, state: State) -> None:
+    def _collect(self, state: ShrinkState) -> None:
         self._silence(state)
         if state.step < self._last:
             coming = {event.step: dict(event.gone) for event in self._events}
@@ -65,7 +66,7 @@ class Masking(ShrinkMethod):
         for event in self._events:
             for group, channels in event.gone.items():
                 gone[group] = (*gone.get(group, ()), *channels)
-        self._remove(state, gone, "size")
+        remove_channels(state, self.config, gone, "size")
 
 
 def measure(*, quick: bool = False) -> Result:
@@ -143,7 +144,7 @@ def _train(
     task: Splits,
     feed: TensorFeed,
     config: ShrinkConfig,
-) -> tuple[float, State]:
+) -> tuple[float, ShrinkState]:
     graph = prepare(course.net(task, config.seed), example_of(task.train), config)
     method = make()
     state = method.init(graph)

@@ -15,7 +15,7 @@ from netdial.models.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare
-from netdial.shrinking.state import State
+from netdial.shrinking.state import ShrinkState
 from netdial.task import Classification
 from netdial.train.config import make
 
@@ -45,7 +45,7 @@ CONFIG = make(
 )
 
 
-def begun(pictures: tuple[Tensor, Tensor]) -> tuple[ShrinkMethod, State]:
+def begun(pictures: tuple[Tensor, Tensor]) -> tuple[ShrinkMethod, ShrinkState]:
     method = ShrinkMethod(CONFIG, task=Classification(), steps=1)
     state = method.init(prepare(Residual(), pictures[0][:2], CONFIG))
     state.module.train()

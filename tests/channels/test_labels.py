@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdial.channels.labels import FIXED, Atoms, Number, fixed
+from netdial.channels.labels import FIXED, Atoms, SizeNumber, fixed
 
 pairs = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60)
 
@@ -45,7 +45,7 @@ def test_a_join_broadcasts_and_0_stays_fixed() -> None:
     assert atoms.is_free(block)
     assert not atoms.is_free(block[:, 0])
     assert fixed((2, 3)).shape == (2, 3)
-    assert Number(4).sources == ()
+    assert SizeNumber(4).sources == ()
 
 
 def test_long_chains_in_the_worst_order_are_quick() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netdial.choice.budget import Budget, BudgetError, feasible
 from netdial.choice.rules import RULES, best
-from netdial.choice.table import Cell, Table
+from netdial.choice.table import Candidate, CandidateTable
 from netdial.core.errors import ConfigError
 
 from .test_rules import tables, wrong
@@ -31,7 +31,7 @@ def budgets(draw: st.DrawFn) -> dict[str, float]:
 
 @given(tables(), budgets(), st.sampled_from(sorted(RULES)))
 def test_what_is_chosen_never_breaks_a_budget(
-    table: Table, limits: dict[str, Any], rule: str
+    table: CandidateTable, limits: dict[str, Any], rule: str
 ) -> None:
     if all(broken(cell, limits) for cell in table.cells):
         with pytest.raises(BudgetError) as caught:
@@ -43,13 +43,13 @@ def test_what_is_chosen_never_breaks_a_budget(
     assert all(broken(cell, limits) for i, cell in enumerate(table.cells) if i not in among)
 
 
-def broken(cell: Cell, limits: dict[str, float]) -> bool:
+def broken(cell: Candidate, limits: dict[str, float]) -> bool:
     over = any(getattr(cell, of) > limits[name] for name, of in LIMITS.items() if name in limits)
     return over or cell.accuracy < limits.get("min_accuracy", -math.inf)
 
 
 @given(tables(), st.integers(1, 9), st.integers(0, 5))
-def test_a_tighter_budget_is_never_better(table: Table, limit: int, more: int) -> None:
+def test_a_tighter_budget_is_never_better(table: CandidateTable, limit: int, more: int) -> None:
     try:
         tight = best(table, feasible(table, Budget(max_params=limit)))
     except BudgetError:
@@ -58,13 +58,13 @@ def test_a_tighter_budget_is_never_better(table: Table, limit: int, more: int) -
     assert table.losses[loose].mean() <= table.losses[tight].mean()
 
 
-def table_of(*cells: Cell) -> Table:
+def table_of(*cells: Candidate) -> CandidateTable:
     losses = torch.stack([wrong(*range(round(50 * (1 - cell.value)))) for cell in cells])
-    return Table(cells, losses, asked="accuracy")
+    return CandidateTable(cells, losses, asked="accuracy")
 
 
-SMALL = Cell(0.1, 0.9, 0.8, 100, 400, 1000, metrics={"accuracy": 0.8})
-LARGE = Cell(10.0, 0.5, 0.9, 500, 2000, 5000, metrics={"accuracy": 0.9})
+SMALL = Candidate(0.1, 0.9, 0.8, 100, 400, 1000, metrics={"accuracy": 0.8})
+LARGE = Candidate(10.0, 0.5, 0.9, 500, 2000, 5000, metrics={"accuracy": 0.9})
 
 
 def test_the_nearest_member_and_its_costs_are_named() -> None:

@@ -11,25 +11,27 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from netdial.choice.rules import best, one_se, sparsest
-from netdial.choice.table import Cell, Table
+from netdial.choice.table import Candidate, CandidateTable
 from netdial.task import named
 
 ASKED = {"classification": "accuracy", "regression": None}
 
 
-def table_of(losses: Tensor, kind: str, params: list[int], lams: list[float]) -> Table:
+def table_of(losses: Tensor, kind: str, params: list[int], lams: list[float]) -> CandidateTable:
     """Members by accuracy, whose losses are 0 or 1, or by RMSE, whose losses are squared errors."""
     means = losses.mean(dim=1)
     values = 1 - means if kind == "classification" else means.sqrt()
     cells = tuple(
-        Cell(lam, 1 - count / 100, value, count, 4 * count, 2 * count, metrics={"accuracy": value})
+        Candidate(
+            lam, 1 - count / 100, value, count, 4 * count, 2 * count, metrics={"accuracy": value}
+        )
         for value, count, lam in zip(values.tolist(), params, lams, strict=True)
     )
-    return Table(cells, losses, named(kind), ASKED[kind])
+    return CandidateTable(cells, losses, named(kind), ASKED[kind])
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> Table:
+def tables(draw: st.DrawFn) -> CandidateTable:
     """Random members: right or wrong with some probability each, or squared errors, on shared examples."""
     count, examples = draw(st.integers(1, 12)), draw(st.integers(1, 40))
     kind = draw(st.sampled_from(["classification", "regression"]))
@@ -43,7 +45,7 @@ def tables(draw: st.DrawFn) -> Table:
 
 
 @given(tables())
-def test_best_is_best_and_then_sparsest(table: Table) -> None:
+def test_best_is_best_and_then_sparsest(table: CandidateTable) -> None:
     chosen = best(table, range(len(table.cells)))
     for index, cell in enumerate(table.cells):
         assert table.losses[chosen].mean() <= table.losses[index].mean()
@@ -52,7 +54,7 @@ def test_best_is_best_and_then_sparsest(table: Table) -> None:
 
 
 @given(tables())
-def test_one_se_is_within_one_error_and_nothing_sparser_is(table: Table) -> None:
+def test_one_se_is_within_one_error_and_nothing_sparser_is(table: CandidateTable) -> None:
     everyone = range(len(table.cells))
     top, chosen = best(table, everyone), one_se(table, everyone)
     assert table.cells[chosen].params <= table.cells[top].params
@@ -69,7 +71,7 @@ def test_one_se_is_within_one_error_and_nothing_sparser_is(table: Table) -> None
 
 
 @given(tables(), st.data())
-def test_fewer_to_choose_from_is_never_better(table: Table, data: st.DataObject) -> None:
+def test_fewer_to_choose_from_is_never_better(table: CandidateTable, data: st.DataObject) -> None:
     everyone = list(range(len(table.cells)))
     some = data.draw(st.lists(st.sampled_from(everyone), min_size=1, unique=True))
     means = table.losses.mean(dim=1)
@@ -80,9 +82,9 @@ def test_fewer_to_choose_from_is_never_better(table: Table, data: st.DataObject)
 
 
 @given(tables(), st.integers(2, 4))
-def test_rules_do_not_depend_on_the_order(table: Table, turns: int) -> None:
+def test_rules_do_not_depend_on_the_order(table: CandidateTable, turns: int) -> None:
     order = [(i + turns) % len(table.cells) for i in range(len(table.cells))]
-    turned = Table(
+    turned = CandidateTable(
         tuple(table.cells[i] for i in order), table.losses[order], table.task, table.asked
     )
     everyone = range(len(order))
@@ -131,11 +133,13 @@ def test_an_accuracy_without_spread_leaves_the_choice_to_the_log_loss() -> None:
     noise = torch.rand(36, generator=source, dtype=torch.float64)
     proper = torch.stack([noise, noise + 0.5 * torch.rand(36, generator=source) - 0.25, noise + 1])
     cells = tuple(
-        Cell(lam, 0.0, 1.0, params, 1, 1) for lam, params in ((0.1, 9), (1.0, 5), (10.0, 1))
+        Candidate(lam, 0.0, 1.0, params, 1, 1) for lam, params in ((0.1, 9), (1.0, 5), (10.0, 1))
     )
-    table = Table(cells, torch.zeros(3, 36, dtype=torch.float64), asked="accuracy", proper=proper)
+    table = CandidateTable(
+        cells, torch.zeros(3, 36, dtype=torch.float64), asked="accuracy", proper=proper
+    )
     top = int(proper.mean(dim=1).argmin())
     assert best(table, range(3)) == top
     assert one_se(table, range(3)) == 1
-    alone = Table(cells, table.losses, asked="accuracy")
+    alone = CandidateTable(cells, table.losses, asked="accuracy")
     assert one_se(alone, range(3)) == 2  # nothing else to go by

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.choice import rules as on_tables
-from netdial.choice.table import Cell, Table
+from netdial.choice.table import Candidate, CandidateTable
 from netdial.core.best import RULES, Row
 from netdial.core.errors import ConfigError
 
@@ -56,10 +56,10 @@ def test_the_same_rule_chooses_from_a_table(name: str) -> None:
     """Of members over λ × share removed, by losses on the same examples."""
     losses = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.25, 0.3], [0.9, 0.8, 0.7]]).double()
     cells = [
-        Cell(lam, 0.0, float(row.mean()), params, 4 * params, params)
+        Candidate(lam, 0.0, float(row.mean()), params, 4 * params, params)
         for lam, row, params in zip((0.1, 1.0, 10.0), losses, (30, 20, 10), strict=True)
     ]
-    table = Table(tuple(cells), losses)
+    table = CandidateTable(tuple(cells), losses)
     found = on_tables.RULES[name](table, [0, 1, 2])
     assert found == RULES[name](table.rows([0, 1, 2]), None)
     assert on_tables.RULES[name](table, [2]) == 2

@@ -13,7 +13,7 @@ from torch import nn
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
 from netdial.data.dataset import Dataset
-from netdial.evidence import Estimate, Subject, assess
+from netdial.evidence import Estimate, EvidenceSubject, assess
 from netdial.evidence.estimators.bounds import empirical_kl, empirical_prior, mask_nats
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
@@ -162,7 +162,7 @@ def test_a_networks_own_draws_agree_with_its_closed_divergence(
 ) -> None:
     torch.manual_seed(0)
     family = Family(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)), FamilyConfig())
-    subject = Subject(family, Dataset(*blobs), (1.0,), n_samples=400)
+    subject = EvidenceSubject(family, Dataset(*blobs), (1.0,), n_samples=400)
     draws = subject.pointwise
     log_p = -0.5 * draws.square_norm - 0.5 * family.layout.size * math.log(2 * math.pi)
     sampled = draws.log_q - log_p

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.data.dataset import Dataset
-from netdial.evidence import Subject
+from netdial.evidence import EvidenceSubject
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
 
@@ -28,11 +28,11 @@ class OverTime(nn.Module):
         return out
 
 
-def subject_of(net: nn.Module, x: Tensor, n_samples: int) -> Subject:
+def subject_of(net: nn.Module, x: Tensor, n_samples: int) -> EvidenceSubject:
     torch.manual_seed(0)
     family = Family(net, FamilyConfig(log_std=0.0))
     y = torch.arange(len(x)) % 3
-    return Subject(family, Dataset(x, y), (1.0,), n_samples=n_samples)
+    return EvidenceSubject(family, Dataset(x, y), (1.0,), n_samples=n_samples)
 
 
 @pytest.mark.parametrize(

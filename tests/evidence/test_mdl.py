@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.data.dataset import Dataset
-from netdial.evidence import Subject, assess
+from netdial.evidence import EvidenceSubject, assess
 from netdial.evidence.estimators.mdl import encode
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
@@ -26,8 +26,8 @@ def family_of() -> Family:
     return family
 
 
-def subject_of(data: tuple[Tensor, Tensor], family: Family | None = None) -> Subject:
-    return Subject(family or family_of(), Dataset(*data), (0.5,), n_samples=4)
+def subject_of(data: tuple[Tensor, Tensor], family: Family | None = None) -> EvidenceSubject:
+    return EvidenceSubject(family or family_of(), Dataset(*data), (0.5,), n_samples=4)
 
 
 def normal_cdf(x: float) -> float:

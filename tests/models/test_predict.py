@@ -16,7 +16,7 @@ from torch import nn
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.data import Splits
-from netdial.models.use import KEY, Noise, Use, use_of
+from netdial.models.use import KEY, ErrorLaw, Use, use_of
 
 pandas = pytest.importorskip("pandas")
 N = 120
@@ -201,7 +201,7 @@ def test_a_model_that_does_not_say_how_it_is_used_asks_for_it(tmp_path: Path) ->
 
 def test_errors_between_two_values_are_interpolated_in_logarithms() -> None:
     task = {"name": "regression"}
-    rows = (Noise(lam=0.01, variance=(1.0,)), Noise(lam=1.0, variance=(4.0,)))
+    rows = (ErrorLaw(lam=0.01, variance=(1.0,)), ErrorLaw(lam=1.0, variance=(4.0,)))
     use = Use(task=task, noise=rows)
     found = [use.variance(lam) for lam in (0.001, 0.1, 10.0)]
     np.testing.assert_allclose([v[0] for v in found if v is not None], [1, 2, 4])

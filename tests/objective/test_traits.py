@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError
-from netdial.evidence import ESTIMATORS, Reading, Subject
+from netdial.evidence import ESTIMATORS, EvidenceSubject, Reading
 from netdial.objective import BOUNDS, OBJECTIVES
 
 Data = tuple[Tensor, Tensor]
@@ -88,7 +88,7 @@ def test_points_of_one_s_own(elastic: str, blobs: Data) -> None:
 
 def test_an_estimator_of_one_s_own_is_asked(blobs: Data) -> None:
     @ESTIMATORS.add("norm")
-    def norm(subject: Subject) -> list[Reading]:
+    def norm(subject: EvidenceSubject) -> list[Reading]:
         squares = subject.fields.mean.square().sum(dim=1).tolist()
         return [
             Reading(lam, square, 0.0) for lam, square in zip(subject.lams, squares, strict=True)

@@ -16,7 +16,7 @@ from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeErr
 from netdial.papers.lasso import group_lasso as gl
 from netdial.papers.lasso.descent import GroupNorm
 from netdial.papers.lasso.group_lasso import lam_max, refit, solve, sparsity
-from netdial.papers.lasso.problem import Problem
+from netdial.papers.lasso.problem import LinearProblem
 
 CASES = [(kind, bias) for kind in ("linear", "logistic") for bias in (True, False)]
 
@@ -25,10 +25,10 @@ def problem(kind: str, intercept: bool = True, *, n: int = 40, p: int = 12, seed
     source = torch.Generator().manual_seed(seed)
     x = torch.randn(n, p, generator=source, dtype=torch.float64) + 0.5
     scores = 2 * x[:, :3] + torch.randn(n, 3, generator=source, dtype=torch.float64)
-    return Problem(x, scores if kind == "linear" else scores.argmax(dim=1), kind, intercept)
+    return LinearProblem(x, scores if kind == "linear" else scores.argmax(dim=1), kind, intercept)
 
 
-def objective(data: Problem, lam: float, weights: Tensor, bias: Tensor) -> float:
+def objective(data: LinearProblem, lam: float, weights: Tensor, bias: Tensor) -> float:
     return data.fit(data.outputs(weights, bias)) + lam * float(weights.norm(dim=0).sum())
 
 
@@ -54,7 +54,7 @@ def test_orthogonal_inputs_have_a_closed_form(lam: float) -> None:
     y = torch.randn(20, 4, dtype=torch.float64) * 3
     plain = y.T @ x / 20
     expected = plain * (1 - lam / (2 * plain.norm(dim=0))).clamp_min(0)
-    found = solve(Problem(x, y, "linear", intercept=False), lam, tolerance=1e-13)
+    found = solve(LinearProblem(x, y, "linear", intercept=False), lam, tolerance=1e-13)
     torch.testing.assert_close(found.weights, expected, atol=1e-6, rtol=0)
 
 
@@ -170,18 +170,18 @@ def test_sparsity_counts_columns_below_the_threshold_of_the_draft() -> None:
 
 X, Y = torch.randn(5, 2), torch.randn(5, 3)
 BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
-    (lambda: Problem(X, Y, "ridge"), ConfigError, "allowed: linear, logistic"),  # type: ignore[arg-type]
-    (lambda: Problem(X, Y, "logistic"), ShapeError, r"y \[5, 3\]; expected .* \[N\]"),
-    (lambda: Problem(X[:4], Y, "linear"), ShapeError, r"x is \[4, 2\]"),
-    (lambda: Problem(X / 0, Y, "linear"), DataError, "not finite"),
+    (lambda: LinearProblem(X, Y, "ridge"), ConfigError, "allowed: linear, logistic"),  # type: ignore[arg-type]
+    (lambda: LinearProblem(X, Y, "logistic"), ShapeError, r"y \[5, 3\]; expected .* \[N\]"),
+    (lambda: LinearProblem(X[:4], Y, "linear"), ShapeError, r"x is \[4, 2\]"),
+    (lambda: LinearProblem(X / 0, Y, "linear"), DataError, "not finite"),
     (
-        lambda: Problem(X, torch.arange(5), "logistic", n_outputs=3),
+        lambda: LinearProblem(X, torch.arange(5), "logistic", n_outputs=3),
         DataError,
         r"classes must lie in 0 \.\.\. 2",
     ),
-    (lambda: solve(Problem(X, Y, "linear"), 0.0), ConfigError, r"lam=0, .* must be positive"),
+    (lambda: solve(LinearProblem(X, Y, "linear"), 0.0), ConfigError, r"lam=0, .* must be positive"),
     (
-        lambda: solve(Problem(X, 1e160 * Y.double(), "linear"), 1.0),
+        lambda: solve(LinearProblem(X, 1e160 * Y.double(), "linear"), 1.0),
         NonFiniteError,
         "scale the data",
     ),

@@ -12,7 +12,7 @@ from netdial.core.errors import CheckpointError, ConfigError, DataError
 from netdial.jobs.pool import Made
 from netdial.papers import EXPERIMENTS, folder_of, perform
 from netdial.papers.lab.lab import claim
-from netdial.papers.lab.outcome import Outcome, Table
+from netdial.papers.lab.outcome import Outcome, TextTable
 from netdial.papers.lab.page import write_outcome
 
 
@@ -133,7 +133,7 @@ def test_markup_in_an_outcome_stays_text_and_nan_becomes_null(tmp_path: Path) ->
         "theory",
         "<script>alert(1)</script>",
         "lead",
-        (Table("t", ("a", "b"), (("<b>", "1"),)),),
+        (TextTable("t", ("a", "b"), (("<b>", "1"),)),),
         values={"x": [math.nan, 1.0]},
     )
     result, page = write_outcome(outcome, tmp_path)

@@ -10,7 +10,7 @@ import torch
 import netdial as nd
 from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
-from netdial.papers.lab.pruned import Accuracy, Pruned
+from netdial.papers.lab.pruned import Accuracy, PrunedFamily
 from netdial.papers.lab.pruned_tables import columns_of, gather, honest_table, paper_table
 from netdial.papers.lab.training import Training, both, classification
 from netdial.runs.store import Store
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("objective", ["scaled-kl", "l2"])
 def test_nothing_removed_is_the_accuracy_of_the_family(store: Store, objective: str) -> None:
-    cell = Pruned(training(objective=objective), LAMS, (0.0, 0.9))
+    cell = PrunedFamily(training(objective=objective), LAMS, (0.0, 0.9))
     make_all([cell], store, workers=1)
     found = cell.read(store)
     assert found.test.shape == (3, 2)
@@ -72,7 +72,7 @@ def test_training_on_both_parts() -> None:
 
 
 def test_gathered_starts_lie_in_the_middle(store: Store) -> None:
-    cells = [Pruned(training(seed=seed), LAMS, (0.0, 0.5)) for seed in (0, 1)]
+    cells = [PrunedFamily(training(seed=seed), LAMS, (0.0, 0.5)) for seed in (0, 1)]
     make_all(cells, store, workers=1)
     found = gather(cells, store)
     assert found.test.shape == (3, 2, 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.papers.lasso.group_lasso import lam_max, refit, solve
-from netdial.papers.lasso.problem import Problem
+from netdial.papers.lasso.problem import LinearProblem
 from netdial.papers.lasso.regression import (
     Power,
     Switched,
@@ -26,12 +26,12 @@ factors = st.floats(1e-3, 10)
 powers = st.sampled_from([1, 2])
 
 
-def problem(kind: str = "linear", *, seed: int = 0, intercept: bool = True) -> Problem:
+def problem(kind: str = "linear", *, seed: int = 0, intercept: bool = True) -> LinearProblem:
     source = torch.Generator().manual_seed(seed)
     x = torch.randn(40, 8, generator=source, dtype=torch.float64)
     scores = 2 * x[:, :3] + torch.randn(40, 3, generator=source, dtype=torch.float64)
     y = scores if kind == "linear" else scores.argmax(dim=1)
-    return Problem(x, y, kind, intercept)  # type: ignore[arg-type]
+    return LinearProblem(x, y, kind, intercept)  # type: ignore[arg-type]
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -141,7 +141,7 @@ def test_columns_kept_are_shortened_less_than_by_the_group_lasso() -> None:
 @pytest.mark.parametrize("p", [1, 2])
 def test_one_number_against_a_grid(p: Power) -> None:
     x, y = torch.full((1, 1), 1.5), torch.full((1, 1), 2.0)
-    data = Problem(x, y, "linear", intercept=False)
+    data = LinearProblem(x, y, "linear", intercept=False)
     penalty = Switched(0.4, 0.2, p)
     grid = torch.linspace(-1, 3, 400_001, dtype=torch.float64)
     curve = (2 - 1.5 * grid).square() + penalty.kappa * grid.abs().pow(penalty.power)
@@ -170,7 +170,7 @@ def test_nothing_is_below_the_bound(
 
 def test_the_bound_is_close_where_one_column_decides() -> None:
     x, y = torch.full((1, 1), 1.0), torch.full((1, 1), 2.0)
-    data = Problem(x, y, "linear", intercept=False)
+    data = LinearProblem(x, y, "linear", intercept=False)
     zero = (torch.zeros(1, 1).double(), torch.zeros(1).double())
     penalty = Switched(30.0, 30.0)
     end = shrink(data, penalty, zero)
@@ -230,7 +230,7 @@ def test_proposition_a3_without_lam2_the_objective_falls_for_ever() -> None:
 
 def test_proposition_a3_needs_a_loss_that_zero_weights_do_not_minimise() -> None:
     """The draft's proof takes β* ≠ 0 for granted: with nothing to explain, β = 0 is a minimum."""
-    data = Problem(draw(10, 4), torch.zeros(10, 2), "linear")
+    data = LinearProblem(draw(10, 4), torch.zeros(10, 2), "linear")
     zero = torch.zeros(2, dtype=torch.float64)
     assert objective(data, draw(2, 4), torch.zeros(4).double(), zero, lam=0.5, lam2=0.0, p=2) == 0
     with pytest.raises(ConfigError, match="falls for ever"):

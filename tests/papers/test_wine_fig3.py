@@ -16,8 +16,8 @@ from netdial.papers.wine_fig3 import (
     LAMS,
     SHORT,
     TUNED,
+    MeasuredNetworks,
     Net,
-    Table,
     Wine,
     figure,
     row,
@@ -33,7 +33,7 @@ def net(label: str, lam: float, mean: float, seed: int = 0) -> Net:
 
 
 def test_distance_is_the_symmetrised_divergence() -> None:
-    table = Table(
+    table = MeasuredNetworks(
         net(label, lam, mean) for label, mean in ((DIRECT, 0.0), ("x", 3.0)) for lam in LAMS
     )
     # equal spreads of 1: each divergence is half the squared distance 3² + 3²
@@ -43,7 +43,7 @@ def test_distance_is_the_symmetrised_divergence() -> None:
 
 def test_closer_counts_seeds() -> None:
     means = {DIRECT: (0.0, 0.0, 0.0), "x": (1.0, 2.0, 3.0), "y": (2.0, 1.0, 4.0)}
-    table = Table(
+    table = MeasuredNetworks(
         net(label, lam, mean, seed)
         for label, row in means.items()
         for seed, mean in enumerate(row)
@@ -56,7 +56,7 @@ def test_everything_that_is_compared_is_trained_and_kept(tmp_path) -> None:
     store = Store(tmp_path)
     cells = [Wine(0, way, epochs=1, lr=5e-3) for way in (DIRECT, "piecewise")]
     make_all(cells, store, workers=1)
-    table = Table(net for cell in cells for net in cell.read(store))
+    table = MeasuredNetworks(net for cell in cells for net in cell.read(store))
     assert table.labels == [DIRECT, AGAIN, SHORT, "piecewise", "piecewise" + TUNED]
     for lam in LAMS:
         found = row(table, AGAIN, lam)
@@ -67,7 +67,7 @@ def test_everything_that_is_compared_is_trained_and_kept(tmp_path) -> None:
 
 def test_the_figure_has_a_line_for_each_way() -> None:
     nets = [net(label, lam, 1.0) for label in (DIRECT, AGAIN, SHORT, "linear") for lam in LAMS]
-    assert [trace.name for trace in figure(Table(nets)).plot.data] == [AGAIN, "linear"]
+    assert [trace.name for trace in figure(MeasuredNetworks(nets)).plot.data] == [AGAIN, "linear"]
 
 
 def test_the_recipe_is_the_papers() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from netdial.report.figures import curves_figure, learning_figure
 from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED
-from netdial.runs.curves import Member, headline, learning, members
+from netdial.runs.curves import MemberRow, headline, learning, members
 from netdial.runs.run import Run
 
 from ..early import early
@@ -104,17 +104,17 @@ def test_what_a_constant_is_worth_is_a_line_across_its_panels(make_run: MakeRun)
 
 
 def test_only_what_was_recorded_is_drawn() -> None:
-    rows = [Member(1.0, {"valid/accuracy": 0.5, "kl_bits": math.nan, "test/nll": 1.0})]
+    rows = [MemberRow(1.0, {"valid/accuracy": 0.5, "kl_bits": math.nan, "test/nll": 1.0})]
     figure: Any = curves_figure(rows, None, {"kind": "classification"})
     assert len(titles(figure)) == 2
     assert len(figure.data) == 2
     assert curves_figure([], None, {}) is None
-    assert curves_figure([Member(1.0, {"other": 1.0})], None, {}) is None
+    assert curves_figure([MemberRow(1.0, {"other": 1.0})], None, {}) is None
 
 
 @pytest.mark.parametrize("lams", [[1.0], [1.0, 1.5], [1e-12, 1e12]])
 def test_every_range_of_complexity_has_labels(lams: list[float]) -> None:
-    figure: Any = curves_figure([Member(lam, {"kl_bits": 1 / lam}) for lam in lams], None, {})
+    figure: Any = curves_figure([MemberRow(lam, {"kl_bits": 1 / lam}) for lam in lams], None, {})
     assert 1 <= len(figure.layout.xaxis.ticktext) <= 8
 
 

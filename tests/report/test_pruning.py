@@ -10,7 +10,7 @@ import pytest
 
 from netdial.core.records import Record
 from netdial.jobs.reports import report_of as render
-from netdial.report.sections.pruning import Section, pruned, pruning_section
+from netdial.report.sections.pruning import PruningSection, pruned, pruning_section
 from netdial.runs.run import Run
 
 from ..early import early
@@ -48,7 +48,7 @@ def compared() -> list[Record]:
     return rows
 
 
-def section(rows: list[Record], **config: Any) -> Section:
+def section(rows: list[Record], **config: Any) -> PruningSection:
     found = pruning_section(rows, {**CONFIG, **config})
     assert found is not None
     return found

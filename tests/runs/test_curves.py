@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.records import Record
-from netdial.runs.curves import Member, deciding, headline, learning, members, metrics_of
+from netdial.runs.curves import MemberRow, deciding, headline, learning, members, metrics_of
 
 from ..early import early
 
@@ -20,8 +20,8 @@ def evaluated(
     return early("r", "evaluate", lam, seed, step, name, value)
 
 
-def accuracies(values: dict[float, float], name: str = "valid/accuracy") -> list[Member]:
-    return [Member(lam, {name: value}) for lam, value in values.items()]
+def accuracies(values: dict[float, float], name: str = "valid/accuracy") -> list[MemberRow]:
+    return [MemberRow(lam, {name: value}) for lam, value in values.items()]
 
 
 CONFIG = {"kind": "classification", "n_valid": 400}
@@ -49,15 +49,17 @@ def test_members_come_from_the_latest_evaluation_only() -> None:
             early("r", "train", 7.0, 0, 3, "train/loss", 1.0),
         ]
     )
-    assert rows == [Member(1.0, {"valid/accuracy": 0.6})]
+    assert rows == [MemberRow(1.0, {"valid/accuracy": 0.6})]
     assert members([]) == []
 
 
-def compared(values: dict[float, tuple[float, float]]) -> list[Member]:
+def compared(values: dict[float, tuple[float, float]]) -> list[MemberRow]:
     """Members with a log loss, and the paired standard error of its difference to the best."""
     least = min(loss for loss, _ in values.values())
     return [
-        Member(lam, {"valid/nll": loss, "valid/excess": loss - least, "valid/excess_error": error})
+        MemberRow(
+            lam, {"valid/nll": loss, "valid/excess": loss - least, "valid/excess_error": error}
+        )
         for lam, (loss, error) in values.items()
     ]
 
@@ -93,9 +95,11 @@ def test_a_choice_at_an_end_of_the_range_says_what_to_do() -> None:
 
 def test_the_better_way_to_predict_is_named() -> None:
     row = {"valid/rmse": 2.0, "valid/rmse_predictive": 1.9}
-    answer = headline([Member(1.0, row)], {"kind": "regression"})
+    answer = headline([MemberRow(1.0, row)], {"kind": "regression"})
     assert answer is not None and answer.using == "predictive"
-    answer = headline([Member(1.0, {**row, "valid/rmse_predictive": 2.1})], {"kind": "regression"})
+    answer = headline(
+        [MemberRow(1.0, {**row, "valid/rmse_predictive": 2.1})], {"kind": "regression"}
+    )
     assert answer is not None and answer.using == "mean weights"
 
 
@@ -159,7 +163,7 @@ def test_a_run_says_what_its_members_are_compared_by() -> None:
     """A task of one's own is asked through what it wrote; earlier runs hold the kind of task alone."""
     own = {"kind": "ordinal", "metric": "distance", "proper": "crps"}
     assert metrics_of(own) == ("distance", "crps")
-    row = Member(1.0, {"valid/crps": 1.0, "valid/nll": 2.0})
+    row = MemberRow(1.0, {"valid/crps": 1.0, "valid/nll": 2.0})
     assert deciding([row], own) == "valid/crps"
     assert deciding([row], {"kind": "regression"}) is None
     assert metrics_of({"kind": "regression"}) == ("rmse", "rmse")

@@ -22,7 +22,7 @@ from netdial.nets.named import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, run
-from netdial.shrinking.state import Event, State
+from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Classification
 from netdial.train.config import make
 from netdial.train.feed import TensorFeed
@@ -59,10 +59,10 @@ class Job:
         self.graph = prepare(self.start, data[0][:2], self.config)
         self.shapes = leaf_shapes(self.graph.traced)
         self.data = data
-        self.state: State | None = None
+        self.state: ShrinkState | None = None
 
     def run(self, **options: Any) -> Shrunk:
-        def keep(epoch: Any, state: State) -> None:
+        def keep(epoch: Any, state: ShrinkState) -> None:
             self.state = state
 
         return run(
@@ -83,7 +83,7 @@ class Job:
     def resumed(self, checkpoint: Path, **identity: Any) -> Shrunk:
         return self.run(checkpoint=checkpoint, identity={**IDENTITY, **identity}, resuming=True)
 
-    def stepped(self, steps: int) -> tuple[ShrinkMethod, State]:
+    def stepped(self, steps: int) -> tuple[ShrinkMethod, ShrinkState]:
         """Returns the state after some steps, made by hand."""
         feed = TensorFeed(Dataset(*self.data), batch_size=12, seed=0)
         method = ShrinkMethod(self.config, task=Classification(), steps=feed.steps)
@@ -107,7 +107,7 @@ def numbers(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def assert_same(first: State | None, second: State | None) -> None:
+def assert_same(first: ShrinkState | None, second: ShrinkState | None) -> None:
     assert first is not None and second is not None
     a, b = list(numbers(first.tree())), list(numbers(second.tree()))
     assert len(a) == len(b)
@@ -467,7 +467,7 @@ def test_two_networks_through_one_method_do_not_mix(
     def method() -> ShrinkMethod:
         return ShrinkMethod(config, task=Classification(), steps=1)
 
-    def begun(method: ShrinkMethod, width: int) -> State:
+    def begun(method: ShrinkMethod, width: int) -> ShrinkState:
         torch.manual_seed(width)
         net = nn.Sequential(nn.Linear(5, width), nn.ReLU(), nn.Linear(width, 3))
         return method.init(prepare(net, blobs[0][:2], config))

@@ -22,7 +22,7 @@ from netdial.data.dataset import Dataset
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, shrink
-from netdial.shrinking.state import State
+from netdial.shrinking.state import ShrinkState
 from netdial.task import Classification
 from netdial.train.feed import TensorFeed
 from netdial.train.loop import Epoch
@@ -123,7 +123,7 @@ def test_a_collection_changes_nothing_that_the_network_computes(
     state = method.init(prepare(net(), blobs[0][:2], config))
     collect, apart = method._collect, []
 
-    def watched(now: State) -> None:
+    def watched(now: ShrinkState) -> None:
         silenced = dict(now.fading)
         before = copy.deepcopy(now.module)
         with torch.no_grad():
@@ -253,7 +253,7 @@ def test_a_network_compiled_between_collections_is_compiled_anew(
     apart: list[float] = []
     widths: set[tuple[int, ...]] = set()
 
-    def look(epoch: Epoch, state: State) -> None:
+    def look(epoch: Epoch, state: ShrinkState) -> None:
         if not compiled:
             compiled.append(torch.compile(state.module, backend="aot_eager"))
         with torch.no_grad():

@@ -21,7 +21,7 @@ from netdial.task import Classification
 from netdial.train.config import FitConfig, make_config
 from netdial.train.feed import Batch, TensorFeed
 from netdial.train.loop import Epoch, Interrupted, Progress, resume, train
-from netdial.train.method import FamilyMethod, State
+from netdial.train.method import FamilyMethod, FamilyState
 
 IDENTITY = {"seed": 0, "lams": (), "map": "piecewise"}
 
@@ -79,7 +79,7 @@ def numbers(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def assert_same(first: State, second: State) -> None:
+def assert_same(first: FamilyState, second: FamilyState) -> None:
     a, b = list(numbers(first.tree())), list(numbers(second.tree()))
     assert len(a) == len(b)
     for one, two in zip(a, b, strict=True):
@@ -229,7 +229,7 @@ def test_epochs_are_reported(blobs: tuple[Tensor, Tensor]) -> None:
 class Still:
     """A method that moves nothing."""
 
-    def step(self, state: State, batch: Batch) -> dict[str, Tensor]:
+    def step(self, state: FamilyState, batch: Batch) -> dict[str, Tensor]:
         return {"loss": torch.zeros(1)}
 
 
@@ -249,7 +249,7 @@ def test_early_stopping(
     run = Run(blobs, make_config(epochs=5, batch_size=60, groups=2), mlp())
     given, modes = iter(values), []
 
-    def validate(state: State) -> float:
+    def validate(state: FamilyState) -> float:
         modes.append(state.family.training)
         return next(given)
 

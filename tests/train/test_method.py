@@ -19,14 +19,14 @@ from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
 from netdial.train.config import make_config
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.method import FamilyMethod, State, Workers, _divisible
+from netdial.train.method import FamilyMethod, FamilyState, Workers, _divisible
 
 RATE = 1e-6
 
 
 def started(
     net: nn.Module, n_data: int, workers: Workers | None = None, **settings: Any
-) -> tuple[FamilyMethod, State]:
+) -> tuple[FamilyMethod, FamilyState]:
     """A method in double precision under plain gradient steps of a tiny rate, from which gradients can be read."""
     options = {
         "optimizer": "SGD",
@@ -43,7 +43,7 @@ def started(
 
 
 def gradient(
-    method: FamilyMethod, state: State, batch: tuple[Tensor, Tensor], at: int = 0
+    method: FamilyMethod, state: FamilyState, batch: tuple[Tensor, Tensor], at: int = 0
 ) -> Tensor:
     """Gradient of a step, read off how far it moves; the family is put back."""
     before = [p.detach().clone() for p in state.family.parameters()]
@@ -63,7 +63,7 @@ def doubled(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def exact_gradient(
-    method: FamilyMethod, state: State, data: tuple[Tensor, Tensor], ends: float
+    method: FamilyMethod, state: FamilyState, data: tuple[Tensor, Tensor], ends: float
 ) -> Tensor:
     """Gradient of E w(λ) [fit(λ) + complexity(λ)] over the whole data, by the midpoint rule; point posterior, l2.
 
@@ -374,7 +374,7 @@ def test_updates_are_counted_as_in_the_2021_paper(
 def test_two_families_through_one_method_train_each_at_its_own_range() -> None:
     """A method remembers nothing: what two families were given in turn is what each is given alone."""
 
-    def pieces() -> tuple[FamilyMethod, State, State]:
+    def pieces() -> tuple[FamilyMethod, FamilyState, FamilyState]:
         method = FamilyMethod(make_config(groups=4), task=Classification(), n_data=24, steps=1)
         ranges = (FamilyConfig(1e-3, 1e2), FamilyConfig(1e-6, 1e-5))
         torch.manual_seed(0)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from netdial.channels.labels import FIXED, Labels, Number, Value, fixed
+from netdial.channels.labels import FIXED, Labels, SizeNumber, Value, fixed
 from netdial.channels.nodes import place
 from netdial.channels.rules import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene, attribute
 from netdial.channels.rules.elementwise import computed, scene_fix_all
@@ -224,7 +224,7 @@ def _whole(result: Any) -> Any:
         return fixed(tuple(result.shape))
     if isinstance(result, tuple | list):
         return tuple(_whole(part) for part in result)
-    return Number(result)
+    return SizeNumber(result)
 
 
 def _flat(tree: Any) -> list[Any]:

@@ -77,7 +77,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Number:
+class SizeNumber:
     """A size or something computed from sizes; it follows when the network is cut.
 
     Attributes:

@@ -4,14 +4,14 @@ from netdial.choice.agreements import Verdict, agreement
 from netdial.choice.budget import Budget, BudgetError
 from netdial.choice.choice import Choice
 from netdial.choice.choosing import choose
-from netdial.choice.table import Cell, Table
+from netdial.choice.table import Candidate, CandidateTable
 
 __all__ = [
     "Budget",
     "BudgetError",
-    "Cell",
+    "Candidate",
+    "CandidateTable",
     "Choice",
-    "Table",
     "Verdict",
     "agreement",
     "choose",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from netdial.choice.choice import Choice
 from netdial.choice.rules import RULES, best
-from netdial.choice.table import Cell
+from netdial.choice.table import Candidate
 from netdial.core.errors import ConfigError
 from netdial.evidence import assess, lowest
 from netdial.family.family import Family
@@ -29,7 +29,7 @@ class Verdict:
     """
 
     by: str
-    cell: Cell
+    cell: Candidate
     lost: float
     error: float
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from netdial.choice.table import Cell, Table
+from netdial.choice.table import Candidate, CandidateTable
 from netdial.core.errors import ConfigError
 
 _SHOWN = {"params": "parameters", "bytes": "bytes", "macs": "MACs", "latency_ms": "ms"}
@@ -26,7 +26,7 @@ class BudgetError(ConfigError):
         nearest: that member.
     """
 
-    def __init__(self, message: str, nearest: Cell) -> None:
+    def __init__(self, message: str, nearest: Candidate) -> None:
         super().__init__(message)
         self.nearest = nearest
 
@@ -75,7 +75,7 @@ class Budget:
         """Whether anything but the accuracy is limited."""
         return any(True for _ in self._limits())
 
-    def excess(self, cell: Cell) -> float:
+    def excess(self, cell: Candidate) -> float:
         """Returns by how much a member breaks the budgets in all, 0 if it meets them."""
         over = 0.0
         for _, limit, of in self._limits():
@@ -100,7 +100,7 @@ class Budget:
                 yield f"max_{of}", limit, of
 
 
-def feasible(table: Table, budget: Budget) -> list[int]:
+def feasible(table: CandidateTable, budget: Budget) -> list[int]:
     """Returns the members that meet all budgets.
 
     Raises:
@@ -122,7 +122,7 @@ def feasible(table: Table, budget: Budget) -> list[int]:
     )
 
 
-def costs(cell: Cell, metric: str) -> str:
+def costs(cell: Candidate, metric: str) -> str:
     """Returns what a member costs and is worth, in words."""
     known = {of: getattr(cell, of) for of in _SHOWN if not math.isnan(getattr(cell, of))}
     text = ", ".join(f"{value:.6g} {_SHOWN[of]}" for of, value in known.items())

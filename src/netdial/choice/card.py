@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from netdial.choice.table import Cell
+from netdial.choice.table import Candidate
 from netdial.core.best import PREDICTIVE
 from netdial.measure.cost import Cost
 
@@ -48,7 +48,7 @@ class Facts:
     task: str
     ndim: int
     metric: str
-    row: Cell
+    row: Candidate
     whole: Cost
     criterion: str
     why: str

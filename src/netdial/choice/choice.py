@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from netdial.choice.card import Facts, card_of
 from netdial.choice.member import averaged, better_way, measured, restricted
-from netdial.choice.search import Problem
-from netdial.choice.table import Cell, Table, score
+from netdial.choice.search import ChoiceProblem
+from netdial.choice.table import Candidate, CandidateTable, score
 from netdial.choice.tune import Tuning
 from netdial.core.arguments import Count, checked
 from netdial.core.best import MEAN, PREDICTIVE
@@ -57,12 +57,12 @@ class Choice:
     """
 
     family: Family
-    row: Cell
+    row: Candidate
     losses: Tensor
     by: str
     why: str
-    table: Table
-    problem: Problem
+    table: CandidateTable
+    problem: ChoiceProblem
     tuning: Tuning
     steps: tuple[str, ...] = ()
     test: dict[str, float] = field(default_factory=dict)

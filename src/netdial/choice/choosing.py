@@ -28,8 +28,8 @@ from netdial.choice.budget import Budget, feasible
 from netdial.choice.choice import Choice, worse_than_constant
 from netdial.choice.member import averaged, better_way, restricted
 from netdial.choice.rules import RULES, best
-from netdial.choice.search import Problem, search
-from netdial.choice.table import Cell, Table
+from netdial.choice.search import ChoiceProblem, search
+from netdial.choice.table import Candidate, CandidateTable
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.arguments import Whole, checked
 from netdial.core.best import remarks
@@ -119,7 +119,7 @@ def choose(
         raise ConfigError(f"min_accuracy: {task.name} has no accuracy; leave it out")
     pruning = Rule(criterion, policy or Policy(), kind=task, seed=seed)
     task.known(metric or task.proper)
-    problem = Problem(*parts, pruning, data_name, metric, n_samples)
+    problem = ChoiceProblem(*parts, pruning, data_name, metric, n_samples)
     objective = objective or family.objective
     tuning = Tuning(finetune_epochs, objective, settings)
     plain = search(family, problem, lams=lams, shares=shares, timed=max_latency_ms is not None)
@@ -157,7 +157,7 @@ def choose(
     return taken
 
 
-def _constant(family: Family, problem: Problem, metrics: Iterable[str]) -> dict[str, float]:
+def _constant(family: Family, problem: ChoiceProblem, metrics: Iterable[str]) -> dict[str, float]:
     """Returns what a constant is worth on validation data, by the same metrics."""
     valid, train = problem.valid, problem.train
     if valid is None:
@@ -237,7 +237,12 @@ def _check(
 
 
 def _by_estimator(
-    family: Family, problem: Problem, name: str, objective: str, table: Table, among: Sequence[int]
+    family: Family,
+    problem: ChoiceProblem,
+    name: str,
+    objective: str,
+    table: CandidateTable,
+    among: Sequence[int],
 ) -> tuple[int, str]:
     """Returns the member that an estimator takes, and what it said in words."""
     lams = sorted({table.cells[i].lam for i in among})
@@ -270,7 +275,9 @@ def _by_estimator(
     )
 
 
-def _held_out(table: Table, among: Sequence[int], problem: Problem) -> dict[float, float] | None:
+def _held_out(
+    table: CandidateTable, among: Sequence[int], problem: ChoiceProblem
+) -> dict[float, float] | None:
     """Returns the mean squared errors of a regression's members on validation data by λ; None if there are no such data."""
     if problem.valid is None or "rmse" not in problem.task.METRICS:
         return None
@@ -279,7 +286,7 @@ def _held_out(table: Table, among: Sequence[int], problem: Problem) -> dict[floa
 
 
 def _sentence(
-    rule: str, table: Table, among: Sequence[int], index: int, budget: Budget, n: int
+    rule: str, table: CandidateTable, among: Sequence[int], index: int, budget: Budget, n: int
 ) -> str:
     """Returns what was compared and what was taken, in words."""
     lams, shares = ({getattr(cell, of) for cell in table.cells} for of in ("lam", "share"))
@@ -306,13 +313,13 @@ def _sentence(
     )
 
 
-def _named(table: Table) -> str:
+def _named(table: CandidateTable) -> str:
     """Returns the metric that decided, with the name of its loss where it is the proper one."""
     proper = table.metric == table.task.proper
     return f"{table.metric} ({table.task.loss_name})" if proper else table.metric
 
 
-def _unit(table: Table) -> str:
+def _unit(table: CandidateTable) -> str:
     """Returns what the differences between members are differences of."""
     if table.metric == table.task.proper:
         standardised = getattr(table.task, "scale", None) is not None
@@ -321,5 +328,5 @@ def _unit(table: Table) -> str:
     return f"shortfall in {table.metric}" if higher else table.metric
 
 
-def _shown(cell: Cell, table: Table) -> str:
+def _shown(cell: Candidate, table: CandidateTable) -> str:
     return f"{table.metric} {cell.value:.4f} at λ = {cell.lam:.4g} with {cell.share:.4g} removed"

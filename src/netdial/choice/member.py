@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from netdial.choice.search import Problem
-from netdial.choice.table import Cell, Scored, score, unscored
+from netdial.choice.search import ChoiceProblem
+from netdial.choice.table import Candidate, Scored, score, unscored
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.family.family import Family
 from netdial.measure.cost import cost
@@ -17,14 +17,14 @@ from netdial.measure.latency import measure_latency
 from netdial.pruning.weights.pruned import prune_by
 
 
-def restricted(family: Family, lam: float, share: float, problem: Problem) -> Family:
+def restricted(family: Family, lam: float, share: float, problem: ChoiceProblem) -> Family:
     """Returns the member at λ without a share of its numbers, as a family of one."""
     return prune_by(problem.pruning, family, lam, share, problem.train)
 
 
 def measured(
-    family: Family, lam: float, share: float, problem: Problem, *, timed: bool = False
-) -> tuple[Cell, Scored]:
+    family: Family, lam: float, share: float, problem: ChoiceProblem, *, timed: bool = False
+) -> tuple[Candidate, Scored]:
     """Returns a member's costs and value, and what validation examples add to it."""
     net, x = family.export(lam), problem.example(family)
     found, scored = cost(net, x), unscored(1)
@@ -33,7 +33,7 @@ def measured(
         task = problem.task.along([lam]).plugged_in()
         scored = score(out, problem.valid.y.cpu(), task, problem.metric)
     metrics = scored.row(0)
-    cell = Cell(
+    cell = Candidate(
         lam=lam,
         share=share,
         value=metrics.get(problem.decides, math.nan),
@@ -46,7 +46,7 @@ def measured(
     return cell, scored
 
 
-def averaged(family: Family, lam: float, problem: Problem) -> dict[str, float]:
+def averaged(family: Family, lam: float, problem: ChoiceProblem) -> dict[str, float]:
     """Returns the metrics on validation data of a member's predictive, the average over its posterior.
 
     Empty where there is nothing to draw, no validation data, or no draws were asked for.
@@ -59,7 +59,7 @@ def averaged(family: Family, lam: float, problem: Problem) -> dict[str, float]:
     return task.at(lam).predictive(draws, valid.y.cpu(), list(names))
 
 
-def better_way(metrics: dict[str, float], average: dict[str, float], problem: Problem) -> str:
+def better_way(metrics: dict[str, float], average: dict[str, float], problem: ChoiceProblem) -> str:
     """Returns what predicts better on validation data: ``mean weights`` or ``predictive``, by the metric that decides."""
     name = problem.decides
     if name not in average or name not in metrics:

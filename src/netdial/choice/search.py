@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from netdial.choice.table import Cell, Scored, Table, score, unscored
+from netdial.choice.table import Candidate, CandidateTable, Scored, score, unscored
 from netdial.core.errors import ConfigError
 from netdial.core.storage.bitmap import stored_bytes
 from netdial.data.dataset import Dataset
@@ -30,7 +30,7 @@ _COPIES = 3
 
 
 @dataclass(frozen=True)
-class Problem:
+class ChoiceProblem:
     """What a choice is made on.
 
     Attributes:
@@ -76,12 +76,12 @@ class Problem:
 
 def search(
     family: Family,
-    problem: Problem,
+    problem: ChoiceProblem,
     *,
     lams: int | Sequence[float] = 9,
     shares: Sequence[float] = SHARES,
     timed: bool = False,
-) -> Table:
+) -> CandidateTable:
     """Returns what there is to choose from.
 
     Args:
@@ -113,7 +113,7 @@ def search(
             value = metrics.get(problem.decides, math.nan)
             cells.append(replace(cell, value=value, metrics=metrics))
     proper = torch.cat([one.proper for one in scored])
-    return Table(
+    return CandidateTable(
         tuple(cells),
         torch.cat([one.losses for one in scored]),
         problem.task,
@@ -122,7 +122,7 @@ def search(
     )
 
 
-def _scored(levels: Levels, problem: Problem) -> Scored:
+def _scored(levels: Levels, problem: ChoiceProblem) -> Scored:
     """Returns what members ``[K S]`` are worth on validation data."""
     data = problem.valid
     if data is None:
@@ -154,7 +154,7 @@ class _Pricing:
     latency_ms: float
 
     @classmethod
-    def of(cls, family: Family, lam: float, problem: Problem, *, timed: bool) -> _Pricing:
+    def of(cls, family: Family, lam: float, problem: ChoiceProblem, *, timed: bool) -> _Pricing:
         """Returns the prices of a family's members, found on one of them."""
         net, x = family.export(lam), problem.example(family)
         macs, uses = count_macs(net, x)
@@ -178,7 +178,7 @@ class _Pricing:
             measure_latency(net, x).median_ms if timed else math.nan,
         )
 
-    def cell(self, lam: float, share: float, weights: Tensor) -> Cell:
+    def cell(self, lam: float, share: float, weights: Tensor) -> Candidate:
         """Returns the costs of the member at λ with these weights ``[P]``; what it is worth is left open."""
         params, size = self.fixed
         macs, item = self.macs, weights.element_size()
@@ -187,4 +187,4 @@ class _Pricing:
             params += left
             size += self.copies[name] * stored_bytes(leaf.numel(), left, item)
             macs -= self.uses.get(name, 0) * (leaf.numel() - left)
-        return Cell(lam, share, math.nan, params, size, macs, self.latency_ms)
+        return Candidate(lam, share, math.nan, params, size, macs, self.latency_ms)

@@ -22,7 +22,7 @@ from netdial.task import Classification, Task
 
 
 @dataclass(frozen=True)
-class Cell:
+class Candidate:
     """One member: λ, the share of its removable numbers that is gone, its costs and its worth.
 
     Attributes:
@@ -54,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class CandidateTable:
     """Members to choose from.
 
     Attributes:
@@ -65,7 +65,7 @@ class Table:
         proper: what examples add to the proper loss ``[C, N]``, if another metric was asked for.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Candidate, ...]
     losses: Tensor
     task: Task = field(default_factory=Classification)
     asked: str | None = None
@@ -103,12 +103,12 @@ class Table:
         mean, error = excess(self.losses, reference)
         return mean[list(among)], error[list(among)]
 
-    def with_more(self, cells: Sequence[Cell], scored: Sequence[Scored]) -> Table:
+    def with_more(self, cells: Sequence[Candidate], scored: Sequence[Scored]) -> CandidateTable:
         """Returns the table with members added."""
         proper = self.proper
         if proper is not None:
             proper = torch.cat([proper, *(one.proper for one in scored)])
-        return Table(
+        return CandidateTable(
             (*self.cells, *cells),
             torch.cat([self.losses, *(one.losses for one in scored)]),
             self.task,

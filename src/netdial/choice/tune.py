@@ -15,8 +15,8 @@ import torch
 
 from netdial.choice.member import measured, restricted
 from netdial.choice.rules import best, one_se
-from netdial.choice.search import Problem
-from netdial.choice.table import Table
+from netdial.choice.search import ChoiceProblem
+from netdial.choice.table import CandidateTable
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.train.finetune import finetune
@@ -38,7 +38,7 @@ class Tuning:
     objective: str = "scaled-kl"
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def train(self, family: Family, lam: float, problem: Problem) -> Family:
+    def train(self, family: Family, lam: float, problem: ChoiceProblem) -> Family:
         """Returns a member trained further on the problem's training data, under its own prior and in its own precision.
 
         Raises:
@@ -55,7 +55,9 @@ class Tuning:
         return finetune(family, lam, problem.train, kind=problem.task, **{**given, **self.settings})
 
 
-def with_tuned(family: Family, table: Table, problem: Problem, tuning: Tuning) -> Table:
+def with_tuned(
+    family: Family, table: CandidateTable, problem: ChoiceProblem, tuning: Tuning
+) -> CandidateTable:
     """Returns the table with members added that were fine-tuned after every step of pruning."""
     timed = table.cells[0].latency_ms
     cells, scored = [], []
@@ -68,7 +70,12 @@ def with_tuned(family: Family, table: Table, problem: Problem, tuning: Tuning) -
 
 
 def tuned_member(
-    family: Family, lam: float, share: float, table: Table, problem: Problem, tuning: Tuning
+    family: Family,
+    lam: float,
+    share: float,
+    table: CandidateTable,
+    problem: ChoiceProblem,
+    tuning: Tuning,
 ) -> Family:
     """Returns a member that ``with_tuned`` measured: the same steps once more, which give the same numbers.
 
@@ -84,7 +91,7 @@ def tuned_member(
     return next(member for at, member in walk if at == share)
 
 
-def _lams(table: Table) -> list[float]:
+def _lams(table: CandidateTable) -> list[float]:
     """Returns the complexity values with the best members, each at its best share."""
     rows = table.rows()
     by_lam = [[i for i in among if rows[i].is_measured] for among in _by_lam(table).values()]
@@ -94,7 +101,7 @@ def _lams(table: Table) -> list[float]:
 
 
 def _walk(
-    family: Family, lam: float, table: Table, problem: Problem, tuning: Tuning
+    family: Family, lam: float, table: CandidateTable, problem: ChoiceProblem, tuning: Tuning
 ) -> Iterator[tuple[float, Family]]:
     """Yields (share, member) in rising order of shares."""
     here = _by_lam(table)[lam]
@@ -106,7 +113,7 @@ def _walk(
             yield share, member
 
 
-def _by_lam(table: Table) -> dict[float, list[int]]:
+def _by_lam(table: CandidateTable) -> dict[float, list[int]]:
     found: dict[float, list[int]] = {}
     for index, cell in enumerate(table.cells):
         found.setdefault(cell.lam, []).append(index)

@@ -29,7 +29,7 @@ from netdial.curvature.gradients import NUMBERS, rows
 from netdial.curvature.hessian import products, vectors_at_once
 from netdial.curvature.layers import (
     Layer,
-    Use,
+    LayerCall,
     gradients_of,
     inputs_of,
     known_layers,
@@ -160,7 +160,7 @@ def _add_layers(
     layers: dict[str, Layer],
     out: Tensor,
     vectors: Tensor,
-    uses: dict[str, list[Use]],
+    uses: dict[str, list[LayerCall]],
 ) -> None:
     """Adds the squared gradients of the layers' parameters in one batch."""
     spread: dict[str, Tensor] = {}

@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class Use:
+class LayerCall:
     """What went into a layer when it ran, and the node of the graph that it gave back."""
 
     inputs: Tensor
@@ -72,12 +72,14 @@ def known_layers(model: Model) -> dict[str, Layer]:
     }
 
 
-def run(model: Model, layers: dict[str, Layer], x: Tensor) -> tuple[Tensor, dict[str, list[Use]]]:
+def run(
+    model: Model, layers: dict[str, Layer], x: Tensor
+) -> tuple[Tensor, dict[str, list[LayerCall]]]:
     """Returns the outputs ``[B, O]`` with their graph, and each layer's uses in the order of its calls."""
-    uses: dict[str, list[Use]] = {name: [] for name in layers}
+    uses: dict[str, list[LayerCall]] = {name: [] for name in layers}
 
     def note(name: str, inputs: Tensor, out: Tensor) -> Tensor:
-        uses[name].append(Use(inputs.detach(), out))
+        uses[name].append(LayerCall(inputs.detach(), out))
         return out.clone()  # what follows may change its input in place
 
     with contextlib.ExitStack() as stack:
@@ -90,7 +92,7 @@ def run(model: Model, layers: dict[str, Layer], x: Tensor) -> tuple[Tensor, dict
 
 
 def pulled(
-    out: Tensor, vectors: Tensor, uses: dict[str, list[Use]]
+    out: Tensor, vectors: Tensor, uses: dict[str, list[LayerCall]]
 ) -> Iterator[dict[str, list[Tensor]]]:
     """Yields, for each of K vectors ``[B, K, O]``, the gradients of the layers' outputs in the order of their calls."""
     nodes = [use.out for calls in uses.values() for use in calls]
@@ -102,7 +104,7 @@ def pulled(
         yield {name: [next(grads) for _ in calls] for name, calls in uses.items()}
 
 
-def inputs_of(layer: Layer, uses: list[Use]) -> Tensor:
+def inputs_of(layer: Layer, uses: list[LayerCall]) -> Tensor:
     """Returns what a layer's weight was multiplied with, ``[B, T, I]``; several calls are further positions."""
     return torch.cat([_patches(layer.module, use.inputs) for use in uses], dim=1)
 
@@ -147,7 +149,7 @@ def _plain(module: nn.Linear | nn.Conv2d) -> bool:
     )
 
 
-def _aligned(layer: Layer, uses: list[Use], examples: int) -> bool:
+def _aligned(layer: Layer, uses: list[LayerCall], examples: int) -> bool:
     """Returns whether a layer ran on inputs with one entry for each example in front."""
     least = 2 if isinstance(layer.module, nn.Linear) else 4
     return bool(uses) and all(
@@ -155,7 +157,9 @@ def _aligned(layer: Layer, uses: list[Use], examples: int) -> bool:
     )
 
 
-def _agrees(layer: Layer, uses: list[Use], grads: list[Tensor], truth: dict[str, Tensor]) -> bool:
+def _agrees(
+    layer: Layer, uses: list[LayerCall], grads: list[Tensor], truth: dict[str, Tensor]
+) -> bool:
     a, g = inputs_of(layer, uses), gradients_of(layer, grads)
     pairs = [(torch.einsum("btu,bti->ui", g, a).view_as(layer.module.weight), layer.weight)]
     if layer.bias is not None:

@@ -16,7 +16,7 @@ from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets, standardise
 from netdial.data.split import split_rows
 from netdial.data.tables.inputs import Number
-from netdial.data.tables.schema import TableSchema, Target
+from netdial.data.tables.schema import TableSchema, TargetColumns
 
 LOADERS = {
     "wine": "load_wine",
@@ -93,7 +93,7 @@ def load_embedded(
                 strict=True,
             )
         ),
-        target=Target(
+        target=TargetColumns(
             kind=kind,
             columns=("progression" if labels is None else "class",),
             classes=classes,

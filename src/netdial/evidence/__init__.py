@@ -2,18 +2,18 @@
 
 from netdial.evidence.assessment import Estimate, assess, chosen, doubts, lowest
 from netdial.evidence.checks import Distance, Health, Slope, Spread, health
-from netdial.evidence.subject import ESTIMATORS, Estimator, Reading, Subject
+from netdial.evidence.subject import ESTIMATORS, Estimator, EvidenceSubject, Reading
 
 __all__ = [
     "ESTIMATORS",
     "Distance",
     "Estimate",
     "Estimator",
+    "EvidenceSubject",
     "Health",
     "Reading",
     "Slope",
     "Spread",
-    "Subject",
     "assess",
     "chosen",
     "doubts",

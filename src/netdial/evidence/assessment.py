@@ -26,7 +26,7 @@ from netdial.evidence.held_out import (
     training_objection,
 )
 from netdial.evidence.legality import WHOLE_FAMILY, check, why
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading
 from netdial.family.family import Family
 from netdial.objective import LAPLACE, OBJECTIVES
 from netdial.task import Task
@@ -112,7 +112,7 @@ def assess(
     check(objective, names, points=family.log_std is None)
     if not 0 < delta < 1:
         raise ConfigError(f"delta={delta:g}; expected a probability between 0 and 1")
-    subject = Subject(
+    subject = EvidenceSubject(
         family,
         part,
         values,

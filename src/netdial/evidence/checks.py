@@ -28,7 +28,7 @@ from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
 from netdial.evidence.estimators.bounds import fit_trace, kept_mask, leaf_sums
-from netdial.evidence.subject import Subject
+from netdial.evidence.subject import EvidenceSubject
 from netdial.family.family import Family
 from netdial.family.posterior import Fields, symmetrised_kl
 from netdial.objective import OBJECTIVES
@@ -171,7 +171,7 @@ def health(
         raise ConfigError(
             f"health: objective={objective!r} does not fit the family's posterior; say what it was trained under"
         )
-    subject = Subject(
+    subject = EvidenceSubject(
         family,
         part,
         tuple(values),
@@ -188,7 +188,7 @@ def health(
     )
 
 
-def slope(subject: Subject, lam: float) -> Slope:
+def slope(subject: EvidenceSubject, lam: float) -> Slope:
     """Returns the slope at λ by a central difference over log λ (one-sided at the ends of the range)."""
     domain = subject.family.domain
     low, high = max(lam * math.exp(-STEP), domain.lo), min(lam * math.exp(STEP), domain.hi)
@@ -208,7 +208,7 @@ def slope(subject: Subject, lam: float) -> Slope:
     )
 
 
-def spreads(subject: Subject) -> list[Spread]:
+def spreads(subject: EvidenceSubject) -> list[Spread]:
     """Returns the state of the posterior of each member."""
     fields = subject.fields
     assert fields.log_std is not None and fields.var is not None
@@ -231,7 +231,7 @@ def spreads(subject: Subject) -> list[Spread]:
     ]
 
 
-def distances(subject: Subject, direct: Family) -> list[Distance]:
+def distances(subject: EvidenceSubject, direct: Family) -> list[Distance]:
     """Returns how far the members are from directly trained networks, at the λ of these."""
     if direct.config.map != "table" or direct.layout != subject.family.layout:
         raise ConfigError(
@@ -244,7 +244,7 @@ def distances(subject: Subject, direct: Family) -> list[Distance]:
     found = []
     for lam in sorted(set(direct.config.lams)):
         ours = subject.along([lam])
-        theirs = Subject(
+        theirs = EvidenceSubject(
             direct,
             subject.data,
             (lam,),
@@ -267,7 +267,7 @@ def distances(subject: Subject, direct: Family) -> list[Distance]:
     return found
 
 
-def _penalty(subject: Subject, lam: float) -> Tensor:
+def _penalty(subject: EvidenceSubject, lam: float) -> Tensor:
     """Returns the penalty of each member with λ held, nats ``[K]``."""
     held = torch.full_like(subject.fields.mean[:, 0], lam)
     return OBJECTIVES[subject.objective](
@@ -275,7 +275,7 @@ def _penalty(subject: Subject, lam: float) -> Tensor:
     ).cpu()
 
 
-def _factor(subject: Subject, lam: float) -> float:
+def _factor(subject: EvidenceSubject, lam: float) -> float:
     """Returns what the objective multiplies its divergence or norm with."""
     return subject.traits.factor(lam)
 

@@ -55,7 +55,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Pointwise:
+class PointwiseLikelihood:
     """Log-likelihood of every example under every draw, and the densities of the draws.
 
     Attributes:
@@ -93,7 +93,7 @@ def expected(
     Eight batches with noise of their own are worth more than one draw for all data, so there are 8 ``n_samples`` of them,
     in at least two sweeps and at most ``n_samples``.
     """
-    runner = Runner(family, data, task)
+    runner = DrawRunner(family, data, task)
     fields = runner.fields(lams)
     count = -(-len(data) // _BATCH)
     sweeps = max(2, min(n_samples, -(-8 * n_samples // count)))
@@ -152,7 +152,7 @@ def pointwise(
     n_samples: int,
     seed: int,
     integrated: bool = False,
-) -> Pointwise:
+) -> PointwiseLikelihood:
     """Returns the log-likelihood of every example under S draws of the weights of each member.
 
     Raises:
@@ -165,7 +165,7 @@ def pointwise(
             f"{len(lams)} complexity values × {n_samples} draws × {len(data)} examples are {count:.1e} numbers to keep; "
             "look at fewer examples (n_examples), or at fewer values or draws"
         )
-    runner = Runner(family, data, task)
+    runner = DrawRunner(family, data, task)
     fields = runner.fields(lams)
     log_lik = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
     parts = torch.empty(0)
@@ -189,7 +189,7 @@ def pointwise(
     trained, totals = log_lik, log_lik.double().sum(dim=2)
     if len(parts):
         log_lik, totals = _with_noise(task, lams, parts, log_lik)
-    return Pointwise(log_lik, trained, totals, log_q, square_norm)
+    return PointwiseLikelihood(log_lik, trained, totals, log_q, square_norm)
 
 
 def _with_noise(
@@ -231,7 +231,7 @@ def weights(fields: Fields, k: int, noise: Tensor) -> tuple[Tensor, Tensor]:
     return flat, terms.sum(dim=1).cpu()
 
 
-class Runner:
+class DrawRunner:
     """Runs members of a family on batches of data: side by side where the network allows, else as exported.
 
     Args:

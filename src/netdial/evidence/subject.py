@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netdial.core.registry import Registry
 from netdial.data.dataset import Dataset
-from netdial.evidence.draws import Expected, Pointwise, expected, pointwise
+from netdial.evidence.draws import Expected, PointwiseLikelihood, expected, pointwise
 from netdial.family.family import Family
 from netdial.family.posterior import Fields
 from netdial.objective import OBJECTIVES, Objective
@@ -28,7 +28,7 @@ from netdial.task import Classification, Task
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvidenceSubject:
     """A family at K complexity values, and the data it was trained on.
 
     Attributes:
@@ -56,7 +56,7 @@ class Subject:
     delta: float = 0.05
     integrated: bool = False
 
-    def along(self, lams: Sequence[float]) -> Subject:
+    def along(self, lams: Sequence[float]) -> EvidenceSubject:
         """Returns the same family and data at other complexity values."""
         return replace(self, lams=tuple(lams))
 
@@ -127,7 +127,7 @@ class Subject:
         )
 
     @functools.cached_property
-    def pointwise(self) -> Pointwise:
+    def pointwise(self) -> PointwiseLikelihood:
         """Log-likelihood log p(y | x, w) of every example under every one of S draws of the weights."""
         return pointwise(
             self.family,
@@ -194,7 +194,7 @@ class Reading:
     plain: bool = False
 
 
-Estimator = Callable[[Subject], list[Reading]]
+Estimator = Callable[[EvidenceSubject], list[Reading]]
 ESTIMATORS: Registry[Estimator] = Registry("estimator")
 
 

@@ -80,7 +80,7 @@ class GroupFields(NamedTuple):
         }
 
 
-class Group(nn.Module):
+class LeafGroup(nn.Module):
     """Leaves under one posterior: a map for each of its fields.
 
     Args:

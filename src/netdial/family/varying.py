@@ -19,7 +19,7 @@ from netdial.core.layout import Layout
 from netdial.family.blend import Blend
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
-from netdial.family.groups import Group, GroupFields, started
+from netdial.family.groups import GroupFields, LeafGroup, started
 from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
 from netdial.family.posteriors import POSTERIORS, Divergence
@@ -43,7 +43,7 @@ class Varying(nn.Module):
     layout: Layout
     mean: Map
     log_std: Map | None
-    groups: Mapping[str, Group]
+    groups: Mapping[str, LeafGroup]
     kept: Tensor | None
 
     _whole = False
@@ -67,7 +67,7 @@ class Varying(nn.Module):
         maps: dict[str, Any] = started(POSTERIORS[posterior], weights, self._map, log_std)
         self.mean, self.log_std = maps["mean"], maps.get("log_std")
         groups: Any = nn.ModuleDict(
-            {name: Group(name, leaves, self._map, log_std) for name, leaves in others.items()}
+            {name: LeafGroup(name, leaves, self._map, log_std) for name, leaves in others.items()}
         )
         self.groups = groups
         self.register_buffer("kept", None)

@@ -35,7 +35,7 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class Progress:
+class FamilyEpoch:
     """One finished epoch in plain numbers; terms are means over complexity, in nats per example.
 
     Attributes:
@@ -126,7 +126,7 @@ class Recorder:
             self._run.row(epoch.step, name, value, measure, method="train", part=part, lam=lam)
             for lam, part, name, value, measure in records
         )
-        progress = Progress(
+        progress = FamilyEpoch(
             epoch.number,
             self._config["epochs"],
             float(fit.mean()),

@@ -44,7 +44,7 @@ def _prepare(problem: Problem, config: ShrinkConfig) -> tuple[Graph, int]:
 
 def _train(work: Work) -> Shrunk:
     """Trains the network while it shrinks."""
-    from netdial.jobs.shrink_records import Recorder, dimensions, record
+    from netdial.jobs.shrink_records import ShrinkRecorder, dimensions, record
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import run
 
@@ -61,7 +61,7 @@ def _train(work: Work) -> Shrunk:
         task.valid,
         kind=task.kind,
         config=work.config,
-        report=Recorder(work.run, task, work.watch, write=work.writes),
+        report=ShrinkRecorder(work.run, task, work.watch, write=work.writes),
         **work.session,
     )
 
@@ -71,7 +71,14 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     import torch
 
     from netdial.jobs.problem import describe_net
-    from netdial.jobs.shrink_records import BATCHES, Number, constant_scores, costs, record, scores
+    from netdial.jobs.shrink_records import (
+        BATCHES,
+        Measurement,
+        constant_scores,
+        costs,
+        record,
+        scores,
+    )
     from netdial.models.recipe import save_network
     from netdial.models.use import use_of
     from netdial.nets.foreign import copy_network
@@ -87,13 +94,13 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
             CONSTANT: constant_scores(task, part),
         }
         for method, values in found.items():
-            numbers = [Number(name, value) for name, value in values.items()]
+            numbers = [Measurement(name, value) for name, value in values.items()]
             record(run, step, numbers, method=method, part=part)
     start = copy_network(work.problem.net).eval()
     x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
     for stage, numbers in zip(("start", "end"), costs([start, folded], x), strict=True):
         record(run, step, numbers, method="cost", stage=stage)
-    record(run, step, [Number("fold_difference", fold_report.difference)], method="cost")
+    record(run, step, [Measurement("fold_difference", fold_report.difference)], method="cost")
     about = {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]}
     about |= {**describe_net(run), **use_of(task, folded).to_json()}
     save_network(shrunk, run.model_path / MODEL, about)
@@ -103,7 +110,7 @@ def _headline(run: Run) -> Answer:
     """Returns what is left of the network, and what it is worth."""
     from netdial.report.tables import costs_table, verdict, widths_table
     from netdial.runs.answer import Answer
-    from netdial.runs.curves import Member
+    from netdial.runs.curves import MemberRow
     from netdial.runs.listing import worth
     from netdial.runs.shrinkage import shrinkage
 
@@ -111,7 +118,7 @@ def _headline(run: Run) -> Answer:
     exhausted = found.exhausted(run.config)
     sizes = found.parameters
     row: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
-    row |= worth(Member(math.nan, found.scores), run.config)
+    row |= worth(MemberRow(math.nan, found.scores), run.config)
     return Answer(
         json={
             "model": str(run.model_path / MODEL),

@@ -20,7 +20,7 @@ from netdial.measure.cost import cost
 from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
 from netdial.runs.run import Run
-from netdial.shrinking.state import Event, State
+from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Task, named
 from netdial.train.loop import Epoch
 
@@ -29,7 +29,7 @@ BATCHES = (1, 64)
 
 
 @dataclass(frozen=True)
-class Number:
+class Measurement:
     """A number to be recorded: name, value, unit, and axis -> value for what it belongs to."""
 
     name: str
@@ -39,7 +39,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ShrinkEpoch:
     """One finished epoch of shrinking in plain numbers.
 
     Attributes:
@@ -70,19 +70,19 @@ class Progress:
         )
 
 
-class Recorder:
+class ShrinkRecorder:
     """Turns epochs into records and lines of the log of collections."""
 
     def __init__(self, run: Run, task: Splits, watch: Watch, *, write: bool) -> None:
         self._run, self._task, self._watch, self._write = run, task, watch, write
 
-    def __call__(self, epoch: Epoch, state: State) -> None:
+    def __call__(self, epoch: Epoch, state: ShrinkState) -> None:
         """Records an epoch."""
         if not self._write:
             return
         record(self._run, epoch.step, self._numbers(epoch, state), method="train")
         self._run.append(self._run.kills_path, (json.dumps(_plain(e)) for e in state.events))
-        progress = Progress(
+        progress = ShrinkEpoch(
             epoch.number,
             self._run.config["epochs"],
             float(epoch.measured["fit"].mean()),
@@ -94,52 +94,52 @@ class Recorder:
         self._watch.epoch(progress)
         self._run.append(self._run.log_path, [progress.line()])
 
-    def _numbers(self, epoch: Epoch, state: State) -> Iterator[Number]:
+    def _numbers(self, epoch: Epoch, state: ShrinkState) -> Iterator[Measurement]:
         fit, penalty = (float(epoch.measured[name].mean()) for name in ("fit", "complexity"))
         train = {"part": "train"}
-        yield Number("fit", fit, "nats/example", train)
-        yield Number("complexity", penalty, "nats/example", train)
-        yield Number("loss", fit + penalty, "nats/example", train)
-        yield Number("lr", epoch.lr, "", train)
-        yield Number("epoch_seconds", epoch.seconds, "s", train)
-        yield Number("n_updates", float(epoch.n_updates), "updates", train)
+        yield Measurement("fit", fit, "nats/example", train)
+        yield Measurement("complexity", penalty, "nats/example", train)
+        yield Measurement("loss", fit + penalty, "nats/example", train)
+        yield Measurement("lr", epoch.lr, "", train)
+        yield Measurement("epoch_seconds", epoch.seconds, "s", train)
+        yield Measurement("n_updates", float(epoch.n_updates), "updates", train)
         if epoch.valid is not None:
-            yield Number("objective", epoch.valid, "nats/example", {"part": "valid"})
+            yield Measurement("objective", epoch.valid, "nats/example", {"part": "valid"})
         for name, value in scores(state.module, self._task, "valid").items():
-            yield Number(name, value, "", {"part": "valid"})
-        yield Number("lam", state.lam)
+            yield Measurement(name, value, "", {"part": "valid"})
+        yield Measurement("lam", state.lam)
         seconds = sum(event.collection.seconds for event in state.events)
-        yield Number("collect_seconds", seconds, "s")
+        yield Measurement("collect_seconds", seconds, "s")
         yield from dimensions(state.graph)
 
 
-def dimensions(graph: Graph) -> list[Number]:
+def dimensions(graph: Graph) -> list[Measurement]:
     """Returns how large a network is, and how wide its layers."""
     return [
-        Number("params", float(total(strip(graph.traced))), "parameters"),
-        Number("macs", size(graph, "macs").value, "macs"),
+        Measurement("params", float(total(strip(graph.traced))), "parameters"),
+        Measurement("macs", size(graph, "macs").value, "macs"),
         *(
-            Number("width", float(width), "channels", {"layer": name})
+            Measurement("width", float(width), "channels", {"layer": name})
             for name, width in graph.widths.items()
         ),
     ]
 
 
-def costs(nets: Sequence[nn.Module], x: Tensor) -> list[list[Number]]:
+def costs(nets: Sequence[nn.Module], x: Tensor) -> list[list[Measurement]]:
     """Returns parameters, multiplications, bytes and measured latencies of each network."""
     counted = [cost(net, x[:2], packed=False) for net in nets]
     values = [
         [
-            Number("params", found.params, "parameters"),
-            Number("macs", found.macs, "macs"),
-            Number("bytes", found.bytes, "bytes"),
+            Measurement("params", found.params, "parameters"),
+            Measurement("macs", found.macs, "macs"),
+            Measurement("bytes", found.bytes, "bytes"),
         ]
         for found in counted
     ]
     for batch in BATCHES:
         if batch <= len(x):
             for found, ms in zip(values, quiet_ms(nets, x[:batch]), strict=True):
-                found.append(Number("ms", ms, "ms", {"batch": batch}))
+                found.append(Measurement("ms", ms, "ms", {"batch": batch}))
     return values
 
 
@@ -159,7 +159,7 @@ def _task_of(task: Splits) -> Task:
     return named(task.kind).in_units(task.train.target)
 
 
-def record(run: Run, step: int, numbers: Iterable[Number], **where: Place) -> None:
+def record(run: Run, step: int, numbers: Iterable[Measurement], **where: Place) -> None:
     """Records numbers at an optimiser step; ``where`` is what they have in common, the method among it."""
     run.replace(
         run.row(step, one.name, one.value, one.unit, **where, **one.where) for one in numbers

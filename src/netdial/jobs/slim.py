@@ -145,7 +145,7 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class SlimResult:
     """What was done to a member.
 
     Attributes:
@@ -182,7 +182,7 @@ def slim_run(
     options: Options | None = None,
     *,
     path: Path | None = None,
-) -> Outcome:
+) -> SlimResult:
     """Prunes whole channels of a member, writes it, and records what it is worth.
 
     Args:
@@ -237,7 +237,7 @@ def slim_run(
     save_network(small, path, about, PRUNED)
     done_so = how(small.criterion, goal, options, rounds=asked.rounds or 1, training=asked.training)
     _record(run, done_so, lam, part, stages)
-    return Outcome(lam, small, tuple(stages), path)
+    return SlimResult(lam, small, tuple(stages), path)
 
 
 def how(

@@ -142,11 +142,11 @@ class Path:
     def plot(self, split: str = "test") -> object:
         """Returns the curves over λ as a plotly figure, labelled as those of ``split`` (``valid`` or ``test``)."""
         from netdial.report.figures import curves_figure
-        from netdial.runs.curves import Member as Row
+        from netdial.runs.curves import MemberRow
 
         of_family = {"kl_bits", "effective_parameters", "objective", "n_params"}
         rows = [
-            Row(
+            MemberRow(
                 row.pop("lam"), {k if k in of_family else f"{split}/{k}": v for k, v in row.items()}
             )
             for row in self.table()

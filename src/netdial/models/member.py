@@ -43,7 +43,7 @@ from netdial.core.storage.container import check_finite, say_unchecked
 from netdial.core.storage.files import write_bytes
 from netdial.family.family import Family
 from netdial.models.described import Shapes, check_meta, described, mismatch, outline
-from netdial.models.programs import Job, onnx, torch_export
+from netdial.models.programs import ExportJob, onnx, torch_export
 
 FORMAT = 3
 """Version of the description that is written; 1 and 2 (with packed tensors) had no digests."""
@@ -135,7 +135,7 @@ def save_member(
         )
     net = family.export(lam)
     check_finite(Path(path), net.named_parameters())
-    job = Job(net, float(lam), Path(path), example, plain, family.kept is not None, card)
+    job = ExportJob(net, float(lam), Path(path), example, plain, family.kept is not None, card)
     size, difference = FORMATS[format](job)
     return Exported(Path(path), format, size, difference)
 
@@ -236,7 +236,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return _unpacked(stored, config.packed)
 
 
-def _safetensors(job: Job) -> tuple[int, float]:
+def _safetensors(job: ExportJob) -> tuple[int, float]:
     weights, beside = files_of(job.path)
     state = {name: tensor.contiguous().clone() for name, tensor in job.net.state_dict().items()}
     state, packed = _packed(state) if job.pruned else (state, {})
@@ -290,7 +290,7 @@ def _shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
-FORMATS: dict[str, Callable[[Job], tuple[int, float]]] = {
+FORMATS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {
     "safetensors": _safetensors,
     "torch-export": torch_export,
     "onnx": onnx,

@@ -20,7 +20,7 @@ from netdial.core.noise import generator
 from netdial.core.outputs import without_gradients
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
-from netdial.models.use import Noise, Pixels, Use
+from netdial.models.use import ErrorLaw, Pixels, Use
 from netdial.task import Regression, Task
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def _classes(use: Use, out: Tensor) -> dict[str, Any]:
     return {target: [names[k] for k in out.argmax(1).tolist()], **columns}
 
 
-def _numbers(use: Use, out: Tensor, law: Noise | None, level: float) -> dict[str, Any]:
+def _numbers(use: Use, out: Tensor, law: ErrorLaw | None, level: float) -> dict[str, Any]:
     """Returns a column for each target in its own units, with its interval if the errors are known."""
     count = out.shape[-1]
     task = use.what()

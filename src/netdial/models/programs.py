@@ -31,7 +31,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """What an exporter works on: the network, its λ, where to write, inputs to trace on, meta, whether pruned, card."""
 
     net: nn.Module
@@ -65,7 +65,7 @@ class Job:
         return x
 
 
-def torch_export(job: Job) -> tuple[int, float]:
+def torch_export(job: ExportJob) -> tuple[int, float]:
     """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
     x = job.inputs()
     buffer = io.BytesIO()
@@ -80,7 +80,7 @@ def torch_export(job: Job) -> tuple[int, float]:
     return len(content), difference
 
 
-def onnx(job: Job) -> tuple[int, float]:
+def onnx(job: ExportJob) -> tuple[int, float]:
     """Writes an ONNX graph; returns its size in bytes and the largest difference found."""
     try:
         runtime = import_module("onnxruntime")
@@ -140,7 +140,7 @@ def _compare(net: nn.Module, run: Run, x: Tensor) -> float:
 
 
 @contextlib.contextmanager
-def _tracing(job: Job, format: str) -> Iterator[None]:
+def _tracing(job: ExportJob, format: str) -> Iterator[None]:
     """Silences an exporter, and turns whatever it raises into one clear line."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)

@@ -56,7 +56,7 @@ class Pixels(_Value):
         return self
 
 
-class Noise(_Value):
+class ErrorLaw(_Value):
     """Law of a regression's errors on held-out rows, in the units that the network predicts in; see ``task.noise``.
 
     Attributes:
@@ -102,13 +102,13 @@ class Use(_Value):
     table: TableSchema | None = None
     pixels: Pixels | None = None
     lam: Positive | None = None
-    noise: tuple[Noise, ...] = ()
+    noise: tuple[ErrorLaw, ...] = ()
 
     def what(self) -> Task:
         """Returns the task."""
         return restore(self.task)
 
-    def law(self, lam: float | None) -> Noise | None:
+    def law(self, lam: float | None) -> ErrorLaw | None:
         """Returns the law of the errors at λ: between two known ones as in ``NoiseCurve``."""
         if not self.noise:
             return None
@@ -125,7 +125,7 @@ class Use(_Value):
             reach if all(reach) else (),
         )
         found = curve.at(lam)
-        return Noise.model_validate(
+        return ErrorLaw.model_validate(
             {
                 "lam": lam,
                 "variance": found["noise_var"],
@@ -167,7 +167,7 @@ def use_of(
     """
     task = model.task if isinstance(model, Family) and model.task is not None else named(data.kind)
     task = task.in_units(data.train.target)
-    noise: tuple[Noise, ...] = ()
+    noise: tuple[ErrorLaw, ...] = ()
     if task.targets == "numbers" and model is not None:
         members: list[tuple[float | None, nn.Module]] = [(lam, model)]
         if isinstance(model, Family):
@@ -197,8 +197,8 @@ def read_use(path: Path, about: Mapping[str, Any]) -> Use | None:
     return found
 
 
-def _noise(lam: float | None, net: nn.Module, part: Dataset) -> Noise:
+def _noise(lam: float | None, net: nn.Module, part: Dataset) -> ErrorLaw:
     """Returns the law of the errors that a network makes on held-out rows."""
     targets = part.y.cpu().double()
     found = law_of(outputs(net, part).double() - targets, targets)
-    return Noise(lam=lam, variance=found.var, tails=found.tails, reach=found.reach)
+    return ErrorLaw(lam=lam, variance=found.var, tails=found.tails, reach=found.reach)

@@ -17,7 +17,7 @@ from netdial.papers.lab import pruned_tables as tables
 from netdial.papers.lab import reference
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Outcome
-from netdial.papers.lab.pruned import Pruned
+from netdial.papers.lab.pruned import PrunedFamily
 from netdial.papers.lab.rules import paper_rule
 from netdial.papers.lab.training import Training, classification
 from netdial.train.config import make_config
@@ -26,7 +26,7 @@ LAMS = (0.01, 0.1, 1.0)
 ROWS = tuple(i for i in tables.IMPLEMENTATIONS if i.objective != "scaled-prior")
 
 
-class Size(NamedTuple):
+class ExperimentSize(NamedTuple):
     """How large the experiment is.
 
     Attributes:
@@ -48,7 +48,7 @@ class Size(NamedTuple):
     shares: tuple[float, ...]
 
 
-FULL = Size(
+FULL = ExperimentSize(
     "cnn",
     0,
     {"table": 75, "linear": 150, "piecewise": 150},
@@ -57,7 +57,7 @@ FULL = Size(
     {"batch_size": 128, "lr": 1e-3, "groups": 4, "regions": 2},
     reference.mnist_shares(),
 )
-USUAL = Size(
+USUAL = ExperimentSize(
     "lenet5",
     20_000,
     {"table": 12, "linear": 20, "piecewise": 20},
@@ -76,7 +76,9 @@ def experiment(lab: Lab) -> Outcome:
     task = classification(data, lab.store.data_dir, flat=False)
     seeds = lab.seed_list(size.starts)
     cells = {
-        row.letter: [Pruned(training(data, size, row, seed), LAMS, size.shares) for seed in seeds]
+        row.letter: [
+            PrunedFamily(training(data, size, row, seed), LAMS, size.shares) for seed in seeds
+        ]
         for row in ROWS
     }
     lab.make([cell for row in cells.values() for cell in row])
@@ -124,7 +126,7 @@ def experiment(lab: Lab) -> Outcome:
     )
 
 
-def training(data: str, size: Size, row: tables.Implementation, seed: int) -> Training:
+def training(data: str, size: ExperimentSize, row: tables.Implementation, seed: int) -> Training:
     """Returns the training of one implementation from one start."""
     settings = {
         **size.settings,

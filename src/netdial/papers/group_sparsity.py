@@ -42,10 +42,10 @@ from netdial.papers.lasso.compared import (
     optimality_table,
 )
 from netdial.papers.lasso.group_lasso import Solution, lam_max, refit, solve, sparsity
-from netdial.papers.lasso.problem import Problem
+from netdial.papers.lasso.problem import LinearProblem
 from netdial.papers.lasso.regression import (
     Power,
-    Shrunk,
+    ShrunkSolution,
     Switched,
     lower_bound,
     random_start,
@@ -133,13 +133,13 @@ class Front(Cell):
         found: list[Point] = store.read(self)
         return found
 
-    def path(self, train: Problem) -> list[float]:
+    def path(self, train: LinearProblem) -> list[float]:
         """Returns the λ, evenly spaced on a logarithmic scale below the λ that removes all columns from the group lasso."""
         low, high = _PATHS[self.penalty]
         low += 0.5 if train.kind == "logistic" else 0.0
         return (lam_max(train) * torch.logspace(low, high, self.lams).double()).tolist()
 
-    def convex(self, train: Problem, valid: Problem) -> list[Point]:
+    def convex(self, train: LinearProblem, valid: LinearProblem) -> list[Point]:
         """Returns the group lasso's points, solved from the largest λ down."""
         points: list[Point] = []
         start, height = None, train.null[1]
@@ -150,7 +150,7 @@ class Front(Cell):
             points.insert(0, {"lam": lam, **measured(train, valid, found), **proof})
         return points
 
-    def shrinknet(self, train: Problem, valid: Problem) -> list[Point]:
+    def shrinknet(self, train: LinearProblem, valid: LinearProblem) -> list[Point]:
         """Returns ShrinkNet's points: the best of its starts at every λ (λ2 = λ), from the smallest λ up."""
         points: list[Point] = []
         kept, source = None, generator(self.seed, self.data, self.penalty)
@@ -171,7 +171,7 @@ class Front(Cell):
             points.append({"lam": lam, **measured(train, valid, kept), **proof})
         return self.bounded(train, points)
 
-    def bounded(self, train: Problem, points: list[Point]) -> list[Point]:
+    def bounded(self, train: LinearProblem, points: list[Point]) -> list[Point]:
         """Returns ShrinkNet's points with the share by which a better objective is not excluded."""
         found: list[Point] = []
         start = None
@@ -189,7 +189,7 @@ class Front(Cell):
         return _QUICK_TOLERANCE if self.quick else _TOLERANCE
 
 
-def problems(task: Splits, seed: int, examples: int) -> tuple[Problem, Problem]:
+def problems(task: Splits, seed: int, examples: int) -> tuple[LinearProblem, LinearProblem]:
     """Returns training and validation problems of a task; inputs that are constant in training are left out.
 
     Args:
@@ -214,14 +214,16 @@ def problems(task: Splits, seed: int, examples: int) -> tuple[Problem, Problem]:
         y, y_valid = (y - centre) / size, (y_valid - centre) / size
     kind = "linear" if linear else "logistic"
     train, valid = (
-        Problem(a, b, kind, n_outputs=task.n_outputs)  # type: ignore[arg-type]
+        LinearProblem(a, b, kind, n_outputs=task.n_outputs)  # type: ignore[arg-type]
         for a, b in ((x, y), (x_valid, y_valid))
     )
     return train, valid
 
 
 @functools.lru_cache(maxsize=1)
-def _parts(data: str, seed: int, data_dir: str | None, examples: int) -> tuple[Problem, Problem]:
+def _parts(
+    data: str, seed: int, data_dir: str | None, examples: int
+) -> tuple[LinearProblem, LinearProblem]:
     """Returns the problems of a data set; the cells that follow each other share them."""
     return problems(DATA[data](seed, data_dir), seed, examples)
 
@@ -232,14 +234,14 @@ def _columns(task: Splits) -> int:
     return width - 1 if task.name.startswith("gas") else width
 
 
-def measured(train: Problem, valid: Problem, found: Solution | Shrunk) -> Point:
+def measured(train: LinearProblem, valid: LinearProblem, found: Solution | ShrunkSolution) -> Point:
     """Returns losses (normalised) and sparsity of a solution, and the losses of a refit on its columns."""
-    weights = found.product if isinstance(found, Shrunk) else found.weights
+    weights = found.product if isinstance(found, ShrunkSolution) else found.weights
     start = (weights, found.bias)
     again = refit(train, weights.any(dim=0), ridge=RIDGE, start=start, max_steps=200)
     unit = train.n_outputs if train.kind == "linear" else math.log(train.n_outputs)
 
-    def loss(problem: Problem, weights: Tensor, bias: Tensor) -> float:
+    def loss(problem: LinearProblem, weights: Tensor, bias: Tensor) -> float:
         return problem.fit(problem.outputs(weights, bias)) / unit
 
     return {

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Outcome, Table
+from netdial.papers.lab.outcome import Outcome, TextTable
 from netdial.papers.lab.reference import TABLES_2021
 from netdial.papers.lab.training import Training, classification
 from netdial.pruning.weights.mask import Policy
@@ -64,7 +64,7 @@ _QUICK_EXAMPLES = 5_000
 _REMOVED, _DRAWS = 0.9, 8
 
 
-class Row(NamedTuple):
+class MethodRow(NamedTuple):
     """One method at one λ.
 
     Attributes:
@@ -120,16 +120,16 @@ class Measured(Cell):
                 float(pruned.stability(_REMOVED)[0]),
             )
             found = evaluate(member, part, lams=(lam,), n_samples=_DRAWS).members[0]
-            rows.append(Row(accuracy, stability, found.generalised_evidence)._asdict())
+            rows.append(MethodRow(accuracy, stability, found.generalised_evidence)._asdict())
         steps = math.ceil(len(part) / training.config.batch_size)
         own = steps * training.config.epochs * _numbers(family)
         more = math.ceil(len(part) / self.last.batch_size) * _numbers(member) if self.last else 0
         return {"updates": own + more, "rows": rows}
 
-    def read(self, store: Store) -> tuple[int, list[Row]]:
+    def read(self, store: Store) -> tuple[int, list[MethodRow]]:
         """Returns the updates of single numbers, and a row for each λ."""
         found = store.read(self)
-        return found["updates"], [Row(**row) for row in found["rows"]]
+        return found["updates"], [MethodRow(**row) for row in found["rows"]]
 
 
 def experiment(lab: Lab) -> Outcome:
@@ -214,17 +214,19 @@ def _cell(
     return Measured(training, more if letter in "df" else None)
 
 
-def _average(found: Sequence[tuple[int, list[Row]]]) -> dict[str, Any]:
+def _average(found: Sequence[tuple[int, list[MethodRow]]]) -> dict[str, Any]:
     """Returns means over starts by λ, and the updates of one start."""
     updates = found[0][0]
     by_lam = list(zip(*(rows for _, rows in found), strict=True))
     return {"updates": updates} | {
         name: [sum(getattr(row, name) for row in rows) / len(rows) for rows in by_lam]
-        for name in Row._fields
+        for name in MethodRow._fields
     }
 
 
-def _table(what: str, found: dict[tuple[str, str], dict[str, Any]], *, with_paper: bool) -> Table:
+def _table(
+    what: str, found: dict[tuple[str, str], dict[str, Any]], *, with_paper: bool
+) -> TextTable:
     title, pattern = _TITLES[what]
     with_updates = what == "accuracy"
     rows = []
@@ -238,7 +240,7 @@ def _table(what: str, found: dict[tuple[str, str], dict[str, Any]], *, with_pape
             updates = [f"{values['updates']:,}".replace(",", "\u202f")] if with_updates else []
             rows.append((*first, source, *numbers, *updates))
     headings = ("", "method", "protocol", *(at_lam(lam) for lam in LAMS))
-    return Table(title, (*headings, "updates") if with_updates else headings, tuple(rows))
+    return TextTable(title, (*headings, "updates") if with_updates else headings, tuple(rows))
 
 
 def _numbers(family: Family) -> int:

@@ -19,7 +19,7 @@ from netdial.papers.lab import pruned_tables as tables
 from netdial.papers.lab import reference
 from netdial.papers.lab.lab import Lab
 from netdial.papers.lab.outcome import Outcome
-from netdial.papers.lab.pruned import Pruned
+from netdial.papers.lab.pruned import PrunedFamily
 from netdial.papers.lab.rules import honest_rule, paper_rule
 from netdial.papers.lab.training import Training, classification
 from netdial.train.config import make_config
@@ -44,14 +44,16 @@ def experiment(lab: Lab) -> Outcome:
     task = classification(data, lab.store.data_dir)
     shares, seeds = reference.mnist_shares(), lab.seed_list(5)
     cells = {
-        i.letter: [Pruned(training(lab, i.map, i.objective, seed), LAMS, shares) for seed in seeds]
+        i.letter: [
+            PrunedFamily(training(lab, i.map, i.objective, seed), LAMS, shares) for seed in seeds
+        ]
         for i in tables.IMPLEMENTATIONS
     }
     own = [our_training(lab, seed) for seed in seeds]
-    cells[LAYER] = [Pruned(cell, LAMS, shares) for cell in own]
-    cells[GLOBAL] = [Pruned(cell, LAMS, shares, scope="global", fold=True) for cell in own]
+    cells[LAYER] = [PrunedFamily(cell, LAMS, shares) for cell in own]
+    cells[GLOBAL] = [PrunedFamily(cell, LAMS, shares, scope="global", fold=True) for cell in own]
     cells[G_GLOBAL] = [
-        Pruned(cell.training, LAMS, shares, scope="global", fold=True) for cell in cells["g"]
+        PrunedFamily(cell.training, LAMS, shares, scope="global", fold=True) for cell in cells["g"]
     ]
     lab.make([cell for row in cells.values() for cell in row])
 

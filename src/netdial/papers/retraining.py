@@ -24,7 +24,7 @@ from torch import Tensor
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Figure, Outcome, Table
+from netdial.papers.lab.outcome import Figure, Outcome, TextTable
 from netdial.papers.lab.training import Training, classification
 from netdial.pruning.weights.pruned import prune
 from netdial.pruning.weights.rounds import retrain
@@ -143,7 +143,7 @@ def experiment(lab: Lab) -> Outcome:
         "Prune and retrain: three facts",
         " ".join(fact[-1] for fact in facts) + f" {modes[-1]}",
         (
-            Table(
+            TextTable(
                 "Test accuracy by share removed",
                 ("penalty", "retraining", "0 %", *(f"{share:.0%}" for share in shares)),
                 tuple(
@@ -158,13 +158,13 @@ def experiment(lab: Lab) -> Outcome:
                 ),
                 "Mean ± standard deviation over seeds; λ by validation accuracy for every cell.",
             ),
-            Table(
+            TextTable(
                 "The facts, in points of accuracy",
                 ("difference", *(f"{share:.0%}" for share in shares)),
                 tuple(fact[:-1] for fact in facts),
                 "Mean ± standard error of the differences over seeds.",
             ),
-            Table(
+            TextTable(
                 "The valley at zero among the weights that are kept",
                 ("penalty", "before pruning", *(f"{share:.0%}, retrained" for share in shares)),
                 modes[0],

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from netdial.family import Domain
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Figure, Outcome, Table
-from netdial.papers.lab.pruned import Pruned
+from netdial.papers.lab.outcome import Figure, Outcome, TextTable
+from netdial.papers.lab.pruned import PrunedFamily
 from netdial.papers.lab.pruned_tables import digits, gather
 from netdial.papers.lab.training import classification
 from netdial.papers.mnist_table1 import LAMS, our_training
@@ -31,7 +31,7 @@ def experiment(lab: Lab) -> Outcome:
     classification(lab.data or "mnist", lab.store.data_dir)
     grid = Domain(LAMS[0], LAMS[-1]).grid(QUICK_POINTS if lab.quick else POINTS)
     lams = tuple(grid)
-    cells = [Pruned(our_training(lab, seed), lams, SHARES) for seed in lab.seed_list(1)]
+    cells = [PrunedFamily(our_training(lab, seed), lams, SHARES) for seed in lab.seed_list(1)]
     lab.make(cells)
     valid, test = (part.mean(dim=1) for part in gather(cells, lab.store))
     best = len(lams) - 1 - valid.flip(0).argmax(dim=0)
@@ -48,7 +48,7 @@ def experiment(lab: Lab) -> Outcome:
         f"With all weights the best member stands at λ = {lams[int(best[0])]:.3g} ({line[0]:.2%}); with 90 % of them removed, "
         f"at λ = {lams[int(best[SHARES.index(0.9)])]:.3g} ({line[SHARES.index(0.9)]:.2%}).",
         (
-            Table(
+            TextTable(
                 "The line of best members",
                 ("removed", "best λ", "accuracy", *(f"at λ = {lams[i]:.3g}" for i in _ends(lams))),
                 tuple(rows),

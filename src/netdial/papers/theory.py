@@ -25,7 +25,7 @@ from netdial.data import Dataset
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Figure, Outcome, Table
+from netdial.papers.lab.outcome import Figure, Outcome, TextTable
 from netdial.papers.lab.training import Training, classification
 from netdial.report.text import at_lam
 from netdial.runs.run import Run
@@ -38,7 +38,7 @@ MAPS = ("linear", "piecewise")
 _DRAWS, _EXAMPLES = 16, 5_000
 
 
-class Problem(NamedTuple):
+class TheoryProblem(NamedTuple):
     """A network on some data; epochs of direct training and of the families, and settings of both."""
 
     model: str
@@ -49,8 +49,8 @@ class Problem(NamedTuple):
 
 SMALL: dict[str, Any] = {"batch_size": 16, "groups": 4, "lr": 1e-2}
 PROBLEMS = {
-    "wine": Problem("linear", 400, 300, SMALL),
-    "mnist": Problem("mlp:50", 30, 40, {"batch_size": 512, "lr": 8e-3}),
+    "wine": TheoryProblem("linear", 400, 300, SMALL),
+    "mnist": TheoryProblem("mlp:50", 30, 40, {"batch_size": 512, "lr": 8e-3}),
 }
 
 
@@ -169,10 +169,10 @@ def experiment(lab: Lab) -> Outcome:
     )
 
 
-def _problems(lab: Lab) -> dict[str, Problem]:
+def _problems(lab: Lab) -> dict[str, TheoryProblem]:
     found = dict(PROBLEMS)
     if lab.data is not None:
-        found = {lab.data: PROBLEMS.get(lab.data, Problem("linear", 60, 40, SMALL))}
+        found = {lab.data: PROBLEMS.get(lab.data, TheoryProblem("linear", 60, 40, SMALL))}
     elif lab.quick:
         found = {"wine": PROBLEMS["wine"]}
     if not lab.quick:
@@ -180,7 +180,7 @@ def _problems(lab: Lab) -> dict[str, Problem]:
     return {data: problem._replace(direct=20, family=15) for data, problem in found.items()}
 
 
-def _cell(data: str, problem: Problem, kind: str, seed: int) -> Photographs:
+def _cell(data: str, problem: TheoryProblem, kind: str, seed: int) -> Photographs:
     common = {**problem.settings, "lo": LAMS[0], "hi": LAMS[-1], "seed": seed}
     direct = make_config(**{**common, "map": "table", "lams": LAMS, "epochs": problem.direct})
     family = make_config(**{**common, "map": kind, "epochs": problem.family})
@@ -234,7 +234,7 @@ def _table(
     taken: dict[tuple[str, str, int], list[dict[str, Any]]],
     agreement: Tensor,
     seeds: Sequence[int],
-) -> Table:
+) -> TextTable:
     rows: list[tuple[str, ...]] = [
         ("", "rank correlation", *(f"{value:.2f}" for value in agreement))
     ]
@@ -248,7 +248,7 @@ def _table(
                 mean = torch.tensor([photo[what] for photo in photographs]).mean(dim=0)
                 title = f"{kind}, {when}" if what == "excess" else ""
                 rows.append((title, words, *(f"{value:.3g}" for value in mean)))
-    return Table(
+    return TextTable(
         f"{data}: excess of the objective and distance of the criterion",
         ("", "", *(at_lam(lam) for lam in LAMS)),
         tuple(rows),

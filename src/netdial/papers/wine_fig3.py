@@ -27,8 +27,7 @@ from netdial.family import Family, Fields, symmetrised_kl
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Figure, Outcome
-from netdial.papers.lab.outcome import Table as Shown
+from netdial.papers.lab.outcome import Figure, Outcome, TextTable
 from netdial.papers.lab.training import both
 from netdial.report.text import at_lam
 from netdial.runs.run import Run
@@ -155,7 +154,7 @@ class Wine(Cell):
         )
 
 
-class Table:
+class MeasuredNetworks:
     """All networks of a measurement, asked by label and λ; answers are seed by seed."""
 
     def __init__(self, nets: Iterable[Net]) -> None:
@@ -195,7 +194,7 @@ def experiment(lab: Lab) -> Outcome:
     epochs, lr = (_QUICK_EPOCHS, _QUICK_RATE) if lab.quick else (_EPOCHS, _RATE)
     cells = [Wine(seed, way, epochs, lr) for seed in lab.seed_list(5) for way in (DIRECT, *WAYS)]
     lab.make(cells)
-    table = Table(net for cell in cells for net in cell.read(lab.store))
+    table = MeasuredNetworks(net for cell in cells for net in cell.read(lab.store))
     compared = [label for label in table.labels if label not in (DIRECT, SHORT)]
     overall = {label: table.overall(label) for label in compared}
     middle = {label: statistics.median(values) for label, values in overall.items()}
@@ -223,7 +222,7 @@ def experiment(lab: Lab) -> Outcome:
     )
 
 
-def row(table: Table, label: str, lam: float) -> dict[str, object]:
+def row(table: MeasuredNetworks, label: str, lam: float) -> dict[str, object]:
     """Returns what there is to say of one way at one λ; the counts are of seeds."""
     found: dict[str, object] = {"λ": lam, "way": label}
     if label != DIRECT:
@@ -240,7 +239,7 @@ def row(table: Table, label: str, lam: float) -> dict[str, object]:
     return {**found, "accuracy": table.accuracy(label, lam)}
 
 
-def figure(table: Table) -> Figure:
+def figure(table: MeasuredNetworks) -> Figure:
     """Returns the paper's figure: accuracy against distance, a line for each way, direct accuracies in grey."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
@@ -272,7 +271,7 @@ def figure(table: Table) -> Figure:
     )
 
 
-def _shown(table: Table, labels: Sequence[str]) -> Shown:
+def _shown(table: MeasuredNetworks, labels: Sequence[str]) -> TextTable:
     rows = []
     for label in labels:
         distances = [statistics.median(table.distances(label, lam)) for lam in LAMS]
@@ -283,7 +282,7 @@ def _shown(table: Table, labels: Sequence[str]) -> Shown:
         rows.append((label, "accuracy", *(f"{table.accuracy(label, lam):.3f}" for lam in LAMS), ""))
     closer = [table.closer("piecewise", "linear", lam) for lam in LAMS]
     rows.append(("piecewise", "closer than linear", *closer, ""))
-    return Shown(
+    return TextTable(
         "Distance from the directly trained network",
         ("", "", *(at_lam(lam) for lam in LAMS), "mean"),
         tuple(rows),

@@ -28,7 +28,7 @@ from netdial.report.panels import (
     value_axis,
 )
 from netdial.report.text import count, number
-from netdial.runs.curves import Headline, Member
+from netdial.runs.curves import Headline, MemberRow
 
 Lines = dict[float | None, list[tuple[int, float]]]
 
@@ -79,7 +79,7 @@ def panels(config: dict[str, Any]) -> list[Panel]:
 
 
 def curves_figure(
-    rows: Sequence[Member], answer: Headline | None, config: dict[str, Any]
+    rows: Sequence[MemberRow], answer: Headline | None, config: dict[str, Any]
 ) -> go.Figure | None:
     """Returns the curves over complexity, one panel below the other, or None when there is nothing to draw.
 
@@ -152,7 +152,7 @@ def learning_figure(curves: dict[str, Lines]) -> go.Figure | None:
     return figure
 
 
-def _panel_traces(panel: Panel, rows: Sequence[Member]) -> list[go.Scatter]:
+def _panel_traces(panel: Panel, rows: Sequence[MemberRow]) -> list[go.Scatter]:
     """Returns the curves of a panel that were recorded."""
     if not panel.by_split:
         return _curve(panel, rows, panel.quantity, "family", "", "family")
@@ -165,7 +165,7 @@ def _panel_traces(panel: Panel, rows: Sequence[Member]) -> list[go.Scatter]:
 
 
 def _constant_line(
-    panel: Panel, rows: Sequence[Member], constant: dict[str, float]
+    panel: Panel, rows: Sequence[MemberRow], constant: dict[str, float]
 ) -> list[go.Scatter]:
     """Returns a line at what a constant is worth on validation data, or nothing when that was not recorded."""
     value = constant.get(f"valid/{panel.quantity}", math.nan)
@@ -185,7 +185,7 @@ def _constant_line(
 
 
 def _curve(
-    panel: Panel, rows: Sequence[Member], name: str, colour: str, suffix: str, legend: str
+    panel: Panel, rows: Sequence[MemberRow], name: str, colour: str, suffix: str, legend: str
 ) -> list[go.Scatter]:
     """Returns one curve, or nothing when no value was recorded."""
     points = [(row.lam, value) for row in rows if (value := row.get(name)) is not None]
@@ -260,7 +260,7 @@ def _mark_answer(figure: go.Figure, answer: Headline) -> None:
         _mark_member(figure, answer, answer.simplest, "simplest within 1 s.e.")
 
 
-def _mark_member(figure: go.Figure, answer: Headline, member: Member, words: str) -> None:
+def _mark_member(figure: go.Figure, answer: Headline, member: MemberRow, words: str) -> None:
     """Draws a line at a member, named in the first panel where its curve leaves room: above errors, below accuracies."""
     above = answer.metric == "valid/rmse"
     figure.add_shape(

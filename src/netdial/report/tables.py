@@ -9,12 +9,12 @@ from rich.table import Table
 
 from netdial.core.best import PREDICTIVE
 from netdial.report.text import count, fixed, metric_of, number, percent, value_of, worth
-from netdial.runs.curves import Headline, Member, deciding, is_worse, metrics_of
+from netdial.runs.curves import Headline, MemberRow, deciding, is_worse, metrics_of
 from netdial.runs.shrinkage import Shrinkage
 
 
 def members_table(
-    rows: Sequence[Member],
+    rows: Sequence[MemberRow],
     config: Mapping[str, Any],
     answer: Headline | None,
     *,
@@ -76,12 +76,12 @@ def answer_line(answer: Headline | None) -> str:
     return "\n".join([*lines, *answer.remarks])
 
 
-def rows_json(rows: Sequence[Member]) -> list[dict[str, float]]:
+def rows_json(rows: Sequence[MemberRow]) -> list[dict[str, float]]:
     """Returns members as flat objects."""
     return [{"lam": row.lam, **row.values} for row in rows]
 
 
-def _worse(row: Member, config: Mapping[str, Any], constant: dict[str, float]) -> list[str]:
+def _worse(row: MemberRow, config: Mapping[str, Any], constant: dict[str, float]) -> list[str]:
     for split in ("valid", "test"):
         metric = deciding([row], config, split)
         if metric is not None:
@@ -89,7 +89,7 @@ def _worse(row: Member, config: Mapping[str, Any], constant: dict[str, float]) -
     return []
 
 
-def _marks(row: Member, answer: Headline | None) -> list[str]:
+def _marks(row: MemberRow, answer: Headline | None) -> list[str]:
     if answer is None:
         return []
     marks = ["best"] if row.lam == answer.best.lam else []
@@ -98,7 +98,7 @@ def _marks(row: Member, answer: Headline | None) -> list[str]:
     return marks
 
 
-def _thinned(rows: Sequence[Member], answer: Headline | None, most: int) -> list[Member]:
+def _thinned(rows: Sequence[MemberRow], answer: Headline | None, most: int) -> list[MemberRow]:
     """Returns at most ``most`` rows spread evenly, and those that the answer names."""
     if len(rows) <= most:
         return list(rows)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from netdial.runs.curves import Member
+from netdial.runs.curves import MemberRow
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -112,10 +112,10 @@ def value_of(metric: str, value: float) -> str:
     return number(value, 4 if metric.endswith("/rmse") else 3)
 
 
-def worth(member: Member, metric: str) -> str:
+def worth(member: MemberRow, metric: str) -> str:
     """Returns what a member is worth by the metric that decides, with its accuracy or R² beside it.
 
-    >>> worth(Member(1.0, {"valid/nll": 0.31234, "valid/accuracy": 0.9}), "valid/nll")
+    >>> worth(MemberRow(1.0, {"valid/nll": 0.31234, "valid/accuracy": 0.9}), "valid/nll")
     'log loss 0.312 (accuracy 90.0%)'
     """
     name = MEASURES.get(metric, (metric, ""))[0]

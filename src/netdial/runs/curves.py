@@ -30,7 +30,7 @@ _HIGHER = ("accuracy",)
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberRow:
     """What is known about one member of the family.
 
     Attributes:
@@ -65,9 +65,9 @@ class Headline:
     """
 
     metric: str
-    best: Member
+    best: MemberRow
     value: float
-    simplest: Member | None = None
+    simplest: MemberRow | None = None
     excess: float | None = None
     standard_error: float | None = None
     remarks: tuple[str, ...] = ()
@@ -75,16 +75,16 @@ class Headline:
     using: str = MEAN
 
     @property
-    def chosen(self) -> Member:
+    def chosen(self) -> MemberRow:
         """The simplest member within one standard error, or the best one if that is not known."""
         return self.simplest or self.best
 
-    def is_worse_than_constant(self, member: Member) -> bool:
+    def is_worse_than_constant(self, member: MemberRow) -> bool:
         """Returns whether a member predicts validation data worse than a constant does."""
         return is_worse(member, self.constant, self.metric)
 
 
-def members(records: Iterable[Record]) -> list[Member]:
+def members(records: Iterable[Record]) -> list[MemberRow]:
     """Returns one row per complexity value, in rising order, from the latest evaluation among the records."""
     rows = [r for r in records if r.method == "evaluate" and r.lam is not None]
     last = max((r.step for r in rows), default=0)
@@ -93,7 +93,7 @@ def members(records: Iterable[Record]) -> list[Member]:
         if record.step == last and record.lam is not None:
             found[record.lam][record.column].append(record.value)
     return [
-        Member(lam, {name: fmean(values) for name, values in found[lam].items()})
+        MemberRow(lam, {name: fmean(values) for name, values in found[lam].items()})
         for lam in sorted(found)
     ]
 
@@ -111,7 +111,9 @@ def metrics_of(config: Mapping[str, Any]) -> tuple[str, str]:
     return str(config.get("metric") or metric), str(config.get("proper") or proper)
 
 
-def deciding(rows: Iterable[Member], config: Mapping[str, Any], split: str = "valid") -> str | None:
+def deciding(
+    rows: Iterable[MemberRow], config: Mapping[str, Any], split: str = "valid"
+) -> str | None:
     """Returns the record that members are compared by on a part of the data, or None if there is none."""
     names = {name for row in rows for name in row.values}
     proper = metrics_of(config)[1]
@@ -119,14 +121,14 @@ def deciding(rows: Iterable[Member], config: Mapping[str, Any], split: str = "va
     return next((name for name in wanted if name in names), None)
 
 
-def is_worse(member: Member, constant: dict[str, float], metric: str) -> bool:
+def is_worse(member: MemberRow, constant: dict[str, float], metric: str) -> bool:
     """Returns whether a member is worse than a constant by a metric; False if either is not known."""
     value, limit = member.get(metric), constant.get(metric)
     return value is not None and limit is not None and _loss(metric, value) > _loss(metric, limit)
 
 
 def headline(
-    rows: Sequence[Member], config: dict[str, Any], constant: dict[str, float] | None = None
+    rows: Sequence[MemberRow], config: dict[str, Any], constant: dict[str, float] | None = None
 ) -> Headline | None:
     """Returns the answer of a run, or None when nothing was measured on validation data.
 
@@ -167,7 +169,7 @@ def headline(
     )
 
 
-def warning(lam: float, rows: Sequence[Member], answer: Headline | None) -> str | None:
+def warning(lam: float, rows: Sequence[MemberRow], answer: Headline | None) -> str | None:
     """Returns what should be known before a member is exported: it, or the measured one next to it, is worse than a constant.
 
     Args:
@@ -202,7 +204,7 @@ def learning(
     return curves
 
 
-def _row(member: Member, metric: str) -> Row:
+def _row(member: MemberRow, metric: str) -> Row:
     """Returns a member as the rules see it; without a recorded comparison, by the metric and without an error."""
     value = member.get(metric)
     if value is None:
@@ -217,7 +219,7 @@ def _loss(metric: str, value: float) -> float:
     return -value if metric.partition("/")[2] in _HIGHER else value
 
 
-def _using(member: Member, metric: str) -> str:
+def _using(member: MemberRow, metric: str) -> str:
     """Returns what predicts better at a member, by the metric that decides."""
     mean, averaged = member.get(metric), member.get(f"{metric}_predictive")
     if mean is None or averaged is None:

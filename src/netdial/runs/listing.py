@@ -10,7 +10,7 @@ from typing import Any
 
 from netdial.core.errors import CheckpointError, NetdialError
 from netdial.runs import FIRST_WAY
-from netdial.runs.curves import Member, deciding
+from netdial.runs.curves import MemberRow, deciding
 from netdial.runs.folder import recover
 from netdial.runs.run import Run
 from netdial.runs.store import content_hash
@@ -97,7 +97,7 @@ def _row(path: Path, found: Callable[[Run], dict[str, Any]]) -> RunRow:
     )
 
 
-def worth(network: Member, config: dict[str, Any]) -> dict[str, Any]:
+def worth(network: MemberRow, config: dict[str, Any]) -> dict[str, Any]:
     """Returns what a network is worth on validation data, as fields of a row."""
     metric = deciding([network], config)
     if metric is None:

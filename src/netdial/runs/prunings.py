@@ -26,7 +26,7 @@ HOW = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class NetworkReading:
     """What a network was worth and what it cost.
 
     Attributes:
@@ -58,15 +58,15 @@ class Pruning:
 
     how: tuple[str, ...]
     lam: float
-    readings: tuple[Reading, ...]
+    readings: tuple[NetworkReading, ...]
 
     @property
-    def before(self) -> Reading:
+    def before(self) -> NetworkReading:
         """The member as it was."""
         return self.readings[0]
 
     @property
-    def after(self) -> Reading:
+    def after(self) -> NetworkReading:
         """The network that is left."""
         return self.readings[-1]
 
@@ -136,11 +136,11 @@ class _Stage:
         else:
             self.values[row.column] = row.value
 
-    def reading(self, stage: str) -> Reading:
-        return Reading(stage, self.values, self.widths)
+    def reading(self, stage: str) -> NetworkReading:
+        return NetworkReading(stage, self.values, self.widths)
 
 
-def _readings(stages: Mapping[Place | None, _Stage]) -> list[Reading]:
+def _readings(stages: Mapping[Place | None, _Stage]) -> list[NetworkReading]:
     """Returns what was measured between the member as it was and the network that is left, and at the end."""
     between = [one for number, one in stages.items() if number is not None]
     end = stages.get(None, _Stage())

@@ -31,7 +31,7 @@ def check_config(config: dict[str, Any]) -> None:
         _check_plain(value, key)
 
 
-class Settings(dict[str, Any]):
+class StoredSettings(dict[str, Any]):
     """The settings of a run; one that is missing is said to be, with the file that lacks it."""
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def read_config(path: Path) -> dict[str, Any]:
     validated(Known, config, path, "restore it from a copy, or run again with --overwrite")
     if "exclude" in config:  # a run from before parameters could be frozen
         config |= {"shared": config.pop("exclude"), "freeze": []}
-    return Settings(path, config)
+    return StoredSettings(path, config)
 
 
 def config_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

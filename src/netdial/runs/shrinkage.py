@@ -14,7 +14,7 @@ from typing import Any
 
 from netdial.core.records import Record
 from netdial.core.storage.boundary import parse_json, reading, regular, validated
-from netdial.runs.curves import Member, constants, is_worse
+from netdial.runs.curves import MemberRow, constants, is_worse
 
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
@@ -51,7 +51,7 @@ class Shrinkage:
 
     def is_worse_than_constant(self, metric: str) -> bool:
         """Whether the folded network predicts worse than a constant by a metric; False if either is not known."""
-        return is_worse(Member(math.nan, self.scores), self.constant, metric)
+        return is_worse(MemberRow(math.nan, self.scores), self.constant, metric)
 
     @property
     def parameters(self) -> tuple[float, float] | None:

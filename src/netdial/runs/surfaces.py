@@ -23,7 +23,7 @@ _SPLITS = ("valid", "test")
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedSurface:
     """What was recorded of pruned members under one criterion and policy.
 
     Attributes:
@@ -95,7 +95,7 @@ class Pruned:
         return Row(lam, loss, error, size if size is not None else -(gone or 0.0))
 
 
-def pruned(records: Iterable[Record]) -> list[Pruned]:
+def pruned(records: Iterable[Record]) -> list[PrunedSurface]:
     """Returns what the records of the last step say of pruned members, by criterion and policy."""
     rows = [r for r in records if r.method == METHOD and r.lam is not None]
     last = max((row.step for row in rows), default=0)
@@ -105,7 +105,7 @@ def pruned(records: Iterable[Record]) -> list[Pruned]:
             grid = found.setdefault(how_words(row.where), {})
             grid.setdefault((row.lam, row.sparsity), {})[row.column] = row.value
     return [
-        Pruned(
+        PrunedSurface(
             name,
             metric,
             _decides(grid.values(), metric),

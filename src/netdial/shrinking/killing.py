@@ -25,7 +25,7 @@ from netdial.core.registry import Registry
 
 
 @dataclass
-class Rule(ABC):
+class KillingRule(ABC):
     """Which channels of one switch are dead. A rule writes ``_judge``, and ``_begin`` if it remembers."""
 
     _memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -88,10 +88,10 @@ class Rule(ABC):
         self._memory = {name: held[keep] for name, held in self._memory.items()}
 
 
-KILLING: Registry[type[Rule]] = Registry("killing rule")
+KILLING: Registry[type[KillingRule]] = Registry("killing rule")
 
 
-def make_rule(name: str, **parameters: float) -> Rule:
+def make_rule(name: str, **parameters: float) -> KillingRule:
     """Returns a new rule by its name, for one switch.
 
     >>> make_rule("hysteresis", patience=10)
@@ -110,7 +110,7 @@ def make_rule(name: str, **parameters: float) -> Rule:
 
 @KILLING.add("zero")
 @dataclass
-class Zero(Rule):
+class Zero(KillingRule):
     """Dead while θ is exactly 0; for proximal steps."""
 
     def _judge(self, theta: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Zero(Rule):
 
 @KILLING.add("threshold")
 @dataclass
-class Threshold(Rule):
+class Threshold(KillingRule):
     """Dead while |θ| < threshold (draft, section 3.5.1, after deep compression).
 
     Attributes:
@@ -138,7 +138,7 @@ class Threshold(Rule):
 
 @KILLING.add("sign-change")
 @dataclass
-class SignChange(Rule):
+class SignChange(KillingRule):
     """Dead from the first time that θ is 0 or has another sign than at the start (draft, section 3.5.1)."""
 
     def _begin(self, theta: Tensor) -> dict[str, Tensor]:
@@ -151,7 +151,7 @@ class SignChange(Rule):
 
 @KILLING.add("sign-variance")
 @dataclass
-class SignVariance(Rule):
+class SignVariance(KillingRule):
     """Dead from the first time that the running variance of sign(θ) exceeds a threshold (draft, section 3.5.1).
 
     With s = sign(θ) and d = s - avg: var <- γ var + (1 - γ) d², avg <- γ avg + (1 - γ) s; at the start avg = s, var = 0.
@@ -188,7 +188,7 @@ class SignVariance(Rule):
 
 @KILLING.add("hysteresis")
 @dataclass
-class Hysteresis(Rule):
+class Hysteresis(KillingRule):
     """Dead once |θ| <= low was seen ``patience`` times without |θ| >= high in between.
 
     Values between low and high neither count nor wipe the count out, so noise about ``low`` delays a death and does not
@@ -221,7 +221,7 @@ class Hysteresis(Rule):
         return count >= self.patience
 
 
-def _check(rule: Rule, name: str, fits: bool, allowed: str) -> None:
+def _check(rule: KillingRule, name: str, fits: bool, allowed: str) -> None:
     if not fits:
         raise ConfigError(
             f"{type(rule).__name__}({name}={getattr(rule, name):g}): expected {allowed}"

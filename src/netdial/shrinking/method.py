@@ -38,7 +38,7 @@ from netdial.shrinking.fading import can_fade, choose, pulls, score, silence, vi
 from netdial.shrinking.killing import make_rule
 from netdial.shrinking.penalty import decay, step_switches, subgradient
 from netdial.shrinking.removal import dead_channels, remove_branches, remove_channels, weigh
-from netdial.shrinking.state import State, trainable
+from netdial.shrinking.state import ShrinkState, trainable
 from netdial.task import Task
 from netdial.train.feed import Batch
 from netdial.train.method import Workers
@@ -77,7 +77,7 @@ class ShrinkMethod:
         if self._target is not None:  # what fades after one collection goes with the next
             self._every = min(self._every, max(self._total // 2, 1))
 
-    def init(self, graph: Graph) -> State:
+    def init(self, graph: Graph) -> ShrinkState:
         """Returns the state before the first step.
 
         Args:
@@ -92,7 +92,7 @@ class ShrinkMethod:
         groups = [{"params": [*weights, *moved], "lr": self.config.lr}]
         optimizer = build_optimizer(groups, self.config)
         _check_optimizer(optimizer, graph)
-        state = State(
+        state = ShrinkState(
             graph,
             optimizer,
             make_rates(optimizer, self.config, self._total),
@@ -113,7 +113,7 @@ class ShrinkMethod:
         weigh(state, self.config)
         return state
 
-    def _begin(self, state: State, target: Target) -> float:
+    def _begin(self, state: ShrinkState, target: Target) -> float:
         """Returns the size at the start, having checked that the target can be reached from there."""
         graph = state.graph
         cut = copy.deepcopy(graph.traced)
@@ -140,7 +140,7 @@ class ShrinkMethod:
         self.workers.sum_([mean])
         return float(mean)
 
-    def step(self, state: State, batch: Batch) -> dict[str, Tensor]:
+    def step(self, state: ShrinkState, batch: Batch) -> dict[str, Tensor]:
         """Makes one optimiser step.
 
         Returns:
@@ -178,7 +178,7 @@ class ShrinkMethod:
         return terms
 
     def _backward(
-        self, state: State, batch: Batch, switches: Mapping[str, Tensor]
+        self, state: ShrinkState, batch: Batch, switches: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Adds gradients of the mean loss over the whole batch; returns the terms of this process's share."""
         x, y, weight, share = Batch(*batch)
@@ -211,7 +211,7 @@ class ShrinkMethod:
         complexity = torch.as_tensor(state.lam * norm, dtype=fit.dtype)
         return {"fit": fit.view(1), "complexity": complexity.view(1)}
 
-    def _switch(self, state: State, switches: Mapping[str, Tensor]) -> None:
+    def _switch(self, state: ShrinkState, switches: Mapping[str, Tensor]) -> None:
         """Moves the switches; sets those that the rule calls dead to 0."""
         rate = self._rate
         if self._target is not None:
@@ -232,7 +232,7 @@ class ShrinkMethod:
                     last = before[name].abs().topk(least).indices
                     theta[last], dead[last] = before[name][last], False
 
-    def _collect(self, state: State) -> None:
+    def _collect(self, state: ShrinkState) -> None:
         """Removes what is dead, and with a target chooses what fades next."""
         if self._target is None:
             remove_branches(state, continues=state.step < self._total)
@@ -266,7 +266,7 @@ class ShrinkMethod:
         fade = torch.cat([pull[pull > 0] for pull in state.pulls.values()])
         state.lam = float(fade.mean()) if len(fade) else 0.0
 
-    def _is_there(self, state: State, ms: float) -> bool:
+    def _is_there(self, state: ShrinkState, ms: float) -> bool:
         """Returns whether nothing is to go any more, as far as the clock can tell.
 
         A clock that errs would take a channel now and then; so after the deadline a network that seems too slow is timed

@@ -13,10 +13,10 @@ from netdial.channels.sizes import size, strip, switches_of, thetas, total
 from netdial.core.plan import Plan
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import Channels
-from netdial.shrinking.state import Event, State
+from netdial.shrinking.state import Event, ShrinkState
 
 
-def dead_channels(state: State) -> Channels:
+def dead_channels(state: ShrinkState) -> Channels:
     """Returns the channels of which all switches are dead."""
     found: Channels = {}
     for group, held in switches_of(state.graph).items():
@@ -25,7 +25,7 @@ def dead_channels(state: State) -> Channels:
     return found
 
 
-def remove_branches(state: State, *, continues: bool) -> None:
+def remove_branches(state: ShrinkState, *, continues: bool) -> None:
     """Removes the branches all of whose channels are dead; ``continues`` says whether training goes on."""
     before, dead = state.graph, dead_channels(state)
     if not any(len(channels) == before.widths[group] for group, channels in dead.items()):
@@ -52,7 +52,9 @@ def remove_branches(state: State, *, continues: bool) -> None:
     state.events.append(Event(state.step, state.lam, "bypass", lost, done))
 
 
-def remove_channels(state: State, config: ShrinkConfig, only: Channels | None, rule: str) -> None:
+def remove_channels(
+    state: ShrinkState, config: ShrinkConfig, only: Channels | None, rule: str
+) -> None:
     """Removes channels from the network, and from everything in the state that is kept by channel."""
     state.graph, done = collect(
         state.graph, only=only, minimum=config.minimum, optimizers=[state.optimizer]
@@ -76,7 +78,7 @@ def remove_channels(state: State, config: ShrinkConfig, only: Channels | None, r
     weigh(state, config)
 
 
-def weigh(state: State, config: ShrinkConfig) -> None:
+def weigh(state: ShrinkState, config: ShrinkConfig) -> None:
     """Sets the factor of λ of each switch: what a channel costs, relative to the mean over all."""
     if config.weigh == "channel":
         return

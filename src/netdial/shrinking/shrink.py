@@ -33,7 +33,7 @@ from netdial.measure.path import mean_fit
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
-from netdial.shrinking.state import Event, State
+from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training, hold
 from netdial.train.config import make
@@ -85,7 +85,7 @@ def shrink(
     *,
     kind: str | Task | None = None,
     config: ShrinkConfig | None = None,
-    report: Callable[[Epoch, State], None] | None = None,
+    report: Callable[[Epoch, ShrinkState], None] | None = None,
     **settings: Any,
 ) -> Shrunk:
     """Trains a network and removes channels that it does not need while it trains.
@@ -148,7 +148,7 @@ def run(
     *,
     kind: str | Task | None = None,
     config: ShrinkConfig,
-    report: Callable[[Epoch, State], None] | None = None,
+    report: Callable[[Epoch, ShrinkState], None] | None = None,
     advance: Callable[[int, int], None] | None = None,
     augment: str | None = None,
     checkpoint: Path | None = None,
@@ -201,10 +201,10 @@ def run(
     return Shrunk(state.graph, state.plan, state.alive, tuple(state.past))
 
 
-def _validator(part: Dataset, task: Task) -> Callable[[State], float]:
+def _validator(part: Dataset, task: Task) -> Callable[[ShrinkState], float]:
     """Returns the validation loss in nats per example."""
 
-    def validate(state: State) -> float:
+    def validate(state: ShrinkState) -> float:
         return float(mean_fit(task.nll(outputs(state.module, part), part.y.cpu()), part))
 
     return validate

@@ -20,7 +20,7 @@ from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
 from netdial.family.leaves import held_layers
 from netdial.shrinking.fading import Channels
-from netdial.shrinking.killing import Rule
+from netdial.shrinking.killing import KillingRule
 from netdial.train.optimiser import Rates
 
 
@@ -89,7 +89,7 @@ def trainable(graph: Graph) -> list[Tensor]:
 
 
 @dataclass
-class State:
+class ShrinkState:
     """What training changes.
 
     Attributes:
@@ -123,7 +123,7 @@ class State:
     graph: Graph
     optimizer: torch.optim.Optimizer
     rates: Rates
-    rules: dict[str, Rule]
+    rules: dict[str, KillingRule]
     alive: Channels
     shapes: dict[str, tuple[int, ...]]
     program: tuple[str, ...]

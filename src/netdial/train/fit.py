@@ -28,7 +28,7 @@ from netdial.task import Regression, Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, resume, train
-from netdial.train.method import FamilyMethod, State
+from netdial.train.method import FamilyMethod, FamilyState
 from netdial.train.session import agreement, launch, make_feed
 
 
@@ -142,11 +142,11 @@ def run(
 
 def _validator(
     part: Dataset, task: Task, config: FitConfig, n_data: int
-) -> Callable[[State], float]:
+) -> Callable[[FamilyState], float]:
     """Returns the validation objective: the weighted mean over a grid of λ of fit (mean weights) + complexity."""
     penalty, weight = OBJECTIVES[config.objective], WEIGHTINGS[config.weighting]
 
-    def validate(state: State) -> float:
+    def validate(state: FamilyState) -> float:
         family = state.family
         lams = list(family.config.lams) or family.domain.grid(5)
         grid = torch.tensor(lams, dtype=family.dtype)

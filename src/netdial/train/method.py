@@ -41,7 +41,7 @@ from netdial.train.schedules import Schedule, linear_warmup
 
 
 @dataclass
-class State:
+class FamilyState:
     """What training changes.
 
     Attributes:
@@ -155,15 +155,15 @@ class FamilyMethod:
         self._steps = steps
         self._warmup: Schedule = linear_warmup(config.warmup * steps)
 
-    def init(self, family: Family) -> State:
+    def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
         keep_freed_memory()
         optimizer = make_optimizer(family, self.config)
         total = self.config.epochs * self._steps
         rates = make_rates(optimizer, self.config, total)
-        return State(family, optimizer, rates, Draws(family, self.config))
+        return FamilyState(family, optimizer, rates, Draws(family, self.config))
 
-    def step(self, state: State, batch: Batch) -> dict[str, Tensor]:
+    def step(self, state: FamilyState, batch: Batch) -> dict[str, Tensor]:
         """Makes one optimiser step.
 
         Returns:
@@ -183,7 +183,7 @@ class FamilyMethod:
         unit = draw.unit[mine.start : mine.stop]
         return {"unit": unit, "fit": fit, "complexity": complexity}
 
-    def _draw(self, state: State, size: int) -> Draw:
+    def _draw(self, state: FamilyState, size: int) -> Draw:
         draw = state.draws.at(state.step, size, self.workers.count)
         if draw is None:
             raise DataError(
@@ -191,7 +191,9 @@ class FamilyMethod:
             )
         return draw
 
-    def _chunks(self, state: State, draw: Draw, batch: Batch) -> Iterator[tuple[range, Batch, int]]:
+    def _chunks(
+        self, state: FamilyState, draw: Draw, batch: Batch
+    ) -> Iterator[tuple[range, Batch, int]]:
         """Yields (groups, their batch, blocks in it): this process's groups at once if possible, else one by one."""
         members, blocks = len(draw.unit), draw.blocks
         size = len(batch[1]) // blocks
@@ -210,7 +212,7 @@ class FamilyMethod:
             yield range(group, group + 1), _part(batch, piece), 1
 
     def _backward(
-        self, state: State, draw: Draw, groups: range, batch: Batch, blocks: int
+        self, state: FamilyState, draw: Draw, groups: range, batch: Batch, blocks: int
     ) -> Terms:
         """Runs some groups and adds their gradients; returns their terms."""
         family, seed, members = state.family, self.config.seed, len(groups)
@@ -237,7 +239,7 @@ class FamilyMethod:
         )
         return terms
 
-    def _move(self, state: State, draw: Draw) -> None:
+    def _move(self, state: FamilyState, draw: Draw) -> None:
         """Moves the maps along the gradients of all processes."""
         family, workers = state.family, self.workers
         if workers.count > 1:
@@ -251,7 +253,7 @@ class FamilyMethod:
         state.rates.step()
         state.step += 1
 
-    def _check(self, state: State, fields: Fields, lam: Tensor, terms: Terms) -> None:
+    def _check(self, state: FamilyState, fields: Fields, lam: Tensor, terms: Terms) -> None:
         if math.isfinite(float(terms.total.sum())):
             return
         name = "fit" if not bool(torch.isfinite(terms.fit).all()) else "complexity"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.labels import Labels, Number, Value
+from netdial.channels.labels import Labels, SizeNumber, Value
 from netdial.channels.rules.table import Scene, on
 
 ACTIVATIONS = (
@@ -136,7 +136,7 @@ def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     if not values:
         return _of_sizes(scene, node, given)
     for part in given:
-        for source in part.sources if isinstance(part, Number) else ():
+        for source in part.sources if isinstance(part, SizeNumber) else ():
             scene.mix(source, node)
     ndim = max(len(value.labels) for value in values)
     return Value(tuple(_meet(scene, values, dim) for dim in range(-ndim, 0)))
@@ -149,15 +149,15 @@ def _of_sizes(scene: Scene, node: fx.Node, given: tuple[Any, ...]) -> Any:
     return computed(scene.results[node], given)
 
 
-def computed(value: object, given: Any) -> Number:
+def computed(value: object, given: Any) -> SizeNumber:
     """Returns a number that is computed from others, and from the dimensions that they are computed from."""
     sources: list[Labels] = []
     for part in given if isinstance(given, tuple | list) else [given]:
-        if isinstance(part, Number):
+        if isinstance(part, SizeNumber):
             sources.extend(part.sources)
         elif isinstance(part, tuple | list):
             sources.extend(computed(value, part).sources)
-    return Number(value, tuple(sources))
+    return SizeNumber(value, tuple(sources))
 
 
 @on(methods=["to", "type_as", "type", "float", "double", "half", "bfloat16", "long", "bool", "cpu"])
@@ -194,7 +194,9 @@ def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any, **kwargs: Any) -> Any
     """Sizes of a tensor: numbers that follow when it is cut."""
     found = scene.results[node]
     if isinstance(found, torch.Size):
-        return tuple(Number(size, (labels,)) for size, labels in zip(found, x.labels, strict=True))
+        return tuple(
+            SizeNumber(size, (labels,)) for size, labels in zip(found, x.labels, strict=True)
+        )
     if isinstance(found, torch.Tensor):  # .T, .mT, .data
         axes = list(x.labels)
         if args == ("T",):
@@ -206,8 +208,8 @@ def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any, **kwargs: Any) -> Any
             return scene.result(node)
         return Value(tuple(axes))
     if node.target == "size":
-        return Number(found, (x.labels[(*args, *kwargs.values())[0]],))
-    return Number(found, x.labels if node.target == "numel" else ())
+        return SizeNumber(found, (x.labels[(*args, *kwargs.values())[0]],))
+    return SizeNumber(found, x.labels if node.target == "numel" else ())
 
 
 def scene_fix_all(scene: Scene, value: Any, why: str = "") -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from netdial.channels.labels import FIXED, Number, Value
+from netdial.channels.labels import FIXED, SizeNumber, Value
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.shaping import follows
@@ -113,7 +113,8 @@ def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
         )
         if isinstance(part, slice):
             numbers = [
-                p.value if isinstance(p, Number) else p for p in (part.start, part.stop, part.step)
+                p.value if isinstance(p, SizeNumber) else p
+                for p in (part.start, part.stop, part.step)
             ]
             axes.append(np.full(len(axis[slice(*numbers)]), FIXED))
     return Value(tuple(axes))
@@ -131,7 +132,7 @@ def expand(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
         size = asked[-back] if back <= len(asked) else None
         if len(axis) != len(axes[-back]):
             scene.fix(axis, f"{place(node)} repeats this dimension")
-        elif isinstance(size, int | Number) and size != same and not follows(scene, size, axis):
+        elif isinstance(size, int | SizeNumber) and size != same and not follows(scene, size, axis):
             scene.refuse(
                 axis,
                 f"{place(node)}: writes the size {len(axis)} of channels in the code; use {same} for it",

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.labels import FIXED, Labels, Number, Value
+from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
 from netdial.channels.nodes import module_of, place
 from netdial.channels.rules.table import Scene, on
 
@@ -146,7 +146,7 @@ def _block(
 
 def follows(scene: Scene, size: Any, labels: Labels) -> bool:
     """Whether a size that was asked for follows when the channels of a dimension go."""
-    if not isinstance(size, Number):
+    if not isinstance(size, SizeNumber):
         return size is None or size == -1
     counted = {root for source in size.sources for root in scene.atoms.find(source).tolist()}
     return counted - {FIXED} == set(scene.atoms.find(labels).tolist()) - {FIXED}

@@ -42,7 +42,7 @@ def evaluate(
     from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.opening import evaluate_run, open_run
     from netdial.report.tables import members_table
-    from netdial.runs.curves import Member
+    from netdial.runs.curves import MemberRow
     from netdial.runs.run import Run
 
     folder = Run.open(run_folder(run, runs_dir))
@@ -61,7 +61,7 @@ def evaluate(
         return
     alike = ("kl_bits", "effective_parameters", "n_params", "objective")
     rows = [
-        Member(
+        MemberRow(
             row["lam"],
             {k if k in alike else f"{split}/{k}": v for k, v in row.items() if k != "lam"},
         )

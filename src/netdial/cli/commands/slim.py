@@ -22,7 +22,7 @@ from netdial.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from netdial.jobs.slim import Outcome
+    from netdial.jobs.slim import SlimResult
 
 
 def _parts() -> Parts:
@@ -85,7 +85,7 @@ def slim(
     )
 
 
-def _answer(found: Outcome) -> dict[str, Any]:
+def _answer(found: SlimResult) -> dict[str, Any]:
     """Returns what was done as plain values."""
     return {
         "lam": found.lam,

@@ -10,11 +10,11 @@ from netdial.report.text import count, metric_of, percent
 from netdial.task import named
 
 if TYPE_CHECKING:
-    from netdial.jobs.slim import Outcome
+    from netdial.jobs.slim import SlimResult
     from netdial.pruning.channels import LatencyTable
 
 
-def widths_table(found: Outcome) -> Table:
+def widths_table(found: SlimResult) -> Table:
     """Returns the channels of each group before and after."""
     title = f"Channels by {found.pruned.criterion}"
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -39,7 +39,7 @@ def latency_rows(found: LatencyTable) -> Table:
     return table
 
 
-def stages_table(found: Outcome, split: str, kind: str) -> Table:
+def stages_table(found: SlimResult, split: str, kind: str) -> Table:
     """Returns what the network is worth and costs, before and after."""
     metric = named(kind).metric
     title, show = metric_of(metric)

@@ -16,7 +16,7 @@ import numpy as np
 
 from netdial.core.errors import DataError
 from netdial.data._optional import require
-from netdial.data.tables.options import Problem
+from netdial.data.tables.options import TableFault
 from netdial.data.tables.words import (
     MISSING_WORDS,
     Array,
@@ -75,7 +75,7 @@ class Cells:
 
 def read_cells(
     column: pd.Series[Any], name: str, table: Table, options: TableOptions
-) -> tuple[Cells, list[Problem]]:
+) -> tuple[Cells, list[TableFault]]:
     """Returns a column of a table as what it looks like, and what is wrong with it."""
     cells, problems = _read(column, name, table, options)
     distinct = cells.kind != "nothing" and bool(column.is_unique) and not bool(column.isna().any())
@@ -84,7 +84,7 @@ def read_cells(
 
 def _read(
     column: pd.Series[Any], name: str, table: Table, options: TableOptions
-) -> tuple[Cells, list[Problem]]:
+) -> tuple[Cells, list[TableFault]]:
     pandas = require("pandas", "reading a table")
     if isinstance(column.dtype, pandas.CategoricalDtype) or name in options.categorical:
         return Cells("category", texts_of(column, options.na)), []
@@ -156,7 +156,7 @@ def _text(value: object) -> str:
 
 def _from_texts(
     texts: Array, name: str, table: Table, options: TableOptions
-) -> tuple[Cells, list[Problem]]:
+) -> tuple[Cells, list[TableFault]]:
     """Returns texts as numbers or dates if all of them are, else as categories."""
     pandas = require("pandas", "reading a table")
     codes, unique = pandas.factorize(texts)
@@ -196,7 +196,7 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
     return replace(cells, remark="; ".join(remarks))
 
 
-def _infinite(values: Array, name: str) -> list[Problem]:
+def _infinite(values: Array, name: str) -> list[TableFault]:
     infinite = np.isinf(values)
     if not infinite.any():
         return []
@@ -206,7 +206,7 @@ def _infinite(values: Array, name: str) -> list[Problem]:
         f" {int(infinite.argmax())} (counted from 0); if it means a missing value, name it in --na, else leave the column out"
         " (--drop)"
     )
-    return [Problem(text, {"na": words})]
+    return [TableFault(text, {"na": words})]
 
 
 def numbers_of(

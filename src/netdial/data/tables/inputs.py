@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 
-class Value(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen value that JSON can hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Number(Value):
+class Number(FrozenModel):
     """A column of numbers: one input, (value - mean) / std.
 
     A missing value is replaced by ``fill``, the median of the training part; with ``missing``, a second input is 1 where
@@ -69,7 +69,7 @@ class Number(Value):
         return scaled[:, None], _never_missing(self.column, gone, f"{self.fill:g}")
 
 
-class Category(Value):
+class Category(FrozenModel):
     """A column of texts: one input of 0 and 1 for each text of the training part, in the order of ``values``.
 
     With ``missing``, one more input is 1 where the cell is empty. A text that the training part does not hold gives zeros.
@@ -118,7 +118,7 @@ class Category(Value):
         )
 
 
-class Date(Value):
+class Date(FrozenModel):
     """A column of dates: days since 1970-01-01, or parts such as year and month, each (value - mean) / std.
 
     A missing date gives 0 for all of them, which is the mean of the training part; with ``missing``, one more input is

@@ -188,7 +188,7 @@ def flag(option: str) -> str:
 
 
 @dataclass(frozen=True)
-class Problem:
+class TableFault:
     """Something that keeps a table from being used.
 
     Attributes:
@@ -200,7 +200,7 @@ class Problem:
     mend: Mapping[str, str | tuple[str, ...] | bool] = field(default_factory=dict)
 
 
-def refuse(where: str, problems: Sequence[Problem]) -> None:
+def refuse(where: str, problems: Sequence[TableFault]) -> None:
     """Raises one DataError for all problems; returns if there are none."""
     if not problems:
         return
@@ -215,10 +215,10 @@ def refuse(where: str, problems: Sequence[Problem]) -> None:
     raise DataError(f"{where}: {said}" + (f"; go on with {mend}" if mend else ""))
 
 
-def command(problems: Sequence[Problem]) -> str:
+def command(problems: Sequence[TableFault]) -> str:
     """Returns the options that mend all problems, as the command line takes them.
 
-    >>> command([Problem("", {"drop": ("a",)}), Problem("", {"drop": ("b c",), "drop_missing_target": True})])
+    >>> command([TableFault("", {"drop": ("a",)}), TableFault("", {"drop": ("b c",), "drop_missing_target": True})])
     "--drop 'a,b c' --drop-missing-target"
     """
     found: dict[str, list[str]] = {}

@@ -21,7 +21,7 @@ from netdial.core.errors import DataError, ShapeError
 from netdial.core.storage.boundary import validated
 from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
-from netdial.data.tables.inputs import Input, Value, some_texts
+from netdial.data.tables.inputs import FrozenModel, Input, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import locate_table, read_table
 from netdial.data.tables.words import MISSING_WORDS, Array
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class LeftOut(Value):
+class LeftOut(FrozenModel):
     """A column that is no input, and why."""
 
     column: str
     why: str
 
 
-class Target(Value):
+class TargetColumns(FrozenModel):
     """What is predicted: classes of one column, or numbers of one or more columns.
 
     Attributes:
@@ -57,7 +57,7 @@ class Target(Value):
     thousands: Literal[",", ".", " ", "'"] | None = None
 
     @model_validator(mode="after")
-    def _agree(self) -> Target:
+    def _agree(self) -> TargetColumns:
         if self.kind == "classification":
             good = len(self.columns) == 1 and len(self.classes) > 1 and not (self.mean or self.std)
         else:
@@ -85,7 +85,7 @@ class Encoded:
     remarks: tuple[str, ...]
 
 
-class TableSchema(Value):
+class TableSchema(FrozenModel):
     """How a table is read: its columns as inputs, its target, the columns left out, and how files are opened.
 
     ``Splits.schema`` holds that of the training part. It goes into files as JSON (``to_json``, ``from_json``) and is all
@@ -104,7 +104,7 @@ class TableSchema(Value):
     """
 
     inputs: tuple[Input, ...]
-    target: Target
+    target: TargetColumns
     left_out: tuple[LeftOut, ...] = ()
     options: TableOptions = TableOptions()
 

@@ -23,7 +23,7 @@ from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
 from netdial.data.tables.cells import Cells, days_of, numbers_of, read_cells, texts_of
 from netdial.data.tables.columns import Learned, learn_columns
-from netdial.data.tables.options import Problem, TableOptions, flag, refuse, table_name
+from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
 from netdial.data.tables.parts import split_by_column, split_by_group, split_by_time
 from netdial.data.tables.read import Table, locate_table, read_table
 from netdial.data.tables.schema import TableSchema
@@ -199,7 +199,7 @@ def _roles(table: Table, names: list[str], options: TableOptions, where: str) ->
 
 def _read_columns(
     table: Table, names: list[str], roles: Mapping[str, str], options: TableOptions
-) -> tuple[dict[str, Cells], list[Problem]]:
+) -> tuple[dict[str, Cells], list[TableFault]]:
     """Returns the cells of all columns but the target, and problems of those that may be inputs."""
     cells, problems = {}, []
     for name in table.frame.columns:

@@ -19,7 +19,7 @@ from torch import Tensor
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Kind
 from netdial.data.tables.cells import Cells, read_cells, texts_of
-from netdial.data.tables.options import Problem, TableOptions
+from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.read import Table
 from netdial.data.tables.words import Array
 
@@ -92,14 +92,14 @@ def target_names(frame: pd.DataFrame, target: str | None, table: Table, where: s
 
 def read_goal(
     table: Table, names: Sequence[str], kind: Kind | None, options: TableOptions, where: str
-) -> tuple[Goal, list[Problem]]:
+) -> tuple[Goal, list[TableFault]]:
     """Returns the target, read as ``kind`` or as what it looks like, and what is wrong with it.
 
     Raises:
         ConfigError: several targets are to be classes.
         DataError: numbers are needed and there are none.
     """
-    problems: list[Problem] = []
+    problems: list[TableFault] = []
     cells = []
     for name in names:
         found, wrong = read_cells(table.frame[name], name, table, options)
@@ -108,7 +108,7 @@ def read_goal(
         if found.kind == "nothing":
             raise DataError(f"{where}: the target {name!r} {found.remark}; choose another target")
         cells.append(found)
-        problems += [Problem(p.text.replace("column", "the target", 1), p.mend) for p in wrong]
+        problems += [TableFault(p.text.replace("column", "the target", 1), p.mend) for p in wrong]
     if kind == "classification" and len(names) > 1:
         raise ConfigError(f"{where}: classification has one target column, got {', '.join(names)}")
     found_kind, remark, guessed = _infer(cells) if kind is None else (kind, "", False)
@@ -120,12 +120,12 @@ def read_goal(
     labels, classes = _classes(texts_of(table.frame[names[0]], options.na), cells[0])
     if len(classes) < 2:
         text = f"the target {names[0]!r} has one class only ({', '.join(classes) or 'none'})"
-        problems.append(Problem(f"{text}; classification needs at least two"))
+        problems.append(TableFault(f"{text}; classification needs at least two"))
     goal = Goal(tuple(names), "classification", tuple(cells), labels, classes, remark, guessed)
     return goal, problems
 
 
-def missing_target(goal: Goal, options: TableOptions) -> list[Problem]:
+def missing_target(goal: Goal, options: TableOptions) -> list[TableFault]:
     """Returns a problem if rows have no target and are not to be left out."""
     gone = goal.missing
     if options.drop_missing_target or not gone.any():
@@ -135,10 +135,10 @@ def missing_target(goal: Goal, options: TableOptions) -> list[Problem]:
         f"the target {names} is missing in {int(gone.sum())} row(s), first in row {int(gone.argmax())} (counted from 0;"
         " --drop-missing-target leaves these rows out)"
     )
-    return [Problem(text, {"drop_missing_target": True})]
+    return [TableFault(text, {"drop_missing_target": True})]
 
 
-def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[Problem]:
+def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[TableFault]:
     """Returns a problem if classes have fewer rows than there are parts to draw."""
     if goal.labels is None:
         return []
@@ -152,10 +152,10 @@ def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[Problem]:
     text = f"the target {goal.names[0]!r}: {some}{more} cannot be split into {needed} parts"
     if goal.guessed:
         text += f"; it holds {len(goal.classes)} different whole numbers, taken for classes: say whether they are quantities"
-        return [Problem(f"{text} (--kind regression)", {"kind": "regression"})]
+        return [TableFault(f"{text} (--kind regression)", {"kind": "regression"})]
     names = tuple(name for name, _ in rare)
     return [
-        Problem(
+        TableFault(
             f"{text}; merge rare classes, or leave their rows out",
             {"na": names, "drop_missing_target": True},
         )
@@ -181,7 +181,7 @@ def _infer(cells: Sequence[Cells]) -> tuple[Kind, str, bool]:
     return "regression", why, True
 
 
-def _open_thousands(cells: Sequence[Cells], names: Sequence[str]) -> list[Problem]:
+def _open_thousands(cells: Sequence[Cells], names: Sequence[str]) -> list[TableFault]:
     """Returns problems for targets such as 1,234, whose kind is not plain."""
     problems = []
     for found, name in zip(cells, names, strict=True):
@@ -190,7 +190,7 @@ def _open_thousands(cells: Sequence[Cells], names: Sequence[str]) -> list[Proble
                 f"the target {name!r} holds texts that look like numbers with {found.thousands!r} between thousands; say"
                 " whether they are numbers (--kind regression) or names of classes (--kind classification)"
             )
-            problems.append(Problem(text, {"kind": "regression"}))
+            problems.append(TableFault(text, {"kind": "regression"}))
     return problems
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from netdial.data._optional import require
-from netdial.data.tables.options import Problem, TableOptions
+from netdial.data.tables.options import TableFault, TableOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def open_style(
     style: tuple[str, str | None],
     table: Table,
     options: TableOptions,
-) -> list[Problem]:
+) -> list[TableFault]:
     """Returns a problem if 1,234 may be a thousand or one and a bit, and nothing in the file decides."""
     if options.decimal or options.thousands or table.sep == ",":
         return []
@@ -118,7 +118,7 @@ def open_style(
         f"column {name!r}: {word!r} may be {word.replace(',', '')} (--thousands ,) or {word.replace(',', '.')}"
         " (--decimal ,)"
     )
-    return [Problem(text, {"thousands": ","})]
+    return [TableFault(text, {"thousands": ","})]
 
 
 def year_last(words: Sequence[str]) -> bool:
@@ -136,9 +136,9 @@ def find_order(words: Sequence[str], options: TableOptions) -> Order | None:
     return "month-first" if any(int(match[3]) > 12 for match in found) else None
 
 
-def open_order(words: Sequence[str], name: str) -> Problem:
+def open_order(words: Sequence[str], name: str) -> TableFault:
     """Returns the problem that day and month cannot be told apart."""
-    return Problem(
+    return TableFault(
         f"column {name!r}: in {words[0]!r} the day or the month may come first (--date-order day-first or month-first)",
         {"date_order": "day-first"},
     )

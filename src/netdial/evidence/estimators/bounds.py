@@ -24,30 +24,30 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading, Trace
 from netdial.family.posterior import Fields
 
 
 @ESTIMATORS.add("elbo")
-def elbo(subject: Subject) -> list[Reading]:
+def elbo(subject: EvidenceSubject) -> list[Reading]:
     """Returns -F(q) under each member's own prior: α, or α/λ under ``scaled-prior`` (Graves 2011)."""
     return from_divergence(subject, subject.kl)
 
 
 @ESTIMATORS.add("eb-elbo")
-def eb_elbo(subject: Subject) -> list[Reading]:
+def eb_elbo(subject: EvidenceSubject) -> list[Reading]:
     """Returns -F(q) under the prior that suits best, one variance for each leaf (MacKay 1992; Graves 2011)."""
     return from_divergence(subject, empirical_kl(subject.fields))
 
 
 @ESTIMATORS.add("ard-elbo")
-def ard_elbo(subject: Subject) -> list[Reading]:
+def ard_elbo(subject: EvidenceSubject) -> list[Reading]:
     """Returns -F(q) with a prior variance for each weight, at its best, s² = μ² + σ² (MacKay 1994; Tipping 2001)."""
     return from_divergence(subject, subject.fields.relevance())
 
 
 @ESTIMATORS.add("iwae")
-def iwae(subject: Subject) -> list[Reading]:
+def iwae(subject: EvidenceSubject) -> list[Reading]:
     """Returns -log (1/S) Σ_s p(D | w_s) p(w_s) / q(w_s) over all data (Burda et al. 2016, §3).
 
     In expectation never above the ELBO's code length and never below -log p(D), and it falls with S. The ratios live on the
@@ -76,7 +76,7 @@ def iwae(subject: Subject) -> list[Reading]:
     ]
 
 
-def from_divergence(subject: Subject, divergence: Tensor) -> list[Reading]:
+def from_divergence(subject: EvidenceSubject, divergence: Tensor) -> list[Reading]:
     """Returns the code lengths E_q nll + divergence; the divergence ``[K]`` in nats is exact."""
     readings = []
     for k, lam in enumerate(subject.lams):
@@ -88,7 +88,7 @@ def from_divergence(subject: Subject, divergence: Tensor) -> list[Reading]:
     return readings
 
 
-def fit_trace(subject: Subject, k: int) -> Trace:
+def fit_trace(subject: EvidenceSubject, k: int) -> Trace:
     """Returns E_q nll of the whole data set for member k, by draws and by examples."""
     seen, n = subject.expected, subject.n_data
     share = 1 - len(subject.part) / n
@@ -138,7 +138,7 @@ def mask_nats(fields: Fields) -> float:
     return choices + math.log(size + 1)
 
 
-def refuse_examples(subject: Subject, name: str) -> None:
+def refuse_examples(subject: EvidenceSubject, name: str) -> None:
     """Refuses to look at some examples only.
 
     Raises:

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from netdial.evidence.estimators.bounds import refuse_examples
 from netdial.evidence.estimators.laplace import laplace
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading
 from netdial.family.family import Family
 from netdial.objective import LAPLACE
 from netdial.task import Regression, Task
 
 
-def curved(subject: Subject, structure: str) -> list[Reading]:
+def curved(subject: EvidenceSubject, structure: str) -> list[Reading]:
     """Returns -log p(D) by Laplace's method with one structure of the curvature; no sampling, so no error."""
     refuse_examples(subject, f"laplace-{structure}")
     readings = []
@@ -47,7 +47,7 @@ def curved(subject: Subject, structure: str) -> list[Reading]:
     return readings
 
 
-def _way(subject: Subject, noisy: bool) -> str:
+def _way(subject: EvidenceSubject, noisy: bool) -> str:
     """Returns how prior variances are optimised: those that λ sets move with the noise variance, whose unit they are in."""
     if not subject.traits.prior_moves:
         return "per-leaf"

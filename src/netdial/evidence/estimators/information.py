@@ -26,7 +26,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.evidence.estimators.bounds import log_mean_exp
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading, Trace
 
 _AT_ONCE = 4096  # examples smoothed together
 _LEAST_TAIL = 5
@@ -35,7 +35,7 @@ _NO_DRAWS = torch.empty(0, 1)
 
 
 @ESTIMATORS.add("waic")
-def waic(subject: Subject) -> list[Reading]:
+def waic(subject: EvidenceSubject) -> list[Reading]:
     """Returns WAIC in nats; ``model`` is the effective number of parameters β Σ_n var_s ℓ_sn.
 
     Examples whose variance exceeds 0.4 (share ``unsure``) make it unreliable (Vehtari et al. 2017, §2.2).
@@ -52,7 +52,7 @@ def waic(subject: Subject) -> list[Reading]:
 
 
 @ESTIMATORS.add("psis-loo")
-def psis_loo(subject: Subject) -> list[Reading]:
+def psis_loo(subject: EvidenceSubject) -> list[Reading]:
     """Returns the leave-one-out log loss in nats by Pareto-smoothed importance sampling.
 
     ``khat`` is the largest shape, ``unsure`` the share of examples above min(1 - 1/log10 S, 0.7), where smoothing fails
@@ -140,7 +140,7 @@ def pareto_quantile(share: Tensor, shape: Tensor, scale: Tensor) -> Tensor:
 
 
 def _reading(
-    subject: Subject, k: int, data: Tensor, model: Tensor, notes: dict[str, float]
+    subject: EvidenceSubject, k: int, data: Tensor, model: Tensor, notes: dict[str, float]
 ) -> Reading:
     """Returns the reading of losses ``[M]`` on the examples themselves and of what new ones cost more."""
     trace = Trace(_NO_DRAWS, subject.n_data * (data + model), share=1.0)
@@ -148,6 +148,6 @@ def _reading(
     return Reading(subject.lams[k], sum(parts.values()), trace.error(), parts, notes, trace=trace)
 
 
-def _refuse_few(subject: Subject, name: str, least: int) -> None:
+def _refuse_few(subject: EvidenceSubject, name: str, least: int) -> None:
     if subject.n_samples < least:
         raise ConfigError(f"{name}: n_samples={subject.n_samples}; expected at least {least}")

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from netdial.core.outputs import without_gradients
-from netdial.evidence.draws import Runner
+from netdial.evidence.draws import DrawRunner
 from netdial.evidence.estimators.bounds import empirical_kl, from_divergence, mask_nats
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading, Trace
 
 SHIFTS = (2, 1, 0, -1, -2)
 """Octaves between a posterior's σ and the step of the two-part code."""
@@ -39,7 +39,7 @@ _LEAST_MASS = 1e-300
 
 
 @ESTIMATORS.add("mdl")
-def mdl(subject: Subject) -> list[Reading]:
+def mdl(subject: EvidenceSubject) -> list[Reading]:
     """Returns the length of the variational code (Hinton & van Camp 1993; Graves 2011)."""
     stated = 0.5 * math.log(subject.n_data) * len(subject.fields.layout.names)
     stated += mask_nats(subject.fields)
@@ -47,9 +47,9 @@ def mdl(subject: Subject) -> list[Reading]:
 
 
 @ESTIMATORS.add("mdl-two-part")
-def two_part(subject: Subject) -> list[Reading]:
+def two_part(subject: EvidenceSubject) -> list[Reading]:
     """Returns the length of the two-part code of the rounded mean weights (Rissanen 1978, 1983)."""
-    runner = Runner(subject.family, subject.part, subject.task)
+    runner = DrawRunner(subject.family, subject.part, subject.task)
     readings = []
     share = 1 - len(subject.part) / subject.n_data
     for k, lam in enumerate(subject.lams):
@@ -66,7 +66,7 @@ def two_part(subject: Subject) -> list[Reading]:
     return readings
 
 
-def encode(subject: Subject, k: int, shift: int = 0) -> tuple[Tensor, float]:
+def encode(subject: EvidenceSubject, k: int, shift: int = 0) -> tuple[Tensor, float]:
     """Returns the rounded weights ``[P]`` of member k and the nats it takes to send them, with steps of about 2^shift σ."""
     fields = subject.fields
     assert fields.log_std is not None
@@ -98,7 +98,7 @@ def _leaf_nats(values: Tensor, steps: Tensor, octaves: Tensor, n_data: int) -> f
     return entropy - float(mass.clamp_min(_LEAST_MASS).log().sum()) + stated
 
 
-def _nll(runner: Runner, flat: Tensor, lam: float, subject: Subject) -> Tensor:
+def _nll(runner: DrawRunner, flat: Tensor, lam: float, subject: EvidenceSubject) -> Tensor:
     """Returns the negative log-likelihood of each example ``[M]`` under the network with weights ``[P]``."""
     with without_gradients(), runner.family.evaluating():
         row = flat[None].to(runner.family.like)

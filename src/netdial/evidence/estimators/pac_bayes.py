@@ -27,11 +27,11 @@ import math
 
 from netdial.core.errors import ConfigError
 from netdial.evidence.estimators.bounds import empirical_kl, mask_nats, refuse_examples
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading
 
 
 @ESTIMATORS.add("pac-bayes")
-def pac_bayes(subject: Subject) -> list[Reading]:
+def pac_bayes(subject: EvidenceSubject) -> list[Reading]:
     """Returns bounds of the error rate of networks drawn from each member's posterior; they are certain, so their error is 0.
 
     Parts: ``empirical`` (R̂), ``upper`` (its bound from sampling), ``thiemann``, ``index``.

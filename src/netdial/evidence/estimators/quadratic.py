@@ -58,7 +58,7 @@ class Quadratic:
         """The leaves, in the order of their variances."""
         return [name for block in self.blocks for name in block.names]
 
-    def at(self, log_var: Tensor) -> Point:
+    def at(self, log_var: Tensor) -> QuadraticEvidence:
         """Returns everything at log variances ``[V]``."""
         *priors, last = log_var.exp().split([len(block.names) for block in self.blocks] + [1])
         noise = float(last)
@@ -77,7 +77,7 @@ class Quadratic:
         across = -moved.sum(dim=1)
         second = torch.cat([moved + 0.5 * torch.diag(norms), across[None]])
         corner = torch.cat([across, (moved.sum() + energy)[None]])
-        return Point(
+        return QuadraticEvidence(
             value=fit + complexity - (correction if self.first_order else 0.0),
             gradient=torch.cat([0.5 * (effective - norms), of_noise[None]]),
             second=torch.cat([second, corner[:, None]], dim=1),
@@ -121,7 +121,7 @@ class Quadratic:
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class QuadraticEvidence:
     """Negative log evidence in nats at some variances.
 
     Attributes:
@@ -142,8 +142,8 @@ class Point:
 
 
 def minimise(
-    function: Callable[[Tensor], Point], start: Tensor, directions: Tensor
-) -> tuple[Tensor, Point, list[float], bool]:
+    function: Callable[[Tensor], QuadraticEvidence], start: Tensor, directions: Tensor
+) -> tuple[Tensor, QuadraticEvidence, list[float], bool]:
     """Returns log variances ``[V]`` that minimise a function, and the function there.
 
     Newton's method within ``RANGE``; a step is halved until the value falls, so the values never rise.
@@ -194,7 +194,7 @@ class _Part:
     energy: float
 
 
-def _free_slope(point: Point, at: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def _free_slope(point: QuadraticEvidence, at: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the slope along each direction ``[F]``, 0 where the range ends, and which directions are free ``[F]``."""
     slope = directions.T @ point.gradient
     place = (directions.T @ at) / directions.sum(dim=0)
@@ -202,7 +202,7 @@ def _free_slope(point: Point, at: Tensor, directions: Tensor) -> tuple[Tensor, T
     return slope * ~stuck, ~stuck
 
 
-def _newton(point: Point, slope: Tensor, free: Tensor, directions: Tensor) -> Tensor:
+def _newton(point: QuadraticEvidence, slope: Tensor, free: Tensor, directions: Tensor) -> Tensor:
     """Returns the step along each direction ``[F]``: downhill where the curvature is negative, and of limited length."""
     second = directions.T @ point.second @ directions
     second = second * free[:, None] * free + torch.diag((~free).to(second))
@@ -212,7 +212,7 @@ def _newton(point: Point, slope: Tensor, free: Tensor, directions: Tensor) -> Te
     return step * (_LONGEST / step.abs().max().clamp_min(_LONGEST))
 
 
-def _flat(point: Point, slope: Tensor, directions: Tensor, tolerance: float) -> bool:
+def _flat(point: QuadraticEvidence, slope: Tensor, directions: Tensor, tolerance: float) -> bool:
     """Returns whether every slope is small beside the curvature along its direction."""
     curvature = (directions * (point.second @ directions)).sum(dim=0).abs()
     return bool((slope.abs() <= tolerance * (1 + curvature)).all())

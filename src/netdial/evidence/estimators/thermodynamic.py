@@ -29,14 +29,14 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.evidence.estimators.bounds import fit_trace
-from netdial.evidence.subject import ESTIMATORS, Reading, Subject, Trace
+from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading, Trace
 
 NODES = 17
 """Members along the path of temperatures; odd, so that every other one is a path too."""
 
 
 @ESTIMATORS.add("wbic")
-def wbic(subject: Subject) -> list[Reading]:
+def wbic(subject: EvidenceSubject) -> list[Reading]:
     """Returns E nll of the member at λ = log N (Watanabe 2013), an estimate of -log p(D).
 
     Raises:
@@ -54,7 +54,7 @@ def wbic(subject: Subject) -> list[Reading]:
 
 
 @ESTIMATORS.add("thermodynamic")
-def thermodynamic(subject: Subject) -> list[Reading]:
+def thermodynamic(subject: EvidenceSubject) -> list[Reading]:
     """Returns -log p(D) by integration over temperature, one reading for the whole family.
 
     ``end`` is what lies below the smallest β, ``excess`` the difference to the ELBO at λ = 1. The error joins that of the
@@ -108,7 +108,7 @@ def _fitted(beta: Tensor) -> Tensor:
     return weights
 
 
-def _nodes(subject: Subject) -> list[float]:
+def _nodes(subject: EvidenceSubject) -> list[float]:
     """Returns complexity values from 1 to the top of the range, rising."""
     family = subject.family
     domain, rows = family.domain, sorted(set(family.config.lams))

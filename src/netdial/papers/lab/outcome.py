@@ -13,7 +13,7 @@ from netdial.runs.store import ENGINE
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of text.
 
     Attributes:
@@ -55,7 +55,7 @@ class Outcome:
     name: str
     title: str
     lead: str
-    tables: tuple[Table, ...]
+    tables: tuple[TextTable, ...]
     figures: tuple[Figure, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ class Accuracy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pruned(Cell):
+class PrunedFamily(Cell):
     """A trained family, pruned by relative density (2022 paper, eq. 17), or by magnitude (eq. 18) if its posterior is a point.
 
     Attributes:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.papers.lab.outcome import Figure, Table
-from netdial.papers.lab.pruned import Accuracy, Pruned
+from netdial.papers.lab.outcome import Figure, TextTable
+from netdial.papers.lab.pruned import Accuracy, PrunedFamily
 from netdial.papers.lab.reference import COLUMNS
 from netdial.papers.lab.rules import honest_rule, paper_rule
 from netdial.runs.store import Store
@@ -48,7 +48,7 @@ IMPLEMENTATIONS = tuple(
 )  # fmt: skip
 
 
-def gather(cells: Sequence[Pruned], store: Store) -> Accuracy:
+def gather(cells: Sequence[PrunedFamily], store: Store) -> Accuracy:
     """Returns the accuracies of several starts ``[L, R, S]``."""
     found = [cell.read(store) for cell in cells]
     return Accuracy(*(torch.stack(parts, dim=1) for parts in zip(*found, strict=True)))
@@ -64,7 +64,7 @@ def paper_table(
     found: Mapping[str, Accuracy],
     words: Mapping[str, str],
     published: Mapping[str, Sequence[float]],
-) -> Table:
+) -> TextTable:
     """Returns the table under the paper's rule, each row over the published one.
 
     Args:
@@ -77,7 +77,7 @@ def paper_table(
         rows.append((label, words[label], *map(digits, paper_rule(accuracy.test).tolist())))
         if label in published:
             rows.append(("", "in the paper", *map(digits, published[label])))
-    return Table(
+    return TextTable(
         "Under the paper's rule",
         _headings(),
         tuple(rows),
@@ -86,14 +86,14 @@ def paper_table(
     )
 
 
-def honest_table(found: Mapping[str, Accuracy], lams: Sequence[float]) -> Table:
+def honest_table(found: Mapping[str, Accuracy], lams: Sequence[float]) -> TextTable:
     """Returns test accuracy at the λ that validation data choose, mean ± standard deviation over starts."""
     rows = []
     for label, accuracy in found.items():
         mean, std, chosen = honest_rule(accuracy.valid, accuracy.test)
         rows.append((label, *map(_percent, mean.tolist(), std.tolist())))
         rows.append(("λ", *(_range(lams, chosen[:, s]) for s in range(len(mean)))))
-    return Table(
+    return TextTable(
         "Honestly",
         ("", *_headings()[2:]),
         tuple(rows),

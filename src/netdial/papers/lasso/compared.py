@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netdial.papers.lab.outcome import Table
+from netdial.papers.lab.outcome import TextTable
 
 GROUP = "group lasso"
 
@@ -127,7 +127,7 @@ def _select(
     return [row["difference"] for row in rows if tuple(row[name] for name in names) == where]
 
 
-def difference_table(fronts: Fronts, rows: Sequence[Mapping[str, Any]], compared: str) -> Table:
+def difference_table(fronts: Fronts, rows: Sequence[Mapping[str, Any]], compared: str) -> TextTable:
     """Returns the median differences of one comparison, by data set, penalty and level."""
     lines = []
     for data, penalty in fronts:
@@ -139,7 +139,7 @@ def difference_table(fronts: Fronts, rows: Sequence[Mapping[str, Any]], compared
             cells.append(f"{statistics.median(found):+.0%}" if found else "")
         middle = median_difference(rows, data, penalty, compared)
         lines.append((data, penalty, *cells, "" if middle is None else f"{middle:+.0%}"))
-    return Table(
+    return TextTable(
         f"Loss of ShrinkNet against the group lasso: {compared}",
         ("", "", *(f"{level:.0%} removed" for level in LEVELS), "median"),
         tuple(lines),
@@ -147,7 +147,7 @@ def difference_table(fronts: Fronts, rows: Sequence[Mapping[str, Any]], compared
     )
 
 
-def optimality_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def optimality_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
     """Returns the table of ``optimality``."""
     lines = []
     for row in rows:
@@ -156,7 +156,7 @@ def optimality_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         worst = f"{row['kkt']:.0e}" if convex else f"{row['worst']:.1%}"
         rest = ("", "") if convex else (f"{row['violation']:.0e}", f"{row['open']:.0%}")
         lines.append((row["data"], row["penalty"], gap, worst, *rest, f"{row['steps']:.0f}"))
-    return Table(
+    return TextTable(
         "How well the problems were solved",
         ("", "", "gap", "worst", "violation", "not excluded", "steps"),
         tuple(lines),

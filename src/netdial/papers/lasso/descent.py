@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import NonFiniteError
-from netdial.papers.lasso.problem import Problem
+from netdial.papers.lasso.problem import LinearProblem
 
 EVERY = 20
 """Steps between two questions whether a descent is done."""
@@ -59,7 +59,7 @@ class Ridge:
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class Iterate:
     """Where a descent stands: A ``[n, p]``, b ``[n]``, their outputs ``[N, n]``, fit and objective; steps taken."""
 
     weights: Tensor
@@ -69,7 +69,7 @@ class Point:
     objective: float
     n_steps: int = 0
 
-    def beyond(self, other: Point, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    def beyond(self, other: Iterate, share: float) -> tuple[Tensor, Tensor, Tensor]:
         """Returns A, b and outputs, continued from ``other`` through this point by a share of their distance."""
         return (
             torch.lerp(other.weights, self.weights, 1 + share),
@@ -78,21 +78,21 @@ class Point:
         )
 
 
-def point(problem: Problem, penalty: Penalty, weights: Tensor, bias: Tensor) -> Point:
+def point(problem: LinearProblem, penalty: Penalty, weights: Tensor, bias: Tensor) -> Iterate:
     """Returns the point with these weights."""
     outputs = problem.outputs(weights, bias)
     fit = problem.fit(outputs)
-    return Point(weights, bias, outputs, fit, fit + penalty.value(weights))
+    return Iterate(weights, bias, outputs, fit, fit + penalty.value(weights))
 
 
 def minimise(
-    problem: Problem,
+    problem: LinearProblem,
     penalty: Penalty,
     start: tuple[Tensor, Tensor],
     *,
-    stop: Callable[[Point], bool],
+    stop: Callable[[Iterate], bool],
     max_steps: int,
-) -> Point:
+) -> Iterate:
     """Returns where accelerated proximal gradient descent stops; the objective never rises.
 
     Args:
@@ -122,8 +122,13 @@ def minimise(
 
 
 def _step(
-    problem: Problem, penalty: Penalty, now: Point, before: Point, share: float, curvature: float
-) -> tuple[Point, float]:
+    problem: LinearProblem,
+    penalty: Penalty,
+    now: Iterate,
+    before: Iterate,
+    share: float,
+    curvature: float,
+) -> tuple[Iterate, float]:
     """Returns the point after one step, and the curvature that bounded the loss along it."""
     weights, bias, outputs = now.beyond(before, share)
     slope_w, slope_b = problem.gradient(problem.slopes(outputs))

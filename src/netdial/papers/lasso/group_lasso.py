@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.papers.lasso.descent import GroupNorm, Point, Ridge, minimise, point
-from netdial.papers.lasso.problem import Problem
+from netdial.papers.lasso.descent import GroupNorm, Iterate, Ridge, minimise, point
+from netdial.papers.lasso.problem import LinearProblem
 
 THRESHOLD = 1e-3
 """A column whose weights are all smaller counts as removed (draft, §4.4)."""
@@ -52,7 +52,7 @@ class Solution:
     n_steps: int
 
 
-def lam_max(problem: Problem) -> float:
+def lam_max(problem: LinearProblem) -> float:
     """Returns the smallest λ for which A = 0 is optimal: max over j of ||(1/N) U^T x_:j|| at A = 0 and the best b.
 
     For ``linear`` with intercept that is (2/N) ||(Y - mean)^T x_:j||; for ``logistic`` U is the class shares minus onehot(y).
@@ -63,7 +63,7 @@ def lam_max(problem: Problem) -> float:
 
 
 def solve(
-    problem: Problem,
+    problem: LinearProblem,
     lam: float,
     *,
     start: tuple[Tensor, Tensor] | None = None,
@@ -96,7 +96,7 @@ def solve(
         working = working.index_fill(0, norms.topk(count).indices, True)
         part = problem.columns(working)
 
-        def near(at: Point, part: Problem = part) -> bool:
+        def near(at: Iterate, part: LinearProblem = part) -> bool:
             return _gap(part, lam, at.weights, at.bias)[0] <= 0.5 * allowed
 
         found = minimise(
@@ -109,7 +109,7 @@ def solve(
 
 
 def certified(
-    problem: Problem, lam: float, weights: Tensor, bias: Tensor, *, n_steps: int = 0
+    problem: LinearProblem, lam: float, weights: Tensor, bias: Tensor, *, n_steps: int = 0
 ) -> Solution:
     """Returns any weights as a solution, with the gap and the violation that they have; b is made the best for A."""
     gap, bias = _gap(problem, lam, weights, bias)
@@ -122,7 +122,7 @@ def certified(
     return Solution(weights, bias, lam, found.fit, found.objective, gap, worst / lam, n_steps)
 
 
-def _gap(problem: Problem, lam: float, weights: Tensor, bias: Tensor) -> tuple[float, Tensor]:
+def _gap(problem: LinearProblem, lam: float, weights: Tensor, bias: Tensor) -> tuple[float, Tensor]:
     """Returns the duality gap of A with its best b, and that b."""
     bias = best_bias(problem, weights, bias)
     found = point(problem, GroupNorm(lam), weights, bias)
@@ -146,7 +146,7 @@ def _gap(problem: Problem, lam: float, weights: Tensor, bias: Tensor) -> tuple[f
     return max(found.objective - lower, 0.0), bias
 
 
-def best_bias(problem: Problem, weights: Tensor, bias: Tensor) -> Tensor:
+def best_bias(problem: LinearProblem, weights: Tensor, bias: Tensor) -> Tensor:
     """Returns the b that is best for A ``[n]``: in closed form, or by damped Newton steps from ``bias``."""
     if not problem.intercept:
         return torch.zeros_like(bias)
@@ -181,13 +181,13 @@ def sparsity(weights: Tensor, threshold: float = THRESHOLD) -> float:
 
 
 def refit(
-    problem: Problem,
+    problem: LinearProblem,
     keep: Tensor,
     *,
     ridge: float,
     start: tuple[Tensor, Tensor] | None = None,
     max_steps: int = 1000,
-) -> Point:
+) -> Iterate:
     """Returns the fit without group penalty on the columns ``keep``, zero elsewhere: what the choice of columns alone gives.
 
     Args:
@@ -208,7 +208,7 @@ def refit(
     return point(problem, Ridge(ridge), weights, bias)
 
 
-def _ridge(problem: Problem, ridge: float) -> tuple[Tensor, Tensor]:
+def _ridge(problem: LinearProblem, ridge: float) -> tuple[Tensor, Tensor]:
     """Returns A and b of the linear fit with a penalty ridge · ||A||²."""
     x, y = problem.x, problem.y
     shift = x.mean(dim=0) if problem.intercept else x.new_zeros(x.shape[1])
@@ -220,7 +220,7 @@ def _ridge(problem: Problem, ridge: float) -> tuple[Tensor, Tensor]:
 
 
 def _logistic_ridge(
-    problem: Problem, ridge: float, start: tuple[Tensor, Tensor], max_steps: int
+    problem: LinearProblem, ridge: float, start: tuple[Tensor, Tensor], max_steps: int
 ) -> tuple[Tensor, Tensor]:
     """Returns A and b of the logistic fit with a penalty ridge · ||A||²."""
     weights, bias = start[0].clone(), start[1].clone()

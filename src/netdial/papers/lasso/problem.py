@@ -16,7 +16,7 @@ Kind = Literal["linear", "logistic"]
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class LinearProblem:
     """Data of a multi-target linear or multi-class logistic regression, float64.
 
     Attributes:
@@ -42,7 +42,7 @@ class Problem:
         """Checks shapes and numbers and turns them into float64."""
         linear = self.kind == "linear"
         if self.kind not in ("linear", "logistic"):
-            raise ConfigError(f"Problem(kind={self.kind!r}); allowed: linear, logistic")
+            raise ConfigError(f"LinearProblem(kind={self.kind!r}); allowed: linear, logistic")
         fits = self.x.ndim == 2 and self.y.ndim == (2 if linear else 1)
         if not fits or len(self.x) != len(self.y) or not len(self.x):
             raise ShapeError(
@@ -60,7 +60,7 @@ class Problem:
         object.__setattr__(self, "x", self.x.to(torch.float64))
         object.__setattr__(self, "y", self.y.to(torch.float64 if linear else torch.int64))
 
-    def columns(self, keep: Tensor) -> Problem:
+    def columns(self, keep: Tensor) -> LinearProblem:
         """Returns the problem with some of the inputs, int64 or bool ``[p]``."""
         return replace(self, x=self.x[:, keep])
 

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.papers.lasso.descent import Point, minimise, point
+from netdial.papers.lasso.descent import Iterate, minimise, point
 from netdial.papers.lasso.group_lasso import Solution, solve
-from netdial.papers.lasso.problem import Problem
+from netdial.papers.lasso.problem import LinearProblem
 
 Power = Literal[1, 2]
 
@@ -127,7 +127,7 @@ class Switched:
 
 
 @dataclass(frozen=True, eq=False)
-class Shrunk:
+class ShrunkSolution:
     """Where a descent ended.
 
     Attributes:
@@ -155,7 +155,14 @@ class Shrunk:
 
 
 def objective(
-    problem: Problem, a: Tensor, beta: Tensor, bias: Tensor, *, lam: float, lam2: float, p: float
+    problem: LinearProblem,
+    a: Tensor,
+    beta: Tensor,
+    bias: Tensor,
+    *,
+    lam: float,
+    lam2: float,
+    p: float,
 ) -> float:
     """Returns eq. 8 for any A ``[n, p]``, β ``[p]`` and b ``[n]``; λ2 = 0 gives eq. 6.
 
@@ -170,7 +177,7 @@ def objective(
     return fit + lam * float(beta.abs().sum()) + lam2 * float(a.abs().pow(p).sum())
 
 
-def random_start(problem: Problem, source: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_start(problem: LinearProblem, source: torch.Generator) -> tuple[Tensor, Tensor]:
     """Returns B ``[n, p]`` and b ``[n]`` as the draft starts: β from N(0, 1), A uniform within ± 1/√p, b the best for B = 0."""
     n, p = problem.n_outputs, problem.x.shape[1]
     beta = torch.randn(p, generator=source, dtype=torch.float64)
@@ -179,13 +186,13 @@ def random_start(problem: Problem, source: torch.Generator) -> tuple[Tensor, Ten
 
 
 def shrink(
-    problem: Problem,
+    problem: LinearProblem,
     penalty: Switched,
     start: tuple[Tensor, Tensor],
     *,
     tolerance: float = 1e-4,
     max_steps: int = 20_000,
-) -> Shrunk:
+) -> ShrunkSolution:
     """Returns the stationary point that proximal descent from ``start`` leads to.
 
     Columns that reach 0 stay there, so they leave the data, as killed neurons leave a network.
@@ -202,7 +209,7 @@ def shrink(
         alive = weights.any(dim=0)
         part = problem.columns(alive)
 
-        def done(at: Point, part: Problem = part) -> bool:
+        def done(at: Iterate, part: LinearProblem = part) -> bool:
             few = float(at.weights.any(dim=0).double().mean()) < 0.7
             return few or _violation(part, penalty, at) <= tolerance
 
@@ -216,16 +223,16 @@ def shrink(
     end = point(problem, penalty, weights, bias)
     a, beta = penalty.factors(weights)
     worst = _violation(problem, penalty, end)
-    return Shrunk(a, beta, bias, end.fit, end.objective, worst, steps)
+    return ShrunkSolution(a, beta, bias, end.fit, end.objective, worst, steps)
 
 
-def _violation(problem: Problem, penalty: Switched, at: Point) -> float:
+def _violation(problem: LinearProblem, penalty: Switched, at: Iterate) -> float:
     gradient, _ = problem.gradient(problem.slopes(at.outputs))
     return penalty.violation(at.weights, gradient)
 
 
 def lower_bound(
-    problem: Problem,
+    problem: LinearProblem,
     penalty: Switched,
     reached: float,
     *,

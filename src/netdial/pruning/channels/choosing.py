@@ -58,7 +58,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Block:
+class ChannelBlock:
     """Channels of a group that go together.
 
     Attributes:
@@ -76,7 +76,7 @@ class Block:
 
 def blocks(
     scores: Mapping[str, Tensor], limits: Limits, origin: Mapping[str, int] | None = None
-) -> list[Block]:
+) -> list[ChannelBlock]:
     """Returns all blocks in the order in which they go.
 
     Args:
@@ -84,7 +84,7 @@ def blocks(
         limits: what may go.
         origin: widths that the shares of ``layer`` are counted of; those now by default.
     """
-    found: list[Block] = []
+    found: list[ChannelBlock] = []
     for name, score in scores.items():
         order, worth = score.argsort(stable=True).tolist(), float("-inf")
         at, whole = 0, (origin or {}).get(name, len(score))
@@ -93,7 +93,7 @@ def blocks(
             worth = max(worth, float(score[list(channels)].mean()))
             middle = width + len(channels) / 2
             place = worth if limits.scope == "global" else (whole - middle) / whole
-            found.append(Block(place, name, channels, width))
+            found.append(ChannelBlock(place, name, channels, width))
             at = len(score) - width
     return sorted(found, key=lambda block: block.worth)
 
@@ -104,7 +104,7 @@ def _widths(size: int, limits: Limits) -> list[int]:
 
 
 def by_share(
-    order: Sequence[Block],
+    order: Sequence[ChannelBlock],
     share: float,
     *,
     scope: Scope,
@@ -130,7 +130,7 @@ def by_share(
     return gather(order[:count])
 
 
-def by_target(graph: Graph, order: Sequence[Block], target: Target) -> Chosen:
+def by_target(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> Chosen:
     """Returns the channels that go for a size; it is measured on networks that are really cut, by bisection.
 
     Args:
@@ -168,7 +168,7 @@ def without(graph: Graph, chosen: Chosen) -> fx.GraphModule:
     return trial
 
 
-def check_size(graph: Graph, order: Sequence[Block], target: Target) -> None:
+def check_size(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> None:
     """Refuses a target that cannot be reached.
 
     Raises:
@@ -193,7 +193,7 @@ def check_size(graph: Graph, order: Sequence[Block], target: Target) -> None:
         )
 
 
-def gather(order: Sequence[Block]) -> Chosen:
+def gather(order: Sequence[ChannelBlock]) -> Chosen:
     """Returns the channels of blocks by group, ascending."""
     chosen: Chosen = {}
     for block in order:

@@ -24,7 +24,7 @@ from netdial.data.memory import Data
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.pruning.channels.choosing import (
-    Block,
+    ChannelBlock,
     Chosen,
     Limits,
     Scope,
@@ -319,7 +319,7 @@ def _scores(
 
 def _choose(
     graph: Graph,
-    order: list[Block],
+    order: list[ChannelBlock],
     goal: float | Target,
     scores: Scores,
     options: Options,

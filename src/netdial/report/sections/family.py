@@ -29,7 +29,7 @@ from netdial.report.text import (
     value_of,
     worth,
 )
-from netdial.runs.curves import Headline, Member, constants, headline, learning, members
+from netdial.runs.curves import Headline, MemberRow, constants, headline, learning, members
 from netdial.runs.run import Run
 
 Format = Callable[[float | None], str]
@@ -104,7 +104,7 @@ def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
     )
 
 
-def _share(member: Member, config: dict[str, Any]) -> str:
+def _share(member: MemberRow, config: dict[str, Any]) -> str:
     """Returns the part of the parameters that a member still uses, as a subordinate clause."""
     effective, total = member.get("effective_parameters"), config.get("n_params")
     if effective is None or not isinstance(total, int) or total < 1:
@@ -169,7 +169,7 @@ def _beside(answer: Headline, config: dict[str, Any]) -> str:
 
 
 def _notes(
-    run: Run, records: Sequence[Record], rows: Sequence[Member], answer: Headline | None
+    run: Run, records: Sequence[Record], rows: Sequence[MemberRow], answer: Headline | None
 ) -> list[str]:
     """Returns what a reader should know is missing or unusual."""
     names = {name for row in rows for name in row.values}
@@ -209,7 +209,7 @@ def _notes(
     return notes
 
 
-def _columns(rows: Sequence[Member], config: dict[str, Any]) -> list[Column]:
+def _columns(rows: Sequence[MemberRow], config: dict[str, Any]) -> list[Column]:
     """Returns the columns of the table of members for which anything was recorded."""
     rmse = partial(number, digits=4, padded=True)
     metrics: list[tuple[str, str, Format]] = [
@@ -239,7 +239,7 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     return [(name, sum(column.group == name for column in columns)) for name in names]
 
 
-def _row(row: Member, columns: Sequence[Column], answer: Headline | None) -> dict[str, Any]:
+def _row(row: MemberRow, columns: Sequence[Column], answer: Headline | None) -> dict[str, Any]:
     """Returns one row of the table: complexity value, mark of the chosen members, and the numbers as text."""
     marks = []
     if answer is not None and row.lam == answer.best.lam:
@@ -266,7 +266,7 @@ def _strata(records: Sequence[Record]) -> tuple[str, str] | None:
     return (number(min(lams)), number(max(lams))) if lams else None
 
 
-def _csv_link(rows: Sequence[Member]) -> str:
+def _csv_link(rows: Sequence[MemberRow]) -> str:
     """Returns the table of members with all that was recorded of them, as a data URI of a CSV file."""
     names = sorted({name for row in rows for name in row.values})
     text = io.StringIO()

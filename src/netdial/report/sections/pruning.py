@@ -28,8 +28,8 @@ from netdial.report.panels import (
     value_axis,
 )
 from netdial.report.text import MEASURES, at_lam, count, fixed, number, percent
-from netdial.runs.curves import Member, constants, is_worse
-from netdial.runs.surfaces import DEFAULT, Pruned, pruned
+from netdial.runs.curves import MemberRow, constants, is_worse
+from netdial.runs.surfaces import DEFAULT, PrunedSurface, pruned
 
 _PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
 _SURFACE_SCALE = ["#22284f", "#3b4a8f", "#4d7ab5", "#5fa8b8", "#8ccfa6", "#d8e89a", "#fdf3c0"]
@@ -39,7 +39,7 @@ _LABELS = 8
 
 
 @dataclass(frozen=True)
-class Section:
+class PruningSection:
     """What the page says of pruning.
 
     Attributes:
@@ -58,7 +58,7 @@ class Section:
     rows: list[list[str]]
 
 
-def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Section | None:
+def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> PruningSection | None:
     """Returns the section on pruning, or None when no pruned member was recorded.
 
     Args:
@@ -76,7 +76,7 @@ def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Sectio
     if len(found) > 1:
         figures["pruning-criteria"] = criteria_figure(found)
     headings, rows = _table(shown, config, constants(records))
-    return Section(
+    return PruningSection(
         _lead(shown),
         f"Every member was pruned by {shown.name} and measured on {SPLITS[shown.split]} data, without any further training.",
         (number(shown.lams[0]), number(shown.lams[-1])),
@@ -86,7 +86,7 @@ def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Sectio
     )
 
 
-def curves_figure(shown: Pruned) -> go.Figure:
+def curves_figure(shown: PrunedSurface) -> go.Figure:
     """Returns the metric against the share removed, a curve for each λ, and the best member at each share."""
     figure = stacked(1, TITLE_PIXELS)
     figure.update_layout(
@@ -130,7 +130,7 @@ def curves_figure(shown: Pruned) -> go.Figure:
     return figure
 
 
-def surface_figure(shown: Pruned) -> go.Figure:
+def surface_figure(shown: PrunedSurface) -> go.Figure:
     """Returns the surface over λ and share removed as a map, with the line of best members on it (2022 paper, Fig. 1)."""
     figure = stacked(1, TITLE_PIXELS)
     height = max(_CELL_PIXELS * len(shown.shares), 220)
@@ -196,7 +196,7 @@ def surface_figure(shown: Pruned) -> go.Figure:
     return figure
 
 
-def criteria_figure(found: Sequence[Pruned]) -> go.Figure:
+def criteria_figure(found: Sequence[PrunedSurface]) -> go.Figure:
     """Returns the best value at each share under every criterion and policy that was recorded."""
     figure = stacked(1, LEGEND_PIXELS)
     figure.update_layout(
@@ -231,7 +231,7 @@ def criteria_figure(found: Sequence[Pruned]) -> go.Figure:
     return figure
 
 
-def _lead(shown: Pruned) -> str:
+def _lead(shown: PrunedSurface) -> str:
     """Returns how much can be removed within one standard error of the best member, or what the best ones lose."""
     best = {share: (lam, value) for share, lam, value in shown.best()}
     words = f"{SPLITS[shown.split]} {_name(shown)}"
@@ -266,7 +266,7 @@ def _lead(shown: Pruned) -> str:
 
 
 def _table(
-    shown: Pruned, config: dict[str, Any], constant: dict[str, float]
+    shown: PrunedSurface, config: dict[str, Any], constant: dict[str, float]
 ) -> tuple[list[str], list[list[str]]]:
     """Returns headings and rows of the best member at each share, and of a constant; what was not recorded has no column."""
     name, proper = (record.split("/")[1] for record in (shown.metric, shown.decides))
@@ -288,7 +288,7 @@ def _table(
         gone = shown.get(lam, share, "removed")
         left = count(total - gone) if isinstance(total, int) and gone is not None else "–"
         cells = [write(shown.get(lam, share, record)) for record, _, write in columns]
-        member = Member(lam, shown.values[lam, share])
+        member = MemberRow(lam, shown.values[lam, share])
         worse = ", worse than a constant" if is_worse(member, constant, shown.decides) else ""
         rows.append([_share(share), left, number(lam) + worse, *cells])
     if shown.decides in constant:
@@ -297,7 +297,7 @@ def _table(
     return headings, rows
 
 
-def _colour_range(values: Sequence[float], shown: Pruned) -> tuple[float, float]:
+def _colour_range(values: Sequence[float], shown: PrunedSurface) -> tuple[float, float]:
     """Returns the ends of the colour scale: a fifth of the values, the worst, lie beyond it, so that good ones differ."""
     ranked = sorted(values)
     if shown.is_error:
@@ -305,7 +305,7 @@ def _colour_range(values: Sequence[float], shown: Pruned) -> tuple[float, float]
     return ranked[math.floor(0.2 * (len(ranked) - 1))], ranked[-1]
 
 
-def _cell_words(shown: Pruned, lam: float, share: float, top: float | None) -> str:
+def _cell_words(shown: PrunedSurface, lam: float, share: float, top: float | None) -> str:
     """Returns what a cell of the surface says when pointed at."""
     value = shown.get(lam, share)
     words = f"λ = {number(lam)}, {_share(share)} removed: <b>{_value(shown, value)}</b>"
@@ -314,19 +314,19 @@ def _cell_words(shown: Pruned, lam: float, share: float, top: float | None) -> s
     return f"{words}<br>{100 * (top - value):.2f} points below the best at this share"
 
 
-def _title(shown: Pruned) -> str:
+def _title(shown: PrunedSurface) -> str:
     return f"{SPLITS[shown.split].capitalize()} {_name(shown)}"
 
 
-def _name(shown: Pruned) -> str:
+def _name(shown: PrunedSurface) -> str:
     return "RMSE" if shown.is_error else "accuracy"
 
 
-def _hover(shown: Pruned) -> str:
+def _hover(shown: PrunedSurface) -> str:
     return "%{y:.4~g}" if shown.is_error else "%{y:.2%}"
 
 
-def _value(shown: Pruned, value: float | None) -> str:
+def _value(shown: PrunedSurface, value: float | None) -> str:
     return number(value, 4, padded=True) if shown.is_error else percent(value, 2)
 
 

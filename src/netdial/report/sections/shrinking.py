@@ -15,7 +15,7 @@ from netdial.core.records import Record
 from netdial.report.panels import COLOURS
 from netdial.report.sections.shrinking_figures import (
     FEW_LAYERS,
-    Clock,
+    TimeAxis,
     cost_figure,
     evolution_figure,
     layer_colours,
@@ -70,7 +70,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         CheckpointError: the log is damaged.
     """
     found, log = shrinkage(records), kills(run.path)
-    clock, metric = Clock.of(found), _metric(run.config)
+    clock, metric = TimeAxis.of(found), _metric(run.config)
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),
@@ -217,7 +217,7 @@ def cost_rows(found: Shrinkage) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def log_rows(log: Iterable[Kill], clock: Clock) -> list[Collected]:
+def log_rows(log: Iterable[Kill], clock: TimeAxis) -> list[Collected]:
     """Returns the log of collections as text."""
     return [
         Collected(
@@ -233,7 +233,7 @@ def log_rows(log: Iterable[Kill], clock: Clock) -> list[Collected]:
     ]
 
 
-def refusals(log: Iterable[Kill], clock: Clock) -> list[tuple[str, str, str, str]]:
+def refusals(log: Iterable[Kill], clock: TimeAxis) -> list[tuple[str, str, str, str]]:
     """Returns layer, why channels stayed (the last reason), how often, and when last; one row a layer."""
     times: dict[str, int] = {}
     last: dict[str, tuple[str, int]] = {}
@@ -327,7 +327,7 @@ def _bar(line: Sequence[float]) -> float:
     return round(100 * min(max(share, 0.0), 1.0), 1) if math.isfinite(share) else 0.0
 
 
-def _when(step: int, clock: Clock) -> str:
+def _when(step: int, clock: TimeAxis) -> str:
     """Returns the moment of a step in words."""
     if clock.unit != "epoch":
         return f"step {count(step)}"

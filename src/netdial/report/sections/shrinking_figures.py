@@ -43,7 +43,7 @@ _EVOLUTION_PIXELS, _FEW_MOMENTS = 380, 60
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeAxis:
     """Optimiser steps as people count time.
 
     Attributes:
@@ -55,7 +55,7 @@ class Clock:
     unit: str
 
     @classmethod
-    def of(cls, found: Shrinkage) -> Clock:
+    def of(cls, found: Shrinkage) -> TimeAxis:
         """Returns the clock of a run; the first epoch that was timed tells its length."""
         timed = _points(found, "train/epoch_seconds")
         first = timed[0][0] if timed else 0
@@ -71,7 +71,7 @@ def layer_colours(found: Shrinkage) -> dict[str, str]:
     return dict(zip(found.widths, complexity_colours(len(found.widths)), strict=True))
 
 
-def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figure | None:
+def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: TimeAxis) -> go.Figure | None:
     """Returns the share of channels left in each layer over time; None without records of widths.
 
     Later layers are drawn thinner on top of earlier ones, so that lines that coincide can be told apart.
@@ -95,7 +95,7 @@ def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.
     return figure
 
 
-def size_figure(found: Shrinkage, metric: str, clock: Clock) -> go.Figure | None:
+def size_figure(found: Shrinkage, metric: str, clock: TimeAxis) -> go.Figure | None:
     """Returns size against a validation metric, epoch by epoch, with the front; None if nothing was measured.
 
     Args:
@@ -124,7 +124,7 @@ def size_figure(found: Shrinkage, metric: str, clock: Clock) -> go.Figure | None
     return figure
 
 
-def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figure | None:
+def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: TimeAxis) -> go.Figure | None:
     """Returns seconds per epoch, MACs, channels removed and λ over time; None if none of it was recorded."""
     seconds = _points(found, "train/epoch_seconds")
     collecting = _points(found, "collect_seconds")
@@ -164,7 +164,7 @@ def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: Clock) -> go.Figur
     return figure
 
 
-def learning_figure(found: Shrinkage, clock: Clock) -> go.Figure | None:
+def learning_figure(found: Shrinkage, clock: TimeAxis) -> go.Figure | None:
     """Returns losses and the validation metric over time; None if none of it was recorded."""
     panels = [
         (
@@ -208,7 +208,7 @@ def _add_share(
     figure: go.Figure,
     name: str,
     points: Sequence[tuple[int, float]],
-    clock: Clock,
+    clock: TimeAxis,
     unit: str,
     **line: Any,
 ) -> None:
@@ -269,7 +269,7 @@ def _final(size: float, score: float, show: str) -> go.Scatter:
 
 def _line(
     points: Sequence[tuple[int, float]],
-    clock: Clock,
+    clock: TimeAxis,
     name: str,
     colour: str,
     show: str,
@@ -294,7 +294,7 @@ def _line(
     ]
 
 
-def _bars(log: Sequence[Kill], clock: Clock) -> list[go.Bar]:
+def _bars(log: Sequence[Kill], clock: TimeAxis) -> list[go.Bar]:
     """Returns how many channels went at each collection."""
     if not log:
         return []
@@ -312,7 +312,7 @@ def _bars(log: Sequence[Kill], clock: Clock) -> list[go.Bar]:
     ]
 
 
-def _stack(panels: Sequence[tuple[str, Sequence[Any]]], clock: Clock) -> go.Figure | None:
+def _stack(panels: Sequence[tuple[str, Sequence[Any]]], clock: TimeAxis) -> go.Figure | None:
     """Returns panels of curves over one time axis, or None without any."""
     if not panels:
         return None
@@ -338,7 +338,7 @@ def _panel_axis(traces: Sequence[Any]) -> dict[str, Any]:
     return value_axis(values, "~s" if max(values) >= 1e4 else "~g")
 
 
-def _time_axis(figure: go.Figure, clock: Clock, panels: int) -> None:
+def _time_axis(figure: go.Figure, clock: TimeAxis, panels: int) -> None:
     """Sets the axis of time under the last panel."""
     last = max((x for trace in figure.data for x in trace.x), default=0)
     figure.update_xaxes(

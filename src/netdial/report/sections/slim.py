@@ -28,7 +28,7 @@ from netdial.report.sections.size_figures import (
 )
 from netdial.report.text import at_lam, count, number, percent
 from netdial.runs.curves import EXCESS, EXCESS_ERROR
-from netdial.runs.prunings import Pruning, Reading, prunings
+from netdial.runs.prunings import NetworkReading, Pruning, prunings
 
 _PALETTE = (COLOURS["valid"], COLOURS["test"], "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
 """Colours of prunings; that of the family belongs to the front."""
@@ -39,7 +39,7 @@ Show = Callable[[float | None], str]
 
 
 @dataclass(frozen=True)
-class Block:
+class SlimRow:
     """One pruning in the table.
 
     Attributes:
@@ -56,7 +56,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerWidths:
     """One layer in the table of widths: channels at the start, and for each pruning (channels left, share of a bar, share)."""
 
     name: str
@@ -80,8 +80,8 @@ class Channels:
     notes: str
     figures: dict[str, go.Figure]
     headings: list[str]
-    blocks: list[Block]
-    layers: list[Layer]
+    blocks: list[SlimRow]
+    layers: list[LayerWidths]
 
 
 def channels_section(records: Iterable[Record], config: dict[str, Any]) -> Channels | None:
@@ -170,14 +170,14 @@ def widths_figure(found: Sequence[Pruning]) -> go.Figure | None:
     return figure
 
 
-def layer_rows(found: Sequence[Pruning]) -> list[Layer]:
+def layer_rows(found: Sequence[Pruning]) -> list[LayerWidths]:
     """Returns the widths of all layers, those at the start from the first pruning that knows them."""
     rows = []
     for name in _layers(found):
         pairs = [one.widths.get(name) for one in found]
         before = next(pair[0] for pair in pairs if pair is not None)
         cells = [("–", 0.0, "") if pair is None else _width(*pair) for pair in pairs]
-        rows.append(Layer(name, count(before), cells))
+        rows.append(LayerWidths(name, count(before), cells))
     return rows
 
 
@@ -260,15 +260,15 @@ def _columns(found: Sequence[Pruning]) -> tuple[list[tuple[str, str]], dict[str,
     return headings, show
 
 
-def _block(index: int, one: Pruning, names: Sequence[str], show: dict[str, Show]) -> Block:
+def _block(index: int, one: Pruning, names: Sequence[str], show: dict[str, Show]) -> SlimRow:
     rows = [
         [reading.stage, *(_cell(reading, name, show[name]) for name in names)]
         for reading in one.readings
     ]
-    return Block(index, _colour(index), f"{index} · {_name(one)}", rows)
+    return SlimRow(index, _colour(index), f"{index} · {_name(one)}", rows)
 
 
-def _cell(reading: Reading, name: str, show: Show) -> str:
+def _cell(reading: NetworkReading, name: str, show: Show) -> str:
     return show(reading.values[name]) if name in reading.values else ""
 
 
