@@ -11,7 +11,7 @@ from rich.table import Table
 
 from netdial.cli.output import console, print_table
 from netdial.cli.progress import Lines
-from netdial.jobs.recorder import FamilyEpoch
+from netdial.jobs.records.recorder import FamilyEpoch
 
 from .conftest import Call
 

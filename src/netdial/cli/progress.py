@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from netdial.jobs.recorder import Finished, Watch
+    from netdial.jobs.records.recorder import Finished, Watch
 
 _LINE_EVERY_S = 3.0
 

@@ -56,7 +56,7 @@ def _prepare(problem: Problem, config: FitConfig) -> tuple[Family, int]:
 
 def _train(work: Work) -> int:
     """Trains the family and returns the optimiser step that it ends at."""
-    from netdial.jobs.recorder import Recorder
+    from netdial.jobs.records.recorder import Recorder
     from netdial.train.config import FitConfig
     from netdial.train.fit import run
 
@@ -83,7 +83,7 @@ def _conclude(work: Work, step: int) -> None:
     """Evaluates the family, records and saves it."""
     from netdial.jobs.opening import MODEL, evaluate_run
     from netdial.jobs.problem import describe_net
-    from netdial.jobs.recorder import member_records
+    from netdial.jobs.records.recorder import member_records
     from netdial.models.family import save_family
     from netdial.models.use import use_of
     from netdial.runs.curves import headline, members

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from netdial.jobs.problem import by_index, reading_lines
-from netdial.jobs.recorder import Watch
+from netdial.jobs.records.recorder import Watch
 from netdial.jobs.reports import write_report
 from netdial.jobs.request import (
     LAST,

@@ -26,7 +26,7 @@ from netdial.data import Splits
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
-from netdial.jobs.recorder import Watch
+from netdial.jobs.records.recorder import Watch
 from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.runs import FIRST_WAY
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up

@@ -44,7 +44,7 @@ def _prepare(problem: Problem, config: ShrinkConfig) -> tuple[Graph, int]:
 
 def _train(work: Work) -> Shrunk:
     """Trains the network while it shrinks."""
-    from netdial.jobs.shrink_records import ShrinkRecorder, dimensions, record
+    from netdial.jobs.records.shrinking import ShrinkRecorder, dimensions, record
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import run
 
@@ -71,7 +71,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     import torch
 
     from netdial.jobs.problem import describe_net
-    from netdial.jobs.shrink_records import (
+    from netdial.jobs.records.shrinking import (
         BATCHES,
         Measurement,
         constant_scores,

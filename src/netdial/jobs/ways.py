@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from netdial.jobs.problem import Problem
-    from netdial.jobs.recorder import Watch
+    from netdial.jobs.records.recorder import Watch
     from netdial.report.page import Section
     from netdial.runs.answer import Answer
     from netdial.runs.run import Run

@@ -22,11 +22,11 @@ from netdial.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from netdial.jobs.slim import SlimResult
+    from netdial.jobs.analyses.slimmed import SlimResult
 
 
 def _parts() -> Parts:
-    from netdial.jobs.slim import Slimming
+    from netdial.jobs.analyses.slimmed import Slimming
     from netdial.pruning.channels import Limits, Options
 
     return {"How much": (Slimming,), "Which channels": (Options, Limits)}
@@ -55,9 +55,9 @@ def slim(
     check_split(split)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.slim import latency_rows, stages_table, widths_table
+    from netdial.jobs.analyses.slimmed import Slimming, slim_run
     from netdial.jobs.opening import open_run
     from netdial.jobs.reports import write_report
-    from netdial.jobs.slim import Slimming, slim_run
     from netdial.pruning.channels import Limits, Options
     from netdial.runs.run import Run
 

@@ -10,7 +10,7 @@ from netdial.report.text import count, metric_of, percent
 from netdial.task import named
 
 if TYPE_CHECKING:
-    from netdial.jobs.slim import SlimResult
+    from netdial.jobs.analyses.slimmed import SlimResult
     from netdial.pruning.channels import LatencyTable
 
 

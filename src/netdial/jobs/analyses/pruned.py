@@ -19,7 +19,7 @@ from netdial.core.records import Place, Record
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.analyses.fields import Criterion
-from netdial.jobs.recorder import comparison_records, constant_records
+from netdial.jobs.records.recorder import comparison_records, constant_records
 from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
 from netdial.pruning.weights.mask import check_shares

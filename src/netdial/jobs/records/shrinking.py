@@ -14,7 +14,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.sizes import size, strip, total
 from netdial.core.records import Place
 from netdial.data import Splits
-from netdial.jobs.recorder import Watch
+from netdial.jobs.records.recorder import Watch
 from netdial.measure.compare import constant_of
 from netdial.measure.cost import cost
 from netdial.measure.forward import outputs
