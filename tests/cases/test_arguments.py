@@ -15,12 +15,23 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.choice.budget import Budget
 from netdial.core.errors import ConfigError, MemberWarning, TraceError
 from netdial.curvature import diagonal
+from netdial.data.tables.options import TableOptions
+from netdial.jobs.analyses.chosen import ChoiceOptions
+from netdial.jobs.analyses.pruned import SurfaceOptions
+from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
+from netdial.jobs.analyses.weighed import EvidenceOptions
+from netdial.jobs.slim import Slimming
 from netdial.measure import calibrate, intervals, recalibrate
 from netdial.models.predict import ready
 from netdial.models.use import Use
+from netdial.pruning.channels import Limits, Options
+from netdial.pruning.channels.latency import Rounding
+from netdial.pruning.weights.pruned import Rule
 from netdial.task import Classification, Regression
+from netdial.train.config import Evaluation
 
 from .situations import refused, right
 
@@ -171,6 +182,41 @@ def test_a_posterior_has_an_objective_without_a_word_about_draws() -> None:
     points = nd.Family(NET, nd.FamilyConfig(posterior="point"))
     (point,) = nd.evaluate(points, DATA, lams=[1.0], objective="l2").members
     assert math.isfinite(point.objective) and not point.predictive
+
+
+SETTINGS: dict[str, Callable[[], Any]] = {
+    "separator=sep": lambda: TableOptions(separator=";"),
+    "sep=3": lambda: TableOptions(sep=3),
+    "decimal='x'": lambda: TableOptions(decimal="x"),
+    "rounds=0": lambda: Slimming(rounds=0),
+    "share='half'": lambda: Slimming(share="half"),
+    "samples=1": lambda: EvidenceOptions(samples=1),
+    "samples=-1": lambda: SurfaceOptions(samples=-1),
+    "finetune=1.5": lambda: ChoiceOptions(finetune=1.5),
+    "'criteria'='density'": lambda: Options(criteria="density"),
+    "'scop'='layer'": lambda: nd.Policy(scop="layer"),
+    "epochs=0": lambda: TuningOptions(epochs=0),
+    "rounds=-1": lambda: RoundOptions(rounds=-1),
+    "grid=1.5": lambda: Rounding(grid=1.5),
+    "per='time'": lambda: Options(per="time"),
+    "minimum=0": lambda: Limits(minimum=0),
+    "scope='all'": lambda: nd.Policy(scope="all"),
+    "seed=1.5": lambda: Rule(seed=1.5),
+    "max_params='few'": lambda: Budget(max_params="few"),
+    "points=0": lambda: Evaluation(points=0),
+    "prior_var='a'": lambda: nd.FamilyConfig(prior_var="a"),
+}
+
+
+@pytest.mark.parametrize("given", SETTINGS)
+@refused()
+def test_settings_made_by_hand_are_checked_like_those_of_commands(given: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        SETTINGS[given]()
+    said = str(found.value)
+    name, value = given.split("=")
+    assert "\n" not in said and name in said and (value in said or name.startswith("'"))
+    raise found.value
 
 
 @pytest.mark.parametrize("run", [

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from netdial.choice.table import Candidate, CandidateTable
+from netdial.core.arguments import checked_fields
 from netdial.core.errors import ConfigError
 
 _SHOWN = {"params": "parameters", "bytes": "bytes", "macs": "MACs", "latency_ms": "ms"}
@@ -31,6 +32,7 @@ class BudgetError(ConfigError):
         self.nearest = nearest
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Budget:
     """Limits; None where there is none.

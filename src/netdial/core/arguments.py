@@ -7,18 +7,19 @@ as the numbers that they are. What is in a value (a name that is registered, a Î
 from __future__ import annotations
 
 import collections.abc
+import difflib
 import functools
 import inspect
 import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +49,13 @@ _WORDS = {
     bool: "True or False",
     Path: "a path",
 }
+_FIELD_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "ge": ("from {} on", operator.ge),
+    "gt": ("above {}", operator.gt),
+    "le": ("up to {}", operator.le),
+    "lt": ("below {}", operator.lt),
+}
+"""Bounds of pydantic's ``Field`` by name: in words, and the comparison."""
 _CURES = {
     "Family": "nd.fit(net, data) trains one, nd.load_model(path) reads one",
     "Module": "nd.build makes a network, nd.load_model(path) reads one",
@@ -94,8 +102,18 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def checked_fields(kind: C) -> C:
-    """Returns a class that refuses arguments of other types than the annotations of its fields say, when made."""
-    kind.__init__ = checked(kind.__init__)  # type: ignore[misc]
+    """Returns a dataclass that refuses other fields than its own, and values of other types than their annotations say."""
+    init = checked(kind.__init__)  # type: ignore[misc]
+    names = [field.name for field in fields(kind) if field.init]
+
+    @functools.wraps(init)
+    def made(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name not in names:
+                raise ConfigError(f"{kind.__name__}: {unknown('field', name, names)}")
+        init(self, *args, **kwargs)
+
+    kind.__init__ = made  # type: ignore[misc]
     return kind
 
 
@@ -116,7 +134,9 @@ def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
     given = f"{name}={value!r}" if plain else f"{name} is {_described(value)}"
     given = given if len(given) <= 120 else f"{given[:120]}â€¦"
     if names := _literals(wanted):
-        raise ConfigError(f"{where}: {given}; allowed: {', '.join(names)}")
+        close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"{where}: {given}; {hint}allowed: {', '.join(names)}")
     classes = [_CURES[kind.__name__] for kind in _classes(wanted) if kind.__name__ in _CURES]
     cure = f" ({classes[0]})" if classes else ""
     raise ConfigError(f"{where}: {given}; expected {_words(wanted)}{cure}")
@@ -166,8 +186,20 @@ def _one_of(value: Any, wanted: Iterable[Any]) -> Any:
 
 
 def _bounded(value: Any, about: Iterable[Any]) -> Any:
-    fits = all(value >= bound.low for bound in about if isinstance(bound, AtLeast))
-    return _take(value, fits)
+    if value is None:
+        return value
+    return _take(value, all(fits(value, limit) for _, limit, fits in _bounds(about)))
+
+
+def _bounds(about: Iterable[Any]) -> Iterator[tuple[str, Any, Callable[[Any, Any], bool]]]:
+    """Yields each bound of an annotated number, ``AtLeast`` or of pydantic's ``Field``: in words, the limit, the comparison."""
+    for bound in about:
+        if isinstance(bound, AtLeast):
+            yield f"from {bound.low} on", bound.low, operator.ge
+        for part in getattr(bound, "metadata", ()):
+            for name, (words, fits) in _FIELD_BOUNDS.items():
+                if (limit := getattr(part, name, None)) is not None:
+                    yield words.format(limit), limit, fits
 
 
 def _number(value: Any, wanted: type) -> Any:
@@ -226,8 +258,7 @@ def _words(wanted: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(kind) for kind in inside))
     if origin is Annotated:
-        low = [bound.low for bound in inside[1:] if isinstance(bound, AtLeast)]
-        return f"{_words(inside[0])}{f' from {low[0]} on' if low else ''}"
+        return " ".join([_words(inside[0]), *(words for words, _, _ in _bounds(inside[1:]))])
     if origin is Literal:
         return ", ".join(map(repr, inside))
     if wanted is None or wanted is type(None):

@@ -31,6 +31,10 @@ class TableOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __init__(self, **options: Any) -> None:
+        with settings_in_words("option of a table", options, type(self).model_fields):
+            super().__init__(**options)
+
     sep: str | None = Field(
         default=None,
         description="character between columns, or the word tab; else found in the file",
@@ -158,8 +162,7 @@ def table_options(given: dict[str, Any]) -> TableOptions:
     Raises:
         ConfigError: an unknown option (the nearest name is offered), or a value that is not allowed.
     """
-    with settings_in_words("option of a table", given, TableOptions.model_fields):
-        return TableOptions(**given)
+    return TableOptions(**given)
 
 
 def is_table(name: str) -> bool:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from netdial.choice import Budget, Choice, choose
 from netdial.choice.rules import RULES
+from netdial.core.arguments import checked_fields
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.records import Place
 from netdial.data import Splits
@@ -29,6 +30,7 @@ from netdial.runs.run import Run
 _FILES = {"README.md", "config.json", "model.safetensors"}
 
 
+@checked_fields
 @dataclass(frozen=True)
 class ChoiceOptions:
     """How a member is chosen.

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from netdial.core.arguments import checked_fields
 from netdial.core.best import PREDICTIVE
 from netdial.core.records import Place, Record
 from netdial.data import Splits
@@ -29,6 +30,7 @@ METHOD = "prune"
 _UNITS = {"removed": "parameters", "params": "parameters", "nll": "nats/example"}
 
 
+@checked_fields
 @dataclass(frozen=True)
 class SurfaceOptions:
     """What is removed of the members of a run, and how they are looked at then.

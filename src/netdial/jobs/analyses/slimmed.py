@@ -16,6 +16,7 @@ from pydantic import Field
 
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
+from netdial.core.arguments import checked_fields
 from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place
@@ -56,6 +57,7 @@ _UNITS = {
 }
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Slimming:
     """Which member, how much of it goes, and how it is trained afterwards.

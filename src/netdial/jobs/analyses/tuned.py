@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from netdial.core.arguments import checked_fields
 from netdial.core.errors import ConfigError
 from netdial.data import Splits
 from netdial.family import Family
@@ -17,6 +18,7 @@ from netdial.runs.run import Run
 from netdial.train.finetune import finetune
 
 
+@checked_fields
 @dataclass(frozen=True)
 class TuningOptions:
     """How a member is trained further.
@@ -38,6 +40,7 @@ class TuningOptions:
     ] = None
 
 
+@checked_fields
 @dataclass(frozen=True)
 class RoundOptions:
     """How a member is pruned in rounds.

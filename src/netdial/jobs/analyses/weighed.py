@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from netdial.core.arguments import checked_fields
 from netdial.core.records import Place, Record
 from netdial.data import Splits
 from netdial.evidence import ESTIMATORS, Estimate, Health, assess, health
@@ -25,6 +26,7 @@ METHOD = "evidence"
 _ALL = "all"
 
 
+@checked_fields
 @dataclass(frozen=True)
 class EvidenceOptions:
     """What is estimated, and how well.

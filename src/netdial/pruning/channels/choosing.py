@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, fx
@@ -20,8 +20,9 @@ from torch import Tensor, fx
 from netdial.channels.clock import NOISE, Clock
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import size
+from netdial.core.arguments import Count, checked_fields
 from netdial.core.cutting import cut_module
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError
 from netdial.core.size import Target
 
 Scope = Literal["global", "layer"]
@@ -29,6 +30,7 @@ Chosen = dict[str, tuple[int, ...]]
 """Group -> channels that go."""
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Limits:
     """What may go, and where shares are counted.
@@ -46,15 +48,7 @@ class Limits:
         ),
     ] = "global"
     minimum: Annotated[int, Field(ge=1, description="channels that every group keeps")] = 1
-    round_to: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuses what is out of range."""
-        if self.scope not in get_args(Scope):
-            raise unknown("scope", self.scope, get_args(Scope))
-        for name, value in (("minimum", self.minimum), ("round_to", self.round_to)):
-            if value < 1:
-                raise ConfigError(f"{name}={value}; expected a count of channels, at least 1")
+    round_to: Count = 1
 
 
 @dataclass(frozen=True)

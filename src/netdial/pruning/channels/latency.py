@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from netdial.channels.graph import Graph
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import execute
-from netdial.core.arguments import checked
+from netdial.core.arguments import checked, checked_fields
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.plan import Group
 from netdial.measure.latency import Machine, in_turns, until
@@ -30,6 +30,7 @@ _WINDOW_S, _TURNS = 1e-3, 5
 """Seconds of a reading, and turns at least."""
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Rounding:
     """How widths are chosen by the clock.

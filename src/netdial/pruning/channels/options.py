@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from netdial.core.arguments import checked_fields
 from netdial.pruning.channels.choosing import (
     Limits,
 )
@@ -16,6 +17,7 @@ from netdial.pruning.channels.scores import Per
 from netdial.task import Task
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Options:
     """How channels are chosen and taken out.

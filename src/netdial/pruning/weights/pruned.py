@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 
-from netdial.core.arguments import checked
+from netdial.core.arguments import checked, checked_fields
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -29,6 +29,7 @@ from netdial.task.rehearsal import admit
 from netdial.train.finetune import specialise
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Rule:
     """How it is decided what goes.
