@@ -21,9 +21,9 @@ from netdial.curvature import diagonal
 from netdial.data.tables.options import TableOptions
 from netdial.jobs.analyses.chosen import ChoiceOptions
 from netdial.jobs.analyses.pruned import SurfaceOptions
+from netdial.jobs.analyses.slimmed import Slimming
 from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
 from netdial.jobs.analyses.weighed import EvidenceOptions
-from netdial.jobs.slim import Slimming
 from netdial.measure import calibrate, intervals, recalibrate
 from netdial.models.predict import ready
 from netdial.models.use import Use
