@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.optim.swa_utils import AveragedModel
 
 from netdial.channels.collect import collect
 from netdial.channels.fold.bypass import Bypassed, bypass, bypassed, origins, redo
@@ -20,7 +19,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch, insert_switches
 from netdial.channels.trace.trace import trace
-from netdial.core.errors import ConfigError, TraceError
+from netdial.core.errors import TraceError
 from netdial.core.plan import Plan
 from netdial.models.recipe import read_recipe, save_network
 from netdial.models.restoring import load_network
@@ -140,18 +139,6 @@ def test_optimizers_lose_what_goes_and_train_what_comes() -> None:
     losses = [step(traced, optimizer, x) for _ in range(5)]
     assert losses[-1] < losses[0]
     assert all(not torch.equal(one, other) for one, other in zip(was, shifts, strict=True))
-
-
-@pytest.mark.parametrize("wrap", [copy.deepcopy, AveragedModel])
-def test_copies_follow(wrap: Callable[[nn.Module], nn.Module]) -> None:
-    graph = dying("stage1.1", "stage2.2")
-    copied = wrap(graph.traced)
-    bypass(graph, copies=[copied])
-    wanted = run(graph.traced, graph.example)
-    torch.testing.assert_close(run(copied, graph.example), wanted)
-    if isinstance(copied, AveragedModel):
-        copied.update_parameters(graph.traced)
-        torch.testing.assert_close(run(copied, graph.example), wanted)
 
 
 def test_training_resumes_where_it_was() -> None:
@@ -417,9 +404,6 @@ def test_what_would_change_outputs_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_other_networks_are_refused() -> None:
     graph = dying("stage1.1")
-    with pytest.raises(ConfigError, match=r"copies\[1\] is no copy of the network's graph"):
-        bypass(graph, copies=[copy.deepcopy(graph.traced), resnet()])
-    assert not bypassed(graph.traced)
     with pytest.raises(TraceError, match="no addition 'add_77'"):
         redo(graph.traced, [Bypassed("add_77", 0)], {})
     with pytest.raises(TraceError, match=r"numbers of shift_add_1\.shift are missing"):

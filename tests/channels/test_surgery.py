@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from netdial.channels import surgery
 from netdial.core.cutting import leaf_shapes, leaves
@@ -150,26 +149,6 @@ def test_schedulers_go_on(name: str) -> None:
     assert rates(3) == rates(-1)
 
 
-def test_moving_averages_and_copies_are_cut_and_go_on() -> None:
-    net = network()
-    optimizer = adam(net)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    plain = copy.deepcopy(net)
-    step(net, optimizer)
-    average.update_parameters(net)
-    whole = copy.deepcopy(average.module)
-    surgery.apply(PLAN, net, optimizers=[optimizer], copies=[average, plain])
-    for name, leaf in leaves(average.module).items():
-        assert torch.equal(leaf, PLAN.cut(name, leaves(whole)[name]))
-    before = average.module[0].weight.clone()
-    step(net, optimizer)
-    average.update_parameters(net)
-    expected = 0.9 * before + 0.1 * net[0].weight
-    assert torch.allclose(average.module[0].weight, expected, rtol=0, atol=1e-12)
-    plain.load_state_dict(net.state_dict())
-    assert torch.equal(plain.eval()(X), net.eval()(X))
-
-
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -198,13 +177,12 @@ def test_tied_weights_train_on_tied() -> None:
     assert net.head.weight.shape == (7, len(kept[0]))
 
 
-def snapshot(net: nn.Module, optimizers: Any, copies: Any) -> Any:
+def snapshot(net: nn.Module, optimizers: Any) -> Any:
     """All that surgery could change, as values."""
-    parts = [net, *copies]
     return copy.deepcopy(
         [
-            [repr(part) for part in parts],
-            [{n: (t.data, t.grad) for n, t in leaves(part).items()} for part in parts],
+            repr(net),
+            {n: (t.data, t.grad) for n, t in leaves(net).items()},
             [list(optimizer.state.values()) for optimizer in optimizers],
         ]
     )
@@ -220,38 +198,26 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("fault", ["optimizer", "state", "copy", "plan", "parametrised copy"])
+@pytest.mark.parametrize("fault", ["optimizer", "state", "plan", "parametrised"])
 def test_a_refusal_changes_nothing(fault: str) -> None:
     """The fault comes last, after everything else has been found in order."""
-    net, other = network(), network()
+    net = network()
     first, last = adam(net), torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     step(net, first, last)
-    plan, optimizers, copies = PLAN, [first, last], [copy.deepcopy(net), other]
+    plan, optimizers = PLAN, [first, last]
     if fault == "optimizer":
         optimizers.append(torch.optim.LBFGS(net.parameters()))
     elif fault == "state":
         last.state[net[3].weight]["preconditioner"] = torch.zeros(6, 6)
-    elif fault == "copy":
-        other[0] = nn.Linear(4, 5, bias=False).double()
-    elif fault == "parametrised copy":
-        nn.utils.parametrizations.weight_norm(other[3])
+    elif fault == "parametrised":
+        nn.utils.parametrizations.weight_norm(net[3])
     else:
         plan = Plan({**PLAN.cuts, "3.bias": {0: (0, 1)}})
-    before = snapshot(net, optimizers, copies)
+    before = snapshot(net, optimizers)
     with pytest.raises((ConfigError, ShapeError)):
-        surgery.apply(plan, net, optimizers=optimizers, copies=copies)
-    assert same(snapshot(net, optimizers, copies), before)
-    assert not same(before, snapshot(network(), optimizers, copies))
-
-
-def test_copies_of_other_sizes_are_refused() -> None:
-    net, other = network(), network()
-    surgery.apply(PLAN, other)
-    message = r"copies\[1\]: leaf 0.weight is \[4, 4\], in the network it is \[6, 4\]; cut copies together"
-    with pytest.raises(ShapeError, match=message):
-        surgery.apply(PLAN, net, copies=[network(), other])
-    with pytest.raises(ShapeError, match=r"copies\[0\]: leaf 0.weight is missing"):
-        surgery.apply(PLAN, net, copies=[nn.Linear(2, 3)])
+        surgery.apply(plan, net, optimizers=optimizers)
+    assert same(snapshot(net, optimizers), before)
+    assert not same(before, snapshot(network(), optimizers))
 
 
 def test_networks_wrapped_for_several_devices_are_refused() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel
 
 from netdial.channels.graph import Channels, Graph
 from netdial.channels.nodes import is_even
@@ -75,8 +74,7 @@ def shifts(
 
 def add(module: nn.Module, found: Shifts, plan: Plan) -> None:
     """Adds shifts to the leaves of a network that a plan has cut, in place."""
-    inside = module.module if isinstance(module, AveragedModel) else module
-    held = leaves(inside)
+    held = leaves(module)
     with torch.no_grad():
         for name, (shift, _) in found.items():
             held[name] += plan.cut(name, shift).to(held[name])

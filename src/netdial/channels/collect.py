@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from netdial.channels.absorb import Shifts, add, blocked, shifts
 from netdial.channels.constants import known
@@ -70,17 +70,15 @@ def collect(
     minimum: int = 1,
     continues: bool = True,
     optimizers: Sequence[torch.optim.Optimizer] = (),
-    copies: Sequence[nn.Module] = (),
 ) -> tuple[Graph, Collection]:
     """Removes dead channels in place, and returns the graph of what is left.
 
     Args:
-        graph: the network; its modules and everything in ``optimizers`` and ``copies`` change in place.
+        graph: the network; its modules and everything in ``optimizers`` change in place.
         only: channels that may go; None for all that can.
         minimum: channels that every group keeps, at least 1.
         continues: training goes on, so constants have to hold in training mode, too.
         optimizers: whose states follow.
-        copies: modules with the same leaves (moving averages) that follow.
 
     Raises:
         TraceError: the outputs would change; nothing has been changed.
@@ -94,9 +92,8 @@ def collect(
     plan = graph.plan(chosen)
     folded = shifts(graph, chosen, found)
     difference = _trial(graph, plan, folded) if plan else 0.0
-    apply(plan, graph.traced, optimizers=optimizers, copies=copies)
-    for net in (graph.traced, *copies):
-        add(net, folded, plan)
+    apply(plan, graph.traced, optimizers=optimizers)
+    add(graph.traced, folded, plan)
     after = graph.after(plan)
     return after, Collection(
         plan,

@@ -1,8 +1,8 @@
 """Surgery: a plan applied in place to everything that knows the sizes of a network.
 
-That is the network (parameters, gradients, buffers, what layers say about their sizes: ``core.cutting``), the states of its
-optimizers (``shrink.optimizers``), and copies of it such as moving averages of its weights. Nothing is replaced: parameters
-stay the objects that they were, so parameter groups with their rates, schedulers, hooks and compiled networks go on.
+That is the network (parameters, gradients, buffers, what layers say about their sizes: ``core.cutting``) and the states of its
+optimizers (``channels.optimizers``). Nothing is replaced: parameters stay the objects that they were, so parameter groups with
+their rates, schedulers, hooks and compiled networks go on.
 
 All is checked, and all smaller tensors are made, before the first change: what is refused leaves everything as it was. For a
 moment the memory of what survives is used twice.
@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from netdial.channels.optimizers import prepare_optimizer
-from netdial.core.cutting import commit, leaf_shapes, prepare
-from netdial.core.errors import ConfigError, ShapeError
+from netdial.core.cutting import commit, prepare
+from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
 
 
@@ -32,7 +31,6 @@ def apply(
     module: nn.Module,
     *,
     optimizers: Sequence[Optimizer] = (),
-    copies: Sequence[nn.Module] = (),
 ) -> None:
     """Cuts a network and what belongs to it, in place.
 
@@ -42,49 +40,29 @@ def apply(
         plan: what survives; leaves are named as in ``module.named_parameters()`` and ``named_buffers()``.
         module: the network; a compiled one is compiled anew when it next runs.
         optimizers: all that hold its parameters. A parameter may be in several.
-        copies: networks with the same leaves: ``AveragedModel`` or plain copies.
 
     Raises:
         ConfigError: a leaf, optimizer or state is unknown or cannot be cut (``core.cutting.prepare``,
-            ``shrink.optimizers.prepare_optimizer``), or the network is wrapped for several devices.
-        ShapeError: plan, leaves, states and copies do not fit each other.
+            ``channels.optimizers.prepare_optimizer``), or the network is wrapped for several devices.
+        ShapeError: plan, leaves and states do not fit each other.
     """
     module = _unwrap(module)
     changes = prepare(plan, module)
     leaf_of = {parameter: leaf for leaf, parameter in module.named_parameters()}
     for optimizer in optimizers:
         changes += prepare_optimizer(plan, optimizer, leaf_of)
-    shapes = leaf_shapes(module)
-    for number, wrapped in enumerate(copies):
-        copy = _unwrap(wrapped)
-        _check_copy(plan, f"copies[{number}]", shapes, leaf_shapes(copy))
-        changes += prepare(plan, copy)
     commit(changes)
 
 
 def _unwrap(module: nn.Module) -> nn.Module:
-    """Returns the network inside moving averages and compiled networks."""
+    """Returns the network inside compiled networks."""
     while True:
         if isinstance(module, DistributedDataParallel | DataParallel):
             raise ConfigError(
                 f"surgery: {type(module).__name__} keeps the sizes of its network; cut the network inside (.module), "
                 "then wrap it anew"
             )
-        if isinstance(module, AveragedModel):
-            module = module.module
-        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
             module = inner
         else:
             return module
-
-
-def _check_copy(
-    plan: Plan, name: str, shapes: dict[str, tuple[int, ...]], copy: dict[str, tuple[int, ...]]
-) -> None:
-    for leaf in plan.cuts:
-        if copy.get(leaf) != shapes[leaf]:
-            found = list(copy[leaf]) if leaf in copy else "missing"
-            raise ShapeError(
-                f"surgery: {name}: leaf {leaf} is {found}, in the network it is {list(shapes[leaf])}; "
-                "cut copies together with their network, always"
-            )

@@ -13,7 +13,7 @@ Two slips of the paper, found by algebra and held by the tests:
 
 - Equation (8) states L1(λ) - L2(λ) ∝ -(λ + 1) log det A⁻¹_ps. For P parameters it is, exactly,
   ``((λ - 1)/2) (log det A⁻¹_ps + P - P log α) - (P/2) log λ``: the factor is (λ - 1)/2, and vanishes at λ = 1,
-  where both are the evidence lower bound. See ``difference``.
+  where both are the evidence lower bound.
 - Theorem 1 (3) sets m = m₀/λ for m examples seen through L1(λ) and a sample of m₀. Then the divergence enters
   L1(λ)/m as λ/m = λ²/m₀ and the evidence lower bound per example as 1/m₀. They agree for every m when m₀ = m/λ:
   λ divides the number of examples. (In the limit of the theorem both vanish, so it holds either way.)
@@ -23,7 +23,6 @@ Shapes: K members, b examples of each.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -105,26 +104,3 @@ def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
 def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ ‖w‖₁ in nats ``[K]`` (Han et al. 2015, §3.1): a Laplace prior of scale 1/λ, whatever α."""
     return lam * fields.absolute_norm()
-
-
-def difference(lam: float, prior_var: float, mean: Tensor, log_std: Tensor) -> float:
-    """Returns L1(λ) - L2(λ) in nats by direct algebra, for the check of the paper's equation (8).
-
-    With P parameters, posterior covariance A⁻¹ = diag(σ²) and prior variance α:
-
-        L1 - L2 = -λ KL(q || N(0, α)) + KL(q || N(0, α/λ))
-                = ((λ - 1)/2) [log det A⁻¹ + P - P log α] - (P/2) log λ
-
-    The terms in tr(A⁻¹) and ‖μ‖² cancel: λ/α multiplies both in either objective. So the difference is
-    ((λ - 1)/2) log det A⁻¹ plus a constant in the posterior. The paper prints -(λ + 1) log det A⁻¹: a slip.
-
-    Args:
-        lam: complexity value.
-        prior_var: α.
-        mean: posterior means ``[P]``; only their count matters, which is the point.
-        log_std: posterior log standard deviations ``[P]``.
-    """
-    size = mean.numel()
-    log_det = float(2 * log_std.sum())
-    bracket = log_det + size - size * math.log(prior_var)
-    return 0.5 * (lam - 1) * bracket - 0.5 * size * math.log(lam)

@@ -24,7 +24,6 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_leaves
 
 from netdial.channels.constants import known
@@ -33,7 +32,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import is_even, module_of
 from netdial.channels.trace.inplace import changes_in_place
-from netdial.core.errors import ConfigError, TraceError
+from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, same_outputs
 
 _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
@@ -64,7 +63,6 @@ def bypass(
     continues: bool = True,
     lenient: bool = False,
     optimizers: Sequence[Optimizer] = (),
-    copies: Sequence[nn.Module] = (),
 ) -> tuple[Graph, list[str]]:
     """Takes dead residual branches out of a network in place; returns its graph made anew, and the additions by node name.
 
@@ -76,23 +74,18 @@ def bypass(
         continues: training goes on, so constants have to hold in training mode, too.
         lenient: as the graph was made.
         optimizers: lose the parameters that go, and gain the shifts.
-        copies: graph modules with the same nodes (moving averages) that follow.
 
     Raises:
         TraceError: the outputs would change; nothing has been changed.
-        ConfigError: a copy is another network; nothing has been changed.
     """
     steps = _Branches(graph, known(graph.traced, graph.example, continues=continues)).dead()
     if not steps:
         return graph, []
-    inside = [_copy_of(graph.traced, f"copies[{i}]", part) for i, part in enumerate(copies)]
     trial = copy.deepcopy(graph.traced)
     _take_out(trial, steps, ())
     _check_outputs(graph, trial)
     Graph.of(trial, graph.example, lenient=lenient)
     _take_out(graph.traced, steps, optimizers)
-    for part in inside:
-        _take_out(part, steps, ())
     after = Graph.of(graph.traced, graph.example, lenient=lenient)
     return after, [step.node for step, _ in steps]
 
@@ -308,19 +301,6 @@ def _exchange(optimizer: Optimizer, gone: set[int], made: Sequence[nn.Parameter]
         group["params"] = [p for p in group["params"] if id(p) not in gone]
     if lost:
         optimizer.param_groups[min(lost)[1]]["params"].extend(made)
-
-
-def _copy_of(traced: fx.GraphModule, name: str, given: nn.Module) -> fx.GraphModule:
-    """Returns the graph module of a copy, or refuses one that is another network."""
-    part = given.module if isinstance(given, AveragedModel) else given
-    if isinstance(part, fx.GraphModule):
-        theirs, ours = ([n.name for n in net.graph.nodes] for net in (part, traced))
-        if theirs == ours:
-            return part
-    raise ConfigError(
-        f"bypass: {name} is no copy of the network's graph; make copies of the graph module (graph.traced), and bypass "
-        "them together with it, always"
-    )
 
 
 def _check_outputs(graph: Graph, trial: fx.GraphModule) -> None:

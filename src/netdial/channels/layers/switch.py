@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
@@ -113,7 +112,6 @@ def insert_switches(
     *,
     start: Start = "unit",
     generator: torch.Generator | None = None,
-    only: Sequence[str] | None = None,
     streams: bool = False,
 ) -> dict[str, str]:
     """Puts switches behind linear and convolution modules of a traced network, in place; returns layer -> switch.
@@ -127,7 +125,6 @@ def insert_switches(
         traced: the network; its graph is changed and compiled again.
         start: see ``Switch``.
         generator: see ``Switch``; drawn from in the order of the graph.
-        only: names of layers or patterns such as ``features.*`` to which switches are confined; None for all.
         streams: also behind layers whose channels are added to those of another layer (residual branches, the layer
             that begins a residual stream, parallel layers). There a switch gates its own branch alone: its channels can be
             removed only when all that are added together are off. By default switches stand in inner layers.
@@ -136,7 +133,7 @@ def insert_switches(
         name of the layer -> name of its switch, ``switch_`` and the layer's with dots as underscores.
 
     Raises:
-        ConfigError: there are switches already, a pattern fits no layer, or no layer can have a switch.
+        ConfigError: there are switches already, or no layer can have a switch.
     """
     if any(isinstance(module, Switch) for module in traced.modules()):
         raise ConfigError(
@@ -145,7 +142,7 @@ def insert_switches(
     calls = _calls(traced)
     barred = _barred(traced, calls, streams=streams)
     made = {}
-    for layer in _chosen(calls, barred, only):
+    for layer in _chosen(calls, barred):
         name = _free_name(traced, f"switch_{layer.replace('.', '_')}")
         traced.add_submodule(name, _switch_for(traced, layer, start, generator))
         for node in calls[layer]:
@@ -178,30 +175,20 @@ def _barred(
     return barred
 
 
-def _chosen(
-    calls: Mapping[str, Any], barred: Mapping[str, str], only: Sequence[str] | None
-) -> list[str]:
+def _chosen(calls: Mapping[str, Any], barred: Mapping[str, str]) -> list[str]:
     """Returns the layers that get a switch."""
     if not calls:
         raise ConfigError(
             "insert_switches: the network calls no linear or convolution module, so there is no place for a switch; "
             "modules of your own class have to be leaves of the trace"
         )
-    patterns = ["*"] if only is None else [only] if isinstance(only, str) else list(only)
-    wanted = []
-    for pattern in patterns:
-        fitting = [layer for layer in calls if fnmatchcase(layer, pattern)]
-        if not fitting:
-            raise unknown("layer", pattern, calls)
-        if all(layer in barred for layer in fitting):
-            raise ConfigError(
-                f"insert_switches: no place for a switch in {pattern!r}: "
-                + "; ".join(f"{layer} {barred[layer]}" for layer in fitting)
-            )
-        wanted += fitting
-    if not wanted:
-        raise ConfigError("insert_switches: only=[] names no layer; None stands for all")
-    return [layer for layer in calls if layer in wanted and layer not in barred]
+    free = [layer for layer in calls if layer not in barred]
+    if not free:
+        raise ConfigError(
+            "insert_switches: no place for a switch: "
+            + "; ".join(f"{layer} {barred[layer]}" for layer in calls)
+        )
+    return free
 
 
 def _switch_for(

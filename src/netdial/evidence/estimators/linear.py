@@ -52,17 +52,6 @@ def posterior(
     return torch.linalg.solve(precision, phi.T @ y / noise_var), precision
 
 
-def mean_field(
-    features: Tensor, targets: Tensor, *, prior_var: Variance, noise_var: float
-) -> tuple[Tensor, Tensor]:
-    """Returns mean and variances ``[D]`` of the diagonal normal with the largest ``bound``.
-
-    Its mean is the posterior's, its variances are one over the diagonal of the posterior's precision (Bishop 2006, §10.1.2).
-    """
-    mean, precision = posterior(features, targets, prior_var=prior_var, noise_var=noise_var)
-    return mean, 1 / precision.diagonal()
-
-
 def bound(
     mean: Tensor,
     var: Tensor,

@@ -5,7 +5,6 @@
 """
 
 from netdial.pruning.weights import second_order as second_order  # its criteria register themselves
-from netdial.pruning.weights.constants import fold_constants
 from netdial.pruning.weights.criteria import CRITERIA, Subject, importance
 from netdial.pruning.weights.mask import Policy, masks, removable, share_below
 from netdial.pruning.weights.pruned import prune
@@ -20,7 +19,6 @@ __all__ = [
     "Round",
     "Subject",
     "Surface",
-    "fold_constants",
     "importance",
     "masks",
     "prune",

@@ -23,14 +23,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netdial.core.arguments import checked
 from netdial.core.layout import Params
 from netdial.core.outputs import same_outputs
 from netdial.data.dataset import Dataset
-from netdial.data.memory import as_dataset
-from netdial.data.memory.containers import Data
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
 from netdial.nets.foreign import copy_network
 
 _BATCH, _TRIAL, _TOLERANCE = 2048, 64, 1e-4
@@ -68,29 +64,6 @@ class Constants:
         moved = mean.index_select(-1, self.positions) * self.values.to(mean) * leaving
         whole = mean.expand(torch.broadcast_shapes(mean.shape, kept.shape))
         return whole.index_add(-1, self.biases, moved.expand(*whole.shape[:-1], -1)) * kept
-
-
-@checked
-def fold_constants(family: Family, lams: Sequence[float], data: Data) -> tuple[Fields, Tensor]:
-    """Returns the fields of some members with all weights of constant inputs folded into biases, and which those are.
-
-    Args:
-        family: the family.
-        lams: complexity values of the K members.
-        data: training data, which decide what is constant.
-
-    Returns:
-        Fields whose members give the same outputs on ``data``, with 0 in place of the folded weights' means; bool
-        ``[K, P]``, true for the folded weights.
-    """
-    family.weights_alone("fold_constants")
-    found = find_constants(family, as_dataset(data))
-    with torch.no_grad():
-        fields = family.fields_at(lams)
-    folded = found.folded()
-    mean = found.fold(fields.mean, ~folded)
-    new = Fields(fields.layout, mean, fields.log_std, fields.kept)
-    return new, folded.expand(len(mean), -1)
 
 
 def find_constants(family: Family, data: Dataset) -> Constants:
