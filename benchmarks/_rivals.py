@@ -1,0 +1,161 @@
+"""Plain networks as rivals of a family, in a given processor time: grids trained in one loop, one network, Optuna's TPE.
+
+All have the family's layers, start, optimizer, learning-rate schedule and batch size. Networks of a grid are stacked into one
+batched product, the quickest way to train many small ones; each goes back to its own best of 25 checks on validation data.
+
+Shapes: K networks, n examples, D inputs, H hidden units, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks._worth_problems import Problem
+
+CHECKS = 25
+_TIMED = 12
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The network of a rival that has the least validation loss.
+
+    Attributes:
+        valid, test: its loss: log loss, or RMSE.
+        lam: its penalty's weight.
+        steps: steps of each network.
+        seconds: processor time spent in all.
+    """
+
+    valid: float
+    test: float
+    lam: float
+    steps: int
+    seconds: float
+
+
+class _Stack:
+    """K perceptrons with one hidden layer, trained side by side."""
+
+    def __init__(self, net: nn.Module, count: int) -> None:
+        self.weights = [
+            p.detach().expand(count, *p.shape).clone().requires_grad_() for p in net.parameters()
+        ]
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Returns ``[K, n, O]`` for inputs ``[n, D]``."""
+        first, bias, second, shift = self.weights
+        hidden = torch.baddbmm(bias[:, None], x.expand(len(first), *x.shape), first.mT).relu()
+        return torch.baddbmm(shift[:, None], hidden, second.mT)
+
+
+def grid(
+    problem: Problem,
+    net: nn.Module,
+    seconds: float,
+    *,
+    norm: str,
+    lams: Sequence[float],
+    lr: float,
+    seed: int,
+    batch_size: int = 32,
+) -> Chosen:
+    """Trains plain networks with a penalty λ ‖w‖ (``l1``) or λ ‖w‖² (``l2``), divided by N, in a given processor time.
+
+    Args:
+        problem: the data.
+        net: the start: linear, ReLU, linear.
+        seconds: processor time for everything: timing of a step, training and checks.
+        norm: which penalty.
+        lams: λ of each network.
+        lr: peak learning rate.
+        seed: order of the examples.
+        batch_size: examples in a batch.
+    """
+    began = time.process_time()
+    weight = torch.tensor(lams)
+    train, valid = problem.train, problem.valid
+    x, y = train.inputs(torch.arange(len(train))).flatten(1), train.y
+    checked = valid.inputs(torch.arange(len(valid))).flatten(1), valid.y
+    stack, source = _Stack(net, len(lams)), torch.Generator().manual_seed(seed)
+    order = torch.zeros(0, dtype=torch.long)
+    size = min(batch_size, len(x))
+
+    def step(one: _Stack, optimizer: torch.optim.Optimizer) -> None:
+        nonlocal order
+        if len(order) < size:
+            order = torch.cat([order, torch.randperm(len(x), generator=source)])
+        rows, order = order[:size], order[size:]
+        fit = _nats(problem, one.outputs(x[rows]), y[rows])
+        penalty = sum(
+            (p.abs() if norm == "l1" else p.square()).flatten(1).sum(1) for p in one.weights
+        )
+        optimizer.zero_grad()
+        (fit + weight * penalty / len(x)).sum().backward()
+        optimizer.step()
+
+    trial = _Stack(net, len(lams))
+    spare = torch.optim.Adam(trial.weights, lr=1e-5, fused=True)
+    step(trial, spare)
+    check = _timed(lambda: losses(problem, trial.outputs(checked[0]), checked[1]), 3)
+    each = _timed(lambda: step(trial, spare), _TIMED)
+    left = seconds - (time.process_time() - began) - CHECKS * check
+    steps = max(CHECKS, round(left / each))
+    optimizer = torch.optim.Adam(stack.weights, lr=lr, fused=True)
+    best = torch.full((len(lams),), math.inf)
+    kept = [p.detach().clone() for p in stack.weights]
+    at = {round(steps * (i + 1) / CHECKS) for i in range(CHECKS)}
+    for done in range(steps):
+        optimizer.param_groups[0]["lr"] = lr * _onecycle(done, steps)
+        step(stack, optimizer)
+        if done + 1 in at:
+            with torch.no_grad():
+                now = losses(problem, stack.outputs(checked[0]), checked[1])
+                better = now < best
+                best = torch.where(better, now, best)
+                for old, new in zip(kept, stack.weights, strict=True):
+                    old[better] = new[better]
+    spent = time.process_time() - began
+    stack.weights = kept
+    winner = int(best.argmin())
+    test = problem.test.inputs(torch.arange(len(problem.test))).flatten(1)
+    with torch.no_grad():
+        tested = losses(problem, stack.outputs(test), problem.test.y)
+    return Chosen(float(best[winner]), float(tested[winner]), lams[winner], steps, spent)
+
+
+def losses(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor:
+    """Returns log loss, or RMSE, ``[K]`` for outputs ``[K, n, O]``."""
+    if problem.kind == "regression":
+        return (outputs - y).square().mean((1, 2)).sqrt()
+    return _nats(problem, outputs, y)
+
+
+def _nats(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor:
+    if problem.kind == "regression":
+        return 0.5 * (outputs - y).square().sum(2).mean(1)
+    count = len(outputs)
+    each = F.cross_entropy(outputs.flatten(0, 1), y.repeat(count), reduction="none")
+    return each.view(count, -1).mean(1)
+
+
+def _onecycle(done: int, steps: int) -> float:
+    """Returns the share of the peak rate: a rise over three tenths of the steps, then a fall, as netdial's own."""
+    top = max(0.3 * steps, 1.0)
+    if done < top:
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / top))
+    return 0.5 * (1 + math.cos(math.pi * min((done - top) / max(steps - top, 1.0), 1.0)))
+
+
+def _timed(work: object, times: int) -> float:
+    started = time.process_time()
+    for _ in range(times):
+        work()  # type: ignore[operator]
+    return (time.process_time() - started) / times
