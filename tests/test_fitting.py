@@ -68,6 +68,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "scaled-prior": {"objective": "scaled-prior", "map": "linear"},
     "l2": {"objective": "l2", "map": "lowrank"},
     "gated": {"map": "gated"},
+    "centred": {"map": "centred", "objective": "l2"},
     "papers-way": {"sampling": "independent", "groups": 5, "weighting": "uniform", "ends": False},
 }
 

@@ -20,7 +20,7 @@ from netdial.family.blend import Blend
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
 from netdial.family.groups import GroupFields, LeafGroup, started
-from netdial.family.maps import MAPS, Map, MapOptions, PiecewiseMap, TableMap
+from netdial.family.maps import MAPS, CentredMap, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posterior import Fields
 from netdial.family.posteriors import POSTERIORS, Divergence
 from netdial.objective import OBJECTIVES
@@ -122,10 +122,10 @@ class Varying(nn.Module):
     def fields(self, unit: Tensor) -> Fields:
         """Returns the posterior's fields of all leaves at unit coordinates ``[L]``."""
         groups = self.groups_at(unit)
-        if isinstance(self.mean, PiecewiseMap):
+        if isinstance(self.mean, PiecewiseMap | CentredMap):
             shares = self.mean.coefficients(unit).to(self.mean.pivots)
             mean, spread = Blend(shares, self.mean.pivots), None
-            if isinstance(self.log_std, PiecewiseMap):
+            if isinstance(self.log_std, PiecewiseMap | CentredMap):
                 spread = Blend(shares, self.log_std.pivots)
             return self._fields(mean, spread, groups)
         log_std = self.log_std(unit) if self.log_std is not None else None

@@ -173,6 +173,7 @@ def _check_sizes(
     wanted = {
         "linear": 2 * size,
         "piecewise": (config.regions + 1) * size,
+        "centred": (config.regions + 2) * size,
         "table": len(config.lams) * size,
         "lowrank": size + config.hidden * factors,
     }.get(config.map, size)

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
-from netdial.family.maps import GatedMap, LinearMap, LowRankMap, MapOptions, PiecewiseMap, TableMap
+from netdial.family.maps import (
+    CentredMap,
+    GatedMap,
+    LinearMap,
+    LowRankMap,
+    MapOptions,
+    PiecewiseMap,
+    TableMap,
+)
 
 F64 = torch.float64
 LAYOUT = Layout(("weight", "bias", "kernel"), ((3, 2), (3,), (2, 3, 2)))
@@ -108,6 +116,27 @@ def test_lowrank_map_is_equation_5(place: float) -> None:
     shaken(made)
     found = made(torch.tensor([place], dtype=F64))[0]
     assert found.tolist() == pytest.approx(slow_lowrank(made, place), abs=1e-11)
+
+
+@given(place=places)
+def test_centred_map_is_the_piecewise_map_of_base_and_deviations(place: float) -> None:
+    made = CentredMap.start(LAYOUT, initial(), MapOptions(regions=3))
+    shaken(made)
+    *deviations, base = made.pivots.detach()
+    same = PiecewiseMap(LAYOUT, torch.stack(deviations) + base)
+    unit = torch.tensor([place], dtype=F64)
+    assert torch.allclose(made(unit), same(unit), atol=1e-12)
+
+
+def test_a_step_at_one_end_moves_the_other_end_of_a_centred_map_half_as_far() -> None:
+    made = CentredMap.start(LAYOUT, initial(), MapOptions(regions=3))
+    optimizer = torch.optim.Adam(made.parameters(), lr=0.01)
+    ends = torch.tensor([0.0, 1.0], dtype=F64)
+    before = made(ends).detach()
+    made(ends[:1]).sum().backward()
+    optimizer.step()
+    near, far = (made(ends).detach() - before).mean(dim=1).tolist()
+    assert (near, far) == pytest.approx((-0.02, -0.01), rel=1e-5)
 
 
 def test_lowrank_move_of_a_matrix_has_rank_one() -> None:

@@ -1,13 +1,15 @@
 """Maps λ -> parameters, one class in one file each. See ``seam`` for what a map must offer."""
 
-from netdial.family.maps import basis, gated, lowrank
+from netdial.family.maps import basis, centred, gated, lowrank
 from netdial.family.maps.basis import LinearMap, PiecewiseMap, TableMap
+from netdial.family.maps.centred import CentredMap
 from netdial.family.maps.gated import GatedMap
 from netdial.family.maps.lowrank import LowRankMap
 from netdial.family.maps.seam import MAPS, Map, MapOptions
 
 __all__ = [
     "MAPS",
+    "CentredMap",
     "GatedMap",
     "LinearMap",
     "LowRankMap",
@@ -16,6 +18,7 @@ __all__ = [
     "PiecewiseMap",
     "TableMap",
     "basis",
+    "centred",
     "gated",
     "lowrank",
 ]

@@ -41,6 +41,13 @@ class BasisMap(nn.Module):
         return layout, self.pivots.detach().index_select(1, positions.to(self.pivots.device))
 
 
+def hats(unit: Tensor, regions: int) -> Tensor:
+    """Returns the hat functions ``[L, N + 1]`` of N equal regions at unit coordinates ``[L]``."""
+    knot = torch.arange(regions + 1, dtype=unit.dtype, device=unit.device)
+    distance = torch.sub(knot, unit[:, None], alpha=regions).abs()
+    return (1 - distance).clamp_min(0)
+
+
 @MAPS.add("piecewise")
 class PiecewiseMap(BasisMap):
     """Piecewise-linear over N equal regions of the unit coordinate (2022 paper, eq. 13), N + 1 pivots.
@@ -57,10 +64,7 @@ class PiecewiseMap(BasisMap):
 
     def coefficients(self, unit: Tensor) -> Tensor:
         """Returns hat functions ``[L, N + 1]``."""
-        regions = self.pivots.shape[0] - 1
-        pivot = torch.arange(regions + 1, dtype=unit.dtype, device=unit.device)
-        distance = torch.sub(pivot, unit[:, None], alpha=regions).abs()
-        return (1 - distance).clamp_min(0)
+        return hats(unit, self.pivots.shape[0] - 1)
 
     def towards_knots(self, unit: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """Returns unit coordinates of which a share, drawn at random, is moved to the nearest knot."""
