@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from netdial.core.errors import NetdialError
 from netdial.runs.folder import hold
 from netdial.runs.run import Run
+from netdial.runs.shrinkage import kills
 
 from .situations import command, refused, right
 
@@ -224,3 +225,55 @@ def test_a_lock_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
         pass
     with hold(run):
         assert run.is_dir()
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "splits.json", "kills.jsonl"])
+@right
+def test_no_changed_byte_of_records_and_splits_is_read(tmp_path: Path, name: str) -> None:
+    """One bit of any byte differs: reading is refused in words, wherever it lies, or gives the same numbers as before."""
+    way = ("shrink", "--size", "60 params") if name == "kills.jsonl" else ("fit",)
+    options = ("--model", "mlp:6", "--epochs", 2, "--quiet", "--name", "r")
+    command(tmp_path, way[0], "wine", *options, *way[1:])
+    run = Run.open(tmp_path / "runs" / "r")
+    path = run.path / name
+    content, read = path.read_bytes(), {
+        "records.jsonl": run.records,
+        "splits.json": run.parts,
+        "kills.jsonl": lambda: kills(run.path),
+    }[name]  # fmt: skip
+    before = read()
+    assert content and before
+    places = range(0, len(content), max(len(content) // 300, 1))
+    for place in [*places, len(content) - 1]:
+        for bit in (0, 3, 5):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            try:
+                found = read()
+            except NetdialError:
+                continue
+            assert found == before, (place, bit, bytes(changed[place - 20 : place + 20]))
+
+
+@refused("splits.json", "valid")
+def test_a_run_whose_parts_would_be_other_rows(tmp_path: Path) -> None:
+    """A split that the data no longer give: ``evaluate`` refuses to measure on rows that training may have seen."""
+    run = Run.open(fit(tmp_path))
+    parts = run.parts()
+    parts["valid"][0], parts["test"][0] = parts["test"][0], parts["valid"][0]
+    run.write_splits(run.data_source(), parts)
+    command(tmp_path, "evaluate", "wine")
+
+
+@right
+def test_lines_without_a_checksum_are_read(tmp_path: Path) -> None:
+    """Records and splits as they were before lines had a CRC-32 and splits a digest."""
+    run = Run.open(fit(tmp_path))
+    before, parts = run.records(), run.parts()
+    lines = [json.loads(line) for line in run.records_path.read_text().splitlines()]
+    for line in lines:
+        del line["crc"]
+    run.records_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.splits_path.write_text(json.dumps({"source": run.data_source(), "parts": parts}))
+    assert run.records() == before and run.parts() == parts

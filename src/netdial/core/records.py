@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netdial.core.storage.boundary import parse_json, reading, regular, validated
+from netdial.core.storage.boundary import (
+    reading,
+    regular,
+    seal_line,
+    sealed_lines,
+    unseal_line,
+    validated,
+)
 from netdial.core.storage.files import writing
 
 Place = bool | int | float | str
@@ -95,8 +102,8 @@ class Record:
         return self.seed, self.step, self.name, frozenset(self.where.items())
 
     def to_json(self) -> str:
-        """Returns the record as one line of JSON."""
-        return json.dumps(asdict(self))
+        """Returns the record as one line of JSON, sealed with a CRC-32."""
+        return seal_line(json.dumps(asdict(self)))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -123,12 +130,11 @@ def read_records(path: Path, convert: Callable[[Any], Any] = lambda line: line) 
     """
     cure = "restore it from a copy, or delete it to start without records"
     with reading(path, "is not text that can be read", cure):
-        lines = regular(path).read_bytes().decode().split("\n")
-    for number, line in enumerate(lines[:-1], 1):
+        lines = sealed_lines(regular(path).read_bytes().decode(), path, _DELETE)
+    for number, line in enumerate(lines, 1):
         where = f"{path}: line {number} is not a record"
-        record: Record = validated(
-            Record, convert(parse_json(line, where, _DELETE)), where, _DELETE
-        )
+        found = convert(unseal_line(line, where, _DELETE))
+        record: Record = validated(Record, found, where, _DELETE)
         yield record
 
 

@@ -12,7 +12,7 @@ from netdial.core.storage.container import read_plain
 from netdial.data import Splits
 from netdial.family import Domain, Family
 from netdial.jobs.problem import check_trust, is_function, load_net, load_problem
-from netdial.jobs.request import refuse_difference
+from netdial.jobs.request import refuse_difference, refuse_other_rows
 from netdial.jobs.ways import way_of
 from netdial.measure import Path, evaluate
 from netdial.models.family import load_family
@@ -123,6 +123,7 @@ def open_task(run: Run, data_dir: str | None = None, *, trust: bool = False) -> 
     model = None if is_function(config["data"]) else config["model"]
     problem = load_problem(config["data"], options=config["load"], model=model, data_dir=where)
     refuse_difference(run, {**config, **problem.facts()})
+    refuse_other_rows(run, problem.task)
     return problem.task
 
 

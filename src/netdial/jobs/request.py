@@ -7,7 +7,6 @@ the stored configuration (when resuming) over the preset of the data.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shlex
@@ -19,9 +18,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from netdial.core.errors import CheckpointError, ConfigError, NetdialError, WriteError, unknown
+from netdial.core.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NetdialError,
+    WriteError,
+    unknown,
+)
 from netdial.core.storage.container import load_tree
-from netdial.core.storage.files import write_text
 from netdial.data import Splits
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import preset
@@ -213,6 +218,7 @@ def resolve(
     }
     if old is not None:
         refuse_difference(old, resolved)
+        refuse_other_rows(old, problem.task)
     return resolved
 
 
@@ -279,8 +285,28 @@ def saved(run: Run) -> Path:
 
 def _write_splits(run: Run, task: Splits) -> None:
     """Writes which rows went to which part."""
-    parts = {name: rows.tolist() for name, rows in task.rows.items()}
-    write_text(run.splits_path, json.dumps({"source": task.source, "parts": parts}) + "\n")
+    run.write_splits(task.source, rows_of(task))
+
+
+def rows_of(task: Splits) -> dict[str, list[int]]:
+    """Returns the rows of the source that went to each part."""
+    return {name: rows.tolist() for name, rows in task.rows.items()}
+
+
+def refuse_other_rows(run: Run, task: Splits) -> None:
+    """Refuses data that are split into other rows than those that a run was made with.
+
+    Raises:
+        DataError: they are; the part is named.
+        CheckpointError: the split that the run stored is damaged or was changed.
+    """
+    stored, now = run.parts(), rows_of(task)
+    for part in stored:
+        if stored[part] != now.get(part):
+            raise DataError(
+                f"{run.path}: the {part} part is not made of the rows that it was made of in training (splits.json); use the "
+                "netdial that made the run, or run again with --overwrite"
+            )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ reading one needs no torch. A folder is never overwritten unless that is asked f
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -21,13 +22,28 @@ from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.records import Place, Record, read_records
-from netdial.core.storage.boundary import parse_json, read_json
+from netdial.core.storage.boundary import (
+    DIGEST,
+    parse_json,
+    read_json,
+    seal,
+    unseal,
+    validated,
+)
 from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
 from netdial.runs.settings import FORMAT, check_config, read_config
 from netdial.runs.shrinkage import KILLS
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What ``splits.json`` holds."""
+
+    source: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -197,13 +213,34 @@ class Run:
         return found if isinstance(found, dict) else {}
 
     def data_source(self) -> dict[str, Any]:
-        """Returns where the data came from and how they were read, or an empty dict when that is missing or damaged."""
-        try:
-            found = read_json(self.splits_path)
-        except CheckpointError:
-            return {}
-        source = found.get("source") if isinstance(found, dict) else None
-        return source if isinstance(source, dict) else {}
+        """Returns where the data came from and how they were read; empty if the run did not say.
+
+        Raises:
+            CheckpointError: ``splits.json`` is damaged or was changed.
+        """
+        return self._splits().source
+
+    def parts(self) -> dict[str, list[int]]:
+        """Returns the rows of the source that went to each part of the data; empty if the run did not say.
+
+        Raises:
+            CheckpointError: ``splits.json`` is damaged or was changed.
+        """
+        return self._splits().parts
+
+    def write_splits(self, source: dict[str, Any], parts: dict[str, list[int]]) -> None:
+        """Writes where the data came from, and which of its rows went to which part."""
+        content = {"source": source, "parts": parts}
+        write_text(self.splits_path, json.dumps(seal(content)) + "\n")
+
+    def _splits(self) -> _Stored:
+        if not os.path.lexists(self.splits_path):
+            return _Stored()
+        found = read_json(self.splits_path)
+        if isinstance(found, dict) and DIGEST in found:  # earlier runs have none
+            found = unseal(found, self.splits_path)
+        known: _Stored = validated(_Stored, found, self.splits_path)
+        return known
 
     def row(
         self, step: int, name: str, value: float, unit: str = "", /, **where: Place | None

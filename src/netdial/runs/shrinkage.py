@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.records import Record
-from netdial.core.storage.boundary import parse_json, reading, regular, validated
+from netdial.core.storage.boundary import (
+    reading,
+    regular,
+    sealed_lines,
+    unseal_line,
+    validated,
+)
 from netdial.runs.curves import MemberRow, constants, is_worse
 
 KILLS = "kills.jsonl"
@@ -155,15 +161,11 @@ def kills(run_path: Path) -> list[Kill]:
         return []
     with reading(path, "cannot be read"):
         text = regular(path).read_bytes().decode(errors="replace")
-    lines = text.splitlines(keepends=True)
-    return [
-        _kill(line, f"{path}: line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.endswith("\n")
-    ]
+    lines = sealed_lines(text, path, _DELETE)
+    return [_kill(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
 
 
 def _kill(line: str, where: str) -> Kill:
     where = f"{where} is not a collection"
-    kill: Kill = validated(Kill, parse_json(line, where, _DELETE), where, _DELETE)
+    kill: Kill = validated(Kill, unseal_line(line, where, _DELETE), where, _DELETE)
     return kill

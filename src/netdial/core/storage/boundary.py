@@ -2,8 +2,8 @@
 
 A file may be damaged, of another kind, or made to mislead. Everything that is read from one passes here: ``parse_json`` and
 ``read_json`` bound size and depth, ``validated`` holds a value against types and ranges, ``seal`` and ``unseal`` notice any
-change by a SHA-256 digest, and ``reading`` turns whatever an interpretation still raises into one error in words. Readers
-therefore list no exceptions of their own.
+change by a SHA-256 digest, ``seal_line`` and ``unseal_line`` a change of one line by its CRC-32, and ``reading`` turns whatever
+an interpretation still raises into one error in words. Readers therefore list no exceptions of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,13 @@ from netdial.core.errors import CheckpointError, NetdialError
 
 DIGEST = "sha256"
 """Key under which a sealed object keeps its digest."""
+
+CRC = "crc"
+"""Key under which a line of a file that grows keeps its CRC-32."""
+
+_CRC_STARTS, _CRC_ENDS = f', "{CRC}": "', len('01234567"}')
+_SEALED = re.compile(r', ".{3}": "[0-9a-f]{8}"}$')
+"""End of a sealed line, whatever became of the key."""
 
 MAX_DEPTH = 300
 """Deepest nesting of lists and objects that is read; files of netdial have about thirty levels."""
@@ -203,6 +212,49 @@ def unseal(content: Mapping[str, Any], where: object) -> dict[str, Any]:
             f"{where}: was changed after it was written (its SHA-256 digest differs); {_COPY}"
         )
     return plain
+
+
+def seal_line(line: str) -> str:
+    """Returns a JSON object on one line with the CRC-32 of its text as its last key: for files that grow line by line.
+
+    >>> seal_line('{"step": 3}')
+    '{"step": 3, "crc": "08b1f3bf"}'
+    """
+    return f"{line[:-1]}{_crc_of(line)}"
+
+
+def unseal_line(line: str, where: object, cure: str = _COPY) -> Any:
+    """Returns what a sealed line holds; one without a CRC-32, as earlier versions wrote them, as it is.
+
+    Raises:
+        CheckpointError: it is not JSON, or its CRC-32 is not that of its text: something was changed.
+    """
+    found = parse_json(line, where, cure)
+    if not isinstance(found, dict) or (CRC not in found and not _SEALED.search(line)):
+        return found
+    content = line.rpartition(_CRC_STARTS)[0] + "}"
+    if line != seal_line(content):
+        raise CheckpointError(
+            f"{where}: it was changed after it was written (its CRC-32 differs); {cure}"
+        )
+    return {key: value for key, value in found.items() if key != CRC}
+
+
+def sealed_lines(text: str, where: object, cure: str = _COPY) -> list[str]:
+    """Returns the whole lines of a file that grows; a last one that an interruption cut off is left out.
+
+    Raises:
+        CheckpointError: the last line is whole but for its end, which was changed.
+    """
+    *lines, rest = text.split("\n")
+    _, starts, end = rest.rpartition(_CRC_STARTS)
+    if starts and len(end) > _CRC_ENDS:
+        raise CheckpointError(f"{where}: the last line was changed after it was written; {cure}")
+    return lines
+
+
+def _crc_of(line: str) -> str:
+    return f'{_CRC_STARTS}{zlib.crc32(line.encode()):08x}"}}'
 
 
 def file_digest(path: Path) -> str:

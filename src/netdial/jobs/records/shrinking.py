@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import size, strip, total
 from netdial.core.records import Place
+from netdial.core.storage.boundary import seal_line
 from netdial.data import Splits
 from netdial.jobs.records.recorder import Watch
 from netdial.measure.compare import constant_of
@@ -81,7 +82,9 @@ class ShrinkRecorder:
         if not self._write:
             return
         record(self._run, epoch.step, self._numbers(epoch, state), method="train")
-        self._run.append(self._run.kills_path, (json.dumps(_plain(e)) for e in state.events))
+        self._run.append(
+            self._run.kills_path, (seal_line(json.dumps(_plain(e))) for e in state.events)
+        )
         progress = ShrinkEpoch(
             epoch.number,
             self._run.config["epochs"],
