@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,50 +40,34 @@ _MIN_VALID = 8
 
 _BATCH = 4096
 
+_TRAINING = ("objective", "map", "lo", "hi", "epochs", "batch_size", "groups", "lr", "accelerator")
+"""Parameters that are fields of ``FitConfig``."""
 
+
+@dataclass(eq=False, repr=False)
 class FamilyEstimator(BaseEstimator):
     """What both estimators share."""
 
-    _task: Task
+    _task: ClassVar[Task]
 
-    def __init__(
-        self,
-        model: str | Factory = "mlp:32",
-        *,
-        objective: str = "scaled-kl",
-        map: str = "piecewise",
-        lo: float = 1e-3,
-        hi: float = 1e2,
-        epochs: int = 50,
-        batch_size: int = 32,
-        groups: int = 8,
-        lr: float = 1e-2,
-        validation_fraction: float = 0.2,
-        lam: float | None = None,
-        metric: str | None = None,
-        by: str = "best",
-        n_points: int = 9,
-        n_samples: int = 16,
-        accelerator: str = "cpu",
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.model = model
-        self.objective = objective
-        self.map = map
-        self.lo = lo
-        self.hi = hi
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.groups = groups
-        self.lr = lr
-        self.validation_fraction = validation_fraction
-        self.lam = lam
-        self.metric = metric
-        self.by = by
-        self.n_points = n_points
-        self.n_samples = n_samples
-        self.accelerator = accelerator
-        self.random_state = random_state
+    model: str | Factory = "mlp:32"
+    _: KW_ONLY
+    objective: str = "scaled-kl"
+    map: str = "piecewise"
+    lo: float = 1e-3
+    hi: float = 1e2
+    epochs: int = 50
+    batch_size: int = 32
+    groups: int = 8
+    lr: float = 1e-2
+    validation_fraction: float = 0.2
+    lam: float | None = None
+    metric: str | None = None
+    by: str = "best"
+    n_points: int = 9
+    n_samples: int = 16
+    accelerator: str = "cpu"
+    random_state: int | np.random.RandomState | None = None
 
     def _rows(
         self, x: NDArray[Any], y: NDArray[Any], sample_weight: ArrayLike | None
@@ -199,15 +183,7 @@ class FamilyEstimator(BaseEstimator):
         expect(name, "n_points", self.n_points, Count)
         expect(name, "n_samples", self.n_samples, Whole)
         return make_config(
-            objective=self.objective,
-            map=self.map,
-            lo=self.lo,
-            hi=self.hi,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            groups=self.groups,
-            lr=self.lr,
-            accelerator=self.accelerator,
+            **{name: getattr(self, name) for name in _TRAINING},
             seed=seed,
         )
 

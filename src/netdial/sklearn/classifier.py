@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from netdial.core.errors import DataError
-from netdial.sklearn.base import Factory, FamilyEstimator
-from netdial.task import Classification
+from netdial.sklearn.base import FamilyEstimator
+from netdial.task import Classification, Task
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class FamilyClassifier(ClassifierMixin, FamilyEstimator):
     """Classification at every complexity from one training run.
 
@@ -58,50 +60,9 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         n_features_in_: F.
     """
 
-    _task = Classification()
+    _task: ClassVar[Task] = Classification()
 
-    def __init__(
-        self,
-        model: str | Factory = "mlp:32",
-        *,
-        objective: str = "scaled-kl",
-        map: str = "piecewise",
-        lo: float = 1e-3,
-        hi: float = 1e2,
-        epochs: int = 50,
-        batch_size: int = 32,
-        groups: int = 8,
-        lr: float = 1e-2,
-        validation_fraction: float = 0.2,
-        lam: float | None = None,
-        metric: str | None = None,
-        by: str = "best",
-        n_points: int = 9,
-        n_samples: int = 16,
-        accelerator: str = "cpu",
-        random_state: int | np.random.RandomState | None = None,
-        class_weight: str | dict[Any, float] | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            map=map,
-            lo=lo,
-            hi=hi,
-            epochs=epochs,
-            batch_size=batch_size,
-            groups=groups,
-            lr=lr,
-            validation_fraction=validation_fraction,
-            lam=lam,
-            metric=metric,
-            by=by,
-            n_points=n_points,
-            n_samples=n_samples,
-            accelerator=accelerator,
-            random_state=random_state,
-        )
-        self.class_weight = class_weight
+    class_weight: str | dict[Any, float] | None = None
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

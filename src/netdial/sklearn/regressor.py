@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from netdial.data.scale import TargetScale
 from netdial.measure import intervals
 from netdial.sklearn.base import FamilyEstimator
-from netdial.task import Regression
+from netdial.task import Regression, Task
 
 
 class FamilyRegressor(RegressorMixin, FamilyEstimator):
@@ -37,7 +37,7 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
         n_features_in_: F.
     """
 
-    _task = Regression()
+    _task: ClassVar[Task] = Regression()
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
