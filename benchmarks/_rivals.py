@@ -41,8 +41,12 @@ class Chosen:
     seconds: float
 
 
-class _Stack:
-    """K perceptrons with one hidden layer, trained side by side."""
+class Stack:
+    """K perceptrons with one hidden layer, trained side by side.
+
+    Attributes:
+        weights: weights and biases of the layers, ``[K, ...]`` each.
+    """
 
     def __init__(self, net: nn.Module, count: int) -> None:
         self.weights = [
@@ -56,6 +60,23 @@ class _Stack:
         return torch.baddbmm(shift[:, None], hidden, second.mT)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A grid of networks.
+
+    Attributes:
+        stack: the networks.
+        valid: least validation loss of each ``[K]``.
+        steps: steps of each.
+        seconds: processor time spent in all.
+    """
+
+    stack: Stack
+    valid: Tensor
+    steps: int
+    seconds: float
+
+
 def grid(
     problem: Problem,
     net: nn.Module,
@@ -65,8 +86,30 @@ def grid(
     lams: Sequence[float],
     lr: float,
     seed: int,
-    batch_size: int = 32,
 ) -> Chosen:
+    """Returns the network of least validation loss of a grid that is trained in a given processor time; see ``trained``."""
+    made = trained(problem, net, seconds, norm=norm, lams=lams, lr=lr, seed=seed)
+    winner = int(made.valid.argmin())
+    test = problem.test.inputs(torch.arange(len(problem.test))).flatten(1)
+    with torch.no_grad():
+        tested = losses(problem, made.stack.outputs(test), problem.test.y)
+    return Chosen(
+        float(made.valid[winner]), float(tested[winner]), lams[winner], made.steps, made.seconds
+    )
+
+
+def trained(
+    problem: Problem,
+    net: nn.Module,
+    seconds: float,
+    *,
+    norm: str,
+    lams: Sequence[float],
+    lr: float,
+    seed: int,
+    batch_size: int = 32,
+    stops: bool = True,
+) -> Trained:
     """Trains plain networks with a penalty λ ‖w‖ (``l1``) or λ ‖w‖² (``l2``), divided by N, in a given processor time.
 
     Args:
@@ -78,17 +121,18 @@ def grid(
         lr: peak learning rate.
         seed: order of the examples.
         batch_size: examples in a batch.
+        stops: whether each goes back to its best check.
     """
     began = time.process_time()
     weight = torch.tensor(lams)
     train, valid = problem.train, problem.valid
     x, y = train.inputs(torch.arange(len(train))).flatten(1), train.y
     checked = valid.inputs(torch.arange(len(valid))).flatten(1), valid.y
-    stack, source = _Stack(net, len(lams)), torch.Generator().manual_seed(seed)
+    stack, source = Stack(net, len(lams)), torch.Generator().manual_seed(seed)
     order = torch.zeros(0, dtype=torch.long)
     size = min(batch_size, len(x))
 
-    def step(one: _Stack, optimizer: torch.optim.Optimizer) -> None:
+    def step(one: Stack, optimizer: torch.optim.Optimizer) -> None:
         nonlocal order
         if len(order) < size:
             order = torch.cat([order, torch.randperm(len(x), generator=source)])
@@ -101,7 +145,7 @@ def grid(
         (fit + weight * penalty / len(x)).sum().backward()
         optimizer.step()
 
-    trial = _Stack(net, len(lams))
+    trial = Stack(net, len(lams))
     spare = torch.optim.Adam(trial.weights, lr=1e-5, fused=True)
     step(trial, spare)
     check = _timed(lambda: losses(problem, trial.outputs(checked[0]), checked[1]), 3)
@@ -122,13 +166,8 @@ def grid(
                 best = torch.where(better, now, best)
                 for old, new in zip(kept, stack.weights, strict=True):
                     old[better] = new[better]
-    spent = time.process_time() - began
-    stack.weights = kept
-    winner = int(best.argmin())
-    test = problem.test.inputs(torch.arange(len(problem.test))).flatten(1)
-    with torch.no_grad():
-        tested = losses(problem, stack.outputs(test), problem.test.y)
-    return Chosen(float(best[winner]), float(tested[winner]), lams[winner], steps, spent)
+    stack.weights = kept if stops else [p.detach() for p in stack.weights]
+    return Trained(stack, best, steps, time.process_time() - began)
 
 
 def losses(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor:
