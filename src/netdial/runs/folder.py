@@ -8,16 +8,18 @@ netdial did not write are the user's: a run that is replaced hands them on to th
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
-from netdial.core.storage.files import sync_folder, writing
+from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
 from netdial.runs.shrinkage import KILLS
 
@@ -235,3 +237,35 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def whole_lines(file: FileIO) -> int:
+    """Cuts off a last line without a newline, and returns the length that is left, in bytes."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            end = file.truncate(file.read().rfind(b"\n") + 1)
+    return end
+
+
+def keep_lines(path: Path, wanted: Callable[[int, str], bool]) -> None:
+    """Keeps the whole lines of a text file that are wanted, by number and text."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    kept = [line for number, line in enumerate(lines) if wanted(number, line)]
+    write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def nearest(path: Path) -> str:
+    """Returns a hint naming the nearest run beside ``path``."""
+    try:
+        siblings = [p.parent.name for p in path.parent.glob("[!.]*/config.json")]
+    except OSError:
+        siblings = []
+    close = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {path.parent / close[0]}?"
+    return "; netdial list shows the runs there are"

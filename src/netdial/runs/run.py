@@ -9,41 +9,31 @@ reading one needs no torch. A folder is never overwritten unless that is asked f
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.records import Place, Record, read_records
-from netdial.core.storage.boundary import (
-    DIGEST,
-    parse_json,
-    read_json,
-    seal,
-    unseal,
-    validated,
-)
+from netdial.core.storage.boundary import parse_json, read_json
 from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
-from netdial.runs.settings import FORMAT, check_config, read_config
+from netdial.runs.settings import (
+    FORMAT,
+    Split,
+    StoredSettings,
+    check_config,
+    read_config,
+    read_split,
+    write_split,
+)
 from netdial.runs.shrinkage import KILLS
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """What ``splits.json`` holds."""
-
-    source: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,7 +110,7 @@ class Run:
         """
         folder.recover(path)
         if not path.is_dir():
-            raise CheckpointError(f"{path}: no such run folder{_nearest(path)}")
+            raise CheckpointError(f"{path}: no such run folder{folder.nearest(path)}")
         folder.refuse_links(path)
         return cls(path, read_config(path / "config.json"))
 
@@ -218,7 +208,7 @@ class Run:
         Raises:
             CheckpointError: ``splits.json`` is damaged or was changed.
         """
-        return self._splits().source
+        return read_split(self.splits_path).source
 
     def parts(self) -> dict[str, list[int]]:
         """Returns the rows of the source that went to each part of the data; empty if the run did not say.
@@ -226,21 +216,11 @@ class Run:
         Raises:
             CheckpointError: ``splits.json`` is damaged or was changed.
         """
-        return self._splits().parts
+        return read_split(self.splits_path).parts
 
     def write_splits(self, source: dict[str, Any], parts: dict[str, list[int]]) -> None:
         """Writes where the data came from, and which of its rows went to which part."""
-        content = {"source": source, "parts": parts}
-        write_text(self.splits_path, json.dumps(seal(content)) + "\n")
-
-    def _splits(self) -> _Stored:
-        if not os.path.lexists(self.splits_path):
-            return _Stored()
-        found = read_json(self.splits_path)
-        if isinstance(found, dict) and DIGEST in found:  # earlier runs have none
-            found = unseal(found, self.splits_path)
-        known: _Stored = validated(_Stored, found, self.splits_path)
-        return known
+        write_split(self.splits_path, Split(source, parts))
 
     def row(
         self, step: int, name: str, value: float, unit: str = "", /, **where: Place | None
@@ -264,6 +244,7 @@ class Run:
     def replace(self, records: Iterable[Record]) -> None:
         """Writes records in place of earlier ones for the same quantities, so that repeating a measurement doubles nothing."""
         with self.alone():
+            self._renew()
             rows = {row.quantity: row for row in [*self.records(), *records]}
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in rows.values()))
 
@@ -275,9 +256,10 @@ class Run:
             WriteError: the disk refused it; the file is as it was.
         """
         folder.refuse_links(self.path)
+        self._renew()
         text = memoryview("".join(f"{line}\n" for line in lines).encode())
         with self.alone(), writing(path), path.open("ab+", buffering=0) as file:
-            whole = _whole_lines(file)
+            whole = folder.whole_lines(file)
             try:
                 while text:
                     text = text[file.write(text) :]
@@ -309,39 +291,31 @@ class Run:
         at once: an interruption leaves either the old one or the new one.
         """
         with self.alone():
+            self._renew()
             with writing(self.done_path):
                 self.done_path.unlink(missing_ok=True)
             kept = [row for row in self.records() if row.step <= step and row.method == "train"]
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in kept))
             epochs = len({row.step for row in kept if row.step > 0})
-            _keep_lines(self.log_path, lambda number, _: number < epochs)
-            _keep_lines(self.kills_path, lambda _, line: parse_json(line, KILLS)["step"] <= step)
+            folder.keep_lines(self.log_path, lambda number, _: number < epochs)
+            folder.keep_lines(
+                self.kills_path, lambda _, line: parse_json(line, KILLS)["step"] <= step
+            )
+
+    def _renew(self) -> None:
+        """Brings the folder of an earlier format up to today's, before something of today's is written into it."""
+        if not isinstance(self.config, StoredSettings) or self.config.format == FORMAT:
+            return
+        with self.alone():
+            write_text(self.records_path, "".join(f"{row.to_json()}\n" for row in self.records()))
+            write_json(self.config_path, {"format": FORMAT, **self.config})
+            self.config.format = FORMAT
 
     def finish(self, **facts: Any) -> None:
         """Marks the run as done, with the time and what else is to be known of it."""
         with self.alone():
             now = datetime.now(UTC).isoformat(timespec="seconds")
             write_json(self.done_path, {"finished": now, **facts})
-
-
-def _whole_lines(file: FileIO) -> int:
-    """Cuts off a last line without a newline, and returns the length that is left, in bytes."""
-    end = file.seek(0, os.SEEK_END)
-    if end:
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            file.seek(0)
-            end = file.truncate(file.read().rfind(b"\n") + 1)
-    return end
-
-
-def _keep_lines(path: Path, wanted: Callable[[int, str], bool]) -> None:
-    """Keeps the whole lines of a text file that are wanted, by number and text."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    kept = [line for number, line in enumerate(lines) if wanted(number, line)]
-    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _check_replaceable(path: Path, *, overwrite: bool) -> None:
@@ -373,15 +347,3 @@ def taken(path: Path) -> str:
         f"{path}: exists already; go on with it (--resume), replace it (--overwrite), "
         "or choose another name (--name)"
     )
-
-
-def _nearest(path: Path) -> str:
-    """Returns a hint naming the nearest run beside ``path``."""
-    try:
-        siblings = [p.parent.name for p in path.parent.glob("[!.]*/config.json")]
-    except OSError:
-        siblings = []
-    close = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {path.parent / close[0]}?"
-    return "; netdial list shows the runs there are"

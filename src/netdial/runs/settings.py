@@ -1,14 +1,17 @@
-"""The configuration of a run as its folder holds it: plain JSON with a format number, checked on the way in and out."""
+"""The configuration and the split of a run as its folder holds them: plain JSON, checked on the way in and out."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.core.storage.boundary import read_json, validated
+from netdial.core.storage.boundary import DIGEST, read_json, seal, unseal, validated
+from netdial.core.storage.files import write_text
 
 FORMAT, READS = 2, (1, 2)
 """Version of the layout of a run folder, and those that are read; an older netdial refuses a newer folder.
@@ -32,11 +35,15 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 class StoredSettings(dict[str, Any]):
-    """The settings of a run; one that is missing is said to be, with the file that lacks it."""
+    """The settings of a run; one that is missing is said to be, with the file that lacks it.
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    Attributes:
+        format: version of the folder's layout.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], format: int) -> None:
         super().__init__(settings)
-        self._path = path
+        self._path, self.format = path, format
 
     def __missing__(self, key: str) -> Any:
         raise CheckpointError(
@@ -70,7 +77,35 @@ def read_config(path: Path) -> dict[str, Any]:
     validated(Known, config, path, "restore it from a copy, or run again with --overwrite")
     if "exclude" in config:  # a run from before parameters could be frozen
         config |= {"shared": config.pop("exclude"), "freeze": []}
-    return StoredSettings(path, config)
+    return StoredSettings(path, config, version)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the data of a run came from, and which of its rows went to which part."""
+
+    source: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, list[int]] = field(default_factory=dict)
+
+
+def read_split(path: Path) -> Split:
+    """Returns what a ``splits.json`` holds, nothing if there is none.
+
+    Raises:
+        CheckpointError: it is damaged or was changed.
+    """
+    if not os.path.lexists(path):
+        return Split()
+    found = read_json(path)
+    if isinstance(found, dict) and DIGEST in found:  # earlier runs have none
+        found = unseal(found, path)
+    known: Split = validated(Split, found, path)
+    return known
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Writes a ``splits.json`` with its digest."""
+    write_text(path, json.dumps(seal(asdict(split))) + "\n")
 
 
 def config_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
