@@ -45,7 +45,7 @@ test-all: setup  ## the same with slow tests, and the documentation built withou
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu' --hypothesis-profile thorough
 	$(MAKE) docs
 
 docs: setup  ## build docs/_build/html; a warning is an error

@@ -13,8 +13,9 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-settings.register_profile("netdial", deadline=None, max_examples=25, derandomize=True)
-settings.load_profile("netdial")
+settings.register_profile("quick", deadline=None, max_examples=10, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("quick")  # `make test-all` asks for the other
 torch.set_num_threads(1)
 
 Z = 5.0
@@ -56,6 +57,23 @@ def pictures() -> tuple[Tensor, Tensor]:
     x = torch.randn(48, 4, 6, 6, generator=source)
     x[:, 0] += y[:, None, None]
     return x, y
+
+
+_TIMED = ("test_latency", "test_clock", "test_benchmarks")
+"""Modules in which times themselves are looked at."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_readings(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where the time of a network is one number among others, a few short readings of it are enough."""
+    from netdial.measure import latency
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem not in _TIMED:
+            patch.setattr(latency, "_QUIET_S", 0.002)
+            patch.setattr(latency, "_LEAST_WINDOWS", 2)
+            patch.setattr(latency, "_MOST_WINDOWS", 4)
+        yield
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from netdial.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 EXAMPLES = ROOT / "examples"
-pytestmark = pytest.mark.timeout(900)  # the first test that wants a script runs all of them
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -50,9 +50,11 @@ def run():
     import json, os, sys
     import sklearn.base, torch._dynamo  # slow to load, wanted by every script, nothing of ours
 
-    for name, script in json.load(sys.stdin).items():
+    for line in sys.stdin:
+        name, script = json.loads(line)
         child = os.fork()
         if child == 0:
+            sys.stdin = open(os.devnull)
             os.chdir(script["folder"])
             printed = os.open("printed.txt", os.O_WRONLY | os.O_CREAT)
             os.dup2(printed, 1)
@@ -61,8 +63,7 @@ def run():
             exec(compile(script["code"], name, "exec"), globals())
             sys.exit(0)
         _, status = os.waitpid(child, 0)
-        with open(os.path.join(script["folder"], "code.txt"), "w") as file:
-            file.write(str(os.waitstatus_to_exitcode(status)))
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 run()
 """
@@ -131,45 +132,55 @@ def scripts() -> dict[str, tuple[str, ...]]:
     return found
 
 
+Printed = Callable[..., str]
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder that each script ran in."""
-    asked = {
-        name: {
-            "code": code,
-            "arguments": arguments,
-            "folder": str(tmp_path_factory.mktemp(Path(name).stem)),
-        }
-        for name, (code, *arguments) in scripts().items()
-    }
-    done = subprocess.run(
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
+    """A function that runs a script and returns what it printed; one that fails is shown."""
+    with subprocess.Popen(
         [sys.executable, "-c", APART],
-        input=json.dumps(asked),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return {name: Path(str(script["folder"])) for name, script in asked.items()}
+    ) as process:
+        asking, answers = process.stdin, process.stdout
+        assert asking is not None and answers is not None
+
+        def run(name: str, folder: Path | None = None) -> str:
+            code, *arguments = scripts()[name]
+            folder = folder or tmp_path_factory.mktemp(Path(name).stem)
+            asked = {"code": code, "arguments": arguments, "folder": str(folder)}
+            print(json.dumps([name, asked]), file=asking, flush=True)
+            ended = answers.readline().strip()
+            text = (folder / "printed.txt").read_text(encoding="utf-8")
+            assert ended == "0", text
+            return text
+
+        yield run
+        asking.close()
 
 
-def printed(folder: Path) -> str:
-    """Returns what the script of a folder printed; a failure shows it."""
-    text = (folder / "printed.txt").read_text(encoding="utf-8")
-    assert (folder / "code.txt").read_text() == "0", text
-    return text
+SLOW = ("docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "own_network.py")
+"""Scripts that take longer than a second and show what others do, too."""
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/tutorial-choose.md"])
-def test_python_blocks_run_in_order(name: str, ran: dict[str, Path]) -> None:
+def each(*names: str) -> pytest.MarkDecorator:
+    """Returns the parameter ``name``; scripts that take long are marked so."""
+    marked = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+@each("README.md", "docs/tutorial.md", "docs/tutorial-choose.md")
+def test_python_blocks_run_in_order(name: str, printed: Printed) -> None:
     assert "nd.fit(" in scripts()[name][0]
-    assert "accuracy" in printed(ran[name])
+    assert "accuracy" in printed(name)
 
 
-@pytest.mark.parametrize("name", ["docs/files.md", "docs/tables.md", "docs/evidence.md"])
-def test_python_blocks_of_reference_pages_run(name: str, ran: dict[str, Path]) -> None:
-    printed(ran[name])
+@each("docs/files.md", "docs/tables.md", "docs/evidence.md")
+def test_python_blocks_of_reference_pages_run(name: str, printed: Printed) -> None:
+    printed(name)
 
 
 def test_pages_with_python_blocks_are_run() -> None:
@@ -177,8 +188,8 @@ def test_pages_with_python_blocks_are_run() -> None:
     assert shown == set(SCRIPTED)
 
 
-def test_the_blocks_on_shrinking_run(ran: dict[str, Path]) -> None:
-    assert "'fc1'" in printed(ran["docs/shrinking.md"])
+def test_the_blocks_on_shrinking_run(printed: Printed) -> None:
+    assert "'fc1'" in printed("docs/shrinking.md")
 
 
 def test_the_readme_example_is_short() -> None:
@@ -186,14 +197,14 @@ def test_the_readme_example_is_short() -> None:
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
 
 
-def test_own_network_example_runs(ran: dict[str, Path]) -> None:
-    assert "Attentive: an ordinary module" in printed(ran["own_network.py"])
+@each("own_network.py")
+def test_own_network_example_runs(name: str, printed: Printed) -> None:
+    assert "Attentive: an ordinary module" in printed(name)
 
 
-def test_readme_picture_is_drawn_without_scripts(ran: dict[str, Path]) -> None:
-    folder = ran["readme_picture.py"]
-    printed(folder)
-    for picture in (folder / "family.svg", ROOT / "docs/_static/family.svg"):
+def test_readme_picture_is_drawn_without_scripts(printed: Printed, tmp_path: Path) -> None:
+    printed("readme_picture.py", tmp_path)
+    for picture in (tmp_path / "family.svg", ROOT / "docs/_static/family.svg"):
         tags = [element.tag.rpartition("}")[2] for element in ET.parse(picture).iter()]
         assert tags.count("polyline") == 2
         assert tags.count("circle") == 2 * 6 + 1
@@ -233,9 +244,7 @@ def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path)
     git = shutil.which("git")
     if git is None:
         pytest.skip("git is not installed; it applies the change shown in the how-to")
-    shutil.copytree(
-        ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
+    shutil.copytree(ROOT / "src", tmp_path / "src")  # with compiled modules, which take a while
     (change,) = blocks(ROOT / "docs/how-to-add-a-map.md", "diff")
     subprocess.run(
         [git, "apply", "--whitespace=error-all", "-"],
@@ -250,8 +259,8 @@ def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path)
     subprocess.run([*ruff, "src/netdial/family/maps/quadratic.py"], cwd=tmp_path, check=True)
 
 
-def test_the_posterior_of_the_how_to_shuts_gates(ran: dict[str, Path]) -> None:
-    lines = printed(ran["docs/how-to-add-a-posterior.md"]).splitlines()
+def test_the_posterior_of_the_how_to_shuts_gates(printed: Printed) -> None:
+    lines = printed("docs/how-to-add-a-posterior.md").splitlines()
     gates = [json.loads(line.partition(" ")[2]) for line in lines]
     assert min(gates[1][:2]) > 0.8 > 0.4 > max(gates[1][2:])
     assert max(gates[3]) < 0.2

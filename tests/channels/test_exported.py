@@ -85,12 +85,19 @@ def same_both_ways(net: nn.Module, x: Tensor) -> Graph:
     return by_export
 
 
-@pytest.mark.parametrize("which", [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 14, 15, 16, 27, 30])
+SOME, OTHERS = (2, 5, 8, 14), (1, 3, 4, 7, 9, 12, 13, 15, 16, 27, 30)
+"""Networks of every kind, and further ones."""
+
+
+@pytest.mark.parametrize(
+    "which", [*SOME, *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
+)
 def test_both_ways_find_the_same_groups_and_cuts_are_exact(which: int) -> None:
     net, x = networks.network(which)
     assert cut_is_masked(same_both_ways(net, x), which) <= 1e-10
 
 
+@pytest.mark.slow
 def test_both_ways_agree_on_a_residual_network() -> None:
     net = stirred(build("resnet20", input_shape=[3, 8, 8], n_outputs=4)).double()
     assert cut_is_masked(same_both_ways(net, numbers(2, 3, 8, 8).double()), 0) <= 1e-10
@@ -246,7 +253,10 @@ def test_only_export_can_trace_these_and_cuts_are_exact(name: str) -> None:
         assert graph.traced(numbers(rows, *shape).double()).shape == (rows, 3)
 
 
-@pytest.mark.parametrize("name", list(ONLY))
+@pytest.mark.parametrize(
+    "name",
+    ["vectors", *(pytest.param(n, marks=pytest.mark.slow) for n in ONLY if n != "vectors")],
+)
 def test_from_training_to_the_users_own_class(name: str, tmp_path: Path) -> None:
     make, shape = ONLY[name]
     torch.manual_seed(2)
@@ -276,7 +286,7 @@ def test_structured_pruning_takes_such_a_network() -> None:
     assert pruned.net(numbers(5, 6, 6)).shape == (5, 3)
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
+@pytest.mark.parametrize("kind", [nn.GRU, pytest.param(nn.RNN, marks=pytest.mark.slow)])
 def test_other_recurrences_and_their_weights_stay_whole_objects(kind: type[nn.RNNBase]) -> None:
     net = Recurrent(kind).double()
     weights = list(net.inside._flat_weights)
@@ -461,7 +471,14 @@ def by_constant(self: Any, x: Tensor) -> Tensor:
     return x * torch.tensor([x.size(1) / 6])
 
 
-@pytest.mark.parametrize("between", [written_down, by_width, by_constant])
+@pytest.mark.parametrize(
+    "between",
+    [
+        written_down,
+        pytest.param(by_width, marks=pytest.mark.slow),
+        pytest.param(by_constant, marks=pytest.mark.slow),
+    ],
+)
 def test_a_class_that_does_something_else_once_cut_is_loaded_as_a_graph(
     between: Callable[[Any, Tensor], Tensor], tmp_path: Path
 ) -> None:

@@ -107,9 +107,8 @@ def test_a_folder_of_another_version_is_left_alone(call: Call, tmp_path: Path) -
     assert [path.name for path in folder.iterdir()] == ["experiment.json"]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_gone_on_with(
     tmp_path: Path, call: Call, whole: Path, number: signal.Signals
 ) -> None:

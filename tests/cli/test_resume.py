@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from netdial.cli import main
 from netdial.core.records import Record
 
 from .conftest import Call, finish, start
@@ -42,7 +43,7 @@ EPOCHS = ("--epochs", "20")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    assert finish(start(*FIT, *EPOCHS, "-q", cwd=folder)).code == 0
+    assert main([*FIT, *EPOCHS, "-q", "--runs-dir", str(folder / "runs")]) == 0
     return folder / "runs" / "digits"
 
 
@@ -111,6 +112,7 @@ def test_resuming_twice_changes_nothing(whole: Path, tmp_path: Path) -> None:
     assert newest == {Record(**r).quantity: r["value"] for r in records(whole)}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
     process = start(*FIT, *EPOCHS, "--name", "mine", cwd=tmp_path)
     run = tmp_path / "runs" / "mine"

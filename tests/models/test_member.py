@@ -222,8 +222,12 @@ def onnx_outputs(path: Path, x: Tensor) -> Tensor:
     ("net", "x"),
     [
         (build("mlp:4", input_shape=(3,), n_outputs=2), inputs(9, 3)),
-        (build("resnet20", input_shape=(1, 8, 8), n_outputs=2), inputs(3, 1, 8, 8)),
-        (Reader(), torch.arange(30).view(5, 6) % 11),
+        pytest.param(
+            build("resnet20", input_shape=(1, 8, 8), n_outputs=2),
+            inputs(3, 1, 8, 8),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(Reader(), torch.arange(30).view(5, 6) % 11, marks=pytest.mark.slow),
     ],
     ids=["mlp", "resnet20", "reader"],
 )

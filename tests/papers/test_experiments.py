@@ -21,6 +21,7 @@ def small(name: str, folder: Path, **options):
     return perform(name, folder=folder, quick=True, workers=1, **options)
 
 
+@pytest.mark.slow
 def test_table1_on_digits(tmp_path: Path) -> None:
     found = small("mnist-table1", tmp_path, data="digits", seeds=2)
     paper, honest = found.tables
@@ -48,6 +49,7 @@ def test_surface_on_digits(tmp_path: Path) -> None:
         assert found.values["best_accuracy"][place] == pytest.approx(float(accuracy[row, place]))
 
 
+@pytest.mark.slow
 def test_2021_on_digits(tmp_path: Path) -> None:
     found = small("mnist-2021", tmp_path, data="digits")
     assert len(found.tables) == 3
@@ -90,6 +92,7 @@ def test_2021_protocol_is_the_papers_where_the_paper_says_it() -> None:
     assert (config["lo"], config["hi"], config["hidden"], mnist_2021.EPOCHS) == (0.1, 100.0, 50, 25)
 
 
+@pytest.mark.slow
 def test_theorem_2_on_a_model_with_one_optimum(tmp_path: Path) -> None:
     found = small("theory", tmp_path, data="wine")
     agreement = found.values["agreement"]["wine"]

@@ -76,6 +76,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_experiment_on_wine(tmp_path: Path) -> None:
     lab = Lab("group-sparsity", Store(tmp_path), quick=True, seeds=2, workers=1)
     found = group_sparsity.experiment(lab)

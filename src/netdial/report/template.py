@@ -6,7 +6,7 @@ Templates lie beside the code that fills them. What they share, ``look.css`` abo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -31,14 +31,19 @@ def fill(package: str, template: str, /, **values: Any) -> str:
         template: its file.
         values: what the template names, besides ``plotlyjs``; one that is missing is an error.
     """
-    templates = jinja2.Environment(
+    return _templates(package).get_template(template).render(plotlyjs=get_plotlyjs(), **values)
+
+
+@cache
+def _templates(package: str) -> jinja2.Environment:
+    """Returns the templates of a package; each is compiled once."""
+    return jinja2.Environment(
         loader=jinja2.FunctionLoader(partial(_read, package)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return templates.get_template(template).render(plotlyjs=get_plotlyjs(), **values)
 
 
 def _read(package: str, name: str) -> str | None:
