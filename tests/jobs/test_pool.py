@@ -183,7 +183,8 @@ def test_a_cell_is_a_run_folder(store: Store) -> None:
     assert (run.config["way"], run.config["data"], run.config["epochs"]) == ("fit", "wine", 1)
     files = json.loads(run.done_path.read_text())["files"]
     assert {"config.json", "env.json", "model/family.safetensors"} <= files.keys()
-    assert Run.open(store.path(Square(2))).config["way"] == "Square"
+    square = Run.open(store.path(Square(2))).config
+    assert square["way"] == "Square" and square["cell"]["number"] == 2
     rows = {row.name: row for row in list_runs(store.folder / "cells")}
     assert rows[run.name].status == "done" and rows[run.name].model == "linear"
     assert rows[store.path(Square(2)).name].status == "done"

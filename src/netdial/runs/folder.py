@@ -23,9 +23,12 @@ from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
 from netdial.runs.shrinkage import KILLS
 
+FOUND = "found.json"
+"""What a cell of a store returned."""
+
 FILES = {
     *("config.json", "env.json", "splits.json", "records.jsonl", "log.txt", "report.html", "DONE"),
-    KILLS,
+    *(KILLS, FOUND),
 }
 """Files of a run."""
 

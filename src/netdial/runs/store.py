@@ -23,13 +23,11 @@ from pydantic import BaseModel
 from netdial.core.errors import CheckpointError
 from netdial.core.storage.files import write_json, writing
 from netdial.core.storage.lock import holding
+from netdial.runs.folder import FOUND
 from netdial.runs.run import Run
 
 ENGINE = "2"
 """Version of what training and measuring give; raised when the same settings would give other numbers."""
-
-FOUND = "found.json"
-"""What a cell returned, in its folder."""
 
 _GROWS = ("DONE", "records.jsonl", "log.txt", "report.html", "checkpoint", "choice")
 """What later commands may change in a run folder that is done; all else has a digest."""
@@ -55,9 +53,9 @@ class Cell:
 
     @property
     def run_config(self) -> dict[str, Any]:
-        """Settings that the run folder holds, as plain JSON values: the kind of cell and its fields."""
+        """Settings that the run folder holds, as plain JSON values: the kind of cell as ``way``, its fields as ``cell``."""
         plain: dict[str, Any] = json.loads(json.dumps(_settings(self), default=_plain))
-        return {"way": plain.pop("kind"), **plain}
+        return {"way": plain.pop("kind"), "cell": plain}
 
     def make(self, run: Run, store: Store) -> Any:
         """Does the work; other cells' results are read from ``store``.

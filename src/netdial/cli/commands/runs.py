@@ -74,7 +74,8 @@ def _runs_table(rows: Sequence[RunRow]) -> Table:
         table.add_column(heading, no_wrap=whole, overflow="fold", min_width=_WORDS.get(heading))
     for row in rows:
         size = "" if row.params is None else f"{count(row.params[0])} → {count(row.params[1])}"
-        model = row.model if row.way in (None, FIRST_WAY) else f"{row.model} ({row.way})"
+        way = "" if row.way in (None, FIRST_WAY) else f"({row.way})"
+        model = " ".join(word for word in (row.model, way) if word)
         lam = "" if row.best_lam is None else number(row.best_lam)
         started = (row.started or "").replace("T", " ")[:16]
         cells = [

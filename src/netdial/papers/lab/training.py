@@ -62,8 +62,8 @@ class Training(Cell):
     @property
     def run_config(self) -> dict[str, Any]:
         """Settings of the run: those of the training, beside the fields of the cell."""
-        fields = super().run_config
-        return {**fields.pop("config"), **fields, "way": "fit"}
+        config = {"data": self.data, "model": self.model, **self.config.model_dump(mode="json")}
+        return {**config, **super().run_config, "way": "fit"}
 
     def make(self, run: Run, store: Store) -> None:
         """Trains the family, or goes on, and writes it to a file that ``nd.load_model`` opens without further help."""
