@@ -35,13 +35,6 @@ _FILES = {"README.md", "config.json", "model.safetensors"}
 class ChoiceOptions:
     """How a member is chosen.
 
-    Attributes:
-        by: a rule or an estimator; None for ``one-se``, or ``best`` within budgets.
-        metric: metric that rules compare members by; None for the proper loss of the task.
-        shares: shares of the weights removed to look at, in [0, 1).
-        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
-        finetune: epochs of training after every step of pruning; 0 for none.
-
     Raises:
         ConfigError: an unknown rule, or a share outside [0, 1).
     """

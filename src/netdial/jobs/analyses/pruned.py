@@ -35,12 +35,6 @@ _UNITS = {"removed": "parameters", "params": "parameters", "nll": "nats/example"
 class SurfaceOptions:
     """What is removed of the members of a run, and how they are looked at then.
 
-    Attributes:
-        shares: shares of the weights to remove, in [0, 1).
-        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
-        fold: whether weights of constant inputs go first, into biases.
-        samples: draws of the posterior predictive; None for as many as in training.
-
     Raises:
         ConfigError: a share is outside [0, 1).
     """

@@ -62,15 +62,6 @@ _UNITS = {
 class Slimming:
     """Which member, how much of it goes, and how it is trained afterwards.
 
-    Attributes:
-        lam: complexity value; None for that of the best member on validation data.
-        share: part of the channels to remove, in (0, 1); 0.5 if there is no size either.
-        size: or the size to arrive at.
-        by_time: choose widths by measured time.
-        rounds: times to prune and train; None for once.
-        epochs: passes over the data in every round; None for 1 if there are rounds, else no training.
-        lr: peak learning rate of that training.
-
     Raises:
         ConfigError: a share and a size, either out of range, or a rate without training.
     """

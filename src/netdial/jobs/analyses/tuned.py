@@ -21,13 +21,7 @@ from netdial.train.finetune import finetune
 @checked_fields
 @dataclass(frozen=True)
 class TuningOptions:
-    """How a member is trained further.
-
-    Attributes:
-        epochs: passes over the data, in every round.
-        lr: peak learning rate.
-        objective: a name in ``OBJECTIVES``; None for that of the run.
-    """
+    """How a member is trained further."""
 
     epochs: Annotated[int, Field(ge=1, description="passes over the data, in every round")] = 1
     lr: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
@@ -44,13 +38,6 @@ class TuningOptions:
 @dataclass(frozen=True)
 class RoundOptions:
     """How a member is pruned in rounds.
-
-    Attributes:
-        share: share of the weights to remove, in [0, 1); None does not prune.
-        rounds: times to prune and train.
-        schedule: a name in ``RISES``, how the share rises.
-        start: weights to go on from.
-        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
 
     Raises:
         ConfigError: the share is outside [0, 1).

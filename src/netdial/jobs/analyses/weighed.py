@@ -31,12 +31,6 @@ _ALL = "all"
 class EvidenceOptions:
     """What is estimated, and how well.
 
-    Attributes:
-        by: names of estimators, or ``all`` that apply; none for a few that suit the objective.
-        samples: draws of the weights.
-        examples: look at so many training examples only; None for all.
-        health: check the family itself, too.
-
     Raises:
         ConfigError: an unknown estimator.
     """
