@@ -6,8 +6,8 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -17,6 +17,10 @@ from netdial.core.errors import CheckpointError, ConfigError, unknown
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+    from netdial.data import Splits
+    from netdial.family import Family
+    from netdial.runs.run import Run
 
 Settings = TypeVar("Settings")
 
@@ -48,6 +52,39 @@ PointsOption = Annotated[
     typer.Option(min=1, help="Or how many, evenly over the range.", show_default=False),
 ]
 SplitOption = Annotated[str, typer.Option(metavar="valid|test", help="Part of the data.")]
+
+
+@dataclass(frozen=True)
+class AtRun:
+    """The run that a command is about, where its data are, and how to answer: arguments of every such command."""
+
+    run: RunArgument
+    data_dir: DataDirOption = None
+    runs_dir: RunsDirOption = Path("runs")
+    trust: TrustOption = False
+    as_json: JsonOption = False
+
+    def open(self) -> Run:
+        """Returns the run.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        from netdial.runs.run import Run
+
+        return Run.open(run_folder(self.run, self.runs_dir))
+
+    def family(self, folder: Run, lams: list[float] | None) -> tuple[Family, Splits]:
+        """Returns the family of the run and its data, having checked that it has members at these λ."""
+        from netdial.jobs.opening import open_run
+
+        return open_run(folder, self.data_dir, lams, trust=self.trust)
+
+
+def out_option(otherwise: str) -> Any:
+    """Returns the option ``--out``, which says what is written where it is not given."""
+    return typer.Option("--out", "-o", help=f"{otherwise}.", show_default=False)
+
 
 PARTS = ("valid", "test")
 
@@ -237,21 +274,29 @@ def _places(field: FieldInfo) -> tuple[str, ...]:
 
 
 def with_flags(command: Callable[..., None], extra: list[inspect.Parameter]) -> Callable[..., None]:
-    """Returns ``command`` with further parameters in place of its ``**settings``."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in inspect.signature(command).parameters.values()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
+    """Returns ``command`` with further parameters in place of its ``**settings``, and those of ``AtRun`` in place of ``at``."""
+    own = _parameters(command)
+    at = _parameters(AtRun) if own.pop("at", None) else {}
 
     def run(**given: Any) -> None:
-        command(**given)
+        here = {"at": AtRun(**{name: given.pop(name) for name in at})} if at else {}
+        command(**here, **given)
 
-    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *extra]
+    first = {name: at[name] for name in ("run",) if at}
+    parameters = [*(first | own | at).values(), *extra]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a function or dataclass by name, all but ``**settings``."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
 
 
 def _kind(annotation: Any) -> tuple[type, str | None]:

@@ -12,16 +12,12 @@ import typer
 
 from netdial.cli.command import Parts, options_of
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
+    AtRun,
     LamsOption,
     PointsOption,
-    RunArgument,
-    RunsDirOption,
-    TrustOption,
     complexities,
+    out_option,
     read,
-    run_folder,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +33,7 @@ def _parts() -> Parts:
 
 @options_of(_parts)
 def choose(
-    run: RunArgument,
+    at: AtRun,
     lams: LamsOption = None,
     points: PointsOption = None,
     agreement: Annotated[
@@ -47,18 +43,8 @@ def choose(
         bool, typer.Option("--test", help="Look at the test data, once everything is decided.")
     ] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder to write; else choice in the run folder.",
-            show_default=False,
-        ),
+        Path | None, out_option("Folder to write; else choice in the run folder")
     ] = None,
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
     **given: Any,
 ) -> None:
     """Choose one member by a rule or a budget, and write it with a card that gives the reason."""
@@ -68,19 +54,17 @@ def choose(
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.choose import answer_lines, verdicts_table
     from netdial.jobs.analyses.chosen import ChoiceOptions, check_place, choose_run, write_choice
-    from netdial.jobs.opening import open_run
-    from netdial.runs.run import Run
 
     options, budget = read(ChoiceOptions, given), read(Budget, given)
-    folder = Run.open(run_folder(run, runs_dir))
+    folder = at.open()
     with folder.alone(), _unwarned():
-        family, task = open_run(folder, data_dir, values, trust=trust)
+        family, task = at.family(folder, values)
         place = out or folder.path / "choice"
         check_place(place)
         choice = choose_run(folder, family, task, options, budget, lams=values or points, test=test)
         verdicts = compare(family, choice) if agreement else []
         write_choice(folder, task, choice, place)
-    if as_json:
+    if at.as_json:
         print_json({"run": str(folder.path), "path": str(place), **_answer(choice, verdicts)})
         return
     screen = console()

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from netdial.cli.command import options_of
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
+    AtRun,
     LamsOption,
     PointsOption,
-    RunArgument,
-    RunsDirOption,
     SplitOption,
-    TrustOption,
     check_split,
     complexities,
-    run_folder,
 )
 
 
+@options_of(dict)
 def evaluate(
-    run: RunArgument,
+    at: AtRun,
     lams: LamsOption = None,
     points: PointsOption = None,
     split: SplitOption = "valid",
@@ -31,24 +27,19 @@ def evaluate(
         int | None,
         typer.Option(min=0, help="Posterior draws; else as in training.", show_default=False),
     ] = None,
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Evaluate members of a run's family (mean weights, and the posterior predictive): accuracy, NLL, KL and more."""
     values = complexities(lams, points)
     check_split(split)
     from netdial.cli.output import console, print_json, print_table
-    from netdial.jobs.opening import evaluate_run, open_run
+    from netdial.jobs.opening import evaluate_run
     from netdial.report.tables import members_table
     from netdial.runs.curves import MemberRow
-    from netdial.runs.run import Run
 
-    folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, values, trust=trust)
+    folder = at.open()
+    family, task = at.family(folder, values)
     path = evaluate_run(folder, family, split, task, lams=values or points, n_samples=samples)
-    if as_json:
+    if at.as_json:
         print_json(
             {
                 "run": str(folder.path),

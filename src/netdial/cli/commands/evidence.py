@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from netdial.cli.command import Parts, options_of
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
+    AtRun,
     LamsOption,
-    RunArgument,
-    RunsDirOption,
-    TrustOption,
     numbers,
     read,
-    run_folder,
 )
 
 
@@ -28,12 +22,8 @@ def _parts() -> Parts:
 
 @options_of(_parts)
 def evidence(
-    run: RunArgument,
+    at: AtRun,
     lams: LamsOption = None,
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
     **given: Any,
 ) -> None:
     """Weigh members by training data alone: evidence, description length, bounds."""
@@ -47,14 +37,12 @@ def evidence(
     )
     from netdial.evidence import chosen, doubts, lowest
     from netdial.jobs.analyses.weighed import EvidenceOptions, examine_run, weigh_run
-    from netdial.jobs.opening import open_run
     from netdial.objective import OBJECTIVES
-    from netdial.runs.run import Run
 
     asked = read(EvidenceOptions, given)
-    folder = Run.open(run_folder(run, runs_dir))
+    folder = at.open()
     with folder.alone():
-        family, task = open_run(folder, data_dir, values, trust=trust)
+        family, task = at.family(folder, values)
         objective = folder.config["objective"]
         options: dict[str, Any] = {
             "lams": values,
@@ -63,7 +51,7 @@ def evidence(
         }
         found = weigh_run(folder, family, task, by=asked.names(objective), **options)
         checks = examine_run(folder, family, task, **options) if asked.health else None
-    if as_json:
+    if at.as_json:
         answer = {
             "run": str(folder.path),
             "objective": objective,

@@ -7,35 +7,24 @@ from typing import Annotated
 
 import typer
 
+from netdial.cli.command import options_of
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
-    RunArgument,
-    RunsDirOption,
-    TrustOption,
-    run_folder,
+    AtRun,
+    out_option,
 )
 from netdial.core.errors import unknown
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
 
+@options_of(dict)
 def export(
-    run: RunArgument,
+    at: AtRun,
     lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
     format: Annotated[
         str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
     ] = "safetensors",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="File to write; else RUN-lamX in this folder.", show_default=False
-        ),
-    ] = None,
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
+    out: Annotated[Path | None, out_option("File to write; else RUN-lamX in this folder")] = None,
 ) -> None:
     """Write one member as an ordinary network: safetensors, torch.export or ONNX."""
     if format not in SUFFIXES:
@@ -45,11 +34,10 @@ def export(
     from netdial.jobs.problem import describe_net
     from netdial.models.member import save_member
     from netdial.runs.curves import constants, headline, members, warning
-    from netdial.runs.run import Run
 
-    folder = Run.open(run_folder(run, runs_dir))
+    folder = at.open()
     check_lams(folder, [lam])
-    family = open_family(folder, data_dir, trust=trust)
+    family = open_family(folder, at.data_dir, trust=at.trust)
     path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
     meta = {
         "run": folder.name,
@@ -61,7 +49,7 @@ def export(
     records = folder.records()
     rows = members(records)
     said = warning(lam, rows, headline(rows, folder.config, constants(records)))
-    if as_json:
+    if at.as_json:
         print_json(
             {
                 "run": str(folder.path),

@@ -10,13 +10,9 @@ import typer
 from netdial.cli.command import Parts, options_of
 from netdial.cli.commands.export import SUFFIXES
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
-    RunArgument,
-    RunsDirOption,
-    TrustOption,
+    AtRun,
+    out_option,
     read,
-    run_folder,
 )
 from netdial.core.errors import unknown
 
@@ -30,24 +26,14 @@ def _parts() -> Parts:
 
 @options_of(_parts)
 def finetune(
-    run: RunArgument,
+    at: AtRun,
     lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
     format: Annotated[
         str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
     ] = "safetensors",
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="File to write; else RUN-lamX-tuned in this folder.",
-            show_default=False,
-        ),
+        Path | None, out_option("File to write; else RUN-lamX-tuned in this folder")
     ] = None,
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
     **given: Any,
 ) -> None:
     """Train one member further, pruning it in rounds if asked to, and write it as an ordinary network."""
@@ -56,23 +42,22 @@ def finetune(
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
-    from netdial.jobs.opening import example_input, open_run
+    from netdial.jobs.opening import example_input
     from netdial.jobs.problem import describe_net
     from netdial.models.member import save_member
     from netdial.models.use import use_of
     from netdial.pruning.weights import Policy
-    from netdial.runs.run import Run
 
     tuning, rounds = read(TuningOptions, given), read(RoundOptions, given)
     policy = read(Policy, given)
-    folder = Run.open(run_folder(run, runs_dir))
-    family, task = open_run(folder, data_dir, [lam], trust=trust)
+    folder = at.open()
+    family, task = at.family(folder, [lam])
     member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
     path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
     meta |= use_of(task, member, lams=[lam]).alone(lam).to_json()
     written = save_member(member, lam, path, format, example_input(folder), meta=meta)
-    if as_json:
+    if at.as_json:
         print_json({"run": str(folder.path), "lam": lam, "path": str(written.path), "stages": rows})
         return
     print_table(console(), stages_table(rows, task.kind))

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from netdial.cli.command import Parts, options_of
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
+    AtRun,
     LamsOption,
     PointsOption,
-    RunArgument,
-    RunsDirOption,
     SplitOption,
-    TrustOption,
     check_split,
     complexities,
     read,
-    run_folder,
 )
 
 
@@ -31,14 +25,10 @@ def _parts() -> Parts:
 
 @options_of(_parts)
 def prune(
-    run: RunArgument,
+    at: AtRun,
     lams: LamsOption = None,
     points: PointsOption = None,
     split: SplitOption = "valid",
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
     **given: Any,
 ) -> None:
     """Prune all members of a run at once: what they are worth over complexity and share removed (channels: see slim)."""
@@ -47,15 +37,13 @@ def prune(
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.prune import best_table, surface_table
     from netdial.jobs.analyses.pruned import SurfaceOptions, prune_run
-    from netdial.jobs.opening import open_run
     from netdial.jobs.reports import write_report
     from netdial.pruning.weights import Policy
-    from netdial.runs.run import Run
 
     options, policy = read(SurfaceOptions, given), read(Policy, given)
-    folder = Run.open(run_folder(run, runs_dir))
+    folder = at.open()
     with folder.alone():
-        family, task = open_run(folder, data_dir, values, trust=trust)
+        family, task = at.family(folder, values)
         found = prune_run(
             folder,
             family,
@@ -69,7 +57,7 @@ def prune(
             n_samples=options.samples,
         )
         report = write_report(folder.path)
-    if as_json:
+    if at.as_json:
         print_json(
             {
                 "run": str(folder.path),

@@ -6,19 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from netdial.cli.command import Parts, options_of
 from netdial.cli.options import (
-    DataDirOption,
-    JsonOption,
-    RunArgument,
-    RunsDirOption,
+    AtRun,
     SplitOption,
-    TrustOption,
     check_split,
+    out_option,
     read,
-    run_folder,
 )
 
 if TYPE_CHECKING:
@@ -34,21 +28,11 @@ def _parts() -> Parts:
 
 @options_of(_parts)
 def slim(
-    run: RunArgument,
+    at: AtRun,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="File to write; else RUN-lamX-small.safetensors in this folder.",
-            show_default=False,
-        ),
+        Path | None, out_option("File to write; else RUN-lamX-small.safetensors in this folder")
     ] = None,
     split: SplitOption = "valid",
-    data_dir: DataDirOption = None,
-    runs_dir: RunsDirOption = Path("runs"),
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
     **given: Any,
 ) -> None:
     """Cut whole channels of a trained member, in one shot or in rounds of training, and write the smaller network."""
@@ -56,20 +40,18 @@ def slim(
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.slim import latency_rows, stages_table, widths_table
     from netdial.jobs.analyses.slimmed import Slimming, slim_run
-    from netdial.jobs.opening import open_run
     from netdial.jobs.reports import write_report
     from netdial.pruning.channels import Limits, Options
-    from netdial.runs.run import Run
 
     asked = read(Slimming, given)
     options = replace(read(Options, given), limits=read(Limits, given))
-    folder = Run.open(run_folder(run, runs_dir))
+    folder = at.open()
     with folder.alone():
         lams = None if asked.lam is None else [asked.lam]
-        family, task = open_run(folder, data_dir, lams, trust=trust)
+        family, task = at.family(folder, lams)
         found = slim_run(folder, family, task, split, asked, options, path=out)
         report = write_report(folder.path)
-    if as_json:
+    if at.as_json:
         where = {"run": str(folder.path), "report": str(report)}
         print_json({**where, "split": split, "kind": task.kind, **_answer(found)})
         return
