@@ -36,6 +36,16 @@ from netdial.runs.settings import (
 from netdial.runs.shrinkage import KILLS
 
 
+@dataclass(frozen=True)
+class _Inside:
+    """Attribute of a run that is the path of a file or folder inside it."""
+
+    name: str
+
+    def __get__(self, run: Run, owner: type[Run] | None = None) -> Path:
+        return run.path / self.name
+
+
 @dataclass
 class Run:
     """A run folder.
@@ -51,6 +61,27 @@ class Run:
     path: Path
     config: dict[str, Any]
     replaces: Path | None = field(default=None, compare=False)
+
+    config_path = _Inside("config.json")
+    """The resolved configuration and the format number."""
+    env_path = _Inside("env.json")
+    """Where and with what the run was started."""
+    splits_path = _Inside("splits.json")
+    """Row indices of the training, validation and test parts."""
+    records_path = _Inside("records.jsonl")
+    """The measured numbers, one JSON object per line."""
+    log_path = _Inside("log.txt")
+    """What the run said while it worked."""
+    kills_path = _Inside(KILLS)
+    """What a network that shrinks lost, one JSON object per collection."""
+    checkpoint_path = _Inside("checkpoint")
+    """Folder of the state to resume from."""
+    model_path = _Inside("model")
+    """Folder of the trained family."""
+    report_path = _Inside("report.html")
+    """The report for people."""
+    done_path = _Inside("DONE")
+    """Marker that training has ended as planned."""
 
     @classmethod
     def create(
@@ -138,56 +169,6 @@ class Run:
     def name(self) -> str:
         """Name of the folder."""
         return (self.replaces or self.path).name
-
-    @property
-    def config_path(self) -> Path:
-        """The resolved configuration and the format number."""
-        return self.path / "config.json"
-
-    @property
-    def env_path(self) -> Path:
-        """Where and with what the run was started."""
-        return self.path / "env.json"
-
-    @property
-    def splits_path(self) -> Path:
-        """Row indices of the training, validation and test parts."""
-        return self.path / "splits.json"
-
-    @property
-    def records_path(self) -> Path:
-        """The measured numbers, one JSON object per line."""
-        return self.path / "records.jsonl"
-
-    @property
-    def log_path(self) -> Path:
-        """What the run said while it worked."""
-        return self.path / "log.txt"
-
-    @property
-    def kills_path(self) -> Path:
-        """What a network that shrinks lost, one JSON object per collection."""
-        return self.path / KILLS
-
-    @property
-    def checkpoint_path(self) -> Path:
-        """Folder of the state to resume from."""
-        return self.path / "checkpoint"
-
-    @property
-    def model_path(self) -> Path:
-        """Folder of the trained family."""
-        return self.path / "model"
-
-    @property
-    def report_path(self) -> Path:
-        """The report for people."""
-        return self.path / "report.html"
-
-    @property
-    def done_path(self) -> Path:
-        """Marker that training has ended as planned."""
-        return self.path / "DONE"
 
     @property
     def is_done(self) -> bool:
