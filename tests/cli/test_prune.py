@@ -88,7 +88,7 @@ def test_points_are_pruned_by_magnitude_and_density_is_refused(call: Call) -> No
         (["--lams", "1", "--points", "3"], ["--lams and --points exclude each other"]),
         (["--criterion", "densty"], ["unknown criterion 'densty'", "did you mean 'density'?"]),
         (["--split", "train"], ["unknown split 'train'"]),
-        (["--structured"], ["No such option", "--structured"]),
+        (["--structured"], ["no such option", "--structured"]),
         (["--share", "0.5"], ["--share", "did you mean --shares?"]),
     ],
 )

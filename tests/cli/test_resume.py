@@ -79,10 +79,10 @@ def same_family(first: Path, second: Path) -> bool:
 
 
 def records(run: Path, *, method: str | None = None) -> list[dict[str, Any]]:
-    """Returns the records of a run, without wall times."""
+    """Returns the records of a run, without wall times and checksums (which hold the run's name)."""
     rows = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     return [
-        row
+        {key: value for key, value in row.items() if key != "crc"}
         for row in rows
         if row["name"] != "epoch_seconds" and method in (None, row["where"]["method"])
     ]
