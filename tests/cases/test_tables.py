@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 import netdial as nd
+from netdial.core.errors import NetdialError
 from netdial.data import Splits
 
 from .situations import refused, right
@@ -273,3 +276,73 @@ def test_new_rows_are_read_as_the_training_rows(tmp_path: Path) -> None:
     torch.testing.assert_close(
         again[torch.as_tensor(np.asarray(splits.rows["train"]))], splits.train.x
     )
+
+
+def rows_csv(folder: Path, cell: Callable[[int], str], target: Callable[[int], str]) -> str:
+    """Writes 60 rows of a column as it is given, a column of noise and the target."""
+    noise = np.random.default_rng(3).normal(size=60).round(3)
+    lines = [f"{cell(i)},{noise[i]},{target(i)}" for i in range(60)]
+    (folder / "rows.csv").write_text("\n".join(["x,z,y", *lines]) + "\n")
+    return str(folder / "rows.csv")
+
+
+def two(i: int) -> str:
+    return "ab"[i * 7 % 5 % 2]
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"), [("{}%", "%"), ("{} %", "%"), ("${}", "$"), ("{}€", "€")]
+)
+@right
+def test_numbers_with_a_mark_are_numbers(tmp_path: Path, mark: str, name: str) -> None:
+    """``12.5%``, ``$12.5``: a column of numbers, said, and read alike in new rows."""
+    plain = nd.load_data(rows_csv(tmp_path, lambda i: str(i * 37 % 60 / 4), two), target="y")
+    marked = nd.load_data(
+        rows_csv(tmp_path, lambda i: mark.format(i * 37 % 60 / 4), two), target="y"
+    )
+    assert torch.equal(plain.train.x, marked.train.x)
+    assert any(name in note for note in marked.source["notes"])
+    assert marked.schema is not None
+    again = marked.schema.encode_rows(marked.schema.read_file(tmp_path / "rows.csv"))
+    assert torch.equal(again.x[marked.rows["train"]], marked.train.x)
+
+
+@right
+def test_a_decimal_comma_before_three_digits(tmp_path: Path) -> None:
+    """Quoted ``"0,126"`` begins with 0, so it is no thousand: the column has a decimal comma."""
+    comma = rows_csv(tmp_path, lambda i: f'"{i * 37 % 60 / 41:.3f}"'.replace(".", ","), two)
+    point = nd.load_data(comma, target="y").train.x[:, 0]
+    plain = rows_csv(tmp_path, lambda i: f"{i * 37 % 60 / 41:.3f}", two)
+    torch.testing.assert_close(point, nd.load_data(plain, target="y").train.x[:, 0])
+
+
+@right
+def test_a_word_among_numbers_is_named_with_its_cure(tmp_path: Path) -> None:
+    """59 numbers and ``high``: texts, and the note says that ``--na high`` makes them numbers."""
+    path = rows_csv(tmp_path, lambda i: "high" if i == 5 else str(i / 7), two)
+    notes = nd.load_data(path, target="y", keep="x").source["notes"]
+    assert any("'high'" in note and "--na high" in note for note in notes)
+    assert nd.load_data(path, target="y", na="high").train.x.shape[1] in (2, 3)
+
+
+@refused("'y'", "5.5")
+def test_a_regression_target_that_never_changes(tmp_path: Path) -> None:
+    """The same number in every row: nothing to learn."""
+    nd.load_data(rows_csv(tmp_path, str, lambda _: "5.5"), target="y")
+
+
+@refused("'y'", "--drop y.1")
+def test_two_columns_called_like_the_target(tmp_path: Path) -> None:
+    """Two columns ``y`` with different values: which one is meant is not guessed."""
+    path = tmp_path / "rows.csv"
+    path.write_text("x,y,y\n" + "".join(f"{i / 7},{two(i)},{two(i + 1)}\n" for i in range(60)))
+    nd.load_data(str(path), target="y")
+
+
+@right
+def test_too_few_rows_have_no_cure_that_removes_them_all(tmp_path: Path) -> None:
+    """Three rows of two classes: more rows are asked for, not ``--na a,b``."""
+    (tmp_path / "rows.csv").write_text("x,y\n1.5,a\n2.5,b\n3.5,a\n")
+    with pytest.raises(NetdialError) as found:
+        nd.load_data(str(tmp_path / "rows.csv"), target="y")
+    assert "rows" in str(found.value) and "--na" not in str(found.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import decimal as decimals
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,8 @@ from netdial.data.tables.words import (
     MISSING_WORDS,
     Array,
     Order,
+    almost_numbers,
+    bare,
     dates,
     days_since_1970,
     find_order,
@@ -175,11 +178,23 @@ def _from_texts(
         order = find_order(known, options)
         days = dates(known, order or "month-first") if options.parse_dates != "off" else None
         if days is None:
-            return Cells("category", texts), []
+            return Cells("category", texts, _but_for(known, table, options)), []
         values[~gone] = days
         cells = Cells("date", values[codes], order=order)
         problems = [] if order or not year_last(known) else [open_order(known, name)]
     return _with_words(cells, words, gone, codes), problems
+
+
+def _but_for(words: Sequence[str], table: Table, options: TableOptions) -> str:
+    """Returns a remark if all but a few texts of a column are numbers."""
+    others = almost_numbers(words, table, options)
+    if not others:
+        return ""
+    some = ", ".join(map(repr, others[:5])) + (", …" if len(others) > 5 else "")
+    return (
+        f"read as texts: of {len(words)} different values only {some} {'is' if len(others) == 1 else 'are'} no number; "
+        f"--na {shlex.quote(','.join(others))} reads it as missing and the column as numbers"
+    )
 
 
 def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -> Cells:
@@ -190,6 +205,8 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
         remarks.append(f"with {cells.thousands!r} between thousands (--thousands)")
     elif cells.decimal == "," and any("," in word for word in words):
         remarks.append("with a decimal comma")
+    if marks := sorted({word.replace(bare(word), "").strip() for word in words} - {""}):
+        remarks.append(f"with {marks[0]}, which is left out")
     if read:
         count = int((gone[codes] & (codes >= 0)).sum())
         remarks.append(f"{', '.join(read)} in {count} row(s) read as missing")

@@ -75,7 +75,8 @@ def learn_columns(
         elif (reason := _copies(column, goal, rows)) or (
             reason := _names_rows(name, column, rows, train, unnamed)
         ):
-            why[name] = f"{reason} (--keep {name} to use it)"
+            about = f"; {column.remark}" if column.kind == "category" and column.remark else ""
+            why[name] = f"{reason} (--keep {name} to use it){about}"
         elif _counts(column, rows):
             why[name] = f"counts the rows (--keep {name} to use it)"
             only_counts.append(name)

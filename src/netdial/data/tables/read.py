@@ -35,6 +35,7 @@ class Table:
         decimal: Decimal mark of the file.
         sep: Character between columns, None if the file is no text.
         unnamed: Columns without a heading.
+        twice: Headings that occur more than once.
         remarks: What was found out or mended, one sentence each.
     """
 
@@ -42,6 +43,7 @@ class Table:
     decimal: str = "."
     sep: str | None = None
     unnamed: frozenset[str] = frozenset()
+    twice: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = field(default=())
 
 
@@ -128,6 +130,7 @@ def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: s
         decimal=dialect.decimal,
         sep=dialect.sep,
         unnamed=frozenset(n for n, given in zip(names, dialect.header, strict=True) if not given),
+        twice=_twice(dialect.header),
         remarks=tuple(_text_remarks(dialect, encoding, options, names)),
     )
 
@@ -228,7 +231,10 @@ def _named(frame: pd.DataFrame) -> Table:
     frame.columns = names
     unnamed = frozenset(n for n, old in zip(names, given, strict=True) if not old)
     return Table(
-        frame.reset_index(drop=True), unnamed=unnamed, remarks=tuple(_renamed(given, names))
+        frame.reset_index(drop=True),
+        unnamed=unnamed,
+        twice=_twice(given),
+        remarks=tuple(_renamed(given, names)),
     )
 
 
@@ -247,6 +253,10 @@ def unique_names(given: Sequence[str]) -> list[str]:
             found = f"{name}.{count}"
         names[found] = None
     return list(names)
+
+
+def _twice(given: Sequence[str]) -> frozenset[str]:
+    return frozenset(name for name in given if name and given.count(name) > 1)
 
 
 def _renamed(given: Sequence[str], names: Sequence[str]) -> list[str]:

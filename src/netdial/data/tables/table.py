@@ -88,7 +88,7 @@ def load_table(
         raise DataError(
             f"{where}: {len(table.frame)} row(s) of data; at least two are needed to learn anything"
         )
-    names = target_names(table.frame, target, table, where)
+    names = target_names(table.frame, target, table, where, options.drop)
     roles = _roles(table, names, options, where)
     goal, problems = read_goal(table, names, kind, options, where)
     asked = {"valid": VALID if valid is None else valid, "test": TEST if test is None else test}

@@ -63,11 +63,14 @@ class Goal:
         return np.stack([cells.values for cells in self.cells], axis=1)
 
 
-def target_names(frame: pd.DataFrame, target: str | None, table: Table, where: str) -> list[str]:
+def target_names(
+    frame: pd.DataFrame, target: str | None, table: Table, where: str, dropped: Sequence[str] = ()
+) -> list[str]:
     """Returns the names of the target columns, which are all in the table.
 
     Raises:
-        DataError: none is named, or one is not there (the nearest name is offered).
+        DataError: none is named, one is not there (the nearest name is offered), or it is the heading of several columns that
+            are not all left out (``dropped``).
     """
     columns = list(frame.columns)
     some = ", ".join(columns[:12]) + (f", ... ({len(columns)} in all)" if len(columns) > 12 else "")
@@ -85,6 +88,14 @@ def target_names(frame: pd.DataFrame, target: str | None, table: Table, where: s
                     "; there is only one column: if another character separates columns, give --sep"
                 )
             raise DataError(f"{where}: no column {name!r} for the target{hint} (columns: {some})")
+    for name in names if table.twice else ():
+        again = [c for c in columns if re.fullmatch(rf"{re.escape(name)}\.\d+", c)]
+        other = [c for c in again if c not in dropped and not frame[c].equals(frame[name])]
+        if name in table.twice and other:
+            raise DataError(
+                f"{where}: the heading {name!r} of the target occurs more than once, with other values; rename one, or leave "
+                f"the other out (--drop {other[0]})"
+            )
     if len(set(names)) < len(names):
         raise DataError(f"{where}: a target is named twice in {target!r}")
     return names
@@ -116,10 +127,11 @@ def read_goal(
         _check_numbers(cells, names, where)
         if kind is None:
             problems += _open_thousands(cells, names)
+        problems += _constant(cells, names)
         return Goal(tuple(names), "regression", tuple(cells), None, (), remark, guessed), problems
     labels, classes = _classes(texts_of(table.frame[names[0]], options.na), cells[0])
-    if len(classes) < 2:
-        text = f"the target {names[0]!r} has one class only ({', '.join(classes) or 'none'})"
+    if len(classes) == 1:
+        text = f"the target {names[0]!r} has one class only ({classes[0]})"
         problems.append(TableFault(f"{text}; classification needs at least two"))
     goal = Goal(tuple(names), "classification", tuple(cells), labels, classes, remark, guessed)
     return goal, problems
@@ -153,6 +165,8 @@ def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[TableFault]:
     if goal.guessed:
         text += f"; it holds {len(goal.classes)} different whole numbers, taken for classes: say whether they are quantities"
         return [TableFault(f"{text} (--kind regression)", {"kind": "regression"})]
+    if len(goal.classes) - len(rare) < 2:
+        return [TableFault(f"{text}; give more rows of each class, or fewer parts (--test 0)")]
     names = tuple(name for name, _ in rare)
     return [
         TableFault(
@@ -191,6 +205,17 @@ def _open_thousands(cells: Sequence[Cells], names: Sequence[str]) -> list[TableF
                 " whether they are numbers (--kind regression) or names of classes (--kind classification)"
             )
             problems.append(TableFault(text, {"kind": "regression"}))
+    return problems
+
+
+def _constant(cells: Sequence[Cells], names: Sequence[str]) -> list[TableFault]:
+    """Returns problems for targets that are the same number in every row."""
+    problems = []
+    for found, name in zip(cells, names, strict=True):
+        known = found.values[~np.isnan(found.values)]
+        if len(known) and bool((known == known[0]).all()):
+            text = f"the target {name!r} is {known[0]:g} in every row, so there is nothing to learn"
+            problems.append(TableFault(text))
     return problems
 
 

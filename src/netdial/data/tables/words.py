@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Order = Literal["day-first", "month-first"]
 
+_FEW_WORDS, _MANY_NUMBERS = 3, 10
+"""Different words, and different numbers, in a column that looks like one of numbers but for those words."""
+
+_UNITS = "%$€£¥"
+"""Marks that a number may have at one end."""
+
 MISSING_WORDS = frozenset(
     ("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "?", "-", "--", ".", "")
 )
@@ -52,7 +58,7 @@ def _patterns(decimal: str, thousands: str | None) -> re.Pattern[str]:
         return re.compile(
             rf"[+-]?(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.I
         )
-    return re.compile(rf"[+-]?(\d{{1,3}}({group}\d{{3}})+|\d+)({mark}\d*)?")
+    return re.compile(rf"[+-]?([1-9]\d{{0,2}}({group}\d{{3}})+|\d+)({mark}\d*)?")
 
 
 _STYLES: tuple[tuple[str, str | None], ...] = (
@@ -71,8 +77,11 @@ def find_style(
 ) -> tuple[str, str | None] | None:
     """Returns decimal mark and mark of thousands of the first style that fits all words, None if none does.
 
-    Styles with the decimal mark of the file come first.
+    Styles with the decimal mark of the file come first. A mark such as % or $ is no matter if all words have it.
     """
+    if len({_unit(word) for word in words}) > 1:
+        return None
+    words = [bare(word) for word in words]
     for decimal, thousands in sorted(_STYLES, key=lambda s: s[0] != table.decimal):
         if options.decimal is not None and decimal != options.decimal:
             continue
@@ -85,10 +94,35 @@ def find_style(
 
 
 def number(word: str, decimal: str, thousands: str | None) -> float:
-    """Returns the number that a word of a style is."""
+    """Returns the number that a word of a style is, without a mark such as % or $."""
+    word = bare(word)
     if thousands is not None:
         word = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", word)
     return float(word.replace(decimal, "."))
+
+
+def bare(word: str) -> str:
+    """Returns a word without a mark such as % or $ at one of its ends.
+
+    >>> bare("12.5 %"), bare("$1,200"), bare("high")
+    ('12.5', '1,200', 'high')
+    """
+    return word.strip(_UNITS + " ") if _unit(word) else word
+
+
+def _unit(word: str) -> str:
+    """Returns the mark at one end of a word, with a blank before what starts with it; empty if there is none."""
+    if word[-1:] in _UNITS and len(word) > 1 and word[0] not in _UNITS:
+        return word[-1]
+    return f"{word[0]} " if word[:1] in _UNITS and len(word) > 1 and word[-1] not in _UNITS else ""
+
+
+def almost_numbers(words: Sequence[str], table: Table, options: TableOptions) -> list[str]:
+    """Returns the few words that keep a column from being one of numbers; none if there are many, or few numbers."""
+    others = [word for word in words if find_style([word], table, options) is None]
+    rest = sorted(set(words).difference(others))
+    few = 0 < len(others) <= max(_FEW_WORDS, len(words) // 20) and len(rest) >= _MANY_NUMBERS
+    return others if few and find_style(rest, table, options) is not None else []
 
 
 def number_or_nan(word: str) -> float:
@@ -169,7 +203,8 @@ def numbers(words: Sequence[str], styles: Sequence[tuple[str, str | None]]) -> A
     patterns = [(_patterns(*style), style) for style in styles]
     found = []
     for word in words:
-        style = next((style for pattern, style in patterns if pattern.fullmatch(word)), None)
+        plain = bare(word)
+        style = next((style for pattern, style in patterns if pattern.fullmatch(plain)), None)
         value = number(word, *style) if style else truth.get(word.lower())
         if value is None:
             return None
