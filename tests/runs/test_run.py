@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.records import Record
+from netdial.runs.known import Known
 from netdial.runs.run import Run
 from netdial.runs.settings import FORMAT, config_difference
 
@@ -267,8 +268,12 @@ json_values = st.recursive(
 )
 
 
+TYPED = {"format", *Known.model_fields, "exclude"}
+"""Settings of which the reader knows the type, or that it translates."""
+
+
 @settings(deadline=None)
-@given(config=st.dictionaries(st.text().filter(lambda key: key != "format"), json_values))
+@given(config=st.dictionaries(st.text().filter(lambda key: key not in TYPED), json_values))
 def test_any_plain_configuration_comes_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]
 ) -> None:
