@@ -100,7 +100,8 @@ def measure(*, quick: bool = False) -> Result:
     names = names[3:5] + names[7:8] if quick else names
     steps = _QUICK_STEPS if quick else _STEPS
     cells = {name: [Compared(name, seed, steps) for seed in seeds] for name in names}
-    make_all([cell for ones in cells.values() for cell in ones], _STORE, workers=1, report=print)
+    by_seed = [cell for ones in zip(*cells.values(), strict=True) for cell in ones]
+    make_all(by_seed, _STORE, workers=1, report=print)
     found = {name: [_STORE.read(cell) for cell in ones] for name, ones in cells.items()}
     contenders = list(dict.fromkeys(who for ones in found.values() for who in ones[0]))
     rivals = [who for who in contenders if who != "ours"]
