@@ -23,7 +23,7 @@ from netdial.core.errors import (
     NonFiniteError,
 )
 from netdial.data import names
-from netdial.jobs import request
+from netdial.jobs import failure, request
 from netdial.jobs.job import do_job
 from netdial.jobs.opening import check_lams, evaluate_run, example_input, open_family, open_task
 from netdial.jobs.presets import PRESETS, default_model, default_samples, preset
@@ -275,7 +275,7 @@ def test_a_second_interrupt_leaves_the_run_that_was_to_be_replaced(
 def test_a_group_that_loses_a_process_is_told_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request, "_in_group", lambda: True)
+    monkeypatch.setattr(failure, "_in_group", lambda: True)
     listener = Listener()
 
     def broken(epoch: FamilyEpoch) -> None:

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from netdial.core.records import Record
 from netdial.core.storage.container import load_tree, save_tree
-from netdial.jobs.ways import WAYS, Way, Work
+from netdial.jobs.ways import WAYS, Answer, Way, Work
 from netdial.report.page import Section
-from netdial.runs.answer import Answer
 from netdial.runs.run import Run
 from netdial.train.config import TrainConfig
 from netdial.train.loop import Interrupted

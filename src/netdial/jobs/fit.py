@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdial.jobs.presets import POINTS, default_samples
-from netdial.jobs.ways import WAYS, Way, Work
+from netdial.jobs.ways import WAYS, Answer, Way, Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from netdial.family import Family
     from netdial.jobs.problem import Problem
     from netdial.report.page import Section
-    from netdial.runs.answer import Answer
     from netdial.runs.curves import Headline
     from netdial.runs.run import Run
     from netdial.train.config import Evaluation, FitConfig
@@ -106,7 +105,6 @@ def _conclude(work: Work, step: int) -> None:
 def _headline(run: Run) -> Answer:
     """Returns the members, the best of them on validation data, and the simplest within one standard error of it."""
     from netdial.report.tables import answer_line, members_table, rows_json
-    from netdial.runs.answer import Answer
     from netdial.runs.curves import constants, headline, members
     from netdial.runs.listing import worth
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from netdial.jobs.failure import tidy
 from netdial.jobs.problem import by_index, reading_lines
 from netdial.jobs.records.recorder import Watch
 from netdial.jobs.reports import write_report
@@ -18,7 +19,6 @@ from netdial.jobs.request import (
     saved,
     saved_step,
     settle,
-    tidy,
     working,
 )
 from netdial.jobs.ways import Work

@@ -10,13 +10,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from netdial.jobs.presets import large_model
-from netdial.jobs.ways import WAYS, Way, Work
+from netdial.jobs.ways import WAYS, Answer, Way, Work
 
 if TYPE_CHECKING:
     from netdial.channels.graph import Graph
     from netdial.jobs.problem import Problem
     from netdial.report.page import Section
-    from netdial.runs.answer import Answer
     from netdial.runs.run import Run
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import Shrunk
@@ -109,7 +108,6 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
 def _headline(run: Run) -> Answer:
     """Returns what is left of the network, and what it is worth."""
     from netdial.report.tables import costs_table, verdict, widths_table
-    from netdial.runs.answer import Answer
     from netdial.runs.curves import MemberRow
     from netdial.runs.listing import worth
     from netdial.runs.shrinkage import shrinkage

@@ -7,8 +7,8 @@ nothing heavy: their functions import what they need when they are called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netdial.core.registry import Registry
@@ -17,11 +17,11 @@ from netdial.runs import FIRST_WAY
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.table import Table
 
     from netdial.jobs.problem import Problem
     from netdial.jobs.records.recorder import Watch
     from netdial.report.page import Section
-    from netdial.runs.answer import Answer
     from netdial.runs.run import Run
     from netdial.train.config import TrainConfig
 
@@ -55,6 +55,23 @@ class Work:
     def going_on(self) -> str:
         """Where a resumed run goes on, for a line of progress."""
         return f", going on at step {self.step}" if self.step else ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of a run.
+
+    Attributes:
+        json: for programs, plain values by name.
+        tables: for people, in order.
+        lines: sentences below the tables.
+        row: for lists of runs, fields of `netdial.runs.listing.RunRow`.
+    """
+
+    json: Mapping[str, Any]
+    tables: Sequence[Table] = ()
+    lines: Sequence[str] = ()
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _no_defaults(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from netdial.jobs.request import Job
-    from netdial.jobs.ways import Way
-    from netdial.runs.answer import Answer
+    from netdial.jobs.ways import Answer, Way
 
 _DATA_PANEL, _TABLES_PANEL, _TRAINING_PANEL = (
     "Data and network",
