@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -22,7 +24,7 @@ from netdial.jobs.analyses.weighed import EvidenceOptions
 from netdial.pruning.channels import Limits, Options
 from netdial.pruning.weights import CRITERIA, Policy
 
-from .conftest import Call
+from .conftest import SMALL, Call
 
 SETTINGS = {
     "prune": (SurfaceOptions, Policy),
@@ -167,3 +169,19 @@ def test_a_registered_criterion_is_in_help_and_allowed(call: Call) -> None:
         assert "no-such-run" in call("slim", "no-such-run", "--criterion", "mine").line
     finally:
         CRITERIA._parts.pop("mine")
+
+
+def test_the_noise_that_training_assumes_goes_with_the_run(call: Call, tmp_path: Path) -> None:
+    said = call("fit", "wine", *SMALL, "--noise-var", "0.1", "--name", "w")
+    assert said.code == 2 and "noise_var=0.1" in said.line and "classification" in said.line
+    assert "training" not in said.err and not (tmp_path / "runs" / "w").exists()
+    small = ("--epochs", "2", "--points", "2", "--samples", "2", "--model", "mlp:4")
+    assert call("fit", "diabetes", *small, "--noise-var", "0.3", "--name", "d", "-q").code == 0
+    run = tmp_path / "runs" / "d"
+    assert json.loads((run / "config.json").read_text())["noise_var"] == 0.3
+    task = nd.load_model(run).task
+    assert task.train_var == (0.3,) and task.curve is not None and not task.noise_var
+    said = call("fit", "diabetes", "--noise-var", "0.4", "--name", "d", "--resume")
+    assert said.code == 2 and "noise_var" in said.line and "0.3" in said.line
+    assert call("export", "d", "--lam", "1", "--out", "m").code == 0
+    assert nd.load_model(tmp_path / "m").use.what().train_var == (0.3,)

@@ -34,12 +34,12 @@ class Linear:
         precision = beta * self.x.square().sum(dim=0) + 1 / var
         return beta * (self.x.T @ self.y)[:, 0] / precision, 1 / precision
 
-    def log_evidence(self, var: float = 1.0) -> float:
-        """log N(y; 0, I + var x x')."""
+    def log_evidence(self, var: float = 1.0, noise_var: float = 1.0) -> float:
+        """log N(y; 0, σ² I + var x x')."""
         n = len(self.x)
         law = torch.distributions.MultivariateNormal(
             torch.zeros(n, dtype=torch.float64),
-            torch.eye(n, dtype=torch.float64) + var * self.x @ self.x.T,
+            noise_var * torch.eye(n, dtype=torch.float64) + var * self.x @ self.x.T,
         )
         return float(law.log_prob(self.y[:, 0]))
 
@@ -57,8 +57,9 @@ class Linear:
         lams: tuple[float, ...] = (),
         objective: str = "scaled-kl",
         var: float = 1.0,
+        noise_var: float = 1.0,
     ) -> Family:
-        """The family of exact posteriors: a fine piecewise map, or a table if ``lams`` are given."""
+        """The family of exact posteriors: a fine piecewise map, or a table if ``lams`` are given; trained under a noise."""
         net = nn.Linear(self.x.shape[1], 1, bias=False).double()
         kind = "table" if lams else "piecewise"
         config = FamilyConfig(lo, hi, kind, regions=regions, prior_var=var, lams=lams)
@@ -67,7 +68,7 @@ class Linear:
         for row, lam in enumerate(pivots):
             tempered = objective == "scaled-kl"
             mean, variance = self.posterior(
-                1 / lam if tempered else 1.0, var if tempered else var / lam
+                1 / (lam * noise_var) if tempered else 1.0, var if tempered else var / lam
             )
             with torch.no_grad():
                 family.mean.pivots[row] = mean
@@ -82,11 +83,11 @@ def linear() -> Linear:
     return make_linear(40, seed=3)
 
 
-def make_linear(n: int, *, seed: int, weights: int = 5) -> Linear:
+def make_linear(n: int, *, seed: int, weights: int = 5, noise_var: float = 1.0) -> Linear:
     source = torch.Generator().manual_seed(seed)
     raw = torch.randn(n, weights, generator=source, dtype=torch.float64)
     x = torch.linalg.qr(raw).Q * math.sqrt(n) * 0.7
     true = torch.zeros(weights, dtype=torch.float64)
     true[0], true[-1] = 0.8, -0.5
     noise = torch.randn(n, generator=source, dtype=torch.float64)
-    return Linear(x, (x @ true + noise)[:, None])
+    return Linear(x, (x @ true + math.sqrt(noise_var) * noise)[:, None])

@@ -23,6 +23,7 @@ from netdial.evidence.estimators.laplace import laplace
 from netdial.family import Family, FamilyConfig
 from netdial.measure import calibrate, intervals
 from netdial.measure.noise import law_of, most_likely
+from netdial.objective import OBJECTIVES
 from netdial.task import NoiseCurve, Regression, restore
 from netdial.task.noise import LEVELS, half_width, held_out_reach, log_density
 from netdial.task.regression import PRIOR
@@ -426,6 +427,143 @@ def test_a_noise_that_is_given_is_used_in_training() -> None:
     fields = family.fields_at([1.0])
     assert torch.allclose(fields.mean[0].double(), mean, atol=0.02)
     assert torch.allclose(fields.log_std[0].double(), -0.5 * precision.diagonal().log(), atol=0.2)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("objective", ["scaled-kl", "ard", "l2", "l1", "scaled-prior"])
+def test_the_noise_of_training_is_a_unit_for_lam_where_the_penalty_scales(objective: str) -> None:
+    """Training under τ² at λ has the gradient of training under 1 at λτ², divided by τ²; not so under ``scaled-prior``."""
+    torch.manual_seed(0)
+    x, y, var = torch.randn(30, 2), torch.randn(30, 1), 0.1
+    slopes = []
+    for lam, task in ((1.0, Regression().assuming(var)), (var, Regression())):
+        posterior = "point" if OBJECTIVES[objective].is_point else "normal"
+        family = Family(nn.Linear(2, 1), FamilyConfig(1e-3, 10.0, posterior=posterior))
+        with torch.no_grad():
+            for number in family.parameters():
+                number.copy_(torch.linspace(-1, 0.5, number.numel()).view_as(number))
+        fields = family.fields_at([0.3])  # the same weights for both
+        penalty = OBJECTIVES[objective](fields, torch.tensor([lam]), 1.0)
+        out = x @ fields.mean[0, :2, None] + fields.mean[0, 2]
+        (task.in_training().nll(out, y).sum() + penalty.sum()).backward()
+        slopes.append(
+            torch.cat([n.grad.flatten() for n in family.parameters() if n.grad is not None])
+        )
+    same = torch.allclose(slopes[0] * var, slopes[1], rtol=1e-4, atol=1e-5)
+    assert same == (objective != "scaled-prior") == OBJECTIVES[objective].scales
+
+
+def test_a_noise_of_training_gives_the_closed_form_and_is_estimated_afterwards(
+    tmp_path: Path,
+) -> None:
+    """Under τ² = .2, the noise of the data, λ = 1 is the posterior: also at τ² = 1 and λ = .2; scaled-prior needs τ²."""
+    problem = LinearGaussian(count=400)
+    train = problem.x[:200].float(), problem.y[:200, None].float()
+    held = problem.x[200:].float(), problem.y[200:, None].float()
+    mean, precision = linear.posterior(
+        problem.x[:200], problem.y[:200], prior_var=problem.alpha, noise_var=0.2
+    )
+    spread = -0.5 * precision.diagonal().log()
+    found = {}
+    for name, objective, var, lam in (
+        ("λ", "scaled-kl", None, 0.2),
+        ("wrong", "scaled-prior", None, 1.0),
+        ("prior", "scaled-prior", 0.2, 1.0),
+        ("τ²", "scaled-kl", 0.2, 1.0),
+    ):
+        family = nd.fit(
+            nn.Linear(3, 1, bias=False),
+            train,
+            held,
+            objective=objective,
+            noise_var=var,
+            map="table",
+            lams=(lam,),
+            prior_var=problem.alpha,
+            epochs=100,
+            lr=0.1,
+            batch_size=200,
+        )
+        fields = family.fields_at([lam])
+        assert fields.log_std is not None
+        found[name] = float((fields.log_std[0].detach().double() - spread).abs().max())
+        if name != "wrong":
+            assert torch.allclose(fields.mean[0].double(), mean, atol=0.02), name
+        assert isinstance(family.task, Regression)
+        assert family.task.train_var == (() if var is None else (var,))
+        assert family.task.at(lam).noise_var[0] == pytest.approx(0.2, rel=0.3), "from held-out rows"
+    nd.save(family, tmp_path / "family.safetensors")
+    again = nd.load_model(tmp_path / "family.safetensors", nn.Linear(3, 1, bias=False))
+    assert again.task == family.task
+    assert max(found["τ²"], found["λ"], found["prior"]) < 0.15
+    assert found["wrong"] == pytest.approx(0.5 * math.log(5), abs=0.15), "√5 times too wide"
+
+
+def test_a_noise_of_training_is_refused_where_there_is_none() -> None:
+    x, y = torch.randn(20, 2), torch.randn(20, 1)
+    with pytest.raises(ConfigError, match=r"noise_var=0\.1.*classification"):
+        nd.fit(nn.Linear(2, 2), (x, torch.arange(20) % 2), noise_var=0.1, epochs=1)
+    with pytest.raises(ConfigError, match=r"noise_var=0\.1.*0\.3"):
+        nd.fit(nn.Linear(2, 1), (x, y), noise_var=0.1, kind=Regression(noise_var=(0.3,)), epochs=1)
+    with pytest.raises(ConfigError, match="noise_var"):
+        nd.fit(nn.Linear(2, 1), (x, y), noise_var=-1.0, epochs=1)
+    with pytest.raises(ConfigError, match="train_var"):
+        Regression(train_var=(0.0,))
+
+
+def test_what_reads_members_knows_the_noise_they_were_trained_under() -> None:
+    """The same networks with λ in another unit: every estimator says the same of them."""
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 3, generator=source)
+    data = x, x[:, :1] + 0.3 * torch.randn(60, 1, generator=source)
+    readings = {}
+    for var in (1.0, 0.1):
+        torch.manual_seed(0)
+        lams = [at / var for at in (0.03, 0.3)]
+        family = Family(
+            nn.Linear(3, 1), FamilyConfig(map="table", lams=tuple(lams), objective="scaled-kl")
+        )
+        with torch.no_grad():
+            for row, width in enumerate((0.05, 0.15)):
+                family.mean.pivots[row] = torch.tensor([0.9 - 0.1 * row, 0.02, 0.0, 0.01])  # type: ignore[union-attr]
+                family.log_std.pivots[row] = math.log(width)  # type: ignore[union-attr]
+        family.learns(Regression().assuming(var), 60)
+        by = ["elbo", "iwae", "mdl", "waic", "psis-loo", "laplace-full"]
+        found = nd.assess(family.eval(), data, lams=lams, by=by)
+        readings[var] = [each.value for each in found]
+    assert readings[0.1] == pytest.approx(readings[1.0], rel=1e-4)
+    points = {}
+    for var in (1.0, 0.1):
+        lam = 0.3 / var
+        config = FamilyConfig(map="table", lams=(lam,), posterior="point", objective="l2")
+        family = Family(nn.Linear(3, 1), config)
+        with torch.no_grad():
+            family.mean.pivots[0] = torch.tensor([0.9, 0.02, 0.0, 0.01])  # type: ignore[union-attr]
+        family.learns(Regression().assuming(var), 60)
+        (points[var],) = nd.assess(family.eval(), data, lams=[lam], by=["laplace-full"])
+    assert points[0.1].value == pytest.approx(points[1.0].value, rel=1e-5)
+
+
+def test_laplace_uses_a_noise_that_is_given() -> None:
+    """Linear-Gaussian data at σ² = .2 and a mode under l2: the exact log p(D | σ²)."""
+    problem, lam = LinearGaussian(), 0.7
+    prior = 1 / (2 * lam)
+    mean, _ = linear.posterior(problem.x, problem.y, prior_var=prior, noise_var=0.2)
+    config = FamilyConfig(map="table", lams=(lam,), posterior="point", objective="l2")
+    family = Family(nn.Linear(3, 1, bias=False).double(), config).double()
+    with torch.no_grad():
+        family.mean.pivots.copy_(mean[None])  # type: ignore[union-attr]
+    family.learns(Regression(noise_var=(0.2,)), problem.count)
+    (found,) = nd.assess(family.eval(), problem.data, lams=[lam], by=["laplace-full"])
+    exact = linear.log_evidence(problem.x, problem.y, prior_var=prior, noise_var=0.2)
+    assert -found.value * problem.count * math.log(2) == pytest.approx(exact, rel=1e-9)
+
+
+def test_intervals_under_a_noise_that_is_given_have_its_width() -> None:
+    """Without held-out rows a given variance is all there is: points have ± 1.645 σ."""
+    task = Regression(noise_var=(0.25,))
+    family = nd.fit(nn.Linear(2, 1), line(40, 0), kind=task, objective="l2", epochs=1)
+    found = intervals(family, line(9, 1), 1.0)
+    assert torch.allclose(found.upper - found.lower, torch.tensor(2 * 1.644854 * 0.5 * 20).double())
 
 
 def test_the_estimator_speaks_in_the_units_of_y() -> None:

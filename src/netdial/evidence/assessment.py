@@ -78,7 +78,7 @@ def assess(
 
     The noise variance of a regression is unknown, and integrated out; whether an estimator may choose (``Estimate.legal``) is
     checked on the errors that members make on held-out rows, see ``held_out``. A family that does not say what it was trained
-    for is judged under the noise variance of training, 1.
+    for is judged under a noise variance of 1.
 
     Args:
         family: the family.
@@ -117,7 +117,7 @@ def assess(
         part,
         values,
         objective=objective,
-        task=task,
+        task=task.trained_as(family.task),
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,

@@ -176,7 +176,7 @@ def health(
         part,
         tuple(values),
         objective=objective,
-        task=task,
+        task=task.trained_as(family.task).in_training(),
         n_samples=n_samples,
         n_examples=n_examples,
         seed=seed,

@@ -60,7 +60,7 @@ class PointwiseLikelihood:
 
     Attributes:
         log_lik: log p(y | x, w) ``[K, S, M]``, nats; of a regression with the noise variance of the member.
-        trained: the same under the likelihood of training, with a noise variance of 1; else ``log_lik`` itself.
+        trained: the same under the likelihood of training, with the noise variance that it assumes; else ``log_lik`` itself.
         totals: log p(D | w) ``[K, S]`` of all examples, nats; with the noise variance integrated out.
         log_q: log density of the posterior at the draws ``[K, S]``, nats.
         square_norm: ‖w‖² of the draws ``[K, S]``.
@@ -165,9 +165,10 @@ def pointwise(
             f"{len(lams)} complexity values × {n_samples} draws × {len(data)} examples are {count:.1e} numbers to keep; "
             "look at fewer examples (n_examples), or at fewer values or draws"
         )
-    runner = DrawRunner(family, data, task)
+    runner, judge = DrawRunner(family, data, task.in_training()), DrawRunner(family, data, task)
     fields = runner.fields(lams)
-    log_lik = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
+    trained = torch.empty(len(lams), n_samples, len(data), dtype=family.dtype)
+    judged = torch.empty_like(trained) if task.precision is not None else trained
     parts = torch.empty(0)
     log_q = torch.empty(len(lams), n_samples, dtype=torch.float64)
     square_norm = torch.empty_like(log_q)
@@ -180,16 +181,18 @@ def pointwise(
                 square_norm[k, some] = flat.double().square().sum(dim=1).cpu()
                 for rows, x, y in runner.batches():
                     out = runner.run(x, flat, [lams[k]] * len(flat))
-                    log_lik[k, some, rows] = runner.log_lik(out, y).to(log_lik)
+                    trained[k, some, rows] = runner.log_lik(out, y).to(trained)
+                    if judged is not trained:
+                        judged[k, some, rows] = judge.log_lik(out, y).to(trained)
                     each = task.moments(out, y) if integrated else None
                     if each is not None:
                         if not len(parts):
-                            parts = log_lik.new_empty(*log_lik.shape, columns)
+                            parts = trained.new_empty(*trained.shape, columns)
                         parts[k, some, rows] = each.to(parts)
-    trained, totals = log_lik, log_lik.double().sum(dim=2)
+    totals = judged.double().sum(dim=2)
     if len(parts):
-        log_lik, totals = _with_noise(task, lams, parts, log_lik)
-    return PointwiseLikelihood(log_lik, trained, totals, log_q, square_norm)
+        judged, totals = _with_noise(task, lams, parts, trained)
+    return PointwiseLikelihood(judged, trained, totals, log_q, square_norm)
 
 
 def _with_noise(
@@ -200,7 +203,8 @@ def _with_noise(
     The noise is the one known of the family, else what the squared errors ``[K, S, M, T]`` of these examples say.
     """
     count, found, totals = parts.shape[2], [], []
-    for lam, errors, unit in zip(lams, parts, trained, strict=True):
+    assumed = 1 / task.training_var(parts.shape[3])
+    for lam, errors, under in zip(lams, parts, trained, strict=True):
         sums = errors.double().sum(dim=1)
         totals.append(torch.tensor([-task.marginal(each, count)[0] for each in sums]).double())
         here = task.at(lam)
@@ -209,8 +213,8 @@ def _with_noise(
             if here.precision is not None
             else 2 * task.marginal(sums.mean(dim=0), count)[1]
         )
-        gain = 0.5 * (errors * (1 - scale).to(errors)).sum(dim=2) + 0.5 * float(scale.log().sum())
-        found.append(unit + gain)
+        gain = 0.5 * (errors * (assumed - scale).to(errors)).sum(dim=2)
+        found.append(under + gain + 0.5 * float((scale / assumed).log().sum()))
     return torch.stack(found), torch.stack(totals)
 
 

@@ -41,8 +41,8 @@ class EvidenceSubject:
         n_examples: M, examples that are looked at; sums are scaled up by N / M.
         seed: seed of the draws and of the choice of examples.
         delta: probability with which the PAC-Bayes bound may fail.
-        integrated: whether the noise variance of a regression is unknown, and integrated out; otherwise it is that of
-            training, 1.
+        integrated: whether the noise variance of a regression is integrated out unless the task knows it; otherwise it is
+            that of training.
     """
 
     family: Family

@@ -33,6 +33,7 @@ from netdial.runs import FIRST_WAY
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
 from netdial.runs.run import Run, taken
 from netdial.runs.settings import config_difference
+from netdial.task import named
 from netdial.train.config import TrainConfig, make
 
 LAST = "last.safetensors"
@@ -181,6 +182,8 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
     settings = job.way.config()
     config = make(settings, _fields(settings, {**start, **chosen}))
     by_index(config, problem.task)  # refuses names of classes that there are not
+    if (noise_var := getattr(config, "noise_var", None)) is not None:
+        named(problem.task.kind).assuming(noise_var)  # refuses a task that has no noise
     return config, problem
 
 

@@ -233,7 +233,7 @@ def intervals(
     part, _ = admit(family.net, data, None, family.task)
     if not family.is_random:
         centre = outputs(family.export(lam), part).double()
-        var, reach = here.error_var, here.error_reach
+        var, reach = here.error_var or here.noise_var, here.error_reach
         draws = centre[None]
     else:
         draws = predictive(family, lam, part, n_samples=n_samples, seed=seed).double()

@@ -265,10 +265,11 @@ def _member(
     n_data: int,
 ) -> Member:
     fields, here = family.fields_at([lam]), task.at(lam)
+    trained = task.trained_as(family.task).in_training()
     targets = data.y.cpu()
     alpha = family.config.prior_var
     fits = [
-        float(mean_fit(task.nll(draw, targets), data))
+        float(mean_fit(trained.nll(draw, targets), data))
         for draw in (draws if sampled is None else sampled)
     ]
     comparable = not family.is_random or sampled is not None

@@ -136,6 +136,24 @@ class Task(ABC):
         """Returns the task of the member at λ; it differs from this one where the likelihood depends on λ."""
         return self
 
+    def assuming(self, noise_var: float) -> Self:
+        """Returns the task whose training assumes a noise variance.
+
+        Raises:
+            ConfigError: the task has none.
+        """
+        raise ConfigError(
+            f"noise_var={noise_var:g}: the task is {self.name}, and only a regression has a noise variance; leave it out"
+        )
+
+    def in_training(self) -> Self:
+        """Returns the task with the likelihood that training maximises, where it is another than that of predictions."""
+        return self
+
+    def trained_as(self, other: Task | None) -> Self:
+        """Returns the task with the likelihood of training of a family's task, where it is another than its own."""
+        return self
+
     def along(self, lams: Sequence[float]) -> Self:
         """Returns the task of M members at M complexity values, for ``member_nll``; see ``at``."""
         return self
@@ -172,6 +190,10 @@ class Task(ABC):
     def precision(self) -> Tensor | None:
         """Precisions of the likelihood ``[T]`` in float64, if they are known and do not follow from the data."""
         return None
+
+    def training_var(self, count: int) -> Tensor:
+        """Returns the variances ``[T]`` that training assumed of the likelihood, of T = ``count`` targets, in float64."""
+        raise NotImplementedError
 
     def marginal(self, sums: Tensor, count: int) -> tuple[float, Tensor]:
         """Returns -log p(D | w) in nats with the likelihood's own parameters integrated out, and its slope in the sums.

@@ -1,11 +1,20 @@
 """Regression: columns of numbers under independent normal or Student's laws, with a noise for each target along λ.
 
 Targets are standardised, and so are variances; ``scale`` brings errors back into the units of the data. The noise variance is
-not trained: at small λ a network that can fit every row would drive it to 0. In training it is 1, so that a member under
-``scaled-kl`` at λ approximates p(w) p(D | w, σ² = 1)^(1/λ), which is the posterior p(w) p(D | w, σ² = λ): λ plays the part
-of the noise variance. Afterwards two laws of errors are estimated from rows that were held out (``measure.noise``): that of the
-noise around the posterior's draws, and that of the errors of the mean weights, which holds what is unknown of the weights as
-well. They are normal, or Student's where held-out errors have heavy tails (``task.noise``).
+not learned by gradient: at small λ a network that can fit every row would drive it to 0. Training assumes one, τ²
+(``train_var``, 1 unless it is set), so a member under ``scaled-kl`` at λ approximates p(w) p(D | w, σ² = τ²)^(1/λ), which is
+the posterior p(w) p(D | w, σ² = λτ²): λ times τ² plays the part of the noise variance. So τ² is a unit for λ, and no more,
+wherever the penalty is λ times something (``scaled-kl``, ``ard``, ``l2``, ``l1``) and all targets share it:
+
+    E S/(2τ²) + λ penalty  =  (E S/2 + λτ² penalty) / τ²
+
+A member at λ is the one that training under a variance of 1 has at λτ². Only under ``scaled-prior``, whose divergence
+KL(q || N(0, α/λ)) is not in proportion to λ, is it a second setting.
+
+After training two laws of errors are estimated from rows that were held out (``measure.noise``): that of the noise around the
+posterior's draws, and that of the errors of the mean weights, which holds what is unknown of the weights as well. They are
+normal, or Student's where held-out errors have heavy tails (``task.noise``). Without such rows the noise is not known:
+residuals of training rows do not tell it where the effective parameters of a network are as many as its rows.
 
 Evidence from training data needs neither. It integrates the noise variance out under an inverse gamma prior, IG(a, b) with
 a = ½, b = 1/20 (worth one observation with a variance of 0.1): of N rows with squared errors S
@@ -28,7 +37,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from netdial.core.errors import DataError, ShapeError
+from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.data.scale import TargetScale
 from netdial.task.base import NLL, Metric, Task
 from netdial.task.noise import NoiseCurve, Rows, log_density
@@ -39,6 +48,7 @@ PRIOR = (0.5, 0.05)
 
 _FAR = 30.0
 """Standard deviation of a target from which on, or its inverse below which, it is said to be far from unit scale."""
+_UNIT = (1.0,)
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -79,7 +89,8 @@ class Regression(Task):
         scale: units of the targets; ``rmse`` is in them. None: targets are in their own units.
         curve: laws of the errors along λ; None before they were estimated.
         noise_var: squared scales of the noise ``[T]``, or of M members ``[M, T]``, which are variances if ``tails`` is 0;
-            empty for 1.
+            empty if it is not known. If it is given, training uses it, and nothing is estimated.
+        train_var: τ², noise variances that training assumes ``[T]``, or one for all; empty for ``noise_var``, or 1.
         error_var: squared scales of the errors of the mean weights, likewise.
         tails: 1/ν of a Student's law with ν degrees of freedom, or of M members ``[M]``; 0 for the normal law.
         reach: half-widths of intervals, see ``NoiseCurve``; ``[Q, T]``.
@@ -93,6 +104,7 @@ class Regression(Task):
     tails: float | tuple[float, ...] = 0.0
     reach: Rows = ()
     error_reach: Rows = ()
+    train_var: tuple[float, ...] = ()
 
     name: ClassVar[str] = "regression"
     targets: ClassVar[Literal["classes", "numbers"]] = "numbers"
@@ -105,12 +117,41 @@ class Regression(Task):
         "nll": NLL,
     }
 
+    def __post_init__(self) -> None:
+        """Refuses variances of training that are none."""
+        if not all(0 < var < math.inf for var in self.train_var):
+            raise ConfigError(f"train_var={self.train_var}; expected positive noise variances")
+
+    def assuming(self, noise_var: float) -> Regression:
+        """Returns the task whose training assumes a noise variance, the same for all targets.
+
+        Raises:
+            ConfigError: the noise is known, and another.
+        """
+        if self.noise_var and set(self.noise_var) != {noise_var}:
+            raise ConfigError(
+                f"noise_var={noise_var:g}, but the task has a known noise of {self.noise_var}, which training uses; give one"
+            )
+        return replace(self, train_var=(noise_var,))
+
+    def in_training(self) -> Regression:
+        """Returns the task with the likelihood that training maximises: normal laws of the variance that it assumes."""
+        known = () if self.curve is not None else self.noise_var
+        var = self.train_var or tuple(v for v in known if isinstance(v, float | int))
+        return Regression(scale=self.scale, train_var=var)
+
+    def trained_as(self, other: Task | None) -> Regression:
+        """Returns the task with the likelihood of training of a family's task."""
+        if not isinstance(other, Regression):
+            return self
+        return replace(self, train_var=other.in_training().train_var or _UNIT)
+
     def at(self, lam: float) -> Regression:
         """Returns the task of the member at λ, with the noise that it has there."""
         if self.curve is None:
             return self
         law: dict[str, Any] = self.curve.at(lam)
-        return replace(self, curve=None, **law)
+        return replace(self, curve=None, train_var=self.train_var or _UNIT, **law)
 
     def along(self, lams: Sequence[float]) -> Regression:
         """Returns the task of M members at M complexity values, for ``member_nll``."""
@@ -120,7 +161,7 @@ class Regression(Task):
         parts: dict[str, Any] = {
             name: tuple(law[name] for law in laws) for name in ("noise_var", "error_var", "tails")
         }
-        return replace(self, curve=None, **parts)
+        return replace(self, curve=None, train_var=self.train_var or _UNIT, **parts)
 
     def in_units(self, scale: TargetScale | None) -> Regression:
         """Returns the task with the units of its targets, if it did not know them."""
@@ -149,7 +190,7 @@ class Regression(Task):
 
     def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) in nats ``[B]`` of standardised targets ``[B, T]`` around means ``[B, T]``."""
-        if not self.noise_var:
+        if not (self.noise_var or self.train_var):
             return gaussian_nll(outputs, targets)
         _check_shapes(outputs, targets)
         return self._each(outputs, targets).flatten(1).sum(dim=1)
@@ -161,9 +202,9 @@ class Regression(Task):
     def _each(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p of each target ``[..., B, T]``."""
         error = (outputs - targets).square()
-        if not self.noise_var:
+        if not (self.noise_var or self.train_var):
             return 0.5 * error + _HALF_LOG_2PI
-        var = torch.tensor(self.noise_var).to(error)
+        var = torch.tensor(self.noise_var or self.train_var).to(error)
         return -log_density(error, var[:, None] if var.ndim == 2 else var, self.tails)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -190,10 +231,11 @@ class Regression(Task):
     def root(self, outputs: Tensor) -> Tensor:
         """Returns a_t e_t ``[B, T, T]``: the Fisher information is diag(a²), a² = (1 + 1/ν) / (1 + 3/ν) / s²."""
         unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
-        if self.noise_var:
+        if self.noise_var or self.train_var:
             assert isinstance(self.tails, float | int), "the task of one member"
             scale = math.sqrt((1 + self.tails) / (1 + 3 * self.tails))
-            unit = unit * torch.tensor(self.noise_var).to(outputs).rsqrt() * scale
+            var = torch.tensor(self.noise_var or self.train_var).to(outputs)
+            unit = unit * var.rsqrt() * scale
         return unit.expand(*outputs.shape, -1)
 
     @property
@@ -203,6 +245,11 @@ class Regression(Task):
             return None
         tails = torch.tensor(self.tails).double()
         return (1 - 2 * tails) / torch.tensor(self.noise_var).double()
+
+    def training_var(self, count: int) -> Tensor:
+        """Returns τ² ``[T]`` in float64, the noise variances under which a family was trained."""
+        var = self.in_training().train_var or _UNIT
+        return torch.tensor(var, dtype=torch.float64).expand(count)
 
     @property
     def wants_held_out(self) -> bool:

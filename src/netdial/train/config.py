@@ -124,6 +124,13 @@ class FitConfig(TrainConfig):
     prior_var: float = Field(
         1.0, gt=0, ge=_SMALLEST, le=_LARGEST, description="variance of the prior N(0, prior_var)"
     )
+    noise_var: float | None = Field(
+        None,
+        gt=0,
+        ge=_SMALLEST,
+        le=_LARGEST,
+        description="noise variance that training of a regression assumes, in units of standardised targets; 1 if not given",
+    )
     log_std: float = Field(
         -3.0, ge=-40, le=40, description="starting log standard deviation of the posterior"
     )

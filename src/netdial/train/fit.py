@@ -94,6 +94,8 @@ def run(
     if config.precision == "64-true":
         family = family.double()
     admitted, task = admit_training(family.net, data, kind, family.task)
+    if config.noise_var is not None:
+        task = task.assuming(config.noise_var)
     admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
     if isinstance(admitted, Dataset) and (advice := task.advice(admitted.y)):
@@ -110,7 +112,10 @@ def run(
         least=config.devices * _least(family),
     )
     family.learns(task, feed.n_data)
-    method = FamilyMethod(config, task=task, n_data=feed.n_data, steps=feed.steps, workers=workers)
+    trained = task.in_training()
+    method = FamilyMethod(
+        config, task=trained, n_data=feed.n_data, steps=feed.steps, workers=workers
+    )
     state, progress = method.init(family), None
     if resuming and checkpoint is not None and checkpoint.exists():
         progress = resume(state, checkpoint, identity or {})
@@ -122,7 +127,7 @@ def run(
         progress=progress,
         report=report or _silent,
         advance=advance,
-        validate=None if part is None else _validator(part, task, config, feed.n_data),
+        validate=None if part is None else _validator(part, trained, config, feed.n_data),
         patience=config.patience,
         checkpoint=checkpoint if workers.rank == 0 else None,
         saved=saved,

@@ -2,8 +2,8 @@
 
 The approximation itself is in ``laplace``. Under ``l2`` and ``scaled-prior`` λ is in the prior, which is used as it is:
 the evidence is a function of λ and chooses it (MacKay 1992). Under ``scaled-kl`` all members have one prior; as for ``eb-elbo``
-it is re-fitted for each leaf. The noise variance σ² of a regression is optimised with it; since training takes it for 1, the
-weights at λ are a mode under prior variances in proportion to σ², and these move together.
+it is re-fitted for each leaf. The noise variance σ² of a regression, unless it is known, is optimised with it; since training
+assumed τ², the weights at λ are a mode under σ² as well if prior variances are multiplied by σ²/τ², so these move together.
 
 The means are taken for a mode. How far they are from one is said by ``correction`` (what a first-order term would take off the
 code length); when that is not small, the number should not be trusted.
@@ -17,6 +17,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from netdial.data.dataset import Dataset
 from netdial.evidence.estimators.bounds import refuse_examples
 from netdial.evidence.estimators.laplace import laplace
 from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading
@@ -29,14 +30,15 @@ def curved(subject: EvidenceSubject, structure: str) -> list[Reading]:
     """Returns -log p(D) by Laplace's method with one structure of the curvature; no sampling, so no error."""
     refuse_examples(subject, f"laplace-{structure}")
     readings = []
-    noisy = subject.integrated and subject.task.targets == "numbers"
+    noisy = subject.integrated and subject.task.wants_held_out
     for lam, prior_var in zip(subject.lams, subject.prior_var.tolist(), strict=True):
+        task = subject.task.at(lam) if noisy else subject.task
         found = laplace(
             subject.family.export(lam),
             subject.data,
-            prior_var=prior_var,
+            prior_var=prior_var * _noise_ratio(task, subject.data, noisy),
             structure=structure,
-            kind=_relative(subject.task.at(lam)) if noisy else subject.task,
+            kind=_relative(task) if noisy else task,
             optimise_prior=_way(subject, noisy),
             optimise_noise=noisy,
             kept=_kept(subject.family),
@@ -54,11 +56,25 @@ def _way(subject: EvidenceSubject, noisy: bool) -> str:
     return "with-noise" if noisy else "none"
 
 
+def _noise_ratio(task: Task, data: Dataset, noisy: bool) -> float:
+    """Returns the noise variance that ``laplace`` starts from over that of training, τ²; geometric means over the targets."""
+    if not isinstance(task, Regression):
+        return 1.0
+    assumed = float(task.training_var(data.y.shape[1]).log().mean().exp())
+    if noisy:
+        return 1 / assumed
+    known = task.precision
+    return 1.0 if known is None else float((-known.log().mean()).exp()) / assumed
+
+
 def _relative(task: Task) -> Task:
     """Returns a regression with noise variances of geometric mean 1, so that one factor is left to optimise."""
-    if not isinstance(task, Regression) or task.precision is None:
+    if not isinstance(task, Regression):
         return task
-    logs = -task.precision.log()
+    if task.precision is None:
+        logs = torch.tensor(task.train_var or (1.0,), dtype=torch.float64).log()
+    else:
+        logs = -task.precision.log()
     return replace(task, noise_var=tuple((logs - logs.mean()).exp().tolist()), tails=0.0)
 
 

@@ -7,7 +7,7 @@ training example n under S draws of the weights. A member at inverse temperature
     PSIS-LOO    Σ_n [ -log Σ_s r_sn e^ℓ_sn / Σ_s r_sn ],   r_sn ~ e^(-β ℓ_sn)          (Vehtari, Gelman, Gabry 2017, eq. 10)
 
 Taking example n out of a tempered posterior divides it by p(y_n | x_n, w)^β, hence the β in both. Members of a regression are
-trained with a noise variance of 1 and judged with their own: then what is divided by is the likelihood of training ℓ', and
+trained under an assumed noise variance and judged under their own: then the likelihood of training ℓ' is divided by, and
 β var ℓ becomes β cov(ℓ, ℓ'). The largest ratios of each
 example are replaced by quantiles of a generalised Pareto law fitted to them (Zhang & Stephens 2009); its shape k̂ says whether
 that can be trusted. Under a mean-field posterior both inherit its underestimate of variance.
