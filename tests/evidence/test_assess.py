@@ -69,8 +69,8 @@ def test_an_objective_that_does_not_fit_the_posterior_is_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_samples": 1}, "n_samples=1; expected at least 2"),
-        ({"n_examples": 1}, "n_examples=1; expected at least 2"),
+        ({"n_samples": 1}, r"n_samples=1\b.* 2\b"),
+        ({"n_examples": 1}, r"n_examples=1\b.* 2\b"),
         ({"delta": 0.0}, "delta=0; expected a probability"),
         ({"lams": []}, "list of complexity values is empty"),
         ({"lams": [1000.0]}, "outside the trained range"),
