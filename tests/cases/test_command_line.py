@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import netdial as nd
+from netdial.core.errors import NetdialError
+
 from .situations import command, refused, right
 
 SMALL = ("--model", "linear", "--epochs", 2, "--points", 3, "--samples", 0, "--quiet")
@@ -210,3 +213,22 @@ def test_a_table_in_place_of_a_model(tmp_path: Path) -> None:
     """``predict rows.csv rows.csv``."""
     table(tmp_path)
     command(tmp_path, "predict", "rows.csv", "rows.csv")
+
+
+@right
+def test_a_file_that_ends_in_onnx_is_one(tmp_path: Path) -> None:
+    """``export --out m.onnx``: the ending says the format, as it does in ``nd.save``."""
+    pytest.importorskip("onnx")
+    fitted(tmp_path)
+    command(tmp_path, "export", "r", "--lam", 0.1, "--out", "m.onnx")
+    assert nd.inspect(tmp_path / "m.onnx").summary == "an ONNX graph"
+
+
+@refused("lam=1e+09", "[0.001, 100]")
+def test_predictions_outside_the_trained_range(tmp_path: Path) -> None:
+    """``predict --lam 1e9``: the range is named, and nothing is said against the rows."""
+    fitted(tmp_path)
+    with pytest.raises(NetdialError) as found:
+        command(tmp_path, "predict", "r", "rows.csv", "--lam", 1e9)
+    assert "rows as inputs" not in str(found.value)
+    raise found.value

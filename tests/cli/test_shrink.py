@@ -104,7 +104,7 @@ def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
         (("--penalty", "subgradient", "--kill", "zero"), "never makes a switch exactly 0"),
         (("--kill", "boredom"), "unknown"),
         (("--lam", "-1"), "lam"),
-        (("--model", "linear"), "no place for a switch"),
+        (("--model", "linear"), "no layer that can shrink"),
         (("--optimizer", "LBFGS"), "LBFGS"),
     ],
 )

@@ -216,7 +216,7 @@ def test_networks_that_cannot_shrink_are_refused(blobs: tuple[Tensor, Tensor]) -
 
     with pytest.raises(TraceError, match="network Branching: cannot be traced"):
         shrink(Branching(), blobs, **FAST)
-    with pytest.raises(ConfigError, match="no place for a switch"):
+    with pytest.raises(ConfigError, match="no layer that can shrink"):
         shrink(nn.Linear(5, 3), blobs, **FAST)
     with pytest.raises(ConfigError, match="has no parameters"):
         shrink(nn.ReLU(), blobs, **FAST)

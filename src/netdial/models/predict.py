@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import Whole, expect
-from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.core.noise import generator
 from netdial.core.outputs import without_gradients
 from netdial.data.tables.schema import Encoded
@@ -157,6 +157,8 @@ def predictions(
     with without_gradients():
         try:
             out = _outputs(model, task, x, chosen, n_samples, seed)
+        except NetdialError:
+            raise
         except (RuntimeError, ValueError, IndexError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ShapeError(

@@ -179,14 +179,15 @@ def _chosen(calls: Mapping[str, Any], barred: Mapping[str, str]) -> list[str]:
     """Returns the layers that get a switch."""
     if not calls:
         raise ConfigError(
-            "insert_switches: the network calls no linear or convolution module, so there is no place for a switch; "
+            "the network has no layer that can shrink: it calls no linear or convolution module; "
             "modules of your own class have to be leaves of the trace"
         )
     free = [layer for layer in calls if layer not in barred]
     if not free:
         raise ConfigError(
-            "insert_switches: no place for a switch: "
+            "the network has no layer that can shrink: "
             + "; ".join(f"{layer} {barred[layer]}" for layer in calls)
+            + "; give one with hidden layers, for example mlp:64"
         )
     return free
 

@@ -17,18 +17,37 @@ from netdial.core.errors import unknown
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
 
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(SUFFIXES),
+        help="Format of the file; else by the ending of --out, or safetensors.",
+        show_default=False,
+    ),
+]
+
+
+def format_of(asked: str | None, out: Path | None) -> str:
+    """Returns the format to write: the one asked for, or the one that the file's name ends in.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    if asked is not None and asked not in SUFFIXES:
+        raise unknown("export format", asked, SUFFIXES)
+    endings = {ending: name for name, ending in SUFFIXES.items()}
+    return asked or endings.get("" if out is None else out.suffix, "safetensors")
+
+
 @options_of(dict)
 def export(
     at: AtRun,
     lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
-    format: Annotated[
-        str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
-    ] = "safetensors",
+    format: FormatOption = None,
     out: Annotated[Path | None, out_option("File to write; else RUN-lamX in this folder")] = None,
 ) -> None:
     """Write one member as an ordinary network: safetensors, torch.export or ONNX."""
-    if format not in SUFFIXES:
-        raise unknown("export format", format, SUFFIXES)
+    format = format_of(format, out)
     from netdial.cli.output import console, print_json
     from netdial.jobs.opening import check_lams, example_input, open_family, use_at
     from netdial.jobs.problem import describe_net

@@ -8,13 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from netdial.cli.command import Parts, options_of
-from netdial.cli.commands.export import SUFFIXES
+from netdial.cli.commands.export import SUFFIXES, FormatOption, format_of
 from netdial.cli.options import (
     AtRun,
     out_option,
     read,
 )
-from netdial.core.errors import unknown
 
 
 def _parts() -> Parts:
@@ -28,17 +27,14 @@ def _parts() -> Parts:
 def finetune(
     at: AtRun,
     lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
-    format: Annotated[
-        str, typer.Option(metavar="|".join(SUFFIXES), help="Format of the file.")
-    ] = "safetensors",
+    format: FormatOption = None,
     out: Annotated[
         Path | None, out_option("File to write; else RUN-lamX-tuned in this folder")
     ] = None,
     **given: Any,
 ) -> None:
     """Train one member further, pruning it in rounds if asked to, and write it as an ordinary network."""
-    if format not in SUFFIXES:
-        raise unknown("export format", format, SUFFIXES)
+    format = format_of(format, out)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run

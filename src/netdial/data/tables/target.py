@@ -166,7 +166,7 @@ def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[TableFault]:
         text += f"; it holds {len(goal.classes)} different whole numbers, taken for classes: say whether they are quantities"
         return [TableFault(f"{text} (--kind regression)", {"kind": "regression"})]
     if len(goal.classes) - len(rare) < 2:
-        return [TableFault(f"{text}; give more rows of each class, or fewer parts (--test 0)")]
+        return [TableFault(f"{text}; give more rows of each class")]
     names = tuple(name for name, _ in rare)
     return [
         TableFault(
