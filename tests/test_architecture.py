@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -332,3 +333,17 @@ def test_no_function_hides_a_module() -> None:
             if not isinstance(getattr(module, found.name, module), ModuleType):
                 hidden.append(f"{name}.{found.name}")
     assert not hidden
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_folders_hold_at_most_twelve_modules() -> None:
+    held = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in held.items() if count > 12} == {}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from netdial.core.layout import Layout
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 
 LAYOUT = Layout(("w", "b"), ((2, 2), (3,)))

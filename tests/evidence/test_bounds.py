@@ -17,7 +17,7 @@ from netdial.evidence import Estimate, EvidenceSubject, assess
 from netdial.evidence.estimators.bounds import empirical_kl, empirical_prior, mask_nats
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 
 from .conftest import Linear, make_linear
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from netdial.core.layout import Layout
 from netdial.family.blend import Blend
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 
 LAYOUT = Layout(("weight", "bias", "scalar"), ((3, 4), (3,), ()))
 F64 = torch.float64

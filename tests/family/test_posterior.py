@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
-from netdial.family.posterior import Fields, kl_between, symmetrised_kl
+from netdial.family.fields import Fields, kl_between, symmetrised_kl
 
 F64 = torch.float64
 LAYOUT = Layout(("weight", "bias", "scalar"), ((3, 2), (3,), ()))

@@ -19,7 +19,7 @@ from netdial.evidence import health
 from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 from netdial.family.posteriors import POSTERIORS
 from netdial.objective import OBJECTIVES
 from netdial.pruning.weights.criteria import importance

@@ -12,7 +12,7 @@ from netdial.core.errors import TraceError
 from netdial.core.noise import Noise
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 
 UNIT = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)
 

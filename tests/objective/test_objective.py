@@ -13,7 +13,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.layout import Layout
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 from netdial.objective import (
     OBJECTIVES,
     WEIGHTINGS,

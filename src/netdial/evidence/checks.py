@@ -30,7 +30,7 @@ from netdial.data.memory.weights import unweighted
 from netdial.evidence.estimators.bounds import fit_trace, kept_mask, leaf_sums
 from netdial.evidence.subject import EvidenceSubject
 from netdial.family.family import Family
-from netdial.family.posterior import Fields, symmetrised_kl
+from netdial.family.fields import Fields, symmetrised_kl
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.task.rehearsal import admit

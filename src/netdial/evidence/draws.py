@@ -26,7 +26,7 @@ from netdial.core.noise import Noise, derive_seed, generator
 from netdial.core.outputs import without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 from netdial.measure.members import Members, apart
 from netdial.task import Task
 

@@ -21,7 +21,7 @@ from netdial.core.registry import Registry
 from netdial.data.dataset import Dataset
 from netdial.evidence.draws import Expected, PointwiseLikelihood, expected, pointwise
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 from netdial.objective import OBJECTIVES, Objective
 from netdial.objective.base import constant
 from netdial.task import Classification, Task

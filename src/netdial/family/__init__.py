@@ -3,8 +3,8 @@
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
 from netdial.family.family import Family
+from netdial.family.fields import Fields, kl_between, symmetrised_kl
 from netdial.family.maps import MAPS, Map, MapOptions
-from netdial.family.posterior import Fields, kl_between, symmetrised_kl
 from netdial.family.posteriors import POSTERIORS, Divergence, Posterior
 
 __all__ = [

@@ -30,9 +30,9 @@ from netdial.core.outputs import failing_in_words, modes_kept
 from netdial.family.buffers import StatisticsBank
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
+from netdial.family.fields import Fields
 from netdial.family.groups import by_name, grouped
 from netdial.family.leaves import divide, exactly, held_layers
-from netdial.family.posterior import Fields
 from netdial.family.running.runner import Runner
 from netdial.family.varying import Varying
 from netdial.nets.foreign import check_exchangeable, check_initialised, copy_network, refresh

@@ -19,9 +19,9 @@ from netdial.core.layout import Layout
 from netdial.family.blend import Blend
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
+from netdial.family.fields import Fields
 from netdial.family.groups import GroupFields, LeafGroup, started
 from netdial.family.maps import MAPS, CentredMap, Map, MapOptions, PiecewiseMap, TableMap
-from netdial.family.posterior import Fields
 from netdial.family.posteriors import POSTERIORS, Divergence
 from netdial.objective import OBJECTIVES
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 
 _NUMBERS, _MEMBERS = 4_000_000, 64
 """Most numbers of all members that run side by side, and most members."""

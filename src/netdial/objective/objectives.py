@@ -31,7 +31,7 @@ from torch import Tensor
 from netdial.objective.base import BOUNDS, LAPLACE, OBJECTIVES
 
 if TYPE_CHECKING:
-    from netdial.family.posterior import Fields
+    from netdial.family.fields import Fields
 
 _NORMAL = (*BOUNDS, *LAPLACE, "waic", "psis-loo")
 

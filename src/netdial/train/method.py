@@ -28,8 +28,8 @@ from torch import Tensor
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, seeded
 from netdial.family.family import Family
+from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
-from netdial.family.posterior import Fields
 from netdial.objective import OBJECTIVES, Terms
 from netdial.task import Task
 from netdial.train.config import FitConfig

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading, Trace
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 
 
 @ESTIMATORS.add("elbo")

@@ -15,8 +15,8 @@ from netdial.core.errors import ShapeError, TraceError
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise
 from netdial.core.outputs import without_gradients
+from netdial.family.fields import Fields
 from netdial.family.groups import random_points
-from netdial.family.posterior import Fields
 from netdial.family.running.chain import Chain
 from netdial.family.running.local import Leaf, MemberMode
 from netdial.family.running.rerun import Absent, Kept, following, run_kept

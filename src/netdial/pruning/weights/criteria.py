@@ -31,7 +31,7 @@ from netdial.curvature import gradient
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.family.posterior import Fields
+from netdial.family.fields import Fields
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
 

@@ -18,8 +18,8 @@ from netdial.core.arguments import checked, checked_fields
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
+from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
-from netdial.family.posterior import Fields
 from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
 from netdial.pruning.weights.mask import Policy, check_shares, survival

@@ -1,4 +1,4 @@
-"""Posteriors: what a family knows about its leaves at given complexity values.
+"""Fields: what a family knows about its leaves at given complexity values, as flat vectors of several members at once.
 
 ``Fields`` holds the flat fields of K members at once: means, and for a diagonal normal posterior log standard deviations.
 The Kullback-Leibler divergence from the prior N(0, s²) has a closed form and needs no sample:
