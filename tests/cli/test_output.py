@@ -11,7 +11,7 @@ from rich.table import Table
 
 from netdial.cli.output import console, print_table
 from netdial.cli.progress import Lines
-from netdial.jobs.records.recorder import FamilyEpoch
+from netdial.jobs.records.recorder import FinishedEpoch
 
 from .conftest import Call
 
@@ -86,7 +86,7 @@ def test_lines_of_progress_say_how_long_it_will_take(
     monkeypatch.setattr("time.monotonic", lambda: next(times))
     lines = Lines()
     for epoch in (1, 2, 3, 10):
-        lines.epoch(FamilyEpoch(epoch, 10, fit=1.0, complexity=0.5, valid=None, seconds=10.0))
+        lines.epoch(FinishedEpoch(epoch, 10, ("fit 1.0000",)))
     said = capsys.readouterr().err.splitlines()
     assert "left" not in said[0]
     assert said[1].endswith("1 min 20 s left")

@@ -28,7 +28,7 @@ from netdial.jobs.job import do_job
 from netdial.jobs.opening import check_lams, evaluate_run, example_input, open_family, open_task
 from netdial.jobs.presets import PRESETS, default_model, default_samples, preset
 from netdial.jobs.problem import is_function, load_net, load_problem
-from netdial.jobs.records.recorder import FamilyEpoch, Recorder, member_records
+from netdial.jobs.records.recorder import FinishedEpoch, Recorder, member_records
 from netdial.jobs.request import Job, process_rank
 from netdial.measure import Member as PathMember
 from netdial.measure import Path as LambdaPath
@@ -46,7 +46,7 @@ class Listener:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.steps: list[tuple[int, int]] = []
-        self.epochs: list[FamilyEpoch] = []
+        self.epochs: list[FinishedEpoch] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -54,7 +54,7 @@ class Listener:
     def advance(self, step: int, steps: int) -> None:
         self.steps.append((step, steps))
 
-    def epoch(self, progress: FamilyEpoch) -> None:
+    def epoch(self, progress: FinishedEpoch) -> None:
         self.epochs.append(progress)
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_choice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_job_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
-    def broken(epoch: FamilyEpoch) -> None:
+    def broken(epoch: FinishedEpoch) -> None:
         raise RuntimeError("watch fell")
 
     listener = Listener()
@@ -164,7 +164,7 @@ def test_a_job_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
 def test_a_full_disk_is_explained(tmp_path: Path) -> None:
     listener = Listener()
 
-    def full(epoch: FamilyEpoch) -> None:
+    def full(epoch: FinishedEpoch) -> None:
         raise OSError(28, "No space left on device")
 
     listener.epoch = full  # type: ignore[method-assign,assignment]
@@ -278,7 +278,7 @@ def test_a_group_that_loses_a_process_is_told_how_to_go_on(
     monkeypatch.setattr(failure, "_in_group", lambda: True)
     listener = Listener()
 
-    def broken(epoch: FamilyEpoch) -> None:
+    def broken(epoch: FinishedEpoch) -> None:
         if epoch.epoch == 2:
             raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
 

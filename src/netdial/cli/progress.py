@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from netdial.jobs.records.recorder import Finished, Watch
+    from netdial.jobs.records.recorder import FinishedEpoch, Watch
 
 _LINE_EVERY_S = 3.0
 
@@ -26,7 +26,7 @@ class Silence:
     def advance(self, step: int, steps: int) -> None:
         """Ignores a step."""
 
-    def epoch(self, progress: Finished) -> None:
+    def epoch(self, progress: FinishedEpoch) -> None:
         """Ignores an epoch."""
 
 
@@ -41,7 +41,7 @@ class Lines(Silence):
         """Prints a line."""
         print(text, file=sys.stderr, flush=True)
 
-    def epoch(self, progress: Finished) -> None:
+    def epoch(self, progress: FinishedEpoch) -> None:
         """Prints an epoch unless another one has just been printed; the last one always."""
         now = time.monotonic()
         if self._started is None:
@@ -68,13 +68,13 @@ class Bar(Silence):
             self._task = self._bar.add_task("", total=steps)
         self._bar.update(self._task, completed=step)
 
-    def epoch(self, progress: Finished) -> None:
+    def epoch(self, progress: FinishedEpoch) -> None:
         """Shows an epoch beside the bar."""
         if self._task is not None:
             self._bar.update(self._task, description=progress.line())
 
 
-def _left(now: float, started: float, first: int, progress: Finished) -> str:
+def _left(now: float, started: float, first: int, progress: FinishedEpoch) -> str:
     """Returns the time that is left, from the epochs since the first one seen."""
     done, left = progress.epoch - first, progress.epochs - progress.epoch
     if not (done and left):

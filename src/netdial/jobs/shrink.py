@@ -70,9 +70,9 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     import torch
 
     from netdial.jobs.problem import describe_net
+    from netdial.jobs.records.recorder import Measurement
     from netdial.jobs.records.shrinking import (
         BATCHES,
-        Measurement,
         constant_scores,
         costs,
         record,

@@ -8,8 +8,8 @@ as NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -35,47 +35,32 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class FamilyEpoch:
-    """One finished epoch in plain numbers; terms are means over complexity, in nats per example.
+class Measurement:
+    """A number to be recorded: name, value, unit, and axis -> value for what it belongs to; None does not apply."""
+
+    name: str
+    value: float
+    unit: str = ""
+    where: Mapping[str, Place | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FinishedEpoch:
+    """One finished epoch, as people are told of it.
 
     Attributes:
         epoch: epochs finished.
         epochs: epochs asked for.
-        fit: fit term.
-        complexity: complexity term.
-        valid: validation objective, or None.
-        seconds: wall time.
+        numbers: what it measured, each with its name.
     """
 
     epoch: int
     epochs: int
-    fit: float
-    complexity: float
-    valid: float | None
-    seconds: float
+    numbers: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """Returns the numbers as one line for people."""
-        valid = "" if self.valid is None else f"  valid {self.valid:.4f}"
-        return (
-            f"epoch {self.epoch}/{self.epochs}  fit {self.fit:.4f}  complexity {self.complexity:.4f}"
-            f"{valid}  {self.seconds:.2f} s"
-        )
-
-
-class Finished(Protocol):
-    """A finished epoch of any way of training."""
-
-    @property
-    def epoch(self) -> int:
-        """Epochs finished."""
-
-    @property
-    def epochs(self) -> int:
-        """Epochs asked for."""
-
-    def line(self) -> str:
-        """Returns its numbers as one line for people."""
+        """Returns everything as one line."""
+        return "  ".join([f"epoch {self.epoch}/{self.epochs}", *self.numbers])
 
 
 class Watch(Protocol):
@@ -87,12 +72,9 @@ class Watch(Protocol):
     def advance(self, step: int, steps: int) -> None:
         """Reports that an optimiser step was made."""
 
-    def epoch(self, progress: Finished) -> None:
+    def epoch(self, progress: FinishedEpoch) -> None:
         """Takes note of a finished epoch."""
 
-
-_Row = tuple[float | None, str, str, float, str]
-"""Complexity value, part of the data, name, value and unit of a record of training."""
 
 _MEASURED = ("unit", "fit", "complexity")
 """What a step of a family measures."""
@@ -121,23 +103,15 @@ class Recorder:
         self.step = epoch.step
         if not self._write:
             return
-        records = [*self._means(unit, fit, complexity), *self._epoch(epoch)]
+        numbers = [*self._means(unit, fit, complexity), *of_epoch(epoch)]
         self._run.record(
-            self._run.row(epoch.step, name, value, measure, method="train", part=part, lam=lam)
-            for lam, part, name, value, measure in records
+            self._run.row(epoch.step, one.name, one.value, one.unit, method="train", **one.where)
+            for one in numbers
         )
-        progress = FamilyEpoch(
-            epoch.number,
-            self._config["epochs"],
-            float(fit.mean()),
-            float(complexity.mean()),
-            epoch.valid,
-            epoch.seconds,
-        )
-        self._watch.epoch(progress)
-        self._run.append(self._run.log_path, [progress.line()])
+        terms = f"fit {float(fit.mean()):.4f}", f"complexity {float(complexity.mean()):.4f}"
+        tell(self._run, self._watch, epoch, *terms, *valid_words(epoch), f"{epoch.seconds:.2f} s")
 
-    def _means(self, unit: Tensor, fit: Tensor, complexity: Tensor) -> Iterable[_Row]:
+    def _means(self, unit: Tensor, fit: Tensor, complexity: Tensor) -> Iterable[Measurement]:
         whole = torch.ones_like(unit, dtype=torch.bool)
         for lam, chosen in [(None, whole), *self._strata(unit)]:
             means = {
@@ -145,7 +119,7 @@ class Recorder:
                 "complexity": float(complexity[chosen].mean()),
             }
             for name, value in {"loss": sum(means.values()), **means}.items():
-                yield lam, "train", name, value, "nats/example"
+                yield Measurement(name, value, "nats/example", {"part": "train", "lam": lam})
 
     def _strata(self, unit: Tensor) -> list[tuple[float | None, Tensor]]:
         """Returns the complexity value in the middle of each stratum and which of ``unit`` lie in it."""
@@ -163,12 +137,27 @@ class Recorder:
             if bool((stratum == index).any())
         ]
 
-    def _epoch(self, epoch: Epoch) -> Iterable[_Row]:
-        yield None, "train", "lr", epoch.lr, ""
-        yield None, "train", "epoch_seconds", epoch.seconds, "s"
-        yield None, "train", "n_updates", float(epoch.n_updates), "updates"
-        if epoch.valid is not None:
-            yield None, "valid", "objective", epoch.valid, "nats/example"
+
+def of_epoch(epoch: Epoch) -> Iterator[Measurement]:
+    """Yields what is recorded of an epoch under every way of training."""
+    train = {"part": "train"}
+    yield Measurement("lr", epoch.lr, "", train)
+    yield Measurement("epoch_seconds", epoch.seconds, "s", train)
+    yield Measurement("n_updates", float(epoch.n_updates), "updates", train)
+    if epoch.valid is not None:
+        yield Measurement("objective", epoch.valid, "nats/example", {"part": "valid"})
+
+
+def valid_words(epoch: Epoch) -> list[str]:
+    """Returns the validation objective with its name, or nothing without validation data."""
+    return [] if epoch.valid is None else [f"valid {epoch.valid:.4f}"]
+
+
+def tell(run: Run, watch: Watch, epoch: Epoch, *numbers: str) -> None:
+    """Tells whoever watches of an epoch, and writes it to the log of the run."""
+    finished = FinishedEpoch(epoch.number, run.config["epochs"], numbers)
+    watch.epoch(finished)
+    run.append(run.log_path, [finished.line()])
 
 
 def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Record]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from netdial.channels.sizes import size, strip, total
 from netdial.core.records import Place
 from netdial.core.storage.boundary import seal_line
 from netdial.data import Splits
-from netdial.jobs.records.recorder import Watch
+from netdial.jobs.records.recorder import Measurement, Watch, of_epoch, tell, valid_words
 from netdial.measure.compare import constant_of
 from netdial.measure.cost import cost
 from netdial.measure.forward import outputs
@@ -27,48 +26,6 @@ from netdial.train.loop import Epoch
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A number to be recorded: name, value, unit, and axis -> value for what it belongs to."""
-
-    name: str
-    value: float
-    unit: str = ""
-    where: Mapping[str, Place] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ShrinkEpoch:
-    """One finished epoch of shrinking in plain numbers.
-
-    Attributes:
-        epoch: epochs finished.
-        epochs: epochs asked for.
-        fit: mean loss over the epoch, nats per example.
-        valid: validation loss, or None.
-        n_params: numbers in all parameters, without switches.
-        widths: channels in each group.
-        seconds: wall time.
-    """
-
-    epoch: int
-    epochs: int
-    fit: float
-    valid: float | None
-    n_params: int
-    widths: dict[str, int]
-    seconds: float
-
-    def line(self) -> str:
-        """Returns the numbers as one line for people."""
-        valid = "" if self.valid is None else f"  valid {self.valid:.4f}"
-        layers = " ".join(f"{name}:{width}" for name, width in self.widths.items())
-        return (
-            f"epoch {self.epoch}/{self.epochs}  fit {self.fit:.4f}{valid}  params {self.n_params}  {self.seconds:.2f} s"
-            f"  {layers}"
-        )
 
 
 class ShrinkRecorder:
@@ -85,17 +42,17 @@ class ShrinkRecorder:
         self._run.append(
             self._run.kills_path, (seal_line(json.dumps(_plain(e))) for e in state.events)
         )
-        progress = ShrinkEpoch(
-            epoch.number,
-            self._run.config["epochs"],
-            float(epoch.measured["fit"].mean()),
-            epoch.valid,
-            total(strip(state.graph.traced)),
-            state.graph.widths,
-            epoch.seconds,
+        widths = " ".join(f"{name}:{width}" for name, width in state.graph.widths.items())
+        tell(
+            self._run,
+            self._watch,
+            epoch,
+            f"fit {float(epoch.measured['fit'].mean()):.4f}",
+            *valid_words(epoch),
+            f"params {total(strip(state.graph.traced))}",
+            f"{epoch.seconds:.2f} s",
+            widths,
         )
-        self._watch.epoch(progress)
-        self._run.append(self._run.log_path, [progress.line()])
 
     def _numbers(self, epoch: Epoch, state: ShrinkState) -> Iterator[Measurement]:
         fit, penalty = (float(epoch.measured[name].mean()) for name in ("fit", "complexity"))
@@ -103,11 +60,7 @@ class ShrinkRecorder:
         yield Measurement("fit", fit, "nats/example", train)
         yield Measurement("complexity", penalty, "nats/example", train)
         yield Measurement("loss", fit + penalty, "nats/example", train)
-        yield Measurement("lr", epoch.lr, "", train)
-        yield Measurement("epoch_seconds", epoch.seconds, "s", train)
-        yield Measurement("n_updates", float(epoch.n_updates), "updates", train)
-        if epoch.valid is not None:
-            yield Measurement("objective", epoch.valid, "nats/example", {"part": "valid"})
+        yield from of_epoch(epoch)
         for name, value in scores(state.module, self._task, "valid").items():
             yield Measurement(name, value, "", {"part": "valid"})
         yield Measurement("lam", state.lam)
