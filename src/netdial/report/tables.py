@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +11,14 @@ from netdial.core.best import PREDICTIVE
 from netdial.report.text import count, fixed, metric_of, number, percent, value_of, worth
 from netdial.runs.curves import Headline, MemberRow, deciding, is_worse, metrics_of
 from netdial.runs.shrinkage import Shrinkage
+
+
+def table_of(*headings: str, title: str | None = None, left: Collection[str] = ("",)) -> Table:
+    """Returns an empty table; columns are aligned to the right, but for those named in ``left``."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right")
+    return table
 
 
 def members_table(
@@ -111,9 +119,7 @@ def _thinned(rows: Sequence[MemberRow], answer: Headline | None, most: int) -> l
 
 def widths_table(found: Shrinkage) -> Table:
     """Returns the width of each layer at the start and at the end."""
-    table = Table(title="Channels", title_justify="left", header_style="bold")
-    for heading in ("layer", "start", "end", "left"):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    table = table_of("layer", "start", "end", "left", title="Channels", left=("layer",))
     for name, line in found.widths.items():
         table.add_row(name, count(line[0]), count(line[-1]), percent(line[-1] / line[0]))
     return table
@@ -121,9 +127,7 @@ def widths_table(found: Shrinkage) -> Table:
 
 def costs_table(found: Shrinkage) -> Table:
     """Returns what the network costs at the start and folded at the end."""
-    table = Table(title="Cost", title_justify="left", header_style="bold")
-    for heading in ("", "start", "end", "times smaller"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = table_of("", "start", "end", "times smaller", title="Cost")
     names = {"params": "parameters", "macs": "macs", "bytes": "bytes"}
     times = {f"ms_{batch}": f"ms, batch {batch}" for batch in found.batches}
     for key, title in (names | times).items():

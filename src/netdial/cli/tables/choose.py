@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from netdial.choice.budget import costs
 from netdial.core.best import PREDICTIVE
+from netdial.report.tables import table_of
 from netdial.report.text import count, fixed, number, percent
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from netdial.choice import Choice, Verdict
 
 
@@ -20,11 +21,8 @@ def verdicts_table(verdicts: list[Verdict], choice: Choice) -> Table:
     metric = choice.table.metric
     show = percent if metric in ("accuracy", "balanced_accuracy") else fixed
     others = [name for name in ("accuracy",) if name != metric and name in choice.row.metrics]
-    table = Table(header_style="bold")
-    table.add_column("by")
     headings = ["λ", "removed", "parameters", f"valid {metric}", "lost", *others]
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    table = table_of("by", *headings, left=("by",))
     for v in verdicts:
         cell = v.cell
         table.add_row(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from netdial.evidence import chosen, lowest
+from netdial.report.tables import table_of
 from netdial.report.text import count, fixed, number, percent
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from netdial.evidence import Estimate, Health
 
 
@@ -19,11 +20,8 @@ def estimates_table(found: list[Estimate], best: dict[str, float]) -> Table:
     along = [e for e in found if e.name in lowest(found)]
     columns = {e.name: e.unit for e in along}
     cells = {(e.name, e.lam): e for e in along}
-    table = Table(header_style="bold")
-    table.add_column("λ", justify="right")
-    for name, unit in columns.items():
-        heading = name if unit == "error rate" else f"{name}, bits/ex."
-        table.add_column(heading, justify="right")
+    units = (", bits/ex." if unit != "error rate" else "" for unit in columns.values())
+    table = table_of("λ", *(f"{name}{unit}" for name, unit in zip(columns, units, strict=True)))
     for lam in sorted({lam for _, lam in cells}):
         row = [cells.get((name, lam)) for name in columns]
         shown = ["" if e is None else _cell(e, starred=best.get(e.name) == lam) for e in row]
@@ -35,10 +33,8 @@ def health_table(checks: Health) -> Table:
     """Returns the state of the family along λ: slope against the due one, movement of σ, signal-to-noise, collapse."""
     slopes = {slope.lam: slope for slope in checks.slopes}
     spreads = {spread.lam: spread for spread in checks.spreads}
-    table = Table(header_style="bold")
     headings = ("λ", "slope ÷ due", "log σ moved", "|μ|/σ median", "back at prior", "eff. params")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    table = table_of(*headings)
     for lam in sorted(slopes.keys() | spreads.keys()):
         slope, spread = slopes.get(lam), spreads.get(lam)
         table.add_row(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number, percent
 
 if TYPE_CHECKING:
@@ -22,14 +23,11 @@ def best_table(found: Surface, split: str, size: int) -> Table:
         size: numbers of a whole member.
     """
     names = list(dict.fromkeys([found.metric, *found.metrics]))
-    table = Table(title="Best member at each share", title_justify="left", header_style="bold")
-    for heading in ("removed", "left", "best λ"):
-        table.add_column(heading, justify="right")
+    headings = ["removed", "left", "best λ"]
     for name in names:
-        table.add_column(f"{split} {metric_of(name)[0]}", justify="right")
-        if name in found.predictive:
-            table.add_column("predictive", justify="right")
-    table.add_column("")
+        headings += [f"{split} {metric_of(name)[0]}"]
+        headings += ["predictive"] if name in found.predictive else []
+    table = table_of(*headings, "", title="Best member at each share")
     worse = found.is_worse_than_constant()
     for best in found.best():
         row, place = found.lams.index(best.lam), found.shares.index(best.share)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
+from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, percent
 from netdial.task import named
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from netdial.jobs.analyses.slimmed import SlimResult
     from netdial.pruning.channels import LatencyTable
 
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
 def widths_table(found: SlimResult) -> Table:
     """Returns the channels of each group before and after."""
     title = f"Channels by {found.pruned.criterion}"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for heading in ("group", "before", "after", "left", "what they sent"):
-        table.add_column(
-            heading, justify="left" if heading in ("group", "what they sent") else "right"
-        )
+    words = ("group", "what they sent")
+    table = table_of("group", "before", "after", "left", "what they sent", title=title, left=words)
     for row in found.pruned.rows:
         cells = (str(row.before), str(row.after), percent(row.after / row.before, 0))
         table.add_row(row.group, *cells, row.sent)
@@ -31,10 +29,7 @@ def widths_table(found: SlimResult) -> Table:
 def latency_rows(found: LatencyTable) -> Table:
     """Returns the widths of one group that were measured."""
     title = f"Time of the layers around {found.group}, batch {found.batch}"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("width", justify="right")
-    for width in found.widths:
-        table.add_column(str(width), justify="right")
+    table = table_of("width", *map(str, found.widths), title=title)
     table.add_row("ms", *(f"{ms:.3g}" for ms in found.ms))
     return table
 
@@ -43,11 +38,8 @@ def stages_table(found: SlimResult, split: str, kind: str) -> Table:
     """Returns what the network is worth and costs, before and after."""
     metric = named(kind).metric
     title, show = metric_of(metric)
-    table = Table(title="Before and after", title_justify="left", header_style="bold")
-    table.add_column("")
     headings = (f"{split} {title}", "params", "MACs", "bytes", "ms, batch 1", "ms, batch 64")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    table = table_of("", *headings, title="Before and after")
     for stage in found.stages:
         costs = [stage.costs.get(name) for name in ("params", "macs", "bytes")]
         times = [stage.costs.get(name) for name in ("ms_1", "ms_64")]
