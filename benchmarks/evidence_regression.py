@@ -6,8 +6,7 @@ of 32, 17 values of λ.
 
 Families: ``scaled-kl`` under the noise variance of training 1, where it is a unit for λ; ``scaled-prior`` under 1 and 0.01,
 where it is a setting of its own. All λ that an estimator takes are looked at, whether it may choose (``legal``, on how many
-seeds) or not. ``wbic`` and ``thermodynamic`` choose no λ; theirs is the member that is the posterior under the noise variance
-they find.
+seeds) or not. ``wbic`` and ``thermodynamic`` take the member that is the posterior under the noise variance that they find.
 """
 
 from __future__ import annotations

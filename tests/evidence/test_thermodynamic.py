@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netdial.choice import choose
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
-from netdial.evidence import Estimate, assess
+from netdial.evidence import Estimate, assess, chosen
 from netdial.evidence.estimators.temperature import (
     Ladder,
     integration_weights,
@@ -178,7 +179,7 @@ def test_wbic_with_unknown_noise_averages_over_both(noise: float) -> None:
         squares = -2 * linear.fit(mean, spread) - 40 * math.log(2 * math.pi)
         closed += share * 0.5 * (squares / v + 40 * math.log(2 * math.pi * v))
     error = found.error * 40 * math.log(2)
-    assert error < 0.5 and not found.legal
+    assert error < 0.5
     assert total(found) == pytest.approx(closed, abs=Z * error + 0.02)
     logs, terms = over_noise(linear)
     assert abs(total(found) + float(terms.logsumexp(0) + (logs[1] - logs[0]).log())) < 4
@@ -243,3 +244,18 @@ def test_targets_share_the_noise_that_is_integrated() -> None:
     more = torch.tensor([second.log_evidence(noise_var=v) for v in logs.exp().tolist()]).double()
     exact = float((terms + more).logsumexp(0) + (logs[1] - logs[0]).log())
     assert total(found) == pytest.approx(-exact, abs=Z * found.error * 40 * math.log(2))
+
+
+def test_the_noise_that_is_found_chooses_the_member_that_is_the_posterior_under_it() -> None:
+    """Of a linear model with noise .05 trained under τ² = .1: λ = σ²/τ²; a classification still has none."""
+    linear = make_linear(40, seed=3, noise_var=0.05)
+    family = linear.family(lo=0.03, hi=300, noise_var=0.1)
+    family.learns(Regression().assuming(0.1), 40)
+    lams = family.lams(25)
+    for name in ("thermodynamic", "wbic"):
+        found = assess(family, linear.data, lams=lams, by=[name])
+        noise = found[0].parts["noise_var"]
+        nearest = min(lams, key=lambda lam: abs(math.log(lam * 0.1 / noise)))
+        assert chosen(found) == {name: nearest} and "noise" in found[0].why
+        taken = choose(family, train=linear.data, by=name, lams=lams, shares=(0,))
+        assert taken.lam == nearest and taken.by == name

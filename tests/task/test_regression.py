@@ -23,9 +23,11 @@ from netdial.evidence.estimators.laplace import laplace
 from netdial.family import Family, FamilyConfig
 from netdial.measure import calibrate, intervals
 from netdial.measure.noise import law_of, most_likely
+from netdial.models.predict import predictions
+from netdial.models.use import Use
 from netdial.objective import OBJECTIVES
 from netdial.task import NoiseCurve, Regression, restore
-from netdial.task.noise import LEVELS, half_width, held_out_reach, log_density
+from netdial.task.noise import LEVELS, UNKNOWN, half_width, held_out_reach, log_density
 from netdial.task.regression import PRIOR
 
 
@@ -382,6 +384,14 @@ def test_without_held_out_rows_the_noise_is_not_known() -> None:
     family = nd.fit(nn.Linear(2, 1), line(40, 0), epochs=1)
     with pytest.raises(ConfigError, match=r"noise of this family is not known.*calibrate"):
         intervals(family, line(9, 1), 1.0)
+    (said,) = {
+        e.why.partition(": ")[2] for e in nd.assess(family, line(40, 0), by=["elbo"], lams=1)
+    }
+    assert said == UNKNOWN
+    assert family.task is not None
+    use = Use(task=family.task.settings())
+    found, remarks = predictions(family, use, line(9, 1).x, lam=1.0)
+    assert list(found) == ["pressure"] and UNKNOWN in remarks[0] and len(remarks) == 1
     with pytest.raises(DataError, match="3 held-out rows; give at least 8"):
         calibrate(family, line(3, 1))
     calibrate(family, line(40, 1), lams=3)

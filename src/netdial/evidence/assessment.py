@@ -25,7 +25,7 @@ from netdial.evidence.held_out import (
     objection,
     training_objection,
 )
-from netdial.evidence.legality import WHOLE_FAMILY, check, why
+from netdial.evidence.legality import check, chooses, why
 from netdial.evidence.subject import ESTIMATORS, EvidenceSubject, Reading
 from netdial.family.family import Family
 from netdial.objective import LAPLACE, OBJECTIVES
@@ -178,7 +178,7 @@ def lowest(estimates: Iterable[Estimate]) -> dict[str, float]:
     """Returns the λ at which each estimator is least, whether it may choose or not; of equals the largest λ."""
     best: dict[str, Estimate] = {}
     for estimate in estimates:
-        if estimate.name in WHOLE_FAMILY or not math.isfinite(estimate.value):
+        if not chooses(estimate.name, estimate.parts) or not math.isfinite(estimate.value):
             continue
         held = best.get(estimate.name)
         if held is None or (estimate.value, -estimate.lam) < (held.value, -held.lam):
@@ -245,8 +245,8 @@ def _estimates(name: str, readings: Sequence[Reading], n_data: int) -> list[Esti
                 reading.value / unit,
                 reading.error / unit,
                 {**parts, **reading.notes},
-                legal=name not in WHOLE_FAMILY,
-                why=why(name),
+                legal=chooses(name, reading.notes),
+                why=why(name, reading.notes),
                 unit="error rate" if reading.plain else "bits/example",
             )
         )

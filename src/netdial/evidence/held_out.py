@@ -18,16 +18,14 @@ from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.measure.forward import outputs
 from netdial.task import Task
+from netdial.task.noise import UNKNOWN
 
 MARGIN = 1.15
 """Root mean squared error of a chosen member over that of the best member, up to which an estimator may choose."""
 _USEFUL = 0.95
 """Mean squared error on training data over that of a constant from which on a member has learned nothing."""
 
-UNCHECKED = (
-    "unchecked: errors on held-out rows are not known, so nothing tells noise from what a member fails to fit, and λ may be "
-    "far too large; train with a validation part, or call netdial.measure.calibrate(family, held_out)"
-)
+UNCHECKED = f"unchecked, and λ may be far too large: {UNKNOWN}"
 USELESS = "no member that was judged does noticeably better than a constant on the training data"
 
 
@@ -64,7 +62,7 @@ def objection(lam: float, errors: Mapping[float, float], targets: Tensor | None 
     if ratio > MARGIN:
         return (
             f"not for choosing: it takes λ = {lam:.3g}, whose RMSE on held-out rows is {ratio:.2f} times that at "
-            f"λ = {best:.3g}; {advice}, or train under the noise variance of the data (kind=Regression(noise_var=…))"
+            f"λ = {best:.3g}; {advice}"
         )
     if targets is not None and len(targets) > 1:
         spread = _spread(targets)

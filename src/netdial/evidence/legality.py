@@ -17,13 +17,13 @@ is; an estimator of one's own is always asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from netdial.core.errors import ConfigError
 from netdial.objective import LAPLACE, OBJECTIVES
 
 WHOLE_FAMILY = ("wbic", "thermodynamic")
-"""Estimators of the evidence itself; they judge prior and architecture and choose no λ."""
+"""Estimators of the evidence itself; they judge prior and architecture, and choose λ only through the noise that they find."""
 
 _WHY = {
     "elbo": "lower bound of log p(D) under the training prior",
@@ -77,6 +77,16 @@ def check(objective: str, by: Sequence[str], *, points: bool) -> None:
         raise ConfigError(f"evidence: nothing applies to {objective!r}: {traits.why}")
 
 
-def why(name: str) -> str:
+def chooses(name: str, parts: Mapping[str, float]) -> bool:
+    """Returns whether an estimator chooses a λ: one of the whole family does where it found a noise variance.
+
+    The member that is the posterior under it is the one to take.
+    """
+    return name not in WHOLE_FAMILY or "noise_var" in parts
+
+
+def why(name: str, parts: Mapping[str, float]) -> str:
     """Returns in a few words what an estimator's number is."""
+    if name in WHOLE_FAMILY and chooses(name, parts):
+        return "evidence of prior and architecture; λ is that of the posterior under the noise variance found"
     return _WHY.get(name, "an estimator of your own")

@@ -28,7 +28,7 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.forward import outputs, predictive
 from netdial.task import NoiseCurve, Regression
-from netdial.task.noise import Rows, half_width, held_out_reach, log_density
+from netdial.task.noise import UNKNOWN, Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit
 
 _DRAWS = 32
@@ -224,10 +224,7 @@ def intervals(
         raise ConfigError(f"intervals: level={level:g}; expected a probability between 0 and 1")
     here = family.task.at(lam) if isinstance(family.task, Regression) else None
     if here is None or not here.noise_var:
-        raise ConfigError(
-            "intervals: the noise of this family is not known; train a regression with validation data (valid=), or call "
-            "netdial.measure.calibrate(family, held_out)"
-        )
+        raise ConfigError(f"intervals: {UNKNOWN}")
     if isinstance(data, Tensor):
         data = data, data.new_zeros(len(data), len(here.noise_var), dtype=torch.float32)
     part, _ = admit(family.net, data, None, family.task)

@@ -190,6 +190,9 @@ def evaluate(
         train: targets of the training data, to which the constant baseline is fitted; by default those of ``data``, which
             favours the constant a little.
 
+    The ``nll`` of a regression is under the law of its errors on held-out rows; where the noise is not known, under the
+    variance that training assumed.
+
     Raises:
         ConfigError: a λ outside the trained range.
         NonFiniteError: no member gives numbers; one that does not, among others, has metrics that are nan.

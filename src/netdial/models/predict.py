@@ -22,6 +22,7 @@ from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import ErrorLaw, Pixels, Use
 from netdial.task import Regression, Task
+from netdial.task.noise import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,7 @@ def predictions(
         For a classification the columns are the target, with the name of the likeliest class, and ``probability of NAME`` for
         each class. For a regression they are each target in its own units, with ``TARGET low`` and ``TARGET high`` where the
         errors on held-out rows are known: an interval that holds the value with probability ``level`` if the row is drawn as
-        those were, whatever the law of the errors.
+        those were, whatever the law of the errors; a remark says so if they are not known.
 
     Raises:
         ConfigError: λ is missing or outside the range, given for a single network, or an option is out of range.
@@ -165,7 +166,10 @@ def predictions(
                 f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
             ) from None
     numbers = task.targets == "numbers"
-    columns = _numbers(use, out, use.law(chosen), level) if numbers else _classes(use, out)
+    law = use.law(chosen)
+    if numbers and law is None:
+        remarks = (*remarks, f"no intervals: {UNKNOWN}")
+    columns = _numbers(use, out, law, level) if numbers else _classes(use, out)
     return pandas.DataFrame(columns, index=index), remarks
 
 

@@ -28,6 +28,12 @@ Rows = tuple[Row, ...]
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Probabilities at which half-widths are noted."""
 
+UNKNOWN = (
+    "the noise of this family is not known, since no rows were held out: train with a validation part of 8 rows or more "
+    "(valid=), or call netdial.measure.calibrate(family, held_out)"
+)
+"""What is said wherever the noise is needed and not known."""
+
 _LIGHT = 1e-4
 """1/ν below which a Student's law is taken for the normal one; they differ by less than rounding in float32."""
 

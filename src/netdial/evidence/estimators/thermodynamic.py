@@ -9,8 +9,8 @@ too, under the exact tempered posterior.
 
 Of a regression whose noise variance σ² is not known, σ² is a parameter of the model like the weights, under the prior of
 ``task.regression``: integration goes over it as well, and WBIC averages over the tempered posterior of weights and σ²
-together. Both say which σ² they found (``noise_var``), in units of standardised targets. At a known σ² the path starts from the
-member that is the posterior under it.
+together. Both say which σ² they found (``noise_var``, its posterior mean), in units of standardised targets, and name the
+member that is the posterior under it, λ = σ²/τ²: that is how they choose λ. At a known σ² the path starts from that member.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ def _integral_of_all(subject: EvidenceSubject) -> Reading:
     error = math.hypot(path.joined(shares @ points.integral).error(), rule)
     end = float(path.beta[-1] * path.energy[-1]) + path.kl
     parts = {"end": end, "excess": value - float(_bounds(subject, path).min())}
-    noise = path.unit * float(shares @ points.log_lam.exp())
-    return Reading(math.nan, value, error, parts, {"noise_var": noise})
+    factor = float(shares @ points.log_lam.exp())
+    notes = {"noise_var": path.unit * factor}
+    return Reading(_nearest(subject, factor), value, error, parts, notes)
 
 
 def integrated(path: Ladder, *, extrapolated: bool) -> tuple[float, Tensor, Grid]:
@@ -138,5 +139,11 @@ def _wbic_of_all(subject: EvidenceSubject, heat: float) -> Reading:
     value = float(shares @ nll)
     moved = (shares * (nll - value)) @ points.integral
     trace = path.joined(shares @ per_factor - moved)
-    noise = path.unit * float(shares @ log_factor.exp())
-    return Reading(math.nan, value, trace.error(), {}, {"noise_var": noise})
+    factor = float(shares @ log_factor.exp())
+    notes = {"noise_var": path.unit * factor}
+    return Reading(_nearest(subject, factor), value, trace.error(), {}, notes)
+
+
+def _nearest(subject: EvidenceSubject, factor: float) -> float:
+    """Returns the complexity value asked for that is nearest to the posterior under s times the noise variance of training."""
+    return min(subject.lams, key=lambda lam: abs(math.log(lam / factor)))
