@@ -231,7 +231,7 @@ def test_optimizers_that_are_unknown_are_refused_and_can_be_made_known() -> None
         ConfigError, match="optimizer Lion is unknown to the surgery; known: ASGD, Adadelta"
     ):
         surgery.apply(plan, module, optimizers=[optimizer])
-    optimizers.know(Lion, {"average": optimizers.ALIKE})
+    optimizers.register_optimizer(Lion, {"average": optimizers.ALIKE})
     surgery.apply(plan, module, optimizers=[optimizer])
     assert optimizer.state[module[0].weight]["average"].shape == (5, 5)
     step(module, optimizer, x, y)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.layers.switch import Switch
-from netdial.channels.sizes import Going, size, strip, switches_of, thetas
+from netdial.channels.sizes import RemovalSavings, size, strip, switches_of, thetas
 from netdial.core.cutting import cut_module
 from netdial.nets.named import build
 from netdial.shrinking.config import ShrinkConfig
@@ -106,7 +106,7 @@ def test_channels_that_go_one_after_another_save_what_they_save_together(
 @pytest.mark.parametrize("kind", EXACT)
 def test_asking_what_the_next_channel_saves_takes_none(kind: Any) -> None:
     now = size(graph_of("vgg"), kind)
-    going, groups = Going(now), list(now.groups)
+    going, groups = RemovalSavings(now), list(now.groups)
     for _ in range(2):
         asked = [going.cost(group) for group in groups]
         assert asked == [going.cost(group) for group in groups]

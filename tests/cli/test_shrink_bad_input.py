@@ -113,7 +113,10 @@ class Unheard(torch.optim.Optimizer):
         (
             "plain",
             ("--optimizer", "Unheard"),
-            ("optimizer Unheard is unknown to the surgery; known: ASGD, ", "optimizers.know"),
+            (
+                "optimizer Unheard is unknown to the surgery; known: ASGD, ",
+                "optimizers.register_optimizer",
+            ),
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What dead channels still send, and who takes it up: a bias, or the mean of the BatchNorm behind a layer without one.
+"""Moves the constant output of dead channels into a bias, or into the mean of the BatchNorm behind a layer without one.
 
 A reader that sums over channels gets from a constant one the same at every example. It can be added to a bias if it is
 the same at every position, too; at a border padded with zeros it is not. The bias has to be the reader's alone, and not be
@@ -27,7 +27,7 @@ Shifts = dict[str, tuple[Tensor, int]]
 def blocked(
     graph: Graph, reader: Reader, channels: Channels, found: Mapping[fx.Node, Any]
 ) -> dict[int, str]:
-    """Returns the indices that a reader does not let go; with a reason where they are constant and cannot be taken up.
+    """Returns the input indices that a reader needs; with a reason where they are constant and cannot be absorbed.
 
     Args:
         graph: the network.
@@ -53,7 +53,7 @@ def blocked(
 def shifts(
     graph: Graph, chosen: Mapping[str, Sequence[int]], found: Mapping[fx.Node, Any]
 ) -> Shifts:
-    """Returns what has to be added where when channels go that ``blocked`` lets go."""
+    """Returns what has to be added to which leaf when channels are removed that ``blocked`` does not name."""
     gone = {(name, channel) for name, channels in chosen.items() for channel in channels}
     out: Shifts = {}
     for reader, channels in graph.reads:
@@ -85,7 +85,7 @@ def _who(reader: Reader) -> str:
 
 
 def _why_not(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> str:
-    """Returns why a reader cannot take up any constants, or nothing."""
+    """Returns why a reader cannot absorb constants; empty if it can."""
     if not reader.foldable:
         return f"{_who(reader)} and has no bias of its own to take them up"
     if reader.bias is None and _norm_after(graph.traced, reader, found) is None:

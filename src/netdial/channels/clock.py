@@ -1,4 +1,4 @@
-"""Milliseconds of a network while it shrinks, on a machine that does other things, too.
+"""Measures the milliseconds of a network while it shrinks, on a machine that is not idle.
 
 Channels that go because of a busy moment do not come back. So times are those of a quiet machine (``quiet_ms``), a
 network is no slower than one with more multiplications, and a time far above what the last one lets expect is taken again.

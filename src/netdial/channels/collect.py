@@ -1,8 +1,8 @@
-"""Neural garbage collection: channels that are the same for every input are removed, exactly, and everything follows.
+"""Neural garbage collection: removes channels that are the same for every input, exactly, with their optimiser states.
 
-dead channels -> constants folded into whoever reads them -> plan -> surgery on parameters, gradients, buffers and optimisers
--> check. The outputs before and after are compared on an example each time; a collection that would change them is refused
-and changes nothing.
+dead channels -> constants folded into the layers that read them -> plan -> surgery on parameters, gradients, buffers and
+optimisers -> check. The outputs before and after are compared on an example each time; a collection that would change them is
+refused and changes nothing.
 
 Source: ShrinkNets (draft), section 3.5.2. What it leaves open and this settles: constants that a dead channel still
 emits (BatchNorm's bias, a(0) ≠ 0) are folded or the removal is refused; a layer keeps at least ``minimum`` channels.
@@ -32,7 +32,7 @@ from netdial.core.plan import Plan
 
 @dataclass(frozen=True)
 class Collection:
-    """What one collection did.
+    """Result of one collection.
 
     Attributes:
         plan: what was cut.

@@ -1,7 +1,7 @@
-"""Which numbers inside a network are the same for every input: what makes an exact removal possible.
+"""Finds the numbers inside a network that are the same for every input, so that channels can be removed exactly.
 
-The network is run on an input of which nothing is known. An unknown number is NaN and spreads; what comes out as a number is
-that number for every input: a channel behind a switch at 0, what BatchNorm and an activation make of it. Products with 0 are
+The network is run on an unknown input. An unknown number is NaN and propagates; what comes out as a number has that value for
+every input: a channel behind a switch at 0, and the result of BatchNorm and an activation on it. Products with 0 are
 0, sums over channels are known where every unknown one has weight 0.
 
 A channel can go without a trace if every node that sums over it finds it known, and can take up what it contributes in its

@@ -1,8 +1,8 @@
-"""Cutting what optimizers remember of a parameter.
+"""Cuts the states that optimizers keep for a parameter.
 
 A state tensor is cut by what it *is*, not by the shape that it happens to have: a preconditioner ``[C, C]`` of a square weight
 looks like a momentum of it. So the states of each optimizer class are written down, and an optimizer or a state that is not
-is refused by name. ``know`` adds optimizers from elsewhere.
+is refused by name. ``register_optimizer`` adds optimizers from elsewhere.
 
 For optimizers whose step treats every number by itself, training a cut network is training the whole one with what was cut
 held at 0. Adafactor (means over rows and columns, root mean square of a whole tensor) and Muon (orthogonalisation of a whole
@@ -31,7 +31,7 @@ NUMBER: State = None
 _KNOWN: dict[type[Optimizer], dict[str, State]] = {}
 
 
-def know(kind: type[Optimizer], states: Mapping[str, State]) -> None:
+def register_optimizer(kind: type[Optimizer], states: Mapping[str, State]) -> None:
     """Registers how the states of an optimizer class, and of its subclasses, are cut.
 
     Args:
@@ -46,29 +46,31 @@ def _alike(*names: str, numbers: tuple[str, ...] = ("step",)) -> dict[str, State
     return {**dict.fromkeys(names, ALIKE), **dict.fromkeys(numbers, NUMBER)}
 
 
-know(torch.optim.SGD, _alike("momentum_buffer", numbers=()))
-know(torch.optim.Adam, _alike("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
-know(torch.optim.NAdam, _alike("exp_avg", "exp_avg_sq", numbers=("step", "mu_product")))
-know(torch.optim.RAdam, _alike("exp_avg", "exp_avg_sq"))
-know(torch.optim.Adamax, _alike("exp_avg", "exp_inf"))
-know(torch.optim.Adagrad, _alike("sum"))
-know(torch.optim.Adadelta, _alike("square_avg", "acc_delta"))
-know(torch.optim.RMSprop, _alike("square_avg", "momentum_buffer", "grad_avg"))
-know(torch.optim.Rprop, _alike("prev", "step_size"))
-know(torch.optim.ASGD, _alike("ax", numbers=("step", "eta", "mu")))
-know(
+register_optimizer(torch.optim.SGD, _alike("momentum_buffer", numbers=()))
+register_optimizer(torch.optim.Adam, _alike("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
+register_optimizer(
+    torch.optim.NAdam, _alike("exp_avg", "exp_avg_sq", numbers=("step", "mu_product"))
+)
+register_optimizer(torch.optim.RAdam, _alike("exp_avg", "exp_avg_sq"))
+register_optimizer(torch.optim.Adamax, _alike("exp_avg", "exp_inf"))
+register_optimizer(torch.optim.Adagrad, _alike("sum"))
+register_optimizer(torch.optim.Adadelta, _alike("square_avg", "acc_delta"))
+register_optimizer(torch.optim.RMSprop, _alike("square_avg", "momentum_buffer", "grad_avg"))
+register_optimizer(torch.optim.Rprop, _alike("prev", "step_size"))
+register_optimizer(torch.optim.ASGD, _alike("ax", numbers=("step", "eta", "mu")))
+register_optimizer(
     torch.optim.Adafactor,
     {"row_var": (-1,), "col_var": (-2,), "variance": ALIKE, "step": NUMBER},
 )
 if hasattr(torch.optim, "Muon"):
-    know(torch.optim.Muon, _alike("momentum_buffer", numbers=()))
-know(torch.optim.AdamW, _KNOWN[torch.optim.Adam])
+    register_optimizer(torch.optim.Muon, _alike("momentum_buffer", numbers=()))
+register_optimizer(torch.optim.AdamW, _KNOWN[torch.optim.Adam])
 
 
 def prepare_optimizer(
     plan: Plan, optimizer: Optimizer, leaf_of: Mapping[nn.Parameter, str]
 ) -> Iterator[Change]:
-    """Yields the changes that cut an optimizer's states, having changed nothing.
+    """Yields the changes that cut an optimizer's states; nothing is changed yet.
 
     Args:
         plan: what survives.
@@ -91,7 +93,7 @@ def prepare_optimizer(
                 if key not in states:
                     raise ConfigError(
                         f"{where}, {_describe(value)}, is unknown to the surgery; known: {', '.join(states)}; "
-                        "say what it is with netdial.channels.optimizers.know"
+                        "say what it is with netdial.channels.optimizers.register_optimizer"
                     )
                 cut = _cut(plan, leaf, parameter, value, states[key], where)
                 if cut is not value:
@@ -104,7 +106,8 @@ def _states_of(optimizer: Optimizer) -> dict[str, State]:
             return _KNOWN[kind]
     raise ConfigError(
         f"optimizer {type(optimizer).__name__} is unknown to the surgery; known: "
-        f"{', '.join(sorted(kind.__name__ for kind in _KNOWN))}; say what its states are with netdial.channels.optimizers.know"
+        f"{', '.join(sorted(kind.__name__ for kind in _KNOWN))}; "
+        "say what its states are with netdial.channels.optimizers.register_optimizer"
     )
 
 

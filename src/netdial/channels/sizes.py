@@ -1,4 +1,4 @@
-"""How large a network is while it shrinks, without its switches, and what one channel more or less makes.
+"""Size of a network while it shrinks, without its switches, and the size that each channel saves.
 
 Switches go when training is over, so they do not count. What a channel saves is exact for parameters and bytes (all slots that
 go with it), and for the multiplications of linear and convolutional layers; milliseconds are measured (``clock.py``), and
@@ -40,7 +40,7 @@ class Size:
 
     @cached_property
     def saved(self) -> dict[str, float]:
-        """Group -> what one channel less saves now."""
+        """Group -> size saved by one channel less."""
         return {name: self.costs([name])[0] for name in self.groups}
 
     def costs(self, order: Iterable[str]) -> list[float]:
@@ -51,12 +51,12 @@ class Size:
         Args:
             order: the group of each channel.
         """
-        going = Going(self)
+        going = RemovalSavings(self)
         return [going.take(name) for name in order]
 
 
-class Going:
-    """Size that each further channel removed from a group saves.
+class RemovalSavings:
+    """Size saved by each further channel that is removed from a group.
 
     Args:
         size: before the first one goes.
@@ -73,7 +73,7 @@ class Going:
         return saved
 
     def take(self, name: str) -> float:
-        """Takes a channel of a group away and returns what that saves."""
+        """Removes one more channel of a group and returns the size that it saves."""
         slots, unit = self._size.groups[name].slots, self._size.unit
         leaves = dict.fromkeys(slot.leaf for slot in slots if slot.leaf in unit)
         before = self._count(leaves)

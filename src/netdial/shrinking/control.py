@@ -1,4 +1,4 @@
-"""Control: how λ moves while a network shrinks by a λ, and how it arrives at a size.
+"""Schedules of λ, and the sizes planned on the way to a target size.
 
 *Progress* is the share of training that is done, 0 to 1. A *size* is in the unit of the target.
 """

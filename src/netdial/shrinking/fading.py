@@ -1,9 +1,9 @@
-"""Fading: which channels go next on the way to a target, and the λ that takes their switches to 0 in time.
+"""Fading: chooses the channels to remove next on the way to a target size, and the λ that brings their switches to 0 in time.
 
-The way is cut into intervals between collections. In each, the channels that the network misses least for what they cost fade:
-each has a λ of its own, just so large that the proximal steps of the interval bring its θ to 0. All others feel no penalty,
-so nothing is biased that stays. What a channel is worth is the running mean of (θ dL/dθ)², the first-order change of the loss
-without it, squared (Molchanov et al. 2019, for gates), which training gives for nothing.
+Training is divided into intervals between collections. In each interval the channels of the least importance for their cost
+fade: each has a λ of its own, just large enough that the proximal steps of the interval bring its θ to 0. The other channels
+have no penalty, so they are not biased. The importance of a channel is the running mean of (θ dL/dθ)², the squared first-order
+change of the loss without it (Molchanov et al. 2019, for gates); training computes these gradients anyway.
 
 One λ for all switches was tried first, steered by proportional-integral control: switches that start equal fall together and
 reach 0 together, so that either nothing dies or everything does.
@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from netdial.channels.collect import removable
 from netdial.channels.constants import known
 from netdial.channels.graph import Graph
-from netdial.channels.sizes import Going, Size, switches_of, thetas
+from netdial.channels.sizes import RemovalSavings, Size, switches_of, thetas
 from netdial.shrinking.control import allowance
 
 Channels = dict[str, tuple[int, ...]]
@@ -32,7 +32,7 @@ _MEMORY = 0.02
 
 
 def score(scores: dict[str, Tensor], switches: Mapping[str, Tensor]) -> None:
-    """Moves the running means of (θ dL/dθ)² on, in place; switches without a gradient are left out.
+    """Updates the running means of (θ dL/dθ)² in place; switches without a gradient are left out.
 
     Args:
         scores: switch -> running mean ``[C]``; empty at the start.
@@ -96,7 +96,7 @@ def choose(
     minimum: int,
     exactly: bool = False,
 ) -> Channels:
-    """Returns the channels to lose for a size of ``goal``, those that are worth least for what they cost.
+    """Returns the channels to remove to reach the size ``goal``: those of the least importance for their cost.
 
     Args:
         graph: the network.
@@ -131,7 +131,7 @@ def choose(
 
 def _nearest(now: Size, order: Sequence[str], *, gap: float) -> list[int]:
     """Returns places in order whose channels fit into what is missing, and the one besides that brings the size nearest."""
-    going = Going(now)
+    going = RemovalSavings(now)
     taken: list[int] = []
     costs: dict[str, float] = {}
     for place, group in enumerate(order):

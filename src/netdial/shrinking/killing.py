@@ -1,8 +1,8 @@
-"""Killing rules: when a switch counts as off.
+"""Killing rules: decide when a channel's switch counts as off.
 
-A rule watches the θ of one switch. It is made from its parameters, is shown θ once before training and after every step, and
-answers which channels are dead now. What it remembers can be saved and cut with the channels. The caller sets θ of the dead
-to 0, and a rule that said dead goes on to say so.
+A rule follows the θ of one switch. It receives θ once before training and after every step, and returns which channels are
+dead. Its memory can be saved, and is cut together with the channels. The caller sets θ of dead channels to 0; a channel that
+is dead stays dead.
 
 Source: ShrinkNets (draft), section 3.5.1, for ``threshold``, ``sign-change`` and ``sign-variance``. The others are ours:
 ``zero`` goes with proximal steps, which reach 0 exactly; ``hysteresis`` is for steps that do not.
@@ -26,13 +26,13 @@ from netdial.core.registry import Registry
 
 @dataclass
 class KillingRule(ABC):
-    """Which channels of one switch are dead. A rule writes ``_judge``, and ``_begin`` if it remembers."""
+    """Decides which channels of one switch are dead; subclasses define ``_judge``, and ``_begin`` if they have a memory."""
 
     _memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @abstractmethod
     def _judge(self, theta: Tensor) -> Tensor:
-        """Returns which are dead ``[C]``, and moves the memory on by one update."""
+        """Returns which channels are dead, bool ``[C]``, and updates the memory."""
 
     def _begin(self, theta: Tensor) -> dict[str, Tensor]:
         """Returns the memory before the first update: tensors ``[C]`` by name."""
@@ -62,11 +62,11 @@ class KillingRule(ABC):
         return self._judge(theta)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns copies of what is remembered, ``[C]`` each; nothing before the first update."""
+        """Returns copies of the memory, tensors ``[C]`` by name; empty before the first update."""
         return {name: held.clone() for name, held in self._memory.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what ``state`` gave.
+        """Restores what ``state`` returned.
 
         Raises:
             CheckpointError: it is of another rule.
@@ -80,7 +80,7 @@ class KillingRule(ABC):
         self._memory = {name: held.clone() for name, held in state.items()}
 
     def cut(self, keep: Tensor) -> None:
-        """Forgets all channels but these.
+        """Drops the memory of all channels but these.
 
         Args:
             keep: positions that survive ``[C']``, int64.
@@ -129,7 +129,7 @@ class Threshold(KillingRule):
     threshold: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuses a threshold that nothing is below."""
+        """Refuses a threshold that is not positive."""
         _check(self, "threshold", 0 < self.threshold < math.inf, "a number above 0")
 
     def _judge(self, theta: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""Shrinking as a method of training: what one step does, and when dead channels are collected.
+"""Training method of shrinking: one optimiser step, and the removal of dead channels every so many steps.
 
-A step: gradient of the loss, the user's optimiser for the weights, the weight penalty, then the switches: gradient and penalty,
-the killing rule, zeros. Every so many steps the dead are removed physically (``collect``). With a target, every channel that is
-to go next has a λ of its own (``fading.py``).
+One step computes the gradient of the loss, updates the weights by the user's optimiser, applies the weight penalty, updates
+the switches (gradient and penalty) and sets those to 0 that the killing rule calls dead. Every so many steps dead channels are
+removed from the tensors (``collect``). With a target size, each channel to be removed next has its own λ (``fading.py``).
 
 Source: ShrinkNets (draft), eqs. 2 and 9, section 3.5. Deviations: the penalty acts by a proximal step by default, so that λ
 means the same under every optimiser (``penalty.py``); the weight penalty is decoupled.
 
-Processes that train together share each batch, add up their gradients and so take the same step and lose the same channels.
+Processes that train together split each batch and sum their gradients, so they take the same steps and lose the same channels.
 BatchNorm normalises by each process's share of the batch; its running statistics are averaged.
 """
 
@@ -52,7 +52,7 @@ _REACH = 70.0
 
 
 class ShrinkMethod:
-    """Steps that train a network and let it shrink.
+    """Training steps of a network that shrinks.
 
     Args:
         config: settings.
@@ -212,7 +212,7 @@ class ShrinkMethod:
         return {"fit": fit.view(1), "complexity": complexity.view(1)}
 
     def _switch(self, state: ShrinkState, switches: Mapping[str, Tensor]) -> None:
-        """Moves the switches; sets those that the rule calls dead to 0."""
+        """Updates the switches; sets those of dead channels to 0."""
         rate = self._rate
         if self._target is not None:
             score(state.scores, switches)
@@ -233,7 +233,7 @@ class ShrinkMethod:
                     theta[last], dead[last] = before[name][last], False
 
     def _collect(self, state: ShrinkState) -> None:
-        """Removes what is dead, and with a target chooses what fades next."""
+        """Removes dead channels; with a target, also chooses which channels fade next."""
         if self._target is None:
             remove_branches(state, continues=state.step < self._total)
             remove_channels(state, self.config, dead_channels(state), self.config.rule)
@@ -267,7 +267,7 @@ class ShrinkMethod:
         state.lam = float(fade.mean()) if len(fade) else 0.0
 
     def _is_there(self, state: ShrinkState, ms: float) -> bool:
-        """Returns whether nothing is to go any more, as far as the clock can tell.
+        """Returns whether the measured time has reached the target, within the error of the clock.
 
         A clock that errs would take a channel now and then; so after the deadline a network that seems too slow is timed
         again, an epoch later, before it loses any.
@@ -286,7 +286,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, graph: Graph) -> None:
 
 @contextmanager
 def _named(step: int) -> Iterator[None]:
-    """Says at which step a number was not finite."""
+    """Adds the step to the message of a ``NonFiniteError``."""
     try:
         yield
     except NonFiniteError as error:

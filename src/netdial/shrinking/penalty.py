@@ -1,4 +1,4 @@
-"""Penalties: what pulls switches to 0, and what holds the weights back so that they cannot answer by growing.
+"""Penalties on switches, which bring them to 0, and on weights, which keep them from growing in return.
 
 Source: ShrinkNets (draft), eq. 9: ``L + λ ‖θ‖₁ + λ₂ ‖W‖_p^p`` (eq. 2 prints the norm without the power).
 The second term is needed: without it a layer can halve its θ and double its weights, and the first term has no minimum.

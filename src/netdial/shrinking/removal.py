@@ -97,7 +97,7 @@ def _renamed(
     came: Mapping[str, tuple[tuple[str, int], ...]],
     alive: Channels,
 ) -> Plan:
-    """Returns a plan whose ``removed`` speaks of the groups that there are after a bypass.
+    """Returns a plan whose ``removed`` is in terms of the groups after a bypass.
 
     Args:
         plan: what was cut so far.

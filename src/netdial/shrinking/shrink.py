@@ -1,6 +1,6 @@
-"""Shrinking from Python: ``shrink`` trains a network that is too large and returns one that is as large as it has to be.
+"""``shrink``: trains a network and removes channels that it does not need while it trains.
 
-It puts together the same pieces as ``fit`` does (method, feed, loop); what differs is the method.
+It uses the same feed and loop as ``fit``, with another training method.
 """
 
 from __future__ import annotations

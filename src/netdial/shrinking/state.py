@@ -1,4 +1,4 @@
-"""What shrinking changes while it trains: the network, everything that goes by its channels, and what has been done so far."""
+"""State of a shrinking run: the network, everything that is kept by channel, and the collections so far."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Event:
 
 
 class Moved(NamedTuple):
-    """What a step moves.
+    """Tensors and layers that one optimiser step updates.
 
     Attributes:
         graph: the network, as it was when these were looked up.
@@ -74,7 +74,7 @@ class Moved(NamedTuple):
 
     @classmethod
     def of(cls, graph: Graph) -> Moved:
-        """Returns what a step on a network moves."""
+        """Returns what a step updates in a network."""
         traced = graph.traced
         n_params = sum(parameter.numel() for parameter in traced.parameters())
         frozen = [name for name, leaf in traced.named_parameters() if not leaf.requires_grad]
@@ -157,7 +157,7 @@ class ShrinkState:
         return self.rates.now[0]
 
     def moving(self) -> Moved:
-        """Returns what a step moves; it is looked up anew only when the graph is another one."""
+        """Returns what a step updates; it is looked up again only when the graph has changed."""
         if self.moved is None or self.moved.graph is not self.graph:
             self.moved = Moved.of(self.graph)
         return self.moved
@@ -187,7 +187,7 @@ class ShrinkState:
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Takes over what ``tree`` gave, into the network as it was at the start.
+        """Restores what ``tree`` returned, into the network as it was at the start.
 
         Raises:
             ShapeError: the network began with other shapes.
@@ -213,14 +213,14 @@ class ShrinkState:
         self.past = [Event.from_json(event) for event in tree["past"]]
 
     def forget(self, switches: set[str]) -> None:
-        """Keeps what is remembered of these switches alone."""
+        """Drops rules, scores, weights and dead channels of all other switches."""
         self.rules = {name: rule for name, rule in self.rules.items() if name in switches}
         self.scores = {name: held for name, held in self.scores.items() if name in switches}
         self.weights = {name: held for name, held in self.weights.items() if name in switches}
         self.dead = {name: held for name, held in self.dead.items() if name in switches}
 
     def _cut(self, steps: list[Bypassed], alive: Channels, tensors: Mapping[str, Tensor]) -> None:
-        """Does to the network of the start what had been done to it."""
+        """Repeats on the network of the start the cuts and bypasses that were made."""
         here = Plan({leaf: cuts for leaf, cuts in self.plan.cuts.items() if leaf in self.shapes})
         apply(here, self.module, optimizers=[self.optimizer])
         if steps:
@@ -241,7 +241,7 @@ def _check_shapes(here: Channels, saved: Channels) -> None:
 
 
 def _check_program(here: Sequence[str], saved: Sequence[str]) -> None:
-    """Refuses other code whose leaves happen to have the same shapes; states of an older netdial do not say."""
+    """Refuses a network with other operations but leaves of the same shapes; states of an older netdial hold no operations."""
     for found, wanted in zip_longest(here, saved, fillvalue="none"):
         if found != wanted:
             raise ConfigError(

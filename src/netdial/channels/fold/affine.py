@@ -1,4 +1,4 @@
-"""Layers as affine maps of their channels, y = scale x + shift: read off one, and merge one into the layer before or after.
+"""Affine maps of channels, y = scale x + shift: of switches and batch normalisations, and how they merge into layers.
 
 Switches and batch normalisation in evaluation *are* such maps; linear layers and convolutions can take one up. What is exact
 where is decided in ``fold.py``.
@@ -40,7 +40,7 @@ class Affine:
         return Affine(scale, shift, 1)
 
 
-class Stays(Exception):
+class CannotFold(Exception):
     """Raised when a switch or a normalisation cannot be folded; the message is the reason."""
 
 
@@ -51,7 +51,7 @@ def normalisation(norm: Norm) -> tuple[Tensor, Tensor]:
         Stays: it has no running statistics, so it depends on the batch.
     """
     if norm.running_mean is None or norm.running_var is None:
-        raise Stays(BY_BATCH)
+        raise CannotFold(BY_BATCH)
     scale = (norm.running_var + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale
@@ -70,7 +70,7 @@ def channel_dim(layer: Layer, ndim: int) -> int:
 
 
 def no_shift(layer: Layer) -> str:
-    """Returns why a layer cannot take up a shift of what it reads, or nothing."""
+    """Returns why a layer cannot absorb a shift of its input; empty if it can."""
     if isinstance(layer, Switch):
         return "cannot hold a shift"
     if isinstance(layer, Transposed):
@@ -96,7 +96,7 @@ def _weighted(layer: Linear, vector: Tensor, *, output: bool) -> Tensor:
 
 
 def scale_output(layer: Layer, affine: Affine) -> None:
-    """Makes a layer put out y = a x + b in place of x."""
+    """Changes a layer so that it outputs a x + b in place of x."""
     if isinstance(layer, Switch):
         layer.theta.data = layer.theta * affine.scale
         return
@@ -114,7 +114,7 @@ def scale_output(layer: Layer, affine: Affine) -> None:
 
 
 def scale_input(layer: Layer, affine: Affine) -> None:
-    """Makes a layer that reads x do what it did with a x + b."""
+    """Changes a layer so that its output for x is what it was for a x + b."""
     if isinstance(layer, Switch):
         layer.theta.data = layer.theta * affine.scale
     elif isinstance(layer, Norm):
@@ -128,7 +128,7 @@ def scale_input(layer: Layer, affine: Affine) -> None:
 
 
 def _add_bias(layer: Linear | Norm, shift: Tensor) -> None:
-    """Adds to the bias of a layer, which gets one if needed."""
+    """Adds to the bias of a layer, and creates it if there is none."""
     if layer.bias is not None:
         layer.bias.data = layer.bias + shift
     elif shift.any():

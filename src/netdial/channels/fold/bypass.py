@@ -1,4 +1,4 @@
-"""Residual branches that have died are taken out of the graph: ``x + constant`` in place of ``x + branch(x)``.
+"""Removes dead residual branches from the graph: ``x + constant`` in place of ``x + branch(x)``.
 
 A group keeps at least one channel, so of a branch whose inner channels are all dead a skeleton would remain. Where one side
 of an addition is the same for every input and position, a ``Shift`` takes the addition's place (nothing does if the constant
@@ -64,7 +64,7 @@ def bypass(
     lenient: bool = False,
     optimizers: Sequence[Optimizer] = (),
 ) -> tuple[Graph, list[str]]:
-    """Takes dead residual branches out of a network in place; returns its graph made anew, and the additions by node name.
+    """Removes dead residual branches in place; returns the new graph and the node names of the removed additions.
 
     Groups may change their names, since one is named after the first layer that makes it; ``origins`` tells which is which.
     In optimizers a shift joins the parameters that it stands for.
@@ -239,7 +239,7 @@ class _Branches:
 
 
 def _take_out(traced: fx.GraphModule, steps: Steps, optimizers: Sequence[Optimizer]) -> None:
-    """Takes additions out of a network, one after the other."""
+    """Removes additions from a network, one after the other."""
     for step, constant in steps:
         held = list(traced.parameters())
         read = {str(node.target) for node in traced.graph.nodes if node.op == "get_attr"}
@@ -253,7 +253,7 @@ def _take_out(traced: fx.GraphModule, steps: Steps, optimizers: Sequence[Optimiz
 
 
 def _reroute(traced: fx.GraphModule, step: Bypassed, constant: Tensor | None) -> list[nn.Parameter]:
-    """Makes all who read an addition read what stands in its place; returns new parameters."""
+    """Replaces an addition for all its readers; returns new parameters."""
     node = next(node for node in traced.graph.nodes if node.name == step.node)
     source, made = node.args[step.kept], list[nn.Parameter]()
     with traced.graph.inserting_after(node):
@@ -304,7 +304,7 @@ def _exchange(optimizer: Optimizer, gone: set[int], made: Sequence[nn.Parameter]
 
 
 def _check_outputs(graph: Graph, trial: fx.GraphModule) -> None:
-    """Refuses a change of outputs."""
+    """Raises if the outputs have changed."""
     found = same_outputs(evaluated(graph.traced, graph.example), evaluated(trial, graph.example))
     if not found:
         raise TraceError(
@@ -322,5 +322,5 @@ def _is_addition(node: fx.Node) -> bool:
 
 
 def _is_off(module: nn.Module | None) -> bool:
-    """Returns whether a module is a switch that lets nothing through."""
+    """Returns whether a module is a switch of which all θ are 0."""
     return isinstance(module, Switch) and not bool(module.theta.any())

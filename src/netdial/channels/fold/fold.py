@@ -23,10 +23,10 @@ from torch import Tensor, fx, nn
 from netdial.channels.fold.affine import (
     BY_BATCH,
     Affine,
+    CannotFold,
     Layer,
     Norm,
     Scale,
-    Stays,
     channel_dim,
     no_shift,
     normalisation,
@@ -138,7 +138,7 @@ class _Folder:
         for way in (self._into_maker, self._into_readers):
             try:
                 way(node, self._affine(node))
-            except Stays as reason:
+            except CannotFold as reason:
                 reasons.append(str(reason))
             else:
                 return True
@@ -150,7 +150,7 @@ class _Folder:
         """Returns what a switch or batch normalisation does in evaluation."""
         module, ndim = self.module(node), len(self.shapes[node])
         if _hooked(module):
-            raise Stays("has hooks, which would no longer run")
+            raise CannotFold("has hooks, which would no longer run")
         if isinstance(module, Switch):
             return Affine(module.theta, torch.zeros_like(module.theta), module.dim % ndim)
         assert isinstance(module, Norm)
@@ -165,23 +165,23 @@ class _Folder:
         maker, _ = self._maker(node)
         layer, uses = self.module(maker), self._calls(self.module(maker))
         if not isinstance(layer, Layer):
-            raise Stays(f"{maker.name!r} before it is no layer that could take it up")
+            raise CannotFold(f"{maker.name!r} before it is no layer that could take it up")
         nodes = [node] if len(uses) == 1 else self._calls(self.module(node))
         chains = [self._maker(alike) for alike in nodes]
         if {found for found, _ in chains} != set(uses):
-            raise Stays(
+            raise CannotFold(
                 f"{maker.name!r} is one of {len(uses)} calls of {maker.target!r}, used unlike"
             )
         for alike, (found, between) in zip(nodes, chains, strict=True):
             for read in (found, *between):
                 others = [u.name for u in _readers(read) if u not in (alike, *between)]
                 if others:
-                    raise Stays(f"{read.name!r} before it is read by {others[0]!r} too")
+                    raise CannotFold(f"{read.name!r} before it is read by {others[0]!r} too")
             self._check(found, layer, self._affine(alike))
         if not self.norms and isinstance(layer, Norm) and not layer.affine:
-            raise Stays(f"{maker.name!r} before it has no weight that could take it up")
+            raise CannotFold(f"{maker.name!r} before it has no weight that could take it up")
         if isinstance(layer, Switch) and affine.shift.any():
-            raise Stays(f"{maker.name!r} before it cannot hold a shift")
+            raise CannotFold(f"{maker.name!r} before it cannot hold a shift")
         scale_output(layer, affine)
         self.changed.update(read.name for found, between in chains for read in (found, *between))
         for alike in nodes:
@@ -206,21 +206,23 @@ class _Folder:
         source = node.all_input_nodes[0]
         changers = [n.name for n in source.users if n is not node and self._is_in_place(n)]
         if changers:
-            raise Stays(f"{changers[0]!r} changes {source.name!r} in place")
+            raise CannotFold(f"{changers[0]!r} changes {source.name!r} in place")
         if not found:
-            raise Stays("nothing reads it")
+            raise CannotFold("nothing reads it")
         layers: list[tuple[Layer, Affine]] = []
         for reader, seen in found:
             layer = self.module(reader)
             if not isinstance(layer, Layer):
-                raise Stays(f"{reader.name!r} after it is no layer that could take it up")
+                raise CannotFold(f"{reader.name!r} after it is no layer that could take it up")
             if len(uses := self._calls(layer)) > 1:
-                raise Stays(f"{reader.name!r} is one of {len(uses)} calls of {reader.target!r}")
+                raise CannotFold(
+                    f"{reader.name!r} is one of {len(uses)} calls of {reader.target!r}"
+                )
             self._check(reader, layer, seen)
             if not self.norms and isinstance(layer, Norm):
-                raise Stays(f"{reader.name!r} after it would undo it in training")
+                raise CannotFold(f"{reader.name!r} after it would undo it in training")
             if seen.shift.any() and (why := no_shift(layer)):
-                raise Stays(f"{reader.name!r} after it {why}")
+                raise CannotFold(f"{reader.name!r} after it {why}")
             layers.append((layer, seen))
         for layer, seen in layers:
             scale_input(layer, seen)
@@ -262,14 +264,14 @@ class _Folder:
     def _check(self, node: fx.Node, layer: Layer, affine: Affine) -> None:
         """Refuses a layer whose weights may not be changed for this one use, or whose channels are others."""
         if _hooked(layer):
-            raise Stays(f"{node.name!r} has hooks, which would no longer see what they saw")
+            raise CannotFold(f"{node.name!r} has hooks, which would no longer see what they saw")
         if isinstance(layer, Norm) and layer.running_mean is None:
-            raise Stays(f"{node.name!r} {BY_BATCH}")
+            raise CannotFold(f"{node.name!r} {BY_BATCH}")
         if any(id(leaf) in self.tied for leaf in layer.parameters(recurse=False)):
-            raise Stays(f"{node.name!r} shares its weights with another place")
+            raise CannotFold(f"{node.name!r} shares its weights with another place")
         dim = channel_dim(layer, len(self.shapes[node]))
         if dim != affine.dim:
-            raise Stays(
+            raise CannotFold(
                 f"{node.name!r} has its channels in dimension {dim}, not in dimension {affine.dim}"
             )
 
