@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +14,8 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError
-from netdial.evidence import assess
 from netdial.family import Family
-from netdial.task import TASKS, Classification, Metric, Regression, Task, named, restore, settle
-from netdial.task.base import NLL
+from netdial.task import TASKS, Classification, Regression, Task, named, restore, settle
 from netdial.train.finetune import specialise
 
 Data = tuple[Tensor, Tensor]
@@ -225,64 +221,3 @@ def test_a_loader_says_its_task_by_its_first_example(numbers: Data) -> None:
     net, before = nn.Linear(3, 1), torch.get_rng_state()
     assert nd.fit(net, loader, epochs=1).task == Regression()
     assert torch.equal(before, torch.get_rng_state())
-
-
-@pytest.fixture
-def ordinal() -> Iterator[type[Task]]:
-    """A third task, written as its documentation says: ordered classes, cumulative logits with a common slope."""
-
-    @TASKS.add("ordinal")
-    @dataclass(frozen=True)
-    class Ordinal(Task):
-        """Classes in an order; one output places an example between fixed thresholds."""
-
-        n_classes: int = 3
-        name: ClassVar[str] = "ordinal"
-        targets: ClassVar[Literal["classes", "numbers"]] = "classes"
-        reported: ClassVar[tuple[str, ...]] = ("distance", "nll")
-        loss_name: ClassVar[str] = "ordinal log loss"
-        METRICS: ClassVar[Mapping[str, Metric]] = {
-            "distance": Metric(each=lambda task, out, y: (task.guess(out) - y).abs().to(out.dtype)),
-            "nll": NLL,
-        }
-
-        def probs(self, outputs: Tensor) -> Tensor:
-            ends = torch.arange(self.n_classes - 1).to(outputs) - (self.n_classes - 2) / 2
-            below = (ends - outputs).sigmoid()
-            return torch.diff(
-                torch.cat([torch.zeros_like(outputs), below, torch.ones_like(outputs)], dim=-1),
-                dim=-1,
-            )
-
-        def guess(self, outputs: Tensor) -> Tensor:
-            return self.probs(outputs).argmax(dim=-1)
-
-        def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
-            return -self.probs(outputs).gather(-1, targets[:, None])[:, 0].log()
-
-        def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-            index = targets.expand(outputs.shape[:-1])[..., None]
-            return -self.probs(outputs).gather(-1, index)[..., 0].log()
-
-        def count(self, targets: Tensor) -> int:
-            Classification().count(targets)
-            return 1
-
-    yield Ordinal
-    TASKS._parts.pop("ordinal")
-
-
-@pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
-def test_a_third_task_is_one_file(ordinal: type[Task], numbers: Data) -> None:
-    x = numbers[0]
-    data = x, (x[:, 0] > -0.5).long() + (x[:, 0] > 0.5).long()
-    family = nd.fit(nn.Linear(3, 1), data, kind="ordinal", epochs=30, batch_size=20, lr=0.1)
-    assert family.task == ordinal()
-    found = nd.evaluate(family, data, lams=[1e-3], n_samples=2).members[0]
-    assert found.metrics["distance"] < 0.5 and found.predictive["nll"] < math.log(3)
-    assert list(nd.surface(family, data, lams=[1.0]).metrics) == ["distance", "nll"]
-    assert nd.choose(family, data, lams=2, shares=(0.0, 0.5)).table.metric == "nll"
-    assert assess(family, data, lams=[1.0], by=["elbo", "waic"])[0].value > 0
-    with pytest.raises(ConfigError, match="'ordinal' has no curvature"):
-        assess(family, data, lams=[1.0], by=["laplace-kronecker"])
-    nd.finetune(family, 1.0, data)

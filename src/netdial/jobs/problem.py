@@ -19,7 +19,7 @@ from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.runs.run import Run
-from netdial.task import TASKS, named
+from netdial.task import Task, named
 from netdial.task.rehearsal import rehearse
 from netdial.train.config import TrainConfig
 
@@ -122,7 +122,7 @@ def load_problem(
     """
     given = {key: value for key, value in options.items() if value is not None}
     split_seed = given.pop("split_seed", 0)
-    asked = TASKS[given["kind"]] if "kind" in given else None
+    asked = named(given["kind"]) if "kind" in given else None
     if asked is not None:
         given["kind"] = "classification" if asked.targets == "classes" else "regression"
     if is_function(data):
@@ -131,13 +131,20 @@ def load_problem(
         model = model or default_model(data)
         flat = model.partition(":")[0] in ("mlp", "linear")
         task = load_data(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
+        task = _of_task(task, asked)
         net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
         problem = Problem(net, model, task)
-    if asked is not None:
-        problem = replace(problem, task=replace(problem.task, kind=asked.name))
-    task = problem.task
+    task = _of_task(problem.task, asked)
+    problem = replace(problem, task=task)
     rehearse(problem.net, example(task), named(task.kind), task.n_outputs)
     return problem
+
+
+def _of_task(splits: Splits, asked: Task | None) -> Splits:
+    """Returns data with the task that was asked for, and the outputs that it needs."""
+    if asked is None or splits.kind == asked.name:
+        return splits
+    return replace(splits, kind=asked.name, n_outputs=asked.outputs(splits.n_outputs))
 
 
 def load_net(

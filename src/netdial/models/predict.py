@@ -169,7 +169,7 @@ def predictions(
     law = use.law(chosen)
     if numbers and law is None:
         remarks = (*remarks, f"no intervals: {UNKNOWN}")
-    columns = _numbers(use, out, law, level) if numbers else _classes(use, out)
+    columns = _numbers(use, out, law, level) if numbers else _classes(use, task, out)
     return pandas.DataFrame(columns, index=index), remarks
 
 
@@ -230,19 +230,20 @@ def _run(net: nn.Module, x: Tensor) -> Tensor:
         net.train(was)
 
 
-def _classes(use: Use, out: Tensor) -> dict[str, Any]:
+def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:
     """Returns the column of the likeliest class, and one of each class's probability."""
-    names: Sequence[str] = use.classes or [str(k) for k in range(out.shape[-1])]
-    if out.ndim != 2 or out.shape[1] != len(names):
+    shares = task.to_mean(out.double())
+    names: Sequence[str] = use.classes or [str(k) for k in range(shares.shape[-1])]
+    count = task.outputs(len(names))
+    if out.ndim != 2 or out.shape[1] != count or shares.shape[1] != len(names):
         raise ShapeError(
-            f"outputs {list(out.shape)}; expected [B, {len(names)}], one for each class"
+            f"outputs {list(out.shape)}; expected [B, {count}] for {len(names)} classes"
         )
     target = use.table.target.columns[0] if use.table is not None else "class"
-    probabilities = out.double().softmax(1).numpy()
     columns: Mapping[str, Any] = {
-        f"probability of {name}": probabilities[:, k] for k, name in enumerate(names)
+        f"probability of {name}": shares[:, k].numpy() for k, name in enumerate(names)
     }
-    return {target: [names[k] for k in out.argmax(1).tolist()], **columns}
+    return {target: [names[k] for k in shares.argmax(1).tolist()], **columns}
 
 
 def _numbers(use: Use, out: Tensor, law: ErrorLaw | None, level: float) -> dict[str, Any]:

@@ -121,6 +121,10 @@ class Task(ABC):
         """Returns whether a network with so many outputs serves targets that ask for so many."""
         return n_outputs == asked
 
+    def outputs(self, count: int) -> int:
+        """Returns how many outputs a network needs for so many classes, or targets; by default one for each."""
+        return count
+
     def root(self, outputs: Tensor) -> Tensor:
         """Returns s ``[B, K, O]`` with Σ_k s_k s_kᵀ = Fisher information of the likelihood in the outputs ``[B, O]``.
 
@@ -211,7 +215,10 @@ class Task(ABC):
         return self.nll(outputs.flatten(0, 1), repeated).view(members, -1)
 
     def to_mean(self, outputs: Tensor) -> Tensor:
-        """Returns what is averaged over draws of the weights: the mean of the distribution that outputs stand for."""
+        """Returns what is averaged over draws of the weights: the mean of the distribution that outputs stand for.
+
+        Where targets are classes these are their probabilities ``[..., C]``.
+        """
         return outputs
 
     def of_mean(self, mean: Tensor) -> Tensor:
