@@ -232,3 +232,19 @@ def test_predictions_outside_the_trained_range(tmp_path: Path) -> None:
         command(tmp_path, "predict", "r", "rows.csv", "--lam", 1e9)
     assert "rows as inputs" not in str(found.value)
     raise found.value
+
+
+@right
+def test_every_section_of_a_report_shows_the_constant(tmp_path: Path) -> None:
+    """Members, removed weights, removed channels: a row "a constant" in each table, and evidence at as many λ as asked for."""
+    table(tmp_path)
+    data = ("rows.csv", "--target", "kind", "--model", "mlp:6", "--epochs", 2, "--quiet")
+    command(tmp_path, "fit", *data, "--name", "r", "--points", 2, "--samples", 0)
+    command(tmp_path, "slim", "r", "--lam", 0.1)
+    command(tmp_path, "prune", "r", "--points", 2, "--samples", 0)
+    told = json.loads(
+        command(tmp_path, "evidence", "r", "--by", "elbo", "--points", 2, "--json")[0]
+    )
+    assert len(told["estimates"]) == 2
+    page = (tmp_path / "runs" / "r" / "report.html").read_text()
+    assert page.count('<th scope="row">a constant') == 3

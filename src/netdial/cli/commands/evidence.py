@@ -9,7 +9,8 @@ from netdial.cli.command import Parts, options_of
 from netdial.cli.options import (
     AtRun,
     LamsOption,
-    numbers,
+    PointsOption,
+    complexities,
     read,
 )
 
@@ -24,10 +25,11 @@ def _parts() -> Parts:
 def evidence(
     at: AtRun,
     lams: LamsOption = None,
+    points: PointsOption = None,
     **given: Any,
 ) -> None:
     """Weigh members by training data alone: evidence, description length, bounds."""
-    values = numbers(lams, "--lams")
+    values = complexities(lams, points)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.evidence import (
         choice_lines,
@@ -45,7 +47,7 @@ def evidence(
         family, task = at.family(folder, values)
         objective = folder.config["objective"]
         options: dict[str, Any] = {
-            "lams": values,
+            "lams": values or points,
             "n_samples": asked.samples,
             "n_examples": asked.examples,
         }

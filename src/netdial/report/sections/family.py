@@ -246,10 +246,9 @@ def _row(row: MemberRow, columns: Sequence[Column], answer: Headline | None) -> 
         marks.append("best")
     if answer is not None and answer.simplest is not None and row.lam == answer.simplest.lam:
         marks.append("1 s.e.")
-    if answer is not None and answer.is_worse_than_constant(row):
-        marks.append("worse than a constant")
+    worse = answer is not None and answer.is_worse_than_constant(row)
     cells = [column.show(row.values.get(column.record)) for column in columns]
-    return {"lam": number(row.lam), "marks": marks, "cells": cells}
+    return {"lam": number(row.lam), "marks": marks, "worse": worse, "cells": cells}
 
 
 def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list[dict[str, Any]]:
@@ -257,7 +256,7 @@ def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list
     if not constant:
         return []
     cells = [column.show(constant.get(column.record)) for column in columns]
-    return [{"lam": "a constant", "marks": [], "cells": cells}]
+    return [{"lam": "a constant", "marks": [], "worse": False, "cells": cells}]
 
 
 def _strata(records: Sequence[Record]) -> tuple[str, str] | None:

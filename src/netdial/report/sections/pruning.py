@@ -122,7 +122,7 @@ def curves_figure(shown: PrunedSurface) -> go.Figure:
             cliponaxis=False,
         )
     )
-    title_panel(figure, 1, f"{_title(shown)} after removing a share of the weights")
+    title_panel(figure, 1, f"{_title(shown)} by share removed")
     values = [value for trace in figure.data for value in trace.y]
     tick_format = "~g" if shown.is_error else "~%"
     figure.update_layout(yaxis=value_axis(values, tick_format, log_above=10))
@@ -176,7 +176,7 @@ def surface_figure(shown: PrunedSurface) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    title_panel(figure, 1, f"{_title(shown)} · the line joins the best member at each share")
+    title_panel(figure, 1, f"{_title(shown)} · line: the best")
     step = math.ceil(len(shown.lams) / _LABELS)
     figure.update_xaxes(
         title_text="complexity λ",
@@ -218,7 +218,7 @@ def criteria_figure(found: Sequence[PrunedSurface]) -> go.Figure:
                 hovertemplate=f"{one.name}: <b>{_hover(one)}</b> at λ = %{{customdata}}<extra></extra>",
             )
         )
-    title_panel(figure, 1, f"{_title(found[0])} of the best member, by criterion")
+    title_panel(figure, 1, f"{_title(found[0])} of the best, by criterion")
     values = [value for trace in figure.data for value in trace.y]
     tick_format = "~g" if found[0].is_error else "~%"
     figure.update_layout(yaxis=value_axis(values, tick_format, log_above=10))

@@ -7,7 +7,7 @@ in which they were made and carry one colour each; what a record does not say is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from netdial.report.sections.size_figures import (
     size_axes,
 )
 from netdial.report.text import at_lam, count, number, percent
-from netdial.runs.curves import EXCESS, EXCESS_ERROR
+from netdial.runs.curves import EXCESS, EXCESS_ERROR, constants
 from netdial.runs.prunings import NetworkReading, Pruning, prunings
 
 _PALETTE = (COLOURS["valid"], COLOURS["test"], "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
@@ -73,6 +73,7 @@ class Channels:
         notes: what a reader should know is missing.
         figures: figures by the id of their place.
         headings, blocks: what each pruning left, stage by stage.
+        constant: what a constant prediction is worth under the same headings; none if it was not recorded.
         layers: how wide the layers are.
     """
 
@@ -81,10 +82,11 @@ class Channels:
     figures: dict[str, go.Figure]
     headings: list[str]
     blocks: list[SlimRow]
+    constant: list[str]
     layers: list[LayerWidths]
 
 
-def channels_section(records: Iterable[Record], config: dict[str, Any]) -> Channels | None:
+def channels_section(records: Sequence[Record], config: dict[str, Any]) -> Channels | None:
     """Returns the section on channels removed in one shot, or None when nothing was recorded of it.
 
     Args:
@@ -103,6 +105,7 @@ def channels_section(records: Iterable[Record], config: dict[str, Any]) -> Chann
         {place: figure for place, figure in figures.items() if figure is not None},
         [words for _, words in headings],
         [_block(i, one, [name for name, _ in headings], show) for i, one in enumerate(found, 1)],
+        _constant(constants(records), [name for name, _ in headings], show),
         layer_rows(found),
     )
 
@@ -258,6 +261,15 @@ def _columns(found: Sequence[Pruning]) -> tuple[list[tuple[str, str]], dict[str,
     show |= {name: _value(name) for name in metrics}
     show |= dict.fromkeys(times, partial(number, padded=True))
     return headings, show
+
+
+def _constant(
+    known: Mapping[str, float], names: Sequence[str], show: Mapping[str, Show]
+) -> list[str]:
+    """Returns what a constant is worth under each heading, nothing if it is not known under any."""
+    if not any(name in known for name in names):
+        return []
+    return [show[name](known[name]) if name in known else "–" for name in names]
 
 
 def _block(index: int, one: Pruning, names: Sequence[str], show: dict[str, Show]) -> SlimRow:
