@@ -1,9 +1,9 @@
-"""Processor time of a family's step over a plain step, by kind of network: convolutions, attention, recurrence, large layers, many groups.
+"""Processor time of a family's step over a plain step: convolutions, attention, recurrence, large layers, many groups.
 
-Each family is trained as the library trains it by default (scaled KL, piecewise map, K = 8 values of λ in a batch, K = 64 where it
-says so); the plain network by a loop without any of netdial: tensors in memory, fused Adam, the same batches. Both take turns in
-one process on one thread, and what counts is the quotient of their processor times within a turn: the median over turns, and the
-quotient of the quietest ones.
+Each family is trained as the library trains it by default (scaled KL, piecewise map, K = 8 values of λ in a batch, K = 64 where
+it says so); the plain network by a loop without any of netdial: tensors in memory, fused Adam, the same batches. Both take
+turns in one process on one thread, and what counts is the quotient of their processor times within a turn: the median over
+turns, and the quotient of the quietest ones.
 """
 
 from __future__ import annotations
@@ -99,10 +99,8 @@ class Case:
         """Returns some batches of random numbers."""
         source = torch.Generator().manual_seed(0)
         shape = (count, self.batch, *self.shape)
-        if self.tokens:
-            x = torch.randint(0, _TOKENS, shape, generator=source)
-        else:
-            x = torch.rand(shape, generator=source)
+        tokens = torch.randint(0, _TOKENS, shape, generator=source)
+        x = tokens if self.tokens else torch.rand(shape, generator=source)
         y = torch.randint(0, _CLASSES, shape[:2], generator=source)
         return list(zip(x, y, strict=True))
 
@@ -162,8 +160,8 @@ def measure(*, quick: bool = False) -> Result:
         seeds=(0,),
         quick=quick,
         baseline="one plain network, same batch, fused Adam, tensors in memory, one thread, processor time",
-        floor="1 for what the network itself does on one batch; K small batches in place of one, pivots to move (6 of mean and of "
-        "log_std) and two products in dense layers (mean and variance) come on top",
+        floor="1 for what the network itself does on one batch; K small batches in place of one, pivots to move "
+        "(6 of mean and of log_std) and two products in dense layers (mean and variance) come on top",
         spread=spread,
         rows=rows,
     )

@@ -44,7 +44,7 @@ def test_the_hand_written_backward_is_the_derivative() -> None:
     shares, means, log_stds, prior_var = parts(2)
 
     def run(means: Tensor, log_stds: Tensor) -> tuple[Tensor, ...]:
-        return Blend(shares, means).spread_and_kl(Blend(shares, log_stds), prior_var, LAYOUT)
+        return Blend(shares, means).spread_and_kl(Blend(shares, log_stds), prior_var)
 
     assert torch.autograd.gradcheck(run, (means, log_stds))
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netdial.core.noise import Noise
-from netdial.family.running.local import Leaf, MemberMode, local_linear
+from netdial.family.running.local import local_linear
+from netdial.family.running.mode import Leaf, MemberMode
 
 F64 = torch.float64
 Z = 5.0

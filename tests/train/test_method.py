@@ -19,7 +19,7 @@ from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
 from netdial.train.config import make_config
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.method import FamilyMethod, FamilyState, Workers, _divisible
+from netdial.train.method import FamilyMethod, FamilyState, Workers
 
 RATE = 1e-6
 
@@ -243,7 +243,7 @@ def test_batches_of_any_size_are_divided(
 def test_groups_are_of_one_size_and_leave_no_example_out(size: int, blocks: int) -> None:
     blocks = min(blocks, size)
     y = torch.arange(size)
-    found = _divisible(Batch(y[:, None].float(), y, y.float(), 0.5), blocks)
+    found = Batch(y[:, None].float(), y, y.float(), 0.5).divisible(blocks)
     assert len(found.y) == blocks * math.ceil(size / blocks) and found.share == 0.5
     assert set(found.y.tolist()) == set(range(size))
     assert all(len(set(part.tolist())) == len(part) for part in found.y.chunk(blocks))

@@ -69,9 +69,17 @@ class Noise:
     @classmethod
     def from_generator(cls, source: torch.Generator) -> Noise:
         """Returns the random numbers of one group that go on where a generator stands."""
-        made = cls(0, 0, [], source.device)
-        made._generators = [source]
+        return cls._made([source], source.device)
+
+    @classmethod
+    def _made(cls, generators: list[torch.Generator], device: torch.device | str) -> Noise:
+        made = cls.__new__(cls)
+        made._generators, made._device = generators, device
         return made
+
+    def of(self, row: int) -> Noise:
+        """Returns the random numbers of one group, from the same stream."""
+        return Noise._made([self._generators[row]], self._device)
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Returns standard normal numbers ``[K, *shape]``; each call goes on where the last one stopped."""

@@ -6,7 +6,7 @@ divergence, the leaves, and the gradients of the pivots, and some of that is che
     Σ_p log σ_kp   = c_k · Σ_p S_p           the entropy
     ∂(α_k Σ_p μ²/2)/∂V = (Cᵀ diag(α) C) V    the gradient of the means' part of the KL
 
-so what is left are passes over means, variances and the gradients of the leaves, ``[K, P]`` each. The law it is tested against
+so what is left are passes over means, variances and their gradients, ``[K, P]`` each. The law it is tested against
 is the general way: fields first, then ``posterior`` on them.
 
 Shapes: K members, J pivots, P numbers of the tree; C shares ``[K, J]``, V pivots of the means, S of the log_std.
@@ -20,8 +20,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from netdial.core.layout import Layout
-
 LOG2_VAR = 2 / math.log(2)
 """A log_std times this is the logarithm of the variance to base 2: powers of 2 take a third of the time of powers of e."""
 
@@ -32,20 +30,17 @@ class Blend(NamedTuple):
     shares: Tensor
     pivots: Tensor
 
-    def spread_and_kl(
-        self, log_std: Blend, prior_var: Tensor, layout: Layout
-    ) -> tuple[Tensor, ...]:
-        """Returns KL(q || N(0, prior_var)) ``[K]``, then means and variances by leaf, ``[K, *shape]`` each.
+    def spread_and_kl(self, log_std: Blend, prior_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns KL(q || N(0, prior_var)) ``[K]``, means and variances ``[K, P]``.
 
         Args:
             log_std: blend of the log standard deviations, with the shares of this one, which is of the means.
             prior_var: prior variances ``[K]``, positive.
-            layout: how the leaves lie in the P numbers.
         """
         found: Any = _SpreadAndKL.apply(  # type: ignore[no-untyped-call]
-            self.pivots, log_std.pivots, self.shares, prior_var, layout
+            self.pivots, log_std.pivots, self.shares, prior_var
         )
-        return cast(tuple[Tensor, ...], found)
+        return cast(tuple[Tensor, Tensor, Tensor], found)
 
     def fields(self) -> Tensor:
         """Returns the fields ``[K, P]``."""
@@ -53,35 +48,25 @@ class Blend(NamedTuple):
 
 
 class _SpreadAndKL(torch.autograd.Function):
-    """(pivots of mean, pivots of log_std, shares, prior_var) -> (kl, means by leaf, variances by leaf), by hand."""
+    """(pivots of mean, pivots of log_std, shares, prior_var) -> (kl, means, variances), by hand."""
 
     @staticmethod
     def forward(
-        ctx: Any, means: Tensor, log_stds: Tensor, shares: Tensor, prior_var: Tensor, layout: Layout
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, means: Tensor, log_stds: Tensor, shares: Tensor, prior_var: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         var = torch.mm(LOG2_VAR * shares, log_stds).exp2_()
         mean = torch.mm(shares, means)
         spread = torch.linalg.vector_norm(mean, dim=1).square_() + var.sum(dim=1)
-        kl = 0.5 * (spread / prior_var + layout.size * (prior_var.log() - 1))
+        kl = 0.5 * (spread / prior_var + means.shape[1] * (prior_var.log() - 1))
         kl -= shares @ log_stds.sum(dim=1)
         ctx.save_for_backward(means, var, shares, prior_var)
-        ctx.layout = layout
-        leaves = [*layout.split(mean).values(), *layout.split(var).values()]
-        return kl, *leaves
+        return kl, mean, var
 
     @staticmethod
-    def backward(ctx: Any, grad_kl: Tensor, *grads: Tensor) -> Any:
+    def backward(ctx: Any, grad_kl: Tensor, of_mean: Tensor, of_var: Tensor) -> Any:
         means, var, shares, prior_var = ctx.saved_tensors
-        count, sizes = len(grads) // 2, ctx.layout.sizes
         back, pull = shares.mT.contiguous(), (grad_kl / prior_var)[:, None]
-        grad_means = torch.mm(back @ (pull * shares), means)
-        grad_log_stds = torch.empty_like(means)
-        flats = (flat.split(sizes, dim=1) for flat in (var, grad_means, grad_log_stds))
-        for of_mean, of_var, var_, out_mean, out_log_std in zip(
-            grads[:count], grads[count:], *flats, strict=True
-        ):
-            out_mean.addmm_(back, of_mean.reshape_as(var_))
-            of_log_std = (2 * of_var.reshape_as(var_)).add_(pull).mul_(var_)
-            torch.mm(back, of_log_std, out=out_log_std)
+        grad_means = torch.mm(back @ (pull * shares), means).addmm_(back, of_mean)
+        grad_log_stds = torch.mm(back, (2 * of_var).add_(pull).mul_(var))
         grad_log_stds -= (back @ grad_kl)[:, None]
-        return grad_means, grad_log_stds, None, None, None
+        return grad_means, grad_log_stds, None, None

@@ -33,6 +33,8 @@ from netdial.family.domain import Domain
 from netdial.family.fields import Fields
 from netdial.family.groups import by_name, grouped
 from netdial.family.leaves import divide, exactly, held_layers
+from netdial.family.running.apart import Apart
+from netdial.family.running.pieces import at_once
 from netdial.family.running.runner import Runner
 from netdial.family.varying import Varying
 from netdial.nets.foreign import check_exchangeable, check_initialised, copy_network, refresh
@@ -94,7 +96,6 @@ class Family(Varying):
         elsewhere = {name for leaves_ in others.values() for name in leaves_}
         weights = {n: leaf for n, leaf in leaves.varying.items() if n not in elsewhere}
         self._start(posterior, weights, others)
-        self._whole = self._runner.whole
         self.statistics = StatisticsBank(self.net, self._rows, self.held)
 
     @property
@@ -239,6 +240,28 @@ class Family(Varying):
             others = self._others(self.statistics.cell(float(unit[0])))
             return self._runner.run(x, fields, others, noise, blocks)
         raise TraceError("Family.run: this network runs one member at a time")
+
+    def one_by_one(
+        self, x: Tensor, fields: Fields, unit: Tensor, noise: Noise, shared: int = 0
+    ) -> Apart:
+        """Returns K members to be run one after another; arguments as of ``run``."""
+        units = unit.tolist()
+
+        def others(row: int) -> Params:
+            return self._others(self.statistics.cell(units[row]))
+
+        return Apart(self._runner, x, fields, noise, shared or fields.members, others)
+
+    def at_once(self, x: Tensor, blocks: int, members: int) -> int:
+        """Returns how many of K members a step on inputs in n blocks should make at once."""
+        numbers = self.layout.size + sum(group.layout.size for group in self.groups.values())
+        mean: Any = self.mean
+        pivots = sum(p.numel() for p in mean.parameters()) // self.layout.size
+        activations = 0
+        if blocks < members and self._runner.knows_layers and not self.statistics.names:
+            examples = len(x) // blocks
+            activations = self._runner.plan(x, blocks).numbers * examples
+        return at_once(numbers, pivots, activations=activations, blocks=blocks)
 
     def side_by_side(self, x: Tensor, blocks: int, members: int) -> bool:
         """Returns whether K members can run at once on inputs in n blocks; see ``Runner.side_by_side``."""

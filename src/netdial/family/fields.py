@@ -38,7 +38,6 @@ class Fields:
         log_std: log standard deviations, or a blend of them with the same shares, or None.
         kept: bool ``[P]``: numbers that were not pruned; None keeps all. A pruned number is 0 for certain: it has no
             variance, no divergence, and no gradient reaches it.
-        whole: whether the leaves will be wanted in one piece (``flats``); either way is right, and this one quick.
         groups: fields of leaves under other posteriors. What is said here of fields, norms and divergences is of the weights
             alone; an objective adds the groups (``Objective``).
     """
@@ -50,17 +49,14 @@ class Fields:
         log_std: Tensor | Blend | None = None,
         kept: Tensor | None = None,
         *,
-        whole: bool = False,
         groups: Sequence[GroupFields] = (),
     ) -> None:
         self.layout = layout
         self.groups = groups
         self.kept = kept
-        self._whole = whole
-        self._pieces = Layout(("all",), ((layout.size,),)) if whole else layout
         self._mean = mean
         self._log_std = log_std
-        self._spread: tuple[Params, Params] | None = None
+        self._spread: tuple[Tensor, Tensor] | None = None
 
     @functools.cached_property
     def mean(self) -> Tensor:
@@ -107,24 +103,18 @@ class Fields:
 
     def leaves(self) -> tuple[Params, Params]:
         """Returns means and variances by leaf, ``name -> [K, *shape]``; no variances for a point."""
-        if not self._whole:
-            return self._parts()
         means, variances = self.flats()
         split = self.layout.split
         return split(means), split(variances) if variances is not None else {}
 
     def flats(self) -> tuple[Tensor, Tensor | None]:
         """Returns means and variances ``[K, P]``; no variances for a point."""
-        if not self._whole:
-            return self.mean, self.var
-        means, variances = self._parts()
-        return means["all"], variances.get("all")
-
-    def _parts(self) -> tuple[Params, Params]:
-        """Returns means and variances by piece."""
-        if self._spread is None and self._log_std is not None:
+        if self._log_std is None:
+            return self.mean, None
+        if self._spread is None:
             self.kl(self._mean[0].new_ones(self.members))
-        return self._spread or (self._pieces.split(self.mean), {})
+        assert self._spread is not None
+        return self._spread
 
     def kl(self, prior_var: Tensor) -> Tensor:
         """Returns KL(q || N(0, prior_var)) in nats ``[K]``.
@@ -140,24 +130,20 @@ class Fields:
                 "kl: a point posterior has no finite divergence from a normal prior; use posterior='normal', "
                 "or the objective 'l2'"
             )
-        kl, *leaves = self._spread_and_kl(prior_var)
-        names = self._pieces.names
-        means = dict(zip(names, leaves[: len(names)], strict=True))
-        variances = dict(zip(names, leaves[len(names) :], strict=True))
+        kl, means, variances = self._spread_and_kl(prior_var)
         if self.kept is not None:
             kl = kl - (~self.kept).sum() * 0.5 * (1 / prior_var + prior_var.log() - 1)
-            kept = self._pieces.split(self.kept)
-            variances = {name: leaf * kept[name] for name, leaf in variances.items()}
+            variances = variances * self.kept
         self._spread = means, variances
         return kl
 
-    def _spread_and_kl(self, prior_var: Tensor) -> tuple[Tensor, ...]:
-        """Returns (KL, means by leaf, variances by leaf): from the pivots, unless the fields exist already."""
+    def _spread_and_kl(self, prior_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns (KL, means, variances): from the pivots, unless the fields exist already."""
         mean, log_std = self._mean, self._log_std
         if isinstance(mean, Blend) and isinstance(log_std, Blend) and not self._touched:
-            return mean.spread_and_kl(log_std, prior_var, self._pieces)
-        found = _SpreadAndKL.apply(self.mean, self.log_std, prior_var, self._pieces)  # type: ignore[no-untyped-call]
-        return cast(tuple[Tensor, ...], found)
+            return mean.spread_and_kl(log_std, prior_var)
+        found: Any = _SpreadAndKL.apply(self.mean, self.log_std, prior_var)  # type: ignore[no-untyped-call]
+        return cast(tuple[Tensor, Tensor, Tensor], found)
 
     @property
     def _touched(self) -> bool:
@@ -229,15 +215,15 @@ def symmetrised_kl(first: Fields, second: Fields) -> Tensor:
 
 
 class _SpreadAndKL(torch.autograd.Function):
-    """(mean, log_std, prior_var) -> (kl, means by leaf, variances by leaf), forward and backward by hand.
+    """(mean, log_std, prior_var) -> (kl, means, variances), forward and backward by hand.
 
-    The gradients of the leaves are joined by the operation that adds the divergence's own gradient to them.
+    The gradients of means and variances are joined by the operation that adds the divergence's own gradient to them.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, mean: Tensor, log_std: Tensor, prior_var: Tensor, layout: Layout
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, mean: Tensor, log_std: Tensor, prior_var: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         members, size = mean.shape
         var = torch.empty_like(log_std)
         spread, entropy = mean.new_empty(members), mean.new_empty(members)
@@ -250,36 +236,20 @@ class _SpreadAndKL(torch.autograd.Function):
             spread_ += torch.linalg.vector_norm(mean_, dim=-1).square_()
         kl = 0.5 * (spread / prior_var + size * (prior_var.log() - 1)) - entropy
         ctx.save_for_backward(mean, var, prior_var)
-        ctx.layout = layout
-        leaves = [*layout.split(mean.view_as(mean)).values(), *layout.split(var).values()]
-        return kl, *leaves
+        return kl, mean.view_as(mean), var
 
     @staticmethod
-    def backward(ctx: Any, grad_kl: Tensor, *grads: Tensor) -> Any:
+    def backward(ctx: Any, grad_kl: Tensor, of_mean: Tensor, of_var: Tensor) -> Any:
         mean, var, prior_var = ctx.saved_tensors
-        count = len(grads) // 2
         pull = (grad_kl / prior_var)[:, None]
         half, push = 0.5 * pull, -grad_kl[:, None]
         grad_mean, grad_log_std = torch.empty_like(mean), torch.empty_like(mean)
-        sizes = ctx.layout.sizes
-        flats = [flat.split(sizes, dim=1) for flat in (mean, var, grad_mean, grad_log_std)]
-        for of_mean, of_var, *leaf in zip(grads[:count], grads[count:], *flats, strict=True):
-            for (
-                g_mean,
-                g_var,
-                mean_,
-                var_,
-                out_mean,
-                out_log_std,
-                pull_,
-                half_,
-                push_,
-            ) in _cachefuls(
-                of_mean.reshape_as(leaf[0]), of_var.reshape_as(leaf[0]), *leaf, pull, half, push
-            ):
-                torch.addcmul(g_mean, pull_, mean_, out=out_mean)
-                torch.addcmul(push_, g_var + half_, var_, value=2, out=out_log_std)
-        return grad_mean, grad_log_std, None, None
+        for g_mean, g_var, mean_, var_, out_mean, out_log_std, pull_, half_, push_ in _cachefuls(
+            of_mean, of_var, mean, var, grad_mean, grad_log_std, pull, half, push
+        ):
+            torch.addcmul(g_mean, pull_, mean_, out=out_mean)
+            torch.addcmul(push_, g_var + half_, var_, value=2, out=out_log_std)
+        return grad_mean, grad_log_std, None
 
 
 def _cachefuls(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:

@@ -46,9 +46,6 @@ class Varying(nn.Module):
     groups: Mapping[str, LeafGroup]
     kept: Tensor | None
 
-    _whole = False
-    """Whether the network wants its leaves in one piece."""
-
     def _start(
         self,
         posterior: str,
@@ -247,7 +244,7 @@ class Varying(nn.Module):
         log_std: Tensor | Blend | None,
         groups: tuple[GroupFields, ...],
     ) -> Fields:
-        return Fields(self.layout, mean, log_std, self.kept, whole=self._whole, groups=groups)
+        return Fields(self.layout, mean, log_std, self.kept, groups=groups)
 
     def _map(self, layout: Layout, start: Tensor, additive: bool) -> Any:
         config = self.config

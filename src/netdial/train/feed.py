@@ -38,6 +38,34 @@ class Batch(NamedTuple):
     weight: Tensor | None = None
     share: float = 1.0
 
+    def part(self, here: slice) -> Batch:
+        """Returns some of the examples."""
+        weight = None if self.weight is None else self.weight[here]
+        return Batch(self.x[here], self.y[here], weight, self.share)
+
+    def divisible(self, blocks: int) -> Batch:
+        """Returns a batch that splits evenly into ``blocks``, every example in one of them at least.
+
+        Where it does not split by itself, each block takes a few examples of the next one, so that all are as long as the
+        longest: 12 examples in 8 blocks make blocks of 2.
+        """
+        size = len(self.y)
+        if size % blocks == 0:
+            return self
+        first = torch.arange(blocks) * size // blocks
+        index = (first[:, None] + torch.arange(-(-size // blocks))).flatten() % size
+        rows = index.to(self.y.device)
+        weight = None if self.weight is None else self.weight[rows]
+        return Batch(self.x[rows], self.y[rows], weight, self.share)
+
+
+def for_each(targets: Tensor, blocks: int, members: int) -> Tensor:
+    """Returns the targets of all members, one after another, of targets in blocks that members share."""
+    if blocks == members:
+        return targets
+    apart: Tensor = targets.unflatten(0, (blocks, -1))
+    return apart.repeat_interleave(members // blocks, dim=0).flatten(0, 1)
+
 
 Given = TypeVar("Given", covariant=True)
 

@@ -30,11 +30,13 @@ from netdial.core.noise import Noise, seeded
 from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
+from netdial.family.running.apart import Apart
+from netdial.family.running.pieces import pieces
 from netdial.objective import OBJECTIVES, Terms
 from netdial.task import Task
 from netdial.train.config import FitConfig
 from netdial.train.draws import Draw, Draws
-from netdial.train.feed import Batch
+from netdial.train.feed import Batch, for_each
 from netdial.train.memory import keep_freed_memory
 from netdial.train.optimiser import Rates, drop_gradients, make_optimizer, make_rates
 from netdial.train.schedules import Schedule, linear_warmup
@@ -174,14 +176,15 @@ class FamilyMethod:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
         draw = self._draw(state, len(batch[1]))
-        batch = _divisible(Batch(*batch), draw.blocks)
+        batch = Batch(*batch).divisible(draw.blocks)
         drop_gradients(state.optimizer)
-        terms = [self._backward(state, draw, *chunk) for chunk in self._chunks(state, draw, batch)]
-        self._move(state, draw)
-        fit, complexity = (torch.cat(parts) for parts in zip(*terms, strict=True))
+        found = [self._backward(state, draw, *piece) for piece in self._pieces(state, draw, batch)]
+        terms = Terms(*(torch.cat(parts) for parts in zip(*found, strict=True)))
         mine = self.workers.share(len(draw.unit))
-        unit = draw.unit[mine.start : mine.stop]
-        return {"unit": unit, "fit": fit, "complexity": complexity}
+        here = slice(mine.start, mine.stop)
+        self._check(state, draw, here, terms)
+        self._move(state, draw)
+        return {"unit": draw.unit[here], "fit": terms.fit, "complexity": terms.complexity}
 
     def _draw(self, state: FamilyState, size: int) -> Draw:
         draw = state.draws.at(state.step, size, self.workers.count)
@@ -191,53 +194,80 @@ class FamilyMethod:
             )
         return draw
 
-    def _chunks(
+    def _pieces(
         self, state: FamilyState, draw: Draw, batch: Batch
     ) -> Iterator[tuple[range, Batch, int]]:
-        """Yields (groups, their batch, blocks in it): this process's groups at once if possible, else one by one."""
+        """Yields (groups, their batch, blocks in it): this process's groups, as many at once as memory should hold."""
         members, blocks = len(draw.unit), draw.blocks
-        size = len(batch[1]) // blocks
+        size = len(batch.y) // blocks
         mine = self.workers.share(members)
-        block = [group * blocks // members for group in mine]
-        here = slice(block[0] * size, (block[-1] + 1) * size)
-        batch = _part(batch, here)
-        block = [number - block[0] for number in block]
-        count = block[-1] + 1
-        even = block == [place * count // len(mine) for place in range(len(mine))]
-        if len(mine) > 1 and even and state.family.side_by_side(batch.x, count, len(mine)):
-            yield mine, batch, count
-            return
-        for group, number in zip(mine, block, strict=True):
-            piece = slice(number * size, (number + 1) * size)
-            yield range(group, group + 1), _part(batch, piece), 1
+        owners = [group * blocks // members for group in mine]
+        for piece in pieces(owners, state.family.at_once(batch.x, blocks, members)):
+            first, last = owners[piece.start], owners[piece.stop - 1]
+            part = batch.part(slice(first * size, (last + 1) * size))
+            yield mine[piece.start : piece.stop], part, last - first + 1
 
     def _backward(
         self, state: FamilyState, draw: Draw, groups: range, batch: Batch, blocks: int
     ) -> Terms:
         """Runs some groups and adds their gradients; returns their terms."""
-        family, seed, members = state.family, self.config.seed, len(groups)
+        family, members = state.family, len(groups)
         here = slice(groups.start, groups.stop)
-        unit, lam, share = draw.unit[here], draw.lam[here], draw.share[here] * batch.share
-        table = isinstance(family.mean, TableMap)
-        fields = family.rows(here) if table else family.fields(unit.to(lam.device))
-        noise = Noise(seed, state.step, groups, device=lam.device)
+        lam, share = draw.lam[here], draw.share[here] * batch.share
+        fields = _fields(family, draw, here)
+        noise = Noise(self.config.seed, state.step, groups, device=lam.device)
         penalty = self._penalty(fields, lam, self.config.prior_var, noise)
-        with self.workers.autocast(), _network_seed(family, seed, state.step, groups.start):
-            outputs = family.run(batch.x, fields, unit, noise, blocks)
-        nll = self._task.nll(outputs.to(lam.dtype), _for_each(batch.y, blocks, members))
+        pull = share * (self._warmup(state.step) / self._n_data)
+        if members == 1 or family.side_by_side(batch.x, blocks, members):
+            with self._around(state, groups.start):
+                outputs = family.run(batch.x, fields, draw.unit[here], noise, blocks)
+            nll = self._nll(outputs, batch, blocks, members, share.dtype)
+            torch.autograd.backward([nll, penalty], [_for_examples(share, nll), pull])
+        else:
+            runs = family.one_by_one(batch.x, fields, draw.unit[here], noise, blocks)
+            nll = self._one_by_one(state, runs, groups, batch, blocks, share)
+            torch.autograd.backward([penalty, *runs.tensors], [pull, *runs.gradients])
+        return Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
+
+    def _one_by_one(
+        self,
+        state: FamilyState,
+        runs: Apart,
+        groups: range,
+        batch: Batch,
+        blocks: int,
+        share: Tensor,
+    ) -> Tensor:
+        """Runs groups one after another, each forward and backward; returns the losses of all examples."""
+        size, found = len(batch.y) // blocks, []
+        for row, group in enumerate(groups):
+            block = row * blocks // len(groups)
+            with self._around(state, group):
+                outputs = runs.outputs(row)
+            part = batch.part(slice(block * size, (block + 1) * size))
+            nll = self._nll(outputs, part, 1, 1, share.dtype)
+            runs.backward(nll, _for_examples(share[row : row + 1], nll))
+            found.append(nll.detach())
+        return torch.cat(found)
+
+    @contextmanager
+    def _around(self, state: FamilyState, group: int) -> Iterator[None]:
+        """The context in which the network of a group, or of some from it on, runs."""
+        with (
+            self.workers.autocast(),
+            _network_seed(state.family, self.config.seed, state.step, group),
+        ):
+            yield
+
+    def _nll(
+        self, outputs: Tensor, batch: Batch, blocks: int, members: int, dtype: torch.dtype
+    ) -> Tensor:
+        """Returns the weighted negative log-likelihoods of all examples, member after member."""
+        targets = for_each(batch.y, blocks, members)
+        nll = self._task.nll(outputs.to(dtype), targets)
         if batch.weight is not None:
-            nll = nll * _for_each(batch.weight.to(nll), blocks, members)
-        terms = Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
-        self._check(state, fields, lam, terms)
-        examples = len(nll) // members
-        torch.autograd.backward(
-            [nll, penalty],
-            [
-                (share / examples)[:, None].expand(-1, examples).reshape(-1),
-                share * (self._warmup(state.step) / self._n_data),
-            ],
-        )
-        return terms
+            nll = nll * for_each(batch.weight.to(nll), blocks, members)
+        return nll
 
     def _move(self, state: FamilyState, draw: Draw) -> None:
         """Moves the maps along the gradients of all processes."""
@@ -253,46 +283,32 @@ class FamilyMethod:
         state.rates.step()
         state.step += 1
 
-    def _check(self, state: FamilyState, fields: Fields, lam: Tensor, terms: Terms) -> None:
+    def _check(self, state: FamilyState, draw: Draw, here: slice, terms: Terms) -> None:
+        """Looks at the terms of a step once, which is the only time that it waits for an accelerator."""
         if math.isfinite(float(terms.total.sum())):
             return
         name = "fit" if not bool(torch.isfinite(terms.fit).all()) else "complexity"
-        values = getattr(terms, name)
+        values, lam = getattr(terms, name), draw.lam[here]
         worst = int((~torch.isfinite(values)).int().argmax())
+        with torch.no_grad():
+            blame = _blame(_fields(state.family, draw, here))
         raise NonFiniteError(
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
-            f"{_blame(fields)}; lower lr, set clip=1, or check the data for huge values"
+            f"{blame}; lower lr, set clip=1, or check the data for huge values"
         )
 
 
-def _part(batch: Batch, here: slice) -> Batch:
-    """Returns some of the examples of a batch."""
-    weight = None if batch.weight is None else batch.weight[here]
-    return Batch(batch.x[here], batch.y[here], weight, batch.share)
+def _fields(family: Family, draw: Draw, here: slice) -> Fields:
+    """Returns the fields of some groups of a step."""
+    if isinstance(family.mean, TableMap):
+        return family.rows(here)
+    return family.fields(draw.unit[here].to(draw.lam.device))
 
 
-def _divisible(batch: Batch, blocks: int) -> Batch:
-    """Returns a batch that splits evenly into ``blocks``, every example in one of them at least.
-
-    Where it does not split by itself, each block takes a few examples of the next one, so that all are as long as the longest:
-    12 examples in 8 blocks make blocks of 2.
-    """
-    size = len(batch.y)
-    if size % blocks == 0:
-        return batch
-    first = torch.arange(blocks) * size // blocks
-    index = (first[:, None] + torch.arange(-(-size // blocks))).flatten() % size
-    x, y, weight, share = batch
-    rows = index.to(y.device)
-    return Batch(x[rows], y[rows], None if weight is None else weight[rows], share)
-
-
-def _for_each(targets: Tensor, blocks: int, members: int) -> Tensor:
-    """Returns the targets of all members, one after another, of targets in blocks that members share."""
-    if blocks == members:
-        return targets
-    apart: Tensor = targets.unflatten(0, (blocks, -1))
-    return apart.repeat_interleave(members // blocks, dim=0).flatten(0, 1)
+def _for_examples(share: Tensor, nll: Tensor) -> Tensor:
+    """Returns what each loss counts, member after member, where a member's mean counts ``share`` ``[K]``."""
+    examples = len(nll) // len(share)
+    return (share / examples)[:, None].expand(-1, examples).reshape(-1)
 
 
 def _blame(fields: Fields) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import TraceError
-from netdial.family.running.local import MemberMode
+from netdial.family.running.mode import MemberMode
 
 _REENTRANT, _OTHER = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
 

@@ -5,6 +5,7 @@ Shapes: K members run at once, n blocks of b examples in a batch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -13,17 +14,17 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ShapeError, TraceError
 from netdial.core.layout import Layout, Params
-from netdial.core.noise import Noise
+from netdial.core.noise import Noise, seeded
 from netdial.core.outputs import without_gradients
 from netdial.family.fields import Fields
 from netdial.family.groups import random_points
 from netdial.family.running.chain import Chain
-from netdial.family.running.local import Leaf, MemberMode
+from netdial.family.running.mode import Leaf, MemberMode
 from netdial.family.running.rerun import Absent, Kept, following, run_kept
+from netdial.family.running.sampling import Plan, Prepared, Rehearsal
 from netdial.family.running.sockets import Sockets
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_SIDE_BY_SIDE_NUMBERS = 4_000_000
 
 
 class Runner:
@@ -43,16 +44,12 @@ class Runner:
         self._sockets = Sockets(net)
         self._runs_again: dict[bool, bool] = {}
         self._agreed: dict[tuple[int, ...], bool] = {}
+        self._plans: dict[tuple[int, ...], Plan] = {}
 
     @property
     def _names(self) -> list[str]:
         """Names of the leaves that members have each for themselves."""
         return [name for layout in (self._layout, *self._groups) for name in layout.names]
-
-    @property
-    def whole(self) -> bool:
-        """Whether leaves are wanted in one piece: the network is a chain."""
-        return self._chain is not None
 
     def run(
         self,
@@ -75,37 +72,93 @@ class Runner:
             TraceError: the network does not return one tensor, or runs again in backward by means that are not known.
             ShapeError: the fields lack leaves.
         """
+        if self._chain is not None and noise is not None and self._chain.takes(x):
+            self._check(fields)
+            return self._chain.run(x, *fields.flats(), noise, blocks)
+        prepared = self.prepare(x, fields, noise, blocks)
+        return self.run_prepared(x, prepared, prepared.tensors, others, noise, blocks)
+
+    def prepare(self, x: Tensor, fields: Fields, noise: Noise | None, blocks: int) -> Prepared:
+        """Returns what K members put in place of the network's leaves, drawn at once.
+
+        Args:
+            x: inputs ``[n b, ...]``.
+            fields: fields of the K members.
+            noise: random numbers; None gives the means.
+            blocks: n.
+
+        Raises:
+            ShapeError: the fields lack leaves.
+        """
+        self._check(fields)
+        others: Params = {}
+        for group in fields.groups:
+            others |= group.means() if noise is None else group.sample(noise)
+        if noise is None:
+            return Prepared.of(self._layout, (fields.mean, None), None, None, others)
+        flats = fields.flats()
+        plan = self.plan(x, blocks) if flats[1] is not None else None
+        return Prepared.of(self._layout, flats, plan, noise, others)
+
+    def run_prepared(
+        self,
+        x: Tensor,
+        prepared: Prepared,
+        tensors: Sequence[Tensor],
+        others: Mapping[str, Tensor],
+        noise: Noise | None,
+        blocks: int,
+    ) -> Tensor:
+        """Returns outputs ``[K b, ...]`` of members with prepared leaves.
+
+        Args:
+            x: inputs ``[n b, ...]``.
+            prepared: how the leaves lie in the tensors.
+            tensors: those of K members, or of one of them.
+            others: parameters and buffers that all have in common.
+            noise: random numbers for what is not drawn yet.
+            blocks: n.
+        """
+
+        def run(x: Tensor, tensors: Sequence[Tensor], *, keep: bool = True) -> Kept:
+            return self._run(x, prepared.leaves(tensors), others, noise, blocks, keep=keep)
+
+        training = self._net.training
+        watched = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if watched and self._runs_again.get(training, True):
+            return run_kept(
+                run, x, tensors, lambda again: self._runs_again.update({training: again})
+            )
+        return run(x, tensors, keep=False).out
+
+    def plan(self, x: Tensor, blocks: int) -> Plan:
+        """Returns how the leaves are drawn on such inputs, from a run of the network on the examples of one member.
+
+        It depends on the network and on shapes alone, so that the same step draws the same numbers in any process. The run
+        leaves no trace: buffers are copies, and global generators are put back.
+        """
+        examples = x.shape[0] // blocks
+        key = (self._net.training, examples, *x.shape[1:])
+        if key not in self._plans:
+            parameters = dict(self._net.named_parameters())
+            held: Params = {n: parameters[n].detach() for n in self._names}
+            mode = Rehearsal(held, examples, x.device)
+            held |= {name: buffer.clone() for name, buffer in self._net.named_buffers()}
+            with self._sockets.holding(held), seeded("plan"), without_gradients(), mode:
+                self._net(x[:examples])
+            self._plans[key] = mode.plan(self._layout)
+        return self._plans[key]
+
+    def _check(self, fields: Fields) -> None:
         if len(fields.groups) != len(self._groups):
             raise ShapeError(
                 f"fields of {len(fields.groups)} groups of leaves, the family has {len(self._groups)}; give Fields(groups=…)"
             )
-        if self._chain is not None and noise is not None and self._chain.takes(x):
-            return self._chain.run(x, *fields.flats(), noise, blocks)
-        means, variances = (
-            fields.leaves() if noise is not None else (self._layout.split(fields.mean), {})
-        )
-        for group in fields.groups:
-            means = {**means, **(group.means() if noise is None else group.sample(noise))}
-        names, leaves = (*means, *variances), (*means.values(), *variances.values())
-
-        def run(x: Tensor, leaves: Sequence[Tensor], *, keep: bool = True) -> Kept:
-            pairs = zip(names, leaves, strict=True)
-            found = [dict([next(pairs) for _ in part]) for part in (means, variances)]
-            return self._run(x, found[0], found[1], others, noise, blocks, keep=keep)
-
-        training = self._net.training
-        watched = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-        if watched and self._runs_again.get(training, True):
-            return run_kept(
-                run, x, leaves, lambda again: self._runs_again.update({training: again})
-            )
-        return run(x, leaves, keep=False).out
 
     def _run(
         self,
         x: Tensor,
-        means: Mapping[str, Tensor],
-        variances: Mapping[str, Tensor],
+        found: Mapping[str, Leaf],
         others: Mapping[str, Tensor],
         noise: Noise | None,
         blocks: int,
@@ -113,8 +166,8 @@ class Runner:
         keep: bool,
     ) -> Kept:
         leaves = {
-            name: (mean[0] if len(mean) == 1 else mean, Leaf(mean, variances.get(name)))
-            for name, mean in means.items()
+            name: (leaf.mean[0] if len(leaf.mean) == 1 else leaf.mean, leaf)
+            for name, leaf in found.items()
         }
         tree = {name: placeholder for name, (placeholder, _) in leaves.items()} | dict(others)
         mode = MemberMode(leaves, examples=x.shape[0] // blocks, shared=blocks, noise=noise)
@@ -139,10 +192,15 @@ class Runner:
             )
         return Kept(out, over, mode)
 
+    @functools.cached_property
+    def knows_layers(self) -> bool:
+        """Whether every leaf belongs to a layer that can run members side by side."""
+        return _known_layers(self._net, self._names)
+
     def side_by_side(
         self, x: Tensor, blocks: int, members: int, run: Callable[[Tensor, Fields, int], Tensor]
     ) -> bool:
-        """Returns whether K members can run at once: known layers only, few numbers, and checked on this input.
+        """Returns whether K members can run at once: known layers only, and checked on this input.
 
         The check runs random members at once and one by one and compares; a network that mixes examples, or moves the
         batch to another dimension, fails it and is run member by member. Too few examples to tell are replaced by random
@@ -158,10 +216,7 @@ class Runner:
         key = (members, blocks, enough, *x.shape[1:])
         if key not in self._agreed:
             self._agreed[key] = (
-                enough
-                and members * self._layout.size <= _SIDE_BY_SIDE_NUMBERS
-                and _known_layers(self._net, self._names)
-                and self._agrees(x[: 2 * blocks], blocks, members, run)
+                enough and self.knows_layers and self._agrees(x[: 2 * blocks], blocks, members, run)
             )
         return self._agreed[key]
 

@@ -1,6 +1,6 @@
 """Running pruned members: all complexity values and shares on the same data, in as few products as possible.
 
-Members run side by side where the network allows it (see ``family.running.local``), as many at once as memory should hold, on
+Members run side by side where the network allows it (see ``family.running.mode``), as many at once as memory should hold, on
 batches so small that what a layer writes is still in the cache when the next one reads it. In the first layer all levels of
 a member share their products (``nested``). Other networks run one member after another, as they would be exported.
 
@@ -21,7 +21,7 @@ from netdial.core.layout import Params
 from netdial.core.outputs import without_gradients
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.family.running.local import Leaf, MemberMode
+from netdial.family.running.mode import Leaf, MemberMode
 from netdial.measure.members import Members
 from netdial.pruning.weights.constants import Constants
 from netdial.pruning.weights.nested import FirstLayer, NestedLinear, Product, is_worthwhile
