@@ -21,7 +21,7 @@ from netdial.family.groups import random_points
 from netdial.family.running.chain import Chain
 from netdial.family.running.mode import Leaf, MemberMode
 from netdial.family.running.rerun import Absent, Kept, following, run_kept
-from netdial.family.running.sampling import Plan, Prepared, Rehearsal
+from netdial.family.running.sampling import DrawPlan, Prepared, Rehearsal
 from netdial.family.running.sockets import Sockets
 
 _SIDE_BY_SIDE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -44,7 +44,7 @@ class Runner:
         self._sockets = Sockets(net)
         self._runs_again: dict[bool, bool] = {}
         self._agreed: dict[tuple[int, ...], bool] = {}
-        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._plans: dict[tuple[int, ...], DrawPlan] = {}
 
     @property
     def _names(self) -> list[str]:
@@ -131,7 +131,7 @@ class Runner:
             )
         return run(x, tensors, keep=False).out
 
-    def plan(self, x: Tensor, blocks: int) -> Plan:
+    def plan(self, x: Tensor, blocks: int) -> DrawPlan:
         """Returns how the leaves are drawn on such inputs, from a run of the network on the examples of one member.
 
         It depends on the network and on shapes alone, so that the same step draws the same numbers in any process. The run

@@ -1,8 +1,9 @@
 """Weight samples of all members at once, drawn before the network runs.
 
 How a leaf is used decides how it is drawn. A linear layer that meets each example once draws pre-activations (``local``);
-everything else, a linear layer along a sequence among it, draws a weight. ``Plan`` says which leaves are which, and the weights
-are drawn in one piece: one call for each group's generator, one pass over means and variances, however many leaves there are.
+everything else, a linear layer along a sequence among it, draws a weight. ``DrawPlan`` says which leaves are which, and the
+weights are drawn in one piece: one call for each group's generator, one pass over means and variances, however many leaves
+there are.
 
 Shapes: K members, P numbers of the leaves.
 """
@@ -29,7 +30,7 @@ class Stretch(NamedTuple):
     drawn: bool
 
 
-class Plan:
+class DrawPlan:
     """How the leaves of a layout are drawn.
 
     Args:
@@ -83,7 +84,7 @@ class Prepared(NamedTuple):
     """
 
     tensors: list[Tensor]
-    plan: Plan | None
+    plan: DrawPlan | None
     layout: Layout
     others: tuple[str, ...]
 
@@ -92,7 +93,7 @@ class Prepared(NamedTuple):
         cls,
         layout: Layout,
         flats: tuple[Tensor, Tensor | None],
-        plan: Plan | None,
+        plan: DrawPlan | None,
         noise: Noise | None,
         others: Mapping[str, Tensor],
     ) -> Prepared:
@@ -139,7 +140,7 @@ class Rehearsal(MemberMode):
             self._numbers += made.numel()
         return made
 
-    def plan(self, layout: Layout) -> Plan:
+    def plan(self, layout: Layout) -> DrawPlan:
         """Returns how the leaves of a layout are drawn: where they are used, if that is one linear layer once an example."""
         local = {name for name, times in self.local.items() if times == 1} - self.drawn
-        return Plan(layout, local, self._numbers // self._examples_seen)
+        return DrawPlan(layout, local, self._numbers // self._examples_seen)
