@@ -11,7 +11,7 @@ from rich.table import Table
 
 from netdial.cli.output import console, print_table
 from netdial.cli.progress import Lines
-from netdial.jobs.records.recorder import FinishedEpoch
+from netdial.jobs.records.watch import FinishedEpoch
 
 from .conftest import Call
 

@@ -28,7 +28,8 @@ from netdial.jobs.job import do_job
 from netdial.jobs.opening import check_lams, evaluate_run, example_input, open_family, open_task
 from netdial.jobs.presets import PRESETS, default_model, default_samples, preset
 from netdial.jobs.problem import is_function, load_net, load_problem
-from netdial.jobs.records.recorder import FinishedEpoch, Recorder, member_records
+from netdial.jobs.records.recorder import Recorder, member_records
+from netdial.jobs.records.watch import FinishedEpoch
 from netdial.jobs.request import Job, process_rank
 from netdial.measure import Member as PathMember
 from netdial.measure import Path as LambdaPath

@@ -1,4 +1,4 @@
-"""``choose``: which member of a family to take home, how sparse, at what cost.
+"""``choose``: chooses a member of a family, its sparsity and its cost.
 
     rule        what it looks at                                      what it takes
     one-se      λ × share removed, validation data                    the sparsest within one standard error of the best

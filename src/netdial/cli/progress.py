@@ -6,31 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from netdial.jobs.records.recorder import FinishedEpoch, Watch
+from netdial.jobs.records.watch import FinishedEpoch, Watch
 
 _LINE_EVERY_S = 3.0
 
 
-class Silence:
-    """Progress reporter that prints nothing."""
-
-    def say(self, text: str) -> None:
-        """Ignores a line of status."""
-
-    def advance(self, step: int, steps: int) -> None:
-        """Ignores a step."""
-
-    def epoch(self, progress: FinishedEpoch) -> None:
-        """Ignores an epoch."""
-
-
-class Lines(Silence):
+class Lines(Watch):
     """Plain lines, one for an epoch but no more than one every few seconds."""
 
     def __init__(self) -> None:
@@ -51,7 +37,7 @@ class Lines(Silence):
             self.say(progress.line() + _left(now, *self._started, progress))
 
 
-class Bar(Silence):
+class Bar(Watch):
     """A bar over optimiser steps, with the newest epoch beside it."""
 
     def __init__(self, bar: Progress) -> None:
@@ -89,7 +75,7 @@ def watching(*, quiet: bool) -> Iterator[Watch]:
     """Yields what suits the terminal."""
     console = Console(stderr=True, highlight=False)
     if quiet:
-        yield Silence()
+        yield Watch()
     elif not console.is_terminal:
         yield Lines()
     else:

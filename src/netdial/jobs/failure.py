@@ -1,4 +1,4 @@
-"""What becomes of a run that fails: a new one without a saved state is removed, and the error says in words how to go on."""
+"""Failed runs: a new one without a saved state is removed, and the error message says how to go on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GROUP_BROKE = re.compile(r"gloo|nccl|\bpeer\b|process ?group|connection|socket"
 
 @contextmanager
 def tidy(job: Job, run: Run, *, writes: bool, fresh: bool) -> Iterator[None]:
-    """Removes a new run that failed before it saved anything, and says in words how to go on.
+    """Removes a new run that failed before it saved anything; the error message says how to go on.
 
     Raises:
         NetdialError: the disk refused something, or a process of the group died.
@@ -48,7 +48,7 @@ def tidy(job: Job, run: Run, *, writes: bool, fresh: bool) -> Iterator[None]:
 
 
 def _in_words(error: BaseException, job: Job, run: Run, *, kept: bool) -> BaseException:
-    """Returns an error with what became of the run, where that is not plain."""
+    """Returns the error to raise: one that says what is left of the run, for errors of the disk and of other processes."""
     again = f"go on with: {job.again}" if kept else "start again"
     if isinstance(error, OSError) and error.errno in _REFUSED:
         what = f"{run.name}: the run could not be written"

@@ -7,7 +7,7 @@ from typing import Any
 
 from netdial.jobs.failure import tidy
 from netdial.jobs.problem import by_index, reading_lines
-from netdial.jobs.records.recorder import Watch
+from netdial.jobs.records.watch import Watch
 from netdial.jobs.reports import write_report
 from netdial.jobs.request import (
     LAST,

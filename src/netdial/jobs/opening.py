@@ -1,4 +1,4 @@
-"""Opening what a run made: its family, its data, and evaluation as the run itself does it."""
+"""Opens the family and data of a run, and evaluates as the run itself does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets: what a fit uses for a data set when nothing else is asked for, all in one table.
+"""Presets: default settings for each known data set.
 
 The range of complexity values is chosen so that both ends say something: at ``lo`` the data decide, near ``hi`` the
 prior does. The complexity term is λ KL / N, so the range that matters moves up with N.

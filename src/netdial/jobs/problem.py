@@ -1,4 +1,4 @@
-"""The problem of a run: a network and the data it is to learn, named by plain values that a run folder can hold.
+"""Problem of a run: a network and its data, named by plain values that a run folder can hold.
 
 Whatever can be wrong with the two together is found here, before a run folder is made: the network is run on two
 examples.

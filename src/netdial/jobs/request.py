@@ -27,7 +27,7 @@ from netdial.data import Splits
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import preset
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
-from netdial.jobs.records.recorder import Watch
+from netdial.jobs.records.watch import Watch
 from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.runs import FIRST_WAY
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
@@ -42,7 +42,7 @@ LAST = "last.safetensors"
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done.
+    """Request of a run: data, way of training, settings that were asked for, and the run folder.
 
     Attributes:
         data: name of a data set, a table, or a user's function ``package.module:function``.
@@ -112,7 +112,7 @@ def working(job: Job) -> Iterator[None]:
 
 
 def resumable(job: Job) -> Run | None:
-    """Returns the run to go on with, whose settings are not contradicted, or None for a new one."""
+    """Returns the run to resume, after checking that its settings are those asked for; None for a new run."""
     check_name(job.run_name)
     fields = (name for settings in job.way.settings for name in settings.model_fields)
     known = ["model", *LOAD_OPTIONS, *fields]
@@ -273,7 +273,7 @@ def saved_step(checkpoint: Path) -> int:
 
 
 def saved(run: Run) -> Path:
-    """Takes note that a run saved its state: it may now take the place of an earlier one. Returns where the next state goes."""
+    """Puts a run that has saved a state in place of an earlier one; returns the file for the next state."""
     run.put_in_place()
     return run.checkpoint_path / LAST
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netdial.jobs.job import do_job
+from netdial.jobs.records.watch import Watch
 from netdial.jobs.request import Job
 from netdial.jobs.ways import WAYS
 from netdial.runs import FIRST_WAY
@@ -42,7 +43,7 @@ class Trial(Cell):
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Settles the settings, and reads the table."""
+        """Resolves the settings, and reads the table."""
         settled = dict(self.choices)
         for settings in WAYS[self.way].settings:
             own = {k: v for k, v in self.choices.items() if k in settings.model_fields}
@@ -73,17 +74,4 @@ class Trial(Cell):
             resume=True,
             name_of_way=self.way,
         )
-        do_job(job, _Silent())
-
-
-class _Silent:
-    """A watch that tells nobody."""
-
-    def say(self, text: str) -> None:
-        """Says nothing."""
-
-    def advance(self, step: int, steps: int) -> None:
-        """Says nothing."""
-
-    def epoch(self, progress: object) -> None:
-        """Says nothing."""
+        do_job(job, Watch())

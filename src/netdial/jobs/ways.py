@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from netdial.jobs.problem import Problem
-    from netdial.jobs.records.recorder import Watch
+    from netdial.jobs.records.watch import Watch
     from netdial.report.page import Section
     from netdial.runs.run import Run
     from netdial.train.config import TrainConfig

@@ -1,1 +1,1 @@
-"""What is done to the family of a run: pruning, weighing, choosing and fine-tuning."""
+"""Analyses of the family of a run: pruning, evidence, choice and fine-tuning."""

@@ -1,4 +1,4 @@
-"""The member of a run to take home: chosen, tested if asked to, written with its card, and recorded as method ``choose``."""
+"""Chooses a member of a run, tests it if asked to, writes it with its card, and records it as method ``choose``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FILES = {"README.md", "config.json", "model.safetensors"}
 @checked_fields
 @dataclass(frozen=True)
 class ChoiceOptions:
-    """How a member is chosen.
+    """Settings of the choice of a member.
 
     Raises:
         ConfigError: an unknown rule, or a share outside [0, 1).
@@ -79,7 +79,7 @@ def choose_run(
     lams: Sequence[float] | int | None = None,
     test: bool = False,
 ) -> Choice:
-    """Returns the member of a run's family to take home; nothing is written.
+    """Returns the chosen member of a run's family; nothing is written.
 
     Args:
         run: the run; its configuration gives what is not given here.

@@ -1,4 +1,4 @@
-"""What the members of a run are worth without a share of their weights, and the records of it.
+"""Measures the members of a run with a fraction of their weights removed, and records it.
 
 Pruned members stand among a run's records as method ``prune`` with their λ and sparsity: ``accuracy`` and the like, ``removed``
 (how many numbers went). The criterion is an axis of each record, and so is what differs from the default policy, so that
@@ -33,7 +33,7 @@ _UNITS = {"removed": "parameters", "params": "parameters", "nll": "nats/example"
 @checked_fields
 @dataclass(frozen=True)
 class SurfaceOptions:
-    """What is removed of the members of a run, and how they are looked at then.
+    """Settings of the pruning and evaluation of all members of a run.
 
     Raises:
         ConfigError: a share is outside [0, 1).

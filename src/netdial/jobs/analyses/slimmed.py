@@ -1,4 +1,4 @@
-"""A member of a run without some of its channels: pruned, trained further if asked, measured, recorded and written.
+"""Removes channels of a member of a run, trains it further if asked to, measures, records and writes it.
 
 What is recorded, and under which names, is said in ``runs.prunings``, which reads it.
 """
@@ -60,7 +60,7 @@ _UNITS = {
 @checked_fields
 @dataclass(frozen=True)
 class Slimming:
-    """Which member, how much of it goes, and how it is trained afterwards.
+    """Settings: which member, how many channels to remove, and the training afterwards.
 
     Raises:
         ConfigError: a share and a size, either out of range, or a rate without training.
@@ -95,7 +95,7 @@ class Slimming:
     ] = None
 
     def __post_init__(self) -> None:
-        """Refuses what does not go together."""
+        """Refuses options that exclude each other."""
         if self.lr is not None and not self.trains:
             raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
         _ = self.goal
@@ -121,7 +121,7 @@ class Slimming:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a network is worth and what it costs.
+    """Metrics and costs of a network at one stage.
 
     Attributes:
         label: ``before``, ``pruned``, ``round 1`` and so on.
@@ -139,7 +139,7 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class SlimResult:
-    """What was done to a member.
+    """Result of slimming a member.
 
     Attributes:
         lam: its complexity value.

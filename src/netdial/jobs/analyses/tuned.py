@@ -1,4 +1,4 @@
-"""A member of a run trained further at its own λ, pruned in rounds if asked to, and measured after each."""
+"""Trains a member of a run further at its own λ, prunes it in rounds if asked to, and measures it after each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of a run weighed by its own training data: estimates of evidence, and their records.
+"""Estimates the evidence of the members of a run on its training data, and records it.
 
 Estimates stand among a run's records as method ``evidence``, each with its estimator: ``evidence`` (bits per example, lower is
 better; an error rate for pac-bayes), ``error`` for its standard error, ``data`` and ``model`` for the two terms where there

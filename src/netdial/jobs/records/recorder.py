@@ -1,4 +1,4 @@
-"""From what training and evaluation measure to the records of a run, and to whoever watches.
+"""Records of training and evaluation, and the lines of progress.
 
 Training is summed up once an epoch: over all complexity values seen, and for each stratum of the range (each row of a
 table map). Values that do not exist for a member, such as the divergence of a point, are left out rather than written
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from netdial.core.best import PREDICTIVE, Row, best
 from netdial.core.records import Place, Record
 from netdial.family import Domain
+from netdial.jobs.records.watch import FinishedEpoch, Watch
 from netdial.measure import Path as LambdaPath
 from netdial.runs.curves import CONSTANT
 from netdial.runs.run import Run
@@ -42,38 +43,6 @@ class Measurement:
     value: float
     unit: str = ""
     where: Mapping[str, Place | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FinishedEpoch:
-    """One finished epoch, as people are told of it.
-
-    Attributes:
-        epoch: epochs finished.
-        epochs: epochs asked for.
-        numbers: what it measured, each with its name.
-    """
-
-    epoch: int
-    epochs: int
-    numbers: tuple[str, ...] = ()
-
-    def line(self) -> str:
-        """Returns everything as one line."""
-        return "  ".join([f"epoch {self.epoch}/{self.epochs}", *self.numbers])
-
-
-class Watch(Protocol):
-    """Receives the progress of a job."""
-
-    def say(self, text: str) -> None:
-        """Reports one line of status."""
-
-    def advance(self, step: int, steps: int) -> None:
-        """Reports that an optimiser step was made."""
-
-    def epoch(self, progress: FinishedEpoch) -> None:
-        """Takes note of a finished epoch."""
 
 
 _MEASURED = ("unit", "fit", "complexity")
@@ -154,7 +123,7 @@ def valid_words(epoch: Epoch) -> list[str]:
 
 
 def tell(run: Run, watch: Watch, epoch: Epoch, *numbers: str) -> None:
-    """Tells whoever watches of an epoch, and writes it to the log of the run."""
+    """Reports an epoch to the watch, and writes it to the log of the run."""
     finished = FinishedEpoch(epoch.number, run.config["epochs"], numbers)
     watch.epoch(finished)
     run.append(run.log_path, [finished.line()])

@@ -14,7 +14,8 @@ from netdial.channels.sizes import size, strip, total
 from netdial.core.records import Place
 from netdial.core.storage.boundary import seal_line
 from netdial.data import Splits
-from netdial.jobs.records.recorder import Measurement, Watch, of_epoch, tell, valid_words
+from netdial.jobs.records.recorder import Measurement, of_epoch, tell, valid_words
+from netdial.jobs.records.watch import Watch
 from netdial.measure.compare import constant_of
 from netdial.measure.cost import cost
 from netdial.measure.forward import outputs

@@ -1,7 +1,7 @@
-"""Structural pruning: channels of a trained network go by a criterion, and a smaller dense network is left.
+"""Structural pruning: removes whole channels of a trained network by a criterion, which leaves a smaller dense network.
 
-``slim`` takes a share or arrives at a size, ``prune_family`` cuts all members of a family alike,
-``retrain_structured`` removes and trains in rounds, ``latency_table`` measures widths.
+``slim`` removes a fraction of the channels or as many as reach a size, ``prune_family`` removes the same channels of all
+members of a family, ``retrain_structured`` removes and trains in rounds, ``latency_table`` measures widths.
 """
 
 from netdial.pruning.channels.choosing import Limits

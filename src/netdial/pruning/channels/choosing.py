@@ -1,4 +1,4 @@
-"""Which channels go: one threshold over all groups, or the same share of each, until a share or a size is reached.
+"""Chooses the channels to remove: by one threshold over all groups or the same fraction of each, to a fraction or a size.
 
 Channels go in blocks: single ones, or as many as take a group to the next multiple of ``round_to``. All blocks stand in one
 order, least worth first, and what goes is the front of it; so a larger share takes what a smaller one takes, and more. Equal
@@ -33,7 +33,7 @@ Chosen = dict[str, tuple[int, ...]]
 @checked_fields
 @dataclass(frozen=True)
 class Limits:
-    """What may go, and where shares are counted.
+    """Limits of what is removed: fewest channels of a group, multiples, and whether fractions are counted by group.
 
     Attributes:
         scope: ``global`` ranks the channels of all groups together, ``layer`` takes the same share of each group.
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ChannelBlock:
-    """Channels of a group that go together.
+    """Channels of a group that are removed together.
 
     Attributes:
         worth: place in the order, lower goes first.
@@ -71,7 +71,7 @@ class ChannelBlock:
 def blocks(
     scores: Mapping[str, Tensor], limits: Limits, origin: Mapping[str, int] | None = None
 ) -> list[ChannelBlock]:
-    """Returns all blocks in the order in which they go.
+    """Returns all blocks in the order in which they are removed.
 
     Args:
         scores: group -> score of each channel ``[C]``, in the order of execution.
@@ -93,7 +93,7 @@ def blocks(
 
 
 def _widths(size: int, limits: Limits) -> list[int]:
-    """Returns the widths that a group can go down to, widest first."""
+    """Returns the widths that a group can have, widest first."""
     return [w for w in range(size - 1, limits.minimum - 1, -1) if w % limits.round_to == 0]
 
 
@@ -105,7 +105,7 @@ def by_share(
     now: Mapping[str, int],
     origin: Mapping[str, int] | None = None,
 ) -> Chosen:
-    """Returns the channels that go for a share of all channels, or of those of each group.
+    """Returns the channels to remove for a fraction of all channels, or of those of each group.
 
     Args:
         order: blocks in their order.
@@ -125,7 +125,7 @@ def by_share(
 
 
 def by_target(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> Chosen:
-    """Returns the channels that go for a size; it is measured on networks that are really cut, by bisection.
+    """Returns the channels to remove to reach a size, by bisection on networks that are really cut.
 
     Args:
         graph: the network.
@@ -156,7 +156,7 @@ def size_without(graph: Graph, chosen: Chosen, target: Target, clock: Clock | No
 
 
 def without(graph: Graph, chosen: Chosen) -> fx.GraphModule:
-    """Returns a copy of the network without some channels, cut and nothing else."""
+    """Returns a copy of the network without some channels; nothing is folded."""
     trial = copy.deepcopy(graph.traced)
     cut_module(graph.plan(chosen), trial)
     return trial

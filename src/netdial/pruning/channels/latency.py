@@ -1,4 +1,4 @@
-"""Widths by the clock: how long the layers around a group take at several widths, and which width to choose.
+"""Measures the time of the layers around a group at several widths, and chooses widths by it.
 
 Measured are the calls of the layers that make or read the group's channels, each alone on the inputs that it gets, with the
 channels cut and everything else as wide as it is; normalisations and switches are left out, for inference merges them. A
@@ -33,7 +33,7 @@ _WINDOW_S, _TURNS = 1e-3, 5
 @checked_fields
 @dataclass(frozen=True)
 class Rounding:
-    """How widths are chosen by the clock.
+    """Settings of the choice of widths by measured time.
 
     Attributes:
         batch: examples in a call.
@@ -58,7 +58,7 @@ class Rounding:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What a group costs in time.
+    """Measured time of the layers around a group, by width.
 
     Attributes:
         group: its name.
@@ -153,7 +153,7 @@ def round_widths(
     chosen: Chosen | None = None,
     minimum: int = 1,
 ) -> tuple[dict[str, int], tuple[LatencyTable, ...]]:
-    """Returns for each group the width to take, and what was measured; groups that lose nothing stay whole.
+    """Returns the chosen width of each group, and the measured times; groups that lose no channel keep their width.
 
     Args:
         graph: the network before anything goes.
@@ -203,7 +203,7 @@ def _call(traced: fx.GraphModule, node: fx.Node, args: Any, kwargs: Any) -> Call
 
 
 def _held(traced: fx.GraphModule, node: fx.Node) -> set[str]:
-    """Returns the leaves that a node works with."""
+    """Returns the leaves that a node uses."""
     if node.op == "call_module":
         layer = traced.get_submodule(str(node.target))
         if isinstance(layer, _NormBase | Switch):

@@ -1,4 +1,4 @@
-"""What channels send on average: the mean of a channel as each layer reads it, over data and positions.
+"""Mean output of channels over data and positions, as each layer reads it.
 
 A channel is not one number: behind it stand activations, gates and pooling, and two layers may read it at two places. So the
 mean is taken where a layer sums over the channel, and each layer gets its own.
@@ -50,7 +50,7 @@ def _batches(graph: Graph, data: Dataset | None) -> Iterator[Tensor]:
 
 
 class _Averaging(Running):
-    """Runs a graph and adds up what some nodes give; nothing else is kept."""
+    """Runs a graph and sums the outputs of some nodes."""
 
     def __init__(self, traced: fx.GraphModule, wanted: Mapping[Place, Sequence[int]]) -> None:
         super().__init__(traced)
@@ -61,7 +61,7 @@ class _Averaging(Running):
             self._wanted.setdefault(node, []).append((dim, at))
 
     def run_node(self, n: fx.Node) -> Any:
-        """Returns what a node gives, having added it up."""
+        """Returns the output of a node, and adds it to its sum."""
         out = super().run_node(n)
         for dim, at in self._wanted.get(n, ()):
             lines = out.index_select(dim, torch.tensor(at, device=out.device))

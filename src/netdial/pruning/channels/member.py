@@ -1,4 +1,4 @@
-"""One member, wherever it comes from: of a family at λ, or any trained network as a family of one.
+"""Members to prune: a member of a family at λ, or any trained network as a family of one.
 
 A family of one has a posterior (criteria compare with it), can be trained further, and is written over by what is left after
 channels were removed.
@@ -29,7 +29,7 @@ NO_PENALTY = 1e-8
 
 
 def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
-    """Returns a family with one member; what was given stays as it is.
+    """Returns a family with one member; the network given is not changed.
 
     Args:
         net: a family, or any trained network that can be traced.

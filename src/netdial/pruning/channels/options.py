@@ -20,7 +20,7 @@ from netdial.task import Task
 @checked_fields
 @dataclass(frozen=True)
 class Options:
-    """How channels are chosen and taken out.
+    """Settings of how channels are chosen and removed.
 
     Attributes:
         criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.

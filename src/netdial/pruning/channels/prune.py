@@ -1,7 +1,7 @@
-"""Structural pruning: whole channels of a trained network go by any criterion, and what is left is a smaller dense network.
+"""Structural pruning: removes whole channels of a trained network by any criterion, which leaves a smaller dense network.
 
-importance of each number (``netdial.pruning.weights.criteria``) -> score of each channel -> what goes, by share or by size
--> constants folded -> plan -> cut. A member of a family becomes a family of one that can be trained further;
+importance of each number (``netdial.pruning.weights.criteria``) -> score of each channel -> channels to remove, by fraction or
+size -> constants folded -> plan -> cut. A member of a family becomes a family of one that can be trained further;
 ``prune_family`` cuts all members alike.
 
 Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency graph is that of ``netdial.channels``.
@@ -46,7 +46,7 @@ from netdial.task.rehearsal import admit
 
 @dataclass(frozen=True)
 class GroupRow:
-    """What became of one group.
+    """Result for one group of channels.
 
     Attributes:
         group: its name.
@@ -190,7 +190,7 @@ def slim(
 def prune_family(
     family: Family, lam: float, *, rounding: Rounding | None = None, **options: object
 ) -> tuple[Family, Pruned]:
-    """Returns a family whose members all lack the channels that the member at λ misses least, and that member.
+    """Removes the channels of least importance to the member at λ from all members; returns the family and that member.
 
     The law: for every λ ``cut.at(lam)[leaf] == plan.cut(leaf, family.at(lam)[leaf])``. So nothing is folded: what dead channels
     send differs from member to member.
@@ -297,7 +297,7 @@ def reduce(
 def _scores(
     member: Family, graph: Graph, criterion: str, options: Options, data: Dataset | None
 ) -> Scores:
-    """Returns the scores of the channels that may go.
+    """Returns the scores of the channels that may be removed.
 
     Raises:
         ConfigError: there are none.
@@ -335,7 +335,7 @@ def _choose(
 def _rounded(
     graph: Graph, scores: Scores, chosen: Chosen, options: Options
 ) -> tuple[Chosen, tuple[LatencyTable, ...]]:
-    """Returns what goes when widths are those that the clock prefers, and what was measured."""
+    """Returns the channels to remove for widths chosen by measured time, and the measurements."""
     assert options.rounding is not None
     wanted = {name: len(score) - len(chosen.get(name, ())) for name, score in scores.items()}
     widths, tables = round_widths(

@@ -54,7 +54,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Removed:
-    """What was done.
+    """Result of a removal.
 
     Attributes:
         graph: the network that is left.
@@ -119,14 +119,14 @@ def remove(
 
 
 def _count(settled: _Settled, name: str, channels: tuple[int, ...]) -> dict[Assumed, int]:
-    """Returns how many channels of a group each thing was assumed of."""
+    """Returns for each assumption the number of channels of a group that it was made for."""
     found = [settled.assumed[name, channel] for channel in channels]
     return {one: found.count(one) for one in ASSUMED if one in found}
 
 
 @contextmanager
 def _double(graph: Graph) -> Iterator[Graph]:
-    """Makes a network's numbers double for a while, so that folding rounds once."""
+    """Keeps a network in double precision for the block, so that folding rounds only once."""
     types = {name: leaf.dtype for name, leaf in leaves(graph.traced).items()}
     example = graph.example
     graph.traced.double()
@@ -138,7 +138,7 @@ def _double(graph: Graph) -> Iterator[Graph]:
 
 
 def _indices(channels: Channels, free: Chosen) -> list[int]:
-    """Returns the indices that a reader reads of channels that go."""
+    """Returns the input indices of a reader that belong to removed channels."""
     gone = {(name, channel) for name, at in free.items() for channel in at}
     return [i for i, place in enumerate(channels) if place in gone]
 

@@ -1,7 +1,7 @@
-"""What a channel is worth: the importances of the numbers that make it, as one score.
+"""Score of a channel, from the importances of the numbers that make it.
 
 The numbers that make a channel are its rows of weights, its bias and the scale and shift of its BatchNorm; without them the
-channel is gone, so the columns that read it would only count it twice. How they are put together depends on the criterion:
+channel is gone, so the columns that read it would only count it twice. How they are combined depends on the criterion:
 
     taylor, obd-…   sum: changes of the loss in nats, to first and second order without cross terms, which add up
     magnitude       root of the sum of squares: the length of the row, which starts alike in layers of all sizes

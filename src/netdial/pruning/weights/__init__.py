@@ -1,7 +1,8 @@
-"""Pruning: which weights a member can do without, and what it is worth without them.
+"""Pruning of single weights: removes the least important weights of members, and measures what is left.
 
 ``prune`` removes a share of one member's weights, ``surface`` measures all complexity values and shares at once,
-``retrain`` prunes and trains in rounds, ``importance`` is what all of them rank by. Criteria are functions in ``CRITERIA``.
+``retrain`` prunes and trains in rounds, ``importance`` ranks the weights for all of them. Criteria are functions in
+``CRITERIA``.
 """
 
 from netdial.pruning.weights import second_order as second_order  # its criteria register themselves

@@ -1,4 +1,4 @@
-"""Criteria: how much a member would miss each of its numbers; what is missed least is removed first.
+"""Criteria: importance of each weight of a member; the least important are removed first.
 
 A criterion is one function, ``Subject -> importance [K, P]``, higher = keep; only the order counts. To add one, write the
 function and name it in ``CRITERIA``; masks, ``prune``, ``surface`` and the command line know it from then on.
@@ -38,7 +38,7 @@ from netdial.task.rehearsal import admit
 
 @dataclass(frozen=True)
 class Subject:
-    """What a criterion looks at.
+    """Input of a criterion: members, their fields and the training data.
 
     Attributes:
         family: the family.
