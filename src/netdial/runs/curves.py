@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -29,6 +29,17 @@ _EARLIER = {"regression": ("rmse", "rmse")}
 _HIGHER = ("accuracy",)
 
 
+def finite(value: float | None) -> float | None:
+    """Returns a value, or None if there is none or it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def shown_metric(names: Collection[str]) -> str | None:
+    """Returns the record that is shown of a network: accuracy or RMSE, on validation data if there are such."""
+    wanted = (f"{part}/{metric}" for part in ("valid", "test") for metric in ("accuracy", "rmse"))
+    return next((name for name in wanted if name in names), None)
+
+
 @dataclass(frozen=True)
 class MemberRow:
     """What is known about one member of the family.
@@ -43,8 +54,7 @@ class MemberRow:
 
     def get(self, name: str) -> float | None:
         """Returns a value, or None when it was not recorded or is not finite."""
-        value = self.values.get(name)
-        return value if value is not None and math.isfinite(value) else None
+        return finite(self.values.get(name))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ are (``width`` with its layer). What was measured in between has a ``round``: 0 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from netdial.core.records import Place, Record
+from netdial.runs.curves import finite
 
 METHOD = "slim"
 WIDTH = "width"
@@ -41,8 +41,7 @@ class NetworkReading:
 
     def get(self, name: str) -> float | None:
         """Returns a value, or None when it was not recorded or is not finite."""
-        value = self.values.get(name)
-        return value if value is not None and math.isfinite(value) else None
+        return finite(self.values.get(name))
 
 
 @dataclass(frozen=True)

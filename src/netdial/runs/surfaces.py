@@ -14,12 +14,10 @@ from functools import cached_property, partial
 
 from netdial.core.best import Row, best, one_se
 from netdial.core.records import Place, Record
-from netdial.runs.curves import EXCESS, EXCESS_ERROR
+from netdial.runs.curves import EXCESS, EXCESS_ERROR, finite, shown_metric
 
 METHOD, DEFAULT = "prune", "density"
 """Method of the records, and the criterion that goes without saying."""
-
-_SPLITS = ("valid", "test")
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,7 @@ class PrunedSurface:
 
     def get(self, lam: float, share: float, name: str | None = None) -> float | None:
         """Returns a value, or None when it was not recorded or is not finite."""
-        value = self.values.get((lam, share), {}).get(name or self.metric)
-        return value if value is not None and math.isfinite(value) else None
+        return finite(self.values.get((lam, share), {}).get(name or self.metric))
 
     @cached_property
     def rows(self) -> list[tuple[float, Row]]:
@@ -114,7 +111,7 @@ def pruned(records: Iterable[Record]) -> list[PrunedSurface]:
             grid,
         )
         for name, grid in found.items()
-        if (metric := _metric(grid.values())) is not None
+        if (metric := shown_metric({n for cell in grid.values() for n in cell})) is not None
     ]
 
 
@@ -138,10 +135,3 @@ def _decides(cells: Iterable[dict[str, float]], metric: str) -> str:
     """Returns the record that members are compared by: the log loss where there is an accuracy."""
     proper = metric.replace("/accuracy", "/nll")
     return proper if any(proper in cell for cell in cells) else metric
-
-
-def _metric(cells: Iterable[dict[str, float]]) -> str | None:
-    """Returns the record that is shown: accuracy or RMSE, on validation data if there are such."""
-    names = {name for cell in cells for name in cell}
-    wanted = (f"{split}/{metric}" for split in _SPLITS for metric in ("accuracy", "rmse"))
-    return next((name for name in wanted if name in names), None)

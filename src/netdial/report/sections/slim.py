@@ -27,7 +27,7 @@ from netdial.report.sections.size_figures import (
     size_axes,
 )
 from netdial.report.text import at_lam, count, number, percent
-from netdial.runs.curves import EXCESS, EXCESS_ERROR, constants
+from netdial.runs.curves import EXCESS, EXCESS_ERROR, constants, shown_metric
 from netdial.runs.prunings import NetworkReading, Pruning, prunings
 
 _PALETTE = (COLOURS["valid"], COLOURS["test"], "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
@@ -186,9 +186,9 @@ def layer_rows(found: Sequence[Pruning]) -> list[LayerWidths]:
 
 def _metric(found: Sequence[Pruning]) -> str | None:
     """Returns what prunings are compared by: accuracy or RMSE, on validation data if there are such."""
-    names = {name for one in found for reading in one.readings for name in reading.values}
-    wanted = (f"{split}/{metric}" for split in SPLITS for metric in ("accuracy", "rmse"))
-    return next((name for name in wanted if name in names), None)
+    return shown_metric(
+        {name for one in found for reading in one.readings for name in reading.values}
+    )
 
 
 def _is_error(metric: str) -> bool:
