@@ -162,7 +162,10 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
         asking.close()
 
 
-SLOW = ("docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "own_network.py")
+SLOW = (
+    "docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "docs/how-to-add-a-posterior.md",
+    "own_network.py", "readme_picture.py",
+)  # fmt: skip
 """Scripts that take longer than a second and show what others do, too."""
 
 
@@ -202,8 +205,11 @@ def test_own_network_example_runs(name: str, printed: Printed) -> None:
     assert "Attentive: an ordinary module" in printed(name)
 
 
-def test_readme_picture_is_drawn_without_scripts(printed: Printed, tmp_path: Path) -> None:
-    printed("readme_picture.py", tmp_path)
+@each("readme_picture.py")
+def test_readme_picture_is_drawn_without_scripts(
+    name: str, printed: Printed, tmp_path: Path
+) -> None:
+    printed(name, tmp_path)
     for picture in (tmp_path / "family.svg", ROOT / "docs/_static/family.svg"):
         tags = [element.tag.rpartition("}")[2] for element in ET.parse(picture).iter()]
         assert tags.count("polyline") == 2
@@ -240,6 +246,15 @@ assert accuracy > 0.8, accuracy
 """
 
 
+def test_the_change_of_the_how_to_applies() -> None:
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not installed; it applies the change shown in the how-to")
+    (change,) = blocks(ROOT / "docs/how-to-add-a-map.md", "diff")
+    subprocess.run([git, "apply", "--check", "-"], input=change, text=True, cwd=ROOT, check=True)
+
+
+@pytest.mark.slow
 def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path) -> None:
     git = shutil.which("git")
     if git is None:
@@ -259,8 +274,9 @@ def test_the_map_of_the_how_to_applies_obeys_the_laws_and_trains(tmp_path: Path)
     subprocess.run([*ruff, "src/netdial/family/maps/quadratic.py"], cwd=tmp_path, check=True)
 
 
-def test_the_posterior_of_the_how_to_shuts_gates(printed: Printed) -> None:
-    lines = printed("docs/how-to-add-a-posterior.md").splitlines()
+@each("docs/how-to-add-a-posterior.md")
+def test_the_posterior_of_the_how_to_shuts_gates(name: str, printed: Printed) -> None:
+    lines = printed(name).splitlines()
     gates = [json.loads(line.partition(" ")[2]) for line in lines]
     assert min(gates[1][:2]) > 0.8 > 0.4 > max(gates[1][2:])
     assert max(gates[3]) < 0.2

@@ -243,7 +243,7 @@ def test_no_changed_byte_of_records_and_splits_is_read(tmp_path: Path, name: str
     }[name]  # fmt: skip
     before = read()
     assert content and before
-    places = range(0, len(content), max(len(content) // 300, 1))
+    places = range(0, len(content), max(len(content) // 100, 1))
     for place in [*places, len(content) - 1]:
         for bit in (0, 3, 5):
             changed = bytearray(content)

@@ -88,6 +88,7 @@ def records(run: Path, *, method: str | None = None) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(whole: Path, killed: Path, tmp_path: Path) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "runs" / "digits"
@@ -130,6 +131,7 @@ def test_an_interrupted_run_says_how_to_go_on(whole: Path, tmp_path: Path) -> No
     assert [{**row, "run": "digits"} for row in records(run)] == records(whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_checkpoint(
     killed: Path, tmp_path: Path, call: Call, no_file_above: Any
 ) -> None:

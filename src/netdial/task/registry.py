@@ -50,6 +50,7 @@ def named(kind: str | Task) -> Task:
 def deduce(targets: Tensor) -> Task:
     """Returns the task that targets suggest: columns of numbers a regression, everything else a classification.
 
+    >>> import torch
     >>> deduce(torch.tensor([0, 2, 1])).name, deduce(torch.zeros(3, 1)).name
     ('classification', 'regression')
     """
