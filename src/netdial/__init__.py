@@ -89,7 +89,6 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-
 _RENAMED = {
     "load": "load_data",
     "prune_structured": "slim",

@@ -17,9 +17,7 @@ from netdial.runs.run import Run
 
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
-
 _REFUSED = (*_FULL, errno.EIO, errno.EROFS, errno.EACCES)
-
 
 _GROUP_BROKE = re.compile(r"gloo|nccl|\bpeer\b|process ?group|connection|socket", re.IGNORECASE)
 

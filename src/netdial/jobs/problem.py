@@ -26,7 +26,6 @@ from netdial.train.config import TrainConfig
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""
 
-
 Config = TypeVar("Config", bound=TrainConfig)
 
 

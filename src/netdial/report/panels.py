@@ -14,16 +14,12 @@ from netdial.report.text import count, number, power_of_ten
 COLOURS = {"valid": "#2f7fd8", "test": "#d9660a", "family": "#0e9384"}
 """Colour of the validation part, the test part, and of what belongs to the family itself."""
 
-
 SPLITS = {"valid": "validation", "test": "test"}
-
 
 COMPLEXITY_SCALE = ["#2f7fd8", "#7a6fd0", "#b45fa8", "#d15a6a", "#d9660a"]
 """From small complexity values to large ones."""
 
-
 MUTED = "#7d8590"
-
 
 PANEL_PIXELS, GAP_PIXELS, LEGEND_PIXELS, TITLE_PIXELS = 190, 56, 64, 30
 """Heights of a panel, of the gap under it, and of the space on top for legend and heading or for a heading alone."""

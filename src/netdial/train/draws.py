@@ -20,7 +20,6 @@ from netdial.train.config import FitConfig
 _BLOCK = 256
 _FEWEST_WITH_ENDS = 4
 
-
 _Values = tuple[Tensor, Tensor, Tensor]
 
 

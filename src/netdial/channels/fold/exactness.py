@@ -15,7 +15,6 @@ from netdial.core.outputs import same_outputs, tensors
 TOLERANCE_FLOAT64 = 1e-10
 """Relative to the largest output: what the algebra may cost."""
 
-
 TOLERANCE = 1e-5
 """The same in the network's own number type; if that is less exact than float32, eight roundings."""
 

@@ -16,7 +16,6 @@ from netdial.core.errors import unknown
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
-
 FormatOption = Annotated[
     str | None,
     typer.Option(

@@ -12,12 +12,10 @@ from netdial.papers.lab.outcome import TextTable
 
 GROUP = "group lasso"
 
-
 EXACT = 0.01
 """Loss below which both models fit exactly, relative to the loss without inputs."""
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 """Shares of columns removed at which losses are compared."""
-
 
 Point = dict[str, float]
 
