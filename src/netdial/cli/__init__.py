@@ -33,6 +33,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _run([arg for arg in given if arg != "--debug"])
     except KeyboardInterrupt:
+        print("netdial: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -137,9 +137,10 @@ def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
         )
     flat = out.ndim == 2 and len(out) == len(x)
     if not flat or not task.fits(out.shape[1], n_outputs):
+        classes = f"{n_outputs} classes); the targets run up to {n_outputs - 1}"
         raise ShapeError(
             f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected "
-            f"[{len(x)}, {n_outputs}] ({n_outputs} {'classes' if task.targets == 'classes' else 'targets'})"
+            f"[{len(x)}, {n_outputs}] ({classes if task.targets == 'classes' else f'{n_outputs} targets)'}"
         )
     return out.shape[1]
 

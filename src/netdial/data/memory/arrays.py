@@ -102,7 +102,8 @@ def _of_frame(frame: Any, where: str, *, labels: bool) -> np.ndarray[Any, Any]:
     ]
     if texts:
         cure = _LABELS if labels else "encode them as numbers, or let nd.load_data read the table"
-        raise DataError(f"{where}: no numbers in column {', '.join(texts[:8])}; {cure}")
+        which = f" in column {', '.join(texts[:8])}" if hasattr(frame, "columns") else ""
+        raise DataError(f"{where}: no numbers{which}; {cure}")
     joined = np.stack(parts, axis=1) if hasattr(frame, "columns") else parts[0]
     return joined if labels else joined.astype(np.float64)
 
