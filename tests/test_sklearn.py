@@ -31,11 +31,11 @@ XR, YR = make_regression(n_samples=90, n_features=4, noise=5.0, random_state=0)
 
 
 def classifier(**options: Any) -> FamilyClassifier:
-    return FamilyClassifier(**{"epochs": 10, "random_state": 0, **options})
+    return FamilyClassifier(**{"epochs": 10, "random_state": 0, "n_samples": 4, **options})
 
 
 def regressor(**options: Any) -> FamilyRegressor:
-    return FamilyRegressor(**{"epochs": 10, "random_state": 0, **options})
+    return FamilyRegressor(**{"epochs": 10, "random_state": 0, "n_samples": 4, **options})
 
 
 SHORT: dict[str, Any] = {"n_points": 3, "n_samples": 4}
@@ -218,7 +218,9 @@ def normed(n_features: int, n_outputs: int) -> nn.Module:
 
 
 def test_a_network_of_ones_own() -> None:
-    one, two = (classifier(model=normed, epochs=30, batch_size=24).fit(X, Y) for _ in range(2))
+    one, two = (
+        classifier(model=normed, epochs=30, batch_size=24, n_points=3).fit(X, Y) for _ in range(2)
+    )
     assert one.score(X, Y, lam=0.01) > 0.8
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
 

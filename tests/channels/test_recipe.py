@@ -245,7 +245,9 @@ def test_any_network_comes_back_after_any_plan(tmp_path_factory: Any, seed: int)
     assert same_state(loaded, saved)
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet5", "vgg", "resnet20"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "lenet5", "vgg", pytest.param("resnet20", marks=pytest.mark.slow)]
+)
 def test_files_get_smaller(name: str, tmp_path: Path) -> None:
     make, x = CASES[name]
     net = stirred(make())

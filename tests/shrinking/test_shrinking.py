@@ -75,7 +75,10 @@ def rank_correlation(values: list[float]) -> float:
     return float(torch.corrcoef(torch.stack([ranks, torch.arange(len(values)).double()]))[0, 1])
 
 
-@pytest.mark.parametrize("optimizer", list(MOVERS))
+@pytest.mark.parametrize(
+    "optimizer",
+    ["Adam", *(pytest.param(n, marks=pytest.mark.slow) for n in MOVERS if n != "Adam")],
+)
 def test_a_larger_lambda_leaves_a_smaller_network(optimizer: str) -> None:
     """Twelve units that are worth 0.1 to 3 each, in a trained network."""
     gains = torch.logspace(-1, 0.5, 12)
