@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.layout import Layout
+from netdial.family import blend
 from netdial.family.blend import Blend
 from netdial.family.fields import Fields
 
@@ -23,8 +24,14 @@ def parts(pivots: int, members: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor
     return shares, means, log_stds, torch.rand(members, generator=source, dtype=F64) + 0.5
 
 
+@pytest.mark.parametrize("cacheful", [1 << 18, 12, 1])
 @pytest.mark.parametrize("pivots", [1, 2, 6])
-def test_values_and_gradients_are_those_of_the_fields(pivots: int) -> None:
+def test_values_and_gradients_are_those_of_the_fields(
+    pivots: int, cacheful: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one pass over the numbers, in passes over three and a last one over what is left, and in passes over one."""
+    monkeypatch.setattr(blend, "_CACHEFUL", cacheful)
+    monkeypatch.setattr(blend, "_LEAST_WIDTH", 1)
     shares, means, log_stds, prior_var = parts(pivots)
     ways = {
         "blend": Fields(LAYOUT, Blend(shares, means), Blend(shares, log_stds)),

@@ -15,6 +15,7 @@ Shapes: K members, J pivots, P numbers of the tree; C shares ``[K, J]``, V pivot
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor
 
 LOG2_VAR = 2 / math.log(2)
 """A log_std times this is the logarithm of the variance to base 2: powers of 2 take a third of the time of powers of e."""
+
+
+_CACHEFUL, _LEAST_WIDTH = 1 << 18, 1 << 10
 
 
 class Blend(NamedTuple):
@@ -54,10 +58,15 @@ class _SpreadAndKL(torch.autograd.Function):
     def forward(
         ctx: Any, means: Tensor, log_stds: Tensor, shares: Tensor, prior_var: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        var = torch.mm(LOG2_VAR * shares, log_stds).exp2_()
-        mean = torch.mm(shares, means)
-        spread = torch.linalg.vector_norm(mean, dim=1).square_() + var.sum(dim=1)
-        kl = 0.5 * (spread / prior_var + means.shape[1] * (prior_var.log() - 1))
+        (members, _), size = shares.shape, means.shape[1]
+        mean, var = means.new_empty(members, size), means.new_empty(members, size)
+        spread, scaled = means.new_zeros(members), LOG2_VAR * shares
+        for here in _cachefuls(members, size):
+            mean_ = torch.mm(shares, means[:, here], out=mean[:, here])
+            var_ = torch.mm(scaled, log_stds[:, here], out=var[:, here]).exp2_()
+            spread += torch.linalg.vector_norm(mean_, dim=1).square_()
+            spread += var_.sum(dim=1)
+        kl = 0.5 * (spread / prior_var + size * (prior_var.log() - 1))
         kl -= shares @ log_stds.sum(dim=1)
         ctx.save_for_backward(means, var, shares, prior_var)
         return kl, mean, var
@@ -66,7 +75,21 @@ class _SpreadAndKL(torch.autograd.Function):
     def backward(ctx: Any, grad_kl: Tensor, of_mean: Tensor, of_var: Tensor) -> Any:
         means, var, shares, prior_var = ctx.saved_tensors
         back, pull = shares.mT.contiguous(), (grad_kl / prior_var)[:, None]
-        grad_means = torch.mm(back @ (pull * shares), means).addmm_(back, of_mean)
-        grad_log_stds = torch.mm(back, (2 * of_var).add_(pull).mul_(var))
-        grad_log_stds -= (back @ grad_kl)[:, None]
+        among, push = back @ (pull * shares), (back @ grad_kl)[:, None]
+        grad_means, grad_log_stds = torch.empty_like(means), torch.empty_like(means)
+        for here in _cachefuls(*var.shape):
+            torch.mm(among, means[:, here], out=grad_means[:, here])
+            grad_means[:, here].addmm_(back, of_mean[:, here])
+            of_log_std = torch.add(pull, of_var[:, here], alpha=2).mul_(var[:, here])
+            torch.mm(back, of_log_std, out=grad_log_stds[:, here]).sub_(push)
         return grad_means, grad_log_stds, None, None
+
+
+def _cachefuls(members: int, size: int) -> Iterator[slice]:
+    """Yields ranges of the P numbers, such that those of all members fit the cache.
+
+    What one operation writes is then still there for the next.
+    """
+    width = max(_CACHEFUL // members, _LEAST_WIDTH)
+    for start in range(0, size, width):
+        yield slice(start, min(start + width, size))
