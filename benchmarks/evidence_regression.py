@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -25,7 +26,6 @@ from benchmarks.result import Result
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import assess, chosen, lowest
-from netdial.family import Family
 
 SEEDS, QUICK_SEEDS = (0, 1, 2), (0,)
 FAMILIES = (("scaled-kl", 1.0), ("scaled-prior", 1.0), ("scaled-prior", 0.01))
@@ -134,28 +134,14 @@ def _one(
     by_test = nd.evaluate(family, test, lams=lams).column("rmse")
     best = by_valid.index(min(by_valid))
     found = assess(family, train, lams=lams, by=list(_CHOOSE), seed=seed)
-    legal, least = chosen(found), lowest(found)
-    places = {"validation": best, **{by: lams.index(lam) for by, lam in least.items()}}
-    if objective == "scaled-kl":
-        places |= _by_noise(family, train, lams, noise_var, seed)
+    for by in _WHOLE if objective == "scaled-kl" else ():
+        with suppress(ConfigError):  # the noise that it finds lies beyond the range
+            found += assess(family, train, lams=lams, by=[by], seed=seed)
+    legal = chosen(found)
+    places = {"validation": best, **{by: lams.index(lam) for by, lam in lowest(found).items()}}
     return {
         by: Taken(
             lams[at], by_test[at], by_test[at] / by_test[best], by == "validation" or by in legal
         )
         for by, at in places.items()
     }
-
-
-def _by_noise(
-    family: Family, train: Dataset, lams: list[float], noise_var: float, seed: int
-) -> dict[str, int]:
-    """Returns the members nearest to the posterior under the noise variances that the whole family speaks for."""
-    places = {}
-    for by in _WHOLE:
-        try:
-            (found,) = assess(family, train, by=[by], seed=seed)
-        except ConfigError:
-            continue
-        lam = found.parts["noise_var"] / noise_var
-        places[by] = min(range(len(lams)), key=lambda k: abs(math.log(lams[k] / lam)))
-    return places
