@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from netdial.choice.table import Candidate, CandidateTable, score
 from netdial.choice.tune import Tuning
 from netdial.core.arguments import Count, checked
 from netdial.core.best import MEAN, PREDICTIVE
-from netdial.core.errors import ConfigError, MemberWarning, unknown
+from netdial.core.errors import ConfigError, MemberWarning, unknown, warn
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -241,7 +240,7 @@ class Choice:
     def warn(self) -> None:
         """Warns (``MemberWarning``) if the member's network does worse than a constant on validation data."""
         if self.is_worse_than_constant:
-            warnings.warn(worse_than_constant(self.lam, self.share), MemberWarning, stacklevel=3)
+            warn(worse_than_constant(self.lam, self.share), MemberWarning)
 
     def _become(self, family: Family, share: float, step: str) -> Choice:
         timed = not math.isnan(self.row.latency_ms)

@@ -17,7 +17,6 @@ estimator takes is fine-tuned afterwards, since there is nothing to compare on.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +32,7 @@ from netdial.choice.table import Candidate, CandidateTable
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.arguments import Whole, checked
 from netdial.core.best import remarks
-from netdial.core.errors import ConfigError, MemberWarning, unknown
+from netdial.core.errors import ConfigError, MemberWarning, unknown, warn
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.evidence import ESTIMATORS, assess, chosen, lowest
@@ -266,7 +265,7 @@ def _by_estimator(
         )
     (said,) = (estimate for estimate in found if estimate.lam == lam)
     if USELESS in said.why:
-        warnings.warn(f"by={name!r}: {USELESS}; train longer", MemberWarning, stacklevel=3)
+        warn(f"by={name!r}: {USELESS}; train longer", MemberWarning)
     caution = f" It is {UNCHECKED}." if UNCHECKED in said.why else ""
     index = min((i for i in among if table.cells[i].lam == lam), key=lambda i: table.cells[i].share)
     return (

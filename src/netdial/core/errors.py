@@ -7,8 +7,14 @@ message of a ``NetdialError`` as one line and exits with 2; anything else is a d
 from __future__ import annotations
 
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+
+_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+"""Folder of the package."""
 
 
 class NetdialError(Exception):
@@ -59,6 +65,14 @@ class MissingExtra(NetdialError, ImportError):
 
 class MemberWarning(UserWarning):
     """A member that was chosen or exported does worse than a constant."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warns the caller of netdial: the warning has the place of the nearest line that is not ours."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)
 
 
 def first_line(error: BaseException) -> str:

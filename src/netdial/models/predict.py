@@ -5,7 +5,6 @@ Shapes: B rows, O outputs, T targets, S draws of the weights.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import Whole, expect
-from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
+from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, warn
 from netdial.core.noise import generator
 from netdial.core.outputs import without_gradients
 from netdial.data.tables.schema import Encoded
@@ -64,7 +63,7 @@ class Predicts:
             self, self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
         )
         if remarks:
-            warnings.warn("; ".join(remarks), stacklevel=2)
+            warn("; ".join(remarks))
         return found
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from netdial.core.arguments import checked, expect
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, warn
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
@@ -99,7 +98,7 @@ def run(
     admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
     if isinstance(admitted, Dataset) and (advice := task.advice(admitted.y)):
-        warnings.warn(advice, UserWarning, stacklevel=3)
+        warn(advice)
     workers, device = launch(config)
     family.to(device)
     feed = make_feed(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from netdial.core.errors import CheckpointError
+from netdial.core.errors import CheckpointError, warn
 from netdial.core.storage.boundary import (
     DIGEST,
     UncheckedFile,
@@ -174,11 +173,10 @@ def check_finite(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
 def say_unchecked(path: Path) -> None:
     """Warns, once for a file, that it carries no digests."""
-    warnings.warn(
+    warn(
         f"{path}: was written by an earlier netdial and carries no digests, so changes to it cannot be noticed; "
         "load it and save it again to add them",
         UncheckedFile,
-        stacklevel=3,
     )
 
 

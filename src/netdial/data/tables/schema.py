@@ -6,7 +6,6 @@ training rows were read.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from netdial.core.errors import DataError, ShapeError
+from netdial.core.errors import DataError, ShapeError, warn
 from netdial.core.storage.boundary import validated
 from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
@@ -161,7 +160,7 @@ class TableSchema(FrozenModel):
         """Returns rows as inputs, float32 [B, D]; warns of what the training part did not hold (see ``encode_rows``)."""
         encoded = self.encode_rows(frame)
         if encoded.remarks:
-            warnings.warn("; ".join(encoded.remarks), stacklevel=2)
+            warn("; ".join(encoded.remarks))
         return encoded.x
 
     def has_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Array:
