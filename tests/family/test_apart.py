@@ -118,20 +118,6 @@ def test_gradients_are_those_of_members_alone(name: str, blocks: int) -> None:
             assert torch.allclose(parameter.grad, wanted, rtol=1e-8, atol=1e-10)
 
 
-def test_a_linear_layer_along_a_sequence_has_one_weight_for_all_positions() -> None:
-    """Equal inputs at all positions and in all examples give equal outputs, as under one draw of the weights; on flat inputs
-    every example has noise of its own."""
-    layer = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2, elementwise_affine=False))
-    family = Family(layer, FamilyConfig(log_std=0.0)).double()
-    unit = UNIT[:1]
-    along = family.run(torch.ones(4, 6, 3, dtype=F64), family.fields(unit), unit, Noise(0, 0, [0]))
-    assert torch.allclose(along, along[0, 0].expand_as(along))
-    single = nn.Sequential(nn.Linear(3, 2))
-    family = Family(single, FamilyConfig(log_std=0.0)).double()
-    apart = family.run(torch.ones(4, 3, dtype=F64), family.fields(unit), unit, Noise(0, 0, [0]))
-    assert len(apart.unique()) == apart.numel()
-
-
 def test_a_layer_that_meets_an_example_at_every_step_draws_its_weights_once() -> None:
     """A cell written by hand: with everything else certain, outputs are those of one draw of the layer."""
 

@@ -13,7 +13,7 @@ Shapes: K members run at once, P numbers of the leaves, L complexity values.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -148,17 +148,28 @@ class Family(Varying):
     @checked
     def sample(self, lam: float, generator: torch.Generator) -> Params:
         """Returns one draw of the member's weights from the posteriors (the mean for a point), exact ones of relaxed kinds."""
+        return self.sampler(lam)(generator)
+
+    def sampler(self, lam: float) -> Callable[[torch.Generator], Params]:
+        """Returns what draws as ``sample`` does at one λ, with the fields made once for all draws."""
         with torch.no_grad():
             fields = self.fields_at([lam])
-            flat = fields.mean[0]
-            if fields.var is not None:
+            mean, var = fields.mean[0], fields.var
+            std = None if var is None else var[0].sqrt()
+
+        @torch.no_grad()
+        def draw(generator: torch.Generator) -> Params:
+            flat = mean
+            if std is not None:
                 noise = torch.randn(
                     flat.shape, generator=generator, dtype=flat.dtype, device=generator.device
                 )
-                flat = torch.addcmul(flat, fields.var[0].sqrt(), noise.to(flat.device))
+                flat = torch.addcmul(flat, std, noise.to(flat.device))
             stream = Noise.from_generator(generator)
             drawn = [group.sample(stream, temperature=0) for group in fields.groups]
             return self._tree(flat, {n: v[0] for group in drawn for n, v in group.items()})
+
+        return draw
 
     @checked
     def buffers_at(self, lam: float) -> dict[str, Tensor]:

@@ -55,10 +55,10 @@ def predictive(
         ConfigError: λ is outside the trained range, or there is nothing to draw.
     """
     part = as_dataset(data)
-    net, source = family.export(lam), generator(seed, "predictive")
+    net, source, draw = family.export(lam), generator(seed, "predictive"), family.sampler(lam)
     draws = []
     for _ in range(n_samples):
-        net.load_state_dict(family.sample(lam, source), strict=False)
+        net.load_state_dict(draw(source), strict=False)
         draws.append(outputs(net, part, batch_size))
     return torch.stack(draws)
 

@@ -8,8 +8,9 @@ differences along the path are not noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from netdial.core.errors import NonFiniteError, unknown
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
+from netdial.family.running.pieces import at_once, pieces
 from netdial.measure.compare import Scores, constant_of
 from netdial.measure.forward import outputs, predictive
 from netdial.objective import OBJECTIVES
@@ -205,7 +207,9 @@ def evaluate(
     names = list(dict.fromkeys([*task.reported, metric or task.proper]))
     targets, width = part.y.cpu(), 0
     with torch.no_grad():
-        for lam in values:
+        for lam, complexity in zip(
+            values, _complexities(family, values, objective or family.objective), strict=True
+        ):
             net = family.export(lam)
             draws = outputs(net, part, batch_size)[None]
             numbers = numbers or not bool(draws.isnan().any())
@@ -223,7 +227,7 @@ def evaluate(
                     sampled,
                     task=task,
                     names=names,
-                    objective=objective or family.objective,
+                    complexity=complexity,
                     n_data=count,
                 )
             )
@@ -255,6 +259,30 @@ def mean_fit(nll: Tensor, data: Dataset) -> Tensor:
     return (nll * weight).sum() / weight.sum()
 
 
+class _Complexity(NamedTuple):
+    """What is known of a member without data: the objective's penalty and the divergence in nats, effective parameters."""
+
+    penalty: float
+    kl: float
+    effective: float
+
+
+def _complexities(family: Family, lams: Sequence[float], objective: str) -> Iterator[_Complexity]:
+    """Yields them for each λ, nan where a point has none; the fields of as many λ are made at once as memory should hold."""
+    penalty_of, alpha = OBJECTIVES[objective], family.config.prior_var
+    for piece in pieces([0] * len(lams), at_once(family.layout.size, 1)):
+        here = list(lams[piece.start : piece.stop])
+        fields = family.fields_at(here)
+        nothing = [math.nan] * len(here)
+        penalty, kl, effective = nothing, nothing, nothing
+        if fields.log_std is not None or penalty_of.is_point:
+            penalty = penalty_of(fields, fields.mean.new_tensor(here), alpha).tolist()
+        if fields.log_std is not None:
+            kl = family.kl(here).tolist()
+            effective = family.effective_parameters(here).tolist()
+        yield from map(_Complexity, penalty, kl, effective)
+
+
 def _member(
     family: Family,
     lam: float,
@@ -264,34 +292,25 @@ def _member(
     *,
     task: Task,
     names: Sequence[str],
-    objective: str,
+    complexity: _Complexity,
     n_data: int,
 ) -> Member:
-    fields, here = family.fields_at([lam]), task.at(lam)
+    here = task.at(lam)
     trained = task.trained_as(family.task).in_training()
     targets = data.y.cpu()
-    alpha = family.config.prior_var
     fits = [
         float(mean_fit(trained.nll(draw, targets), data))
         for draw in (draws if sampled is None else sampled)
     ]
     comparable = not family.is_random or sampled is not None
-    penalty = math.nan
-    if comparable and (fields.log_std is not None or OBJECTIVES[objective].is_point):
-        penalty = (
-            float(OBJECTIVES[objective](fields, fields.mean.new_tensor([lam]), alpha)[0]) / n_data
-        )
-    kl = float(family.kl([lam])[0]) / math.log(2) if fields.log_std is not None else math.nan
-    effective = (
-        float(family.effective_parameters([lam])[0]) if fields.log_std is not None else math.nan
-    )
+    penalty = complexity.penalty / n_data if comparable else math.nan
     return Member(
         lam=lam,
         metrics=here.plugged_in().metrics(draws[0], targets, names),
         predictive=here.predictive(sampled, targets, names) if sampled is not None else {},
         objective=sum(fits) / len(fits) + penalty,
-        kl_bits=kl,
-        effective_parameters=effective,
+        kl_bits=complexity.kl / math.log(2),
+        effective_parameters=complexity.effective,
         n_params=family.n_params,
         n_data=n_data,
     )

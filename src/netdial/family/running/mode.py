@@ -6,10 +6,10 @@ wherever else a leaf turns up (normalisation, embedding, attention, recurrence) 
 The same mode runs K members side by side: the batch is K equal groups of examples, one after another, and member k
 sees group k. Only linear and convolution layers can run side by side; see ``Family.side_by_side``.
 
-Local reparametrisation is exact for a linear layer used once for each example. Where a layer meets an example several times
-(a sequence, the positions of an image) it would draw independent noise at each, which the posterior does not have, and cost a
-second product; a weight sample is both exact and cheaper, so it is used. A convolution over few positions and examples
-(``_REUSE``) keeps the local form, which has the lower variance.
+Local reparametrisation is exact for a linear layer used once for each example. Along a sequence every position has noise of its
+own, which the posterior does not have; weight samples there are exact and cheaper, and trained a transformer worse (see
+docs/experiments.md). A convolution would cost a second convolution; where a weight is used at more than ``_REUSE`` positions
+and examples a weight sample is used.
 
 Shapes: K members, b examples of each, B = K b; x may come with fewer blocks than members (n blocks, K / n members
 share each), o outputs, i inputs.
@@ -199,12 +199,11 @@ class MemberMode(TorchFunctionMode):
         if id(weight) not in self._leaf and id(bias) not in self._leaf:
             return F.linear(x, weight, bias)
         blocks, lead = self._blocks(x), x.shape[1:-1]
-        once = x.shape[:-1].numel() <= blocks * self._examples
-        if self._members == 1 and not (once and self._noise):
+        if self._members == 1 and self._noise is None:
             return F.linear(x, self._sample(weight), self._sample(bias))
         examples = x.shape[0] // blocks
         x = x.reshape(blocks, -1, x.shape[-1])
-        if once and self._noise is not None:
+        if self._noise is not None:
             out = self._local_linear(x, weight, bias, self._noise)
         else:
             out = product(x, self._weights(weight))
@@ -212,7 +211,7 @@ class MemberMode(TorchFunctionMode):
         return out.reshape(self._members * examples, *lead, -1)
 
     def _local_linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, noise: Noise) -> Tensor:
-        """Returns sampled pre-activations ``[K, b, o]`` of inputs ``[n, b, i]``, whose layer meets each example once."""
+        """Returns sampled pre-activations ``[K, b, o]`` of inputs ``[n, b, i]``."""
         mean, var = self._fields(weight)
         bias_leaf = self._fields(bias) if bias is not None else Leaf(mean.new_zeros(()), None)
         offset = bias_leaf.mean[:, None] if bias is not None else None

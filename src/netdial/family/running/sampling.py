@@ -1,7 +1,7 @@
 """Weight samples of all members at once, drawn before the network runs.
 
-How a leaf is used decides how it is drawn. A linear layer that meets each example once draws pre-activations (``local``);
-everything else, a linear layer along a sequence among it, draws a weight. ``DrawPlan`` says which leaves are which, and the
+How a leaf is used decides how it is drawn. A linear layer that a network uses once draws pre-activations (``local``);
+everything else draws a weight. ``DrawPlan`` says which leaves are which, and the
 weights are drawn in one piece: one call for each group's generator, one pass over means and variances, however many leaves
 there are.
 
