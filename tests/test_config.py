@@ -47,7 +47,7 @@ def test_settings_cannot_be_changed_and_describe_the_family() -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3  # type: ignore[misc]
     family = config.family()
-    assert family.fields == "point"
+    assert family.posterior == "point"
     assert (family.lo, family.hi, family.regions, family.shared, family.seed) == (
         0.1,
         10,
