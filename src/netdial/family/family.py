@@ -34,6 +34,7 @@ from netdial.family.fields import Fields
 from netdial.family.groups import by_name, grouped
 from netdial.family.leaves import divide, exactly, held_layers
 from netdial.family.running.apart import Apart
+from netdial.family.running.chain import Chain
 from netdial.family.running.pieces import at_once
 from netdial.family.running.runner import Runner
 from netdial.family.varying import Varying
@@ -284,6 +285,11 @@ class Family(Varying):
                 return self._runner.run(x, fields, self._others({}), None, blocks)
 
         return self._runner.side_by_side(x, blocks, members, run)
+
+    @property
+    def chain(self) -> Chain | None:
+        """The network as a chain of linear layers and pointwise functions, or None if it is none."""
+        return self._runner.chain
 
     def _others(self, statistics: Params) -> Params:
         """Returns what members do not have each for itself: shared parameters, and statistics."""

@@ -118,9 +118,9 @@ class Way:
 
     @property
     def not_training(self) -> tuple[str, ...]:
-        """Settings under which the same network comes out."""
+        """Settings under which the same network comes out, but for rounding."""
         extra = tuple(self.extra().model_fields) if self.extra is not None else ()
-        return ("name", "data_dir", *extra)
+        return ("name", "data_dir", "compiled", *extra)
 
 
 WAYS: Registry[Way] = Registry("way of training")

@@ -168,6 +168,11 @@ class FitConfig(TrainConfig):
         json_schema_extra=names_of("netdial.objective:WEIGHTINGS"),
     )
     std_rate: float = Field(3.0, gt=0, description="learning rate of log_std relative to lr")
+    compiled: bool = Field(
+        False,
+        description="run the step of a multilayer perceptron as one compiled operation, which a C++ compiler builds here once; "
+        "the same but for rounding",
+    )
     warmup: float = Field(
         0.0, ge=0, description="epochs over which the complexity term grows from 0 to 1"
     )

@@ -289,3 +289,9 @@ def crop_flip(images: Tensor, source: torch.Generator, padding: int = 4) -> Tens
     columns = torch.where(flip, width - 1 - columns, columns) + shift[1]
     example = torch.arange(count, device=images.device)[:, None, None]
     return padded[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def for_examples(share: Tensor, nll: Tensor) -> Tensor:
+    """Returns what each loss counts, member after member, where a member's mean counts ``share`` ``[K]``."""
+    examples = len(nll) // len(share)
+    return (share / examples)[:, None].expand(-1, examples).reshape(-1)

@@ -31,14 +31,26 @@ from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
 from netdial.family.running.apart import Apart
+from netdial.family.running.compiled.step import (
+    CompiledStep,
+    Weights,
+    compiled_step,
+    say_other_kind,
+)
 from netdial.family.running.pieces import pieces
 from netdial.objective import OBJECTIVES, Terms
 from netdial.task import Task
 from netdial.train.config import FitConfig
 from netdial.train.draws import Draw, Draws
-from netdial.train.feed import Batch, for_each
+from netdial.train.feed import Batch, for_each, for_examples
 from netdial.train.memory import keep_freed_memory
-from netdial.train.optimiser import Rates, drop_gradients, make_optimizer, make_rates
+from netdial.train.optimiser import (
+    Rates,
+    clip_gradients,
+    drop_gradients,
+    make_optimizer,
+    make_rates,
+)
 from netdial.train.schedules import Schedule, linear_warmup
 
 
@@ -52,6 +64,7 @@ class FamilyState:
         rates: the schedule that sets the optimiser's rates.
         draws: source of the complexity values of each step.
         step: optimiser steps so far; draws, noise and warm-up go by it.
+        compiled: the compiled step, or None where torch's own operations make it.
     """
 
     family: Family
@@ -59,6 +72,7 @@ class FamilyState:
     rates: Rates
     draws: Draws
     step: int = 0
+    compiled: CompiledStep | None = None
 
     @property
     def module(self) -> Family:
@@ -83,6 +97,7 @@ class FamilyState:
             "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
             "buffers": dict(self._buffers()),
             "step": self.step,
+            "compiled": self.compiled is not None,
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -93,6 +108,8 @@ class FamilyState:
         self.optimizer.load_state_dict(tree["optimizer"])
         self.rates.steps = tree["scheduler"]["last_epoch"]
         self.step = tree["step"]
+        if tree.get("compiled", False) != (self.compiled is not None):
+            say_other_kind(was_compiled=self.compiled is None)
 
     def _buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the network's buffers that all members share; training may change them."""
@@ -163,7 +180,11 @@ class FamilyMethod:
         optimizer = make_optimizer(family, self.config)
         total = self.config.epochs * self._steps
         rates = make_rates(optimizer, self.config, total)
-        return FamilyState(family, optimizer, rates, Draws(family, self.config))
+        compiled = None
+        if self.config.compiled:
+            mixed, alpha = self.config.precision == "bf16-mixed", self.config.prior_var
+            compiled = compiled_step(family, self._penalty, self._task, alpha, mixed=mixed)
+        return FamilyState(family, optimizer, rates, Draws(family, self.config), compiled=compiled)
 
     def step(self, state: FamilyState, batch: Batch) -> dict[str, Tensor]:
         """Makes one optimiser step.
@@ -214,15 +235,19 @@ class FamilyMethod:
         family, members = state.family, len(groups)
         here = slice(groups.start, groups.stop)
         lam, share = draw.lam[here], draw.share[here] * batch.share
-        fields = _fields(family, draw, here)
-        noise = Noise(self.config.seed, state.step, groups, device=lam.device)
-        penalty = self._penalty(fields, lam, self.config.prior_var, noise)
         pull = share * (self._warmup(state.step) / self._n_data)
+        noise = Noise(self.config.seed, state.step, groups, device=lam.device)
+        if state.compiled is not None and state.compiled.takes(batch.x, batch.y, batch.weight):
+            counts = Weights(share, pull)
+            fit, nats = state.compiled.run(*batch[:3], blocks, draw.unit[here], lam, counts, noise)
+            return Terms(fit, nats / self._n_data)
+        fields = _fields(family, draw, here)
+        penalty = self._penalty(fields, lam, self.config.prior_var, noise)
         if members == 1 or family.side_by_side(batch.x, blocks, members):
             with self._around(state, groups.start):
                 outputs = family.run(batch.x, fields, draw.unit[here], noise, blocks)
             nll = self._nll(outputs, batch, blocks, members, share.dtype)
-            torch.autograd.backward([nll, penalty], [_for_examples(share, nll), pull])
+            torch.autograd.backward([nll, penalty], [for_examples(share, nll), pull])
         else:
             runs = family.one_by_one(batch.x, fields, draw.unit[here], noise, blocks)
             nll = self._one_by_one(state, runs, groups, batch, blocks, share)
@@ -246,7 +271,7 @@ class FamilyMethod:
                 outputs = runs.outputs(row)
             part = batch.part(slice(block * size, (block + 1) * size))
             nll = self._nll(outputs, part, 1, 1, share.dtype)
-            runs.backward(nll, _for_examples(share[row : row + 1], nll))
+            runs.backward(nll, for_examples(share[row : row + 1], nll))
             found.append(nll.detach())
         return torch.cat(found)
 
@@ -278,7 +303,7 @@ class FamilyMethod:
                 owners = workers.owners(len(draw.unit))
                 family.statistics.exchange(draw.unit, owners, workers.rank, workers.sum_)
         if self.config.clip:
-            _clip(family, self.config.clip)
+            clip_gradients(family, self.config.clip)
         state.optimizer.step()
         state.rates.step()
         state.step += 1
@@ -305,12 +330,6 @@ def _fields(family: Family, draw: Draw, here: slice) -> Fields:
     return family.fields(draw.unit[here].to(draw.lam.device))
 
 
-def _for_examples(share: Tensor, nll: Tensor) -> Tensor:
-    """Returns what each loss counts, member after member, where a member's mean counts ``share`` ``[K]``."""
-    examples = len(nll) // len(share)
-    return (share / examples)[:, None].expand(-1, examples).reshape(-1)
-
-
 def _blame(fields: Fields) -> str:
     """Says which leaves are not finite."""
     flats = [(fields.layout, flat) for flat in (fields.mean, fields.log_std) if flat is not None]
@@ -320,20 +339,6 @@ def _blame(fields: Fields) -> str:
     if not bad:
         return "all parameters are finite, so the network's output overflowed"
     return f"not finite: {', '.join(sorted(bad))}"
-
-
-def _clip(family: Family, limit: float) -> None:
-    """Clips the norm of the gradient; rows of a table are networks of their own, so each by itself."""
-    if not isinstance(family.mean, TableMap):
-        torch.nn.utils.clip_grad_norm_(family.parameters(), limit)
-        return
-    tables: list[TableMap] = list(family.maps.values())
-    grads = [table.pivots.grad for table in tables if table.pivots.grad is not None]
-    norms = torch.stack([grad.square().sum(dim=1) for grad in grads]).sum(dim=0).sqrt()
-    for grad in grads:
-        grad.mul_((limit / (norms + 1e-6)).clamp_max(1)[:, None])
-    if len(family.shared):
-        torch.nn.utils.clip_grad_norm_(family.shared, limit)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import nn
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.family.family import Family
+from netdial.family.maps import TableMap
 from netdial.train import schedules
 from netdial.train.config import FitConfig, TrainConfig
 from netdial.train.schedules import Schedule
@@ -83,6 +84,20 @@ def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def clip_gradients(family: Family, limit: float) -> None:
+    """Clips the norm of the gradient; rows of a table are networks of their own, so each by itself."""
+    if not isinstance(family.mean, TableMap):
+        torch.nn.utils.clip_grad_norm_(family.parameters(), limit)
+        return
+    tables: list[TableMap] = list(family.maps.values())
+    grads = [table.pivots.grad for table in tables if table.pivots.grad is not None]
+    norms = torch.stack([grad.square().sum(dim=1) for grad in grads]).sum(dim=0).sqrt()
+    for grad in grads:
+        grad.mul_((limit / (norms + 1e-6)).clamp_max(1)[:, None])
+    if len(family.shared):
+        torch.nn.utils.clip_grad_norm_(family.shared, limit)
 
 
 class Rates:

@@ -72,10 +72,23 @@ def _torch() -> dict[str, Any]:
     return {
         "version": torch.__version__,
         "threads": torch.get_num_threads(),
+        "compiled": _compiled(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         if cuda
         else [],
     }
+
+
+def _compiled() -> str:
+    """Returns whether the compiled step of multilayer perceptrons is there, can be built, or what it lacks."""
+    from netdial.family.running.compiled import library
+
+    if library.is_off():
+        return f"off ({library.VARIABLE}=0)"
+    if library.built_file().exists():
+        return "built"
+    lack = library.missing()
+    return f"not available: {lack}" if lack else "can be built, on first use"
 
 
 def _data(data_dir: str | None) -> dict[str, Any]:
@@ -113,6 +126,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"netdial {found['netdial']}, Python {found['python']}, {found['platform']}",
         f"torch {torch['version']}, {torch.get('threads')} threads, {devices}",
+        f"compiled step: {torch.get('compiled', 'needs torch')}",
     ]
     groups = {
         "requirements": found["requirements"],

@@ -63,11 +63,15 @@ class Link(NamedTuple):
 
 
 class Chain:
-    """A network that is a chain; see ``Chain.of``."""
+    """A network that is a chain; see ``Chain.of``.
+
+    Attributes:
+        links: its linear layers, first to last.
+    """
 
     def __init__(self, net: nn.Module, links: Sequence[Link], flattens: bool) -> None:
         self._hooks = [hooks for module in net.modules() for hooks in _hooks(module)]
-        self._links = links
+        self.links = links
         self._flattens = flattens
 
     @classmethod
@@ -110,7 +114,7 @@ class Chain:
             blocks: n.
         """
         inputs = x.reshape(blocks, x.shape[0] // blocks, -1)
-        return cast(Tensor, _Run.apply(inputs, means, variances, self._links, noise))  # type: ignore[no-untyped-call]
+        return cast(Tensor, _Run.apply(inputs, means, variances, self.links, noise))  # type: ignore[no-untyped-call]
 
 
 class _Run(torch.autograd.Function):

@@ -34,13 +34,16 @@ class Runner:
         net: the network; its layers stay the same from now on.
         layout: leaves that members have each for themselves.
         groups: such leaves under other posteriors.
+
+    Attributes:
+        chain: the network as a chain, or None if it is none.
     """
 
     def __init__(self, net: nn.Module, layout: Layout, groups: Sequence[Layout] = ()) -> None:
         self._net = net
         self._layout = layout
         self._groups = groups
-        self._chain = Chain.of(net, layout)
+        self.chain = Chain.of(net, layout)
         self._sockets = Sockets(net)
         self._runs_again: dict[bool, bool] = {}
         self._agreed: dict[tuple[int, ...], bool] = {}
@@ -72,9 +75,9 @@ class Runner:
             TraceError: the network does not return one tensor, or runs again in backward by means that are not known.
             ShapeError: the fields lack leaves.
         """
-        if self._chain is not None and noise is not None and self._chain.takes(x):
+        if self.chain is not None and noise is not None and self.chain.takes(x):
             self._check(fields)
-            return self._chain.run(x, *fields.flats(), noise, blocks)
+            return self.chain.run(x, *fields.flats(), noise, blocks)
         prepared = self.prepare(x, fields, noise, blocks)
         return self.run_prepared(x, prepared, prepared.tensors, others, noise, blocks)
 
