@@ -64,7 +64,7 @@ class FamilyState:
         rates: the schedule that sets the optimiser's rates.
         draws: source of the complexity values of each step.
         step: optimiser steps so far; draws, noise and warm-up go by it.
-        compiled: the compiled step, or None where torch's own operations make it.
+        compiled: the compiled step, or None for torch's own operations.
     """
 
     family: Family
@@ -177,14 +177,13 @@ class FamilyMethod:
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
         keep_freed_memory()
-        optimizer = make_optimizer(family, self.config)
-        total = self.config.epochs * self._steps
-        rates = make_rates(optimizer, self.config, total)
-        compiled = None
-        if self.config.compiled:
-            mixed, alpha = self.config.precision == "bf16-mixed", self.config.prior_var
+        optimizer, draws = make_optimizer(family, self.config), Draws(family, self.config)
+        rates = make_rates(optimizer, self.config, self.config.epochs * self._steps)
+        compiled, config = None, self.config
+        if config.compiled:
+            mixed, alpha = config.precision == "bf16-mixed", config.prior_var
             compiled = compiled_step(family, self._penalty, self._task, alpha, mixed=mixed)
-        return FamilyState(family, optimizer, rates, Draws(family, self.config), compiled=compiled)
+        return FamilyState(family, optimizer, rates, draws, compiled=compiled)
 
     def step(self, state: FamilyState, batch: Batch) -> dict[str, Tensor]:
         """Makes one optimiser step.
