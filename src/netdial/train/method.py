@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,12 +32,7 @@ from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
 from netdial.family.running.apart import Apart
-from netdial.family.running.compiled.step import (
-    CompiledStep,
-    Weights,
-    compiled_step,
-    say_other_kind,
-)
+from netdial.family.running.compiled.step import CompiledStep, Weights, compiled_step, say_other
 from netdial.family.running.pieces import pieces
 from netdial.objective import OBJECTIVES, Terms
 from netdial.task import Task
@@ -109,7 +105,7 @@ class FamilyState:
         self.rates.steps = tree["scheduler"]["last_epoch"]
         self.step = tree["step"]
         if tree.get("compiled", False) != (self.compiled is not None):
-            say_other_kind(was_compiled=self.compiled is None)
+            say_other(was_compiled=self.compiled is None)
 
     def _buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the network's buffers that all members share; training may change them."""
@@ -179,9 +175,9 @@ class FamilyMethod:
         keep_freed_memory()
         optimizer, draws = make_optimizer(family, self.config), Draws(family, self.config)
         rates = make_rates(optimizer, self.config, self.config.epochs * self._steps)
-        compiled, config = None, self.config
-        if config.compiled:
-            mixed, alpha = config.precision == "bf16-mixed", config.prior_var
+        compiled = None
+        if self.config.compiled:
+            alpha, mixed = self.config.prior_var, self.config.precision == "bf16-mixed"
             compiled = compiled_step(family, self._penalty, self._task, alpha, mixed=mixed)
         return FamilyState(family, optimizer, rates, draws, compiled=compiled)
 
@@ -235,12 +231,12 @@ class FamilyMethod:
         here = slice(groups.start, groups.stop)
         lam, share = draw.lam[here], draw.share[here] * batch.share
         pull = share * (self._warmup(state.step) / self._n_data)
-        noise = Noise(self.config.seed, state.step, groups, device=lam.device)
+        source = partial(Noise, self.config.seed, state.step, groups, device=lam.device)
         if state.compiled is not None and state.compiled.takes(batch.x, batch.y, batch.weight):
-            counts = Weights(share, pull)
-            fit, nats = state.compiled.run(*batch[:3], blocks, draw.unit[here], lam, counts, noise)
+            places = (draw.unit[here], lam, Weights(share, pull))
+            fit, nats = state.compiled.run(*batch[:3], blocks, *places, source)
             return Terms(fit, nats / self._n_data)
-        fields = _fields(family, draw, here)
+        fields, noise = _fields(family, draw, here), source()
         penalty = self._penalty(fields, lam, self.config.prior_var, noise)
         if members == 1 or family.side_by_side(batch.x, blocks, members):
             with self._around(state, groups.start):

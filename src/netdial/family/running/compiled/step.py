@@ -136,7 +136,7 @@ class CompiledStep:
         unit: Tensor,
         lam: Tensor,
         weights: Weights,
-        noise: Noise,
+        noise: Callable[[], Noise],
     ) -> Terms:
         """Adds the gradients of the weighted objectives to the pivots'; returns fits in nats per example, penalties in nats.
 
@@ -148,7 +148,7 @@ class CompiledStep:
             unit: unit coordinates of the members ``[K]``.
             lam: their complexity values ``[K]``.
             weights: how much each counts.
-            noise: source of the random numbers, used if there is something to draw.
+            noise: gives the source of the random numbers, asked only if there is something to draw.
         """
         examples = x.shape[0] // blocks
         maps = [self._family.mean, self._family.log_std]
@@ -156,8 +156,9 @@ class CompiledStep:
         assert pivots is not None
         normal: list[Tensor] = []
         if spreads is not None:
+            source = noise()
             normal = [
-                noise.normal(examples, link.shape[0], dtype=x.dtype) for link in self._chain.links
+                source.normal(examples, link.shape[0], dtype=x.dtype) for link in self._chain.links
             ]
         factor, prior = (part(lam, self._alpha) for part in self._penalty[1:])
         add = pivots.grad is not None
@@ -227,7 +228,7 @@ def compiled_step(
     return CompiledStep(family, objective, task, prior_var)
 
 
-def say_other_kind(*, was_compiled: bool) -> None:
+def say_other(*, was_compiled: bool) -> None:
     """Says that a training goes on with the other kind of step than it began with."""
     kinds = ("steps by torch's own operations", "compiled steps")
     was, now = kinds[was_compiled], kinds[not was_compiled]
