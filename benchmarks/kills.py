@@ -210,6 +210,8 @@ def result(place: Path) -> dict[str, Any]:
     """Returns what commands left behind, without times: tensors by their bytes, records, logs, plain values."""
     from safetensors.torch import load_file
 
+    from netdial.core.storage.boundary import unseal_line
+
     found: dict[str, Any] = {}
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
@@ -220,7 +222,7 @@ def result(place: Path) -> dict[str, Any]:
                 found[f"{name}: {key}"] = (str(tensor.dtype), tensor.numpy().tobytes())
         elif path.suffix in (".json", ".jsonl"):
             lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-            values = [_timeless(json.loads(line)) for line in lines]
+            values = [_timeless(unseal_line(line, path)) for line in lines]
             found[name] = [value for value in values if value is not None]
         elif path.name == "log.txt":
             found[name] = re.sub(r"[0-9.]+ s\b", "", path.read_text())
@@ -238,7 +240,7 @@ def difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def _timeless(value: Any) -> Any:
-    """Returns plain values without times, digests of files that hold times, and records of times."""
+    """Returns plain values without times and records of times."""
     if isinstance(value, list):
         return [_timeless(item) for item in value]
     if not isinstance(value, dict):
@@ -249,7 +251,7 @@ def _timeless(value: Any) -> Any:
     return {
         key: _timeless(item)
         for key, item in value.items()
-        if key != "files" and not any(word in key for word in _TIMED)
+        if not any(word in key for word in _TIMED)
     }
 
 
