@@ -1,8 +1,9 @@
 """Is a family worth it? Test loss of rivals at equal processor time, above that of the member that validation data choose.
 
 Twelve problems; networks of 50 hidden units, batches of 32, about 1,000 steps of the family, as ``netdial fit`` does a small
-table. Ours is ``nd.fit(objective="l1", regions=3, lam=(1e-2, 10))`` and the λ of the least validation loss among 21, evaluation
-included in its time; ``default`` is the same with today's defaults (``scaled-kl``, five regions, 1e-3 … 1e2).
+table. Ours is ``nd.fit(objective="l1", regions=3, lam=(1e-2, 10), compiled=True)``, which needs a compiler, and the λ of the
+least validation loss among 21, evaluation included in its time; ``default`` is the same with today's defaults (``scaled-kl``,
+five regions, 1e-3 … 1e2, torch alone).
 Every rival has that much processor time in all (one thread), the same start and the same validation rows:
 
 ``l2 grid``             8 values of λ in 1e-3 … 1e2, trained in one batched loop, each stopped at its best validation loss
@@ -47,7 +48,8 @@ _L2 = [10 ** (-3 + 5 * i / 7) for i in range(8)]
 _L1 = [0.03 * (100 / 0.03) ** (i / 7) for i in range(8)]
 _TRIALS = 8
 OURS: dict[str, dict[str, Any]] = {
-    "ours": {"objective": "l1", "regions": 3, "lam": (1e-2, 10.0)},
+    "ours": {"objective": "l1", "regions": 3, "lam": (1e-2, 10.0), "compiled": True},
+    "ours, torch alone": {"objective": "l1", "regions": 3, "lam": (1e-2, 10.0)},
     "default": {},
     "ard": {"objective": "ard", "regions": 3, "lam": (1e-3, 10.0)},
     "l2": {"objective": "l2", "regions": 3, "lam": (1e-2, 10.0)},
@@ -63,6 +65,7 @@ class Compared(Cell):
     problem: str
     seed: int
     steps: int
+    families: str = repr(OURS)
 
     @property
     def label(self) -> str:
@@ -115,7 +118,7 @@ def measure(*, quick: bool = False) -> Result:
         "higher",
         seeds=list(seeds),
         quick=quick,
-        baseline="nd.fit(objective='l1', regions=3, lam=(1e-2, 10)); rivals that are networks have its processor time in all",
+        baseline="'ours', see above; rivals that are networks have its processor time in all",
         spread={who: (min(values), max(values)) for who, values in excess.items()},
         rows=[_row(name, ones, contenders) for name, ones in found.items()]
         + [_times(found, contenders), _worse(found, contenders)],
