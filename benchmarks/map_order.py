@@ -76,5 +76,5 @@ def _costs(quick: bool) -> dict[str, float]:
     contenders = {"plain": family_cost.plain(x, y, 1024, 20)}
     for kind, regions in _MAPS:
         label = f"{kind} {regions}" if kind == "piecewise" else kind
-        contenders[label] = family_cost.family(kind, x, y, 1024, 20, regions=regions)
+        contenders[label] = family_cost.family(x, y, 1024, 20, map=kind, regions=regions)
     return interleaved(contenders, baseline="plain", rounds=3 if quick else 7)[1]
