@@ -306,6 +306,16 @@ def test_sparse_embeddings_train() -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
 
 
+@right
+def test_an_embedding_that_shortens_its_rows_trains() -> None:
+    """``Embedding(max_norm=1)`` changes its weight in place at each run: members train, and run as they are exported."""
+    tokens = torch.randint(0, 11, (64, 5), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(11, 4, max_norm=1.0), nn.Flatten(), nn.Linear(20, 2))
+    family = nd.fit(net, (tokens, Y), **SHORT)
+    torch.testing.assert_close(family(tokens, lam=1.0), family.export(1.0)(tokens))
+
+
 @refused("Lazy")
 def test_lazy_layers() -> None:
     """A lazy layer has no parameters yet; the cure is a forward pass."""

@@ -98,6 +98,23 @@ def test_the_constant_of_a_regression_is_the_mean() -> None:
 
 
 @right
+def test_the_constant_has_the_noise_of_its_own_errors() -> None:
+    """A tiny noise variance in training: once noise is estimated, the constant's NLL is that of a normal of its own spread."""
+    y = CLEAN + NOISE
+    family = nd.fit(
+        nn.Linear(3, 1),
+        (X[:100], y[:100]),
+        (X[100:], y[100:]),
+        epochs=2,
+        kind="regression",
+        noise_var=1e-4,
+    )
+    path = nd.evaluate(family, (X, y), lams=[1.0])
+    var = y.var(correction=0)
+    assert abs(path.constant["nll"] - 0.5 * float((2 * torch.pi * torch.e * var).log())) < 1e-3
+
+
+@right
 def test_rmse_and_r2_are_those_of_the_exported_network() -> None:
     """RMSE² = mean of squares of residuals, R² = 1 - RMSE² / variance."""
     y = CLEAN + NOISE

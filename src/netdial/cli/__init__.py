@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from netdial.core.errors import NetdialError
 from netdial.core.storage.files import refused, unwritable
@@ -29,6 +31,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: arguments without the program's name; by default those of the process.
     """
     given = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        warnings.showwarning = _show_warning
     debug = "--debug" in given
     try:
         return _run([arg for arg in given if arg != "--debug"])
@@ -42,6 +46,11 @@ def main(args: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _explain(error, as_json="--json" in given)
+
+
+def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
+    """Prints a warning as one line; where in the code it arose is of no use to who runs a command."""
+    print(f"netdial: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _run(args: list[str]) -> int:

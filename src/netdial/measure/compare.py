@@ -206,9 +206,11 @@ def constant_of(
         n_outputs: O, outputs of the network.
         metrics: which metrics of the task; by default those that are always reported.
     """
-    outputs = task.constant(train.cpu(), n_outputs).double().expand(len(targets), -1)
+    constant = task.constant(train.cpu(), n_outputs).double()
     scored = targets.cpu() if task.targets == "classes" else targets.cpu().double()
-    found = task.metrics(outputs, scored, metrics)
+    found = task.of_constant(train.cpu(), constant).metrics(
+        constant.expand(len(targets), -1), scored, metrics
+    )
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -170,6 +170,10 @@ class Task(ABC):
         """Returns what to mend about targets that can be used but will not be learnt well; empty if there is nothing."""
         return ""
 
+    def of_constant(self, targets: Tensor, constant: Tensor) -> Self:
+        """Returns the task of a prediction that is the same everywhere: what is estimated for members is of its errors."""
+        return self
+
     def plugged_in(self) -> Self:
         """Returns the task of one set of weights, taken for certain: what is unknown of them counts as noise."""
         return self

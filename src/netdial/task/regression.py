@@ -49,6 +49,8 @@ PRIOR = (0.5, 0.05)
 _FAR = 30.0
 """Standard deviation of a target from which on, or its inverse below which, it is said to be far from unit scale."""
 _UNIT = (1.0,)
+_LEAST = 1e-12
+"""Least variance of the errors of a constant, in units of standardised targets."""
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -181,6 +183,13 @@ class Regression(Task):
             "weights and noise are of unit scale, so standardise targets ((y - mean) / std), or use FamilyRegressor, a "
             "table or Dataset(target=TargetScale(...)), which bring results back into the units of the data"
         )
+
+    def of_constant(self, targets: Tensor, constant: Tensor) -> Regression:
+        """Returns the task of a constant: its noise is estimated, from its errors, where that of members is."""
+        if self.curve is None:
+            return self
+        var = (targets.double() - constant).square().mean(dim=0).clamp_min(_LEAST)
+        return Regression(scale=self.scale, noise_var=tuple(var.tolist()))
 
     def plugged_in(self) -> Regression:
         """Returns the task of mean weights: their errors are the noise."""

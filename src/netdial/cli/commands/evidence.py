@@ -72,7 +72,7 @@ def evidence(
     for line in [
         *family_lines(found),
         *choice_lines(found),
-        f"{objective}: {OBJECTIVES[objective].why}",
+        *([f"{objective}: {OBJECTIVES[objective].why}"] if chosen(found) else []),
     ]:
         out.print(line)
     for line in doubts(found):

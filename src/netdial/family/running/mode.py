@@ -111,7 +111,7 @@ class MemberMode(TorchFunctionMode):
             if kwargs:
                 kwargs = {name: self._put(value) for name, value in kwargs.items()}
         if look_up is not None:
-            args, kwargs = _densely(look_up, list(args), kwargs)
+            args, kwargs = _densely(look_up, _apart(list(args), kwargs), kwargs)
         return func(*args, **kwargs)
 
     def repeatable(
@@ -294,6 +294,16 @@ class MemberMode(TorchFunctionMode):
     def _blocks(self, x: Tensor) -> int:
         """Returns how many blocks of examples x holds: fewer than K only before the first leaf is met."""
         return self._shared if x.shape[0] == self._shared * self._examples else self._members
+
+
+def _apart(args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """Returns the arguments of a look-up with a copy of the rows if it shortens them in place (``max_norm``)."""
+    if (args[3] if len(args) > 3 else kwargs.get("max_norm")) is None:
+        return args
+    if "weight" in kwargs:
+        kwargs["weight"] = kwargs["weight"].clone()
+        return args
+    return [args[0], args[1].clone(), *args[2:]]
 
 
 def _densely(
