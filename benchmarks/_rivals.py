@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks._worth_problems import Problem
+from netdial.train.schedules import onecycle
 
 CHECKS = 25
 _TIMED = 12
@@ -41,6 +43,7 @@ class Chosen:
     seconds: float
 
 
+@dataclass(frozen=True)
 class Stack:
     """K perceptrons with one hidden layer, trained side by side.
 
@@ -48,10 +51,13 @@ class Stack:
         weights: weights and biases of the layers, ``[K, ...]`` each.
     """
 
-    def __init__(self, net: nn.Module, count: int) -> None:
-        self.weights = [
-            p.detach().expand(count, *p.shape).clone().requires_grad_() for p in net.parameters()
-        ]
+    weights: list[Tensor]
+
+    @classmethod
+    def of(cls, net: nn.Module, count: int) -> Stack:
+        """Returns copies of a network, ready to train."""
+        leaves = (p.detach().expand(count, *p.shape).clone() for p in net.parameters())
+        return cls([leaf.requires_grad_() for leaf in leaves])
 
     def outputs(self, x: Tensor) -> Tensor:
         """Returns ``[K, n, O]`` for inputs ``[n, D]``."""
@@ -82,13 +88,11 @@ def grid(
     net: nn.Module,
     seconds: float,
     *,
-    norm: str,
     lams: Sequence[float],
-    lr: float,
-    seed: int,
+    **how: Any,
 ) -> Chosen:
     """Returns the network of least validation loss of a grid that is trained in a given processor time; see ``trained``."""
-    made = trained(problem, net, seconds, norm=norm, lams=lams, lr=lr, seed=seed)
+    made = trained(problem, net, seconds, lams=lams, **how)
     winner = int(made.valid.argmin())
     test = problem.test.inputs(torch.arange(len(problem.test))).flatten(1)
     with torch.no_grad():
@@ -128,7 +132,7 @@ def trained(
     train, valid = problem.train, problem.valid
     x, y = train.inputs(torch.arange(len(train))).flatten(1), train.y
     checked = valid.inputs(torch.arange(len(valid))).flatten(1), valid.y
-    stack, source = Stack(net, len(lams)), torch.Generator().manual_seed(seed)
+    stack, source = Stack.of(net, len(lams)), torch.Generator().manual_seed(seed)
     order = torch.zeros(0, dtype=torch.long)
     size = min(batch_size, len(x))
 
@@ -145,7 +149,7 @@ def trained(
         (fit + weight * penalty / len(x)).sum().backward()
         optimizer.step()
 
-    trial = Stack(net, len(lams))
+    trial = Stack.of(net, len(lams))
     spare = torch.optim.Adam(trial.weights, lr=1e-5, fused=True)
     step(trial, spare)
     check = _timed(lambda: losses(problem, trial.outputs(checked[0]), checked[1]), 3)
@@ -155,9 +159,10 @@ def trained(
     optimizer = torch.optim.Adam(stack.weights, lr=lr, fused=True)
     best = torch.full((len(lams),), math.inf)
     kept = [p.detach().clone() for p in stack.weights]
+    factor = onecycle(steps)
     at = {round(steps * (i + 1) / CHECKS) for i in range(CHECKS)}
     for done in range(steps):
-        optimizer.param_groups[0]["lr"] = lr * _onecycle(done, steps)
+        optimizer.param_groups[0]["lr"] = lr * factor(done)
         step(stack, optimizer)
         if done + 1 in at:
             with torch.no_grad():
@@ -166,8 +171,8 @@ def trained(
                 best = torch.where(better, now, best)
                 for old, new in zip(kept, stack.weights, strict=True):
                     old[better] = new[better]
-    stack.weights = kept if stops else [p.detach() for p in stack.weights]
-    return Trained(stack, best, steps, time.process_time() - began)
+    last = kept if stops else [p.detach() for p in stack.weights]
+    return Trained(Stack(last), best, steps, time.process_time() - began)
 
 
 def losses(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor:
@@ -185,16 +190,8 @@ def _nats(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor:
     return each.view(count, -1).mean(1)
 
 
-def _onecycle(done: int, steps: int) -> float:
-    """Returns the share of the peak rate: a rise over three tenths of the steps, then a fall, as netdial's own."""
-    top = max(0.3 * steps, 1.0)
-    if done < top:
-        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / top))
-    return 0.5 * (1 + math.cos(math.pi * min((done - top) / max(steps - top, 1.0), 1.0)))
-
-
-def _timed(work: object, times: int) -> float:
+def _timed(work: Callable[[], object], times: int) -> float:
     started = time.process_time()
     for _ in range(times):
-        work()  # type: ignore[operator]
+        work()
     return (time.process_time() - started) / times

@@ -160,8 +160,7 @@ def _stack_accuracy(stack: Stack, part: Any, share: float) -> Tensor:
     flat = torch.cat([first.flatten(1), second.flatten(1)], dim=1).abs()
     gone = round(share * flat.shape[1])
     limit = flat.sort(dim=1).values[:, gone, None, None]
-    pruned = Stack.__new__(Stack)
-    pruned.weights = [first * (first.abs() >= limit), bias, second * (second.abs() >= limit), shift]
+    pruned = Stack([first * (first.abs() >= limit), bias, second * (second.abs() >= limit), shift])
     x = part.inputs(torch.arange(len(part))).flatten(1)
     with torch.no_grad():
         right = torch.cat([pruned.outputs(piece).argmax(2) for piece in x.split(2000)], dim=1)

@@ -139,7 +139,7 @@ class Store:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the store against other processes, and removes what one that was killed left and nobody can go on with.
+        """Holds the store against other processes, and removes unfinished cells that have no checkpoint to go on from.
 
         Raises:
             BusyError: another process is at work there.
