@@ -166,6 +166,14 @@ def test_what_a_killed_process_left_is_swept_up(store: Store) -> None:
     ]
 
 
+def test_the_lock_of_who_works_on_a_cell_stays(store: Store) -> None:
+    cell = Square(2)
+    make_all([cell], store, workers=1)
+    with Run.open(store.path(cell)).alone():
+        make_all([Square(3)], store, workers=1)
+        assert len(list((store.folder / "cells").glob(".*.lock"))) == 1
+
+
 def test_two_at_once_in_one_folder_are_refused(store: Store) -> None:
     def second(made: Made) -> None:
         with pytest.raises(ConfigError, match="is in use by process"):

@@ -147,8 +147,8 @@ class Store:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with holding(self.folder / ".lock", self.folder):
-            for path in self.folder.glob("cells/.*"):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+            for path in self.folder.glob("cells/.*.new"):  # locks are of who looks at a cell
+                shutil.rmtree(path, ignore_errors=True)
             for path in self.folder.glob("cells/*"):
                 if not (path / "DONE").exists():
                     self._sweep(path)
