@@ -93,6 +93,7 @@ ALLOWED: dict[str, set[str]] = {
         "pruning.weights",
         "evidence",
     },
+    "structure": {"core", "task", "data", "nets", "family", "objective", "measure", "train"},
     "sklearn": {"core", "task", "data", "nets", "family", "train", "measure"},
     "runs": {"core"},
     "report": {"core", "runs"},

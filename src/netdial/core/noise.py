@@ -95,6 +95,21 @@ class Noise:
             row.uniform_(generator=source)
         return out
 
+    def exponential(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Returns standard exponential numbers ``[K, *shape]``, above 0, from the same stream."""
+        out = torch.empty(len(self._generators), *shape, dtype=dtype, device=self._device)
+        for row, source in zip(out, self._generators, strict=True):
+            row.exponential_(generator=source)
+        return out.clamp_min(torch.finfo(dtype).tiny)
+
+    def gamma(self, shapes: Tensor) -> Tensor:
+        """Returns Gamma(shape, 1) numbers ``[K, ...]`` for shapes ``[K, ...]``, from the same stream.
+
+        Gradients reach ``shapes`` by implicit differentiation (Figurnov, Mohamed & Mnih 2018).
+        """
+        rows = zip(shapes, self._generators, strict=True)
+        return torch.stack([torch._standard_gamma(row, source) for row, source in rows])
+
     def states(self) -> list[Tensor]:
         """Returns how far each stream has gone."""
         return [source.get_state() for source in self._generators]

@@ -1,0 +1,1 @@
+"""Structure: which graph a network has, searched for as its weights are."""
