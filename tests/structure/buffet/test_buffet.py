@@ -1,4 +1,4 @@
-"""The cascading Indian buffet process: expected sizes, probabilities, extinction, draws of the posterior against enumeration."""
+"""The cascading Indian buffet process: expected sizes, probabilities, extinction, the posterior against enumeration."""
 
 from __future__ import annotations
 

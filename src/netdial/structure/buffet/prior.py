@@ -1,8 +1,8 @@
 """Cascading Indian buffet process: a prior over layered structures of any width and depth (Adams, Wallach & Ghahramani 2010).
 
 The units of a layer come to a buffet one after another, and what they taste are their parents. Unit j tastes a dish that m
-earlier units have tasted with probability m / (j + β - 1), and Poisson(α β / (j + β - 1)) new dishes. The dishes are the units of
-the next layer, which come to a buffet of their own, until a layer is empty. That happens with probability 1 from any finite layer.
+earlier units have tasted with probability m / (j + β - 1), and Poisson(α β / (j + β - 1)) new dishes. The dishes are the units
+of the next layer, which come to a buffet of their own, until a layer is empty: with probability 1 from any finite layer.
 
 α is the expected number of parents of a unit; β says how wide layers are at that α: the expected width above K units is
 α Σ_{j=1..K} β / (β + j - 1), from α at β → 0 (all share parents) to α K at β → ∞ (all have their own).
@@ -69,13 +69,13 @@ class CascadingBuffet:
         """
         if cascade.depth > self.max_depth:
             raise ConfigError(f"depth {cascade.depth} is above max_depth={self.max_depth}")
-        total = sum(self._log_matrix(matrix) for matrix in cascade.matrices)
+        total: float = sum(map(self._log_matrix, cascade.matrices), 0.0)
         ended = cascade.depth < self.max_depth
         return total - (self.expected_width(cascade.widths[-1]) if ended else 0.0)
 
     def _log_matrix(self, matrix: Matrix) -> float:
         rows, columns = matrix.shape
-        total = columns * math.log(self.alpha * self.beta) - math.lgamma(columns + 1)
+        total: float = columns * math.log(self.alpha * self.beta) - math.lgamma(columns + 1)
         total -= self.expected_width(rows)
         whole = math.lgamma(rows + self.beta)
         counts: list[int] = matrix.sum(axis=0).tolist()
