@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
+    from netdial.structure import SearchSpace
     from netdial.train.config import FitConfig
     from netdial.train.direct import fit_direct
     from netdial.train.finetune import finetune
@@ -45,6 +46,7 @@ _MODULES = {
     "netdial.shrinking.config": "ShrinkConfig",
     "netdial.shrinking.shrink": "Shrunk shrink",
     "netdial.sklearn": "FamilyClassifier FamilyRegressor",
+    "netdial.structure": "SearchSpace",
     "netdial.train.config": "FitConfig",
     "netdial.train.direct": "fit_direct",
     "netdial.train.finetune": "finetune",
@@ -64,6 +66,7 @@ __all__ = [
     "FitConfig",
     "Named",
     "Policy",
+    "SearchSpace",
     "ShrinkConfig",
     "Shrunk",
     "Splits",

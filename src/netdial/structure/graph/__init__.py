@@ -1,0 +1,1 @@
+"""Graphs of a search space: nodes, edges with operations, genotypes."""

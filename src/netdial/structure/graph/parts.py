@@ -1,0 +1,110 @@
+"""Parts of a search space as values: nodes, edges, choices, and all of them in order with their shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from netdial.family.posteriors.structure import GammaDomain
+from netdial.structure.graph.aggregate import Aggregator
+from netdial.structure.graph.domain import count_vertices
+from netdial.structure.graph.operations import Factory, Shape
+
+
+@dataclass(frozen=True)
+class SpaceEdge:
+    """An edge: a vector of operations between two nodes.
+
+    Attributes:
+        name: unique; ``source->target`` unless another was given.
+        source: node that it reads.
+        target: node that it leads to.
+        operations: name -> factory.
+        domain: where its structure parameters may lie.
+        key: name of its structure parameters; edges with the same key are tied.
+    """
+
+    name: str
+    source: str
+    target: str
+    operations: Mapping[str, Factory]
+    domain: GammaDomain
+    key: str
+
+
+@dataclass(frozen=True)
+class StructureChoice:
+    """What one vector of structure parameters chooses.
+
+    Attributes:
+        key: its name.
+        operations: names of the operations, K of them.
+        domain: where the parameters may lie.
+        zeros: positions of operations that bring nothing.
+        identities: positions of operations that bring what they are given.
+        edges: names of the edges that follow it.
+    """
+
+    key: str
+    operations: tuple[str, ...]
+    domain: GammaDomain
+    zeros: frozenset[int]
+    identities: frozenset[int]
+    edges: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many vertices there are to choose from."""
+        return count_vertices(len(self.operations), self.domain)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A space that was checked.
+
+    Attributes:
+        input: name of the input.
+        output: name of the output.
+        order: all nodes, each after those that it reads.
+        aggregators: node -> how it joins; the input has none.
+        incoming: node -> edges that lead to it, in the order in which they were added.
+        shapes: node -> shape without the batch.
+        brought: edge -> shape of what it brings; that of the node where it is nothing else is known.
+        choices: key -> what is chosen, for every key.
+    """
+
+    input: str
+    output: str
+    order: tuple[str, ...]
+    aggregators: Mapping[str, Aggregator]
+    incoming: Mapping[str, tuple[SpaceEdge, ...]]
+    shapes: Mapping[str, Shape]
+    brought: Mapping[str, Shape]
+    choices: Mapping[str, StructureChoice]
+
+    @cached_property
+    def edges(self) -> dict[str, SpaceEdge]:
+        """All edges by name, in the order of the nodes that they lead to."""
+        return {edge.name: edge for node in self.order for edge in self.incoming[node]}
+
+    @cached_property
+    def free(self) -> dict[str, StructureChoice]:
+        """The choices that leave something to choose."""
+        return {key: choice for key, choice in self.choices.items() if choice.count > 1}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that differ between spaces with other nodes, edges, or names of operations."""
+        nodes = [
+            [n, self.aggregators[n].name if n != self.input else "", list(self.shapes[n])]
+            for n in self.order
+        ]
+        edges = [
+            [e.name, e.source, e.target, list(e.operations), e.domain, e.key]
+            for e in self.edges.values()
+        ]
+        text = json.dumps([nodes, edges, self.input, self.output])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

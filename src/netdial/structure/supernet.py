@@ -1,0 +1,169 @@
+"""Supernet: all networks of a search space in one module, a function of inputs and structure parameters.
+
+Structure parameters γ are an argument like the inputs, so every strategy of search is a rule for where they come from. At a
+vertex the supernet computes exactly what the network derived there computes, and nothing else.
+
+Shapes: B examples, K operations of an edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import ConfigError, ShapeError, unknown
+from netdial.structure.graph.domain import check_points
+from netdial.structure.graph.live import live
+from netdial.structure.graph.operations import make
+from netdial.structure.graph.parts import SpaceEdge, StructureChoice
+from netdial.structure.graph.space import SearchSpace
+
+Weight = Tensor | None
+"""What an operation is multiplied by, a number or one for each example ``[B]``; None for exactly 1."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An operation with the weight that it has now."""
+
+    name: str
+    module: nn.Module
+    weight: Weight
+
+
+class Supernet(nn.Module):
+    """All networks of a search space, with weights of their own for every operation on every edge.
+
+    ``supernet(x, gamma)`` with ``gamma`` key -> ``[K]``, or ``[B, K]`` for structures that differ between examples.
+    Operations of weight 0 are not run, and an edge without any other is not there, nor is what reads nothing else (see
+    ``graph.live``). Where gradients with respect to γ are wanted every operation is run, unless ``sparse`` is set.
+
+    Args:
+        space: the search space.
+        seed: decides the initial weights; those of an operation do not depend on which others there are.
+
+    Raises:
+        ConfigError, ShapeError, NonFiniteError: the space is not sound.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        super().__init__()
+        self.space = space
+        self.seed = seed
+        self.edges = nn.ModuleDict(
+            {
+                name: nn.ModuleDict(
+                    {
+                        operation: fresh(space, edge, operation, seed)
+                        for operation in edge.operations
+                    }
+                )
+                for name, edge in space.wiring.edges.items()
+            }
+        )
+
+    def forward(
+        self, x: Tensor, gamma: Mapping[str, Tensor], *, sparse: bool | None = None
+    ) -> Tensor:
+        """Returns outputs ``[B, ...]``.
+
+        Args:
+            x: inputs ``[B, ...]``.
+            gamma: structure parameters of all choices of the space.
+            sparse: whether operations of weight 0 are left out; by default where γ needs no gradients.
+
+        Raises:
+            ConfigError: a choice is missing or unknown, or its γ lies outside the domain.
+            ShapeError: γ has another length than the operations.
+        """
+        wiring = self.space.wiring
+        weights = self._weights(gamma, len(x), sparse)
+        parts = live(wiring, {name for name, found in weights.items() if found})
+        if not parts.nodes:
+            return x.new_zeros(len(x), *wiring.shapes[wiring.output])
+        values, here = {wiring.input: x}, set(parts.edges)
+        for node in parts.nodes[1:]:
+            join, tensors = wiring.aggregators[node], []
+            for edge in wiring.incoming[node]:
+                if edge.name in here:
+                    tensors.append(bring(weights[edge.name], values[edge.source]))
+                elif join.absent == "zeros":
+                    tensors.append(x.new_zeros(len(x), *wiring.brought[edge.name]))
+            values[node] = join.join(tensors, len(wiring.incoming[node]))
+        return values[wiring.output]
+
+    def _weights(
+        self, gamma: Mapping[str, Tensor], size: int, sparse: bool | None
+    ) -> dict[str, list[Weighted]]:
+        """Returns the operations of each edge that are run, with their weights."""
+        wiring = self.space.wiring
+        for key in gamma:
+            if key not in wiring.free:
+                raise ConfigError(f"gamma: {unknown('edge', key, wiring.free)}")
+        used: dict[str, list[tuple[int, Weight]]] = {}
+        for key, choice in wiring.choices.items():
+            if key in wiring.free:
+                if key not in gamma:
+                    raise ConfigError(
+                        f"gamma: edge {key} is missing; give [{len(choice.operations)}] numbers"
+                    )
+                used[key] = _used(gamma[key], choice, size, sparse)
+            else:
+                used[key] = [
+                    (i, None) for i in range(len(choice.operations)) if i not in choice.zeros
+                ]
+        found = {}
+        for name, edge in wiring.edges.items():
+            modules, names = self.edges[name], wiring.choices[edge.key].operations
+            found[name] = [
+                Weighted(names[i], modules[names[i]], weight)  # type: ignore[index]
+                for i, weight in used[edge.key]
+            ]
+        return found
+
+
+def bring(operations: list[Weighted], x: Tensor) -> Tensor:
+    """Returns the weighted sum of operations on a value."""
+    total: Tensor | None = None
+    for each in operations:
+        out = each.module(x)
+        if each.weight is not None:
+            out = (
+                out * each.weight.reshape(-1, *[1] * (out.ndim - 1))
+                if each.weight.ndim
+                else out * each.weight
+            )
+        total = out if total is None else total + out
+    assert total is not None, "edges without operations are not there"
+    return total
+
+
+def fresh(space: SearchSpace, edge: SpaceEdge, operation: str, seed: int) -> nn.Module:
+    """Returns a module of an operation on an edge, freshly initialised."""
+    where = f"edge {edge.name}, operation {operation}"
+    shape = space.wiring.shapes[edge.source]
+    return make(edge.operations[operation], shape, where, seed, edge.name, operation)
+
+
+def _used(
+    gamma: Tensor, choice: StructureChoice, size: int, sparse: bool | None
+) -> list[tuple[int, Weight]]:
+    """Returns the positions of the operations that are run, with their weights, after checking γ."""
+    where, count = f"gamma, edge {choice.key}", len(choice.operations)
+    if gamma.shape not in ((count,), (size, count)):
+        raise ShapeError(
+            f"{where}: shape {list(gamma.shape)}; expected [{count}], or [{size}, {count}] for each example its own"
+        )
+    rows = check_points(gamma, choice.domain, where)
+    every = gamma.requires_grad and torch.is_grad_enabled() if sparse is None else not sparse
+    found: list[tuple[int, Weight]] = []
+    for index in range(count):
+        values = {row[index] for row in rows}
+        if index in choice.zeros or (values == {0.0} and not every):
+            continue
+        plain = values == {1.0} and not gamma.requires_grad
+        found.append((index, None if plain else gamma[..., index]))
+    return found
