@@ -56,7 +56,7 @@ class House:
 
     @cached_property
     def parts(self) -> dict[str, set[str]]:
-        """Part (first folder, or a file at the top; ``pruning`` has two) -> parts that it imports."""
+        """Part (first folder, or a file at the top; some folders have two) -> parts that it imports."""
         found: dict[str, set[str]] = defaultdict(set)
         for name, needs in self.needs.items():
             if name != self.source.name:
@@ -67,7 +67,7 @@ class House:
     def part(self, name: str) -> str:
         """Returns the part that a module belongs to."""
         inner = name.split(".")[1:]
-        two = inner[0] == "pruning" and len(inner) > 1
+        two = (inner[0] == "pruning" and len(inner) > 1) or inner[:2] == ["compression", "pipeline"]
         return ".".join(inner[: 2 if two else 1])
 
     @cached_property

@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "shrinking",
         "pruning.channels",
     },
+    "compression": {"core"},
     "channels": {"core", "measure"},
     "shrinking": {
         "core",
@@ -166,9 +167,10 @@ NO_TORCH = [
 
 
 def part_of(path: Path) -> str:
-    """Returns the part that a file belongs to: its first folder, or its own name; ``pruning`` has two parts."""
+    """Returns the part that a file belongs to: its first folder, or its own name; some folders have two parts."""
     parts = path.relative_to(SOURCE).with_suffix("").parts
-    return ".".join(parts[:2]) if parts[0] == "pruning" and len(parts) > 2 else parts[0]
+    split = (parts[0] == "pruning" and len(parts) > 2) or parts[:2] == ("compression", "pipeline")
+    return ".".join(parts[:2]) if split else parts[0]
 
 
 def name_of(path: Path) -> str:
