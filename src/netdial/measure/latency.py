@@ -5,6 +5,7 @@ gives one reading for each call. What is made of the readings differs with the q
 
 ``measure_latency``  time of one call as it is now, on a machine that may be busy: the median reading
 ``quiet_ms``         time of one call while nothing else runs: the lowest reading that a second one confirms
+``quiet_readings``   the readings behind it, of any calls
 ``in_turns``         the readings themselves, for comparisons
 
 A time holds for one machine; ``Machine`` says for which.
@@ -190,14 +191,23 @@ def quiet_ms(nets: Sequence[nn.Module], x: Tensor) -> list[float]:
         x: inputs ``[B, ...]``.
     """
     with evaluating(*nets):
-        readings = in_turns(
-            [partial(net, x) for net in nets],
-            more=_unconfirmed,
-            window_s=_QUIET_S,
-            pause_s=_QUIET_S,
-            reading=lambda taken: sorted(taken)[len(taken) // 10],
-        )
-    return [1e3 * min(found) for found in readings]
+        return [1e3 * min(found) for found in quiet_readings([partial(net, x) for net in nets])]
+
+
+def quiet_readings(calls: Sequence[Call], *, window_s: float | None = None) -> list[list[float]]:
+    """Returns readings of each call in seconds, of which the lowest is its time while nothing else keeps the machine busy.
+
+    Args:
+        calls: what to time; ``quiet_ms`` says how.
+        window_s: seconds of a window for each call, shorter ones for many calls; by default that of ``quiet_ms``.
+    """
+    return in_turns(
+        calls,
+        more=_unconfirmed,
+        window_s=_QUIET_S if window_s is None else min(window_s, _QUIET_S),
+        pause_s=_QUIET_S,
+        reading=lambda taken: sorted(taken)[len(taken) // 10],
+    )
 
 
 def _unconfirmed(readings: Sequence[Sequence[float]]) -> bool:

@@ -1,0 +1,230 @@
+"""Structures within a latency limit: the most probable one that meets it, and the nearest where none does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError
+from netdial.structure.cost import StructureCosts
+from netdial.structure.graph.domain import on_simplex, vertices
+from netdial.structure.graph.genotype import Genotype
+from netdial.structure.graph.live import live_operations
+from netdial.structure.graph.space import SearchSpace
+from netdial.structure.latency.table import LatencyLookup
+
+MOST_ENUMERATED = 20_000
+"""Structures of a space at which all are still looked at."""
+
+_HALVINGS = 60
+"""Steps of the bisection over the price of a millisecond."""
+
+Option = tuple[tuple[str, ...], float, float]
+"""Names of the operations of a choice, log probability, milliseconds."""
+
+
+class NoStructureMeets(ConfigError):
+    """No structure of a space is predicted to meet a limit.
+
+    Attributes:
+        nearest: the fastest structure.
+        nearest_ms: its predicted time.
+    """
+
+    def __init__(self, limit_ms: float, nearest: Genotype, nearest_ms: float) -> None:
+        self.nearest, self.nearest_ms = nearest, nearest_ms
+        super().__init__(
+            f"no structure meets {limit_ms:.4g} ms; the nearest takes {nearest_ms:.4g} ms ({nearest})"
+        )
+
+
+def best_within(
+    space: SearchSpace,
+    table: LatencyLookup,
+    limit_ms: float,
+    probabilities: Mapping[str, Tensor],
+    *,
+    costs: StructureCosts | None = None,
+) -> Genotype:
+    """Returns the most probable structure that is predicted to take no longer than a limit.
+
+    Exact up to 20,000 structures. Beyond, of those that are most probable at some price of a millisecond (which is best for the
+    time that it takes), with single choices then made more probable while the limit allows.
+
+    Args:
+        space: the search space.
+        table: its latency table.
+        limit_ms: the limit, in milliseconds.
+        probabilities: key -> ``[K]``: of a choice on a simplex the probability of each operation, on a cube of each gate.
+        costs: costs of the space, where they are there already.
+
+    Raises:
+        NoStructureMeets: there is none; the nearest is named.
+        ConfigError: the limit is not above 0.
+    """
+    if not (limit_ms > 0 and math.isfinite(limit_ms)):
+        raise ConfigError(f"limit_ms={limit_ms}; expected a finite number above 0")
+    costs = StructureCosts(space) if costs is None else costs
+    options = {key: _options(space, table, key, probabilities[key]) for key in space.choices}
+    if space.count <= MOST_ENUMERATED:
+        return _enumerated(space, table, costs, limit_ms, options)
+    return _priced(space, table, costs, limit_ms, options)
+
+
+def _options(
+    space: SearchSpace, table: LatencyLookup, key: str, probabilities: Tensor
+) -> list[Option]:
+    choice = space.choices[key]
+    chances = probabilities.detach().double().clamp(1e-30, 1 - 1e-15)
+    log_on, log_off = chances.log().tolist(), torch.log1p(-chances).tolist()
+    each = [sum(table.costs[edge][name] for edge in choice.edges) for name in choice.operations]
+    found: list[Option] = []
+    for vertex in vertices(len(choice.operations), choice.domain):
+        names = tuple(choice.operations[i] for i in vertex)
+        log_prob = sum(log_on[i] for i in vertex)
+        if not on_simplex(choice.domain):
+            log_prob += sum(log_off[i] for i in range(len(each)) if i not in vertex)
+        found.append((names, log_prob, sum(each[i] for i in vertex)))
+    return found
+
+
+def _enumerated(
+    space: SearchSpace,
+    table: LatencyLookup,
+    costs: StructureCosts,
+    limit_ms: float,
+    options: Mapping[str, list[Option]],
+) -> Genotype:
+    scores = {key: {names: log for names, log, _ in found} for key, found in options.items()}
+    best: tuple[float, float] | None = None
+    nearest: tuple[float, Genotype] | None = None
+    chosen = None
+    for genotype in space.enumerate():
+        if not live_operations(space.wiring, genotype)[0].nodes:
+            continue
+        ms = table.of(costs, genotype)
+        if nearest is None or ms < nearest[0]:
+            nearest = (ms, genotype)
+        rank = (sum(scores[key][genotype[key]] for key in genotype), -ms)
+        if ms <= limit_ms and (best is None or rank > best):
+            best, chosen = rank, genotype
+    if chosen is not None:
+        return chosen
+    if nearest is None:
+        raise ConfigError(f"space {space.name}: no structure connects input and output")
+    raise NoStructureMeets(limit_ms, nearest[1], nearest[0])
+
+
+def _priced(
+    space: SearchSpace,
+    table: LatencyLookup,
+    costs: StructureCosts,
+    limit_ms: float,
+    options: Mapping[str, list[Option]],
+) -> Genotype:
+    def at(price: float) -> Genotype:
+        return _made(
+            space, {key: max(o, key=lambda x: x[1] - price * x[2]) for key, o in options.items()}
+        )
+
+    def fits(genotype: Genotype) -> bool:
+        there = bool(live_operations(space.wiring, genotype)[0].nodes)
+        return there and table.of(costs, genotype) <= limit_ms
+
+    if fits(free := at(0.0)):
+        return free
+    low, high, found = 0.0, 1e6, _fastest(space, table, costs, options)
+    if not fits(found):
+        raise NoStructureMeets(limit_ms, found, table.of(costs, found))
+    for _ in range(_HALVINGS):
+        price = math.sqrt(max(low, 1e-9) * high)
+        if fits(genotype := at(price)):
+            high, found = price, genotype
+        else:
+            low = price
+    return _improved(space, found, options, fits)
+
+
+def _fastest(
+    space: SearchSpace,
+    table: LatencyLookup,
+    costs: StructureCosts,
+    options: Mapping[str, list[Option]],
+) -> Genotype:
+    """Returns a structure that no change of a single choice makes faster, from the fastest path and the cheapest rest on."""
+    cheapest = {key: min(found, key=lambda x: x[2]) for key, found in options.items()}
+    some = {key: _present(space, key, found) for key, found in options.items()}
+    path = _shortest_path(space, {key: option[2] for key, option in some.items()})
+    now = _made(space, {**cheapest, **{key: some[key] for key in path}})
+    if not live_operations(space.wiring, now)[0].nodes:
+        now = _made(space, some)
+    best = table.of(costs, now)
+    moved = True
+    while moved:
+        moved = False
+        for key, found in options.items():
+            for option in found:
+                new = space.genotype(_with(now, key, option))
+                if live_operations(space.wiring, new)[0].nodes and table.of(costs, new) < best:
+                    now, best, moved = new, table.of(costs, new), True
+    return now
+
+
+def _present(space: SearchSpace, key: str, found: list[Option]) -> Option:
+    """Returns the cheapest option that brings something."""
+    choice = space.choices[key]
+    zeros = {choice.operations[i] for i in choice.zeros}
+    return min((o for o in found if set(o[0]) - zeros), key=lambda x: x[2])
+
+
+def _shortest_path(space: SearchSpace, prices: Mapping[str, float]) -> list[str]:
+    """Returns the keys of the cheapest path from the input to the output; edges without a choice are free."""
+    wiring = space.wiring
+    reached: dict[str, tuple[float, list[str]]] = {wiring.input: (0.0, [])}
+    for node in wiring.order:
+        ways = [
+            (reached[e.source][0] + prices.get(e.key, 0.0), [*reached[e.source][1], e.key])
+            for e in wiring.incoming[node]
+        ]
+        if ways:
+            reached[node] = min(ways, key=lambda way: way[0])
+    return [key for key in reached[wiring.output][1] if key in prices]
+
+
+def _with(genotype: Genotype, key: str, option: Option) -> dict[str, list[str]]:
+    return {**{k: list(genotype[k]) for k in genotype}, key: list(option[0])}
+
+
+def _improved(
+    space: SearchSpace,
+    genotype: Genotype,
+    options: Mapping[str, list[Option]],
+    fits: Callable[[Genotype], bool],
+) -> Genotype:
+    """Returns a structure whose single choices cannot become more probable within the limit."""
+    log = {key: {o[0]: o[1] for o in found} for key, found in options.items()}
+    moved = True
+    while moved:
+        moved = False
+        gains = sorted(
+            (
+                (log[key][genotype[key]] - option[1], key, option)
+                for key, found in options.items()
+                for option in found
+                if option[1] > log[key][genotype[key]] + 1e-12
+            ),
+            key=lambda x: x[0],
+        )
+        for _, key, option in gains:
+            new = space.genotype(_with(genotype, key, option))
+            if fits(new):
+                genotype, moved = new, True
+                break
+    return genotype
+
+
+def _made(space: SearchSpace, chosen: Mapping[str, Option]) -> Genotype:
+    return space.genotype({key: list(option[0]) for key, option in chosen.items()})
