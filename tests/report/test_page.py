@@ -13,11 +13,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
 from netdial.jobs.reports import write_report
+from netdial.report.template import CHARTS, script
 from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
 
@@ -100,10 +100,12 @@ def test_the_page_says_what_was_done_and_what_came_out(make_run: MakeRun) -> Non
     assert "notes" not in [attributes.get("class") for _, attributes in page.tags]
 
 
-def test_plotly_is_there_exactly_once_and_nothing_is_fetched(make_run: MakeRun) -> None:
+def test_what_draws_is_there_exactly_once_and_nothing_is_fetched(make_run: MakeRun) -> None:
     page = page_of(make_run())
-    assert page.html.count(get_plotlyjs()) == 1
-    assert page.scripts["plotlyjs"] == get_plotlyjs()
+    charts = script(*CHARTS)
+    assert page.html.count(charts) == 1
+    assert page.scripts["charts"] == charts
+    assert len(page.html) < 500_000
     links = [
         value or ""
         for _, attributes in page.tags

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
@@ -29,6 +28,7 @@ from netdial.report.sections.shrinking import (
 from netdial.report.sections.shrinking_figures import FEW_LAYERS
 from netdial.report.sections.size_figures import front
 from netdial.report.tables import costs_table, widths_table
+from netdial.report.template import CHARTS, script
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, shrinkage
 
@@ -73,8 +73,8 @@ def shrunk_run(tmp_path: Path) -> MakeRun:
 
 
 def page_of(run: Run) -> Page:
-    """Returns the page taken apart, without plotly, which takes longest to read."""
-    return Page(render(run).replace(get_plotlyjs(), ""))
+    """Returns the page taken apart, without the scripts that draw."""
+    return Page(render(run).replace(script(*CHARTS), ""))
 
 
 def cells(table: Any) -> list[list[str]]:
@@ -108,7 +108,7 @@ def test_nothing_of_a_family_is_shown(shrunk_run: MakeRun) -> None:
 def test_the_page_stands_alone(shrunk_run: MakeRun) -> None:
     run = shrunk_run()
     page = Page(write_report(run.path).read_text(encoding="utf-8"))
-    assert page.html.count(get_plotlyjs()) == 1
+    assert page.html.count(script(*CHARTS)) == 1
     assert not {"link", "img", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
     assert not [a for _, a in page.tags if a.get("src") or a.get("href")]
     style = page.html[page.html.index("<style>") : page.html.index("</style>")]

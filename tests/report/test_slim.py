@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable
 
 import pytest
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
 from netdial.jobs.reports import report_of as render
 from netdial.report.sections.slim import Channels, channels_section
+from netdial.report.template import CHARTS, script
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
 
@@ -168,7 +168,7 @@ def test_without_a_metric_or_a_size_there_is_no_figure_of_them() -> None:
 def test_the_page_has_the_section_when_there_is_something_to_say(make_run: MakeRun) -> None:
     assert "Whole channels removed" not in render(make_run("plain"))
     bad = half(method="slim: <b>, 5%, global")
-    text = render(make_run("pruned", records=[*bad, *rounds()])).replace(get_plotlyjs(), "")
+    text = render(make_run("pruned", records=[*bad, *rounds()])).replace(script(*CHARTS), "")
     assert "Whole channels removed" in text
     assert "1 · &lt;b&gt;, 5%, global" in text
     page = Page(text)

@@ -1,4 +1,4 @@
-"""Pages from templates: one HTML file each that opens from disk, with plotly inside and everything from the run escaped.
+"""Pages from templates: one HTML file each that opens from disk, holds all that draws it, and escapes everything from the run.
 
 Templates lie beside the code that fills them. What they share, ``look.css`` above all, lies here and is found from anywhere.
 """
@@ -11,7 +11,9 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+CHARTS = ("format", "axes", "chart", "hover")
+"""Scripts that draw figures, in the order in which they need each other."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,16 @@ def fill(package: str, template: str, /, **values: Any) -> str:
     Args:
         package: where the template lies, for example ``netdial.report``.
         template: its file.
-        values: what the template names, besides ``plotlyjs``; one that is missing is an error.
+        values: what the template names, besides ``charts``; one that is missing is an error.
     """
-    return _templates(package).get_template(template).render(plotlyjs=get_plotlyjs(), **values)
+    return _templates(package).get_template(template).render(charts=script(*CHARTS), **values)
+
+
+@cache
+def script(*names: str) -> str:
+    """Returns scripts of ``report/browser``, one after the other."""
+    place = resources.files("netdial.report").joinpath("browser")
+    return "\n".join(place.joinpath(f"{name}.js").read_text("utf-8") for name in names)
 
 
 @cache

@@ -18,6 +18,8 @@ _MARGIN = {"l": 64, "r": 16, "t": 64, "b": 56}
 
 def render(outcome: Outcome) -> str:
     """Returns the page as HTML."""
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
     from netdial.report.template import fill
 
     return fill(
@@ -27,6 +29,7 @@ def render(outcome: Outcome) -> str:
         settings=[(name, _text(value)) for name, value in outcome.settings.items()],
         figures=[_themed(figure.plot) for figure in outcome.figures],
         data=outcome.to_json(),
+        plotlyjs=get_plotlyjs(),
     )
 
 

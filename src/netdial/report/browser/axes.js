@@ -1,0 +1,48 @@
+// Axes: from an axis as figures describe it and the values on it to a scale in pixels with ticks.
+
+// Returns {at(value) -> pixels, ticks: [[value, label]], low, high, log, category} between the pixels `from` and `to`.
+function scaleOf(axis, values, from, to, {pad = 0.04, most = 6} = {}) {
+  if (values.some(value => typeof value === "string")) return categories(axis, values, from, to);
+  const log = axis.type === "log", finite = values.filter(value => Number.isFinite(value) && (!log || value > 0));
+  const inner = log ? Math.log10 : value => value;
+  let [low, high] = axis.range ?? span(finite.map(inner), axis.rangemode === "tozero" && !log, pad);
+  if (low === high) [low, high] = [low - 0.5, high + 0.5];
+  const at = value => from + (inner(value) - low) / (high - low) * (to - from);
+  const inside = value => inner(value) >= low - 1e-9 && inner(value) <= high + 1e-9;
+  const label = value => written(value, axis.tickformat || "~g");
+  const given = axis.tickvals?.map((value, index) => [value, axis.ticktext?.[index] ?? label(value)]);
+  const made = log ? powers(low, high) : nice(low, high, axis.nticks ?? most, axis.dtick);
+  return {at, log, low, high, inner, ticks: (given ?? made.map(value => [value, label(value)])).filter(([value]) => inside(value))};
+}
+
+function span(values, zero, pad) {
+  if (!values.length) return [0, 1];
+  let low = Math.min(...values), high = Math.max(...values);
+  if (zero) low = Math.min(low, 0);
+  const room = (high - low || Math.abs(high) || 1) * pad;
+  return [zero && low === 0 ? 0 : low - room, high + room];
+}
+
+function categories(axis, values, from, to) {
+  const names = [...new Set([...(axis.categoryarray ?? []), ...values])];
+  const [low, high] = axis.range ?? [-0.5, names.length - 0.5];
+  const at = value => from + (names.indexOf(value) - low) / (high - low) * (to - from);
+  return {at, log: false, low, high, inner: value => names.indexOf(value), category: true, ticks: names.map(name => [name, name])};
+}
+
+function powers(low, high) {
+  const found = [];
+  for (let power = Math.ceil(low); power <= Math.floor(high); power++) found.push(10 ** power);
+  return found.length > 1 ? found : [10 ** low, 10 ** high];
+}
+
+function nice(low, high, most, step) {
+  if (!step) {
+    const raw = (high - low) / Math.max(most - 1, 1), power = 10 ** Math.floor(Math.log10(raw));
+    step = power * ([1, 2, 2.5, 5, 10].find(factor => factor * power >= raw * 0.999) ?? 10);
+  }
+  const found = [];
+  for (let index = Math.ceil(low / step - 1e-9); index * step <= high + 1e-9 * step && found.length < 200; index++)
+    found.push(Number((index * step).toPrecision(12)));
+  return found;
+}

@@ -1,0 +1,64 @@
+// Numbers and words: the part of d3's number formats that figures use, and text with <b> and <br> as nodes.
+// Nothing here, or anywhere on the page, makes HTML of text.
+
+const SUFFIX = {"-6": "a", "-5": "f", "-4": "p", "-3": "n", "-2": "µ", "-1": "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P"};
+const THIN = "\u202f";
+
+// Returns a number as a d3 format (`.4~g`, `,.0f`, `.2%`, `~s`) writes it.
+function written(value, spec = "~g") {
+  if (value === null || value === undefined) return "–";
+  if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) return "not finite";
+  const parts = /^(,)?(?:\.(\d+))?(~)?([a-z%])?$/.exec(spec) ?? [];
+  const kind = parts[4] ?? "g", trim = parts[3] || !parts[4];
+  const digits = parts[2] === undefined ? 6 : Number(parts[2]);
+  let text = numeral(value, kind, digits, parts[2] !== undefined);
+  if (trim) text = text.replace(/(\.\d*?)0+(?=$|[^\d.])/, "$1").replace(/\.(?=$|[^\d])/, "");
+  if (parts[1]) text = text.replace(/^(-?)(\d+)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, THIN));
+  return text.replace(/^-/, "−");
+}
+
+function numeral(value, kind, digits, given) {
+  if (kind === "d") return String(Math.round(value));
+  if (kind === "f") return value.toFixed(Math.min(digits, 20));
+  if (kind === "%") return `${(100 * value).toFixed(Math.min(given ? digits : 6, 20))}%`;
+  if (kind === "s") {
+    const order = value === 0 ? 0 : Math.max(-6, Math.min(5, Math.floor(Math.log10(Math.abs(value)) / 3 + 1e-12)));
+    return precise(value / 1000 ** order, given ? digits : 6) + SUFFIX[order];
+  }
+  if (kind === "r") return Number(value.toPrecision(Math.max(digits, 1))).toFixed(Math.max(digits - 1 - order10(value), 0));
+  return precise(value, digits);
+}
+
+const order10 = value => value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)) + 1e-12);
+
+function precise(value, digits) {
+  const order = order10(value);
+  if (value !== 0 && (order < -5 || order >= Math.max(digits, 6))) return value.toExponential(Math.max(digits - 1, 0)).replace("e+", "e");
+  return value.toPrecision(Math.max(digits, 1)).includes("e") ? String(Number(value.toPrecision(digits))) : value.toPrecision(Math.max(digits, 1));
+}
+
+// Returns text in which %{x}, %{y:format} and %{customdata} are filled in, without what follows <extra>.
+function filled(template, values) {
+  return (template ?? "").replace(/<extra>.*$/s, "").replace(/%\{(\w+)(?:\[(\d+)\])?(?::([^}]*))?\}/g, (_, name, index, spec) => {
+    const value = index === undefined ? values[name] : values[name]?.[index];
+    return typeof value === "number" ? written(value, spec || ".4~g") : String(value ?? "–");
+  });
+}
+
+const ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&#123;": "{"};
+
+// Returns nodes for text that knows <b>, <i> and <br>; whatever else looks like markup stays text.
+function rich(text) {
+  const root = document.createDocumentFragment();
+  let here = root;
+  for (const piece of String(text).split(/(<\/?[bi]>|<br>)/)) {
+    if (piece === "<b>" || piece === "<i>") here = here.appendChild(document.createElement(piece[1]));
+    else if (piece === "</b>" || piece === "</i>") here = root;
+    else if (piece === "<br>") here.append(document.createElement("br"));
+    else if (piece) here.append(piece.replace(/&(amp|lt|gt|#123);/g, entity => ENTITIES[entity]));
+  }
+  return root;
+}
+
+const plain = text => rich(text).textContent;
