@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netdial.shrinking.shrink import Shrunk, shrink
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
     from netdial.structure import SearchSpace
+    from netdial.structure.search.searching import search
     from netdial.train.config import FitConfig
     from netdial.train.direct import fit_direct
     from netdial.train.finetune import finetune
@@ -47,6 +48,7 @@ _MODULES = {
     "netdial.shrinking.shrink": "Shrunk shrink",
     "netdial.sklearn": "FamilyClassifier FamilyRegressor",
     "netdial.structure": "SearchSpace",
+    "netdial.structure.search.searching": "search",
     "netdial.train.config": "FitConfig",
     "netdial.train.direct": "fit_direct",
     "netdial.train.finetune": "finetune",
@@ -86,6 +88,7 @@ __all__ = [
     "prune",
     "retrain",
     "save",
+    "search",
     "shrink",
     "slim",
     "surface",

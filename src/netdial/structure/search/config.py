@@ -1,0 +1,83 @@
+"""Settings of a search over structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from netdial.core.errors import ConfigError
+from netdial.core.size import parse_target
+from netdial.train.config import TrainConfig, names_of
+
+Plain = str | int | float | bool
+
+
+class SearchConfig(TrainConfig):
+    """Settings of a search; those of training hold for the supernet and for every network that is trained."""
+
+    epochs: int = Field(
+        30, ge=1, description="passes of a search by gradient over the training data"
+    )
+    batch_size: int = Field(128, ge=1, description="examples in a batch")
+    network_epochs: int = Field(
+        30, ge=1, description="passes over the training data that one network is trained for"
+    )
+    strategy: str = Field(  # type: ignore[assignment]
+        "darts",
+        description="strategy of the search",
+        json_schema_extra=names_of("netdial.structure.search:SEARCHES"),
+    )
+    options: dict[str, Plain] = Field(
+        {}, description="options of the strategy, as trials=20 or structure_lr=0.01"
+    )
+    size: str | None = Field(
+        None,
+        description="largest size of the network that is found: '20k params', '1M macs', '80 KB'",
+    )
+    compare: bool = Field(
+        True,
+        description="train random structures at equal cost, and say whether the search did better",
+    )
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        """Returns options by name; given as a mapping, or as ``trials=20,…``."""
+        if isinstance(given, Mapping):
+            return {str(name): value for name, value in given.items()}
+        pieces = [piece.partition("=") for piece in str(given).split(",") if piece.strip()]
+        if not all(name.strip() and value.strip() for name, _, value in pieces):
+            raise ConfigError(f"options={given!r}: expected name=value, several joined by commas")
+        return {name.strip(): _plain(value.strip()) for name, _, value in pieces}
+
+    @model_validator(mode="after")
+    def _agree(self) -> SearchConfig:
+        from netdial.structure.search import strategy_of
+
+        strategy_of(self.strategy, self.options)
+        if self.size is not None:
+            parse_target(self.size)
+        if self.devices > 1 or self.precision == "bf16-mixed":
+            raise ConfigError(
+                f"devices={self.devices}, precision={self.precision}: a search runs on one device, in 32-true or 64-true"
+            )
+        return self
+
+    def training(self, epochs: int) -> TrainConfig:
+        """Returns the settings of the training of one network."""
+        shared = {n: v for n, v in self if n in TrainConfig.model_fields and n != "strategy"}
+        return TrainConfig(**{**shared, "epochs": epochs})
+
+
+def _plain(text: str) -> Plain:
+    """Returns a value as a number or truth value where it reads as one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,7 @@
+"""Ready search spaces, by name."""
+
+from netdial.structure.spaces import lecture as lecture  # spaces register themselves
+from netdial.structure.spaces import mlp as mlp
+from netdial.structure.spaces.registry import SPACES, from_recipe, ready_space
+
+__all__ = ["SPACES", "from_recipe", "ready_space"]

@@ -1,0 +1,89 @@
+"""``mlp``: networks for tables. Depth, widths, activations, skips and normalisation are chosen.
+
+A stem takes the inputs to ``width`` numbers, blocks change these, a head reads the outputs from them. A block is
+
+    normalisation -> linear to a hidden width -> activation -> linear back to ``width``,    beside a skip.
+
+A block without its hidden layer that keeps its skip is not there, so depth is chosen from 0 to ``depth`` blocks; a block
+without skip is a plain layer. All widths meet at the same interface, so what is derived holds no number that is not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from netdial.core.errors import ConfigError
+from netdial.structure.graph.operations import Shape, ZeroOperation
+from netdial.structure.graph.space import SearchSpace
+from netdial.structure.spaces.registry import counted, names_checked, ready
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+NORMS: dict[str, Callable[[Shape], nn.Module]] = {
+    "plain": lambda shape: nn.Identity(),
+    "batch": lambda shape: nn.BatchNorm1d(shape[0]),
+    "layer": lambda shape: nn.LayerNorm(shape[0]),
+}
+
+
+@ready("mlp")
+def mlp(
+    input_shape: Shape,
+    n_outputs: int,
+    *,
+    depth: int = 3,
+    width: int = 64,
+    widths: Sequence[int] = (16, 64),
+    activations: Sequence[str] = ("relu", "tanh"),
+    norms: Sequence[str] = ("plain", "batch", "layer"),
+) -> SearchSpace:
+    """Returns the space.
+
+    Args:
+        input_shape: shape of one input, which is flattened.
+        n_outputs: outputs.
+        depth: blocks.
+        width: numbers between blocks.
+        widths: hidden widths of a block.
+        activations: of ``relu``, ``gelu``, ``silu``, ``tanh``.
+        norms: of ``plain``, ``batch``, ``layer``.
+    """
+    counted("depth", depth)
+    counted("width", width)
+    hidden = [counted("widths", each) for each in widths]
+    if not hidden:
+        raise ConfigError("widths: is empty; give one hidden width at least")
+    acts = names_checked("activations", activations, ACTIVATIONS)
+    normed = names_checked("norms", norms, NORMS)
+    layers = {f"{act}{each}": _hidden(ACTIVATIONS[act], each) for each in hidden for act in acts}
+    space = SearchSpace("mlp")
+    x, last = space.input("x", input_shape), space.node("h0")
+    space.edge(
+        x,
+        last,
+        {"stem": lambda shape: nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), width))},
+    )
+    for number in range(1, depth + 1):
+        inside, end = space.node(f"n{number}"), space.node(f"h{number}")
+        space.edge(last, inside, {name: NORMS[name] for name in normed})
+        space.edge(inside, end, {**layers, "none": ZeroOperation})
+        space.edge(last, end, {"skip": nn.Identity, "none": ZeroOperation})
+        last = end
+    y = space.node("y")
+    space.edge(last, y, {"head": lambda shape: nn.Linear(shape[0], n_outputs)})
+    space.output(y)
+    return space
+
+
+def _hidden(activation: Callable[[], nn.Module], width: int) -> Callable[[Shape], nn.Module]:
+    """Returns the factory of a hidden layer."""
+    return lambda shape: nn.Sequential(
+        nn.Linear(shape[0], width), activation(), nn.Linear(width, shape[0])
+    )

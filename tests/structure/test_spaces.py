@@ -1,0 +1,90 @@
+"""Ready spaces: their size, their options, and that what they derive runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from netdial.core.errors import ConfigError, ShapeError
+from netdial.structure import StructureCosts, Supernet, derive
+from netdial.structure.spaces import SPACES, from_recipe, ready_space
+from netdial.structure.spaces.lecture import PolynomialFeatures
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "count"),
+    [
+        ("mlp", (5,), {}, (5 * 3 * 2) ** 3),
+        (
+            "mlp",
+            (2, 3),
+            {"depth": 1, "widths": [4], "activations": ["gelu"], "norms": ["plain", "layer"]},
+            2 * 2 * 2,
+        ),
+        ("one-layer", (4,), {}, 2),
+        ("two-layer", (4,), {"width": 3}, 16),
+        ("convolution-or-pooling", (2, 6, 6), {}, 2),
+        ("polynomial", (2,), {"degree": 3}, 3),
+    ],
+)
+def test_ready_spaces(
+    name: str, shape: tuple[int, ...], options: dict[str, Any], count: int
+) -> None:
+    space = ready_space(name, input_shape=shape, n_outputs=3, **options)
+    assert space.count == count
+    recipe = json.loads(json.dumps(space.recipe))
+    assert from_recipe(recipe).fingerprint == space.fingerprint
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    net = Supernet(space)
+    even = {
+        k: torch.full((len(c.operations),), 1 / len(c.operations)) for k, c in space.choices.items()
+    }
+    assert net(x, even).shape == (4, 3)
+    genotype = space.sample(torch.Generator().manual_seed(3))
+    assert torch.equal(derive(net, genotype)(x), net(x, space.gamma(genotype)))
+
+
+def test_every_ready_space_is_tested_here() -> None:
+    assert set(SPACES) >= {"mlp", "one-layer", "two-layer", "convolution-or-pooling", "polynomial"}
+
+
+def test_depth_of_an_mlp_goes_down_to_a_linear_network() -> None:
+    space = ready_space("mlp", input_shape=(5,), n_outputs=2, depth=2, width=8)
+    chosen = {
+        key: "skip" if "skip" in c.operations else "none" if "none" in c.operations else "plain"
+        for key, c in space.choices.items()
+    }
+    assert StructureCosts(space).of(space.genotype(chosen)).params == 5 * 8 + 8 + 8 * 2 + 2
+
+
+def test_polynomials_are_all_products() -> None:
+    features = PolynomialFeatures(2, 2)(torch.tensor([[2.0, 3.0]]))
+    assert features.tolist() == [[2, 3, 4, 6, 9]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("mpl", {}, "mlp"),
+        ("mlp", {"dept": 3}, "depth"),
+        ("mlp", {"depth": 0}, "depth=0"),
+        ("mlp", {"widths": []}, "widths"),
+        ("mlp", {"activations": ["reul"]}, "relu"),
+        ("mlp", {"norms": []}, "norms"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        _ = ready_space(name, input_shape=(3,), n_outputs=2, **options).wiring
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"\[3\]"):
+        ready_space("convolution-or-pooling", input_shape=(3,), n_outputs=2)
+    with pytest.raises(ConfigError, match="0 outputs"):
+        ready_space("mlp", input_shape=(3,), n_outputs=0)
+    with pytest.raises(ConfigError, match="recipe"):
+        from_recipe({"space": "mlp"})
