@@ -1,0 +1,47 @@
+"""Regret: how much worse a network is than the best, and what random search loses at the same cost, in closed form.
+
+Of N networks in an order from good to bad, n are drawn without repetition. The first of them in that order is the one at
+place i with probability C(N - 1 - i, n - 1) / C(N, n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from netdial.core.errors import ConfigError
+
+
+def random_search_regret(order: Sequence[int], loss: Sequence[float], n: int) -> float:
+    """Returns the expected regret of the first of n networks drawn without repetition.
+
+    Args:
+        order: networks from the one that random search likes best to the one that it likes least: by what it sees, which is
+            not what counts.
+        loss: what counts, by network; lower is better.
+        n: how many it draws; at least all of them is an exhaustive search.
+
+    Raises:
+        ConfigError: n is below 1.
+
+    >>> random_search_regret([2, 0, 1], [1.0, 4.0, 0.0], 1)
+    1.6666666666666667
+    >>> random_search_regret([2, 0, 1], [1.0, 4.0, 0.0], 3)
+    0.0
+    """
+    if n < 1:
+        raise ConfigError(f"n={n}; random search draws one network at least")
+    count, best = len(order), min(loss)
+    n = min(n, count)
+    ways = math.comb(count, n)
+    return sum(
+        math.comb(count - 1 - place, n - 1) / ways * (loss[network] - best)
+        for place, network in enumerate(order)
+    )
+
+
+def expected_regret(order: Sequence[int], loss: Sequence[float], n: float) -> float:
+    """Returns ``random_search_regret`` at a cost of n trainings that need not be a whole number, between its neighbours."""
+    low = math.floor(n)
+    here = random_search_regret(order, loss, low)
+    return here + (n - low) * (random_search_regret(order, loss, low + 1) - here)

@@ -1,0 +1,184 @@
+"""The table: what all networks of NB-Tiny came to, how reliable that is, and the file that it is kept in.
+
+Losses are kept as whole numbers of 1e-4 nats and right answers as numbers of examples, two bytes each.
+
+Shapes: 729 cells, S seeds, R epochs at which networks were validated.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import json
+import statistics
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from netdial.core.errors import CheckpointError, ConfigError, unknown
+from netdial.core.storage.files import write_bytes
+from netdial.measure.ranks import spearman
+from netdial.structure.nbtiny.cells import CELLS
+from netdial.structure.nbtiny.problems import PROBLEMS, SIZES, TinyProblem
+from netdial.structure.nbtiny.training import TinyRecipe, train_cells
+
+Floats = npt.NDArray[np.float64]
+
+SEEDS = tuple(range(8))
+"""Seeds of the table in the package."""
+
+RELIABLE = 0.8
+"""Split-half reliability that a table must have before regrets in it mean anything."""
+
+_NATS = 1e-4
+_HERE = Path(__file__).parent / "table.npz"
+
+
+@dataclass(frozen=True)
+class TinyTable:
+    """What the networks came to on one problem.
+
+    Attributes:
+        problem: the problem.
+        recipe: how they were trained.
+        seeds: seeds of the trainings.
+        valid: negative log-likelihood on the validation part after each of the recipe's epochs ``[729, S, R]``, in nats.
+        test: that on the test part at the end ``[729, S]``.
+        accuracy: share of the test part that is classified rightly ``[729, S]``.
+    """
+
+    problem: TinyProblem
+    recipe: TinyRecipe
+    seeds: tuple[int, ...]
+    valid: Floats
+    test: Floats
+    accuracy: Floats
+
+    @classmethod
+    def trained(
+        cls, problem: TinyProblem, seeds: Sequence[int] = SEEDS, recipe: TinyRecipe | None = None
+    ) -> TinyTable:
+        """Trains all networks with all seeds."""
+        recipe = recipe or TinyRecipe()
+        found = train_cells(problem, range(len(CELLS)), seeds, recipe)
+        numbers = (_numbers(part) for part in (found.valid, found.test, found.correct))
+        return cls(problem, recipe, tuple(seeds), *numbers)
+
+    @property
+    def truth(self) -> Floats:
+        """The test loss of each network, mean over seeds ``[729]``: what a search is judged by."""
+        return np.asarray(self.test.mean(axis=1))
+
+    @property
+    def noise(self) -> float:
+        """Standard error of a truth (the root of its mean square over networks): regrets below it are ties."""
+        variance = self.test.var(axis=1, ddof=1) / len(self.seeds)
+        return float(np.sqrt(variance.mean()))
+
+    @property
+    def reliability(self) -> float:
+        """Rank correlation of the mean losses over one half of the seeds with those over the other, mean over all halvings.
+
+        Raises:
+            ConfigError: there are fewer than two seeds.
+        """
+        count = len(self.seeds)
+        if count < 2:
+            raise ConfigError(f"{count} seed; reliability compares two halves of the seeds")
+        found = []
+        for half in itertools.combinations(range(count), count // 2):
+            if count % 2 or 0 in half:
+                rest = [seed for seed in range(count) if seed not in half]
+                means = (self.test[:, list(part)].mean(axis=1) for part in (half, rest))
+                found.append(spearman(*means))
+        return statistics.fmean(found)
+
+    @property
+    def valid_for_regret(self) -> bool:
+        """Whether the table is reliable enough to judge searches by."""
+        return self.reliability >= RELIABLE
+
+    def regret(self, cell: int) -> float:
+        """Returns how much worse a network is than the best, in nats."""
+        return float(self.truth[cell] - self.truth.min())
+
+    def percentile(self, cell: int) -> float:
+        """Returns the share of networks that are better than one, 0 (the best) … 1."""
+        return float((self.truth < self.truth[cell]).mean())
+
+    def of_seeds(self, seeds: Sequence[int]) -> TinyTable:
+        """Returns the table of some of its seeds."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        parts = (part[:, places] for part in (self.valid, self.test, self.accuracy))
+        return TinyTable(self.problem, self.recipe, tuple(seeds), *parts)
+
+
+def save_tables(path: Path, tables: Sequence[TinyTable]) -> None:
+    """Writes tables of one recipe and the same seeds to a file, which numpy reads without unpickling anything."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for table in tables:
+        count = SIZES["test"]
+        arrays[f"{table.problem.name}.valid"] = _whole(table.valid / _NATS)
+        arrays[f"{table.problem.name}.test"] = _whole(table.test / _NATS)
+        arrays[f"{table.problem.name}.right"] = _whole(table.accuracy * count)
+    about = {
+        "recipe": asdict(tables[0].recipe),
+        "seeds": tables[0].seeds,
+        "problems": [asdict(table.problem) for table in tables],
+    }
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_bytes(path, content.getvalue())
+
+
+@functools.cache
+def load_table(problem: str = "spirals", path: Path = _HERE) -> TinyTable:
+    """Returns the table of a problem, by default that of the package.
+
+    Args:
+        problem: its name.
+        path: a file of ``save_tables``.
+
+    Raises:
+        ConfigError: the problem is unknown.
+        CheckpointError: the file is damaged, or belongs to problems of another netdial.
+    """
+    if problem not in PROBLEMS:
+        raise unknown("problem of NB-Tiny", problem, PROBLEMS)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            about = json.loads(arrays["about"].tobytes())
+            parts = [arrays[f"{problem}.{name}"] for name in ("valid", "test", "right")]
+            stored = {one["name"]: one for one in about["problems"]}[problem]
+            recipe = TinyRecipe(**{**about["recipe"], "epochs": tuple(about["recipe"]["epochs"])})
+            seeds = tuple(about["seeds"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path}: no table of NB-Tiny can be read from it ({error}); make it again by python -m netdial.structure.nbtiny FILE"
+        ) from error
+    if TinyProblem(**stored) != PROBLEMS[problem]:
+        raise CheckpointError(
+            f"{path}: was made for {stored}, the problem is {asdict(PROBLEMS[problem])} now; make it again by "
+            "python -m netdial.structure.nbtiny FILE"
+        )
+    valid, test, right = (part.astype(np.float64) for part in parts)
+    count = SIZES["test"]
+    return TinyTable(
+        PROBLEMS[problem], recipe, seeds, valid * _NATS, test * _NATS, right / count
+    )
+
+
+def _numbers(part: Tensor) -> Floats:
+    return part.double().numpy()
+
+
+def _whole(part: Floats) -> npt.NDArray[np.uint16]:
+    """Returns the nearest whole numbers that fit two bytes; a loss above 6.5 nats is kept as 6.5535."""
+    return np.clip(part.round(), 0, 65535).astype(np.uint16)
