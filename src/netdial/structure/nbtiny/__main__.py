@@ -30,7 +30,7 @@ def main() -> int:
             f"{problem.name}: {table.test.size} trainings, {time.process_time() - start:.0f} s of processor time, "
             f"reliability {table.reliability:.3f} ({verdict}), noise {table.noise:.4f} nats"
         )
-    save_tables(options.file, tables)
+    save_tables(options.file, [table.timed() for table in tables])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The 729 cells: four nodes, an edge between any two of them, and on each edge nothing, an identity, or a ReLU before a linear layer.
+"""The 729 cells: four nodes, an edge between any two, and on each edge nothing, an identity, or a linear layer on the ReLU.
 
 A network is a linear layer from the inputs to H numbers (node 0), the cell, and a linear layer on the ReLU of node 3. A node is
 the sum of what its edges bring. This is the shape of the cells of NAS-Bench-201 (Dong & Yang 2020), with linear layers for
@@ -48,12 +48,16 @@ def cell_index(code: str) -> int:
         ConfigError: it is not six letters of n, s and r.
     """
     if len(code) != len(EDGES) or not set(code) <= set(_LETTERS):
-        raise ConfigError(f"cell {code!r}; expected six letters of n (none), s (skip), r (relu-linear)")
+        raise ConfigError(
+            f"cell {code!r}; expected six letters of n (none), s (skip), r (relu-linear)"
+        )
     return functools.reduce(lambda found, letter: 3 * found + _LETTERS.index(letter), code, 0)
 
 
 class Live(NamedTuple):
     """The edges of a cell that lie on a way from node 0 to node 3.
+
+    Where there are none, the network brings nothing: its outputs are 0.
 
     Attributes:
         linear: numbers of those with a linear layer.

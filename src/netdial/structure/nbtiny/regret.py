@@ -45,3 +45,8 @@ def expected_regret(order: Sequence[int], loss: Sequence[float], n: float) -> fl
     low = math.floor(n)
     here = random_search_regret(order, loss, low)
     return here + (n - low) * (random_search_regret(order, loss, low + 1) - here)
+
+
+def best_of(loss: Sequence[float]) -> list[int]:
+    """Returns networks from the one of least loss on; of equal ones the first comes first."""
+    return sorted(range(len(loss)), key=lambda network: loss[network])

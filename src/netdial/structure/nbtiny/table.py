@@ -14,7 +14,7 @@ import json
 import statistics
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,12 @@ from torch import Tensor
 
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.storage.files import write_bytes
+from netdial.measure.latency import Machine
 from netdial.measure.ranks import spearman
+from netdial.structure.cost import StructureCost
 from netdial.structure.nbtiny.cells import CELLS
 from netdial.structure.nbtiny.problems import PROBLEMS, SIZES, TinyProblem
+from netdial.structure.nbtiny.space import same_networks, tiny_costs, tiny_latencies
 from netdial.structure.nbtiny.training import TinyRecipe, train_cells
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +54,8 @@ class TinyTable:
         valid: negative log-likelihood on the validation part after each of the recipe's epochs ``[729, S, R]``, in nats.
         test: that on the test part at the end ``[729, S]``.
         accuracy: share of the test part that is classified rightly ``[729, S]``.
+        latency_ms: milliseconds of a call on one example ``[729]``; None if it was not measured.
+        machine: what latencies were measured on.
     """
 
     problem: TinyProblem
@@ -59,27 +64,41 @@ class TinyTable:
     valid: Floats
     test: Floats
     accuracy: Floats
+    latency_ms: Floats | None = None
+    machine: str = ""
 
     @classmethod
     def trained(
         cls, problem: TinyProblem, seeds: Sequence[int] = SEEDS, recipe: TinyRecipe | None = None
     ) -> TinyTable:
-        """Trains all networks with all seeds."""
+        """Trains all networks with all seeds; measures no latencies."""
         recipe = recipe or TinyRecipe()
         found = train_cells(problem, range(len(CELLS)), seeds, recipe)
-        numbers = (_numbers(part) for part in (found.valid, found.test, found.correct))
-        return cls(problem, recipe, tuple(seeds), *numbers)
+        valid, test, right = map(_numbers, (found.valid, found.test, found.correct))
+        return cls(problem, recipe, tuple(seeds), valid, test, right)
 
-    @property
+    @functools.cached_property
     def truth(self) -> Floats:
-        """The test loss of each network, mean over seeds ``[729]``: what a search is judged by."""
-        return np.asarray(self.test.mean(axis=1))
+        """The test loss of each network ``[729]``: what a search is judged by.
 
-    @property
+        The mean over seeds and over all cells that are the same network, whose trainings are independent of one another.
+        """
+        return self._over_same()[0]
+
+    @functools.cached_property
     def noise(self) -> float:
         """Standard error of a truth (the root of its mean square over networks): regrets below it are ties."""
-        variance = self.test.var(axis=1, ddof=1) / len(self.seeds)
-        return float(np.sqrt(variance.mean()))
+        return float(np.sqrt(np.square(self._over_same()[1]).mean()))
+
+    def _over_same(self) -> tuple[Floats, Floats]:
+        """Returns mean and standard error of the test loss over all trainings of the same network ``[729]`` each."""
+        first = np.asarray(same_networks())
+        mean, error = np.empty(len(first)), np.empty(len(first))
+        for cell in np.unique(first):
+            losses = self.test[first == cell]
+            mean[first == cell] = losses.mean()
+            error[first == cell] = losses.std(ddof=1) / np.sqrt(losses.size)
+        return mean, error
 
     @property
     def reliability(self) -> float:
@@ -112,11 +131,21 @@ class TinyTable:
         """Returns the share of networks that are better than one, 0 (the best) … 1."""
         return float((self.truth < self.truth[cell]).mean())
 
+    @functools.cached_property
+    def costs(self) -> list[StructureCost]:
+        """Parameters, multiply-accumulates, vertices and edges of each network, counted."""
+        return tiny_costs(self.problem.arms, self.recipe.width)
+
+    def timed(self) -> TinyTable:
+        """Returns the table with latencies, measured here and now."""
+        latency = tiny_latencies(self.problem.arms, self.recipe.width)
+        return replace(self, latency_ms=latency, machine=str(Machine.here()))
+
     def of_seeds(self, seeds: Sequence[int]) -> TinyTable:
         """Returns the table of some of its seeds."""
         places = [self.seeds.index(seed) for seed in seeds]
-        parts = (part[:, places] for part in (self.valid, self.test, self.accuracy))
-        return TinyTable(self.problem, self.recipe, tuple(seeds), *parts)
+        valid, test, right = (part[:, places] for part in (self.valid, self.test, self.accuracy))
+        return replace(self, seeds=tuple(seeds), valid=valid, test=test, accuracy=right)
 
 
 def save_tables(path: Path, tables: Sequence[TinyTable]) -> None:
@@ -127,10 +156,13 @@ def save_tables(path: Path, tables: Sequence[TinyTable]) -> None:
         arrays[f"{table.problem.name}.valid"] = _whole(table.valid / _NATS)
         arrays[f"{table.problem.name}.test"] = _whole(table.test / _NATS)
         arrays[f"{table.problem.name}.right"] = _whole(table.accuracy * count)
+        if table.latency_ms is not None:
+            arrays[f"{table.problem.name}.latency_ms"] = table.latency_ms.astype(np.float32)
     about = {
         "recipe": asdict(tables[0].recipe),
         "seeds": tables[0].seeds,
         "problems": [asdict(table.problem) for table in tables],
+        "machine": tables[0].machine,
     }
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     content = io.BytesIO()
@@ -158,10 +190,11 @@ def load_table(problem: str = "spirals", path: Path = _HERE) -> TinyTable:
             parts = [arrays[f"{problem}.{name}"] for name in ("valid", "test", "right")]
             stored = {one["name"]: one for one in about["problems"]}[problem]
             recipe = TinyRecipe(**{**about["recipe"], "epochs": tuple(about["recipe"]["epochs"])})
-            seeds = tuple(about["seeds"])
+            seeds, machine = tuple(about["seeds"]), str(about["machine"])
+            latency = arrays.get(f"{problem}.latency_ms")
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path}: no table of NB-Tiny can be read from it ({error}); make it again by python -m netdial.structure.nbtiny FILE"
+            f"{path}: holds no table of NB-Tiny ({error}); make it again by python -m netdial.structure.nbtiny FILE"
         ) from error
     if TinyProblem(**stored) != PROBLEMS[problem]:
         raise CheckpointError(
@@ -169,9 +202,15 @@ def load_table(problem: str = "spirals", path: Path = _HERE) -> TinyTable:
             "python -m netdial.structure.nbtiny FILE"
         )
     valid, test, right = (part.astype(np.float64) for part in parts)
-    count = SIZES["test"]
     return TinyTable(
-        PROBLEMS[problem], recipe, seeds, valid * _NATS, test * _NATS, right / count
+        PROBLEMS[problem],
+        recipe,
+        seeds,
+        valid * _NATS,
+        test * _NATS,
+        right / SIZES["test"],
+        None if latency is None else latency.astype(np.float64),
+        machine,
     )
 
 

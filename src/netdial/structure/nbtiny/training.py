@@ -67,7 +67,10 @@ class TrainedCells:
 
 
 def train_cells(
-    problem: TinyProblem, cells: Sequence[int], seeds: Sequence[int], recipe: TinyRecipe | None = None
+    problem: TinyProblem,
+    cells: Sequence[int],
+    seeds: Sequence[int],
+    recipe: TinyRecipe | None = None,
 ) -> TrainedCells:
     """Trains networks.
 
@@ -83,6 +86,11 @@ def train_cells(
         torch.empty(*shape, len(recipe.epochs)), torch.empty(shape), torch.empty(shape)
     )
     parts = {part: problem.part(part) for part in ("train", "valid", "test")}
+    dead = [place for place, cell in enumerate(cells) if not any(live_edges(CELLS[cell]))]
+    found.valid[dead] = found.test[dead] = math.log(
+        problem.arms
+    )  # outputs of 0, and nothing to train
+    found.correct[dead] = (parts["test"].y == 0).float().mean()
     for rows in _groups(cells, max(1, _MOST // len(seeds))):
         group = _Group([cells[row] for row in rows], seeds, recipe.width, problem)
         at = 0
@@ -95,10 +103,12 @@ def train_cells(
 
 
 def _groups(cells: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yields the places of cells that have the same linear layers, at most so many at once."""
+    """Yields the places of cells that have the same linear layers, at most so many at once, without dead ones."""
     alike: dict[tuple[int, ...], list[int]] = {}
     for place, cell in enumerate(cells):
-        alike.setdefault(live_edges(CELLS[cell]).linear, []).append(place)
+        live = live_edges(CELLS[cell])
+        if any(live):
+            alike.setdefault(live.linear, []).append(place)
     for places in alike.values():
         yield from (places[start : start + most] for start in range(0, len(places), most))
 
@@ -122,7 +132,9 @@ class _Group:
         }
         inner = [(width, width)] * len(self._linear)
         self._layers = [(2, width), *inner, (width, problem.arms)]
-        starts = [_start(self._layers, problem.name, cell, seed) for cell in cells for seed in seeds]
+        starts = [
+            _start(self._layers, problem.name, cell, seed) for cell in cells for seed in seeds
+        ]
         self.weights = torch.stack(starts).requires_grad_()
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -145,8 +157,7 @@ class _Group:
                     terms.append(self._skips[edge] * value)
             values.append(sum(terms[1:], terms[0]) if terms else None)
         last = values[-1]
-        if last is None:  # no cell of the group has a way to the output
-            last = x.new_zeros(self._count, x.shape[1], self._layers[-1][0])
+        assert last is not None, "dead cells are in no group"
         return _affine(head, last.relu())
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -188,9 +199,7 @@ def _affine(layer: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
 def _start(layers: Sequence[tuple[int, int]], problem: str, cell: int, seed: int) -> Tensor:
     """Returns the start ``[P]`` of a network: uniform between ±1/√inputs, as ``torch.nn.Linear`` has it."""
     source = generator("nbtiny", problem, "start", cell_code(CELLS[cell]), seed)
-    drawn = [
-        (2 * torch.rand((a + 1) * b, generator=source) - 1) / math.sqrt(a) for a, b in layers
-    ]
+    drawn = [(2 * torch.rand((a + 1) * b, generator=source) - 1) / math.sqrt(a) for a, b in layers]
     return torch.cat(drawn)
 
 
@@ -206,6 +215,6 @@ def _epochs(
         for start in range(0, len(data) - size + 1, size):
             index = order[:, start : start + size]
             optimizer.zero_grad()
-            group.loss(data.x[index], data.y[index]).backward()  # type: ignore[no-untyped-call]
+            group.loss(data.x[index], data.y[index]).backward()
             optimizer.step()
         yield epoch
