@@ -1,4 +1,4 @@
-"""NB-Tiny: time of 729 networks times 4 seeds in one batched run, its split-half reliability, and how near the stored table is."""
+"""NB-Tiny: time of 729 networks times 4 seeds in one batched run, split-half reliability, distance from the stored table."""
 
 from __future__ import annotations
 

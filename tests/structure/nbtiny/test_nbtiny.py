@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.noise import generator
 from netdial.measure.ranks import kendall, ranks, spearman
 from netdial.structure import canonical_form, derive
 from netdial.structure.nbtiny import (
@@ -91,10 +92,7 @@ def test_a_training_is_that_of_an_ordinary_loop() -> None:
     problem, cell = PROBLEMS["spirals"], cell_index("rsnnrr")
     found = train_cells(problem, [cell], [2], SHORT)
     group = _Group([cell], [2], 8, problem)
-    data, source = problem.part("train"), torch.Generator()
-    from netdial.core.noise import generator
-
-    source = generator("nbtiny", "order", 2)
+    data, source = problem.part("train"), generator("nbtiny", "order", 2)
     weights = group.weights.detach().clone().requires_grad_()
     group.weights = weights
     optimizer = torch.optim.Adam([weights], lr=SHORT.lr)
@@ -146,6 +144,8 @@ def test_the_table_is_reliable_and_says_what_the_problem_is(problem: str) -> Non
     best = int(table.truth.argmin())
     assert table.regret(best) == table.percentile(best) == 0
     assert "r" in cell_code(CELLS[best])
+    assert table.tied(best)
+    assert not table.tied(cell_index("ssssss"))
     assert table.regret(cell_index("ssssss")) > 5 * table.noise
     assert table.truth[0] == pytest.approx(math.log(PROBLEMS[problem].arms), abs=1e-4)
     assert spearman(table.valid[..., -1].mean(axis=1), table.test.mean(axis=1)) > 0.99

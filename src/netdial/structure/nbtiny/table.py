@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import json
+import math
 import statistics
 import zipfile
 from collections.abc import Sequence
@@ -86,9 +87,18 @@ class TinyTable:
         return self._over_same()[0]
 
     @functools.cached_property
+    def error(self) -> Floats:
+        """The standard error of each truth ``[729]``."""
+        return self._over_same()[1]
+
+    @property
     def noise(self) -> float:
-        """Standard error of a truth (the root of its mean square over networks): regrets below it are ties."""
-        return float(np.sqrt(np.square(self._over_same()[1]).mean()))
+        """Root of the mean squared standard error over networks."""
+        return float(np.sqrt(np.square(self.error).mean()))
+
+    def tied(self, cell: int) -> bool:
+        """Returns whether the regret of a network is within a standard error of what is known of it and of the best."""
+        return self.regret(cell) <= math.hypot(self.error[cell], self.error[self.truth.argmin()])
 
     def _over_same(self) -> tuple[Floats, Floats]:
         """Returns mean and standard error of the test loss over all trainings of the same network ``[729]`` each."""
@@ -185,7 +195,7 @@ def load_table(problem: str = "spirals", path: Path = _HERE) -> TinyTable:
     if problem not in PROBLEMS:
         raise unknown("problem of NB-Tiny", problem, PROBLEMS)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             parts = [arrays[f"{problem}.{name}"] for name in ("valid", "test", "right")]
             stored = {one["name"]: one for one in about["problems"]}[problem]
