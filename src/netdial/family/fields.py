@@ -183,13 +183,17 @@ class Fields:
         Raises:
             ConfigError: for a point posterior.
         """
+        return self.effective_shares(prior_var).sum(dim=1)
+
+    def effective_shares(self, prior_var: Tensor) -> Tensor:
+        """Returns 1 - σ²/α of each number ``[K, P]``, clipped at 0, and 0 where pruned; see ``effective_parameters``."""
         if self.var is None:
             raise ConfigError(
                 "effective_parameters: a point posterior has no variances; use posterior='normal'"
             )
         each = prior_var[:, None] if prior_var.ndim == 1 else prior_var
         share = (1 - self.var / each).clamp_min(0)
-        return (share if self.kept is None else share * self.kept).sum(dim=1)
+        return share if self.kept is None else share * self.kept
 
     def square_norm(self) -> Tensor:
         """Returns ‖mean‖² ``[K]``."""

@@ -82,16 +82,23 @@ def _conclude(work: Work, step: int) -> None:
     """Evaluates the family, records and saves it."""
     from netdial.jobs.opening import MODEL, evaluate_run
     from netdial.jobs.problem import describe_net
+    from netdial.jobs.records.details import Sketcher
     from netdial.jobs.records.recorder import member_records
     from netdial.models.family import save_family
     from netdial.models.use import use_of
     from netdial.runs.curves import headline, members
+    from netdial.runs.details import write_details
 
     run, task, family = work.run, work.problem.task, work.start
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
-    paths = {part: evaluate_run(run, family, part, task) for part in ("valid", "test")}
+    seen = Sketcher(family, task)
+    paths = {
+        part: evaluate_run(run, family, part, task, on_member=seen.of(part))
+        for part in ("valid", "test")
+    }
     run.replace(member_records(run, step, paths))
     best = headline(members(run.records()), run.config)
+    write_details(run.details_path, seen.details(step, None if best is None else best.chosen.lam))
     use = use_of(
         task,
         family,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -135,6 +136,7 @@ def evaluate_run(
     *,
     lams: list[float] | int | None = None,
     n_samples: int | None = None,
+    on_member: Callable[[float, Tensor], object] | None = None,
 ) -> Path:
     """Returns the path of a run's family on one part of its data, as the run itself evaluates it.
 
@@ -145,6 +147,7 @@ def evaluate_run(
         task: its data.
         lams: complexity values, or how many.
         n_samples: draws of the posterior predictive.
+        on_member: called with λ and the outputs of each member.
     """
     config = run.config
     return evaluate(
@@ -157,4 +160,5 @@ def evaluate_run(
         n_samples=config["samples"] if n_samples is None else n_samples,
         seed=config["seed"],
         train=task.train.y,
+        on_member=on_member,
     )

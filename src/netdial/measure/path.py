@@ -8,7 +8,7 @@ differences along the path are not noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -171,6 +171,7 @@ def evaluate(
     seed: int = 0,
     metric: str | None = None,
     train: Tensor | None = None,
+    on_member: Callable[[float, Tensor], object] | None = None,
 ) -> Path:
     """Returns metrics of members along λ on some data.
 
@@ -191,6 +192,7 @@ def evaluate(
         metric: metric that ``Path.best`` and ``Path.choose`` compare by; by default that of the task's proper loss.
         train: targets of the training data, to which the constant baseline is fitted; by default those of ``data``, which
             favours the constant a little.
+        on_member: called with λ and the outputs ``[B, ...]`` of each member's mean weights, for whoever wants to see more.
 
     The ``nll`` of a regression is under the law of its errors on held-out rows; where the noise is not known, under the
     variance that training assumed.
@@ -213,6 +215,8 @@ def evaluate(
             net = family.export(lam)
             draws = outputs(net, part, batch_size)[None]
             numbers = numbers or not bool(draws.isnan().any())
+            if on_member is not None:
+                on_member(lam, draws[0])
             sampled = None
             if n_samples:
                 sampled = predictive(

@@ -15,6 +15,9 @@ import jinja2
 CHARTS = ("format", "axes", "chart", "hover")
 """Scripts that draw figures, in the order in which they need each other."""
 
+DIAL = ("terms", "member", "dial")
+"""Scripts of a page whose figures follow a slider, after those."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -31,9 +34,13 @@ def fill(package: str, template: str, /, **values: Any) -> str:
     Args:
         package: where the template lies, for example ``netdial.report``.
         template: its file.
-        values: what the template names, besides ``charts``; one that is missing is an error.
+        values: what the template names, besides the scripts; one that is missing is an error.
     """
-    return _templates(package).get_template(template).render(charts=script(*CHARTS), **values)
+    return (
+        _templates(package)
+        .get_template(template)
+        .render(charts=script(*CHARTS), turning=script(*DIAL), **values)
+    )
 
 
 @cache

@@ -26,9 +26,12 @@ from netdial.runs.shrinkage import KILLS
 FOUND = "found.json"
 """What a cell of a store returned."""
 
+DETAILS = "details.json"
+"""What there is to see of each member beyond its records, see `runs.details`."""
+
 FILES = {
     *("config.json", "env.json", "splits.json", "records.jsonl", "log.txt", "report.html", "DONE"),
-    *(KILLS, FOUND),
+    *(KILLS, FOUND, DETAILS),
 }
 """Files of a run."""
 

@@ -72,6 +72,8 @@ class Run:
     """The measured numbers, one JSON object per line."""
     log_path = _Inside("log.txt")
     """What the run said while it worked."""
+    details_path = _Inside(folder.DETAILS)
+    """What there is to see of each member beyond its records."""
     kills_path = _Inside(KILLS)
     """What a network that shrinks lost, one JSON object per collection."""
     checkpoint_path = _Inside("checkpoint")
@@ -275,6 +277,7 @@ class Run:
             self._renew()
             with writing(self.done_path):
                 self.done_path.unlink(missing_ok=True)
+                self.details_path.unlink(missing_ok=True)
             kept = [row for row in self.records() if row.step <= step and row.method == "train"]
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in kept))
             epochs = len({row.step for row in kept if row.step > 0})

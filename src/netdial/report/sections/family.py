@@ -14,10 +14,12 @@ from typing import Any
 from netdial.core.best import PREDICTIVE, proportion
 from netdial.core.records import Record
 from netdial.report.figures import curves_figure, learning_figure
+from netdial.report.sections.dial import dial_of
 from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.sections.pruning import pruning_section
 from netdial.report.sections.slim import channels_section
 from netdial.report.template import Tile
+from netdial.report.terms import TERMS
 from netdial.report.text import (
     MEASURES,
     at_lam,
@@ -30,6 +32,7 @@ from netdial.report.text import (
     worth,
 )
 from netdial.runs.curves import Headline, MemberRow, constants, headline, learning, members
+from netdial.runs.details import Details, read_details
 from netdial.runs.run import Run
 
 Format = Callable[[float | None], str]
@@ -56,10 +59,15 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     channels = channels_section(records, run.config)
     evidence = evidence_figure(records)
     columns = _columns(rows, run.config)
+    details = read_details(run.details_path)
+    plain = None if details is None else details.model_dump(mode="json")
     return {
+        "dial": dial_of(rows, records, answer, constant, run.config, details),
+        "details": plain,
+        "terms": {key: asdict(term) for key, term in TERMS.items()},
         "sentence": sentence(run.config),
         "lead": _lead(answer, run.config),
-        "tiles": _tiles(answer, run.config),
+        "tiles": [*_tiles(answer, run.config), *_size(details)] if answer else [],
         "notes": _notes(run, records, rows, answer),
         "has_curves": curves is not None,
         "has_training": training is not None,
@@ -80,7 +88,11 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "groups": _groups(columns),
         "table": [*(_row(row, columns, answer) for row in rows), *_constant_row(columns, constant)],
         "csv": _csv_link(rows),
-        "data": {"members": [asdict(row) for row in rows], "constant": constant},
+        "data": {
+            "members": [asdict(row) for row in rows],
+            "constant": constant,
+            **({} if plain is None else {"details": plain}),
+        },
     }
 
 
@@ -133,6 +145,15 @@ def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
                 f"{value_of(answer.metric, chosen.values[answer.metric])} validation {title}",
             )
         )
+    if answer.excess and answer.standard_error is not None:
+        unit = MEASURES.get(answer.metric, ("", "loss"))[1]
+        tiles.append(
+            Tile(
+                "Lost by that",
+                f"+{number(answer.excess, 2)}",
+                f"{unit}, ± {number(answer.standard_error, 2)} standard error of the difference",
+            )
+        )
     if answer.metric in answer.constant:
         tiles.append(
             Tile(
@@ -153,6 +174,26 @@ def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
             )
         )
     return tiles
+
+
+def _size(details: Details | None) -> list[Tile]:
+    """Returns what a member costs as it is exported, if it was recorded."""
+    if details is None:
+        return []
+    params, macs, size = (
+        sum(getattr(layer, name) for layer in details.layers)
+        for name in ("params", "macs", "bytes")
+    )
+    work = f", {count(macs)} multiplications for an example" if macs else ""
+    return [Tile("What it takes up", _bytes(size), f"{count(params)} parameters{work}")]
+
+
+def _bytes(size: float) -> str:
+    """Returns a size in bytes, kilobytes or megabytes of 1000."""
+    for factor, unit in ((1e6, "MB"), (1e3, "kB")):
+        if size >= factor:
+            return f"{number(size / factor)} {unit}"
+    return f"{count(size)} bytes"
 
 
 def _beside(answer: Headline, config: dict[str, Any]) -> str:
@@ -248,7 +289,13 @@ def _row(row: MemberRow, columns: Sequence[Column], answer: Headline | None) -> 
         marks.append("1 s.e.")
     worse = answer is not None and answer.is_worse_than_constant(row)
     cells = [column.show(row.values.get(column.record)) for column in columns]
-    return {"lam": number(row.lam), "marks": marks, "worse": worse, "cells": cells}
+    return {
+        "lam": number(row.lam),
+        "value": row.lam,
+        "marks": marks,
+        "worse": worse,
+        "cells": cells,
+    }
 
 
 def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list[dict[str, Any]]:
@@ -256,7 +303,7 @@ def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list
     if not constant:
         return []
     cells = [column.show(constant.get(column.record)) for column in columns]
-    return [{"lam": "a constant", "marks": [], "worse": False, "cells": cells}]
+    return [{"lam": "a constant", "value": "", "marks": [], "worse": False, "cells": cells}]
 
 
 def _strata(records: Sequence[Record]) -> tuple[str, str] | None:

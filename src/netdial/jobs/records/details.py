@@ -1,0 +1,268 @@
+"""Makes ``details.json`` of a run while its members are evaluated: layers, weights, errors by class or target, inputs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import NetdialError
+from netdial.core.noise import generator
+from netdial.data import Splits
+from netdial.data.dataset import Dataset
+from netdial.data.tables.schema import TableSchema
+from netdial.family import Family
+from netdial.measure import portrait
+from netdial.measure.cost import count_macs
+from netdial.measure.forward import outputs
+from netdial.objective import OBJECTIVES
+from netdial.runs.details import (
+    Bins,
+    Classes,
+    ColumnRead,
+    Details,
+    Layer,
+    Member,
+    Numbers,
+    Part,
+    Target,
+)
+from netdial.task import Regression, Task, named
+from netdial.task.noise import half_width
+
+WEIGHTS, SNR = Bins(low=-6.0, high=1.0, count=42), Bins(low=-3.0, high=3.0, count=36)
+"""Bins of log10 |w| and of log10 |mean| / standard deviation."""
+_RESIDUALS, _SAMPLE, _SPREADS = 41, 150, 3.0
+"""Bins of residuals, examples of a scatter plot, and standard deviations of the target that residuals are shown up to."""
+_LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Probabilities of the intervals whose coverage is counted."""
+_SHUFFLES, _MOST_ROWS, _MOST_COLUMNS = 5, 5000, 100
+"""Shuffles of a column, rows and columns at most, for importance."""
+
+
+class Sketcher:
+    """Collects what there is to see of members while they are evaluated.
+
+    Args:
+        family: the family.
+        data: its data.
+    """
+
+    def __init__(self, family: Family, data: Splits) -> None:
+        self._family, self._data = family, data
+        task = named(data.kind) if family.task is None else family.task
+        self._task = task.in_units(data.train.target)
+        self._parts: dict[float, dict[str, Part]] = defaultdict(dict)
+        self._owners = _owners(family.net)
+
+    def of(self, part: str) -> Any:
+        """Returns what `measure.evaluate` calls with λ and the outputs ``[B, O]`` of a member on a part of the data."""
+
+        def look(lam: float, found: Tensor) -> None:
+            self._parts[lam][part] = self._part(lam, found, self._data.part(part).y.cpu())
+
+        return look
+
+    def details(self, step: int, chosen: float | None) -> Details:
+        """Returns all of it.
+
+        Args:
+            step: optimiser step of the family.
+            chosen: λ of the member by which the importance of inputs is measured; None leaves it out.
+        """
+        schema = self._data.schema
+        return Details(
+            step=step,
+            layers=self._layers(),
+            weights=WEIGHTS,
+            snr=SNR,
+            members=[self._member(lam) for lam in sorted(self._parts)],
+            classes=[str(name) for name in self._data.classes],
+            targets=self._targets(),
+            columns=[] if schema is None else self._columns(schema, chosen),
+            importance_lam=None if schema is None else chosen,
+        )
+
+    def _part(self, lam: float, found: Tensor, truth: Tensor) -> Part:
+        """Returns what a member does on a part of the data; nothing for outputs of an unusual form."""
+        if found.ndim != 2 or not bool(found.isfinite().all()):
+            return Part()
+        if self._task.targets == "classes":
+            probs = self._task.to_mean(found.double())
+            if probs.ndim != 2 or truth.ndim != 1 or int(truth.max()) >= probs.shape[1]:
+                return Part()
+            return Part(
+                classes=Classes(**portrait.classes(probs, truth)),
+                calibration=portrait.calibration(probs, truth),
+            )
+        if found.shape != truth.shape:
+            return Part()
+        half, (_, std) = self._intervals(lam, found.shape[1]), self._scale(found.shape[1])
+        return Part(
+            targets=[
+                Numbers(
+                    **portrait.numbers(*self._both(found, truth, t), self._bins(t), _SAMPLE),
+                    coverage=portrait.coverage(
+                        (found - truth)[:, t] * std[t], [(level, row[t]) for level, row in half]
+                    ),
+                )
+                for t in range(found.shape[1])
+            ]
+        )
+
+    def _both(self, found: Tensor, truth: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Returns predictions and true values of a target in its own units."""
+        mean, std = self._scale(found.shape[1])
+        return found[:, t].double() * std[t] + mean[t], truth[:, t].double() * std[t] + mean[t]
+
+    def _scale(self, count: int) -> tuple[Sequence[float], Sequence[float]]:
+        scale = self._data.train.target
+        return ([0.0] * count, [1.0] * count) if scale is None else (scale.mean, scale.std)
+
+    def _bins(self, t: int) -> tuple[float, float, int]:
+        std = float(self._data.train.y[:, t].double().std()) * self._scale(t + 1)[1][t]
+        far = portrait.short(_SPREADS * std) or 1.0
+        return -far, far, _RESIDUALS
+
+    def _intervals(self, lam: float, count: int) -> list[tuple[float, list[float]]]:
+        """Returns (level, half-widths in the units of each target); nothing if the noise is not known."""
+        here: Task = self._task.at(lam).plugged_in()
+        if not isinstance(here, Regression) or not here.noise_var:
+            return []
+        var, std = (
+            torch.tensor(here.noise_var).double(),
+            torch.tensor(self._scale(count)[1]).double(),
+        )
+        reach: Any = here.reach
+        return [
+            (level, (half_width(reach, level, count) * var.sqrt() * std).tolist())
+            for level in _LEVELS
+        ]
+
+    def _targets(self) -> list[Target]:
+        if self._task.targets == "classes" or self._data.train.y.ndim != 2:
+            return []
+        scale, count = self._data.train.target, self._data.train.y.shape[1]
+        names = [f"target {t}" for t in range(count)] if scale is None else scale.names
+        parts = {part: self._data.part(part).y.cpu() for part in ("valid", "test")}
+        found = []
+        for t, name in enumerate(names):
+            low, high, bins = self._bins(t)
+            truth = {
+                part: portrait.shorts(self._both(y[:_SAMPLE], y[:_SAMPLE], t)[1])
+                for part, y in parts.items()
+            }
+            residuals = Bins(low=low, high=high, count=bins)
+            found.append(Target(name=str(name), residuals=residuals, truth=truth))
+        return found
+
+    def _layers(self) -> list[Layer]:
+        """Returns the layers; multiplications are 0 where they cannot be counted."""
+        net = self._family.export(self._family.lams(1)[0])
+        uses: Mapping[str, int] = {}
+        try:
+            like = next(iter(net.parameters()))
+            uses = count_macs(net, self._data.valid.inputs(torch.arange(2), like))[1]
+        except (NetdialError, RuntimeError):
+            uses = {}
+        leaves = dict(net.named_parameters())
+        return [
+            Layer(
+                name=layer,
+                params=sum(leaves[name].numel() for name in names),
+                macs=sum(uses.get(name, 0) * leaves[name].numel() for name in names),
+                bytes=sum(leaves[name].numel() * leaves[name].element_size() for name in names),
+            )
+            for layer, names in self._owners.items()
+        ]
+
+    def _member(self, lam: float) -> Member:
+        leaves = dict(self._family.export(lam).named_parameters())
+        flats = [
+            torch.cat([leaves[name].detach().flatten().cpu() for name in names])
+            for names in self._owners.values()
+        ]
+        weights = torch.cat(flats).abs().double().log10()
+        effective, snr = self._certainty(lam)
+        return Member(
+            lam=lam,
+            kept=[portrait.carrying(flat) for flat in flats],
+            norm=[portrait.short(float(flat.double().square().mean().sqrt())) for flat in flats],
+            weights=portrait.histogram(weights, WEIGHTS.low, WEIGHTS.high, WEIGHTS.count),
+            effective=effective,
+            snr=snr,
+            parts=self._parts[lam],
+        )
+
+    def _certainty(self, lam: float) -> tuple[list[float | None], list[int]]:
+        """Returns effective parameters by layer and the histogram of signal to noise; nothing for points."""
+        family = self._family
+        fields = family.fields_at([lam])
+        if fields.log_std is None:
+            return [], []
+        fitted = OBJECTIVES[family.objective].fitted_prior
+        prior = (
+            fields.fitted_prior() if fitted else fields.mean.new_tensor([family.config.prior_var])
+        )
+        shares = family.layout.split(fields.effective_shares(prior)[0].detach())
+        by_layer = [
+            portrait.short(sum(float(shares[name].sum()) for name in names if name in shares))
+            for names in self._owners.values()
+        ]
+        ratio = (fields.mean.abs() * torch.exp(-fields.log_std)).detach().double().log10()
+        return by_layer, portrait.histogram(ratio, SNR.low, SNR.high, SNR.count)
+
+    def _columns(self, schema: TableSchema, chosen: float | None) -> list[ColumnRead]:
+        """Returns how columns were read, and how much the loss on validation rows rises when each is shuffled."""
+        rises = {} if chosen is None else self._importance(schema, self._family.export(chosen))
+        return [
+            ColumnRead(
+                column=column.column,
+                kind=column.kind,
+                words=column.describe(),
+                **rises.get(column.column, {}),
+            )
+            for column in schema.inputs
+        ] + [
+            ColumnRead(column=gone.column, kind="left out", words=gone.why)
+            for gone in schema.left_out
+        ]
+
+    def _importance(
+        self, schema: TableSchema, net: nn.Module
+    ) -> dict[str, dict[str, float | None]]:
+        """Returns the permutation importance of columns (Breiman 2001): mean rise of the loss and its standard error."""
+        part = self._data.valid.select(torch.arange(min(len(self._data.valid), _MOST_ROWS)))
+        if len(schema.inputs) > _MOST_COLUMNS or part.x.ndim != 2:
+            return {}
+        source = generator(0, "importance")
+        whole, start, found = self._loss(net, part), 0, {}
+        for column in schema.inputs:
+            here = slice(start, start + len(column.names))
+            start = here.stop
+            rises = []
+            for _ in range(_SHUFFLES):
+                x = part.x.clone()
+                x[:, here] = x[torch.randperm(len(x), generator=source)][:, here]
+                rises.append(self._loss(net, Dataset(x, part.y)) - whole)
+            rise = torch.tensor(rises).double()
+            error = float(rise.std()) / _SHUFFLES**0.5
+            found[column.column] = {
+                "importance": portrait.short(float(rise.mean())),
+                "error": portrait.short(error),
+            }
+        return found
+
+    def _loss(self, net: nn.Module, part: Dataset) -> float:
+        return float(self._task.loss(outputs(net, part), part.y.cpu()).mean())
+
+
+def _owners(net: nn.Module) -> dict[str, list[str]]:
+    """Returns layer -> names of its parameters, in the order of the network; those of the network itself are a layer, too."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, _ in net.named_parameters():
+        found[name.rpartition(".")[0] or type(net).__name__].append(name)
+    return dict(found)

@@ -1,0 +1,154 @@
+"""What evaluation writes for the figures of the page: closed forms, agreement with metrics, and what old runs lack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+
+import netdial as nd
+from netdial.core.errors import CheckpointError
+from netdial.data import Dataset, Splits
+from netdial.data.dataset import TargetScale
+from netdial.family.config import FamilyConfig
+from netdial.jobs.records.details import Sketcher
+from netdial.measure import portrait
+from netdial.nets import build
+from netdial.runs.details import Bins, Details, read_details, write_details
+
+
+def test_figures_by_class_are_those_of_scikit_learn() -> None:
+    source = torch.Generator().manual_seed(0)
+    probs = torch.rand(200, 4, generator=source).softmax(1).double()
+    truth = torch.randint(0, 4, (200,), generator=source)
+    found = portrait.classes(probs, truth)
+    top = probs.argmax(1)
+    assert found["confusion"] == confusion_matrix(truth, top).tolist()
+    assert found["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(truth, top), rel=1e-3
+    )
+    for k in range(4):
+        assert found["auc"][k] == pytest.approx(roc_auc_score(truth == k, probs[:, k]), rel=1e-3)
+
+
+def test_a_class_that_does_not_occur_has_no_figures() -> None:
+    probs = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]]).double()
+    found = portrait.classes(probs, torch.tensor([0, 1]))
+    assert found["recall"] == [1.0, 1.0, None]
+    assert found["auc"] == [1.0, 1.0, None]
+    assert found["balanced_accuracy"] == found["mean_auc"] == 1.0
+    json.dumps(found, allow_nan=False)
+
+
+def test_many_classes_have_no_matrix() -> None:
+    probs = torch.eye(40).double()
+    assert portrait.classes(probs, torch.arange(40))["confusion"] is None
+
+
+def test_calibration_counts_every_example_once() -> None:
+    probs = torch.tensor([[1.0, 0.0], [0.55, 0.45], [0.45, 0.55], [0.0, 1.0]]).double()
+    found = portrait.calibration(probs, torch.tensor([0, 1, 1, 0]))
+    assert found == [(0.55, 0.5, 2), (1.0, 0.5, 2)]
+
+
+@given(st.lists(st.floats(-10, 10) | st.sampled_from([float("inf"), float("-inf")]), min_size=1))
+def test_histograms_hold_every_value(values: list[float]) -> None:
+    found = portrait.histogram(torch.tensor(values), -3, 3, 7)
+    assert len(found) == 7
+    assert sum(found) == len(values)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
+def test_the_weights_that_carry_are_the_fewest(values: list[float]) -> None:
+    squares = sorted((v * v for v in torch.tensor(values).tolist()), reverse=True)
+    count, whole = portrait.carrying(torch.tensor(values)), sum(squares)
+    if whole < 1e-30:
+        return
+    assert sum(squares[:count]) >= 0.99 * whole * (1 - 1e-9)
+    assert sum(squares[: count - 1]) < 0.99 * whole * (1 + 1e-9)
+
+
+def test_errors_of_a_regression() -> None:
+    truth = torch.tensor([1.0, 2.0, 3.0])
+    found = portrait.numbers(truth + 1, truth, (-2.0, 2.0, 4), 2)
+    assert (found["rmse"], found["mae"], found["bias"], found["r2"]) == (1, 1, 1, -0.5)
+    assert found["residuals"] == [0, 0, 0, 3]
+    assert found["predicted"] == [2.0, 3.0]
+    assert portrait.coverage(torch.tensor([0.5, -3.0]), [(0.9, 1.0)]) == {"0.9": 0.5}
+
+
+def split(y: torch.Tensor, target: TargetScale | None = None) -> Splits:
+    source = torch.Generator().manual_seed(1)
+    x = torch.randn(len(y), 3, generator=source)
+    part = Dataset(x, y, target=target)
+    classes = ("a", "b") if y.ndim == 1 else ()
+    kind = "classification" if y.ndim == 1 else "regression"
+    return Splits(
+        name="t",
+        kind=kind,
+        train=part,
+        valid=part,
+        test=part,
+        classes=classes,
+        n_outputs=len(classes) or y.shape[1],
+        source={},
+        rows={},
+    )
+
+
+@pytest.mark.parametrize("posterior", ["normal", "point"])
+def test_details_of_a_family_agree_with_its_metrics(posterior: str) -> None:
+    data = split(torch.arange(40) % 2)
+    config = FamilyConfig(
+        posterior=posterior, objective="scaled-kl" if posterior == "normal" else "l2"
+    )
+    family = nd.Family(build("mlp:4", input_shape=(3,), n_outputs=2), config)
+    seen = Sketcher(family, data)
+    path = nd.evaluate(
+        family, data.valid, lams=[0.1, 1.0], kind=data.kind, n_samples=0, on_member=seen.of("valid")
+    )
+    found = seen.details(7, 0.1)
+    assert [member.lam for member in found.members] == [0.1, 1.0]
+    assert sum(layer.params for layer in found.layers) == family.n_params
+    for member, measured in zip(found.members, path.members, strict=True):
+        classes = member.parts["valid"].classes
+        assert classes is not None
+        assert classes.confusion is not None
+        right = sum(row[k] for k, row in enumerate(classes.confusion))
+        assert right / 40 == pytest.approx(measured.metrics["accuracy"])
+        assert sum(member.weights) == family.n_params
+        assert bool(member.snr) == bool(member.effective) == (posterior == "normal")
+        if member.effective:
+            total = sum(value or 0.0 for value in member.effective)
+            assert total == pytest.approx(measured.effective_parameters, rel=1e-2)
+
+
+def test_a_regression_is_in_the_units_of_its_target() -> None:
+    y = torch.linspace(-1, 1, 30)[:, None]
+    data = split(y, TargetScale(mean=(100.0,), std=(10.0,), names=("price",)))
+    family = nd.Family(build("mlp:4", input_shape=(3,), n_outputs=1), FamilyConfig())
+    seen = Sketcher(family, data)
+    path = nd.evaluate(
+        family, data.valid, lams=[1.0], kind=data.kind, n_samples=0, on_member=seen.of("valid")
+    )
+    found = seen.details(0, None)
+    assert [target.name for target in found.targets] == ["price"]
+    assert found.targets[0].truth["valid"][0] == 90.0
+    one = found.members[0].parts["valid"].targets[0]
+    assert one.r2 == pytest.approx(path.members[0].metrics["r2"], rel=1e-3)
+
+
+def test_a_changed_file_is_refused_and_a_missing_one_is_none(tmp_path: Path) -> None:
+    bins = Bins(low=0, high=1, count=2)
+    path = tmp_path / "details.json"
+    assert read_details(path) is None
+    write_details(path, Details(step=3, layers=[], weights=bins, snr=bins, members=[]))
+    assert read_details(path) == Details(step=3, layers=[], weights=bins, snr=bins, members=[])
+    path.write_text(path.read_text().replace('"step":3', '"step":4'))
+    with pytest.raises(CheckpointError, match="changed"):
+        read_details(path)
