@@ -1,6 +1,6 @@
 """``details.json``: what there is to see of each member beyond its records, for figures that a slider moves. Loads no torch.
 
-Written once, when the members are evaluated, and sealed with a digest. Runs of earlier versions have none. Numbers carry four
+Written once, when the members are evaluated, and sealed with a digest. Runs of earlier versions have none. NumberDetails carry four
 digits; a number that does not exist (the AUC of a class that does not occur) is None.
 
 Shapes: Y layers, H bins, C classes, N examples of a sample.
@@ -35,7 +35,7 @@ class Bins(_Stored):
     count: Annotated[int, Field(ge=1, le=1000)]
 
 
-class Layer(_Stored):
+class LayerSize(_Stored):
     """A layer: its parameters, multiplications for one example, and bytes as float32."""
 
     name: str
@@ -44,7 +44,7 @@ class Layer(_Stored):
     bytes: Count
 
 
-class Classes(_Stored):
+class ClassDetails(_Stored):
     """Figures by class ``[C]``, their means over classes that occur, and the confusion matrix ``[true][predicted]``."""
 
     support: Counts
@@ -57,7 +57,7 @@ class Classes(_Stored):
     confusion: list[Counts] | None = None
 
 
-class Numbers(_Stored):
+class NumberDetails(_Stored):
     """Figures of one target of a regression, in its own units.
 
     Attributes:
@@ -76,7 +76,7 @@ class Numbers(_Stored):
     predicted: list[Known] = Field(default_factory=list)
 
 
-class Part(_Stored):
+class PartDetails(_Stored):
     """What a member does on one part of the data.
 
     Attributes:
@@ -85,12 +85,12 @@ class Part(_Stored):
         targets: for a regression, one for each target.
     """
 
-    classes: Classes | None = None
+    classes: ClassDetails | None = None
     calibration: list[tuple[float, float, Count]] = Field(default_factory=list)
-    targets: list[Numbers] = Field(default_factory=list)
+    targets: list[NumberDetails] = Field(default_factory=list)
 
 
-class Member(_Stored):
+class MemberDetails(_Stored):
     """One member.
 
     Attributes:
@@ -109,10 +109,10 @@ class Member(_Stored):
     weights: Counts
     effective: list[Known] = Field(default_factory=list)
     snr: Counts = Field(default_factory=list)
-    parts: dict[str, Part] = Field(default_factory=dict)
+    parts: dict[str, PartDetails] = Field(default_factory=dict)
 
 
-class Target(_Stored):
+class TargetDetails(_Stored):
     """A target of a regression: name, bins of its residuals, and the true values of the sample by part."""
 
     name: str
@@ -146,12 +146,12 @@ class Details(_Stored):
 
     format: Literal[1] = 1
     step: Count
-    layers: list[Layer]
+    layers: list[LayerSize]
     weights: Bins
     snr: Bins
-    members: list[Member]
+    members: list[MemberDetails]
     classes: list[str] = Field(default_factory=list)
-    targets: list[Target] = Field(default_factory=list)
+    targets: list[TargetDetails] = Field(default_factory=list)
     columns: list[ColumnRead] = Field(default_factory=list)
     importance_lam: float | None = None
 

@@ -21,14 +21,14 @@ from netdial.measure.forward import outputs
 from netdial.objective import OBJECTIVES
 from netdial.runs.details import (
     Bins,
-    Classes,
+    ClassDetails,
     ColumnRead,
     Details,
-    Layer,
-    Member,
-    Numbers,
-    Part,
-    Target,
+    LayerSize,
+    MemberDetails,
+    NumberDetails,
+    PartDetails,
+    TargetDetails,
 )
 from netdial.task import Regression, Task, named
 from netdial.task.noise import half_width
@@ -55,7 +55,7 @@ class Sketcher:
         self._family, self._data = family, data
         task = named(data.kind) if family.task is None else family.task
         self._task = task.in_units(data.train.target)
-        self._parts: dict[float, dict[str, Part]] = defaultdict(dict)
+        self._parts: dict[float, dict[str, PartDetails]] = defaultdict(dict)
         self._owners = _owners(family.net)
 
     def of(self, part: str) -> Any:
@@ -86,24 +86,24 @@ class Sketcher:
             importance_lam=None if schema is None else chosen,
         )
 
-    def _part(self, lam: float, found: Tensor, truth: Tensor) -> Part:
+    def _part(self, lam: float, found: Tensor, truth: Tensor) -> PartDetails:
         """Returns what a member does on a part of the data; nothing for outputs of an unusual form."""
         if found.ndim != 2 or not bool(found.isfinite().all()):
-            return Part()
+            return PartDetails()
         if self._task.targets == "classes":
             probs = self._task.to_mean(found.double())
             if probs.ndim != 2 or truth.ndim != 1 or int(truth.max()) >= probs.shape[1]:
-                return Part()
-            return Part(
-                classes=Classes(**portrait.classes(probs, truth)),
+                return PartDetails()
+            return PartDetails(
+                classes=ClassDetails(**portrait.classes(probs, truth)),
                 calibration=portrait.calibration(probs, truth),
             )
         if found.shape != truth.shape:
-            return Part()
+            return PartDetails()
         half, (_, std) = self._intervals(lam, found.shape[1]), self._scale(found.shape[1])
-        return Part(
+        return PartDetails(
             targets=[
-                Numbers(
+                NumberDetails(
                     **portrait.numbers(*self._both(found, truth, t), self._bins(t), _SAMPLE),
                     coverage=portrait.coverage(
                         (found - truth)[:, t] * std[t], [(level, row[t]) for level, row in half]
@@ -142,7 +142,7 @@ class Sketcher:
             for level in _LEVELS
         ]
 
-    def _targets(self) -> list[Target]:
+    def _targets(self) -> list[TargetDetails]:
         if self._task.targets == "classes" or self._data.train.y.ndim != 2:
             return []
         scale, count = self._data.train.target, self._data.train.y.shape[1]
@@ -156,10 +156,10 @@ class Sketcher:
                 for part, y in parts.items()
             }
             residuals = Bins(low=low, high=high, count=bins)
-            found.append(Target(name=str(name), residuals=residuals, truth=truth))
+            found.append(TargetDetails(name=str(name), residuals=residuals, truth=truth))
         return found
 
-    def _layers(self) -> list[Layer]:
+    def _layers(self) -> list[LayerSize]:
         """Returns the layers; multiplications are 0 where they cannot be counted."""
         net = self._family.export(self._family.lams(1)[0])
         uses: Mapping[str, int] = {}
@@ -170,7 +170,7 @@ class Sketcher:
             uses = {}
         leaves = dict(net.named_parameters())
         return [
-            Layer(
+            LayerSize(
                 name=layer,
                 params=sum(leaves[name].numel() for name in names),
                 macs=sum(uses.get(name, 0) * leaves[name].numel() for name in names),
@@ -179,7 +179,7 @@ class Sketcher:
             for layer, names in self._owners.items()
         ]
 
-    def _member(self, lam: float) -> Member:
+    def _member(self, lam: float) -> MemberDetails:
         leaves = dict(self._family.export(lam).named_parameters())
         flats = [
             torch.cat([leaves[name].detach().flatten().cpu() for name in names])
@@ -187,7 +187,7 @@ class Sketcher:
         ]
         weights = torch.cat(flats).abs().double().log10()
         effective, snr = self._certainty(lam)
-        return Member(
+        return MemberDetails(
             lam=lam,
             kept=[portrait.carrying(flat) for flat in flats],
             norm=[portrait.short(float(flat.double().square().mean().sqrt())) for flat in flats],

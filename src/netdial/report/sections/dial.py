@@ -22,7 +22,7 @@ _FLOAT, _BITS = 4, 8
 
 
 @dataclass(frozen=True)
-class Reading:
+class Shown:
     """A number that the dial shows: record without the part of the data, heading, how it is written, and its term."""
 
     name: str
@@ -34,20 +34,20 @@ class Reading:
 
 
 READINGS = (
-    Reading("accuracy", "accuracy", ".2%", "accuracy", higher=True),
-    Reading("rmse", "RMSE", ".4~g", "rmse"),
-    Reading("r2", "R²", ".3f", "r2", higher=True),
-    Reading("nll", "NLL, nats", ".3f", "nll"),
-    Reading("accuracy_predictive", "predictive accuracy", ".2%", "predictive", higher=True),
-    Reading("rmse_predictive", "predictive RMSE", ".4~g", "predictive"),
-    Reading("kl_bits", "KL, bits", ",.0f", "kl", by_part=False),
-    Reading("effective_parameters", "effective parameters", ",.0f", "effective", by_part=False),
-    Reading("norm", "norm", ".4~g", "norm", by_part=False),
+    Shown("accuracy", "accuracy", ".2%", "accuracy", higher=True),
+    Shown("rmse", "RMSE", ".4~g", "rmse"),
+    Shown("r2", "R²", ".3f", "r2", higher=True),
+    Shown("nll", "NLL, nats", ".3f", "nll"),
+    Shown("accuracy_predictive", "predictive accuracy", ".2%", "predictive", higher=True),
+    Shown("rmse_predictive", "predictive RMSE", ".4~g", "predictive"),
+    Shown("kl_bits", "KL, bits", ",.0f", "kl", by_part=False),
+    Shown("effective_parameters", "effective parameters", ",.0f", "effective", by_part=False),
+    Shown("norm", "norm", ".4~g", "norm", by_part=False),
 )
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Affordable:
     """A network that a budget may choose.
 
     Attributes:
@@ -123,7 +123,7 @@ def candidates(
     config: Mapping[str, Any],
     details: Details | None,
     decides: str,
-) -> list[Candidate]:
+) -> list[Affordable]:
     """Returns all networks of a run that were measured: whole members, pruned ones, and small dense ones."""
     whole, found = config.get("n_params"), []
     size = sum(layer.bytes for layer in details.layers) if details is not None else None
@@ -132,7 +132,7 @@ def candidates(
     for row in rows:
         if (loss := row.get(decides)) is not None:
             found.append(
-                Candidate(
+                Affordable(
                     row.lam, 0.0, "whole", _loss(decides, loss), row.get("n_params") or whole, size
                 )
             )
@@ -145,7 +145,7 @@ def candidates(
                 left = whole * (1 - (surface.get(lam, share, "removed") or share))
             packed = None if left is None or size is None else _packed(left, whole, size)
             words = f"{share:.4g} of the weights removed"
-            found.append(Candidate(lam, share, words, _loss(surface.decides, loss), left, packed))
+            found.append(Affordable(lam, share, words, _loss(surface.decides, loss), left, packed))
     for one in prunings(records):
         loss = one.after.get(decides)
         if loss is not None:
@@ -153,7 +153,7 @@ def candidates(
             times = {n: after.get(n) for n in after.values if n.startswith("ms_")}
             ms = times[min(times, key=lambda n: (len(n), n))] if times else None
             found.append(
-                Candidate(
+                Affordable(
                     one.lam,
                     0.0,
                     f"small network ({', '.join(one.how) or 'slim'})",
@@ -166,7 +166,7 @@ def candidates(
     return found
 
 
-def _names(reading: Reading, parts: Sequence[str]) -> list[str]:
+def _names(reading: Shown, parts: Sequence[str]) -> list[str]:
     """Returns the records that a reading may show."""
     return [f"{part}/{reading.name}" for part in parts] if reading.by_part else [reading.name]
 
