@@ -19,7 +19,7 @@ from netdial.family.config import FamilyConfig
 from netdial.jobs.records.details import Sketcher
 from netdial.measure import portrait
 from netdial.nets import build
-from netdial.runs.details import Bins, Details, read_details, write_details
+from netdial.runs.schemas.details import Bins, Details, read_details, write_details
 
 
 def test_figures_by_class_are_those_of_scikit_learn() -> None:

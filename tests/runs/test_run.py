@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.records import Record
-from netdial.runs.known import Known
 from netdial.runs.run import Run
+from netdial.runs.schemas.known import Known
 from netdial.runs.settings import FORMAT, config_difference
 
 from ..early import early

@@ -87,7 +87,7 @@ def _conclude(work: Work, step: int) -> None:
     from netdial.models.family import save_family
     from netdial.models.use import use_of
     from netdial.runs.curves import headline, members
-    from netdial.runs.details import write_details
+    from netdial.runs.schemas.details import write_details
 
     run, task, family = work.run, work.problem.task, work.start
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")

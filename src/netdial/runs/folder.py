@@ -27,7 +27,7 @@ FOUND = "found.json"
 """What a cell of a store returned."""
 
 DETAILS = "details.json"
-"""What there is to see of each member beyond its records, see `runs.details`."""
+"""What there is to see of each member beyond its records, see `runs.schemas.details`."""
 
 FILES = {
     *("config.json", "env.json", "splits.json", "records.jsonl", "log.txt", "report.html", "DONE"),

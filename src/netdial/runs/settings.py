@@ -72,7 +72,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: has format {version}, this netdial reads format {known}; install the netdial that wrote it"
         )
-    from netdial.runs.known import Known
+    from netdial.runs.schemas.known import Known
 
     validated(Known, config, path, "restore it from a copy, or run again with --overwrite")
     if "exclude" in config:  # a run from before parameters could be frozen

@@ -19,7 +19,7 @@ from netdial.measure import portrait
 from netdial.measure.cost import count_macs
 from netdial.measure.forward import outputs
 from netdial.objective import OBJECTIVES
-from netdial.runs.details import (
+from netdial.runs.schemas.details import (
     Bins,
     ClassDetails,
     ColumnRead,

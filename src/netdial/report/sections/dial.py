@@ -14,8 +14,8 @@ from typing import Any
 from netdial.core.records import Record
 from netdial.report.text import MEASURES
 from netdial.runs.curves import EXCESS, EXCESS_ERROR, Headline, MemberRow, metrics_of
-from netdial.runs.details import Details
 from netdial.runs.prunings import prunings
+from netdial.runs.schemas.details import Details
 from netdial.runs.surfaces import DEFAULT, PrunedSurface, pruned
 
 _FLOAT, _BITS = 4, 8

@@ -32,8 +32,8 @@ from netdial.report.text import (
     worth,
 )
 from netdial.runs.curves import Headline, MemberRow, constants, headline, learning, members
-from netdial.runs.details import Details, read_details
 from netdial.runs.run import Run
+from netdial.runs.schemas.details import Details, read_details
 
 Format = Callable[[float | None], str]
 

@@ -1,0 +1,1 @@
+"""What files of a run folder may hold: types and ranges, checked on reading."""
