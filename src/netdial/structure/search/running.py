@@ -11,6 +11,7 @@ import torch
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
+from netdial.structure.graph.relaxing import relaxed
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.state import SearchState, StructuredSupernet
@@ -46,15 +47,16 @@ class GradientMethod:
 
     def init(self, space: SearchSpace, device: torch.device | str = "cpu") -> SearchState:
         """Returns the state before the first step."""
-        supernet = Supernet(space, seed=self.config.seed)
+        supernet = Supernet(
+            relaxed(space) if self.strategy.in_cube else space, seed=self.config.seed
+        )
         if self.config.precision == "64-true":
             supernet = supernet.double()
         if not space.choices:
             raise ConfigError(
                 f"space {space.name}: leaves nothing to choose; give edges several operations"
             )
-        structure = {key: self.strategy.start(choice) for key, choice in space.choices.items()}
-        module = StructuredSupernet(supernet, structure).to(device)
+        module = StructuredSupernet(supernet, self.strategy.structure(space)).to(device)
         groups = [{"params": list(supernet.parameters()), "lr": self.config.lr}]
         weights = build_optimizer(groups, self.config)
         architect = self.strategy.optimizer(list(module.structure))

@@ -196,7 +196,7 @@ class SearchJob:
         }
         with evaluating(state.supernet):
             mixed = losses(lambda x: state.supernet(x, gamma), self.valid, self.task)
-        inherited = mean_loss(derive(state.supernet, genotype), self.valid, self.task)
+        inherited = mean_loss(derive(state.supernet, dict(genotype.chosen)), self.valid, self.task)
         gap = Gap(weighted_mean(mixed, self.valid), inherited, tried.loss)
         return SearchOutcome(
             network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,12 +74,34 @@ class SearchState:
         Raises:
             NonFiniteError: the loss is not a finite number.
         """
-        _check(loss, self.step, "objective of the structure")
+        if not loss.requires_grad:  # the structure that was drawn does not connect input and output
+            return
         parameters = list(self.module.structure)
-        slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, slope in zip(parameters, slopes, strict=True):
+        self.move_structure_along(torch.autograd.grad(loss, parameters, allow_unused=True), loss)
+
+    def move_structure_along(self, slopes: Sequence[Tensor | None], loss: Tensor) -> None:
+        """Moves the structure parameters along a gradient of a loss; None stands for zeros.
+
+        Raises:
+            NonFiniteError: the loss is not a finite number.
+        """
+        _check(loss, self.step, "objective of the structure")
+        for parameter, slope in zip(self.module.structure, slopes, strict=True):
             parameter.grad = torch.zeros_like(parameter) if slope is None else slope
         self.architect.step()
+
+    def move_both(self, loss: Tensor, clip: float = 0.0) -> None:
+        """Moves structure parameters and weights along the gradient of one loss.
+
+        Raises:
+            NonFiniteError: the loss is not a finite number.
+        """
+        for parameter in self.module.structure:
+            parameter.grad = None
+        self.move_weights(loss, clip)
+        slopes = [parameter.grad for parameter in self.module.structure]
+        if any(slope is not None for slope in slopes):
+            self.move_structure_along(slopes, loss)
 
     def move_weights(self, loss: Tensor, clip: float = 0.0) -> None:
         """Moves the weights along the gradient of a loss; those that it does not reach stay.
@@ -90,10 +113,13 @@ class SearchState:
         for group in self.weights.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-        loss.backward()
-        if clip:
-            torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), clip)
-        self.weights.step()
+        if (
+            loss.requires_grad
+        ):  # else the structure that was drawn does not connect input and output
+            loss.backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), clip)
+            self.weights.step()
         self.rates.step()
 
     def tree(self) -> dict[str, Any]:

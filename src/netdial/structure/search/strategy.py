@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from netdial.core.errors import settings_in_words
 from netdial.core.noise import generator
@@ -149,10 +150,31 @@ class StepContext:
         return generator(self.seed, "structure", state.step, *words)
 
     def loss(
-        self, state: SearchState, gamma: Gamma, batch: Batch, *, sparse: bool | None = None
+        self,
+        state: SearchState,
+        gamma: Gamma,
+        batch: Batch,
+        *,
+        sparse: bool | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Returns the mean loss of the supernet on a batch, in nats; counts its examples."""
-        outputs = state.supernet(batch.x, gamma, sparse=sparse)
+        """Returns the mean loss of the supernet on a batch, in nats; counts its examples.
+
+        Args:
+            state: where the search is.
+            gamma: structure parameters.
+            batch: examples.
+            sparse: whether operations of weight 0 are left out; by default where γ needs no gradients.
+            weights: weights by name in place of those of the supernet, whose running statistics then stay as they are.
+        """
+        if weights is None:
+            outputs = state.supernet(batch.x, gamma, sparse=sparse)
+        else:
+            held = {name: part.clone() for name, part in state.supernet.named_buffers()}
+            options = {"sparse": sparse}
+            outputs = functional_call(
+                state.supernet, {**weights, **held}, (batch.x, gamma), options
+            )
         state.examples += len(batch.y)
         nll = self.task.nll(outputs, batch.y)
         if batch.weight is not None:
@@ -161,7 +183,19 @@ class StepContext:
 
 
 class GradientStrategy(Strategy):
-    """A strategy by gradient; what is here is first-order DARTS but for how γ is made."""
+    """A strategy by gradient; what is here is first-order DARTS but for how γ is made.
+
+    Class attributes:
+        sparse: whether operations of weight 0 are left out in steps of the structure; None where γ needs no gradients.
+        in_cube: whether γ lies in the unit cube also on edges of which one operation is chosen in the end.
+    """
+
+    sparse: ClassVar[bool | None] = None
+    in_cube: ClassVar[bool] = False
+
+    def structure(self, space: SearchSpace) -> dict[str, Tensor]:
+        """Returns all structure parameters by name, before the first step; by default those of ``start`` by key."""
+        return {key: self.start(choice) for key, choice in space.choices.items()}
 
     def start(self, choice: StructureChoice) -> Tensor:
         """Returns what the structure parameters of a choice are made from ``[K]``, before the first step; zeros."""
@@ -185,6 +219,14 @@ class GradientStrategy(Strategy):
     def probabilities(self, state: SearchState) -> Gamma:
         """Returns the probability of each operation (of a gate to be open): key -> ``[K]``, differentiable."""
 
+    def penalty(self, state: SearchState) -> Tensor | float:
+        """Returns what structure parameters minimise beside the loss; nothing."""
+        return 0.0
+
+    def total(self, state: SearchState, loss: Tensor, context: StepContext) -> Tensor:
+        """Returns all that structure parameters minimise, given the loss."""
+        return context.objective(loss, self.probabilities(state)) + self.penalty(state)
+
     def step(
         self, state: SearchState, batch: Mapping[str, Batch], context: StepContext
     ) -> Measured:
@@ -203,9 +245,8 @@ class GradientStrategy(Strategy):
     ) -> Tensor:
         """Moves the structure parameters along the gradient on ``valid``; returns the loss before."""
         gamma = self.gamma(state, context.progress(state), context.source(state, "structure"))
-        loss = context.loss(state, gamma, batch["valid"])
-        total = context.objective(loss, self.probabilities(state))
-        state.move_structure(total)
+        loss = context.loss(state, gamma, batch["valid"], sparse=self.sparse)
+        state.move_structure(self.total(state, loss, context))
         return loss.detach()
 
     def step_weights(

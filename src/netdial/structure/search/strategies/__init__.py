@@ -1,4 +1,9 @@
-"""Strategies of search, one file each."""
+"""Strategies of search, one file each; they register themselves."""
 
-from netdial.structure.search.strategies import darts as darts  # strategies register themselves
+from netdial.structure.search.strategies import darts as darts
+from netdial.structure.search.strategies import dnas as dnas
+from netdial.structure.search.strategies import drnas as drnas
+from netdial.structure.search.strategies import fair as fair
+from netdial.structure.search.strategies import gdas as gdas
 from netdial.structure.search.strategies import random_search as random_search
+from netdial.structure.search.strategies import snas as snas

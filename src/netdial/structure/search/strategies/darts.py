@@ -1,47 +1,63 @@
-"""DARTS, first order: a softmax over the operations of each edge, trained on validation data beside the weights.
+"""DARTS: a softmax over the operations of each edge, trained on validation data beside the weights.
 
-Source: Liu, Simonyan & Yang 2019. On a cube each operation has a gate of its own, the sigmoid of a number (Chu et al. 2020).
+Source: Liu, Simonyan & Yang 2019. ``order`` says whether the structure sees how the weights would follow it by one step
+(``structure.search.hypergradient``): ``first`` does not, ``exact`` and ``finite`` are second order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from netdial.structure.graph.domain import on_simplex
+from netdial.core.noise import seeded
 from netdial.structure.graph.space import Gamma
+from netdial.structure.search.hypergradient import Order, Tensors, hypergradient
+from netdial.structure.search.logits import LogitStrategy
 from netdial.structure.search.state import SearchState
-from netdial.structure.search.strategy import SEARCHES, GradientStrategy
+from netdial.structure.search.strategy import SEARCHES, StepContext
+from netdial.train.feed import Batch
 
 
 @SEARCHES.add("darts")
-class Darts(GradientStrategy):
+class Darts(LogitStrategy):
     """A softmax over the operations of each edge."""
 
     help: ClassVar[str] = "mix operations by a softmax that is trained on validation data"
-    structure_lr: float = Field(3e-2, gt=0, description="learning rate of the structure parameters")
-    structure_decay: float = Field(
-        1e-3, ge=0, description="weight decay of the structure parameters"
+    order: Order = Field(
+        "first", description="whether weights follow the structure by a step: first, exact, finite"
     )
-
-    def optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """Returns Adam with the momentum of the paper."""
-        decay = self.structure_decay
-        return torch.optim.Adam(
-            parameters, lr=self.structure_lr, betas=(0.5, 0.999), weight_decay=decay
-        )
 
     def gamma(self, state: SearchState, progress: float, source: torch.Generator) -> Gamma:
         """Returns the softmax of the structure parameters, on a cube their sigmoid."""
         return self.probabilities(state)
 
-    def probabilities(self, state: SearchState) -> Gamma:
-        """Returns the softmax of the structure parameters, on a cube their sigmoid."""
-        choices = state.supernet.space.choices
-        return {
-            key: row.softmax(0) if on_simplex(choices[key].domain) else row.sigmoid()
-            for key, row in state.structure.items()
-        }
+    def step_structure(
+        self, state: SearchState, batch: Mapping[str, Batch], context: StepContext
+    ) -> Tensor:
+        """Moves the structure parameters along the hypergradient; returns the validation loss before."""
+        if self.order == "first":
+            return super().step_structure(state, batch, context)
+        names = [name for name, _ in state.supernet.named_parameters()]
+        weights = [weight for _, weight in state.supernet.named_parameters()]
+
+        def loss(part: str, at: Tensors) -> Tensor:
+            gamma = self.gamma(state, context.progress(state), context.source(state, "structure"))
+            with seeded(context.seed, state.step, part):
+                return context.loss(
+                    state, gamma, batch[part], weights=dict(zip(names, at, strict=True))
+                )
+
+        found = hypergradient(
+            lambda at, structure: loss("train", at),
+            lambda at, structure: self.total(state, loss("valid", at), context),
+            weights,
+            list(state.module.structure),
+            state.lr,
+            self.order,
+        )
+        state.move_structure_along(found.gradient, found.valid)
+        return found.valid
