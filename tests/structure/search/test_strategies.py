@@ -52,6 +52,7 @@ GRADIENT: dict[str, list[dict[str, Any]]] = {
     "gdas": [{}],
     "drnas": [{}],
     "fair": [{}],
+    "enas": [{"structure_lr": 0.01}],
 }
 CASES = [(name, options) for name, several in GRADIENT.items() for options in several]
 

@@ -1,7 +1,7 @@
 """Fair DARTS: a gate of its own for each operation, so that one does not win by taking from the others.
 
-Source: Chu, Zhou, Zhang & Li 2020. γ = sigmoid(θ), in the unit cube also where one operation of an edge is chosen in the end: of
-the widest gate. The zero-one loss -w mean (γ - ½)² drives gates to their ends.
+Source: Chu, Zhou, Zhang & Li 2020. γ = sigmoid(θ), in the unit cube also where one operation of an edge is chosen in the end:
+that of the widest gate. The zero-one loss -w mean (γ - ½)² drives gates to their ends.
 """
 
 from __future__ import annotations

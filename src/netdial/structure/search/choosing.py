@@ -1,0 +1,50 @@
+"""Structures as lists of numbers: for each choice the place of its vertex among all that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from netdial.structure.graph.domain import vertices
+from netdial.structure.graph.genotype import Genotype
+from netdial.structure.graph.space import SearchSpace
+
+
+class VertexCode:
+    """The vertices of every choice of a space, numbered.
+
+    Attributes:
+        space: the space.
+        counts: vertices of each choice.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self._keys = list(space.choices)
+        self._options = [
+            [tuple(choice.operations[at] for at in vertex) for vertex in found]
+            for choice in space.choices.values()
+            for found in [vertices(len(choice.operations), choice.domain)]
+        ]
+        self.counts = [len(options) for options in self._options]
+
+    def genotype(self, code: Sequence[int]) -> Genotype:
+        """Returns the structure with these numbers."""
+        chosen = (options[at] for options, at in zip(self._options, code, strict=True))
+        return Genotype(self.space.fingerprint, tuple(zip(self._keys, chosen, strict=True)))
+
+    def code(self, genotype: Genotype) -> list[int]:
+        """Returns the numbers of a structure."""
+        return [
+            options.index(genotype[key])
+            for key, options in zip(self._keys, self._options, strict=True)
+        ]
+
+    def mutated(self, genotype: Genotype, source: torch.Generator) -> Genotype:
+        """Returns a structure with one choice, drawn evenly, changed to another vertex, drawn evenly."""
+        code = self.code(genotype)
+        at = int(torch.randint(len(code), (), generator=source))
+        step = 1 + int(torch.randint(self.counts[at] - 1, (), generator=source))
+        code[at] = (code[at] + step) % self.counts[at]
+        return self.genotype(code)
