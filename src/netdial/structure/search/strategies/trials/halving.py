@@ -38,4 +38,5 @@ class Halving(TrialStrategy):
         return [Asked(each.genotype, self._epochs(scope, rung + 1)) for each in best]
 
     def _epochs(self, scope: Scope, rung: int) -> int:
-        return max(1, round(scope.epochs / self.factor ** (self.rungs - 1 - rung)))
+        shorter: int = self.factor ** (self.rungs - 1 - rung)
+        return max(1, round(scope.epochs / shorter))
