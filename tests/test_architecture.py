@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "channels",
         "shrinking",
         "pruning.channels",
+        "structure",
     },
     "compression": {"core"},
     "channels": {"core", "measure"},

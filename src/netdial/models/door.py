@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from netdial.core.storage.container import read_plain
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe
+from netdial.models.derived import KIND as DERIVED
+from netdial.models.derived import export_derived, load_derived, read_derived, save_derived
 from netdial.models.family import KIND as FAMILY
 from netdial.models.family import load_family, read_family, save_family, settings_of
 from netdial.models.kinds import CHECKPOINT, RUN, Found, recognise
@@ -31,6 +33,7 @@ from netdial.models.restoring import load_network
 from netdial.models.use import Use, read_use, use_of
 from netdial.pruning.channels.prune import Pruned
 from netdial.shrinking.shrink import Shrunk
+from netdial.structure.derived import DerivedNetwork
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "torch-export"}
 """Suffixes of files that hold a member as a program."""
@@ -40,6 +43,7 @@ _LOADERS = {
     MEMBER: load_member,
     recipe.SHRUNKEN: load_network,
     recipe.PRUNED: load_network,
+    DERIVED: load_derived,
 }
 
 
@@ -49,12 +53,13 @@ class ModelFile:
 
     Attributes:
         path: the file or folder.
-        kind: ``family``, ``netdial-member``, ``shrunken network`` or ``pruned network``; another kind of file is named, too.
+        kind: ``family``, ``netdial-member``, ``shrunken network``, ``pruned network`` or ``derived network``; another kind of
+            file is named, too.
         summary: what it is, in words.
         opens: how to open it, in words.
         digests: whether it carries digests, which were checked.
         facts: ``size_bytes``, and by kind ``lam``, ``n_params``; ``lo``, ``hi``, ``map``; ``widths``; ``n_stored``, numbers in
-            all tensors.
+            all tensors; ``genotype``.
         about: what its writer added.
     """
 
@@ -72,7 +77,7 @@ class ModelFile:
 
 
 def save(
-    thing: Family | Shrunk | Pruned,
+    thing: Family | Shrunk | Pruned | DerivedNetwork,
     path: str | Path,
     *,
     lam: float | None = None,
@@ -83,8 +88,8 @@ def save(
     """Writes a model to a file that ``load_model`` opens, atomically and with digests; nothing is pickled.
 
     Args:
-        thing: a family; with ``lam``, one member of it as an ordinary network; or what ``shrink`` or ``slim``
-            returned.
+        thing: a family; with ``lam``, one member of it as an ordinary network; what ``shrink`` or ``slim`` returned; or a
+            network derived from a search space.
         path: file to write; its folder is made when missing. For a member the suffix says how: ``.onnx``, ``.pt2``
             (``torch.export``), ``.safetensors`` (weights with a description beside them), none (a folder of weights,
             description and, from a choice, a card).
@@ -114,6 +119,9 @@ def save(
     if isinstance(thing, Family) and lam is not None:
         save_member(thing, lam, path, format, example, meta=about)
         return inspect(path)
+    if format != "safetensors" and isinstance(thing, DerivedNetwork):
+        export_derived(thing, path, format, example)
+        return inspect(path)
     if format != "safetensors":
         raise ConfigError(
             f"{path}: holds one network as a program; give a family with lam=, or another suffix (.safetensors)"
@@ -123,21 +131,24 @@ def save(
     elif isinstance(thing, Shrunk | Pruned):
         kind = recipe.PRUNED if isinstance(thing, Pruned) else recipe.SHRUNKEN
         save_network(thing, path, about, kind)
+    elif isinstance(thing, DerivedNetwork):
+        save_derived(thing, path, about)
     else:
         raise ConfigError(
-            f"a {type(thing).__name__} is not saved by nd.save; give a family (with lam= for one member), or what nd.shrink "
-            "or nd.slim returned. An ordinary network is saved by safetensors.torch.save_model"
+            f"a {type(thing).__name__} is not saved by nd.save; give a family (with lam= for one member), what nd.shrink or "
+            "nd.slim returned, or a network derived from a search space. Any other network is saved by "
+            "safetensors.torch.save_model"
         )
     return inspect(path)
 
 
-def _use(thing: Family | Shrunk | Pruned, data: Splits, lam: float | None) -> Use:
+def _use(thing: Family | Shrunk | Pruned | DerivedNetwork, data: Splits, lam: float | None) -> Use:
     """Returns how a model is used that was trained on data."""
     if isinstance(thing, Family) and lam is not None:
         return use_of(data, thing, lams=[lam]).alone(lam)
     if isinstance(thing, Family):
         return use_of(data, thing)
-    return use_of(data, thing.net)
+    return use_of(data, thing if isinstance(thing, DerivedNetwork) else thing.net)
 
 
 @checked
@@ -150,9 +161,9 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
             ``netdial.nets``. For a network that was shrunk or pruned it is cut in place and returned.
 
     Returns:
-        A ``Family``, or for a member and a network that was shrunk or pruned the ``torch.nn.Module`` itself. It has a method
-        ``predict(rows)`` besides (unless its class has one of its own), which returns a table: of classes with probabilities,
-        or of numbers in the target's units with intervals. See ``netdial.models.predict.predictions``.
+        A ``Family``, or for a member and a network that was shrunk, pruned or derived the ``torch.nn.Module`` itself. It has a
+        method ``predict(rows)`` besides (unless its class has one of its own), which returns a table: of classes with
+        probabilities, or of numbers in the target's units with intervals. See ``netdial.models.predict.predictions``.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of a newer format or no model; or the network given is of
@@ -179,6 +190,8 @@ def inspect(path: str | Path) -> ModelFile:
         return _member(found)
     if found.kind in (recipe.SHRUNKEN, recipe.PRUNED):
         return _network(found)
+    if found.kind == DERIVED:
+        return _derived(found)
     return ModelFile(found.path, found.kind, found.summary, found.opens)
 
 
@@ -188,7 +201,7 @@ def _about(found: Found) -> Mapping[str, Any]:
         return read_description(found.path).meta
     tree = read_plain(found.path)
     about: dict[str, Any] = (
-        tree["meta"] if found.kind == FAMILY else json.loads(tree["recipe"])["about"]
+        tree["meta"] if found.kind in (FAMILY, DERIVED) else json.loads(tree["recipe"])["about"]
     )
     return about
 
@@ -215,6 +228,19 @@ def _network(found: Found) -> ModelFile:
     facts = {"n_stored": sum(t.numel() for t in told.tensors.values()), "widths": dict(told.widths)}
     layers = ", ".join(f"{name}: {width}" for name, width in told.widths.items())
     return _model(found, f"{found.summary}, channels left {layers}", facts, told.about)
+
+
+def _derived(found: Found) -> ModelFile:
+    tree = read_derived(found.path)
+    genotype = json.loads(tree["genotype"])["chosen"]
+    count = sum(tensor.numel() for tensor in tree["state"].values())
+    space = tree["recipe"].get("space")
+    facts = {"genotype": genotype, "space": space, "n_stored": count}
+    summary = f"{found.summary}, of {f'the space {space}' if space else 'a space of its own'}, {count} numbers"
+    opens = f'load it with nd.load_model("{found.path}"'
+    opens += ")" if space else ", net=derive(space, genotype) of the space that it was made from)"
+    made = _model(found, summary, facts, tree["meta"])
+    return replace(made, opens=opens)
 
 
 def _model(

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from netdial.core.errors import CheckpointError
 from netdial.core.storage.boundary import read_json, reading, regular
 from netdial.core.storage.container import read_header
+from netdial.models.derived import KIND as DERIVED
 from netdial.models.family import KIND as FAMILY
 from netdial.models.member import FORMAT as MEMBER_FORMAT
 from netdial.models.member import KIND as MEMBER
@@ -19,7 +20,11 @@ from netdial.models.recipe import PRUNED, SHRUNKEN
 
 CHECKPOINT, RUN = "checkpoint", "run"
 
-_RUN_MODELS = ("model/family.safetensors", "model/shrunken.safetensors")
+_RUN_MODELS = (
+    "model/family.safetensors",
+    "model/shrunken.safetensors",
+    "model/found.safetensors",
+)
 """Where a run folder keeps its model."""
 
 _SUMMARIES = {
@@ -27,6 +32,7 @@ _SUMMARIES = {
     MEMBER: "an exported member",
     SHRUNKEN: "a network that was shrunk while it was trained",
     PRUNED: "a network without some of its channels",
+    DERIVED: "a network derived from a search space",
     CHECKPOINT: "the state of a run in training",
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.measure.latency import Machine
+from netdial.structure import limits
 from netdial.structure.cost import StructureCosts
 from netdial.structure.graph.operations import ZeroOperation
 from netdial.structure.graph.space import SearchSpace
@@ -20,11 +21,9 @@ from netdial.structure.latency import (
     FbnetTerm,
     HingeTerm,
     LatencyLookup,
-    NoStructureMeets,
     OperationTime,
-    best_within,
-    limit,
 )
+from netdial.structure.limits import NoStructureMeets, best_within
 
 LOSS = torch.tensor(2.0)
 
@@ -134,7 +133,7 @@ def test_the_most_probable_structure_within_a_limit(
     bound = 2.0 + case
     whole = best_within(space, table, bound, probabilities, costs=costs)
     assert table.of(costs, whole) <= bound
-    monkeypatch.setattr(limit, "MOST_ENUMERATED", 0)
+    monkeypatch.setattr(limits, "MOST_ENUMERATED", 0)
     priced = best_within(space, table, bound, probabilities, costs=costs)
     assert table.of(costs, priced) <= bound
     exact, near = (scored(space, genotype, probabilities) for genotype in (whole, priced))
@@ -146,17 +145,17 @@ def test_the_most_probable_structure_within_a_limit(
 def test_a_limit_that_no_structure_meets_names_the_nearest(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limit, "MOST_ENUMERATED", most)
+    monkeypatch.setattr(limits, "MOST_ENUMERATED", most)
     space = four()
     table, probabilities = timed(space, 0), chances(space, 0)
     costs = StructureCosts(space)
     with pytest.raises(NoStructureMeets, match=r"0\.15 ms") as caught:
         best_within(space, table, 0.15, probabilities)
     found = table.of(costs, caught.value.nearest)
-    assert caught.value.nearest_ms == pytest.approx(found)
+    assert caught.value.nearest_size == pytest.approx(found)
     if most:
         assert found == pytest.approx(table.costs["short"]["skip"] + 0.1)
-    with pytest.raises(ConfigError, match="limit_ms=0"):
+    with pytest.raises(ConfigError, match="limit=0"):
         best_within(space, table, 0.0, probabilities)
 
 

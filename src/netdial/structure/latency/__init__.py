@@ -1,6 +1,5 @@
-"""Latency of structures: tables measured on the target machine, terms in the loss, structures within a limit."""
+"""Latency of structures: tables measured on the target machine, terms in the loss."""
 
-from netdial.structure.latency.limit import NoStructureMeets, best_within
 from netdial.structure.latency.measuring import measure_network, measure_table, time_modules
 from netdial.structure.latency.table import LatencyAgreement, LatencyLookup, OperationTime
 from netdial.structure.latency.terms import (
@@ -19,9 +18,7 @@ __all__ = [
     "LatencyAgreement",
     "LatencyLookup",
     "LatencyUnit",
-    "NoStructureMeets",
     "OperationTime",
-    "best_within",
     "measure_network",
     "measure_table",
     "time_modules",

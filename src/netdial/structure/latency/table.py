@@ -104,6 +104,11 @@ class LatencyLookup:
     scale: float = 1.0
     agreement: LatencyAgreement | None = None
 
+    @property
+    def unit(self) -> str:
+        """Milliseconds."""
+        return "ms"
+
     @cached_property
     def costs(self) -> dict[str, dict[str, float]]:
         """Edge -> operation -> what it adds to a network, in milliseconds; 0 for operations that are no edge."""

@@ -1,63 +1,106 @@
-"""Structures within a latency limit: the most probable one that meets it, and the nearest where none does."""
+"""Structures within a limit of size: the most probable one that meets it, and the smallest where none does.
+
+A size is a sum over operations: parameters, multiplications, bytes, milliseconds.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.structure.cost import StructureCosts
+from netdial.structure.cost import StructureCosts, Table
 from netdial.structure.graph.domain import on_simplex, vertices
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.live import live_operations
 from netdial.structure.graph.space import SearchSpace
-from netdial.structure.latency.table import LatencyLookup
 
 MOST_ENUMERATED = 20_000
 """Structures of a space at which all are still looked at."""
 
 _HALVINGS = 60
-"""Steps of the bisection over the price of a millisecond."""
+"""Steps of the bisection over the price of a unit."""
 
 Option = tuple[tuple[str, ...], float, float]
-"""Names of the operations of a choice, log probability, milliseconds."""
+"""Names of the operations of a choice, log probability, size."""
+
+
+class SizeTable(Protocol):
+    """Sizes of the operations of a space, whose sum is that of a structure."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+
+    @property
+    def costs(self) -> Table:
+        """Edge -> operation -> what it adds."""
+
+    def of(self, costs: StructureCosts, genotype: Genotype) -> float:
+        """Returns the size of a genotype."""
+
+    def expected(self, costs: StructureCosts, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Returns the expected size under probabilities of the operations, differentiable."""
+
+
+@dataclass(frozen=True)
+class CountedSizes:
+    """Sizes that are counted and not measured.
+
+    Attributes:
+        unit: what is counted.
+        costs: edge -> operation -> what it adds.
+    """
+
+    unit: str
+    costs: Table
+
+    def of(self, costs: StructureCosts, genotype: Genotype) -> float:
+        """Returns the size of a genotype."""
+        return costs.of_table(genotype, self.costs)
+
+    def expected(self, costs: StructureCosts, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Returns the expected size under probabilities of the operations, differentiable."""
+        return costs.expected_of_table(self.costs, probabilities)
 
 
 class NoStructureMeets(ConfigError):
-    """No structure of a space is predicted to meet a limit.
+    """No structure of a space meets a limit.
 
     Attributes:
-        nearest: the fastest structure.
-        nearest_ms: its predicted time.
+        nearest: the smallest structure that was found.
+        nearest_size: its size.
     """
 
-    def __init__(self, limit_ms: float, nearest: Genotype, nearest_ms: float) -> None:
-        self.nearest, self.nearest_ms = nearest, nearest_ms
+    def __init__(self, limit: float, unit: str, nearest: Genotype, nearest_size: float) -> None:
+        self.nearest, self.nearest_size = nearest, nearest_size
         super().__init__(
-            f"no structure meets {limit_ms:.4g} ms; the nearest takes {nearest_ms:.4g} ms ({nearest})"
+            f"no structure meets {limit:.6g} {unit}; the nearest has {nearest_size:.6g} {unit} ({nearest})"
         )
 
 
 def best_within(
     space: SearchSpace,
-    table: LatencyLookup,
-    limit_ms: float,
+    table: SizeTable,
+    limit: float,
     probabilities: Mapping[str, Tensor],
     *,
     costs: StructureCosts | None = None,
 ) -> Genotype:
-    """Returns the most probable structure that is predicted to take no longer than a limit.
+    """Returns the most probable structure that is within a limit.
 
-    Exact up to 20,000 structures. Beyond, of those that are most probable at some price of a millisecond (which is best for the
-    time that it takes), with single choices then made more probable while the limit allows.
+    Exact up to 20,000 structures. Beyond, of those that are most probable at some price of a unit (which is best for the size
+    that it has), with single choices then made more probable while the limit allows.
 
     Args:
         space: the search space.
-        table: its latency table.
-        limit_ms: the limit, in milliseconds.
+        table: sizes of its operations.
+        limit: the limit, in the unit of the table.
         probabilities: key -> ``[K]``: of a choice on a simplex the probability of each operation, on a cube of each gate.
         costs: costs of the space, where they are there already.
 
@@ -65,18 +108,16 @@ def best_within(
         NoStructureMeets: there is none; the nearest is named.
         ConfigError: the limit is not above 0.
     """
-    if not (limit_ms > 0 and math.isfinite(limit_ms)):
-        raise ConfigError(f"limit_ms={limit_ms}; expected a finite number above 0")
+    if not (limit > 0 and math.isfinite(limit)):
+        raise ConfigError(f"limit={limit}; expected a finite number above 0")
     costs = StructureCosts(space) if costs is None else costs
     options = {key: _options(space, table, key, probabilities[key]) for key in space.choices}
     if space.count <= MOST_ENUMERATED:
-        return _enumerated(space, table, costs, limit_ms, options)
-    return _priced(space, table, costs, limit_ms, options)
+        return _enumerated(space, table, costs, limit, options)
+    return _priced(space, table, costs, limit, options)
 
 
-def _options(
-    space: SearchSpace, table: LatencyLookup, key: str, probabilities: Tensor
-) -> list[Option]:
+def _options(space: SearchSpace, table: SizeTable, key: str, probabilities: Tensor) -> list[Option]:
     choice = space.choices[key]
     chances = probabilities.detach().double().clamp(1e-30, 1 - 1e-15)
     log_on, log_off = chances.log().tolist(), torch.log1p(-chances).tolist()
@@ -93,9 +134,9 @@ def _options(
 
 def _enumerated(
     space: SearchSpace,
-    table: LatencyLookup,
+    table: SizeTable,
     costs: StructureCosts,
-    limit_ms: float,
+    limit: float,
     options: Mapping[str, list[Option]],
 ) -> Genotype:
     scores = {key: {names: log for names, log, _ in found} for key, found in options.items()}
@@ -105,24 +146,24 @@ def _enumerated(
     for genotype in space.enumerate():
         if not live_operations(space.wiring, genotype)[0].nodes:
             continue
-        ms = table.of(costs, genotype)
-        if nearest is None or ms < nearest[0]:
-            nearest = (ms, genotype)
-        rank = (sum(scores[key][genotype[key]] for key in genotype), -ms)
-        if ms <= limit_ms and (best is None or rank > best):
+        size = table.of(costs, genotype)
+        if nearest is None or size < nearest[0]:
+            nearest = (size, genotype)
+        rank = (sum(scores[key][genotype[key]] for key in genotype), -size)
+        if size <= limit and (best is None or rank > best):
             best, chosen = rank, genotype
     if chosen is not None:
         return chosen
     if nearest is None:
         raise ConfigError(f"space {space.name}: no structure connects input and output")
-    raise NoStructureMeets(limit_ms, nearest[1], nearest[0])
+    raise NoStructureMeets(limit, table.unit, nearest[1], nearest[0])
 
 
 def _priced(
     space: SearchSpace,
-    table: LatencyLookup,
+    table: SizeTable,
     costs: StructureCosts,
-    limit_ms: float,
+    limit: float,
     options: Mapping[str, list[Option]],
 ) -> Genotype:
     def at(price: float) -> Genotype:
@@ -132,13 +173,13 @@ def _priced(
 
     def fits(genotype: Genotype) -> bool:
         there = bool(live_operations(space.wiring, genotype)[0].nodes)
-        return there and table.of(costs, genotype) <= limit_ms
+        return there and table.of(costs, genotype) <= limit
 
     if fits(free := at(0.0)):
         return free
-    low, high, found = 0.0, 1e6, _fastest(space, table, costs, options)
+    low, high, found = 0.0, 1e6, _smallest(space, table, costs, options)
     if not fits(found):
-        raise NoStructureMeets(limit_ms, found, table.of(costs, found))
+        raise NoStructureMeets(limit, table.unit, found, table.of(costs, found))
     for _ in range(_HALVINGS):
         price = math.sqrt(max(low, 1e-9) * high)
         if fits(genotype := at(price)):
@@ -148,13 +189,13 @@ def _priced(
     return _improved(space, found, options, fits)
 
 
-def _fastest(
+def _smallest(
     space: SearchSpace,
-    table: LatencyLookup,
+    table: SizeTable,
     costs: StructureCosts,
     options: Mapping[str, list[Option]],
 ) -> Genotype:
-    """Returns a structure that no change of a single choice makes faster, from the fastest path and the cheapest rest on."""
+    """Returns a structure that no change of a single choice makes smaller, from the cheapest path and the cheapest rest on."""
     cheapest = {key: min(found, key=lambda x: x[2]) for key, found in options.items()}
     some = {key: _present(space, key, found) for key, found in options.items()}
     path = _shortest_path(space, {key: option[2] for key, option in some.items()})
