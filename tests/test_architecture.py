@@ -99,6 +99,7 @@ ALLOWED: dict[str, set[str]] = {
     "sklearn": {"core", "task", "data", "nets", "family", "train", "measure"},
     "runs": {"core"},
     "report": {"core", "runs"},
+    "serve": {"core", "family", "models"},
     "jobs": {
         "core",
         "task",
@@ -153,6 +154,7 @@ ALLOWED: dict[str, set[str]] = {
         "runs",
         "report",
         "jobs",
+        "serve",
     },
 }
 LATE = {("measure", "report"), ("measure", "runs")}

@@ -23,6 +23,7 @@ from netdial.cli.commands.reproduce import reproduce
 from netdial.cli.commands.runs import list_command, report
 from netdial.cli.commands.slim import slim
 from netdial.cli.help import WIDTH, PlainCommand, PlainGroup
+from netdial.cli.serving import serve
 from netdial.jobs.ways import WAYS
 
 _MADE: dict[str, Command] = {}
@@ -87,6 +88,7 @@ for _name, _command in (
     ("finetune", finetune),
     ("export", export),
     ("predict", predict),
+    ("serve", serve),
     ("reproduce", reproduce),
     ("report", report),
     ("list", list_command),

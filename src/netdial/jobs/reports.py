@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ def write_report(run_path: Path, out: Path | None = None) -> Path:
     return write_page(run_path, _section, out)
 
 
-def report_of(run: Run) -> str:
-    """Returns the report of a run as HTML."""
-    return render(run, _section(run))
+def report_of(run: Run, live: Mapping[str, Any] | None = None) -> str:
+    """Returns the report of a run as HTML; ``live`` is for a page that a server gives, see `netdial.report.page.render`."""
+    return render(run, _section(run), live)
 
 
 def list_runs(root: Path) -> list[RunRow]:

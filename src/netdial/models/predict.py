@@ -138,6 +138,23 @@ def predictions(
     from netdial.data._optional import require
 
     pandas = require("pandas", "a table of predictions")
+    columns, remarks, index = predicted_columns(
+        model, use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
+    )
+    return pandas.DataFrame(columns, index=index), remarks
+
+
+def predicted_columns(
+    model: nn.Module,
+    use: Use,
+    rows: Any,
+    *,
+    lam: float | None = None,
+    n_samples: int = 0,
+    level: float = 0.9,
+    seed: int = 0,
+) -> tuple[dict[str, Any], tuple[str, ...], Any]:
+    """Returns the columns of ``predictions`` by name, its remarks, and the index of the rows; needs no pandas for arrays."""
     n_samples = expect("predict", "n_samples", n_samples, Whole)
     level, lam = (
         expect("predict", "level", level, float),
@@ -169,7 +186,7 @@ def predictions(
     if numbers and law is None:
         remarks = (*remarks, f"no intervals: {UNKNOWN}")
     columns = _numbers(use, out, law, level) if numbers else _classes(use, task, out)
-    return pandas.DataFrame(columns, index=index), remarks
+    return columns, remarks, index
 
 
 def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:

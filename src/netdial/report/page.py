@@ -7,7 +7,7 @@ run is escaped by the template; the page's own policy forbids outside requests. 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,15 @@ def write_page(run_path: Path, section: Callable[[Run], Section], out: Path | No
     return run.report_path
 
 
-def render(run: Run, section: Section) -> str:
-    """Returns the page of a run as HTML."""
+def render(run: Run, section: Section, live: Mapping[str, Any] | None = None) -> str:
+    """Returns the page of a run as HTML.
+
+    Args:
+        run: the run.
+        section: what its page tells.
+        live: for a page that a server gives, what a form asks for: ``columns``, each with ``column``, ``kind``, ``example`` and
+            ``values``. The page may then ask that server, and nobody else.
+    """
     records = run.records()
     told = section.tell(run, records)
     figures, data = told.pop("figures"), told.pop("data")
@@ -69,6 +76,7 @@ def render(run: Run, section: Section) -> str:
         config=_pairs(run.config),
         environment=_pairs(run.environment()),
         data=_data(run, records, data),
+        live=live,
         **told,
     )
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import jinja2
 
+LIVE = ("live",)
+"""Script of a page that a server gives."""
+
 CHARTS = ("format", "axes", "chart", "hover")
 """Scripts that draw figures, in the order in which they need each other."""
 
@@ -39,7 +42,7 @@ def fill(package: str, template: str, /, **values: Any) -> str:
     return (
         _templates(package)
         .get_template(template)
-        .render(charts=script(*CHARTS), turning=script(*DIAL), **values)
+        .render(charts=script(*CHARTS), turning=script(*DIAL), asking=script(*LIVE), **values)
     )
 
 

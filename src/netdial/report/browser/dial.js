@@ -38,6 +38,7 @@ function turn(render = true) {
   charts["pruning-curves"]?.setCursor(share);
   charts["pruning-surface"]?.setCursor(dial.surface ? dial.surface.lams.findIndex(value => near(value, lam)) : null);
   const member = details?.members.find(one => near(one.lam, lam));
+  document.dispatchEvent(new CustomEvent("turned", {detail: lam}));
   if (member && render) drawMember(details, member, state.part, state.target);
 }
 

@@ -34,6 +34,7 @@ const order10 = value => value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)
 
 function precise(value, digits) {
   const order = order10(value);
+  if (order >= digits && order < 6) return value.toFixed(0);
   if (value !== 0 && (order < -5 || order >= Math.max(digits, 6))) return value.toExponential(Math.max(digits - 1, 0)).replace("e+", "e");
   return value.toPrecision(Math.max(digits, 1)).includes("e") ? String(Number(value.toPrecision(digits))) : value.toPrecision(Math.max(digits, 1));
 }

@@ -1,0 +1,217 @@
+"""The application: a page, predictions, what is served, and whether it is well. Imports FastAPI, from the extra ``serve``.
+
+Every request for predictions is worked on by one thread from beginning to end, with a network that no other request changes, so
+requests with different λ cannot mix. What a caller got wrong is answered with 4xx and a sentence; sizes are bounded before
+anything is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from fastapi.exceptions import HTTPException
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException as StarletteError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from netdial.core.errors import NetdialError
+from netdial.models.predict import predicted_columns
+from netdial.models.use import Use
+from netdial.serve.members import KeptMembers
+from netdial.serve.requests import PredictRequest, asked, columns_of, plain, tensor_of
+
+_DRAIN = 32
+"""How many times the largest body is read and thrown away, so that a caller can read why it was refused."""
+_EXAMPLES: Mapping[str, Any] = {"lam": 0.1, "rows": [{"column": 1.5}]}
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """What a server takes.
+
+    Attributes:
+        body_bytes: largest body of a request.
+        rows: most rows of a request.
+        memory_bytes: what members in memory may take up together.
+        threads: requests worked on at the same time.
+    """
+
+    body_bytes: int = 8_000_000
+    rows: int = 10_000
+    memory_bytes: int = 512_000_000
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served.
+
+    Attributes:
+        name: its name.
+        members: its networks by λ.
+        use: how it is used.
+        page: returns the page as HTML; None if there is none.
+        shape: shape of one row, where rows are arrays of numbers and not pixels.
+        dtype: of such rows.
+        about: further plain values for ``/models``.
+    """
+
+    name: str
+    members: KeptMembers
+    use: Use
+    page: Callable[[], str] | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: torch.dtype = torch.float32
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def application(served: Served, limits: ServerLimits, hosts: list[str] | None = None) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        served: what is served.
+        limits: what it takes.
+        hosts: names under which it may be asked for, which keeps pages of other sites out; None allows all.
+    """
+    pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="netdial")
+    room = asyncio.Semaphore(4 * limits.threads)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        pool.shutdown(wait=True, cancel_futures=True)
+
+    app = FastAPI(title=f"netdial: {served.name}", docs_url=None, redoc_url=None, lifespan=life)
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    _say_errors(app)
+
+    @app.get("/", response_class=HTMLResponse, summary="The page of the run.")
+    async def page() -> Response:
+        if served.page is None:
+            raise HTTPException(
+                404, "there is no page of this model; see /models and /openapi.json"
+            )
+        html = await asyncio.get_running_loop().run_in_executor(pool, served.page)
+        return HTMLResponse(html, headers={"X-Content-Type-Options": "nosniff"})
+
+    @app.get("/health", summary="Whether the server is well.")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "members": len(served.members.kept), "bytes": served.members.bytes}
+
+    @app.get("/models", summary="What is served: range of λ, columns, classes, limits.")
+    async def models() -> dict[str, Any]:
+        return {"models": [described(served, limits)]}
+
+    @app.post(
+        "/predict",
+        summary="Predictions for rows by the member at λ.",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": PredictRequest.model_json_schema(),
+                        "example": _EXAMPLES,
+                    }
+                },
+            }
+        },
+    )
+    async def predict(request: Request) -> Response:
+        async with room:
+            body = await _body(request, limits.body_bytes)
+            work = asyncio.get_running_loop().run_in_executor(pool, answer, served, limits, body)
+            return JSONResponse(await work)
+
+    return app
+
+
+def answer(served: Served, limits: ServerLimits, body: bytes) -> dict[str, Any]:
+    """Returns the predictions that a body asks for, as plain values.
+
+    Raises:
+        NetdialError: it asks for something that is not there, or cannot be read; says what is expected.
+    """
+    wanted = asked(body, limits.rows)
+    one = served.members.at(wanted.lam)
+    if one.use.table is not None:
+        rows: Any = columns_of(wanted.rows, one.use.table.columns)
+    else:
+        rows = tensor_of(wanted.rows, one.use, served.shape, served.dtype)
+    columns, remarks, _ = predicted_columns(one.net, one.use, rows, level=wanted.level)
+    cells = [[plain(cell) for cell in column] for column in columns.values()]
+    return {
+        "lam": one.use.lam,
+        "predictions": [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)],
+        "remarks": list(remarks),
+    }
+
+
+def described(served: Served, limits: ServerLimits) -> dict[str, Any]:
+    """Returns what is served, as plain values."""
+    use, table = served.use, served.use.table
+    found = served.members.range
+    return {
+        "name": served.name,
+        "lam": None if found is None else {"lo": found[0], "hi": found[1], "default": use.lam},
+        "task": use.task.get("name"),
+        "classes": list(use.classes),
+        "columns": []
+        if table is None
+        else [{"column": c.column, "kind": c.kind, "how": c.describe()} for c in table.inputs],
+        "targets": [] if table is None else list(table.target.columns),
+        "image": None if use.pixels is None else list(use.pixels.image),
+        "shape": None if served.shape is None or table is not None else list(served.shape),
+        "in_memory": served.members.kept,
+        "limits": {"body_bytes": limits.body_bytes, "rows": limits.rows},
+        **served.about,
+    }
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Returns the body of a request, of at most so many bytes.
+
+    Raises:
+        HTTPException: it is larger; what else comes is thrown away up to a limit, so that the answer can be read.
+    """
+    found, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= most:
+            found += chunk
+        elif size > _DRAIN * most:
+            break
+        else:
+            found.clear()
+    if size > most:
+        raise HTTPException(
+            413,
+            f"the body is larger than the {most} bytes that are read; send fewer rows at a time",
+        )
+    return bytes(found)
+
+
+def _say_errors(app: FastAPI) -> None:
+    """Lets every refusal be an object with a sentence."""
+
+    def said(code: int, kind: str, message: str) -> JSONResponse:
+        return JSONResponse({"error": {"type": kind, "message": message}}, code)
+
+    @app.exception_handler(NetdialError)
+    async def refused(request: Request, error: NetdialError) -> JSONResponse:
+        return said(400, type(error).__name__, " ".join(str(error).split()))
+
+    @app.exception_handler(StarletteError)
+    async def not_there(request: Request, error: StarletteError) -> JSONResponse:
+        message = str(error.detail)
+        if error.status_code in (404, 405) and message in ("Not Found", "Method Not Allowed"):
+            message += ": there are GET /, /health, /models, /openapi.json and POST /predict"
+        return said(error.status_code, "HTTPException", message)

@@ -1,0 +1,101 @@
+"""KeptMembers of a family as a server keeps them: made once for each λ, the least recently used going when memory is full."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from netdial.core.errors import ConfigError
+from netdial.family.family import Family
+from netdial.models.use import Use
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network ready to predict, how it is used, and its size in bytes; it never changes, so threads may share it."""
+
+    net: nn.Module
+    use: Use
+    bytes: int
+
+
+class KeptMembers:
+    """Networks by λ.
+
+    Args:
+        model: a family, or one network.
+        use: how it is used.
+        most_bytes: what the networks kept may take up together; one is kept whatever it takes.
+    """
+
+    def __init__(self, model: nn.Module, use: Use, most_bytes: int) -> None:
+        self._model, self._use, self._most = model, use, most_bytes
+        self._kept: OrderedDict[float | None, Ready] = OrderedDict()
+        self._lock = threading.Lock()
+        self.made = 0
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Least and largest λ; None for one network."""
+        config = self._model.config if isinstance(self._model, Family) else None
+        return None if config is None else (config.lo, config.hi)
+
+    @property
+    def kept(self) -> list[float]:
+        """Complexity values of the members in memory."""
+        with self._lock:
+            return sorted(lam for lam in self._kept if lam is not None)
+
+    @property
+    def bytes(self) -> int:
+        """What the networks in memory take up."""
+        with self._lock:
+            return sum(one.bytes for one in self._kept.values())
+
+    def at(self, lam: float | None) -> Ready:
+        """Returns the network at λ, made now unless it is kept.
+
+        Raises:
+            ConfigError: λ is missing, outside the range, or given for one network.
+        """
+        if not isinstance(self._model, Family):
+            if lam not in (None, self._use.lam):
+                raise ConfigError(f"lam={lam:g}: this is one network, not a family; leave lam out")
+            return self._get(None)
+        chosen = self._use.lam if lam is None else lam
+        if chosen is None:
+            low, high = self._model.config.lo, self._model.config.hi
+            raise ConfigError(
+                f"lam: which member? Give a complexity value from {low:g} to {high:g}"
+            )
+        return self._get(chosen)
+
+    def _get(self, lam: float | None) -> Ready:
+        with self._lock:  # also while one is made: two threads would make it twice, and a family is read by one at a time
+            found = self._kept.get(lam)
+            if found is None:
+                found = self._make(lam)
+                self._kept[lam] = found
+                self.made += 1
+            self._kept.move_to_end(lam)
+            while (
+                len(self._kept) > 1 and sum(one.bytes for one in self._kept.values()) > self._most
+            ):
+                self._kept.popitem(last=False)
+            return found
+
+    def _make(self, lam: float | None) -> Ready:
+        if lam is None:
+            net, use = self._model.eval(), self._use
+        else:
+            assert isinstance(self._model, Family)
+            self._model.lams([lam])  # refuses what lies outside before anything is made
+            net, use = self._model.export(lam), self._use.alone(lam)
+        for parameter in net.parameters():
+            parameter.requires_grad = False
+        tensors: list[torch.Tensor] = [*net.parameters(), *net.buffers()]
+        return Ready(net, use, sum(t.numel() * t.element_size() for t in tensors))

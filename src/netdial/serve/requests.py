@@ -1,0 +1,169 @@
+"""Requests as people send them, checked before anything runs: JSON of bounded size, rows by column or as arrays of numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from netdial.core.errors import DataError, ShapeError
+from netdial.models.use import Pixels, Use
+
+Cell = float | int | str | bool | None
+
+
+class PredictRequest(BaseModel):
+    """What a request for predictions asks.
+
+    Attributes:
+        rows: for a table one object for each row, column -> number, text, true, false or null (missing); else one nested list
+            of numbers for each row.
+        lam: complexity value of the member; the run's choice if it is left out.
+        level: probability of the intervals of a regression.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    rows: Annotated[list[Any], Field(min_length=1)]
+    lam: Annotated[float | None, Field(gt=0)] = None
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+
+
+def asked(body: bytes, most_rows: int) -> PredictRequest:
+    """Returns what a body asks.
+
+    Raises:
+        DataError: it is not JSON, has NaN or infinity, is nested too deeply, or is no request; says what is expected.
+        ShapeError: it has too many rows.
+    """
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse)
+    except RecursionError:
+        raise DataError(
+            "the body is nested too deeply; rows are one list of objects or of numbers"
+        ) from None
+    except UnicodeDecodeError:
+        raise DataError("the body is not UTF-8; send JSON as UTF-8") from None
+    except ValueError as error:
+        raise DataError(
+            f"the body is not JSON ({error}); send an object with rows and lam"
+        ) from None
+    if not isinstance(value, dict):
+        raise DataError(
+            f'the body is a JSON {_kind(value)}; send an object such as {{"lam": 0.1, "rows": [...]}}'
+        )
+    rows = value.get("rows")
+    if isinstance(rows, list) and len(rows) > most_rows:
+        raise ShapeError(
+            f"rows: {len(rows)} are too many for one request; send at most {most_rows}"
+        )
+    try:
+        return PredictRequest.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "body"
+        given = (
+            "" if first["type"] in ("missing", "extra_forbidden") else f"={_brief(first['input'])}"
+        )
+        raise DataError(
+            f"{place}{given}: {first['msg'].lower()}; a request has rows, and may have lam and level"
+        ) from None
+
+
+def columns_of(rows: list[Any], columns: tuple[str, ...]) -> dict[str, list[Cell]]:
+    """Returns the columns of a table from one object for each row; columns that no input needs are not looked at.
+
+    Raises:
+        DataError: a row is no object, lacks a column, or a cell is a list or an object.
+    """
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(
+                f"rows[{index}] is a JSON {_kind(row)}; each row is an object with the columns {', '.join(columns)}"
+            )
+        if absent := [name for name in columns if name not in row]:
+            raise DataError(
+                f"rows[{index}] has no column {absent[0]!r}; the model needs {', '.join(columns)} (null is a missing value)"
+            )
+    found = {name: [row[name] for row in rows] for name in columns}
+    for name, cells in found.items():
+        for index, cell in enumerate(cells):
+            if isinstance(cell, list | dict):
+                raise DataError(
+                    f"rows[{index}], column {name!r}: a cell is a number, text, true, false or null, not a JSON {_kind(cell)}"
+                )
+    return found
+
+
+def tensor_of(
+    rows: list[Any], use: Use, shape: tuple[int, ...] | None, dtype: torch.dtype
+) -> Tensor:
+    """Returns rows as a network takes them ``[B, ...]``, from nested lists of numbers; images are uint8 of 0 to 255.
+
+    Raises:
+        DataError: something is no number, or out of range.
+        ShapeError: rows differ in shape, or are not of the shape of training.
+    """
+    try:
+        array = np.asarray(rows)
+    except ValueError:
+        raise ShapeError(
+            "rows differ in shape; give each the same nested lists of numbers"
+        ) from None
+    if array.dtype.kind not in "iufb" or array.dtype.kind == "b":
+        raise DataError("rows: each is a nested list of numbers, without text, null or objects")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError("rows: a number is too large; give finite numbers")
+    if use.pixels is not None:
+        return _pixels(array, use.pixels)
+    if shape is not None and array.shape[1:] != shape:
+        raise ShapeError(
+            f"rows of shape {list(array.shape[1:])}; expected {list(shape)}, as in training"
+        )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        found = torch.from_numpy(array.astype(np.float32 if dtype.is_floating_point else np.int64))
+    if not bool(found.isfinite().all()):
+        raise DataError("rows: a number is too large for float32; give smaller ones")
+    return found
+
+
+def _pixels(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
+    channels, height, width = pixels.image
+    shapes = [(channels, height, width), (channels * height * width,)]
+    shapes += [(height, width)] if channels == 1 else []
+    if array.shape[1:] not in shapes:
+        raise ShapeError(
+            f"images of shape {list(array.shape[1:])}; expected {' or '.join(str(list(s)) for s in shapes)}, pixels 0 to 255"
+        )
+    if array.size and (array.min() < 0 or array.max() > 255 or (array % 1).any()):
+        raise DataError("rows: pixels are whole numbers from 0 to 255")
+    return torch.from_numpy(array.astype(np.uint8)).reshape(-1, channels, height, width)
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is not a number that JSON has; null is a missing value")
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "object", list: "list", str: "text", bool: "boolean", type(None): "null"}
+    return kinds.get(type(value), "number")
+
+
+def _brief(value: object, most: int = 60) -> str:
+    text = (
+        repr(value)
+        if isinstance(value, int | float | str | bool | None)
+        else f"a JSON {_kind(value)}"
+    )
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def plain(value: Any) -> Any:
+    """Returns a cell of a column of predictions as JSON has it; a number that does not exist is null."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

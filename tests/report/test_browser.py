@@ -1,0 +1,164 @@
+"""The page in a browser: the slider moves every figure, numbers are those of ``netdial evaluate``, nothing of a run is code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from netdial.cli.app import app
+from netdial.jobs.reports import write_report
+from netdial.runs.run import Run
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
+]
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+TABLE = "x,{0},y\n" + "".join(
+    f"{k % 7},{'</script><script>alert(1)</script>' if k % 3 else '&amp;'},{'{0}' if k % 7 > 3 else 'no'}\n"
+    for k in range(120)
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as playing:
+        one = playing.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    command = "fit wine --epochs 5 --points 5 --samples 2 --name w --quiet --runs-dir"
+    done = CliRunner().invoke(app, [*command.split(), str(root)])
+    assert done.exit_code == 0, done.output
+    return root / "w"
+
+
+def opened(browser: Any, url: str, **context: Any) -> tuple[Any, list[str]]:
+    page, faults = browser.new_context(**context).new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    page.on("dialog", lambda box: (faults.append(box.message), box.dismiss()))
+    page.goto(url)
+    return page, faults
+
+
+def shown(page: Any) -> dict[str, float]:
+    pairs = page.eval_on_selector_all(
+        "[data-record]", "all => all.map(one => [one.dataset.record, one.dataset.value])"
+    )
+    return {name: float(value) for name, value in pairs if value}
+
+
+def test_the_slider_moves_the_page_and_numbers_are_those_of_evaluate(
+    browser: Any, wine: Path
+) -> None:
+    told = CliRunner().invoke(app, ["evaluate", str(wine), "--points", "5", "--json"])
+    members = json.loads(told.output)["members"]
+    page, faults = opened(browser, wine.joinpath("report.html").as_uri())
+    seen = []
+    for index, member in enumerate(members):
+        page.eval_on_selector(
+            "#lam", f"one => {{ one.value = {index}; one.dispatchEvent(new Event('input')) }}"
+        )
+        numbers = shown(page)
+        assert len(numbers) >= 3
+        for name, value in numbers.items():
+            assert value == pytest.approx(member[name], rel=1e-6), name
+        counts = page.eval_on_selector_all(
+            "#confusion td", "all => all.map(one => one.textContent)"
+        )
+        right = sum(int(counts[4 * k]) if counts[4 * k] != "·" else 0 for k in range(3))
+        assert right / 36 == pytest.approx(member["accuracy"])
+        seen.append(
+            page.eval_on_selector_all(
+                "#dial-weights rect", "all => all.map(one => one.getAttribute('height'))"
+            )
+        )
+        assert page.locator("tr.now").count() == 1
+    assert len({tuple(one) for one in seen}) == len(members)
+    assert faults == []
+
+
+def test_the_dial_turns_by_keyboard_and_the_address_keeps_it(browser: Any, wine: Path) -> None:
+    page, faults = opened(browser, f"{wine.joinpath('report.html').as_uri()}#lam=1")
+    page.focus("#lam")
+    before = page.text_content("#member-name")
+    page.keyboard.press("ArrowRight")
+    after = page.text_content("#member-name")
+    assert before != after
+    again, _ = opened(browser, page.url)
+    assert again.text_content("#member-name") == after
+    page.focus("#curves > svg")
+    page.keyboard.press("ArrowRight")
+    assert page.is_visible("#curves .tip")
+    page.locator(".term").first.focus()
+    assert page.is_visible("#said")
+    assert faults == []
+
+
+@pytest.mark.parametrize("asked", ["abc", "", "1e9", "-1", "<b>", "Infinity"])
+def test_a_lambda_that_is_not_there_is_said(browser: Any, wine: Path, asked: str) -> None:
+    page, faults = opened(browser, f"{wine.joinpath('report.html').as_uri()}#lam={asked}")
+    assert page.is_visible("#address")
+    assert shown(page)
+    assert faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_nothing_is_wider_than_the_page(browser: Any, wine: Path, width: int, scheme: str) -> None:
+    size = {"width": width, "height": 900}
+    page, faults = opened(
+        browser, wine.joinpath("report.html").as_uri(), viewport=size, color_scheme=scheme
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert faults == []
+
+
+def test_a_budget_chooses(browser: Any, wine: Path) -> None:
+    page, _ = opened(browser, wine.joinpath("report.html").as_uri())
+    page.click(".budget summary")
+    page.fill("[data-limit=loss]", "-1")
+    assert "None of 5" in page.text_content("#within")
+    page.fill("[data-limit=loss]", "100")
+    assert "5 of 5" in page.text_content("#within")
+    page.click("#take")
+    assert page.text_content("#lost-error") == "this is the best"
+
+
+def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(TABLE.replace("{0}", HOSTILE.replace('"', "'")))
+    command = f"fit {file} --target y --epochs 1 --points 3 --samples 1 --name h --quiet --runs-dir {tmp_path}"
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 0, done.output
+    page, faults = opened(browser, (tmp_path / "h" / "report.html").as_uri())
+    for index in range(3):
+        page.eval_on_selector(
+            "#lam", f"one => {{ one.value = {index}; one.dispatchEvent(new Event('input')) }}"
+        )
+    page.hover("#confusion td")
+    assert page.locator("img").count() == 0
+    assert "onerror" in page.text_content("#by-class")
+    assert "owned" not in page.title()
+    assert faults == []
+
+
+def test_layers_and_runs_with_hostile_names(browser: Any, make_run: Callable[..., Run]) -> None:
+    run = make_run(f"r {HOSTILE}".replace("/", ""))
+    page, faults = opened(browser, write_report(run.path).as_uri())
+    assert "onerror" in page.text_content("h1")
+    assert page.locator("img").count() == 0
+    assert faults == []

@@ -1,0 +1,275 @@
+"""The server, asked over HTTP: answers are the model's, requests at different λ never mix, faults get 4xx and a sentence."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import netdial as nd
+from netdial.cli import main
+from netdial.cli.app import app
+from netdial.core.errors import ConfigError
+from netdial.family.config import FamilyConfig
+from netdial.models.use import Use
+from netdial.nets import build
+
+pytest.importorskip("fastapi")
+from netdial.serve.app import Served, ServerLimits, application
+from netdial.serve.members import KeptMembers
+from netdial.serve.running import bound, server_of
+
+SHAPE, LIMITS = (5,), ServerLimits(body_bytes=20_000, rows=50, threads=4)
+Ask = Callable[..., tuple[int, Any]]
+
+
+def family() -> nd.Family:
+    torch.manual_seed(0)
+    config = FamilyConfig(lo=0.01, hi=100, objective="scaled-kl", posterior="normal")
+    made = nd.Family(build("mlp:8", input_shape=SHAPE, n_outputs=3), config)
+    with torch.no_grad():  # members that differ, as after training
+        for table in made.parameters():
+            table.add_(torch.randn_like(table))
+    return made.eval()
+
+
+def served(most_bytes: int = 10**9) -> Served:
+    use = Use(task={"name": "classification"}, classes=("a", "b", "<i>c</i>"))
+    return Served("toy", KeptMembers(family(), use, most_bytes), use, shape=SHAPE)
+
+
+class Running:
+    """A server in a thread, on a free port."""
+
+    def __init__(self, what: Served) -> None:
+        self.listening = bound("127.0.0.1", 0)
+        self.port = self.listening.getsockname()[1]
+        self.server = server_of(application(what, LIMITS, ["127.0.0.1"]))
+        self.thread = threading.Thread(target=self.server.run, args=([self.listening],))
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.005)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        content = body if isinstance(body, bytes | type(None)) else json.dumps(body).encode()
+        link.request(method, path, content, headers)
+        answer = link.getresponse()
+        text = answer.read()
+        link.close()
+        kind = answer.getheader("content-type") or ""
+        return answer.status, json.loads(text) if "json" in kind else text.decode()
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Ask]:
+    running = Running(served())
+    yield running.ask
+    running.stop()
+
+
+def rows(n: int, seed: int = 0) -> list[list[float]]:
+    found: list[list[float]] = torch.randn(
+        n, *SHAPE, generator=torch.Generator().manual_seed(seed)
+    ).tolist()
+    return found
+
+
+def expected(made: nd.Family, x: list[list[float]], lam: float) -> list[list[float]]:
+    with torch.no_grad():
+        probs: list[list[float]] = made.export(lam)(torch.tensor(x)).double().softmax(1).tolist()
+    return probs
+
+
+def given(answer: Any) -> list[list[float]]:
+    return [
+        [row[f"probability of {c}"] for c in ("a", "b", "<i>c</i>")]
+        for row in answer["predictions"]
+    ]
+
+
+def test_answers_are_those_of_the_member(ask: Ask) -> None:
+    for lam in (0.01, 0.7, 100.0):
+        code, answer = ask("POST", "/predict", {"lam": lam, "rows": rows(3)})
+        assert code == 200
+        assert answer["lam"] == lam
+        for mine, theirs in zip(given(answer), expected(family(), rows(3), lam), strict=True):
+            assert mine == pytest.approx(theirs, abs=1e-6)
+
+
+def test_requests_at_different_lambdas_never_mix() -> None:
+    one = (
+        KeptMembers(
+            family(), Use(task={"name": "classification"}, classes=("a", "b", "<i>c</i>")), 1
+        )
+        .at(1.0)
+        .bytes
+    )
+    what = served(most_bytes=3 * one)  # members go and come back while others are at work
+    running = Running(what)
+    lams = [0.01 * 10 ** (k / 3) for k in range(12)]
+    truth = {lam: expected(family(), rows(2), lam) for lam in lams}
+    chance = random.Random(0)
+    asked = [chance.choice(lams) for _ in range(240)]
+
+    def one_request(lam: float) -> float:
+        code, answer = running.ask("POST", "/predict", {"lam": lam, "rows": rows(2)})
+        assert code == 200
+        assert answer["lam"] == lam
+        pairs = zip(given(answer), truth[lam], strict=True)
+        return max(abs(a - b) for mine, theirs in pairs for a, b in zip(mine, theirs, strict=True))
+
+    with ThreadPoolExecutor(8) as pool:
+        worst = max(pool.map(one_request, asked))
+    assert worst < 1e-6
+    assert len(what.members.kept) <= 3
+    assert what.members.bytes <= 3 * one
+    running.stop()
+
+
+def test_a_member_is_made_once() -> None:
+    members = served().members
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(members.at, [0.5] * 16))
+    assert members.made == 1
+    assert len({id(one.net) for one in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"[1, 2]", "list"),
+        (b'{"rows": [[1,2,3,4,NaN]]}', "NaN"),
+        (b'{"rows": [[1,2,3,4,Infinity]]}', "Infinity"),
+        (b'{"lam": 1, "rows": [[1,2,3,4,1e999]]}', "finite"),
+        (b'{"lam": 1, "rows": [[1,2,3,4,1e300]]}', "float32"),
+        (b"[" * 9000, "nested"),
+        (b'{"rows": ' + b"[" * 3000 + b"]" * 3000 + b"}", "nest"),
+        ({"lam": 1}, "rows"),
+        ({"lam": 1, "rows": []}, "at least 1"),
+        ({"lam": 1, "rows": [[1, 2]]}, "[2]"),
+        ({"lam": 1, "rows": [[1, 2, 3, 4, 5], [1]]}, "differ in shape"),
+        ({"lam": 1, "rows": [["x"] * 5]}, "numbers"),
+        ({"lam": 1, "rows": [[None] * 5]}, "numbers"),
+        ({"lam": 1, "rows": [{"a": 1}]}, "numbers"),
+        ({"lam": 1, "rows": [[True] * 5]}, "numbers"),
+        ({"lam": 1, "rows": rows(51)}, "51"),
+        ({"lam": 1e9, "rows": rows(1)}, "range"),
+        ({"lam": 0.001, "rows": rows(1)}, "range"),
+        ({"lam": -1, "rows": rows(1)}, "lam=-1"),
+        ({"lam": "0.1", "rows": rows(1)}, "lam='0.1'"),
+        ({"lam": True, "rows": rows(1)}, "lam=True"),
+        ({"rows": rows(1)}, "which member"),
+        ({"lam": 1, "rows": rows(1), "level": 1}, "level=1"),
+        ({"lam": 1, "rows": rows(1), "lamda": 2}, "lamda"),
+        (b'{"lam": ' + b"9" * 5000 + b', "rows": [[1,2,3,4,5]]}', "not JSON"),
+    ],
+)
+def test_what_is_wrong_is_a_400_with_a_sentence(ask: Ask, body: Any, said: str) -> None:
+    code, answer = ask("POST", "/predict", body)
+    assert code == 400
+    assert said in answer["error"]["message"]
+
+
+def test_large_bodies_are_refused_and_the_next_request_is_served(ask: Ask) -> None:
+    code, answer = ask("POST", "/predict", b"[" + b"1," * 100_000)
+    assert code == 413
+    assert "20000" in answer["error"]["message"]
+    assert ask("POST", "/predict", {"lam": 1, "rows": rows(1)})[0] == 200
+
+
+def test_other_addresses_and_methods(ask: Ask) -> None:
+    assert ask("GET", "/predict")[0] == 405
+    assert ask("GET", "/nothing")[0] == 404
+    assert ask("GET", "/")[0] == 404  # this model has no page
+    assert ask("GET", "/health", Host="elsewhere.example")[0] == 400
+    assert ask("GET", "/health")[1]["status"] == "ok"
+    [about] = ask("GET", "/models")[1]["models"]
+    assert about["lam"] == {"lo": 0.01, "hi": 100, "default": None}
+    assert about["shape"] == [5]
+    schema = ask("GET", "/openapi.json")[1]
+    content = schema["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert set(content["application/json"]["schema"]["properties"]) == {"rows", "lam", "level"}
+
+
+def test_a_port_in_use_is_said() -> None:
+    first = bound("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    with pytest.raises(ConfigError, match=rf"port {port}.*--port"):
+        bound("127.0.0.1", port)
+    first.close()
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [n for n in sys.modules if n.startswith("netdial.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert main(["serve", "nothing"]) == 2
+    assert "pip install 'netdial[serve]'" in capsys.readouterr().err
+
+
+TABLE = "size,town,label\n" + "".join(
+    f"{k % 9},{'Ayr' if k % 3 else '<b>Bonn</b>'},{'yes' if k % 9 > 4 else 'no'}\n"
+    for k in range(90)
+)
+
+
+def test_a_table_by_its_columns_and_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from netdial.cli.serving import _served
+
+    (tmp_path / "t.csv").write_text(TABLE)
+    command = f"fit {tmp_path}/t.csv --target label --epochs 1 --points 3 --samples 1 --name t --quiet --runs-dir {tmp_path}"
+    assert CliRunner().invoke(app, command.split()).exit_code == 0
+    running = Running(_served(tmp_path / "t", LIMITS, None, trust=False))
+    asked = [{"size": 3, "town": "Ayr", "more": [1]}, {"size": None, "town": "nowhere"}]
+    code, answer = running.ask("POST", "/predict", {"lam": 1, "rows": asked})
+    assert code == 200
+    assert {"label", "probability of yes", "probability of no"} == set(answer["predictions"][0])
+    assert any("nowhere" in remark for remark in answer["remarks"])
+    shares = [answer["predictions"][0][f"probability of {c}"] for c in ("yes", "no")]
+    assert math.isclose(sum(shares), 1)
+    for bad, said in (
+        ({"size": 3}, "town"),
+        ({"size": "three", "town": "Ayr"}, "three"),
+        ({"size": [1], "town": "Ayr"}, "cell"),
+        ([3, "Ayr"], "object"),
+    ):
+        code, answer = running.ask("POST", "/predict", {"lam": 1, "rows": [bad]})
+        assert code == 400
+        assert said in answer["error"]["message"]
+    code, html = running.ask("GET", "/?lam=abc")
+    assert code == 200
+    assert "connect-src 'self'" in html
+    assert "<b>Bonn</b>" not in html
+    running.stop()
+
+
+def test_damaged_and_missing_runs_are_refused(tmp_path: Path) -> None:
+    assert main(["serve", "nothing", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "records.jsonl").write_text("")
+    assert main(["serve", "r", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
