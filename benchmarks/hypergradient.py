@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.result import Result
-from netdial.structure.search.hypergradient import ORDERS, Order, Tensors, hypergradient
+from netdial.structure.search.shared.hypergradient import ORDERS, Order, Tensors, hypergradient
 
 _RATES = (0.01, 0.1, 0.5)
 

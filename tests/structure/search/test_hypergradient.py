@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError
-from netdial.structure.search.hypergradient import Order, hypergradient
+from netdial.structure.search.shared.hypergradient import Order, hypergradient
 
 RATE = 0.3
 

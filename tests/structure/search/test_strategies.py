@@ -17,6 +17,7 @@ from netdial.structure.search import SEARCHES, GradientStrategy, StepContext, st
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.running import GradientMethod
 from netdial.structure.search.state import SearchState
+from netdial.structure.search.strategies.pc import PartialDarts
 from netdial.task import TASKS
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch
@@ -52,6 +53,7 @@ GRADIENT: dict[str, list[dict[str, Any]]] = {
     "gdas": [{}],
     "drnas": [{}],
     "fair": [{}],
+    "pc": [{}],
     "enas": [{"structure_lr": 0.01}],
 }
 CASES = [(name, options) for name, several in GRADIENT.items() for options in several]
@@ -216,6 +218,53 @@ def test_gates_of_fair_darts_do_not_compete() -> None:
     with torch.no_grad():
         state.structure["x->h"].zero_()
     assert shut < penalty(strategy, state) == 0
+
+
+def two_edges() -> SearchSpace:
+    """Two edges lead to one node, and both keep the shape."""
+    space = SearchSpace("two")
+    x, h, y = space.input("x", (8,)), space.node("h"), space.node("y")
+    operations = {"none": ZeroOperation, "skip": nn.Identity, "line": lambda: nn.Linear(8, 8)}
+    space.edge(x, h, operations)
+    space.edge(x, y, operations)
+    space.edge(h, y, operations)
+    space.output(y)
+    return space
+
+
+def test_edge_weights_of_partial_darts_are_normalised_and_get_a_gradient() -> None:
+    strategy = by_gradient("pc")
+    assert isinstance(strategy, PartialDarts)
+    method, state, _ = begun(strategy, two_edges())
+    weights = strategy.edge_weights(state)
+    assert weights["x->h"].item() == 1
+    assert weights["x->y"].item() + weights["h->y"].item() == pytest.approx(1)
+    x, y = torch.randn(20, 8), torch.randn(20, 8)
+    batch = {"train": Batch(x, y), "valid": Batch(x, y)}
+    method.step(state, batch)
+    for key in ("x->y", "h->y"):
+        edge, row = state.structure[f"weight of edge {key}"], state.structure[key]
+        assert edge.grad is not None and edge.grad.abs() > 0
+        assert row.grad is not None and row.grad.norm() > 0
+        assert edge.abs() > 0, "it was moved"
+
+
+def test_partial_operations_take_a_share_of_the_channels_while_they_are_trained() -> None:
+    strategy = by_gradient("pc", share=0.25)
+    _, state, _ = begun(strategy, two_edges())
+    part = state.supernet.edges["x->h"]["line"]  # type: ignore[index]
+    x, taken = torch.randn(5, 8), set()
+    for seed in range(20):
+        strategy.gamma(state, 0.0, torch.Generator().manual_seed(seed))
+        out = part(x)
+        inside = part.taken
+        assert inside.sum() == 2
+        assert torch.equal(out[:, ~inside], x[:, ~inside])
+        assert torch.equal(out[:, inside], part.operation(x)[:, inside])
+        taken |= set(inside.nonzero()[:, 0].tolist())
+    assert taken == set(range(8))
+    part.eval()
+    assert torch.equal(part(x), part.operation(x))
 
 
 def test_settings_are_those_of_the_strategies() -> None:

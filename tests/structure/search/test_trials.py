@@ -15,9 +15,9 @@ from netdial.structure import Genotype, SearchSpace, canonical_form
 from netdial.structure.nbtiny import CELLS, load_table
 from netdial.structure.nbtiny.space import index_of, same_networks, tiny_space
 from netdial.structure.search import SEARCHES, Asked, Scope, TrialStrategy, Tried, strategy_of
-from netdial.structure.search.choosing import VertexCode
-from netdial.structure.search.controller import Baseline, Controller, reinforce_loss
 from netdial.structure.search.running import run_trials
+from netdial.structure.search.shared.choosing import VertexCode
+from netdial.structure.search.shared.controller import Baseline, Controller, reinforce_loss
 
 SPACE = tiny_space()
 OPTIONS: dict[str, dict[str, Any]] = {

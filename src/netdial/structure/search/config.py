@@ -36,6 +36,15 @@ class SearchConfig(TrainConfig):
         None,
         description="largest size of the network that is found: '20k params', '1M macs', '80 KB'",
     )
+    max_skips: int | None = Field(
+        None,
+        ge=0,
+        description="identities that a search by gradient may end with; by default a third of the edges that can be one",
+    )
+    curvature: bool = Field(
+        False,
+        description="watch the curvature of the structure's loss, and take the structure before it rises",
+    )
     compare: bool = Field(
         True,
         description="train random structures at equal cost, and say whether the search did better",

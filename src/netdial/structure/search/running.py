@@ -11,7 +11,6 @@ import torch
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
-from netdial.structure.graph.relaxing import relaxed
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.state import SearchState, StructuredSupernet
@@ -23,7 +22,6 @@ from netdial.structure.search.strategy import (
     TrialStrategy,
     Tried,
 )
-from netdial.structure.supernet import Supernet
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch, Feeds
 from netdial.train.loop import Measured
@@ -47,9 +45,7 @@ class GradientMethod:
 
     def init(self, space: SearchSpace, device: torch.device | str = "cpu") -> SearchState:
         """Returns the state before the first step."""
-        supernet = Supernet(
-            relaxed(space) if self.strategy.in_cube else space, seed=self.config.seed
-        )
+        supernet = self.strategy.supernet(space, self.config.seed)
         if self.config.precision == "64-true":
             supernet = supernet.double()
         if not space.choices:

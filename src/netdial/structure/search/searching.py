@@ -15,12 +15,20 @@ from netdial.core.errors import ConfigError
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
-from netdial.structure.cost import StructureCost
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
-from netdial.structure.graph.space import Gamma, SearchSpace
+from netdial.structure.graph.space import SearchSpace
 from netdial.structure.search.config import SearchConfig
+from netdial.structure.search.guards import (
+    GuardReport,
+    before_rise,
+    count_skips,
+    most_skips,
+    note_curvature,
+    with_few_skips,
+)
 from netdial.structure.search.limits import SizeLimit
+from netdial.structure.search.outcome import Gap, RandomBaseline, SearchOutcome
 from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategies.random_search import RandomSearch
@@ -39,80 +47,6 @@ from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import make
 from netdial.train.loop import Epoch, resume, train
 from netdial.train.session import launch
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Loss on the validation part, in nats, on the way from a supernet to the network.
-
-    Attributes:
-        mixture: of the supernet at the end of the search.
-        inherited: of the structure that was chosen, with the weights of the supernet.
-        retrained: of the same, trained from fresh weights.
-    """
-
-    mixture: float
-    inherited: float
-    retrained: float
-
-
-@dataclass(frozen=True)
-class RandomBaseline:
-    """Random search at equal cost, and how it compares.
-
-    Attributes:
-        trials: structures that were trained, in the processor time that the search took.
-        best: that of least loss on the validation part.
-        difference: loss of the network found less that of the best random one, on the test part if there is one.
-        standard_error: of the difference, over the same examples.
-        part: ``test`` or ``valid``.
-    """
-
-    trials: tuple[Tried, ...]
-    best: Tried
-    difference: float
-    standard_error: float
-    part: str
-
-    @property
-    def verdict(self) -> str:
-        """One sentence for people."""
-        said = f"{self.difference:+.4f} ± {self.standard_error:.4f} nats on the {self.part} part"
-        count = f"the best of {len(self.trials)} random structures trained in the same time"
-        if abs(self.difference) <= 2 * self.standard_error:
-            return f"No better than random search: as good as {count} ({said})."
-        return (
-            f"{'Better' if self.difference < 0 else 'Worse'} than random search: {count} ({said})."
-        )
-
-
-@dataclass(frozen=True)
-class SearchOutcome:
-    """What a search found.
-
-    Attributes:
-        network: the network, trained from fresh weights; in evaluation mode.
-        genotype: its structure.
-        cost: what it costs.
-        tried: what training it gave.
-        probabilities: of the operations at the end of a search by gradient; None for one by trials.
-        gap: of a search by gradient.
-        trials: all structures that were trained, of a search by trials.
-        examples: gradients of single examples that the search and the last training took.
-        seconds: processor time that they took.
-        baseline: random search at equal cost, if it was asked for.
-    """
-
-    network: DerivedNetwork
-    genotype: Genotype
-    cost: StructureCost
-    tried: Tried
-    probabilities: Gamma | None
-    gap: Gap | None
-    trials: tuple[Tried, ...]
-    examples: int
-    seconds: float
-    baseline: RandomBaseline | None = None
 
 
 @dataclass
@@ -180,6 +114,7 @@ class SearchJob:
             best,
             None,
             None,
+            None,
             tuple(results),
             sum(each.examples for each in results),
             sum(each.seconds for each in results),
@@ -187,13 +122,14 @@ class SearchJob:
 
     def _by_gradient(self, strategy: GradientStrategy, session: dict[str, Any]) -> SearchOutcome:
         state, seconds = self._searched(strategy, session)
+        curvature, epoch = before_rise(state)
         probabilities = {k: p.detach().cpu() for k, p in strategy.probabilities(state).items()}
-        genotype = self.limit.choose(probabilities)
+        most = most_skips(self.space) if self.config.max_skips is None else self.config.max_skips
+        before = count_skips(self.space, self.limit.choose(probabilities))
+        genotype = with_few_skips(self.space, probabilities, most, self.limit.choose)
+        skips = count_skips(self.space, genotype)
         network, tried = self._trained(genotype, self.config.network_epochs)
-        gamma = {
-            key: row.to(next(iter(state.structure.values())).device)
-            for key, row in probabilities.items()
-        }
+        gamma = {key: row.detach() for key, row in strategy.mixture(state).items()}
         with evaluating(state.supernet):
             mixed = losses(lambda x: state.supernet(x, gamma), self.valid, self.task)
         inherited = mean_loss(derive(state.supernet, dict(genotype.chosen)), self.valid, self.task)
@@ -205,6 +141,7 @@ class SearchJob:
             tried,
             probabilities,
             gap,
+            GuardReport(skips, most, before, curvature, epoch),
             (),
             state.examples + tried.examples,
             seconds + tried.seconds,
@@ -227,6 +164,8 @@ class SearchJob:
         begun = time.process_time() - state.seconds
 
         def report(epoch: Epoch) -> None:
+            if config.curvature:
+                note_curvature(state, strategy, context, self.valid)
             state.seconds = time.process_time() - begun
             self.report(epoch, state)
 

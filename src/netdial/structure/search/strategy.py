@@ -26,8 +26,10 @@ from netdial.core.noise import generator
 from netdial.core.registry import Registry
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.parts import StructureChoice
+from netdial.structure.graph.relaxing import relaxed
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.search.state import SearchState
+from netdial.structure.supernet import Supernet
 from netdial.task import Task
 from netdial.train.config import Settings
 from netdial.train.feed import Batch
@@ -193,6 +195,10 @@ class GradientStrategy(Strategy):
     sparse: ClassVar[bool | None] = None
     in_cube: ClassVar[bool] = False
 
+    def supernet(self, space: SearchSpace, seed: int) -> Supernet:
+        """Returns the supernet that is trained."""
+        return Supernet(relaxed(space) if self.in_cube else space, seed=seed)
+
     def structure(self, space: SearchSpace) -> dict[str, Tensor]:
         """Returns all structure parameters by name, before the first step; by default those of ``start`` by key."""
         return {key: self.start(choice) for key, choice in space.choices.items()}
@@ -218,6 +224,10 @@ class GradientStrategy(Strategy):
     @abstractmethod
     def probabilities(self, state: SearchState) -> Gamma:
         """Returns the probability of each operation (of a gate to be open): key -> ``[K]``, differentiable."""
+
+    def mixture(self, state: SearchState) -> Gamma:
+        """Returns γ of the supernet at the end of a search; by default the probabilities."""
+        return self.probabilities(state)
 
     def penalty(self, state: SearchState) -> Tensor | float:
         """Returns what structure parameters minimise beside the loss; nothing."""

@@ -1,7 +1,7 @@
 """DARTS: a softmax over the operations of each edge, trained on validation data beside the weights.
 
 Source: Liu, Simonyan & Yang 2019. ``order`` says whether the structure sees how the weights would follow it by one step
-(``structure.search.hypergradient``): ``first`` does not, ``exact`` and ``finite`` are second order.
+(``structure.search.shared.hypergradient``): ``first`` does not, ``exact`` and ``finite`` are second order.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from netdial.core.noise import seeded
 from netdial.structure.graph.space import Gamma
-from netdial.structure.search.hypergradient import Order, Tensors, hypergradient
-from netdial.structure.search.logits import LogitStrategy
+from netdial.structure.search.shared.hypergradient import Order, Tensors, hypergradient
+from netdial.structure.search.shared.logits import LogitStrategy
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategy import SEARCHES, StepContext
 from netdial.train.feed import Batch

@@ -17,8 +17,8 @@ from torch.func import functional_call
 
 from netdial.structure.graph.domain import vertices
 from netdial.structure.graph.space import Gamma, SearchSpace
-from netdial.structure.search.choosing import VertexCode
-from netdial.structure.search.controller import (
+from netdial.structure.search.shared.choosing import VertexCode
+from netdial.structure.search.shared.controller import (
     Baseline,
     Controller,
     ControllerDraw,
@@ -83,12 +83,16 @@ class Enas(GradientStrategy):
                 found.append(context.objective(loss, gamma))
         losses = torch.stack(found).detach()
         kept = state.memory or {}
-        baseline = Baseline(*(float(kept[n]) for n in ("mean", "spread"))) if kept else Baseline()
+        baseline = (
+            Baseline(*(float(kept[n]) for n in ("mean", "spread")))
+            if "mean" in kept
+            else Baseline()
+        )
         advantage = baseline.advantage(losses)
         loss = reinforce_loss(draw.log_prob, draw.entropy, advantage, self.entropy_weight)
         state.move_structure(loss)
         after = baseline.after(losses)
-        state.memory = {name: torch.tensor(value) for name, value in after._asdict().items()}
+        state.memory = {**kept, **{n: torch.tensor(v) for n, v in after._asdict().items()}}
         return losses.mean()
 
     def _draw(

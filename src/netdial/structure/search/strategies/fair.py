@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from netdial.structure.graph.space import Gamma
-from netdial.structure.search.logits import LogitStrategy
+from netdial.structure.search.shared.logits import LogitStrategy
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategy import SEARCHES
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from netdial.structure.distributions import Anneal
 from netdial.structure.graph.space import Gamma
-from netdial.structure.search.logits import LogitStrategy, relaxed_draws
+from netdial.structure.search.shared.logits import LogitStrategy, relaxed_draws
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategy import SEARCHES
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from netdial.structure.search.choosing import VertexCode
+from netdial.structure.search.shared.choosing import VertexCode
 from netdial.structure.search.strategy import SEARCHES, Asked, Scope, TrialStrategy, Tried
 
 _PATIENCE = 100

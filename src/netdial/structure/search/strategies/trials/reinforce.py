@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 
 from netdial.structure.graph.genotype import Genotype
-from netdial.structure.search.choosing import VertexCode
-from netdial.structure.search.controller import Baseline, Controller, reinforce_loss
+from netdial.structure.search.shared.choosing import VertexCode
+from netdial.structure.search.shared.controller import Baseline, Controller, reinforce_loss
 from netdial.structure.search.strategy import SEARCHES, Asked, Scope, TrialStrategy, Tried
 
 _PATIENCE = 50

@@ -33,8 +33,10 @@ class LogitStrategy(GradientStrategy):
         """Returns the softmax of the structure parameters, on a cube their sigmoid."""
         choices = state.supernet.space.choices
         return {
-            key: row.softmax(0) if on_simplex(choices[key].domain) else row.sigmoid()
-            for key, row in state.structure.items()
+            key: state.structure[key].softmax(0)
+            if on_simplex(choice.domain)
+            else state.structure[key].sigmoid()
+            for key, choice in choices.items()
         }
 
 

@@ -1,0 +1,1 @@
+"""What several strategies of search share."""

@@ -1,0 +1,139 @@
+"""Guards of a search by gradient: identities, curvature, discretisation."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import netdial as nd
+from netdial.structure.nbtiny import CELLS, cell_code
+from netdial.structure.nbtiny.space import genotype_of, index_of, tiny_space
+from netdial.structure.search.config import SearchConfig
+from netdial.structure.search.guards import (
+    GuardReport,
+    count_skips,
+    epoch_before_rise,
+    largest_eigenvalue,
+    most_skips,
+    with_few_skips,
+)
+from netdial.structure.search.outcome import Gap, SearchOutcome
+from netdial.structure.search.searching import prepare
+from netdial.train.loop import Interrupted
+
+SPACE = tiny_space()
+
+
+def cell(code: str) -> tuple[int, ...]:
+    return tuple("nsr".index(letter) for letter in code)
+
+
+def test_identities_are_counted_in_the_network_that_is_left() -> None:
+    for code, skips in (("ssssss", 6), ("rrrrrr", 0), ("snnnsn", 2), ("snnrnn", 0), ("nnnsnn", 1)):
+        assert count_skips(SPACE, genotype_of(SPACE, cell(code))) == skips, code
+    assert most_skips(SPACE) == 2
+
+
+def rows(*chances: tuple[float, float, float]) -> dict[str, Tensor]:
+    return {key: torch.tensor(row) for key, row in zip(SPACE.choices, chances, strict=True)}
+
+
+def test_identities_that_are_least_sure_give_way() -> None:
+    given = rows(
+        (0.0, 0.9, 0.1),
+        (0.0, 0.6, 0.4),
+        (0.0, 0.8, 0.2),
+        (0.1, 0.5, 0.4),
+        (0.3, 0.45, 0.25),
+        (0.0, 0.2, 0.8),
+    )
+    found = with_few_skips(SPACE, given, 2, SPACE.discretise)
+    # edges in the order of the space: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3
+    assert cell_code(CELLS[index_of(found)]) == "srsrnr"
+    assert with_few_skips(SPACE, given, 6, SPACE.discretise) == SPACE.discretise(given)
+    none = with_few_skips(SPACE, given, 0, SPACE.discretise)
+    assert count_skips(SPACE, none) == 0
+    assert given["0->1"][1].item() == pytest.approx(0.9), "what is given stays as it is"
+
+
+def test_the_largest_eigenvalue_is_that_of_the_whole_hessian() -> None:
+    source = torch.Generator().manual_seed(0)
+    root = torch.randn(7, 7, generator=source, dtype=torch.float64)
+    for matrix in (root @ root.T, -root @ root.T, torch.zeros(7, 7, dtype=torch.float64)):
+        x = [torch.randn(n, generator=source, dtype=torch.float64).requires_grad_() for n in (3, 4)]
+
+        def loss(matrix: Tensor = matrix, x: list[Tensor] = x) -> Tensor:
+            flat = torch.cat(x)
+            return flat @ matrix @ flat / 2 + flat.sum()
+
+        eigen = torch.linalg.eigvalsh(matrix)
+        largest = eigen[eigen.abs().argmax()].item()
+        assert largest_eigenvalue(loss, x) == pytest.approx(largest, rel=1e-3, abs=1e-9)
+    flat = torch.zeros(2, requires_grad=True)
+    assert largest_eigenvalue(lambda: flat.sum(), [flat]) == 0
+
+
+def test_the_structure_before_the_rise_is_taken() -> None:
+    assert epoch_before_rise([2.0]) == 1
+    assert epoch_before_rise([5.0, 4.0, 3.0] * 4) == 12
+    assert epoch_before_rise([0.1] * 6 + [0.1, 0.2, 0.5] + [9.0] * 5) == 4
+
+
+def problem() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
+    y = (x.prod(dim=1) > 0).long()
+    return (x[:100], y[:100]), (x[100:], y[100:])
+
+
+def test_a_search_says_what_its_guards_saw() -> None:
+    options = {"epochs": 8, "network_epochs": 2, "batch_size": 50, "compare": False}
+    found = nd.search(SPACE, *problem(), curvature=True, max_skips=1, **options)
+    assert found.guards is not None
+    assert found.guards.skips == count_skips(SPACE, found.genotype) <= 1
+    assert len(found.guards.curvature) == 8
+    assert 1 <= found.guards.epoch <= 8
+    plain = nd.search(SPACE, *problem(), max_skips=6, **options)
+    assert plain.guards is not None
+    assert plain.guards.curvature == ()
+    assert plain.guards.skips == plain.guards.skips_before
+    by_trials = nd.search(SPACE, *problem(), strategy="random", options={"trials": 2}, **options)
+    assert by_trials.guards is None
+    assert by_trials.remarks == []
+
+
+def test_remarks_are_made_where_something_was_done() -> None:
+    quiet = GuardReport(1, 2, 1, (1.0, 1.0), 2)
+    assert quiet.remarks == []
+    loud = GuardReport(2, 2, 5, (1.0, 8.0), 1)
+    assert len(loud.remarks) == 2
+    assert "5 identities" in loud.remarks[0]
+    assert Gap(0.5, 0.52, 0.3).remark is None
+    lost = Gap(0.5, 3.0, 0.3).remark
+    assert lost is not None
+    assert "2.5" in lost
+
+
+def test_what_guards_keep_is_part_of_the_checkpoint(tmp_path: Path) -> None:
+    config = SearchConfig(
+        epochs=4, network_epochs=1, batch_size=50, compare=False, curvature=True, strategy="enas"
+    )
+
+    def run(**session: object) -> SearchOutcome:
+        return prepare(SPACE, *problem(), config).run(**session)  # type: ignore[arg-type]
+
+    def interrupt(step: int, total: int) -> None:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = run()
+    with pytest.raises(Interrupted):
+        run(checkpoint=tmp_path / "state", advance=interrupt)
+    again = run(checkpoint=tmp_path / "state", resuming=True)
+    assert whole.guards is not None
+    assert again.guards == whole.guards
+    assert again.genotype == whole.genotype
