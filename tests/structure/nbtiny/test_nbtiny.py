@@ -29,7 +29,7 @@ from netdial.structure.nbtiny import (
     train_cells,
 )
 from netdial.structure.nbtiny.cells import live_edges
-from netdial.structure.nbtiny.regret import best_of
+from netdial.structure.nbtiny.regret import best_of, first_places, median_regret
 from netdial.structure.nbtiny.space import genotype_of, index_of, same_networks, tiny_space
 from netdial.structure.nbtiny.table import SEEDS, save_tables
 from netdial.structure.nbtiny.training import _Group
@@ -208,6 +208,11 @@ def test_regret_of_random_search_against_all_its_draws(n: int) -> None:
     draws = [min(draw, key=order.index) for draw in itertools.combinations(range(7), n)]
     mean = sum(loss[network] - min(loss) for network in draws) / len(draws)
     assert random_search_regret(order, loss, n) == pytest.approx(mean)
+    assert sum(first_places(7, n)) == pytest.approx(1)
+    regrets = sorted(loss[network] - min(loss) for network in draws)
+    assert (
+        median_regret([order], loss, n) in regrets[(len(regrets) - 1) // 2 : len(regrets) // 2 + 1]
+    )
 
 
 def test_regret_at_a_cost_between_whole_numbers() -> None:

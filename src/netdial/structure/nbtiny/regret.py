@@ -29,15 +29,41 @@ def random_search_regret(order: Sequence[int], loss: Sequence[float], n: int) ->
     >>> random_search_regret([2, 0, 1], [1.0, 4.0, 0.0], 3)
     0.0
     """
+    best = min(loss)
+    chances = first_places(len(order), n)
+    return sum(p * (loss[network] - best) for p, network in zip(chances, order, strict=True))
+
+
+def first_places(count: int, n: int) -> list[float]:
+    """Returns the probability of each place in an order to be the first of n that are drawn without repetition.
+
+    Raises:
+        ConfigError: n is below 1.
+
+    >>> first_places(3, 2)
+    [0.6666666666666666, 0.3333333333333333, 0.0]
+    """
     if n < 1:
         raise ConfigError(f"n={n}; random search draws one network at least")
-    count, best = len(order), min(loss)
     n = min(n, count)
     ways = math.comb(count, n)
-    return sum(
-        math.comb(count - 1 - place, n - 1) / ways * (loss[network] - best)
-        for place, network in enumerate(order)
+    return [math.comb(count - 1 - place, n - 1) / ways for place in range(count)]
+
+
+def median_regret(orders: Sequence[Sequence[int]], loss: Sequence[float], n: int) -> float:
+    """Returns the median regret of random search over its draws and over several orders, each as likely as the others."""
+    best, total = min(loss), 0.0
+    chances = first_places(len(orders[0]), n)
+    found = sorted(
+        (loss[network] - best, p / len(orders))
+        for order in orders
+        for network, p in zip(order, chances, strict=True)
     )
+    for regret, chance in found:
+        total += chance
+        if total >= 0.5:
+            return regret
+    return found[-1][0]
 
 
 def expected_regret(order: Sequence[int], loss: Sequence[float], n: float) -> float:

@@ -1,10 +1,11 @@
 """Guards of a search by gradient: what goes wrong in such searches is looked at in every one of them.
 
-*Identities*: supernets learn through identities first, so searches end with little else (Liang et al. 2019). They are counted in
-the genotype, not in the supernet, and the likeliest structure with few enough is taken. *Discretisation*: a structure is not the
-mixture that it was chosen from; the loss on the way is reported (``outcome.Gap``). *Curvature*: where the largest eigenvalue of the
-Hessian of the validation loss with respect to the structure parameters rises, structures generalise worse (Zela et al. 2020); it
-may be watched, and the structure is then that of some epochs before the rise.
+*Identities*: supernets learn through identities first, so searches end with little else (Liang et al. 2019). They are
+counted in the genotype, not in the supernet, and the likeliest structure with few enough is taken. *Discretisation*:
+a structure is not the mixture that it was chosen from; the loss on the way is reported (``outcome.Gap``).
+*Curvature*: where the largest eigenvalue of the Hessian of the validation loss with respect to the structure
+parameters rises, structures generalise worse (Zela et al. 2020); it may be watched, and the structure is then that of
+some epochs before the rise.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class GuardReport:
             )
         if self.curvature and self.epoch < len(self.curvature):
             found.append(
-                f"The curvature of the structure's loss rose from {self.curvature[self.epoch - 1]:.3g} after epoch {self.epoch} "
-                f"to {max(self.curvature[self.epoch :]):.3g}; the structure of that epoch was taken (curvature)."
+                f"The curvature of the structure's loss rose from {self.curvature[self.epoch - 1]:.3g} after epoch "
+                f"{self.epoch} to {max(self.curvature[self.epoch :]):.3g}; the structure of that epoch was taken (curvature)."
             )
         return found
 
@@ -158,7 +159,8 @@ def note_curvature(
     device, dtype = parameters[0].device, next(state.supernet.parameters(), parameters[0]).dtype
     x = valid.inputs(torch.arange(min(_ROWS, len(valid)))).to(device)
     y = valid.y[: len(x)].to(device)
-    rows = Batch(*(part.to(dtype) if part.is_floating_point() else part for part in (x, y)))
+    x, y = (part.to(dtype) if part.is_floating_point() else part for part in (x, y))
+    rows = Batch(x, y)
     with modes_kept(state.supernet):
         state.supernet.eval()
         value = largest_eigenvalue(

@@ -1,8 +1,8 @@
-"""PC-DARTS: a random share of the channels goes through the mixed operations, the rest goes past; edges are weighed at each node.
+"""PC-DARTS: a random share of the channels goes through mixed operations, the rest past them; edges are weighed at a node.
 
-Source: Xu et al. 2020. γ of an operation is softmax over the operations of its edge, times softmax over the edges of its node.
-The published form runs operations of fewer channels and saves their memory; operations here are the user's own and made for all
-channels, so only what is mixed is partial. Operations that change the shape are mixed whole.
+Source: Xu et al. 2020. γ of an operation is softmax over the operations of its edge, times softmax over the edges of
+its node. The published form runs operations of fewer channels and saves their memory; operations here are the user's
+own and made for all channels, so only what is mixed is partial. Operations that change the shape are mixed whole.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class PartialDarts(LogitStrategy):
         nodes: dict[str, list[str]] = {}
         for key, choice in state.supernet.space.choices.items():
             nodes.setdefault(wiring.edges[choice.edges[0]].target, []).append(key)
-        found = {}
+        found: Gamma = {}
         for keys in nodes.values():
             weights = torch.cat([state.structure[_EDGE + key] for key in keys]).softmax(0)
             found.update(zip(keys, weights, strict=True))
