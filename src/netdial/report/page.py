@@ -15,6 +15,7 @@ from typing import Any
 from netdial.core.records import Record
 from netdial.core.storage.files import finite, write_text
 from netdial.report.panels import COMPLEXITY_SCALE
+from netdial.report.sections.compare import compare_page, compared
 from netdial.report.template import fill
 from netdial.runs.run import Run
 
@@ -77,6 +78,22 @@ def render(run: Run, section: Section, live: Mapping[str, Any] | None = None) ->
         environment=_pairs(run.environment()),
         data=_data(run, records, data),
         live=live,
+        **told,
+    )
+
+
+def render_comparison(runs: Sequence[Run]) -> str:
+    """Returns the page of several runs as HTML."""
+    told = compare_page([compared(run) for run in runs])
+    figures, data = told.pop("figures"), told.pop("data")
+    return fill(
+        "netdial.report",
+        "compare.html.j2",
+        name=f"{len(runs)} runs",
+        ramp=COMPLEXITY_SCALE,
+        figures=_figures(figures),
+        data=finite(data),
+        live=None,
         **told,
     )
 

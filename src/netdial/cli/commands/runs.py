@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netdial.cli.options import JsonOption, RunArgument, RunsDirOption, run_folder
+from netdial.cli.options import JsonOption, RunsDirOption, run_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,22 +37,38 @@ def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = F
 
 
 def report(
-    run: RunArgument,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folder, or the name of a run; several are compared on one page.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write; else report.html in the run folder.", show_default=False),
+        typer.Option(
+            help="File to write; else report.html in the run folder, or compare.html in this folder.",
+            show_default=False,
+        ),
     ] = None,
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a run again, from its records; with --out also while it is training."""
-    from netdial.cli.output import console, print_json
-    from netdial.jobs.reports import write_report
+    """Write the report of a run again, from its records, or one page that compares several runs.
 
-    folder = run_folder(run, runs_dir)
-    path = write_report(folder, out)
+    With --out also while it is training.
+    """
+    from netdial.cli.output import console, print_json
+    from netdial.jobs.reports import write_comparison, write_report
+
+    folders = [run_folder(run, runs_dir) for run in runs]
+    if len(folders) == 1:
+        path, told = write_report(folders[0], out), {"run": str(folders[0])}
+    else:
+        path, told = write_comparison(folders, out or Path("compare.html")), {}
     if as_json:
-        print_json({"run": str(folder), "report": str(path)})
+        print_json({**told, "runs": [str(folder) for folder in folders], "report": str(path)})
         return
     console().print(f"report: {path}", markup=False, soft_wrap=True)
 

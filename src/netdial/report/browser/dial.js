@@ -29,6 +29,7 @@ function turn(render = true) {
     byId("share-value").textContent = written(share, ".3~%");
     byId("share").setAttribute("aria-valuetext", `${written(share, ".3~%")} removed`);
   }
+  byId("member-words").textContent = state.share ? "These numbers are of the member without the weights removed; the figures below show the whole member." : "Move the slider, or press the arrow keys on it: every figure follows.";
   byId("member-name").textContent = `λ = ${lamWords(lam)}${state.share ? `, ${written(share, ".3~%")} removed` : ""}`;
   for (const node of document.querySelectorAll("[data-record]")) read(node);
   lost();
@@ -46,6 +47,7 @@ function read(node) {
   const reading = dial.readings.find(one => one.name === node.dataset.record);
   const name = reading.by_part ? `${state.part}/${reading.name}` : reading.name, value = valueOf(name);
   node.textContent = value === null ? "–" : written(value, reading.format);
+  node.closest("div").hidden = value === null;
   node.dataset.value = value === null ? "" : String(value);
   const beside = document.querySelector(`[data-beside="${reading.name}"]`), limit = dial.constant[name];
   if (!beside) return;

@@ -1,0 +1,331 @@
+"""Several runs on one page: what each came to, curves over λ, size against quality, and the settings in which they differ.
+
+Runs on different data, or judged by different metrics, stand in the table together, but no best one is named and curves of
+another metric are left out: their figures do not compare.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+from netdial.report.panels import (
+    COLOURS,
+    LEGEND_PIXELS,
+    MUTED,
+    SPLITS,
+    axis_name,
+    log_axis,
+    stacked,
+    title_panel,
+    value_axis,
+)
+from netdial.report.sections.size_figures import SIZE_PIXELS, escaped, front_line, single, size_axes
+from netdial.report.text import MEASURES, at_lam, count, number, percent, value_of
+from netdial.runs.curves import Headline, MemberRow, constants, headline, members
+from netdial.runs.run import Run
+from netdial.runs.schemas.details import read_details
+from netdial.runs.shrinkage import shrinkage
+
+_PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
+_ASIDE = ("name", "data_dir", "files", "kind", "metric", "proper", "input_shape", "input_type")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run of a comparison.
+
+    Attributes:
+        name: its name.
+        config: its configuration.
+        rows: members by rising λ; the one network of a run without a family, at λ = nan.
+        answer: the answer of a family.
+        constant: what a constant is worth.
+        sizes: of each of ``rows``, the weights that carry 99 % of the squared norm of their layer; all parameters where the
+            run did not record that.
+        done: whether training has ended.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    rows: list[MemberRow]
+    answer: Headline | None
+    constant: dict[str, float]
+    sizes: list[float | None]
+    done: bool
+
+    @property
+    def metric(self) -> str | None:
+        """Record that decides on validation data."""
+        names = {name for row in self.rows for name in row.values}
+        wanted = ("valid/rmse", "valid/nll", "valid/accuracy")
+        return self.answer.metric if self.answer else next((n for n in wanted if n in names), None)
+
+    @property
+    def chosen(self) -> MemberRow | None:
+        """The best member by that record, or the one network."""
+        return self.answer.best if self.answer else (self.rows[0] if self.rows else None)
+
+
+def compared(run: Run) -> Compared:
+    """Returns what a comparison needs of a run, from its records alone."""
+    records = run.records()
+    rows, constant = members(records), constants(records)
+    answer = headline(rows, run.config, constant)
+    whole, details = run.config.get("n_params"), read_details(run.details_path)
+    kept = {} if details is None else {one.lam: float(sum(one.kept)) for one in details.members}
+    sizes = [kept.get(row.lam) or row.get("n_params") or whole for row in rows]
+    if not rows:
+        shrunk = shrinkage(records)
+        if shrunk.scores:
+            rows = [MemberRow(math.nan, shrunk.scores)]
+            sizes = [shrunk.end.get("params")]
+            constant = constant or shrunk.constant
+    return Compared(run.name, run.config, rows, answer, constant, sizes, run.is_done)
+
+
+def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
+    """Returns what the page of several runs tells."""
+    alike = _alike(runs)
+    shown = [(i, one) for i, one in enumerate(runs) if alike and one.metric == alike]
+    figures = {
+        "compare-curves": curves_figure(shown, alike or ""),
+        "compare-size": sizes_figure(shown, alike or ""),
+    }
+    columns, table = _table(runs)
+    return {
+        "sentence": f"{len(runs)} runs side by side, from what each recorded.",
+        "lead": _lead(runs, alike),
+        "tiles": [],
+        "notes": _notes(runs, alike),
+        "columns": columns,
+        "table": table,
+        "names": [(one.name, _colour(i)) for i, one in enumerate(runs)],
+        "differences": differences(runs),
+        "figures": {name: figure for name, figure in figures.items() if figure is not None},
+        "data": {
+            "runs": [
+                {
+                    "name": one.name,
+                    "config": dict(one.config),
+                    "members": [asdict(row) for row in one.rows],
+                    "constant": one.constant,
+                }
+                for one in runs
+            ]
+        },
+    }
+
+
+def curves_figure(shown: Sequence[tuple[int, Compared]], metric: str) -> go.Figure | None:
+    """Returns the metric that decides over λ, on validation and on test data, a curve for each family; None without any."""
+    families = [(i, one) for i, one in shown if len(one.rows) > 1]
+    names = [f"{part}/{metric.partition('/')[2]}" for part in SPLITS]
+    names = [
+        n for n in names if any(row.get(n) is not None for _, one in families for row in one.rows)
+    ]
+    if not names:
+        return None
+    figure = stacked(len(names), LEGEND_PIXELS)
+    is_share = metric.endswith("/accuracy")
+    for index, name in enumerate(names, 1):
+        values: list[float] = []
+        for i, one in families:
+            points = [(row.lam, v) for row in one.rows if (v := row.get(name)) is not None]
+            values += [v for _, v in points]
+            figure.add_trace(
+                go.Scatter(
+                    x=[lam for lam, _ in points],
+                    y=[v for _, v in points],
+                    name=escaped(one.name),
+                    legendgroup=escaped(one.name),
+                    showlegend=index == 1,
+                    mode="lines+markers",
+                    line={"color": _colour(i), "width": 2},
+                    marker={"size": 5},
+                    yaxis=axis_name("y", index),
+                    hovertemplate=f"{escaped(one.name)}: <b>%{{y:{'.2%' if is_share else '.4~g'}}}</b><extra></extra>",
+                )
+            )
+        part = SPLITS[name.split("/")[0]]
+        title_panel(figure, index, f"{_title(metric)}, {part}")
+        figure.update_layout(
+            {axis_name("yaxis", index): value_axis(values, "~%" if is_share else "~g")}
+        )
+    figure.update_xaxes(
+        title_text="complexity λ (log scale)",
+        unifiedhovertitle_text="<b>λ = %{x:.4~g}</b>",
+        anchor=axis_name("y", len(names)),
+        **log_axis([row.lam for _, one in families for row in one.rows]),
+    )
+    return figure
+
+
+def sizes_figure(shown: Sequence[tuple[int, Compared]], metric: str) -> go.Figure | None:
+    """Returns size against the metric that decides for all networks of all runs, with the front; None if none differ."""
+    points = {
+        i: [
+            (size, value, row.lam)
+            for row, size in zip(one.rows, one.sizes, strict=True)
+            if size and (value := row.get(metric)) is not None
+        ]
+        for i, one in shown
+    }
+    flat = [(size, value) for mine in points.values() for size, value, _ in mine]
+    if len({size for size, _ in flat}) < 2:
+        return None
+    is_share = metric.endswith("/accuracy")
+    figure = single(SIZE_PIXELS, f"{_title(metric)}, validation, against size", LEGEND_PIXELS)
+    figure.update_layout(hovermode="closest", hoversubplots=None)
+    hover = f"%{{customdata}}: %{{x:,.0f}} weights, <b>%{{y:{'.2%' if is_share else '.4~g'}}}</b><extra></extra>"
+    for i, one in shown:
+        figure.add_trace(
+            go.Scatter(
+                x=[size for size, _, _ in points[i]],
+                y=[value for _, value, _ in points[i]],
+                name=escaped(one.name),
+                mode="markers",
+                marker={"size": 8, "color": _colour(i)},
+                customdata=[_where(one.name, lam) for _, _, lam in points[i]],
+                hovertemplate=hover,
+            )
+        )
+    words = [_where(one.name, lam) for i, one in shown for _, _, lam in points[i]]
+    figure.add_trace(front_line(flat, words, hover, is_error=not is_share))
+    size_axes(figure, is_error=not is_share)
+    figure.update_xaxes(title_text="weights that carry 99 % of the norm")
+    return figure
+
+
+def differences(runs: Sequence[Compared]) -> list[list[str]]:
+    """Returns the settings in which runs differ: name, and the value of each."""
+    flat = [_flat(one.config) for one in runs]
+    keys = sorted({key for one in flat for key in one if key.split(".")[0] not in _ASIDE})
+    return [
+        [key, *(one.get(key, "–") for one in flat)]
+        for key in keys
+        if len({one.get(key) for one in flat}) > 1
+    ]
+
+
+def _alike(runs: Sequence[Compared]) -> str | None:
+    """Returns the metric that all runs are judged by, None if they are not on the same rows of the same data."""
+    metrics = {one.metric for one in runs if one.metric is not None}
+    data = {json.dumps([one.config.get(k) for k in ("data", "n_valid", "load")]) for one in runs}
+    return next(iter(metrics)) if len(metrics) == len(data) == 1 else None
+
+
+def _lead(runs: Sequence[Compared], alike: str | None) -> str:
+    if not any(one.metric for one in runs):
+        return "None of these runs has been measured on validation data yet."
+    if alike is None:
+        return "These runs are on different data, or judged by different metrics, so no best one is named."
+    sign = -1 if alike.endswith("/accuracy") else 1
+    known = [
+        (sign * value, one, row)
+        for one in runs
+        if (row := one.chosen) and (value := row.get(alike)) is not None
+    ]
+    known.sort(key=lambda item: item[0])
+    name = MEASURES.get(alike, (alike, ""))[0]
+    value, first, row = known[0]
+    lead = (
+        f"{first.name} predicts best: validation {name} {value_of(alike, sign * value)}{_at(row)}."
+    )
+    if len(known) > 1:
+        second_value, second, second_row = known[1]
+        lead += f" {second.name} comes next with {value_of(alike, sign * second_value)}{_at(second_row)}."
+    return lead
+
+
+def _notes(runs: Sequence[Compared], alike: str | None) -> list[str]:
+    notes = [f"{one.name}: training has not finished." for one in runs if not one.done]
+    seeds = {one.config.get("seed") for one in runs}
+    if alike is not None and len(seeds) > 1:
+        notes.append(
+            "Seeds differ, and with them the split of the data: part of a difference is chance."
+        )
+    return notes
+
+
+def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
+    """Returns headings and rows of text, one for each run."""
+    rows = []
+    for one in runs:
+        row, metric = one.chosen, one.metric
+        size = None
+        if row is not None:
+            size = next((s for r, s in zip(one.rows, one.sizes, strict=True) if r is row), None)
+        simplest = one.answer.simplest if one.answer else None
+        rows.append(
+            [
+                str(one.config.get("way", "fit")),
+                str(one.config.get("data", "–")),
+                str(one.config.get("model", "–")),
+                str(one.config.get("objective", "–")),
+                "–" if row is None or math.isnan(row.lam) else number(row.lam),
+                "–" if simplest is None else number(simplest.lam),
+                *(_value(row, metric, part) for part in SPLITS),
+                *(
+                    percent(row.get(f"{part}/accuracy") if row is not None else None)
+                    for part in SPLITS
+                ),
+                count(size),
+                _value(MemberRow(math.nan, one.constant), metric, "valid"),
+            ]
+        )
+    heads = [
+        "way",
+        "data",
+        "model",
+        "objective",
+        "best λ",
+        "1 s.e. λ",
+        "validation",
+        "test",
+        "valid acc.",
+        "test acc.",
+        "parameters",
+        "a constant",
+    ]
+    kept = [k for k in range(len(heads)) if any(row[k] != "–" for row in rows)]
+    return [heads[k] for k in kept], [[row[k] for k in kept] for row in rows]
+
+
+def _value(row: MemberRow | None, metric: str | None, part: str) -> str:
+    if row is None or metric is None:
+        return "–"
+    value = row.get(f"{part}/{metric.partition('/')[2]}")
+    return "–" if value is None else value_of(metric, value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return found
+
+
+def _title(metric: str) -> str:
+    name = MEASURES.get(metric, (metric, ""))[0]
+    return name[0].upper() + name[1:]
+
+
+def _where(name: str, lam: float) -> str:
+    return escaped(name) if math.isnan(lam) else f"{escaped(name)}, λ = {number(lam)}"
+
+
+def _at(row: MemberRow) -> str:
+    return "" if math.isnan(row.lam) else f" at {at_lam(row.lam)}"
+
+
+def _colour(index: int) -> str:
+    return _PALETTE[index % len(_PALETTE)]

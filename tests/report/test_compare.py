@@ -1,0 +1,62 @@
+"""Several runs on one page: the better one is named only where figures compare, and settings that differ are listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netdial.cli import main
+from netdial.report.sections.compare import compare_page, compared, differences
+from netdial.runs.run import Run
+
+MakeRun = Callable[..., Run]
+
+
+def test_the_better_of_two_is_named_with_what_it_is_better_by(make_run: MakeRun) -> None:
+    one, other = make_run("one"), make_run("other", objective="l1", epochs=7)
+    worse = [r for r in other.records() if r.column != "valid/nll"]
+    raised = [r for r in other.records() if r.column == "valid/nll"]
+    other.replace([*worse, *(type(r)(**{**vars(r), "value": r.value + 1}) for r in raised)])
+    told = compare_page([compared(other), compared(one)])
+    assert told["lead"].startswith("one predicts best: validation log loss 0.122 at λ")
+    assert "other comes next with 1.12" in told["lead"]
+    assert set(told["figures"]) == {"compare-curves"}  # sizes do not differ
+    assert [row[0] for row in differences([compared(one), compared(other)])] == [
+        "epochs",
+        "objective",
+    ]
+
+
+@pytest.mark.parametrize("change", [{"data": "cifar10"}, {"n_valid": 10}, {"kind": "regression"}])
+def test_runs_that_do_not_compare_have_no_best(
+    make_run: MakeRun, change: dict[str, object]
+) -> None:
+    told = compare_page([compared(make_run("a")), compared(make_run("b", **change))])
+    assert "no best one is named" in told["lead"]
+    assert told["figures"] == {}
+    assert len(told["table"]) == 2
+
+
+def test_runs_without_records(make_run: MakeRun) -> None:
+    runs = [make_run(name, records=[], done=False) for name in "ab"]
+    told = compare_page([compared(run) for run in runs])
+    assert "None of these runs has been measured" in told["lead"]
+    assert len(told["notes"]) == 2
+
+
+def test_the_command_writes_one_page(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["a", "b <script>alert(1)"]
+    runs = [make_run(name) for name in names]
+    out = tmp_path / "c.html"
+    paths = [str(run.path) for run in runs]
+    assert main(["report", *paths, "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"runs": paths, "report": str(out)}
+    text = out.read_text("utf-8")
+    assert "<script>alert" not in text
+    assert "b &lt;script&gt;alert(1)" in text
+    assert main(["report", paths[0], "nowhere", "--out", str(out)]) == 2
