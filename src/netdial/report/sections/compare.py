@@ -231,6 +231,8 @@ def _lead(runs: Sequence[Compared], alike: str | None) -> str:
         for one in runs
         if (row := one.chosen) and (value := row.get(alike)) is not None
     ]
+    if not known:
+        return "No network of these runs has a finite loss on validation data."
     known.sort(key=lambda item: item[0])
     name = MEASURES.get(alike, (alike, ""))[0]
     value, first, row = known[0]
