@@ -120,14 +120,14 @@ def test_remarks_are_made_where_something_was_done() -> None:
 
 def test_what_guards_keep_is_part_of_the_checkpoint(tmp_path: Path) -> None:
     config = SearchConfig(
-        epochs=4, network_epochs=1, batch_size=50, compare=False, curvature=True, strategy="enas"
+        epochs=2, network_epochs=1, batch_size=50, compare=False, curvature=True, strategy="enas"
     )
 
     def run(**session: object) -> SearchOutcome:
         return prepare(SPACE, *problem(), config).run(**session)  # type: ignore[arg-type]
 
     def interrupt(step: int, total: int) -> None:
-        if step == 5:
+        if step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     whole = run()

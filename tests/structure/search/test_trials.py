@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "random": {"trials": 20},
     "evolution": {"trials": 60},
     "halving": {"trials": 27},
-    "reinforce": {"trials": 60},
+    "reinforce": {"trials": 50},
     "exhaustive": {},
 }
 

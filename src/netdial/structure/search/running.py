@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from netdial.core.errors import ConfigError
+from netdial.core.noise import seeded
 from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
 from netdial.structure.graph.space import SearchSpace
@@ -61,8 +62,9 @@ class GradientMethod:
         )
 
     def step(self, state: SearchState, batch: Mapping[str, Batch]) -> Measured:
-        """Makes one step of the strategy."""
-        return self.strategy.step(state, batch, self.context)
+        """Makes one step of the strategy; what layers draw (dropout) depends on the seed and the step alone."""
+        with seeded(self.config.seed, "search", state.step):
+            return self.strategy.step(state, batch, self.context)
 
 
 def gradient_feeds(

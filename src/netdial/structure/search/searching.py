@@ -131,7 +131,9 @@ class SearchJob:
         network, tried = self._trained(genotype, self.config.network_epochs)
         gamma = {key: row.detach() for key, row in strategy.mixture(state).items()}
         with evaluating(state.supernet):
-            mixed = losses(lambda x: state.supernet(x, gamma), self.valid, self.task)
+            mixed = losses(
+                state.supernet, self.valid, self.task, lambda x: state.supernet(x, gamma)
+            )
         inherited = mean_loss(derive(state.supernet, dict(genotype.chosen)), self.valid, self.task)
         gap = Gap(weighted_mean(mixed, self.valid), inherited, tried.loss)
         return SearchOutcome(

@@ -226,8 +226,13 @@ class GradientStrategy(Strategy):
         """Returns the probability of each operation (of a gate to be open): key -> ``[K]``, differentiable."""
 
     def mixture(self, state: SearchState) -> Gamma:
-        """Returns γ of the supernet at the end of a search; by default the probabilities."""
-        return self.probabilities(state)
+        """Returns γ of the supernet at the end of a search: the probabilities, or the vertex where it may be nothing else."""
+        space, rows = state.supernet.space, dict(self.probabilities(state))
+        nearest = space.gamma(space.discretise(rows))
+        for key, choice in space.choices.items():
+            if choice.domain.endswith("vertices"):
+                rows[key] = nearest[key].to(rows[key])
+        return rows
 
     def penalty(self, state: SearchState) -> Tensor | float:
         """Returns what structure parameters minimise beside the loss; nothing."""

@@ -156,11 +156,24 @@ def try_network(
     return Tried(net.genotype, config.epochs, loss, examples, taken)
 
 
-def losses(net: Callable[[Tensor], Tensor], data: Dataset, task: Task) -> Tensor:
-    """Returns the negative log-likelihood of each example ``[N]`` in nats."""
-    found = []
+def losses(
+    net: nn.Module, data: Dataset, task: Task, run: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Returns the negative log-likelihood of each example ``[N]`` in nats.
+
+    Args:
+        net: the network; examples are put into its precision.
+        data: examples.
+        task: what is predicted.
+        run: how outputs follow from inputs, where it is not a call of the network.
+    """
+    first, found = next(net.parameters(), torch.zeros(())), []
     for rows in torch.arange(len(data)).split(_ROWS):
-        found.append(task.nll(net(data.inputs(rows)), data.y[rows]))
+        x, y = (
+            part.to(first.dtype) if part.is_floating_point() else part
+            for part in (data.inputs(rows), data.y[rows])
+        )
+        found.append(task.nll((run or net)(x), y))
     return torch.cat(found)
 
 
