@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netdial.choice import Choice, choose
+    from netdial.compression.pipeline.run import compress
     from netdial.data import Dataset, Splits, load_data
     from netdial.data.memory import Named
     from netdial.evidence import Estimate, assess, health
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "netdial.choice": "Choice choose",
+    "netdial.compression.pipeline.run": "compress",
     "netdial.data": "Dataset Splits load_data",
     "netdial.data.memory": "Named",
     "netdial.evidence": "Estimate assess health",
@@ -76,6 +78,7 @@ __all__ = [
     "assess",
     "build",
     "choose",
+    "compress",
     "evaluate",
     "finetune",
     "fit",

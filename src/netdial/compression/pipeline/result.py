@@ -1,0 +1,143 @@
+"""What a compression gives: the network, its tensors as they are stored, and the front of size against loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from netdial.compression.codebook import Codebook
+from netdial.compression.pipeline.rate import VALUE_BITS, Array, book_bits, context_bits
+
+
+@dataclass(frozen=True, eq=False)
+class FrontPoint:
+    """One network on the front.
+
+    Attributes:
+        n_bytes: of its file.
+        loss: on validation rows, by the metric that decides, lower is better.
+        excess: that above the loss of the network given.
+        error: paired standard error of the excess.
+        n_weights: numbers that are not 0.
+        price: bits of loss that a bit was worth when values were shared.
+        net: the network.
+        tensors: name -> codes and values, or numbers.
+    """
+
+    n_bytes: int
+    loss: float
+    excess: float
+    error: float
+    n_weights: int
+    price: float
+    net: nn.Module
+    tensors: Mapping[str, Codebook | Array]
+
+
+@dataclass(frozen=True)
+class WaterfallStep:
+    """One step of the waterfall from the network given to the file.
+
+    Attributes:
+        label: ``dense``, ``pruned``, ``shared`` or ``coded``.
+        n_bytes: what the network takes up then.
+        loss: on validation rows.
+    """
+
+    label: str
+    n_bytes: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """What one tensor takes.
+
+    Attributes:
+        name: of the tensor.
+        size: numbers in it.
+        kept: those that are not 0.
+        values: different ones beside 0; 0 where it is kept exactly.
+        bits: by the adaptive model.
+    """
+
+    name: str
+    size: int
+    kept: int
+    values: int
+    bits: float
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A compressed network.
+
+    Attributes:
+        front: all networks that were made, by falling size.
+        chosen: the one that was asked for.
+        stages: from the network given to the file of the chosen one.
+        why: how it was chosen, in words.
+        free: what cost no bits: name -> count.
+        metric: what the loss is.
+    """
+
+    front: tuple[FrontPoint, ...]
+    chosen: FrontPoint
+    stages: tuple[WaterfallStep, ...]
+    why: str
+    metric: str
+    free: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def net(self) -> nn.Module:
+        """The network, decoded, in evaluation mode."""
+        return self.chosen.net
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the file."""
+        return self.chosen.n_bytes
+
+    def layers(self) -> list[LayerBits]:
+        """Returns what each tensor takes, in the order of the network."""
+        return [layer_bits(name, tensor) for name, tensor in self.chosen.tensors.items()]
+
+
+def layer_bits(name: str, tensor: Codebook | Array) -> LayerBits:
+    """Returns what one stored tensor takes."""
+    if isinstance(tensor, Codebook):
+        kept = int((tensor.codes != 0).sum())
+        return LayerBits(name, tensor.codes.size, kept, len(tensor.values) - 1, book_bits(tensor))
+    bits = 8.0 * tensor.nbytes
+    return LayerBits(name, tensor.size, int((tensor != 0).sum()), 0, bits)
+
+
+def positions_bits(tensors: Mapping[str, Any]) -> float:
+    """Returns the bits that tell which numbers are not 0."""
+    books = [t for t in tensors.values() if isinstance(t, Codebook)]
+    return sum(context_bits((book.codes != 0).astype("int32")) for book in books)
+
+
+def exact_bits(tensors: Mapping[str, Any]) -> float:
+    """Returns the bits of tensors that are kept exactly."""
+    return float(sum(8.0 * t.nbytes for t in tensors.values() if not isinstance(t, Codebook)))
+
+
+def unshared_bytes(tensors: Mapping[str, Any]) -> float:
+    """Returns the bytes of the sparse network before values are shared: each number that is not 0 in 32 bits, and positions."""
+    kept = sum(int((t.codes != 0).sum()) for t in tensors.values() if isinstance(t, Codebook))
+    return (positions_bits(tensors) + exact_bits(tensors) + VALUE_BITS * kept) / 8
+
+
+def uncoded_bytes(tensors: Mapping[str, Any]) -> float:
+    """Returns the bytes of shared values before coding: codes of one length, positions, tables."""
+    bits = positions_bits(tensors) + exact_bits(tensors)
+    for tensor in tensors.values():
+        if isinstance(tensor, Codebook):
+            used = len(tensor.values) - 1
+            kept = int((tensor.codes != 0).sum())
+            bits += kept * max(used - 1, 0).bit_length() + VALUE_BITS * used
+    return bits / 8

@@ -1,0 +1,133 @@
+"""``compress``: any network, or a member of a family, as a small file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.compression.codebook import Codebook
+from netdial.compression.pipeline.config import CompressConfig
+from netdial.compression.pipeline.free import fold_inputs
+from netdial.compression.pipeline.leaves import divide
+from netdial.compression.pipeline.rate import book_bits
+from netdial.compression.pipeline.result import Compressed, exact_bits
+from netdial.compression.pipeline.search import Search, Sizer, finished
+from netdial.compression.pipeline.steps import Context
+from netdial.core.arguments import checked
+from netdial.core.errors import ConfigError
+from netdial.data.memory import Data
+from netdial.family.family import Family
+from netdial.nets.foreign import copy_network
+from netdial.objective import OBJECTIVES
+from netdial.pruning.channels.prune import Pruned
+from netdial.shrinking.shrink import Shrunk
+from netdial.task import Task
+from netdial.task.rehearsal import admit
+from netdial.train.loop import Epoch
+
+_NORMAL_PRIOR = ("l2", "scaled-kl", "scaled-prior")
+"""Objectives whose pull on the weights is that of a normal prior."""
+
+Report = Callable[[str, Epoch, int], None]
+
+
+@checked
+def compress(
+    net: nn.Module | Shrunk | Pruned,
+    data: Data,
+    valid: Data,
+    *,
+    lam: float | None = None,
+    kind: str | Task | None = None,
+    config: CompressConfig | None = None,
+    augment: str | None = None,
+    folder: Path | None = None,
+    report: Report | None = None,
+    **settings: Any,
+) -> Compressed:
+    """Returns a small version of a trained network: weights removed, values shared, what is left trained and coded.
+
+    Args:
+        net: any trained network; a family, of which ``lam`` says which member; or what ``shrink`` or ``slim`` returned. It is
+            left as it is.
+        data: training part, as for ``fit``.
+        valid: validation part, on which the network is chosen among those of other sizes.
+        lam: complexity value of the member, for a family.
+        kind: the task; by default that of the family, or what the targets suggest.
+        config: all settings at once; or give them by name (see ``CompressConfig``).
+        augment: how training images are varied, as data sets say it: ``crop-flip``.
+        folder: where the work is kept while it is under way, so that it goes on after an interruption.
+        report: told of every finished epoch: the name of the training, the epoch, how many epochs it has.
+        **settings: fields of ``CompressConfig``, for example ``max_bytes=8000``.
+
+    Raises:
+        ConfigError: an option is unknown or out of range; or no network is as small, or as good, as was asked for.
+        NonFiniteError: a weight is NaN or infinite, or training met such a number.
+    """
+    if config is not None and settings:
+        raise ConfigError(
+            f"give either config or settings by name, not both ({', '.join(settings)})"
+        )
+    config = config or CompressConfig(**settings)
+    plain, spread, decay, known = _opened(net, lam)
+    train, task = admit(plain, data, kind, known, "training part")
+    held, _ = admit(plain, valid, task, part="validation part")
+    given = copy_network(plain).eval()
+    context = Context(
+        train, task, config, divide(given, biases=config.biases), given, augment,
+        decay / len(train), spread, folder, report,
+    )  # fmt: skip
+    begin, free = copy_network(given), dict[str, int]()
+    if config.free:
+        few = train.inputs(torch.arange(min(64, len(train))), like=next(begin.parameters()))
+        free["weights of constant inputs"] = fold_inputs(begin, train, few)
+    search = Search(context, begin, held, sizer(config), torch.empty(0))
+    search = Search(context, begin, held, sizer(config), search.terms(given))
+    return finished(search, given, free)
+
+
+def _opened(
+    net: nn.Module | Shrunk | Pruned, lam: float | None
+) -> tuple[nn.Module, dict[str, Tensor] | None, float, Task | None]:
+    """Returns the network, log standard deviations of its posterior, the decay of its objective times N, and its task."""
+    if isinstance(net, Shrunk | Pruned):
+        return _opened(net.net, lam)
+    if not isinstance(net, Family):
+        if lam is not None:
+            raise ConfigError(
+                f"compress(lam={lam:g}): a network has no complexity values; leave lam out, or give a family"
+            )
+        return net, None, 0.0, None
+    if lam is None:
+        raise ConfigError("compress: which member? give lam, a complexity value")
+    net.weights_alone("compress")
+    fields = net.fields_at([lam])
+    spread = None
+    if fields.log_std is not None:
+        spread = {n: v[0].detach() for n, v in net.layout.split(fields.log_std).items()}
+    return net.export(lam), spread, _pull(net, lam), net.task
+
+
+def _pull(family: Family, lam: float) -> float:
+    """Returns the precision of the prior that a member was trained under, times its temperature; 0 unless it is normal."""
+    objective = OBJECTIVES[family.objective]
+    if family.objective not in _NORMAL_PRIOR or objective.prior_var is None:
+        return 0.0
+    variance = float(objective.prior_var(torch.tensor([lam]), family.config.prior_var))
+    return (lam if objective.scales else 1.0) / variance
+
+
+def sizer(config: CompressConfig) -> Sizer:
+    """Returns what counts the bytes of the file that stored tensors make."""
+
+    def size(tensors: Mapping[str, Any]) -> int:
+        bits = exact_bits(tensors) + sum(
+            book_bits(t) for t in tensors.values() if isinstance(t, Codebook)
+        )
+        return int(bits / 8) + 64 + 16 * len(tensors)
+
+    return size

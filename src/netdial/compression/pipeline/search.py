@@ -1,0 +1,292 @@
+"""The front of size against loss, and the network on it that was asked for; ``nd.compress`` ends here.
+
+Sizes fall by a constant factor; every network is trained from the one before, its weights are shared, trained, put in order and
+measured on validation rows. For a size in bytes the search goes straight to it; for a loss it ends where the loss has risen
+too far, and looks once more between the last two; for a price it ends where loss and bits together have risen. Nothing is
+chosen on test data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from netdial.compression.codebook import Codebook
+from netdial.compression.pipeline.free import empty_units, reorder, rescale
+from netdial.compression.pipeline.leaves import dense_bytes, tensors_of
+from netdial.compression.pipeline.rate import Array
+from netdial.compression.pipeline.result import (
+    Compressed,
+    FrontPoint,
+    WaterfallStep,
+    exact_bits,
+    uncoded_bytes,
+    unshared_bytes,
+)
+from netdial.compression.pipeline.sparsify import bits_of
+from netdial.compression.pipeline.steps import Context, keep_level, kept_level, shared, thinner
+from netdial.compression.pipeline.training import Masks
+from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
+from netdial.measure.compare import excess, terms_of
+from netdial.measure.forward import outputs
+from netdial.nets.foreign import copy_network
+
+_FACTOR = 0.6
+"""Size of a network compared with the one before it."""
+_FIRST = 4.0
+"""Bits for a weight of the network given, from which sizes fall."""
+_SIZES, _AGAIN = 12, 5
+"""Sizes that are tried at most on the way down; and to meet a size in bytes."""
+_NEAR = 0.97
+_PRECISIONS = (2.0, 3.0)
+"""Bits of value of a weight on average that are tried at every size."""
+_WAIT = 2
+"""Sizes in a row that may be worse before the search for a price ends."""
+
+Sizer = Callable[[Mapping[str, Codebook | Array]], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A network of one size before its values are shared."""
+
+    goal: float
+    net: nn.Module
+    masks: Masks
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The search for one network.
+
+    Attributes:
+        context: data and settings.
+        net: the network given, dead inputs folded.
+        valid: validation rows.
+        size_of: bytes of the file of stored tensors.
+        start: what examples add to the metric with the network given ``[G]``.
+    """
+
+    context: Context
+    net: nn.Module
+    valid: Dataset
+    size_of: Sizer
+    start: Tensor
+
+    def run(self) -> tuple[list[FrontPoint], FrontPoint, str]:
+        """Returns the front, the network chosen, and why.
+
+        Raises:
+            ConfigError: no network is as small, or as good, as was asked for.
+        """
+        config = self.context.config
+        if config.max_bytes is not None:
+            return self._for_bytes(config.max_bytes)
+        if config.price is not None:
+            return self._for_price(config.price)
+        return self._for_loss(config.max_loss)
+
+    def _begin(self) -> Level:
+        masks = {n: self.net.get_parameter(n).detach() != 0 for n in self.context.division.weights}
+        return Level(math.inf, self.net, masks)
+
+    def _descend(self, level: Level, goal: float, name: str) -> tuple[Level, list[FrontPoint]]:
+        """Returns the network of another size, and what becomes of it."""
+        kept = kept_level(self.context, name, goal)
+        if kept is None:
+            net, masks = thinner(self.context, level.net, level.masks, goal, name)
+            keep_level(self.context, name, goal, net, masks)
+        else:
+            net, masks = kept
+        level = Level(goal, net, masks)
+        return level, self._points(level, name)
+
+    def _points(self, level: Level, name: str) -> list[FrontPoint]:
+        context, config = self.context, self.context.config
+        net = tidied(context, level.net, self._few())
+        masks = {n: level.masks[n] & (net.get_parameter(n) != 0) for n in level.masks}
+        if config.share == "kmeans":
+            return [self._point(net, masks, f"{name}-values")]
+        if config.price is not None:
+            return [self._point(net, masks, f"{name}-price", price=config.price)]
+        return [self._point(net, masks, f"{name}-{bits:g}bits", bits=bits) for bits in _PRECISIONS]
+
+    def _point(
+        self,
+        net: nn.Module,
+        masks: Masks,
+        name: str,
+        *,
+        bits: float | None = None,
+        price: float | None = None,
+    ) -> FrontPoint:
+        made, tensors, price = shared(self.context, net, masks, name, bits=bits, price=price)
+        if self.context.config.free:
+            tensors = ordered(self.context, made, tensors, self._few())
+        terms = self.terms(made)
+        gaps, errors = excess(torch.stack([self.start, terms]), 0)
+        kept = [
+            int((t.codes if isinstance(t, Codebook) else t).astype(bool).sum())
+            for t in tensors.values()
+        ]
+        size = self.size_of(tensors)
+        return FrontPoint(
+            size,
+            float(terms.mean()),
+            float(gaps[1]),
+            float(errors[1]),
+            sum(kept),
+            price,
+            made,
+            tensors,
+        )
+
+    def terms(self, net: nn.Module) -> Tensor:
+        """Returns what validation rows add to the metric with a network ``[G]``."""
+        out = outputs(net, self.valid)[None]
+        return terms_of(out, self.valid.y.cpu(), self.context.task, self.context.config.metric)[0]
+
+    def _few(self) -> Tensor:
+        index = torch.arange(min(64, len(self.context.data)))
+        return self.context.data.inputs(index, like=next(self.net.parameters()))
+
+    def _for_bytes(self, most: int) -> tuple[list[FrontPoint], FrontPoint, str]:
+        level, front = self._begin(), list[FrontPoint]()
+        fixed = exact_bits({n: t.numpy() for n, t in self._exact().items()})
+        if fixed / 8 >= most:
+            raise ConfigError(
+                f"max_bytes={most}: what is kept exactly (normalisation, buffers) takes {math.ceil(fixed / 8)} bytes; "
+                "allow more"
+            )
+        goal = 8.0 * most * _NEAR - fixed
+        for turn in range(_AGAIN):
+            level, points = self._descend(level, goal, f"size{turn}")
+            front += points
+            if fits := [p for p in points if p.n_bytes <= most]:
+                best = min(fits, key=lambda p: (p.excess, p.n_bytes))
+                return front, best, f"the least loss of files of up to {most} bytes"
+            goal *= _NEAR * most / min(p.n_bytes for p in points)
+        smallest = min(front, key=lambda p: p.n_bytes)
+        raise ConfigError(
+            f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}; allow more bytes, fewer --values, "
+            "or compress a smaller network"
+        )
+
+    def _exact(self) -> dict[str, Tensor]:
+        held = tensors_of(self.net)
+        return {n: held[n].detach().cpu() for n in self.context.division.exact}
+
+    def _for_loss(self, most: float | None) -> tuple[list[FrontPoint], FrontPoint, str]:
+        def good(point: FrontPoint) -> bool:
+            return point.excess <= (point.error if most is None else most)
+
+        level, front = self._begin(), list[FrontPoint]()
+        goal, good_level = self._first_goal(), level
+        for turn in range(_SIZES):
+            below, points = self._descend(level, goal, f"size{turn}")
+            front += points
+            if not any(map(good, points)):
+                between = math.sqrt(goal * (goal / _FACTOR))
+                front += self._descend(good_level, between, f"size{turn}-between")[1]
+                break
+            level = good_level = below
+            goal *= _FACTOR
+        asked = "one paired standard error" if most is None else f"{most:g}"
+        fits = [p for p in front if good(p)]
+        if not fits:
+            best = min(front, key=lambda p: p.excess)
+            raise ConfigError(
+                f"max_loss: no network stays within {asked} of the loss; the best one, {best.n_bytes} bytes, is worse by "
+                f"{best.excess:.3g} ± {best.error:.2g}; allow more, or train longer (epochs, tuning)"
+            )
+        return (
+            front,
+            min(fits, key=lambda p: p.n_bytes),
+            f"the smallest file whose loss rises by no more than {asked}",
+        )
+
+    def _for_price(self, price: float) -> tuple[list[FrontPoint], FrontPoint, str]:
+        count = len(self.context.data)
+
+        def total(point: FrontPoint) -> float:
+            return count * point.loss / math.log(2) + price * 8 * point.n_bytes
+
+        level, front, waited = self._begin(), list[FrontPoint](), 0
+        goal, least = self._first_goal(), math.inf
+        for turn in range(_SIZES):
+            level, points = self._descend(level, goal, f"size{turn}")
+            front += points
+            now = min(map(total, points))
+            waited = 0 if now < least else waited + 1
+            least = min(least, now)
+            if waited >= _WAIT:
+                break
+            goal *= _FACTOR
+        return (
+            front,
+            min(front, key=total),
+            f"the least sum of loss and {price:g} times the bits of the file",
+        )
+
+    def _first_goal(self) -> float:
+        masks = self._begin().masks
+        whole = bits_of(masks, 3.0)
+        count = sum(mask.numel() for mask in masks.values())
+        return _FACTOR * min(whole, _FIRST * count)
+
+
+def tidied(context: Context, net: nn.Module, x: Tensor) -> nn.Module:
+    """Returns a network without dead units, its units scaled alike, if free bits are wanted; the one given stays as it is."""
+    if not context.config.free:
+        return net
+    found = copy_network(net).eval()
+    empty_units(found, context.division, x)
+    rescale(found, context.division, x)
+    return found
+
+
+def ordered(
+    context: Context, net: nn.Module, tensors: Mapping[str, Codebook | Array], x: Tensor
+) -> dict[str, Codebook | Array]:
+    """Returns stored tensors with hidden units in an order that codes well; the network follows."""
+    _, moved = reorder(net, context.division, x)
+    found = dict(tensors)
+    for name, places in moved.items():
+        at = places.numpy().reshape(-1)
+        one = tensors[name]
+        if isinstance(one, Codebook):
+            found[name] = replace(one, codes=one.codes.reshape(-1)[at].reshape(one.codes.shape))
+        else:
+            found[name] = one.reshape(-1)[at].reshape(one.shape)
+    return found
+
+
+def pareto(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
+    """Returns points by falling size, those that another one beats in both size and loss left out."""
+    ranked = sorted(points, key=lambda p: (p.n_bytes, p.loss))
+    found: list[FrontPoint] = []
+    for point in ranked:
+        if not found or point.loss < found[-1].loss:
+            found.append(point)
+    return tuple(reversed(found))
+
+
+def finished(search: Search, given: nn.Module, free: Mapping[str, int]) -> Compressed:
+    """Runs a search and returns the compressed network with its waterfall."""
+    points, chosen, why = search.run()
+    task, config = search.context.task, search.context.config
+    tensors = chosen.tensors
+    start = float(search.start.mean())
+    stages = (
+        WaterfallStep("dense", dense_bytes(given), start),
+        WaterfallStep("pruned", unshared_bytes(tensors), chosen.loss),
+        WaterfallStep("shared", uncoded_bytes(tensors), chosen.loss),
+        WaterfallStep("coded", chosen.n_bytes, chosen.loss),
+    )
+    front = pareto([*points, chosen])
+    return Compressed(front, chosen, stages, why, config.metric or task.proper, free)

@@ -1,0 +1,268 @@
+"""The two trainings of a compression: weights go until the code is as short as asked for, then values are shared and trained.
+
+Both run in the library's loop: they can be interrupted, and go on from a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.compression.codebook import Codebook
+from netdial.compression.pipeline.config import CompressConfig
+from netdial.compression.pipeline.leaves import Division
+from netdial.compression.pipeline.quantise import (
+    curvature_of,
+    encoded,
+    share_network,
+)
+from netdial.compression.pipeline.rate import Array
+from netdial.compression.pipeline.sparsify import GRADIENT, Sparsify, bits_of, damage_of
+from netdial.compression.pipeline.training import Masks, SqueezeMethod
+from netdial.core.storage.container import load_tree, save_tree
+from netdial.data.dataset import Dataset
+from netdial.nets.foreign import copy_network
+from netdial.task import Task
+from netdial.train.config import TrainConfig, make
+from netdial.train.loop import Epoch, resume, train
+from netdial.train.session import make_feed
+
+_KIND = "sparse network"
+"""Kind of the files that a search keeps its levels in."""
+
+PRUNED_PART = 0.6
+"""Part of a training in which weights go; what is left recovers in the rest."""
+
+_REMEMBERS = 0.99
+_TUNING_RATE = 0.5
+"""Rate of the training of shared values, compared with that of the weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What every training of a compression works on.
+
+    Attributes:
+        data: training part.
+        task: what is predicted.
+        config: settings.
+        division: which leaves are what.
+        teacher: the network given.
+        augment: how images are varied, as in ``train.feed``.
+        decay: strength of the penalty ½ decay ‖w‖² per example, that of the member's own objective.
+        spread: log standard deviations of the posterior by leaf; empty without one.
+        folder: where checkpoints of a training under way lie; None keeps none.
+        report: told of every finished epoch, with the name of the training.
+    """
+
+    data: Dataset
+    task: Task
+    config: CompressConfig
+    division: Division
+    teacher: nn.Module
+    augment: str | None = None
+    decay: float = 0.0
+    spread: Mapping[str, Tensor] | None = None
+    folder: Path | None = None
+    report: Callable[[str, Epoch, int], None] | None = None
+
+    def settings(self, epochs: int, lr: float) -> TrainConfig:
+        """Returns the settings of one training."""
+        config = self.config
+        own = {"batch_size": config.batch_size, "seed": config.seed}
+        return make(TrainConfig, {"epochs": epochs, "lr": lr, **own})
+
+
+def thinner(
+    context: Context, net: nn.Module, masks: Mapping[str, Tensor], goal: float, name: str
+) -> tuple[nn.Module, Masks]:
+    """Returns a network of fewer weights, trained while they go, and which are left; the one given stays as it is.
+
+    Args:
+        context: data and settings.
+        net: where training begins.
+        masks: which of its weights there are.
+        goal: bits that the code of the weights is to have, by the law of rows and columns.
+        name: of the training, for its checkpoint and progress; part of it is the seed.
+    """
+    config, leaves = context.config, context.division.weights
+    damage = damage_of(
+        config.criterion, leaves, context.data, context.task, context.spread, config.seed
+    )
+    value_bits = 3.0
+    settings = context.settings(config.epochs, config.lr)
+    feed = _feed(context, settings, net)
+    prune = Sparsify(
+        damage, leaves, goal, bits_of(masks, value_bits), int(PRUNED_PART * feed.steps * config.epochs),
+        config.schedule, value_bits,
+    )  # fmt: skip
+    remembers = _REMEMBERS if config.criterion == GRADIENT else 0.0
+    method = SqueezeMethod(
+        settings,
+        context.task,
+        feed.steps,
+        prune,
+        remembers,
+        _teacher(context),
+        config.distil,
+        context.decay,
+    )
+    state = method.init(copy_network(net), masks)
+    _run(context, method, state, feed, name)
+    return state.net.eval(), state.masks
+
+
+def recipe_alone(context: Context, net: nn.Module, name: str) -> nn.Module:
+    """Returns the dense control: the same training, epochs and rates, with nothing removed and nothing shared."""
+    for epochs, lr, step in _schedule(context.config):
+        settings = context.settings(epochs, lr)
+        feed = _feed(context, settings, net)
+        method = SqueezeMethod(
+            settings,
+            context.task,
+            feed.steps,
+            None,
+            0.0,
+            _teacher(context),
+            context.config.distil,
+            context.decay,
+        )
+        state = method.init(copy_network(net))
+        _run(context, method, state, feed, f"{name}-{step}")
+        net = state.net.eval()
+    return net
+
+
+def _schedule(config: CompressConfig) -> list[tuple[int, float, str]]:
+    """Returns (epochs, rate, name) of the trainings of one compression."""
+    found = [(config.epochs, config.lr, "thin"), (config.tuning, _TUNING_RATE * config.lr, "share")]
+    return [one for one in found if one[0]]
+
+
+def shared(
+    context: Context,
+    net: nn.Module,
+    masks: Mapping[str, Tensor],
+    name: str,
+    *,
+    bits: float | None = None,
+    price: float | None = None,
+) -> tuple[nn.Module, dict[str, Codebook | Array], float]:
+    """Returns the network of shared values, its tensors as they are stored, and the price that values were chosen at.
+
+    Args:
+        context: data and settings.
+        net: the sparse network; it stays as it is.
+        masks: which of its weights there are.
+        name: of the training.
+        bits: bits of value of a weight on average; or
+        price: bits of loss that a bit of the file is worth.
+    """
+    config = context.config
+    net = copy_network(net)
+    pulls = pulls_of(context, net)
+    books, price = share_network(
+        net, context.division, masks, pulls, config, bits=bits, price=price
+    )
+    settings = context.settings(max(config.tuning, 1), _TUNING_RATE * config.lr)
+    feed = _feed(context, settings, net)
+    method = SqueezeMethod(
+        settings, context.task, feed.steps, None, 0.0, _teacher(context), config.distil
+    )
+    state = method.init(net, masks, books)
+    if config.tuning:
+        _run(context, method, state, feed, name)
+    tensors = encoded(state.net, state.books)
+    load(state.net, tensors)
+    return state.net.eval(), tensors, price
+
+
+def pulls_of(context: Context, net: nn.Module) -> dict[str, Tensor]:
+    """Returns second derivatives of the loss in each parameter: the posterior's 1/σ², or the curvature at the weights."""
+    if context.config.share == "posterior":
+        return {n: (-2 * s.double()).exp() for n, s in (context.spread or {}).items()}
+    if context.config.share == "kmeans":
+        return {}
+    return curvature_of(net, context.data, context.task, context.config.seed)
+
+
+@torch.no_grad()
+def load(net: nn.Module, tensors: Mapping[str, Codebook | Array]) -> None:
+    """Writes stored tensors into a network, in place."""
+    held = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    for name, tensor in tensors.items():
+        dense = tensor.dense() if isinstance(tensor, Codebook) else tensor
+        held[name].copy_(torch.from_numpy(dense).to(held[name]))
+
+
+def _teacher(context: Context) -> nn.Module | None:
+    return context.teacher if context.config.distil else None
+
+
+def _feed(context: Context, settings: TrainConfig, net: nn.Module) -> Any:
+    like = next(net.parameters())
+    return make_feed(
+        context.data, settings, augment=context.augment, device=like.device, dtype=like.dtype
+    )
+
+
+def _run(context: Context, method: SqueezeMethod, state: Any, feed: Any, name: str) -> None:
+    path = None if context.folder is None else context.folder / f"{name}.checkpoint"
+    identity = {"training": name, **method.config.model_dump(mode="json")}
+    progress = resume(state, path, identity) if path is not None and path.exists() else None
+    epochs = method.config.epochs
+
+    def tell(epoch: Epoch) -> None:
+        if context.report is not None:
+            context.report(name, epoch, epochs)
+
+    train(
+        method,
+        state,
+        feed,
+        epochs=epochs,
+        progress=progress,
+        report=tell,
+        checkpoint=path,
+        identity=identity,
+    )
+    if path is not None:
+        path.unlink(missing_ok=True)
+
+
+def with_seed(context: Context, seed: int) -> Context:
+    """Returns the context with another seed of everything random."""
+    return replace(context, config=replace(context.config, seed=seed))
+
+
+def keep_level(context: Context, name: str, goal: float, net: nn.Module, masks: Masks) -> None:
+    """Writes a sparse network into the folder of the context, if it has one."""
+    if context.folder is not None:
+        tree = {"identity": _identity(context, goal), "net": dict(net.state_dict()), "masks": masks}
+        save_tree(context.folder / f"{name}.safetensors", tree, _KIND)
+
+
+def kept_level(context: Context, name: str, goal: float) -> tuple[nn.Module, Masks] | None:
+    """Returns the sparse network of that name, or None if there is none that was made under the same settings.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = None if context.folder is None else context.folder / f"{name}.safetensors"
+    if path is None or not path.exists():
+        return None
+    tree = load_tree(path, _KIND)
+    if tree["identity"] != _identity(context, goal):
+        return None
+    net = copy_network(context.teacher)
+    net.load_state_dict(tree["net"])
+    return net.eval(), tree["masks"]
+
+
+def _identity(context: Context, goal: float) -> dict[str, Any]:
+    return {"goal": goal, "data": len(context.data), **asdict(context.config)}

@@ -1,0 +1,231 @@
+"""``nd.compress`` as a whole: what was asked for is reached, on networks of all kinds, and work that stopped goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netdial as nd
+from netdial.compression import Codebook
+from netdial.compression.pipeline.config import CompressConfig
+from netdial.core.errors import ConfigError, NonFiniteError
+from netdial.train.loop import Interrupted
+
+QUICK: dict[str, Any] = {"epochs": 2, "tuning": 1, "batch_size": 64, "lr": 5e-3, "values": 8}
+
+
+def rows(count: int, seed: int, shape: tuple[int, ...] = (12,)) -> tuple[Tensor, Tensor]:
+    x = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+    first = x.flatten(1)
+    return x, (first[:, 0] + first[:, 1] > 0).long() + (first[:, 2] > 0.5).long()
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    torch.manual_seed(0)
+    net = nd.build("mlp:40", input_shape=(12,), n_outputs=3, seed=0)
+    (family,) = nd.fit_direct(
+        net, rows(300, 0), lams=[1e-3], objective="l2", epochs=16, batch_size=32, lr=5e-3
+    )
+    return family
+
+
+def compressed(net: nn.Module, **settings: Any) -> Any:
+    given = {**QUICK, **settings}
+    lam = 1e-3 if isinstance(net, nd.Family) else None
+    return nd.compress(net, rows(300, 0), rows(300, 1), lam=lam, **given)
+
+
+def test_a_size_in_bytes_is_met_and_the_network_is_what_is_stored(trained: nn.Module) -> None:
+    found = compressed(trained, max_bytes=500)
+    assert found.n_bytes <= 500
+    state = found.net.state_dict()
+    assert set(found.chosen.tensors) == set(state)
+    for name, stored in found.chosen.tensors.items():
+        dense = stored.dense() if isinstance(stored, Codebook) else stored
+        assert np.array_equal(dense, state[name].numpy())
+        if isinstance(stored, Codebook):
+            assert stored.values[0] == 0 and len(stored.values) <= 9
+    x, y = rows(300, 1)
+    assert float((found.net(x).argmax(1) == y).float().mean()) > 0.7
+
+
+def test_the_waterfall_falls_and_the_front_trades_bytes_for_loss(trained: nn.Module) -> None:
+    found = compressed(trained, max_loss=0.1)
+    sizes = [stage.n_bytes for stage in found.stages]
+    assert [stage.label for stage in found.stages] == ["dense", "pruned", "shared", "coded"]
+    assert sizes[0] == 4 * trained.n_params
+    assert sizes[0] > sizes[1] > sizes[2]
+    losses = [point.loss for point in found.front]
+    bytes_ = [point.n_bytes for point in found.front]
+    assert bytes_ == sorted(bytes_, reverse=True) and losses == sorted(losses)
+    assert found.chosen.excess <= 0.1
+    assert all(p.n_bytes >= found.n_bytes for p in found.front if p.excess <= 0.1)
+    assert sum(layer.kept for layer in found.layers()) == found.chosen.n_weights
+
+
+def test_a_dearer_bit_makes_a_smaller_file(trained: nn.Module) -> None:
+    cheap, dear = (compressed(trained, price=price).n_bytes for price in (0.02, 2.0))
+    assert dear < cheap
+
+
+def test_the_loss_may_be_a_metric_of_the_task(trained: nn.Module) -> None:
+    found = compressed(trained, max_bytes=700, metric="accuracy")
+    assert found.metric == "accuracy"
+    x, y = rows(300, 1)
+    assert found.chosen.loss == pytest.approx(
+        1 - float((found.net(x).argmax(1) == y).float().mean()), abs=1e-6
+    )
+
+
+WAYS: list[dict[str, Any]] = [
+    {"share": "kmeans", "start": "density"},
+    {"share": "uniform"},
+    {"criterion": "magnitude", "schedule": "linear"},
+    {"free": False, "biases": False},
+    {"distil": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", WAYS, ids=str)
+def test_every_way_of_sharing_and_pruning_reaches_the_size(
+    trained: nn.Module, options: dict[str, Any]
+) -> None:
+    assert compressed(trained, max_bytes=900, **options).n_bytes <= 900
+
+
+def test_a_posterior_says_how_precise_a_weight_has_to_be() -> None:
+    net = nd.build("mlp:10", input_shape=(12,), n_outputs=3, seed=0)
+    family = nd.fit(net, rows(300, 0), objective="scaled-kl", epochs=2, batch_size=32)
+    found = nd.compress(
+        family,
+        rows(300, 0),
+        rows(100, 1),
+        lam=1.0,
+        share="posterior",
+        criterion="snr",
+        max_bytes=400,
+        **QUICK,
+    )
+    assert found.n_bytes <= 400
+
+
+class Words(nn.Module):
+    """Embedding, recurrence, attention and normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 8)
+        self.cell = nn.GRU(8, 8, batch_first=True)
+        self.mix = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        told, _ = self.cell(self.embed(x))
+        mixed, _ = self.mix(told, told, told)
+        return self.head(self.norm(told + mixed).mean(1))
+
+
+def test_embeddings_recurrence_attention_and_normalisation() -> None:
+    torch.manual_seed(0)
+    net, source = Words(), torch.Generator().manual_seed(0)
+    x = torch.randint(0, 11, (200, 5), generator=source)
+    y = x[:, 0] % 3
+    found = nd.compress(net, (x, y), (x[:60], y[:60]), max_bytes=1400, **QUICK)
+    assert found.n_bytes <= 1400
+    exact = {n for n, t in found.chosen.tensors.items() if not isinstance(t, Codebook)}
+    assert exact == {"norm.weight", "norm.bias"}
+    assert type(found.net) is Words
+
+
+def test_convolutions_with_batch_normalisation_keep_their_statistics() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, 3),
+    )
+    x, y = rows(200, 0, (1, 6, 6))
+    found = nd.compress(net, (x, y), (x[:80], y[:80]), max_bytes=500, **QUICK)
+    assert found.n_bytes <= 500
+    assert isinstance(found.chosen.tensors["1.running_var"], np.ndarray)
+    assert found.chosen.tensors["1.num_batches_tracked"].dtype == np.int64
+
+
+def test_a_slimmed_network_is_compressed_further(trained: nn.Module) -> None:
+    small = nd.slim(trained, 1e-3, share=0.5, data=rows(300, 0))
+    found = nd.compress(small, rows(300, 0), rows(300, 1), max_bytes=400, **QUICK)
+    assert found.net.get_parameter("fc1.weight").shape == (20, 12) and found.n_bytes <= 400
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_same_network(
+    trained: nn.Module, tmp_path: Path
+) -> None:
+    whole = compressed(trained, max_bytes=600)
+    asked = {**QUICK, "max_bytes": 600}
+
+    def stop(name: str, *_: object) -> None:
+        if "bits" in name:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        nd.compress(
+            trained, rows(300, 0), rows(300, 1), lam=1e-3, folder=tmp_path, report=stop, **asked
+        )
+    assert (tmp_path / "size0.safetensors").exists()
+    told: list[str] = []
+    again = nd.compress(
+        trained,
+        rows(300, 0),
+        rows(300, 1),
+        lam=1e-3,
+        folder=tmp_path,
+        report=lambda name, *_: told.append(name),
+        **asked,
+    )
+    assert "size0" not in told, "what is done is not done again"
+    assert again.n_bytes == whole.n_bytes
+    for one, other in zip(whole.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_network_given_stays_as_it_is(trained: nn.Module) -> None:
+    net = trained.export(1e-3)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    compressed(net, max_bytes=900)
+    assert all(torch.equal(before[n], p) for n, p in net.named_parameters())
+
+
+def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> None:
+    with pytest.raises(ConfigError, match=r"max_bytes and price"):
+        CompressConfig(max_bytes=100, price=1.0)
+    with pytest.raises(ConfigError, match=r"max_bytes=70: .*smallest file"):
+        compressed(trained, max_bytes=70)
+    with pytest.raises(ConfigError, match=r"max_loss: .*0"):
+        compressed(
+            trained,
+            max_loss=0.0,
+            metric="nll",
+            epochs=1,
+            tuning=0,
+            values=1,
+            share="kmeans",
+            lr=1e-8,
+        )
+    with pytest.raises(ConfigError, match="which member"):
+        nd.compress(trained, rows(60, 0), rows(30, 1), **QUICK)
+    with pytest.raises(ConfigError, match="no complexity values"):
+        nd.compress(trained.export(1e-3), rows(60, 0), rows(30, 1), lam=1.0, **QUICK)
+    broken = trained.export(1e-3)
+    broken.get_parameter("fc1.bias").data[0] = torch.inf
+    with pytest.raises(NonFiniteError, match=r"fc1\.bias"):
+        compressed(broken, max_bytes=900)
