@@ -114,6 +114,7 @@ SCRIPTED = {
     "docs/files.md": (FRAME, ""),
     "docs/tables.md": (NETWORK, "assert len(answers) == 60"),
     "docs/how-to-add-a-posterior.md": ("", ""),
+    "docs/how-to-add-a-search-strategy.md": ("", ""),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
 }
 """Pages whose Python blocks run in order, with what has to be there before, and what is checked after."""
@@ -164,6 +165,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
 
 SLOW = (
     "docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "docs/how-to-add-a-posterior.md",
+    "docs/how-to-add-a-search-strategy.md",
     "own_network.py", "readme_picture.py",
 )  # fmt: skip
 """Scripts that take longer than a second and show what others do, too."""
@@ -280,6 +282,13 @@ def test_the_posterior_of_the_how_to_shuts_gates(name: str, printed: Printed) ->
     gates = [json.loads(line.partition(" ")[2]) for line in lines]
     assert min(gates[1][:2]) > 0.8 > 0.4 > max(gates[1][2:])
     assert max(gates[3]) < 0.2
+
+
+@each("docs/how-to-add-a-search-strategy.md")
+def test_the_strategies_of_the_how_to_search(name: str, printed: Printed) -> None:
+    lines = [line.split(" | ") for line in printed(name).splitlines()]
+    assert [line[0] for line in lines] == ["local", "exponentiated"]
+    assert all("->" in line[1] and 0 <= float(line[2]) < 0.5 for line in lines)
 
 
 def test_the_api_page_has_every_public_name_once_and_no_other() -> None:
