@@ -28,6 +28,7 @@ from netdial.structure.search.searching import prepare
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.training import try_network
 from netdial.task import TASKS
+from netdial.train.config import make
 
 _BY_GRADIENT: dict[str, dict[str, Any]] = {
     "darts": {},
@@ -114,14 +115,15 @@ class _Lab:
         self.table = table
         self.space: SearchSpace = tiny_space(table.problem.arms, table.recipe.width)
         self.parts: dict[str, Dataset] = {
-            part: table.problem.part(part) for part in ("train", "valid")
+            "train": table.problem.part("train"),
+            "valid": table.problem.part("valid"),
         }
         self.training = self._training()
 
     def by_gradient(self, name: str, seed: int) -> _Found:
         """Returns what a search by gradient came to, with its structure trained by the loop as any other."""
         config = self._config(name.partition(",")[0], seed).changed(**_BY_GRADIENT[name])
-        job = prepare(self.space, *self.parts.values(), config)
+        job = prepare(self.space, self.parts["train"], self.parts["valid"], config)
         held: list[SearchState] = []
         job.report = lambda epoch, state: held.append(state) if not held else None
         found = job.run()
@@ -161,16 +163,17 @@ class _Lab:
 
     def _config(self, strategy: str, seed: int) -> SearchConfig:
         recipe = self.table.recipe
-        return SearchConfig(
-            strategy=strategy,
-            epochs=recipe.epochs[-1],
-            network_epochs=recipe.epochs[-1],
-            batch_size=recipe.batch_size,
-            lr=recipe.lr,
-            schedule="constant",
-            compare=False,
-            seed=seed,
-        )
+        settings = {
+            "strategy": strategy,
+            "epochs": recipe.epochs[-1],
+            "network_epochs": recipe.epochs[-1],
+            "batch_size": recipe.batch_size,
+            "lr": recipe.lr,
+            "schedule": "constant",
+            "compare": False,
+            "seed": seed,
+        }
+        return make(SearchConfig, settings)
 
     def _training(self) -> float:
         """Returns the processor seconds of one training, mean over networks drawn evenly."""
@@ -179,7 +182,11 @@ class _Lab:
         for place in torch.randperm(len(_ALIVE), generator=source)[:12].tolist():
             net = derive(self.space, genotype_of(self.space, CELLS[_ALIVE[place]]))
             tried = try_network(
-                net, *self.parts.values(), task, config.training(config.network_epochs)
+                net,
+                self.parts["train"],
+                self.parts["valid"],
+                task,
+                config.training(config.network_epochs),
             )
             taken.append(tried.seconds)
         return statistics.fmean(taken[2:])

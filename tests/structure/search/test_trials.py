@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.structure.spaces_of_tests import dense_cell
+from torch import nn
 
 from netdial.core.errors import ConfigError
 from netdial.structure import Genotype, SearchSpace, canonical_form
@@ -18,6 +18,8 @@ from netdial.structure.search import SEARCHES, Asked, Scope, TrialStrategy, Trie
 from netdial.structure.search.running import run_trials
 from netdial.structure.search.shared.choosing import VertexCode
 from netdial.structure.search.shared.controller import Baseline, Controller, reinforce_loss
+
+from ..spaces_of_tests import dense_cell
 
 SPACE = tiny_space()
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -140,6 +142,15 @@ def test_codes_are_those_of_all_vertices(domain: Any) -> None:
     assert found[0] not in changed
     assert len(changed) == sum(count - 1 for count in code.counts)
     assert min(changed.values()) > 0.5 * 2000 / len(changed)
+
+
+def test_too_many_gates_on_an_edge_are_refused() -> None:
+    space = SearchSpace()
+    x, y = space.input("x", (2,)), space.node("y")
+    space.edge(x, y, {f"line{at}": lambda: nn.Linear(2, 2) for at in range(13)}, domain="cube")
+    space.output(y)
+    with pytest.raises(ConfigError, match=r"x->y: 13 gates have 8192"):
+        VertexCode(space)
 
 
 def test_probabilities_of_the_controller_add_up_and_are_those_of_its_draws() -> None:

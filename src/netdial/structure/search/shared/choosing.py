@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 import torch
 
+from netdial.core.errors import ConfigError
 from netdial.structure.graph.domain import vertices
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
 
+_MOST = 4096
+"""Vertices of one choice that are numbered: twelve gates."""
+
 
 class VertexCode:
     """The vertices of every choice of a space, numbered.
+
+    Raises:
+        ConfigError: a choice has too many.
 
     Attributes:
         space: the space.
@@ -21,6 +28,12 @@ class VertexCode:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+        for key, choice in space.choices.items():
+            if choice.count > _MOST:
+                raise ConfigError(
+                    f"edge {key}: {len(choice.operations)} gates have {choice.count} vertices, of which this strategy takes "
+                    f"{_MOST} at most; give the edge fewer operations, or choose a strategy by gradient"
+                )
         self._keys = list(space.choices)
         self._options = [
             [tuple(choice.operations[at] for at in vertex) for vertex in found]
