@@ -1,5 +1,7 @@
-"""From a trained network to a small file."""
+"""From a trained network to a small file: shared values (``Codebook``), and files that hold them in few bytes (``.ndz``)."""
 
 from netdial.compression.codebook import Codebook
+from netdial.compression.costs import Ledger
+from netdial.compression.file import Contents, ledger, read, write
 
-__all__ = ["Codebook"]
+__all__ = ["Codebook", "Contents", "Ledger", "ledger", "read", "write"]

@@ -1,0 +1,231 @@
+"""The decoder of record of ``.ndz`` files, in Python and numpy alone; ``adaptive`` and ``static`` are its parts.
+
+The format is described in docs/ndz.md. Nothing in a file is run, and every length is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from netdial.compression.coding import adaptive
+from netdial.compression.coding.static import (
+    KERNELS,
+    Array,
+    Bytes,
+    Damaged,
+    check,
+    unhuffed,
+    unranked,
+    value_table,
+)
+
+MAGIC = b"\x89NDZ\r\n\x1a\n"
+MAJOR, MINOR = 1, 0
+END, HEAD, TENSOR, ANCILLARY = 0, 1, 2, 128
+NUMBERS = {1: "<f4", 2: "<f8", 3: "<f2", 4: "<i1", 5: "<u1", 6: "<i2", 7: "<i4", 8: "<i8", 9: "|b1"}
+CODEBOOK, GRID = 0, 10
+RAW, ADAPTIVE, HUFFMAN, ANS = range(4)
+MAX_TEXT, MAX_SPAN = 1 << 24, 255
+TEXT = b'"recipe":{"kind":"net","net":{"spec":"mlp:300,100","input_shape":[784],"n_outputs":10}},"meta":{},"names":["0.weight","0.bias","2.weight","2.bias","4.weight","4.bias","conv1.weight","fc1.weight","running_mean","running_var","num_batches_tracked"]'  # fmt: skip  # noqa: E501
+"""Where the text of a head may point back to (the preset dictionary of its Deflate stream)."""
+
+
+@dataclass
+class Entry:
+    """A tensor in the head: its name, kind of numbers, coder, shape, digest and lengths of its sections (tables, positions, symbols)."""  # noqa: E501
+
+    name: str
+    kind: int
+    coder: int
+    shape: tuple[int, ...]
+    digest: bytes
+    lengths: tuple[int, ...]
+
+
+def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yields type, body and size of the chunks of a whole file, after checking that it is whole and unchanged."""
+    check(data[:8] == MAGIC, "it does not begin as such a file does")
+    file = Bytes(data)
+    file.take(8)
+    major, _minor = file.take(2)
+    check(major == MAJOR, f"it has version {major}, and this program reads version {MAJOR}")
+    kind = -1
+    while kind != END:
+        start = file.place
+        kind = file.take(1)[0]
+        body = file.take(file.whole(len(data)))
+        known = kind in (END, HEAD, TENSOR) or kind & ANCILLARY
+        check(
+            known,
+            f"it has a part of type {kind} that this program does not know; a newer one wrote it",
+        )
+        own = blake2b(data[:start], digest_size=8).digest() if kind == END else zlib.crc32(data[start : file.place]).to_bytes(4, "little")  # fmt: skip  # noqa: E501
+        check(
+            (body if kind == END else file.take(4)) == own,
+            "it was changed after it was written (a checksum differs)",
+        )
+        yield kind, body, file.place - start
+    check(file.place == len(data), f"{len(data) - file.place} bytes follow its end")
+
+
+def head(body: bytes) -> tuple[dict[str, Any], list[Entry]]:
+    """Returns the text of a file and its tensors, from the body of its first chunk."""
+    file = Bytes(body)
+    size = file.whole(MAX_TEXT)
+    unpacking = zlib.decompressobj(-15, zdict=TEXT)
+    packed = file.take(file.whole(len(body)))
+    try:
+        text = unpacking.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise Damaged(f"its text cannot be unpacked ({error})") from None
+    check(
+        len(text) == size and unpacking.eof and not unpacking.unused_data,
+        "its text has another length",
+    )
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Damaged("its text is not JSON") from None
+    names: Any = found.pop("names", None) if isinstance(found, dict) else None
+    check(
+        isinstance(names, list) and all(isinstance(name, str) for name in names),
+        "it does not name its tensors",
+    )
+    check(len(set(names)) == len(names), "two tensors have one name")
+    entries = []
+    for name in names:
+        kind = file.take(1)[0]
+        shape = tuple(file.whole(1 << 48) for _ in range(file.whole(32)))
+        digest = file.take(4)
+        lengths = tuple(
+            file.whole(1 << 48) for _ in range(3 if kind & 15 in (CODEBOOK, GRID) else 1)
+        )
+        entries.append(Entry(name, kind & 15, kind >> 4, shape, digest, lengths))
+    check(file.place == len(body), "its head is longer than it says")
+    return found, entries
+
+
+def decoded(entry: Entry, body: bytes) -> tuple[Array, Array | None]:
+    """Returns a tensor: its numbers and None, or of a codebook codes and values. The caller has bounded its size."""
+    check(sum(entry.lengths) == len(body), "a tensor has another length than the head says")
+    parts, place = [], 0
+    for length in entry.lengths:
+        parts.append(body[place : place + length])
+        place += length
+    size, values = prod(entry.shape), None
+    if entry.kind == CODEBOOK:
+        codes, values = _codebook(entry, size, *parts)
+        found = codes.reshape(entry.shape)
+    elif entry.kind == GRID:
+        check(len(parts[0]) == 4 and not parts[1], "a grid has one step")
+        step = np.frombuffer(parts[0], "<f4").astype(np.float64)
+        plain = _exact(parts[2], entry.coder, size, 1).view(np.int8)
+        grid = np.unique(plain)
+        grid = np.concatenate([grid[grid == 0], grid[grid != 0]])
+        to = np.zeros(256, np.int32)
+        to[grid.astype(np.int64) + 128] = np.arange(grid.size)
+        found, values = (
+            to[plain.astype(np.int64) + 128].reshape(entry.shape),
+            (grid * step).astype("<f4"),
+        )
+        rest = values[grid != 0]
+        check((np.diff(rest) > 0).all() and (rest != 0).all(), "the values of a grid do not ascend")
+    else:
+        check(entry.kind in NUMBERS, f"numbers of type {entry.kind} are not known")
+        form = np.dtype(NUMBERS[entry.kind])
+        found = _exact(parts[0], entry.coder, size, form.itemsize).view(form).reshape(entry.shape)
+    for floats in (found, values):
+        if floats is not None and floats.dtype.kind == "f":
+            check(np.isfinite(floats).all(), "a tensor holds NaN or infinity")
+    check(
+        digest(found, values) == entry.digest,
+        "a tensor was decoded to something else than was encoded",
+    )
+    return found, values
+
+
+def digest(found: Array, values: Array | None) -> bytes:
+    """Returns the digest of a decoded tensor: of its numbers, or of its codes (in 1 or 2 bytes each) and values."""
+    if values is not None:
+        found = found.astype("<u1" if values.size <= 256 else "<u2")
+    seen = blake2b(np.ascontiguousarray(found).data, digest_size=4)
+    if values is not None:
+        seen.update(values.astype("<f4").data)
+    return seen.digest()
+
+
+def _exact(body: bytes, coder: int, size: int, width: int) -> Array:
+    """Returns the bytes of numbers."""
+    if coder == RAW:
+        check(len(body) == size * width, "a tensor has another length than its shape")
+        return np.frombuffer(body, np.uint8).copy()
+    check(coder == ADAPTIVE, f"a coder {coder} of numbers is not known")
+    return np.frombuffer(_modelled("numbers", body, bytearray(size * width), width), np.uint8)
+
+
+def _modelled(model: str, body: bytes, into: Any, *rest: Any) -> Any:
+    """Runs a model of ``adaptive`` on a stream, and returns what it filled in; the stream has to end with it."""
+    if f"decode_{model}" in KERNELS:
+        check(KERNELS[f"decode_{model}"](body, into, *rest) >= len(body), "a stream is too long")
+        return into
+    coder = adaptive.Decoder(body)
+    getattr(adaptive, model)(
+        coder, *([rest[0], into, *rest[1:]] if model == "symbols" else [into, *rest])
+    )
+    check(coder.ended(), "a stream is too long")
+    return into
+
+
+def _codebook(
+    entry: Entry, size: int, tables: bytes, where: bytes, what: bytes
+) -> tuple[Array, Array]:
+    told = Bytes(tables)
+    values, zero = value_table(told)
+    k = values.size
+    ones = told.whole(size) if zero and k else size if k else 0
+    check(k or not size or zero, "a tensor has numbers and no values")
+    rows = entry.shape[0] if entry.shape else 1
+    cols = size // rows if rows else 0
+    some, low = bool(zero and k), int((values < 0).sum())
+    if entry.coder == ADAPTIVE:
+        period = told.whole(max(cols - 1, 0))
+        check(period == 0 or period > 2, "a period is shorter than 3")
+        mask = bytearray(b"\1" * size) if k and not zero else bytearray(size)
+        if some:
+            mask = _modelled("positions", where, mask, rows, cols, period, ones)
+        there = np.frombuffer(mask, np.bool_)
+        codes = [0] * size if "decode_symbols" not in KERNELS else np.zeros(size, np.int32)
+        if k > 1:
+            codes = _modelled("symbols", what, codes, bytes(mask), rows, cols, period, k, low)
+        symbols = np.asarray(codes, np.int32)[there]
+    else:
+        check(entry.coder in (HUFFMAN, ANS), f"a coder {entry.coder} of codebooks is not known")
+        unpack = unhuffed if entry.coder == HUFFMAN else unranked
+        there = np.ones(size, bool) if k and not zero else np.zeros(size, bool)
+        if some:
+            span, items = told.whole(MAX_SPAN), told.whole(2 * size)
+            gaps = unpack(told, where, span + 1, items).astype(np.int64)
+            at = np.cumsum(np.where(gaps == span, span, gaps + 1)) - 1
+            at = at[gaps != span]
+            check(
+                at.size == ones and (not ones or at[-1] < size),
+                "a tensor has more positions than numbers",
+            )
+            there[at] = True
+        symbols = (
+            unpack(told, what, k, ones).astype(np.int32) if k > 1 else np.zeros(ones, np.int32)
+        )
+    check(told.place == len(tables), "the tables of a tensor are longer than they say")
+    check((some or not where) and (k > 1 or not what), "a stream is there that is not needed")
+    check(int(there.sum()) == ones, "a tensor has another number of values than it says")
+    found = np.zeros(size, np.int32)
+    found[there] = symbols + zero
+    return found, np.concatenate([np.zeros(zero, "<f4"), values]) if zero else values
