@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class Share:
     """Bytes of one tensor.
 
     Attributes:
@@ -47,7 +47,7 @@ class Ledger:
     """
 
     size: int
-    rows: tuple[Row, ...]
+    rows: tuple[Share, ...]
     header: int
     other: int = 0
 

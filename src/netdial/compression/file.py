@@ -15,10 +15,10 @@ import numpy as np
 
 from netdial.compression.codebook import Codebook
 from netdial.compression.coding import decoder, native
-from netdial.compression.coding.encoder import PROFILES, Encoded, encoded
+from netdial.compression.coding.encoder import PROFILES, Packed, encoded
 from netdial.compression.coding.packing import whole
 from netdial.compression.coding.static import Damaged, check
-from netdial.compression.costs import Ledger, Row
+from netdial.compression.costs import Ledger, Share
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.storage.boundary import parse_json, reading, regular
 from netdial.core.storage.files import write_bytes
@@ -159,7 +159,7 @@ def is_compressed(start: bytes) -> bool:
 
 
 def pack(
-    parts: Mapping[str, Encoded],
+    parts: Mapping[str, Packed],
     tensors: Mapping[str, Tensor],
     recipe: Any,
     meta: Mapping[str, Any],
@@ -213,14 +213,14 @@ def _ledger(content: bytes) -> Ledger:
         sizes.setdefault(min(kind, decoder.ANCILLARY), []).append(size)
     rows = []
     for entry, size in zip(entries, sizes.get(decoder.TENSOR, []), strict=True):
-        entry_size = len(_entry(Encoded(entry.kind, entry.coder, entry.digest, ()), entry.shape))
+        entry_size = len(_entry(Packed(entry.kind, entry.coder, entry.digest, ()), entry.shape))
         entry_size += sum(len(whole(length)) for length in entry.lengths)
         exact = entry.kind != decoder.CODEBOOK and len(entry.lengths) == 1
         tables, positions, symbols = (0, 0, 0) if exact else entry.lengths
         framing = size - sum(entry.lengths) + entry_size
         coder = next((n for n, code in PROFILES.items() if code == entry.coder), "exact")
         rows.append(
-            Row(
+            Share(
                 entry.name,
                 entry.shape,
                 "exact" if exact else coder,
@@ -237,7 +237,7 @@ def _ledger(content: bytes) -> Ledger:
     )
 
 
-def _entry(part: Encoded, shape: tuple[int, ...]) -> bytes:
+def _entry(part: Packed, shape: tuple[int, ...]) -> bytes:
     """Returns the entry of a tensor in the head."""
     numbers = (len(shape), *shape)
     start = bytes([part.coder << 4 | part.kind]) + b"".join(map(whole, numbers)) + part.digest

@@ -52,7 +52,7 @@ class Coder(Protocol):
         """Encodes ``bit``, or decodes and returns it; ``p`` is the probability of 1."""
 
 
-class Decoder:
+class BitReader:
     """Reads the bits of an arithmetic code; zeros follow its bytes."""
 
     def __init__(self, data: bytes) -> None:
@@ -79,7 +79,7 @@ class Decoder:
         return self._place >= len(self._data)
 
 
-class Table(dict[int, Slot]):
+class Slots(dict[int, Slot]):
     """Slots by context; those not visited before start where ``start`` says."""
 
     def __init__(self, start: Callable[[int], int], visits: int = 0) -> None:
@@ -135,9 +135,9 @@ def positions(coder: Coder, mask: bytearray, rows: int, cols: int, period: int, 
     """Codes which numbers are not 0 ``[R C]``; ``period`` is how far back a row repeats itself (0, or 3 and more)."""
     p0 = shrunk(ones, rows * cols, 0, 0) if rows * cols else 32768
     middle = STRETCH[p0 >> 4]
-    near, wide = Table(lambda key: p0 << 6, 2), Table(lambda key: p0 << 6, 2)
-    column = Table(lambda key: _around((key // 24 - 16) * 128 + 64), 2)
-    both = Table(lambda key: _around((key // 24 + key % 24 - 32) * 128 + 128 - middle), 2)
+    near, wide = Slots(lambda key: p0 << 6, 2), Slots(lambda key: p0 << 6, 2)
+    column = Slots(lambda key: _around((key // 24 - 16) * 128 + 64), 2)
+    both = Slots(lambda key: _around((key // 24 + key % 24 - 32) * 128 + 128 - middle), 2)
     mixer, pad = Mixer(7, 9, 12), period + 1
     down = [0] * (cols + 2 * pad)
     for i in range(rows):
@@ -177,8 +177,8 @@ def symbols(
     bits = (most - 1).bit_length()
     signs, ranks = [0] * (rows * cols), [0] * (rows * cols)
     plus, count, height = [0] * cols, [0] * cols, [0] * cols
-    of_sign, by_sign = Table(lambda key: _HALF), Table(lambda key: _HALF, 2)
-    tables = [Table(lambda key: _HALF) for _ in range(5)]
+    of_sign, by_sign = Slots(lambda key: _HALF), Slots(lambda key: _HALF, 2)
+    tables = [Slots(lambda key: _HALF) for _ in range(5)]
     mix_sign, mix_rank = Mixer(5, 1, 16), Mixer(6, 1 << bits, 20)
     for i in range(rows):
         row_plus = row_count = row_height = 0
@@ -231,7 +231,7 @@ def symbols(
 
 def numbers(coder: Coder, data: bytearray, width: int) -> None:
     """Codes numbers of ``width`` bytes each, the last byte of a number first."""
-    alone, across, along = (Table(lambda key: _HALF) for _ in range(3))
+    alone, across, along = (Slots(lambda key: _HALF) for _ in range(3))
     mixer = Mixer(4, width, 10)
     for start in range(0, len(data), width):
         for plane in reversed(range(width)):

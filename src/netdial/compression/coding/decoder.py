@@ -176,7 +176,7 @@ def _modelled(model: str, body: bytes, into: Any, *rest: Any) -> Any:
     if f"decode_{model}" in KERNELS:
         check(KERNELS[f"decode_{model}"](body, into, *rest) >= len(body), "a stream is too long")
         return into
-    coder = adaptive.Decoder(body)
+    coder = adaptive.BitReader(body)
     getattr(adaptive, model)(
         coder, *([rest[0], into, *rest[1:]] if model == "symbols" else [into, *rest])
     )

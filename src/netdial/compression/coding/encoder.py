@@ -6,7 +6,7 @@ do not depend on how it was chosen.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _MODELLED = 1 << 20
 """Most bytes of exact numbers that the adaptive model is tried on."""
 
 
-class Encoded(NamedTuple):
+class Packed(NamedTuple):
     """A tensor in its bytes: kind of numbers, coder, digest of what it decodes to, sections (tables, positions, symbols)."""
 
     kind: int
@@ -45,8 +45,8 @@ class Encoded(NamedTuple):
         return sum(map(len, self.sections))
 
 
-class Encoder:
-    """Writes the bits of an arithmetic code that ``adaptive.Decoder`` reads."""
+class BitWriter:
+    """Writes the bits of an arithmetic code that ``adaptive.BitReader`` reads."""
 
     def __init__(self) -> None:
         self._low, self._range, self._out = 0, 0xFFFFFFFF, bytearray()
@@ -85,7 +85,7 @@ class Encoder:
             self._out[at] += 1
 
 
-def encoded(tensor: Codebook | Array, profile: str) -> Encoded:
+def encoded(tensor: Codebook | Array, profile: str) -> Packed:
     """Returns a tensor in its bytes."""
     native.ready()
     if not isinstance(tensor, Codebook):
@@ -105,14 +105,14 @@ def encoded(tensor: Codebook | Array, profile: str) -> Encoded:
     coder = PROFILES[profile]
     pack = _adaptive if coder == ADAPTIVE else _static
     sections = pack(book, mask, symbols, values, zero, coder)
-    found = Encoded(
+    found = Packed(
         CODEBOOK, coder, digest(book.codes, book.values), (table + sections[0], *sections[1:])
     )
     other = _grid(book) if coder == ADAPTIVE else None
     return other if other is not None and other.size < found.size else found
 
 
-def _exact(tensor: Array, profile: str) -> Encoded:
+def _exact(tensor: Array, profile: str) -> Packed:
     kind = {form: kind for kind, form in NUMBERS.items()}[tensor.dtype.newbyteorder("<").str]
     plain = np.ascontiguousarray(tensor, NUMBERS[kind])
     data = np.frombuffer(plain.tobytes(), np.uint8)
@@ -120,10 +120,10 @@ def _exact(tensor: Array, profile: str) -> Encoded:
     if profile == "max" and 0 < data.size <= _MODELLED:
         found = _modelled("numbers", data, plain.itemsize)
         coder, body = (ADAPTIVE, found) if len(found) < len(body) else (coder, body)
-    return Encoded(kind, coder, digest(plain, None), (body,))
+    return Packed(kind, coder, digest(plain, None), (body,))
 
 
-def _grid(book: Codebook) -> Encoded | None:
+def _grid(book: Codebook) -> Packed | None:
     """Returns a codebook as multiples -128 … 127 of one step, in a byte each; None if it is not on such a grid."""
     found = step_of(book.values)
     if found is None:
@@ -132,23 +132,26 @@ def _grid(book: Codebook) -> Encoded | None:
     data = places.astype(np.int8)[book.codes.reshape(-1)].view(np.uint8)
     body = _modelled("numbers", data, 1)
     coder, body = (ADAPTIVE, body) if len(body) < data.size else (RAW, data.tobytes())
-    return Encoded(GRID, coder, digest(book.codes, book.values), (step.tobytes(), b"", body))
+    return Packed(GRID, coder, digest(book.codes, book.values), (step.tobytes(), b"", body))
 
 
 def _modelled(model: str, *given: Array | int) -> bytes:
     """Returns the stream of a model of ``adaptive``."""
     if model in native.ENCODERS:
         return native.ENCODERS[model](*given)
-    coder = Encoder()
-    plain = [
-        part.tobytes() if isinstance(part, np.ndarray) and part.dtype != np.int32 else part
+    coder = BitWriter()
+    plain: list[Any] = [
+        part
+        if isinstance(part, int)
+        else part.tolist()
+        if part.dtype == np.int32
+        else part.tobytes()
         for part in given
     ]
     if model == "symbols":
-        mask, codes, *rest = plain
-        adaptive.symbols(coder, mask, codes.tolist(), *rest)
+        adaptive.symbols(coder, *plain)
     else:
-        getattr(adaptive, model)(coder, bytearray(plain[0]), *plain[1:])  # type: ignore[arg-type]
+        getattr(adaptive, model)(coder, bytearray(plain[0]), *plain[1:])
     return coder.finish()
 
 
