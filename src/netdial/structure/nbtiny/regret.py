@@ -24,8 +24,8 @@ def random_search_regret(order: Sequence[int], loss: Sequence[float], n: int) ->
     Raises:
         ConfigError: n is below 1.
 
-    >>> random_search_regret([2, 0, 1], [1.0, 4.0, 0.0], 1)
-    1.6666666666666667
+    >>> round(random_search_regret([2, 0, 1], [1.0, 4.0, 0.0], 1), 6)
+    1.666667
     >>> random_search_regret([2, 0, 1], [1.0, 4.0, 0.0], 3)
     0.0
     """
@@ -40,8 +40,8 @@ def first_places(count: int, n: int) -> list[float]:
     Raises:
         ConfigError: n is below 1.
 
-    >>> first_places(3, 2)
-    [0.6666666666666666, 0.3333333333333333, 0.0]
+    >>> first_places(4, 2)
+    [0.5, 0.3333333333333333, 0.16666666666666666, 0.0]
     """
     if n < 1:
         raise ConfigError(f"n={n}; random search draws one network at least")
