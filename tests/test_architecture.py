@@ -129,6 +129,7 @@ ALLOWED: dict[str, set[str]] = {
         "pruning.weights",
         "pruning.channels",
         "shrinking",
+        "structure",
         "evidence",
         "choice",
         "objective",

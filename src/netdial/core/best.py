@@ -234,3 +234,22 @@ def _at_an_end(lam: float, lams: set[float], lo: float | None, hi: float | None)
             ]
         return [f"λ = {lam:.4g} is an end of the values looked at, and {more}: give more lams."]
     return []
+
+
+def beside_random(difference: float, standard_error: float, trials: float, part: str) -> str:
+    """Returns how a network that was searched for compares with the best of random search at equal cost, in one sentence.
+
+    Args:
+        difference: its loss less that of the best random structure, in nats.
+        standard_error: of the difference.
+        trials: random structures that were trained.
+        part: part of the data.
+
+    >>> beside_random(-0.1, 0.02, 8, "test")
+    'Better than the best of 8 random structures trained in the same time (-0.1000 ± 0.0200 nats on the test part).'
+    """
+    worth = f"{difference:+.4f} ± {standard_error:.4f} nats on the {part} part"
+    said = f"{trials:.0f} random structures trained in the same time ({worth})."
+    if not abs(difference) > 2 * standard_error:
+        return f"No better than random search: as good as the best of {said}"
+    return f"{'Better' if difference < 0 else 'Worse'} than the best of {said}"

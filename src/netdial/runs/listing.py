@@ -26,7 +26,7 @@ class RunRow:
         name: name of the folder.
         status: ``done``, ``unfinished`` or ``damaged``.
         data: data set.
-        model: network.
+        model: network, or the space that one was searched for in.
         objective: objective trained with.
         map: map from complexity to parameters.
         step: last optimiser step that was recorded.
@@ -86,7 +86,7 @@ def _row(path: Path, found: Callable[[Run], dict[str, Any]]) -> RunRow:
         name=run.name,
         status="done" if run.is_done else "unfinished",
         data=run.config.get("data"),
-        model=run.config.get("model"),
+        model=run.config.get("space") or run.config.get("model"),
         objective=run.config.get("objective"),
         map=run.config.get("map"),
         step=max((record.step for record in records), default=None),

@@ -21,8 +21,10 @@ class SearchConfig(TrainConfig):
         30, ge=1, description="passes of a search by gradient over the training data"
     )
     batch_size: int = Field(128, ge=1, description="examples in a batch")
-    network_epochs: int = Field(
-        30, ge=1, description="passes over the training data that one network is trained for"
+    network_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training data that one network is trained for; by default as many as epochs",
     )
     strategy: str = Field(  # type: ignore[assignment]
         "darts",
@@ -54,18 +56,13 @@ class SearchConfig(TrainConfig):
     @classmethod
     def _by_name(cls, given: Any) -> Any:
         """Returns options by name; given as a mapping, or as ``trials=20,…``."""
-        if isinstance(given, Mapping):
-            return {str(name): value for name, value in given.items()}
-        pieces = [piece.partition("=") for piece in str(given).split(",") if piece.strip()]
-        if not all(name.strip() and value.strip() for name, _, value in pieces):
-            raise ConfigError(f"options={given!r}: expected name=value, several joined by commas")
-        return {name.strip(): _plain(value.strip()) for name, _, value in pieces}
+        return _named("options", given)
 
     @model_validator(mode="after")
     def _agree(self) -> SearchConfig:
-        from netdial.structure.search import strategy_of
+        from netdial.structure.search import SEARCHES
 
-        strategy_of(self.strategy, self.options)
+        SEARCHES[self.strategy]
         if self.size is not None:
             parse_target(self.size)
         if self.devices > 1 or self.precision == "bf16-mixed":
@@ -74,10 +71,62 @@ class SearchConfig(TrainConfig):
             )
         return self
 
+    @property
+    def passes(self) -> int:
+        """Passes over the training data that one network is trained for."""
+        return self.network_epochs or self.epochs
+
     def training(self, epochs: int) -> TrainConfig:
         """Returns the settings of the training of one network."""
         shared = {n: v for n, v in self if n in TrainConfig.model_fields and n != "strategy"}
         return TrainConfig(**{**shared, "epochs": epochs})
+
+
+class SpaceSearchConfig(SearchConfig):
+    """Settings of a search in a ready space, as a run holds them."""
+
+    space: str = Field(
+        "mlp",
+        description="search space",
+        json_schema_extra=names_of("netdial.structure.spaces:SPACES"),
+    )
+    space_options: dict[str, Plain | list[Plain]] = Field(
+        {}, description="options of the space, as depth=2,widths=16+64"
+    )
+    max_latency_ms: float | None = Field(
+        None, gt=0, description="most milliseconds for one example, measured on this machine"
+    )
+
+    @field_validator("space_options", mode="before")
+    @classmethod
+    def _space_by_name(cls, given: Any) -> Any:
+        """Returns options by name; given as a mapping, or as ``depth=2,widths=16+64``."""
+        return _named("space_options", given)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> SpaceSearchConfig:
+        from netdial.structure.spaces import SPACES
+
+        SPACES[self.space]
+        if self.size is not None and self.max_latency_ms is not None:
+            raise ConfigError(
+                f"size={self.size!r} and max_latency_ms={self.max_latency_ms:g} are two limits; give one of them"
+            )
+        return self
+
+
+def _named(what: str, given: Any) -> dict[str, Any]:
+    """Returns options by name; given as a mapping, or as text ``name=value,…`` with lists joined by ``+``."""
+    if isinstance(given, Mapping):
+        return {str(name): value for name, value in given.items()}
+    pieces = [piece.partition("=") for piece in str(given).split(",") if piece.strip()]
+    if not all(name.strip() and value.strip() for name, _, value in pieces):
+        raise ConfigError(f"{what}={given!r}: expected name=value, several joined by commas")
+    found: dict[str, Any] = {}
+    for name, _, value in pieces:
+        parts = [_plain(part.strip()) for part in value.split("+")]
+        found[name.strip()] = parts if len(parts) > 1 else parts[0]
+    return found
 
 
 def _plain(text: str) -> Plain:

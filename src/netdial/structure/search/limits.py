@@ -5,7 +5,7 @@ Without a limit, all genotypes whose input reaches their output are allowed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from netdial.structure.limits import CountedSizes, SizeTable, best_within
 
 _BYTES = 4
 _NO_LIMIT = 1e300
+_CORRECTIONS = 6
+"""Structures that are measured before a limit is given up."""
 
 
 class SizeLimit:
@@ -30,6 +32,8 @@ class SizeLimit:
         space: the search space.
         size: as ``core.size.parse_target`` reads it; None for no limit.
         table: times of the operations, for a size in milliseconds.
+        measured: returns the size of a network as it is measured, for sizes that are not counted; what is chosen then is within
+            the limit by that, too.
         weight: what an expected size of twice the limit adds to the loss, in units of it.
 
     Raises:
@@ -41,12 +45,15 @@ class SizeLimit:
         space: SearchSpace,
         size: str | None,
         table: SizeTable | None = None,
+        measured: Callable[[Genotype], float] | None = None,
         weight: float = 2.0,
     ) -> None:
         self.space = space
         self.target: Target | None = parse_target(size) if size is not None else None
         self.costs = StructureCosts(space)
         self._weight = weight
+        self._measured = measured
+        self.readings: dict[Genotype, float] = {}
         if self.target is not None and self.target.kind == "ms":
             if table is None:
                 raise ConfigError(
@@ -56,7 +63,7 @@ class SizeLimit:
         else:
             self._table = self._counted(self.target.kind if self.target is not None else "params")
         even = {k: torch.full((len(c.operations),), 0.5) for k, c in space.choices.items()}
-        self.choose(even)
+        self._within(even, self.most)
 
     @property
     def most(self) -> float:
@@ -86,10 +93,30 @@ class SizeLimit:
         Raises:
             NoStructureMeets: there is none; the nearest is named.
         """
+        most = self.most
+        for _ in range(_CORRECTIONS):
+            chosen = self._within(probabilities, most)
+            if self.holds(chosen):
+                return chosen
+            most = 0.99 * min(most, self.size(chosen)) * min(1.0, self.most / self.readings[chosen])
+        raise ConfigError(
+            f"limit {self.target}: the networks that are predicted to meet it take longer, {self.readings[chosen]:.4g} in the "
+            "last case; measure the table again when the machine is idle, or raise the limit"
+        )
+
+    def holds(self, genotype: Genotype) -> bool:
+        """Returns whether a genotype is within the limit when its network is measured; True for sizes that are counted."""
+        if self._measured is None:
+            return True
+        if genotype not in self.readings:
+            self.readings[genotype] = self._measured(genotype)
+        return self.readings[genotype] <= self.most
+
+    def _within(self, probabilities: Gamma, most: float) -> Genotype:
         best = self.space.discretise(probabilities)
-        if self.allows(best):
+        if self.allows(best) and self.size(best) <= most:
             return best
-        return best_within(self.space, self._table, self.most, probabilities, costs=self.costs)
+        return best_within(self.space, self._table, most, probabilities, costs=self.costs)
 
     def _counted(self, kind: Kind) -> CountedSizes:
         if kind == "bytes":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netdial.core.best import beside_random
 from netdial.structure.cost import StructureCost
 from netdial.structure.derived import DerivedNetwork
 from netdial.structure.graph.genotype import Genotype
@@ -62,13 +63,8 @@ class RandomBaseline:
     @property
     def verdict(self) -> str:
         """One sentence for people."""
-        said = f"{self.difference:+.4f} ± {self.standard_error:.4f} nats on the {self.part} part"
-        count = f"the best of {len(self.trials)} random structures trained in the same time"
-        if abs(self.difference) <= 2 * self.standard_error:
-            return f"No better than random search: as good as {count} ({said})."
-        return (
-            f"{'Better' if self.difference < 0 else 'Worse'} than random search: {count} ({said})."
-        )
+        count = len(self.trials)
+        return beside_random(self.difference, self.standard_error, count, self.part)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from netdial.core.arguments import checked
@@ -17,7 +18,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
-from netdial.structure.graph.space import SearchSpace
+from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.guards import (
     GuardReport,
@@ -49,6 +50,10 @@ from netdial.train.loop import Epoch, resume, train
 from netdial.train.session import launch
 
 
+def _nothing(*told: Any) -> None:
+    """Takes what is told, and does nothing."""
+
+
 @dataclass
 class SearchJob:
     """A search that is set up; ``run`` does it.
@@ -61,6 +66,9 @@ class SearchJob:
         config: settings.
         limit: limit of size.
         augment: how training images are varied.
+        told: is told of every structure that was trained, with its part: ``search`` or ``baseline``.
+        report: is told of every epoch of a search by gradient, with the state and the probabilities of the operations.
+        done: results of an earlier run of the same search, by part.
     """
 
     space: SearchSpace
@@ -70,8 +78,8 @@ class SearchJob:
     config: SearchConfig
     limit: SizeLimit
     augment: str | None = None
-    told: Callable[[str, Tried], None] = lambda role, tried: None
-    report: Callable[[Epoch, SearchState], None] = lambda epoch, state: None
+    told: Callable[[str, Tried], None] = _nothing
+    report: Callable[[Epoch, SearchState, Gamma], None] = _nothing
     done: dict[str, list[Tried]] = field(default_factory=dict)
 
     def run(self, test: Dataset | None = None, **session: Any) -> SearchOutcome:
@@ -95,7 +103,7 @@ class SearchJob:
     def scope(self) -> Scope:
         """What strategies by trials search in."""
         config = self.config
-        return Scope(self.space, config.network_epochs, config.seed, self.limit.allows)
+        return Scope(self.space, config.passes, config.seed, self.limit.allows)
 
     def _by_trials(self, strategy: TrialStrategy) -> SearchOutcome:
         results = run_trials(
@@ -105,7 +113,7 @@ class SearchJob:
             self.done.get("search", []),
             lambda tried: self.told("search", tried),
         )
-        best = strategy.best(results)
+        best = self._best(strategy, results)
         network = self._trained(best.genotype, best.epochs)[0]
         return SearchOutcome(
             network,
@@ -120,6 +128,18 @@ class SearchJob:
             sum(each.seconds for each in results),
         )
 
+    def _best(self, strategy: TrialStrategy, results: list[Tried]) -> Tried:
+        """Returns the best result whose network is within the limit when it is measured."""
+        left = list(results)
+        while left:
+            best = strategy.best(left)
+            if self.limit.holds(best.genotype):
+                return best
+            left = [each for each in left if each.genotype != best.genotype]
+        raise ConfigError(
+            f"none of the {len(results)} structures that were tried is within {self.limit.target}"
+        )
+
     def _by_gradient(self, strategy: GradientStrategy, session: dict[str, Any]) -> SearchOutcome:
         state, seconds = self._searched(strategy, session)
         curvature, epoch = before_rise(state)
@@ -128,7 +148,7 @@ class SearchJob:
         before = count_skips(self.space, self.limit.choose(probabilities))
         genotype = with_few_skips(self.space, probabilities, most, self.limit.choose)
         skips = count_skips(self.space, genotype)
-        network, tried = self._trained(genotype, self.config.network_epochs)
+        network, tried = self._trained(genotype, self.config.passes)
         gamma = {key: row.detach() for key, row in strategy.mixture(state).items()}
         with evaluating(state.supernet):
             mixed = losses(
@@ -169,7 +189,8 @@ class SearchJob:
             if config.curvature:
                 note_curvature(state, strategy, context, self.valid)
             state.seconds = time.process_time() - begun
-            self.report(epoch, state)
+            with torch.no_grad():
+                self.report(epoch, state, strategy.probabilities(state))
 
         train(
             method, state, feeds, epochs=config.epochs, progress=progress, report=report, **session
@@ -202,7 +223,7 @@ class SearchJob:
             if known:
                 tried = known.pop(0)
             else:
-                tried = self._tried(Asked(genotype, self.config.network_epochs))
+                tried = self._tried(Asked(genotype, self.config.passes))
                 self.told("baseline", tried)
             done.append(tried)
             spent += tried.seconds
@@ -274,7 +295,8 @@ def prepare(
     kind: str | Task | None = None,
     augment: str | None = None,
 ) -> SearchJob:
-    """Returns a search that is set up; data, space and limit are checked."""
+    """Returns a search that is set up; data, space, limit and options of the strategy are checked."""
+    strategy_of(config.strategy, config.options)
     net = _probe(space)
     admitted, task = admit_training(net, data, kind)
     part, _ = admit(net, valid, task, part="validation part")

@@ -1,0 +1,171 @@
+"""``netdial search``: from a data set to a network, its limits, its page, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.datasets import load_wine
+
+import netdial as nd
+from netdial.cli import main
+from netdial.core.storage.container import load_tree
+from netdial.runs.run import Run
+from netdial.runs.searched import searched
+from netdial.structure.search import searching
+from netdial.train.loop import Interrupted
+
+SMALL = [
+    "--epochs",
+    "3",
+    "--space-options",
+    "depth=1,width=8,widths=4+8,norms=plain+batch",
+    "--quiet",
+]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    """Returns what a command printed as JSON."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == code
+    out = capsys.readouterr()
+    return json.loads(out.out) if code == 0 else out.err
+
+
+def test_a_data_set_becomes_a_network_with_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    told = answer(capsys, "search", "wine", *SMALL, "--size", "400 params")
+    assert set(told["genotype"]) == {"h0->n1", "n1->h1", "h0->h1"}
+    assert told["cost"]["params"] <= 400
+    assert 0 <= told["scores"]["test/accuracy"] <= 1
+    assert set(told["gap"]) == {"mixture", "inherited", "retrained"}
+    assert told["baseline"]["trials"] >= 1
+    assert "random" in told["verdict"]
+    net = nd.load_model("runs/wine-search")
+    assert sum(p.numel() for p in net.parameters()) == told["cost"]["params"]
+    assert {key: "+".join(net.genotype[key]) for key in net.genotype} == told["genotype"]
+    assert len(net.predict(load_wine(as_frame=True).data[:3])) == 3
+    page = Path("runs/wine-search/report.html").read_text(encoding="utf-8")
+    assert told["verdict"].partition("(")[0].strip() in page
+    assert page.count("data:image/svg+xml;base64,") >= 3
+    records = Run.open(Path("runs/wine-search")).records()
+    along = searched(records).gamma["n1->h1"]
+    ends = [line[-1][1] for line in along.values()]
+    assert sum(ends) == pytest.approx(1, abs=1e-5)
+    assert answer(capsys, "list")["runs"][0]["model"] == "mlp"
+
+
+def test_trials_are_recorded_and_not_made_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["search", "diabetes", *SMALL, "--strategy", "random", "--options", "trials=3"]
+    whole = answer(capsys, *words, "--name", "whole")
+    made = []
+    real = searching.try_network
+
+    def stopping(net: Any, *args: Any, **more: Any) -> Any:
+        made.append(net.genotype)
+        if len(made) == 3:
+            raise Interrupted("stopped at step 1")
+        return real(net, *args, **more)
+
+    monkeypatch.setattr(searching, "try_network", stopping)
+    assert main([*words, "--name", "parts"]) == 130
+    kept = load_tree(Path("runs/parts/checkpoint/trials.safetensors"), "trials of a search")
+    assert len(kept["search"]) == 2
+    parts = answer(capsys, *words, "--name", "parts", "--resume")
+    assert len(made) == 3 + 1 + 1  # the third structure again, and the best one for good
+    for same in ("genotype", "cost", "scores"):
+        wanted = {k: v for k, v in whole[same].items() if k != "seconds"}
+        assert {k: v for k, v in parts[same].items() if k != "seconds"} == wanted
+    rows = searched(Run.open(Path("runs/parts")).records()).trials
+    assert [(row.role, row.number) for row in rows] == [("search", n) for n in range(3)]
+
+
+def test_a_search_by_gradient_goes_on_bit_for_bit(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["search", "wine", *SMALL, "--no-compare"]
+    whole = answer(capsys, *words, "--name", "whole")
+
+    class Stop:
+        def __init__(self) -> None:
+            self.steps = 0
+
+        def __call__(self, *given: Any) -> None:
+            self.steps += 1
+            if self.steps == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    from netdial.jobs.records.watch import Watch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "advance", Stop())
+        assert main([*words, "--name", "parts"]) == 130
+    parts = answer(capsys, *words, "--name", "parts", "--resume")
+    for same in ("genotype", "scores", "gap"):
+        assert parts[same] == whole[same]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--space", "mpl"], "mlp"),
+        (["--strategy", "dart"], "darts"),
+        (["--strategy", "random", "--options", "trial=3"], "trials"),
+        (["--space-options", "dept=3"], "depth"),
+        (["--size", "20"], "20"),
+        (["--size", "5 params"], "nearest"),
+        (["--size", "1k params", "--max-latency-ms", "1"], "two limits"),
+        (["--max-latency-ms", "0"], "max-latency-ms|max_latency_ms"),
+        (["--devices", "2"], "devices"),
+    ],
+)
+def test_bad_input_is_refused_before_a_folder_is_made(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    assert main(["search", "wine", *SMALL[:2], *words, "--quiet"]) == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not Path("runs").exists() or not any(Path("runs").glob("[!.]*"))
+
+
+def test_a_limit_of_latency_is_kept_when_it_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables and networks are timed by a clock of the test: a millisecond for every thousand numbers."""
+    from netdial.jobs.search import latency
+    from netdial.structure.graph.space import SearchSpace
+    from netdial.structure.latency import LatencyLookup, OperationTime
+    from netdial.structure.latency.table import LatencyAgreement
+
+    def table(space: SearchSpace) -> LatencyLookup:
+        from netdial.measure.latency import Machine
+        from netdial.structure import StructureCosts
+
+        rows = {
+            edge: {name: OperationTime(count / 1000, 0.0, 5) for name, count in row.items()}
+            for edge, row in StructureCosts(space).params.items()
+        }
+        fits = LatencyAgreement((1.0, 2.0), (1.0, 2.0), 0.0, 0.0, 1.0, 1.0)
+        return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
+
+    def slower(net: Any, shape: Any, batch: int) -> float:
+        return 1.2 * sum(p.numel() for p in net.parameters()) / 1000
+
+    monkeypatch.setattr(latency, "measure_table", table)
+    monkeypatch.setattr(latency, "measure_network", slower)
+    told = answer(capsys, "search", "wine", *SMALL, "--max-latency-ms", "0.24", "--no-compare")
+    assert told["cost"]["ms"] == pytest.approx(1.2 * told["cost"]["params"] / 1000)
+    assert told["cost"]["ms"] <= 0.24
+    err = answer(
+        capsys, "search", "wine", *SMALL, "--max-latency-ms", "0.01", "--name", "b", code=2
+    )
+    assert "nearest" in err
