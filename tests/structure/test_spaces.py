@@ -28,6 +28,20 @@ from netdial.structure.spaces.lecture import PolynomialFeatures
         ("two-layer", (4,), {"width": 3}, 16),
         ("convolution-or-pooling", (2, 6, 6), {}, 2),
         ("polynomial", (2,), {"degree": 3}, 3),
+        ("image-cell", (1, 7, 6), {"cells": 3, "channels": 2, "nodes": 1}, 8 ** (2 + 2)),
+        (
+            "image-cell",
+            (3, 6, 6),
+            {"cells": 1, "channels": 2, "nodes": 2, "operations": ["skip", "sep3"]},
+            2**5,
+        ),
+        ("signal-cell", (9,), {"cells": 2, "channels": 2, "nodes": 1}, 8**2),
+        (
+            "signal-cell",
+            (2, 9),
+            {"cells": 3, "channels": 2, "nodes": 1, "operations": ["none", "dil5", "max3"]},
+            3**4,
+        ),
     ],
 )
 def test_ready_spaces(
@@ -44,11 +58,20 @@ def test_ready_spaces(
     }
     assert net(x, even).shape == (4, 3)
     genotype = space.sample(torch.Generator().manual_seed(3))
+    net.eval()  # running statistics stay
     assert torch.equal(derive(net, genotype)(x), net(x, space.gamma(genotype)))
 
 
 def test_every_ready_space_is_tested_here() -> None:
-    assert set(SPACES) >= {"mlp", "one-layer", "two-layer", "convolution-or-pooling", "polynomial"}
+    assert set(SPACES) >= {
+        "mlp",
+        "one-layer",
+        "two-layer",
+        "convolution-or-pooling",
+        "polynomial",
+        "image-cell",
+        "signal-cell",
+    }
 
 
 def test_depth_of_an_mlp_goes_down_to_a_linear_network() -> None:
