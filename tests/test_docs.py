@@ -115,6 +115,7 @@ SCRIPTED = {
     "docs/tables.md": (NETWORK, "assert len(answers) == 60"),
     "docs/how-to-add-a-posterior.md": ("", ""),
     "docs/how-to-add-a-search-strategy.md": ("", ""),
+    "docs/structure-search.md": ("", "assert space.count == 6"),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
 }
 """Pages whose Python blocks run in order, with what has to be there before, and what is checked after."""
@@ -183,7 +184,7 @@ def test_python_blocks_run_in_order(name: str, printed: Printed) -> None:
     assert "accuracy" in printed(name)
 
 
-@each("docs/files.md", "docs/tables.md", "docs/evidence.md")
+@each("docs/files.md", "docs/tables.md", "docs/evidence.md", "docs/structure-search.md")
 def test_python_blocks_of_reference_pages_run(name: str, printed: Printed) -> None:
     printed(name)
 

@@ -21,6 +21,7 @@ from netdial.structure.search.limits import SizeLimit
 from netdial.structure.search.running import run_trials
 from netdial.structure.search.searching import SearchOutcome, prepare
 from netdial.structure.search.strategies.random_search import RandomSearch
+from netdial.structure.spaces import ready_space
 from netdial.train.loop import Interrupted
 
 
@@ -109,6 +110,17 @@ def test_the_likeliest_structure_within_a_limit_is_chosen() -> None:
     assert slope is not None
     assert slope[2] > slope[3] > slope[1]
     assert SizeLimit(space, None).objective(torch.tensor(1.0), rows) == 1
+
+
+def test_structures_are_drawn_within_a_limit_that_draws_hardly_meet() -> None:
+    space = ready_space("mlp", input_shape=(13,), n_outputs=3)
+    limit = SizeLimit(space, "2k params")  # no hidden layer fits: a few in a thousand
+    source = torch.Generator().manual_seed(0)
+    found = {limit.nearest(space.sample(source)) for _ in range(5)}
+    assert all(limit.allows(genotype) for genotype in found)
+    assert len(found) > 1
+    scope = Scope(space, 1, 0, lambda genotype: False, limit.nearest)
+    assert limit.allows(scope.draw(source))  # type: ignore[arg-type]
 
 
 def test_options_are_checked() -> None:

@@ -104,6 +104,11 @@ class SizeLimit:
             "last case; measure the table again when the machine is idle, or raise the limit"
         )
 
+    def nearest(self, genotype: Genotype) -> Genotype:
+        """Returns a genotype within the limit that keeps as many choices of another as it can."""
+        near = {key: 0.1 + 0.8 * row for key, row in self.space.gamma(genotype).items()}
+        return self._within(near, self.most)
+
     def holds(self, genotype: Genotype) -> bool:
         """Returns whether a genotype is within the limit when its network is measured; True for sizes that are counted."""
         if self._measured is None:

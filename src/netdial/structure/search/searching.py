@@ -103,7 +103,8 @@ class SearchJob:
     def scope(self) -> Scope:
         """What strategies by trials search in."""
         config = self.config
-        return Scope(self.space, config.passes, config.seed, self.limit.allows)
+        limit = self.limit
+        return Scope(self.space, config.passes, config.seed, limit.allows, limit.nearest)
 
     def _by_trials(self, strategy: TrialStrategy) -> SearchOutcome:
         results = run_trials(

@@ -39,6 +39,10 @@ Objective = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 """(loss on validation data, probabilities of the operations) -> what structure parameters minimise."""
 
 
+_DRAWS = 500
+"""Draws of a genotype until one is within the limits."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A structure to be trained from fresh weights.
@@ -80,21 +84,26 @@ class Scope:
         epochs: passes over the training data that a full training takes.
         seed: seed of everything random.
         allowed: whether a genotype is within the limits of size.
+        nearest: a genotype -> one near it that is within the limits; for limits that hardly any draw meets.
     """
 
     space: SearchSpace
     epochs: int
     seed: int
     allowed: Callable[[Genotype], bool]
+    nearest: Callable[[Genotype], Genotype] | None = None
 
     def source(self, *words: int | str) -> torch.Generator:
         """Returns a generator that depends on the seed and the words given."""
         return generator(self.seed, "search", *words)
 
     def draw(self, source: torch.Generator) -> Genotype | None:
-        """Returns a genotype within the limits, drawn evenly; None if none was met in a thousand draws."""
-        drawn = (self.space.sample(source) for _ in range(1000))
-        return next((genotype for genotype in drawn if self.allowed(genotype)), None)
+        """Returns a genotype within the limits, drawn evenly; where draws hardly ever meet them, one near a draw."""
+        for _ in range(_DRAWS):
+            genotype = self.space.sample(source)
+            if self.allowed(genotype):
+                return genotype
+        return self.nearest(genotype) if self.nearest is not None else None
 
 
 class Strategy(Settings, ABC):

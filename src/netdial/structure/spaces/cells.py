@@ -1,8 +1,8 @@
 """``image-cell`` and ``signal-cell``: convolutional networks of repeated cells, whose operations are chosen for all alike.
 
 A stem, then cells in a row, each of which reads the two before it; cells at a third and at two thirds of the depth halve all
-lengths and double the channels. The nodes of a cell read its inputs and all nodes before them, and its output is their concatenation.
-Normal cells choose alike, and so do those that reduce.
+lengths and double the channels. The nodes of a cell read its inputs and all nodes before them, and its output is their
+concatenation. Normal cells choose alike, and so do those that reduce.
 
 Source: Liu, Simonyan & Yang 2019, section 2.1. Deviation: every edge chooses by itself, "none" included, in place of the two
 strongest edges of a node.
