@@ -23,7 +23,7 @@ from netdial.runs.searched import DRAWINGS
 from netdial.structure.graph.drawing import to_svg
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.search.config import SpaceSearchConfig
-from netdial.structure.search.searching import SearchOutcome
+from netdial.structure.search.outcome import SearchOutcome
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategy import Tried
 from netdial.train.loop import Epoch

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from netdial.report.page import Section
     from netdial.runs.run import Run
     from netdial.structure.search.config import SpaceSearchConfig
-    from netdial.structure.search.searching import SearchJob, SearchOutcome
+    from netdial.structure.search.outcome import SearchOutcome
+    from netdial.structure.search.searching import SearchJob
 
 MODEL = "found.safetensors"
 """The network that was found, in the folder ``model`` of a run."""
