@@ -12,6 +12,7 @@ import typer
 
 from netdial.cli.command import Command
 from netdial.cli.commands.choose import choose
+from netdial.cli.commands.compress import compress
 from netdial.cli.commands.doctor import doctor
 from netdial.cli.commands.evaluate import evaluate
 from netdial.cli.commands.evidence import evidence
@@ -83,6 +84,7 @@ for _name, _command in (
     ("evaluate", evaluate),
     ("prune", prune),
     ("slim", slim),
+    ("compress", compress),
     ("evidence", evidence),
     ("choose", choose),
     ("finetune", finetune),

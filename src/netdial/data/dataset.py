@@ -138,7 +138,7 @@ class Splits:
             encoded, notes.
         rows: For each part, the int64 row numbers (from 0) in the source; ``source["rows"]`` says
             of which file.
-        augment: How training images may be varied (``"crop-flip"``), or None.
+        augment: How training images may be varied (``"crop-flip"``, ``"shift"``), or None.
         schema: For tables, how columns were read and what outputs mean; it reads new rows the same
             way. None for images and a user's own data.
     """

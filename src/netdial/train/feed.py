@@ -119,7 +119,8 @@ class TensorFeed:
         batch_size: examples in a block.
         seed: seed of the order.
         blocks: blocks of examples in a batch, each with an order of its own (one for each seed of a table map).
-        augment: ``crop-flip`` for random crops (4 pixels of zero padding) and horizontal flips, or None.
+        augment: ``crop-flip`` for random crops (4 pixels of zero padding) and horizontal flips, ``shift`` for shifts by up to a
+            pixel, or None.
         device: where batches are wanted.
         dtype: floating-point type wanted; None leaves batches as they are.
     """
@@ -157,6 +158,8 @@ class TensorFeed:
             x = self._data.inputs(index)
             if self._augment == "crop-flip":
                 x = crop_flip(x, generator(self._seed, "augment", number, step))
+            elif self._augment == "shift":
+                x = shifted(x, generator(self._seed, "augment", number, step))
             weight = self._data.weight
             yield Batch(
                 _cast(x, self._dtype),
@@ -289,6 +292,16 @@ def crop_flip(images: Tensor, source: torch.Generator, padding: int = 4) -> Tens
     columns = torch.where(flip, width - 1 - columns, columns) + shift[1]
     example = torch.arange(count, device=images.device)[:, None, None]
     return padded[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def shifted(images: Tensor, source: torch.Generator, most: int = 1) -> Tensor:
+    """Returns images ``[B, C, H, W]``, each moved by up to ``most`` pixels in both directions; what is at the border stays."""
+    count, _, height, width = images.shape
+    move = torch.randint(-most, most + 1, (2, count, 1), generator=source).to(images.device)
+    rows = (torch.arange(height, device=images.device) + move[0]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + move[1]).clamp(0, width - 1)
+    example = torch.arange(count, device=images.device)[:, None, None]
+    return images[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def for_examples(share: Tensor, nll: Tensor) -> Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from netdial.core.arguments import checked_fields
 from netdial.core.errors import ConfigError
+
+_EPOCHS, _STEPS, _TUNED = 8, 300, 3 / 8
+"""Passes over the data and optimiser steps that a training has at least, and the part of it with shared values."""
 
 _GOALS = ("max_bytes", "max_loss", "price")
 
@@ -44,14 +48,23 @@ class CompressConfig:
         str | None, Field(description="metric of the task that is the loss; else the proper loss")
     ] = None
     epochs: Annotated[
-        int, Field(ge=1, description="passes over the data while weights go, at every size tried")
-    ] = 8
+        int | None,
+        Field(
+            ge=1,
+            description="passes over the data while weights go, at every size; else 8, or more of few data",
+        ),
+    ] = None
     tuning: Annotated[
-        int,
-        Field(ge=0, description="passes over the data with shared values; 0 does not train them"),
-    ] = 3
+        int | None,
+        Field(
+            ge=0,
+            description="passes over the data with shared values, 0 for none; else 3/8 of the epochs",
+        ),
+    ] = None
     lr: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
-    batch_size: Annotated[int, Field(ge=1, description="examples in a batch")] = 256
+    batch_size: Annotated[
+        int | None, Field(ge=1, description="examples in a batch; else 256, or 1/8 of few data")
+    ] = None
     criterion: Annotated[
         str,
         Field(
@@ -88,7 +101,7 @@ class CompressConfig:
             le=1,
             description="part of the training loss that asks for the outputs of the network given in place of the targets",
         ),
-    ] = 0.0
+    ] = 0.7
     biases: Annotated[bool, Field(description="biases share values, too")] = True
     free: Annotated[
         bool,
@@ -108,3 +121,25 @@ class CompressConfig:
             raise ConfigError(
                 f"{' and '.join(given)} exclude each other; give one: the size, the loss, or the price of a bit"
             )
+
+    def resolved(self, n_data: int) -> ResolvedConfig:
+        """Returns the settings of the trainings on so many examples."""
+        batch = self.batch_size or min(256, max(8, n_data // 8))
+        steps = -(-n_data // min(batch, n_data))
+        epochs = self.epochs or max(_EPOCHS, -(-_STEPS // steps))
+        tuning = math.ceil(_TUNED * epochs) if self.tuning is None else self.tuning
+        return ResolvedConfig(epochs, tuning, batch)
+
+
+class ResolvedConfig(NamedTuple):
+    """Lengths of the trainings.
+
+    Attributes:
+        epochs: passes over the data while weights go.
+        tuning: passes over the data with shared values.
+        batch_size: examples in a batch.
+    """
+
+    epochs: int
+    tuning: int
+    batch_size: int

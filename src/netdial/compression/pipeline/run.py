@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.compression.codebook import Codebook
+from netdial.compression.codebook import Tensors
+from netdial.compression.coding.encoder import encoded as coded
+from netdial.compression.file import pack
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.free import fold_inputs
 from netdial.compression.pipeline.leaves import divide
-from netdial.compression.pipeline.rate import book_bits
-from netdial.compression.pipeline.result import Compressed, exact_bits
-from netdial.compression.pipeline.search import Search, Sizer, finished
+from netdial.compression.pipeline.result import Compressed
+from netdial.compression.pipeline.search import Search, Sizer, finished, losses_of
 from netdial.compression.pipeline.steps import Context
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
@@ -47,6 +48,8 @@ def compress(
     augment: str | None = None,
     folder: Path | None = None,
     report: Report | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    meta: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Compressed:
     """Returns a small version of a trained network: weights removed, values shared, what is left trained and coded.
@@ -59,9 +62,11 @@ def compress(
         lam: complexity value of the member, for a family.
         kind: the task; by default that of the family, or what the targets suggest.
         config: all settings at once; or give them by name (see ``CompressConfig``).
-        augment: how training images are varied, as data sets say it: ``crop-flip``.
+        augment: how training images are varied, ``crop-flip`` or ``shift``; see ``train.feed``.
         folder: where the work is kept while it is under way, so that it goes on after an interruption.
         report: told of every finished epoch: the name of the training, the epoch, how many epochs it has.
+        recipe: plain values that the file is going to hold beside the tensors, whose bytes count.
+        meta: the same.
         **settings: fields of ``CompressConfig``, for example ``max_bytes=8000``.
 
     Raises:
@@ -73,21 +78,38 @@ def compress(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
     config = config or CompressConfig(**settings)
-    plain, spread, decay, known = _opened(net, lam)
-    train, task = admit(plain, data, kind, known, "training part")
-    held, _ = admit(plain, valid, task, part="validation part")
-    given = copy_network(plain).eval()
-    context = Context(
-        train, task, config, divide(given, biases=config.biases), given, augment,
-        decay / len(train), spread, folder, report,
-    )  # fmt: skip
+    context = context_of(
+        net, data, lam=lam, kind=kind, config=config, augment=augment, folder=folder, report=report
+    )
+    given, train = context.teacher, context.data
+    held, _ = admit(given, valid, context.task, part="validation part")
     begin, free = copy_network(given), dict[str, int]()
     if config.free:
         few = train.inputs(torch.arange(min(64, len(train))), like=next(begin.parameters()))
         free["weights of constant inputs"] = fold_inputs(begin, train, few)
-    search = Search(context, begin, held, sizer(config), torch.empty(0))
-    search = Search(context, begin, held, sizer(config), search.terms(given))
+    size_of = sizer(config, recipe, meta)
+    search = Search(context, begin, held, size_of, losses_of(given, held, context))
     return finished(search, given, free)
+
+
+def context_of(
+    net: nn.Module | Shrunk | Pruned,
+    data: Data,
+    *,
+    config: CompressConfig,
+    lam: float | None = None,
+    kind: str | Task | None = None,
+    augment: str | None = None,
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> Context:
+    """Returns what the trainings of a compression and of a control work on; arguments and errors are those of ``compress``."""
+    plain, spread, pull, known = _opened(net, lam)
+    train, task = admit(plain, data, kind, known, "training part")
+    given = copy_network(plain).eval()
+    division = divide(given, biases=config.biases)
+    decay = pull / len(train)
+    return Context(train, task, config, division, given, augment, decay, spread, folder, report)
 
 
 def _opened(
@@ -121,13 +143,13 @@ def _pull(family: Family, lam: float) -> float:
     return (lam if objective.scales else 1.0) / variance
 
 
-def sizer(config: CompressConfig) -> Sizer:
-    """Returns what counts the bytes of the file that stored tensors make."""
+def sizer(
+    config: CompressConfig, recipe: Mapping[str, Any] | None, meta: Mapping[str, Any] | None
+) -> Sizer:
+    """Returns what counts the bytes of the file that stored tensors make, names and framing included."""
 
-    def size(tensors: Mapping[str, Any]) -> int:
-        bits = exact_bits(tensors) + sum(
-            book_bits(t) for t in tensors.values() if isinstance(t, Codebook)
-        )
-        return int(bits / 8) + 64 + 16 * len(tensors)
+    def size(tensors: Tensors) -> int:
+        parts = {name: coded(tensor, config.profile) for name, tensor in tensors.items()}
+        return len(pack(parts, tensors, recipe, meta or {}))
 
     return size

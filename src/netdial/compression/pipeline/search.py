@@ -42,7 +42,7 @@ _FIRST = 4.0
 """Bits for a weight of the network given, from which sizes fall."""
 _SIZES, _AGAIN = 12, 5
 """Sizes that are tried at most on the way down; and to meet a size in bytes."""
-_NEAR = 0.97
+_NEAR, _UP = 0.97, 3
 _PRECISIONS = (2.0, 3.0)
 """Bits of value of a weight on average that are tried at every size."""
 _WAIT = 2
@@ -128,7 +128,7 @@ class Search:
         made, tensors, price = shared(self.context, net, masks, name, bits=bits, price=price)
         if self.context.config.free:
             tensors = ordered(self.context, made, tensors, self._few())
-        terms = self.terms(made)
+        terms = losses_of(made, self.valid, self.context)
         gaps, errors = excess(torch.stack([self.start, terms]), 0)
         kept = [
             int((t.codes if isinstance(t, Codebook) else t).astype(bool).sum())
@@ -145,11 +145,6 @@ class Search:
             made,
             tensors,
         )
-
-    def terms(self, net: nn.Module) -> Tensor:
-        """Returns what validation rows add to the metric with a network ``[G]``."""
-        out = outputs(net, self.valid)[None]
-        return terms_of(out, self.valid.y.cpu(), self.context.task, self.context.config.metric)[0]
 
     def _few(self) -> Tensor:
         index = torch.arange(min(64, len(self.context.data)))
@@ -191,8 +186,7 @@ class Search:
             below, points = self._descend(level, goal, f"size{turn}")
             front += points
             if not any(map(good, points)):
-                between = math.sqrt(goal * (goal / _FACTOR))
-                front += self._descend(good_level, between, f"size{turn}-between")[1]
+                front += self._above(good_level, goal, f"size{turn}", good)
                 break
             level = good_level = below
             goal *= _FACTOR
@@ -209,6 +203,20 @@ class Search:
             min(fits, key=lambda p: p.n_bytes),
             f"the smallest file whose loss rises by no more than {asked}",
         )
+
+    def _above(
+        self, level: Level, goal: float, name: str, good: Callable[[FrontPoint], bool]
+    ) -> list[FrontPoint]:
+        """Returns what is between a size that is too small and the one before it; above it, if there was none before."""
+        if math.isfinite(level.goal):
+            return self._descend(level, math.sqrt(goal * level.goal), f"{name}-between")[1]
+        front: list[FrontPoint] = []
+        for turn in range(1, _UP + 1):
+            points = self._descend(level, goal / _FACTOR**turn, f"{name}-above{turn}")[1]
+            front += points
+            if any(map(good, points)):
+                break
+        return front
 
     def _for_price(self, price: float) -> tuple[list[FrontPoint], FrontPoint, str]:
         count = len(self.context.data)
@@ -238,6 +246,12 @@ class Search:
         whole = bits_of(masks, 3.0)
         count = sum(mask.numel() for mask in masks.values())
         return _FACTOR * min(whole, _FIRST * count)
+
+
+def losses_of(net: nn.Module, data: Dataset, context: Context) -> Tensor:
+    """Returns what rows add to the metric that decides with a network ``[G]``, lower is better."""
+    out = outputs(net, data)[None]
+    return terms_of(out, data.y.cpu(), context.task, context.config.metric)[0]
 
 
 def tidied(context: Context, net: nn.Module, x: Tensor) -> nn.Module:

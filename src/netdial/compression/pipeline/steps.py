@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
-from netdial.compression.pipeline.config import CompressConfig
+from netdial.compression.pipeline.config import CompressConfig, ResolvedConfig
 from netdial.compression.pipeline.leaves import Division
 from netdial.compression.pipeline.quantise import (
     curvature_of,
@@ -24,7 +24,7 @@ from netdial.compression.pipeline.quantise import (
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.sparsify import GRADIENT, Sparsify, bits_of, damage_of
 from netdial.compression.pipeline.training import Masks, SqueezeMethod
-from netdial.core.storage.container import load_tree, save_tree
+from netdial.core.storage.container import load_tree, save_tree, tensor_digest
 from netdial.data.dataset import Dataset
 from netdial.nets.foreign import copy_network
 from netdial.task import Task
@@ -71,10 +71,14 @@ class Context:
     folder: Path | None = None
     report: Callable[[str, Epoch, int], None] | None = None
 
+    @property
+    def lengths(self) -> ResolvedConfig:
+        """How long trainings are."""
+        return self.config.resolved(len(self.data))
+
     def settings(self, epochs: int, lr: float) -> TrainConfig:
         """Returns the settings of one training."""
-        config = self.config
-        own = {"batch_size": config.batch_size, "seed": config.seed}
+        own = {"batch_size": self.lengths.batch_size, "seed": self.config.seed}
         return make(TrainConfig, {"epochs": epochs, "lr": lr, **own})
 
 
@@ -95,10 +99,10 @@ def thinner(
         config.criterion, leaves, context.data, context.task, context.spread, config.seed
     )
     value_bits = 3.0
-    settings = context.settings(config.epochs, config.lr)
+    settings = context.settings(context.lengths.epochs, config.lr)
     feed = _feed(context, settings, net)
     prune = Sparsify(
-        damage, leaves, goal, bits_of(masks, value_bits), int(PRUNED_PART * feed.steps * config.epochs),
+        damage, leaves, goal, bits_of(masks, value_bits), int(PRUNED_PART * feed.steps * settings.epochs),
         config.schedule, value_bits,
     )  # fmt: skip
     remembers = _REMEMBERS if config.criterion == GRADIENT else 0.0
@@ -119,7 +123,7 @@ def thinner(
 
 def recipe_alone(context: Context, net: nn.Module, name: str) -> nn.Module:
     """Returns the dense control: the same training, epochs and rates, with nothing removed and nothing shared."""
-    for epochs, lr, step in _schedule(context.config):
+    for epochs, lr, step in _schedule(context):
         settings = context.settings(epochs, lr)
         feed = _feed(context, settings, net)
         method = SqueezeMethod(
@@ -138,9 +142,10 @@ def recipe_alone(context: Context, net: nn.Module, name: str) -> nn.Module:
     return net
 
 
-def _schedule(config: CompressConfig) -> list[tuple[int, float, str]]:
+def _schedule(context: Context) -> list[tuple[int, float, str]]:
     """Returns (epochs, rate, name) of the trainings of one compression."""
-    found = [(config.epochs, config.lr, "thin"), (config.tuning, _TUNING_RATE * config.lr, "share")]
+    lengths, lr = context.lengths, context.config.lr
+    found = [(lengths.epochs, lr, "thin"), (lengths.tuning, _TUNING_RATE * lr, "share")]
     return [one for one in found if one[0]]
 
 
@@ -169,13 +174,13 @@ def shared(
     books, price = share_network(
         net, context.division, masks, pulls, config, bits=bits, price=price
     )
-    settings = context.settings(max(config.tuning, 1), _TUNING_RATE * config.lr)
+    settings = context.settings(max(context.lengths.tuning, 1), _TUNING_RATE * config.lr)
     feed = _feed(context, settings, net)
     method = SqueezeMethod(
         settings, context.task, feed.steps, None, 0.0, _teacher(context), config.distil
     )
     state = method.init(net, masks, books)
-    if config.tuning:
+    if context.lengths.tuning:
         _run(context, method, state, feed, name)
     tensors = encoded(state.net, state.books)
     load(state.net, tensors)
@@ -265,4 +270,5 @@ def kept_level(context: Context, name: str, goal: float) -> tuple[nn.Module, Mas
 
 
 def _identity(context: Context, goal: float) -> dict[str, Any]:
-    return {"goal": goal, "data": len(context.data), **asdict(context.config)}
+    weights = {name: tensor_digest(leaf) for name, leaf in context.teacher.state_dict().items()}
+    return {"goal": goal, "data": len(context.data), "given": weights, **asdict(context.config)}

@@ -1,0 +1,63 @@
+"""Tables of ``netdial compress``: from the network given to the file, layers, and the sizes tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdial.report.tables import table_of
+from netdial.report.text import count, metric_of, number
+from netdial.task import named
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from netdial.jobs.analyses.compressed import CompressResult
+
+
+def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
+    """Returns what the network takes up after each step."""
+    metric = named(kind).metric
+    title, show = metric_of(metric)
+    headings = ("bytes", "smaller", f"valid {found.found.metric}", f"{split} {title}")
+    table = table_of("", *headings, title="From the network to the file")
+    first = found.found.stages[0].n_bytes
+    for stage in found.found.stages:
+        measured = found.metrics.get(stage.label, {}).get(metric)
+        table.add_row(
+            stage.label,
+            count(round(stage.n_bytes)),
+            f"× {first / stage.n_bytes:.3g}",
+            number(stage.loss),
+            "" if measured is None else show(measured),
+        )
+    return table
+
+
+def layers_table(found: CompressResult) -> Table:
+    """Returns what each tensor takes."""
+    table = table_of("tensor", "numbers", "not 0", "values", "bytes", "bits each", title="Tensors")
+    sizes = {row.name: row.total for row in found.ledger.rows}
+    for layer in found.found.layers():
+        size = sizes.get(layer.name, layer.bits / 8)
+        each = 8 * size / max(layer.kept, 1)
+        kinds = str(layer.values) if layer.values else "exact" if layer.kept else ""
+        cells = (count(layer.size), count(layer.kept), kinds, count(round(size)), f"{each:.3g}")
+        table.add_row(layer.name, *cells)
+    return table
+
+
+def front_table(found: CompressResult) -> Table:
+    """Returns the sizes that were tried, those that another one beats left out."""
+    table = table_of(
+        "bytes", "not 0", "loss", "above the start", "error", title="Sizes on validation rows"
+    )
+    for point in found.found.front:
+        mark = " ←" if point is found.found.chosen else ""
+        table.add_row(
+            f"{count(point.n_bytes)}{mark}",
+            count(point.n_weights),
+            number(point.loss),
+            f"{point.excess:+.3g}",
+            f"{point.error:.2g}",
+        )
+    return table

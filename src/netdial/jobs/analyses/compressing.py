@@ -1,0 +1,75 @@
+"""What ``netdial compress`` is asked to compress: the model and the data of a run, or of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from netdial.core.errors import ConfigError
+from netdial.data import load_data
+from netdial.family import Family
+from netdial.jobs.analyses.compressed import CompressSubject
+from netdial.jobs.analyses.slimmed import best_lam
+from netdial.jobs.opening import open_run, open_task
+from netdial.jobs.problem import describe_net, load_net
+from netdial.jobs.ways import way_of
+from netdial.models.door import inspect, load_model
+from netdial.models.use import KEY, use_of
+from netdial.runs.run import Run
+from netdial.task.rehearsal import admit
+
+
+def from_run(
+    run: Run, lam: float | None, data_dir: str | None = None, *, trust: bool = False
+) -> CompressSubject:
+    """Returns a member of a run, by default the best one on validation data; or the network of a run that made no family.
+
+    Raises:
+        ConfigError: λ is outside the trained range, or was given for a network that has none.
+        CheckpointError, DataError: as for ``open_run``.
+    """
+    about = {"run": run.name, "data": run.config["data"], "kind": run.config["kind"]}
+    recipe = describe_net(run) or None
+    if way_of(run).makes_family:
+        lam = best_lam(run) if lam is None else lam
+        family, data = open_run(run, data_dir, [lam], trust=trust)
+        meta = about | {"lam": lam} | use_of(data, family, lams=[lam]).alone(lam).to_json()
+        return CompressSubject(family, lam, data, recipe, meta)
+    if lam is not None:
+        raise ConfigError(
+            f"--lam {lam:g}: run {run.name} has one network and no complexity values; leave it out"
+        )
+    data = open_task(run, data_dir, trust=trust)
+    net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
+    return CompressSubject(net, None, data, None, about | use_of(data, net).to_json())
+
+
+def from_file(
+    path: Path, data: str | None, lam: float | None, data_dir: str | None = None
+) -> CompressSubject:
+    """Returns the model in a file, with the data set it was trained on, by name, or that of ``data``.
+
+    Raises:
+        ConfigError: the file does not say which data, or λ is missing or too many.
+        CheckpointError: the file is damaged, or no model.
+    """
+    said = inspect(path)
+    about = dict(said.about)
+    name = data or about.get("data")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: does not say which data the model was trained on; give --data")
+    model = load_model(path)
+    shape = (about.get("net") or {}).get("input_shape", [])
+    parts = load_data(name, data_dir=data_dir, flat=len(shape) == 1)
+    admit(model.net if isinstance(model, Family) else model, parts.train, parts.kind)
+    if isinstance(model, Family) == (lam is None):
+        raise ConfigError(
+            f"{path}: holds a family; give --lam, the complexity value of a member"
+            if lam is None
+            else f"--lam {lam:g}: {path} holds one network; leave it out"
+        )
+    recipe: dict[str, Any] | None = {"net": about["net"]} if about.get("net") else None
+    meta = {n: about[n] for n in ("data", "kind", KEY) if n in about} | (
+        {} if lam is None else {"lam": lam}
+    )
+    return CompressSubject(model, lam, parts, recipe, meta)

@@ -1,0 +1,76 @@
+"""What ``netdial compress`` left behind, in the form that reports want it. Loads no torch.
+
+Records of one compression have the method ``compress`` and say how it was done: the goal and what differs from the default.
+``bytes`` and ``loss`` have a ``stage`` (``dense``, ``pruned``, ``shared``, ``coded``), a ``point`` on the front, or ``bytes``
+the ``purpose`` that they serve in the file; ``bits``, ``kept``, ``size`` and ``values`` have a ``layer``. What was judged has
+``verdict``. Metrics of the network given and of the file have the stage and the part of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from netdial.core.records import Place, Record
+
+METHOD = "compress"
+SIZE = "bytes"
+STAGES = ("dense", "pruned", "shared", "coded")
+_PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method"}
+
+
+@dataclass
+class Compression:
+    """One compression of one model.
+
+    Attributes:
+        how: axis -> value: the goal, and what differs from the default.
+        lam: complexity value; None for a network that has none.
+        stages: stage -> name of a record -> value.
+        front: point -> name -> value, by falling size.
+        layers: layer -> name -> value.
+        split: purpose -> bytes of the file.
+        verdict: name -> value; empty if nothing was judged.
+    """
+
+    how: dict[str, Place]
+    lam: float | None
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    front: dict[int, dict[str, float]] = field(default_factory=dict)
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
+    split: dict[str, float] = field(default_factory=dict)
+    verdict: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the network given over those of the file."""
+        return self.stages["dense"][SIZE] / self.stages["coded"][SIZE]
+
+    def add(self, row: Record) -> None:
+        """Takes in a record."""
+        where = row.where
+        if where.get("verdict"):
+            self.verdict[row.name] = row.value
+        elif "stage" in where:
+            self.stages.setdefault(str(where["stage"]), {})[row.column] = row.value
+        elif "point" in where:
+            self.front.setdefault(int(where["point"]), {})[row.name] = row.value
+        elif "purpose" in where:
+            self.split[str(where["purpose"])] = row.value
+        elif row.layer is not None:
+            self.layers.setdefault(row.layer, {})[row.name] = row.value
+
+
+def compressions(records: Iterable[Record]) -> list[Compression]:
+    """Returns the compressions of the last step that was recorded, in the order in which they were made."""
+    rows = [row for row in records if row.method == METHOD]
+    last = max((row.step for row in rows), default=0)
+    found: dict[frozenset[tuple[str, Place]], Compression] = {}
+    for row in rows:
+        if row.step != last:
+            continue
+        said = {axis: place for axis, place in row.where.items() if axis not in _PLACES}
+        key = frozenset(said.items())
+        how = {axis: place for axis, place in said.items() if axis != "lam"}
+        found.setdefault(key, Compression(how, row.lam)).add(row)
+    return [one for one in found.values() if {"dense", "coded"} <= one.stages.keys()]
