@@ -84,6 +84,26 @@ def test_the_page_has_the_keys_of_removing_channels(call: Call, runs: Path) -> N
     check("netdial slim", json.loads(told.out))
 
 
+def test_the_page_has_the_keys_of_compressing(call: Call, runs: Path) -> None:
+    told = call(
+        *[
+            "compress",
+            "wine",
+            "--max-bytes",
+            "1700",
+            "--epochs",
+            "1",
+            "--tuning",
+            "0",
+            "--seeds",
+            "1",
+            "--json",
+        ]
+    )
+    assert told.code == 0, told.err
+    check("netdial compress", json.loads(told.out))
+
+
 def test_the_page_has_the_keys_of_training_and_of_predicting(call: Call, tmp_path: Path) -> None:
     rows = "\n".join(f"{i / 40},{'ab'[i % 2]},{'yes' if i > 20 else 'no'}" for i in range(40))
     (tmp_path / "rows.csv").write_text("size,kind,bought\n" + rows + "\n")

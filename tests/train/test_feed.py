@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from netdial.core.errors import DataError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
-from netdial.train.feed import Batch, LoaderFeed, TensorFeed, crop_flip
+from netdial.train.feed import Batch, LoaderFeed, TensorFeed, crop_flip, shifted
 
 
 def numbered(count: int) -> Dataset:
@@ -154,3 +154,15 @@ def test_augmented_batches_are_the_same_after_a_resume() -> None:
     feed = TensorFeed(images, batch_size=4, seed=0, augment="crop-flip")
     whole, rest = list(feed.epoch(2)), list(feed.epoch(2, skip=1))
     assert all(torch.equal(a.x, b.x) for a, b in zip(whole[1:], rest, strict=True))
+
+
+def test_shifted_images_move_by_a_pixel_at_most_and_keep_their_borders() -> None:
+    image = torch.arange(25.0).view(1, 1, 5, 5)
+    found = shifted(image.expand(200, -1, -1, -1), torch.Generator().manual_seed(0))
+    kinds = {tuple(one.flatten().tolist()) for one in found}
+    moved = {
+        tuple(image[:, :, rows][:, :, :, columns].flatten().tolist())
+        for rows in ([0, 0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, 4])
+        for columns in ([0, 0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, 4])
+    }
+    assert kinds == moved

@@ -12,12 +12,12 @@ import typer
 
 from netdial.cli.command import Command
 from netdial.cli.commands.choose import choose
-from netdial.cli.commands.compress import compress
 from netdial.cli.commands.doctor import doctor
 from netdial.cli.commands.evaluate import evaluate
 from netdial.cli.commands.evidence import evidence
 from netdial.cli.commands.export import export
 from netdial.cli.commands.finetune import finetune
+from netdial.cli.commands.models.compress import compress
 from netdial.cli.commands.predict import predict
 from netdial.cli.commands.prune import prune
 from netdial.cli.commands.reproduce import reproduce

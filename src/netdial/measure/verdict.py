@@ -1,4 +1,4 @@
-"""Verdict: whether something made of a network loses nothing against a control, by a paired test with a margin.
+"""LossVerdict: whether something made of a network loses nothing against a control, by a paired test with a margin.
 
 Not to find a difference is no proof that there is none. So the claim is tested the other way round (non-inferiority): the upper
 confidence bound of the loss above the control's, paired on the same examples and over several seeds, has to lie below a margin
@@ -28,7 +28,7 @@ _T95 = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LossVerdict:
     """Result of the test.
 
     Attributes:
@@ -69,7 +69,7 @@ class Verdict:
         return f"a loss cannot be ruled out: {numbers}"
 
 
-def verdict(terms: Tensor, control: Tensor, margin: float | None = None) -> Verdict:
+def verdict(terms: Tensor, control: Tensor, margin: float | None = None) -> LossVerdict:
     """Returns the verdict on losses of examples ``[S, N]`` against those of a control trained by the same recipe.
 
     Args:
@@ -96,4 +96,4 @@ def verdict(terms: Tensor, control: Tensor, margin: float | None = None) -> Verd
     error = math.sqrt(among + over)
     excess = float(gaps.mean())
     factor = _T95[min(max(seeds - 1, 1), len(_T95)) - 1]
-    return Verdict(seeds, excess, error, excess + factor * error, margin)
+    return LossVerdict(seeds, excess, error, excess + factor * error, margin)

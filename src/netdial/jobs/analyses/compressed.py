@@ -1,6 +1,6 @@
 """Compresses a member of a run, or a model in a file, judges it beside a dense control, records and writes it.
 
-What is recorded, and under which names, is said in ``runs.compressions``, which reads it.
+What is recorded, and under which names, is said in ``runs.results.compressions``, which reads it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from netdial.data import Splits
 from netdial.family import Family
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
-from netdial.measure.verdict import Verdict, verdict
-from netdial.runs.compressions import METHOD, SIZE
+from netdial.measure.verdict import LossVerdict, verdict
+from netdial.runs.results.compressions import METHOD, SIZE
 from netdial.runs.run import Run
 from netdial.task import named
 from netdial.train.loop import Epoch
@@ -82,7 +82,7 @@ class CompressResult:
     found: Compressed
     ledger: Ledger
     metrics: Mapping[str, Mapping[str, float]]
-    verdict: Verdict | None
+    verdict: LossVerdict | None
     lam: float | None
 
 
@@ -155,7 +155,7 @@ def _judged(
     part: str,
     found: Compressed,
     report: Report | None,
-) -> Verdict:
+) -> LossVerdict:
     """Returns the verdict on files of the size found, one for each seed, each beside a control that was trained as long."""
     ours, controls = list[Tensor](), list[Tensor]()
     for seed in range(1, judging.seeds + 1):

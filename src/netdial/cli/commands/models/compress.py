@@ -98,7 +98,8 @@ def _answer(found: CompressResult) -> dict[str, Any]:
         "ratio": found.found.stages[0].n_bytes / found.ledger.size,
         "why": found.found.why,
         "stages": [
-            {**vars(stage), **found.metrics.get(stage.label, {})} for stage in found.found.stages
+            {**vars(stage), "metrics": dict(found.metrics.get(stage.label, {}))}
+            for stage in found.found.stages
         ],
         "layers": [vars(layer) for layer in found.found.layers()],
         "front": [{name: getattr(point, name) for name in front} for point in found.found.front],

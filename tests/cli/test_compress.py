@@ -1,0 +1,99 @@
+"""``netdial compress``: a file that holds the network, records and report; a model file; wrong use is one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import netdial as nd
+from netdial.compression import ledger, read
+from netdial.jobs.opening import open_run
+from netdial.measure.forward import outputs
+from netdial.runs.results.compressions import compressions
+from netdial.runs.run import Run
+
+from .conftest import Call
+
+SHORT = ("--epochs", "2", "--tuning", "1", "--values", "8")
+
+
+@pytest.fixture
+def copy(wine: Path, tmp_path: Path) -> Path:
+    shutil.copytree(wine, tmp_path / "runs" / "wine")
+    return tmp_path / "runs" / "wine"
+
+
+def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
+    said = call(
+        "compress", "wine", "--lam", "0.1", "--max-bytes", "1600", "--out", "small.ndz", *SHORT
+    )
+    assert said.code == 0, said.err
+    for words in (
+        "Tensors",
+        "fc1.weight",
+        "Sizes on validation rows",
+        "dense",
+        "coded",
+        "times smaller",
+    ):
+        assert words in said.out
+    assert "no loss" not in said.out, "nothing was judged"
+    assert Path("small.ndz").stat().st_size <= 1600
+    run = Run.open(copy)
+    assert not (copy / "compress").exists(), "work that is done leaves nothing"
+    (one,) = compressions(run.records())
+    assert one.lam == 0.1 and one.how["max_bytes"] == 1600
+    assert sum(one.split.values()) == ledger("small.ndz").size == Path("small.ndz").stat().st_size
+    held = read("small.ndz")
+    assert held.recipe["net"]["spec"] == run.config["model"]
+    assert held.meta["lam"] == 0.1
+    family, task = open_run(run)
+    net = family.export(0.1)
+    net.load_state_dict({n: torch.from_numpy(t) for n, t in held.dense().items()})
+    right = float((outputs(net, task.valid).argmax(1) == task.valid.y).float().mean())
+    assert one.stages["coded"]["valid/accuracy"] == pytest.approx(right)
+
+
+def test_seeds_beside_controls_as_json(call: Call, copy: Path) -> None:
+    said = call("compress", "wine", "--max-bytes", "1700", "--seeds", "2", "--json", *SHORT)
+    assert said.code == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["bytes"] == Path(answer["path"]).stat().st_size == sum(answer["split"].values())
+    assert answer["verdict"]["seeds"] == 2 and answer["verdict"]["no_loss"] is False
+    assert [stage["label"] for stage in answer["stages"]] == ["dense", "pruned", "shared", "coded"]
+    (one,) = compressions(Run.open(copy).records())
+    assert one.verdict["seeds"] == 2
+
+
+def test_a_model_in_a_file(call: Call, copy: Path) -> None:
+    family, _ = open_run(Run.open(copy))
+    config = Run.open(copy).config
+    net = {"spec": config["model"], "input_shape": config["input_shape"], "n_outputs": 3}
+    nd.save(family, "member", lam=0.1, about={"data": "wine", "net": net})
+    said = call(
+        "compress", "member/model.safetensors", "--data", "wine", "--max-bytes", "700", *SHORT
+    )
+    assert said.code == 0, said.err
+    assert Path("model.ndz").stat().st_size <= 700
+    assert read("model.ndz").recipe["net"] == net
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--max-bytes", "900", "--price", "1"), "exclude each other"),
+        (("--margin", "0.1"), "--seeds"),
+        (("--max-bytes", "10"), "greater than or equal to 64"),
+        (("--criterion", "magnitud"), "magnitude"),
+        (("--lam", "1e9"), "outside the trained range"),
+    ],
+)
+def test_wrong_use_is_one_line(call: Call, copy: Path, words: tuple[str, ...], told: str) -> None:
+    said = call("compress", "wine", *words)
+    assert said.code == 2
+    assert told in said.err and "Traceback" not in said.err
+    assert not compressions(Run.open(copy).records())
