@@ -56,7 +56,10 @@ def test_a_data_set_becomes_a_network_with_a_page(capsys: pytest.CaptureFixture[
     page = Path("runs/wine-search/report.html").read_text(encoding="utf-8")
     assert told["verdict"].partition("(")[0].strip() in page
     assert page.count("data:image/svg+xml;base64,") >= 3
-    records = Run.open(Path("runs/wine-search")).records()
+    records = list(Run.open(Path("runs/wine-search")).records())
+    guards = searched(records).guards
+    assert guards["skips"] <= guards["most_skips"]
+    assert "identities in the network" in page
     along = searched(records).gamma["n1->h1"]
     ends = [line[-1][1] for line in along.values()]
     assert sum(ends) == pytest.approx(1, abs=1e-5)

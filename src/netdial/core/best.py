@@ -253,3 +253,29 @@ def beside_random(difference: float, standard_error: float, trials: float, part:
     if not abs(difference) > 2 * standard_error:
         return f"No better than random search: as good as the best of {said}"
     return f"{'Better' if difference < 0 else 'Worse'} than the best of {said}"
+
+
+def guard_remarks(
+    skips_before: float, most_skips: float, curvature: Sequence[float], epoch: float
+) -> list[str]:
+    """Returns what the guards of a search did, in sentences; none if they did nothing.
+
+    Args:
+        skips_before: identities in the likeliest structure.
+        most_skips: how many the network may have.
+        curvature: of the structure's loss after each epoch; empty if it was not watched.
+        epoch: the epoch whose structure was taken.
+    """
+    said = []
+    if skips_before > most_skips:
+        said.append(
+            f"The likeliest structure had {skips_before:.0f} identities; the likeliest with {most_skips:.0f} or fewer was "
+            "taken (max_skips)."
+        )
+    if curvature and epoch < len(curvature):
+        here = int(epoch)
+        said.append(
+            f"The curvature of the structure's loss rose from {curvature[here - 1]:.3g} after epoch {here} to "
+            f"{max(curvature[here:]):.3g}; the structure of that epoch was taken (curvature)."
+        )
+    return said

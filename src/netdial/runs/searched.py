@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from netdial.core.best import beside_random
+from netdial.core.best import beside_random, guard_remarks
 from netdial.core.records import Record
 from netdial.runs.curves import CONSTANT
 
@@ -40,6 +40,9 @@ class Searched:
         scores: ``valid/accuracy``, ``test/nll`` and the like of the network.
         constant: the same of a prediction that looks at no input.
         gap: ``mixture``, ``inherited``, ``retrained``: validation losses in nats.
+        guards: of a search by gradient: ``skips`` (identities in the network), ``most_skips``, ``skips_before``, and the
+            ``epoch`` whose structure was taken.
+        curvature: of the structure's loss after each epoch, if it was watched.
         baseline: ``difference`` of the loss from that of the best random structure, its ``standard_error``, ``trials``,
             ``best_loss``.
         part: part of the data of the comparison.
@@ -53,6 +56,8 @@ class Searched:
     scores: dict[str, float] = field(default_factory=dict)
     constant: dict[str, float] = field(default_factory=dict)
     gap: dict[str, float] = field(default_factory=dict)
+    guards: dict[str, float] = field(default_factory=dict)
+    curvature: list[float] = field(default_factory=list)
     baseline: dict[str, float] = field(default_factory=dict)
     part: str = ""
     trials: list[TrialRow] = field(default_factory=list)
@@ -67,6 +72,16 @@ class Searched:
             return ""
         error = found.get("standard_error", math.inf)
         return beside_random(found["difference"], error, found.get("trials", 0), self.part)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What guards of the search did, in sentences."""
+        found = self.guards
+        if not found:
+            return []
+        return guard_remarks(
+            found["skips_before"], found["most_skips"], self.curvature, found["epoch"]
+        )
 
     @property
     def is_no_better(self) -> bool:
@@ -89,6 +104,10 @@ def searched(records: Iterable[Record]) -> Searched:
             found.cost[row.name] = row.value
         elif row.method == "gap":
             found.gap[row.name] = row.value
+        elif row.method == "guards" and row.name == "curvature":
+            found.curvature.append(row.value)
+        elif row.method == "guards":
+            found.guards[row.name] = row.value
         elif row.method == "baseline":
             found.baseline[row.name], found.part = row.value, row.part or ""
         elif row.method == "structure":

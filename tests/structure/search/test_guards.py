@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 import netdial as nd
+from netdial.core.records import Record
+from netdial.runs.searched import searched
 from netdial.structure.nbtiny import CELLS, cell_code
 from netdial.structure.nbtiny.space import genotype_of, index_of, tiny_space
 from netdial.structure.search.config import SearchConfig
@@ -91,12 +93,12 @@ def problem() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def test_a_search_says_what_its_guards_saw() -> None:
-    options = {"epochs": 8, "network_epochs": 2, "batch_size": 50, "compare": False}
+    options = {"epochs": 3, "network_epochs": 1, "batch_size": 50, "compare": False}
     found = nd.search(SPACE, *problem(), curvature=True, max_skips=1, **options)
     assert found.guards is not None
     assert found.guards.skips == count_skips(SPACE, found.genotype) <= 1
-    assert len(found.guards.curvature) == 8
-    assert 1 <= found.guards.epoch <= 8
+    assert len(found.guards.curvature) == 3
+    assert 1 <= found.guards.epoch <= 3
     plain = nd.search(SPACE, *problem(), max_skips=6, **options)
     assert plain.guards is not None
     assert plain.guards.curvature == ()
@@ -137,3 +139,20 @@ def test_what_guards_keep_is_part_of_the_checkpoint(tmp_path: Path) -> None:
     assert whole.guards is not None
     assert again.guards == whole.guards
     assert again.genotype == whole.genotype
+
+
+def test_the_page_says_what_guards_did() -> None:
+    rows = [
+        Record("r", 0, 9, name, value, "", where)
+        for name, value, where in (
+            ("skips", 2.0, {"method": "guards"}),
+            ("most_skips", 2.0, {"method": "guards"}),
+            ("skips_before", 5.0, {"method": "guards"}),
+            ("epoch", 1.0, {"method": "guards"}),
+            ("curvature", 1.0, {"method": "guards", "epoch": 1}),
+            ("curvature", 8.0, {"method": "guards", "epoch": 2}),
+        )
+    ]
+    found = searched(rows)
+    assert found.curvature == [1.0, 8.0]
+    assert found.remarks == GuardReport(2, 2, 5, (1.0, 8.0), 1).remarks

@@ -139,6 +139,16 @@ def record_outcome(work: Work, outcome: SearchOutcome) -> None:
             if math.isfinite(v)
         ]
         record(run, step, gap, method="gap")
+    if (guards := outcome.guards) is not None:
+        seen = [
+            Measurement(name, float(getattr(guards, name)))
+            for name in ("skips", "most_skips", "skips_before", "epoch")
+        ]
+        seen += [
+            Measurement("curvature", value, "", {"epoch": number})
+            for number, value in enumerate(guards.curvature, start=1)
+        ]
+        record(run, step, seen, method="guards")
     if (baseline := outcome.baseline) is not None:
         numbers = [
             Measurement("difference", baseline.difference, "nats/example"),

@@ -39,6 +39,11 @@ _GAP = {
     "inherited": "structure found, weights of the supernet",
     "retrained": "structure found, trained from fresh weights",
 }
+_GUARDS = {
+    "skips": "identities in the network",
+    "most_skips": "identities it may have",
+    "skips_before": "identities in the likeliest structure",
+}
 _SHADES = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _MOST_EDGES = 24
 
@@ -58,6 +63,11 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "moments": [(name, picture) for name, picture in drawings.items() if name != "found"],
         "chosen": _chosen_rows(found),
         "gap": [(_GAP[name], fixed(found.gap[name], 4)) for name in _GAP if name in found.gap],
+        "guards": [
+            (title, count(found.guards[name]))
+            for name, title in _GUARDS.items()
+            if name in found.guards
+        ],
         "costs": [
             (title, show(found.cost[k])) for k, (title, show) in _COSTS.items() if k in found.cost
         ],
@@ -68,7 +78,12 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "size": trials_figure(found),
         },
         "shades": _SHADES,
-        "data": {"chosen": found.chosen, "gap": found.gap, "baseline": found.baseline},
+        "data": {
+            "chosen": found.chosen,
+            "gap": found.gap,
+            "guards": found.guards,
+            "baseline": found.baseline,
+        },
     }
 
 
@@ -139,6 +154,7 @@ def notes(run: Run, found: Searched) -> list[str]:
             f"The structure that was chosen loses {fixed(found.gap['inherited'] - found.gap['mixture'])} nats against the "
             "mixture that was trained (discretisation gap): the supernet's weights say little of it."
         )
+    said += found.remarks
     diverged = sum("loss" not in trial.values for trial in found.trials)
     if diverged:
         said.append(f"{diverged} of {len(found.trials)} structures diverged in training.")

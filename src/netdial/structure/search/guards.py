@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netdial.core.best import guard_remarks
 from netdial.core.outputs import modes_kept
 from netdial.data.dataset import Dataset
 from netdial.structure.graph.genotype import Genotype
@@ -63,18 +64,7 @@ class GuardReport:
     @property
     def remarks(self) -> list[str]:
         """What was done, in sentences for people; empty if nothing was."""
-        found = []
-        if self.skips_before > self.most_skips:
-            found.append(
-                f"The likeliest structure had {self.skips_before} identities; the likeliest with {self.most_skips} or fewer "
-                "was taken (max_skips)."
-            )
-        if self.curvature and self.epoch < len(self.curvature):
-            found.append(
-                f"The curvature of the structure's loss rose from {self.curvature[self.epoch - 1]:.3g} after epoch "
-                f"{self.epoch} to {max(self.curvature[self.epoch :]):.3g}; the structure of that epoch was taken (curvature)."
-            )
-        return found
+        return guard_remarks(self.skips_before, self.most_skips, self.curvature, self.epoch)
 
 
 def count_skips(space: SearchSpace, genotype: Genotype) -> int:
