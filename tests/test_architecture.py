@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"core", "task", "data", "family", "objective", "measure"},
     "models": {
         "core",
+        "compression",
         "task",
         "data",
         "nets",

@@ -24,6 +24,7 @@ from netdial.cli.commands.reproduce import reproduce
 from netdial.cli.commands.runs import list_command, report
 from netdial.cli.commands.slim import slim
 from netdial.cli.help import WIDTH, PlainCommand, PlainGroup
+from netdial.cli.inspecting import inspect
 from netdial.cli.serving import serve
 from netdial.jobs.ways import WAYS
 
@@ -90,6 +91,7 @@ for _name, _command in (
     ("finetune", finetune),
     ("export", export),
     ("predict", predict),
+    ("inspect", inspect),
     ("serve", serve),
     ("reproduce", reproduce),
     ("report", report),

@@ -1,14 +1,14 @@
 """One door for models in files: ``save`` writes what the library makes, ``load_model`` opens it, ``inspect`` says what it is.
 
 A family, a network that was shrunk or pruned: one file of ``core.container``. A member: a folder with its card, weights and
-description, or a program. All carry digests, which opening checks; a file of another kind is told for what it is.
+description, or a program. A compressed network: one ``.ndz`` file, written by ``compression``. All carry digests, which opening
+checks; a file of another kind is told for what it is.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,15 @@ from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.core.storage.container import read_plain
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe
-from netdial.models.derived import KIND as DERIVED
-from netdial.models.derived import export_derived, load_derived, read_derived, save_derived
-from netdial.models.family import KIND as FAMILY
-from netdial.models.family import load_family, read_family, save_family, settings_of
-from netdial.models.kinds import CHECKPOINT, RUN, Found, recognise
-from netdial.models.member import KIND as MEMBER
-from netdial.models.member import load_member, read_description, read_weights, save_member
+from netdial.models.derived import export_derived, save_derived
+from netdial.models.family import save_family
+from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
+from netdial.models.member import save_member
 from netdial.models.predict import ready
-from netdial.models.recipe import read_recipe, save_network
-from netdial.models.restoring import load_network
+from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
 from netdial.pruning.channels.prune import Pruned
 from netdial.shrinking.shrink import Shrunk
@@ -38,14 +33,6 @@ from netdial.structure.derived import DerivedNetwork
 PROGRAMS = {".onnx": "onnx", ".pt2": "torch-export"}
 """Suffixes of files that hold a member as a program."""
 
-_LOADERS = {
-    FAMILY: load_family,
-    MEMBER: load_member,
-    recipe.SHRUNKEN: load_network,
-    recipe.PRUNED: load_network,
-    DERIVED: load_derived,
-}
-
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -53,13 +40,13 @@ class ModelFile:
 
     Attributes:
         path: the file or folder.
-        kind: ``family``, ``netdial-member``, ``shrunken network``, ``pruned network`` or ``derived network``; another kind of
-            file is named, too.
+        kind: ``family``, ``netdial-member``, ``shrunken network``, ``pruned network``, ``derived network`` or ``compressed
+            network``; another kind of file is named, too.
         summary: what it is, in words.
         opens: how to open it, in words.
         digests: whether it carries digests, which were checked.
         facts: ``size_bytes``, and by kind ``lam``, ``n_params``; ``lo``, ``hi``, ``map``; ``widths``; ``n_stored``, numbers in
-            all tensors; ``genotype``.
+            all tensors; ``genotype``; ``dense_bytes``, ``ledger`` and ``layers``, what the bytes of a compressed file are for.
         about: what its writer added.
     """
 
@@ -161,19 +148,23 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
             ``netdial.nets``. For a network that was shrunk or pruned it is cut in place and returned.
 
     Returns:
-        A ``Family``, or for a member and a network that was shrunk, pruned or derived the ``torch.nn.Module`` itself. It has a
-        method ``predict(rows)`` besides (unless its class has one of its own), which returns a table: of classes with
-        probabilities, or of numbers in the target's units with intervals. See ``netdial.models.predict.predictions``.
+        A ``Family``, or for a member and a network that was shrunk, pruned, derived or compressed the ``torch.nn.Module``
+        itself (of a compressed network that is neither given nor described, tensors by name). It has a method ``predict(rows)``
+        besides (unless its class has one of its own), which returns a table: of classes with probabilities, or of numbers in
+        the target's units with intervals. See ``netdial.models.predict.predictions``.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of a newer format or no model; or the network given is of
             another architecture. The message says which.
     """
     found = recognise(Path(path))
-    if found.kind not in _LOADERS:
+    if found.kind not in KINDS:
         raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")
-    model = _LOADERS[found.kind](found.path, net)
-    return ready(model, read_use(found.path, _about(found)))
+    kind = KINDS[found.kind]
+    model = kind.load(found.path, net)
+    if not isinstance(model, nn.Module):
+        return model
+    return ready(model, read_use(found.path, kind.about(found.path)))
 
 
 @checked
@@ -184,76 +175,22 @@ def inspect(path: str | Path) -> ModelFile:
         CheckpointError: it is missing, or a model that is damaged or was changed.
     """
     found = recognise(Path(path))
-    if found.kind == FAMILY:
-        return _family(found)
-    if found.kind == MEMBER:
-        return _member(found)
-    if found.kind in (recipe.SHRUNKEN, recipe.PRUNED):
-        return _network(found)
-    if found.kind == DERIVED:
-        return _derived(found)
-    return ModelFile(found.path, found.kind, found.summary, found.opens)
-
-
-def _about(found: Found) -> Mapping[str, Any]:
-    """Returns the plain values beside a model."""
-    if found.kind == MEMBER:
-        return read_description(found.path).meta
-    tree = read_plain(found.path)
-    about: dict[str, Any] = (
-        tree["meta"] if found.kind in (FAMILY, DERIVED) else json.loads(tree["recipe"])["about"]
-    )
-    return about
-
-
-def _family(found: Found) -> ModelFile:
-    tree = read_family(found.path)
-    config = settings_of(found.path, tree["config"])
-    count = sum(tensor.numel() for tensor in tree["state"].values())
-    facts = {"lo": config.lo, "hi": config.hi, "map": config.map, "n_stored": count}
-    summary = f"{found.summary}, λ from {config.lo:g} to {config.hi:g}"
-    return _model(found, summary, facts, tree["meta"])
-
-
-def _member(found: Found) -> ModelFile:
-    read_weights(found.path)
-    config = read_description(found.path)
-    facts = {"lam": config.lam, "n_params": config.n_params}
-    summary = f"{found.summary}, λ = {config.lam:g}, {config.n_params} parameters"
-    return _model(found, summary, facts, config.meta)
-
-
-def _network(found: Found) -> ModelFile:
-    told = read_recipe(found.path)
-    facts = {"n_stored": sum(t.numel() for t in told.tensors.values()), "widths": dict(told.widths)}
-    layers = ", ".join(f"{name}: {width}" for name, width in told.widths.items())
-    return _model(found, f"{found.summary}, channels left {layers}", facts, told.about)
-
-
-def _derived(found: Found) -> ModelFile:
-    tree = read_derived(found.path)
-    genotype = json.loads(tree["genotype"])["chosen"]
-    count = sum(tensor.numel() for tensor in tree["state"].values())
-    space = tree["recipe"].get("space")
-    facts = {"genotype": genotype, "space": space, "n_stored": count}
-    summary = f"{found.summary}, of {f'the space {space}' if space else 'a space of its own'}, {count} numbers"
-    opens = f'load it with nd.load_model("{found.path}"'
-    opens += ")" if space else ", net=derive(space, genotype) of the space that it was made from)"
-    made = _model(found, summary, facts, tree["meta"])
-    return replace(made, opens=opens)
-
-
-def _model(
-    found: Found, summary: str, facts: Mapping[str, Any], about: Mapping[str, Any]
-) -> ModelFile:
+    if found.kind not in KINDS:
+        return ModelFile(found.path, found.kind, found.summary, found.opens)
+    told = KINDS[found.kind].facts(found.path)
     files = (
         [p for p in found.path.rglob("*") if p.is_file()] if found.path.is_dir() else [found.path]
     )
     size = sum(file.stat().st_size for file in files)
-    net = "" if about.get("net") else ", net=the network as it was built for training"
-    opens = f'load it with nd.load_model("{found.path}"{net})'
+    net = f", {told.net}" if told.net else ""
     return ModelFile(
-        found.path, found.kind, summary, opens, found.digests, {**facts, "size_bytes": size}, about
+        found.path,
+        found.kind,
+        f"{found.summary}{told.more}",
+        f'load it with nd.load_model("{found.path}"{net})',
+        found.digests,
+        {**told.facts, "size_bytes": size},
+        told.about,
     )
 
 

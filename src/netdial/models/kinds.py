@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
+from torch import nn
 
+from netdial.compression import ledger, read
+from netdial.compression.file import is_compressed
 from netdial.core.errors import CheckpointError
 from netdial.core.storage.boundary import read_json, reading, regular
-from netdial.core.storage.container import read_header
+from netdial.core.storage.container import read_header, read_plain
+from netdial.models.compressed import KIND as COMPRESSED
+from netdial.models.compressed import about_of, load_compressed, read_about
 from netdial.models.derived import KIND as DERIVED
+from netdial.models.derived import load_derived, read_derived
 from netdial.models.family import KIND as FAMILY
+from netdial.models.family import load_family, read_family, settings_of
 from netdial.models.member import FORMAT as MEMBER_FORMAT
 from netdial.models.member import KIND as MEMBER
-from netdial.models.member import files_of
-from netdial.models.recipe import PRUNED, SHRUNKEN
+from netdial.models.member import files_of, load_member, read_description, read_weights
+from netdial.models.recipe import PRUNED, SHRUNKEN, read_recipe
+from netdial.models.restoring import load_network
 
 CHECKPOINT, RUN = "checkpoint", "run"
+_STATE = "the state of a run in training"
 
 _RUN_MODELS = (
     "model/family.safetensors",
@@ -27,14 +38,132 @@ _RUN_MODELS = (
 )
 """Where a run folder keeps its model."""
 
-_SUMMARIES = {
-    FAMILY: "a family of networks",
-    MEMBER: "an exported member",
-    SHRUNKEN: "a network that was shrunk while it was trained",
-    PRUNED: "a network without some of its channels",
-    DERIVED: "a network derived from a search space",
-    CHECKPOINT: "the state of a run in training",
+Plain = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the file of a model says of itself.
+
+    Attributes:
+        about: what its writer added.
+        facts: numbers and names, for programs.
+        more: the same in words, to follow those of the kind.
+        net: what has to be given besides to open it, as a piece of code; empty if nothing.
+    """
+
+    about: Plain
+    facts: Plain
+    more: str
+    net: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file that holds a model.
+
+    Attributes:
+        words: what it is.
+        load: (file, network as it was built for training or None) -> the model.
+        about: file -> plain values that its writer added; tensors are not read.
+        facts: file -> what it says of itself, after everything in it was checked.
+    """
+
+    words: str
+    load: Callable[[Path, nn.Module | None], Any]
+    about: Callable[[Path], Plain]
+    facts: Callable[[Path], Facts]
+
+
+_GIVEN = "net=the network as it was built for training"
+
+
+def _needs(about: Plain) -> str:
+    return "" if about.get("net") else _GIVEN
+
+
+def _family_facts(path: Path) -> Facts:
+    tree = read_family(path)
+    config = settings_of(path, tree["config"])
+    count = sum(tensor.numel() for tensor in tree["state"].values())
+    facts = {"lo": config.lo, "hi": config.hi, "map": config.map, "n_stored": count}
+    more = f", λ from {config.lo:g} to {config.hi:g}"
+    return Facts(tree["meta"], facts, more, _needs(tree["meta"]))
+
+
+def _member_facts(path: Path) -> Facts:
+    read_weights(path)
+    config = read_description(path)
+    facts = {"lam": config.lam, "n_params": config.n_params}
+    more = f", λ = {config.lam:g}, {config.n_params} parameters"
+    return Facts(config.meta, facts, more, _needs(config.meta))
+
+
+def _network_facts(path: Path) -> Facts:
+    told = read_recipe(path)
+    facts = {"n_stored": sum(t.numel() for t in told.tensors.values()), "widths": dict(told.widths)}
+    layers = ", ".join(f"{name}: {width}" for name, width in told.widths.items())
+    return Facts(told.about, facts, f", channels left {layers}", _needs(told.about))
+
+
+def _derived_facts(path: Path) -> Facts:
+    tree = read_derived(path)
+    genotype = json.loads(tree["genotype"])["chosen"]
+    count = sum(tensor.numel() for tensor in tree["state"].values())
+    space = tree["recipe"].get("space")
+    facts = {"genotype": genotype, "space": space, "n_stored": count}
+    more = f", of {f'the space {space}' if space else 'a space of its own'}, {count} numbers"
+    net = "" if space else "net=derive(space, genotype) of the space that it was made from"
+    return Facts(tree["meta"], facts, more, net)
+
+
+def _compressed_facts(path: Path) -> Facts:
+    found, told = read(path), ledger(path)
+    about = about_of(found)
+    dense = sum(array.nbytes for array in found.dense().values())
+    facts = {
+        "n_stored": sum(array.size for array in found.dense().values()),
+        "dense_bytes": dense,
+        "ledger": told.split,
+        "layers": [
+            {**asdict(row), "shape": list(row.shape), "total": row.total} for row in told.rows
+        ],
+    }
+    more = f", {dense / max(told.size, 1):.1f} times smaller than its {dense} bytes of numbers"
+    net = "" if about.get("net") else f"{_GIVEN}; its tensors by name without"
+    return Facts(about, facts, more, net)
+
+
+def _recipe_about(path: Path) -> Plain:
+    about: Plain = json.loads(read_plain(path)["recipe"])["about"]
+    return about
+
+
+def _meta_about(path: Path) -> Plain:
+    about: Plain = read_plain(path)["meta"]
+    return about
+
+
+KINDS: dict[str, Kind] = {
+    FAMILY: Kind("a family of networks", load_family, _meta_about, _family_facts),
+    MEMBER: Kind(
+        "an exported member", load_member, lambda path: read_description(path).meta, _member_facts
+    ),
+    SHRUNKEN: Kind(
+        "a network that was shrunk while it was trained",
+        load_network,
+        _recipe_about,
+        _network_facts,
+    ),
+    PRUNED: Kind(
+        "a network without some of its channels", load_network, _recipe_about, _network_facts
+    ),
+    DERIVED: Kind(
+        "a network derived from a search space", load_derived, _meta_about, _derived_facts
+    ),
+    COMPRESSED: Kind("a compressed network", load_compressed, read_about, _compressed_facts),
 }
+"""The kinds of files that hold a model: another one is one more line."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +201,8 @@ def recognise(path: Path) -> Found:
         )
     with reading(path, "cannot be read"), regular(path).open("rb") as file:
         start = file.read(4096)
+    if is_compressed(start):
+        return Found(path, COMPRESSED, KINDS[COMPRESSED].words, "", digests=True)
     if path.suffix == ".onnx":
         return Found(path, "onnx", "an ONNX graph", "run it with onnxruntime.InferenceSession")
     if start[8:9] == b"{":  # the size of a header comes first, which may be any eight bytes
@@ -114,14 +245,15 @@ def _container(path: Path) -> Found:
     opens = (
         "go on with it by --resume" if header.kind == CHECKPOINT else "it is read by what wrote it"
     )
-    summary = _SUMMARIES.get(header.kind, f"a file of kind {header.kind!r:.60}")
+    words = {CHECKPOINT: _STATE, **{name: kind.words for name, kind in KINDS.items()}}
+    summary = words.get(header.kind, f"a file of kind {header.kind!r:.60}")
     return Found(path, header.kind, summary, opens, header.digests is not None)
 
 
 def _member(path: Path) -> Found:
     _, beside = files_of(path)
     return Found(
-        path, MEMBER, _SUMMARIES[MEMBER], "", _described(beside).get("format") == MEMBER_FORMAT
+        path, MEMBER, KINDS[MEMBER].words, "", _described(beside).get("format") == MEMBER_FORMAT
     )
 
 

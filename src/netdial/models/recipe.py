@@ -188,9 +188,17 @@ def read_recipe(path: str | Path) -> Recipe:
         tensors = tree["tensors"]
         if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
             raise TypeError("tensors are missing")
-        text: _Text = validated(
-            _Text, parse_json(tree["recipe"], f"{path}: is damaged"), f"{path}: is damaged"
-        )
+        return recipe_of(path, parse_json(tree["recipe"], f"{path}: is damaged"), tensors)
+
+
+def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:
+    """Returns a recipe from its plain JSON values and the tensors beside them.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    with reading(path, "is damaged", "restore it from a copy"):
+        text: _Text = validated(_Text, plain, f"{path}: is damaged")
         dtype = None if text.inputs is None else getattr(torch, text.inputs[1], None)
         if text.inputs is not None and not isinstance(dtype, torch.dtype):
             raise ValueError(f"unknown number type {text.inputs[1]!r}")

@@ -47,8 +47,15 @@ def load_network(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         CheckpointError: the file is missing, damaged, changed, of another kind or of a newer format, or the network is of
             another architecture; the message names the first difference.
     """
-    path = Path(path)
-    recipe = read_recipe(path)
+    return rebuilt(Path(path), read_recipe(path), net)
+
+
+def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
+    """Returns the network of a recipe; ``load_network`` says how.
+
+    Raises:
+        CheckpointError: the network is of another architecture.
+    """
     fresh = (
         outline(path, recipe.about) if net is None else net
     )  # without memory until it has been cut
