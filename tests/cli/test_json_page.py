@@ -66,6 +66,7 @@ def runs(wine: Path, tmp_path: Path) -> Path:
         "choose wine",
         "finetune wine --lam 1 --epochs 1",
         "export wine --lam 1",
+        "inspect wine",
         "report wine",
         "list",
         "doctor",
