@@ -42,7 +42,7 @@ Plain = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileFacts:
     """What the file of a model says of itself.
 
     Attributes:
@@ -59,7 +59,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """One kind of file that holds a model.
 
     Attributes:
@@ -72,7 +72,7 @@ class Kind:
     words: str
     load: Callable[[Path, nn.Module | None], Any]
     about: Callable[[Path], Plain]
-    facts: Callable[[Path], Facts]
+    facts: Callable[[Path], FileFacts]
 
 
 _GIVEN = "net=the network as it was built for training"
@@ -82,31 +82,31 @@ def _needs(about: Plain) -> str:
     return "" if about.get("net") else _GIVEN
 
 
-def _family_facts(path: Path) -> Facts:
+def _family_facts(path: Path) -> FileFacts:
     tree = read_family(path)
     config = settings_of(path, tree["config"])
     count = sum(tensor.numel() for tensor in tree["state"].values())
     facts = {"lo": config.lo, "hi": config.hi, "map": config.map, "n_stored": count}
     more = f", λ from {config.lo:g} to {config.hi:g}"
-    return Facts(tree["meta"], facts, more, _needs(tree["meta"]))
+    return FileFacts(tree["meta"], facts, more, _needs(tree["meta"]))
 
 
-def _member_facts(path: Path) -> Facts:
+def _member_facts(path: Path) -> FileFacts:
     read_weights(path)
     config = read_description(path)
     facts = {"lam": config.lam, "n_params": config.n_params}
     more = f", λ = {config.lam:g}, {config.n_params} parameters"
-    return Facts(config.meta, facts, more, _needs(config.meta))
+    return FileFacts(config.meta, facts, more, _needs(config.meta))
 
 
-def _network_facts(path: Path) -> Facts:
+def _network_facts(path: Path) -> FileFacts:
     told = read_recipe(path)
     facts = {"n_stored": sum(t.numel() for t in told.tensors.values()), "widths": dict(told.widths)}
     layers = ", ".join(f"{name}: {width}" for name, width in told.widths.items())
-    return Facts(told.about, facts, f", channels left {layers}", _needs(told.about))
+    return FileFacts(told.about, facts, f", channels left {layers}", _needs(told.about))
 
 
-def _derived_facts(path: Path) -> Facts:
+def _derived_facts(path: Path) -> FileFacts:
     tree = read_derived(path)
     genotype = json.loads(tree["genotype"])["chosen"]
     count = sum(tensor.numel() for tensor in tree["state"].values())
@@ -114,10 +114,10 @@ def _derived_facts(path: Path) -> Facts:
     facts = {"genotype": genotype, "space": space, "n_stored": count}
     more = f", of {f'the space {space}' if space else 'a space of its own'}, {count} numbers"
     net = "" if space else "net=derive(space, genotype) of the space that it was made from"
-    return Facts(tree["meta"], facts, more, net)
+    return FileFacts(tree["meta"], facts, more, net)
 
 
-def _compressed_facts(path: Path) -> Facts:
+def _compressed_facts(path: Path) -> FileFacts:
     found, told = read(path), ledger(path)
     about = about_of(found)
     dense = sum(array.nbytes for array in found.dense().values())
@@ -131,7 +131,7 @@ def _compressed_facts(path: Path) -> Facts:
     }
     more = f", {dense / max(told.size, 1):.1f} times smaller than its {dense} bytes of numbers"
     net = "" if about.get("net") else f"{_GIVEN}; its tensors by name without"
-    return Facts(about, facts, more, net)
+    return FileFacts(about, facts, more, net)
 
 
 def _recipe_about(path: Path) -> Plain:
@@ -144,24 +144,24 @@ def _meta_about(path: Path) -> Plain:
     return about
 
 
-KINDS: dict[str, Kind] = {
-    FAMILY: Kind("a family of networks", load_family, _meta_about, _family_facts),
-    MEMBER: Kind(
+KINDS: dict[str, FileKind] = {
+    FAMILY: FileKind("a family of networks", load_family, _meta_about, _family_facts),
+    MEMBER: FileKind(
         "an exported member", load_member, lambda path: read_description(path).meta, _member_facts
     ),
-    SHRUNKEN: Kind(
+    SHRUNKEN: FileKind(
         "a network that was shrunk while it was trained",
         load_network,
         _recipe_about,
         _network_facts,
     ),
-    PRUNED: Kind(
+    PRUNED: FileKind(
         "a network without some of its channels", load_network, _recipe_about, _network_facts
     ),
-    DERIVED: Kind(
+    DERIVED: FileKind(
         "a network derived from a search space", load_derived, _meta_about, _derived_facts
     ),
-    COMPRESSED: Kind("a compressed network", load_compressed, read_about, _compressed_facts),
+    COMPRESSED: FileKind("a compressed network", load_compressed, read_about, _compressed_facts),
 }
 """The kinds of files that hold a model: another one is one more line."""
 
