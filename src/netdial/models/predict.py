@@ -5,7 +5,8 @@ Shapes: B rows, O outputs, T targets, S draws of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -171,22 +172,58 @@ def predicted_columns(
     if not isinstance(model, Family) and (n_samples or lam not in (None, use.lam)):
         raise ConfigError("lam, n_samples: this is one network, not a family; leave them out")
     task = use.what()
-    with without_gradients():
-        try:
-            out = _outputs(model, task, x, chosen, n_samples, seed)
-        except NetdialError:
-            raise
-        except (RuntimeError, ValueError, IndexError) as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ShapeError(
-                f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
-            ) from None
-    numbers = task.targets == "numbers"
-    law = use.law(chosen)
-    if numbers and law is None:
+    with without_gradients(), _failing_in_words(x):
+        out = _outputs(model, task, x, chosen, n_samples, seed)
+    return *_columns(use, task, out, use.law(chosen), level, remarks), index
+
+
+def member_columns(
+    net: nn.Module, use: Use, rows: Any, level: float
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the columns and remarks of ``predictions`` of one network that several threads may run at once.
+
+    Args:
+        net: a network in evaluation mode whose parameters want no gradients; it is only read.
+        use: how it is used.
+        rows: as in ``predictions``.
+        level: probability of intervals, in (0, 1).
+    """
+    x, remarks, _ = _inputs(use, rows)
+    like = next(iter(net.parameters()))
+    x = x.to(like.device, like.dtype if x.is_floating_point() else None)
+    with torch.no_grad(), _failing_in_words(x):
+        out = _in_batches(net, x)
+    return _columns(use, use.what(), out, use.law(use.lam), level, remarks)
+
+
+@contextmanager
+def _failing_in_words(x: Tensor) -> Iterator[None]:
+    """Says what a network fails with on inputs."""
+    try:
+        yield
+    except NetdialError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ShapeError(
+            f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
+        ) from None
+
+
+def _columns(
+    use: Use,
+    task: Task,
+    out: Tensor,
+    law: ErrorLaw | None,
+    level: float,
+    remarks: tuple[str, ...],
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the columns of predictions, and remarks."""
+    if task.targets != "numbers":
+        return _classes(use, task, out), remarks
+    if law is None:
         remarks = (*remarks, f"no intervals: {UNKNOWN}")
-    columns = _numbers(use, out, law, level) if numbers else _classes(use, task, out)
-    return columns, remarks, index
+    return _numbers(use, out, law, level), remarks
 
 
 def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
@@ -213,6 +250,8 @@ def _images(pixels: Pixels, x: Tensor) -> Tensor:
         raise ShapeError(
             f"images {list(x.shape)}; expected uint8 [B, {channels}, {height}, {width}], as in training"
         )
+    if channels == 1:
+        return ((x.float() - pixels.shift[0]) * pixels.scale[0]).reshape(len(x), *pixels.inputs)
     shift, scale = (torch.tensor(part)[:, None, None] for part in (pixels.shift, pixels.scale))
     return ((x.float() - shift) * scale).reshape(len(x), *pixels.inputs)
 
@@ -241,9 +280,16 @@ def _run(net: nn.Module, x: Tensor) -> Tensor:
     was = net.training
     net.eval()
     try:
-        return torch.cat([net(part).cpu() for part in x.split(_BATCH)])
+        return _in_batches(net, x)
     finally:
         net.train(was)
+
+
+def _in_batches(net: nn.Module, x: Tensor) -> Tensor:
+    if len(x) <= _BATCH:
+        out: Tensor = net(x)
+        return out.cpu()
+    return torch.cat([net(part).cpu() for part in x.split(_BATCH)])
 
 
 def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:
@@ -256,8 +302,9 @@ def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:
             f"outputs {list(out.shape)}; expected [B, {count}] for {len(names)} classes"
         )
     target = use.table.target.columns[0] if use.table is not None else "class"
+    each = shares.numpy()
     columns: Mapping[str, Any] = {
-        f"probability of {name}": shares[:, k].numpy() for k, name in enumerate(names)
+        f"probability of {name}": each[:, k] for k, name in enumerate(names)
     }
     return {target: [names[k] for k in shares.argmax(1).tolist()], **columns}
 

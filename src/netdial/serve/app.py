@@ -22,14 +22,14 @@ from starlette.exceptions import HTTPException as StarletteError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from netdial.core.errors import NetdialError
-from netdial.models.predict import predicted_columns
+from netdial.models.predict import member_columns
 from netdial.models.use import Use
 from netdial.serve.members import KeptMembers
 from netdial.serve.requests import PredictRequest, asked, columns_of, plain, tensor_of
 
 _DRAIN = 32
 """How many times the largest body is read and thrown away, so that a caller can read why it was refused."""
-_EXAMPLES: Mapping[str, Any] = {"lam": 0.1, "rows": [{"column": 1.5}]}
+_EXAMPLE: Mapping[str, Any] = {"lam": 0.1, "rows": [{"column": 1.5}]}
 
 
 @dataclass(frozen=True)
@@ -110,28 +110,34 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
     async def models() -> dict[str, Any]:
         return {"models": [described(served, limits)]}
 
-    @app.post(
-        "/predict",
-        summary="Predictions for rows by the member at λ.",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": PredictRequest.model_json_schema(),
-                        "example": _EXAMPLES,
-                    }
-                },
-            }
-        },
-    )
     async def predict(request: Request) -> Response:
         async with room:
             body = await _body(request, limits.body_bytes)
             work = asyncio.get_running_loop().run_in_executor(pool, answer, served, limits, body)
             return JSONResponse(await work)
 
+    app.add_route(
+        "/predict", predict, methods=["POST"]
+    )  # past what FastAPI does with parameters: there are none
+    _describe(app)
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds predictions to what OpenAPI says."""
+    whole = app.openapi()
+    content = {"schema": PredictRequest.model_json_schema(), "example": _EXAMPLE}
+    whole["paths"]["/predict"] = {
+        "post": {
+            "summary": "Predictions for rows by the member at λ.",
+            "requestBody": {"required": True, "content": {"application/json": content}},
+            "responses": {
+                "200": {"description": "lam, predictions (one object for each row), remarks"},
+                "400": {"description": "what was wrong, in a sentence"},
+                "413": {"description": "the body is too large"},
+            },
+        }
+    }
 
 
 def answer(served: Served, limits: ServerLimits, body: bytes) -> dict[str, Any]:
@@ -146,8 +152,8 @@ def answer(served: Served, limits: ServerLimits, body: bytes) -> dict[str, Any]:
         rows: Any = columns_of(wanted.rows, one.use.table.columns)
     else:
         rows = tensor_of(wanted.rows, one.use, served.shape, served.dtype)
-    columns, remarks, _ = predicted_columns(one.net, one.use, rows, level=wanted.level)
-    cells = [[plain(cell) for cell in column] for column in columns.values()]
+    columns, remarks = member_columns(one.net, one.use, rows, wanted.level)
+    cells = [plain(column) for column in columns.values()]
     return {
         "lam": one.use.lam,
         "predictions": [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)],

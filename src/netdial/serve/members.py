@@ -78,15 +78,16 @@ class KeptMembers:
         with self._lock:  # also while one is made: two threads would make it twice, and a family is read by one at a time
             found = self._kept.get(lam)
             if found is None:
-                found = self._make(lam)
-                self._kept[lam] = found
+                found = self._kept[lam] = self._make(lam)
                 self.made += 1
+                self._make_room()
             self._kept.move_to_end(lam)
-            while (
-                len(self._kept) > 1 and sum(one.bytes for one in self._kept.values()) > self._most
-            ):
-                self._kept.popitem(last=False)
             return found
+
+    def _make_room(self) -> None:
+        taken = sum(one.bytes for one in self._kept.values())
+        while len(self._kept) > 1 and taken > self._most:
+            taken -= self._kept.popitem(last=False)[1].bytes
 
     def _make(self, lam: float | None) -> Ready:
         if lam is None:
@@ -95,7 +96,7 @@ class KeptMembers:
             assert isinstance(self._model, Family)
             self._model.lams([lam])  # refuses what lies outside before anything is made
             net, use = self._model.export(lam), self._use.alone(lam)
-        for parameter in net.parameters():
+        for parameter in net.parameters():  # nothing trains here
             parameter.requires_grad = False
         tensors: list[torch.Tensor] = [*net.parameters(), *net.buffers()]
         return Ready(net, use, sum(t.numel() * t.element_size() for t in tensors))

@@ -139,7 +139,8 @@ def _pixels(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
         raise ShapeError(
             f"images of shape {list(array.shape[1:])}; expected {' or '.join(str(list(s)) for s in shapes)}, pixels 0 to 255"
         )
-    if array.size and (array.min() < 0 or array.max() > 255 or (array % 1).any()):
+    whole = array.dtype.kind in "iu" or not (array % 1).any()
+    if array.size and not (whole and array.min() >= 0 and array.max() <= 255):
         raise DataError("rows: pixels are whole numbers from 0 to 255")
     return torch.from_numpy(array.astype(np.uint8)).reshape(-1, channels, height, width)
 
@@ -162,8 +163,7 @@ def _brief(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def plain(value: Any) -> Any:
-    """Returns a cell of a column of predictions as JSON has it; a number that does not exist is null."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def plain(column: Any) -> list[Any]:
+    """Returns a column of predictions as JSON has it; numbers that do not exist are null."""
+    cells = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    return [None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells]

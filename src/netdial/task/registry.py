@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields as dataclass_fields
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -33,9 +34,16 @@ def restore(settings: Mapping[str, Any]) -> Task:
     try:
         if unexpected:
             raise ValueError(f"no field {', '.join(sorted(unexpected))}")
-        return TypeAdapter(made).validate_python(fields)
+        found: Task = _reader(made).validate_python(fields)
+        return found
     except ValueError as error:  # pydantic's is one
         raise ConfigError(f"task {made.name!r}: {' '.join(str(error).split())}") from None
+
+
+@cache
+def _reader(made: type[Task]) -> TypeAdapter[Task]:
+    """Returns what checks the settings of a task; making one takes milliseconds."""
+    return TypeAdapter(made)
 
 
 def named(kind: str | Task) -> Task:
