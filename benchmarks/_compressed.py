@@ -86,7 +86,7 @@ def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[s
         "start": losses(start),
         "control": losses(control),
         "compressed": losses(found.net),
-        "valid": {"excess": found.chosen.excess, "error": found.chosen.error},
+        "valid": {name: getattr(found.chosen, name) for name in ("loss", "excess", "error")},
     }
 
 

@@ -48,6 +48,11 @@ def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
     (one,) = compressions(run.records())
     assert one.lam == 0.1 and one.how["max_bytes"] == 1600
     assert sum(one.split.values()) == ledger("small.ndz").size == Path("small.ndz").stat().st_size
+    page = run.report_path.read_text("utf-8")
+    assert "Compressed to a file" in page and "max-bytes 1600" in page
+    assert one.ratio == pytest.approx(
+        one.stages["dense"]["bytes"] / Path("small.ndz").stat().st_size
+    )
     held = read("small.ndz")
     assert held.recipe["net"]["spec"] == run.config["model"]
     assert held.meta["lam"] == 0.1

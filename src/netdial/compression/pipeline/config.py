@@ -34,7 +34,7 @@ class CompressConfig:
         float | None,
         Field(
             ge=0,
-            description="how much the loss on validation rows may rise, else one paired standard error; then the smallest file",
+            description="how much the loss on validation rows may rise against a dense control, else one paired standard error",
         ),
     ] = None
     price: Annotated[

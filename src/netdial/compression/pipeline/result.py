@@ -19,7 +19,7 @@ class FrontPoint:
     Attributes:
         n_bytes: of its file.
         loss: on validation rows, by the metric that decides, lower is better.
-        excess: that above the loss of the network given.
+        excess: that above the loss of the network given; for ``max_loss`` of the better of it and a dense control.
         error: paired standard error of the excess.
         n_weights: numbers that are not 0.
         price: bits of loss that a bit was worth when values were shared.

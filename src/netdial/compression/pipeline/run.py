@@ -17,9 +17,10 @@ from netdial.compression.pipeline.free import fold_inputs
 from netdial.compression.pipeline.leaves import divide
 from netdial.compression.pipeline.result import Compressed
 from netdial.compression.pipeline.search import Search, Sizer, finished, losses_of
-from netdial.compression.pipeline.steps import Context
+from netdial.compression.pipeline.steps import Context, recipe_alone
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
@@ -88,8 +89,22 @@ def compress(
         few = train.inputs(torch.arange(min(64, len(train))), like=next(begin.parameters()))
         free["weights of constant inputs"] = fold_inputs(begin, train, few)
     size_of = sizer(config, recipe, meta)
-    search = Search(context, begin, held, size_of, losses_of(given, held, context))
+    search = Search(context, begin, held, size_of, _reference(context, held))
     return finished(search, given, free)
+
+
+def _reference(context: Context, valid: Dataset) -> Tensor:
+    """Returns what rows add to the metric with the network that the loss is compared with ``[G]``.
+
+    It is the network given; or the same trained on for as long as the compressed one, where that is better and a loss was asked
+    for: else what more training gains would pay for what compression loses.
+    """
+    start = losses_of(context.teacher, valid, context)
+    config = context.config
+    if config.max_bytes is not None or config.price is not None:
+        return start
+    longer = losses_of(recipe_alone(context, context.teacher, "control"), valid, context)
+    return longer if float(longer.mean()) < float(start.mean()) else start
 
 
 def context_of(

@@ -69,7 +69,7 @@ class Search:
         net: the network given, dead inputs folded.
         valid: validation rows.
         size_of: bytes of the file of stored tensors.
-        start: what examples add to the metric with the network given ``[G]``.
+        start: what examples add to the metric with the network that losses are compared with ``[G]``.
     """
 
     context: Context

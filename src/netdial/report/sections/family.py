@@ -14,6 +14,7 @@ from typing import Any
 from netdial.core.best import PREDICTIVE, proportion
 from netdial.core.records import Record
 from netdial.report.figures import curves_figure, learning_figure
+from netdial.report.sections.compress import compression_section
 from netdial.report.sections.dial import dial_of
 from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.sections.pruning import pruning_section
@@ -57,6 +58,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     training = learning_figure(learning(records))
     pruning = pruning_section(records, run.config)
     channels = channels_section(records, run.config)
+    compression = compression_section(records)
     evidence = evidence_figure(records)
     columns = _columns(rows, run.config)
     details = read_details(run.details_path)
@@ -74,6 +76,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "strata": _strata(records),
         "pruning": pruning,
         "channels": channels,
+        "compression": compression,
         "evidence": evidence_table(records),
         "evidence_lines": evidence_lines(records),
         "has_evidence_figure": evidence is not None,
@@ -83,6 +86,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "evidence": evidence,
             **(pruning.figures if pruning else {}),
             **(channels.figures if channels else {}),
+            **(compression.figures if compression else {}),
         },
         "columns": columns,
         "groups": _groups(columns),

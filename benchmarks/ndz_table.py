@@ -1,0 +1,147 @@
+"""Size of compressed networks on real tables, against dense ones in half precision with zstd, as they are and of equal loss.
+
+For each table and seed a perceptron (100-50) is trained and compressed to the smallest file whose loss on validation rows stays
+within one paired standard error. Its rivals, stored as float16 and packed by zstd at level 19: the same network, and the
+smallest of a ladder of dense perceptrons, trained by the same recipe, that is no worse on validation rows. The verdict is
+on test rows, against the network trained on by the same recipe.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import netdial as nd
+from benchmarks._compressed import Recipe, one_seed, stacked
+from benchmarks.result import Result
+from netdial.compression.pipeline.config import CompressConfig
+from netdial.compression.pipeline.leaves import divide, tensors_of
+from netdial.compression.pipeline.steps import Context, recipe_alone
+from netdial.jobs.pool import make_all
+from netdial.measure.forward import outputs
+from netdial.measure.verdict import verdict
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
+from netdial.task import named
+
+TABLES = {
+    "breast-cancer": None,
+    "digits": None,
+    "covertype_15120.parquet": "Cover_Type",
+    "gas_sensor_drift_8of10.parquet": "gas",
+}
+"""Table -> column to predict; None for one that says so itself."""
+
+STORE = Store(Path("runs/benchmarks/ndz"))
+_LADDER = ("100-50", "50-25", "32", "16", "8", "4", "2")
+_SEEDS, _LEVEL = 5, 19
+
+
+@dataclass(frozen=True)
+class CompressedTable(Cell):
+    """One table and seed.
+
+    Attributes:
+        table: its name.
+        seed: the seed.
+        epochs: passes over the data of each training.
+        rows: training rows that are used; 0 for all.
+    """
+
+    table: str
+    seed: int
+    epochs: int
+    rows: int = 0
+
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        return f"{self.table} seed {self.seed}"
+
+    def make(self, run: Run, store: Store) -> dict[str, Any]:
+        """Returns sizes and losses."""
+        target = TABLES[self.table]
+        data = nd.load_data(
+            self.table, seed=self.seed, flat=True, **({"target": target} if target else {})
+        )
+        if self.rows:
+            data = replace(
+                data, train=data.train.select(torch.arange(min(self.rows, len(data.train))))
+            )
+        settings = {"epochs": self.epochs, "lr": 2e-3}
+        recipe = Recipe(f"mlp:{_LADDER[0]}", self.epochs, 4e-3, None, settings, "nll")
+        found = one_seed(data, recipe, self.seed, run.path)
+        goal = found["valid"]["loss"]
+        sizes = {width: self._dense(data, width) for width in _LADDER}
+        fits = [size for size, loss in sizes.values() if loss <= goal]
+        found["dense zstd"] = sizes[_LADDER[0]][0]
+        found["smallest zstd"] = min(fits) if fits else None
+        return found
+
+    def _dense(self, data: nd.Splits, width: str) -> tuple[int, float]:
+        """Returns bytes and validation loss of a dense network of the ladder."""
+        task = named(data.kind)
+        net = nd.build(
+            f"mlp:{width}", input_shape=data.input_shape, n_outputs=data.n_outputs, seed=self.seed
+        )
+        for lr, distil in ((4e-3, 0.0), (2e-3, 0.7)):
+            config = CompressConfig(
+                epochs=self.epochs, tuning=0, lr=lr, distil=distil, seed=self.seed
+            )
+            net = recipe_alone(Context(data.train, task, config, divide(net), net), net, width)
+        loss = float(task.nll(outputs(net, data.valid), data.valid.y).mean())
+        return half_bytes(net), loss
+
+
+def half_bytes(net: nn.Module) -> int:
+    """Returns the bytes of a network's numbers in half precision, packed by zstd."""
+    import pyarrow as pa
+
+    raw = b"".join(leaf.detach().half().numpy().tobytes() for leaf in tensors_of(net).values())
+    return len(pa.Codec("zstd", compression_level=_LEVEL).compress(raw, asbytes=True))
+
+
+def measure(*, quick: bool) -> Result:
+    """Returns bytes over those of the rivals, the mean of seeds."""
+    torch.set_num_threads(1)
+    seeds, epochs, rows = (range(1), 8, 2000) if quick else (range(_SEEDS), 20, 3000)
+    tables = list(TABLES)
+    cells = [CompressedTable(table, seed, epochs, rows) for table in tables for seed in seeds]
+    make_all(cells, STORE, workers=1, report=print)
+    value, lines, floor = {}, [], []
+    for table in tables:
+        found = [STORE.read(cell) for cell in cells if cell.table == table]
+        name = table.partition(".")[0]
+        value[f"{name}, dense"] = statistics.fmean(f["bytes"] / f["dense zstd"] for f in found)
+        small = [f["bytes"] / f["smallest zstd"] for f in found if f["smallest zstd"]]
+        if small:
+            value[f"{name}, smallest dense"] = statistics.fmean(small)
+        judged = verdict(stacked(found, "compressed"), stacked(found, "control"))
+        floor.append(f"{name}: {judged.words('nats')}")
+        lines += [
+            {
+                "table": name,
+                "seed": seed,
+                "bytes": f["bytes"],
+                "dense": f["dense zstd"],
+                "smallest dense": f["smallest zstd"],
+                "weights": f["n_weights"],
+            }
+            for seed, f in zip(seeds, found, strict=True)
+        ]
+    return Result(
+        "ndz-table",
+        value,
+        "ratio",
+        "lower",
+        seeds=list(seeds),
+        quick=quick,
+        baseline="dense networks in float16 with zstd, no worse on validation rows",
+        floor="; ".join(floor),
+        rows=lines,
+    )

@@ -1,0 +1,158 @@
+"""Compression, on the page of a family: from the network to the file, the front of sizes, what each tensor takes, the verdict.
+
+Made from the records of ``netdial compress`` alone (``netdial.runs.results.compressions``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+from netdial.core.records import Record
+from netdial.report.panels import COLOURS, TITLE_PIXELS, log_axis
+from netdial.report.sections.size_figures import single
+from netdial.report.text import at_lam, count, number
+from netdial.runs.results.compressions import SIZE, STAGES, Compression, compressions
+
+_PIXELS = 240
+
+
+@dataclass(frozen=True)
+class CompressedRows:
+    """One compression in words and rows.
+
+    Attributes:
+        name: how it was done.
+        stages: stage, bytes, how many times smaller, loss on validation rows.
+        layers: tensor, numbers, those that are not 0, values, bytes, share of a bar, bits for each that is not 0.
+        split: purpose, bytes and share of the file.
+        verdict: in a sentence; empty if nothing was judged.
+    """
+
+    name: str
+    stages: list[list[str]]
+    layers: list[tuple[list[str], float, str]]
+    split: list[list[str]]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class CompressionSection:
+    """What the page says of compression.
+
+    Attributes:
+        lead: the answer in a sentence.
+        blocks: the compressions.
+        figures: figures by the id of their place.
+    """
+
+    lead: str
+    blocks: list[CompressedRows]
+    figures: dict[str, go.Figure]
+
+
+def compression_section(records: Sequence[Record]) -> CompressionSection | None:
+    """Returns the section on compression, or None when nothing was recorded of it."""
+    found = compressions(records)
+    if not found:
+        return None
+    last = found[-1]
+    size, first = last.stages["coded"][SIZE], last.stages["dense"][SIZE]
+    lead = f"{count(round(first))} bytes became {count(round(size))}, {last.ratio:.3g} times fewer ({_name(last)})."
+    figures = {"compress-front": front_figure(found), "compress-waterfall": waterfall_figure(last)}
+    return CompressionSection(lead, [_rows(one) for one in found], figures)
+
+
+def waterfall_figure(one: Compression) -> go.Figure:
+    """Returns the bytes after each stage as bars on a log axis."""
+    names = [stage for stage in STAGES if stage in one.stages]
+    sizes = [one.stages[stage][SIZE] for stage in names]
+    figure = single(_PIXELS, "bytes after each step", TITLE_PIXELS)
+    figure.add_trace(
+        go.Bar(
+            x=names, y=sizes, marker={"color": COLOURS["family"]}, hovertemplate="%{x}: %{y:,.0f} bytes<extra></extra>",
+            text=[count(round(size)) for size in sizes], showlegend=False,
+        )
+    )  # fmt: skip
+    figure.update_layout(yaxis=log_axis(sizes), xaxis={"showgrid": False})
+    return figure
+
+
+def front_figure(found: Sequence[Compression]) -> go.Figure:
+    """Returns loss on validation rows above the start over the bytes of the file."""
+    figure = single(_PIXELS, "loss above the start, validation rows", TITLE_PIXELS)
+    sizes: list[float] = []
+    for one in found:
+        points = sorted(
+            (p[SIZE], p["excess"]) for p in one.front.values() if {SIZE, "excess"} <= p.keys()
+        )
+        sizes += [size for size, _ in points]
+        figure.add_trace(
+            go.Scatter(
+                x=[size for size, _ in points], y=[excess for _, excess in points], mode="lines+markers", name=_name(one),
+                hovertemplate="%{x:,.0f} bytes: %{y:+.3g}<extra></extra>", showlegend=len(found) > 1,
+            )
+        )  # fmt: skip
+    axis = log_axis(sizes) if sizes else {}
+    figure.update_layout(xaxis={**axis, "title": {"text": "bytes"}}, yaxis={"tickformat": "+.3~g"})
+    return figure
+
+
+def _name(one: Compression) -> str:
+    said = [f"{axis.replace('_', '-')} {place}" for axis, place in one.how.items()]
+    return ", ".join([*([] if one.lam is None else [at_lam(one.lam)]), *said]) or "by default"
+
+
+def _rows(one: Compression) -> CompressedRows:
+    first = one.stages["dense"][SIZE]
+    stages = [
+        [
+            name,
+            count(round(s[SIZE])),
+            f"× {first / s[SIZE]:.3g}",
+            number(s["valid/loss"]) if "valid/loss" in s else "",
+        ]
+        for name in STAGES
+        if (s := one.stages.get(name)) is not None
+    ]
+    most = max((row.get("bits", 0.0) for row in one.layers.values()), default=0.0) or 1.0
+    layers = [
+        (
+            [
+                name,
+                count(round(row["size"])),
+                count(round(row["kept"])),
+                count(round(row["values"])) if row["values"] else "exact",
+                count(round(row["bits"] / 8)),
+                f"{row['bits'] / max(row['kept'], 1):.3g}",
+            ],
+            row["bits"] / most,
+            f"{row['bits'] / row['size'] if row['size'] else 0:.2g} bits a number",
+        )
+        for name, row in one.layers.items()
+        if {"size", "kept", "values", "bits"} <= row.keys()
+    ]
+    whole = sum(one.split.values()) or 1.0
+    split = [
+        [name, count(round(size)), f"{100 * size / whole:.1f} %"]
+        for name, size in one.split.items()
+    ]
+    return CompressedRows(_name(one), stages, layers, split, _verdict(one.verdict))
+
+
+def _verdict(found: dict[str, float]) -> str:
+    if not {"excess", "bound", "margin", "seeds", "no_loss"} <= found.keys():
+        return ""
+    said = (
+        f"{found['excess']:+.3g} against dense controls trained alike, at most {found['bound']:.3g} (95 %), margin "
+        f"{found['margin']:.3g}, seeds: {found['seeds']:.0f}"
+    )
+    if found["no_loss"]:
+        return f"No loss: {said}."
+    return (
+        f"A loss cannot be ruled out: {said}."
+        if found["seeds"] >= 5
+        else f"Not judged, 5 seeds are needed: {said}."
+    )
