@@ -15,7 +15,7 @@ from benchmarks.result import Result
 from netdial.data.dataset import Dataset
 from netdial.measure.ranks import kendall
 from netdial.structure.derived import derive
-from netdial.structure.graph.space import SearchSpace
+from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.nbtiny import CELLS, TinyTable, expected_regret, load_table
 from netdial.structure.nbtiny.cells import live_edges
 from netdial.structure.nbtiny.regret import best_of, median_regret
@@ -29,6 +29,7 @@ from netdial.structure.search.state import SearchState
 from netdial.structure.search.training import try_network
 from netdial.task import TASKS
 from netdial.train.config import make
+from netdial.train.loop import Epoch
 
 _BY_GRADIENT: dict[str, dict[str, Any]] = {
     "darts": {},
@@ -125,7 +126,11 @@ class _Lab:
         config = self._config(name.partition(",")[0], seed).changed(**_BY_GRADIENT[name])
         job = prepare(self.space, self.parts["train"], self.parts["valid"], config)
         held: list[SearchState] = []
-        job.report = lambda epoch, state: held.append(state) if not held else None
+
+        def hold(epoch: Epoch, state: SearchState, probabilities: Gamma) -> None:
+            held[:] = [state]
+
+        job.report = hold
         found = job.run()
         assert found.gap is not None
         return _Found(
@@ -186,7 +191,7 @@ class _Lab:
                 self.parts["train"],
                 self.parts["valid"],
                 task,
-                config.training(config.network_epochs),
+                config.training(self.table.recipe.epochs[-1]),
             )
             taken.append(tried.seconds)
         return statistics.fmean(taken[2:])
