@@ -52,9 +52,19 @@ class Codebook:
 
     def canonical(self) -> Codebook:
         """Returns the same tensor with each value once, all of them in use: 0 first if it occurs, the others ascending."""
+        flat = self.codes.reshape(-1)
+        some = flat[np.flatnonzero(flat != 0)]  # most are 0 in a sparse tensor
         used = np.zeros(self.values.size, bool)
-        used[self.codes] = True
+        used[some] = True
+        used[:1] = some.size < flat.size
         plain = self.values + np.float32(0)  # -0 becomes 0
+        rest = plain[1:] if plain.size and plain[0] == 0 else plain
+        if used.all() and (rest != 0).all() and (np.diff(rest) > 0).all():
+            return (
+                self
+                if not np.signbit(self.values[:1]).any() or plain[0]
+                else Codebook(self.codes, plain)
+            )
         kept = np.unique(plain[used])
         zero = kept[kept == 0]
         values = np.concatenate([zero, kept[kept != 0]])

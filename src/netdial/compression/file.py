@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -185,16 +185,18 @@ def pack(
         head += _entry(part, _shape(tensors[name]))
     content = decoder.MAGIC + bytes([decoder.MAJOR, decoder.MINOR]) + _chunk(decoder.HEAD, head)
     content += b"".join(_chunk(decoder.TENSOR, b"".join(part.sections)) for part in parts.values())
-    return content + bytes([decoder.END, 8]) + blake2b(content, digest_size=8).digest()
+    return content + bytes([decoder.END, 8]) + sha256(content).digest()[:8]
 
 
-def unpack(content: bytes) -> tuple[dict[str, Any], list[decoder.Entry], list[bytes]]:
-    """Returns text, entries and bodies of the tensors of a whole file.
+def unpack(
+    content: bytes, found: list[tuple[int, bytes, int]] | None = None
+) -> tuple[dict[str, Any], list[decoder.Entry], list[bytes]]:
+    """Returns text, entries and bodies of the tensors of a whole file, whose chunks may be given.
 
     Raises:
         Damaged: it is not as its format says.
     """
-    found = list(decoder.chunks(content))
+    found = list(decoder.chunks(content)) if found is None else found
     known = [(kind, body) for kind, body, _ in found if not kind & decoder.ANCILLARY]
     check(known[0][0] == decoder.HEAD, "it does not begin with its head")
     text, entries = decoder.head(known[0][1])
@@ -207,9 +209,10 @@ def unpack(content: bytes) -> tuple[dict[str, Any], list[decoder.Entry], list[by
 
 
 def _ledger(content: bytes) -> Ledger:
-    _, entries, _ = unpack(content)
+    found = list(decoder.chunks(content))
+    _, entries, _ = unpack(content, found)
     sizes: dict[int, list[int]] = {}
-    for kind, _, size in decoder.chunks(content):
+    for kind, _, size in found:
         sizes.setdefault(min(kind, decoder.ANCILLARY), []).append(size)
     rows = []
     for entry, size in zip(entries, sizes.get(decoder.TENSOR, []), strict=True):

@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from math import prod
 from typing import Any
 
@@ -67,7 +67,7 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
             known,
             f"it has a part of type {kind} that this program does not know; a newer one wrote it",
         )
-        own = blake2b(data[:start], digest_size=8).digest() if kind == END else zlib.crc32(data[start : file.place]).to_bytes(4, "little")  # fmt: skip  # noqa: E501
+        own = sha256(data[:start]).digest()[:8] if kind == END else zlib.crc32(data[start : file.place]).to_bytes(4, "little")  # fmt: skip  # noqa: E501
         check(
             (body if kind == END else file.take(4)) == own,
             "it was changed after it was written (a checksum differs)",
@@ -156,10 +156,10 @@ def digest(found: Array, values: Array | None) -> bytes:
     """Returns the digest of a decoded tensor: of its numbers, or of its codes (in 1 or 2 bytes each) and values."""
     if values is not None:
         found = found.astype("<u1" if values.size <= 256 else "<u2")
-    seen = blake2b(np.ascontiguousarray(found).data, digest_size=4)
+    seen = sha256(np.ascontiguousarray(found).data)
     if values is not None:
         seen.update(values.astype("<f4").data)
-    return seen.digest()
+    return seen.digest()[:4]
 
 
 def _exact(body: bytes, coder: int, size: int, width: int) -> Array:
@@ -201,31 +201,26 @@ def _codebook(
         mask = bytearray(b"\1" * size) if k and not zero else bytearray(size)
         if some:
             mask = _modelled("positions", where, mask, rows, cols, period, ones)
-        there = np.frombuffer(mask, np.bool_)
+        at = np.flatnonzero(np.frombuffer(mask, np.bool_))
         codes = [0] * size if "decode_symbols" not in KERNELS else np.zeros(size, np.int32)
         if k > 1:
             codes = _modelled("symbols", what, codes, bytes(mask), rows, cols, period, k, low)
-        symbols = np.asarray(codes, np.int32)[there]
+        symbols = np.asarray(codes, np.int32)[at]
     else:
         check(entry.coder in (HUFFMAN, ANS), f"a coder {entry.coder} of codebooks is not known")
         unpack = unhuffed if entry.coder == HUFFMAN else unranked
-        there = np.ones(size, bool) if k and not zero else np.zeros(size, bool)
+        at = np.arange(ones)
         if some:
             span, items = told.whole(MAX_SPAN), told.whole(2 * size)
-            gaps = unpack(told, where, span + 1, items).astype(np.int64)
-            at = np.cumsum(np.where(gaps == span, span, gaps + 1)) - 1
-            at = at[gaps != span]
-            check(
-                at.size == ones and (not ones or at[-1] < size),
-                "a tensor has more positions than numbers",
-            )
-            there[at] = True
+            gaps = unpack(told, where, span + 1, items)
+            at = np.cumsum(gaps + (gaps != span), dtype=np.int64)[gaps != span] - 1
+            check(not at.size or at[-1] < size, "a tensor has more positions than numbers")
         symbols = (
             unpack(told, what, k, ones).astype(np.int32) if k > 1 else np.zeros(ones, np.int32)
         )
     check(told.place == len(tables), "the tables of a tensor are longer than they say")
     check((some or not where) and (k > 1 or not what), "a stream is there that is not needed")
-    check(int(there.sum()) == ones, "a tensor has another number of values than it says")
+    check(at.size == ones, "a tensor has another number of values than it says")
     found = np.zeros(size, np.int32)
-    found[there] = symbols + zero
+    found[at] = symbols + zero
     return found, np.concatenate([np.zeros(zero, "<f4"), values]) if zero else values

@@ -6,6 +6,7 @@ do not depend on how it was chosen.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,14 +98,13 @@ def encoded(tensor: Codebook | Array, profile: str) -> Packed:
         raise ConfigError(
             f"a codebook of {values.size} values, at most {MAX_VALUES} are coded; give the tensor as an array"
         )
-    mask = book.codes.reshape(-1) >= zero if zero else np.ones(book.codes.size, bool)
-    if not values.size:
-        mask = np.zeros(book.codes.size, bool)
-    symbols = book.codes.reshape(-1)[mask] - zero
-    table = pack_values(values, zero) + (whole(int(mask.sum())) if zero and values.size else b"")
+    flat = book.codes.reshape(-1)
+    places = np.flatnonzero(flat != 0) if zero else np.arange(flat.size)
+    symbols = flat[places] - zero
+    table = pack_values(values, zero) + (whole(places.size) if zero and values.size else b"")
     coder = PROFILES[profile]
     pack = _adaptive if coder == ADAPTIVE else _static
-    sections = pack(book, mask, symbols, values, zero, coder)
+    sections = pack(book.codes.shape, places, symbols, values, zero, coder)
     found = Packed(
         CODEBOOK, coder, digest(book.codes, book.values), (table + sections[0], *sections[1:])
     )
@@ -156,18 +156,18 @@ def _modelled(model: str, *given: Array | int) -> bytes:
 
 
 def _adaptive(
-    book: Codebook, mask: Array, symbols: Array, values: Array, zero: int, coder: int
+    shape: tuple[int, ...], places: Array, symbols: Array, values: Array, zero: int, coder: int
 ) -> tuple[bytes, bytes, bytes]:
-    rows = book.codes.shape[0] if book.codes.ndim else 1
-    cols = mask.size // rows if rows else 0
-    there = mask.astype(np.uint8)
-    codes = np.zeros(mask.size, np.int32)
-    codes[mask] = symbols
+    size = prod(shape)
+    rows = shape[0] if shape else 1
+    cols = size // rows if rows else 0
+    there, codes = np.zeros(size, np.uint8), np.zeros(size, np.int32)
+    there[places], codes[places] = 1, symbols
     best: tuple[bytes, bytes, bytes] | None = None
-    for period in _periods(book.codes.shape, mask, rows, cols):
+    for period in _periods(shape, there, rows, cols):
         where = what = b""
         if zero and values.size:
-            where = _modelled("positions", there, rows, cols, period, int(mask.sum()))
+            where = _modelled("positions", there, rows, cols, period, places.size)
         if values.size > 1:
             low = int((values < 0).sum())
             what = _modelled("symbols", there, codes, rows, cols, period, values.size, low)
@@ -195,12 +195,12 @@ def _periods(shape: tuple[int, ...], mask: Array, rows: int, cols: int) -> list[
 
 
 def _static(
-    book: Codebook, mask: Array, symbols: Array, values: Array, zero: int, coder: int
+    shape: tuple[int, ...], places: Array, symbols: Array, values: Array, zero: int, coder: int
 ) -> tuple[bytes, bytes, bytes]:
     pack = huffed if coder == HUFFMAN else ranked
     tables = where = what = b""
     if zero and values.size:
-        span, gaps = gaps_of(np.flatnonzero(mask))
+        span, gaps = gaps_of(places)
         table, where = pack(gaps, span + 1)
         tables = whole(span) + whole(gaps.size) + table
     if values.size > 1:

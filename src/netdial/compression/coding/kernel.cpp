@@ -313,13 +313,29 @@ i64 decode_numbers(const uint8_t* stream, i64 length, uint8_t* data, i64 size, i
   return coder.place;
 }
 
-// Words of many states one after another; see `unranked` in decoder.py.
+// Fills words from the back and returns where they begin; a symbol takes one word at most.
+i64 encode_ans(const uint16_t* symbols, const uint32_t* freq, const uint32_t* start, uint32_t* states, uint16_t* words, i64 count,
+               i64 lanes, i64 bits) {
+  i64 place = count;
+  for (i64 i = count - 1; i >= 0; --i) {
+    uint32_t& x = states[i & (lanes - 1)];
+    const uint32_t f = freq[symbols[i]];
+    if (x >= static_cast<uint64_t>(f) << (32 - bits)) {
+      words[--place] = static_cast<uint16_t>(x);
+      x >>= 16;
+    }
+    x = ((x / f) << bits) + x % f + start[symbols[i]];
+  }
+  return place;
+}
+
+// Words of many states one after another; see `unranked` in static.py.
 i64 decode_ans(const uint8_t* stream, i64 words, uint32_t* states, i64 lanes, i64 bits, const uint16_t* symbol,
                const uint32_t* freq, const uint32_t* start, i64 count, uint16_t* out) {
   const uint32_t all = (1u << bits) - 1;
   i64 place = 0;
   for (i64 i = 0; i < count; ++i) {
-    uint32_t& x = states[i % lanes];
+    uint32_t& x = states[i & (lanes - 1)];
     const uint32_t at = x & all, s = symbol[at];
     out[i] = static_cast<uint16_t>(s);
     x = freq[s] * (x >> bits) + at - start[s];

@@ -48,6 +48,7 @@ def ready() -> bool:
         KERNELS[f"decode_{model}"] = _decoder(library, model)
         ENCODERS[model] = _encoder(library, model)
     KERNELS["decode_ans"] = _ans(library)
+    ENCODERS["ans"] = _ans_encoder(library)
     return True
 
 
@@ -145,3 +146,21 @@ def _ans(library: ctypes.CDLL) -> Callable[..., tuple[Array, Array, int]]:
         return found, x.astype(np.int64), place
 
     return decode
+
+
+def _ans_encoder(library: ctypes.CDLL) -> Callable[..., bytes]:
+    function = library.encode_ans
+    function.restype = ctypes.c_int64
+
+    def encode(symbols: Array, freq: Array, start: Array, lanes: int, bits: int) -> bytes:
+        plain = (
+            symbols.astype(np.uint16, copy=False),
+            freq.astype(np.uint32),
+            start.astype(np.uint32),
+        )
+        states, words = np.full(lanes, 65536, np.uint32), np.empty(symbols.size, np.uint16)
+        arrays = [_at(part) for part in (*plain, states, words)]
+        first = int(function(*arrays, _number(symbols.size), _number(lanes), _number(bits)))
+        return states.astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
+
+    return encode

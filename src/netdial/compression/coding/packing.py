@@ -7,6 +7,7 @@ from itertools import count
 
 import numpy as np
 
+from netdial.compression.coding.native import ENCODERS
 from netdial.compression.coding.static import MAX_BITS, Array
 
 SPANS = (7, 15, 31, 63, 127, 255)
@@ -38,18 +39,20 @@ def step_of(values: Array) -> tuple[Array, Array] | None:
 def gaps_of(places: Array) -> tuple[int, Array]:
     """Returns the best span S and positions as gaps: 0 … S-1 zeros before the next value, or S for a leap over S zeros."""
     gaps = np.diff(places, prepend=-1) - 1
-    best: tuple[float, int, Array] | None = None
-    for span in SPANS:
-        leaps = gaps // span
-        found = np.full(int(leaps.sum()) + gaps.size, span, np.int64)
-        found[np.cumsum(leaps + 1) - 1] = gaps % span
-        counts = np.bincount(found, minlength=span + 1)
+    sizes = np.bincount(gaps)
+    lengths = np.flatnonzero(sizes)
+    best, span = float("inf"), SPANS[0]
+    for tried in SPANS:
+        counts = np.bincount(lengths % tried, sizes[lengths], tried + 1)
+        counts[tried] = (lengths // tried * sizes[lengths]).sum()
         kept = counts[counts > 0]
-        cost = float((kept * np.log2(kept.sum() / kept)).sum()) + 4 * span
-        if best is None or cost < best[0]:
-            best = cost, span, found
-    assert best is not None
-    return best[1], best[2]
+        cost = float((kept * np.log2(kept.sum() / kept)).sum()) + 4 * tried
+        if cost < best:
+            best, span = cost, tried
+    ends = np.arange(1, gaps.size + 1) + np.cumsum(gaps // span)
+    found = np.full(int(ends[-1]) if ends.size else 0, span, np.uint16)
+    found[ends - 1] = gaps % span
+    return span, found
 
 
 def _golomb(numbers: Array) -> bytes:
@@ -142,6 +145,8 @@ def ranked(symbols: Array, alphabet: int) -> tuple[bytes, bytes]:
     power = max(0, min(10, (symbols.size // 512).bit_length() - 1))
     lanes = 1 << power
     start = np.cumsum(freq) - freq
+    if "ans" in ENCODERS:
+        return table, bytes([power]) + ENCODERS["ans"](symbols, freq, start, lanes, bits)
     x = np.full(lanes, 65536, np.int64)
     words: list[Array] = []
     f, s = freq[symbols], start[symbols]

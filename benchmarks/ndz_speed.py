@@ -1,0 +1,42 @@
+"""Megabytes of float32 a second that a compressed file is written and read at, one core: profiles fast and max."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.result import Result
+from netdial.compression import Codebook, read, write
+from netdial.measure.latency import in_turns
+
+
+def measure(*, quick: bool) -> Result:
+    """Writes and reads 4 million weights, 8 % of them not 0, of 16 values; the quick version has 1 million."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    source = np.random.default_rng(0)
+    side = 1000 if quick else 2000
+    codes = source.binomial(15, 0.5, (side, side)) + 1
+    codes[source.random((side, side)) > 0.08] = 0
+    book = Codebook(codes, np.concatenate([[0], np.sort(source.normal(size=16))]))
+    size, value, spread, rows = book.codes.size * 4 / 1e6, {}, {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        for profile in ("fast", "max"):
+            path = Path(folder, profile)
+            told = write(path, {"w": book}, profile=profile)
+            work: dict[str, Callable[[], object]] = {
+                f"{profile}, encode": lambda p=path, q=profile: write(p, {"w": book}, profile=q),
+                f"{profile}, decode": lambda p=path: read(p),
+            }
+            turns = 3 if quick or profile == "max" else 7
+            found = in_turns(list(work.values()), more=lambda seen, n=turns: len(seen[0]) < n)
+            for label, seconds in zip(work, found, strict=True):
+                value[label] = size / statistics.median(seconds)
+                spread[label] = (size / max(seconds), size / min(seconds))
+                rows.append({"what": label, "MB/s": value[label], "bytes": told.size})
+    floor = "reach: 500 encode and 200 decode, fast"
+    return Result("ndz-speed", value, "MB/s", "higher", [0], quick, "", floor, spread, rows)
