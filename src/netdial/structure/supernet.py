@@ -20,6 +20,7 @@ from netdial.structure.graph.live import live
 from netdial.structure.graph.operations import make
 from netdial.structure.graph.parts import SpaceEdge, StructureChoice
 from netdial.structure.graph.space import SearchSpace
+from netdial.structure.lockstep import ChainJob, chain_of, run_jobs, source_bundle
 
 Weight = Tensor | None
 """What an operation is multiplied by, a number or one for each example ``[B]``; None for exactly 1."""
@@ -44,15 +45,18 @@ class Supernet(nn.Module):
     Args:
         space: the search space.
         seed: decides the initial weights; those of an operation do not depend on which others there are.
+        fused: whether operations of a mixture that are chains of known layers run side by side (``structure.lockstep``), which
+            is faster and the same but for rounding; at a vertex nothing is fused.
 
     Raises:
         ConfigError, ShapeError, NonFiniteError: the space is not sound.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, seed: int = 0, *, fused: bool = True) -> None:
         super().__init__()
         self.space = space
         self.seed = seed
+        self.fused = fused
         self.edges = nn.ModuleDict(
             {
                 name: nn.ModuleDict(
@@ -84,16 +88,63 @@ class Supernet(nn.Module):
         parts = live(wiring, {name for name, found in weights.items() if found})
         if not parts.nodes:
             return x.new_zeros(len(x), *wiring.shapes[wiring.output])
-        values, here = {wiring.input: x}, set(parts.edges)
-        for node in parts.nodes[1:]:
-            join, tensors = wiring.aggregators[node], []
-            for edge in wiring.incoming[node]:
-                if edge.name in here:
-                    tensors.append(bring(weights[edge.name], values[edge.source]))
-                elif join.absent == "zeros":
-                    tensors.append(x.new_zeros(len(x), *wiring.brought[edge.name]))
-            values[node] = join.join(tensors, len(wiring.incoming[node]))
+        edges = {name: wiring.edges[name] for name in parts.edges}
+        values, brought = {wiring.input: x}, dict[str, Tensor]()
+        ready = [wiring.input]
+        while ready:
+            leaving = [edge for edge in edges.values() if edge.source in ready]
+            for name, part in self._brought(leaving, weights, values).items():
+                brought[name] = brought[name] + part if name in brought else part
+            ready = [
+                node
+                for node in parts.nodes
+                if node not in values
+                and all(e.source in values for e in wiring.incoming[node] if e.name in edges)
+            ]
+            values.update({node: self._joined(node, edges, brought, x) for node in ready})
         return values[wiring.output]
+
+    def _joined(
+        self, node: str, edges: Mapping[str, SpaceEdge], brought: Mapping[str, Tensor], x: Tensor
+    ) -> Tensor:
+        """Returns the value of a node from what its edges brought; sums of several edges lie under the node's name."""
+        wiring = self.space.wiring
+        join, tensors = wiring.aggregators[node], []
+        for edge in wiring.incoming[node]:
+            if edge.name in brought:
+                tensors.append(brought[edge.name])
+            elif edge.name not in edges and join.absent == "zeros":
+                tensors.append(x.new_zeros(len(x), *wiring.brought[edge.name]))
+        together = brought.get(_together(node))
+        tensors += [] if together is None else [together]
+        return join.join(tensors, len(wiring.incoming[node]))
+
+    def _brought(
+        self,
+        edges: list[SpaceEdge],
+        weights: Mapping[str, list[Weighted]],
+        values: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Returns what some edges bring: by edge, or summed by node where operations ran side by side."""
+        found: dict[str, Tensor] = {}
+        jobs: list[ChainJob] = []
+        sources = {edge.source: source_bundle(values[edge.source]) for edge in edges}
+        for edge in edges:
+            linear = self.space.wiring.aggregators[edge.target].name in ("sum", "mean")
+            goal, apart = _together(edge.target) if linear else edge.name, []
+            for each in weights[edge.name]:
+                weight, source = each.weight, sources[edge.source]
+                alone = not self.fused or len(weights[edge.name]) == 1 or source is None
+                chain = None if alone else chain_of(each.module)
+                if chain is None or source is None or weight is None or weight.ndim:
+                    apart.append(each)
+                else:
+                    jobs.append(ChainJob(chain, source, weight, goal))
+            if apart:
+                found[edge.name] = bring(apart, values[edge.source])
+        for goal, total in run_jobs(jobs).items():
+            found[goal] = found[goal] + total if goal in found else total
+        return found
 
     def _weights(
         self, gamma: Mapping[str, Tensor], size: int, sparse: bool | None
@@ -123,6 +174,11 @@ class Supernet(nn.Module):
                 for i, weight in used[edge.key]
             ]
         return found
+
+
+def _together(node: str) -> str:
+    """Returns the name of what several edges bring to a node in one sum."""
+    return f"->{node}"
 
 
 def bring(operations: list[Weighted], x: Tensor) -> Tensor:
