@@ -96,6 +96,7 @@ def test_the_page_has_the_keys_of_compressing(call: Call, runs: Path) -> None:
             "1",
             "--tuning",
             "0",
+            "--lengths",
             "--seeds",
             "1",
             "--json",

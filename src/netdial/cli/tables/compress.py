@@ -46,6 +46,20 @@ def layers_table(found: CompressResult) -> Table:
     return table
 
 
+def lengths_table(found: CompressResult) -> Table:
+    """Returns codes of the training labels in bits, with what each of them and validation rows choose."""
+    heads = ("of", "model", "labels", "bits", "chosen by")
+    table = table_of(
+        "code", *heads, title="Description lengths of the training labels", left=("of", "chosen by")
+    )
+    for row in found.lengths:
+        by = ["its length"] * (row.chosen and row.code in ("two-part", "variational"))
+        by += ["validation"] * row.by_validation
+        bits = [count(round(value)) for value in (row.model, row.data, row.total)]
+        table.add_row(row.code, row.of, *bits, ", ".join(by))
+    return table
+
+
 def front_table(found: CompressResult) -> Table:
     """Returns the sizes that were tried, those that another one beats left out."""
     table = table_of(

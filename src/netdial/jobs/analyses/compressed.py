@@ -26,6 +26,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.records import Place, Record
 from netdial.data import Splits
 from netdial.family import Family
+from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.measure.verdict import LossVerdict, verdict
@@ -33,6 +34,9 @@ from netdial.runs.results.compressions import METHOD, SIZE
 from netdial.runs.run import Run
 from netdial.task import named
 from netdial.train.loop import Epoch
+
+_LAMS = 9
+"""Complexity values of the variational code."""
 
 WORK = "compress"
 """Folder in a run folder that holds a compression under way."""
@@ -50,6 +54,9 @@ class Judging:
             description="times to repeat it beside a dense control trained alike; 5 or more tell whether there is no loss",
         ),
     ] = 0
+    lengths: Annotated[
+        bool, Field(description="tell the labels of the training data by three codes, in bits")
+    ] = False
     margin: Annotated[
         float | None,
         Field(
@@ -76,6 +83,7 @@ class CompressResult:
         metrics: stage ``dense`` and ``coded`` -> metrics on the part of the data asked for.
         verdict: against dense controls; None if none was trained.
         lam: complexity value of the member; None for a network that has none.
+        lengths: codes of the training labels, if they were asked for.
     """
 
     path: Path
@@ -84,6 +92,7 @@ class CompressResult:
     metrics: Mapping[str, Mapping[str, float]]
     verdict: LossVerdict | None
     lam: float | None
+    lengths: tuple[DescriptionLength, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +105,7 @@ class CompressSubject:
         data: its data.
         recipe: how a fresh network is built, as plain values.
         meta: what else the file says.
+        fresh: a network of the same shape that was not trained; None where nobody knows how to build one.
     """
 
     model: nn.Module
@@ -103,6 +113,7 @@ class CompressSubject:
     data: Splits
     recipe: Mapping[str, Any] | None
     meta: Mapping[str, Any]
+    fresh: nn.Module | None = None
 
 
 def compress_model(
@@ -145,7 +156,18 @@ def compress_model(
     nets = {"dense": start, "coded": found.net}
     where = data.part(part)
     metrics = {name: task.metrics(outputs(net, where), where.y.cpu()) for name, net in nets.items()}
-    return CompressResult(path, found, ledger, metrics, judged, asked.lam)
+    lengths = tuple(_lengths(asked, found, config)) if judging.lengths else ()
+    return CompressResult(path, found, ledger, metrics, judged, asked.lam, lengths)
+
+
+def _lengths(
+    asked: CompressSubject, found: Compressed, config: CompressConfig
+) -> list[DescriptionLength]:
+    data, model = asked.data, asked.model
+    lams = model.lams(_LAMS) if isinstance(model, Family) else []
+    return description_lengths(
+        model, found, data.train, data.valid, named(data.kind), config, lams=lams, start=asked.fresh
+    )
 
 
 def _judged(

@@ -34,7 +34,8 @@ def from_run(
         lam = best_lam(run) if lam is None else lam
         family, data = open_run(run, data_dir, [lam], trust=trust)
         meta = about | {"lam": lam} | use_of(data, family, lams=[lam]).alone(lam).to_json()
-        return CompressSubject(family, lam, data, recipe, meta)
+        fresh = load_net(run.config, data_dir, trust=trust)
+        return CompressSubject(family, lam, data, recipe, meta, fresh)
     if lam is not None:
         raise ConfigError(
             f"--lam {lam:g}: run {run.name} has one network and no complexity values; leave it out"

@@ -69,7 +69,12 @@ def _show(
     found: CompressResult, where: dict[str, Any], split: str, kind: str, *, as_json: bool
 ) -> None:
     from netdial.cli.output import console, print_json, print_table
-    from netdial.cli.tables.compress import front_table, layers_table, waterfall_table
+    from netdial.cli.tables.compress import (
+        front_table,
+        layers_table,
+        lengths_table,
+        waterfall_table,
+    )
 
     if as_json:
         print_json({**where, "split": split, "kind": kind, **_answer(found)})
@@ -77,6 +82,8 @@ def _show(
     screen = console()
     for table in (layers_table(found), front_table(found), waterfall_table(found, split, kind)):
         print_table(screen, table)
+    if found.lengths:
+        print_table(screen, lengths_table(found))
     stages = found.found.stages
     lines = [
         f"{found.path}: {found.ledger.size} bytes, {stages[0].n_bytes / found.ledger.size:.1f} times smaller; {found.found.why}"
@@ -104,6 +111,7 @@ def _answer(found: CompressResult) -> dict[str, Any]:
         "layers": [vars(layer) for layer in found.found.layers()],
         "front": [{name: getattr(point, name) for name in front} for point in found.found.front],
         "split": dict(found.ledger.split),
+        "lengths": [{**vars(row), "total": row.total} for row in found.lengths],
         "verdict": None if verdict is None else {**vars(verdict), "no_loss": verdict.no_loss},
     }
 
