@@ -127,6 +127,20 @@ def test_nothing_is_wider_than_the_page(browser: Any, wine: Path, width: int, sc
     assert faults == []
 
 
+def test_the_size_slider_goes_back_in_time(browser: Any, tmp_path: Path) -> None:
+    command = "shrink wine --model mlp:16 --lam 0.5 --epochs 6 --name s --quiet --runs-dir"
+    done = CliRunner().invoke(app, [*command.split(), str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    page, faults = opened(browser, (tmp_path / "s" / "report.html").as_uri())
+    end = page.text_content("#moment-params")
+    move = "one => { one.value = 0; one.dispatchEvent(new Event('input')) }"
+    page.eval_on_selector("#moment", move)
+    assert page.text_content("#moment-share") == "100.0% of the start"
+    assert page.text_content("#moment-params") != end
+    assert page.text_content("tr[data-layer] td:nth-of-type(2)") == "16"
+    assert faults == []
+
+
 def test_a_budget_chooses(browser: Any, wine: Path) -> None:
     page, _ = opened(browser, wine.joinpath("report.html").as_uri())
     page.click(".budget summary")

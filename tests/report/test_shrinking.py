@@ -25,12 +25,13 @@ from netdial.report.sections.shrinking import (
     lead,
     tiles,
 )
-from netdial.report.sections.shrinking_figures import FEW_LAYERS
+from netdial.report.sections.shrinking_figures import FEW_LAYERS, TimeAxis
+from netdial.report.sections.size_dial import size_dial_of
 from netdial.report.sections.size_figures import front
 from netdial.report.tables import costs_table, widths_table
 from netdial.report.template import CHARTS, script
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import KILLS, shrinkage
+from netdial.runs.shrinkage import KILLS, Shrinkage, shrinkage
 
 from ..early import early
 from .shrunk_run import (
@@ -338,3 +339,17 @@ def test_channels_are_shortened_without_losing_count(numbers: set[int]) -> None:
             assert named <= numbers
             seen += len(named)
     assert seen == len(numbers)
+
+
+def test_the_size_slider_has_every_moment_at_which_sizes_were_recorded() -> None:
+    steps = (0, 5, 10)
+    course = {"params": (90.0, math.nan, 30.0), "valid/accuracy": (0.5, 0.6, 0.7)}
+    found = Shrinkage(steps, {"fc1": (8.0, 4.0, 2.0)}, course, {}, {}, {})
+    told = size_dial_of(found, "valid/accuracy", TimeAxis(5.0, "epoch"))
+    assert told is not None
+    assert told["times"] == [0.0, 2.0]
+    assert told["params"] == [90.0, 30.0]
+    assert told["metric"] == [0.5, 0.7]
+    assert told["widths"] == {"fc1": [8.0, 2.0]}
+    few = Shrinkage((0,), {}, {"params": (1.0,)}, {}, {}, {})
+    assert size_dial_of(few, "valid/accuracy", TimeAxis(1.0, "epoch")) is None

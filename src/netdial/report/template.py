@@ -12,6 +12,9 @@ from typing import Any
 
 import jinja2
 
+SIZES = ("size",)
+"""Script of a page with a slider over what was left of one network."""
+
 LIVE = ("live",)
 """Script of a page that a server gives."""
 
@@ -42,7 +45,13 @@ def fill(package: str, template: str, /, **values: Any) -> str:
     return (
         _templates(package)
         .get_template(template)
-        .render(charts=script(*CHARTS), turning=script(*DIAL), asking=script(*LIVE), **values)
+        .render(
+            charts=script(*CHARTS),
+            turning=script(*DIAL),
+            sizing=script(*SIZES),
+            asking=script(*LIVE),
+            **values,
+        )
     )
 
 

@@ -22,6 +22,7 @@ from netdial.report.sections.shrinking_figures import (
     learning_figure,
     size_figure,
 )
+from netdial.report.sections.size_dial import size_dial_of
 from netdial.report.template import Tile
 from netdial.report.text import _sizes, at_lam, count, fixed, number, percent, value_of
 from netdial.runs.curves import metrics_of
@@ -87,6 +88,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "many": len(found.widths) > FEW_LAYERS,
         "layers": layer_rows(found),
         "costs": cost_rows(found),
+        "size_dial": size_dial_of(found, metric, clock),
         "folding": _folding(found.fold_difference),
         "log": log_rows(log[:LONGEST_LOG], clock),
         "log_open": len(log) <= OPEN_LOG,
