@@ -163,7 +163,6 @@ def picked_by_number(self: nn.Module, x: Tensor) -> Tensor:
 
 REFUSED = [
     (unknown_operation, r"node 'cumsum' \(cumsum, test_graph.py:\d+\): has no rule"),
-    (written_size, r"node 'view' .*: writes the size \[2, 3\] of channels in the code.*use flatten"),
     (split_by_number, r"node 'split' .*: writes the sizes \[3, 3\] of parts in the code; use chunk"),
     (picked_by_number, r"node 'getitem' .*: picks channels slice\(None, 3, None\) by a number in the code"),
 ]  # fmt: skip
@@ -177,9 +176,22 @@ def test_what_cannot_follow_is_refused_by_name_or_kept_whole(
     with pytest.raises(TraceError, match=message):
         Graph.of(net, X)
     graph = Graph.of(net, X, lenient=True)
-    assert graph.groups == ()
-    assert graph.kept["one.weight"]
+    assert graph.widths == {} or graph.widths == {
+        "one": 3
+    }  # what lies behind a piece of fixed length can go
+    assert graph.kept.get("one.weight") or graph.groups
     assert torch.equal(graph.traced(X), net(X))
+
+
+def test_sizes_written_in_the_code_are_made_to_follow() -> None:
+    graph = Graph.of(Net(written_size).eval(), X)
+    assert graph.groups[0].slots[0].positions == (
+        (0, 1, 2),
+        (3, 4, 5),
+    )
+    plan = graph.plan({"one": [0]})
+    apply(plan, graph.traced)
+    assert graph.traced(X).shape == (len(X), 3)
 
 
 def test_a_layer_called_in_a_way_without_a_rule_is_refused() -> None:
@@ -209,12 +221,14 @@ def test_a_count_of_channels_used_as_a_number_mixes_them() -> None:
     assert [bool(group.mixed) for group in graph.groups] == [False]
 
 
-def test_sizes_of_another_tensor_do_not_follow() -> None:
+def test_sizes_that_happen_to_be_those_of_channels_are_made_to_follow() -> None:
     def between(self: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([x, x.relu()], 1).view(x.shape[0], 12)
 
-    with pytest.raises(TraceError, match="writes the size"):
-        Graph.of(Net(between, 12), X)
+    graph = Graph.of(Net(between, 12), X)
+    assert graph.widths == {"one": 6}
+    apply(graph.plan({"one": [0, 3, 4]}), graph.traced)
+    assert graph.traced(X).shape == (len(X), 3)
 
 
 def test_channels_seen_as_positions_stay() -> None:

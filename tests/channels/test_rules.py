@@ -68,6 +68,12 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "heads by count": (vector(lambda s, x: x.view(x.shape[0], 3, -1).relu().flatten(1)), V, [2], [False]),
     "size computed": (vector(lambda s, x: x.view(x.shape[0], x.shape[1] // 2, 2).flatten(1)), V, [3], [False]),
     "expand": (vector(lambda s, x: x.unsqueeze(1).expand(-1, 3, -1).sum(1)), V, [6], [False]),
+    "expand to a number": (vector(lambda s, x: x.expand(3, 6)), V, [6], [False]),
+    "by keyword": (vector(lambda s, x: torch.softmax(input=x, dim=1)), V, [6], [True]),
+    "einsum with dots": (
+        tokens(lambda s, x: torch.einsum("...i,oi->...o", x, s.w), w=torch.randn(6, 6)), T, [6, 6], [False] * 2,
+    ),
+    "listed einsum": (vector(lambda s, x: torch.einsum("bi,oi", x, s.w), 5, w=torch.randn(5, 6)), V, [6, 5], [False] * 2),
     "repeat": (vector(lambda s, x: x.repeat(1, 2), 12), V, [], []),
     "squeeze a dimension": (vector(lambda s, x: x[:, None, :].squeeze(1)), V, [6], [False]),
     "double transposition": (vector(lambda s, x: x.t().relu().T), V, [6], [False]),
@@ -109,11 +115,6 @@ def test_groups_and_what_is_left_when_they_are_cut(name: str) -> None:
 
 
 REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
-    "expand to a number": (vector(lambda s, x: x.expand(3, 6)), V, r"writes the size 6 of channels.*use -1"),
-    "unknown einsum": (
-        vector(lambda s, x: torch.einsum("...i,oi->...o", x, s.w), w=torch.randn(6, 6)), V, "needs all letters",
-    ),
-    "listed einsum": (vector(lambda s, x: torch.einsum("bi,oi", x, s.w), w=torch.randn(6, 6)), V, "einsum 'bi,oi' needs"),
     "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, "its weight is computed"),
     "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, "squeeze.. without a dimension"),
     "groups in the code": (
@@ -124,7 +125,6 @@ REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
         T, "a given start state have no rule",
     ),
     "no batch": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(0), nn.Linear(144, 2)), P[0], "its input has 3 dimensions"),
-    "by keyword": (vector(lambda s, x: torch.softmax(input=x, dim=1)), V, "used in a way that has no rule"),
     "indices": (picture(nn.MaxPool2d(2, return_indices=True), Call(lambda s, x: x[0])), P, "used in a way that has no rule"),
 }  # fmt: skip
 

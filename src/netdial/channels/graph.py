@@ -6,22 +6,20 @@ channels that touch the same leaves are a group. Shapes are taken from one run o
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from netdial.channels.labels import FIXED, Labels, SizeNumber, Value, fixed
-from netdial.channels.nodes import place
-from netdial.channels.rules import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene, attribute
-from netdial.channels.rules.elementwise import computed, scene_fix_all
+from netdial.channels.labels import FIXED, Labels
+from netdial.channels.rules import Inner, Reader, Scene
+from netdial.channels.rules.reading import read
 from netdial.channels.trace.trace import execute, trace
+from netdial.channels.trial import broken
 from netdial.core.cutting import leaf_shapes
-from netdial.core.errors import ConfigError, NetdialError, TraceError
+from netdial.core.errors import ConfigError
 from netdial.core.plan import Group, Plan, Slot
 
 Channels = tuple[tuple[str, int], ...]
@@ -64,13 +62,13 @@ class Graph:
             TraceError: the network cannot be traced, or an operation has no rule; the message names the node.
         """
         traced = trace(net, example)
-        scene = Scene(traced, execute(traced, example))
-        values: dict[fx.Node, Any] = {}
-        for node in traced.graph.nodes:
-            scene.node = node
-            values[node] = _value(scene, node, values, lenient=lenient)
-        _settle(scene, lenient=lenient)
-        return _graph(scene, example)
+        scene = read(traced, lambda: execute(traced, example), lenient=lenient)
+        graph = _graph(scene, example)
+        unsound = broken(traced, example, graph.groups, graph.shapes)
+        if unsound:
+            _keep_whole(scene, graph, unsound)
+            graph = _graph(scene, example)
+        return graph
 
     @property
     def widths(self) -> dict[str, int]:
@@ -174,76 +172,6 @@ def _cut_inner(
     return Inner(part.labels[alive], rows)
 
 
-def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: bool) -> Any:
-    """Returns what is known of a node's result."""
-    if node.op == "placeholder":
-        return _whole(scene.results[node])
-    if node.op == "get_attr":
-        return attribute(scene, node)
-    args = fx.node.map_arg(node.args, values.__getitem__)
-    kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-    if node.op == "output":
-        scene_fix_all(scene, args[0], "makes the network's outputs")
-        return args[0]
-    numbers = not any(isinstance(part, Value) for part in _flat((args, kwargs)))
-    picks = node.target is operator.getitem
-    if numbers and not picks and isinstance(scene.results[node], int | float | bool):
-        return computed(scene.results[node], (*args, *kwargs.values()))
-    rule = _rule(scene, node)
-    try:
-        if rule is None:
-            raise TraceError(
-                f"{place(node)}: has no rule, so what may be cut around it is not known; write a rule "
-                "(netdial.channels.rules), or keep the channels it touches whole (lenient=True)"
-            )
-        return rule(scene, node, *args, **kwargs)
-    except NetdialError:
-        if not lenient:
-            raise
-    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if not lenient:
-            raise TraceError(
-                f"{place(node)}: is used in a way that has no rule ({error})"
-            ) from error
-    scene_fix_all(scene, (*args, *kwargs.values()), f"{place(node)} has no rule")
-    return _whole(scene.results[node])
-
-
-def _rule(scene: Scene, node: fx.Node) -> Any:
-    if node.op == "call_module":
-        module = scene.traced.get_submodule(str(node.target))
-        return MODULES.get(type(module))
-    if node.op == "call_method":
-        return METHODS.get(str(node.target))
-    return FUNCTIONS.get(node.target)
-
-
-def _whole(result: Any) -> Any:
-    """Returns fixed values of the shapes of a result."""
-    if isinstance(result, Tensor):
-        return fixed(tuple(result.shape))
-    if isinstance(result, tuple | list):
-        return tuple(_whole(part) for part in result)
-    return SizeNumber(result)
-
-
-def _flat(tree: Any) -> list[Any]:
-    if isinstance(tree, dict):
-        tree = tuple(tree.values())
-    if isinstance(tree, tuple | list):
-        return [leaf for part in tree for leaf in _flat(part)]
-    return [tree]
-
-
-def _settle(scene: Scene, *, lenient: bool) -> None:
-    """Refuses, or fixes, channels whose count is written in the code."""
-    for labels, message in scene.refused:
-        if scene.atoms.is_free(labels):
-            if not lenient:
-                raise TraceError(f"{message}; or keep these channels whole (lenient=True)")
-            scene.fix(labels, message)
-
-
 def _graph(scene: Scene, example: Tensor) -> Graph:
     """Returns groups of channels from classes of atoms."""
     roots = {leaf: [scene.atoms.find(axis) for axis in axes] for leaf, axes in scene.leaves.items()}
@@ -279,6 +207,15 @@ def _graph(scene: Scene, example: Tensor) -> Graph:
     return Graph(
         scene.traced, example, tuple(groups), leaf_shapes(scene.traced), _kept(scene), reads, inner
     )
+
+
+def _keep_whole(scene: Scene, graph: Graph, unsound: Mapping[str, str]) -> None:
+    """Fixes the channels of groups."""
+    for group in graph.groups:
+        if group.name in unsound:
+            for slot in group.slots:
+                if slot.leaf in scene.leaves:
+                    scene.fix(scene.leaves[slot.leaf][slot.dim], unsound[group.name])
 
 
 def _settled(scene: Scene, reader: Reader) -> Reader:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
 
 
 def place(node: fx.Node) -> str:
@@ -27,3 +29,8 @@ def is_even(lines: Tensor) -> bool:
     limit = 1e-12 if lines.dtype == torch.float64 else 1e-6
     spread = float((lines - lines[:, :1]).abs().max())
     return spread <= limit * max(float(lines.abs().max()), 1e-30)
+
+
+def detached(found: Any) -> Any:
+    """Returns what a ``no_grad`` block computed, without its gradients: an operation of traced graphs."""
+    return tree_map_only(Tensor, Tensor.detach, found)

@@ -71,6 +71,7 @@ def save(
     data: Splits | None = None,
     about: Mapping[str, Any] | None = None,
     example: Tensor | None = None,
+    tolerance: float | None = None,
 ) -> ModelFile:
     """Writes a model to a file that ``load_model`` opens, atomically and with digests; nothing is pickled.
 
@@ -87,6 +88,8 @@ def save(
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
         example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them.
+        tolerance: for what ``shrink`` returned, how far outputs may differ once its switches are merged into the layers beside
+            them, relative to the largest; by default what rounding may cost a network of its depth.
 
     Returns:
         What was written, as ``inspect`` says it.
@@ -117,7 +120,7 @@ def save(
         save_family(thing, path, about)
     elif isinstance(thing, Shrunk | Pruned):
         kind = recipe.PRUNED if isinstance(thing, Pruned) else recipe.SHRUNKEN
-        save_network(thing, path, about, kind)
+        save_network(thing, path, about, kind, tolerance=tolerance)
     elif isinstance(thing, DerivedNetwork):
         save_derived(thing, path, about)
     else:

@@ -27,7 +27,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.channels.trace.trace import is_exported, operations
+from netdial.channels.trace.trace import operations
 from netdial.core.cutting import leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
@@ -88,6 +88,21 @@ class KeptPick:
 
 
 @dataclass(frozen=True)
+class InputOutline:
+    """What one input of a network looked like when its graph was taken; not what was in it.
+
+    Attributes:
+        shape: ``[b, ...]``.
+        dtype: number type, as torch calls it.
+        high: largest number, for integers (classes of an embedding).
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    high: int = 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a file holds.
 
@@ -98,8 +113,7 @@ class Recipe:
         switches: those that stay; empty if all are merged.
         picks: inputs that are left, where some are not.
         bypassed: additions whose dead branch is gone.
-        inputs: shape ``[b, ...]`` and number type of the inputs that the graph was exported for (``shrink.exported``); None if
-            it was traced by ``torch.fx``, which needs none.
+        inputs: what the inputs looked like that the graph was taken on; empty in files of before that ``torch.fx`` traced.
         graph: the operations, as text.
         constants: what layers say about themselves: module -> attribute -> value.
         tensors: leaf -> its numbers.
@@ -111,7 +125,7 @@ class Recipe:
     switches: tuple[KeptSwitch, ...]
     picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
-    inputs: tuple[tuple[int, ...], str] | None
+    inputs: tuple[InputOutline, ...]
     graph: Sequence[str]
     constants: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
@@ -123,7 +137,12 @@ class Recipe:
 
 
 def save_network(
-    network: Cut, path: str | Path, about: Mapping[str, Any] | None = None, kind: str = SHRUNKEN
+    network: Cut,
+    path: str | Path,
+    about: Mapping[str, Any] | None = None,
+    kind: str = SHRUNKEN,
+    *,
+    tolerance: float | None = None,
 ) -> Recipe:
     """Writes a network without some of its channels, atomically, and returns what was written; it is not changed.
 
@@ -132,6 +151,7 @@ def save_network(
         path: file to write.
         about: plain values to keep with it, for example which network to build; ``read_recipe`` gives them back.
         kind: ``SHRUNKEN`` or ``PRUNED``.
+        tolerance: how far outputs may differ once the switches are merged (``fold``).
 
     Raises:
         ConfigError: ``about`` does not fit into JSON, or the plan is not that of the network.
@@ -139,7 +159,7 @@ def save_network(
         CheckpointError: a parameter is NaN or infinite, or the disk refused it; a file that was there before is intact.
     """
     graph, plan = network.graph, network.plan
-    net, _ = fold(graph.traced, graph.example, norms=False)
+    net, _ = fold(graph.traced, graph.example, norms=False, tolerance=tolerance)
     check_finite(Path(path), net.named_parameters())
     tensors = leaves(net)
     recipe = Recipe(
@@ -162,7 +182,7 @@ def save_network(
         "switches": [asdict(kept) for kept in recipe.switches],
         "picks": [asdict(kept) for kept in recipe.picks],
         "bypassed": [asdict(step) for step in recipe.bypassed],
-        "inputs": recipe.inputs,
+        "examples": [asdict(one) for one in recipe.inputs],
         "graph": recipe.graph,
         "constants": recipe.constants,
     }
@@ -199,9 +219,10 @@ def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:
     """
     with reading(path, "is damaged", "restore it from a copy"):
         text: _Text = validated(_Text, plain, f"{path}: is damaged")
-        dtype = None if text.inputs is None else getattr(torch, text.inputs[1], None)
-        if text.inputs is not None and not isinstance(dtype, torch.dtype):
-            raise ValueError(f"unknown number type {text.inputs[1]!r}")
+        inputs = text.examples or tuple(InputOutline(*one) for one in (text.inputs,) if one)
+        for one in inputs:
+            if not isinstance(getattr(torch, one.dtype, None), torch.dtype):
+                raise ValueError(f"unknown number type {one.dtype!r}")
         return Recipe(
             text.about,
             Plan.from_json(text.plan),
@@ -209,7 +230,7 @@ def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:
             text.switches,
             text.picks,
             text.bypassed,
-            text.inputs,
+            inputs,
             text.graph,
             text.constants,
             tensors,
@@ -226,16 +247,18 @@ class _Text(BaseModel):
     switches: tuple[KeptSwitch, ...]
     picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
-    inputs: tuple[tuple[int, ...], str] | None = None  # files of before had none
+    examples: tuple[InputOutline, ...] = ()
+    inputs: tuple[tuple[int, ...], str] | None = None  # of one exported network, in files of before
     graph: list[str]
     constants: dict[str, dict[str, Any]]
 
 
-def _inputs(graph: Graph) -> tuple[tuple[int, ...], str] | None:
-    """Returns what a network was exported for, None if ``torch.fx`` traced it."""
-    example = graph.example
-    exported = is_exported(graph.traced)
-    return (tuple(example.shape), str(example.dtype).removeprefix("torch.")) if exported else None
+def _inputs(graph: Graph) -> tuple[InputOutline, ...]:
+    """Returns what the inputs look like that a graph was taken on."""
+    x = graph.example
+    whole = not (x.is_floating_point() or x.is_complex()) and x.numel() > 0
+    high = int(x.max()) if whole else 0
+    return (InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high),)
 
 
 def _of_class(net: fx.GraphModule, plan: Plan) -> Plan:

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.fold.bypass import redo
+from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.trace import operations, trace
+from netdial.channels.trace.training import check_training
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
-from netdial.core.errors import CheckpointError, NetdialError
+from netdial.core.errors import CheckpointError, NetdialError, TraceError, first_line, warn
+from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite
 from netdial.models.described import outline
@@ -27,6 +30,9 @@ from netdial.models.recipe import KeptPick, KeptSwitch, Recipe, constants_of, re
 
 _MOST_INPUTS = 1 << 27
 """Numbers in an example that a file may ask for."""
+_SEED = 1705
+_TOLERANCE = 1e-5
+"""Difference of a class's outputs from its graph's, relative to the largest: operations taken apart round otherwise."""
 
 
 def load_network(path: str | Path, net: nn.Module | None = None) -> nn.Module:
@@ -40,8 +46,9 @@ def load_network(path: str | Path, net: nn.Module | None = None) -> nn.Module:
 
     Returns:
         The network given; a shallow copy of it where composite modules of torch had to be replaced (``trace.lower``); a graph
-        module of the same leaves where switches stay, inputs are picked, branches were bypassed, or the network was traced
-        by ``torch.export`` and its code does something else now that layers are smaller.
+        module of the same leaves where switches stay, inputs are picked, branches were bypassed, or the code of the class does
+        something else now that layers are smaller, as when it reads their sizes; then a warning says so. The class is
+        run beside the graph to find out, in evaluation and in training mode.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of another kind or of a newer format, or the network is of
@@ -71,21 +78,29 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
                 "saved was at the start"
             )
         if net is None:
-            lowered.to_empty(device="cpu")
+            lowered.to_empty(
+                device="cpu"
+            )  # built-in networks know no sizes: nothing to compare below
         for name, leaf in leaves(traced).items():
             leaf.data = recipe.tensors[name].to(leaf.device)
         ours = recipe.switches or recipe.picks or recipe.bypassed
-        found = (traced if ours or not _follows(lowered, recipe) else lowered).eval()
+        why = "" if ours else _differs(lowered, traced, recipe)
+        found = (traced if ours or why else lowered).eval()
         if net is None and leaves(found).keys() != recipe.tensors.keys():
             raise CheckpointError(f"{path}: describes a network with parts that it does not hold")
     check_finite(path, found.named_parameters())
+    if why:
+        warn(
+            f"{path}: {type(fresh).__name__} does something else now that its layers are smaller ({why}); what comes back is "
+            "its graph, of the same leaves, which computes what was saved"
+        )
     return found
 
 
 def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, str]:
     """Returns a fresh network lowered, traced and cut as a file says, and how it differs from the file's, in words."""
     lowered = lower(net)
-    traced = trace(lowered, _example(recipe, lowered))
+    traced = _traced(lowered, recipe)
     for pick in recipe.picks:
         _pick_again(traced, pick, recipe.tensors)
     for kept in recipe.switches:
@@ -98,34 +113,57 @@ def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, s
     return lowered, traced, difference
 
 
+def _traced(net: nn.Module, recipe: Recipe) -> fx.GraphModule:
+    """Returns the graph of a network; on made-up inputs if it takes them, else without a run if it needs none."""
+    example = _example(recipe, net)
+    if example is not None:
+        try:  # numbers in the graph are made to follow, as they were in the one that was saved
+            return Graph.of(net, example, lenient=True).traced
+        except TraceError:  # the inputs are made up
+            pass
+    return trace(net)
+
+
 def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
-    """Returns inputs to export a network for, if it needs any."""
-    if recipe.inputs is None:
+    """Returns inputs like those that the graph was taken on; None for a network without memory, or if none were noted."""
+    like = next(net.parameters())
+    if not recipe.inputs or like.is_meta:
         return None
-    (shape, kind), like = recipe.inputs, next(net.parameters())
+    (outline,) = recipe.inputs
+    shape, dtype = outline.shape, getattr(torch, outline.dtype)
     if not (shape and min(shape) >= 1 and math.prod(shape) <= _MOST_INPUTS):
         raise CheckpointError(f"its example of inputs {list(shape)!s:.80} is out of bounds")
-    dtype = getattr(torch, kind)
-    return torch.zeros(shape, dtype=like.dtype if dtype.is_floating_point else dtype).to(
-        like.device
-    )
+    source = torch.Generator().manual_seed(_SEED)
+    if dtype.is_floating_point or dtype.is_complex:
+        kind = like.dtype if dtype.is_floating_point else dtype
+        return torch.randn(shape, generator=source).to(kind).to(like.device)
+    most = min(max(outline.high, 0), 1 if dtype == torch.bool else torch.iinfo(dtype).max - 1)
+    return torch.randint(most + 1, shape, generator=source).to(dtype).to(like.device)
 
 
-def _follows(net: nn.Module, recipe: Recipe) -> bool:
-    """Returns whether a network's own code, now that it is cut, still does what the graph does.
+def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
+    """Returns how a network's own code, now that it is cut, differs from the graph, in words; empty if it does not.
 
-    That is certain if ``torch.fx`` traced it: such code does not know its sizes. Code that asks for shapes may go another way
-    when they are smaller, and sizes written in it are those of before.
+    Code that reads sizes of layers or asks for shapes may compute something else or go another way when they are smaller, sizes
+    written in it are those of before, and layers whose results nobody uses were not cut.
     """
-    if recipe.inputs is None:
-        return True
+    x = _example(recipe, net)
+    if x is None:
+        return ""
     try:
-        traced = trace(net, _example(recipe, net))
-    except NetdialError:
-        return False
-    held = leaves(traced)  # constants that the code makes among them
-    same = all(torch.equal(leaf, recipe.tensors[n].to(leaf.device)) for n, leaf in held.items())
-    return same and not _other_graph(traced, recipe)
+        wanted = evaluated(traced, x)
+    except Exception:  # the graph itself takes no such inputs: they are made up
+        return ""
+    try:
+        found = same_outputs(wanted, evaluated(net, x), tolerance=_TOLERANCE, equal_nan=True)
+        if not found:
+            return f"outputs differ by {found.difference:.1e} of the largest"
+        check_training(traced, net, (x,))
+    except TraceError:
+        return "it would train otherwise"
+    except Exception as error:
+        return f"it fails: {first_line(error)}"
+    return ""
 
 
 def _pick_again(traced: fx.GraphModule, kept: KeptPick, tensors: Mapping[str, Tensor]) -> None:

@@ -72,9 +72,14 @@ class Shrunk:
         """Numbers in all parameters, without the switches."""
         return total(strip(self.net))
 
-    def fold(self) -> tuple[fx.GraphModule, FoldReport]:
-        """Returns the network for inference: switches and BatchNorm merged into their neighbours, checked."""
-        return fold(self.net, self.graph.example)
+    def fold(self, *, tolerance: float | None = None) -> tuple[fx.GraphModule, FoldReport]:
+        """Returns the network for inference: switches and BatchNorm merged into their neighbours, checked.
+
+        Args:
+            tolerance: largest difference of outputs, relative to the largest, in the network's own number type; by default
+                what rounding may cost a network of its depth.
+        """
+        return fold(self.net, self.graph.example, tolerance=tolerance)
 
 
 @checked

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ TOLERANCE_FLOAT64 = 1e-10
 """Relative to the largest output: what the algebra may cost."""
 
 TOLERANCE = 1e-5
-"""The same in the network's own number type; if that is less exact than float32, eight roundings."""
+"""The same in the network's own number type, at least; if that is less exact than float32, eight roundings."""
+
+_AS_LOST = 8.0
+"""Folding may cost as many times what the network itself loses by rounding: a deep network amplifies it."""
 
 
 def as_double(x: Tensor) -> Tensor:
@@ -43,6 +47,29 @@ def flush(leaf: Tensor) -> int:
     tiny = (leaf.data.abs() < torch.finfo(leaf.dtype).tiny) & (leaf.data != 0)
     leaf.data[tiny] = 0
     return int(tiny.sum())
+
+
+def lost(exact: Mapping[fx.Node, Any], rounded: Mapping[fx.Node, Any]) -> float:
+    """Returns how far a network's outputs are from those in double precision, relative to the largest.
+
+    Args:
+        exact: node -> its result in double precision, of the same graph or a copy.
+        rounded: node -> its result in the network's own number type.
+    """
+    wanted = next(value for node, value in exact.items() if node.op == "output")
+    got = next(value for node, value in rounded.items() if node.op == "output")
+    return same_outputs(wanted, got).difference
+
+
+def default_tolerance(dtypes: Iterable[torch.dtype], loss: float) -> float:
+    """Returns the relative difference that rounding may make.
+
+    Args:
+        dtypes: number types of the network's leaves.
+        loss: what the network itself loses in its own number type (``lost``).
+    """
+    roundings = [8 * torch.finfo(dtype).eps for dtype in dtypes]
+    return max([TOLERANCE, *roundings, _AS_LOST * loss if math.isfinite(loss) else 0.0])
 
 
 def compare(

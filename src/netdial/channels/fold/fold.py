@@ -34,12 +34,13 @@ from netdial.channels.fold.affine import (
     scale_output,
 )
 from netdial.channels.fold.exactness import (
-    TOLERANCE,
     TOLERANCE_FLOAT64,
     as_double,
     compare,
+    default_tolerance,
     flush,
     leaves,
+    lost,
     restore,
 )
 from netdial.channels.fold.outcome import FoldReport, Left, Merged
@@ -70,7 +71,8 @@ def fold(
         example: inputs ``[B, *]``.
         norms: whether batch normalisations are merged, too. Without, only switches are, in such a way that the network does
             the same in training as well, and no layer gets leaves that it did not have.
-        tolerance: largest relative difference allowed in the network's own number type; by default ``TOLERANCE``.
+        tolerance: largest relative difference allowed in the network's own number type; by default what rounding may cost a
+            network of its depth (``exactness.default_tolerance``). In double precision the outputs have to be the same anyway.
 
     Raises:
         TraceError: outputs differ by more, or the network fails on the example; the message names the worst node.
@@ -84,10 +86,10 @@ def fold(
     exact = compare(wanted, execute(folded, as_double(example)), folder.changed, TOLERANCE_FLOAT64)
     restore(folded, dtypes)
     n_flushed = sum(flush(leaf) for _, leaf in leaves(folded))
-    wanted, got = execute(before, example), execute(folded, example)
+    rounded, got = execute(before, example), execute(folded, example)
     if tolerance is None:
-        tolerance = max([TOLERANCE, *(8 * torch.finfo(dtype).eps for dtype in dtypes.values())])
-    difference = compare(wanted, got, folder.changed, tolerance)
+        tolerance = default_tolerance(dtypes.values(), lost(wanted, rounded))
+    difference = compare(rounded, got, folder.changed, tolerance)
     report = FoldReport(
         tuple(folder.merged), tuple(folder.left.values()), n_flushed, difference, exact
     )

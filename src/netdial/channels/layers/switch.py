@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netdial.channels.layers.attention import Attention
-from netdial.channels.nodes import module_of
+from netdial.channels.nodes import detached, module_of
 from netdial.core.errors import ConfigError, ShapeError, unknown
 
 Start = Literal["unit", "sampled"]
@@ -170,6 +170,8 @@ def _barred(
     for layer, nodes in calls.items():
         if any(_makes_output(traced, node) for node in nodes):
             barred[layer] = "makes the network's output"
+        elif any(_is_aside(traced, node) for node in nodes):
+            barred[layer] = "runs without gradients"
         elif not streams and any(_is_added(traced, node) for node in nodes):
             barred[layer] = "is added to another layer (streams=True allows it)"
     return barred
@@ -234,6 +236,11 @@ def _place(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
 def _makes_output(traced: fx.GraphModule, node: fx.Node) -> bool:
     """Returns whether channels of a node reach the output without a layer in between."""
     return any(found.op == "output" for found in _reached(node, _mixes(traced)))
+
+
+def _is_aside(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Returns whether what a node gives is detached before another layer reads it, so that its switch could not learn."""
+    return any(found.target is detached for found in _reached(node, _mixes(traced)))
 
 
 def _is_added(traced: fx.GraphModule, node: fx.Node) -> bool:

@@ -6,9 +6,8 @@ from netdial.channels.rules import (
     layers,
     mixing,
     normalising,
-    picking,
+    reshaping,
     shaping,
-    shifting,
 )
 from netdial.channels.rules.layers import attribute
 from netdial.channels.rules.table import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene
@@ -26,7 +25,6 @@ __all__ = [
     "layers",
     "mixing",
     "normalising",
-    "picking",
+    "reshaping",
     "shaping",
-    "shifting",
 ]

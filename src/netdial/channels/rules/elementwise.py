@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import Labels, SizeNumber, Value
+from netdial.channels.nodes import detached
 from netdial.channels.rules.table import Scene, on
 
 ACTIVATIONS = (
@@ -138,6 +139,7 @@ def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     for part in given:
         for source in part.sources if isinstance(part, SizeNumber) else ():
             scene.mix(source, node)
+        scene.handled.add(id(part))
     ndim = max(len(value.labels) for value in values)
     return Value(tuple(_meet(scene, values, dim) for dim in range(-ndim, 0)))
 
@@ -163,6 +165,12 @@ def computed(value: object, given: Any) -> SizeNumber:
 @on(methods=["to", "type_as", "type", "float", "double", "half", "bfloat16", "long", "bool", "cpu"])
 def as_type(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Numbers of another type."""
+    return x
+
+
+@on(functions=[detached])
+def aside(scene: Scene, node: fx.Node, x: Any) -> Any:
+    """The result of a block without gradients."""
     return x
 
 

@@ -7,18 +7,18 @@ code as numbers cannot follow when channels go, so they are refused.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from netdial.channels.labels import FIXED, SizeNumber, Value
+from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import scene_fix_all
-from netdial.channels.rules.shaping import follows
 from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
 
 
 @on(functions=[torch.cat, torch.concat], methods=[])
@@ -60,17 +60,55 @@ def chunk(scene: Scene, node: fx.Node, x: Value, chunks: int, dim: int = 0) -> A
 
 
 @on(functions=[torch.split], methods=["split"])
-def split(scene: Scene, node: fx.Node, x: Value, size: Any, dim: int = 0) -> Any:
-    """Parts of sizes that are written in the code, or computed."""
-    sizes = size if isinstance(size, Sequence) else [size]
-    if any(isinstance(part, int) for part in sizes):
-        scene.refuse(
-            x.labels[dim],
-            f"{place(node)}: writes the sizes {list(sizes)} of parts in the code; use chunk, or sizes computed from x.shape",
-        )
+def split(
+    scene: Scene, node: fx.Node, x: Value, size: Any = None, dim: int = 0, **kwargs: Any
+) -> Any:
+    """Parts of sizes that are written in the code, or computed; equal parts lose channels at the same places."""
+    size = kwargs.get("split_size_or_sections", kwargs.get("split_size", size))
+    where: tuple[Any, ...] = ("args", 1)
+    if len(node.args) < 2:
+        where = ("kwargs", next(k for k in node.kwargs if k.startswith("split_size")))
+    axis, parts = x.labels[dim], _parts(scene, node, x, dim)
+    pieces = [part.labels[dim] for part in parts]
+    message = f"{place(node)}: writes the sizes {_plain(size)} of parts in the code; use chunk, or sizes computed from x.shape"
+    if isinstance(size, Sequence):
+        for number, (one, piece) in enumerate(zip(size, pieces, strict=True)):
+            _follow_source(scene, one, piece)
+            scene.demand((*where, number), piece, one, message)
+    elif len({len(piece) for piece in pieces}) == 1:
+        if scene.atoms.is_free(axis):
+            scene.join(axis.reshape(len(pieces), -1), pieces[0][None])
+        scene.demand(where, pieces[0], size, message, _share(node.args[0], dim, len(pieces)))
     else:
-        scene.fix(x.labels[dim], f"{place(node)} splits at computed places")
-    return _parts(scene, node, x, dim)
+        scene.handled.add(id(size))
+        scene.refuse(axis, message)
+    return parts
+
+
+def _plain(size: Any) -> Any:
+    """Returns sizes as they are written, for messages."""
+    if isinstance(size, Sequence):
+        return [_plain(one) for one in size]
+    return size.value if isinstance(size, SizeNumber) else size
+
+
+def _share(source: Any, dim: int, count: int) -> Callable[[fx.Graph], Any]:
+    """Returns what computes the size of one of several equal parts of a dimension."""
+
+    def make(graph: fx.Graph) -> Any:
+        return graph.call_function(
+            operator.floordiv, (graph.call_method("size", (source, dim)), count)
+        )
+
+    return make
+
+
+def _follow_source(scene: Scene, number: Any, labels: Labels) -> None:
+    """Lets a part whose size is that of another dimension lose channels with it."""
+    if isinstance(number, SizeNumber) and len(number.sources) == 1:
+        (source,) = number.sources
+        if len(source) == len(labels) == number.value:
+            scene.join(source, labels)
 
 
 def _parts(scene: Scene, node: fx.Node, x: Value, dim: int) -> Any:
@@ -87,58 +125,180 @@ def _parts(scene: Scene, node: fx.Node, x: Value, dim: int) -> Any:
 
 @on(functions=[operator.getitem])
 def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
-    """Indexing: whole dimensions pass; a place or a piece of channels is written in the code."""
+    """Indexing: whole dimensions pass; a place or a piece of channels has to follow when channels go."""
     if not isinstance(x, Value):
-        return x[index]
+        return x[index.value if isinstance(index, SizeNumber) else index]
     places = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, Value | list) for part in places):
-        scene_fix_all(scene, x, f"{place(node)} picks by a tensor")
-        return scene.result(node)
     used = sum(part is not None and part is not Ellipsis for part in places)
     rest = [slice(None)] * (len(x.labels) - used)
     at = next((i for i, part in enumerate(places) if part is Ellipsis), len(places))
-    spread = [*places[:at], *rest, *places[at + 1 :]]
+    spread = [*enumerate(places[:at]), *((-1, part) for part in rest)]
+    spread += [(i + at + 1, part) for i, part in enumerate(places[at + 1 :])]
+    if any(isinstance(part, Value | list) for part in places):
+        return _by_tensors(scene, node, x, [part for _, part in spread])
     axes, dim = [], 0
-    for part in spread:
+    for number, part in spread:
         if part is None:
             axes.append(np.full(1, FIXED))
             continue
         axis = x.labels[dim]
         dim += 1
-        if part == slice(None):
+        if not isinstance(part, slice):
+            _keep_or_refuse(scene, node, axis, part)
+        elif part == slice(None):
             axes.append(axis)
-            continue
-        scene.refuse(
-            axis, f"{place(node)}: picks channels {part} by a number in the code; use chunk"
-        )
-        if isinstance(part, slice):
-            numbers = [
-                p.value if isinstance(p, SizeNumber) else p
-                for p in (part.start, part.stop, part.step)
-            ]
-            axes.append(np.full(len(axis[slice(*numbers)]), FIXED))
+        else:
+            where = ("args", 1, number) if isinstance(index, tuple) else ("args", 1)
+            axes.append(_piece(scene, node, axis, part, where))
     return Value(tuple(axes))
 
 
-@on(methods=["expand", "expand_as", "repeat", "broadcast_to"], functions=[torch.broadcast_to])
-def expand(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
+def _keep_or_refuse(scene: Scene, node: fx.Node, axis: Labels, part: Any) -> None:
+    """Keeps positions of a parameter that is read directly, and refuses to cut channels that are picked by number."""
+    source = node.args[0]
+    if isinstance(source, fx.Node) and source.op == "get_attr":
+        scene.fix(axis, f"{place(node)} picks from it by number")
+    scene.refuse(
+        axis, f"{place(node)}: picks channels {_shown(part)} by a number in the code; use chunk"
+    )
+
+
+def _shown(part: Any) -> Any:
+    """Returns an index as it is written, for messages."""
+    if isinstance(part, slice):
+        return slice(
+            *(
+                p.value if isinstance(p, SizeNumber) else p
+                for p in (part.start, part.stop, part.step)
+            )
+        )
+    return part.value if isinstance(part, SizeNumber) else part
+
+
+def _piece(
+    scene: Scene, node: fx.Node, axis: Labels, part: slice, where: tuple[Any, ...]
+) -> Labels:
+    """Returns the labels of a piece of a dimension, whose ends have to follow."""
+    shown = _shown(part)
+    start, stop, step = shown.indices(len(axis))
+    source = node.args[0]
+    from_end = any(isinstance(end, int) and end < 0 for end in (shown.start, shown.stop))
+    if step != 1 or from_end or (isinstance(source, fx.Node) and source.op == "get_attr"):
+        _keep_or_refuse(scene, node, axis, part)
+        kept: Labels = axis[shown]
+        return kept
+    message = f"{place(node)}: picks channels {shown} by a number in the code; use chunk"
+    if part.start is not None and start > 0:
+        scene.demand((*where, "start"), axis[:start], part.start, message)
+    if part.stop is not None and (stop < len(axis) or isinstance(part.stop, SizeNumber)):
+        _follow_source(scene, part.stop, axis[:stop])
+        scene.demand((*where, "stop"), axis[:stop], part.stop, message)
+    piece: Labels = axis[start:stop]
+    return piece
+
+
+def _by_tensors(scene: Scene, node: fx.Node, x: Value, places: list[Any]) -> Value:
+    """Indexing by tensors: dimensions that are indexed stay, the others pass."""
+    result = scene.result(node)
+    indexed = [i for i, part in enumerate(places) if not (part is None or part == slice(None))]
+    simple = not any(part is None for part in places) and all(
+        not isinstance(places[i], slice) for i in indexed
+    )
+    together = indexed == list(range(indexed[0], indexed[-1] + 1))
+    first, after = x.labels[: indexed[0]], x.labels[indexed[-1] + 1 :]
+    middle = result.labels[len(first) : len(result.labels) - len(after)]
+    fits = (*map(len, first), *map(len, middle), *map(len, after)) == result.shape
+    masks = any(_is_mask(scene, part) for part in node.all_input_nodes)
+    if not (simple and together and fits) or masks:
+        for axis in x.labels:
+            scene.refuse(axis, f"{place(node)}: picks by a tensor in a way that has no rule")
+        return result
+    for axis in x.labels[indexed[0] : indexed[-1] + 1]:
+        if isinstance(node.args[0], fx.Node) and node.args[0].op == "get_attr":
+            scene.fix(axis, f"{place(node)} picks from it by a tensor")
+        scene.refuse(axis, f"{place(node)}: picks channels by a tensor")
+    for part in places:
+        scene_fix_all(scene, part, f"{place(node)} picks by it")
+    return Value((*first, *middle, *after))
+
+
+def _is_mask(scene: Scene, node: fx.Node) -> bool:
+    found = scene.results[node]
+    return isinstance(found, torch.Tensor) and found.dtype in (torch.bool, torch.uint8)
+
+
+@on(methods=["expand_as"])
+def expand_as(scene: Scene, node: fx.Node, x: Value, other: Value) -> Value:
+    """Dimensions of size 1 made as large as those of another tensor; the others are alike."""
+    axes = list(other.labels)
+    for back in range(1, len(x.labels) + 1):
+        if len(x.labels[-back]) == len(axes[-back]):
+            scene.join(x.labels[-back], axes[-back])
+    return Value(tuple(axes))
+
+
+@on(methods=["expand", "repeat", "broadcast_to"], functions=[torch.broadcast_to])
+def expand(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Dimensions of size 1 made larger; the others pass."""
     after = scene.result(node)
     axes = list(after.labels)
-    asked = args[0] if args and isinstance(args[0], Sequence) else args
+    listed = bool(args) and isinstance(args[0], Sequence)
+    asked = args[0] if listed else args
     same = 1 if node.target == "repeat" else -1
-    for back in range(1, len(x.labels) + 1):
-        axis = x.labels[-back]
+    for back in range(1, len(axes) + 1):
+        axis = x.labels[-back] if back <= len(x.labels) else np.full(1, FIXED)
         size = asked[-back] if back <= len(asked) else None
         if len(axis) != len(axes[-back]):
             scene.fix(axis, f"{place(node)} repeats this dimension")
-        elif isinstance(size, int | SizeNumber) and size != same and not follows(scene, size, axis):
-            scene.refuse(
-                axis,
-                f"{place(node)}: writes the size {len(axis)} of channels in the code; use {same} for it",
-            )
-        axes[-back] = axes[-back] if len(axis) != len(axes[-back]) else axis
+            _grown(scene, axes, back, size)
+        else:
+            if isinstance(size, int | SizeNumber) and size != same:
+                number = len(asked) - back
+                where = ("args", 1, number) if listed else ("args", 1 + number)
+                message = f"{place(node)}: writes the size {len(axis)} of channels in the code; use {same} for it"
+                scene.demand(where, axis, size, message, lambda graph: same)
+            axes[-back] = axis
     return Value(tuple(axes))
+
+
+def _grown(scene: Scene, axes: list[Labels], back: int, size: Any) -> None:
+    """Gives a dimension that was made larger the channels whose count it was given."""
+    if isinstance(size, SizeNumber) and len(size.sources) == 1:
+        (source,) = size.sources
+        if len(source) == len(axes[-back]):
+            scene.handled.add(id(size))
+            axes[-back] = source
+
+
+@on(functions=[torch.repeat_interleave], methods=["repeat_interleave"])
+def repeat_interleave(
+    scene: Scene, node: fx.Node, x: Value, repeats: Any, dim: Any = None, **kwargs: Any
+) -> Value:
+    """Each channel several times, one after another."""
+    if not isinstance(repeats, int | SizeNumber) or dim is None:
+        raise TraceError(
+            f"{place(node)}: repeats in a way that has no rule; give a number and dim="
+        )
+    axes = list(x.labels)
+    count = repeats.value if isinstance(repeats, SizeNumber) else repeats
+    assert isinstance(count, int)
+    axes[dim] = np.repeat(axes[dim], count)
+    return Value(tuple(axes))
+
+
+@on(functions=[torch.flip, torch.roll], methods=["flip", "roll"])
+def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Positions turned around or moved on; channels would be other ones at each place."""
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    given = kwargs.get("dims", args[-1] if named == "flip" or len(args) > 1 else None)
+    if named == "flip" and len(args) > 1:
+        given = args
+    dims = (
+        range(len(x.labels)) if given is None else given if isinstance(given, Sequence) else [given]
+    )
+    for dim in dims:
+        scene.refuse(x.labels[dim], f"{place(node)}: moves channels to other places")
+    return x
 
 
 @on(functions=[torch.unbind], methods=["unbind"])

@@ -1,4 +1,4 @@
-"""Layers with weights: linear, convolutions, embedding, recurrence, attention."""
+"""Layers with weights: linear, convolutions, embedding, recurrence, attention; switches, shifts and picks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor, fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.pick import Pick
+from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import scene_fix_all
@@ -144,6 +146,23 @@ def switch(scene: Scene, node: fx.Node, x: Value) -> Value:
     return x
 
 
+@on(modules=[Shift])
+def shift(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """A shift: one number for each channel."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, Shift)
+    scene.join(x.labels[module.dim], scene.leaf(module.shift)[0])
+    return x
+
+
+@on(modules=[Pick])
+def pick(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """A pick: makes as many channels as it has numbers; the inputs themselves stay."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, Pick)
+    return Value((*x.labels[:-1], scene.makes(module.index, 0)))
+
+
 @on(modules=[nn.Embedding])
 def embedding(scene: Scene, node: fx.Node, x: Value) -> Value:
     """Embedding: entries stay, features are made."""
@@ -258,4 +277,8 @@ def attribute(scene: Scene, node: fx.Node) -> Value:
         raise TraceError(f"{place(node)}: is a {type(tensor).__name__}, expected a tensor")
     if not scene.knows(tensor):
         return scene.result(node)
-    return Value(scene.leaf(tensor))
+    found = scene.leaf(tensor)
+    for axis in found:
+        if len(axis) == 1:  # stands for a missing dimension, not for a channel
+            scene.fix(axis)
+    return Value(found)

@@ -7,6 +7,7 @@ softmax over channels depends on all of them.
 from __future__ import annotations
 
 import operator
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,10 +58,10 @@ def product(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
 def einsum(scene: Scene, node: fx.Node, equation: Any, *operands: Any) -> Value:
     """Einstein sum: a letter is the same channels everywhere."""
     parts = operands[0] if len(operands) == 1 and isinstance(operands[0], Sequence) else operands
-    text = str(equation).replace(" ", "")
-    if "..." in text or "->" not in text:
+    text = _spelled(str(equation).replace(" ", ""), [len(part.labels) for part in parts])
+    if text is None:
         raise TraceError(
-            f"{place(node)}: einsum {text!r} needs all letters and '->' to be followed"
+            f"{place(node)}: einsum {str(equation)!r} needs all letters and '->' to be followed"
         )
     before, after = text.split("->")
     sources = node.args[1:] if len(parts) == len(operands) else tuple(node.args[1])  # type: ignore[arg-type]
@@ -82,6 +83,31 @@ def einsum(scene: Scene, node: fx.Node, equation: Any, *operands: Any) -> Value:
     return Value(tuple(seen[letter] for letter in after))
 
 
+def _spelled(text: str, ndims: Sequence[int]) -> str | None:
+    """Returns an equation with letters in place of dots and with what is left out; None if that is not plain.
+
+    >>> _spelled("...i,oi->...o", [3, 2])
+    'ABi,oi->ABo'
+    >>> _spelled("bi,oi", [2, 2])
+    'bi,oi->bo'
+    """
+    before, arrow, after = text.partition("->")
+    words = before.split(",")
+    if len(words) != len(ndims):
+        return None
+    missing = [n - len(word.replace("...", "")) for word, n in zip(words, ndims, strict=True)]
+    dots = {count for word, count in zip(words, missing, strict=True) if "..." in word}
+    if len(dots) > 1 or any(letter.isupper() for letter in text):
+        return None
+    letters = string.ascii_uppercase[: max(dots, default=0)]
+    if not arrow:
+        seen = "".join(words).replace("...", "")
+        after = ("..." if dots else "") + "".join(
+            sorted(x for x in set(seen) if seen.count(x) == 1)
+        )
+    return ",".join(words).replace("...", letters) + "->" + after.replace("...", letters)
+
+
 @on(functions=[F.scaled_dot_product_attention])
 def dot_product_attention(
     scene: Scene, node: fx.Node, query: Value, key: Value, value: Value, *args: Any, **kwargs: Any
@@ -95,12 +121,27 @@ def dot_product_attention(
     scene.reads(node, second, key, -1, other=(first, -1))
     scene.join(key.labels[-2], value.labels[-2])
     scene.mix(key.labels[-2], node)
-    for one, other in ((query, key), (query, value)):
-        for a, b in zip(one.labels[:-2], other.labels[:-2], strict=True):
+    for other in (key, value):
+        for a, b in zip(query.labels[:-2], other.labels[:-2], strict=True):
+            if len(a) != len(b):  # fewer heads of keys and values than of queries
+                b = np.repeat(b, len(a) // len(b))
             scene.join(a, b)
-    for part in (*args, *kwargs.values()):
+    mask = kwargs.pop("attn_mask", args[0] if args else None)
+    if isinstance(mask, Value):
+        _meet_mask(scene, node, mask, (*query.labels[:-1], key.labels[-2]))
+    for part in (*args[1:], *kwargs.values()):
         scene_fix_all(scene, part, f"{place(node)} is masked by it")
     return Value((*query.labels[:-1], value.labels[-1]))
+
+
+def _meet_mask(scene: Scene, node: fx.Node, mask: Value, weights: tuple[Labels, ...]) -> None:
+    """Joins a mask with the attention weights that it is added to: a mask for each head goes with its head."""
+    for back in range(1, len(mask.labels) + 1):
+        axis = mask.labels[-back]
+        if len(axis) == len(weights[-back]):
+            scene.join(axis, weights[-back])
+        else:
+            scene.fix(axis, f"{place(node)} is masked by it")
 
 
 @on(

@@ -1,12 +1,7 @@
-"""Operations that move numbers without changing them: reshaping, permuting, padding, pooling, resizing.
-
-A size that is written in the code cannot follow when channels go, so it is refused where it touches channels; ``-1``,
-``flatten`` and sizes computed from ``x.shape`` follow.
-"""
+"""Operations that move numbers without changing them: permuting, padding, pooling, resizing."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
+from netdial.channels.labels import FIXED, Value
 from netdial.channels.nodes import module_of, place
 from netdial.channels.rules.table import Scene, on
 
@@ -72,111 +67,6 @@ def padding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
             scene.fix(axis, f"{place(node)} pads this dimension")
         axes.append(after if dim in touched else axis)
     return Value(tuple(axes))
-
-
-@on(modules=[nn.Flatten], functions=[torch.flatten], methods=["flatten"])
-def flatten(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """Flattening follows whatever is cut."""
-    return _reshaped(scene, node, x, None)
-
-
-@on(methods=["view", "reshape"], functions=[torch.reshape])
-def reshape(scene: Scene, node: fx.Node, x: Value, *sizes: Any, **kwargs: Any) -> Value:
-    """A view: what is written as a number cannot follow."""
-    given = sizes or (kwargs.get("shape", kwargs.get("size")),)
-    return _reshaped(scene, node, x, given[0] if isinstance(given[0], Sequence) else given)
-
-
-@on(modules=[nn.Unflatten], functions=[torch.unflatten], methods=["unflatten"])
-def unflatten(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """The opposite of flattening, with sizes written in the code."""
-    module = scene.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-    given: tuple[Any, Any] = (
-        (args[0], args[1]) if args else (kwargs.get("dim"), kwargs.get("sizes"))
-    )
-    dim, sizes = (
-        (module.dim, module.unflattened_size) if isinstance(module, nn.Unflatten) else given
-    )
-    ndim, dim = len(x.labels), dim % len(x.labels)
-    return _reshaped(scene, node, x, [None] * dim + list(sizes) + [None] * (ndim - 1 - dim))
-
-
-def _reshaped(scene: Scene, node: fx.Node, x: Value, given: Sequence[Any] | None) -> Value:
-    """Returns the labels after a reshape; ``given`` are the new sizes as they are written, None what always follows."""
-    after = scene.shape(node)
-    asked = [None] * len(after) if given is None else list(given)
-    out: list[Labels] = []
-    for before_dims, after_dims in blocks(x.shape, after):
-        axes = [x.labels[d] for d in before_dims]
-        sizes = [after[d] for d in after_dims]
-        out.extend(_block(scene, node, axes, sizes, [asked[d] for d in after_dims]))
-    return Value(tuple(out))
-
-
-def _block(
-    scene: Scene, node: fx.Node, axes: list[Labels], sizes: list[int], asked: list[Any]
-) -> list[Labels]:
-    """Returns the labels of the new dimensions that a run of old ones becomes."""
-    plain = [np.full(size, FIXED) for size in sizes]
-    free = [axis for axis in axes if scene.atoms.is_free(axis)]
-    if not free or not sizes:
-        return plain
-    moving = [i for i, size in enumerate(asked) if follows(scene, size, free[0])]
-    wide = [i for i, size in enumerate(sizes) if size > 1]
-    if len(free) > 1 or (len(wide) > 1 and math.prod(sizes) != len(free[0])):
-        for axis in axes:
-            scene.fix(axis, f"{place(node)} mixes several dimensions")
-        return plain
-    chosen = [i for i in moving if i in wide] or moving[:1]
-    if len(chosen) != 1:
-        scene.refuse(
-            free[0],
-            f"{place(node)}: writes the size {sizes} of channels in the code, which cannot follow when channels go; "
-            "use flatten(1), -1 or a size computed from x.shape for them",
-        )
-        return plain
-    shape = [len(free[0]) if axis is free[0] else 1 for axis in axes]
-    labels = np.broadcast_to(free[0].reshape(shape), [len(a) for a in axes]).reshape(sizes)
-    dim = chosen[0]
-    lines = np.moveaxis(labels, dim, -1).reshape(-1, sizes[dim])
-    scene.join(lines, lines[:1])
-    plain[dim] = lines[0]
-    return plain
-
-
-def follows(scene: Scene, size: Any, labels: Labels) -> bool:
-    """Whether a size that was asked for follows when the channels of a dimension go."""
-    if not isinstance(size, SizeNumber):
-        return size is None or size == -1
-    counted = {root for source in size.sources for root in scene.atoms.find(source).tolist()}
-    return counted - {FIXED} == set(scene.atoms.find(labels).tolist()) - {FIXED}
-
-
-def blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """Returns the shortest runs of old and new dimensions that hold equally many numbers, in order."""
-    found: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        old: list[int] = []
-        new: list[int] = []
-        have = want = 1
-        while not old or not new or have != want:
-            if i < len(before) and (not old or have < want or (j >= len(after) and have <= want)):
-                old.append(i)
-                have *= before[i]
-                i += 1
-            elif j < len(after):
-                new.append(j)
-                want *= after[j]
-                j += 1
-            else:
-                break
-        if found and (not old or not new):
-            found[-1][0].extend(old)
-            found[-1][1].extend(new)
-        else:
-            found.append((old, new))
-    return found
 
 
 @on(functions=[torch.permute], methods=["permute"])

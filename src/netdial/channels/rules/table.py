@@ -81,6 +81,27 @@ class Inner:
     rows: dict[str, Labels]
 
 
+@dataclass(frozen=True)
+class Demand:
+    """A number given to an operation that has to be the count of the channels of a dimension, or of a part of it.
+
+    Attributes:
+        node: the operation.
+        place: the way to the number in ``node.args`` and ``node.kwargs``: ``("args", 1, 0)``, ``("args", 1, "stop")``.
+        labels: labels of the channels that it counts.
+        number: the number as it is known: a ``SizeNumber``, or what is written in the code.
+        message: what to say if it cannot follow.
+        make: puts nodes that compute it into the graph, and returns the last; None where it can only be the size of a leaf.
+    """
+
+    node: fx.Node
+    place: tuple[Any, ...]
+    labels: Labels
+    number: Any
+    message: str
+    make: Callable[[fx.Graph], Any] | None = None
+
+
 @dataclass
 class Scene:
     """The graph under study.
@@ -97,6 +118,8 @@ class Scene:
         mixed: (labels, name of the operation) that normalise or mix over channels.
         refused: (labels, message): refused unless the labels turn out to be fixed for another reason.
         fixes: (labels, why) that were fixed by an operation that cannot be cut.
+        demands: numbers that have to follow when channels go.
+        handled: ids of the numbers given to the present node that a rule accounts for.
     """
 
     traced: fx.GraphModule
@@ -110,6 +133,8 @@ class Scene:
     mixed: list[tuple[Labels, str]] = field(default_factory=list)
     refused: list[tuple[Labels, str]] = field(default_factory=list)
     fixes: list[tuple[Labels, str]] = field(default_factory=list)
+    demands: list[Demand] = field(default_factory=list)
+    handled: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.node: fx.Node = next(iter(self.traced.graph.nodes))
@@ -177,12 +202,22 @@ class Scene:
         """Refuses to cut channels whose count is written in the code."""
         self.refused.append((labels, message))
 
+    def demand(
+        self,
+        place: tuple[Any, ...],
+        labels: Labels,
+        number: Any,
+        message: str,
+        make: Callable[[fx.Graph], Any] | None = None,
+    ) -> None:
+        """Notes that a number given to the present node has to count channels; it is made to, or they stay."""
+        self.handled.add(id(number))
+        self.demands.append(Demand(self.node, place, labels, number, message, make))
+
     def reads(self, node: fx.Node, source: Any, value: Value, dim: int, **more: Any) -> None:
         """Notes that a node sums over a dimension of one of its inputs."""
         if not isinstance(source, fx.Node):
-            raise TraceError(
-                f"{place(node)}: is called in a way that has no rule; give tensors by position"
-            )
+            raise TraceError(f"{place(node)}: sums over channels of what is no tensor of the graph")
         dim = dim % len(value.labels)
         self.readers.append(Reader(node, source, dim, value.labels[dim], **more))
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from netdial.channels.rules import FUNCTIONS, METHODS
-from netdial.channels.rules.shaping import blocks
+from netdial.channels.rules.reshaping import blocks
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Of an operation's first input and of its result, on the example; empty if they are no tensors."""

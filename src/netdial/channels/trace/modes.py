@@ -24,6 +24,38 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
 }
 
 
+def unlike(training: fx.Graph, evaluating: fx.Graph) -> set[str]:
+    """Returns the innermost module in which two graphs part first, by name; none if they do not, or only in the network itself.
+
+    Graphs that differ in functional dropouts alone are alike.
+    """
+    nodes, others = list(training.nodes), list(evaluating.nodes)
+    for number in range(max(len(nodes), len(others))):
+        here = [part[number] for part in (nodes, others) if number < len(part)]
+        if len(here) == 2 and (_is_same(*here) or _is_dropout(*here)):
+            continue
+        owners = {_owner(node) for node in here}
+        return {max(owners, key=len)} - {""}
+    return set()
+
+
+def _owner(node: fx.Node) -> str:
+    """Returns the module in whose forward pass a node was recorded, by name; empty for the network's own."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    if node.op == "call_module":
+        stack = stack[:-1]
+    return str(stack[-1][0]) if stack else ""
+
+
+def _is_same(first: fx.Node, second: fx.Node) -> bool:
+    alike = (first.op, first.target) == (second.op, second.target)
+    return alike and str((first.args, first.kwargs)) == str((second.args, second.kwargs))
+
+
+def _is_dropout(first: fx.Node, second: fx.Node) -> bool:
+    return first.target in _DROPOUT and first.target == second.target
+
+
 def settle_modes(
     traced: fx.GraphModule,
     training: fx.Graph,
@@ -44,15 +76,16 @@ def settle_modes(
     pairs = list(zip(training.nodes, evaluating.nodes, strict=False))
     if len(training.nodes) != len(evaluating.nodes):
         raise TraceError(
-            "network: does other operations in training than in evaluation; move what depends on self.training into a module"
+            "network: does other operations in training than in evaluation in its own forward; move what depends on "
+            "self.training into a module of its own"
         )
     dropouts = []
     for first, second in pairs:
-        same = (first.op, first.target) == (second.op, second.target)
-        plain = str((first.args, first.kwargs)) == str((second.args, second.kwargs))
-        if same and not plain and first.target in _DROPOUT:
+        if _is_same(first, second):
+            continue
+        if _is_dropout(first, second):
             dropouts.append(first)
-        elif not (same and plain):
+        else:
             raise TraceError(
                 f"network: {where(first)} differs between training and evaluation; "
                 "move what depends on self.training into a module"

@@ -9,6 +9,9 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,11 +24,15 @@ from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
+from netdial.channels.nodes import detached
 from netdial.core.errors import TraceError, first_line
 
 OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
 _CHECKS = (torch._assert, _assert_is_none)
+
+WITHOUT_GRADIENTS = "without gradients"
+"""What is noted at nodes of a ``no_grad`` block."""
 
 Taken = tuple[fx.Graph, dict[str, Tensor]]
 """A graph, and the tensors that its network does not hold but makes while it runs, by the names that the graph has for them."""
@@ -41,10 +48,19 @@ def is_layer(module: nn.Module) -> bool:
 
 
 class _Tracer(fx.Tracer):
-    """Records layers as single operations."""
+    """Records layers as single operations.
+
+    Args:
+        whole: classes of the user's own modules that are single operations, too.
+    """
+
+    def __init__(self, whole: Collection[type[nn.Module]] = ()) -> None:
+        super().__init__()
+        self._whole = tuple(whole)
+        self._grad = torch.is_grad_enabled()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_layer(m)
+        return is_layer(m) or type(m) in self._whole
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -53,14 +69,21 @@ class _Tracer(fx.Tracer):
             frame = frame.f_back
         if frame is not None and node.op.startswith("call"):
             node.stack_trace = f'File "{frame.f_code.co_filename}", line {frame.f_lineno}'
+            node.meta[WITHOUT_GRADIENTS] = self._grad and not torch.is_grad_enabled()
         return node
 
 
-def symbolic(net: nn.Module) -> Taken:
-    """Returns the graph of a network in its present mode by ``torch.fx``."""
-    tracer = _Tracer()
+def symbolic(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Taken:
+    """Returns the graph of a network in its present mode by ``torch.fx``.
+
+    Args:
+        net: the network.
+        whole: classes of the user's own modules that are recorded as single operations.
+    """
+    tracer = _Tracer(whole)
     try:
-        graph = tracer.trace(net, concrete_args=_defaults(net))
+        with _functions_kept():
+            graph = tracer.trace(net, concrete_args=_defaults(net))
     except Exception as error:
         raise TraceError(
             f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
@@ -68,7 +91,56 @@ def symbolic(net: nn.Module) -> Taken:
     finally:
         constants = _forget_constants(net)
     _drop_checks(graph)
+    _detach(graph)
     return graph, constants
+
+
+@contextmanager
+def _functions_kept() -> Iterator[None]:
+    """Records each call of an ``autograd.Function`` as one operation: its backward is not what its forward would give."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        proxy = next((part for part in args if isinstance(part, fx.Proxy)), None)
+        if proxy is None or cls.__module__.startswith("torch."):  # torch's own are transparent
+            return original.__get__(None, cls)(*args, **kwargs)
+        return proxy.tracer.create_proxy("call_function", applied(cls), args, kwargs)
+
+    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = original  # type: ignore[method-assign]
+
+
+@cache
+def applied(kind: Any) -> Callable[..., Any]:
+    """Returns the function of a graph that stands for ``kind.apply``, of an ``autograd.Function``."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return kind.apply(*args, **kwargs)
+
+    call.__name__, call.__module__ = kind.__name__, kind.__module__
+    call.__qualname__ = kind.__name__
+    return call
+
+
+def _detach(graph: fx.Graph) -> None:
+    """Sets gradients aside where what was computed without them is read by what has them."""
+    for node in list(graph.nodes):
+        if not node.meta.get(WITHOUT_GRADIENTS):
+            continue
+        readers = [user for user in node.users if not user.meta.get(WITHOUT_GRADIENTS)]
+        if readers and not _asks(node):
+            with graph.inserting_after(node):
+                made = graph.call_function(detached, (node,))
+            made.stack_trace = node.stack_trace
+            node.replace_all_uses_with(made, delete_user_cb=readers.__contains__)
+
+
+def _asks(node: fx.Node) -> bool:
+    """Whether a node asks a tensor for its shape or type, and computes no numbers that could have gradients."""
+    return node.target is getattr or node.target in ("size", "dim", "numel")
 
 
 def _drop_checks(graph: fx.Graph) -> None:

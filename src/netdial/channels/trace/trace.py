@@ -17,8 +17,10 @@ from torch.utils._pytree import tree_map_only
 from netdial.channels.nodes import place
 from netdial.channels.trace.inplace import changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
-from netdial.channels.trace.modes import settle_modes
+from netdial.channels.trace.modes import settle_modes, unlike
+from netdial.channels.trace.positional import by_position
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
+from netdial.channels.trace.training import check_training
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.outputs import evaluated, evaluating, modes_kept, same_outputs
 
@@ -45,8 +47,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         return net
     lowered = lower(net)
     try:
-        with modes_kept(net, lowered):
-            taken = symbolic(lowered.train()), symbolic(lowered.eval())
+        taken = _both_modes(net, lowered)
     except TraceError as error:
         if example is None:
             raise
@@ -55,11 +56,57 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if example is not None:
         try:
             check_same(net, traced, example)
+            check_training(lowered, traced, (example,))
         except _Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
             traced = _exported(net, lowered, example, error)
             if any(changes_in_place(traced, node) for node in traced.graph.nodes):
                 raise
     return traced
+
+
+def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
+    """Returns the graphs in training and in evaluation by ``torch.fx``.
+
+    Modules of the user's own that do other operations in the one than in the other are one operation each in both.
+    """
+    whole: set[type[nn.Module]] = set()
+    while True:
+        taken: list[Taken] = []
+        failures: list[TraceError] = []
+        for training in (True, False):
+            try:
+                with modes_kept(net, lowered):
+                    taken.append(symbolic(lowered.train(training), whole))
+            except TraceError as error:
+                failures.append(error)
+        if len(failures) == 2:
+            raise failures[0]
+        if failures:
+            kind = _failing(lowered, failures[0])
+            found = set() if kind is None else {kind}
+        else:
+            names = unlike(*(graph for graph, _ in taken))
+            found = {type(lowered.get_submodule(name)) for name in names}
+        if not found - whole:
+            if failures:
+                raise failures[0]
+            return taken[0], taken[1]
+        whole |= found
+
+
+def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
+    """Returns the class of the innermost module, without parameters, in whose forward pass tracing failed; None for others."""
+    held = {id(module) for module in net.modules() if module is not net}
+    inside: nn.Module | None = None
+    frames = None if error.__cause__ is None else error.__cause__.__traceback__
+    while frames is not None:
+        owner = frames.tb_frame.f_locals.get("self")
+        if id(owner) in held and frames.tb_frame.f_code.co_name == "forward":
+            inside = owner
+        frames = frames.tb_next
+    if inside is None or any(True for _ in inside.parameters()):
+        return None
+    return type(inside)
 
 
 def is_exported(traced: fx.GraphModule) -> bool:
@@ -82,6 +129,7 @@ def _exported(
         raise TraceError(first + then + ADVICE) from other
     traced = _joined(net, lowered, *taken)
     check_same(net, traced, example)
+    check_training(lowered, traced, (example,))
     _check_batches(net, traced, example)
     traced.meta[_EXPORTED] = True
     return traced
@@ -119,6 +167,7 @@ def _joined(
     settle_modes(traced, graph, other, place)
     if not all(map(torch.equal, constants.values(), others.values())):
         raise TraceError("network: makes other constants in training than in evaluation")
+    by_position(traced)
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
     traced.recompile()

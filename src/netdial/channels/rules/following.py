@@ -1,0 +1,115 @@
+"""Numbers in a graph that have to follow when channels go: sizes of views, of parts, of pieces.
+
+A number that is computed from the channels which it counts follows by itself. One that is written in the code, or computed from
+something else that happens to be as many, is computed anew: from the sizes of the operation's own input, or from the leaf that
+has these very channels. The code then does what it did, for every count of channels. Where that is not possible, the channels
+stay; and so do the channels that a number counts where they are not those which it is used for.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from netdial.channels.labels import FIXED, Labels, SizeNumber
+from netdial.channels.nodes import place
+from netdial.channels.rules.table import Demand, Scene
+from netdial.core.cutting import leaves
+from netdial.core.errors import TraceError
+
+
+def settle(scene: Scene, *, lenient: bool) -> bool:
+    """Makes numbers follow, or keeps or refuses the channels that they count; returns whether the graph was changed.
+
+    Raises:
+        TraceError: channels can go, and a number that counts them cannot follow; not if ``lenient``.
+    """
+    _settle_sources(scene)
+    changed = False
+    for demand in scene.demands:
+        if scene.atoms.is_free(demand.labels) and not counts(scene, demand.number, demand.labels):
+            make = demand.make or _leaf_size(scene, demand.labels)
+            if make is None:
+                scene.refuse(demand.labels, demand.message)
+            else:
+                _rewrite(demand, make)
+                changed = True
+    if changed:
+        scene.traced.graph.lint()
+        scene.traced.recompile()
+        return True
+    for labels, message in scene.refused:
+        if scene.atoms.is_free(labels):
+            if not lenient:
+                raise TraceError(f"{message}; or keep these channels whole (lenient=True)")
+            scene.fix(labels, message)
+    _settle_sources(scene)
+    return False
+
+
+def _settle_sources(scene: Scene) -> None:
+    """Keeps what a number is computed from where the channels that it has to count stay."""
+    going = True
+    while going:
+        going = False
+        for demand in scene.demands:
+            if scene.atoms.is_free(demand.labels) or not isinstance(demand.number, SizeNumber):
+                continue
+            for source in demand.number.sources:
+                if scene.atoms.is_free(source):
+                    scene.fix(source, f"{place(demand.node)} is given how many there are")
+                    going = True
+
+
+def counts(scene: Scene, size: Any, labels: Labels) -> bool:
+    """Returns whether a number follows when channels of a dimension go: it is open, or computed from them."""
+    if not isinstance(size, SizeNumber):
+        return size is None or (isinstance(size, int) and size == -1)
+    counted = {root for source in size.sources for root in scene.atoms.find(source).tolist()}
+    return counted - {FIXED} == set(scene.atoms.find(labels).tolist()) - {FIXED}
+
+
+def _leaf_size(scene: Scene, labels: Labels) -> Callable[[fx.Graph], Any] | None:
+    """Returns what computes a count of channels from the leaf that has just these; None if there is no such leaf."""
+    held, wanted = leaves(scene.traced), np.sort(scene.atoms.find(labels))
+    for leaf, axes in scene.leaves.items():
+        for dim, axis in enumerate(axes):
+            if leaf in held and np.array_equal(np.sort(scene.atoms.find(axis)), wanted):
+
+                def make(graph: fx.Graph, leaf: str = leaf, dim: int = dim) -> fx.Node:
+                    shape = graph.call_function(getattr, (graph.get_attr(leaf), "shape"))
+                    return graph.call_function(operator.getitem, (shape, dim))
+
+                return make
+    return None
+
+
+def _rewrite(demand: Demand, make: Callable[[fx.Graph], Any]) -> None:
+    """Puts a number that follows in the place of one that does not."""
+    node, (where, *way) = demand.node, demand.place
+    with node.graph.inserting_before(node):
+        number = make(node.graph)
+    setattr(node, where, _put(getattr(node, where), way, number))
+
+
+def _put(tree: Any, way: list[Any], value: Any) -> Any:
+    """Returns arguments with a value at a place."""
+    if not way:
+        return value
+    first, rest = way[0], way[1:]
+    if isinstance(tree, slice):
+        parts = {name: getattr(tree, name) for name in ("start", "stop", "step")}
+        parts[first] = _put(parts[first], rest, value)
+        return slice(parts["start"], parts["stop"], parts["step"])
+    if isinstance(tree, dict):
+        return {**tree, first: _put(tree[first], rest, value)}
+    made = list(tree)
+    made[first] = _put(made[first], rest, value)
+    return tuple(made) if isinstance(tree, tuple) else made
+
+
+__all__ = ["counts", "settle"]

@@ -1,0 +1,129 @@
+"""Whether a graph trains as its network does: outputs and gradients in training mode, compared on the example.
+
+A graph that gives the same outputs may still have other gradients: ``torch.fx`` sees neither a ``torch.no_grad`` block nor the
+``backward`` of an ``autograd.Function``. Blocks without gradients are put into the graph (``detached``), functions stay one
+operation (``symbolic``), and what remains is compared here, so that a network is refused before it is trained otherwise than
+its code says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import TraceError
+from netdial.core.outputs import modes_kept, same_outputs, tensors
+
+_TOLERANCE = 1e-3
+"""Largest difference of a parameter's gradient, relative to its largest number."""
+_FLOOR = 1e-5
+"""The same relative to the largest gradient of all: what rounding leaves where a gradient is 0."""
+_SEED = 1705
+
+Run = tuple[list[Tensor], list[Tensor | None]]
+"""Outputs in training mode, and the gradient of each parameter."""
+
+
+def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> None:
+    """Refuses a graph that computes or learns something else in training than its network.
+
+    Networks that draw numbers of their own, so that two runs from one seed differ, and those that take no such batch in
+    training are not compared.
+
+    Args:
+        net: the network.
+        traced: its graph; the parameters are the same objects.
+        inputs: what both are called with.
+
+    Raises:
+        TraceError: it does; the message names the first parameter.
+    """
+    named = {n: p for n, p in net.named_parameters() if p.requires_grad}
+    held = list(named.values())
+    with _kept(net, traced):
+        try:
+            wanted, again = _run(net, inputs, held), _run(net, inputs, held)
+        except Exception:  # the network itself takes no such batch in training
+            return
+        if not _alike(wanted[0], again[0]):
+            return
+        try:
+            got = _run(traced, inputs, held)
+        except Exception as error:
+            raise TraceError(
+                f"network {type(net).__name__}: runs in training mode, its graph does not ({error})"
+            ) from error
+    if not _alike(wanted[0], got[0]):
+        raise TraceError(
+            f"network {type(net).__name__}: computes something else in training mode once traced; move what depends on "
+            "self.training into a module of its own"
+        )
+    largest = max((_largest(g) for g in wanted[1] if g is not None), default=0.0)
+    for name, one, other in zip(named, *(found[1] for found in (wanted, got)), strict=True):
+        if not _same_gradient(one, other, largest):
+            raise TraceError(
+                f"network {type(net).__name__}: trains otherwise once traced: the gradient of {name} is {_size(one)} in the "
+                f"network and {_size(other)} in its graph; put what sets gradients aside (no_grad, a backward of your own, "
+                "hooks on tensors) into an autograd.Function or a module of its own"
+            )
+
+
+def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
+    """Runs a network in training mode, its random numbers from one seed."""
+    net.train()
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        found = net(*(part.clone() if isinstance(part, Tensor) else part for part in inputs))
+        outputs = [part for part in tensors(found) if part.is_floating_point() or part.is_complex()]
+        source = torch.Generator().manual_seed(_SEED)
+        loss: Any = 0.0
+        for part in outputs:
+            real = torch.view_as_real(part) if part.is_complex() else part
+            weights = torch.randn(real.shape, generator=source, dtype=torch.float64)
+            loss = loss + (real * weights.to(real)).sum()
+        if not (isinstance(loss, Tensor) and loss.requires_grad):
+            return [part.detach() for part in outputs], [None] * len(held)
+        gradients = torch.autograd.grad(loss, held, allow_unused=True) if held else ()
+    return [part.detach() for part in outputs], list(gradients)
+
+
+@contextmanager
+def _kept(*nets: nn.Module) -> Iterator[None]:
+    """Gives buffers (running statistics) and modes back."""
+    buffers = {id(b): b for net in nets for b in net.buffers()}
+    was = [(buffer, buffer.detach().clone()) for buffer in buffers.values()]
+    try:
+        with modes_kept(*nets):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in was:
+                buffer.copy_(value)
+
+
+def _alike(one: list[Tensor], other: list[Tensor]) -> bool:
+    return bool(same_outputs(one, other, tolerance=_TOLERANCE, equal_nan=True))
+
+
+def _same_gradient(one: Tensor | None, other: Tensor | None, largest: float) -> bool:
+    """Whether two gradients are the same; none at all is a gradient of 0."""
+    if one is None or other is None:
+        left = other if one is None else one
+        return left is None or _largest(left) <= _FLOOR * largest
+    if not torch.equal(one.isfinite(), other.isfinite()):
+        return False
+    return _largest(one - other) <= _TOLERANCE * _largest(one) + _FLOOR * largest
+
+
+def _largest(gradient: Tensor) -> float:
+    """Returns the largest finite number."""
+    finite = gradient[gradient.isfinite()].abs()
+    return float(finite.max()) if finite.numel() else 0.0
+
+
+def _size(gradient: Tensor | None) -> str:
+    return "none" if gradient is None else f"up to {_largest(gradient):.2g}"
