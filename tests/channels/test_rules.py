@@ -74,6 +74,7 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
         tokens(lambda s, x: torch.einsum("...i,oi->...o", x, s.w), w=torch.randn(6, 6)), T, [6, 6], [False] * 2,
     ),
     "listed einsum": (vector(lambda s, x: torch.einsum("bi,oi", x, s.w), 5, w=torch.randn(5, 6)), V, [6, 5], [False] * 2),
+    "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, [6, 6], [False] * 2),
     "repeat": (vector(lambda s, x: x.repeat(1, 2), 12), V, [], []),
     "squeeze a dimension": (vector(lambda s, x: x[:, None, :].squeeze(1)), V, [6], [False]),
     "double transposition": (vector(lambda s, x: x.t().relu().T), V, [6], [False]),
@@ -81,7 +82,7 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "movedim": (tokens(lambda s, x: x.movedim(2, 0).relu().movedim(0, -1)), T, [6], [False]),
     "swapped": (tokens(lambda s, x: x.mT.swapaxes(1, 2)), T, [6], [False]),
     "zeros like": (vector(lambda s, x: torch.cat([x, torch.zeros_like(x)], 1), 12), V, [6], [False]),
-    "zeros of a size": (vector(lambda s, x: x + x.new_zeros(x.shape[0], 6)), V, [], []),
+    "zeros of a size": (vector(lambda s, x: x + x.new_zeros(x.shape[0], 6)), V, [6], [False]),
     "product with a parameter": (vector(lambda s, x: x @ s.w, 5, w=torch.randn(6, 5)), V, [6, 5], [False] * 2),
     "einsum": (vector(lambda s, x: torch.einsum("bi,oi->bo", x, s.w), 5, w=torch.randn(5, 6)), V, [6, 5], [False] * 2),
     "linear by name": (
@@ -115,14 +116,9 @@ def test_groups_and_what_is_left_when_they_are_cut(name: str) -> None:
 
 
 REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
-    "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, "its weight is computed"),
     "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, "squeeze.. without a dimension"),
     "groups in the code": (
         picture(Call(lambda s, x: F.conv2d(x, s.w, groups=2), w=torch.randn(8, 4, 1, 1))), P, "groups=2 is written in the code",
-    ),
-    "start state": (
-        tokens(lambda s, x: s.rnn(x, x.new_zeros(1, 2, 6))[0], rnn=nn.GRU(6, 6, batch_first=True)),
-        T, "a given start state have no rule",
     ),
     "no batch": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(0), nn.Linear(144, 2)), P[0], "its input has 3 dimensions"),
     "indices": (picture(nn.MaxPool2d(2, return_indices=True), Call(lambda s, x: x[0])), P, "used in a way that has no rule"),

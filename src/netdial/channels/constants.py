@@ -121,6 +121,8 @@ class _Known(Recording):
             row = torch.where(lowest == highest, lowest, torch.nan)
             return row.expand(self._shapes[node].shape).clone()
         if isinstance(module, nn.RNNBase):
+            if rest:  # from a start state a unit goes on though its weights are 0
+                return _unknown(self._shapes[node])
             return _recurrent(module, self._shapes[node])
         return None
 

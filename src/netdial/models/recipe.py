@@ -114,6 +114,7 @@ class Recipe:
         picks: inputs that are left, where some are not.
         bypassed: additions whose dead branch is gone.
         inputs: what the inputs looked like that the graph was taken on; empty in files of before that ``torch.fx`` traced.
+        followed: whether numbers in the graph were made to follow before it was written down; not in files of before.
         graph: the operations, as text.
         constants: what layers say about themselves: module -> attribute -> value.
         tensors: leaf -> its numbers.
@@ -126,6 +127,7 @@ class Recipe:
     picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
     inputs: tuple[InputOutline, ...]
+    followed: bool
     graph: Sequence[str]
     constants: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
@@ -170,6 +172,7 @@ def save_network(
         tuple(_kept_picks(net)),
         bypassed(net),
         _inputs(graph),
+        True,
         operations(net),
         constants_of(net),
         tensors,
@@ -231,6 +234,7 @@ def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:
             text.picks,
             text.bypassed,
             inputs,
+            bool(text.examples),
             text.graph,
             text.constants,
             tensors,

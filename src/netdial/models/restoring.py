@@ -116,6 +116,8 @@ def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, s
 def _traced(net: nn.Module, recipe: Recipe) -> fx.GraphModule:
     """Returns the graph of a network; on made-up inputs if it takes them, else without a run if it needs none."""
     example = _example(recipe, net)
+    if example is not None and not recipe.followed:
+        return trace(net, example)
     if example is not None:
         try:  # numbers in the graph are made to follow, as they were in the one that was saved
             return Graph.of(net, example, lenient=True).traced

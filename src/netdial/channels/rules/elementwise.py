@@ -201,6 +201,8 @@ def prelu(scene: Scene, node: fx.Node, x: Value) -> Value:
 def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Sizes of a tensor: numbers that follow when it is cut."""
     found = scene.results[node]
+    if isinstance(x, tuple):  # what max, sort and topk give has names
+        return x[("values", "indices").index(args[0])]
     if isinstance(found, torch.Size):
         return tuple(
             SizeNumber(size, (labels,)) for size, labels in zip(found, x.labels, strict=True)
@@ -244,9 +246,34 @@ def scene_fix_all(scene: Scene, value: Any, why: str = "") -> None:
     methods=["new_zeros", "new_ones", "new_full", "new_empty"],
 )
 def creation(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
-    """A new tensor like another one has its channels; of a size written down, it has none."""
+    """A new tensor like another one has its channels; of a size, those which it meets, if the size can follow."""
     shape = scene.shape(node)
     like = args[0] if args and isinstance(args[0], Value) and args[0].shape == shape else None
-    if like is not None and getattr(node.target, "__name__", "").endswith("_like"):
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    if like is not None and named.endswith("_like"):
         return like
-    return Value(tuple(np.zeros(size, dtype=np.int64) for size in shape))
+    lead = 1 if named.startswith("new_") else 0
+    given = args[lead:]
+    listed = bool(given) and isinstance(given[0], tuple | list)
+    sizes = given[0] if listed else given
+    if (
+        named == "arange"
+        or len(sizes) != len(shape)
+        or (listed and isinstance(node.args[lead], fx.Node))
+    ):
+        return Value(tuple(np.zeros(size, dtype=np.int64) for size in shape))
+    axes = []
+    for number, (size, count) in enumerate(zip(sizes, shape, strict=True)):
+        axis = scene.atoms.fresh(count)
+        if count == 1:
+            scene.fix(axis)
+        if (
+            isinstance(size, SizeNumber)
+            and len(size.sources) == 1
+            and len(size.sources[0]) == count
+        ):
+            scene.join(axis, size.sources[0])
+        where = ("args", lead, number) if listed else ("args", lead + number)
+        scene.demand(where, axis, size, "")
+        axes.append(axis)
+    return Value(tuple(axes))

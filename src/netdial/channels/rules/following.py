@@ -33,7 +33,9 @@ def settle(scene: Scene, *, lenient: bool) -> bool:
     for demand in scene.demands:
         if scene.atoms.is_free(demand.labels) and not counts(scene, demand.number, demand.labels):
             make = demand.make or _leaf_size(scene, demand.labels)
-            if make is None:
+            if make is None and not demand.message:
+                scene.fix(demand.labels, f"{place(demand.node)} makes as many, written in the code")
+            elif make is None:
                 scene.refuse(demand.labels, demand.message)
             else:
                 _rewrite(demand, make)

@@ -37,9 +37,46 @@ def functional_linear(
 ) -> Value:
     """F.linear with weights that are parameters."""
     given = {**dict(zip(("input", "weight", "bias"), node.args, strict=False)), **node.kwargs}
+    if not _is_parameter(given["weight"]) or not (
+        given.get("bias") is None or _is_parameter(given["bias"])
+    ):
+        return _product(scene, node, x, weight, bias, given["weight"])
     held = _parameter(scene, node, given["weight"])
     shift = given.get("bias")
     return _linear(scene, node, x, held, None if shift is None else _parameter(scene, node, shift))
+
+
+def _is_parameter(part: Any) -> bool:
+    return isinstance(part, fx.Node) and part.op == "get_attr"
+
+
+def _product(scene: Scene, node: fx.Node, x: Value, weight: Value, bias: Any, source: Any) -> Value:
+    """A linear map whose weight is computed, or another layer's turned around: what it multiplies are the same channels."""
+    scene.join(x.labels[-1], weight.labels[-1])
+    scene.reads(node, node.args[0], x, -1, other=(source, -1))
+    scene.reads(node, source, weight, -1, other=(node.args[0], -1))
+    if isinstance(bias, Value):
+        scene.join(weight.labels[0], bias.labels[0])
+    return Value((*x.labels[:-1], weight.labels[0]))
+
+
+@on(functions=[torch.addmm])
+def addmm(
+    scene: Scene, node: fx.Node, bias: Value, x: Value, weight: Value, **kwargs: Any
+) -> Value:
+    """A bias and a product with a weight ``[in, out]``."""
+    _, first, second = node.args[:3]
+    scene.join(x.labels[-1], weight.labels[0])
+    scene.reads(node, first, x, -1, other=(second, 0))
+    scene.reads(node, second, weight, 0, other=(first, -1))
+    made = weight.labels[1]
+    if _is_parameter(second):
+        made = scene.makes(_parameter(scene, node, second), 1)
+    if len(bias.labels[-1]) == len(made):
+        scene.join(bias.labels[-1], made)
+    else:
+        scene.fix(bias.labels[-1])
+    return Value((*x.labels[:-1], made))
 
 
 def _linear(scene: Scene, node: fx.Node, x: Value, weight: Tensor, bias: Tensor | None) -> Value:
@@ -163,13 +200,34 @@ def pick(scene: Scene, node: fx.Node, x: Value) -> Value:
     return Value((*x.labels[:-1], scene.makes(module.index, 0)))
 
 
-@on(modules=[nn.Embedding])
-def embedding(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """Embedding: entries stay, features are made."""
+@on(modules=[nn.Embedding, nn.EmbeddingBag])
+def embedding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Embedding, and sums or means of embeddings: entries stay, features are made."""
     module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, nn.Embedding)
+    assert isinstance(module, nn.Embedding | nn.EmbeddingBag)
     scene.fix(scene.leaf(module.weight)[0])
-    return Value((*x.labels, scene.makes(module.weight, 1)))
+    return Value((*scene.result(node).labels[:-1], scene.makes(module.weight, 1)))
+
+
+@on(modules=[nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def cell(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
+    """One step of a recurrence: a unit is one row of every gate, and a column wherever it is read."""
+    module: Any = scene.traced.get_submodule(str(node.target))
+    scene.join(x.labels[-1], scene.leaf(module.weight_ih)[1])
+    scene.reads(node, node.args[0], x, -1)
+    units = scene.makes(module.weight_hh, 1)
+    held = [module.weight_ih, module.weight_hh]
+    held += [module.bias_ih, module.bias_hh] if module.bias else []
+    for tensor in held:
+        scene.join(scene.leaf(tensor)[0].reshape(-1, len(units)), units[None, :])
+    at = np.arange(len(scene.leaf(module.weight_hh)[0])).reshape(-1, len(units)).T
+    scene.inner.append(Inner(units, {scene.name(t): at for t in held}))
+    parts = state if isinstance(state, tuple | list) else [state]
+    for part in parts:
+        if isinstance(part, Value):
+            scene.join(part.labels[-1], units)
+    found = Value((*x.labels[:-1], units))
+    return (found, found) if isinstance(module, nn.LSTMCell) else found
 
 
 @on(modules=[nn.LSTM, nn.GRU, nn.RNN])
@@ -177,10 +235,8 @@ def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
     """LSTM, GRU, RNN: a unit is one row of every gate, and a column wherever it is read, by the next step too."""
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, nn.RNNBase)
-    if module.proj_size or state is not None:
-        raise TraceError(
-            f"{place(node)}: projections and a given start state have no rule; leave them out"
-        )
+    if module.proj_size:
+        raise TraceError(f"{place(node)}: projections have no rule; leave proj_size out")
     gates = int(cast(Tensor, module.weight_hh_l0).shape[0]) // module.hidden_size
     read, ends = x.labels[-1], []
     scene.keep(node, x.labels[:-1])
@@ -207,6 +263,9 @@ def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
         read = np.concatenate(made)
     for units in ends[1:]:  # the last states of all layers and directions lie in one tensor
         scene.join(ends[0], units)
+    for part in state if isinstance(state, tuple | list) else [state]:
+        if isinstance(part, Value):
+            scene.join(part.labels[-1], ends[0])
     return _states(scene.results[node], read, ends[0])
 
 

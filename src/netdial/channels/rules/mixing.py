@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.nodes import place
-from netdial.channels.rules.elementwise import scene_fix_all
+from netdial.channels.rules.elementwise import elementwise, scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
@@ -195,3 +195,58 @@ def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     if len(axes) != len(scene.shape(node)):
         raise TraceError(f"{place(node)}: reduces in a way that has no rule; name its dimensions")
     return Value(tuple(axes))
+
+
+@on(functions=[torch.max, torch.min], methods=["max", "min"])
+def extreme(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """The largest number of each position of a dimension, and where it is; or of two tensors."""
+    if args and isinstance(args[0], Value):
+        return elementwise(scene, node, x, *args, **kwargs)
+    found = reduced(scene, node, x, *args, **kwargs)
+    return (found, found) if isinstance(scene.results[node], tuple) else found
+
+
+@on(
+    functions=[torch.logsumexp, torch.argmax, torch.argmin, torch.any, torch.all],
+    methods=["logsumexp", "argmax", "argmin", "any", "all"],
+)
+def reduced(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Reductions that give no number for each channel if they run over channels."""
+    dim, keep = (
+        kwargs.get("dim", args[0] if args else None),
+        kwargs.get("keepdim", len(args) > 1 and bool(args[1])),
+    )
+    dims = range(len(x.labels)) if dim is None else dim if isinstance(dim, Sequence) else [dim]
+    gone = {d % len(x.labels) for d in dims}
+    for d in gone:
+        scene.mix(x.labels[d], node)
+    axes = [
+        np.full(1, FIXED) if d in gone else a
+        for d, a in enumerate(x.labels)
+        if keep or d not in gone
+    ]
+    return Value(tuple(axes))
+
+
+@on(functions=[torch.sort, torch.topk, torch.argsort], methods=["sort", "topk", "argsort"])
+def ordered(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """Positions in order, or the first of them; an order of channels is refused."""
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    rest = args[1:] if named == "topk" else args
+    dim = kwargs.get("dim", next((part for part in rest if not isinstance(part, bool)), -1))
+    scene.refuse(x.labels[dim], f"{place(node)}: puts channels in an order")
+    result = scene.results[node]
+    first = result[0] if isinstance(result, tuple) else result
+    axes = list(x.labels)
+    axes[dim] = np.full(first.shape[dim], FIXED)
+    found = Value(tuple(axes))
+    return (found, found) if isinstance(result, tuple) else found
+
+
+@on(functions=[F.cosine_similarity])
+def cosine(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
+    """Cosines: all channels of the dimension together."""
+    met = elementwise(scene, node, x, y)
+    dim = kwargs.get("dim", args[0] if args else 1) % len(met.labels)
+    scene.mix(met.labels[dim], node)
+    return Value(tuple(axis for d, axis in enumerate(met.labels) if d != dim))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import Value
+from netdial.channels.nodes import place
 from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
 
 _NDIMS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.BatchNorm1d: (2, 3),
@@ -16,6 +20,7 @@ _NDIMS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.InstanceNorm1d: (3,),
     nn.InstanceNorm2d: (4,),
     nn.InstanceNorm3d: (5,),
+    nn.SyncBatchNorm: (2, 3, 4, 5),
 }
 
 
@@ -64,4 +69,60 @@ def group_norm(scene: Scene, node: fx.Node, x: Value) -> Value:
     if module.affine:
         for tensor in (module.weight, module.bias):
             scene.join(x.labels[1], scene.leaf(tensor)[0])
+    return x
+
+
+@on(functions=[F.layer_norm, F.rms_norm])
+def over_channels_by_function(
+    scene: Scene, node: fx.Node, x: Value, shape: Any, *held: Any, **named: Any
+) -> Value:
+    """Layer normalisation as a function; the shape that it is given follows."""
+    count = len(shape)
+    axes = x.labels[-count:]
+    for number, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+        scene.mix(axis, node)
+        if isinstance(node.args[1], Sequence):
+            scene.demand(
+                ("args", 1, number),
+                axis,
+                size,
+                f"{place(node)}: writes the shape {list(map(len, axes))} in the code",
+            )
+    for tensor in (*held, *named.values()):
+        for axis, labels in zip(
+            axes, tensor.labels if isinstance(tensor, Value) else (), strict=False
+        ):
+            scene.join(axis, labels)
+    return x
+
+
+@on(functions=[F.group_norm])
+def group_norm_by_function(
+    scene: Scene, node: fx.Node, x: Value, groups: Any, *held: Any, **named: Any
+) -> Value:
+    """Group normalisation as a function."""
+    if not isinstance(groups, int):
+        raise TraceError(f"{place(node)}: computes its number of groups; write it in the code")
+    if groups < len(x.labels[1]):
+        scene.mix(x.labels[1], node)
+        by_group = x.labels[1].reshape(groups, -1)
+        scene.join(by_group, by_group[:1])
+    else:
+        scene.fix(x.labels[1], f"{place(node)} has as many groups as channels, written in the code")
+    scene.keep(node, x.labels[2:])
+    for tensor in (*held, *named.values()):
+        if isinstance(tensor, Value):
+            scene.join(x.labels[1], tensor.labels[0])
+    return x
+
+
+@on(functions=[F.batch_norm, F.instance_norm])
+def by_channel_by_function(
+    scene: Scene, node: fx.Node, x: Value, *held: Any, **named: Any
+) -> Value:
+    """Batch and instance normalisation as functions: every channel by itself."""
+    scene.keep(node, x.labels[2:])
+    for tensor in (*held, *named.values()):
+        if isinstance(tensor, Value):
+            scene.join(x.labels[1], tensor.labels[0])
     return x

@@ -64,7 +64,7 @@ def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: 
     picks = node.target in _LOOKUPS
     if numbers and not picks and isinstance(scene.results[node], int | float | bool):
         return computed(scene.results[node], given)
-    found = _passed(scene, node, args, kwargs, lenient=lenient)
+    found = _passed(scene, node, args, kwargs, values, lenient=lenient)
     if not numbers:
         for part in _flat(given):
             if isinstance(part, SizeNumber) and id(part) not in scene.handled:
@@ -74,7 +74,13 @@ def _value(scene: Scene, node: fx.Node, values: dict[fx.Node, Any], *, lenient: 
 
 
 def _passed(
-    scene: Scene, node: fx.Node, args: Any, kwargs: dict[str, Any], *, lenient: bool
+    scene: Scene,
+    node: fx.Node,
+    args: Any,
+    kwargs: dict[str, Any],
+    values: dict[fx.Node, Any],
+    *,
+    lenient: bool,
 ) -> Any:
     """Returns what a node's rule makes of its inputs."""
     rule = _rule(scene, node)
@@ -96,18 +102,22 @@ def _passed(
         message = f"{place(node)}: is used in a way that has no rule ({error})"
         if not lenient and node.op == "call_module":
             raise TraceError(message) from error
+    for source in node.all_input_nodes:
+        if _is_table(scene, source):
+            scene_fix_all(scene, values[source], message)
     for value in _flat((*args, *kwargs.values())):
         for axis in value.labels if isinstance(value, Value) else ():
             scene.refuse(axis, message)
-    _fix_leaves(scene, node, message)
     return _whole(scene.results[node])
 
 
-def _fix_leaves(scene: Scene, node: fx.Node, why: str) -> None:
-    """Keeps parameters and buffers whole that an operation without a rule reads directly."""
-    for source in node.all_input_nodes:
-        if source.op == "get_attr":
-            scene_fix_all(scene, attribute(scene, source), why)
+def _is_table(scene: Scene, node: fx.Node) -> bool:
+    """Returns whether a tensor is made of parameters and buffers alone, without an input or a layer: a table, or positions."""
+    if not isinstance(scene.results[node], Tensor):
+        return True
+    if node.op in ("placeholder", "call_module"):
+        return False
+    return all(_is_table(scene, source) for source in node.all_input_nodes)
 
 
 def _rule(scene: Scene, node: fx.Node) -> Any:

@@ -115,3 +115,44 @@ def squeeze(scene: Scene, node: fx.Node, x: Value, *dims: Any) -> Value:
         if dims:
             scene.fix(x.labels[dim], f"{place(node)} drops this dimension when one is left")
     return Value(tuple(a for d, a in enumerate(x.labels) if d not in chosen or len(a) != 1))
+
+
+@on(modules=[nn.GLU], functions=[F.glu])
+def gated(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """A gated linear unit: a value and its gate go together."""
+    dim = kwargs.get("dim", args[0] if args else getattr(module_of(scene.traced, node), "dim", -1))
+    halves = x.labels[dim].reshape(2, -1)
+    scene.join(halves, halves[:1])
+    axes = list(x.labels)
+    axes[dim] = halves[0]
+    return Value(tuple(axes))
+
+
+@on(modules=[nn.PixelShuffle], functions=[F.pixel_shuffle])
+def pixel_shuffle(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Channels made into positions: those that become one channel go together."""
+    after = scene.result(node).labels
+    lines = x.labels[-3].reshape(len(after[-3]), -1)
+    scene.join(lines, lines[:, :1])
+    scene.keep(node, x.labels[-2:])
+    return Value((*x.labels[:-3], lines[:, 0], *after[-2:]))
+
+
+@on(modules=[nn.PixelUnshuffle], functions=[F.pixel_unshuffle])
+def pixel_unshuffle(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Positions made into channels: all that one channel becomes go with it."""
+    after = scene.result(node).labels
+    scene.keep(node, x.labels[-2:])
+    made = np.repeat(x.labels[-3], len(after[-3]) // len(x.labels[-3]))
+    return Value((*x.labels[:-3], made, *after[-2:]))
+
+
+@on(modules=[nn.ChannelShuffle], functions=[F.channel_shuffle])
+def channel_shuffle(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Channels of several groups in turns: those at the same place of all groups go together."""
+    groups = kwargs.get(
+        "groups", args[0] if args else getattr(module_of(scene.traced, node), "groups", 1)
+    )
+    by_group = x.labels[1].reshape(int(groups), -1)
+    scene.join(by_group, by_group[:1])
+    return Value((x.labels[0], by_group.T.ravel(), *x.labels[2:]))

@@ -90,7 +90,7 @@ class Demand:
         place: the way to the number in ``node.args`` and ``node.kwargs``: ``("args", 1, 0)``, ``("args", 1, "stop")``.
         labels: labels of the channels that it counts.
         number: the number as it is known: a ``SizeNumber``, or what is written in the code.
-        message: what to say if it cannot follow.
+        message: what to say if it cannot follow; empty if the channels then simply stay.
         make: puts nodes that compute it into the graph, and returns the last; None where it can only be the size of a leaf.
     """
 
