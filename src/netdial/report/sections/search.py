@@ -60,7 +60,7 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "verdict": found.verdict,
         "no_better": found.is_no_better,
         "picture": drawings.get("found"),
-        "moments": [(name, picture) for name, picture in drawings.items() if name != "found"],
+        "moments": [(_moment(n), picture) for n, picture in drawings.items() if n != "found"],
         "chosen": _chosen_rows(found),
         "gap": [(_GAP[name], fixed(found.gap[name], 4)) for name in _GAP if name in found.gap],
         "guards": [
@@ -158,11 +158,6 @@ def notes(run: Run, found: Searched) -> list[str]:
     diverged = sum("loss" not in trial.values for trial in found.trials)
     if diverged:
         said.append(f"{diverged} of {len(found.trials)} structures diverged in training.")
-    skips = [operation for operation in found.chosen.values() if operation in ("skip", "none")]
-    if len(skips) > 2 and len(skips) == len(found.chosen):
-        said.append(
-            "Every edge chose to skip or to do nothing: a known collapse of searches by gradient; compare another strategy."
-        )
     return said
 
 
@@ -300,6 +295,16 @@ def _trial_rows(found: Searched, role: str) -> list[tuple[str, str, str, str, st
         )
         for trial in rows
     ]
+
+
+def _moment(name: str) -> str:
+    """Returns the words for the name of a drawing.
+
+    >>> _moment("epoch-00012")
+    'epoch 12'
+    """
+    word, _, number_ = name.partition("-")
+    return f"{word} {int(number_)}" if number_.isdecimal() else name
 
 
 def _drawings(run: Run) -> dict[str, str]:

@@ -16,8 +16,9 @@ from netdial.structure.graph.live import live_operations
 from netdial.structure.graph.parts import Wiring
 from netdial.structure.graph.space import SearchSpace
 
-_WIDE, _HIGH, _SIDE = 150, 64, 40
-"""Distance between columns and between rows, and the margin, in pixels."""
+_WIDE, _HIGH, _SIDE, _BOW = 150, 72, 44, 26
+"""Distance between columns and between rows, the margin, and how far an edge bows out for each column it passes, in pixels."""
+_HALO = 'paint-order="stroke" stroke="white" stroke-width="3"'
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 
 
@@ -62,10 +63,12 @@ def to_svg(space: SearchSpace, shown: Genotype | Mapping[str, Tensor] | None = N
     for line in lines:
         between.setdefault((line.source, line.target), []).append(line)
     wide = 2 * _SIDE + max((x for x, _ in place.values()), default=0)
+    longest = max((abs(place[a][0] - place[b][0]) / _WIDE for a, b in between), default=1)
+    bow = _BOW * (longest - 1)
     high = 2 * _SIDE + max((y for _, y in place.values()), default=0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide + 2 * _SIDE} {high + _SIDE}" font-family="sans-serif" '
-        'font-size="11">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-bow:g} {wide + 2 * _SIDE} {high + 2 * bow:g}" '
+        'font-family="sans-serif" font-size="11">'
     ]
     for (source, target), several in between.items():
         for index, line in enumerate(several):
@@ -136,14 +139,15 @@ def _places(wiring: Wiring, nodes: list[str]) -> dict[str, tuple[float, float]]:
 def _curve(start: tuple[float, float], end: tuple[float, float], line: _Line, bend: float) -> str:
     """Returns one operation as a curve with its name."""
     (x1, y1), (x2, y2) = ((x + 2 * _SIDE, y + _SIDE) for x, y in (start, end))
-    far = abs(x2 - x1) / _WIDE
-    middle = ((x1 + x2) / 2, (y1 + y2) / 2 + bend - (18 * (far - 1)))
+    column, far = round(start[0] / _WIDE), abs(x2 - x1) / _WIDE
+    away = 1 if column % 2 else -1  # the side on which no nodes stand between
+    middle = ((x1 + x2) / 2, (y1 + y2) / 2 + bend + away * _BOW * (far - 1))
     control = (middle[0], 2 * middle[1] - (y1 + y2) / 2)
     colour = _COLOURS[line.number % len(_COLOURS)]
     share = "" if line.weight in (0.0, 1.0) else f" {line.weight:.2f}"
     return (
         f'<path d="M{x1:g} {y1:g} Q{control[0]:g} {control[1]:g} {x2:g} {y2:g}" fill="none" stroke="{colour}" '
         f'stroke-width="{0.5 + 3.5 * line.weight:.2f}" stroke-opacity="{0.25 + 0.75 * line.weight:.2f}"/>'
-        f'<text x="{middle[0]:g}" y="{middle[1] - 3:g}" text-anchor="middle" fill="{colour}">'
+        f'<text x="{middle[0]:g}" y="{middle[1] - 3:g}" text-anchor="middle" fill="{colour}" {_HALO}>'
         f"{html.escape(line.operation)}{share}</text>"
     )
