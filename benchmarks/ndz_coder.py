@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import lzma
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,8 +71,9 @@ def _entropy(symbols: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
 
 
 def _zstd(data: bytes) -> int | None:
+    """Returns the size by zstd, where its package is installed."""
     try:
-        import zstandard
+        zstandard: Any = import_module("zstandard")
     except ImportError:
         return None
     return len(zstandard.ZstdCompressor(level=19).compress(data))

@@ -58,7 +58,7 @@ def _originals(folder: Path) -> list[tuple[bytes, dict[str, Any]]]:
     source = np.random.default_rng(0)
     codes = source.integers(1, 17, (12, 40))
     codes[source.random(codes.shape) < 0.8] = 0
-    tensors = {
+    tensors: dict[str, Codebook | np.ndarray[Any, Any]] = {
         "w": Codebook(codes, np.concatenate([[0], np.sort(source.normal(size=16))])),
         "k": Codebook(codes[:, :9].reshape(4, 3, 3, 3), np.arange(17) * 0.25),
         "b": source.normal(size=12).astype(np.float32),

@@ -12,6 +12,7 @@ from benchmarks._indices import NET, lenet
 from benchmarks.result import Result
 from netdial.compression import Codebook, read, write
 from netdial.compression.coding import adaptive
+from netdial.compression.coding.decoder import ADAPTIVE
 from netdial.compression.coding.static import Bytes, value_table
 from netdial.compression.file import unpack
 
@@ -38,7 +39,7 @@ def measure(*, quick: bool) -> Result:
     bytes_, coded, rows = 0.0, 0, []
     for entry, body in zip(entries, bodies, strict=True):
         tensor, counter = tensors[entry.name], Counter()
-        if entry.coder != adaptive_coder(entry.coder):
+        if entry.coder != ADAPTIVE:
             continue
         if isinstance(tensor, Codebook):
             _count(counter, tensor, body[: entry.lengths[0]])
@@ -60,13 +61,6 @@ def measure(*, quick: bool) -> Result:
     )
 
 
-def adaptive_coder(coder: int) -> int:
-    """Returns the number of the adaptive coder, the only one that is counted here."""
-    from netdial.compression.coding.decoder import ADAPTIVE
-
-    return ADAPTIVE if coder == ADAPTIVE else -1
-
-
 def _count(counter: Counter, book: Codebook, tables: bytes) -> None:
     told = Bytes(tables)
     values, zero = value_table(told)
@@ -79,4 +73,4 @@ def _count(counter: Counter, book: Codebook, tables: bytes) -> None:
         adaptive.positions(counter, mask, rows, size // rows, period, ones)
     if values.size > 1:
         codes, low = (book.codes.reshape(-1) - zero).tolist(), int((values < 0).sum())
-        adaptive.symbols(counter, mask, codes, rows, size // rows, period, values.size, low)
+        adaptive.symbols(counter, bytes(mask), codes, rows, size // rows, period, values.size, low)

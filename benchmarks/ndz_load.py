@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks._indices import NET, lenet
@@ -32,6 +34,9 @@ def measure(*, quick: bool) -> Result:
         net.load_state_dict(load_file(path))
         net.eval()(torch.zeros(1, 784))
 
+    def small(path: Path) -> None:
+        nd.load_model(path)(torch.zeros(1, 784))
+
     def cold(load: str) -> None:
         subprocess.run([sys.executable, "-c", _COLD.format(load=load)], check=True)
 
@@ -41,15 +46,12 @@ def measure(*, quick: bool) -> Result:
         for profile, path in files.items():
             write(path, lenet(quick=quick), recipe={"net": NET}, profile=profile)
         to_safetensors(files["max"], plain)
-        warm = {"safetensors": lambda: dense(plain)}
-        fresh = {
-            "safetensors": lambda: cold(
-                f"{_BUILT}; from safetensors.torch import load_file; net.load_state_dict(load_file({str(plain)!r}))"
-            )
-        }
+        warm: dict[str, Callable[[], None]] = {"safetensors": partial(dense, plain)}
+        opened = f"{_BUILT}; from safetensors.torch import load_file; net.load_state_dict(load_file({str(plain)!r}))"
+        fresh: dict[str, Callable[[], None]] = {"safetensors": partial(cold, opened)}
         for profile, path in files.items():
-            warm[profile] = lambda p=path: nd.load_model(p)(torch.zeros(1, 784))
-            fresh[profile] = lambda p=path: cold(f"nd.load_model({str(p)!r})")
+            warm[profile] = partial(small, path)
+            fresh[profile] = partial(cold, f"nd.load_model({str(path)!r})")
         seconds, ratios, spreads = interleaved(
             warm, baseline="safetensors", rounds=5 if quick else 21
         )

@@ -38,6 +38,8 @@ def model() -> dict[str, Codebook | np.ndarray]:
         "half": source.normal(size=(3, 2)).astype(np.float16),
         "seen": np.array(7, np.int64),
         "flags": np.array([True, False]),
+        "bytes": np.arange(-3, 3, dtype=np.int8),
+        "large": np.arange(4.0),
     }
 
 

@@ -30,7 +30,7 @@ from netdial.compression.coding.static import (
 MAGIC = b"\x89NDZ\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
 END, HEAD, TENSOR, ANCILLARY = 0, 1, 2, 128
-NUMBERS = {1: "<f4", 2: "<f8", 3: "<f2", 4: "<i1", 5: "<u1", 6: "<i2", 7: "<i4", 8: "<i8", 9: "|b1"}
+NUMBERS = {1: "<f4", 2: "<f8", 3: "<f2", 4: "|i1", 5: "|u1", 6: "<i2", 7: "<i4", 8: "<i8", 9: "|b1"}
 CODEBOOK, GRID = 0, 10
 RAW, ADAPTIVE, HUFFMAN, ANS = range(4)
 MAX_TEXT, MAX_SPAN = 1 << 24, 255
