@@ -14,7 +14,6 @@ from netdial.core.noise import Noise
 from netdial.family.posteriors import Dirichlet
 from netdial.structure import SearchSpace, ZeroOperation
 from netdial.structure.search import SEARCHES, GradientStrategy, StepContext, strategy_of
-from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.running import GradientMethod
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategies.pc import PartialDarts
@@ -274,6 +273,6 @@ def test_settings_are_those_of_the_strategies() -> None:
         ("drnas", {"kl_weight": -1.0}, "kl_weight"),
     ):
         with pytest.raises(ConfigError, match=word):
-            SearchConfig(strategy=strategy, options=options)
+            nd.search(planted(), *parts(), strategy=strategy, options=options)
     noise = Noise(0, 0, [0])
     assert Dirichlet().sample({"log_s": torch.zeros(1, 3)}, noise, 1.0).sum() == pytest.approx(1)
