@@ -126,6 +126,7 @@ def test_a_search_by_gradient_goes_on_bit_for_bit(capsys: pytest.CaptureFixture[
         (["--size", "20"], "20"),
         (["--size", "5 params"], "nearest"),
         (["--size", "1k params", "--max-latency-ms", "1"], "two limits"),
+        (["--size", "0.5 ms"], "max_latency_ms"),
         (["--max-latency-ms", "0"], "max-latency-ms|max_latency_ms"),
         (["--devices", "2"], "devices"),
     ],
@@ -148,6 +149,7 @@ def test_a_limit_of_latency_is_kept_when_it_is_measured(
     from netdial.structure.graph.space import SearchSpace
     from netdial.structure.latency import LatencyLookup, OperationTime
     from netdial.structure.latency.table import LatencyAgreement
+    from netdial.structure.search import limits
 
     def table(space: SearchSpace) -> LatencyLookup:
         from netdial.measure.latency import Machine
@@ -164,7 +166,7 @@ def test_a_limit_of_latency_is_kept_when_it_is_measured(
         return 1.2 * sum(p.numel() for p in net.parameters()) / 1000
 
     monkeypatch.setattr(latency, "measure_table", table)
-    monkeypatch.setattr(latency, "measure_network", slower)
+    monkeypatch.setattr(limits, "measure_network", slower)
     told = answer(capsys, "search", "wine", *SMALL, "--max-latency-ms", "0.24", "--no-compare")
     assert told["cost"]["ms"] == pytest.approx(1.2 * told["cost"]["params"] / 1000)
     assert told["cost"]["ms"] <= 0.24

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.measure.latency import Machine
 from netdial.structure import Genotype, SearchSpace, StructureCosts, ZeroOperation
-from netdial.structure.search import Asked, Scope, Tried, strategy_of
+from netdial.structure.latency import LatencyLookup, OperationTime
+from netdial.structure.latency.table import LatencyAgreement
+from netdial.structure.search import Asked, Scope, Tried, limits, searching, strategy_of
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.limits import SizeLimit
 from netdial.structure.search.running import run_trials
@@ -93,8 +96,6 @@ def test_the_limit_of_size_is_kept() -> None:
         assert found.baseline is None
     with pytest.raises(ConfigError, match=r"2 params.*3 params"):
         nd.search(planted(), *parts(), size="2 params")
-    with pytest.raises(ConfigError, match="latenc"):
-        nd.search(planted(), *parts(), size="2 ms")
 
 
 def test_the_likeliest_structure_within_a_limit_is_chosen() -> None:
@@ -110,6 +111,30 @@ def test_the_likeliest_structure_within_a_limit_is_chosen() -> None:
     assert slope is not None
     assert slope[2] > slope[3] > slope[1]
     assert SizeLimit(space, None).objective(torch.tensor(1.0), rows) == 1
+
+
+def test_a_limit_in_milliseconds_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of the test: a millisecond for every number, and a tenth more for whole networks."""
+
+    def table(space: SearchSpace) -> LatencyLookup:
+        rows = {
+            edge: {name: OperationTime(float(count), 0.0, 5) for name, count in row.items()}
+            for edge, row in StructureCosts(space).params.items()
+        }
+        fits = LatencyAgreement((1.0, 2.0), (1.0, 2.0), 0.0, 0.0, 1.0, 1.0)
+        return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
+
+    def slower(net: nn.Module, shape: Any, batch: int) -> float:
+        return 1.1 * sum(p.numel() for p in net.parameters())
+
+    monkeypatch.setattr(searching, "measure_table", table)
+    monkeypatch.setattr(limits, "measure_network", slower)
+    settings = SETTINGS | {"epochs": 2, "compare": False}
+    found = nd.search(planted(), *parts(), size="45 ms", **settings)  # relu has 42 + 3 numbers
+    assert found.genotype["x->h"] != ("relu",)
+    assert found.cost.params <= 9
+    with pytest.raises(ConfigError, match="nearest"):
+        nd.search(planted(), *parts(), size="2 ms")
 
 
 def test_structures_are_drawn_within_a_limit_that_draws_hardly_meet() -> None:

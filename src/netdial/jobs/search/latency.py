@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from netdial.jobs.records.watch import Watch
-from netdial.structure.derived import derive
-from netdial.structure.graph.genotype import Genotype
-from netdial.structure.latency import LatencyLookup, measure_network, measure_table
-from netdial.structure.search.limits import SizeLimit
+from netdial.structure.latency import LatencyLookup, measure_table
+from netdial.structure.search.limits import latency_limit
 from netdial.structure.search.searching import SearchJob
 
 
@@ -28,12 +26,5 @@ def limited(job: SearchJob, most_ms: float, path: Path, watch: Watch) -> None:
         watch.say("measuring how long operations take on this machine")
         measure_table(job.space).save(path)
     table = LatencyLookup.load(path)
-    table.check(job.space, 1)
     watch.say(f"latency table: {table.agreement}")
-    wiring = job.space.wiring
-    shape = wiring.shapes[wiring.input]
-
-    def measured(genotype: Genotype) -> float:
-        return measure_network(derive(job.space, genotype).eval(), shape, 1)
-
-    job.limit = SizeLimit(job.space, f"{most_ms!r} ms", table, measured)
+    job.limit = latency_limit(job.space, f"{most_ms!r} ms", table)

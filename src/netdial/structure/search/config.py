@@ -108,6 +108,8 @@ class SpaceSearchConfig(SearchConfig):
         from netdial.structure.spaces import SPACES
 
         SPACES[self.space]
+        if self.size is not None and parse_target(self.size).kind == "ms":
+            raise ConfigError(f"size={self.size!r}: give milliseconds as max_latency_ms")
         if self.size is not None and self.max_latency_ms is not None:
             raise ConfigError(
                 f"size={self.size!r} and max_latency_ms={self.max_latency_ms:g} are two limits; give one of them"

@@ -13,10 +13,12 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.core.size import Kind, Target, parse_target
 from netdial.structure.cost import StructureCosts
+from netdial.structure.derived import derive
 from netdial.structure.graph.domain import vertices
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.live import live_operations
 from netdial.structure.graph.space import Gamma, SearchSpace
+from netdial.structure.latency import LatencyLookup, measure_network
 from netdial.structure.limits import CountedSizes, SizeTable, best_within
 
 _BYTES = 4
@@ -131,6 +133,27 @@ class SizeLimit:
             }
             return CountedSizes(kind, table)
         return CountedSizes(kind, self.costs.macs if kind == "macs" else self.costs.params)
+
+
+def latency_limit(space: SearchSpace, size: str, table: LatencyLookup) -> SizeLimit:
+    """Returns a limit in milliseconds for one example; what is chosen is measured again before it is trained.
+
+    Args:
+        space: the search space.
+        size: such as ``"0.4 ms"``.
+        table: latencies of the space on this machine, for a batch of one.
+
+    Raises:
+        ConfigError: the table does not hold here or does not predict, or no structure meets the limit.
+    """
+    table.check(space, 1)
+    wiring = space.wiring
+    shape = wiring.shapes[wiring.input]
+
+    def measured(genotype: Genotype) -> float:
+        return measure_network(derive(space, genotype).eval(), shape, 1)
+
+    return SizeLimit(space, size, table, measured)
 
 
 def changed(space: SearchSpace, genotype: Genotype) -> Iterator[Genotype]:

@@ -14,11 +14,13 @@ from torch import Tensor
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import evaluating
+from netdial.core.size import parse_target
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import Gamma, SearchSpace
+from netdial.structure.latency import measure_table
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.guards import (
     GuardReport,
@@ -28,7 +30,7 @@ from netdial.structure.search.guards import (
     note_curvature,
     with_few_skips,
 )
-from netdial.structure.search.limits import SizeLimit
+from netdial.structure.search.limits import SizeLimit, latency_limit
 from netdial.structure.search.outcome import Gap, RandomBaseline, SearchOutcome
 from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
 from netdial.structure.search.state import SearchState
@@ -267,7 +269,8 @@ def search(
         train: training part, in any of the forms of ``netdial.data.memory``.
         valid: validation part, by which structures are compared.
         strategy: name in ``netdial.structure.search.SEARCHES``.
-        size: largest size of the network: ``"20k params"``, ``"1M macs"``, ``"80 KB"``.
+        size: largest size of the network: ``"20k params"``, ``"1M macs"``, ``"80 KB"``; or ``"0.4 ms"`` for one example, for
+            which operations are timed first, on this machine.
         test: part on which the network is compared with random search; by default the validation part.
         kind: ``classification``, ``regression``, another task or its name; by default what the targets suggest.
         config: all settings at once; or give them by name (see ``SearchConfig``).
@@ -301,9 +304,11 @@ def prepare(
     net = _probe(space)
     admitted, task = admit_training(net, data, kind)
     part, _ = admit(net, valid, task, part="validation part")
-    return SearchJob(
-        space, admitted, part, task.in_training(), config, SizeLimit(space, config.size), augment
-    )
+    if config.size is not None and parse_target(config.size).kind == "ms":
+        limit = latency_limit(space, config.size, measure_table(space))
+    else:
+        limit = SizeLimit(space, config.size)
+    return SearchJob(space, admitted, part, task.in_training(), config, limit, augment)
 
 
 def _probe(space: SearchSpace) -> DerivedNetwork:
