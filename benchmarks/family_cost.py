@@ -112,7 +112,8 @@ def plain(x: Tensor, y: Tensor, batch: int, steps: int) -> Callable[[], None]:
 
 def family(x: Tensor, y: Tensor, batch: int, steps: int, **settings: Any) -> Callable[[], None]:
     """Returns the work of ``steps`` steps of a family, as the library's own loop makes them."""
-    config = make_config(batch_size=batch, groups=_GROUPS, epochs=1000, **settings)
+    common = {"objective": "scaled-kl", "regions": 5, "groups": _GROUPS, "epochs": 1000}
+    config = make_config(**{**common, "batch_size": batch, **settings})
     made = Family(_network(x, y), config.family()).train()
     feed = TensorFeed(Dataset(x, y), batch_size=batch, seed=0)
     method = FamilyMethod(config, task=Classification(), n_data=len(y), steps=feed.steps)

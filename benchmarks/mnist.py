@@ -23,7 +23,7 @@ from netdial.runs.store import Store
 from netdial.train.config import make_config
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}
+RECIPE: dict[str, Any] = {"objective": "scaled-kl", "batch_size": 512, "lr": 8e-3}
 _WHOLE = {"groups": 16, "knots": 0.25}
 EPOCHS = {"stratified": 150, "whole": 140, "direct": 150, "maps": 50}
 _STORE = Store(Path("runs/benchmarks"))

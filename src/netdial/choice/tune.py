@@ -35,7 +35,7 @@ class Tuning:
     """
 
     epochs: int = 0
-    objective: str = "scaled-kl"
+    objective: str = "l1"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def train(self, family: Family, lam: float, problem: ChoiceProblem) -> Family:

@@ -37,7 +37,7 @@ class FamilyConfig:
     lo: float = 1e-3
     hi: float = 1e2
     map: str = "piecewise"
-    regions: int = 5
+    regions: int = 3
     hidden: int = 50
     posterior: str | Mapping[str, str] = "normal"
     prior_var: float = 1.0

@@ -66,6 +66,7 @@ def scaled_prior(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     "l2",
     posterior="point",
     prior_var=lambda lam, alpha: 1 / (2 * lam),
+    range=(1e-2, 10.0),
     estimators=LAPLACE,
     default=("laplace-kronecker",),
     why="members are points under a prior of precision 2λ: no divergence and no draws, so only the Laplace evidence applies",
@@ -81,6 +82,7 @@ def l2(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     fitted_prior=True,
     tempered=True,
     scales=True,
+    range=(1e-3, 10.0),
     estimators=("ard-elbo", "eb-elbo", "mdl", "mdl-two-part", "waic", "psis-loo"),
     default=("ard-elbo",),
     why="members are tempered posteriors under a prior variance for each weight, fitted: ard-elbo bounds the evidence of "
@@ -99,6 +101,7 @@ def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
 @OBJECTIVES.add(
     "l1",
     posterior="point",
+    range=(1e-2, 10.0),
     why="members are points under a Laplace prior, which has no second derivative at zero: choose λ on validation data",
 )
 def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:

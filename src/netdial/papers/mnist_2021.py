@@ -45,7 +45,14 @@ METHODS = {
     "e": "linear map",
     "f": "linear map + 1 epoch",
 }
-COMMON: dict[str, Any] = {"lo": LAMS[0], "hi": LAMS[-1], "prior_var": 0.01, "hidden": 50}
+COMMON: dict[str, Any] = {
+    "objective": "scaled-kl",
+    "lo": LAMS[0],
+    "hi": LAMS[-1],
+    "regions": 5,
+    "prior_var": 0.01,
+    "hidden": 50,
+}
 PAPER: dict[str, Any] = {
     "optimizer": "SGD",
     "lr": 0.05,

@@ -25,7 +25,7 @@ from netdial.papers.lab.training import Training, classification
 from netdial.train.config import make_config
 
 LAMS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "weighting": "balanced"}
+RECIPE: dict[str, Any] = {"batch_size": 512, "lr": 8e-3, "regions": 5}
 EPOCHS = {"table": 25, "linear": 40, "piecewise": 40}
 OURS: dict[str, Any] = {
     **RECIPE,

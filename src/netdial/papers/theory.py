@@ -47,10 +47,10 @@ class TheoryProblem(NamedTuple):
     settings: dict[str, Any]
 
 
-SMALL: dict[str, Any] = {"batch_size": 16, "groups": 4, "lr": 1e-2}
+SMALL: dict[str, Any] = {"batch_size": 16, "groups": 4, "lr": 1e-2, "regions": 5}
 PROBLEMS = {
     "wine": TheoryProblem("linear", 400, 300, SMALL),
-    "mnist": TheoryProblem("mlp:50", 30, 40, {"batch_size": 512, "lr": 8e-3}),
+    "mnist": TheoryProblem("mlp:50", 30, 40, {"batch_size": 512, "lr": 8e-3, "regions": 5}),
 }
 
 
@@ -181,7 +181,8 @@ def _problems(lab: Lab) -> dict[str, TheoryProblem]:
 
 
 def _cell(data: str, problem: TheoryProblem, kind: str, seed: int) -> Photographs:
-    common = {**problem.settings, "lo": LAMS[0], "hi": LAMS[-1], "seed": seed}
+    paper = {"objective": "scaled-kl", "lo": LAMS[0], "hi": LAMS[-1]}
+    common = {**paper, **problem.settings, "seed": seed}
     direct = make_config(**{**common, "map": "table", "lams": LAMS, "epochs": problem.direct})
     family = make_config(**{**common, "map": kind, "epochs": problem.family})
     return Photographs(Training(data, problem.model, family), Training(data, problem.model, direct))

@@ -52,10 +52,10 @@ class FamilyEstimator(BaseEstimator):
 
     model: str | Factory = "mlp:32"
     _: KW_ONLY
-    objective: str = "scaled-kl"
+    objective: str = "l1"
     map: str = "piecewise"
-    lo: float = 1e-3
-    hi: float = 1e2
+    lo: float | None = None
+    hi: float | None = None
     epochs: int = 50
     batch_size: int = 32
     groups: int = 8
@@ -116,7 +116,7 @@ class FamilyEstimator(BaseEstimator):
         self.path_: list[dict[str, float]] = []
         self.constant_: dict[str, float] = {}
         self._ways: dict[float, str] = {}
-        self.lam_ = Domain(self.lo, self.hi).grid(1)[0] if self.lam is None else float(self.lam)
+        self.lam_ = self.family_.domain.grid(1)[0] if self.lam is None else float(self.lam)
         self.using_ = MEAN
         if len(valid) and self._task.targets == "numbers":
             calibrate(self.family_, held)
@@ -174,18 +174,18 @@ class FamilyEstimator(BaseEstimator):
 
     def _config(self, seed: int) -> FitConfig:
         """Returns the checked settings; nothing wrong with them waits until training is over."""
-        if self.lam is not None:
-            Domain(self.lo, self.hi).unit(torch.tensor([float(self.lam)], dtype=torch.float64))
         if self.by not in RULES:
             raise unknown("rule", self.by, RULES)
         self._task.known(self.metric or self._task.proper)
         name = type(self).__name__
         expect(name, "n_points", self.n_points, Count)
         expect(name, "n_samples", self.n_samples, Whole)
-        return make_config(
-            **{name: getattr(self, name) for name in _TRAINING},
-            seed=seed,
-        )
+        given = {name: getattr(self, name) for name in _TRAINING}
+        config = make_config(**{k: v for k, v in given.items() if v is not None}, seed=seed)
+        if self.lam is not None:
+            lam = torch.tensor([float(self.lam)], dtype=torch.float64)
+            Domain(config.lo, config.hi).unit(lam)
+        return config
 
     def _network(self, n_features: int, n_outputs: int, seed: int) -> nn.Module:
         """Returns a fresh network ``[B, n_features] -> [B, n_outputs]``, checked on two rows of zeros."""

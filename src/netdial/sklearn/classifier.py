@@ -27,9 +27,9 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
 
     Args:
         model: network: ``linear``, ``mlp:32``, ``mlp:64-32``, or a function ``(n_features, n_outputs) -> nn.Module``.
-        objective: ``scaled-kl``, ``scaled-prior`` or ``l2``.
+        objective: ``l1``, ``l2``, or one with a posterior of the weights: ``ard``, ``scaled-kl``, ``scaled-prior``.
         map: how parameters depend on λ: ``piecewise``, ``linear``, ``lowrank`` or ``gated``.
-        lo, hi: range of complexity values.
+        lo, hi: range of complexity values; None for that of the objective.
         epochs: passes over the training rows.
         batch_size: rows in a batch; smaller data is one batch.
         groups: complexity values in a batch.

@@ -105,8 +105,8 @@ class FitConfig(TrainConfig):
     """Settings of a training run of a family."""
 
     objective: str = Field(
-        "scaled-kl",
-        description="objective",
+        "l1",
+        description="objective: l1 for a network that predicts, ard or scaled-kl for a posterior of its weights",
         json_schema_extra=names_of("netdial.objective:OBJECTIVES"),
     )
     map: str = Field(
@@ -114,10 +114,20 @@ class FitConfig(TrainConfig):
         description="map from lam to the weights",
         json_schema_extra=names_of("netdial.family.maps:MAPS"),
     )
-    regions: int = Field(5, ge=1, le=10_000, description="regions of the piecewise map")
+    regions: int = Field(3, ge=1, le=10_000, description="regions of the piecewise map")
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
-    lo: float = Field(1e-3, gt=0, ge=_SMALLEST, description="lowest complexity value")
-    hi: float = Field(1e2, gt=0, le=_LARGEST, description="highest complexity value")
+    lo: float = Field(
+        1e-2,
+        gt=0,
+        ge=_SMALLEST,
+        description="lowest complexity value; 0.001 for objectives with a posterior",
+    )
+    hi: float = Field(
+        10.0,
+        gt=0,
+        le=_LARGEST,
+        description="highest complexity value; 100 for scaled-kl and scaled-prior",
+    )
     lams: tuple[float, ...] = Field(
         (), description="complexity values of directly trained networks (table map)"
     )
@@ -181,6 +191,20 @@ class FitConfig(TrainConfig):
         ge=0,
         description="epochs without a better validation objective before stopping at the best one; 0 never",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _range_of_objective(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Returns the settings with the range of their objective where none is given, wide enough for ``lams``."""
+        objective = given.get("objective", cls.model_fields["objective"].default)
+        if not isinstance(objective, str):
+            return given
+        from netdial.objective import OBJECTIVES
+
+        lams = given.get("lams", ())
+        trained = [x for x in lams if isinstance(x, int | float) and 0 < x < math.inf]
+        lo, hi = OBJECTIVES[objective].range
+        return {"lo": min([lo, *trained]), "hi": max([hi, *trained]), **given}
 
     @field_validator("posterior", mode="before")
     @classmethod
