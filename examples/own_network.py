@@ -50,7 +50,7 @@ def main(epochs: int = 20) -> None:
     )
     for row in nd.evaluate(family, task.valid, lams=5).table():
         print(
-            f"lam {row['lam']:8.3g}   accuracy {row['accuracy']:.3f}   KL {row['kl_bits']:7.0f} bits"
+            f"lam {row['lam']:8.3g}   accuracy {row['accuracy']:.3f}   norm {row['norm']:7.1f}"
         )
 
     member = nd.finetune(family, 0.1, task.train, epochs=2, batch_size=32)

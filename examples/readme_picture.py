@@ -35,11 +35,10 @@ def train(epochs: int) -> tuple[list[Row], list[Row]]:
     task = nd.load_data("digits")
     shape, outputs = tuple(task.train.x.shape[1:]), task.n_outputs
     net = nd.build("mlp:50", input_shape=shape, n_outputs=outputs)
-    family = nd.fit(net, task.train, lam=(LO, HI), epochs=epochs, batch_size=128)
+    settings = {"objective": "scaled-kl", "lam": (LO, HI), "epochs": epochs, "batch_size": 128}
+    family = nd.fit(net, task.train, regions=5, **settings)
     lams = family.domain.grid(6)
-    (direct,) = nd.fit_direct(
-        net, task.train, lams=lams, lam=(LO, HI), epochs=epochs, batch_size=128
-    )
+    (direct,) = nd.fit_direct(net, task.train, lams=lams, **settings)
     curve = nd.evaluate(family, task.test, lams=41).table()
     dots = nd.evaluate(direct, task.test, lams=lams).table()
     return curve, dots

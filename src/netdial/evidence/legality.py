@@ -74,7 +74,10 @@ def check(objective: str, by: Sequence[str], *, points: bool) -> None:
                 f"evidence: {name!r} does not apply to {objective!r}: {traits.why} (legal: {listed})"
             )
     if not by:
-        raise ConfigError(f"evidence: nothing applies to {objective!r}: {traits.why}")
+        raise ConfigError(
+            f"evidence: nothing applies to {objective!r}: {traits.why}. For evidence train with objective='ard' (netdial fit "
+            "--objective ard)"
+        )
 
 
 def chooses(name: str, parts: Mapping[str, float]) -> bool:

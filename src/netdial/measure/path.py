@@ -45,6 +45,7 @@ class Member:
             variance of 1.
         kl_bits: KL(posterior || prior) in bits; nan for a point.
         effective_parameters: as ``Family.effective_parameters``; nan for a point.
+        norm: of a point, what its objective multiplies λ with: ‖w‖₁ under ``l1``, ‖w‖² under ``l2``; nan for a posterior.
         n_params: parameters of the member.
         n_data: N that the complexity term was divided by.
     """
@@ -55,6 +56,7 @@ class Member:
     objective: float = math.nan
     kl_bits: float = math.nan
     effective_parameters: float = math.nan
+    norm: float = math.nan
     n_params: int = 0
     n_data: int = 0
 
@@ -67,16 +69,25 @@ class Member:
         return -self.n_data * self.objective
 
     def row(self) -> dict[str, float]:
-        """Returns everything in one flat dict; predictive metrics end in ``_predictive``."""
-        return {
-            "lam": self.lam,
-            **self.metrics,
-            **{f"{name}_predictive": value for name, value in self.predictive.items()},
-            "objective": self.objective,
-            "kl_bits": self.kl_bits,
-            "effective_parameters": self.effective_parameters,
-            "n_params": self.n_params,
-        }
+        """Returns everything that applies in one flat dict; predictive metrics end in ``_predictive``."""
+        return {"lam": self.lam, **self.on_part(), **self.of_family()}
+
+    def on_part(self) -> dict[str, float]:
+        """Returns the metrics on the data, which belong to one part of them."""
+        averaged = {f"{name}_predictive": value for name, value in self.predictive.items()}
+        return {**self.metrics, **averaged}
+
+    def curve_values(self, split: str) -> dict[str, float]:
+        """Returns everything as the curves of a report name it: metrics by the part of the data they belong to."""
+        on_part = {f"{split}/{name}": value for name, value in self.on_part().items()}
+        return {**on_part, **self.of_family()}
+
+    def of_family(self) -> dict[str, float]:
+        """Returns what is known of the member itself, and the objective."""
+        point = math.isnan(self.kl_bits)
+        complexity = ("norm",) if point else ("kl_bits", "effective_parameters")
+        names = ("objective", *complexity, "n_params")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -146,13 +157,7 @@ class Path:
         from netdial.report.figures import curves_figure
         from netdial.runs.curves import MemberRow
 
-        of_family = {"kl_bits", "effective_parameters", "objective", "n_params"}
-        rows = [
-            MemberRow(
-                row.pop("lam"), {k if k in of_family else f"{split}/{k}": v for k, v in row.items()}
-            )
-            for row in self.table()
-        ]
+        rows = [MemberRow(member.lam, member.curve_values(split)) for member in self.members]
         kind = "classification" if "accuracy" in self.members[0].metrics else "regression"
         return curves_figure(rows, None, {"kind": kind, "units": ""})
 
@@ -264,11 +269,12 @@ def mean_fit(nll: Tensor, data: Dataset) -> Tensor:
 
 
 class _Complexity(NamedTuple):
-    """What is known of a member without data: the objective's penalty and the divergence in nats, effective parameters."""
+    """What is known of a member without data: penalty and divergence in nats, effective parameters, norm of a point."""
 
     penalty: float
     kl: float
     effective: float
+    norm: float
 
 
 def _complexities(family: Family, lams: Sequence[float], objective: str) -> Iterator[_Complexity]:
@@ -278,13 +284,15 @@ def _complexities(family: Family, lams: Sequence[float], objective: str) -> Iter
         here = list(lams[piece.start : piece.stop])
         fields = family.fields_at(here)
         nothing = [math.nan] * len(here)
-        penalty, kl, effective = nothing, nothing, nothing
+        penalty, kl, effective, norm = nothing, nothing, nothing, nothing
         if fields.log_std is not None or penalty_of.is_point:
             penalty = penalty_of(fields, fields.mean.new_tensor(here), alpha).tolist()
+        if fields.log_std is None and penalty_of.is_point:
+            norm = penalty_of(fields, fields.mean.new_ones(len(here)), alpha).tolist()
         if fields.log_std is not None:
             kl = family.kl(here).tolist()
             effective = family.effective_parameters(here).tolist()
-        yield from map(_Complexity, penalty, kl, effective)
+        yield from map(_Complexity, penalty, kl, effective, norm)
 
 
 def _member(
@@ -315,6 +323,7 @@ def _member(
         objective=sum(fits) / len(fits) + penalty,
         kl_bits=complexity.kl / math.log(2),
         effective_parameters=complexity.effective,
+        norm=complexity.norm,
         n_params=family.n_params,
         n_data=n_data,
     )

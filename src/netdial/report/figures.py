@@ -65,6 +65,7 @@ COMMON = [
     Panel(
         "Effective parameters", "effective parameters", "effective_parameters", False, ",.6~r", "~s"
     ),
+    Panel("Norm of the weights · what λ multiplies", "norm", "norm", False),
 ]
 
 

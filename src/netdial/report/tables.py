@@ -48,6 +48,7 @@ def members_table(
         ("test/nll", "test NLL", fixed),
         ("kl_bits", "KL, bits", count),
         ("effective_parameters", "eff. params", count),
+        ("norm", "norm", number),
     ]
     recorded = {name for row in rows for name in row.values}
     columns = [column for column in columns if column[0] in recorded]

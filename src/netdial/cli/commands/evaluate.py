@@ -50,14 +50,7 @@ def evaluate(
             }
         )
         return
-    alike = ("kl_bits", "effective_parameters", "n_params", "objective")
-    rows = [
-        MemberRow(
-            row["lam"],
-            {k if k in alike else f"{split}/{k}": v for k, v in row.items() if k != "lam"},
-        )
-        for row in path.table()
-    ]
+    rows = [MemberRow(member.lam, member.curve_values(split)) for member in path.members]
     constant = {f"{split}/{name}": value for name, value in path.constant.items()}
     table = members_table(rows, folder.config, None, constant=constant, most=len(rows))
     print_table(console(), table)

@@ -25,7 +25,6 @@ from netdial.runs.run import Run
 from netdial.train.loop import Epoch
 
 EVALUATE = "evaluate"
-_ALIKE = ("objective", "kl_bits", "effective_parameters", "n_params")
 _UNITS = {
     "nll": "nats/example",
     "objective": "nats/example",
@@ -149,7 +148,7 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
                     (name, value, {"part": part, "using": PREDICTIVE})
                     for name, value in member.predictive.items()
                 ),
-                *((name, float(getattr(member, name)), {}) for name in _ALIKE if part == first),
+                *((name, value, {}) for name, value in member.of_family().items() if part == first),
             ]
             records += [
                 run.row(step, name, value, _UNITS.get(name, ""), **where, lam=member.lam, **at)

@@ -236,7 +236,8 @@ def _notes(
         )
     if answer is not None:
         notes += answer.remarks
-    if rows and not any(name.endswith("_predictive") for name in names):
+    points = "norm" in names
+    if rows and not points and not any(name.endswith("_predictive") for name in names):
         notes.append(
             "The posterior predictive was not evaluated; the curves are those of the mean weights."
         )
@@ -245,7 +246,7 @@ def _notes(
         for n, w in (("kl_bits", "KL in bits"), ("effective_parameters", "effective parameters"))
         if n not in names
     ]
-    if rows and absent:
+    if rows and absent and not points:
         notes.append(f"Not recorded: {' and '.join(absent)}.")
     if any(not math.isfinite(value) for row in rows for value in row.values.values()):
         notes.append(
@@ -272,6 +273,7 @@ def _columns(rows: Sequence[MemberRow], config: dict[str, Any]) -> list[Column]:
     columns += [
         Column("Complexity", "KL, bits", "kl_bits", count),
         Column("Complexity", "eff. parameters", "effective_parameters", count),
+        Column("Complexity", "norm of the weights", "norm", number),
         Column("Complexity", "objective", "objective", fixed),
     ]
     recorded = {name for row in rows for name in row.values}
