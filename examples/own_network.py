@@ -49,9 +49,7 @@ def main(epochs: int = 20) -> None:
         groups=4,
     )
     for row in nd.evaluate(family, task.valid, lams=5).table():
-        print(
-            f"lam {row['lam']:8.3g}   accuracy {row['accuracy']:.3f}   norm {row['norm']:7.1f}"
-        )
+        print(f"lam {row['lam']:8.3g}   accuracy {row['accuracy']:.3f}   norm {row['norm']:7.1f}")
 
     member = nd.finetune(family, 0.1, task.train, epochs=2, batch_size=32)
     net = member.export(0.1)

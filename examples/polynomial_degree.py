@@ -84,6 +84,7 @@ def infer(degree: int, x: Tensor, y: Tensor, epochs: int) -> Evidence:
         net,
         (x, y),
         kind="regression",
+        objective="scaled-kl",
         lam=(0.5, 2.0),
         regions=2,
         prior_var=PRIOR_VAR,

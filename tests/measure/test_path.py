@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+import netdial as nd
 from netdial.family import Family, FamilyConfig
 from netdial.measure.path import evaluate
 
@@ -13,7 +15,7 @@ def test_fields_are_made_once_for_all_draws_and_for_all_that_needs_no_data(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Members are exported one by one, twice with draws; all else makes the fields a few times, however many λ or draws."""
-    family = Family(torch.nn.Linear(3, 2), FamilyConfig())
+    family = Family(nn.Linear(3, 2), FamilyConfig())
     data = torch.randn(8, 3), torch.arange(8) % 2
     made, ask = [], Family.fields_at
     monkeypatch.setattr(Family, "fields_at", lambda self, lams: made.append(1) or ask(self, lams))
@@ -26,3 +28,21 @@ def test_fields_are_made_once_for_all_draws_and_for_all_that_needs_no_data(
     assert count(9, 2) == count(9, 12)
     assert count(20, 0) - count(10, 0) == 10
     assert count(20, 2) - count(10, 2) == 30
+
+
+@pytest.mark.parametrize(("objective", "power"), [("l1", 1), ("l2", 2)])
+def test_the_norm_of_a_point_is_what_its_objective_multiplies(objective: str, power: int) -> None:
+    data = (torch.randn(20, 3), torch.arange(20) % 2)
+    family = nd.fit(nn.Linear(3, 2), data, objective=objective, epochs=1, batch_size=20, groups=2)
+    for row in nd.evaluate(family, data, lams=2).table():
+        weights = torch.cat([leaf.flatten() for leaf in family.at(row["lam"]).values()])
+        assert row["norm"] == pytest.approx(float((weights.abs() ** power).sum()), rel=1e-5)
+        assert not {"kl_bits", "effective_parameters"} & set(row)
+
+
+def test_a_posterior_has_a_divergence_in_place_of_a_norm() -> None:
+    data = (torch.randn(20, 3), torch.arange(20) % 2)
+    family = nd.fit(nn.Linear(3, 2), data, objective="ard", epochs=1, batch_size=20, groups=2)
+    (row,) = nd.evaluate(family, data, lams=[0.1], n_samples=2).table()
+    assert row["kl_bits"] > 0
+    assert "norm" not in row
