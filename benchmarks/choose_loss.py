@@ -52,8 +52,9 @@ def measure(*, quick: bool = False) -> Result:
             )
             steps = 250 if quick else 1000
             family = nd.fit(
-                net, train, epochs=-(-steps * 32 // len(train)), batch_size=32, lr=4e-3, seed=seed
-            )
+                net, train, objective="scaled-kl", regions=5, epochs=-(-steps * 32 // len(train)), batch_size=32,
+                lr=4e-3, seed=seed,
+            )  # fmt: skip
             for rule, (metric, ways) in _RULES.items():
                 known = evaluate(family, valid, lams=_LAMS, n_samples=_DRAWS, metric=metric)
                 member, way = known.choose("best", ways)

@@ -26,7 +26,9 @@ from netdial.train.feed import Batch
 from netdial.train.method import FamilyMethod, FamilyState
 
 _BATCH, _GROUPS = 128, 4
-_CONFIG = make_config(map="linear", batch_size=_BATCH, groups=_GROUPS, lo=1e-2, hi=1.0)
+_CONFIG = make_config(
+    objective="scaled-kl", map="linear", batch_size=_BATCH, groups=_GROUPS, lo=1e-2, hi=1.0
+)
 
 
 def measure(*, quick: bool = False) -> Result:

@@ -80,7 +80,8 @@ class Learned(Cell):
         settings = {k: v for k, v in chosen.items() if k not in ("samples", "points")}
         if self.objective == "ard":
             settings |= {"objective": "ard", "sampling": "whole"}
-        config = make_config(**{**settings, "epochs": epochs, "seed": self.seed})
+        common = {"objective": "scaled-kl", "regions": 5, "lo": 1e-3, "hi": 1e2}
+        config = make_config(**{**common, **settings, "epochs": epochs, "seed": self.seed})
         shape, count = task.input_shape, task.n_outputs
         net = build(model, input_shape=shape, n_outputs=count, seed=self.seed)
         family = train(

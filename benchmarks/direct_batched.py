@@ -51,7 +51,9 @@ def measure(*, quick: bool = False) -> Result:
 
 def batched(x: Tensor, y: Tensor, steps: int) -> Callable[[], None]:
     """Returns the work of one batched run."""
-    config = make_config(map="table", lams=LAMS, batch_size=_BATCH, epochs=1000)
+    config = make_config(
+        objective="scaled-kl", map="table", lams=LAMS, batch_size=_BATCH, epochs=1000
+    )
     nets = [build("mlp:50", input_shape=(784,), n_outputs=10, seed=seed) for seed in range(_SEEDS)]
     family = stack([Family(net, config.family()) for net in nets]).train()
     feed = TensorFeed(Dataset(x, y), batch_size=_BATCH, seed=0, blocks=_SEEDS)

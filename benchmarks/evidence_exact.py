@@ -170,6 +170,7 @@ def trained_gap(problem: Problem, quick: bool) -> float:
         network(torch.zeros(problem.case.d)),
         (problem.features / scale, problem.targets / scale),
         kind="regression",
+        objective="scaled-kl",
         lam=(0.5, 2.0),
         regions=4,
         prior_var=problem.case.prior_var,

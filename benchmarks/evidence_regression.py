@@ -125,6 +125,7 @@ def _one(
         valid,
         objective=objective,
         noise_var=noise_var,
+        regions=5,
         epochs=epochs,
         batch_size=_BATCH,
         seed=seed,

@@ -103,8 +103,9 @@ def _one(data: Splits, objective: str, seed: int, quick: bool) -> Found:
     net = nd.build("mlp:50", input_shape=data.input_shape, n_outputs=data.n_outputs, seed=seed)
     epochs = _QUICK_EPOCHS if quick else _EPOCHS
     family = nd.fit(
-        net, data.train, data.valid, objective=objective, epochs=epochs, batch_size=32, seed=seed
-    )
+        net, data.train, data.valid, objective=objective, regions=5, lam=(1e-3, 1e2), epochs=epochs, batch_size=32,
+        seed=seed,
+    )  # fmt: skip
     path = nd.evaluate(family, data.valid, lams=9, n_samples=0)
     errors = [member.metrics["r2"] for member in path.members]
     lam = path.members[errors.index(max(errors))].lam

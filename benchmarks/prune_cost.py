@@ -39,7 +39,7 @@ def measure(*, quick: bool = False) -> Result:
     torch.set_num_threads(1)
     train, test, source = _data()
     net = build("mlp:50", input_shape=(784,), n_outputs=10)
-    family = fit(net, train, epochs=3, batch_size=128)
+    family = fit(net, train, objective="scaled-kl", regions=5, epochs=3, batch_size=128)
     contenders = {
         "together": lambda: together(family, test),
         "one at a time": lambda: by_hand(family, test, lean=False),

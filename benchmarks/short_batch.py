@@ -83,6 +83,8 @@ def _objective(
     net = nd.build("mlp:50", input_shape=(784,), n_outputs=10)
     with mock.patch("netdial.train.fit.TensorFeed", feed):
         some = part.select(torch.arange(count))
-        family = nd.fit(net, some, epochs=1 if quick else 25, batch_size=256, seed=seed)
+        family = nd.fit(
+            net, some, objective="scaled-kl", regions=5, epochs=1 if quick else 25, batch_size=256, seed=seed
+        )  # fmt: skip
     path = nd.evaluate(family, part, lams=_LAMS, n_samples=8, n_data=_N)
     return path.column("objective")
