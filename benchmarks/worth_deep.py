@@ -1,10 +1,10 @@
 """Is a family worth it where the network's own work dominates? Test loss of rivals at equal processor time, above ours.
 
 LeNet-5 on 3,000 MNIST images, ResNet-20 on 2,000 CIFAR-10 images, and a transformer and an LSTM that read 2,000 MNIST images
-row by row; batches of 64. All contenders have one peak learning rate, which is the plain network's best of four on other images
-(``python -m benchmarks.worth_deep`` prints how). Ours is ``nd.fit`` under ``l2`` (three regions, 1e-2 … 10), with the λ of the
-least validation loss among 13; evaluation is included in its time. Rivals have that much processor time in all (one thread), the
-same start, order of examples and validation rows:
+row by row; batches of 64. All contenders have one peak learning rate, which is the plain network's best of four on other
+images (``python -m benchmarks.worth_deep`` prints how). Ours is ``nd.fit`` under ``l2`` (three regions, 1e-2 … 10), with the λ
+of the least validation loss among 13; evaluation is included in its time. Rivals have that much processor time in all (one
+thread), the same start, order of examples and validation rows:
 
 ``grid of 3, 4, 8``     l2 penalties over the same range, one network after the other, each stopped at its best of 10 checks
 ``one network``         no penalty, stopped at its best check
