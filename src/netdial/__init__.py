@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netdial.choice import Choice, choose
+    from netdial.choice import Choice, average, choose
     from netdial.compression.pipeline.run import compress
     from netdial.data import Dataset, Splits, load_data
     from netdial.data.memory import Named
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from netdial.train.fit import fit
 
 _MODULES = {
-    "netdial.choice": "Choice choose",
+    "netdial.choice": "Choice average choose",
     "netdial.compression.pipeline.run": "compress",
     "netdial.data": "Dataset Splits load_data",
     "netdial.data.memory": "Named",
@@ -76,6 +76,7 @@ __all__ = [
     "Splits",
     "Surface",
     "assess",
+    "average",
     "build",
     "choose",
     "compress",
