@@ -198,7 +198,8 @@ def measure(*, quick: bool = False) -> Result:
         ]
         for name in names
     }
-    make_all([cell for ones in cells.values() for cell in ones], _STORE, workers=1, report=print)
+    by_seed = [cell for ones in itertools.zip_longest(*cells.values()) for cell in ones if cell]
+    make_all(by_seed, _STORE, workers=1, report=print)
     found = {name: [_STORE.read(cell) for cell in ones] for name, ones in cells.items()}
     value, spread = {}, {}
     for name, ones in found.items():
