@@ -24,14 +24,18 @@ def step(family: Family, optimizer: torch.optim.Optimizer) -> None:
         family.mean.rows if isinstance(family.mean, TableMap) else torch.tensor([0.2, 0.8]).double()
     )
     fields = family.fields(unit)
-    (fields.mean.sin().sum() + fields.kl(torch.ones(2)).sum()).backward()
+    complexity = fields.absolute_norm() if fields.log_std is None else fields.kl(torch.ones(2))
+    (fields.mean.sin().sum() + complexity.sum()).backward()
     optimizer.step()
 
 
+@pytest.mark.parametrize("objective", ["l1", "scaled-kl"])  # a point, a normal posterior
 @pytest.mark.parametrize("map_name", list(MAPS))
 @pytest.mark.parametrize("name", optimizer_names())
-def test_every_optimizer_moves_every_map_or_says_why_not(name: str, map_name: str) -> None:
-    family, config = family_of(map_name, optimizer=name)
+def test_every_optimizer_moves_every_map_or_says_why_not(
+    name: str, map_name: str, objective: str
+) -> None:
+    family, config = family_of(map_name, optimizer=name, objective=objective)
     before = [p.detach().clone() for p in family.parameters()]
     if name == "Muon" and map_name in ("gated", "lowrank"):  # it takes matrices alone
         with pytest.raises(ConfigError, match="optimizer Muon cannot train these parameters"):
@@ -51,7 +55,9 @@ def test_the_usual_optimizers_are_fused(name: str) -> None:
 
 
 def test_spreads_have_a_rate_of_their_own() -> None:
-    family, config = family_of(lr=0.01, std_rate=2.5, shared=("1.bias",))
+    family, config = family_of(
+        objective="scaled-kl", lr=0.01, std_rate=2.5, shared=("1.bias",)
+    )
     means, spreads = make_optimizer(family, config).param_groups
     assert (means["lr"], spreads["lr"]) == (0.01, 0.025)
     assert {id(p) for p in spreads["params"]} == {id(p) for p in family.log_std.parameters()}
@@ -59,8 +65,9 @@ def test_spreads_have_a_rate_of_their_own() -> None:
     assert {id(p) for g in (means, spreads) for p in g["params"]} == everything
 
 
-def test_a_point_family_has_one_rate() -> None:
-    family, config = family_of(objective="l2")
+@pytest.mark.parametrize("settings", [{}, {"objective": "l2"}])
+def test_a_point_family_has_one_rate(settings: dict[str, str]) -> None:
+    family, config = family_of(**settings)
     assert len(make_optimizer(family, config).param_groups) == 1
 
 
@@ -83,7 +90,7 @@ def test_unknown_optimizers_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "ends"), [("onecycle", 0.0), ("cosine", 0.0), ("constant", 1.0)])
 def test_schedules_scale_both_rates(name: str, ends: float) -> None:
-    family, config = family_of(schedule=name, lr=0.1, std_rate=3)
+    family, config = family_of(objective="scaled-kl", schedule=name, lr=0.1, std_rate=3)
     optimizer = make_optimizer(family, config)
     rates = make_rates(optimizer, config, 10)
     seen = []
