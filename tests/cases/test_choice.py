@@ -19,7 +19,7 @@ from .situations import refused, right
 
 X = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
 Y = ((X[:, 0] + 0.8 * torch.randn(120, generator=torch.Generator().manual_seed(1))) > 0.6).long()
-LAMS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
+LAMS = (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
 
 
 def family(**settings: Any) -> nd.Family:
@@ -58,12 +58,12 @@ def test_one_standard_error_is_one_rule_everywhere() -> None:
 def test_the_standard_error_is_that_of_paired_differences() -> None:
     """Two members that differ by .1 ± .01 on each row are apart, though each has a standard error of 1: se = sd(d) / √n."""
     found = family()
-    path = nd.evaluate(found, (X[60:], Y[60:]), lams=[1e-3, 100.0])
+    path = nd.evaluate(found, (X[60:], Y[60:]), lams=[0.01, 10.0])
     nll = [
         nn.functional.cross_entropy(found.export(lam)(X[60:]), Y[60:], reduction="none")
         .detach()
         .double()
-        for lam in (1e-3, 100.0)
+        for lam in (0.01, 10.0)
     ]
     worse = int(nll[1].mean() > nll[0].mean())
     expected = float((nll[1] - nll[0]).std() / math.sqrt(60))
@@ -124,12 +124,12 @@ def test_a_member_that_is_worse_than_a_constant_is_marked() -> None:
     """Labels contrary to what was learned: every member is worse than class frequencies, and choosing one warns."""
     found = family()
     contrary = (X[60:], ((X[60:, 0]) < 0).long())
-    path = nd.evaluate(found, contrary, lams=[1e-3])
+    path = nd.evaluate(found, contrary, lams=[0.01])
     assert path.is_worse_than_constant(path.members[0])
     assert path.members[0].metrics["nll"] > path.constant["nll"]
     with warnings.catch_warnings(record=True) as log:
         warnings.simplefilter("always")
-        nd.choose(found, contrary, lams=[1e-3], shares=(0,))
+        nd.choose(found, contrary, lams=[0.01], shares=(0,))
     assert any(issubclass(each.category, MemberWarning) for each in log)
 
 
@@ -158,7 +158,7 @@ def test_metrics_on_request_are_those_of_scikit_learn() -> None:
 @right
 def test_predictive_or_mean_weights_is_said_and_the_better_one_taken() -> None:
     """``Choice.using`` is what has the smaller log loss on validation data, and ``predict`` uses it."""
-    chosen = choose(family(epochs=60, lr=0.05), by="best", shares=(0,))
+    chosen = choose(family(objective="scaled-kl", epochs=60, lr=0.05), by="best", shares=(0,))
     probs = {}
     for using in ("mean weights", "predictive"):
         found = chosen.predict(X[60:], using=using, n_samples=64).detach()
@@ -198,5 +198,5 @@ def test_the_estimator_chooses_by_accuracy_on_request() -> None:
 
 @refused("outside", "1000")
 def test_a_complexity_beyond_the_range() -> None:
-    """λ = 1000 of a family for 0.001 to 100."""
+    """λ = 1000 of a family for 0.01 to 10."""
     nd.evaluate(family(epochs=1), (X, Y), lams=[1000.0])

@@ -35,11 +35,11 @@ def accuracy(net: nn.Module) -> float:
 def test_frozen_parameters_of_a_family_do_not_move() -> None:
     """A backbone with ``requires_grad=False``: exported at any λ it is what it was, still frozen; the head has learned."""
     family = nd.fit(mlp(frozen=True), (X, Y), **SHORT)
-    for lam in (1e-3, 1.0, 100.0):
+    for lam in (0.01, 1.0, 10.0):
         net = family.export(lam)
         assert torch.equal(net[0].weight, mlp()[0].weight) and not net[0].weight.requires_grad
         assert net[2].weight.requires_grad
-    assert not torch.equal(family.export(1e-3)[2].weight, mlp()[2].weight)
+    assert not torch.equal(family.export(0.01)[2].weight, mlp()[2].weight)
 
 
 @right
@@ -144,7 +144,7 @@ def test_freeze_by_a_pattern_that_means_nothing() -> None:
 def test_shared_parameters_are_trained_and_equal_at_every_lam() -> None:
     """``shared=("0.*",)``: the layer moves and is the same at both ends of the range; the other one differs."""
     family = nd.fit(mlp(), (X, Y), shared=("0.*",), **SHORT)
-    low, high = family.export(1e-3), family.export(100.0)
+    low, high = family.export(0.01), family.export(10.0)
     assert torch.equal(low[0].weight, high[0].weight)
     assert not torch.equal(low[0].weight, mlp()[0].weight)
     assert not torch.equal(low[2].weight, high[2].weight)
@@ -248,11 +248,11 @@ def test_a_mask_of_utils_prune_is_kept() -> None:
     net(X)
     zeros = net[0].weight == 0
     family = nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05)
-    for lam in (1e-3, 10.0):
+    for lam in (0.01, 10.0):
         member = family.export(lam)
         member(X)
         assert bool((member[0].weight[zeros] == 0).all()) and int(zeros.sum()) == 16
-    assert accuracy(family.export(1e-3)) > 0.85
+    assert accuracy(family.export(0.01)) > 0.85
 
 
 def old_norm(net: nn.Module) -> nn.Module:
@@ -267,7 +267,7 @@ def test_old_weight_norm_trains() -> None:
     net = mlp()
     old_norm(net[0])
     net(X)
-    assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(1e-3)) > 0.85
+    assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(0.01)) > 0.85
 
 
 @right
@@ -275,7 +275,7 @@ def test_parametrised_weight_norm_trains() -> None:
     """``parametrizations.weight_norm``: the family learns."""
     net = mlp()
     parametrizations.weight_norm(net[0])
-    assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(1e-3)) > 0.85
+    assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(0.01)) > 0.85
 
 
 @refused("weight")
@@ -345,7 +345,7 @@ def test_a_network_that_keeps_activations_is_copied() -> None:
     """A forward pass left a tensor with a history on the network; it trains all the same."""
     net = Remembers()
     net(X)
-    assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(1e-3)) > 0.85
+    assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(0.01)) > 0.85
 
 
 @right
