@@ -209,7 +209,11 @@ def test_a_target_that_is_no_class_is_refused(blobs: tuple[Tensor, Tensor]) -> N
     [
         (lambda: nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3)), {}, "no chain"),
         (lambda: nn.Linear(5, 3), {"map": "lowrank"}, "lowrank"),
-        (lambda: nn.Linear(5, 3), {"posterior": {"bias": "point"}}, "posterior of their own"),
+        (
+            lambda: nn.Linear(5, 3),
+            {"objective": "scaled-kl", "posterior": {"bias": "point"}},
+            "posterior of their own",
+        ),
     ],
 )
 def test_what_cannot_be_compiled_is_trained_by_torch_and_said(

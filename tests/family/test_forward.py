@@ -23,7 +23,7 @@ def family() -> Family:
     return nd.fit(net(), (x, (x[:, 0] > 0).long()), epochs=2, batch_size=16, groups=4)
 
 
-@pytest.mark.parametrize("lam", [0.001, 0.05, 1, 1.0, 100.0])
+@pytest.mark.parametrize("lam", [0.01, 0.05, 1, 1.0, 10.0])
 def test_it_gives_what_the_exported_member_gives(family: Family, lam: float) -> None:
     x = torch.randn(7, 5)
     assert torch.allclose(family(x, lam=lam), family.export(lam)(x), atol=1e-6)
