@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from netdial.core.errors import ConfigError
+from netdial.objective import OBJECTIVES
 from netdial.train.config import FitConfig, make_config
 
 
@@ -55,7 +58,38 @@ def test_settings_cannot_be_changed_and_describe_the_family() -> None:
         ("LayerNorm",),
         4,
     )
-    assert make_config().family().posterior == "normal"
+    assert make_config(objective="scaled-kl").family().posterior == "normal"
+
+
+def test_the_default_is_a_network_that_predicts() -> None:
+    config = make_config()
+    assert (config.objective, config.lo, config.hi, config.regions) == ("l1", 1e-2, 10, 3)
+    family = config.family()
+    assert (family.posterior, family.objective) == ("point", "l1")
+    assert (family.lo, family.hi, family.regions) == (1e-2, 10, 3)
+
+
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+def test_the_range_is_that_of_the_objective_and_wide_enough_for_lams(objective: str) -> None:
+    config, (lo, hi) = make_config(objective=objective), OBJECTIVES[objective].range
+    assert (config.lo, config.hi) == (lo, hi)
+    lams = (lo / 2, 1.0, 2 * hi)
+    config = make_config(objective=objective, lams=lams)
+    assert (config.lo, config.hi) == (lo / 2, 2 * hi)
+    config = make_config(objective=objective, lams=lams, hi=0.5, lo=0.25)
+    assert (config.lo, config.hi) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("kind", [list, iter, np.float32, np.array, torch.tensor])
+def test_lams_of_every_kind_are_inside_the_range(kind: Any) -> None:
+    config = make_config(lams=kind([0.5, 50.0]))
+    assert config.lams == (0.5, 50.0) and (config.lo, config.hi) == (1e-2, 50)
+
+
+@pytest.mark.parametrize("lams", [None, 3, 0.5, "12", "0.1,1", {0.1: 1}, ["a"], [[1.0]], [10**400]])
+def test_lams_that_are_no_numbers_are_refused(lams: Any) -> None:
+    with pytest.raises(ConfigError, match="lams"):
+        make_config(lams=lams)
 
 
 def test_every_setting_is_described() -> None:

@@ -423,6 +423,26 @@ def test_agreement_shows_what_others_would_have_chosen(
     blind = choose(family, by="mdl", train=wine.train, lams=3)
     with pytest.raises(ConfigError, match="agreement compares on validation data"):
         agreement(family, blind)
+    untrained = choose(family, wine.valid, lams=3, shares=SHARES)
+    with pytest.raises(ConfigError, match=r"\['mdl'\].*training data"):
+        agreement(family, untrained, by=["mdl"])
+
+
+def test_points_are_chosen_by_magnitude_on_validation_data(points: Family, wine: Splits) -> None:
+    found = choose(points, wine.valid, train=wine.train, by="best", lams=4)
+    assert 0.01 <= found.lam <= 10 and found.tuning.objective == "l1"
+    assert found.using == "mean weights" and not found.average
+    assert "by magnitude" in found.card and not found.is_worse_than_constant
+    assert found.row.value == min(cell.value for cell in found.table.cells)
+    x = wine.valid.inputs()
+    torch.testing.assert_close(found.predict(x), found.module(x).softmax(dim=1))
+    assert {v.by for v in agreement(points, found)} == {"best", "one-se"}
+    with pytest.raises(ConfigError, match=r"'mdl' does not apply to 'l1'.*objective='ard'"):
+        agreement(points, found, by=["mdl"])
+    with pytest.raises(ConfigError, match=r"'mdl' does not apply to 'l1'.*objective='ard'"):
+        choose(points, train=wine.train, by="mdl", lams=3)
+    tuned = found.finetune(wine.train, epochs=1)
+    assert tuned.family.objective == "l1" and tuned.family.log_std is None
 
 
 def test_whole_rows_can_be_removed(family: Family, wine: Splits) -> None:

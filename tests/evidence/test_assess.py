@@ -41,7 +41,7 @@ def family_of(net: nn.Module | None = None, **options: object) -> Family:
         ("scaled-kl", "objective", "'scaled-kl' is not comparable along λ.*only at λ = 1"),
         ("l2", "elbo", "'elbo' does not apply to 'l2'.*precision 2λ.*legal: laplace-diagonal"),
         ("l2", "waic", "no divergence and no draws"),
-        ("l1", "laplace-diagonal", "no second derivative at zero.*legal: none"),
+        ("l1", "laplace-diagonal", "no second derivative at zero.*legal: none.*objective='ard'"),
         ("l3", "elbo", "unknown objective 'l3'.*allowed: ard, l1, l2, scaled-kl, scaled-prior"),
         ("scaled-kl", "ebelbo", "unknown estimator 'ebelbo'; did you mean 'eb-elbo'"),
     ],

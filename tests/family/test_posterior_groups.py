@@ -78,8 +78,9 @@ def bernoulli(logits: Tensor) -> list[float]:
 @pytest.fixture(scope="module")
 def trained() -> Iterator[Family]:
     settings: dict[str, Any] = {"epochs": 60, "batch_size": 200, "lr": 0.1, "regions": 3}
+    settings |= {"objective": "scaled-kl", "posterior": GATES, "lam": (0.01, 1000)}
     with registered():
-        yield nd.fit(seeded(), problem(400), posterior=GATES, lam=(0.01, 1000), **settings)
+        yield nd.fit(seeded(), problem(400), **settings)
 
 
 def test_gates_close_as_complexity_grows(trained: Family) -> None:
@@ -102,6 +103,16 @@ def test_trained_gates_are_evaluated_by_draws_and_by_their_mean(trained: Family)
     assert simple.kl_bits < complex_.kl_bits
     assert complex_.kl_bits == pytest.approx(float(trained.kl([0.01]).detach()) / math.log(2))
     assert complex_.n_params == 6 + 6 * 2 + 2
+
+
+@pytest.mark.parametrize("objective", ["l1", "l2"])
+def test_norm_of_points_beside_gates_is_that_of_the_weights(objective: str) -> None:
+    family = nd.fit(Gated(), problem(), objective=objective, posterior=GATES, **SHORT)
+    (member,) = nd.evaluate(family, problem(), lams=[0.3], n_samples=2).members
+    weights = family.fields_at([0.3]).mean.detach()
+    power = {"l1": 1, "l2": 2}[objective]
+    assert member.norm == pytest.approx(float(weights.abs().pow(power).sum()), rel=1e-5)
+    assert math.isnan(member.kl_bits) and member.predictive
 
 
 @pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior", "ard", "l2", "l1"])
@@ -153,7 +164,8 @@ def test_gradient_of_the_objective_agrees_with_finite_differences() -> None:
 
 
 def test_estimated_divergence_has_a_standard_error_and_trains() -> None:
-    family = nd.fit(Gated(), problem(), posterior={"gate": "drawn-toy"}, **SHORT)
+    options = {"objective": "scaled-kl", "posterior": {"gate": "drawn-toy"}, **SHORT}
+    family = nd.fit(Gated(), problem(), **options)
     with torch.no_grad():
         found = family.divergence([0.1])
     assert found.error is not None and float(found.error) > 0

@@ -43,18 +43,18 @@ def agreement(family: Family, choice: Choice, *, by: Sequence[str] | None = None
         by: estimators of ``netdial.evidence``; by default those it computes by itself, and none without training data.
 
     Raises:
-        ConfigError: there are no validation data to compare on, or an estimator does not apply to the objective.
+        ConfigError: there are no validation data to compare on, or no training data for the estimators asked for, or one of
+            them does not apply to the objective.
     """
     table, problem = choice.table, choice.problem
     if problem.valid is None:
         raise ConfigError("agreement compares on validation data; choose with valid")
     everyone = range(len(table.cells))
     found = {name: RULES[name](table, everyone) for name in ("best", "one-se")}
-    if (
-        problem.train is not None
-        and (by or by is None)
-        and OBJECTIVES[choice.tuning.objective].estimators
-    ):
+    if by and problem.train is None:
+        raise ConfigError(f"agreement: by={list(by)} is estimated on training data; choose with train")
+    asked = OBJECTIVES[choice.tuning.objective].estimators if by is None else by
+    if problem.train is not None and asked:
         lams = sorted({cell.lam for cell in table.cells})
         estimates = assess(
             family,

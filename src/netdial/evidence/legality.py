@@ -25,6 +25,8 @@ from netdial.objective import LAPLACE, OBJECTIVES
 WHOLE_FAMILY = ("wbic", "thermodynamic")
 """Estimators of the evidence itself; they judge prior and architecture, and choose λ only through the noise that they find."""
 
+_CURE = "for evidence train with objective='ard' (netdial fit --objective ard)"
+
 _WHY = {
     "elbo": "lower bound of log p(D) under the training prior",
     "eb-elbo": "lower bound under the prior that suits best, one variance per leaf",
@@ -63,7 +65,7 @@ def check(objective: str, by: Sequence[str], *, points: bool) -> None:
             f"evidence: objective={objective!r}, but the family has {have}; say what it was trained under "
             f"({', '.join(fits)})"
         )
-    listed = ", ".join(traits.estimators) or "none"
+    listed = ", ".join(traits.estimators) or f"none; {_CURE}"
     for name in by:
         if name == "objective":
             raise ConfigError(
@@ -74,10 +76,7 @@ def check(objective: str, by: Sequence[str], *, points: bool) -> None:
                 f"evidence: {name!r} does not apply to {objective!r}: {traits.why} (legal: {listed})"
             )
     if not by:
-        raise ConfigError(
-            f"evidence: nothing applies to {objective!r}: {traits.why}. For evidence train with objective='ard' (netdial fit "
-            "--objective ard)"
-        )
+        raise ConfigError(f"evidence: nothing applies to {objective!r}: {traits.why}; {_CURE}")
 
 
 def chooses(name: str, parts: Mapping[str, float]) -> bool:

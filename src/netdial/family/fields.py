@@ -24,6 +24,7 @@ from netdial.family.groups import GroupFields
 
 _CACHEFUL = 1 << 16
 _LEAST = 1e-30
+_CURE = "train with an objective that has a posterior of the weights, such as 'ard' or 'scaled-kl'"
 
 
 class Fields:
@@ -127,8 +128,7 @@ class Fields:
         """
         if self._log_std is None:
             raise ConfigError(
-                "kl: a point posterior has no finite divergence from a normal prior; use posterior='normal', "
-                "or the objective 'l2'"
+                f"kl: a point posterior has no finite divergence from a normal prior; {_CURE}"
             )
         kl, means, variances = self._spread_and_kl(prior_var)
         if self.kept is not None:
@@ -163,9 +163,7 @@ class Fields:
             ConfigError: for a point posterior.
         """
         if self.log_std is None:
-            raise ConfigError(
-                "relevance: a point posterior has no variances; use posterior='normal'"
-            )
+            raise ConfigError(f"relevance: a point posterior has no variances; {_CURE}")
         ratio = (self.mean * torch.exp(-self.log_std)).square()
         return 0.5 * torch.log1p(ratio).sum(dim=1)
 
@@ -188,9 +186,7 @@ class Fields:
     def effective_shares(self, prior_var: Tensor) -> Tensor:
         """Returns 1 - σ²/α of each number ``[K, P]``, clipped at 0, and 0 where pruned; see ``effective_parameters``."""
         if self.var is None:
-            raise ConfigError(
-                "effective_parameters: a point posterior has no variances; use posterior='normal'"
-            )
+            raise ConfigError(f"effective_parameters: a point posterior has no variances; {_CURE}")
         each = prior_var[:, None] if prior_var.ndim == 1 else prior_var
         share = (1 - self.var / each).clamp_min(0)
         return share if self.kept is None else share * self.kept

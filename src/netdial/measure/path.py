@@ -45,7 +45,8 @@ class Member:
             variance of 1.
         kl_bits: KL(posterior || prior) in bits; nan for a point.
         effective_parameters: as ``Family.effective_parameters``; nan for a point.
-        norm: of a point, what its objective multiplies λ with: ‖w‖₁ under ``l1``, ‖w‖² under ``l2``; nan for a posterior.
+        norm: of points, what their objective multiplies λ with: ‖w‖₁ under ``l1``, ‖w‖² under ``l2``; nan for a posterior.
+            Leaves under posteriors of their own are not among the weights w.
         n_params: parameters of the member.
         n_data: N that the complexity term was divided by.
     """
@@ -288,7 +289,7 @@ def _complexities(family: Family, lams: Sequence[float], objective: str) -> Iter
         if fields.log_std is not None or penalty_of.is_point:
             penalty = penalty_of(fields, fields.mean.new_tensor(here), alpha).tolist()
         if fields.log_std is None and penalty_of.is_point:
-            norm = penalty_of(fields, fields.mean.new_ones(len(here)), alpha).tolist()
+            norm = penalty_of.penalty(fields, fields.mean.new_ones(len(here)), alpha).tolist()
         if fields.log_std is not None:
             kl = family.kl(here).tolist()
             effective = family.effective_parameters(here).tolist()

@@ -7,7 +7,7 @@ Torch is imported only when settings are made, so that help texts can be shown w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -201,9 +201,13 @@ class FitConfig(TrainConfig):
             return given
         from netdial.objective import OBJECTIVES
 
-        lams = given.get("lams", ())
-        trained = [x for x in lams if isinstance(x, int | float) and 0 < x < math.inf]
-        lo, hi = OBJECTIVES[objective].range
+        lams, (lo, hi) = given.get("lams", ()), OBJECTIVES[objective].range
+        if isinstance(lams, Iterable) and not isinstance(lams, str | Mapping):
+            given = {**given, "lams": (lams := tuple(lams))}
+        try:
+            trained = [x for x in map(float, lams) if 0 < x < math.inf]
+        except (TypeError, ValueError, OverflowError):
+            trained = []  # what is wrong with them is said by their own check
         return {"lo": min([lo, *trained]), "hi": max([hi, *trained]), **given}
 
     @field_validator("posterior", mode="before")

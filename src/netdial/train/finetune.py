@@ -61,7 +61,8 @@ def finetune(
         )
     if not OBJECTIVES[config.objective].is_point and family.log_std is None:
         raise ConfigError(
-            f"finetune: objective={config.objective!r} needs a normal posterior, the family has points; use objective='l2'"
+            f"finetune: objective={config.objective!r} needs a normal posterior, the family has points; choose from "
+            f"{', '.join(OBJECTIVES.of('point'))}"
         )
     config = config.changed(map="table", lams=(lam,), lo=family.config.lo, hi=family.config.hi)
     member = specialise(

@@ -182,6 +182,6 @@ def _z(subject: Subject, criterion: str) -> Tensor:
         others = [name for name in CRITERIA if name not in OF_A_NORMAL]
         raise ConfigError(
             f"criterion {criterion!r} divides by the posterior's standard deviations, and a point posterior has none; "
-            f"choose {', '.join(others)}, or train with posterior='normal'"
+            f"choose {', '.join(others)}, or train with an objective that has a posterior, such as 'ard'"
         )
     return fields.mean.abs() * (-fields.log_std).exp()
