@@ -52,8 +52,17 @@ def call(
 
 @pytest.fixture(scope="session")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on wine; tests that change it take a copy."""
+    """A finished run on wine, of normal posteriors; tests that change it take a copy."""
     runs = tmp_path_factory.mktemp("wine")
+    settings = (*SMALL, "--objective", "scaled-kl", "--runs-dir", str(runs))
+    assert main(["fit", "wine", *settings, "--quiet"]) == 0
+    return runs / "wine"
+
+
+@pytest.fixture(scope="session")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on wine with the settings that nobody gave: of points; tests that change it take a copy."""
+    runs = tmp_path_factory.mktemp("points")
     assert main(["fit", "wine", *SMALL, "--runs-dir", str(runs), "--quiet"]) == 0
     return runs / "wine"
 

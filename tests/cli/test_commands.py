@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from netdial.models.member import load_member
+from netdial.runs.curves import members
+from netdial.runs.run import Run
 
 from .conftest import Call
 
@@ -67,14 +69,17 @@ def test_fit_json_is_one_object(call: Call) -> None:
     assert answer["run"] == "runs/diabetes"
     assert answer["config"]["kind"] == "regression"
     assert answer["headline"]["metric"] == "valid/rmse"
-    assert [row["lam"] for row in answer["members"]] == [0.001, 0.316227766017, 100.0]
-    assert {
-        "valid/rmse",
-        "test/rmse_predictive",
-        "kl_bits",
-        "effective_parameters",
-        "objective",
-    } <= set(answer["members"][0])
+    assert answer["config"]["objective"] == "l1" and answer["config"]["regions"] == 3
+    assert [row["lam"] for row in answer["members"]] == [0.01, 0.316227766017, 10.0]
+    assert {"valid/rmse", "test/rmse", "norm", "objective"} <= set(answer["members"][0])
+    assert not {"kl_bits", "test/rmse_predictive"} & set(answer["members"][0])
+
+
+def test_members_with_a_posterior_have_its_divergence(wine: Path) -> None:
+    rows = members(Run.open(wine).records())
+    assert [row.lam for row in rows] == pytest.approx([0.001, 0.0178, 0.316, 5.62, 100], rel=1e-2)
+    names = {"valid/nll", "test/nll_predictive", "kl_bits", "effective_parameters", "objective"}
+    assert names <= set(rows[0].values) and "norm" not in rows[0].values
 
 
 def test_networks_trained_directly_are_evaluated_at_their_own_values(call: Call) -> None:

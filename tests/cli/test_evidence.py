@@ -99,6 +99,13 @@ def test_wrong_input_is_one_line(
     assert said.out == ""
 
 
+def test_what_has_no_evidence_says_what_to_train(call: Call, points: Path) -> None:
+    for asked in ((), ("--by", "elbo"), ("--by", "all"), ("--health",)):
+        said = call("evidence", str(points), *asked)
+        assert said.code == 2 and said.out == ""
+        assert "'l1'" in said.line and "netdial fit --objective ard" in said.line
+
+
 def test_points_have_the_laplace_evidence_alone(call: Call) -> None:
     args = ("--model", "linear", "--epochs", "2", "--points", "3", "--samples", "0")
     call("fit", "wine", "--objective", "l2", *args)

@@ -13,6 +13,8 @@ import pytest
 from .conftest import SMALL, Call
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
+OF_POINTS = {"members[].norm"}
+OF_POSTERIORS = {"members[].kl_bits", "members[].effective_parameters"}
 
 
 def tables() -> dict[str, dict[str, bool]]:
@@ -41,18 +43,23 @@ def values(answer: Any, path: str) -> list[Any]:
     return here
 
 
-def check(heading: str, answer: dict[str, Any]) -> None:
+def check(heading: str, answer: dict[str, Any], without: set[str] = OF_POINTS) -> None:
+    """Compares an answer with its table; ``without`` are keys of what this family is not."""
     keys = tables()[heading]
     top = {key: always for key, always in keys.items() if "." not in key}
     assert set(answer) <= set(top), f"{heading}: not on the page"
     assert {key for key, always in top.items() if always} <= set(answer), f"{heading}: not printed"
     for key in set(keys) - set(top):
-        assert values(answer, key), f"{heading}: {key}"
+        if key in without:
+            with pytest.raises(KeyError):
+                values(answer, key)
+        else:
+            assert values(answer, key), f"{heading}: {key}"
 
 
 @pytest.fixture
 def runs(wine: Path, tmp_path: Path) -> Path:
-    """A copy of the run on wine, in ``runs`` of the working folder."""
+    """A copy of the run on wine, of normal posteriors, in ``runs`` of the working folder."""
     shutil.copytree(wine, tmp_path / "runs" / "wine")
     return tmp_path / "runs"
 
@@ -77,6 +84,16 @@ def test_the_page_has_the_keys_of_a_command(line: str, call: Call, runs: Path) -
     told = call(*line.split(), "--json")
     assert told.code == 0, told.err
     check("netdial " + line.split()[0], json.loads(told.out))
+
+
+@pytest.mark.parametrize("line", ["evaluate wine --points 2", "prune wine --points 2", "choose wine"])
+def test_the_page_has_the_keys_of_points(
+    line: str, call: Call, points: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(points, tmp_path / "runs" / "wine")
+    told = call(*line.split(), "--json")
+    assert told.code == 0, told.err
+    check("netdial " + line.split()[0], json.loads(told.out), without=OF_POSTERIORS)
 
 
 def test_the_page_has_the_keys_of_removing_channels(call: Call, runs: Path) -> None:
@@ -109,10 +126,14 @@ def test_the_page_has_the_keys_of_compressing(call: Call, runs: Path) -> None:
 def test_the_page_has_the_keys_of_training_and_of_predicting(call: Call, tmp_path: Path) -> None:
     rows = "\n".join(f"{i / 40},{'ab'[i % 2]},{'yes' if i > 20 else 'no'}" for i in range(40))
     (tmp_path / "rows.csv").write_text("size,kind,bought\n" + rows + "\n")
-    told = call("fit", "rows.csv", "--target", "bought", *SMALL, "--quiet", "--json")
+    asked = ("fit", "rows.csv", "--target", "bought", *SMALL, "--quiet", "--json")
+    told = call(*asked, "--objective", "ard", "--name", "normal")
+    assert told.code == 0, told.err
+    check("netdial fit", json.loads(told.out))
+    told = call(*asked)
     assert told.code == 0, told.err
     answer = json.loads(told.out)
-    check("netdial fit", answer)
+    check("netdial fit", answer, without=OF_POSTERIORS)
     assert {"columns", "notes"} <= answer.keys()
     told = call("predict", "rows", "rows.csv", "--json")
     assert told.code == 0, told.err

@@ -18,7 +18,8 @@ def test_points_among_normal_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked = (*SETTINGS, "--posterior", "*.bias=point", "--name", "r")
+    normal = ("--objective", "scaled-kl", "--posterior", "*.bias=point")
+    asked = (*SETTINGS, *normal, "--name", "r")
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["config"]["posterior"] == {"*.bias": "point"}
     assert main([*asked, "--resume"]) == 0

@@ -94,8 +94,8 @@ def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None
         "train/n_updates",
         "valid/objective",
     }
-    metrics = {f"{m}{s}" for m in ("accuracy", "nll", "brier", "ece") for s in ("", "_predictive")}
-    alike = {"kl_bits", "effective_parameters", "n_params", "objective"}
+    metrics = ("accuracy", "nll", "brier", "ece")
+    alike = {"norm", "n_params", "objective"}
     assert {r.column for r in records if r.method == "evaluate"} == alike | {
         f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
     } | {"valid/excess", "valid/excess_error"}
@@ -107,8 +107,19 @@ def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None
     assert {r.step for r in records if r.method == "evaluate"} == {14}
     assert len(members(records)) == 3
     units = {r.column: r.unit for r in records}
-    assert units["kl_bits"] == "bits"
-    assert units["valid/nll_predictive"] == units["train/loss"] == "nats/example"
+    assert units["valid/nll"] == units["train/loss"] == "nats/example"
+
+
+def test_members_with_a_posterior_have_a_divergence_and_draws(tmp_path: Path) -> None:
+    run = do_job(job(tmp_path, objective="scaled-kl"), Listener())
+    assert run is not None
+    units = {r.column: r.unit for r in run.records() if r.method == "evaluate"}
+    metrics = {f"{m}{s}" for m in ("accuracy", "nll", "brier", "ece") for s in ("", "_predictive")}
+    alike = {"kl_bits", "effective_parameters", "n_params", "objective"}
+    assert set(units) == alike | {
+        f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
+    } | {"valid/excess", "valid/excess_error"}
+    assert (units["kl_bits"], units["valid/nll_predictive"]) == ("bits", "nats/example")
 
 
 def test_a_run_can_be_opened_again(done: tuple[Run, Listener]) -> None:
@@ -119,7 +130,7 @@ def test_a_run_can_be_opened_again(done: tuple[Run, Listener]) -> None:
     recorded = {m.lam: m.values["valid/nll"] for m in members(run.records())}
     assert {m.lam: pytest.approx(m.metrics["nll"], abs=1e-6) for m in path.members} == recorded
     assert load_net(again.config)(example_input(again)).shape == (2, 3)
-    with pytest.raises(ConfigError, match=r"lam=1000: outside the trained range \[0.001, 100\]"):
+    with pytest.raises(ConfigError, match=r"lam=1000: outside the trained range \[0.01, 10\]"):
         check_lams(again, [1.0, 1000.0])
 
 
@@ -192,7 +203,7 @@ def taken(done: tuple[Run, Listener], tmp_path: Path) -> Run:
 
 def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(taken: Run, tmp_path: Path) -> None:
     before = files(taken.path)
-    again = replace(job(tmp_path, lr=1e30), overwrite=True)
+    again = replace(job(tmp_path, lr=1e38), overwrite=True)
     with pytest.raises(NonFiniteError, match="wine is as it was"):
         do_job(again, Listener())
     assert files(taken.path) == before

@@ -23,7 +23,9 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    choices = {"model": "mlp:8", "epochs": 2, "points": 3, "samples": 2}
+    choices = {
+        "objective": "scaled-kl", "model": "mlp:8", "epochs": 2, "points": 3, "samples": 2
+    }  # fmt: skip
     job = Job("wine", choices, runs_dir=tmp_path_factory.mktemp("runs"))
     found = do_job(job, Silent())
     assert found is not None
