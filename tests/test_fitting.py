@@ -116,7 +116,7 @@ def test_members_reach_the_posterior_of_linear_regression_in_closed_form(name: s
         64, 1, generator=source
     )
     settings: dict[str, Any] = {
-        "kind": "regression", "lo": 0.3, "hi": 30.0, "epochs": 3000, "batch_size": 64, "prior_var": 2.0,
+        "kind": "regression", "objective": "scaled-kl", "lo": 0.3, "hi": 30.0, "epochs": 3000, "batch_size": 64, "prior_var": 2.0,
         "sampling": "independent", "precision": "64-true", "lr": 2e-2, "std_rate": 1.0, "log_std": -1.0,
         "schedule": "cosine",
     }  # fmt: skip
@@ -368,7 +368,7 @@ def test_early_stopping_stops_on_the_validation_objective(blobs: tuple[Tensor, T
 def test_divergence_stops_with_its_place(blobs: tuple[Tensor, Tensor]) -> None:
     settings: dict[str, Any] = {
         "optimizer": "SGD",
-        "lr": 1e30,
+        "lr": 1e38,
         "schedule": "constant",
         "epochs": 5,
         "batch_size": 20,
@@ -467,7 +467,17 @@ def test_bad_data_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
 
 def test_values_outside_the_range_cannot_be_trained_directly(blobs: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ConfigError, match=r"lam=1000: outside the trained range \[0.001, 100\]"):
-        fit_direct(mlp(), blobs, lams=(0.1, 1000.0))
+        fit_direct(mlp(), blobs, lams=(0.1, 1000.0), lam=(1e-3, 1e2))
+    with pytest.raises(ConfigError, match=r"lam=1000: outside the trained range \[0.01, 10\]"):
+        fit_direct(mlp(), blobs, lams=(0.1, 1000.0), config=make_config())
+
+
+def test_the_range_of_networks_that_are_trained_directly_reaches_their_values(
+    blobs: tuple[Tensor, Tensor],
+) -> None:
+    (family,) = fit_direct(mlp(), blobs, lams=(0.1, 1000.0), epochs=1, batch_size=30)
+    assert (family.domain.lo, family.domain.hi) == (0.01, 1000)
+    assert family.export(1000.0)(blobs[0]).shape == (60, 3)
 
 
 def test_more_devices_than_directly_trained_networks_are_refused(
@@ -484,7 +494,7 @@ def test_range_may_be_given_as_a_pair(blobs: tuple[Tensor, Tensor]) -> None:
 
 
 def test_finetuning_with_l2_keeps_the_means_alone(blobs: tuple[Tensor, Tensor]) -> None:
-    family = fit(mlp(), blobs, epochs=2, batch_size=20, lam=(1e-2, 1e2))
+    family = fit(mlp(), blobs, objective="scaled-kl", epochs=2, batch_size=20, lam=(1e-2, 1e2))
     tuned = finetune(family, 1.0, blobs, objective="l2", batch_size=20)
     assert tuned.log_std is None
     assert tuned.config.posterior == "point"
@@ -497,11 +507,15 @@ def test_a_point_is_not_finetuned_under_a_normal_posterior(blobs: tuple[Tensor, 
     assert finetune(family, 1.0, blobs, batch_size=20).log_std is None
 
 
-def test_updates_are_steps_times_trainable_numbers(blobs: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize(("objective", "fields"), [("l1", 1), ("scaled-kl", 2)])
+def test_updates_are_steps_times_trainable_numbers(
+    objective: str, fields: int, blobs: tuple[Tensor, Tensor]
+) -> None:
     seen: list[int] = []
-    family = fit(mlp(), blobs, epochs=3, batch_size=20, report=lambda e: seen.append(e.n_updates))
+    settings: dict[str, Any] = {"objective": objective, "epochs": 3, "batch_size": 20}
+    family = fit(mlp(), blobs, report=lambda e: seen.append(e.n_updates), **settings)
     steps = -(-len(blobs[0]) // 20)
-    size = 2 * 6 * family.layout.size  # mean and log_std, six pivots each
+    size = fields * 4 * family.layout.size  # mean and log_std, four pivots each
     assert seen == [steps * size, 2 * steps * size, 3 * steps * size]
 
 

@@ -80,11 +80,12 @@ def test_diabetes_at_the_chosen_value() -> None:
 
 def test_predict_turns_the_dial() -> None:
     model = classifier(epochs=30).fit(X, Y)
-    simple, complex_ = model.predict_proba(X, lam=100), model.predict_proba(X, lam=1e-3)
+    assert (model.family_.domain.lo, model.family_.domain.hi) == (0.01, 10)
+    simple, complex_ = model.predict_proba(X, lam=10), model.predict_proba(X, lam=0.01)
     assert simple.max(axis=1).mean() < complex_.max(axis=1).mean()
     np.testing.assert_allclose(simple.sum(axis=1), 1)
     np.testing.assert_array_equal(
-        model.predict(X, lam=1e-3), model.classes_[complex_.argmax(axis=1)]
+        model.predict(X, lam=0.01), model.classes_[complex_.argmax(axis=1)]
     )
     np.testing.assert_array_equal(model.predict(X), model.predict(X, lam=model.lam_))
     assert model.score(X, Y, lam=0.01) == (model.predict(X, lam=0.01) == Y).mean()
@@ -102,7 +103,7 @@ def test_predictions_are_those_of_the_exported_member() -> None:
 
 
 def test_the_path_and_the_choice() -> None:
-    model = classifier(n_points=5, epochs=30).fit(X, Y)
+    model = classifier(objective="scaled-kl", n_points=5, epochs=30).fit(X, Y)
     assert [row["lam"] for row in model.path_] == pytest.approx(model.family_.domain.grid(5))
     assert {"accuracy", "nll", "brier", "ece", "kl_bits"} <= model.path_[0].keys()
     losses = {row["lam"]: min(row["nll"], row["nll_predictive"]) for row in model.path_}
@@ -120,6 +121,24 @@ def test_the_path_and_the_choice() -> None:
     assert "kl_bits" not in regression.path_[0]
 
 
+def test_the_default_is_points_over_the_range_of_their_objective() -> None:
+    model = classifier(n_points=3, epochs=30).fit(X, Y)
+    assert (model.family_.objective, model.family_.log_std) == ("l1", None)
+    assert [row["lam"] for row in model.path_] == pytest.approx([0.01, 10**-0.5, 10])
+    assert {"accuracy", "nll", "norm"} <= model.path_[0].keys()
+    assert model.path_[0]["norm"] > model.path_[-1]["norm"]
+    assert model.using_ == "mean weights"
+    assert model.path_[[row["lam"] for row in model.path_].index(model.lam_)]["nll"] == min(
+        row["nll"] for row in model.path_
+    )
+    wide = classifier(hi=100, lam=50).fit(X, Y)
+    assert (wide.family_.domain.lo, wide.family_.domain.hi) == (0.01, 100)
+    normal = classifier(objective="scaled-kl", lam=50).fit(X, Y)
+    assert (normal.family_.domain.lo, normal.family_.domain.hi) == (1e-3, 100)
+    with pytest.raises(ValueError, match=r"lam=50: outside the trained range \[0.01, 10\]"):
+        classifier(lam=50).fit(X, Y)
+
+
 def test_any_metric_and_rule_choose_on_request() -> None:
     options: dict[str, Any] = {"n_points": 5, "epochs": 15, "n_samples": 0}
     model = classifier(metric="balanced_accuracy", **options).fit(X, Y)
@@ -135,7 +154,7 @@ def test_any_metric_and_rule_choose_on_request() -> None:
 
 
 def test_probabilities_are_averaged_where_that_is_better() -> None:
-    model = classifier(epochs=30, n_points=3, n_samples=8).fit(X, Y)
+    model = classifier(objective="scaled-kl", epochs=30, n_points=3, n_samples=8).fit(X, Y)
     x = torch.as_tensor(model.scaler_.transform(X), dtype=torch.float32)
     for lam, way in model._ways.items():
         found = model.predict_proba(X, lam=lam)

@@ -150,7 +150,7 @@ def test_the_member_of_a_family_is_named_or_asked_for(
     data, family, about = classes
     nd.save(family, tmp_path / "f", data=data, about=about)
     model = nd.load_model(tmp_path / "f")
-    with pytest.raises(ConfigError, match=r"from 0\.001 to 100"):
+    with pytest.raises(ConfigError, match=r"from 0\.01 to 10"):
         model.predict(str(table))
     one, two = (model.predict(str(table), lam=0.01, n_samples=4, seed=s) for s in (0, 1))
     mean = model.predict(str(table), lam=0.01)

@@ -64,7 +64,7 @@ def test_an_objective_of_one_s_own_works_everywhere(half_kl: str, blobs: Data) -
 
 
 def test_half_the_penalty_is_the_penalty_at_half_the_complexity(half_kl: str, blobs: Data) -> None:
-    family = nd.fit(net(), blobs, epochs=1, batch_size=30)
+    family = nd.fit(net(), blobs, objective="scaled-kl", epochs=1, batch_size=30)
     penalties = [
         OBJECTIVES[name](family.fields_at([lam]), torch.tensor([2.0]), 1.0)
         for name, lam in ((half_kl, 1.0),)
@@ -76,8 +76,11 @@ def test_half_the_penalty_is_the_penalty_at_half_the_complexity(half_kl: str, bl
 @pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
 def test_points_of_one_s_own(elastic: str, blobs: Data) -> None:
     family = nd.fit(net(), blobs, objective=elastic, epochs=2, batch_size=30)
-    assert family.log_std is None
-    assert math.isfinite(nd.evaluate(family, blobs, lams=[1.0]).members[0].objective)
+    assert family.log_std is None and (family.domain.lo, family.domain.hi) == (1e-3, 1e2)
+    (member,) = nd.evaluate(family, blobs, lams=[2.0]).members
+    assert math.isfinite(member.objective)
+    weights = family.fields_at([2.0]).mean.detach()
+    assert member.norm == pytest.approx(float((weights.square() + weights.abs()).sum()), rel=1e-5)
     assert nd.health(family, blobs, lams=[1.0]).slopes
     assert nd.choose(family, blobs, lams=2, shares=(0.0, 0.5)).row.value > 0
     with pytest.raises(

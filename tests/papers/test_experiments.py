@@ -66,7 +66,8 @@ def test_2021_on_digits(tmp_path: Path) -> None:
 
 def test_2021_counts_updates_as_training_does_and_measures_as_evaluate_does(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    config = make_config(map="linear", epochs=2, batch_size=64, lo=0.1, hi=100.0)
+    settings: dict[str, Any] = {"objective": "scaled-kl", "lo": 0.1, "hi": 100.0}
+    config = make_config(map="linear", epochs=2, batch_size=64, **settings)
     training = Training("digits", "linear", config, with_valid=True)
     cell = mnist_2021.Measured(training)
     make_all([cell], store, workers=1)

@@ -20,9 +20,8 @@ LAMS = (0.01, 1.0, 100.0)
 
 
 def training(**settings) -> Training:
-    return Training(
-        "digits", "mlp:8", make_config(epochs=2, batch_size=64, **settings), examples=500
-    )
+    config = make_config(epochs=2, batch_size=64, **{"lo": 0.01, "hi": 100.0, **settings})
+    return Training("digits", "mlp:8", config, examples=500)
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-@pytest.mark.parametrize("objective", ["scaled-kl", "l2"])
+@pytest.mark.parametrize("objective", ["scaled-kl", "l2", "l1"])
 def test_nothing_removed_is_the_accuracy_of_the_family(store: Store, objective: str) -> None:
     cell = PrunedFamily(training(objective=objective), LAMS, (0.0, 0.9))
     make_all([cell], store, workers=1)

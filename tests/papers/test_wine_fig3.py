@@ -73,5 +73,6 @@ def test_the_figure_has_a_line_for_each_way() -> None:
 def test_the_recipe_is_the_papers() -> None:
     recipe = Wine(3, "piecewise").recipe()
     assert (recipe.epochs, recipe.lr, recipe.batch_size) == (200, 5e-4, 1)
+    assert (recipe.objective, recipe.lo, recipe.hi) == ("scaled-kl", 1e2, 1e6)
     assert (recipe.prior_var, recipe.log_std, recipe.regions, recipe.groups) == (1.0, -3.0, 5, 5)
     assert (recipe.lo, recipe.hi) == (1e2, 1e6)

@@ -31,6 +31,10 @@ def family() -> nd.Family:
     return nd.fit(net(), (X, Y), epochs=1)
 
 
+def posterior() -> nd.Family:
+    return nd.fit(net(), (X, Y), objective="scaled-kl", epochs=1)
+
+
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 8}
 USES: dict[str, Callable[[nd.Family, Any], Any]] = {
     "fit": lambda f, d: nd.fit(net(), d, **SHORT),
@@ -43,7 +47,7 @@ USES: dict[str, Callable[[nd.Family, Any], Any]] = {
     "retrain_structured": lambda f, d: retrain_structured(f, 1.0, d, share=0.5, rounds=1, **SHORT),
     "evaluate": lambda f, d: nd.evaluate(f, d, lams=2),
     "predictive": lambda f, d: measure.predictive(f, 1.0, d, n_samples=1),
-    "assess": lambda f, d: nd.assess(f, d, lams=2, by=("elbo",)),
+    "assess": lambda f, d: nd.assess(posterior(), d, lams=2, by=("elbo",)),
     "health": lambda f, d: nd.health(f, d, lams=2, n_samples=2),
     "surface": lambda f, d: nd.surface(f, d, lams=2, shares=(0, 0.5)),
     "choose": lambda f, d: nd.choose(f, d, train=d, lams=2, shares=(0, 0.5)),

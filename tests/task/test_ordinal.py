@@ -37,7 +37,8 @@ def graded() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def family(graded: tuple[Tensor, Tensor]) -> nd.Family:
-    return nd.fit(nn.Linear(3, 3), graded, kind="ordinal", epochs=60, batch_size=40, lr=0.1)
+    settings: dict[str, Any] = {"objective": "scaled-kl", "epochs": 60, "batch_size": 40, "lr": 0.1}
+    return nd.fit(nn.Linear(3, 3), graded, kind="ordinal", **settings)
 
 
 def test_the_likelihood_is_a_law_over_classes_and_means_come_back() -> None:

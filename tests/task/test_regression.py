@@ -346,7 +346,8 @@ def line(count: int, seed: int, noise: float = 0.5) -> Dataset:
 
 @pytest.fixture(scope="module")
 def family() -> Family:
-    return nd.fit(nn.Linear(2, 1), line(200, 0), line(800, 1), epochs=60, batch_size=25, lr=0.05)
+    settings: dict[str, Any] = {"objective": "scaled-kl", "epochs": 60, "batch_size": 25, "lr": 0.05}
+    return nd.fit(nn.Linear(2, 1), line(200, 0), line(800, 1), **settings)
 
 
 def test_fit_learns_units_and_noise_from_what_it_is_given(family: Family) -> None:
@@ -381,7 +382,7 @@ def test_intervals_cover_what_they_promise_in_the_units_of_the_data(family: Fami
 
 
 def test_without_held_out_rows_the_noise_is_not_known() -> None:
-    family = nd.fit(nn.Linear(2, 1), line(40, 0), epochs=1)
+    family = nd.fit(nn.Linear(2, 1), line(40, 0), objective="scaled-kl", epochs=1)
     with pytest.raises(ConfigError, match=r"noise of this family is not known.*calibrate"):
         intervals(family, line(9, 1), 1.0)
     (said,) = {
@@ -416,20 +417,14 @@ def test_a_noise_that_is_given_is_used_in_training() -> None:
     with torch.no_grad():
         net.weight.fill_(0.1)  # whatever other tests drew
     data = problem.x.float(), problem.y[:, None].float()
-    settings = {
-        "lams": (1.0,),
-        "map": "table",
-        "prior_var": problem.alpha,
-        "epochs": 400,
-        "lr": 0.02,
-    }
     (family,) = nd.fit_direct(
         net,
         data,
         kind=task,
+        objective="scaled-kl",
         lams=(1.0,),
         prior_var=problem.alpha,
-        epochs=settings["epochs"],
+        epochs=400,
         lr=0.02,
         batch_size=40,
     )

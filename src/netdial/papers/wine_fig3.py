@@ -137,6 +137,7 @@ class Wine(Cell):
     def recipe(self) -> FitConfig:
         """Returns the settings of the paper."""
         return make_config(
+            objective="scaled-kl",
             map="linear" if self.way == DIRECT else self.way,
             lo=LAMS[0],
             hi=LAMS[-1],
