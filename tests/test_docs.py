@@ -103,7 +103,8 @@ def network(x):
 TRAINED = """
 import netdial as nd
 train = nd.load_data("wine").train
-family = nd.fit(nd.build("mlp:4", input_shape=(13,), n_outputs=3), train, epochs=2, batch_size=16)
+net = nd.build("mlp:4", input_shape=(13,), n_outputs=3)
+family = nd.fit(net, train, objective="scaled-kl", epochs=2, batch_size=16)
 """
 
 SCRIPTED = {

@@ -64,12 +64,19 @@ def rows_of(family: nd.Family) -> Tensor:
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "scaled-kl": {},
+    "l1": {},
+    "scaled-kl": {"objective": "scaled-kl"},
     "scaled-prior": {"objective": "scaled-prior", "map": "linear"},
     "l2": {"objective": "l2", "map": "lowrank"},
-    "gated": {"map": "gated"},
+    "gated": {"map": "gated", "objective": "scaled-kl"},
     "centred": {"map": "centred", "objective": "l2"},
-    "papers-way": {"sampling": "independent", "groups": 5, "weighting": "uniform", "ends": False},
+    "papers-way": {
+        "objective": "scaled-kl",
+        "sampling": "independent",
+        "groups": 5,
+        "weighting": "uniform",
+        "ends": False,
+    },  # fmt: skip
 }
 
 

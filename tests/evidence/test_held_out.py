@@ -36,7 +36,14 @@ def trained(objective: str, valid: Dataset | None = None) -> Family:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 1))
     return nd.fit(
-        net, friedman(160, 0), valid, objective=objective, epochs=30, lr=0.03, batch_size=32
+        net,
+        friedman(160, 0),
+        valid,
+        objective=objective,
+        lam=(1e-3, 100.0),
+        epochs=30,
+        lr=0.03,
+        batch_size=32,
     )
 
 

@@ -152,6 +152,13 @@ def test_the_member_of_a_family_is_named_or_asked_for(
     model = nd.load_model(tmp_path / "f")
     with pytest.raises(ConfigError, match=r"from 0\.01 to 10"):
         model.predict(str(table))
+    drawn, mean = (
+        model.predict(str(table), lam=0.01, n_samples=4),
+        model.predict(str(table), lam=0.01),
+    )
+    pandas.testing.assert_frame_equal(drawn, mean)  # a point has one network to draw
+    nd.save(trained(data, objective="scaled-kl")[0], tmp_path / "n", data=data, about=about)
+    model = nd.load_model(tmp_path / "n")
     one, two = (model.predict(str(table), lam=0.01, n_samples=4, seed=s) for s in (0, 1))
     mean = model.predict(str(table), lam=0.01)
     column = "probability of setosa"
