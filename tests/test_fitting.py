@@ -76,7 +76,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "groups": 5,
         "weighting": "uniform",
         "ends": False,
-    },  # fmt: skip
+    },
 }
 
 
@@ -123,7 +123,8 @@ def test_members_reach_the_posterior_of_linear_regression_in_closed_form(name: s
         64, 1, generator=source
     )
     settings: dict[str, Any] = {
-        "kind": "regression", "objective": "scaled-kl", "lo": 0.3, "hi": 30.0, "epochs": 3000, "batch_size": 64, "prior_var": 2.0,
+        "kind": "regression", "objective": "scaled-kl", "lo": 0.3, "hi": 30.0, "epochs": 3000, "batch_size": 64,
+        "prior_var": 2.0,
         "sampling": "independent", "precision": "64-true", "lr": 2e-2, "std_rate": 1.0, "log_std": -1.0,
         "schedule": "cosine",
     }  # fmt: skip

@@ -86,7 +86,9 @@ def test_the_page_has_the_keys_of_a_command(line: str, call: Call, runs: Path) -
     check("netdial " + line.split()[0], json.loads(told.out))
 
 
-@pytest.mark.parametrize("line", ["evaluate wine --points 2", "prune wine --points 2", "choose wine"])
+@pytest.mark.parametrize(
+    "line", ["evaluate wine --points 2", "prune wine --points 2", "choose wine"]
+)
 def test_the_page_has_the_keys_of_points(
     line: str, call: Call, points: Path, tmp_path: Path
 ) -> None:

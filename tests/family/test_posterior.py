@@ -137,7 +137,7 @@ def test_point_posterior_has_no_divergence() -> None:
     assert point.var is None
     assert point.leaves()[1] == {}
     with pytest.raises(
-        ConfigError, match="no finite divergence from a normal prior; train with .*'ard'"
+        ConfigError, match=r"no finite divergence from a normal prior; train with .*'ard'"
     ):
         point.kl(prior_var)
     with pytest.raises(ConfigError, match="both posteriors must be normal"):

@@ -346,7 +346,12 @@ def line(count: int, seed: int, noise: float = 0.5) -> Dataset:
 
 @pytest.fixture(scope="module")
 def family() -> Family:
-    settings: dict[str, Any] = {"objective": "scaled-kl", "epochs": 60, "batch_size": 25, "lr": 0.05}
+    settings: dict[str, Any] = {
+        "objective": "scaled-kl",
+        "epochs": 60,
+        "batch_size": 25,
+        "lr": 0.05,
+    }
     return nd.fit(nn.Linear(2, 1), line(200, 0), line(800, 1), **settings)
 
 

@@ -55,9 +55,7 @@ def test_the_usual_optimizers_are_fused(name: str) -> None:
 
 
 def test_spreads_have_a_rate_of_their_own() -> None:
-    family, config = family_of(
-        objective="scaled-kl", lr=0.01, std_rate=2.5, shared=("1.bias",)
-    )
+    family, config = family_of(objective="scaled-kl", lr=0.01, std_rate=2.5, shared=("1.bias",))
     means, spreads = make_optimizer(family, config).param_groups
     assert (means["lr"], spreads["lr"]) == (0.01, 0.025)
     assert {id(p) for p in spreads["params"]} == {id(p) for p in family.log_std.parameters()}

@@ -52,7 +52,9 @@ def agreement(family: Family, choice: Choice, *, by: Sequence[str] | None = None
     everyone = range(len(table.cells))
     found = {name: RULES[name](table, everyone) for name in ("best", "one-se")}
     if by and problem.train is None:
-        raise ConfigError(f"agreement: by={list(by)} is estimated on training data; choose with train")
+        raise ConfigError(
+            f"agreement: by={list(by)} is estimated on training data; choose with train"
+        )
     asked = OBJECTIVES[choice.tuning.objective].estimators if by is None else by
     if problem.train is not None and asked:
         lams = sorted({cell.lam for cell in table.cells})
