@@ -50,7 +50,12 @@ def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[s
         return Context(data.train, task, own, divide(start), start, recipe.augment)
 
     alone = CompressConfig(
-        epochs=recipe.epochs, tuning=0, lr=recipe.lr, batch_size=config.batch_size, seed=seed
+        epochs=recipe.epochs,
+        tuning=0,
+        distil=0.0,
+        lr=recipe.lr,
+        batch_size=config.batch_size,
+        seed=seed,
     )
     start = recipe_alone(context(net, alone), net, "dense")
     sizes: set[str] = set()
