@@ -107,6 +107,12 @@ net = nd.build("mlp:4", input_shape=(13,), n_outputs=3)
 family = nd.fit(net, train, objective="scaled-kl", epochs=2, batch_size=16)
 """
 
+CODES = """
+import numpy as np
+codes, values = np.zeros((50, 13), np.int32), np.array([0.0], np.float32)
+bias = np.zeros(50, np.float32)
+"""
+
 SCRIPTED = {
     "README.md": ("", ""),
     "docs/tutorial.md": ("", ""),
@@ -117,6 +123,8 @@ SCRIPTED = {
     "docs/how-to-add-a-posterior.md": ("", ""),
     "docs/how-to-add-a-search-strategy.md": ("", ""),
     "docs/structure-search.md": ("", "assert space.count == 6"),
+    "docs/compressing.md": ("", "assert found.n_bytes <= 500"),
+    "docs/ndz.md": (CODES, ""),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
 }
 """Pages whose Python blocks run in order, with what has to be there before, and what is checked after."""
@@ -185,7 +193,14 @@ def test_python_blocks_run_in_order(name: str, printed: Printed) -> None:
     assert "accuracy" in printed(name)
 
 
-@each("docs/files.md", "docs/tables.md", "docs/evidence.md", "docs/structure-search.md")
+@each(
+    "docs/compressing.md",
+    "docs/ndz.md",
+    "docs/files.md",
+    "docs/tables.md",
+    "docs/evidence.md",
+    "docs/structure-search.md",
+)
 def test_python_blocks_of_reference_pages_run(name: str, printed: Printed) -> None:
     printed(name)
 

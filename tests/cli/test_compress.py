@@ -56,11 +56,25 @@ def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
     held = read("small.ndz")
     assert held.recipe["net"]["spec"] == run.config["model"]
     assert held.meta["lam"] == 0.1
-    family, task = open_run(run)
-    net = family.export(0.1)
-    net.load_state_dict({n: torch.from_numpy(t) for n, t in held.dense().items()})
+    _, task = open_run(run)
+    net = nd.load_model("small.ndz")
+    assert all(
+        torch.equal(net.get_parameter(n), torch.from_numpy(t)) for n, t in held.dense().items()
+    )
     right = float((outputs(net, task.valid).argmax(1) == task.valid.y).float().mean())
     assert one.stages["coded"]["valid/accuracy"] == pytest.approx(right)
+
+
+def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: Path) -> None:
+    said = call("slim", "wine", "--lam", "0.1", "--out", "slim.safetensors")
+    assert said.code == 0, said.err
+    said = call("compress", "slim.safetensors", "--max-bytes", "2400", "--out", "slim.ndz", *SHORT)
+    assert said.code == 0, said.err
+    small = nd.load_model("slim.ndz")
+    assert small.get_parameter("fc1.weight").shape == (4, 13)
+    held = read("slim.ndz").dense()
+    assert all(torch.equal(p, torch.from_numpy(held[n])) for n, p in small.named_parameters())
+    assert len(small.predict(nd.load_data("wine").valid.x)) == len(nd.load_data("wine").valid)
 
 
 def test_seeds_beside_controls_as_json(call: Call, copy: Path) -> None:

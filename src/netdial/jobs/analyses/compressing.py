@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import ConfigError
+from netdial.core.storage.container import read_plain
 from netdial.data import load_data
 from netdial.family import Family
 from netdial.jobs.analyses.compressed import CompressSubject
@@ -14,6 +16,8 @@ from netdial.jobs.opening import open_run, open_task
 from netdial.jobs.problem import describe_net, load_net
 from netdial.jobs.ways import way_of
 from netdial.models.door import inspect, load_model
+from netdial.models.kinds import Found, recognise
+from netdial.models.recipe import PRUNED, SHRUNKEN
 from netdial.models.use import KEY, use_of
 from netdial.runs.run import Run
 from netdial.task.rehearsal import admit
@@ -42,7 +46,17 @@ def from_run(
         )
     data = open_task(run, data_dir, trust=trust)
     net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
-    return CompressSubject(net, None, data, None, about | use_of(data, net).to_json())
+    cut = cut_of(recognise(run.path))
+    return CompressSubject(net, None, data, cut, about | use_of(data, net).to_json())
+
+
+def cut_of(found: Found) -> dict[str, Any] | None:
+    """Returns how a network without some of its channels is made from a fresh one, as plain values; None for other models."""
+    if found.kind not in (SHRUNKEN, PRUNED):
+        return None
+    told: dict[str, Any] = json.loads(read_plain(found.path)["recipe"])
+    net = told.get("about", {}).get("net")
+    return {"cut": {**told, "about": {} if net is None else {"net": net}}}
 
 
 def from_file(
@@ -69,7 +83,7 @@ def from_file(
             if lam is None
             else f"--lam {lam:g}: {path} holds one network; leave it out"
         )
-    recipe: dict[str, Any] | None = {"net": about["net"]} if about.get("net") else None
+    recipe = cut_of(recognise(path)) or ({"net": about["net"]} if about.get("net") else None)
     meta = {n: about[n] for n in ("data", "kind", KEY) if n in about} | (
         {} if lam is None else {"lam": lam}
     )
