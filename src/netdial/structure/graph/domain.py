@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from itertools import chain, combinations
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, unknown
@@ -81,6 +82,14 @@ def vertices(count: int, domain: GammaDomain) -> list[tuple[int, ...]]:
 def count_vertices(count: int, domain: GammaDomain) -> int:
     """Returns how many vertices there are: K of a simplex, 2^K of a cube."""
     return count if on_simplex(domain) else 2**count
+
+
+def drawn_vertex(count: int, domain: GammaDomain, source: torch.Generator) -> tuple[int, ...]:
+    """Returns a vertex drawn from all with equal probability, as the positions that are 1."""
+    if on_simplex(domain):
+        return (int(torch.randint(count, (), generator=source)),)
+    bits = torch.randint(2, (count,), generator=source).tolist()
+    return tuple(index for index, bit in enumerate(bits) if bit)
 
 
 def nearest_vertex(values: Sequence[float], domain: GammaDomain) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ from netdial.structure.graph.aggregate import Aggregator, aggregator
 from netdial.structure.graph.checking import wire
 from netdial.structure.graph.domain import (
     check_domain,
+    drawn_vertex,
     nearest_vertex,
     on_simplex,
     vertices,
@@ -265,13 +266,7 @@ class SearchSpace:
         """Returns a genotype drawn from all with equal probability."""
         found = []
         for key, choice in self.choices.items():
-            count = len(choice.operations)
-            if on_simplex(choice.domain):
-                draw = int(torch.randint(count, (), generator=source))
-                picked: Sequence[int] = (draw,)
-            else:
-                bits = torch.randint(2, (count,), generator=source).tolist()
-                picked = [index for index, bit in enumerate(bits) if bit]
+            picked = drawn_vertex(len(choice.operations), choice.domain, source)
             found.append((key, tuple(choice.operations[index] for index in picked)))
         return Genotype(self.fingerprint, tuple(found))
 
