@@ -65,10 +65,7 @@ class CompressedTable(Cell):
 
     def make(self, run: Run, store: Store) -> dict[str, Any]:
         """Returns sizes and losses."""
-        target = TABLES[self.table]
-        data = nd.load_data(
-            self.table, seed=self.seed, flat=True, **({"target": target} if target else {})
-        )
+        data = nd.load_data(self.table, seed=self.seed, flat=True, target=TABLES[self.table])
         if self.rows:
             data = replace(
                 data, train=data.train.select(torch.arange(min(self.rows, len(data.train))))
