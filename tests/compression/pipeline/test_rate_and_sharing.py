@@ -20,6 +20,7 @@ from netdial.compression.pipeline.rate import (
     entropy_bits,
     presence,
 )
+from netdial.compression.pipeline.sharing import STARTS
 from netdial.core.errors import ConfigError, NonFiniteError
 
 WEIGHTS = np.random.default_rng(0).standard_normal(400)
@@ -68,7 +69,7 @@ def test_presence_is_the_product_of_row_and_column_shares() -> None:
     )
 
 
-@pytest.mark.parametrize("start", list(sharing.STARTS))
+@pytest.mark.parametrize("start", list(STARTS))
 def test_every_value_is_the_mean_of_the_weights_nearest_to_it(start: str) -> None:
     values = sharing.kmeans(WEIGHTS, 6, start=start, seed=3)
     codes = sharing.nearest(WEIGHTS, values)
