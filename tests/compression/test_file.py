@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -308,3 +309,22 @@ def test_a_tensor_that_is_not_there_is_named(tmp_path: Path) -> None:
     compression.write(tmp_path / "a.ndz", {"b": np.arange(3.0)})
     with pytest.raises(CheckpointError, match=r"'c'.*it has b"):
         compression.read(tmp_path / "a.ndz", names=["c"])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_made_up_bodies_under_checksums_that_fit_raise_nothing_else(tmp_path, profile):
+    path = tmp_path / "a.ndz"
+    source = np.random.default_rng(0)
+    grid = Codebook(source.integers(0, 50, 60), np.arange(50) * np.float32(0.01))
+    compression.write(path, {"w": book((6, 9)), "g": grid}, profile=profile)
+    bodies = [(kind, body) for kind, body, _ in decoder.chunks(path.read_bytes())][:-1]
+    for _ in range(150):
+        changed = list(bodies)
+        at = int(source.integers(len(bodies)))
+        kind, body = changed[at]
+        place = int(source.integers(len(body)))
+        piece = source.bytes(int(source.integers(1, 6)))
+        changed[at] = kind, body[:place] + piece + body[place + int(source.integers(0, 6)) :]
+        path.write_bytes(sealed(START + b"".join(chunk(*part) for part in changed)))
+        with suppress(CheckpointError):
+            compression.read(path)

@@ -113,6 +113,7 @@ def head(body: bytes) -> tuple[dict[str, Any], list[Entry]]:
     return found, entries
 
 
+@np.errstate(all="ignore")  # what overflows is found and refused
 def decoded(entry: Entry, body: bytes) -> tuple[Array, Array | None]:
     """Returns a tensor: its numbers and None, or of a codebook codes and values. The caller has bounded its size."""
     check(sum(entry.lengths) == len(body), "a tensor has another length than the head says")
