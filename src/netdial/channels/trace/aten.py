@@ -127,6 +127,24 @@ def _dropout_of_channels(
     return graph.call_function(kind, (x, p, train))
 
 
+def _norm(function: Callable[..., Any]) -> Builder:
+    """Returns what makes a normalisation over channels, whose last argument says which kernel to take."""
+
+    def made(
+        graph: fx.Graph,
+        shapes: Shapes,
+        x: fx.Node,
+        of: Any,
+        w: Any = None,
+        b: Any = None,
+        eps: float = 1e-5,
+        *rest: Any,
+    ) -> fx.Node:
+        return graph.call_function(function, (x, of, w, b, eps))
+
+    return made
+
+
 def _same(graph: fx.Graph, shapes: Shapes, x: Any, *args: Any, **kwargs: Any) -> Any:
     return x
 
@@ -150,6 +168,8 @@ _OTHERS: dict[str, Builder] = {
     "floor_divide": _as(operator.floordiv),
     "remainder": _as(operator.mod),
     "split_with_sizes": _as(torch.split),
+    "layer_norm": _norm(F.layer_norm),
+    "group_norm": _norm(F.group_norm),
     "linalg_vector_norm": _as(torch.norm),
     "feature_dropout": _dropout_of_channels,
     "lift_fresh_copy": _same,

@@ -212,7 +212,13 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
         before = evaluated(net, example)
     except Exception as error:
         raise _failed(example, error) from error
-    found = same_outputs(before, evaluated(traced, example), tolerance=_TOLERANCE, equal_nan=True)
+    try:
+        after = evaluated(traced, example)
+    except Exception as error:
+        raise _Differs(
+            f"network {type(net).__name__}: its graph does not run ({first_line(error)})"
+        ) from error
+    found = same_outputs(before, after, tolerance=_TOLERANCE, equal_nan=True)
     if not found:
         raise _Differs(
             f"network {type(net).__name__}: computes something else once traced (outputs differ by {found.difference:.1e} "

@@ -1,0 +1,110 @@
+"""Models of the transformers library from small random configurations, as networks of one input and one output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TOKENS = torch.randint(0, 50, (2, 7), generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+}
+VISION = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "image_size": 32,
+}
+VISION |= {"patch_size": 8}
+
+
+class Only(nn.Module):
+    """A model that takes one input and gives one tensor."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = getattr(self.model(x), self.name)
+        return found
+
+
+def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
+    """Returns what makes each model, and its inputs, by name.
+
+    Raises:
+        ImportError: transformers is not installed (extra ``zoo``).
+    """
+    import transformers as t
+
+    def made(x: Tensor, kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
+        model, config = (
+            getattr(t, f"{kind}Model"),
+            getattr(t, f"{kind.removesuffix('Encoder')}Config"),
+        )
+        return lambda: (Only(model(config(**settings)), "last_hidden_state"), x)
+
+    def text(kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
+        return made(TOKENS, kind, **{**SMALL, **settings})
+
+    few = {"vocab_size": 50, "use_cache": False}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    stages = {"embedding_size": 8, "hidden_sizes": [8, 12, 16, 20], "depths": [1] * 4}
+    pyramid = {
+        "depths": [1, 1],
+        "hidden_sizes": [8, 16],
+        "num_attention_heads": [1, 2],
+        "num_encoder_blocks": 2,
+    }
+    pyramid |= {"sr_ratios": [2, 1], "patch_sizes": [3, 3], "strides": [2, 2], "mlp_ratios": [2, 2]}
+    windows = {
+        "image_size": 32,
+        "patch_size": 4,
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "num_heads": [2, 4],
+    }
+    dino = {name: value for name, value in VISION.items() if name != "intermediate_size"}
+    mobile = {"depth_multiplier": 0.25, "min_depth": 4}
+    return {
+        "BERT": text("Bert", max_position_embeddings=16),
+        "RoBERTa": text("Roberta", max_position_embeddings=16),
+        "ELECTRA": text("Electra", embedding_size=16, max_position_embeddings=16),
+        "ALBERT": text("Albert", embedding_size=8, max_position_embeddings=16),
+        "DistilBERT": made(
+            TOKENS, "DistilBert", vocab_size=50, dim=16, n_layers=2, n_heads=4, hidden_dim=24
+        ),
+        "GPT-2": made(TOKENS, "GPT2", **few, n_embd=16, n_layer=2, n_head=4, n_positions=16),
+        "GPT-NeoX": text("GPTNeoX", use_cache=False),
+        "OPT": made(
+            TOKENS, "OPT", **few, **heads, hidden_size=16, word_embed_proj_dim=16, ffn_dim=24
+        ),
+        "Llama": text("Llama", num_key_value_heads=2, use_cache=False),
+        "Qwen2": text("Qwen2", num_key_value_heads=2, use_cache=False),
+        "Mistral": text("Mistral", num_key_value_heads=2, use_cache=False),
+        "T5 encoder": made(
+            TOKENS, "T5Encoder", **few, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4
+        ),
+        "ViT": made(IMAGES, "ViT", **VISION),
+        "DeiT": made(IMAGES, "DeiT", **VISION),
+        "DINOv2": made(IMAGES, "Dinov2", **dino),
+        "Swin": made(IMAGES, "Swin", **windows, window_size=4),
+        "SegFormer": made(IMAGES, "Segformer", **pyramid),
+        "ConvNeXt": made(
+            IMAGES, "ConvNext", hidden_sizes=[8, 12], depths=[1, 1], num_stages=2, patch_size=2
+        ),
+        "ResNet": made(IMAGES, "ResNet", layer_type="basic", **stages),
+        "RegNet": made(IMAGES, "RegNet", groups_width=4, **stages),
+        "MobileNetV1": made(IMAGES, "MobileNetV1", **mobile),
+        "MobileNetV2": made(IMAGES, "MobileNetV2", **mobile),
+    }

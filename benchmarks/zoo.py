@@ -1,0 +1,111 @@
+"""Which networks that people have can be cut by default: small ones of our own, and models of the transformers library."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._zoo_networks import NETWORKS
+from benchmarks.result import Result
+from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
+from netdial.core.cutting import leaves
+from netdial.core.errors import NetdialError
+from netdial.core.outputs import evaluated, same_outputs
+from netdial.core.plan import Plan
+
+Outcome = Literal["equal", "nothing to cut", "lenient", "refused", "raw", "broken", "unequal"]
+OUTCOMES: tuple[Outcome, ...] = (
+    "equal",
+    "nothing to cut",
+    "lenient",
+    "refused",
+    "raw",
+    "broken",
+    "unequal",
+)
+_TOLERANCE = 1e-6
+"""In double precision; models that compute parts in float32 lose some."""
+
+Maker = Callable[[], tuple[nn.Module, Tensor]]
+
+
+def measure(*, quick: bool) -> Result:
+    """Cuts half of the channels of every network by default; the quick version leaves out transformers."""
+    rows: list[dict[str, object]] = []
+    counts: dict[str, float] = {}
+    zoos: dict[str, dict[str, Maker]] = {"own": {n: _own(n) for n in NETWORKS}}
+    if not quick:
+        from benchmarks._zoo_models import models
+
+        zoos["transformers"] = models()
+    for zoo, makers in zoos.items():
+        found = Counter[str]()
+        for name, make in makers.items():
+            outcome, why = _outcome(make)
+            found[outcome] += 1
+            rows.append({"zoo": zoo, "network": name, "outcome": outcome, "why": why[:90]})
+        counts |= {f"{zoo}: {outcome}": found[outcome] / len(makers) for outcome in OUTCOMES}
+    return Result("zoo", counts, "of networks", "higher", quick=quick, rows=rows)
+
+
+def _own(name: str) -> Maker:
+    return lambda: (copy.deepcopy(NETWORKS[name][0]), NETWORKS[name][1])
+
+
+def _outcome(make: Maker) -> tuple[Outcome, str]:
+    """Returns what becomes of a network, and why."""
+    torch.manual_seed(0)
+    net, x = make()
+    net, x = net.double().eval(), x.double() if x.is_floating_point() else x
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            graph = Graph.of(copy.deepcopy(net), x)
+        except NetdialError as error:
+            return _leniently(net, x, str(error))
+        except Exception as error:  # what the benchmark counts
+            return "raw", f"{type(error).__name__}: {error}"
+        return _cut(graph, x)
+
+
+def _leniently(net: nn.Module, x: Tensor, why: str) -> tuple[Outcome, str]:
+    """Returns whether a network that is refused can be cut by ``lenient``."""
+    try:
+        graph = Graph.of(copy.deepcopy(net), x, lenient=True)
+    except NetdialError:
+        return "refused", why
+    except Exception as error:
+        return "raw", f"{type(error).__name__}: {error}"
+    outcome, _ = _cut(graph, x)
+    return (
+        "lenient" if outcome == "equal" else "refused" if outcome == "nothing to cut" else outcome
+    ), why
+
+
+def _cut(graph: Graph, x: Tensor) -> tuple[Outcome, str]:
+    """Cuts every second channel of all groups that nothing normalises over, and compares with zeros there."""
+    free = [group for group in graph.groups if group.size > 1 and not group.mixed]
+    if not free:
+        return "nothing to cut", "; ".join(f"{leaf} {why}" for leaf, why in graph.kept.items())
+    plan = Plan.remove(
+        free, {group.name: range(0, group.size - 1, 2) for group in free}, graph.shapes
+    )
+    masked = copy.deepcopy(graph.traced)
+    with torch.no_grad():
+        for name, leaf in leaves(masked).items():
+            if name in plan.cuts:
+                leaf.mul_(plan.mask(name, leaf.shape).to(leaf))
+    apply(plan, graph.traced)
+    try:
+        got = evaluated(graph.traced, x)
+    except Exception as error:
+        return "broken", f"{type(error).__name__}: {error}"
+    found = same_outputs(evaluated(masked, x), got, tolerance=_TOLERANCE)
+    return ("equal", str(graph.widths)) if found else ("unequal", f"{found.difference:.1e}")
