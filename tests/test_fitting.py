@@ -52,9 +52,10 @@ def objective(
             named("classification").nll(family.outputs(w, data[0], lam), data[1]).mean()
             for w in samples
         ]
-        name = "scaled-kl" if family.log_std is not None else "l2"
         fields = family.fields_at([lam])
-        penalty = OBJECTIVES[name](fields, fields.mean.new_tensor([lam]), family.config.prior_var)
+        penalty = OBJECTIVES[family.objective](
+            fields, fields.mean.new_tensor([lam]), family.config.prior_var
+        )
     return float(torch.stack(fits).mean() + penalty[0] / len(data[1]))
 
 
@@ -259,7 +260,13 @@ def test_direct_networks_cannot_share_parameters(blobs: tuple[Tensor, Tensor]) -
 
 
 def test_specialise_keeps_the_members_posterior_exactly(blobs: tuple[Tensor, Tensor]) -> None:
-    for settings in ({}, {"precision": "64-true"}, {"objective": "l2"}, {"shared": ("3.*",)}):
+    normal = {"objective": "scaled-kl"}
+    for settings in (
+        {},
+        normal,
+        {"precision": "64-true", **normal},
+        {"shared": ("3.*",), **normal},
+    ):
         family = fit(normalised(), blobs, epochs=2, batch_size=20, groups=4, **settings)
         member = specialise(family, 0.37)
         before, after = family.fields_at([0.37]), member.fields_at([0.37])

@@ -39,6 +39,7 @@ def complexity(loader: Any) -> float:
     nd.fit(
         nn.Linear(4, 2),
         loader,
+        objective="scaled-kl",
         epochs=1,
         lr=1e-12,
         report=lambda e: seen.append(e.measured["complexity"].mean()),
@@ -133,7 +134,7 @@ def test_a_loader_that_yields_nothing() -> None:
 @right
 def test_the_objective_of_a_part_has_the_n_of_training() -> None:
     """``evaluate`` on 10 rows of a family of 100: objective = fit on the part + λ KL / 100, not / 10."""
-    family = nd.fit(nn.Linear(4, 2), (X, Y), epochs=1)
+    family = nd.fit(nn.Linear(4, 2), (X, Y), objective="scaled-kl", epochs=1)
     few, many = X[:10], X[:10].repeat(10, 1)
     by_few = nd.evaluate(family, (few, Y[:10]), lams=[0.1], n_samples=2).column("objective")
     by_many = nd.evaluate(family, (many, Y[:10].repeat(10)), lams=[0.1], n_samples=2).column(
@@ -145,7 +146,7 @@ def test_the_objective_of_a_part_has_the_n_of_training() -> None:
 @right
 def test_n_is_kept_in_a_file(tmp_path: Path) -> None:
     """A family that was saved and loaded still knows N and its task, so its objective is the same."""
-    family = nd.fit(nn.Linear(4, 2), (X, Y), epochs=1)
+    family = nd.fit(nn.Linear(4, 2), (X, Y), objective="scaled-kl", epochs=1)
     nd.save(family, tmp_path / "family")
     again = nd.load_model(tmp_path / "family", nn.Linear(4, 2))
     assert isinstance(again, nd.Family) and again.n_data == 100
