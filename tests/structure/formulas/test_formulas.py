@@ -34,7 +34,7 @@ def calculated(text: str, row: Tensor) -> float:
 @pytest.mark.parametrize("draw", range(6))
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_printed_formula_is_what_the_network_computes(depth: int, draw: int) -> None:
-    space = formula_space((3,), depth=depth, functions=list(FUNCTIONS))
+    space = formula_space((3,), 1, depth=depth, functions=list(FUNCTIONS))
     source = torch.Generator().manual_seed(draw)
     net = derive(space, space.sample(source), seed=draw).double()
     x = torch.randn(4, 3, generator=source, dtype=torch.float64)
@@ -44,7 +44,7 @@ def test_the_printed_formula_is_what_the_network_computes(depth: int, draw: int)
 
 
 def test_vertices_are_numbered_and_functions_stand_on_edges() -> None:
-    space = formula_space((2,), depth=1, functions=["sin", "square"])
+    space = formula_space((2,), 1, depth=1, functions=["sin", "square"])
     assert set(space.choices) == {"x->2", "x->3", "2->1/pair", "3->1/pair", "1/pair->1"}
     assert space.count == 2 * 2 * 2 * 3 * 2
     chosen = {
@@ -99,11 +99,11 @@ def test_rows_are_ordered_as_targets_are() -> None:
 def test_bad_input_is_refused() -> None:
     x, y = planted(10)
     with pytest.raises(ConfigError, match="depth=0"):
-        formula_space((2,), depth=0)
+        formula_space((2,), 1, depth=0)
     with pytest.raises(ConfigError, match=r"'cos'.*sin"):
-        formula_space((2,), functions=["cos"])
+        formula_space((2,), 1, functions=["cos"])
     with pytest.raises(ConfigError, match="empty"):
-        formula_space((2,), functions=[])
+        formula_space((2,), 1, functions=[])
     with pytest.raises(DataError, match=r"\[10, 2\].*\[9\]"):
         fit_formula(x, y[:9])
     with pytest.raises(DataError, match="NaN"):

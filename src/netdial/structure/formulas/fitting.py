@@ -87,7 +87,7 @@ def fit_formula(
         raise DataError("inputs or targets hold NaN or infinity; leave these rows out")
     if names is not None and len(names) != x.shape[1]:
         raise DataError(f"{len(names)} names for {x.shape[1]} inputs")
-    space = formula_space(x.shape[1:], depth=depth, functions=functions)
+    space = formula_space(x.shape[1:], 1, depth=depth, functions=functions)
     data = Rows(x.double(), y.double(), goal)
     best: list[FormulaFit] = []
     seen: set[object] = set()

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError
 from netdial.structure.derived import DerivedNetwork
 from netdial.structure.formulas.operations import (
     FUNCTIONS,
@@ -28,10 +28,12 @@ from netdial.structure.formulas.operations import (
 )
 from netdial.structure.graph.operations import ZeroOperation
 from netdial.structure.graph.space import SearchSpace
+from netdial.structure.spaces.registry import counted, names_checked, ready
 
 OUTPUT = "y"
 
 
+@ready("formula")
 def formula_space(
     input_shape: Sequence[int],
     n_outputs: int = 1,
@@ -50,13 +52,8 @@ def formula_space(
     Raises:
         ConfigError: a depth below 1, no functions or unknown ones.
     """
-    if depth < 1:
-        raise ConfigError(f"depth={depth}; a formula has at least one operator")
-    if not functions:
-        raise ConfigError(f"functions is empty; choose of {', '.join(FUNCTIONS)}")
-    for name in functions:
-        if name not in FUNCTIONS:
-            raise unknown("elementary function", name, FUNCTIONS)
+    counted("depth", depth)
+    functions = names_checked("functions", functions, FUNCTIONS)
     space = SearchSpace("formula")
     x, inputs = space.input("x", tuple(input_shape)), math.prod(input_shape)
     leaves: dict[str, Any] = {f"x{i}": lambda i=i: InputNumber(i) for i in range(inputs)}
