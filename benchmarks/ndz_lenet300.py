@@ -4,8 +4,8 @@ Training varies images by shifts of up to a pixel. A dense network is trained; f
 rates and with the same share of its own outputs as targets, a dense control and the compressed one. "No loss" is said only if
 the upper 95 % bound of the test error above the control's, paired on the 10,000 test images and over 5 seeds or more, stays
 below twice the standard error of the control's. Precision is chosen on validation images. The limit of 7,900
-bytes and eight epochs of tuning were set after the test accuracy of three seeds at 6,600 bytes and four epochs had been seen, and
-the recipe after that of seed 0. Seeds are kept in ``runs/benchmarks/ndz``.
+bytes and eight epochs of tuning were set after the test accuracy of three seeds at 6,600 bytes and four epochs had been
+seen, and the recipe after that of seed 0. Seeds are kept in ``runs/benchmarks/ndz``.
 """
 
 from __future__ import annotations
