@@ -12,6 +12,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import netdial as nd
 
@@ -35,7 +36,12 @@ def train(epochs: int) -> tuple[list[Row], list[Row]]:
     task = nd.load_data("digits")
     shape, outputs = tuple(task.train.x.shape[1:]), task.n_outputs
     net = nd.build("mlp:50", input_shape=shape, n_outputs=outputs)
-    settings = {"objective": "scaled-kl", "lam": (LO, HI), "epochs": epochs, "batch_size": 128}
+    settings: dict[str, Any] = {
+        "objective": "scaled-kl",
+        "lam": (LO, HI),
+        "epochs": epochs,
+        "batch_size": 128,
+    }
     family = nd.fit(net, task.train, regions=5, **settings)
     lams = family.domain.grid(6)
     (direct,) = nd.fit_direct(net, task.train, lams=lams, **settings)
