@@ -123,6 +123,7 @@ SCRIPTED = {
     "docs/how-to-add-a-posterior.md": ("", ""),
     "docs/how-to-add-a-search-strategy.md": ("", ""),
     "docs/structure-search.md": ("", "assert space.count == 6"),
+    "docs/structure-priors.md": ("", "assert 'sin(' in found.text and len(posterior.graphs) == 25"),
     "docs/compressing.md": ("", "assert found.n_bytes <= 500"),
     "docs/ndz.md": (CODES, ""),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
@@ -200,6 +201,7 @@ def test_python_blocks_run_in_order(name: str, printed: Printed) -> None:
     "docs/tables.md",
     "docs/evidence.md",
     "docs/structure-search.md",
+    "docs/structure-priors.md",
 )
 def test_python_blocks_of_reference_pages_run(name: str, printed: Printed) -> None:
     printed(name)

@@ -18,6 +18,7 @@ from netdial.cli.commands.evidence import evidence
 from netdial.cli.commands.export import export
 from netdial.cli.commands.finetune import finetune
 from netdial.cli.commands.models.compress import compress
+from netdial.cli.commands.models.latency import latency
 from netdial.cli.commands.predict import predict
 from netdial.cli.commands.prune import prune
 from netdial.cli.commands.reproduce import reproduce
@@ -86,6 +87,7 @@ for _name, _command in (
     ("prune", prune),
     ("slim", slim),
     ("compress", compress),
+    ("latency", latency),
     ("evidence", evidence),
     ("choose", choose),
     ("finetune", finetune),

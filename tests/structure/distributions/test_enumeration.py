@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +140,9 @@ def test_schedules_that_are_none_are_refused() -> None:
         Anneal(shape="linaer")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"1\.5"):
         Anneal()(1.5)
+
+
+def test_the_picture_of_the_page_has_all_draws_in_their_triangles() -> None:
+    picture = Path(__file__).parents[3] / "docs" / "_static" / "simplex.svg"
+    tags = [element.tag.rpartition("}")[2] for element in ET.parse(picture).iter()]
+    assert (tags.count("polygon"), tags.count("circle")) == (6, 6 * 200)

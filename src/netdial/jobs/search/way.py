@@ -65,7 +65,8 @@ def _train(work: Work) -> SearchOutcome:
     )
     work.watch.say(f"{said}{work.going_on}")
     if config.max_latency_ms is not None:
-        limited(job, config.max_latency_ms, work.run.path / "latency.json", work.watch)
+        path = work.run.path / "latency.json"
+        limited(job, config.max_latency_ms, path, work.watch, config.latency_table)
     recorder = SearchRecorder(work, job.space)
     job.told, job.report, job.done = recorder.tried, recorder.epoch, recorder.done
     session = {name: value for name, value in work.session.items() if name != "augment"}

@@ -96,6 +96,10 @@ class SpaceSearchConfig(SearchConfig):
     max_latency_ms: float | None = Field(
         None, gt=0, description="most milliseconds for one example, measured on this machine"
     )
+    latency_table: str | None = Field(
+        None,
+        description="file that netdial latency wrote here, for max_latency_ms; else it is measured",
+    )
 
     @field_validator("space_options", mode="before")
     @classmethod
@@ -110,6 +114,8 @@ class SpaceSearchConfig(SearchConfig):
         SPACES[self.space]
         if self.size is not None and parse_target(self.size).kind == "ms":
             raise ConfigError(f"size={self.size!r}: give milliseconds as max_latency_ms")
+        if self.latency_table is not None and self.max_latency_ms is None:
+            raise ConfigError("latency_table: is for a limit of latency; give max_latency_ms, too")
         if self.size is not None and self.max_latency_ms is not None:
             raise ConfigError(
                 f"size={self.size!r} and max_latency_ms={self.max_latency_ms:g} are two limits; give one of them"
