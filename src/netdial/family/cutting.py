@@ -14,7 +14,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netdial.core.cutting import cut_module
 from netdial.core.layout import Layout
@@ -23,19 +23,21 @@ from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
 
 
-def cut_family(family: Family, plan: Plan) -> Family:
+def cut_family(family: Family, plan: Plan, net: nn.Module | None = None) -> Family:
     """Returns a family of smaller networks; the one given stays as it is.
 
     Args:
         family: the family, trained or not.
         plan: what survives; leaves are named as in ``family.net``.
+        net: the network after the cut, with the same leaves; by default that of the family, cut.
 
     Raises:
         ConfigError: a leaf is unknown or cannot be cut (``core.cutting.prepare``).
         ShapeError: the plan does not fit the network.
     """
-    net = copy_network(family.net)
-    cut_module(plan, net)
+    if net is None:
+        net = copy_network(family.net)
+        cut_module(plan, net)
     made = Family(net, family.config)
     for path, whole in family.maps.items():
         made.set_submodule(path, _cut_map(plan, whole))

@@ -15,6 +15,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import evaluating, same_outputs
 from netdial.core.plan import Plan
 from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
@@ -102,12 +103,35 @@ def _like(example: Tensor, net: nn.Module) -> Tensor:
 def written(member: Family, plan: Plan, graph: Graph) -> Family:
     """Returns the member cut by a plan, with the numbers of the network that is left.
 
+    Its network is the member's own class, unless that does not compute what the graph does, since sizes that its code writes
+    or reads from layers did not follow; then it is the graph.
+
     Args:
         member: family of one, before the cut.
         plan: what was cut.
         graph: the network afterwards, constants folded in.
     """
-    made, held = cut_family(member, plan), leaves(graph.traced)
+    made = _holding(cut_family(member, plan), graph)
+    if _computes(made, graph):
+        return made
+    return _holding(cut_family(member, plan, copy_network(graph.traced)), graph)
+
+
+def _computes(member: Family, graph: Graph) -> bool:
+    """Returns whether a member gives the outputs of a graph on the graph's example."""
+    net = member.export(member.config.lams[0])
+    with evaluating(graph.traced, net):
+        due = graph.traced(graph.example)
+        try:
+            got = net(graph.example)
+        except Exception:  # of whatever kind: a class was not written for tensors of these sizes
+            return False
+    return bool(same_outputs(due, got))
+
+
+def _holding(made: Family, graph: Graph) -> Family:
+    """Returns a member with the numbers of a graph."""
+    held = leaves(graph.traced)
     flat = made.layout.join(held)
     cast(TableMap, made.mean).pivots.copy_(flat)
     if made.kept is not None:
