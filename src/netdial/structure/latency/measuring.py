@@ -34,21 +34,24 @@ from netdial.structure.supernet import fresh
 FIT_NETWORKS, HELD_NETWORKS = 12, 20
 """Networks that a table is fitted to, and that it is held against."""
 
-_WINDOW_S, _TRIES = 0.01, 50
-"""Seconds of a window, short because there are many calls; draws of a structure that differs from those before."""
+_OPERATION_S, _NETWORK_S, _TRIES = 0.01, 0.05, 50
+"""Seconds of a window of an operation, short because there are many, and of a network; draws of a structure that is new."""
 
 
-def time_modules(cases: Mapping[str, tuple[nn.Module, Tensor]]) -> dict[str, OperationTime]:
+def time_modules(
+    cases: Mapping[str, tuple[nn.Module, Tensor]], *, window_s: float = _OPERATION_S
+) -> dict[str, OperationTime]:
     """Returns the time of modules on inputs, each case by its name.
 
     Args:
         cases: name -> (module, its inputs ``[B, ...]``); modules are run in evaluation mode without gradients.
+        window_s: seconds for which a module is run in a turn.
     """
     if not cases:
         return {}
     with evaluating(*(module for module, _ in cases.values())):
         calls = [partial(module, x) for module, x in cases.values()]
-        readings = quiet_readings(calls, window_s=_WINDOW_S)
+        readings = quiet_readings(calls, window_s=window_s)
     return dict(zip(cases, map(_time, readings), strict=True))
 
 
@@ -97,7 +100,7 @@ def measure_network(
 ) -> float:
     """Returns the time of a network in milliseconds on a quiet machine, as the times of a table are measured."""
     x = torch.randn(batch_size, *shape, generator=generator("latency")).to(device)
-    return time_modules({"network": (net.to(device), x)})["network"].ms
+    return time_modules({"network": (net.to(device), x)}, window_s=_NETWORK_S)["network"].ms
 
 
 def agreement(predicted: Sequence[float], measured: Sequence[float]) -> LatencyAgreement:
@@ -188,7 +191,7 @@ def _networks(
         str(number): (derive(space, genotype).to(device), x)
         for number, genotype in enumerate(chosen)
     }
-    return [time.ms for time in time_modules(cases).values()]
+    return [time.ms for time in time_modules(cases, window_s=_NETWORK_S).values()]
 
 
 def _fitted(
