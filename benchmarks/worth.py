@@ -145,7 +145,9 @@ def _net(data: Problem, seed: int) -> torch.nn.Module:
 def _averaged(data: Problem, seed: int, steps: int) -> dict[str, float]:
     """Returns the test loss of an average of our family's members, and the processor time of training and weighing."""
     started = time.process_time()
-    family = nd.fit(_net(data, seed), data.train, kind=data.kind, **_recipe(data, seed, steps))
+    family = nd.fit(
+        _net(data, seed), data.train, kind=data.kind, compiled=True, **_recipe(data, seed, steps)
+    )
     made = nd.average(family, data.valid, lams=9)
     return _scored(data, made, time.process_time() - started)
 
@@ -155,8 +157,8 @@ def _starts(data: Problem, seed: int, steps: int) -> dict[str, float]:
     started = time.process_time()
     nets = [_net(data, 3 * seed + i) for i in range(3)]
     lams = [10 ** (-2 + 3 * i / 4) for i in range(5)]
-    settings = {**_recipe(data, seed, steps), "compiled": False}
-    families = nd.fit_direct(nets, data.train, lams=lams, kind=data.kind, **settings)
+    recipe = _recipe(data, seed, steps)
+    families = nd.fit_direct(nets, data.train, lams=lams, kind=data.kind, **recipe)
     made = nd.average(families, data.valid, lams=lams)
     return _scored(data, made, time.process_time() - started)
 
@@ -169,17 +171,17 @@ def _scored(data: Problem, net: torch.nn.Module, seconds: float) -> dict[str, fl
 
 
 def _recipe(data: Problem, seed: int, steps: int) -> dict[str, Any]:
-    """Returns the settings of our family, for about so many steps."""
+    """Returns the settings that all families share, for about so many steps."""
     epochs = max(1, round(steps / math.ceil(len(data.train) / 32)))
-    return {"epochs": epochs, "batch_size": 32, "lr": 4e-3, "seed": seed, "compiled": True}
+    return {"epochs": epochs, "batch_size": 32, "lr": 4e-3, "seed": seed}
 
 
 def _family(data: Problem, seed: int, steps: int, how: Mapping[str, Any]) -> dict[str, float]:
     """Returns the test loss of the member that validation chooses, and the processor time of training and choice."""
     net = _net(data, seed)
     started = time.process_time()
-    recipe = {**_recipe(data, seed, steps), "compiled": False, **how}
-    family = nd.fit(net, data.train, kind=data.kind, **recipe)
+    recipe = _recipe(data, seed, steps)
+    family = nd.fit(net, data.train, kind=data.kind, **recipe, **how)
     metric = "nll" if data.kind == "classification" else "rmse"
     known = evaluate(family, data.valid, lams=21, n_samples=0, metric=metric)
     member, _ = known.choose("best", [MEAN])

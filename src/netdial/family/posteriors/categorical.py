@@ -44,8 +44,8 @@ def weights_of(prior: tuple[float, ...] | None, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """One of n operations by logits: what its posteriors share.
+class OnSimplex:
+    """A choice among n operations: what all its posteriors share.
 
     Attributes:
         temperature: τ of the draws in training.
@@ -55,19 +55,25 @@ class OneOf:
     temperature: float = 1.0
     prior: tuple[float, ...] | None = None
 
-    fields: ClassVar[Mapping[str, Field]] = {
-        "logit": Field(lambda leaf, log_std: leaf.clamp_min(LEAST).log(), additive=True)
-    }
     random: ClassVar[bool] = True
+    weights_are: ClassVar[str] = "weights of choices are"
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
         if self.prior is not None and not all(0 < w < float("inf") for w in self.prior):
-            raise ConfigError(f"prior={self.prior}; weights of choices are finite and above 0")
+            raise ConfigError(f"prior={self.prior}; {self.weights_are} finite and above 0")
 
     def at(self, temperature: float) -> Self:
         """Returns the same posterior at another temperature."""
         return replace(self, temperature=temperature)
+
+
+class OneOf(OnSimplex):
+    """One of n operations by logits."""
+
+    fields: ClassVar[Mapping[str, Field]] = {
+        "logit": Field(lambda leaf, log_std: leaf.clamp_min(LEAST).log(), additive=True)
+    }
 
     def mean(self, fields: Values) -> Tensor:
         """Returns the probabilities of the vertices."""

@@ -10,15 +10,14 @@ Each variable has a divergence of its own; that of a leaf is their sum.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise
-from netdial.family.posteriors.categorical import LEAST, weights_of
+from netdial.family.posteriors.categorical import LEAST, OnSimplex, weights_of
 from netdial.family.posteriors.seam import POSTERIORS, Divergence, Field, Values
 from netdial.family.posteriors.structure import (
     GammaDomain,
@@ -31,7 +30,7 @@ from netdial.family.posteriors.structure import (
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(OnSimplex):
     """Dir(α), α = τ exp(log_s).
 
     The mean s / Σs does not depend on τ, and is the probability of the vertices in the limit τ → 0.
@@ -42,8 +41,6 @@ class Dirichlet:
         prior_temperature: τ of the prior; None for that of the posterior.
     """
 
-    temperature: float = 1.0
-    prior: tuple[float, ...] | None = None
     prior_temperature: float | None = None
 
     fields: ClassVar[Mapping[str, Field]] = {
@@ -51,19 +48,13 @@ class Dirichlet:
             lambda leaf, log_std: (leaf.clamp_min(LEAST) * leaf.shape[-1]).log(), additive=True
         )
     }
-    random: ClassVar[bool] = True
+    weights_are: ClassVar[str] = "s of a Dirichlet prior is"
     domain: ClassVar[GammaDomain] = "simplex"
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        super().__post_init__()
         if self.prior_temperature is not None:
             check_temperature(self.prior_temperature)
-        if self.prior is not None and not all(0 < s < float("inf") for s in self.prior):
-            raise ConfigError(f"prior={self.prior}; s of a Dirichlet prior is finite and above 0")
-
-    def at(self, temperature: float) -> Self:
-        """Returns the same posterior at another temperature."""
-        return replace(self, temperature=temperature)
 
     def mean(self, fields: Values) -> Tensor:
         """Returns s / Σs."""

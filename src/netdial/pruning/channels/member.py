@@ -15,7 +15,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError
-from netdial.core.outputs import evaluating, same_outputs
+from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
 from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
@@ -119,13 +119,11 @@ def written(member: Family, plan: Plan, graph: Graph) -> Family:
 
 def _computes(member: Family, graph: Graph) -> bool:
     """Returns whether a member gives the outputs of a graph on the graph's example."""
-    net = member.export(member.config.lams[0])
-    with evaluating(graph.traced, net):
-        due = graph.traced(graph.example)
-        try:
-            got = net(graph.example)
-        except Exception:  # of whatever kind: a class was not written for tensors of these sizes
-            return False
+    due = evaluated(graph.traced, graph.example)
+    try:
+        got = evaluated(member.export(member.config.lams[0]), graph.example)
+    except Exception:  # of whatever kind: a class was not written for tensors of these sizes
+        return False
     return bool(same_outputs(due, got))
 
 
