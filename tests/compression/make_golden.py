@@ -1,4 +1,5 @@
-"""Writes the files of ``golden``, which have to be read for ever: run once for each version of the format, never again."""
+"""Writes the files of ``golden``, which have to be read for ever: run once for each version of the format, never again;
+the first line made `1.0-words.ndz`, whose head has type 3, the others those of type 1 before there was another."""
 
 from __future__ import annotations
 
@@ -31,5 +32,6 @@ def tensors() -> dict[str, Codebook | np.ndarray]:
 
 
 if __name__ == "__main__":
+    write(PLACE / "1.0-words.ndz", tensors(), recipe={"net": "λ"}, meta={"version": 1})
     for profile in ("max", "fast", "huffman"):
         write(PLACE / f"1.0-{profile}.ndz", tensors(), recipe={"net": "λ"}, meta={"version": 1}, profile=profile)  # fmt: skip

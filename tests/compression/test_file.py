@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,3 +330,46 @@ def test_made_up_bodies_under_checksums_that_fit_raise_nothing_else(tmp_path, pr
         path.write_bytes(sealed(START + b"".join(chunk(*part) for part in changed)))
         with suppress(CheckpointError):
             compression.read(path)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(meta=st.dictionaries(st.text(max_size=3), PLAIN, max_size=3))
+def test_plain_values_come_back(
+    tmp_path_factory: pytest.TempPathFactory, meta: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("text") / "a.ndz"
+    compression.write(path, {}, meta=meta)
+    assert compression.read(path).meta == meta
+
+
+def test_lists_of_objects_of_the_same_keys_stand_as_columns(tmp_path: Path) -> None:
+    rows = [{"column": f"c{i}", "mean": i / 8, "missing": False} for i in range(30)]
+    path = tmp_path / "a.ndz"
+    told = compression.write(path, {}, meta={"rows": rows})
+    assert compression.read(path).meta == {"rows": rows}
+    plain = zlib.compress(json.dumps(rows).encode(), 9)
+    assert told.text == told.split["text"] < 0.8 * len(plain)
+    lone = compression.write(
+        path, {}, meta={"rows": rows, "odd": {"": [1]}}
+    )  # an object that would be taken for columns
+    assert compression.read(path).meta["odd"] == {"": [1]} and lone.text > told.text
+
+
+@pytest.mark.parametrize("text", ['{"":[]}', '{"":{}}', '{"":{"a":1}}', '{"":{"a":[1],"b":[]}}'])
+def test_columns_that_do_not_go_together_are_refused(tmp_path: Path, text: str) -> None:
+    whole_text = ('{"names":[],"meta":{"t":' + text + "}}").encode()
+    pack = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, decoder.WORDS)
+    packed = pack.compress(whole_text) + pack.flush()
+    body = whole(len(whole_text)) + whole(len(packed)) + packed
+    (tmp_path / "a.ndz").write_bytes(sealed(START + chunk(decoder.HEAD, body)))
+    with pytest.raises(CheckpointError, match="text has"):
+        compression.read(tmp_path / "a.ndz")

@@ -27,6 +27,8 @@ def wanted() -> dict[str, Codebook | np.ndarray]:
 
 def test_there_is_one_of_every_profile() -> None:
     assert {path.stem for path in FILES} >= {f"1.0-{profile}" for profile in encoder.PROFILES}
+    heads = {next(decoder.chunks(path.read_bytes()))[0] for path in FILES}
+    assert heads == set(decoder.HEADS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -214,3 +214,24 @@ def test_errors_between_two_values_are_interpolated_in_logarithms() -> None:
     np.testing.assert_allclose([v[0] for v in found if v is not None], [1, 2, 4])
     again = Use.model_validate(use.to_json()[KEY])
     assert again == use
+
+
+@pytest.mark.parametrize("target", ["species", "price"])
+def test_a_compact_use_reads_rows_alike(tmp_path: Path, target: str) -> None:
+    data = nd.load_data(str(flowers(tmp_path)), target=target)
+    net = nd.build("mlp:3", input_shape=data.input_shape, n_outputs=data.n_outputs)
+    use = use_of(data, net)
+    small = use.compact()
+    found = Use.model_validate(small[KEY])
+    assert len(str(small)) < 0.75 * len(str(use.to_json()))
+    assert (
+        found.table is not None and use.table is not None and found.table.names == use.table.names
+    )
+    frame = use.table.read_file(tmp_path / "flowers.csv")
+    torch.testing.assert_close(
+        found.table.encode(frame), use.table.encode(frame), rtol=1e-5, atol=1e-5
+    )
+    if target == "price":
+        one, other = found.law(None), use.law(None)
+        assert one is not None and other is not None
+        np.testing.assert_allclose(one.half_width(0.9), other.half_width(0.9), rtol=1e-5)

@@ -42,13 +42,15 @@ class Ledger:
     Attributes:
         size: of the file.
         rows: its tensors.
-        header: magic number, version, names, recipe, and the checksum of the whole file.
+        header: magic number, version, frame of the head, and the checksum of the whole file.
+        text: names, recipe and plain values, packed.
         other: parts that this version does not know and need not.
     """
 
     size: int
     rows: tuple[Share, ...]
     header: int
+    text: int = 0
     other: int = 0
 
     @property
@@ -62,6 +64,7 @@ class Ledger:
         narrow = [row for row in self.rows if len(row.shape) < 2]
         found["biases"] = sum(row.total - row.framing for row in narrow)
         found["header"] = self.header + sum(row.framing for row in self.rows)
+        found["text"] = self.text
         return {**found, "other": self.other} if self.other else found
 
     @property

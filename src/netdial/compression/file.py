@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +16,11 @@ from netdial.compression.codebook import Codebook
 from netdial.compression.coding import decoder, native
 from netdial.compression.coding.encoder import PROFILES, Packed, encoded
 from netdial.compression.coding.packing import whole
-from netdial.compression.coding.static import Damaged, check
+from netdial.compression.coding.static import Bytes, Damaged, check
+from netdial.compression.coding.text import packed_text
 from netdial.compression.costs import Ledger, Share
 from netdial.core.errors import CheckpointError, ConfigError, unknown
-from netdial.core.storage.boundary import parse_json, reading, regular
+from netdial.core.storage.boundary import reading, regular
 from netdial.core.storage.files import write_bytes
 
 Array = np.ndarray[Any, Any]
@@ -165,25 +165,12 @@ def pack(
     meta: Mapping[str, Any],
 ) -> bytes:
     """Returns the bytes of a file."""
-    try:
-        said = {"recipe": recipe} if recipe is not None else {}
-        said |= {"meta": dict(meta)} if meta else {}
-        plain = json.dumps(
-            {**said, "names": list(parts)}, separators=(",", ":"), allow_nan=False
-        ).encode()
-        if len(plain) > decoder.MAX_TEXT:
-            raise ValueError(f"{len(plain)} bytes of text, at most {decoder.MAX_TEXT} fit")
-        parse_json(plain, "recipe and meta")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"recipe and meta: {error}; use finite numbers, text, booleans, None, lists and dicts with text keys"
-        ) from None
-    packing = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, decoder.TEXT)
-    text = packing.compress(plain) + packing.flush()
-    head = whole(len(plain)) + whole(len(text)) + text
+    said = {"recipe": recipe} if recipe is not None else {}
+    said |= {"meta": dict(meta)} if meta else {}
+    kind, head = packed_text({**said, "names": list(parts)})
     for name, part in parts.items():
         head += _entry(part, _shape(tensors[name]))
-    content = decoder.MAGIC + bytes([decoder.MAJOR, decoder.MINOR]) + _chunk(decoder.HEAD, head)
+    content = decoder.MAGIC + bytes([decoder.MAJOR, decoder.MINOR]) + _chunk(kind, head)
     content += b"".join(_chunk(decoder.TENSOR, b"".join(part.sections)) for part in parts.values())
     return content + bytes([decoder.END, 8]) + sha256(content).digest()[:8]
 
@@ -198,8 +185,7 @@ def unpack(
     """
     found = list(decoder.chunks(content)) if found is None else found
     known = [(kind, body) for kind, body, _ in found if not kind & decoder.ANCILLARY]
-    check(known[0][0] == decoder.HEAD, "it does not begin with its head")
-    text, entries = decoder.head(known[0][1])
+    text, entries = decoder.head(*known[0])
     kinds = [kind for kind, _ in known[1:-1]]
     check(kinds == [decoder.TENSOR] * len(entries), "it has another number of tensors than it says")
     bodies = [body for _, body in known[1:-1]]
@@ -211,6 +197,9 @@ def unpack(
 def _ledger(content: bytes) -> Ledger:
     found = list(decoder.chunks(content))
     _, entries, _ = unpack(content, found)
+    head = Bytes(next(body for kind, body, _ in found if kind in decoder.HEADS))
+    head.whole()
+    text = head.whole()
     sizes: dict[int, list[int]] = {}
     for kind, _, size in found:
         sizes.setdefault(min(kind, decoder.ANCILLARY), []).append(size)
@@ -235,9 +224,8 @@ def _ledger(content: bytes) -> Ledger:
             )
         )
     other = sum(sizes.get(decoder.ANCILLARY, []))
-    return Ledger(
-        len(content), tuple(rows), len(content) - other - sum(r.total for r in rows), other
-    )
+    header = len(content) - other - text - sum(row.total for row in rows)
+    return Ledger(len(content), tuple(rows), header, text, other)
 
 
 def _entry(part: Packed, shape: tuple[int, ...]) -> bytes:

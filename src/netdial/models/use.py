@@ -26,6 +26,9 @@ from netdial.task.noise import LEVELS, half_width
 KEY = "use"
 """Key of the plain values beside a model under which its use is kept."""
 
+_DIGITS = 6
+"""Digits behind the first of numbers that scale inputs, in ``Use.compact``."""
+
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -145,6 +148,17 @@ class Use(_Value):
         noise = () if found is None else (found.model_copy(update={"lam": lam}),)
         return self.model_copy(update={"lam": lam, "noise": noise})
 
+    def compact(self) -> dict[str, Any]:
+        """Returns what ``to_json`` does without defaults, and numbers that scale inputs with fewer digits."""
+        found = self.model_dump(mode="json", exclude_defaults=True)
+        if self.table is not None:
+            rows = found["table"]["inputs"]
+            kinds = [column.kind for column in self.table.inputs]
+            found["table"]["inputs"] = [
+                {"kind": k, **row} for k, row in zip(kinds, rows, strict=True)
+            ]
+        return {KEY: _rounded(found)}
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, under the key by which ``read_use`` finds them."""
         return {KEY: self.model_dump(mode="json")}
@@ -202,3 +216,31 @@ def _noise(lam: float | None, net: nn.Module, part: Dataset) -> ErrorLaw:
     targets = part.y.cpu().double()
     found = law_of(outputs(net, part).double() - targets, targets)
     return ErrorLaw(lam=lam, variance=found.var, tails=found.tails, reach=found.reach)
+
+
+def _rounded(value: Any) -> Any:
+    """Returns plain values with fewer digits: ``mean`` and ``std`` of inputs and targets, and laws of errors."""
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _rounded(one) for key, one in value.items()}
+    if "mean" in found and "std" in found:
+        mean, std = found["mean"], found["std"]
+        if isinstance(mean, list):
+            found["mean"] = [_to_unit(m, s) for m, s in zip(mean, std, strict=True)]
+            found["std"] = [_to_digits(s) for s in std]
+        else:
+            found |= {"mean": _to_unit(mean, std), "std": _to_digits(std)}
+    if "variance" in found:
+        found["variance"] = [_to_digits(v) for v in found["variance"]]
+        found["reach"] = [[_to_digits(r) for r in row] for row in found.get("reach", [])]
+    return found
+
+
+def _to_unit(mean: float, std: float) -> float:
+    return round(mean, _DIGITS - math.floor(math.log10(std)))
+
+
+def _to_digits(number: float) -> float:
+    return float(f"{number:.{_DIGITS + 1}g}")

@@ -29,13 +29,16 @@ from netdial.compression.coding.static import (
 
 MAGIC = b"\x89NDZ\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
-END, HEAD, TENSOR, ANCILLARY = 0, 1, 2, 128
+END, OLD_HEAD, TENSOR, HEAD, ANCILLARY = 0, 1, 2, 3, 128
 NUMBERS = {1: "<f4", 2: "<f8", 3: "<f2", 4: "|i1", 5: "|u1", 6: "<i2", 7: "<i4", 8: "<i8", 9: "|b1"}
+HEADS = (OLD_HEAD, HEAD)
 CODEBOOK, GRID = 0, 10
 RAW, ADAPTIVE, HUFFMAN, ANS = range(4)
 MAX_TEXT, MAX_SPAN = 1 << 24, 255
 TEXT = b'"recipe":{"kind":"net","net":{"spec":"mlp:300,100","input_shape":[784],"n_outputs":10}},"meta":{},"names":["0.weight","0.bias","2.weight","2.bias","4.weight","4.bias","conv1.weight","fc1.weight","running_mean","running_var","num_batches_tracked"]'  # fmt: skip  # noqa: E501
-"""Where the text of a head may point back to (the preset dictionary of its Deflate stream)."""
+"""Where the text of a head of type 1 may point back to (the preset dictionary of its Deflate stream)."""
+WORDS = b'"std":[],"missing":[false,false,true,true,false,false,false,"decimal":",","thousands":null},"options":{"sep":";","na":["?"],"drop":[]},"left_out":[{"column":"id","why":"constant"}],"kind":["category","number","date"],"values":["no","yes"],"columns":["target"]}"name":"regression","noise":[{"lam":1.0,"variance":[0.0],"tails":0.0,"reach":[[0.67],[1.28],[1.96]]}],"pixels":{"image":[3,32,32],"inputs":[1,28,28],"shift":[0.13],"scale":[3.2]}"conv1.weight","conv1.bias","conv2.weight","bn1.weight","running_mean","running_var","num_batches_tracked","lstm.weight_ih_l0","in_proj_weight","family":{"lo":0.01,"hi":100.0,"knots":7}"recipe":{"cut":{"about":{"net":{"spec":"lenet5","n_outputs":10,"input_shape":[1,28,28]}},"widths":{}}},"0.weight","0.bias","2.weight","2.bias"]{"recipe":{"net":{"spec":"mlp:100,50","input_shape":[784],"n_outputs":10}},"meta":{"run":"mnist","data":"digits","kind":"regression","lam":0.1,"use":{"task":{"name":"classification"},"classes":["0","1","2","3","4","5","6","7","8","9"],"table":{"inputs":{"":{"column":["alcohol","fill":[0.0,"mean":[0.0,"std":[1.0,"missing":[false,false,false,false,false,false,false,false,false]}},"target":{"kind":"classification","columns":["class"],"classes":["class_0","class_1"]}},"lam":0.01}},"names":["fc1.weight","fc1.bias","fc2.weight","fc2.bias","fc3.weight","fc3.bias"]}'  # fmt: skip  # noqa: E501
+"""The same for a head of type 3."""
 
 
 @dataclass
@@ -62,7 +65,7 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         start = file.place
         kind = file.take(1)[0]
         body = file.take(file.whole(len(data)))
-        known = kind in (END, HEAD, TENSOR) or kind & ANCILLARY
+        known = kind in (END, TENSOR, *HEADS) or kind & ANCILLARY
         check(
             known,
             f"it has a part of type {kind} that this program does not know; a newer one wrote it",
@@ -76,11 +79,12 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     check(file.place == len(data), f"{len(data) - file.place} bytes follow its end")
 
 
-def head(body: bytes) -> tuple[dict[str, Any], list[Entry]]:
-    """Returns the text of a file and its tensors, from the body of its first chunk."""
+def head(kind: int, body: bytes) -> tuple[dict[str, Any], list[Entry]]:
+    """Returns the text of a file and its tensors, from type and body of its first chunk."""
+    check(kind in HEADS, "it does not begin with its head")
     file = Bytes(body)
     size = file.whole(MAX_TEXT)
-    unpacking = zlib.decompressobj(-15, zdict=TEXT)
+    unpacking = zlib.decompressobj(-15, zdict=WORDS if kind == HEAD else TEXT)
     packed = file.take(file.whole(len(body)))
     try:
         text = unpacking.decompress(packed, size + 1)
@@ -91,7 +95,9 @@ def head(body: bytes) -> tuple[dict[str, Any], list[Entry]]:
         "its text has another length",
     )
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_rows if kind == HEAD else None)
+    except Damaged:
+        raise
     except (ValueError, RecursionError):
         raise Damaged("its text is not JSON") from None
     names: Any = found.pop("names", None) if isinstance(found, dict) else None
@@ -111,6 +117,21 @@ def head(body: bytes) -> tuple[dict[str, Any], list[Entry]]:
         entries.append(Entry(name, kind & 15, kind >> 4, shape, digest, lengths))
     check(file.place == len(body), "its head is longer than it says")
     return found, entries
+
+
+def _rows(pairs: list[tuple[str, Any]]) -> Any:
+    """Returns a JSON object; what stands in one as columns, under an empty name alone, as a list of objects."""
+    if len(pairs) != 1 or pairs[0][0]:
+        return dict(pairs)
+    columns = pairs[0][1]
+    check(
+        isinstance(columns, dict)
+        and columns
+        and all(isinstance(c, list) for c in columns.values()),
+        "its text has a table without columns",
+    )
+    check(len({len(c) for c in columns.values()}) == 1, "its text has columns of several lengths")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 @np.errstate(all="ignore")  # what overflows is found and refused

@@ -18,7 +18,7 @@ from netdial.jobs.ways import way_of
 from netdial.models.door import inspect, load_model
 from netdial.models.kinds import Found, recognise
 from netdial.models.recipe import PRUNED, SHRUNKEN
-from netdial.models.use import KEY, use_of
+from netdial.models.use import read_use, use_of
 from netdial.runs.run import Run
 from netdial.task.rehearsal import admit
 
@@ -37,7 +37,7 @@ def from_run(
     if way_of(run).makes_family:
         lam = best_lam(run) if lam is None else lam
         family, data = open_run(run, data_dir, [lam], trust=trust)
-        meta = about | {"lam": lam} | use_of(data, family, lams=[lam]).alone(lam).to_json()
+        meta = about | {"lam": lam} | use_of(data, family, lams=[lam]).alone(lam).compact()
         fresh = load_net(run.config, data_dir, trust=trust)
         return CompressSubject(family, lam, data, recipe, meta, fresh)
     if lam is not None:
@@ -47,7 +47,7 @@ def from_run(
     data = open_task(run, data_dir, trust=trust)
     net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
     cut = cut_of(recognise(run.path))
-    return CompressSubject(net, None, data, cut, about | use_of(data, net).to_json())
+    return CompressSubject(net, None, data, cut, about | use_of(data, net).compact())
 
 
 def cut_of(found: Found) -> dict[str, Any] | None:
@@ -84,7 +84,8 @@ def from_file(
             else f"--lam {lam:g}: {path} holds one network; leave it out"
         )
     recipe = cut_of(recognise(path)) or ({"net": about["net"]} if about.get("net") else None)
-    meta = {n: about[n] for n in ("data", "kind", KEY) if n in about} | (
-        {} if lam is None else {"lam": lam}
-    )
+    use = read_use(path, about)
+    meta: dict[str, Any] = {n: about[n] for n in ("data", "kind") if n in about}
+    meta |= {} if use is None else use.compact()
+    meta |= {} if lam is None else {"lam": lam}
     return CompressSubject(model, lam, parts, recipe, meta)
