@@ -122,15 +122,6 @@ def test_control_flow_over_values_names_its_line() -> None:
         trace(Net(between))
 
 
-def test_control_flow_over_the_mode_is_refused() -> None:
-    with pytest.raises(TraceError, match="other operations in training than in evaluation"):
-        trace(Net(lambda self, x: x.relu() if self.training else x))
-    with pytest.raises(
-        TraceError, match=r"node 'mul' \(mul, test_trace.py:\d+\) differs between training"
-    ):
-        trace(Net(lambda self, x: x * (2 if self.training else 3)))
-
-
 def test_optional_arguments_have_their_defaults() -> None:
     class Optional(nn.Module):
         def __init__(self) -> None:

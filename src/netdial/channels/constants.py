@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from netdial.channels.layers.mode import ByMode
 from netdial.channels.layers.switch import Switch
 from netdial.channels.rules import FUNCTIONS, METHODS, MODULES
 from netdial.channels.rules.elementwise import DROPOUTS, elementwise
@@ -66,6 +67,8 @@ class _Known(Recording):
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         if node.op == "call_module":
             module = self._traced.get_submodule(str(node.target))
+            if isinstance(module, ByMode):
+                return self._by_mode(node, *args)
             if MODULES.get(type(module)) is None:
                 return _unknown(self._shapes[node])
             special = self._module(module, node, *args)
@@ -81,6 +84,16 @@ class _Known(Recording):
         if name in _PRODUCTS and len(args) == 2:
             return _product(*args)
         return self._plain(node, args, kwargs)
+
+    def _by_mode(self, node: fx.Node, training: Any, evaluating: Any) -> Any:
+        """Returns what is known of what depends on the mode; where training goes on, only what is the same in both."""
+        if not self._continues or not isinstance(evaluating, Tensor):
+            return evaluating if not self._continues else _unknown(self._shapes[node])
+        if not isinstance(training, Tensor) or training.shape != evaluating.shape:
+            return _unknown(self._shapes[node])
+        if not evaluating.is_floating_point():
+            return evaluating if torch.equal(training, evaluating) else _unknown(evaluating)
+        return torch.where(training == evaluating, evaluating, torch.nan)
 
     def _bind(self, node: fx.Node) -> Callable[..., Any]:
         return lambda *args, **kwargs: getattr(self, node.op)(node.target, args, kwargs)

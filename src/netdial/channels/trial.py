@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.channels.layers.mode import ByMode
 from netdial.channels.surgery import apply
 from netdial.core.cutting import leaves
 from netdial.core.errors import first_line
-from netdial.core.outputs import evaluated, same_outputs
+from netdial.core.outputs import evaluated, evaluating, same_outputs, tensors
 from netdial.core.plan import Group, Plan
 
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -70,10 +71,11 @@ class _Trial:
         try:
             apply(exact, small)
             got = evaluated(small, self._example)
-            if exact and (why := self._differs(exact, got)):
+            if exact and (why := self._differs(exact, got, small)):
                 return why
             apply(self._plan([group for group in groups if group.mixed]), small)
             got = evaluated(small, self._example)
+            _in_training(small, self._example)
         except Exception as error:  # whatever the network's own code raises
             return f"the network does not run without some of its channels ({first_line(error)})"
         shapes = [list(part.shape) for part in got]
@@ -84,11 +86,14 @@ class _Trial:
     def _plan(self, groups: Sequence[Group]) -> Plan:
         return Plan.remove(groups, {g.name: range(0, g.size - 1, 2) for g in groups}, self._shapes)
 
-    def _differs(self, plan: Plan, got: list[Tensor]) -> str:
+    def _differs(self, plan: Plan, got: list[Tensor], small: nn.Module) -> str:
         """Returns how a network that was cut differs from one with zeros, in words."""
         masked = copy.deepcopy(self._traced)
         _mask(masked, plan)
         wanted = evaluated(masked, self._example)
+        one, other = (_in_training(masked, self._example, seed) for seed in (1, 2))
+        if same_outputs(one, other):  # what draws numbers cannot be compared
+            wanted, got = wanted + one, got + _in_training(small, self._example)
         if not all(part.isfinite().all() for part in wanted):
             return ""  # zeros are no numbers that this network can do with: nothing to compare
         kinds = {part.dtype for part in wanted if part.is_floating_point()}
@@ -101,6 +106,18 @@ class _Trial:
         )
         apart = f"differ by {found.difference:.1e} of the largest from those with zeros"
         return "" if found else f"without some of its channels outputs {apart}"
+
+
+def _in_training(net: nn.Module, example: Tensor, seed: int = 1) -> list[Tensor]:
+    """Returns what a network gives where its code goes the way of training, all of its layers in evaluation mode."""
+    ways = [module for module in net.modules() if isinstance(module, ByMode)]
+    if not ways:
+        return []
+    with evaluating(net), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in ways:
+            module.training = True
+        return tensors(net(example.clone()))
 
 
 def _mask(net: nn.Module, plan: Plan) -> None:

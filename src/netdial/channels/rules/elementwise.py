@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import Labels, SizeNumber, Value
-from netdial.channels.nodes import detached
+from netdial.channels.layers.mode import ByMode
+from netdial.channels.nodes import detached, place
 from netdial.channels.rules.table import Scene, on
 
 ACTIVATIONS = (
@@ -38,6 +39,8 @@ ACTIVATIONS = (
     nn.Threshold,
     nn.Identity,
 )
+_FILLS = ["bernoulli_", "uniform_", "normal_", "exponential_", "random_", "fill_", "zero_"]
+"""Methods that put other numbers in a tensor, the same kind everywhere."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _UNARY = [
     "relu",
@@ -128,7 +131,7 @@ def _found(names: list[str], *places: Any) -> list[Any]:
 @on(
     modules=[*ACTIVATIONS, *DROPOUTS],
     functions=_found([*_UNARY, *_BINARY], torch, F, operator),
-    methods=[*_UNARY, *_BINARY],
+    methods=[*_UNARY, *_BINARY, *_FILLS],
 )
 def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     """Joins the channels of all tensors that meet, with broadcasting; a number of channels mixes them."""
@@ -166,6 +169,28 @@ def computed(value: object, given: Any) -> SizeNumber:
 def as_type(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Numbers of another type."""
     return x
+
+
+@on(modules=[ByMode])
+def by_mode(scene: Scene, node: fx.Node, training: Any, evaluating: Any) -> Any:
+    """One of two things by mode: tensors of one shape have the same channels, whatever else differs stays."""
+    return _one_of(scene, node, training, evaluating)
+
+
+def _one_of(scene: Scene, node: fx.Node, one: Any, other: Any) -> Any:
+    if isinstance(one, Value) and isinstance(other, Value) and one.shape == other.shape:
+        for axis, labels in zip(one.labels, other.labels, strict=True):
+            scene.join(axis, labels)
+        return other
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list) and len(one) == len(other):
+        return tuple(_one_of(scene, node, *pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, SizeNumber) and isinstance(other, SizeNumber):
+        for part in (one, other):
+            scene.handled.add(id(part))
+        return computed(other.value, (one, other))
+    for part in (one, other):
+        scene_fix_all(scene, part, f"{place(node)} gives something else in training")
+    return other
 
 
 @on(functions=[detached])
@@ -242,6 +267,11 @@ def scene_fix_all(scene: Scene, value: Any, why: str = "") -> None:
         torch.arange,
         torch.zeros_like,
         torch.ones_like,
+        torch.empty_like,
+        torch.full_like,
+        torch.rand_like,
+        torch.randn_like,
+        torch.bernoulli,
     ],
     methods=["new_zeros", "new_ones", "new_full", "new_empty"],
 )
@@ -250,7 +280,7 @@ def creation(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
     shape = scene.shape(node)
     like = args[0] if args and isinstance(args[0], Value) and args[0].shape == shape else None
     named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if like is not None and named.endswith("_like"):
+    if like is not None and (named.endswith("_like") or named == "bernoulli"):
         return like
     lead = 1 if named.startswith("new_") else 0
     given = args[lead:]

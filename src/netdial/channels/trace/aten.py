@@ -145,6 +145,43 @@ def _norm(function: Callable[..., Any]) -> Builder:
     return made
 
 
+def _norm_by_channel(function: Callable[..., Any]) -> Builder:
+    """Returns what makes a normalisation of every channel, whose statistics stand before its weights."""
+
+    def made(
+        graph: fx.Graph,
+        shapes: Shapes,
+        x: fx.Node,
+        w: Any,
+        b: Any,
+        mean: Any,
+        var: Any,
+        training: Any,
+        momentum: float,
+        eps: float,
+        *rest: Any,
+    ) -> fx.Node:
+        return graph.call_function(function, (x, mean, var, w, b, training, momentum, eps))
+
+    return made
+
+
+def _attention(
+    graph: fx.Graph,
+    shapes: Shapes,
+    query: fx.Node,
+    key: fx.Node,
+    value: fx.Node,
+    mask: Any = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    **kwargs: Any,
+) -> fx.Node:
+    """Returns attention with all of its arguments, so that calls in training and in evaluation differ in one."""
+    given = (query, key, value, mask, dropout, causal)
+    return graph.call_function(F.scaled_dot_product_attention, given, kwargs)
+
+
 def _same(graph: fx.Graph, shapes: Shapes, x: Any, *args: Any, **kwargs: Any) -> Any:
     return x
 
@@ -170,8 +207,12 @@ _OTHERS: dict[str, Builder] = {
     "split_with_sizes": _as(torch.split),
     "layer_norm": _norm(F.layer_norm),
     "group_norm": _norm(F.group_norm),
+    "batch_norm": _norm_by_channel(F.batch_norm),
+    "instance_norm": _norm_by_channel(F.instance_norm),
     "linalg_vector_norm": _as(torch.norm),
     "feature_dropout": _dropout_of_channels,
+    "scaled_dot_product_attention": _attention,
+    "contiguous": _same,
     "lift_fresh_copy": _same,
     "detach_": _same,
     "_assert_tensor_metadata": _same,

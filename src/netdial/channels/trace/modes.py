@@ -1,18 +1,24 @@
 """One graph for both modes, training and evaluation.
 
-Functional dropout is recorded with the mode of the moment. Where two graphs differ only there, a ``Dropout`` module takes its
-place; any other difference is refused.
+A graph is recorded in one mode, so code that reads ``self.training`` gives two. They are made one: what both have in common
+is there once, what only one of them does is there as well, and where it makes a difference a ``ByMode`` gives the one or the
+other. Both ways are computed then, whatever the mode. So what would leave traces in the other mode, as running statistics do,
+is refused. Functional dropout becomes a ``Dropout`` module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.graph_module import _copy_attr
 
+from netdial.channels.layers.mode import ByMode
+from netdial.channels.nodes import module_of
 from netdial.core.errors import TraceError
 
 _DROPOUT: dict[Any, type[nn.Module]] = {
@@ -22,34 +28,8 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
     F.dropout2d: nn.Dropout2d,
     F.dropout3d: nn.Dropout3d,
 }
-
-
-def unlike(training: fx.Graph, evaluating: fx.Graph) -> set[str]:
-    """Returns the innermost module in which two graphs part first, by name; none if they do not, or only in the network itself.
-
-    Graphs that differ in functional dropouts alone are alike.
-    """
-    nodes, others = list(training.nodes), list(evaluating.nodes)
-    for number in range(max(len(nodes), len(others))):
-        here = [part[number] for part in (nodes, others) if number < len(part)]
-        if len(here) == 2 and (_is_same(*here) or _is_dropout(*here)):
-            continue
-        owners = {_owner(node) for node in here}
-        return {max(owners, key=len)} - {""}
-    return set()
-
-
-def _owner(node: fx.Node) -> str:
-    """Returns the module in whose forward pass a node was recorded, by name; empty for the network's own."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    if node.op == "call_module":
-        stack = stack[:-1]
-    return str(stack[-1][0]) if stack else ""
-
-
-def _is_same(first: fx.Node, second: fx.Node) -> bool:
-    alike = (first.op, first.target) == (second.op, second.target)
-    return alike and str((first.args, first.kwargs)) == str((second.args, second.kwargs))
+_REMEMBERING = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
+"""Functions that change statistics which they are given."""
 
 
 def _is_dropout(first: fx.Node, second: fx.Node) -> bool:
@@ -57,51 +37,203 @@ def _is_dropout(first: fx.Node, second: fx.Node) -> bool:
 
 
 def settle_modes(
-    traced: fx.GraphModule,
-    training: fx.Graph,
-    evaluating: fx.Graph,
-    where: Callable[[fx.Node], str],
+    traced: fx.GraphModule, evaluating: fx.GraphModule, where: Callable[[fx.Node], str]
 ) -> None:
     """Makes one graph serve both modes.
 
     Args:
         traced: the network with the graph of training, which is changed.
-        training: that graph as it was taken.
-        evaluating: the graph of evaluation.
+        evaluating: the network with the graph of evaluation.
         where: function that tells where a node comes from, for messages.
 
     Raises:
-        TraceError: the graphs differ in more than functional dropouts.
+        TraceError: what is done in one mode alone would leave traces in the other.
     """
-    pairs = list(zip(training.nodes, evaluating.nodes, strict=False))
-    if len(training.nodes) != len(evaluating.nodes):
-        raise TraceError(
-            "network: does other operations in training than in evaluation in its own forward; move what depends on "
-            "self.training into a module of its own"
-        )
-    dropouts = []
-    for first, second in pairs:
-        if _is_same(first, second):
-            continue
-        if _is_dropout(first, second):
-            dropouts.append(first)
+    nodes, others = list(traced.graph.nodes), list(evaluating.graph.nodes)
+    merging = _Merging(traced, evaluating, where)
+    for first, second in list(_pairs(nodes, others)):
+        if second is None:
+            assert first is not None
+            merging.alone(first)
+        elif first is None:
+            merging.copied(second)
         else:
-            raise TraceError(
-                f"network: {where(first)} differs between training and evaluation; "
-                "move what depends on self.training into a module"
-            )
-    for node in dropouts:
+            merging.both(first, second)
+    for node in merging.dropouts:
         _dropout_module(traced, node)
+
+
+def _pairs(
+    nodes: list[fx.Node], others: list[fx.Node]
+) -> Iterator[tuple[fx.Node | None, fx.Node | None]]:
+    """Returns the nodes of two graphs in an order that is that of either, those that do the same with each other."""
+    keys, theirs = ([(node.op, node.target) for node in part] for part in (nodes, others))
+    if keys == theirs:
+        yield from zip(nodes, others, strict=True)
+        return
+    matcher = SequenceMatcher(None, keys, theirs, autojunk=False)
+    for kind, start, end, begin, stop in matcher.get_opcodes():
+        if kind == "equal":
+            yield from zip(nodes[start:end], others[begin:stop], strict=True)
+        else:
+            yield from ((node, None) for node in nodes[start:end])
+            yield from ((None, node) for node in others[begin:stop])
+
+
+class _Merging:
+    """Puts the nodes of a second graph into the first.
+
+    Attributes:
+        traced: the network with the first graph.
+        evaluating: the network with the second.
+        where: function that tells where a node comes from.
+        stands: node of the second graph -> the node that gives its result in evaluation.
+        dropouts: functional dropouts that know their mode.
+    """
+
+    def __init__(
+        self,
+        traced: fx.GraphModule,
+        evaluating: fx.GraphModule,
+        where: Callable[[fx.Node], str],
+    ) -> None:
+        self.traced, self.evaluating, self.where = traced, evaluating, where
+        self.stands: dict[fx.Node, Any] = {}
+        self.dropouts: list[fx.Node] = []
+        self._last: fx.Node | None = None
+        self._made: dict[tuple[Any, Any], fx.Node] = {}
+
+    def alone(self, node: fx.Node) -> None:
+        """Leaves a node that is computed for training alone."""
+        if node.target in _REMEMBERING:
+            raise TraceError(
+                f"{self.where(node)}: changes statistics, and is called in training alone; use a layer (nn.BatchNorm2d)"
+            )
+        self._last = node
+
+    def copied(self, node: fx.Node) -> None:
+        """Puts in a node that is computed for evaluation alone."""
+        module = module_of(self.evaluating, node)
+        if node.target in _REMEMBERING or (
+            module is not None and any(True for _ in module.buffers())
+        ):
+            raise TraceError(
+                f"{self.where(node)}: has statistics, and is called in evaluation alone; call it in both modes"
+            )
+        if node.op in ("call_module", "get_attr"):
+            _copy_attr(self.evaluating, self.traced, str(node.target))
+        with self._here():
+            self._last = self.stands[node] = self.traced.graph.node_copy(
+                node, self.stands.__getitem__
+            )
+
+    def both(self, first: fx.Node, second: fx.Node) -> None:
+        """Makes one node of two that do the same, perhaps to different things."""
+        mapped = fx.node.map_arg((second.args, second.kwargs), self.stands.__getitem__)
+        if _is_dropout(first, second) and _knows_its_mode(first, second):
+            self.dropouts.append(first)
+            mapped = (mapped[0][:1] + first.args[1:], first.kwargs)
+        if not _same_shape((first.args, first.kwargs), mapped) and first.op != "output":
+            self.alone(first)
+            self.copied(second)
+            return
+        if first.op == "output":
+            first.args = (self._either(first.args[0], mapped[0][0]),)
+        else:
+            first.args, first.kwargs = self._either((first.args, first.kwargs), mapped)
+        self._last = self.stands[second] = first
+
+    def _here(self) -> Any:
+        """Returns the place for new nodes: behind all that were merged."""
+        graph = self.traced.graph
+        if self._last is None:
+            return graph.inserting_before(next(iter(graph.nodes)))
+        return graph.inserting_after(self._last)
+
+    def _either(self, one: Any, other: Any) -> Any:
+        """Returns what is one thing in training and another in evaluation."""
+        if _equal(one, other):
+            return one
+        if _same_shape(one, other) and isinstance(one, tuple | list | dict | slice):
+            if isinstance(one, dict):
+                return {key: self._either(one[key], other[key]) for key in one}
+            if isinstance(one, slice):
+                parts = zip(_ends(one), _ends(other), strict=True)
+                return slice(*(self._either(*pair) for pair in parts))
+            return type(one)(self._either(*pair) for pair in zip(one, other, strict=True))
+        key = (one, other)
+        if not (isinstance(one, fx.Node) and isinstance(other, fx.Node)) or key not in self._made:
+            with self._here():
+                made = _chosen(self.traced, one, other)
+            self._last = made
+            if not (isinstance(one, fx.Node) and isinstance(other, fx.Node)):
+                return made
+            self._made[key] = made
+        return self._made[key]
+
+
+def _knows_its_mode(first: fx.Node, second: fx.Node) -> bool:
+    """Returns whether two functional dropouts differ in being on in training and off in evaluation, and in nothing else."""
+    one, other = _given(first), _given(second)
+    modes = one.pop("training", True), other.pop("training", True)
+    return modes == (True, False) and one == other
+
+
+def _given(node: fx.Node) -> dict[str, Any]:
+    """Returns what a functional dropout is told, but for its input."""
+    names = ("input", "p", "training", "inplace")
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return {name: value for name, value in given.items() if name != "input"}
+
+
+def _ends(part: slice) -> tuple[Any, Any, Any]:
+    return part.start, part.stop, part.step
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Returns whether two arguments are the same, nodes being the same one."""
+    if isinstance(one, fx.Node) or isinstance(other, fx.Node):
+        return one is other
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, slice):
+        return all(map(_equal, _ends(one), _ends(other)))
+    return one is other or bool(one == other)
+
+
+def _same_shape(one: Any, other: Any) -> bool:
+    """Returns whether two arguments are packed in the same way on the outside, and inside wherever they are packed."""
+    packed = (tuple, list, dict, slice)
+    if not isinstance(one, packed) and not isinstance(other, packed):
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same_shape(one[key], other[key]) for key in one)
+    if isinstance(one, slice):
+        return True
+    return len(one) == len(other) and all(map(_same_shape, one, other))
+
+
+def _chosen(traced: fx.GraphModule, one: Any, other: Any) -> fx.Node:
+    """Returns a node that gives one thing in training and another in evaluation."""
+    names = {name for name, _ in traced.named_modules()}
+    name = next(n for n in (f"by_mode_{i}" for i in range(len(names) + 1)) if n not in names)
+    traced.add_submodule(name, ByMode().train(traced.training))
+    return traced.graph.call_module(name, (one, other))
 
 
 def _dropout_module(traced: fx.GraphModule, node: fx.Node) -> None:
     """Replaces a functional dropout by a module that knows its mode."""
-    names = ("input", "p", "training", "inplace")
-    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     assert callable(node.target)
     kind, name = _DROPOUT[node.target], f"{node.name}_of_forward"
-    traced.add_submodule(name, kind(p=given.get("p", 0.5)))
+    traced.add_submodule(name, kind(p=_given(node).get("p", 0.5)))
+    source = node.args[0] if node.args else node.kwargs["input"]
     with traced.graph.inserting_after(node):
-        made = traced.graph.call_module(name, (given["input"],))
+        made = traced.graph.call_module(name, (source,))
     node.replace_all_uses_with(made)
     traced.graph.erase_node(node)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from netdial.channels.nodes import place
 from netdial.channels.trace.inplace import changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
-from netdial.channels.trace.modes import settle_modes, unlike
+from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import check_training
@@ -67,7 +67,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
 def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
     """Returns the graphs in training and in evaluation by ``torch.fx``.
 
-    Modules of the user's own that do other operations in the one than in the other are one operation each in both.
+    Modules of the user's own without parameters that cannot be traced in one of them are one operation each in both.
     """
     whole: set[type[nn.Module]] = set()
     while True:
@@ -81,17 +81,12 @@ def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
                 failures.append(error)
         if len(failures) == 2:
             raise failures[0]
-        if failures:
-            kind = _failing(lowered, failures[0])
-            found = set() if kind is None else {kind}
-        else:
-            names = unlike(*(graph for graph, _ in taken))
-            found = {type(lowered.get_submodule(name)) for name in names}
-        if not found - whole:
-            if failures:
-                raise failures[0]
+        if not failures:
             return taken[0], taken[1]
-        whole |= found
+        kind = _failing(lowered, failures[0])
+        if kind is None or kind in whole:
+            raise failures[0]
+        whole.add(kind)
 
 
 def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
@@ -157,6 +152,18 @@ def _joined(
 ) -> fx.GraphModule:
     """Returns one graph module of the graphs in both modes."""
     (graph, constants), (other, others) = training, evaluating
+    others = _apart(constants, others, other)
+    traced = _module(net, lowered, graph, constants)
+    settle_modes(traced, _module(net, lowered, other, others), place)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return traced
+
+
+def _module(
+    net: nn.Module, lowered: nn.Module, graph: fx.Graph, constants: dict[str, Tensor]
+) -> fx.GraphModule:
+    """Returns a graph module without calls by keyword and changes in place that others see."""
     vars(lowered).update(constants)
     try:
         traced = fx.GraphModule(lowered, graph, class_name=type(net).__name__)
@@ -164,14 +171,26 @@ def _joined(
         for name in constants:
             delattr(lowered, name)
     traced.training = net.training
-    settle_modes(traced, graph, other, place)
-    if not all(map(torch.equal, constants.values(), others.values())):
-        raise TraceError("network: makes other constants in training than in evaluation")
     by_position(traced)
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
-    traced.recompile()
     return traced
+
+
+def _apart(
+    constants: dict[str, Tensor], others: dict[str, Tensor], graph: fx.Graph
+) -> dict[str, Tensor]:
+    """Gives constants of a second graph names of their own where the first has others; returns them by name."""
+    renamed = {
+        name: name
+        if name in constants and torch.equal(constants[name], value)
+        else f"{name}_in_evaluation"
+        for name, value in others.items()
+    }
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target in renamed:
+            node.target = renamed[str(node.target)]
+    return {renamed[name]: value for name, value in others.items()}
 
 
 def execute(traced: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:

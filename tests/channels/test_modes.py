@@ -1,0 +1,150 @@
+"""Networks whose code reads ``self.training``: one graph for both modes, equal to the network before and after a cut."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
+from netdial.channels.trace.trace import trace
+from netdial.core.errors import TraceError
+from netdial.core.outputs import tensors
+
+from .networks import mask
+
+X = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """Two layers, what stands between, and a head; further layers for those that need them."""
+
+    def __init__(self, run: Any, *, export: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.run, self.export = run, export
+        self.one, self.two, self.head = nn.Linear(8, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+        self.spread, self.side, self.norm = nn.Linear(12, 12), nn.Linear(12, 3), nn.BatchNorm1d(12)
+        self.register_buffer("mean", torch.zeros(12))
+        self.register_buffer("var", torch.ones(12))
+
+    def forward(self, x: Tensor) -> Any:
+        if self.export and x.shape[1] != 8:  # torch.fx cannot follow this
+            raise ValueError("eight numbers")
+        return self.run(self, x)
+
+
+def sampling(s: Any, x: Tensor) -> Any:
+    h = F.relu(s.one(x))
+    z = s.two(h)
+    if s.training:
+        z = z + torch.exp(0.5 * s.spread(h)) * torch.randn_like(z)
+    return s.head(F.relu(z))
+
+
+def side_head(s: Any, x: Tensor) -> Any:
+    h = F.relu(s.two(F.relu(s.one(x))))
+    return (s.head(h), s.side(h)) if s.training else s.head(h)
+
+
+def normed_side_head(s: Any, x: Tensor) -> Any:
+    h = F.relu(s.one(x))
+    side = s.side(F.relu(s.norm(h))) if s.training else None
+    return {"out": s.head(F.relu(s.two(h))), "side": side}
+
+
+def dropped_path(s: Any, x: Tensor) -> Any:
+    h = F.relu(s.one(x))
+    y = s.two(h)
+    if s.training:
+        y = y * y.new_empty(y.shape[0], 1).bernoulli_(0.7) / 0.7
+    return s.head(h + y)
+
+
+def number(s: Any, x: Tensor) -> Any:
+    return s.head(F.relu(s.one(x)) * (2.0 if s.training else 3.0))
+
+
+def dropout_of_weights(s: Any, x: Tensor) -> Any:
+    q = s.one(x).view(-1, 3, 4)
+    k = s.two(F.relu(s.one(x))).view(-1, 3, 4)
+    y = F.scaled_dot_product_attention(q, k, k, dropout_p=0.3 if s.training else 0.0)
+    return s.head(y.flatten(1))
+
+
+def normed_by_function(s: Any, x: Tensor) -> Any:
+    h = F.batch_norm(s.one(x), s.mean, s.var, training=s.training)
+    return s.head(F.relu(h))
+
+
+def ways(s: Any, x: Tensor) -> Any:
+    h = F.relu(s.one(x))
+    return s.head(F.relu(s.two(h)) if s.training else torch.tanh(s.spread(h)))
+
+
+def dropouts(s: Any, x: Tensor) -> Any:
+    h = F.dropout(F.relu(s.one(x)), 0.5, s.training)
+    return s.head(F.dropout(s.two(h), p=0.2, training=s.training))
+
+
+NETS = {
+    name: run
+    for name, run in globals().items()
+    if callable(run) and getattr(run, "__annotations__", {}).get("s") == "Any"
+}
+
+
+def found(net: nn.Module, *, training: bool) -> list[Tensor]:
+    """Returns what a network gives in a mode, its random numbers from one seed, its statistics as they were."""
+    torch.manual_seed(1)
+    net = copy.deepcopy(net).train(training)
+    return [part.detach() for part in tensors(net(X.to(next(net.parameters()))))]
+
+
+@pytest.mark.parametrize("export", [False, True], ids=["traced", "exported"])
+@pytest.mark.parametrize("name", NETS)
+def test_the_graph_is_the_network_in_both_modes(name: str, export: bool) -> None:
+    net = Net(NETS[name], export=export).double()
+    traced = trace(net, X.double())
+    for training in (True, False):
+        for one, other in zip(
+            found(net, training=training), found(traced, training=training), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(NETS) - {"sampling", "dropouts", "dropout_of_weights"}))
+def test_a_cut_network_is_the_one_with_zeros_in_both_modes(name: str) -> None:
+    graph = Graph.of(Net(NETS[name]).double(), X.double())
+    free = [group for group in graph.groups if not group.mixed]
+    assert free, graph.kept
+    plan = graph.plan({group.name: range(0, group.size - 1, 2) for group in free})
+    masked = copy.deepcopy(graph.traced)
+    mask(masked, plan)
+    apply(plan, graph.traced)
+    for training in (True, False):
+        for one, other in zip(
+            found(masked, training=training), found(graph.traced, training=training), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_sampling_loses_what_both_modes_make() -> None:
+    graph = Graph.of(Net(sampling), X)
+    assert graph.widths == {"one": 12, "two": 12}
+    (leaves,) = ({slot.leaf for slot in g.slots} for g in graph.groups if g.name == "two")
+    assert leaves >= {"two.weight", "spread.weight", "head.weight"}
+
+
+def test_statistics_of_evaluation_alone_are_refused() -> None:
+    def run(s: Any, x: Tensor) -> Any:
+        h = s.one(x)
+        return s.head(h if s.training else s.norm(h))
+
+    with pytest.raises(TraceError, match=r"norm.*called in evaluation alone"):
+        trace(Net(run), X)
