@@ -1,7 +1,8 @@
 """A server in a process of its own, and clients of it: what serve-rate, serve-swap and serve-soak share.
 
 ``python -m benchmarks._serving mlp:50`` serves an untrained family with members that differ, and beside it ``POST /bare``: the
-module of one member under the same server, JSON in and JSON out, with nothing of netdial.
+module of one member under the same server, JSON in and JSON out, with nothing of netdial; and ``POST /bare-quick``, the same
+with the JSON parser and writer that netdial takes.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def main(net: str, memory_mb: str = "512") -> None:
     import asyncio
 
     from fastapi import Request
-    from fastapi.responses import JSONResponse
+    from fastapi.responses import JSONResponse, Response
+    from pydantic_core import from_json, to_json
 
     from netdial.serve.app import Served, ServerLimits, application
     from netdial.serve.members import KeptMembers
@@ -104,8 +106,8 @@ def main(net: str, memory_mb: str = "512") -> None:
     app = application(Served(net, KeptMembers(made, how, limits.memory_bytes), how), limits)
     plain, pixels = made.export(1.0), how.pixels
 
-    def answer(body: bytes) -> list[list[float]]:
-        x = torch.tensor(json.loads(body)["rows"], dtype=torch.uint8).float()
+    def answer(rows: Any) -> list[list[float]]:
+        x = torch.tensor(rows, dtype=torch.uint8).float()
         x = ((x - pixels.shift[0]) * pixels.scale[0]).reshape(len(x), *pixels.inputs)
         with torch.no_grad():
             found: list[list[float]] = plain(x).softmax(1).tolist()
@@ -117,9 +119,20 @@ def main(net: str, memory_mb: str = "512") -> None:
 
     async def bare(request: Request) -> JSONResponse:
         body = await request.body()
-        return JSONResponse(await asyncio.get_running_loop().run_in_executor(pool, answer, body))
+        work = asyncio.get_running_loop().run_in_executor(
+            pool, lambda: answer(json.loads(body)["rows"])
+        )
+        return JSONResponse(await work)
+
+    async def quick(request: Request) -> Response:
+        body = await request.body()
+        work = asyncio.get_running_loop().run_in_executor(
+            pool, lambda: to_json(answer(from_json(body)["rows"]))
+        )
+        return Response(await work, media_type="application/json")
 
     app.add_route("/bare", bare, methods=["POST"])
+    app.add_route("/bare-quick", quick, methods=["POST"])
     run(app, bound("127.0.0.1", 0), lambda address: print(address, flush=True))
 
 

@@ -27,7 +27,7 @@ from netdial.models.use import Use
 from netdial.nets import build
 
 pytest.importorskip("fastapi")
-from netdial.serve.app import Served, ServerLimits, application
+from netdial.serve.app import Served, ServerLimits, application, at_once, written
 from netdial.serve.members import KeptMembers
 from netdial.serve.running import bound, server_of
 
@@ -150,6 +150,21 @@ def test_a_member_is_made_once() -> None:
         found = list(pool.map(members.at, [0.5] * 16))
     assert members.made == 1
     assert len({id(one.net) for one in found}) == 1
+
+
+def test_only_quick_members_that_are_kept_are_answered_where_requests_arrive() -> None:
+    what = served()
+    body = json.dumps({"lam": 1.0, "rows": rows(1)}).encode()
+    assert at_once(what, LIMITS, body) is None
+    later = written(what, LIMITS, body)
+    ready = what.members.at(1.0)
+    ready.pace.seconds = 1e-5
+    assert at_once(what, LIMITS, body) == later
+    ready.pace.seconds = 1.0
+    assert at_once(what, LIMITS, body) is None
+    ready.pace.seconds = 1e-5
+    with what.members._lock:  # as while another member is made
+        assert at_once(what, LIMITS, body) is None
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def predicted_columns(
 
 
 def member_columns(
-    net: nn.Module, use: Use, rows: Any, level: float
+    net: nn.Module, use: Use, rows: Any, level: float, like: Tensor
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the columns and remarks of ``predictions`` of one network that several threads may run at once.
 
@@ -187,9 +187,9 @@ def member_columns(
         use: how it is used.
         rows: as in ``predictions``.
         level: probability of intervals, in (0, 1).
+        like: one of its parameters, whose device and kind of numbers inputs take.
     """
     x, remarks, _ = _inputs(use, rows)
-    like = next(iter(net.parameters()))
     x = x.to(like.device, like.dtype if x.is_floating_point() else None)
     with torch.no_grad(), _failing_in_words(x):
         out = _in_batches(net, x)
@@ -306,7 +306,7 @@ def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:
     columns: Mapping[str, Any] = {
         f"probability of {name}": each[:, k] for k, name in enumerate(names)
     }
-    return {target: [names[k] for k in shares.argmax(1).tolist()], **columns}
+    return {target: [names[k] for k in each.argmax(1).tolist()], **columns}
 
 
 def _numbers(use: Use, out: Tensor, law: ErrorLaw | None, level: float) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -13,14 +14,36 @@ from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.models.use import Use
 
+_RECENT = 8
+"""Requests over which a pace is averaged."""
+
+
+class Pace:
+    """Seconds of processor time that a row took lately; infinite before the first."""
+
+    def __init__(self) -> None:
+        self.seconds = math.inf
+
+    def took(self, seconds: float) -> None:
+        """Notes the seconds of a row of one request."""
+        if math.isinf(self.seconds):
+            self.seconds = seconds
+        else:
+            self.seconds += (seconds - self.seconds) / _RECENT
+
 
 @dataclass(frozen=True)
 class Ready:
-    """A network ready to predict, how it is used, and its size in bytes; it never changes, so threads may share it."""
+    """A network ready to predict, how it is used, one of its tensors, and its size in bytes.
+
+    Nothing of that ever changes, so threads may share it. ``pace`` is how quick it has been.
+    """
 
     net: nn.Module
     use: Use
+    like: torch.Tensor
     bytes: int
+    pace: Pace = field(default_factory=Pace)
 
 
 class KeptMembers:
@@ -74,6 +97,20 @@ class KeptMembers:
             )
         return self._get(chosen)
 
+    def waiting(self, lam: float | None) -> Ready | None:
+        """Returns the network at λ if it is kept and can be had without waiting, else None."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            family = isinstance(self._model, Family)
+            key = (self._use.lam if lam is None else lam) if family else None
+            found = self._kept.get(key) if family or lam in (None, self._use.lam) else None
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+        finally:
+            self._lock.release()
+
     def _get(self, lam: float | None) -> Ready:
         with self._lock:  # also while one is made: two threads would make it twice, and a family is read by one at a time
             found = self._kept.get(lam)
@@ -99,4 +136,4 @@ class KeptMembers:
         for parameter in net.parameters():  # nothing trains here
             parameter.requires_grad = False
         tensors: list[torch.Tensor] = [*net.parameters(), *net.buffers()]
-        return Ready(net, use, sum(t.numel() * t.element_size() for t in tensors))
+        return Ready(net, use, tensors[0], sum(t.numel() * t.element_size() for t in tensors))
