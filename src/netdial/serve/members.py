@@ -14,12 +14,12 @@ from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.models.use import Use
 
-_RECENT = 8
+_RECENT = 32
 """Requests over which a pace is averaged."""
 
 
 class Pace:
-    """Seconds of processor time that a row took lately; infinite before the first."""
+    """Seconds that a row took lately; infinite before the first."""
 
     def __init__(self) -> None:
         self.seconds = math.inf
