@@ -17,7 +17,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all docs clean
+.PHONY: help setup run test test-all browser docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ test-all: setup  ## the same with slow tests, and the documentation built withou
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu' --hypothesis-profile thorough
 	$(MAKE) docs
+
+browser: setup  ## pages and servers in an installed Chromium; skipped without one
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/report/test_browser.py tests/serve/test_live.py
 
 docs: setup  ## build docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -127,6 +127,29 @@ def test_nothing_is_wider_than_the_page(browser: Any, wine: Path, width: int, sc
     assert faults == []
 
 
+def test_nobody_is_kept_out_of_the_page(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    run = tmp_path / "a"
+    fit = f"fit wine --epochs 5 --points 5 --samples 2 --objective ard --name a --quiet --runs-dir {tmp_path}"
+    slim = f"shrink wine --model mlp:16 --lam 0.5 --epochs 6 --name s --quiet --runs-dir {tmp_path}"
+    more = (f"{word} {run}" for word in ("prune", "evidence", "slim", "compress --max-loss 9"))
+    for command in (fit, slim, *more, f"report {run} {tmp_path}/s --out {tmp_path}/both.html"):
+        done = CliRunner().invoke(app, command.split())
+        assert done.exit_code == 0, done.output
+    for file in (run / "report.html", tmp_path / "s" / "report.html", tmp_path / "both.html"):
+        for scheme in ("light", "dark"):
+            page, faults = opened(browser, file.as_uri(), color_scheme=scheme)
+            page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
+            found = axe.run(page).response
+            assert len(found["passes"]) > 20
+            grave = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
+            assert not grave, [(file.name, v["id"], v["nodes"][0]["html"]) for v in grave]
+            assert faults == []
+
+
 def test_the_size_slider_goes_back_in_time(browser: Any, tmp_path: Path) -> None:
     command = "shrink wine --model mlp:16 --lam 0.5 --epochs 6 --name s --quiet --runs-dir"
     done = CliRunner().invoke(app, [*command.split(), str(tmp_path)])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from netdial.report.figures import curves_figure, learning_figure
-from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED
+from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED, value_axis
 from netdial.runs.curves import MemberRow, headline, learning, members
 from netdial.runs.run import Run
 
@@ -144,3 +144,10 @@ def test_learning_curves_by_step_with_validation() -> None:
     assert list(figure.data[0].y) == [1.0, None, 0.5]
     assert figure.layout.xaxis.title.text == "optimiser step"
     assert learning_figure({}) is None
+
+
+def test_equal_values_have_an_axis_of_their_own() -> None:
+    assert value_axis([1.0, 1.0], "~%")["range"] == pytest.approx([0.95, 1.0])
+    assert value_axis([40.0], "~g")["range"] == pytest.approx([36.0, 44.0])
+    assert value_axis([0.0, 0.0], "~g")["range"] == pytest.approx([-1.0, 1.0])
+    assert "range" not in value_axis([0.2, 0.4], "~%")

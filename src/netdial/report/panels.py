@@ -98,6 +98,11 @@ def value_axis(values: Sequence[float], tick_format: str, log_above: float = 30)
     axis: dict[str, Any] = {"tickformat": tick_format, "nticks": 5, "automargin": True}
     if finite and min(finite) > 0 and max(finite) > log_above * min(finite):
         return {"automargin": True} | log_axis(finite)
+    if finite and min(finite) == max(finite):  # no range of their own: a little around them
+        value, is_share = finite[0], tick_format.endswith("%") and 0 <= finite[0] <= 1
+        far = 0.05 if is_share else 0.1 * abs(value) or 1.0
+        low, high = value - far, value + far
+        axis["range"] = [max(low, 0.0), min(high, 1.0)] if is_share else [low, high]
     return axis
 
 
