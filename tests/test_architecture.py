@@ -139,6 +139,19 @@ ALLOWED: dict[str, set[str]] = {
         "runs",
         "report",
     },
+    "sweeps": {
+        "core",
+        "task",
+        "data",
+        "family",
+        "train",
+        "measure",
+        "models",
+        "pruning.channels",
+        "compression.pipeline",
+        "runs",
+        "jobs",
+    },
     "papers": {
         "core",
         "task",
@@ -176,6 +189,7 @@ ALLOWED: dict[str, set[str]] = {
         "runs",
         "report",
         "jobs",
+        "sweeps",
         "serve",
     },
 }

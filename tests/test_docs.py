@@ -126,6 +126,7 @@ SCRIPTED = {
     "docs/structure-priors.md": ("", "assert 'sin(' in found.text and len(posterior.graphs) == 25"),
     "docs/compressing.md": ("", "assert found.n_bytes <= 500"),
     "docs/ndz.md": (CODES, ""),
+    "docs/sweeps.md": ("", "assert len(found.done) == 4"),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
 }
 """Pages whose Python blocks run in order, with what has to be there before, and what is checked after."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from netdial.sklearn import FamilyClassifier, FamilyRegressor
     from netdial.structure import SearchSpace
     from netdial.structure.search.searching import search
+    from netdial.sweeps.run import sweep
     from netdial.train.config import FitConfig
     from netdial.train.direct import fit_direct
     from netdial.train.finetune import finetune
@@ -51,6 +52,7 @@ _MODULES = {
     "netdial.sklearn": "FamilyClassifier FamilyRegressor",
     "netdial.structure": "SearchSpace",
     "netdial.structure.search.searching": "search",
+    "netdial.sweeps.run": "sweep",
     "netdial.train.config": "FitConfig",
     "netdial.train.direct": "fit_direct",
     "netdial.train.finetune": "finetune",
@@ -96,6 +98,7 @@ __all__ = [
     "shrink",
     "slim",
     "surface",
+    "sweep",
 ]
 __version__ = "0.1.0"
 

@@ -17,6 +17,7 @@ from netdial.cli.commands.evaluate import evaluate
 from netdial.cli.commands.evidence import evidence
 from netdial.cli.commands.export import export
 from netdial.cli.commands.finetune import finetune
+from netdial.cli.commands.many.sweep import sweep
 from netdial.cli.commands.models.compress import compress
 from netdial.cli.commands.models.latency import latency
 from netdial.cli.commands.predict import predict
@@ -95,6 +96,7 @@ for _name, _command in (
     ("predict", predict),
     ("inspect", inspect),
     ("serve", serve),
+    ("sweep", sweep),
     ("reproduce", reproduce),
     ("report", report),
     ("list", list_command),

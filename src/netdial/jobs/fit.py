@@ -121,7 +121,11 @@ def _headline(run: Run) -> Answer:
     found = {"headline": _best_json(best), "members": rows_json(rows), "constant": constant}
     table = members_table(rows, run.config, best, constant=constant)
     row = {} if best is None else {**worth(best.best, run.config), "best_lam": best.best.lam}
-    return Answer(found, [table], [answer_line(best)], row)
+    measures: dict[str, float] = {}
+    if best is not None:
+        values = {name: value for name, value in best.best.values.items() if name != "n_params"}
+        measures = values | {"lam": best.best.lam, "params": float(run.config["n_params"])}
+    return Answer(found, [table], [answer_line(best)], row, measures)
 
 
 def _best_json(answer: Headline | None) -> dict[str, Any] | None:

@@ -84,7 +84,7 @@ def make_all(
         wanted |= _with_needs(cell)
     with store.alone():
         missing = {name: cell for name, cell in wanted.items() if not store.is_made(cell)}
-        count = min(workers or _cores(), len(missing))
+        count = min(workers or cores(), len(missing))
         if count:
             watch = _Watch(missing, len(wanted), report)
             with POOLS[pool or ("here" if count == 1 else "processes")](count) as executor:
@@ -209,6 +209,6 @@ def _with_needs(cell: Cell) -> dict[str, Cell]:
     return {**found, key(cell): cell}
 
 
-def _cores() -> int:
+def cores() -> int:
     """Returns the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

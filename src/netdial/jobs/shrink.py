@@ -130,6 +130,7 @@ def _headline(run: Run) -> Answer:
         tables=[widths_table(found), costs_table(found)],
         lines=[verdict(found), *([exhausted] if exhausted else [])],
         row=row,
+        measures={**found.end, **found.scores},
     )
 
 

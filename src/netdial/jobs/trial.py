@@ -29,6 +29,7 @@ class Trial(Cell):
         data: name of a data set, a table, or a user's function ``package.module:function``.
         choices: settings of the way, options on the data, ``model``, by name; all else has its default.
         way: name of the way of training.
+        watch: told how it goes.
         settings: all settings with the choices.
         content: digest of a table, empty for other data.
 
@@ -39,6 +40,7 @@ class Trial(Cell):
     data: str
     choices: Mapping[str, Any] = field(default_factory=dict, compare=False)
     way: str = FIRST_WAY
+    watch: Watch = field(default_factory=Watch, compare=False, repr=False)
     settings: Mapping[str, Any] = field(init=False)
     content: str = field(init=False)
 
@@ -74,4 +76,4 @@ class Trial(Cell):
             resume=True,
             name_of_way=self.way,
         )
-        do_job(job, Watch())
+        do_job(job, self.watch)

@@ -66,12 +66,14 @@ class Answer:
         tables: for people, in order.
         lines: sentences below the tables.
         row: for lists of runs, fields of `netdial.runs.listing.RunRow`.
+        measures: for sweeps, numbers by the name of a column: metrics with the part of the data before them, and costs.
     """
 
     json: Mapping[str, Any]
     tables: Sequence[Table] = ()
     lines: Sequence[str] = ()
     row: Mapping[str, Any] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 def _no_defaults(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def valid_words(epoch: Epoch) -> list[str]:
 
 def tell(run: Run, watch: Watch, epoch: Epoch, *numbers: str) -> None:
     """Reports an epoch to the watch, and writes it to the log of the run."""
-    finished = FinishedEpoch(epoch.number, run.config["epochs"], numbers)
+    finished = FinishedEpoch(epoch.number, run.config["epochs"], numbers, epoch.valid)
     watch.epoch(finished)
     run.append(run.log_path, [finished.line()])
 

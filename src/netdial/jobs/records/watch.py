@@ -13,11 +13,13 @@ class FinishedEpoch:
         epoch: epochs finished.
         epochs: epochs asked for.
         numbers: what it measured, each with its name.
+        valid: validation objective, nats per example; None where it is not measured.
     """
 
     epoch: int
     epochs: int
     numbers: tuple[str, ...] = ()
+    valid: float | None = None
 
     def line(self) -> str:
         """Returns everything as one line."""

@@ -113,6 +113,7 @@ def _headline(run: Run) -> Answer:
         tables=[structure_table(found), worth_table(found, run.config)],
         lines=[found.verdict] if found.verdict else [],
         row=row,
+        measures={**found.cost, **found.scores},
     )
 
 

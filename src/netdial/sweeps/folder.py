@@ -1,0 +1,158 @@
+"""The folder of a sweep: what it is, which trials were proposed, what failed, and the store of its trials.
+
+``sweep.json`` holds the spec and the version of the engine that makes trials, ``trials.jsonl`` the settings of each trial as
+they were proposed, ``failed.jsonl`` what went wrong, ``stopped/`` the trials that were stopped early, ``cells/`` the run
+folders. Whatever happens to the process, the folder says what is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netdial import __version__
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.storage.boundary import (
+    read_json,
+    reading,
+    regular,
+    seal_line,
+    sealed_lines,
+    unseal_line,
+)
+from netdial.core.storage.files import write_json, writing
+from netdial.runs.folder import whole_lines
+from netdial.runs.settings import config_difference
+from netdial.runs.store import ENGINE, Store
+from netdial.sweeps.spec import RUNNING, SweepSpec
+
+FORMAT = 1
+"""Version of the layout of the folder."""
+
+_CURE = "restore it from a copy, or choose another name"
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The folder of a sweep.
+
+    Attributes:
+        path: the folder.
+        spec: the sweep.
+    """
+
+    path: Path
+    spec: SweepSpec
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> SweepFolder:
+        """Returns the folder of a sweep, there or not.
+
+        Raises:
+            ConfigError: a sweep of that name is another one, or its trials were made by another version.
+        """
+        path = Path(spec.storage) / spec.name
+        if (path / "sweep.json").exists():
+            old = cls.open(path)
+            _refuse_another(path, old.spec, spec)
+        return cls(path, spec)
+
+    @classmethod
+    def open(cls, path: Path) -> SweepFolder:
+        """Opens a folder that is there.
+
+        Raises:
+            CheckpointError: it is no sweep, is damaged, or a newer netdial wrote it.
+            ConfigError: its trials were made by another version of the engine.
+        """
+        file = path / "sweep.json"
+        if not file.exists():
+            raise CheckpointError(
+                f"{path}: is no sweep (no sweep.json in it); begin one with netdial sweep SPEC.yaml"
+            )
+        found = read_json(file, _CURE)
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            version = found.get("format") if isinstance(found, dict) else None
+            raise CheckpointError(
+                f"{file}: has format {version}, this netdial reads format {FORMAT}; install the netdial that wrote it"
+            )
+        if found.get("engine") != ENGINE:
+            raise ConfigError(
+                f"{path}: its trials were made by version {found.get('engine')} of the engine "
+                f"(netdial {found.get('netdial')}), and this is version {ENGINE} (netdial {__version__}), which gives other "
+                "numbers: choose another name, or install that version"
+            )
+        spec = SweepSpec(**{**found["spec"], "storage": str(path.parent)})
+        return cls(path, spec)
+
+    @property
+    def store(self) -> Store:
+        """Where its trials are kept."""
+        return Store(self.path, self.spec.data_dir)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Holds the folder against other processes, and writes what the sweep is.
+
+        Raises:
+            BusyError: another process makes trials of it.
+            WriteError: the disk refused it.
+        """
+        with writing(self.path), self.store.alone():
+            plain = self.spec.model_dump(mode="json")
+            about = {"format": FORMAT, "engine": ENGINE, "netdial": __version__, "spec": plain}
+            write_json(self.path / "sweep.json", about)
+            yield
+
+    def proposed(self) -> list[dict[str, Any]]:
+        """Returns the settings of the trials that were proposed, by number."""
+        return [line["params"] for line in self._lines("trials.jsonl")]
+
+    def note_proposed(self, number: int, params: Mapping[str, Any]) -> None:
+        """Writes down a trial that was proposed."""
+        self._append("trials.jsonl", {"number": number, "params": dict(params)})
+
+    def failures(self) -> dict[str, str]:
+        """Returns key of a piece of work -> what went wrong with it."""
+        return {line["key"]: line["error"] for line in self._lines("failed.jsonl")}
+
+    def note_failure(self, name: str, error: str) -> None:
+        """Writes down what failed for good."""
+        self._append("failed.jsonl", {"key": name, "error": error})
+
+    def forget_failures(self) -> None:
+        """Lets what failed be tried again."""
+        with writing(self.path):
+            (self.path / "failed.jsonl").unlink(missing_ok=True)
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.path / name
+        if not path.exists():
+            return []
+        with reading(path, "is not text that can be read", _CURE):
+            lines = sealed_lines(regular(path).read_bytes().decode(), path, _CURE)
+        return [unseal_line(line, f"{path}: line {n}", _CURE) for n, line in enumerate(lines, 1)]
+
+    def _append(self, name: str, value: Mapping[str, Any]) -> None:
+        path = self.path / name
+        with writing(path), path.open("ab+", buffering=0) as file:
+            whole_lines(file)
+            file.write(f"{seal_line(json.dumps(value))}\n".encode())
+
+
+def _refuse_another(path: Path, old: SweepSpec, new: SweepSpec) -> None:
+    """Refuses a sweep whose name is taken by one that is not the same.
+
+    Raises:
+        ConfigError: it is; what differs is named.
+    """
+    lines = config_difference(old.identity, new.identity)
+    if lines:
+        raise ConfigError(
+            f"{path}: a sweep of this name is there already, and it is another one ({'; '.join(lines)}); choose another name, "
+            f"or leave that as it was (only {', '.join(RUNNING)} may change)"
+        )

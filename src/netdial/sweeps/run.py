@@ -1,0 +1,106 @@
+"""Runs a sweep: the one door for Python and for the command line."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.jobs.pool import cores
+from netdial.sweeps.conductor import Conductor, Told
+from netdial.sweeps.engines import ENGINES
+from netdial.sweeps.folder import SweepFolder
+from netdial.sweeps.making import make_trial
+from netdial.sweeps.result import Sweep
+from netdial.sweeps.samplers import SAMPLERS, need_optuna
+from netdial.sweeps.spec import SweepSpec, read_spec
+
+
+def sweep(
+    spec: SweepSpec | Mapping[str, Any] | str | Path,
+    *,
+    retry: bool = False,
+    report: Callable[[Told], None] | None = None,
+    **changes: Any,
+) -> Sweep:
+    """Runs many trials of a way of training, over ranges of its settings, and returns what came out.
+
+    What is done is not done again: the same call goes on where it was stopped, and with more ``trials`` makes the others.
+    Trials are run folders under ``storage/NAME/cells``.
+
+    Args:
+        spec: a YAML file, or its keys: ``name``, ``data``, ``way``, ``settings``, ``space``, ``trials``, ``sampler``,
+            ``objectives`` … (`SweepSpec`).
+        retry: try trials again that failed.
+        report: told of every trial that begins or ends.
+        changes: keys of the spec to set besides.
+
+    Returns:
+        The sweep: ``trials``, ``best()``, ``front()``.
+
+    Raises:
+        ConfigError: something in the spec is not allowed, or a sweep of that name is another one.
+        BusyError: another process works on it.
+        MissingExtra: Optuna is not installed.
+    """
+    asked = read_spec(spec, **changes)
+    need_optuna()
+    folder = SweepFolder.of(asked)
+    engine, workers = engine_of(asked)
+    with folder.working():
+        if retry:
+            folder.forget_failures()
+        conductor = Conductor(folder, report)
+        make = functools.partial(make_trial, store=folder.store, halving=asked.halving)
+        ENGINES[engine](conductor, make, workers)
+    return Sweep.read(folder)
+
+
+def engine_of(spec: SweepSpec) -> tuple[str, int]:
+    """Returns where trials are made, and how many at a time.
+
+    Raises:
+        ConfigError: more workers than trials may be under way.
+    """
+    learns = SAMPLERS[spec.sampler].learns
+    if learns and spec.workers > spec.ahead:
+        raise ConfigError(
+            f"workers={spec.workers}, ahead={spec.ahead}: sampler {spec.sampler} waits for results of the last {spec.ahead} "
+            f"trials, so more would be idle; set ahead to {spec.workers}, or choose sampler random"
+        )
+    workers = spec.workers or cores()
+    workers = min(workers, spec.count, spec.ahead if learns else workers)
+    engine = spec.engine or ("here" if workers == 1 else "processes")
+    ENGINES[engine]
+    return engine, workers
+
+
+def open_sweep(name: str | Path, storage: str | Path = "runs/sweeps") -> Sweep:
+    """Returns a sweep as it stands in its folder.
+
+    Args:
+        name: its folder, or its name.
+        storage: folder of sweeps, for a name.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return Sweep.read(folder_of(name, storage))
+
+
+def folder_of(name: str | Path, storage: str | Path = "runs/sweeps") -> SweepFolder:
+    """Returns the folder of a sweep, given by path or by name.
+
+    Raises:
+        CheckpointError: there is none; those that there are are named.
+    """
+    for path in (Path(name), Path(storage) / name):
+        if (path / "sweep.json").exists():
+            return SweepFolder.open(path)
+    there = sorted(path.parent.name for path in Path(storage).glob("*/sweep.json"))
+    known = f"; there are {', '.join(there)}" if there else ""
+    raise CheckpointError(
+        f"{name}: no such sweep in {storage}{known}; begin one with netdial sweep SPEC.yaml"
+    )
