@@ -73,6 +73,7 @@ def _train(work: Work) -> int:
         kind=task.kind,
         config=work.config,
         report=recorder,
+        augment=task.augment,
         **work.session,
     )
     return recorder.step

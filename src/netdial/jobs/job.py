@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netdial.jobs.failure import tidy
 from netdial.jobs.problem import by_index, reading_lines
@@ -23,6 +23,9 @@ from netdial.jobs.request import (
 )
 from netdial.jobs.ways import Work
 from netdial.runs.run import Run
+
+if TYPE_CHECKING:
+    from netdial.train.loop import Session
 
 
 def do_job(job: Job, watch: Watch) -> Run | None:
@@ -85,9 +88,8 @@ def _begin(job: Job, run: Run, *, writes: bool, **more: Any) -> Work:
         watch.advance(now, steps)
 
     more["config"] = by_index(more["config"], data)
-    session = {
+    session: Session = {
         "advance": advance,
-        "augment": data.augment,
         "checkpoint": checkpoint,
         "saved": partial(saved, run),
         "resuming": job.resume,

@@ -61,6 +61,7 @@ def _train(work: Work) -> Shrunk:
         kind=task.kind,
         config=work.config,
         report=ShrinkRecorder(work.run, task, work.watch, write=work.writes),
+        augment=task.augment,
         **work.session,
     )
 

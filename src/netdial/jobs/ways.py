@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from netdial.report.page import Section
     from netdial.runs.run import Run
     from netdial.train.config import TrainConfig
+    from netdial.train.loop import Session
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ class Work:
         watch: told how it goes.
         writes: whether this process writes to the run folder; others only help to train.
         step: optimiser steps made before, 0 for a new run.
-        session: arguments that every training function takes: ``advance``, ``augment``, ``checkpoint``, ``saved``,
-            ``resuming``, ``identity``.
+        session: how it is watched, saved and resumed.
     """
 
     run: Run
@@ -49,7 +49,7 @@ class Work:
     watch: Watch
     writes: bool
     step: int
-    session: Mapping[str, Any]
+    session: Session
 
     @property
     def going_on(self) -> str:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, fx, nn
@@ -37,7 +36,7 @@ from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training, hold
 from netdial.train.config import make
-from netdial.train.loop import Epoch, resume, train
+from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import agreement, launch, make_feed
 
 
@@ -154,12 +153,8 @@ def run(
     kind: str | Task | None = None,
     config: ShrinkConfig,
     report: Callable[[Epoch, ShrinkState], None] | None = None,
-    advance: Callable[[int, int], None] | None = None,
     augment: str | None = None,
-    checkpoint: Path | None = None,
-    saved: Callable[[], Path] | None = None,
-    resuming: bool = False,
-    identity: dict[str, Any] | None = None,
+    **session: Unpack[Session],
 ) -> Shrunk:
     """Trains a network that is prepared already; ``shrink`` and the command line end here."""
     net = graph.traced
@@ -178,9 +173,7 @@ def run(
         least=config.devices * _least(graph),
     )
     method = ShrinkMethod(config, task=task, steps=feed.steps, workers=workers)
-    state, progress = method.init(graph), None
-    if resuming and checkpoint is not None and checkpoint.exists():
-        progress = resume(state, checkpoint, identity or {})
+    state = method.init(graph)
 
     def tell(epoch: Epoch) -> None:
         if report is not None:
@@ -193,13 +186,13 @@ def run(
         state,
         feed,
         epochs=config.epochs,
-        progress=progress,
+        progress=going_on(state, session),
         report=tell,
-        advance=advance,
+        advance=session.get("advance"),
         validate=None if part is None else _validator(part, task),
-        checkpoint=checkpoint if workers.rank == 0 else None,
-        saved=saved,
-        identity=identity,
+        checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
+        saved=session.get("saved"),
+        identity=session.get("identity"),
         agree=agreement(workers),
     )
     state.module.eval()

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -26,7 +25,7 @@ from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Regression, Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import FitConfig, make_config
-from netdial.train.loop import Epoch, resume, train
+from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
 from netdial.train.session import agreement, launch, make_feed
 
@@ -77,12 +76,8 @@ def run(
     kind: str | Task | None = None,
     config: FitConfig,
     report: Callable[[Epoch], None] | None = None,
-    advance: Callable[[int, int], None] | None = None,
     augment: str | None = None,
-    checkpoint: Path | None = None,
-    saved: Callable[[], Path] | None = None,
-    resuming: bool = False,
-    identity: dict[str, Any] | None = None,
+    **session: Unpack[Session],
 ) -> Family:
     """Trains a family that is already built; ``fit`` and the command line end here."""
     if config.patience and valid is None:
@@ -115,22 +110,20 @@ def run(
     method = FamilyMethod(
         config, task=trained, n_data=feed.n_data, steps=feed.steps, workers=workers
     )
-    state, progress = method.init(family), None
-    if resuming and checkpoint is not None and checkpoint.exists():
-        progress = resume(state, checkpoint, identity or {})
+    state = method.init(family)
     train(
         method,
         state,
         feed,
         epochs=config.epochs,
-        progress=progress,
+        progress=going_on(state, session),
         report=report or _silent,
-        advance=advance,
+        advance=session.get("advance"),
         validate=None if part is None else _validator(part, trained, config, feed.n_data),
         patience=config.patience,
-        checkpoint=checkpoint if workers.rank == 0 else None,
-        saved=saved,
-        identity=identity,
+        checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
+        saved=session.get("saved"),
+        identity=session.get("identity"),
         agree=agreement(workers),
     )
     family.eval()

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,24 @@ Measured = Mapping[str, Tensor]
 
 class Interrupted(KeyboardInterrupt):
     """Training was asked to stop and has saved its state."""
+
+
+class Session(TypedDict, total=False):
+    """How a run is watched, saved and resumed: arguments that every function which trains passes on to the loop.
+
+    Attributes:
+        advance: told (step, steps in all) after every step, for a progress bar.
+        checkpoint: file that the state is saved to, after every epoch and at least once a minute.
+        saved: told of every state that was saved; gives the file for the next one.
+        identity: what the run is; stored in the checkpoint, compared on resume.
+        resuming: whether training goes on from the checkpoint, where it exists.
+    """
+
+    advance: Callable[[int, int], None] | None
+    checkpoint: Path | None
+    saved: Callable[[], Path] | None
+    identity: dict[str, Any] | None
+    resuming: bool
 
 
 class State(Protocol):
@@ -236,6 +254,18 @@ def train(
     if progress.kept:
         state.module.load_state_dict(progress.kept)
     return progress
+
+
+def going_on(state: State, session: Session) -> Progress | None:
+    """Returns how far a run came that is resumed, with its state restored; None for one that begins.
+
+    Raises:
+        CheckpointError: the file is damaged, or belongs to a run with other settings.
+    """
+    checkpoint = session.get("checkpoint")
+    if not session.get("resuming") or checkpoint is None or not checkpoint.exists():
+        return None
+    return resume(state, checkpoint, session.get("identity") or {})
 
 
 def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> Progress:

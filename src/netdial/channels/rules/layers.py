@@ -174,21 +174,13 @@ def transposed_convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
     return Value((x.labels[0], made, *scene.result(node).labels[2:]))
 
 
-@on(modules=[Switch])
-def switch(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """A switch: one number for each channel."""
+@on(modules=[Switch, Shift])
+def one_number(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """A switch or a shift: one number for each channel."""
     module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, Switch)
-    scene.join(x.labels[module.dim], scene.leaf(module.theta)[0])
-    return x
-
-
-@on(modules=[Shift])
-def shift(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """A shift: one number for each channel."""
-    module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, Shift)
-    scene.join(x.labels[module.dim], scene.leaf(module.shift)[0])
+    assert isinstance(module, Switch | Shift)
+    number = module.theta if isinstance(module, Switch) else module.shift
+    scene.join(x.labels[module.dim], scene.leaf(number)[0])
     return x
 
 

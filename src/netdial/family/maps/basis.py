@@ -41,6 +41,17 @@ class BasisMap(nn.Module):
         return layout, self.pivots.detach().index_select(1, positions.to(self.pivots.device))
 
 
+def knots(options: MapOptions) -> int:
+    """Returns the number of knots of a piecewise map: one more than regions.
+
+    Raises:
+        ConfigError: there is no region.
+    """
+    if options.regions < 1:
+        raise ConfigError(f"piecewise map: regions={options.regions}; expected at least 1")
+    return options.regions + 1
+
+
 def hats(unit: Tensor, regions: int) -> Tensor:
     """Returns the hat functions ``[L, N + 1]`` of N equal regions at unit coordinates ``[L]``."""
     knot = torch.arange(regions + 1, dtype=unit.dtype, device=unit.device)
@@ -58,9 +69,7 @@ class PiecewiseMap(BasisMap):
     @classmethod
     def start(cls, layout: Layout, initial: Tensor, options: MapOptions) -> PiecewiseMap:
         """Returns the map whose value is ``initial`` ``[P]`` everywhere."""
-        if options.regions < 1:
-            raise ConfigError(f"piecewise map: regions={options.regions}; expected at least 1")
-        return cls(layout, initial.repeat(options.regions + 1, 1))
+        return cls(layout, initial.repeat(knots(options), 1))
 
     def coefficients(self, unit: Tensor) -> Tensor:
         """Returns hat functions ``[L, N + 1]``."""

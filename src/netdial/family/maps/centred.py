@@ -13,9 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
-from netdial.family.maps.basis import BasisMap, hats
+from netdial.family.maps.basis import BasisMap, hats, knots
 from netdial.family.maps.seam import MAPS, MapOptions
 
 
@@ -26,9 +25,7 @@ class CentredMap(BasisMap):
     @classmethod
     def start(cls, layout: Layout, initial: Tensor, options: MapOptions) -> CentredMap:
         """Returns the map whose value is ``initial`` ``[P]`` everywhere: the base, without deviations."""
-        if options.regions < 1:
-            raise ConfigError(f"centred map: regions={options.regions}; expected at least 1")
-        deviations = initial.new_zeros(options.regions + 1, len(initial))
+        deviations = initial.new_zeros(knots(options), len(initial))
         return cls(layout, torch.cat([deviations, initial[None]]))
 
     def coefficients(self, unit: Tensor) -> Tensor:

@@ -81,10 +81,13 @@ class SearchRecorder:
         number = len(trials) - 1
         self._record(part, number, tried)
         if part == "search":  # a search by trials: there is no state but its results
-            identity = self._work.session["identity"]
-            tree = {"state": {"step": len(trials)}, "identity": identity}
-            save_tree(self._checkpoint, tree, "checkpoint")
-            self._checkpoint = self._work.session["saved"]()
+            session = self._work.session
+            saved, place = session["saved"], self._checkpoint
+            assert saved is not None
+            assert place is not None
+            tree = {"state": {"step": len(trials)}, "identity": session["identity"]}
+            save_tree(place, tree, "checkpoint")
+            self._checkpoint = saved()
         what = "random structure" if part == "baseline" else "structure"
         self._work.watch.say(f"{what} {number + 1}: loss {tried.loss:.4f}  {tried.seconds:.1f} s")
 

@@ -69,8 +69,7 @@ def _train(work: Work) -> SearchOutcome:
         limited(job, config.max_latency_ms, path, work.watch, config.latency_table)
     recorder = SearchRecorder(work, job.space)
     job.told, job.report, job.done = recorder.tried, recorder.epoch, recorder.done
-    session = {name: value for name, value in work.session.items() if name != "augment"}
-    return job.run(work.problem.task.test, **session)
+    return job.run(work.problem.task.test, **work.session)
 
 
 def _conclude(work: Work, outcome: SearchOutcome) -> None:

@@ -6,14 +6,16 @@ Stork 1993, eq. 5). Here the loss is summed over the training data, in nats, and
 
     obd-ggn          diagonal of the generalised Gauss-Newton matrix, exact
     obd-hessian      diagonal of the Hessian, exact; where it is negative, so is the importance
-    obd-fisher       squared gradients of single examples, summed
-    obd-hutchinson   a random estimate of the Hessian's diagonal
+    obd-fisher       squared gradients of single examples, summed (Theis et al. 2018, §2)
+    obd-hutchinson   a random estimate of the Hessian's diagonal (Bekas et al. 2007)
     obd-inverse      the second form, with the whole Gauss-Newton matrix: small networks only
 
 Shapes: K members, P numbers of the leaves, F of them free to move.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,30 +27,6 @@ from netdial.pruning.weights.criteria import CRITERIA, Subject
 
 _DAMPING = (1e-10, 1e-8, 1e-6)
 """Added to the diagonal of H, in units of its mean: the first one that makes H invertible."""
-
-
-@CRITERIA.add("obd-ggn")
-def obd_ggn(subject: Subject) -> Tensor:
-    """Returns ½hθ² with h the Gauss-Newton diagonal (LeCun et al. 1989, eq. 4), in nats."""
-    return _damage(subject, "ggn")
-
-
-@CRITERIA.add("obd-hessian")
-def obd_hessian(subject: Subject) -> Tensor:
-    """Returns ½hθ² with h the exact Hessian diagonal (LeCun et al. 1989, eq. 4), in nats."""
-    return _damage(subject, "hessian")
-
-
-@CRITERIA.add("obd-fisher")
-def obd_fisher(subject: Subject) -> Tensor:
-    """Returns ½hθ² with h the empirical Fisher diagonal (Theis et al. 2018, §2), in nats."""
-    return _damage(subject, "fisher")
-
-
-@CRITERIA.add("obd-hutchinson")
-def obd_hutchinson(subject: Subject) -> Tensor:
-    """Returns ½hθ² with h Hutchinson's estimate of the Hessian diagonal (Bekas et al. 2007), in nats."""
-    return _damage(subject, "hutchinson")
 
 
 @CRITERIA.add("obd-inverse")
@@ -72,8 +50,8 @@ def obd_inverse(subject: Subject) -> Tensor:
     return found
 
 
-def _damage(subject: Subject, how: str) -> Tensor:
-    """Returns ½hθ² ``[K, P]``."""
+def obd_diagonal(subject: Subject, how: str) -> Tensor:
+    """Returns ½hθ² ``[K, P]``, h a diagonal of ``netdial.curvature`` (LeCun et al. 1989, eq. 4), in nats."""
     data, family = subject.training_data(f"obd-{how}"), subject.family
     rows = []
     for lam, flat in zip(subject.lams, subject.fields.mean, strict=True):
@@ -99,3 +77,7 @@ def _inverse_diagonal(matrix: Tensor, lam: float) -> Tensor:
     raise NonFiniteError(
         f"criterion 'obd-inverse': the curvature matrix at lam={lam:g} cannot be inverted; choose obd-ggn"
     )
+
+
+for _how in ("ggn", "hessian", "fisher", "hutchinson"):
+    CRITERIA.add(f"obd-{_how}")(partial(obd_diagonal, how=_how))

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ from netdial.structure.search.training import losses, mean_loss, try_network, we
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import make
-from netdial.train.loop import Epoch, resume, train
+from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import launch
 
 
@@ -84,12 +84,12 @@ class SearchJob:
     report: Callable[[Epoch, SearchState, Gamma], None] = _nothing
     done: dict[str, list[Tried]] = field(default_factory=dict)
 
-    def run(self, test: Dataset | None = None, **session: Any) -> SearchOutcome:
+    def run(self, test: Dataset | None = None, **session: Unpack[Session]) -> SearchOutcome:
         """Searches, trains the network that was found, and compares it with random search.
 
         Args:
             test: part to compare on.
-            **session: of the training loop: ``advance``, ``checkpoint``, ``saved``, ``identity``, ``resuming``.
+            **session: how the search is watched, saved and resumed.
         """
         strategy = strategy_of(self.config.strategy, self.config.options)
         if isinstance(strategy, TrialStrategy):
@@ -143,7 +143,7 @@ class SearchJob:
             f"none of the {len(results)} structures that were tried is within {self.limit.target}"
         )
 
-    def _by_gradient(self, strategy: GradientStrategy, session: dict[str, Any]) -> SearchOutcome:
+    def _by_gradient(self, strategy: GradientStrategy, session: Session) -> SearchOutcome:
         state, seconds = self._searched(strategy, session)
         curvature, epoch = before_rise(state)
         probabilities = {k: p.detach().cpu() for k, p in strategy.probabilities(state).items()}
@@ -172,9 +172,7 @@ class SearchJob:
             seconds + tried.seconds,
         )
 
-    def _searched(
-        self, strategy: GradientStrategy, session: dict[str, Any]
-    ) -> tuple[SearchState, float]:
+    def _searched(self, strategy: GradientStrategy, session: Session) -> tuple[SearchState, float]:
         """Returns the state at the end of a search by gradient, and the processor time that it took, over all its runs."""
         config = self.config
         _, device = launch(config.training(config.epochs))
@@ -183,9 +181,7 @@ class SearchJob:
         context = StepContext(self.task, steps, config.seed, self.limit.objective, config.clip)
         method = GradientMethod(strategy, context, config.training(config.epochs))
         state = method.init(self.space, device)
-        checkpoint, progress = session.get("checkpoint"), None
-        if session.pop("resuming", False) and checkpoint is not None and checkpoint.exists():
-            progress = resume(state, checkpoint, session.get("identity") or {})
+        progress = going_on(state, session)
         begun = time.process_time() - state.seconds
 
         def report(epoch: Epoch) -> None:
@@ -196,7 +192,16 @@ class SearchJob:
                 self.report(epoch, state, strategy.probabilities(state))
 
         train(
-            method, state, feeds, epochs=config.epochs, progress=progress, report=report, **session
+            method,
+            state,
+            feeds,
+            epochs=config.epochs,
+            progress=progress,
+            report=report,
+            advance=session.get("advance"),
+            checkpoint=session.get("checkpoint"),
+            saved=session.get("saved"),
+            identity=session.get("identity"),
         )
         state.module.eval()
         return state, state.seconds

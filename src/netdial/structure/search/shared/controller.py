@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from netdial.core.noise import seeded
@@ -31,6 +32,13 @@ class ControllerDraw(NamedTuple):
     log_prob: Tensor
     entropy: Tensor
     chances: list[Tensor]
+
+
+class ControllerOptions(BaseModel):
+    """Settings of a strategy that has a controller."""
+
+    entropy_weight: float = Field(1e-2, ge=0, description="weight of the controller's entropy")
+    width: int = Field(32, ge=1, description="units of the controller")
 
 
 class Controller(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from netdial.core.noise import Noise
 from netdial.family.posteriors import BinaryConcrete, GumbelSoftmax, straight_through
+from netdial.structure.distributions import Anneal
 from netdial.structure.graph.domain import on_simplex
 from netdial.structure.graph.space import Gamma
 from netdial.structure.search.state import SearchState
@@ -38,6 +39,17 @@ class LogitStrategy(GradientStrategy):
             else state.structure[key].sigmoid()
             for key, choice in choices.items()
         }
+
+
+class AnnealedStrategy(LogitStrategy):
+    """Draws of a relaxed distribution whose temperature falls."""
+
+    tau_start: float = Field(5.0, gt=0, description="temperature of the draws at the start")
+    tau_end: float = Field(0.1, gt=0, description="temperature of the draws at the end")
+
+    def gamma(self, state: SearchState, progress: float, source: torch.Generator) -> Gamma:
+        """Returns a draw."""
+        return relaxed_draws(state, Anneal(self.tau_start, self.tau_end)(progress), source)
 
 
 def relaxed_draws(

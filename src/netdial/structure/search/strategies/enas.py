@@ -22,6 +22,7 @@ from netdial.structure.search.shared.controller import (
     Baseline,
     Controller,
     ControllerDraw,
+    ControllerOptions,
     reinforce_loss,
 )
 from netdial.structure.search.state import SearchState
@@ -30,14 +31,12 @@ from netdial.train.feed import Batch
 
 
 @SEARCHES.add("enas")
-class Enas(GradientStrategy):
+class Enas(ControllerOptions, GradientStrategy):
     """A controller whose structures share weights."""
 
     help: ClassVar[str] = "a controller that learns from structures with shared weights"
     structure_lr: float = Field(1e-2, gt=0, description="learning rate of the controller")
     draws: int = Field(4, ge=1, description="structures for one step of the controller")
-    entropy_weight: float = Field(1e-2, ge=0, description="weight of the controller's entropy")
-    width: int = Field(32, ge=1, description="units of the controller")
 
     def structure(self, space: SearchSpace) -> dict[str, Tensor]:
         """Returns the weights of the controller by name."""

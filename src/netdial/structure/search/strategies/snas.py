@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 
-from netdial.structure.distributions import Anneal
-from netdial.structure.graph.space import Gamma
-from netdial.structure.search.shared.logits import LogitStrategy, relaxed_draws
+from netdial.structure.search.shared.logits import AnnealedStrategy
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategy import SEARCHES, StepContext
 from netdial.train.feed import Batch
@@ -21,16 +18,11 @@ from netdial.train.loop import Measured
 
 
 @SEARCHES.add("snas")
-class Snas(LogitStrategy):
+class Snas(AnnealedStrategy):
     """A Gumbel-Softmax distribution on each edge, trained with the weights."""
 
     help: ClassVar[str] = "draw structures from a relaxed distribution, trained with the weights"
     tau_start: float = Field(1.0, gt=0, description="temperature of the draws at the start")
-    tau_end: float = Field(0.1, gt=0, description="temperature of the draws at the end")
-
-    def gamma(self, state: SearchState, progress: float, source: torch.Generator) -> Gamma:
-        """Returns a draw."""
-        return relaxed_draws(state, Anneal(self.tau_start, self.tau_end)(progress), source)
 
     def step(
         self, state: SearchState, batch: Mapping[str, Batch], context: StepContext

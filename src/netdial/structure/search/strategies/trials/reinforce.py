@@ -13,7 +13,12 @@ from pydantic import Field
 
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.search.shared.choosing import VertexCode
-from netdial.structure.search.shared.controller import Baseline, Controller, reinforce_loss
+from netdial.structure.search.shared.controller import (
+    Baseline,
+    Controller,
+    ControllerOptions,
+    reinforce_loss,
+)
 from netdial.structure.search.strategy import SEARCHES, Asked, Scope, TrialStrategy, Tried
 
 _PATIENCE = 50
@@ -21,15 +26,13 @@ _PATIENCE = 50
 
 
 @SEARCHES.add("reinforce")
-class Reinforce(TrialStrategy):
+class Reinforce(ControllerOptions, TrialStrategy):
     """A controller trained on structures that are trained in full."""
 
     help: ClassVar[str] = "a controller that learns from structures trained in full"
     trials: int = Field(40, ge=1, description="structures to train")
     batch: int = Field(5, ge=1, description="structures between two steps of the controller")
     controller_lr: float = Field(2e-2, gt=0, description="learning rate of the controller")
-    entropy_weight: float = Field(1e-2, ge=0, description="weight of the controller's entropy")
-    width: int = Field(32, ge=1, description="units of the controller")
 
     def propose(self, scope: Scope, results: Sequence[Tried]) -> Sequence[Asked]:
         """Returns the next structures that the controller draws."""
