@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from netdial.cli.app import app
 from netdial.jobs.reports import write_report
+from netdial.report.terms import TERMS
 from netdial.runs.run import Run
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -106,6 +107,23 @@ def test_the_dial_turns_by_keyboard_and_the_address_keeps_it(browser: Any, wine:
     page.locator(".term").first.focus()
     assert page.is_visible("#said")
     assert faults == []
+
+
+def test_terms_explain_themselves_with_their_equations(browser: Any, wine: Path) -> None:
+    page, faults = opened(browser, wine.joinpath("report.html").as_uri())
+    keys = page.eval_on_selector_all("[data-term]", "all => all.map(one => one.dataset.term)")
+    assert {"lambda", "nats", "nll", "norm", "se", "macs", "constant", "recall"} <= set(keys)
+    for one in [node for node in page.locator("button.term").all() if node.is_visible()][::3]:
+        one.hover()
+        term = TERMS[one.get_attribute("data-term")]
+        assert page.text_content("#said") == term.name + term.meaning + term.equation
+    assert faults == []
+
+
+def test_every_term_is_explained_once_and_its_words_are_its_own() -> None:
+    words = [word.lower() for term in TERMS.values() for word in term.words]
+    assert len(words) == len(set(words))
+    assert all(len(term.meaning) < 160 for term in TERMS.values())
 
 
 @pytest.mark.parametrize("asked", ["abc", "", "1e9", "-1", "<b>", "Infinity"])

@@ -5,12 +5,14 @@ Templates lie beside the code that fills them. What they share, ``look.css`` abo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib import resources
 from typing import Any
 
 import jinja2
+
+from netdial.report.terms import TERMS
 
 SIZES = ("size",)
 """Script of a page with a slider over what was left of one network."""
@@ -21,7 +23,10 @@ LIVE = ("live",)
 CHARTS = ("format", "axes", "chart", "hover")
 """Scripts that draw figures, in the order in which they need each other."""
 
-DIAL = ("terms", "member", "dial")
+TERM = ("terms",)
+"""Script that explains terms, on every page."""
+
+DIAL = ("member", "dial")
 """Scripts of a page whose figures follow a slider, after those."""
 
 
@@ -47,6 +52,8 @@ def fill(package: str, template: str, /, **values: Any) -> str:
         .get_template(template)
         .render(
             charts=script(*CHARTS),
+            explaining=script(*TERM),
+            terms={key: asdict(term) for key, term in TERMS.items()},
             turning=script(*DIAL),
             sizing=script(*SIZES),
             asking=script(*LIVE),

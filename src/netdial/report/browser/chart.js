@@ -100,6 +100,8 @@ class Chart {
       const fits = plain(note.text).length * (CHAR - 0.4) > this.right - this.left ? {textLength: this.right - this.left + 10, lengthAdjust: "spacingAndGlyphs"} : {};
       const node = svg("text", {x: note.xref === "paper" && !turned ? Math.max(x, 0) : x - (turned ? 4 : 0), y: y + (turned ? 0 : -2), "text-anchor": anchor, transform: turned, class: note.text.startsWith("<b>") ? "heading" : "small", ...(turned ? {} : fits)}, this.canvas);
       node.textContent = plain(note.text);
+      const key = note.text.startsWith("<b>") ? termIn(node.textContent) : null;
+      if (key) { node.classList.add("term"); node.dataset.term = key; }
     }
   }
 
@@ -121,6 +123,8 @@ class Chart {
       const colour = single(trace.line?.color ?? trace.marker?.color, 0);
       svg("line", {x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 2, "stroke-dasharray": dash(trace.line?.dash)}, sample);
       button.append(plain(trace.name));
+      const meant = termIn(plain(trace.name));
+      if (meant) button.dataset.term = meant;
       button.addEventListener("click", () => {
         const gone = this.hidden.delete(key) ? false : !!this.hidden.add(key);
         button.setAttribute("aria-pressed", String(!gone));

@@ -69,7 +69,7 @@ function drawLayers(details, member) {
     return line_of(cell("th", layer.name, {scope: "row"}), ...[layer.params, layer.macs, layer.bytes].map(value => cell("td", written(value, ",d"))), kept,
       ...(random ? [cell("td", shown(member.effective[index], ",.4~r"))] : []), cell("td", shown(member.norm[index], ".3~g")));
   });
-  tableOf("layers", [["layer"], ["parameters"], ["MACs", "macs"], ["bytes"], ["weights that carry", "kept"], ...(random ? [["effective", "effective"]] : []), ["RMS weight"]], rows);
+  tableOf("layers", [["layer"], ["parameters"], ["MACs", "macs"], ["bytes"], ["weights that carry", "kept"], ...(random ? [["effective", "effective"]] : []), ["RMS weight", "rms"]], rows);
 }
 
 function drawClasses(details, here, colour) {
@@ -112,6 +112,6 @@ function drawTargets(details, here, part, colour, target) {
   ], {height: 330, x: {title: {text: `true ${about.name}`}}, y: {title: {text: "predicted"}, range: all.length ? [Math.min(...ends) - 0.15 * (ends[1] - ends[0]), Math.max(...ends) + 0.15 * (ends[1] - ends[0])] : undefined}});
   bars("dial-residuals", one.residuals, about.residuals, colour, {title: `predicted − true, in units of ${about.name}`, read: value => written(value, ".3~g")});
   const levels = [...new Set(here.targets.flatMap(item => Object.keys(item.coverage ?? {})))];
-  tableOf("by-class", [["target"], ["RMSE", "rmse"], ["mean absolute error"], ["bias"], ["R²", "r2"], ...levels.map(level => [`in the ${written(Number(level), "~%")} interval`, "coverage"])],
+  tableOf("by-class", [["target"], ["RMSE", "rmse"], ["mean absolute error", "mae"], ["bias", "bias"], ["R²", "r2"], ...levels.map(level => [`in the ${written(Number(level), "~%")} interval`, "coverage"])],
     here.targets.map((item, index) => line_of(cell("th", details.targets[index].name, {scope: "row"}), ...[item.rmse, item.mae, item.bias].map(value => cell("td", shown(value, ".4~g"))), cell("td", shown(item.r2, ".3f")), ...levels.map(level => cell("td", shown(item.coverage?.[level], ".1%"))))));
 }

@@ -19,8 +19,38 @@ function explain(button) {
   button.setAttribute("aria-describedby", "said");
 }
 
+const BY_WORD = Object.fromEntries(Object.entries(terms).flatMap(([key, term]) => term.words.map(word => [word.toLowerCase(), key])));
+const WORDS = new RegExp(`(?<![\\p{L}\\p{N}])(?:${Object.keys(BY_WORD).sort((a, b) => b.length - a.length).map(word => word.replace(/[.*+?^$()|[\]\\{}]/g, "\\$&")).join("|")})(?![\\p{L}\\p{N}])`, "giu");
+const termIn = words => { const found = words.match(WORDS); return found ? BY_WORD[found[0].toLowerCase()] : null; };
+
+// Makes a button of the first mention of each term in each section.
+function markTerms() {
+  for (const section of document.querySelectorAll("main > section, main > .notes, main > form")) {
+    const seen = new Set([...section.querySelectorAll(".term")].map(node => node.dataset.term));
+    for (const place of section.querySelectorAll("h2, h3, label, summary, .hint, .lead, .finding, li, dt, .small, thead th, .key")) {
+      const walker = document.createTreeWalker(place, NodeFilter.SHOW_TEXT), nodes = [];
+      while (walker.nextNode()) if (!walker.currentNode.parentElement.closest("button, a, select, option, svg, .chart, [data-record], [data-beside]")) nodes.push(walker.currentNode);
+      for (const node of nodes) markText(node, seen);
+    }
+  }
+}
+
+function markText(node, seen) {
+  for (const found of [...node.textContent.matchAll(WORDS)].reverse()) {
+    const key = BY_WORD[found[0].toLowerCase()];
+    const first = [...node.textContent.matchAll(WORDS)].find(one => BY_WORD[one[0].toLowerCase()] === key);
+    if (seen.has(key) || first.index !== found.index) continue;
+    const button = document.createElement("button");
+    Object.assign(button, {type: "button", className: "term", textContent: found[0]});
+    button.dataset.term = key;
+    node.splitText(found.index + found[0].length);
+    node.splitText(found.index).replaceWith(button);
+    seen.add(key);
+  }
+}
+
 for (const kind of ["mouseover", "focusin", "click"])
-  document.addEventListener(kind, event => { const button = event.target.closest?.(".term"); if (button) explain(button); });
+  document.addEventListener(kind, event => { const button = event.target.closest?.("[data-term]"); if (button) explain(button); });
 for (const kind of ["mouseout", "focusout"])
-  document.addEventListener(kind, event => { if (event.target.closest?.(".term")) said.hidden = true; });
+  document.addEventListener(kind, event => { if (event.target.closest?.("[data-term]")) said.hidden = true; });
 document.addEventListener("keydown", event => { if (event.key === "Escape") said.hidden = true; });

@@ -20,7 +20,6 @@ from netdial.report.sections.evidence import evidence_figure, evidence_lines, ev
 from netdial.report.sections.pruning import pruning_section
 from netdial.report.sections.slim import channels_section
 from netdial.report.template import Tile
-from netdial.report.terms import TERMS
 from netdial.report.text import (
     MEASURES,
     at_lam,
@@ -66,7 +65,6 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "dial": dial_of(rows, records, answer, constant, run.config, details),
         "details": plain,
-        "terms": {key: asdict(term) for key, term in TERMS.items()},
         "sentence": sentence(run.config),
         "lead": _lead(answer, run.config),
         "tiles": [*_tiles(answer, run.config), *_size(details)] if answer else [],
