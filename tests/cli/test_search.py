@@ -16,7 +16,7 @@ from netdial.cli import main
 from netdial.core.storage.container import load_tree
 from netdial.runs.run import Run
 from netdial.runs.searched import searched
-from netdial.structure.search import searching
+from netdial.structure.search import job
 from netdial.train.loop import Interrupted
 
 SMALL = [
@@ -72,7 +72,7 @@ def test_trials_are_recorded_and_not_made_again(
     words = ["search", "diabetes", *SMALL, "--strategy", "random", "--options", "trials=3"]
     whole = answer(capsys, *words, "--name", "whole")
     made = []
-    real = searching.try_network
+    real = job.try_network
 
     def stopping(net: Any, *args: Any, **more: Any) -> Any:
         made.append(net.genotype)
@@ -80,7 +80,7 @@ def test_trials_are_recorded_and_not_made_again(
             raise Interrupted("stopped at step 1")
         return real(net, *args, **more)
 
-    monkeypatch.setattr(searching, "try_network", stopping)
+    monkeypatch.setattr(job, "try_network", stopping)
     assert main([*words, "--name", "parts"]) == 130
     kept = load_tree(Path("runs/parts/checkpoint/trials.safetensors"), "trials of a search")
     assert len(kept["search"]) == 2
@@ -129,6 +129,10 @@ def test_a_search_by_gradient_goes_on_bit_for_bit(capsys: pytest.CaptureFixture[
         (["--size", "0.5 ms"], "max_latency_ms"),
         (["--max-latency-ms", "0"], "max-latency-ms|max_latency_ms"),
         (["--devices", "2"], "devices"),
+        (["--penalty", "cheap"], "0.1 params"),
+        (["--penalty", "0.1 params", "--strategy", "random"], "by gradient"),
+        (["--strategy", "family", "--options", "lo=2"], "lo=2"),
+        (["--latency-table", "t.json"], "penalty"),
     ],
 )
 def test_bad_input_is_refused_before_a_folder_is_made(
@@ -174,3 +178,44 @@ def test_a_limit_of_latency_is_kept_when_it_is_measured(
         capsys, "search", "wine", *SMALL, "--max-latency-ms", "0.01", "--name", "b", code=2
     )
     assert "nearest" in err
+
+
+def test_one_search_gives_structures_along_lambda(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--strategy", "family", "--options", "count=3,lo=0.01,hi=30", "--no-compare"]
+    told = answer(capsys, "search", "wine", *SMALL, *words)
+    assert [point["lam"] for point in told["front"]] == pytest.approx(
+        [0.01, 0.3**0.5, 30], rel=1e-3
+    )
+    sizes = [point["params"] for point in told["front"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert told["gap"]["retrained"] == min(point["loss"] for point in told["front"])
+    run = Run.open(Path("runs/wine-search"))
+    assert {row.role for row in searched(run.records()).trials} == {"front"}
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "Structures along λ" in page
+    assert page.count("Graph at λ") == 3
+
+
+def test_fbnets_product_is_given_on_the_command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from netdial.jobs.search import latency
+    from netdial.measure.latency import Machine
+    from netdial.structure import StructureCosts
+    from netdial.structure.graph.space import SearchSpace
+    from netdial.structure.latency import LatencyLookup, OperationTime
+    from netdial.structure.latency.table import LatencyAgreement
+
+    def table(space: SearchSpace) -> LatencyLookup:
+        rows = {
+            edge: {name: OperationTime(count / 1000, 0.0, 5) for name, count in row.items()}
+            for edge, row in StructureCosts(space).params.items()
+        }
+        fits = LatencyAgreement((1.0, 2.0), (1.0, 2.0), 0.0, 0.0, 1.0, 1.0)
+        return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
+
+    monkeypatch.setattr(latency, "measure_table", table)
+    words = ["search", "wine", *SMALL, "--no-compare", "--penalty"]
+    assert answer(capsys, *words, "0.2 log^0.6 us")["cost"]["params"] > 0
+    assert Path("runs/wine-search/latency.json").exists()
+    assert "smaller unit" in answer(capsys, *words, "0.2 log^0.6 s", "--name", "b", code=2)

@@ -20,7 +20,7 @@ class TrialRow:
 
     Attributes:
         number: in the order of training, from 0.
-        role: ``search``, or ``baseline`` for random search beside it.
+        role: ``search``, ``front`` for structures along λ, or ``baseline`` for random search beside it.
         values: ``loss`` (validation, nats; absent if training diverged), ``params``, ``epochs``, ``seconds``.
     """
 
@@ -49,6 +49,7 @@ class Searched:
         trials: structures that were trained.
         loss: part of the data -> (step, loss) along a search by gradient.
         gamma: edge -> operation -> (step, probability) along a search by gradient.
+        front: of a search along λ at each λ: ``lam``, and of the structure ``params``, ``macs`` and ``loss`` (validation).
     """
 
     chosen: dict[str, str] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Searched:
     trials: list[TrialRow] = field(default_factory=list)
     loss: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     gamma: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)
+    front: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -93,6 +95,7 @@ def searched(records: Iterable[Record]) -> Searched:
     """Returns what the records of a search say."""
     found = Searched()
     trials: dict[tuple[str, int], TrialRow] = {}
+    front: dict[float, dict[str, float]] = {}
     for row in records:
         if row.method == "train":
             _of_training(found, trials, row)
@@ -110,8 +113,11 @@ def searched(records: Iterable[Record]) -> Searched:
             found.guards[row.name] = row.value
         elif row.method == "baseline":
             found.baseline[row.name], found.part = row.value, row.part or ""
+        elif row.method == "front" and row.lam is not None:
+            front.setdefault(row.lam, {})[row.name] = row.value
         elif row.method == "structure":
             found.chosen[str(row.where["edge"])] = str(row.where["operation"])
+    found.front = [{"lam": lam, **values} for lam, values in sorted(front.items())]
     found.trials = sorted(trials.values(), key=lambda trial: (trial.role, trial.number))
     return found
 

@@ -16,7 +16,8 @@ from netdial.core.errors import ConfigError
 from netdial.structure import SearchSpace, StructureCosts, ZeroOperation
 from netdial.structure.search import SEARCHES, GradientStrategy
 from netdial.structure.search.config import SearchConfig
-from netdial.structure.search.searching import SearchOutcome, prepare
+from netdial.structure.search.outcome import SearchOutcome
+from netdial.structure.search.searching import prepare
 from netdial.train.loop import Interrupted
 
 NAMES = [name for name in SEARCHES if issubclass(SEARCHES[name], GradientStrategy)]
@@ -50,7 +51,7 @@ def parts() -> list[tuple[Tensor, Tensor]]:
     return [(x[:48], y[:48]), (x[48:], y[48:])]
 
 
-_INSIDE = {"darts", "snas", "dnas", "drnas"}
+_INSIDE = {"darts", "snas", "dnas", "drnas", "family"}
 """Strategies whose γ lies inside the simplex."""
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "network_epochs": 1, "batch_size": 16, "compare": False}

@@ -21,8 +21,9 @@ from netdial.structure.latency.table import LatencyAgreement
 from netdial.structure.search import Asked, Scope, Tried, limits, searching, strategy_of
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.limits import SizeLimit
+from netdial.structure.search.outcome import SearchOutcome
 from netdial.structure.search.running import run_trials
-from netdial.structure.search.searching import SearchOutcome, prepare
+from netdial.structure.search.searching import prepare
 from netdial.structure.search.strategies.random_search import RandomSearch
 from netdial.structure.spaces import ready_space
 from netdial.train.loop import Interrupted

@@ -1,4 +1,4 @@
-"""A limit of latency for a search: its table is measured once for a run, and what is chosen is measured again."""
+"""Times of operations for a search, for a limit or a price of latency: measured once for a run."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ from netdial.data import Splits
 from netdial.jobs.records.watch import Watch
 from netdial.structure.latency import LatencyLookup, measure_table
 from netdial.structure.search.config import SpaceSearchConfig
-from netdial.structure.search.limits import latency_limit
-from netdial.structure.search.searching import SearchJob
+from netdial.structure.search.job import SearchJob
 from netdial.structure.spaces import ready_space
 from netdial.train.config import make
 
 
-def limited(
-    job: SearchJob, most_ms: float, path: Path, watch: Watch, given: str | None = None
-) -> None:
-    """Gives a search a limit in milliseconds for one example.
+def timed(job: SearchJob, path: Path, watch: Watch, given: str | None = None) -> LatencyLookup:
+    """Returns times of the operations of a search on this machine, measured once for a run.
 
     Args:
         job: the search.
-        most_ms: the limit.
         path: file of the table; it is measured if there is none.
         watch: told how it goes.
         given: file of a table that was measured before; None to measure it now.
 
     Raises:
-        ConfigError: the table is of another machine or space or does not predict, or no structure meets the limit.
+        ConfigError: the table is of another machine or space, or does not predict.
     """
     if given is not None and not path.exists():
         before = LatencyLookup.load(Path(given))
@@ -38,7 +34,8 @@ def limited(
         measure_table(job.space).save(path)
     table = LatencyLookup.load(path)
     watch.say(f"latency table: {table.agreement}")
-    job.limit = latency_limit(job.space, f"{most_ms!r} ms", table)
+    table.check(job.space, 1)
+    return table
 
 
 def measured(

@@ -88,7 +88,7 @@ class SearchRecorder:
             tree = {"state": {"step": len(trials)}, "identity": session["identity"]}
             save_tree(place, tree, "checkpoint")
             self._checkpoint = saved()
-        what = "random structure" if part == "baseline" else "structure"
+        what = {"baseline": "random structure", "front": "structure along λ"}.get(part, "structure")
         self._work.watch.say(f"{what} {number + 1}: loss {tried.loss:.4f}  {tried.seconds:.1f} s")
 
     @property
@@ -152,6 +152,13 @@ def record_outcome(work: Work, outcome: SearchOutcome) -> None:
             for number, value in enumerate(guards.curvature, start=1)
         ]
         record(run, step, seen, method="guards")
+    for point in outcome.front:
+        values = {"params": point.cost.params, "macs": point.cost.macs, "loss": point.tried.loss}
+        numbers = [Measurement(name, float(value)) for name, value in values.items()]
+        kept = [each for each in numbers if math.isfinite(each.value)]
+        record(run, step, kept, method="front", lam=point.lam)
+        drawing = run.path / DRAWINGS / f"lambda-{point.lam:g}.svg"
+        write_text(drawing, to_svg(work.start.space, point.genotype))
     if (baseline := outcome.baseline) is not None:
         numbers = [
             Measurement("difference", baseline.difference, "nats/example"),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from netdial.report.page import Section
     from netdial.runs.run import Run
     from netdial.structure.search.config import SpaceSearchConfig
+    from netdial.structure.search.job import SearchJob
     from netdial.structure.search.outcome import SearchOutcome
-    from netdial.structure.search.searching import SearchJob
 
 MODEL = "found.safetensors"
 """The network that was found, in the folder ``model`` of a run."""
@@ -53,9 +53,10 @@ def _prepare(problem: Problem, config: SpaceSearchConfig) -> tuple[SearchJob, in
 
 def _train(work: Work) -> SearchOutcome:
     """Searches, trains the network that is found and compares it with random search."""
-    from netdial.jobs.search.latency import limited
+    from netdial.jobs.search.latency import timed
     from netdial.jobs.search.recorder import SearchRecorder
     from netdial.structure.search.config import SpaceSearchConfig
+    from netdial.structure.search.limits import latency_limit
 
     job: SearchJob = work.start
     config = work.config
@@ -64,9 +65,10 @@ def _train(work: Work) -> SearchOutcome:
         f"searching {job.space.count:,} structures of the space {config.space} by {config.strategy}"
     )
     work.watch.say(f"{said}{work.going_on}")
+    path = work.run.path / "latency.json"
+    job.times = lambda: timed(job, path, work.watch, config.latency_table)
     if config.max_latency_ms is not None:
-        path = work.run.path / "latency.json"
-        limited(job, config.max_latency_ms, path, work.watch, config.latency_table)
+        job.limit = latency_limit(job.space, f"{config.max_latency_ms!r} ms", job.times())
     recorder = SearchRecorder(work, job.space)
     job.told, job.report, job.done = recorder.tried, recorder.epoch, recorder.done
     return job.run(work.problem.task.test, **work.session)
@@ -91,7 +93,7 @@ def _conclude(work: Work, outcome: SearchOutcome) -> None:
 
 def _headline(run: Run) -> Answer:
     """Returns the structure that was found, what it is worth and costs, and how it compares with random search."""
-    from netdial.report.sections.search import structure_table, worth_table
+    from netdial.report.sections.search import front_table, structure_table, worth_table
     from netdial.runs.curves import MemberRow
     from netdial.runs.listing import worth
     from netdial.runs.searched import searched
@@ -107,9 +109,14 @@ def _headline(run: Run) -> Answer:
             "constant": found.constant,
             "gap": found.gap,
             "baseline": found.baseline,
+            "front": found.front,
             "verdict": found.verdict,
         },
-        tables=[structure_table(found), worth_table(found, run.config)],
+        tables=[
+            structure_table(found),
+            worth_table(found, run.config),
+            *([front_table(found)] if found.front else []),
+        ],
         lines=[found.verdict] if found.verdict else [],
         row=row,
         measures={**found.cost, **found.scores},

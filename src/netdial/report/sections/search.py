@@ -60,7 +60,11 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "verdict": found.verdict,
         "no_better": found.is_no_better,
         "picture": drawings.get("found"),
-        "moments": [(_moment(n), picture) for n, picture in drawings.items() if n != "found"],
+        "moments": [(_moment(n), p) for n, p in drawings.items() if n.startswith("epoch-")],
+        "front": [
+            (*row, drawings.get(f"lambda-{point['lam']:g}"))
+            for point, row in zip(found.front, _front_rows(found), strict=True)
+        ],
         "chosen": _chosen_rows(found),
         "gap": [(_GAP[name], fixed(found.gap[name], 4)) for name in _GAP if name in found.gap],
         "guards": [
@@ -83,6 +87,7 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "gap": found.gap,
             "guards": found.guards,
             "baseline": found.baseline,
+            "front": found.front,
         },
     }
 
@@ -184,6 +189,14 @@ def worth_table(found: Searched, config: dict[str, Any]) -> Table:
     return table
 
 
+def front_table(found: Searched) -> Table:
+    """Returns the structures along λ, for the terminal."""
+    table = table_of("λ", "parameters", "MACs", "validation loss", title="Structures along λ")
+    for row in _front_rows(found):
+        table.add_row(*row)
+    return table
+
+
 def training_figure(found: Searched) -> go.Figure | None:
     """Returns the losses along a search by gradient, or None."""
     lines = {part: line for part, line in found.loss.items() if line}
@@ -250,6 +263,7 @@ def trials_figure(found: Searched) -> go.Figure | None:
     for role, words, colour in (
         ("baseline", "random structures", COLOURS["test"]),
         ("search", "structures that the search tried", COLOURS["valid"]),
+        ("front", "structures along λ", COLOURS["valid"]),
     ):
         rows = [t for t in found.trials if t.role == role and {"loss", "params"} <= set(t.values)]
         if rows:
@@ -267,6 +281,19 @@ def trials_figure(found: Searched) -> go.Figure | None:
         return None
     size_axes(figure, is_error=True)
     return figure
+
+
+def _front_rows(found: Searched) -> list[tuple[str, str, str, str]]:
+    """Returns λ, parameters, MACs and validation loss of each structure along λ."""
+    return [
+        (
+            number(point["lam"]),
+            count(point.get("params")),
+            count(point.get("macs")),
+            fixed(point["loss"], 4) if "loss" in point else "diverged",
+        )
+        for point in found.front
+    ]
 
 
 def _chosen_rows(found: Searched) -> list[tuple[str, str, str]]:

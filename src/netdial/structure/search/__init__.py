@@ -3,6 +3,7 @@
 from netdial.structure.search import strategies as strategies  # they register themselves
 from netdial.structure.search.strategy import (
     SEARCHES,
+    AlongStrategy,
     Asked,
     GradientStrategy,
     Objective,
@@ -16,6 +17,7 @@ from netdial.structure.search.strategy import (
 
 __all__ = [
     "SEARCHES",
+    "AlongStrategy",
     "Asked",
     "GradientStrategy",
     "Objective",

@@ -38,6 +38,11 @@ class SearchConfig(TrainConfig):
         None,
         description="largest size of the network that is found: '20k params', '1M macs', '80 KB'",
     )
+    penalty: str | None = Field(
+        None,
+        description="what size adds to the loss of a search by gradient: '0.1 params' (or macs, vertices, edges, ms), "
+        "times the share of the largest size; or '0.2 log^0.6 us', FBNet's product with a logarithm of the latency",
+    )
     max_skips: int | None = Field(
         None,
         ge=0,
@@ -60,11 +65,19 @@ class SearchConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _agree(self) -> SearchConfig:
-        from netdial.structure.search import SEARCHES
+        from netdial.structure.penalty import parse_penalty
+        from netdial.structure.search import SEARCHES, GradientStrategy
 
         SEARCHES[self.strategy]
         if self.size is not None:
             parse_target(self.size)
+        if self.penalty is not None:
+            parse_penalty(self.penalty)
+            if not issubclass(SEARCHES[self.strategy], GradientStrategy):
+                raise ConfigError(
+                    f"penalty={self.penalty!r}: {self.strategy} trains structures by themselves and has no loss to add it to; "
+                    "choose one by gradient, or give size"
+                )
         if self.devices > 1 or self.precision == "bf16-mixed":
             raise ConfigError(
                 f"devices={self.devices}, precision={self.precision}: a search runs on one device, in 32-true or 64-true"
@@ -98,7 +111,7 @@ class SpaceSearchConfig(SearchConfig):
     )
     latency_table: str | None = Field(
         None,
-        description="file that netdial latency wrote here, for max_latency_ms; else it is measured",
+        description="file that netdial latency wrote here, for a limit or penalty of latency; else it is measured",
     )
 
     @field_validator("space_options", mode="before")
@@ -109,13 +122,18 @@ class SpaceSearchConfig(SearchConfig):
 
     @model_validator(mode="after")
     def _one_limit(self) -> SpaceSearchConfig:
+        from netdial.structure.penalty import parse_penalty
         from netdial.structure.spaces import SPACES
 
         SPACES[self.space]
         if self.size is not None and parse_target(self.size).kind == "ms":
             raise ConfigError(f"size={self.size!r}: give milliseconds as max_latency_ms")
-        if self.latency_table is not None and self.max_latency_ms is None:
-            raise ConfigError("latency_table: is for a limit of latency; give max_latency_ms, too")
+        priced = self.penalty is not None and parse_penalty(self.penalty).kind == "ms"
+        priced |= self.options.get("cost") == "ms"
+        if self.latency_table is not None and self.max_latency_ms is None and not priced:
+            raise ConfigError(
+                "latency_table: is for a limit or a penalty of latency; give max_latency_ms, or a penalty in ms, too"
+            )
         if self.size is not None and self.max_latency_ms is not None:
             raise ConfigError(
                 f"size={self.size!r} and max_latency_ms={self.max_latency_ms:g} are two limits; give one of them"

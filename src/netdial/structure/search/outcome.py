@@ -68,6 +68,23 @@ class RandomBaseline:
 
 
 @dataclass(frozen=True)
+class PricedStructure:
+    """The structure that a search along λ found at one λ.
+
+    Attributes:
+        lam: λ, the price of size.
+        genotype: the structure.
+        cost: what it costs.
+        tried: what training it from fresh weights gave; of equal structures the same.
+    """
+
+    lam: float
+    genotype: Genotype
+    cost: StructureCost
+    tried: Tried
+
+
+@dataclass(frozen=True)
 class SearchOutcome:
     """What a search found.
 
@@ -83,6 +100,7 @@ class SearchOutcome:
         examples: gradients of single examples that the search and the last training took.
         seconds: processor time that they took.
         baseline: random search at equal cost, if it was asked for.
+        front: structures along λ, of a search that finds them; ``genotype`` is the one of least validation loss.
     """
 
     network: DerivedNetwork
@@ -96,6 +114,7 @@ class SearchOutcome:
     examples: int
     seconds: float
     baseline: RandomBaseline | None = None
+    front: tuple[PricedStructure, ...] = ()
 
     @property
     def remarks(self) -> list[str]:

@@ -28,6 +28,7 @@ from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.parts import StructureChoice
 from netdial.structure.graph.relaxing import relaxed
 from netdial.structure.graph.space import Gamma, SearchSpace
+from netdial.structure.penalty import SizeKind, SizeShare
 from netdial.structure.search.state import SearchState
 from netdial.structure.supernet import Supernet
 from netdial.task import Task
@@ -35,8 +36,9 @@ from netdial.train.config import Settings
 from netdial.train.feed import Batch
 from netdial.train.loop import Measured
 
-Objective = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-"""(loss on validation data, probabilities of the operations) -> what structure parameters minimise."""
+Objective = Callable[[Tensor, Mapping[str, Tensor], float], Tensor]
+"""(loss on validation data, probabilities of the operations, share of the search that is over) -> what structure parameters
+minimise."""
 
 
 _DRAWS = 500
@@ -142,7 +144,8 @@ class StepContext:
         task: what is predicted; its likelihood is the loss.
         steps: steps of the whole search.
         seed: seed of everything random.
-        objective: what structure parameters minimise, given the loss and the probabilities of the operations.
+        objective: what structure parameters minimise.
+        share: kind of size -> sizes of structures, for strategies that price them.
         clip: norm of the weights' gradient to clip at; 0 does not clip.
     """
 
@@ -150,6 +153,7 @@ class StepContext:
     steps: int
     seed: int
     objective: Objective
+    share: Callable[[SizeKind], SizeShare]
     clip: float = 0.0
 
     def progress(self, state: SearchState) -> float:
@@ -168,6 +172,7 @@ class StepContext:
         *,
         sparse: bool | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        hold: bool = True,
     ) -> Tensor:
         """Returns the mean loss of the supernet on a batch, in nats; counts its examples.
 
@@ -176,12 +181,14 @@ class StepContext:
             gamma: structure parameters.
             batch: examples.
             sparse: whether operations of weight 0 are left out; by default where γ needs no gradients.
-            weights: weights by name in place of those of the supernet, whose running statistics then stay as they are.
+            weights: weights by name in place of those of the supernet.
+            hold: whether running statistics stay as they are where weights are given.
         """
         if weights is None:
             outputs = state.supernet(batch.x, gamma, sparse=sparse)
         else:
-            held = {name: part.clone() for name, part in state.supernet.named_buffers()}
+            buffers = state.supernet.named_buffers() if hold else ()
+            held = {name: part.clone() for name, part in buffers}
             options = {"sparse": sparse}
             outputs = functional_call(
                 state.supernet, {**weights, **held}, (batch.x, gamma), options
@@ -243,13 +250,18 @@ class GradientStrategy(Strategy):
                 rows[key] = nearest[key].to(rows[key])
         return rows
 
+    def weights(self, state: SearchState) -> Mapping[str, Tensor] | None:
+        """Returns the weights of a run by name, where they are not the supernet's own; None."""
+        return None
+
     def penalty(self, state: SearchState) -> Tensor | float:
         """Returns what structure parameters minimise beside the loss; nothing."""
         return 0.0
 
     def total(self, state: SearchState, loss: Tensor, context: StepContext) -> Tensor:
         """Returns all that structure parameters minimise, given the loss."""
-        return context.objective(loss, self.probabilities(state)) + self.penalty(state)
+        progress = context.progress(state)
+        return context.objective(loss, self.probabilities(state), progress) + self.penalty(state)
 
     def step(
         self, state: SearchState, batch: Mapping[str, Batch], context: StepContext
@@ -269,7 +281,10 @@ class GradientStrategy(Strategy):
     ) -> Tensor:
         """Moves the structure parameters along the gradient on ``valid``; returns the loss before."""
         gamma = self.gamma(state, context.progress(state), context.source(state, "structure"))
-        loss = context.loss(state, gamma, batch["valid"], sparse=self.sparse)
+        weights = self.weights(state)
+        loss = context.loss(
+            state, gamma, batch["valid"], sparse=self.sparse, weights=weights, hold=False
+        )
         state.move_structure(self.total(state, loss, context))
         return loss.detach()
 
@@ -279,9 +294,24 @@ class GradientStrategy(Strategy):
         """Moves the weights along the gradient on ``train``, the structure held; returns the loss before."""
         with torch.no_grad():
             gamma = self.gamma(state, context.progress(state), context.source(state, "weights"))
-        loss = context.loss(state, gamma, batch["train"])
+        loss = context.loss(state, gamma, batch["train"], weights=self.weights(state), hold=False)
         state.move_weights(loss, context.clip)
         return loss.detach()
+
+
+class AlongStrategy(GradientStrategy):
+    """A strategy by gradient that finds structures along λ, not one."""
+
+    cost: SizeKind = "params"
+
+    @property
+    @abstractmethod
+    def lams(self) -> list[float]:
+        """Values of λ, the price of the size ``cost``, at which structures are taken in the end."""
+
+    @abstractmethod
+    def settle(self, state: SearchState, lam: float) -> None:
+        """Takes the search to a λ: ``probabilities``, ``mixture`` and the supernet are those there afterwards."""
 
 
 SEARCHES: Registry[type[Strategy]] = Registry("search strategy")

@@ -5,6 +5,7 @@ from netdial.structure.search.strategies import dnas as dnas
 from netdial.structure.search.strategies import drnas as drnas
 from netdial.structure.search.strategies import enas as enas
 from netdial.structure.search.strategies import fair as fair
+from netdial.structure.search.strategies import family as family
 from netdial.structure.search.strategies import gdas as gdas
 from netdial.structure.search.strategies import pc as pc
 from netdial.structure.search.strategies import random_search as random_search

@@ -1,0 +1,350 @@
+"""A search that is set up: the strategy runs, what it found is trained, random search is run beside it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError
+from netdial.core.outputs import evaluating
+from netdial.data.dataset import Dataset
+from netdial.data.memory import Loader
+from netdial.structure.derived import DerivedNetwork, derive
+from netdial.structure.graph.genotype import Genotype
+from netdial.structure.graph.space import Gamma, SearchSpace
+from netdial.structure.latency import LatencyLookup
+from netdial.structure.penalty import SizeKind, SizeShare, parse_penalty
+from netdial.structure.search.config import SearchConfig
+from netdial.structure.search.guards import (
+    GuardReport,
+    before_rise,
+    count_skips,
+    most_skips,
+    note_curvature,
+    with_few_skips,
+)
+from netdial.structure.search.limits import SizeLimit
+from netdial.structure.search.outcome import Gap, PricedStructure, RandomBaseline, SearchOutcome
+from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
+from netdial.structure.search.state import SearchState
+from netdial.structure.search.strategies.random_search import RandomSearch
+from netdial.structure.search.strategy import (
+    AlongStrategy,
+    Asked,
+    GradientStrategy,
+    Objective,
+    Scope,
+    StepContext,
+    Strategy,
+    TrialStrategy,
+    Tried,
+    strategy_of,
+)
+from netdial.structure.search.training import losses, mean_loss, try_network, weighted_mean
+from netdial.task import Task
+from netdial.train.loop import Epoch, Session, going_on, train
+from netdial.train.session import launch
+
+
+def _nothing(*told: Any) -> None:
+    """Takes what is told, and does nothing."""
+
+
+@dataclass
+class SearchJob:
+    """A search that is set up; ``run`` does it.
+
+    Attributes:
+        space: the search space.
+        data: training part.
+        valid: validation part.
+        task: what is predicted.
+        config: settings.
+        limit: limit of size.
+        augment: how training images are varied.
+        told: is told of every structure that was trained, with its part: ``search``, ``front`` (structures along λ) or
+            ``baseline``.
+        report: is told of every epoch of a search by gradient, with the state and the probabilities of the operations.
+        done: results of an earlier run of the same search, by part.
+        times: returns times of the operations on this machine, for a penalty on latency; measured by default.
+    """
+
+    space: SearchSpace
+    data: Dataset | Loader
+    valid: Dataset
+    task: Task
+    config: SearchConfig
+    limit: SizeLimit
+    augment: str | None = None
+    told: Callable[[str, Tried], None] = _nothing
+    report: Callable[[Epoch, SearchState, Gamma], None] = _nothing
+    done: dict[str, list[Tried]] = field(default_factory=dict)
+    times: Callable[[], LatencyLookup] | None = None
+    _shares: dict[SizeKind, SizeShare] = field(default_factory=dict, init=False, repr=False)
+
+    def run(self, test: Dataset | None = None, **session: Unpack[Session]) -> SearchOutcome:
+        """Searches, trains the network that was found, and compares it with random search.
+
+        Args:
+            test: part to compare on.
+            **session: how the search is watched, saved and resumed.
+        """
+        strategy = self.strategy
+        if isinstance(strategy, TrialStrategy):
+            outcome = self._by_trials(strategy)
+        else:
+            assert isinstance(strategy, GradientStrategy)
+            outcome = self._by_gradient(strategy, session)
+        if not self.config.compare or isinstance(strategy, RandomSearch):
+            return outcome
+        return self._beside_random(outcome, test)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy, with its options."""
+        return strategy_of(self.config.strategy, self.config.options)
+
+    @property
+    def scope(self) -> Scope:
+        """What strategies by trials search in."""
+        config = self.config
+        limit = self.limit
+        return Scope(self.space, config.passes, config.seed, limit.allows, limit.nearest)
+
+    def _by_trials(self, strategy: TrialStrategy) -> SearchOutcome:
+        results = run_trials(
+            strategy,
+            self.scope,
+            self._tried,
+            self.done.get("search", []),
+            lambda tried: self.told("search", tried),
+        )
+        best = self._best(strategy, results)
+        network = self._trained(best.genotype, best.epochs)[0]
+        return SearchOutcome(
+            network,
+            best.genotype,
+            self.limit.costs.of(best.genotype),
+            best,
+            None,
+            None,
+            None,
+            tuple(results),
+            sum(each.examples for each in results),
+            sum(each.seconds for each in results),
+        )
+
+    def _best(self, strategy: TrialStrategy, results: list[Tried]) -> Tried:
+        """Returns the best result whose network is within the limit when it is measured."""
+        left = list(results)
+        while left:
+            best = strategy.best(left)
+            if self.limit.holds(best.genotype):
+                return best
+            left = [each for each in left if each.genotype != best.genotype]
+        raise ConfigError(
+            f"none of the {len(results)} structures that were tried is within {self.limit.target}"
+        )
+
+    def _by_gradient(self, strategy: GradientStrategy, session: Session) -> SearchOutcome:
+        state, seconds = self.searched(strategy, session)
+        if isinstance(strategy, AlongStrategy):
+            return self._along(strategy, state, seconds)
+        curvature, epoch = before_rise(state)
+        probabilities, genotype = self.chosen(strategy, state)
+        network, tried = self._trained(genotype, self.config.passes)
+        return SearchOutcome(
+            network,
+            genotype,
+            self.limit.costs.of(genotype),
+            tried,
+            probabilities,
+            self._gap(strategy, state, genotype, tried),
+            self._guarded(probabilities, genotype, curvature, epoch),
+            (),
+            state.examples + tried.examples,
+            seconds + tried.seconds,
+        )
+
+    def _along(self, strategy: AlongStrategy, state: SearchState, seconds: float) -> SearchOutcome:
+        """Returns the structures along λ, and of them the one of least validation loss."""
+        front, tried = self.front(strategy, state)
+        best = min(front, key=lambda point: point.tried.loss)
+        strategy.settle(state, best.lam)
+        probabilities = self.chosen(strategy, state)[0]
+        curvature, epoch = before_rise(state)
+        return SearchOutcome(
+            self._trained(best.genotype, best.tried.epochs)[0],
+            best.genotype,
+            best.cost,
+            best.tried,
+            probabilities,
+            self._gap(strategy, state, best.genotype, best.tried),
+            self._guarded(probabilities, best.genotype, curvature, epoch),
+            (),
+            state.examples + sum(each.examples for each in tried),
+            seconds + sum(each.seconds for each in tried),
+            front=tuple(front),
+        )
+
+    def front(
+        self, strategy: AlongStrategy, state: SearchState
+    ) -> tuple[list[PricedStructure], list[Tried]]:
+        """Trains the likeliest structure at every λ, each that differs once.
+
+        Returns:
+            At every λ the one of least validation loss plus price of all that were trained; and these.
+        """
+        known, tried = list(self.done.get("front", [])), dict[Genotype, Tried]()
+        for lam in strategy.lams:
+            strategy.settle(state, lam)
+            genotype = self.chosen(strategy, state)[1]
+            if genotype in tried:
+                continue
+            if known:
+                tried[genotype] = known.pop(0)
+            else:
+                tried[genotype] = self._tried(Asked(genotype, self.config.passes))
+                self.told("front", tried[genotype])
+        share = self._share(strategy.cost)
+        sizes = {genotype: share.of(genotype) for genotype in tried}
+        front = []
+        for lam in strategy.lams:
+            best = min(tried, key=lambda each: tried[each].loss + lam * sizes[each])
+            front.append(PricedStructure(lam, best, self.limit.costs.of(best), tried[best]))
+        return front, list(tried.values())
+
+    def chosen(self, strategy: GradientStrategy, state: SearchState) -> tuple[Gamma, Genotype]:
+        """Returns the probabilities of operations, and the likeliest structure within the limits and with few identities."""
+        with torch.no_grad():
+            rows = {k: p.detach().cpu() for k, p in strategy.probabilities(state).items()}
+        return rows, with_few_skips(self.space, rows, self._most_skips, self.limit.choose)
+
+    @property
+    def _most_skips(self) -> int:
+        most = self.config.max_skips
+        return most_skips(self.space) if most is None else most
+
+    def _guarded(
+        self, probabilities: Gamma, genotype: Genotype, curvature: tuple[float, ...], epoch: int
+    ) -> GuardReport:
+        before = count_skips(self.space, self.limit.choose(probabilities))
+        skips = count_skips(self.space, genotype)
+        return GuardReport(skips, self._most_skips, before, curvature, epoch)
+
+    def _gap(
+        self, strategy: GradientStrategy, state: SearchState, genotype: Genotype, tried: Tried
+    ) -> Gap:
+        gamma = {key: row.detach() for key, row in strategy.mixture(state).items()}
+        with evaluating(state.supernet):
+            mixed = losses(
+                state.supernet, self.valid, self.task, lambda x: state.supernet(x, gamma)
+            )
+        inherited = mean_loss(derive(state.supernet, dict(genotype.chosen)), self.valid, self.task)
+        return Gap(weighted_mean(mixed, self.valid), inherited, tried.loss)
+
+    def _share(self, kind: SizeKind) -> SizeShare:
+        if kind not in self._shares:
+            self._shares[kind] = SizeShare(self.limit.costs, kind, self.times)
+        return self._shares[kind]
+
+    def _objective(self) -> Objective:
+        """Returns what structure parameters minimise: the loss, with what the limit and the penalty add."""
+        limit = self.limit.objective
+        if self.config.penalty is None:
+            return lambda loss, rows, progress: limit(loss, rows)
+        penalty = parse_penalty(self.config.penalty)
+        share = self._share(penalty.kind)
+        penalty.check(share)
+        return lambda loss, rows, progress: limit(penalty(loss, share, rows, progress), rows)
+
+    def searched(
+        self, strategy: GradientStrategy, session: Session
+    ) -> tuple[SearchState, float]:
+        """Returns the state at the end of a search by gradient, and the processor time that it took, over all its runs."""
+        config = self.config
+        _, device = launch(config.training(config.epochs))
+        feeds = gradient_feeds(self.data, self.valid, config, device)
+        steps = config.epochs * feeds.steps
+        context = StepContext(
+            self.task, steps, config.seed, self._objective(), self._share, config.clip
+        )
+        method = GradientMethod(strategy, context, config.training(config.epochs))
+        state = method.init(self.space, device)
+        progress = going_on(state, session)
+        begun = time.process_time() - state.seconds
+
+        def report(epoch: Epoch) -> None:
+            if config.curvature:
+                note_curvature(state, strategy, context, self.valid)
+            state.seconds = time.process_time() - begun
+            with torch.no_grad():
+                self.report(epoch, state, strategy.probabilities(state))
+
+        train(
+            method,
+            state,
+            feeds,
+            epochs=config.epochs,
+            progress=progress,
+            report=report,
+            advance=session.get("advance"),
+            checkpoint=session.get("checkpoint"),
+            saved=session.get("saved"),
+            identity=session.get("identity"),
+        )
+        state.module.eval()
+        return state, state.seconds
+
+    def _tried(self, asked: Asked) -> Tried:
+        return self._trained(asked.genotype, asked.epochs)[1]
+
+    def _trained(self, genotype: Genotype, epochs: int) -> tuple[DerivedNetwork, Tried]:
+        """Returns the network of a genotype trained from fresh weights, and what came of it."""
+        network = derive(self.space, genotype, seed=self.config.seed)
+        if self.config.precision == "64-true":
+            network = network.double()
+        config = self.config.training(epochs)
+        _, device = launch(config)
+        network.to(device)
+        found = try_network(network, self.data, self.valid, self.task, config, augment=self.augment)
+        return network, found
+
+    def _beside_random(self, outcome: SearchOutcome, test: Dataset | None) -> SearchOutcome:
+        """Returns the outcome with random search that took as much processor time."""
+        source, scope = self.scope.source("baseline"), self.scope
+        known, done = list(self.done.get("baseline", [])), list[Tried]()
+        spent = 0.0
+        while not done or spent + done[-1].seconds <= outcome.seconds:
+            genotype = scope.draw(source)
+            assert genotype is not None, "the structure that was found is within the limits"
+            if known:
+                tried = known.pop(0)
+            else:
+                tried = self._tried(Asked(genotype, self.config.passes))
+                self.told("baseline", tried)
+            done.append(tried)
+            spent += tried.seconds
+        best = min(done, key=lambda tried: tried.loss)
+        rival = self._trained(best.genotype, best.epochs)[0]
+        part = test if test is not None else self.valid
+        difference = self._losses(outcome.network, part) - self._losses(rival, part)
+        error = (
+            float(difference.std() / math.sqrt(len(difference)))
+            if len(difference) > 1
+            else math.nan
+        )
+        mean = weighted_mean(difference, part)
+        name = "valid" if test is None else "test"
+        baseline = RandomBaseline(tuple(done), best, mean, error, name)
+        return SearchOutcome(**{**vars(outcome), "baseline": baseline})
+
+    def _losses(self, network: DerivedNetwork, part: Dataset) -> Tensor:
+        with evaluating(network):
+            return losses(network, part, self.task).double().cpu()
