@@ -264,9 +264,7 @@ class SearchJob:
         penalty.check(share)
         return lambda loss, rows, progress: limit(penalty(loss, share, rows, progress), rows)
 
-    def searched(
-        self, strategy: GradientStrategy, session: Session
-    ) -> tuple[SearchState, float]:
+    def searched(self, strategy: GradientStrategy, session: Session) -> tuple[SearchState, float]:
         """Returns the state at the end of a search by gradient, and the processor time that it took, over all its runs."""
         config = self.config
         _, device = launch(config.training(config.epochs))
