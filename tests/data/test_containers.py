@@ -163,7 +163,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: (np.ma.masked_less(X.numpy(), 0), Y),
         "masked array in which [0-9]+ numbers are masked",
     ),
-    "several inputs": (lambda: ((X, X), Y), "several inputs are not supported"),
+    "several inputs of other lengths": (lambda: ((X, X[1:]), Y), "inputs differ in length: 11, 12"),
+    "several inputs with huge numbers": (
+        lambda: ((X, torch.full((len(X),), 2**24 + 1)), Y),
+        "whole numbers up to 16777217",
+    ),
     "names in doubt": (
         lambda: {"x": X, "mask": X, "y": Y},
         r"called x, mask, y; say which to use: nd.Named\(data, inputs='x', targets='y'\)",

@@ -23,6 +23,7 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.rules import FUNCTIONS, METHODS, MODULES
 from netdial.channels.rules.elementwise import DROPOUTS, elementwise
 from netdial.channels.trace.trace import Recording, execute
+from netdial.core.inputs import PartedInputs
 from netdial.core.outputs import evaluating
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -69,7 +70,7 @@ class _Known(Recording):
             module = self._traced.get_submodule(str(node.target))
             if isinstance(module, ByMode):
                 return self._by_mode(node, *args)
-            if MODULES.get(type(module)) is None:
+            if MODULES.get(type(module)) is None or isinstance(module, PartedInputs):
                 return _unknown(self._shapes[node])
             special = self._module(module, node, *args)
             return self._plain(node, args, kwargs) if special is None else special

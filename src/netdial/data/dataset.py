@@ -17,6 +17,7 @@ from torch import Tensor
 
 from netdial.core.arguments import checked_fields
 from netdial.core.errors import DataError
+from netdial.core.inputs import Packing
 from netdial.data.scale import TargetScale
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Dataset:
             the objective compared with the others. They are divided by their mean, so N stays the
             number of examples.
         target: Units of standardised regression targets; None if ``y`` is in its own units.
+        packing: How several inputs lie in ``x``; None for one input.
 
     Raises:
         DataError: if ``x`` and ``y`` differ in length, there is not one weight per example, or
@@ -55,6 +57,7 @@ class Dataset:
     scale: Tensor | None = None
     weight: Tensor | None = None
     target: TargetScale | None = None
+    packing: Packing | None = None
 
     def __post_init__(self) -> None:
         """Refuses parts that no network could be fed with."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError
@@ -70,7 +70,7 @@ def save(
     lam: float | None = None,
     data: Splits | None = None,
     about: Mapping[str, Any] | None = None,
-    example: Tensor | None = None,
+    example: Any = None,
     tolerance: float | None = None,
 ) -> ModelFile:
     """Writes a model to a file that ``load_model`` opens, atomically and with digests; nothing is pickled.
@@ -87,7 +87,7 @@ def save(
             ``load_model(path).predict(rows)`` works on rows as people have them.
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
-        example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them.
+        example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them; a tuple or mapping of several.
         tolerance: for what ``shrink`` returned, how far outputs may differ once its switches are merged into the layers beside
             them, relative to the largest; by default what rounding may cost a network of its depth.
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from torch import Tensor, nn
 
 from netdial.core.errors import CheckpointError, NetdialError
+from netdial.core.inputs import OneTensor, Packing, one_tensor
 from netdial.core.storage.boundary import reading, validated
 from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.family.config import FamilyConfig
@@ -49,13 +50,15 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
     check_finite(path, family.state_dict().items())
     varying = set(family.statistics.names)
     constants = {n: buffer for n, buffer in family.net.named_buffers() if n not in varying}
-    tree = {
+    tree: dict[str, Any] = {
         "config": _plain(family.config),
         "net": shapes_of(family.net),
         "constants": constants,
         "state": dict(family.state_dict()),
         "meta": check_meta(meta),
     }
+    if isinstance(family.net, OneTensor):
+        tree["inputs"] = [] if family.net.packing is None else [asdict(family.net.packing)]
     save_tree(path, tree, KIND)
 
 
@@ -85,7 +88,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
         config = settings_of(path, tree["config"])
         _check_sizes(path, config, shape, tree["state"])
         net = described(path, tree["meta"]).build() if net is None else net
-        family = Family(_thawed(net), config)
+        family = Family(_adapted(_thawed(net), tree), config)
         kept = tree["state"].get("kept")
         if kept is not None:
             family.restrict(kept)
@@ -129,6 +132,14 @@ def _take_types(family: Family, tree: dict[str, Any]) -> None:
     types = {**family.buffers_at(lam), **tree["constants"], **family.at(lam)}
     for name, tensor in [*family.net.named_parameters(), *family.net.named_buffers()]:
         tensor.data = tensor.data.to(types[name].dtype)
+
+
+def _adapted(net: nn.Module, tree: Mapping[str, Any]) -> nn.Module:
+    """Returns a network from one tensor to one tensor, if that is what was saved."""
+    if "inputs" not in tree:
+        return net
+    packings = validated(list[Packing], tree["inputs"], "inputs")
+    return one_tensor(net, packings[0] if packings else None)
 
 
 def _thawed(net: nn.Module) -> nn.Module:

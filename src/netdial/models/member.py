@@ -101,7 +101,7 @@ def save_member(
     lam: float,
     path: str | Path,
     format: str = "safetensors",
-    example: Tensor | None = None,
+    example: Any = None,
     *,
     meta: Mapping[str, Any] | None = None,
     card: str | None = None,

@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,14 +20,23 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
+from netdial.core.inputs import (
+    OneTensor,
+    OneTensorGraph,
+    PartedInputs,
+    as_packed,
+    is_several,
+    packing_of,
+    structured,
+)
 from netdial.core.noise import generator
-from netdial.core.outputs import same_outputs
+from netdial.core.outputs import same_outputs, tensors
 from netdial.core.storage.files import write_bytes
 
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -37,13 +46,40 @@ class ExportJob:
     net: nn.Module
     lam: float
     path: Path
-    example: Tensor | None
+    example: Any
     meta: dict[str, Any]
     pruned: bool
     card: str | None
 
-    def inputs(self) -> Tensor:
-        """Returns at least two examples that the network has been seen to take."""
+    @property
+    def program(self) -> nn.Module:
+        """What is traced: the network, called with its inputs by position, that gives plain dicts and tuples."""
+        return _Own(self.net) if isinstance(self.net, OneTensor | OneTensorGraph) else self.net
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Returns at least two examples that the network has been seen to take, of each of its inputs."""
+        packing = packing_of(self.net)
+        if packing is None:
+            return (self._input(),)
+        given = self.example
+        if is_several(given):
+            named = isinstance(given, Mapping)
+            parts = packing.arranged(() if named else given, given if named else {})
+            given, given_as = as_packed(parts, packing.names, f"{self.path}: example")
+            if not given_as.fits(packing):
+                raise ShapeError(f"example: inputs {given_as}; this network takes {packing}")
+        if given is None:
+            raise ConfigError(
+                f"{self.path}: this format traces the network; give example=, its inputs {packing}"
+            )
+        given = given.detach().cpu()
+        with torch.no_grad():
+            found: tuple[Tensor, ...] = PartedInputs(packing)(
+                given if len(given) > 1 else torch.cat([given] * 2)
+            )
+        return found
+
+    def _input(self) -> Tensor:
         x = self.example
         if x is None and self.meta.get("net"):
             x = torch.zeros(2, *self.meta["net"]["input_shape"])
@@ -62,7 +98,23 @@ class ExportJob:
             raise ShapeError(
                 f"example of shape {list(x.shape)}, {x.dtype}: the network does not take it ({first_line(error)})"
             ) from None
-        return x
+        checked: Tensor = x
+        return checked
+
+
+class _Own(nn.Module):
+    """A network called with all of its inputs by position, and what it gives in plain dicts and tuples."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *parts: Tensor) -> Any:
+        packing = packing_of(self.net)
+        if packing is None:
+            return self.net(*parts)
+        args, kwargs = packing.call(parts)
+        return structured(self.net(*args, **kwargs))
 
 
 def torch_export(job: ExportJob) -> tuple[int, float]:
@@ -70,11 +122,11 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
     x = job.inputs()
     buffer = io.BytesIO()
     with _tracing(job, "torch-export"):
-        program = torch.export.export(job.net, (x,), dynamic_shapes=_dynamic_batch())
+        program = torch.export.export(job.program, x, dynamic_shapes=_dynamic_batch(job, x))
         torch.export.save(program, buffer)
         buffer.seek(0)
         run = torch.export.load(buffer).module()
-        difference = _compare(job.net, run, x)
+        difference = _compare(job.program, run, x)
     content = buffer.getvalue()
     write_bytes(job.path, content)
     return len(content), difference
@@ -90,32 +142,42 @@ def onnx(job: ExportJob) -> tuple[int, float]:
     x = job.inputs()
     with _tracing(job, "onnx"):
         program = torch.onnx.export(
-            job.net,
-            (x,),
+            job.program,
+            x,
             dynamo=True,
             verbose=False,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_shapes=_dynamic_batch(),
+            input_names=_names(job, x),
+            output_names=None if isinstance(job.program, _Own) else ["output"],
+            dynamic_shapes=_dynamic_batch(job, x),
         )
         assert program is not None  # always so with dynamo=True
         content: bytes = program.model_proto.SerializeToString()
         session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
+        names = [given.name for given in session.get_inputs()]
 
-        def run(batch: Tensor) -> Tensor:
-            return torch.from_numpy(session.run(None, {name: batch.numpy()})[0])
+        def run(*batch: Tensor) -> Any:
+            given = {n: part.numpy() for n, part in zip(names, batch, strict=True)}
+            return [torch.from_numpy(part) for part in session.run(None, given)]
 
-        difference = _compare(job.net, run, x)
+        difference = _compare(job.program, run, x)
     write_bytes(job.path, content)
     return len(content), difference
 
 
-def _dynamic_batch() -> tuple[dict[int, Any]]:
-    return ({0: torch.export.Dim("batch")},)
+def _dynamic_batch(job: ExportJob, x: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    each: tuple[Any, ...] = ({0: torch.export.Dim("batch")},) * len(x)
+    return (each,) if isinstance(job.program, _Own) else each
 
 
-def _compare(net: nn.Module, run: Run, x: Tensor) -> float:
+def _names(job: ExportJob, x: tuple[Tensor, ...]) -> list[str]:
+    """Returns the names of the inputs of a graph."""
+    packing = packing_of(job.net)
+    if packing is None:
+        return ["input"]
+    return [name or f"input_{number}" for number, name in enumerate(packing.names)]
+
+
+def _compare(net: nn.Module, run: Run, x: tuple[Tensor, ...]) -> float:
     """Returns the largest absolute difference between outputs, for batches of 1, 2 and 5 examples.
 
     Raises:
@@ -123,12 +185,13 @@ def _compare(net: nn.Module, run: Run, x: Tensor) -> float:
     """
     worst = 0.0
     for size in (1, 2, 5):
-        batch = x[torch.arange(size) % len(x)]
+        batch = [part[torch.arange(size) % len(part)] for part in x]
         with torch.no_grad():
-            wanted, got = net(batch), run(batch)
-        if wanted.shape != got.shape:
+            wanted, got = tensors(net(*batch)), tensors(run(*batch))
+        shapes = [[list(part.shape) for part in found] for found in (wanted, got)]
+        if shapes[0] != shapes[1]:
             raise TraceError(
-                f"outputs are {list(got.shape)} for {size} examples, the network gives {list(wanted.shape)}"
+                f"outputs are {shapes[1]} for {size} examples, the network gives {shapes[0]}"
             )
         found = same_outputs(wanted, got, tolerance=TOLERANCE, least=1.0)
         if not found:

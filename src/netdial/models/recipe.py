@@ -30,6 +30,7 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import operations
 from netdial.core.cutting import leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.inputs import Packing, PartedInputs
 from netdial.core.plan import Plan
 from netdial.core.storage.boundary import parse_json, reading, validated
 from netdial.core.storage.container import check_finite, load_tree, save_tree
@@ -114,6 +115,8 @@ class Recipe:
         picks: inputs that are left, where some are not.
         bypassed: additions whose dead branch is gone.
         inputs: what the inputs looked like that the graph was taken on; empty in files of before that ``torch.fx`` traced.
+        names: names of several inputs, empty for those by position; no name at all for a network of one input that gives
+            more than a tensor; None for all others.
         followed: whether numbers in the graph were made to follow before it was written down; not in files of before.
         graph: the operations, as text.
         constants: what layers say about themselves: module -> attribute -> value.
@@ -127,10 +130,19 @@ class Recipe:
     picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
     inputs: tuple[InputOutline, ...]
+    names: tuple[str, ...] | None
     followed: bool
     graph: Sequence[str]
     constants: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
+
+    @property
+    def packing(self) -> Packing | None:
+        """How several inputs lie in one tensor."""
+        if not self.names:
+            return None
+        shapes = tuple(one.shape[1:] for one in self.inputs)
+        return Packing(self.names, shapes, tuple(one.dtype for one in self.inputs))
 
     @property
     def merged(self) -> bool:
@@ -171,7 +183,7 @@ def save_network(
         tuple(_kept_switches(net)),
         tuple(_kept_picks(net)),
         bypassed(net),
-        _inputs(graph),
+        *_inputs(graph),
         True,
         operations(net),
         constants_of(net),
@@ -186,6 +198,7 @@ def save_network(
         "picks": [asdict(kept) for kept in recipe.picks],
         "bypassed": [asdict(step) for step in recipe.bypassed],
         "examples": [asdict(one) for one in recipe.inputs],
+        "names": recipe.names,
         "graph": recipe.graph,
         "constants": recipe.constants,
     }
@@ -234,6 +247,7 @@ def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:
             text.picks,
             text.bypassed,
             inputs,
+            text.names,
             bool(text.examples),
             text.graph,
             text.constants,
@@ -252,17 +266,25 @@ class _Text(BaseModel):
     picks: tuple[KeptPick, ...]
     bypassed: tuple[Bypassed, ...]
     examples: tuple[InputOutline, ...] = ()
+    names: tuple[str, ...] | None = None
     inputs: tuple[tuple[int, ...], str] | None = None  # of one exported network, in files of before
     graph: list[str]
     constants: dict[str, dict[str, Any]]
 
 
-def _inputs(graph: Graph) -> tuple[InputOutline, ...]:
-    """Returns what the inputs look like that a graph was taken on."""
-    x = graph.example
+def _inputs(graph: Graph) -> tuple[tuple[InputOutline, ...], tuple[str, ...] | None]:
+    """Returns what the inputs look like that a graph was taken on, and their names."""
+    apart = next((m for m in graph.traced.modules() if isinstance(m, PartedInputs)), None)
+    parts = (graph.example,) if apart is None else apart(graph.example)
+    names = None if apart is None else () if apart.packing is None else apart.packing.names
+    return tuple(map(_outline, parts)), names
+
+
+def _outline(x: Tensor) -> InputOutline:
+    """Returns what inputs look like."""
     whole = not (x.is_floating_point() or x.is_complex()) and x.numel() > 0
     high = int(x.max()) if whole else 0
-    return (InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high),)
+    return InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high)
 
 
 def _of_class(net: fx.GraphModule, plan: Plan) -> Plan:

@@ -22,11 +22,19 @@ from netdial.channels.trace.trace import operations, trace
 from netdial.channels.trace.training import check_training
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, NetdialError, TraceError, first_line, warn
+from netdial.core.inputs import as_packed, one_tensor
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite
 from netdial.models.described import outline
-from netdial.models.recipe import KeptPick, KeptSwitch, Recipe, constants_of, read_recipe
+from netdial.models.recipe import (
+    InputOutline,
+    KeptPick,
+    KeptSwitch,
+    Recipe,
+    constants_of,
+    read_recipe,
+)
 
 _MOST_INPUTS = 1 << 27
 """Numbers in an example that a file may ask for."""
@@ -99,6 +107,8 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
 
 def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, str]:
     """Returns a fresh network lowered, traced and cut as a file says, and how it differs from the file's, in words."""
+    if recipe.names is not None:
+        net = one_tensor(net, recipe.packing)
     lowered = lower(net)
     traced = _traced(lowered, recipe)
     for pick in recipe.picks:
@@ -131,7 +141,12 @@ def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
     like = next(net.parameters())
     if not recipe.inputs or like.is_meta:
         return None
-    (outline,) = recipe.inputs
+    parts = [_like_outline(outline, like) for outline in recipe.inputs]
+    return as_packed(parts, recipe.names, "its example")[0] if recipe.names else parts[0]
+
+
+def _like_outline(outline: InputOutline, like: Tensor) -> Tensor:
+    """Returns made-up inputs."""
     shape, dtype = outline.shape, getattr(torch, outline.dtype)
     if not (shape and min(shape) >= 1 and math.prod(shape) <= _MOST_INPUTS):
         raise CheckpointError(f"its example of inputs {list(shape)!s:.80} is out of bounds")

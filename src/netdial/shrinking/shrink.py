@@ -34,7 +34,7 @@ from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Task
-from netdial.task.rehearsal import admit, admit_training, hold
+from netdial.task.rehearsal import admit, admit_training, hold, suited
 from netdial.train.config import make
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import agreement, launch, make_feed
@@ -117,6 +117,7 @@ def shrink(
     config = config or make(ShrinkConfig, settings)
     check_initialised(net)
     held = hold(data)
+    net = suited(net, held)
     graph = prepare(net, example_of(admit_training(net, held, kind)[0]), config)
     return run(graph, held, valid, kind=kind, config=config, report=report)
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
-from netdial.core.outputs import failing_in_words, without_gradients
+from netdial.core.inputs import OneTensor, Packing, one_tensor
+from netdial.core.outputs import evaluating, failing_in_words, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
 from netdial.task.base import Task
@@ -70,6 +71,37 @@ def admit_training(
     few = match(first.x[:2], _like(net, first.x))
     taken, n_outputs = _try(net, few, task, _counted(task, first.y, part))
     return loader.suited(task.targets, taken.dtype, n_outputs), task
+
+
+def suited(net: nn.Module, data: Dataset | Loader) -> nn.Module:
+    """Returns a network as one from one tensor to one tensor, if its inputs are several or it gives something else.
+
+    Args:
+        net: the network; it is not changed, and shares its layers with what is returned.
+        data: training data, held (``hold``).
+
+    Raises:
+        ConfigError: the network was made for other inputs.
+    """
+    first = (
+        data.select(torch.arange(min(2, len(data)))) if isinstance(data, Dataset) else data.first()
+    )
+    x = first.inputs() if isinstance(first, Dataset) else first.x[:2]
+    return adapted(net, x, first.packing) if len(x) else net
+
+
+def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
+    """Returns a network as one from one tensor to one tensor, if it has to be; arguments as of ``suited``."""
+    if packing is not None or isinstance(net, OneTensor):
+        return one_tensor(net, packing)
+    try:
+        with evaluating(net), torch.random.fork_rng(devices=[]):
+            found = net(match(x, _like(net, x)))
+    except Exception:  # whatever is wrong is said by the rehearsal
+        return net
+    if isinstance(found, Tensor):
+        return net
+    return one_tensor(net, None)
 
 
 def hold(data: Data, part: str = "training part") -> Dataset | Loader:

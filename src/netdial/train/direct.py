@@ -14,6 +14,7 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.task import Task
+from netdial.task.rehearsal import hold, suited
 from netdial.train.config import FitConfig
 from netdial.train.fit import fixed, run, settings_of
 from netdial.train.loop import Epoch
@@ -62,7 +63,8 @@ def fit_direct(
             f"shared={', '.join(config.shared)}: a parameter that is the same for every lam would tie the directly "
             "trained networks together; leave shared empty, or train at one lam at a time"
         )
-    families = [Family(net, config.family()) for net in starts]
+    data = hold(data)
+    families = [Family(suited(net, data), config.family()) for net in starts]
     if not _can_stack(families):
         return [
             run(

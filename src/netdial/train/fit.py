@@ -23,7 +23,7 @@ from netdial.measure.noise import FEWEST, calibrate
 from netdial.measure.path import mean_fit
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Regression, Task
-from netdial.task.rehearsal import admit, admit_training
+from netdial.task.rehearsal import admit, admit_training, hold, suited
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
@@ -44,7 +44,8 @@ def fit(
     """Trains a family in one run and returns it: a network for every λ in [lo, hi].
 
     Args:
-        net: any module that returns one tensor of outputs; it is copied.
+        net: any module; it is copied. Of outputs in a dict, a tuple or a data class the one called ``logits`` or ``out``, else
+            the first, is scored.
         data: training part, in any of the forms of ``netdial.data.memory``: a pair of tensors, arrays or frames, a
             ``Dataset``, a torch data set, a ``DataLoader``, …
         valid: validation part, needed for ``patience``; tells the noise variance of a regression
@@ -64,8 +65,9 @@ def fit(
         NonFiniteError: training met a number that is not finite.
     """
     config = settings_of(config, settings)
-    family = Family(net, config.family())
-    return run(family, data, valid, kind=kind, config=config, report=report)
+    held = hold(data)
+    family = Family(suited(net, held), config.family())
+    return run(family, held, valid, kind=kind, config=config, report=report)
 
 
 def run(

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.labels import Labels, SizeNumber, Value
+from netdial.channels.labels import Labels, SizeNumber, Value, fixed
 from netdial.channels.layers.mode import ByMode
 from netdial.channels.nodes import detached, place
 from netdial.channels.rules.table import Scene, on
+from netdial.core.inputs import PartedInputs, ScoredOutput
 
 ACTIVATIONS = (
     nn.ReLU,
@@ -191,6 +192,19 @@ def _one_of(scene: Scene, node: fx.Node, one: Any, other: Any) -> Any:
     for part in (one, other):
         scene_fix_all(scene, part, f"{place(node)} gives something else in training")
     return other
+
+
+@on(modules=[PartedInputs])
+def parts(scene: Scene, node: fx.Node, x: Value) -> Any:
+    """Inputs taken out of one tensor: nothing can be cut."""
+    return tuple(fixed(tuple(part.shape)) for part in scene.results[node])
+
+
+@on(modules=[ScoredOutput])
+def scored(scene: Scene, node: fx.Node, found: Any) -> Value:
+    """The output that is scored, of several: all of them stay."""
+    scene_fix_all(scene, found, "makes the network's outputs")
+    return scene.result(node)
 
 
 @on(functions=[detached])

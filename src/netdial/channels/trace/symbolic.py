@@ -27,6 +27,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import detached
 from netdial.core.errors import TraceError, first_line
+from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
 
 OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
@@ -41,7 +42,7 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 
 def is_layer(module: nn.Module) -> bool:
     """Returns whether torch or netdial defines a module as a single operation."""
-    if isinstance(module, Attention | ByMode | Pick | Shift | Switch):
+    if isinstance(module, Attention | ByMode | PartedInputs | Pick | ScoredOutput | Shift | Switch):
         return True
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
@@ -82,6 +83,9 @@ def symbolic(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Taken:
         whole: classes of the user's own modules that are recorded as single operations.
     """
     tracer = _Tracer(whole)
+    tracer.traced_func_name = (
+        OneTensor.of_packed.__name__ if isinstance(net, OneTensor) else "forward"
+    )
     try:
         with _functions_kept():
             graph = tracer.trace(net, concrete_args=_defaults(net))
@@ -158,7 +162,8 @@ def _drop_checks(graph: fx.Graph) -> None:
 
 def _defaults(net: nn.Module) -> dict[str, Any]:
     """Returns the optional arguments of a network's forward pass."""
-    given = inspect.signature(net.forward).parameters.values()
+    run = net.of_packed if isinstance(net, OneTensor) else net.forward
+    given = inspect.signature(run).parameters.values()
     return {p.name: p.default for p in given if p.default is not p.empty}
 
 

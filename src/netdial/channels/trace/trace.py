@@ -22,6 +22,7 @@ from netdial.channels.trace.positional import by_position
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import check_training
 from netdial.core.errors import ConfigError, TraceError, first_line
+from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import evaluated, evaluating, modes_kept, same_outputs
 
 _EXPORTED = "taken by torch.export"
@@ -43,7 +44,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     """
     if not any(True for _ in net.parameters()):
         raise ConfigError(f"network {type(net).__name__}: has no parameters, so nothing can be cut")
-    if isinstance(net, fx.GraphModule):
+    if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
     lowered = lower(net)
     try:
@@ -166,7 +167,8 @@ def _module(
     """Returns a graph module without calls by keyword and changes in place that others see."""
     vars(lowered).update(constants)
     try:
-        traced = fx.GraphModule(lowered, graph, class_name=type(net).__name__)
+        kind = OneTensorGraph if isinstance(net, OneTensor) else fx.GraphModule
+        traced = kind(lowered, graph, class_name=type(net).__name__)
     finally:
         for name in constants:
             delattr(lowered, name)

@@ -46,20 +46,21 @@ class Named:
 
     Attributes:
         data: a mapping of arrays, or a data set or ``DataLoader`` that yields mappings.
-        inputs: name of the inputs.
+        inputs: name of the inputs, or the names of several, which the network is given by name.
         targets: name of the targets.
         weights: name of the weights of examples, if there are any.
     """
 
     data: Any
-    inputs: str
+    inputs: str | tuple[str, ...] | list[str]
     targets: str
     weights: str | None = None
 
     @property
     def names(self) -> Names:
         """The names of inputs, targets and weights."""
-        return self.inputs, self.targets, self.weights
+        inputs = self.inputs if isinstance(self.inputs, str) else tuple(self.inputs)
+        return inputs, self.targets, self.weights
 
 
 def as_dataset(
@@ -85,7 +86,7 @@ def as_dataset(
         else _in_memory(held, names, targets, part)
     )
     try:
-        return Dataset(found.x, found.y, weight=found.weight)
+        return Dataset(found.x, found.y, weight=found.weight, packing=found.packing)
     except DataError as error:
         raise DataError(f"{part}: {error}") from None
 

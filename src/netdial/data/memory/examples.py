@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
+from netdial.core.inputs import Packing, as_packed, is_several
 from netdial.data.memory.arrays import as_tensor, check_finite, column_names
 from netdial.data.memory.targets import Targets, as_targets
 
@@ -19,15 +20,22 @@ TARGETS = ("y", "target", "targets", "label", "labels")
 WEIGHTS = ("w", "weight", "weights", "sample_weight")
 """Names by which the parts of a mapping are known when nobody says which they are."""
 
-Names = tuple[str, str, str | None]
+MODEL_INPUTS = (
+    "input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds", "decoder_input_ids", "pixel_mask",
+    "decoder_attention_mask", "pixel_values", "input_values", "input_features", "bool_masked_pos", "visual_embeds",
+)  # fmt: skip
+"""Names of inputs of models of the transformers library, of which a mapping may have several."""
+
+Names = tuple[str | tuple[str, ...], str, str | None]
 
 
 class Examples(NamedTuple):
-    """Inputs ``[B, ...]``, targets ``[B]`` or ``[B, T]``, and weights ``[B]`` or None."""
+    """Inputs ``[B, ...]``, targets ``[B]`` or ``[B, T]``, weights ``[B]`` or None, and how several inputs lie in one tensor."""
 
     x: Tensor
     y: Tensor
     weight: Tensor | None = None
+    packing: Packing | None = None
 
 
 def as_examples(
@@ -46,10 +54,8 @@ def as_examples(
             a number is not finite; a weight is negative.
     """
     x, y, weight = _take(parts, where, names)
-    inputs, found = (
-        as_tensor(x, f"{where}: inputs"),
-        as_tensor(y, f"{where}: targets", labels=True),
-    )
+    found = as_tensor(y, f"{where}: targets", labels=True)
+    inputs, packing = _inputs(x, where, len(found) if found.ndim else None)
     if inputs.ndim < 2 or found.ndim < 1:
         raise DataError(
             f"{where}: needs inputs [N, ...] and targets [N] or [N, T]; got inputs {list(inputs.shape)} and targets "
@@ -63,9 +69,22 @@ def as_examples(
     check_finite(found, f"{where}: targets", column_names(y))
     if targets is not None:
         found = as_targets(found, targets, f"{where}: targets")
-    return Examples(
-        inputs, found, None if weight is None else as_weights(weight, len(inputs), where)
-    )
+    weights = None if weight is None else as_weights(weight, len(inputs), where)
+    return Examples(inputs, found, weights, packing)
+
+
+def _inputs(x: Any, where: str, count: int | None) -> tuple[Tensor, Packing | None]:
+    """Returns inputs as one tensor, and how they lie in it if they are several."""
+    if not is_several(x, count):
+        return as_tensor(x, f"{where}: inputs"), None
+    named = x if isinstance(x, Mapping) else dict(enumerate(x))
+    parts = []
+    for name, part in named.items():
+        mask = isinstance(part, Tensor) and part.dtype == torch.bool
+        parts.append(part.detach() if mask else as_tensor(part, f"{where}: input {name}"))
+    if len(parts) == 1:
+        return parts[0], None
+    return as_packed(parts, [n if isinstance(n, str) else "" for n in named], where)
 
 
 def as_weights(weight: Any, count: int, where: str) -> Tensor:
@@ -121,11 +140,13 @@ def _by_name(parts: Mapping[Any, Any], where: str, names: Names | None) -> tuple
     keys = [str(key) for key in parts]
     if names is None:
         names = _guess(keys, where)
-    for name in names:
+    asked = [*([names[0]] if isinstance(names[0], str) else names[0]), *names[1:]]
+    for name in asked:
         if name is not None and name not in parts:
             raise DataError(f"{where}: no part is called {name!r}; there are {', '.join(keys)}")
     x, y, weight = names
-    return parts[x], parts[y], None if weight is None else parts[weight]
+    inputs = parts[x] if isinstance(x, str) else {name: parts[name] for name in x}
+    return inputs, parts[y], None if weight is None else parts[weight]
 
 
 def _guess(keys: Sequence[str], where: str) -> Names:
@@ -134,6 +155,9 @@ def _guess(keys: Sequence[str], where: str) -> Names:
     x, y, weight = found
     if len(x) == len(y) == 1 and len(weight) <= 1 and len(x) + len(y) + len(weight) == len(keys):
         return x[0], y[0], weight[0] if weight else None
+    several = [key for key in keys if key not in (*y, *weight)]
+    if len(y) == 1 and len(weight) <= 1 and set(several) <= set(MODEL_INPUTS):
+        return tuple(several), y[0], weight[0] if weight else None
     raise DataError(
         f"{where}: the parts are called {', '.join(keys)}; say which to use: "
         f"nd.Named(data, inputs={x[0] if x else keys[0]!r}, targets={y[0] if y else keys[-1]!r})"
@@ -159,4 +183,5 @@ def joined(batches: Sequence[Examples], where: str) -> Examples:
         torch.cat([batch.x for batch in batches]),
         torch.cat([batch.y for batch in batches]),
         torch.cat(weights) if len(weights) == len(batches) else None,
+        batches[0].packing,
     )

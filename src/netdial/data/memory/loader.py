@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from netdial.core.errors import DataError
+from netdial.core.inputs import Packing
 from netdial.core.noise import derive_seed
 from netdial.data.memory.examples import Examples, Names, as_examples, joined
 from netdial.data.memory.targets import Targets
@@ -68,6 +69,7 @@ class Loader:
         self._n_outputs: int | None = None
         self._class_weight: Tensor | None = None
         self._mean_weight = 1.0
+        self._packing: Packing | None = None
 
     def suited(
         self,
@@ -129,7 +131,13 @@ class Loader:
 
     def _checked(self, batch: Any, step: int) -> Examples:
         where = f"{self.part}: batch {step}"
-        x, y, weight = as_examples(batch, where, targets=self.targets, names=self._names)
+        x, y, weight, packing = as_examples(batch, where, targets=self.targets, names=self._names)
+        self._packing = self._packing or packing
+        if packing is not None and self._packing is not None and not packing.fits(self._packing):
+            raise DataError(
+                f"{where}: inputs {packing}, in the batches before {self._packing}; give all of one shape (pad texts to one "
+                "length)"
+            )
         highest = int(y.max()) if len(y) and not y.is_floating_point() else 0
         if self._n_outputs is not None and highest >= self._n_outputs:
             raise DataError(
@@ -140,9 +148,9 @@ class Loader:
             weight = self._class_weight[y] * (1.0 if weight is None else weight)
         weight = None if weight is None else weight / self._mean_weight
         if self._dtype is None:
-            return Examples(x, y, weight)
+            return Examples(x, y, weight, packing)
         floats = self._dtype.is_floating_point and y.is_floating_point()
-        return Examples(x.to(self._dtype), y.to(self._dtype) if floats else y, weight)
+        return Examples(x.to(self._dtype), y.to(self._dtype) if floats else y, weight, packing)
 
     def _count(self) -> list[int]:
         """Returns the sizes of the batches of a pass, without reading data where it can be told."""

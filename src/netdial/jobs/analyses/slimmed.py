@@ -32,9 +32,9 @@ from netdial.measure.latency import quiet_ms
 from netdial.models.recipe import PRUNED, save_network
 from netdial.models.use import use_of
 from netdial.pruning.channels.latency import Rounding
-from netdial.pruning.channels.member import graph_of, member_of
+from netdial.pruning.channels.member import graph_of, inputs, member_of
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import Pruned, goal_of, inputs, reduce
+from netdial.pruning.channels.prune import Pruned, goal_of, reduce
 from netdial.pruning.channels.retrain import retrain_structured
 from netdial.runs.curves import headline, members
 from netdial.runs.prunings import METHOD, WIDTH

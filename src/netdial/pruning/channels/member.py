@@ -6,7 +6,8 @@ channels were removed.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,18 @@ from netdial.channels.graph import Graph
 from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError
+from netdial.core.inputs import as_packed, is_several
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
+from netdial.data.dataset import Dataset
 from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
+from netdial.shrinking.shrink import example_of
 from netdial.task import Task
+from netdial.task.rehearsal import adapted
 from netdial.train.finetune import specialise
 
 NO_PENALTY = 1e-8
@@ -59,6 +64,37 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     net = copy_network(net)
     traced = trace(net, _like(example, net)).eval()
     return Family(traced, config).to(next(traced.parameters())).eval()
+
+
+def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
+    """Returns a network from one tensor to one tensor, and inputs for it.
+
+    Args:
+        net: a family, or any network.
+        example: inputs ``[b, …]``; a tuple or a mapping of several.
+    """
+    if not is_several(example):
+        return net if isinstance(net, Family) else adapted(net, example, None), example
+    named = example if isinstance(example, Mapping) else dict(enumerate(example))
+    x, packing = as_packed(
+        list(named.values()), [n if isinstance(n, str) else "" for n in named], "example"
+    )
+    return net if isinstance(net, Family) else adapted(net, x, packing), x
+
+
+def inputs(data: Dataset | None, example: Any) -> Any:
+    """Returns inputs to trace on.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if example is not None:
+        return example
+    if data is None:
+        raise ConfigError(
+            "slim: nothing to trace the network on; give example=, inputs [b, ...], or data="
+        )
+    return example_of(data)
 
 
 def template(net: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, fx, nn
 
@@ -20,7 +21,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
 from netdial.data.dataset import Dataset
-from netdial.data.memory import Data
+from netdial.data.memory import Data, as_dataset
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.pruning.channels.choosing import (
@@ -34,14 +35,21 @@ from netdial.pruning.channels.choosing import (
     check_size,
 )
 from netdial.pruning.channels.latency import LatencyTable, Rounding, round_widths
-from netdial.pruning.channels.member import graph_of, member_of, task_of, template, written
+from netdial.pruning.channels.member import (
+    graph_of,
+    inputs,
+    member_of,
+    task_of,
+    template,
+    tried,
+    written,
+)
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.removal import Assumed, Emission, How, remove
 from netdial.pruning.channels.scores import Per, Scores, channel_scores
 from netdial.pruning.weights.criteria import default_criterion, importance
-from netdial.shrinking.shrink import example_of
 from netdial.task import Task
-from netdial.task.rehearsal import admit
+from netdial.task.rehearsal import admit, suited
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def slim(
     emission: Emission = "fold",
     rounding: Rounding | None = None,
     data: Data | None = None,
-    example: Tensor | None = None,
+    example: Any = None,
     kind: str | Task | None = None,
     seed: int = 0,
     lenient: bool = False,
@@ -153,8 +161,8 @@ def slim(
             exactly, else its mean over ``data`` (or ``example``, without); ``rows`` of the result tell which.
         rounding: choose widths near the wanted ones by measured time; the share or size is missed by as much.
         data: training data, for criteria that need them and for the means of channels.
-        example: inputs ``[b, …]`` to trace on, two or more; taken from ``data`` by default. Without ``data`` give as many as
-            make a fair mean.
+        example: inputs ``[b, …]`` to trace on, two or more, or a tuple or a mapping of several; taken from ``data`` by
+            default. Without ``data`` give as many as make a fair mean.
         kind: ``classification`` or ``regression``.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
@@ -174,8 +182,10 @@ def slim(
     goal = goal_of(share, size)
     part = None
     if data is not None:
-        part, _ = admit(template(net), data, kind, task_of(net), "training part")
-    example = inputs(part, example)
+        held = as_dataset(data, part="training part")
+        net = net if isinstance(net, Family) else suited(net, held)
+        part, _ = admit(template(net), held, kind, task_of(net), "training part")
+    net, example = tried(net, inputs(part, example))
     return reduce(
         member_of(net, lam, example),
         goal,
@@ -228,21 +238,6 @@ def goal_of(share: float | None, size: Target | str | None) -> float | Target:
             f"share={share:g}: outside (0, 1); it is the part of the channels to remove, 0.5 for half of them"
         )
     return share
-
-
-def inputs(data: Dataset | None, example: Tensor | None) -> Tensor:
-    """Returns inputs to trace on.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    if example is not None:
-        return example
-    if data is None:
-        raise ConfigError(
-            "slim: nothing to trace the network on; give example=, inputs [b, ...], or data="
-        )
-    return example_of(data)
 
 
 def reduce(

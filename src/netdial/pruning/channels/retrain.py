@@ -21,9 +21,9 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.size import Target
 from netdial.data.memory import Data
-from netdial.pruning.channels.member import graph_of, member_of, task_of, template
+from netdial.pruning.channels.member import graph_of, inputs, member_of, task_of, template
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import GroupRow, Pruned, goal_of, inputs, reduce
+from netdial.pruning.channels.prune import GroupRow, Pruned, goal_of, reduce
 from netdial.pruning.channels.removal import ASSUMED
 from netdial.shrinking.control import course
 from netdial.task.rehearsal import admit

@@ -1,0 +1,98 @@
+"""A network of the user's own class that takes one tensor besides: all of its inputs, packed.
+
+Called as its class is, with several inputs or by name, it does what its class does. Called with one tensor it takes the inputs
+out of it and gives the one tensor that is scored. Leaves keep their names, and the class its name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from torch import fx, nn
+
+from netdial.core.errors import ConfigError
+from netdial.core.inputs.modules import PartedInputs, ScoredOutput, direct, structured
+from netdial.core.inputs.packing import Packing
+
+_PARTS, _SCORED = "inputs_apart", "output_scored"
+
+
+class OneTensor(nn.Module):
+    """What is put before the user's class."""
+
+    @property
+    def packing(self) -> Packing | None:
+        """How inputs lie in one tensor; None for a network of one input."""
+        parts = self._modules[_PARTS]
+        assert isinstance(parts, PartedInputs)
+        return parts.packing
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the tensor that is scored, of one packed tensor; or what the class returns, of anything else."""
+        if len(args) == 1 and not kwargs:
+            return self.of_packed(args[0])
+        return super().forward(*args, **kwargs)
+
+    def of_packed(self, x: Any) -> Any:
+        """Returns the tensor that is scored ``[B, ...]``, of packed inputs ``[B, F]``."""
+        apart: Any = self._modules[_PARTS]
+        pick: Any = self._modules[_SCORED]
+        packing = self.packing
+        found = apart(x)
+        parts = [found[number] for number in range(1 if packing is None else len(packing.names))]
+        args, kwargs = (tuple(parts), {}) if packing is None else packing.call(parts)
+        return pick(structured(super().forward(*args, **kwargs)))
+
+
+class OneTensorGraph(fx.GraphModule):
+    """The graph of such a network; called with several inputs or by name it gives all outputs, in plain dicts and tuples."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns what the network gives."""
+        if len(args) == 1 and not kwargs:
+            return super().__call__(*args)
+        packing = packing_of(self)
+        parts = [*args, *kwargs.values()] if packing is None else packing.arranged(args, kwargs)
+        with direct(parts):
+            return super().__call__(parts[0])
+
+
+def packing_of(net: nn.Module) -> Packing | None:
+    """Returns how the inputs of a network, or of its graph, lie in one tensor; None for a network of one input."""
+    return next((m.packing for m in net.modules() if isinstance(m, PartedInputs)), None)
+
+
+@cache
+def _kind(kind: type[nn.Module]) -> type[nn.Module]:
+    """Returns the class of a user's network that takes one tensor besides."""
+    named = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (OneTensor, kind), named)
+
+
+def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
+    """Returns a network that takes one tensor besides; it shares all layers and leaves with the one given.
+
+    Raises:
+        ConfigError: it takes other inputs already, or computes in half precision.
+    """
+    if isinstance(net, OneTensor):
+        if net.packing is not None and packing is not None and not net.packing.fits(packing):
+            raise ConfigError(
+                f"network {type(net).__name__}: takes inputs {net.packing}; got {packing}; give those that it was made for"
+            )
+        return net
+    if packing is not None and any(
+        p.is_floating_point() and p.element_size() < 4 for p in net.parameters()
+    ):
+        raise ConfigError(
+            f"network {type(net).__name__}: computes in half precision, in which several inputs cannot be held as one tensor; "
+            "give it in single precision, net.float()"
+        )
+    kind: Any = type(net)
+    made: Any = object.__new__(_kind(kind))
+    vars(made).update(vars(net))
+    made._modules = {**net._modules, _PARTS: PartedInputs(packing), _SCORED: ScoredOutput()}
+    made._parameters, made._buffers = dict(net._parameters), dict(net._buffers)
+    made._modules[_PARTS].train(net.training), made._modules[_SCORED].train(net.training)
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,119 @@
+"""The ends of a network of several inputs: from one tensor to its inputs, from what it gives to the tensor that is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from netdial.core.errors import TraceError
+from netdial.core.inputs.packing import Packing
+
+_NAMES = (
+    "logits",
+    "out",
+    "output",
+    "outputs",
+    "prediction_logits",
+    "pred",
+    "predictions",
+    "last_hidden_state",
+)
+"""Names of the output that is scored, the first that there is."""
+
+_direct: ContextVar[Sequence[Any] | None] = ContextVar(
+    "inputs of a call by the network's own arguments", default=None
+)
+
+
+@contextmanager
+def direct(parts: Sequence[Any]) -> Iterator[None]:
+    """Makes ``PartedInputs`` give these inputs as they are, and ``ScoredOutput`` all outputs: the call is the network's own."""
+    token = _direct.set(parts)
+    try:
+        yield
+    finally:
+        _direct.reset(token)
+
+
+class PartedInputs(nn.Module):
+    """Takes the inputs of a network out of one tensor.
+
+    Attributes:
+        packing: how they lie in it; None if the tensor is the one input.
+    """
+
+    def __init__(self, packing: Packing | None) -> None:
+        super().__init__()
+        self.packing = packing
+
+    def forward(self, x: Tensor) -> tuple[Any, ...]:
+        """Returns the inputs ``[B, ...]``, of one tensor ``[B, F]``."""
+        given = _direct.get()
+        if given is not None:
+            return tuple(given)
+        if self.packing is None:
+            return (x,)
+        found, start = [], 0
+        for shape, dtype, size in zip(
+            self.packing.shapes, self.packing.dtypes, self.packing.sizes, strict=True
+        ):
+            part = x[:, start : start + size].reshape(x.shape[0], *shape)
+            kind: torch.dtype = getattr(torch, dtype)
+            found.append(part if kind.is_floating_point else part.to(kind))
+            start += size
+        return tuple(found)
+
+    def extra_repr(self) -> str:
+        """Returns what ``print`` shows of it."""
+        return str(self.packing or "")
+
+
+class ScoredOutput(nn.Module):
+    """Picks the output that is scored from what a network gives."""
+
+    def forward(self, found: Any) -> Any:
+        """Returns a tensor ``[B, ...]``: the one called logits, out, …, else the first; all of it in a direct call."""
+        return found if _direct.get() is not None else scored(found)
+
+
+def scored(found: Any) -> Tensor:
+    """Returns the output that is scored.
+
+    Raises:
+        TraceError: there is none.
+    """
+    if isinstance(found, Mapping):
+        for name in (*(n for n in _NAMES if n in found), *found):
+            part = found[name]
+            if isinstance(part, Tensor):
+                return part
+    if isinstance(found, tuple | list):
+        for part in found:
+            if part is not None:
+                return scored(part)
+    if not isinstance(found, Tensor):
+        raise TraceError(
+            f"network: returned a {type(found).__name__} in which no tensor can be scored; wrap it in a module that "
+            "returns the tensor"
+        )
+    return found
+
+
+def structured(found: Any) -> Any:
+    """Returns what a network gives in plain dicts and tuples; data classes are dicts, and None stands for what is no tensor."""
+    if isinstance(found, Tensor | fx.Proxy):
+        return found
+    if is_dataclass(found) and not isinstance(found, type | Mapping):
+        found = {field.name: getattr(found, field.name) for field in fields(found)}
+    if isinstance(found, Mapping):
+        parts = {str(name): structured(part) for name, part in found.items()}
+        return {name: part for name, part in parts.items() if part is not None}
+    if isinstance(found, tuple | list):
+        return tuple(structured(part) for part in found)
+    return None

@@ -1,0 +1,135 @@
+"""Several inputs of a network in one tensor: flat, one after another, whole numbers as floating-point ones.
+
+Everything that trains, measures and cuts networks then has one tensor to shuffle, to move and to run on. Whole numbers up to
+2²⁴ are exact in single precision; larger ones are refused.
+
+Shapes: B examples, F numbers of all inputs of one example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import DataError
+
+_EXACT = 2**24
+"""Whole numbers up to here are exact in single precision."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How several inputs lie in one tensor.
+
+    Attributes:
+        names: name of each in the call of the network; empty for those given by position, which come first.
+        shapes: shape of each, without the batch.
+        dtypes: number type of each, as torch calls it.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of each input for one example."""
+        return tuple(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def width(self) -> int:
+        """F, numbers of all inputs for one example."""
+        return sum(self.sizes)
+
+    def call(self, parts: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns the arguments of a network's call, by position and by name."""
+        args = tuple(part for name, part in zip(self.names, parts, strict=True) if not name)
+        kwargs = {name: part for name, part in zip(self.names, parts, strict=True) if name}
+        return args, kwargs
+
+    def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """Returns the inputs in a call in their order.
+
+        Raises:
+            DataError: there are others.
+        """
+        rest = iter(args)
+        wanted = [name or "an input by position" for name in self.names]
+        try:
+            found = [kwargs[name] if name in kwargs else next(rest) for name in self.names]
+        except StopIteration:
+            found = []
+        if len(found) != len(self.names) or len(args) + len(kwargs) != len(found):
+            raise DataError(
+                f"{len(args)} inputs and {', '.join(kwargs) or 'none by name'}; this network takes {', '.join(wanted)}"
+            )
+        return found
+
+    def fits(self, other: Packing) -> bool:
+        """Returns whether inputs packed in another way are those that this one is for."""
+        return (self.names, self.shapes) == (other.names, other.shapes)
+
+    def __str__(self) -> str:
+        """Returns names and shapes of the inputs, for messages."""
+        parts = zip(self.names, self.shapes, strict=True)
+        return ", ".join(f"{name} {list(shape)}".strip() for name, shape in parts)
+
+
+def is_several(inputs: Any, count: int | None = None) -> bool:
+    """Returns whether inputs are several tensors: a tuple or a mapping of them, or a list of tensors with a row each.
+
+    Args:
+        inputs: what was given as inputs.
+        count: examples; a list of as many tensors is one of rows.
+    """
+    if isinstance(inputs, Mapping):
+        return True
+    if not isinstance(inputs, tuple | list) or not inputs:
+        return False
+    tensors = all(hasattr(part, "shape") and len(part.shape) > 0 for part in inputs)
+    if isinstance(inputs, tuple):
+        return tensors
+    return tensors and len(inputs) != count and all(len(part) == count for part in inputs)
+
+
+def as_packed(parts: Sequence[Tensor], names: Sequence[str], where: str) -> tuple[Tensor, Packing]:
+    """Returns several inputs as one tensor ``[B, F]``, and how they lie in it.
+
+    Args:
+        parts: inputs ``[B, ...]``.
+        names: their names, empty for those by position.
+        where: whose they are, for messages.
+
+    Raises:
+        DataError: they differ in length, or hold whole numbers too large to be exact.
+    """
+    order = sorted(range(len(parts)), key=lambda i: bool(names[i]))  # by position first
+    lengths = {len(part) for part in parts}
+    if len(lengths) != 1:
+        raise DataError(
+            f"{where}: inputs differ in length: {', '.join(map(str, sorted(lengths)))}; give one row per example in each"
+        )
+    for part in parts:
+        whole = not part.is_floating_point() and part.dtype != torch.bool
+        if whole and part.numel() and int(part.abs().max()) > _EXACT:
+            raise DataError(
+                f"{where}: whole numbers up to {int(part.abs().max())}; beside other inputs they may go up to {_EXACT}"
+            )
+    kind = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
+    packing = Packing(
+        tuple(names[i] for i in order),
+        tuple(tuple(parts[i].shape[1:]) for i in order),
+        tuple(str(parts[i].dtype).removeprefix("torch.") for i in order),
+    )
+    return torch.cat(
+        [
+            parts[i].flatten(1).to(kind) if parts[i].ndim > 1 else parts[i][:, None].to(kind)
+            for i in order
+        ],
+        1,
+    ), packing
