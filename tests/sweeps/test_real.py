@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import netdial as nd
-from netdial.runs.run import Run
-from netdial.sweeps import Sweep, open_sweep
+from netdial.sweeps import open_sweep
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+try:
+    from benchmarks._sweeping import drive, ends, of_training, until, working
+finally:
+    sys.path.remove(str(ROOT))
 
 SPEC: dict[str, Any] = {
     "name": "wine",
@@ -28,28 +30,6 @@ SPEC: dict[str, Any] = {
     "sampler": "tpe",
     "ahead": 2,
 }
-_OF_CLOCKS = ("ms", "seconds", "epoch_seconds", "collect_seconds")
-
-
-def records(found: Sweep) -> list[list[tuple[Any, ...]]]:
-    """Returns what every trial recorded, but for measured times."""
-    return [
-        [
-            (r.step, r.name, r.value, r.where)
-            for r in Run.open(trial.run).records()
-            if r.name not in _OF_CLOCKS
-        ]
-        for trial in found.trials
-    ]
-
-
-@pytest.mark.slow
-def test_processes_make_the_same_records_as_this_one(tmp_path: Path) -> None:
-    here = nd.sweep(SPEC, storage=str(tmp_path / "a"), engine="here")
-    there = nd.sweep(SPEC, storage=str(tmp_path / "b"), engine="processes", workers=2)
-    assert here.counts["done"] == there.counts["done"] == 4
-    assert [t.params for t in here.trials] == [t.params for t in there.trials]
-    assert records(here) == records(there)
 
 
 @pytest.mark.parametrize(
@@ -78,72 +58,102 @@ def test_a_family_is_trained_once_and_refined_by_every_trial(
     assert nd.load_model(chosen.run) is not None
 
 
-DRIVER = """
-import json, sys
-import netdial as nd
-if __name__ == "__main__":
-    nd.sweep(json.loads(sys.argv[1]))
-"""
+LONG = {**SPEC, "settings": {"model": "mlp:{w}", "epochs": 60}, "sampler": "random", "workers": 2}
 
 
-def drive(spec: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
-    """Returns a process that runs a sweep."""
-    (folder / "drive.py").write_text(DRIVER)
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, str(folder / "drive.py"), json.dumps(spec)]
-    return subprocess.Popen(line, cwd=folder, env=env)
-
-
-def until(found: Callable[[], bool], seconds: float = 90.0) -> None:
-    """Waits until something is so."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.02)
-
-
-def working(folder: Path) -> list[int]:
-    """Returns the processes that hold a trial that has a checkpoint."""
-    found = []
-    for lock in folder.glob("cells/.*.lock"):
-        run = lock.with_name(lock.name[1:-5])
-        if any(run.glob("checkpoint/last*")) and not (run / "DONE").exists():
-            try:
-                found.append(int(json.loads(lock.read_text())["pid"]))
-            except (OSError, ValueError):
-                continue
-    return found
-
-
-LONG = {**SPEC, "settings": {"model": "mlp:{w}", "epochs": 60}, "sampler": "random"}
-
-
+@pytest.mark.parametrize("engine", ["processes", "ray"])
 @pytest.mark.slow
-def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    spec = {**LONG, "storage": str(tmp_path), "engine": "processes", "workers": 2}
-    process = drive(spec, tmp_path)
-    until(lambda: bool(working(tmp_path / "wine")))
+def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path: Path, engine: str) -> None:
+    spec, folder = {**LONG, "storage": str(tmp_path), "engine": engine}, tmp_path / "wine"
+    process = drive(spec)
+    assert until(lambda: bool(working(folder)))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    begun = open_sweep(tmp_path / "wine")
-    reached = {t.number: Run.open(t.run).last_step for t in begun.trials if t.state == "unfinished"}
-    assert reached
-    until(lambda: not working(tmp_path / "wine"))
-    assert drive(spec, tmp_path).wait() == 0
-    found = open_sweep(tmp_path / "wine")
-    assert found.counts["done"] == 4
-    for number in reached:  # it went on: no epoch was made twice, or recorded twice
-        log = (found.trials[number].run / "log.txt").read_text().splitlines()
-        assert len(log) == 60
+    begun = [trial.number for trial in open_sweep(folder).trials if trial.state == "unfinished"]
+    assert begun
+    assert drive(spec).wait() == 0
+    found = open_sweep(folder)
+    assert found.counts["done"] == 4 and set(ends(folder).values()) == {1}
+    for number in begun:  # it went on: every epoch stands once in the log
+        assert len((found.trials[number].run / "log.txt").read_text().splitlines()) == 60
 
 
+@pytest.mark.parametrize("engine", ["processes", "ray"])
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
-    spec = {**LONG, "storage": str(tmp_path), "engine": "processes", "workers": 2}
-    process = drive(spec, tmp_path)
-    until(lambda: bool(working(tmp_path / "wine")))
-    victim = working(tmp_path / "wine")[0]
+def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path, engine: str) -> None:
+    spec, folder = {**LONG, "storage": str(tmp_path), "engine": engine}, tmp_path / "wine"
+    process = drive(spec)
+    assert until(lambda: bool(working(folder)))
+    victim = working(folder)[0]
     assert victim != process.pid
     os.kill(victim, signal.SIGKILL)
     assert process.wait() == 0
-    assert open_sweep(tmp_path / "wine").counts["done"] == 4
+    assert open_sweep(folder).counts["done"] == 4 and len(ends(folder)) == 4
+
+
+@pytest.mark.slow
+def test_a_node_that_is_gone_costs_no_trial(tmp_path: Path) -> None:
+    spec, folder = {**LONG, "storage": str(tmp_path), "engine": "ray"}, tmp_path / "wine"
+    process = drive(spec, nodes=2)
+    assert until(lambda: len(working(folder)) == 2)
+    (folder / "remove").touch()
+    assert process.wait() == 0
+    assert open_sweep(folder).counts["done"] == 4 and set(ends(folder).values()) == {1}
+
+
+@pytest.mark.slow
+def test_every_engine_makes_the_same_trials_and_records(tmp_path: Path) -> None:
+    """Of a sampler that learns: in this process, in two, on Ray here, and on a cluster of two nodes."""
+    made = {}
+    for name, engine, nodes in [
+        ("here", "here", 0),
+        ("processes", "processes", 0),
+        ("ray", "ray", 0),
+        ("cluster", "ray", 2),
+    ]:
+        spec = {**SPEC, "storage": str(tmp_path / name), "engine": engine, "workers": 2}
+        assert drive(spec, nodes=nodes).wait() == 0, name
+        found = open_sweep(tmp_path / name / "wine")
+        assert found.counts["done"] == 4
+        made[name] = ([dict(trial.params) for trial in found.trials], of_training(found))
+    assert all(one == made["here"] for one in made.values())
+
+
+RAISING = """
+import resource
+import netdial as nd
+
+def data():
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        open({flag!r}).close()
+    except FileNotFoundError:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    else:
+        import os
+        os.unlink({flag!r})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    parts = nd.load_data("wine")
+    return nd.build("mlp:4", input_shape=(13,), n_outputs=3), parts.train, parts.valid, parts.test
+"""
+
+
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.slow
+def test_a_full_disk_and_numbers_that_are_not_finite_stop_one_trial_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    (tmp_path / "full_disk.py").write_text(RAISING.format(flag=str(tmp_path / "flag")))
+    (tmp_path / "flag").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    spec = {
+        **{"name": "wine", "data": "full_disk:data", "way": "shrink", "trials": 3, "workers": 1},
+        **{"settings": {"epochs": 2}, "space": {"lr": [0.01, 0.02, 1e30]}, "sampler": "grid"},
+        **{"storage": str(tmp_path), "engine": engine},
+    }
+    assert drive(spec).wait() == 0
+    assert not (tmp_path / "flag").exists()
+    found = open_sweep(tmp_path / "wine")
+    failed = [trial for trial in found.trials if trial.state == "failed"]
+    assert found.counts["done"] == 2 and [t.params["lr"] for t in failed] == [1e30]
+    assert "finite" in failed[0].error or "infinite" in failed[0].error, failed[0].error

@@ -95,6 +95,12 @@ def hold(path: Path) -> Iterator[None]:
                 root.rmdir()
 
 
+def break_lock(path: Path) -> None:
+    """Removes the lock of a run folder, for who knows that its holder is gone, on whatever machine that was."""
+    with suppress(OSError):
+        (path.parent / f".{path.name}.lock").unlink()
+
+
 def tidy_up(path: Path) -> None:
     """Puts right what a process that is gone left at a run folder that is only read; nobody is refused or waited for."""
     if (path.parent / f".{path.name}.lock").exists():

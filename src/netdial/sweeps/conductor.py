@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from netdial.core.errors import NetdialError
+from netdial.runs.folder import break_lock
 from netdial.runs.store import Cell, key
 from netdial.sweeps.folder import SweepFolder
 from netdial.sweeps.halving import STOPPED
@@ -89,6 +91,16 @@ class Conductor:
         self._stop = False
 
     @property
+    def path(self) -> Path:
+        """The folder of the sweep."""
+        return self._folder.path.resolve()
+
+    @property
+    def cluster(self) -> str:
+        """Address of the cluster, empty for this machine."""
+        return self._spec.cluster
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is under way and nothing more will be begun."""
         return not self._running and not self._waiting and not self._may_propose()
@@ -124,6 +136,11 @@ class Conductor:
         for number in piece.numbers:
             self._settle(number, piece.cell, end.state)
         self._say(piece, end, end.state)
+
+    def died(self, piece: Piece, why: str) -> None:
+        """Takes note that whoever made a piece of work is gone: its lock is nobody's, wherever it was."""
+        break_lock(self._store.path(piece.cell))
+        self.ended(piece, TrialEnd("lost", error=why))
 
     def _ready(self) -> Piece | None:
         """Returns a piece of work whose needs are made, after having put what it needs among the pieces that wait."""

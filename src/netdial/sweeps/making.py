@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from netdial.core.errors import BusyError, NetdialError, first_line
@@ -15,6 +18,10 @@ from netdial.sweeps.halving import Rungs, StoppedEarly
 from netdial.sweeps.spec import EarlyStop
 
 End = Literal["done", "stopped", "failed", "lost"]
+
+
+_PATIENCE_S = 30.0
+"""How long a run folder that is in use is waited for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ def make_trial(cell: Cell, store: Store, halving: EarlyStop | None = None) -> Tr
         cell = dataclasses.replace(cell, watch=Rungs(store.folder, key(cell), halving))
     try:
         store.path(cell).parent.mkdir(parents=True, exist_ok=True)
-        with hold(store.path(cell)):
+        with _held(store.path(cell)):
             if not store.is_made(cell):
                 store.make(cell)
         return TrialEnd("done", time.perf_counter() - started)
@@ -62,6 +69,26 @@ def make_trial(cell: Cell, store: Store, halving: EarlyStop | None = None) -> Tr
         return TrialEnd(state, time.perf_counter() - started, _said(error))
     except Exception as error:
         return TrialEnd("failed", time.perf_counter() - started, _said(error))
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Holds a run folder; who works there on behalf of a sweep that was killed is given a while to notice.
+
+    Raises:
+        BusyError: it is still in use.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(hold(path))
+                break
+            except BusyError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        yield
 
 
 def _said(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,10 +51,11 @@ def sweep(
     folder = SweepFolder.of(asked)
     engine, workers = engine_of(asked)
     with folder.working():
+        store = dataclasses.replace(folder.store, folder=folder.path.resolve())
         if retry:
             folder.forget_failures()
         conductor = Conductor(folder, report)
-        make = functools.partial(make_trial, store=folder.store, halving=asked.halving)
+        make = functools.partial(make_trial, store=store, halving=asked.halving)
         ENGINES[engine](conductor, make, workers)
     return Sweep.read(folder)
 
@@ -70,10 +72,15 @@ def engine_of(spec: SweepSpec) -> tuple[str, int]:
             f"workers={spec.workers}, ahead={spec.ahead}: sampler {spec.sampler} waits for results of the last {spec.ahead} "
             f"trials, so more would be idle; set ahead to {spec.workers}, or choose sampler random"
         )
-    workers = spec.workers or cores()
+    workers = spec.workers or (spec.ahead if spec.cluster else cores())
     workers = min(workers, spec.count, spec.ahead if learns else workers)
-    engine = spec.engine or ("here" if workers == 1 else "processes")
+    alone = "here" if workers == 1 else "processes"
+    engine = spec.engine or ("ray" if spec.cluster else alone)
     ENGINES[engine]
+    if spec.cluster and engine != "ray":
+        raise ConfigError(
+            f"cluster={spec.cluster!r} is for engine ray, and engine is {engine}; leave one of them out"
+        )
     return engine, workers
 
 

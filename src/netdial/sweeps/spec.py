@@ -18,7 +18,16 @@ from netdial.sweeps.space import Range, Values, read_space
 from netdial.sweeps.trials.kinds import TrialKind, check_settings, trial_kind
 from netdial.train.config import Settings, names_of
 
-RUNNING = ("trials", "engine", "workers", "retries", "max_seconds", "storage", "data_dir")
+RUNNING = (
+    "trials",
+    "engine",
+    "cluster",
+    "workers",
+    "retries",
+    "max_seconds",
+    "storage",
+    "data_dir",
+)
 """Fields of a spec that may change when a sweep goes on: they say how much, where and how fast."""
 
 _HIGHER = ("accuracy", "r2")
@@ -67,6 +76,9 @@ class SweepSpec(Settings):
         "",
         description="where trials are made; else processes, or here for one worker",
         json_schema_extra=names_of("netdial.sweeps.engines:ENGINES"),
+    )
+    cluster: str = Field(
+        "", description="with engine ray: address of a cluster, or auto; else this machine alone"
     )
     workers: int = Field(0, ge=0, description="trials at a time; 0 for one on every core")
     retries: int = Field(

@@ -7,6 +7,7 @@ add one, register it in ``ENGINES``.
 from __future__ import annotations
 
 from netdial.sweeps.engines import local as local  # engines register themselves
+from netdial.sweeps.engines import on_ray as on_ray
 from netdial.sweeps.engines.registry import ENGINES
 
 __all__ = ["ENGINES"]

@@ -41,7 +41,11 @@ def processes(conductor: Conductor, make: Make, workers: int) -> None:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 slot, piece = running.pop(future)
-                conductor.ended(piece, slot.result(future))
+                end = slot.result(future)
+                if end is None:
+                    conductor.died(piece, "its process died, perhaps for want of memory")
+                else:
+                    conductor.ended(piece, end)
 
 
 class _Slot:
@@ -61,12 +65,12 @@ class _Slot:
             self._executor = self._stack.enter_context(POOLS["processes"](1))
         return self._executor.submit(make, piece.cell)
 
-    def result(self, future: Future[TrialEnd]) -> TrialEnd:
-        """Returns how a piece of work ended; the process is replaced if it died."""
+    def result(self, future: Future[TrialEnd]) -> TrialEnd | None:
+        """Returns how a piece of work ended; None if the process died, which is replaced."""
         try:
             return future.result()
         except BrokenProcessPool:
             if self._executor is not None:
                 self._executor.shutdown(wait=False)
             self._executor = None
-            return TrialEnd("lost", error="its process died, perhaps for want of memory")
+            return None
