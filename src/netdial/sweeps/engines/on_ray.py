@@ -130,8 +130,10 @@ def _cluster(ray: Any, address: str, workers: int) -> Iterator[None]:
         "logging_level": "ERROR",
         "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **known}},
     }
+    alone = {"num_cpus": workers, "include_dashboard": False}
+    where: dict[str, Any] = {"address": address} if address else alone
     try:
-        about = ray.init(**({"address": address} if address else {"num_cpus": workers}), **options)
+        about = ray.init(**where, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
             f"cluster={address!r}: there is no Ray cluster ({first_line(error)}); start one with ray start --head, or leave "
