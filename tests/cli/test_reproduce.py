@@ -54,7 +54,7 @@ def test_table_progress_and_files(call: Call, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     folder = tmp_path / "runs" / "reproduce" / "mnist-table1-quick"
     assert "Under the paper's rule" in said.out
-    assert "Honestly" in said.out
+    assert "chosen on validation data" in said.out
     assert "…" not in said.out.replace(" … ", " ")
     lines = said.err.splitlines()
     assert lines[0].startswith("[1/22] digits scaled-kl direct")

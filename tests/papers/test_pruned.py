@@ -11,7 +11,13 @@ import netdial as nd
 from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
 from netdial.papers.lab.pruned import Accuracy, PrunedFamily
-from netdial.papers.lab.pruned_tables import columns_of, gather, honest_table, paper_table
+from netdial.papers.lab.pruned_tables import (
+    chosen_table,
+    columns_of,
+    gather,
+    honest_table,
+    paper_table,
+)
 from netdial.papers.lab.training import Training, both, classification
 from netdial.runs.store import Store
 from netdial.train.config import make_config
@@ -83,11 +89,12 @@ def test_tables_read_as_they_are_meant() -> None:
     valid = torch.tensor([[[0.9], [0.8]], [[0.7], [0.70]]]).expand(2, 2, 6)
     found = {"a": Accuracy(valid, test)}
     paper = paper_table(found, {"a": "direct"}, {"a": [0.9676] * 6})
-    assert paper.rows[0] == ("a", "direct", *["0.9500"] * 6)
-    assert paper.rows[1] == ("", "in the paper", *["0.9676"] * 6)
-    honest = honest_table(found, (0.1, 10.0))
+    assert paper.rows[0] == ("direct", *["0.9500"] * 6)
+    assert paper.rows[1] == ("", *["0.9676"] * 6)
+    honest = honest_table(found, {"a": "direct"})
     assert honest.rows[0][1] == "85.00 ± 7.07"
-    assert honest.rows[1] == ("λ", *["0.1"] * 6)
+    chosen = chosen_table(found, {"a": "direct"}, (0.1, 10.0))
+    assert chosen.rows == (("direct", *["0.1"] * 6),)
 
 
 def test_columns_are_those_of_the_paper() -> None:

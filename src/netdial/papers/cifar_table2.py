@@ -97,10 +97,11 @@ def experiment(lab: Lab) -> Outcome:
         f"base row, {words[base]}, {kept[base][-2]:.2%}; with all weights {kept[best][0]:.2%} and {kept[base][0]:.2%}.",
         (
             tables.paper_table(narrow, words, published),
-            tables.honest_table(narrow, LAMS),
+            tables.honest_table(narrow, words),
+            tables.chosen_table(narrow, words, LAMS),
         ),
         (
-            tables.panels_figure(found, words, LAMS, size.shares, across=2),
+            tables.panels_figure(found, words, LAMS, size.shares),
             tables.averaged_figure(found, words, size.shares),
         ),
         {

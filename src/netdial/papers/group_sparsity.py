@@ -318,30 +318,33 @@ def experiment(lab: Lab) -> Outcome:
 
 
 def _figure(fronts: Fronts, chosen: Sequence[str]) -> Figure:
-    from plotly.subplots import make_subplots  # type: ignore[import-untyped]
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    plot = make_subplots(
-        rows=(len(chosen) + 1) // 2, cols=min(2, len(chosen)), subplot_titles=chosen
-    )
+    from netdial.report.panels import LEGEND_PIXELS, MUTED, axis_name, stacked, title_panel
+
+    plot = stacked(len(chosen), LEGEND_PIXELS)
     lines = [(GROUP, "loss"), (GROUP, "refit loss"), *((name, "loss") for name in SHRINKNETS)]
-    colours = ("#888888", "#888888", "#1f77b4", "#d95f02")
-    for place, data in enumerate(chosen):
+    colours = (MUTED, MUTED, "#2f7fd8", "#d9660a")
+    for index, data in enumerate(chosen, 1):
         for (penalty, what), colour in zip(lines, colours, strict=True):
             points = sorted(fronts[data, penalty][0], key=lambda point: point["sparsity"])
-            plot.add_scatter(
-                row=place // 2 + 1,
-                col=place % 2 + 1,
-                x=[point["sparsity"] for point in points],
-                y=[point[what] for point in points],
-                text=[
-                    f"λ = {point['lam']:.2g}, validation {point['valid']:.3g}" for point in points
-                ],
-                mode="lines+markers",
-                name=penalty if what == "loss" else f"{penalty}, refitted",
-                line={"color": colour, "dash": "solid" if what == "loss" else "dot"},
-                showlegend=place == 0,
+            plot.add_trace(
+                go.Scatter(
+                    x=[point["sparsity"] for point in points],
+                    y=[point[what] for point in points],
+                    text=[f"λ = {p['lam']:.2g}, validation {p['valid']:.3g}" for p in points],
+                    mode="lines+markers",
+                    name=penalty if what == "loss" else f"{penalty}, refitted",
+                    line={"color": colour, "dash": "solid" if what == "loss" else "dot"},
+                    showlegend=index == 1,
+                    yaxis=axis_name("y", index),
+                    hovertemplate="%{text}: <b>%{y:.3~g}</b><extra></extra>",
+                )
             )
-    plot.update_xaxes(title_text="columns removed", tickformat=".0%")
-    plot.update_yaxes(title_text="training loss, normalised", type="log")
-    plot.update_layout(height=360 * ((len(chosen) + 1) // 2))
+        title_panel(plot, index, f"{data}: training loss, normalised")
+        plot.update_layout({axis_name("yaxis", index): {"type": "log"}})
+    plot.update_layout(hovermode="closest")
+    plot.update_xaxes(
+        title_text="columns removed", tickformat="~%", anchor=axis_name("y", len(chosen))
+    )
     return Figure("Training loss over sparsity", plot, "Seed 0; the draft's Figure 1.")

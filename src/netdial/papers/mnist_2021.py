@@ -186,7 +186,7 @@ def experiment(lab: Lab) -> Outcome:
         (
             "The paper prints neither its learning rate nor its batch size, and diag(0.1) of the prior is read as a standard "
             "deviation; all of this is filled in as said in the protocol.",
-            "Its counts of updates take all four λ together for (a) and (b) and one λ for the fine-tuning of (d) and (f); "
+            "Its counts of updates take all four λ together for direct networks and one λ for one more epoch of a map; "
             "so do these.",
         ),
     )
@@ -242,11 +242,11 @@ def _table(
         if with_paper:
             sources["published"] = TABLES_2021[letter]._asdict()
         for place, (source, values) in enumerate(sources.items()):
-            first = (letter, words) if place == 0 else ("", "")
+            first = words if place == 0 else ""
             numbers = [pattern.format(value) for value in values[what]]
             updates = [f"{values['updates']:,}".replace(",", "\u202f")] if with_updates else []
-            rows.append((*first, source, *numbers, *updates))
-    headings = ("", "method", "protocol", *(at_lam(lam) for lam in LAMS))
+            rows.append((first, source, *numbers, *updates))
+    headings = ("method", "protocol", *(at_lam(lam) for lam in LAMS))
     return TextTable(title, (*headings, "updates") if with_updates else headings, tuple(rows))
 
 

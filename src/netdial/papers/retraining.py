@@ -266,30 +266,31 @@ def _histogram(
 ) -> Figure:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    from netdial.report.panels import COMPLEXITY_SCALE
+    from netdial.report.panels import COMPLEXITY_SCALE, LEGEND_PIXELS
+    from netdial.report.sections.size_figures import single
 
     share = 0.9 if 0.9 in shares else shares[0]
     shown = {
         "before pruning": ("l2", 0.0, "none"),
         f"{share:.0%} removed, retrained": ("l2", share, "previous"),
     }
-    plot = go.Figure()
+    plot = single(280, "density", LEGEND_PIXELS)
     for (label, key), place in zip(shown.items(), (0, -1), strict=True):
         row = best[key][0]
         counts, edges = torch.tensor(row["counts"]), torch.tensor(row["edges"])
         density = counts / (counts.sum() * (edges[1:] - edges[:-1]))
-        plot.add_scatter(
-            x=edges.repeat_interleave(2)[1:-1].tolist(),
-            y=density.repeat_interleave(2).tolist(),
-            name=label,
-            line={"color": COMPLEXITY_SCALE[place], "width": 1.5},
-            fill="tozeroy",
+        plot.add_trace(
+            go.Scatter(
+                x=edges.repeat_interleave(2)[1:-1].tolist(),
+                y=density.repeat_interleave(2).tolist(),
+                name=label,
+                mode="lines",
+                line={"color": COMPLEXITY_SCALE[place], "width": 1.5},
+                hovertemplate=f"{label}: <b>%{{y:.3~g}}</b><extra></extra>",
+            )
         )
-    plot.update_layout(
-        height=360,
-        xaxis={"title": {"text": "weight"}, "range": [-0.8, 0.8]},
-        yaxis={"title": {"text": "density"}},
-        legend={"orientation": "h"},
+    plot.update_xaxes(
+        title_text="weight", range=[-0.8, 0.8], unifiedhovertitle_text="<b>%{x:.3~g}</b>"
     )
     return Figure("Weights before and after (L2, first seed)", plot)
 

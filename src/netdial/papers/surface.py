@@ -9,7 +9,6 @@ Shapes: L complexity values, S shares.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from netdial.family import Domain
@@ -77,48 +76,60 @@ def _figure(lams: tuple[float, ...], test: Tensor, best: Tensor, line: Tensor) -
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     from netdial.report.panels import COMPLEXITY_SCALE, MUTED
+    from netdial.report.sections.size_figures import single
+    from netdial.report.text import number
 
-    place = torch.tensor(lams).double().log10()
     standing = (test - test.amin(dim=0)) / (test.amax(dim=0) - test.amin(dim=0)).clamp_min(1e-12)
-    plot = go.Figure(
-        [
-            go.Surface(
-                x=list(SHARES),
-                y=place.tolist(),
-                z=test.tolist(),
-                surfacecolor=standing.tolist(),
-                colorscale=COMPLEXITY_SCALE,
-                colorbar={"title": {"text": "standing among<br>equally many weights"}, "len": 0.6},
-                opacity=0.95,
-                hovertemplate="removed %{x:.0%}<br>log10 λ = %{y:.2f}<br>%{z:.2%}<extra></extra>",
-            ),
-            go.Scatter3d(
-                x=list(SHARES),
-                y=place[best].tolist(),
-                z=(line + 0.004).tolist(),
-                mode="lines+markers",
-                line={"color": MUTED, "width": 6},
-                marker={"color": "white", "size": 3, "line": {"color": MUTED, "width": 1}},
-                name="best member",
-                hovertemplate="best: removed %{x:.0%}<br>log10 λ = %{y:.2f}<extra></extra>",
-            ),
-        ]
+    plot = single(26 * len(SHARES), "standing among equally many weights · line: the best")
+    plot.add_trace(
+        go.Heatmap(
+            x=list(range(len(lams))),
+            y=list(range(len(SHARES))),
+            z=standing.T.tolist(),
+            zmin=0,
+            zmax=1,
+            colorscale=[[i / 4, colour] for i, colour in enumerate(COMPLEXITY_SCALE)],
+            xgap=1,
+            ygap=1,
+            colorbar={"tickformat": "~%"},
+            text=[
+                [f"λ = {number(lam)}, {share:.0%} removed: <b>{value:.2%}</b>" for lam, value in zip(lams, row, strict=True)]
+                for share, row in zip(SHARES, test.T.tolist(), strict=True)
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    )  # fmt: skip
+    plot.add_trace(
+        go.Scatter(
+            x=best.tolist(),
+            y=list(range(len(SHARES))),
+            mode="lines+markers",
+            line={"color": MUTED, "width": 3},
+            marker={"color": "#ffffff", "size": 8, "line": {"color": MUTED, "width": 2}},
+            showlegend=False,
+            hovertemplate="%{text}<extra></extra>",
+            text=[f"best: {value:.2%}" for value in line.tolist()],
+        )
     )
+    step = -(-len(lams) // 8)
     plot.update_layout(
-        height=680,
-        scene={
-            "aspectmode": "manual",
-            "aspectratio": {"x": 1.3, "y": 1.3, "z": 0.8},
-            "xaxis": {"title": {"text": "share removed"}, "tickformat": ".0%"},
-            "yaxis": {"title": {"text": "log10 λ"}},
-            "zaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%"},
-            "camera": {
-                "eye": {"x": 1.5, "y": 1.7, "z": 0.8},
-                "center": {"x": 0, "y": 0, "z": -0.15},
-            },
+        hovermode="closest",
+        xaxis={
+            "title": {"text": "complexity λ"},
+            "tickvals": list(range(0, len(lams), step)),
+            "ticktext": [number(lam) for lam in lams[::step]],
+            "range": [-0.5, len(lams) - 0.5],
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": "share removed"},
+            "tickvals": list(range(len(SHARES))),
+            "ticktext": [f"{share:.0%}" for share in SHARES],
+            "range": [-0.5, len(SHARES) - 0.5],
+            "showgrid": False,
         },
     )
-    return Figure("The surface", plot, "Turn it with the mouse.")
+    return Figure("The surface", plot, "Point at a cell for its test accuracy.")
 
 
 def _ends(lams: tuple[float, ...]) -> list[int]:

@@ -261,29 +261,28 @@ def _figure(
     data: str, taken: dict[tuple[str, str, int], list[dict[str, Any]]], seed: int
 ) -> Figure:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
-    from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
 
-    from netdial.report.panels import COMPLEXITY_SCALE
+    from netdial.report.panels import LEGEND_PIXELS, complexity_colours
+    from netdial.report.sections.size_figures import single
 
-    colours = sample_colorscale(COMPLEXITY_SCALE, [i / (len(LAMS) - 1) for i in range(len(LAMS))])
-    plot = go.Figure()
+    colours = complexity_colours(len(LAMS))
+    plot = single(380, "mean absolute difference of the relative density", LEGEND_PIXELS)
     for kind, dash in zip(MAPS, ("dot", "solid"), strict=True):
         rows = taken[data, kind, seed]
         for place, (lam, colour) in enumerate(zip(LAMS, colours, strict=True)):
-            plot.add_scatter(
-                x=[row["excess"][place] for row in rows],
-                y=[row["distance"][place] for row in rows],
-                text=[f"epoch {row['epoch']}" for row in rows],
-                mode="lines+markers",
-                name=f"{kind}, λ = {lam:g}",
-                line={"color": colour, "dash": dash, "width": 2},
-                hovertemplate="%{text}: excess %{x:.3g} nats, distance %{y:.3g}",
+            plot.add_trace(
+                go.Scatter(
+                    x=[row["excess"][place] for row in rows],
+                    y=[row["distance"][place] for row in rows],
+                    text=[f"epoch {row['epoch']}" for row in rows],
+                    mode="lines+markers",
+                    name=f"{kind}, λ = {lam:g}",
+                    line={"color": colour, "dash": dash, "width": 2},
+                    hovertemplate=f"{kind}, λ = {lam:g}, %{{text}}: %{{x:.3~g}} nats, <b>%{{y:.3~g}}</b><extra></extra>",
+                )
             )
-    plot.update_layout(
-        height=460,
-        xaxis={"title": {"text": "excess of the objective, nats per example"}, "type": "log"},
-        yaxis={"title": {"text": "mean absolute difference of the relative density"}},
-    )
+    plot.update_layout(hovermode="closest")
+    plot.update_xaxes(title_text="excess of the objective, nats per example", type="log")
     return Figure(
         f"{data}: on the way through training",
         plot,

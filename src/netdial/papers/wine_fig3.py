@@ -244,31 +244,49 @@ def figure(table: MeasuredNetworks) -> Figure:
     """Returns the paper's figure: accuracy against distance, a line for each way, direct accuracies in grey."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    plot = go.Figure()
-    for lam in LAMS:
-        level = table.accuracy(DIRECT, lam)
-        plot.add_hline(level, line={"color": "lightgrey"}, annotation_text=f"direct, λ = {lam:g}")
-    for label in table.labels:
-        if label in (DIRECT, SHORT):
-            continue
-        plot.add_scatter(
-            x=[statistics.median(table.distances(label, lam)) for lam in LAMS],
-            y=[table.accuracy(label, lam) for lam in LAMS],
-            text=[f"λ = {lam:g}" for lam in LAMS],
-            mode="lines+markers",
-            name=label,
+    from netdial.report.panels import COLOURS, LEGEND_PIXELS, MUTED
+    from netdial.report.sections.size_figures import single
+
+    palette = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6")
+    plot = single(380, "test accuracy of the mean weights", LEGEND_PIXELS)
+    labels = [label for label in table.labels if label not in (DIRECT, SHORT)]
+    places = {
+        label: [statistics.median(table.distances(label, lam)) for lam in LAMS] for label in labels
+    }
+    ends = [f(x for row in places.values() for x in row) for f in (min, max)]
+    for place, lam in enumerate(LAMS):
+        plot.add_trace(
+            go.Scatter(
+                x=ends,
+                y=[table.accuracy(DIRECT, lam)] * 2,
+                mode="lines",
+                name="directly trained",
+                legendgroup="direct",
+                showlegend=place == 0,
+                line={"color": MUTED, "width": 1, "dash": "dot"},
+                hovertemplate=f"direct, λ = {lam:g}: <b>%{{y:.2%}}</b><extra></extra>",
+            )
         )
-    plot.update_layout(
-        height=460,
-        xaxis={
-            "title": {
-                "text": "log10 of the symmetrised KL divergence from the direct network, nats"
-            }
-        },
-        yaxis={"title": {"text": "test accuracy of the mean weights"}, "tickformat": ".0%"},
+    for place, label in enumerate(labels):
+        plot.add_trace(
+            go.Scatter(
+                x=places[label],
+                y=[table.accuracy(label, lam) for lam in LAMS],
+                text=[f"λ = {lam:g}" for lam in LAMS],
+                mode="lines+markers",
+                name=label,
+                line={"color": palette[place % len(palette)], "width": 2},
+                hovertemplate=f"{label}, %{{text}}: <b>%{{y:.2%}}</b><extra></extra>",
+            )
+        )
+    plot.update_layout(hovermode="closest", yaxis={"tickformat": "~%"})
+    plot.update_xaxes(
+        title_text="log10 of the symmetrised KL divergence from the direct network, nats"
     )
     return Figure(
-        "Accuracy against distance", plot, "One point for each λ; grey: directly trained networks."
+        "Accuracy against distance",
+        plot,
+        "One point for each λ; dotted: directly trained networks.",
     )
 
 

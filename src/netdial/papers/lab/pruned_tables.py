@@ -19,6 +19,8 @@ from netdial.papers.lab.reference import COLUMNS
 from netdial.papers.lab.rules import honest_rule, paper_rule
 from netdial.runs.store import Store
 
+_AVERAGED_PIXELS = 340
+
 
 @dataclass(frozen=True)
 class Implementation:
@@ -41,7 +43,7 @@ IMPLEMENTATIONS = tuple(
     Implementation(letter, f"{way}{suffix}", kind, objective)
     for letter, (kind, suffix), (way, objective) in zip(
         "abcdefghi",
-        [pair for pair in (("table", ""), ("linear", ", linear"), ("piecewise", ", piecewise")) for _ in range(3)],
+        [pair for pair in (("table", ", direct"), ("linear", ", linear"), ("piecewise", ", piecewise")) for _ in range(3)],
         [("variational", "scaled-kl"), ("reparametrised", "scaled-prior"), ("base", "l2")] * 3,
         strict=True,
     )
@@ -74,32 +76,42 @@ def paper_table(
     """
     rows = []
     for label, accuracy in found.items():
-        rows.append((label, words[label], *map(digits, paper_rule(accuracy.test).tolist())))
+        rows.append((words[label], *map(digits, paper_rule(accuracy.test).tolist())))
         if label in published:
-            rows.append(("", "in the paper", *map(digits, published[label])))
+            rows.append(("", *map(digits, published[label])))
     return TextTable(
         "Under the paper's rule",
         _headings(),
         tuple(rows),
         "Every column is the maximum over all λ and all starts of test accuracy. It compares like with like and says "
-        "nothing about what a choice without test data would give.",
+        "nothing about what a choice without test data would give. In grey: the same in the paper.",
     )
 
 
-def honest_table(found: Mapping[str, Accuracy], lams: Sequence[float]) -> TextTable:
+def honest_table(found: Mapping[str, Accuracy], words: Mapping[str, str]) -> TextTable:
     """Returns test accuracy at the λ that validation data choose, mean ± standard deviation over starts."""
     rows = []
     for label, accuracy in found.items():
-        mean, std, chosen = honest_rule(accuracy.valid, accuracy.test)
-        rows.append((label, *map(_percent, mean.tolist(), std.tolist())))
-        rows.append(("λ", *(_range(lams, chosen[:, s]) for s in range(len(mean)))))
+        mean, std, _ = honest_rule(accuracy.valid, accuracy.test)
+        rows.append((words[label], *map(_percent, mean.tolist(), std.tolist())))
     return TextTable(
-        "Honestly",
-        ("", *_headings()[2:]),
+        "With λ chosen on validation data",
+        _headings(),
         tuple(rows),
         "For each start and each share λ is chosen by validation accuracy; shown is test accuracy in %, mean ± standard "
-        "deviation over starts, and below it the λ that were chosen.",
+        "deviation over starts.",
     )
+
+
+def chosen_table(
+    found: Mapping[str, Accuracy], words: Mapping[str, str], lams: Sequence[float]
+) -> TextTable:
+    """Returns the λ that validation data choose for each share removed: least and largest over starts."""
+    rows = []
+    for label, accuracy in found.items():
+        chosen = honest_rule(accuracy.valid, accuracy.test).chosen
+        rows.append((words[label], *(_range(lams, chosen[:, s]) for s in range(chosen.shape[1]))))
+    return TextTable("The λ that were chosen", _headings(), tuple(rows), "Over the starts.")
 
 
 def values(found: Mapping[str, Accuracy], lams: Sequence[float]) -> dict[str, Any]:
@@ -134,46 +146,33 @@ def panels_figure(
     words: Mapping[str, str],
     lams: Sequence[float],
     shares: Sequence[float],
-    across: int = 3,
 ) -> Figure:
     """Returns accuracy against share removed, a panel for each implementation and a line for each λ (Figs. 4, 6, 8)."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
-    from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
-    from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
-    from netdial.report.panels import COMPLEXITY_SCALE
+    from netdial.report.panels import LEGEND_PIXELS, axis_name, complexity_colours, stacked
 
-    down = -(-len(found) // across)
-    plot = make_subplots(
-        down,
-        across,
-        shared_xaxes=True,
-        shared_yaxes=True,
-        subplot_titles=[f"{label}  {words[label]}" for label in found],
-        horizontal_spacing=0.03,
-        vertical_spacing=0.09 if down > 1 else 0.0,
-    )
-    colours = sample_colorscale(
-        COMPLEXITY_SCALE, [i / max(len(lams) - 1, 1) for i in range(len(lams))]
-    )
-    for place, (label, accuracy) in enumerate(found.items()):
-        for lam, colour, runs in zip(lams, colours, accuracy.test, strict=True):
-            line = go.Scatter(
-                x=list(shares),
-                y=runs.mean(dim=0).tolist(),
-                error_y={"array": _deviation(runs), "thickness": 1, "width": 2},
-                name=f"λ = {lam:g}",
-                legendgroup=f"{lam:g}",
-                showlegend=place == 0,
-                mode="lines",
-                line={"color": colour, "width": 2},
-                hovertemplate=f"{label}, λ = {lam:g}: %{{y:.2%}} at %{{x:.0%}}<extra></extra>",
+    plot = stacked(len(found), LEGEND_PIXELS)
+    for index, (label, accuracy) in enumerate(found.items(), 1):
+        for lam, colour, runs in zip(
+            lams, complexity_colours(len(lams)), accuracy.test, strict=True
+        ):
+            plot.add_trace(
+                go.Scatter(
+                    x=list(shares),
+                    y=runs.mean(dim=0).tolist(),
+                    error_y={"array": _deviation(runs)},
+                    name=f"λ = {lam:g}",
+                    legendgroup=f"{lam:g}",
+                    showlegend=index == 1,
+                    mode="lines",
+                    line={"color": colour, "width": 2},
+                    yaxis=axis_name("y", index),
+                    hovertemplate=f"{words[label]}, λ = {lam:g}: %{{y:.2%}}<extra></extra>",
+                )
             )
-            plot.add_trace(line, place // across + 1, place % across + 1)
-    plot.update_layout(height=90 + 240 * down)
-    plot.update_xaxes(tickformat=".0%")
-    plot.update_xaxes(title_text="share of weights removed", row=down)
-    plot.update_yaxes(tickformat=".0%")
+        panel(plot, index, words[label], "~%")
+    share_axis(plot, len(found))
     return Figure(
         "Accuracy against share removed, by λ",
         plot,
@@ -187,29 +186,46 @@ def averaged_figure(
     """Returns accuracy against share removed, averaged over λ, a line for each implementation (Figs. 5 and 7)."""
     import plotly.graph_objects as go
 
-    from netdial.report.panels import COLOURS
+    from netdial.report.panels import COLOURS, LEGEND_PIXELS
+    from netdial.report.sections.size_figures import single
 
     dashes = ("solid", "dash", "dot")
-    plot = go.Figure()
+    plot = single(_AVERAGED_PIXELS, "test accuracy", LEGEND_PIXELS)
     for place, (label, accuracy) in enumerate(found.items()):
-        plot.add_scatter(
-            x=list(shares),
-            y=accuracy.test.mean(dim=(0, 1)).tolist(),
-            name=f"{label}  {words[label]}",
-            mode="lines",
-            line={
-                "color": list(COLOURS.values())[place % 3],
-                "dash": dashes[place // 3 % 3],
-                "width": 2,
-            },
-            hovertemplate="%{y:.2%} at %{x:.0%}",
+        line = {"color": list(COLOURS.values())[place % 3], "dash": dashes[place // 3 % 3]}
+        plot.add_trace(
+            go.Scatter(
+                x=list(shares),
+                y=accuracy.test.mean(dim=(0, 1)).tolist(),
+                name=words[label],
+                mode="lines",
+                line={**line, "width": 2},
+                hovertemplate=f"{words[label]}: %{{y:.2%}}<extra></extra>",
+            )
         )
-    plot.update_layout(
-        height=420,
-        xaxis={"title": {"text": "share of weights removed"}, "tickformat": ".0%"},
-        yaxis={"tickformat": ".0%"},
-    )
+    plot.update_layout(yaxis={"tickformat": "~%"})
+    share_axis(plot, 1)
     return Figure("All implementations, averaged over λ", plot)
+
+
+def share_axis(plot: Any, panels: int) -> None:
+    """Sets the axis of the share of weights removed, under so many panels."""
+    from netdial.report.panels import axis_name
+
+    plot.update_xaxes(
+        title_text="share of weights removed",
+        tickformat="~%",
+        unifiedhovertitle_text="<b>%{x:.4~%} removed</b>",
+        anchor=axis_name("y", panels),
+    )
+
+
+def panel(plot: Any, index: int, title: str, tick_format: str) -> None:
+    """Gives a panel its heading and the format of its values."""
+    from netdial.report.panels import axis_name, title_panel
+
+    title_panel(plot, index, title)
+    plot.update_layout({axis_name("yaxis", index): {"tickformat": tick_format, "automargin": True}})
 
 
 def digits(value: float) -> str:
@@ -222,7 +238,7 @@ def _percent(mean: float, std: float) -> str:
 
 
 def _headings() -> tuple[str, ...]:
-    return ("", "implementation", *(f"{share:.0%}" for share in COLUMNS))
+    return ("implementation", *(f"{share:.0%} removed" for share in COLUMNS))
 
 
 def _range(lams: Sequence[float], chosen: Tensor) -> str:
