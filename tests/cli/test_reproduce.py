@@ -59,7 +59,7 @@ def test_table_progress_and_files(call: Call, tmp_path: Path) -> None:
     lines = said.err.splitlines()
     assert lines[0].startswith("[1/22] digits scaled-kl direct")
     assert lines[-1].startswith("[22/22] ")
-    assert (folder / "report.html").stat().st_size > 1_000_000
+    assert (folder / "report.html").stat().st_size > 100_000
     again = call(*TABLE1, "--json")
     assert again.err == ""
     found = json.loads(again.out)

@@ -67,7 +67,10 @@ def test_everything_that_is_compared_is_trained_and_kept(tmp_path) -> None:
 
 def test_the_figure_has_a_line_for_each_way() -> None:
     nets = [net(label, lam, 1.0) for label in (DIRECT, AGAIN, SHORT, "linear") for lam in LAMS]
-    assert [trace.name for trace in figure(MeasuredNetworks(nets)).plot.data] == [AGAIN, "linear"]
+    traces = figure(MeasuredNetworks(nets)).plot.data
+    ways = [trace.name for trace in traces if trace.legendgroup != "direct"]
+    assert ways == [AGAIN, "linear"]
+    assert len(traces) == len(ways) + len(LAMS)  # and the level of direct networks at each λ
 
 
 def test_the_recipe_is_the_papers() -> None:
