@@ -126,6 +126,7 @@ SCRIPTED = {
     "docs/structure-priors.md": ("", "assert 'sin(' in found.text and len(posterior.graphs) == 25"),
     "docs/compressing.md": ("", "assert found.n_bytes <= 500"),
     "docs/ndz.md": (CODES, ""),
+    "docs/comparing.md": ("", "assert [p.name for p in board.places]"),
     "docs/sweeps.md": ("", "assert len(found.done) == 4"),
     "docs/evidence.md": (TRAINED, "assert set(chosen(found)) == {'elbo', 'eb-elbo', 'mdl'}"),
 }

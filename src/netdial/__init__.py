@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netdial.choice import Choice, average, choose
     from netdial.compression.pipeline.run import compress
+    from netdial.contest.run import benchmark
     from netdial.data import Dataset, Splits, load_data
     from netdial.data.memory import Named
     from netdial.evidence import Estimate, assess, health
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "netdial.choice": "Choice average choose",
     "netdial.compression.pipeline.run": "compress",
+    "netdial.contest.run": "benchmark",
     "netdial.data": "Dataset Splits load_data",
     "netdial.data.memory": "Named",
     "netdial.evidence": "Estimate assess health",
@@ -79,6 +81,7 @@ __all__ = [
     "Surface",
     "assess",
     "average",
+    "benchmark",
     "build",
     "choose",
     "compress",

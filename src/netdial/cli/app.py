@@ -17,6 +17,7 @@ from netdial.cli.commands.evaluate import evaluate
 from netdial.cli.commands.evidence import evidence
 from netdial.cli.commands.export import export
 from netdial.cli.commands.finetune import finetune
+from netdial.cli.commands.many.benchmark import benchmark
 from netdial.cli.commands.many.sweep import sweep
 from netdial.cli.commands.models.compress import compress
 from netdial.cli.commands.models.latency import latency
@@ -97,6 +98,7 @@ for _name, _command in (
     ("inspect", inspect),
     ("serve", serve),
     ("sweep", sweep),
+    ("benchmark", benchmark),
     ("reproduce", reproduce),
     ("report", report),
     ("list", list_command),

@@ -1,0 +1,1 @@
+"""Contest: netdial's ways of training against plain networks, boosted trees and a linear model, at equal time."""

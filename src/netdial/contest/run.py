@@ -1,0 +1,211 @@
+"""``nd.benchmark``: a leaderboard for a data set, every contender with the same splits, seeds and processor time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from netdial.contest import contenders
+from netdial.contest.board import Leaderboard, ranked
+from netdial.contest.match import CONTENDERS, Match
+from netdial.core.arguments import Count, checked
+from netdial.core.errors import ConfigError, MissingExtra, NetdialError
+from netdial.jobs.pool import Made, make_all
+from netdial.jobs.presets import preset
+from netdial.jobs.problem import Problem, is_function, load_problem
+from netdial.nets import build
+from netdial.nets.foreign import copy_network
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
+from netdial.task import Task, named
+
+assert contenders.__all__  # they are registered
+
+_SETTINGS = ("batch_size", "lr")
+"""Settings of a data set's preset that all networks are trained with."""
+
+_FEW = 64
+"""Rows that a contender is warmed up on."""
+
+FOLDER = "runs/benchmark"
+"""Where results are kept by default."""
+
+
+@dataclass(frozen=True)
+class ContestEntry(Cell):
+    """One contender on one data set from one seed.
+
+    Attributes:
+        contender: name in ``CONTENDERS``.
+        data: name of a data set, a table, or a user's function.
+        options: on the data and ``model``, by name.
+        seconds: processor time.
+        seed: seed of the split and of everything random.
+        content: digest of a table, empty for other data.
+    """
+
+    contender: str
+    data: str
+    options: Mapping[str, Any]
+    seconds: float
+    seed: int
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Reads the table."""
+        table = Path(self.data)
+        content = hashlib.sha256(table.read_bytes()).hexdigest() if table.is_file() else ""
+        object.__setattr__(self, "content", content)
+
+    @property
+    def label(self) -> str:
+        """Contender, data and seed."""
+        return f"{self.contender} {Path(self.data).stem} seed {self.seed}"
+
+    def make(self, run: Run, store: Store) -> dict[str, Any]:
+        """Returns what the contender reached on test data, or why it failed."""
+        problem = opened(self.data, self.options, self.seed, store.data_dir)
+        contender, match = CONTENDERS[self.contender], _match(problem, self)
+        try:
+            contender(_small(match))  # what is loaded at the first call is not counted
+            began = time.process_time()
+            guess = contender(match)
+            seconds = time.process_time() - began
+            task, test = _task(problem), problem.task.test
+            metrics = task.metrics(guess.outputs(test), test.y)
+        except MissingExtra:
+            raise  # the same command finds it once it is installed: nothing is kept
+        except NetdialError as error:
+            return {"failed": str(error)}
+        return {
+            "loss": metrics.pop(task.proper),
+            "valid": guess.valid,
+            "metrics": metrics,
+            "seconds": seconds,
+            "params": guess.params if math.isfinite(guess.params) else None,
+            "chosen": dict(guess.chosen),
+        }
+
+
+@checked
+def benchmark(
+    data: str,
+    *,
+    seconds: float = 10.0,
+    seeds: Count = 3,
+    contenders: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    folder: str | Path = FOLDER,
+    report: Callable[[Made], None] | None = None,
+    **options: Any,
+) -> Leaderboard:
+    """Returns a leaderboard: families, shrinking and search against plain networks, boosted trees and a linear model.
+
+    For each seed the data are split anew, unless the parts are files of their own. All contenders have the same parts and
+    processor time; each makes its choices on the validation part; the test part is measured once, at the end. Results are kept,
+    so an interrupted benchmark goes on where it was.
+
+    Args:
+        data: name of a data set, a table, or a user's function ``package.module:function``.
+        seconds: processor time for each contender and seed. At least one training is always finished, so a slow contender can
+            take more; what it took is in the leaderboard.
+        seeds: how many splits and starts.
+        contenders: names in ``netdial.contest.match.CONTENDERS``; all by default, without those whose package is missing.
+        data_dir: folder of data files.
+        folder: where results are kept.
+        report: told after every contender and seed.
+        **options: on the data (``target``, ``kind``, ``valid``, ``test``, …) and ``model``, as for ``netdial fit``.
+
+    Raises:
+        ConfigError: a contender is not known, or the time is none.
+        DataError: the data cannot be used.
+    """
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"seconds={seconds}; expected a processor time above 0")
+    names = list(CONTENDERS) if contenders is None else list(dict.fromkeys(contenders))
+    for name in names:
+        CONTENDERS[name]
+    given = {key: value for key, value in options.items() if value is not None}
+    if "split_seed" in given:
+        raise ConfigError("split_seed: a benchmark splits by its seeds; give seeds= in its place")
+    problem = opened(data, given, 0, data_dir)
+    store = Store(Path(folder), data_dir)
+    found: dict[str, list[dict[str, Any]]] = {}
+    notes = []
+    for name, entries in _by_name(names, data, given, seconds, seeds):
+        try:
+            make_all(entries, store, workers=1, report=report)
+        except MissingExtra as error:
+            if contenders is not None:
+                raise
+            notes.append(f"{name}: left out, {error}")
+            continue
+        found[name] = [store.read(entry) for entry in entries]
+    if all("failed" in one for ones in found.values() for one in ones):
+        why = next(one["failed"] for ones in found.values() for one in ones)
+        raise ConfigError(f"no contender has a result; the first said: {why}")
+    task = _task(problem)
+    parts = {part: len(problem.task.part(part)) for part in ("train", "valid", "test")}
+    unit = task.known(task.proper).unit
+    places = ranked(found)
+    return Leaderboard(data, task.proper, unit, seconds, range(seeds), parts, places, notes)
+
+
+def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | None) -> Problem:
+    """Returns network and data, split by a seed."""
+    rest = {key: value for key, value in options.items() if key != "model"}
+    return load_problem(
+        data,
+        options={**rest, "split_seed": seed},
+        model=options.get("model"),
+        data_dir=data_dir,
+        seed=seed,
+    )
+
+
+def _by_name(
+    names: Sequence[str], data: str, options: Mapping[str, Any], seconds: float, seeds: int
+) -> Iterator[tuple[str, list[ContestEntry]]]:
+    for name in names:
+        yield name, [ContestEntry(name, data, options, seconds, seed) for seed in range(seeds)]
+
+
+def _small(match: Match) -> Match:
+    """Returns a match on a few rows that ends as soon as it can."""
+    few = match.train.select(torch.arange(min(_FEW, len(match.train))))
+    return replace(match, train=few, seconds=0.0)
+
+
+def _task(problem: Problem) -> Task:
+    return named(problem.task.kind).in_units(problem.task.train.target)
+
+
+def _match(problem: Problem, entry: ContestEntry) -> Match:
+    splits = problem.task
+    settings = preset(splits.name, len(splits.train))
+    count = splits.n_outputs
+
+    def net(seed: int) -> nn.Module:
+        if is_function(entry.data):  # a user's own network, which has one start
+            return copy_network(problem.net)
+        return build(problem.model, input_shape=splits.input_shape, n_outputs=count, seed=seed)
+
+    return Match(
+        splits.train,
+        splits.valid,
+        _task(problem),
+        count,
+        net,
+        entry.seconds,
+        entry.seed,
+        {name: settings[name] for name in _SETTINGS if name in settings},
+        splits.augment,
+    )

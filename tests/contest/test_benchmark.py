@@ -1,0 +1,106 @@
+"""The leaderboard: order, errors over seeds, and ``netdial benchmark`` from the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netdial as nd
+from netdial.cli import main
+from netdial.contest.board import ranked
+from netdial.contest.match import CONTENDERS, Guess, Match
+from netdial.core.errors import ConfigError, NetdialError, NonFiniteError
+
+QUICK = ["--only", "constant,linear model", "--seconds", "0.05", "--seeds", "2", "--quiet"]
+
+
+def _one(loss: float, **more: Any) -> dict[str, Any]:
+    return {
+        "loss": loss,
+        "valid": 1.0,
+        "metrics": {"accuracy": 0.5},
+        "seconds": 1.0,
+        "params": 3,
+        "chosen": {},
+        **more,
+    }
+
+
+def test_places_follow_the_mean_and_differences_are_paired() -> None:
+    first, second, third = ranked(
+        {
+            "b": [_one(2.0), _one(4.0), _one(6.0)],
+            "c": [_one(1.0), {"failed": "no"}, _one(1.0)],
+            "a": [_one(1.0, params=None), _one(3.0, params=None), _one(2.0, params=None)],
+        }
+    )
+    assert (first.name, second.name, third.name, third.failed) == ("a", "b", "c", "no")
+    assert second.loss == 4 and second.error == pytest.approx(2 / math.sqrt(3))
+    assert second.behind == 2 and second.behind_error == pytest.approx(math.sqrt(3) / math.sqrt(3))
+    assert first.behind == 0 and first.level and not second.level and math.isnan(first.params)
+
+
+def test_it_compares_from_the_command_line_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", "wine", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert told.index("linear model") < told.index("constant") and "2 splits and starts" in told
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("DONE")}
+    assert len(made) == 4
+    assert main(["benchmark", "wine", *QUICK, "--json"]) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert [place["name"] for place in board["places"]] == ["linear model", "constant"]
+    assert board["places"][1]["metrics"]["accuracy"] == pytest.approx(14 / 36, abs=0.03)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("DONE")} == made
+
+
+def test_a_table_that_changes_is_measured_anew(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    rows = [f"{i % 7},{(i % 7) * 2.5 + 1}" for i in range(60)]
+    table.write_text("\n".join(["a,y", *rows]))
+    how: dict[str, Any] = {
+        "target": "y", "seconds": 0.05, "seeds": 1, "contenders": ["linear model"], "folder": tmp_path / "out",
+    }  # fmt: skip
+    assert nd.benchmark(str(table), **how).first.loss < 0.1
+    noisy = [f"{i % 7},{(i * 37 % 11) * 2.5}" for i in range(60)]
+    table.write_text("\n".join(["a,y", *noisy]))
+    assert nd.benchmark(str(table), **how).first.loss > 1
+
+
+@pytest.mark.parametrize(
+    ("given", "fact"),
+    [
+        ({"seconds": 0.0}, "0"),
+        ({"seconds": math.inf}, "inf"),
+        ({"contenders": ["boosted tree"]}, "boosted trees"),
+        ({"split_seed": 3}, "seeds"),
+        ({"target": "no"}, "target"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    tmp_path: Path, given: dict[str, Any], fact: str
+) -> None:
+    with pytest.raises(NetdialError, match=fact):
+        nd.benchmark("wine", folder=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_that_fails_comes_last_and_alone_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hopeless(match: Match) -> Guess:
+        raise NonFiniteError("step 3: the loss is nan")
+
+    monkeypatch.setitem(CONTENDERS._parts, "hopeless", hopeless)
+    how: dict[str, Any] = {"seconds": 0.05, "seeds": 1, "folder": tmp_path}
+    board = nd.benchmark("wine", contenders=["hopeless", "constant"], **how)
+    assert [place.name for place in board.places] == ["constant", "hopeless"]
+    assert "step 3" in board.places[1].failed and "step 3" in str(board)
+    with pytest.raises(ConfigError, match="step 3"):
+        nd.benchmark("wine", contenders=["hopeless"], **how)
