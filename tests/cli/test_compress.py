@@ -116,3 +116,25 @@ def test_wrong_use_is_one_line(call: Call, copy: Path, words: tuple[str, ...], t
     assert said.code == 2
     assert told in said.err and "Traceback" not in said.err
     assert not compressions(Run.open(copy).records())
+
+
+def test_a_whole_family_in_one_file(call: Call, copy: Path) -> None:
+    said = call("compress", "wine", "--family", "--max-bytes", "1500", *SHORT)
+    assert said.code == 0, said.err
+    family = nd.load_model("wine.ndz")
+    assert isinstance(family, nd.Family)
+    data = nd.load_data("wine")
+    Path("rows.csv").write_text(
+        ",".join(data.schema.columns) + "\n" + ",".join(["1.5"] * 13) + "\n", encoding="utf-8"
+    )
+    for lam in ((), ("--lam", "0.37")):
+        assert call("predict", "wine.ndz", "rows.csv", *lam).out.startswith("class,")
+    assert "λ from" in call("inspect", "wine.ndz").out
+    (one,) = compressions(Run.open(copy).records())
+    assert one.how["members"] == "all" and one.ratio > 1
+    assert "members all" in Run.open(copy).report_path.read_text("utf-8")
+    for words in (("--seeds", "5"), ("--lengths",)):
+        refused = call("compress", "wine", "--family", *words)
+        assert refused.code == 2 and "--family" in refused.line
+    refused = call("compress", "wine.ndz", "--lam", "0.37", "--family", "--price", "1")
+    assert refused.code == 2 and "price" in refused.line

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netdial.compression.tracks import MOVES
+
 
 @dataclass(frozen=True)
 class Share:
@@ -55,13 +57,18 @@ class Ledger:
 
     @property
     def split(self) -> dict[str, int]:
-        """Bytes by purpose: they add up to ``size``. Biases are all the bytes of tensors with fewer than two dimensions."""
+        """Bytes by purpose: they add up to ``size``.
+
+        Biases are all the bytes of tensors with fewer than two dimensions; how the values of a family move is in the tables.
+        """
+        moves = sum(row.total - row.framing for row in self.rows if row.name == MOVES)
         wide = [row for row in self.rows if len(row.shape) > 1]
         found = {
             part: sum(getattr(row, part) for row in wide)
             for part in ("positions", "symbols", "tables", "exact")
         }
-        narrow = [row for row in self.rows if len(row.shape) < 2]
+        found["tables"] += moves
+        narrow = [row for row in self.rows if len(row.shape) < 2 and row.name != MOVES]
         found["biases"] = sum(row.total - row.framing for row in narrow)
         found["header"] = self.header + sum(row.framing for row in self.rows)
         found["text"] = self.text

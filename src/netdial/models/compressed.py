@@ -1,34 +1,44 @@
 """A compressed network (``.ndz``) as a model: the network that its file describes, or its tensors by name.
 
 The file says how the network is built in its recipe, ``{"net": {"spec": …, "input_shape": …, "n_outputs": …}}`` for a built-in
-one; for one without some of its channels, ``{"cut": …}`` with what ``recipe`` would have written. Related: ``compression``.
+one; for one without some of its channels, ``{"cut": …}`` with what ``recipe`` would have written; for a family besides
+``{"family": {"lo": …, "hi": …, "knots": …}}``, see ``compression.tracks``. Related: ``compression``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from netdial.compression import Contents, read
-from netdial.compression.file import read_text
-from netdial.core.errors import CheckpointError
-from netdial.core.storage.boundary import reading
+from netdial.compression import Codebook, Contents, read
+from netdial.compression.file import MAX_BYTES, MAX_RATIO, read_text
+from netdial.compression.tracks import at_knots
+from netdial.core.errors import CheckpointError, ConfigError, ShapeError
+from netdial.core.storage.boundary import reading, validated
+from netdial.family.family import Family
+from netdial.family.knots import family_at_knots
 from netdial.models.described import described, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
+from netdial.models.use import read_use
+
+Array = np.ndarray[Any, Any]
 
 KIND = "compressed network"
+FAMILY = "family"
+"""Key of a recipe that says how members lie along λ."""
 
 
 def load_compressed(
     path: str | Path, net: nn.Module | None = None
 ) -> nn.Module | dict[str, Tensor]:
-    """Returns the network in a compressed file, in evaluation mode; its tensors by name if no network is given or described.
+    """Returns the network or family in a compressed file, in evaluation mode; its tensors by name if nothing says more.
 
     Args:
         path: what ``netdial compress`` or ``compression.write`` wrote.
@@ -44,6 +54,8 @@ def load_compressed(
         return rebuilt(path, recipe_of(path, found.recipe["cut"], state), net)
     if net is None and about.get("net") is None:
         return state
+    if about.get(FAMILY) is not None:
+        return _family(path, found, about, net)
     shape = outline(path, about) if net is None else net
     if difference := mismatch(_shapes(shape.state_dict()), _shapes(state)):
         raise CheckpointError(
@@ -56,10 +68,58 @@ def load_compressed(
     return net.eval()
 
 
+class Range(BaseModel):
+    """What the recipe of a file says of a family."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    lo: Annotated[float, Field(gt=0)]
+    hi: float
+    knots: Annotated[int, Field(ge=2, le=64)]
+
+
+def leaves_at_knots(path: Path, found: Contents) -> tuple[Range, dict[str, Array]]:
+    """Returns the range of the family in a file, and its leaves at the knots.
+
+    Raises:
+        CheckpointError: the range is none, the leaves would take more memory than is allowed, or do not go together.
+    """
+    told = validated(Range, about_of(found).get(FAMILY), f"{path}: its complexity values")
+    books = [t.codes.size for t in found.tensors.values() if isinstance(t, Codebook)]
+    size, limit = 4 * told.knots * sum(books), max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
+    if size > limit:
+        raise CheckpointError(
+            f"{path}: says that its members take {size} bytes, more than the {limit} allowed for such a file"
+        )
+    return told, at_knots(found.tensors, told.knots)
+
+
+def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Module | None) -> Family:
+    """Returns the family in a file of shared tracks."""
+    told, arrays = leaves_at_knots(path, found)
+    leaves = {n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in arrays.items()}
+    shape = outline(path, about) if net is None else net
+    wanted = {n: list(p.shape) for n, p in shape.named_parameters() if p.is_floating_point()}
+    held = {n: list(leaves[n].shape[1:]) for n in wanted.keys() & leaves.keys()}
+    if difference := mismatch(wanted, held):
+        raise CheckpointError(
+            f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "
+            "compressed"
+        )
+    net = described(path, about).build() if net is None else net
+    use = read_use(path, about)
+    try:
+        return family_at_knots(
+            net, told.lo, told.hi, told.knots, leaves, None if use is None else use.what()
+        )
+    except (ShapeError, ConfigError) as error:
+        raise CheckpointError(f"{path}: does not fit the {type(net).__name__} ({error})") from None
+
+
 def about_of(found: Contents) -> dict[str, Any]:
-    """Returns the plain values of a compressed file, with what its recipe says of the network under ``net``."""
+    """Returns the plain values of a compressed file, with what its recipe says of the network and its family."""
     recipe = found.recipe if isinstance(found.recipe, Mapping) else {}
-    return {**found.meta, **({"net": recipe["net"]} if "net" in recipe else {})}
+    return {**found.meta, **{key: recipe[key] for key in ("net", FAMILY) if key in recipe}}
 
 
 def read_about(path: Path) -> dict[str, Any]:

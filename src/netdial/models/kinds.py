@@ -16,8 +16,9 @@ from netdial.compression.file import is_compressed
 from netdial.core.errors import CheckpointError
 from netdial.core.storage.boundary import read_json, reading, regular
 from netdial.core.storage.container import read_header, read_plain
+from netdial.models.compressed import FAMILY as RANGE
 from netdial.models.compressed import KIND as COMPRESSED
-from netdial.models.compressed import about_of, load_compressed, read_about
+from netdial.models.compressed import about_of, leaves_at_knots, load_compressed, read_about
 from netdial.models.derived import KIND as DERIVED
 from netdial.models.derived import load_derived, read_derived
 from netdial.models.family import KIND as FAMILY
@@ -120,9 +121,13 @@ def _derived_facts(path: Path) -> FileFacts:
 def _compressed_facts(path: Path) -> FileFacts:
     found, told = read(path), ledger(path)
     about = about_of(found)
-    dense = sum(array.nbytes for array in found.dense().values())
+    told_range, arrays = None, found.dense()
+    if about.get(RANGE) is not None:
+        told_range, arrays = leaves_at_knots(path, found)
+    dense = sum(array.nbytes for array in arrays.values())
     facts = {
-        "n_stored": sum(array.size for array in found.dense().values()),
+        **({} if told_range is None else told_range.model_dump()),
+        "n_stored": sum(array.size for array in arrays.values()),
         "dense_bytes": dense,
         "ledger": told.split,
         "layers": [
@@ -130,6 +135,8 @@ def _compressed_facts(path: Path) -> FileFacts:
         ],
     }
     more = f", {dense / max(told.size, 1):.1f} times smaller than its {dense} bytes of numbers"
+    if told_range is not None:
+        more = f": a family, λ from {told_range.lo:g} to {told_range.hi:g}, told at {told_range.knots} values{more}"
     net = "" if about.get("net") else f"{_GIVEN}; its tensors by name without"
     return FileFacts(about, facts, more, net)
 

@@ -95,13 +95,14 @@ class CompressConfig:
         ),
     ] = "linear"
     distil: Annotated[
-        float,
+        float | None,
         Field(
             ge=0,
             le=1,
-            description="part of the training loss that asks for the outputs of the network given in place of the targets",
+            description="part of the training loss that asks for the outputs of the network given in place of the targets; "
+            "else 0.7, and 1 for a whole family, whose members are to stay what they are",
         ),
-    ] = 0.7
+    ] = None
     biases: Annotated[bool, Field(description="biases share values, too")] = True
     free: Annotated[
         bool,

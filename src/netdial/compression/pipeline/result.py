@@ -81,6 +81,7 @@ class Compressed:
         stages: from the network given to the file of the chosen one.
         why: how it was chosen, in words.
         free: what cost no bits: name -> count.
+        recipe: how a network is built from the tensors, as plain values for the file; None where nobody said.
         metric: what the loss is.
     """
 
@@ -90,10 +91,11 @@ class Compressed:
     why: str
     metric: str
     free: Mapping[str, int] = field(default_factory=dict)
+    recipe: Mapping[str, Any] | None = None
 
     @property
     def net(self) -> nn.Module:
-        """The network, decoded, in evaluation mode."""
+        """The network, or the family, decoded, in evaluation mode."""
         return self.chosen.net
 
     @property

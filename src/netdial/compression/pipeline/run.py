@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from netdial.compression.codebook import Tensors
 from netdial.compression.coding.encoder import encoded as coded
 from netdial.compression.file import pack
 from netdial.compression.pipeline.config import CompressConfig
+from netdial.compression.pipeline.families.run import compress_family, family_recipe
 from netdial.compression.pipeline.free import fold_inputs
-from netdial.compression.pipeline.leaves import divide
+from netdial.compression.pipeline.leaves import dense_bytes, divide
 from netdial.compression.pipeline.result import Compressed
 from netdial.compression.pipeline.search import Search, Sizer, finished, losses_of
 from netdial.compression.pipeline.steps import Context, recipe_alone
@@ -56,11 +58,12 @@ def compress(
     """Returns a small version of a trained network: weights removed, values shared, what is left trained and coded.
 
     Args:
-        net: any trained network; a family, of which ``lam`` says which member; or what ``shrink`` or ``slim`` returned. It is
-            left as it is.
+        net: any trained network; a family, or its member at ``lam``; or what ``shrink`` or ``slim`` returned. It is left as it
+            is.
         data: training part, as for ``fit``.
         valid: validation part, on which the network is chosen among those of other sizes.
-        lam: complexity value of the member, for a family.
+        lam: complexity value of the member of a family. Without it the whole family is compressed: the network returned is a
+            ``Family`` again, whose members share positions and codes.
         kind: the task; by default that of the family, or what the targets suggest.
         config: all settings at once; or give them by name (see ``CompressConfig``).
         augment: how training images are varied, ``crop-flip`` or ``shift``; see ``train.feed``.
@@ -79,6 +82,12 @@ def compress(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
     config = config or CompressConfig(**settings)
+    if isinstance(net, Family) and lam is None:
+        recipe = {**(recipe or {}), **family_recipe(net)}
+        found = _whole(
+            net, data, valid, kind, config, augment, folder, report, sizer(config, recipe, meta)
+        )
+        return replace(found, recipe=recipe)
     context = context_of(
         net, data, lam=lam, kind=kind, config=config, augment=augment, folder=folder, report=report
     )
@@ -90,7 +99,27 @@ def compress(
         free["weights of constant inputs"] = fold_inputs(begin, train, few)
     size_of = sizer(config, recipe, meta)
     search = Search(context, begin, held, size_of, _reference(context, held))
-    return finished(search, given, free)
+    return replace(finished(search, dense_bytes(given), free), recipe=recipe)
+
+
+def _whole(
+    family: Family,
+    data: Data,
+    valid: Data,
+    kind: str | Task | None,
+    config: CompressConfig,
+    augment: str | None,
+    folder: Path | None,
+    report: Report | None,
+    size_of: Sizer,
+) -> Compressed:
+    """Returns a whole family compressed."""
+    family.weights_alone("compress")
+    train, task = admit(family.net, data, kind, family.task, "training part")
+    held, _ = admit(family.net, valid, task, part="validation part")
+    division = divide(family.net, biases=config.biases)
+    context = Context(train, task, config, division, family, augment, 0.0, None, folder, report)
+    return compress_family(context, family, held, size_of)
 
 
 def _reference(context: Context, valid: Dataset) -> Tensor:

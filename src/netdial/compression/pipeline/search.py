@@ -2,8 +2,8 @@
 
 Sizes fall by a constant factor; every network is trained from the one before, its weights are shared, trained, put in order and
 measured on validation rows. For a size in bytes the search goes straight to it; for a loss it ends where the loss has risen
-too far, and looks once more between the last two; for a price it ends where loss and bits together have risen. Nothing is
-chosen on test data.
+too far twice, and looks once more below the last good one; for a price it ends where loss and bits together have risen.
+Nothing is chosen on test data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
 from netdial.compression.pipeline.free import empty_units, reorder, rescale
-from netdial.compression.pipeline.leaves import dense_bytes, tensors_of
+from netdial.compression.pipeline.leaves import tensors_of
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.result import (
     Compressed,
@@ -46,7 +46,7 @@ _NEAR, _UP = 0.97, 3
 _PRECISIONS = (2.0, 3.0)
 """Bits of value of a weight on average that are tried at every size."""
 _WAIT = 2
-"""Sizes in a row that may be worse before the search for a price ends."""
+"""Sizes in a row that may be worse before the search for a price, or lose too much before that for a loss, ends."""
 
 Sizer = Callable[[Mapping[str, Codebook | Array]], int]
 
@@ -97,7 +97,7 @@ class Search:
 
     def _descend(self, level: Level, goal: float, name: str) -> tuple[Level, list[FrontPoint]]:
         """Returns the network of another size, and what becomes of it."""
-        kept = kept_level(self.context, name, goal)
+        kept = kept_level(self.context, name, goal, self.net)
         if kept is None:
             net, masks = thinner(self.context, level.net, level.masks, goal, name)
             keep_level(self.context, name, goal, net, masks)
@@ -181,14 +181,16 @@ class Search:
             return point.excess <= (point.error if most is None else most)
 
         level, front = self._begin(), list[FrontPoint]()
-        goal, good_level = self._first_goal(), level
+        goal, good_level, missed = self._first_goal(), level, list[float]()
         for turn in range(_SIZES):
-            below, points = self._descend(level, goal, f"size{turn}")
+            level, points = self._descend(level, goal, f"size{turn}")
             front += points
-            if not any(map(good, points)):
-                front += self._above(good_level, goal, f"size{turn}", good)
+            missed.append(goal)
+            if any(map(good, points)):
+                good_level, missed = level, []
+            elif len(missed) == _WAIT:
+                front += self._above(good_level, missed[0], f"size{turn}", good)
                 break
-            level = good_level = below
             goal *= _FACTOR
         asked = "one paired standard error" if most is None else f"{most:g}"
         fits = [p for p in front if good(p)]
@@ -290,14 +292,14 @@ def pareto(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
     return tuple(reversed(found))
 
 
-def finished(search: Search, given: nn.Module, free: Mapping[str, int]) -> Compressed:
-    """Runs a search and returns the compressed network with its waterfall."""
+def finished(search: Search, dense: float, free: Mapping[str, int]) -> Compressed:
+    """Runs a search and returns the compressed network with its waterfall, whose first step has so many bytes."""
     points, chosen, why = search.run()
     task, config = search.context.task, search.context.config
     tensors = chosen.tensors
     start = float(search.start.mean())
     stages = (
-        WaterfallStep("dense", dense_bytes(given), start),
+        WaterfallStep("dense", dense, start),
         WaterfallStep("pruned", unshared_bytes(tensors), chosen.loss),
         WaterfallStep("shared", uncoded_bytes(tensors), chosen.loss),
         WaterfallStep("coded", chosen.n_bytes, chosen.loss),

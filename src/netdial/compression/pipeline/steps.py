@@ -23,7 +23,7 @@ from netdial.compression.pipeline.quantise import (
 )
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.sparsify import GRADIENT, Sparsify, bits_of, damage_of
-from netdial.compression.pipeline.training import Masks, SqueezeMethod
+from netdial.compression.pipeline.training import Book, Masks, SqueezeMethod, Squeezing
 from netdial.core.storage.container import load_tree, save_tree, tensor_digest
 from netdial.data.dataset import Dataset
 from netdial.nets.foreign import copy_network
@@ -39,6 +39,7 @@ PRUNED_PART = 0.6
 """Part of a training in which weights go; what is left recovers in the rest."""
 
 _REMEMBERS = 0.99
+_DISTIL = 0.7
 _TUNING_RATE = 0.5
 """Rate of the training of shared values, compared with that of the weights."""
 
@@ -70,6 +71,11 @@ class Context:
     spread: Mapping[str, Tensor] | None = None
     folder: Path | None = None
     report: Callable[[str, Epoch, int], None] | None = None
+
+    @property
+    def distil(self) -> float:
+        """Part of the loss that asks for the outputs of the teacher."""
+        return _DISTIL if self.config.distil is None else self.config.distil
 
     @property
     def lengths(self) -> ResolvedConfig:
@@ -113,7 +119,7 @@ def thinner(
         prune,
         remembers,
         _teacher(context),
-        config.distil,
+        context.distil,
         context.decay,
     )
     state = method.init(copy_network(net), masks)
@@ -133,7 +139,7 @@ def recipe_alone(context: Context, net: nn.Module, name: str) -> nn.Module:
             None,
             0.0,
             _teacher(context),
-            context.config.distil,
+            context.distil,
             context.decay,
         )
         state = method.init(copy_network(net))
@@ -174,17 +180,35 @@ def shared(
     books, price = share_network(
         net, context.division, masks, pulls, config, bits=bits, price=price
     )
+    state = _tuned(context, net, masks, books, name)
+    tensors = encoded(state.net, state.books)
+    load(state.net, tensors)
+    return state.net.eval(), tensors, price
+
+
+def tuned(context: Context, net: nn.Module, name: str) -> nn.Module:
+    """Returns a network that shares values by itself after the training of shared values; it changes in place."""
+    return _tuned(context, net, {}, {}, name).net.eval()
+
+
+def _tuned(
+    context: Context,
+    net: nn.Module,
+    masks: Mapping[str, Tensor],
+    books: Mapping[str, Book],
+    name: str,
+) -> Squeezing:
+    """Trains shared values; returns the state after it."""
+    config = context.config
     settings = context.settings(max(context.lengths.tuning, 1), _TUNING_RATE * config.lr)
     feed = _feed(context, settings, net)
     method = SqueezeMethod(
-        settings, context.task, feed.steps, None, 0.0, _teacher(context), config.distil
+        settings, context.task, feed.steps, None, 0.0, _teacher(context), context.distil
     )
     state = method.init(net, masks, books)
     if context.lengths.tuning:
         _run(context, method, state, feed, name)
-    tensors = encoded(state.net, state.books)
-    load(state.net, tensors)
-    return state.net.eval(), tensors, price
+    return state
 
 
 def pulls_of(context: Context, net: nn.Module) -> dict[str, Tensor]:
@@ -206,7 +230,7 @@ def load(net: nn.Module, tensors: Mapping[str, Codebook | Array]) -> None:
 
 
 def _teacher(context: Context) -> nn.Module | None:
-    return context.teacher if context.config.distil else None
+    return context.teacher if context.distil else None
 
 
 def _feed(context: Context, settings: TrainConfig, net: nn.Module) -> Any:
@@ -252,8 +276,10 @@ def keep_level(context: Context, name: str, goal: float, net: nn.Module, masks: 
         save_tree(context.folder / f"{name}.safetensors", tree, _KIND)
 
 
-def kept_level(context: Context, name: str, goal: float) -> tuple[nn.Module, Masks] | None:
-    """Returns the sparse network of that name, or None if there is none that was made under the same settings.
+def kept_level(
+    context: Context, name: str, goal: float, like: nn.Module
+) -> tuple[nn.Module, Masks] | None:
+    """Returns the sparse network of that name, shaped like another, or None if none was made under the same settings.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -264,7 +290,7 @@ def kept_level(context: Context, name: str, goal: float) -> tuple[nn.Module, Mas
     tree = load_tree(path, _KIND)
     if tree["identity"] != _identity(context, goal):
         return None
-    net = copy_network(context.teacher)
+    net = copy_network(like)
     net.load_state_dict(tree["net"])
     return net.eval(), tree["masks"]
 

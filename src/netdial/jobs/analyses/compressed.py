@@ -106,6 +106,7 @@ class CompressSubject:
         recipe: how a fresh network is built, as plain values.
         meta: what else the file says.
         fresh: a network of the same shape that was not trained; None where nobody knows how to build one.
+        whole: whether the whole family is compressed, and ``lam`` says only which member it is measured by.
     """
 
     model: nn.Module
@@ -114,6 +115,12 @@ class CompressSubject:
     recipe: Mapping[str, Any] | None
     meta: Mapping[str, Any]
     fresh: nn.Module | None = None
+    whole: bool = False
+
+    @property
+    def wanted(self) -> float | None:
+        """Complexity value that ``nd.compress`` is given."""
+        return None if self.whole else self.lam
 
 
 def compress_model(
@@ -142,18 +149,25 @@ def compress_model(
         CheckpointError: the disk refused the file.
     """
     data, task = asked.data, named(asked.data.kind)
+    if asked.whole and (judging.seeds or judging.lengths):
+        raise ConfigError(
+            "--seeds and --lengths are about one network; leave out --family, or them"
+        )
     found = compress(
-        asked.model, data.train, data.valid, lam=asked.lam, kind=task, config=config, augment=data.augment, folder=folder,
+        asked.model, data.train, data.valid, lam=asked.wanted, kind=task, config=config, augment=data.augment, folder=folder,
         report=report, recipe=asked.recipe, meta=asked.meta,
     )  # fmt: skip
     judged = _judged(asked, config, judging, part, found, report) if judging.seeds else None
     ledger = write(
-        path, found.chosen.tensors, recipe=asked.recipe, meta=asked.meta, profile=config.profile
+        path, found.chosen.tensors, recipe=found.recipe, meta=asked.meta, profile=config.profile
     )
     start = asked.model
     if isinstance(start, Family) and asked.lam is not None:
         start = start.export(asked.lam)
-    nets = {"dense": start, "coded": found.net}
+    end = found.net
+    if isinstance(end, Family) and asked.lam is not None:
+        end = end.export(asked.lam)
+    nets = {"dense": start, "coded": end}
     where = data.part(part)
     metrics = {name: task.metrics(outputs(net, where), where.y.cpu()) for name, net in nets.items()}
     lengths = tuple(_lengths(asked, found, config)) if judging.lengths else ()
@@ -235,7 +249,7 @@ def compress_run(
     folder = run.path / WORK
     folder.mkdir(exist_ok=True)
     found = compress_model(asked, config, judging, part, path, folder=folder, report=report)
-    run.replace(records_of(run, found, config, part))
+    run.replace(records_of(run, found, config, part, whole=asked.whole))
     shutil.rmtree(folder, ignore_errors=True)
     return found
 
@@ -251,9 +265,12 @@ def how(config: CompressConfig) -> dict[str, Place]:
     return {n: v for n, v in found.items() if v is not None and v != default[n] and n != "seed"}
 
 
-def records_of(run: Run, found: CompressResult, config: CompressConfig, part: str) -> list[Record]:
+def records_of(
+    run: Run, found: CompressResult, config: CompressConfig, part: str, *, whole: bool = False
+) -> list[Record]:
     """Returns the records of a compression."""
     at: dict[str, Any] = {"method": METHOD, **how(config), "lam": found.lam}
+    at |= {"members": "all"} if whole else {}
     step, rows = run.last_step, list[Record]()
     for stage in found.found.stages:
         rows.append(run.row(step, SIZE, stage.n_bytes, "bytes", stage=stage.label, **at))

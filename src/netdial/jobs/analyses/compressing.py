@@ -24,9 +24,16 @@ from netdial.task.rehearsal import admit
 
 
 def from_run(
-    run: Run, lam: float | None, data_dir: str | None = None, *, trust: bool = False
+    run: Run,
+    lam: float | None,
+    data_dir: str | None = None,
+    *,
+    whole: bool = False,
+    trust: bool = False,
 ) -> CompressSubject:
     """Returns a member of a run, by default the best one on validation data; or the network of a run that made no family.
+
+    With ``whole`` it is the family, and that member is the one to use by default.
 
     Raises:
         ConfigError: λ is outside the trained range, or was given for a network that has none.
@@ -37,9 +44,13 @@ def from_run(
     if way_of(run).makes_family:
         lam = best_lam(run) if lam is None else lam
         family, data = open_run(run, data_dir, [lam], trust=trust)
-        meta = about | {"lam": lam} | use_of(data, family, lams=[lam]).alone(lam).compact()
+        use = (
+            use_of(data, family, lam=lam) if whole else use_of(data, family, lams=[lam]).alone(lam)
+        )
+        meta = about | ({} if whole else {"lam": lam}) | use.compact()
         fresh = load_net(run.config, data_dir, trust=trust)
-        return CompressSubject(family, lam, data, recipe, meta, fresh)
+        return CompressSubject(family, lam, data, recipe, meta, fresh, whole)
+    _check_whole(run.name, whole)
     if lam is not None:
         raise ConfigError(
             f"--lam {lam:g}: run {run.name} has one network and no complexity values; leave it out"
@@ -59,10 +70,22 @@ def cut_of(found: Found) -> dict[str, Any] | None:
     return {"cut": {**told, "about": {} if net is None else {"net": net}}}
 
 
+def _check_whole(name: object, whole: bool) -> None:
+    if whole:
+        raise ConfigError(f"--family: {name} has one network and no family; leave it out")
+
+
 def from_file(
-    path: Path, data: str | None, lam: float | None, data_dir: str | None = None
+    path: Path,
+    data: str | None,
+    lam: float | None,
+    data_dir: str | None = None,
+    *,
+    whole: bool = False,
 ) -> CompressSubject:
     """Returns the model in a file, with the data set it was trained on, by name, or that of ``data``.
+
+    With ``whole`` a family is compressed as one, and the member to use by default is that at ``lam``, or what the file says.
 
     Raises:
         ConfigError: the file does not say which data, or λ is missing or too many.
@@ -77,15 +100,19 @@ def from_file(
     shape = (about.get("net") or {}).get("input_shape", [])
     parts = load_data(name, data_dir=data_dir, flat=len(shape) == 1)
     admit(model.net if isinstance(model, Family) else model, parts.train, parts.kind)
+    use = read_use(path, about)
+    if not isinstance(model, Family):
+        _check_whole(path, whole)
+    elif whole and lam is None:
+        lam = (use and use.lam) or model.lams(1)[0]
     if isinstance(model, Family) == (lam is None):
         raise ConfigError(
-            f"{path}: holds a family; give --lam, the complexity value of a member"
+            f"{path}: holds a family; give --lam, the complexity value of a member, or --family"
             if lam is None
             else f"--lam {lam:g}: {path} holds one network; leave it out"
         )
     recipe = cut_of(recognise(path)) or ({"net": about["net"]} if about.get("net") else None)
-    use = read_use(path, about)
     meta: dict[str, Any] = {n: about[n] for n in ("data", "kind") if n in about}
     meta |= {} if use is None else use.compact()
-    meta |= {} if lam is None else {"lam": lam}
-    return CompressSubject(model, lam, parts, recipe, meta)
+    meta |= {} if lam is None or whole else {"lam": lam}
+    return CompressSubject(model, lam, parts, recipe, meta, whole=whole)

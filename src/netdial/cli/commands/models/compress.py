@@ -29,6 +29,9 @@ def compress(
         float | None,
         typer.Option(help="Complexity value; else that of the best member.", show_default=False),
     ] = None,
+    family: Annotated[
+        bool, typer.Option("--family", help="Compress all members as one file, for any λ.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -41,7 +44,7 @@ def compress(
     split: SplitOption = "valid",
     **given: Any,
 ) -> None:
-    """Make a small file of a trained member, or of a model in a file: few weights, few values, few bits."""
+    """Make a small file of a trained member, a family, or a model in a file: few weights, few values, few bits."""
     check_split(split)
     from netdial.compression.pipeline.config import CompressConfig
     from netdial.jobs.analyses.compressed import Judging, compress_model, compress_run
@@ -51,15 +54,15 @@ def compress(
     config, judging = read(CompressConfig, given), read(Judging, given)
     report = None if at.as_json else _said
     if Path(at.run).is_file():
-        asked = from_file(Path(at.run), data, lam, at.data_dir)
-        path = out or _named(Path(at.run).stem, asked.lam)
+        asked = from_file(Path(at.run), data, lam, at.data_dir, whole=family)
+        path = out or _named(Path(at.run).stem, asked.wanted)
         found = compress_model(asked, config, judging, split, path, report=report)
         where: dict[str, Any] = {"model": at.run}
     else:
         folder = at.open()
         with folder.alone():
-            asked = from_run(folder, lam, at.data_dir, trust=at.trust)
-            path = out or _named(folder.name, asked.lam)
+            asked = from_run(folder, lam, at.data_dir, whole=family, trust=at.trust)
+            path = out or _named(folder.name, asked.wanted)
             found = compress_run(folder, asked, config, judging, split, path, report)
             where = {"run": str(folder.path), "report": str(write_report(folder.path))}
     _show(found, where, split, asked.data.kind, as_json=at.as_json)
