@@ -117,8 +117,8 @@ class WholeMoving(Moving):
             leaf.requires_grad_(leaf.is_floating_point())
         layout, means = layout_of(inner), pivots.mean(dim=0)
         with torch.no_grad():
-            for name, leaf in layout.split(means).items():
-                inner.get_parameter(name).copy_(leaf)
+            for name, mean in layout.split(means).items():
+                inner.get_parameter(name).copy_(mean)
         return cls(inner, pivots - means, sparse, dial)
 
     def weights(self, unit: float) -> Params:
