@@ -68,7 +68,7 @@ def load_compressed(
     return net.eval()
 
 
-class Range(BaseModel):
+class TrackRange(BaseModel):
     """What the recipe of a file says of a family."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -78,13 +78,13 @@ class Range(BaseModel):
     knots: Annotated[int, Field(ge=2, le=64)]
 
 
-def leaves_at_knots(path: Path, found: Contents) -> tuple[Range, dict[str, Array]]:
+def leaves_at_knots(path: Path, found: Contents) -> tuple[TrackRange, dict[str, Array]]:
     """Returns the range of the family in a file, and its leaves at the knots.
 
     Raises:
         CheckpointError: the range is none, the leaves would take more memory than is allowed, or do not go together.
     """
-    told = validated(Range, about_of(found).get(FAMILY), f"{path}: its complexity values")
+    told = validated(TrackRange, about_of(found).get(FAMILY), f"{path}: its complexity values")
     books = [t.codes.size for t in found.tensors.values() if isinstance(t, Codebook)]
     size, limit = 4 * told.knots * sum(books), max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
     if size > limit:

@@ -9,7 +9,7 @@ import torch
 
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.families.moving import Dial, Teacher, WholeMoving, pivots_of
-from netdial.compression.pipeline.families.search import FamilySearch, member_losses, prefixed
+from netdial.compression.pipeline.families.search import TrackSearch, member_losses, prefixed
 from netdial.compression.pipeline.leaves import dense_bytes, divide
 from netdial.compression.pipeline.result import Compressed
 from netdial.compression.pipeline.search import Sizer, finished
@@ -51,7 +51,7 @@ def compress_family(context: Context, family: Family, valid: Dataset, size_of: S
     context = replace(
         context, teacher=Teacher(family, dial).eval(), division=prefixed(plain), spread=None
     )
-    search = FamilySearch(context, net, valid, size_of, torch.empty(0), family, plain)
+    search = TrackSearch(context, net, valid, size_of, torch.empty(0), family, plain)
     start = member_losses(family, search)
     return finished(replace(search, start=start), KNOTS * dense_bytes(family.net), free)
 

@@ -45,7 +45,7 @@ _LEAST, _MOST = 1e-9, 1e9
 
 
 @dataclass(frozen=True, eq=False)
-class FamilySearch(Search):
+class TrackSearch(Search):
     """The search for one file of a family.
 
     Attributes:
@@ -176,7 +176,7 @@ class FamilySearch(Search):
         return {}
 
 
-def member_losses(net: nn.Module, search: FamilySearch) -> Tensor:
+def member_losses(net: nn.Module, search: TrackSearch) -> Tensor:
     """Returns what rows add to the metric with the members at the knots ``[J, G]``, of a family or a moving network."""
     found = []
     for unit in units(search.net):
