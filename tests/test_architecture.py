@@ -206,8 +206,15 @@ ALLOWED: dict[str, set[str]] = {
         "serve",
     },
 }
-LATE = {("measure", "report"), ("measure", "runs")}
-"""Imports that only a function makes, when it is called: ``Path.plot``."""
+LATE = {
+    ("measure", "report"),
+    ("measure", "runs"),
+    ("family", "measure"),
+    ("family", "report"),
+    ("pruning.weights", "report"),
+    ("choice", "report"),
+}
+"""Imports that only a function makes, when it is called: ``plot``, ``plot_layers`` and ``_repr_html_``."""
 NO_TORCH = [
     "netdial",
     "netdial.core.records",

@@ -98,6 +98,13 @@ class Choice:
         value, limit = (m.get(task.proper, math.nan) for m in (self.row.metrics, self.constant))
         return (limit - value) * task.better(task.proper) > 0
 
+    def _repr_html_(self) -> str:
+        """Returns what was chosen as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        row = {"λ": self.lam, "share removed": self.share, self.table.metric: self.row.value}
+        return html_table([{**row, "standard error": self.error}], self.why)
+
     @property
     def card(self) -> str:
         """The model card: a page in Markdown with metadata in its head, as the Hugging Face hub has them."""

@@ -286,6 +286,18 @@ class Family(Varying):
 
         return self._runner.side_by_side(x, blocks, members, run)
 
+    def plot_layers(self, lams: int | Sequence[float] = 17) -> object:
+        """Returns the share of each layer's parameters that counts, over λ, as a plotly figure.
+
+        Under a posterior these are the effective parameters, else the fewest weights that carry 99 % of the layer's norm.
+        """
+        from netdial.measure.portrait import shares_by_layer
+        from netdial.report.plots import layers_plot
+
+        at = self.lams(lams)
+        words = "effective" if self.is_random else "carry 99 % of the squared norm"
+        return layers_plot(at, shares_by_layer(self, at), f"parameters of each layer: {words}")
+
     @property
     def chain(self) -> Chain | None:
         """The network as a chain of linear layers and pointwise functions, or None if it is none."""

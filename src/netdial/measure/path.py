@@ -162,6 +162,12 @@ class Path:
         kind = "classification" if "accuracy" in self.members[0].metrics else "regression"
         return curves_figure(rows, None, {"kind": kind, "units": ""})
 
+    def _repr_html_(self) -> str:
+        """Returns the members as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(self.table(), f"{len(self.members)} members along λ")
+
 
 @checked
 def evaluate(

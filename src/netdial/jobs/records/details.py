@@ -18,7 +18,6 @@ from netdial.family import Family
 from netdial.measure import portrait
 from netdial.measure.cost import count_macs
 from netdial.measure.forward import outputs
-from netdial.objective import OBJECTIVES
 from netdial.runs.schemas.details import (
     Bins,
     ClassDetails,
@@ -56,7 +55,7 @@ class Sketcher:
         task = named(data.kind) if family.task is None else family.task
         self._task = task.in_units(data.train.target)
         self._parts: dict[float, dict[str, PartDetails]] = defaultdict(dict)
-        self._owners = _owners(family.net)
+        self._owners = portrait.owners(family.net)
 
     def of(self, part: str) -> Any:
         """Returns what `measure.evaluate` calls with λ and the outputs ``[B, O]`` of a member on a part of the data."""
@@ -203,15 +202,8 @@ class Sketcher:
         fields = family.fields_at([lam])
         if fields.log_std is None:
             return [], []
-        fitted = OBJECTIVES[family.objective].fitted_prior
-        prior = (
-            fields.fitted_prior() if fitted else fields.mean.new_tensor([family.config.prior_var])
-        )
-        shares = family.layout.split(fields.effective_shares(prior)[0].detach())
-        by_layer = [
-            portrait.short(sum(float(shares[name].sum()) for name in names if name in shares))
-            for names in self._owners.values()
-        ]
+        effective = portrait.effective_by_layer(family, lam)
+        by_layer = [portrait.short(effective[layer]) for layer in self._owners]
         ratio = (fields.mean.abs() * torch.exp(-fields.log_std)).detach().double().log10()
         return by_layer, portrait.histogram(ratio, SNR.low, SNR.high, SNR.count)
 
@@ -258,11 +250,3 @@ class Sketcher:
 
     def _loss(self, net: nn.Module, part: Dataset) -> float:
         return float(self._task.loss(outputs(net, part), part.y.cpu()).mean())
-
-
-def _owners(net: nn.Module) -> dict[str, list[str]]:
-    """Returns layer -> names of its parameters, in the order of the network; those of the network itself are a layer, too."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, _ in net.named_parameters():
-        found[name.rpartition(".")[0] or type(net).__name__].append(name)
-    return dict(found)

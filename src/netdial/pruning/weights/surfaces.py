@@ -140,6 +140,25 @@ class Surface:
             for s, share in enumerate(self.shares)
         ]
 
+    def plot(self, metric: str | None = None, split: str = "test") -> object:
+        """Returns a metric over λ and share removed as a plotly figure: a map, with the line of best members.
+
+        Args:
+            metric: what is shown; by default accuracy where it was measured, else the metric that members are compared by.
+            split: part of the data that was measured on, for the heading: ``valid`` or ``test``.
+        """
+        from netdial.report.plots import surface_plot
+
+        usual = "accuracy" if "accuracy" in self.metrics else self.metric
+        return surface_plot(self.table(), self._known(metric or usual), self.metric, split)
+
+    def _repr_html_(self) -> str:
+        """Returns the best member at each share as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        rows = [{"share removed": b.share, "λ": b.lam, self.metric: b.value} for b in self.best()]
+        return html_table(rows, f"best of {len(self.lams)} members at each share removed")
+
     def _known(self, metric: str) -> str:
         if metric not in self.metrics:
             raise ConfigError(
