@@ -209,7 +209,6 @@ ALLOWED: dict[str, set[str]] = {
 LATE = {
     ("measure", "report"),
     ("measure", "runs"),
-    ("family", "measure"),
     ("family", "report"),
     ("pruning.weights", "report"),
     ("choice", "report"),

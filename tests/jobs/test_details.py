@@ -13,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_s
 
 import netdial as nd
 from netdial.core.errors import CheckpointError
+from netdial.core.layout import carrying
 from netdial.data import Dataset, Splits
 from netdial.data.dataset import TargetScale
 from netdial.family.config import FamilyConfig
@@ -66,7 +67,7 @@ def test_histograms_hold_every_value(values: list[float]) -> None:
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
 def test_the_weights_that_carry_are_the_fewest(values: list[float]) -> None:
     squares = sorted((v * v for v in torch.tensor(values).tolist()), reverse=True)
-    count, whole = portrait.carrying(torch.tensor(values)), sum(squares)
+    count, whole = carrying(torch.tensor(values)), sum(squares)
     if whole < 1e-30:
         return
     assert sum(squares[:count]) >= 0.99 * whole * (1 - 1e-9)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import netdial as nd
-from netdial.measure.portrait import carrying
+from netdial.core.layout import carrying
 from netdial.report.plots import html_table, surface_plot
 
 

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netdial.core.errors import ShapeError, unknown
 
 Params = dict[str, Tensor]
+CARRIES = 0.99
+"""Share of a layer's squared norm that the weights which count as kept carry."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,24 @@ class Layout:
         positions[name] = positions[name].index_select(dim, keep)
         layout = Layout.of(positions)
         return layout, layout.join(positions)
+
+
+def owners(net: nn.Module) -> dict[str, list[str]]:
+    """Returns layer -> names of its parameters, in the order of the network; those of the network itself are a layer, too."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, _ in net.named_parameters():
+        found[name.rpartition(".")[0] or type(net).__name__].append(name)
+    return dict(found)
+
+
+def carrying(weights: Tensor) -> int:
+    """Returns how many of the largest weights carry 99 % of their squared norm; 0 if all are 0.
+
+    >>> carrying(torch.tensor([3.0, 0.1, -3.0]))
+    2
+    """
+    squares = weights.detach().double().flatten().square().sort(descending=True).values
+    whole = float(squares.sum())
+    if not (whole > 0 and math.isfinite(whole)):
+        return 0
+    return int((squares.cumsum(0) < CARRIES * whole * (1 - 1e-12)).sum()) + 1

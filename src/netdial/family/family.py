@@ -32,7 +32,7 @@ from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
 from netdial.family.fields import Fields
 from netdial.family.groups import by_name, grouped
-from netdial.family.leaves import divide, exactly, held_layers
+from netdial.family.leaves import divide, exactly, held_layers, shares_by_layer
 from netdial.family.running.apart import Apart
 from netdial.family.running.chain import Chain
 from netdial.family.running.pieces import at_once
@@ -291,7 +291,6 @@ class Family(Varying):
 
         Under a posterior these are the effective parameters, else the fewest weights that carry 99 % of the layer's norm.
         """
-        from netdial.measure.portrait import shares_by_layer
         from netdial.report.plots import layers_plot
 
         at = self.lams(lams)

@@ -12,14 +12,20 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from netdial.core.errors import ConfigError, unknown
+from netdial.core.layout import carrying, owners
+from netdial.objective import OBJECTIVES
+
+if TYPE_CHECKING:
+    from netdial.family.family import Family
 
 _TRAINED = (torch.float32, torch.float64)
 
@@ -199,3 +205,36 @@ def _check_types(trained: dict[str, Tensor]) -> None:
             f"trained parameters are of several number types ({both}); make them one, net.float() or net.double(), "
             "or freeze those of the other type"
         )
+
+
+def effective_by_layer(family: Family, lam: float) -> dict[str, float]:
+    """Returns layer -> effective parameters of the member at λ; nothing for points."""
+    fields = family.fields_at([lam])
+    if fields.log_std is None:
+        return {}
+    fitted = OBJECTIVES[family.objective].fitted_prior
+    prior = fields.fitted_prior() if fitted else fields.mean.new_tensor([family.config.prior_var])
+    shares = family.layout.split(fields.effective_shares(prior)[0].detach())
+    return {
+        layer: sum(float(shares[name].sum()) for name in names if name in shares)
+        for layer, names in owners(family.net).items()
+    }
+
+
+def shares_by_layer(family: Family, lams: Sequence[float]) -> dict[str, list[float]]:
+    """Returns layer -> for each λ the share of its parameters that counts.
+
+    Under a posterior these are the effective ones, else the fewest that carry 99 % of the layer's squared norm.
+    """
+    held, found = owners(family.net), defaultdict(list)
+    sizes = dict(family.net.named_parameters())
+    for lam in lams:
+        counted = effective_by_layer(family, lam)
+        leaves = {} if counted else dict(family.export(lam).named_parameters())
+        for layer, names in held.items():
+            count = sum(sizes[name].numel() for name in names)
+            kept = counted.get(layer)
+            if kept is None:
+                kept = carrying(torch.cat([leaves[name].detach().flatten() for name in names]))
+            found[layer].append(kept / count)
+    return dict(found)

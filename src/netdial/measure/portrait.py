@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from netdial.family.family import Family
-from netdial.objective import OBJECTIVES
+from torch import Tensor
 
 MANY_CLASSES = 30
 """Classes beyond which there is no confusion matrix."""
 CALIBRATION_BINS = 10
-CARRIES = 0.99
-"""Share of a layer's squared norm that the weights which count as kept carry."""
 
 
 def short(value: float) -> float | None:
@@ -110,60 +104,6 @@ def numbers(
 def coverage(error: Tensor, half: Sequence[tuple[float, float]]) -> dict[str, float]:
     """Returns level -> share of errors ``[N]`` that lie in an interval; ``half`` is (level, half its width) pairs."""
     return {f"{level:g}": float((error.abs() <= width).double().mean()) for level, width in half}
-
-
-def carrying(weights: Tensor) -> int:
-    """Returns how many of the largest weights carry 99 % of their squared norm; 0 if all are 0.
-
-    >>> carrying(torch.tensor([3.0, 0.1, -3.0]))
-    2
-    """
-    squares = weights.detach().double().flatten().square().sort(descending=True).values
-    whole = float(squares.sum())
-    if not (whole > 0 and math.isfinite(whole)):
-        return 0
-    return int((squares.cumsum(0) < CARRIES * whole * (1 - 1e-12)).sum()) + 1
-
-
-def owners(net: nn.Module) -> dict[str, list[str]]:
-    """Returns layer -> names of its parameters, in the order of the network; those of the network itself are a layer, too."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, _ in net.named_parameters():
-        found[name.rpartition(".")[0] or type(net).__name__].append(name)
-    return dict(found)
-
-
-def effective_by_layer(family: Family, lam: float) -> dict[str, float]:
-    """Returns layer -> effective parameters of the member at λ; nothing for points."""
-    fields = family.fields_at([lam])
-    if fields.log_std is None:
-        return {}
-    fitted = OBJECTIVES[family.objective].fitted_prior
-    prior = fields.fitted_prior() if fitted else fields.mean.new_tensor([family.config.prior_var])
-    shares = family.layout.split(fields.effective_shares(prior)[0].detach())
-    return {
-        layer: sum(float(shares[name].sum()) for name in names if name in shares)
-        for layer, names in owners(family.net).items()
-    }
-
-
-def shares_by_layer(family: Family, lams: Sequence[float]) -> dict[str, list[float]]:
-    """Returns layer -> for each λ the share of its parameters that counts.
-
-    Under a posterior these are the effective ones, else the fewest that carry 99 % of the layer's squared norm.
-    """
-    held, found = owners(family.net), defaultdict(list)
-    sizes = dict(family.net.named_parameters())
-    for lam in lams:
-        counted = effective_by_layer(family, lam)
-        leaves = {} if counted else dict(family.export(lam).named_parameters())
-        for layer, names in held.items():
-            count = sum(sizes[name].numel() for name in names)
-            kept = counted.get(layer)
-            if kept is None:
-                kept = carrying(torch.cat([leaves[name].detach().flatten() for name in names]))
-            found[layer].append(kept / count)
-    return dict(found)
 
 
 def _areas(probs: Tensor, truth: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import NetdialError
+from netdial.core.layout import carrying, owners
 from netdial.core.noise import generator
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.data.tables.schema import TableSchema
 from netdial.family import Family
+from netdial.family.leaves import effective_by_layer
 from netdial.measure import portrait
 from netdial.measure.cost import count_macs
 from netdial.measure.forward import outputs
@@ -55,7 +57,7 @@ class Sketcher:
         task = named(data.kind) if family.task is None else family.task
         self._task = task.in_units(data.train.target)
         self._parts: dict[float, dict[str, PartDetails]] = defaultdict(dict)
-        self._owners = portrait.owners(family.net)
+        self._owners = owners(family.net)
 
     def of(self, part: str) -> Any:
         """Returns what `measure.evaluate` calls with λ and the outputs ``[B, O]`` of a member on a part of the data."""
@@ -188,7 +190,7 @@ class Sketcher:
         effective, snr = self._certainty(lam)
         return MemberDetails(
             lam=lam,
-            kept=[portrait.carrying(flat) for flat in flats],
+            kept=[carrying(flat) for flat in flats],
             norm=[portrait.short(float(flat.double().square().mean().sqrt())) for flat in flats],
             weights=portrait.histogram(weights, WEIGHTS.low, WEIGHTS.high, WEIGHTS.count),
             effective=effective,
@@ -202,7 +204,7 @@ class Sketcher:
         fields = family.fields_at([lam])
         if fields.log_std is None:
             return [], []
-        effective = portrait.effective_by_layer(family, lam)
+        effective = effective_by_layer(family, lam)
         by_layer = [portrait.short(effective[layer]) for layer in self._owners]
         ratio = (fields.mean.abs() * torch.exp(-fields.log_std)).detach().double().log10()
         return by_layer, portrait.histogram(ratio, SNR.low, SNR.high, SNR.count)
