@@ -54,10 +54,10 @@ class Stack:
     weights: list[Tensor]
 
     @classmethod
-    def of(cls, net: nn.Module, count: int) -> Stack:
-        """Returns copies of a network, ready to train."""
-        leaves = (p.detach().expand(count, *p.shape).clone() for p in net.parameters())
-        return cls([leaf.requires_grad_() for leaf in leaves])
+    def of(cls, nets: Sequence[nn.Module]) -> Stack:
+        """Returns copies of networks, ready to train."""
+        leaves = zip(*(net.parameters() for net in nets), strict=True)
+        return cls([torch.stack([p.detach() for p in leaf]).requires_grad_() for leaf in leaves])
 
     def outputs(self, x: Tensor) -> Tensor:
         """Returns ``[K, n, O]`` for inputs ``[n, D]``."""
@@ -113,6 +113,7 @@ def trained(
     seed: int,
     batch_size: int = 32,
     stops: bool = True,
+    starts: Sequence[nn.Module] | None = None,
 ) -> Trained:
     """Trains plain networks with a penalty λ ‖w‖ (``l1``) or λ ‖w‖² (``l2``), divided by N, in a given processor time.
 
@@ -126,13 +127,15 @@ def trained(
         seed: order of the examples.
         batch_size: examples in a batch.
         stops: whether each goes back to its best check.
+        starts: a start for each of the networks; by default ``net`` for all.
     """
     began = time.process_time()
     weight = torch.tensor(lams)
     train, valid = problem.train, problem.valid
     x, y = train.inputs(torch.arange(len(train))).flatten(1), train.y
     checked = valid.inputs(torch.arange(len(valid))).flatten(1), valid.y
-    stack, source = Stack.of(net, len(lams)), torch.Generator().manual_seed(seed)
+    nets = [net] * len(lams) if starts is None else starts
+    stack, source = Stack.of(nets), torch.Generator().manual_seed(seed)
     order = torch.zeros(0, dtype=torch.long)
     size = min(batch_size, len(x))
 
@@ -149,7 +152,7 @@ def trained(
         (fit + weight * penalty / len(x)).sum().backward()
         optimizer.step()
 
-    trial = Stack.of(net, len(lams))
+    trial = Stack.of(nets)
     spare = torch.optim.Adam(trial.weights, lr=1e-5, fused=True)
     step(trial, spare)
     check = _timed(lambda: losses(problem, trial.outputs(checked[0]), checked[1]), 3)
