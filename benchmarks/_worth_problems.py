@@ -85,7 +85,7 @@ def _linear(seed: int) -> Problem:
     return _table(torch.as_tensor(x), torch.as_tensor(y), 200, "regression")
 
 
-def _file(name: str, target: str | None, count: int) -> Callable[[int], Problem]:
+def file_problem(name: str, target: str | None, count: int) -> Callable[[int], Problem]:
     """Returns a problem of rows drawn from a data set, or from a table; the rows that are not drawn are the test part."""
 
     def make(seed: int) -> Problem:
@@ -100,11 +100,11 @@ def _file(name: str, target: str | None, count: int) -> Callable[[int], Problem]
     return make
 
 
-def _oes(seed: int) -> Problem:
+def oes_problem(seed: int) -> Problem:
     """Returns oes97: 263 inputs, 16 targets."""
     path = require_folder(None, "oes97", "oes97.parquet") / "oes97.parquet"
     names = require("pyarrow.parquet", "reading Parquet").read_schema(path).names
-    return _file(str(path), ",".join(names[-16:]), 266)(seed)
+    return file_problem(str(path), ",".join(names[-16:]), 266)(seed)
 
 
 def _mnist(count: int, n_valid: int) -> Callable[[int], Problem]:
@@ -122,9 +122,9 @@ def _mnist(count: int, n_valid: int) -> Callable[[int], Problem]:
 
 
 PROBLEMS: dict[str, Callable[[int], Problem]] = {
-    "covertype, 500 rows": _file("covertype_15120.parquet", "Cover_Type", 500),
-    "covertype, 5,000 rows": _file("covertype_15120.parquet", "Cover_Type", 5000),
-    "gas drift, 300 rows": _file("gas_sensor_drift_8of10.parquet", "gas", 300),
+    "covertype, 500 rows": file_problem("covertype_15120.parquet", "Cover_Type", 500),
+    "covertype, 5,000 rows": file_problem("covertype_15120.parquet", "Cover_Type", 5000),
+    "gas drift, 300 rows": file_problem("gas_sensor_drift_8of10.parquet", "gas", 300),
     "wide": _made(200, n_features=200, n_informative=10, n_redundant=0),
     "noisy labels": _made(400, n_features=20, n_informative=8, n_classes=5, flip_y=0.2),
     "imbalanced": _made(400, n_features=20, n_informative=5, weights=[0.93], flip_y=0.02),
@@ -132,7 +132,7 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "friedman1, noise 1": _friedman(1.0),
     "friedman1, noise 0.1": _friedman(0.1),
     "linear, noisy": _linear,
-    "diabetes": _file("diabetes", None, 300),
-    "oes97": _oes,
+    "diabetes": file_problem("diabetes", None, 300),
+    "oes97": oes_problem,
 }
 """Problems by name."""
