@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdial.jobs.failure import tidy
 from netdial.jobs.problem import by_index, reading_lines
+from netdial.jobs.records.sinks import check_sinks, sending
 from netdial.jobs.records.watch import Watch
 from netdial.jobs.reports import write_report
 from netdial.jobs.request import (
@@ -42,6 +43,7 @@ def do_job(job: Job, watch: Watch) -> Run | None:
         NetdialError: something the caller can mend; a run that has not saved any state yet leaves no folder.
         Interrupted: a signal asked for it; the state is saved.
     """
+    check_sinks(job.log)
     if (done := done_already(job, watch)) is not None:
         return done
     with working(job):
@@ -59,10 +61,11 @@ def do_job(job: Job, watch: Watch) -> Run | None:
             work = _begin(
                 job, run, writes=writes, config=config, problem=problem, start=start, watch=watch
             )
-            made = job.way.train(work)
-            if not writes:
-                return None
-            job.way.conclude(work, made)
+            with sending(run, job.log if writes else (), job.runs_dir, work.step):
+                made = job.way.train(work)
+                if not writes:
+                    return None
+                job.way.conclude(work, made)
             run.finish()
             write_report(run.path)
     return run

@@ -53,6 +53,7 @@ class Job:
         resume: go on with the run of that name, if there is one.
         overwrite: replace an earlier run of that name, once this one has saved its first state.
         name_of_way: name of the way of training.
+        log: names of sinks that records go to, too (``jobs.records.sinks``).
     """
 
     data: str
@@ -63,6 +64,7 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     name_of_way: str = FIRST_WAY
+    log: tuple[str, ...] = ()
 
     @property
     def way(self) -> Way:

@@ -56,11 +56,13 @@ class Run:
         path: the folder. That of a run which is to replace another one is hidden until `put_in_place`.
         config: the resolved configuration, plain JSON values only; ``config["name"]`` is the name the run was given.
         replaces: the folder of the run that it is to replace; None once it has, and for all others.
+        listeners: called with records once they are written.
     """
 
     path: Path
     config: dict[str, Any]
     replaces: Path | None = field(default=None, compare=False)
+    listeners: list[Callable[[list[Record]], object]] = field(default_factory=list, compare=False)
 
     config_path = _Inside("config.json")
     """The resolved configuration and the format number."""
@@ -222,14 +224,22 @@ class Run:
 
     def record(self, records: Iterable[Record]) -> None:
         """Appends records, all or none of them; half a line left by an interruption is removed first."""
-        self.append(self.records_path, (record.to_json() for record in records))
+        made = list(records)
+        self.append(self.records_path, (record.to_json() for record in made))
+        self._tell(made)
+
+    def _tell(self, records: list[Record]) -> None:
+        for listener in self.listeners:
+            listener(records)
 
     def replace(self, records: Iterable[Record]) -> None:
         """Writes records in place of earlier ones for the same quantities, so that repeating a measurement doubles nothing."""
         with self.alone():
             self._renew()
-            rows = {row.quantity: row for row in [*self.records(), *records]}
+            made = list(records)
+            rows = {row.quantity: row for row in [*self.records(), *made]}
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in rows.values()))
+        self._tell(made)
 
     def append(self, path: Path, lines: Iterable[str]) -> None:
         """Appends lines to a file of the run, all or none of them.

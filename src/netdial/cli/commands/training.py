@@ -82,6 +82,15 @@ def about_job(
             help="Replace an earlier run of that name, once this one has saved its first state.",
         ),
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            metavar="SINK",
+            show_default=False,
+            help="Send records there, too: {netdial.jobs.records.sinks:SINKS}; may be given twice.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -148,6 +157,7 @@ def _job(way: Way, given: Mapping[str, Any]) -> Job:
         resume=given["resume"],
         overwrite=given["overwrite"],
         name_of_way=way.name,
+        log=tuple(given["log"] or ()),
     )
 
 
