@@ -47,9 +47,14 @@ def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
     assert not (copy / "compress").exists(), "work that is done leaves nothing"
     (one,) = compressions(run.records())
     assert one.lam == 0.1 and one.how["max_bytes"] == 1600
+    assert 0 < one.bounds["no context"] < one.stages["dense"]["bytes"]
+    assert one.bounds["neighbours, rows, columns"] == pytest.approx(
+        sum(row["bits"] for row in one.layers.values()) / 8
+    )
     assert sum(one.split.values()) == ledger("small.ndz").size == Path("small.ndz").stat().st_size
     page = run.report_path.read_text("utf-8")
     assert "Compressed to a file" in page and "max-bytes 1600" in page
+    assert "code length, no context" in page
     assert one.ratio == pytest.approx(
         one.stages["dense"]["bytes"] / Path("small.ndz").stat().st_size
     )

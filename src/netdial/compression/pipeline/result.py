@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from netdial.compression.codebook import Codebook
-from netdial.compression.pipeline.rate import VALUE_BITS, Array, book_bits, context_bits
+from netdial.compression.pipeline.rate import (
+    VALUE_BITS,
+    Array,
+    book_bits,
+    context_bits,
+    entropy_bits,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,14 @@ class Compressed:
         """Bytes of the file."""
         return self.chosen.n_bytes
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Bytes that codes of the same positions and values need at least, by what the code looks at; tables are in both."""
+        return {
+            "no context": order_0_bits(self.chosen.tensors) / 8,
+            "neighbours, rows, columns": sum(layer.bits for layer in self.layers()) / 8,
+        }
+
     def layers(self) -> list[LayerBits]:
         """Returns what each tensor takes, in the order of the network."""
         return [layer_bits(name, tensor) for name, tensor in self.chosen.tensors.items()]
@@ -115,6 +130,18 @@ def layer_bits(name: str, tensor: Codebook | Array) -> LayerBits:
         return LayerBits(name, tensor.codes.size, kept, len(tensor.values) - 1, book_bits(tensor))
     bits = 8.0 * tensor.nbytes
     return LayerBits(name, tensor.size, int((tensor != 0).sum()), 0, bits)
+
+
+def order_0_bits(tensors: Mapping[str, Codebook | Array]) -> float:
+    """Returns the bits of a code that knows how often there is a number and how often each value, and tables of values."""
+    bits = exact_bits(tensors)
+    for tensor in tensors.values():
+        if isinstance(tensor, Codebook):
+            flat = tensor.codes.reshape(-1)
+            there = flat[flat != 0]
+            bits += entropy_bits((flat != 0).astype(np.int32)) + entropy_bits(there)
+            bits += VALUE_BITS * (len(tensor.values) - 1)
+    return bits
 
 
 def positions_bits(tensors: Mapping[str, Any]) -> float:

@@ -287,6 +287,8 @@ def records_of(
         rows.append(run.row(step, "kept", layer.kept, "numbers", **on))
         rows.append(run.row(step, "size", layer.size, "numbers", **on))
         rows.append(run.row(step, "values", layer.values, "values", **on))
+    for bound, size in found.found.bounds.items():
+        rows.append(run.row(step, SIZE, size, "bytes", bound=bound, **at))
     rows += [
         run.row(step, SIZE, size, "bytes", purpose=purpose, **at)
         for purpose, size in found.ledger.split.items()

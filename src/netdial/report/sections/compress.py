@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
-from netdial.report.panels import COLOURS, TITLE_PIXELS, log_axis
+from netdial.report.panels import COLOURS, MUTED, TITLE_PIXELS, log_axis
 from netdial.report.sections.size_figures import single
 from netdial.report.text import at_lam, count, number
 from netdial.runs.results.compressions import SIZE, STAGES, Compression, compressions
@@ -66,7 +66,7 @@ def compression_section(records: Sequence[Record]) -> CompressionSection | None:
 
 
 def waterfall_figure(one: Compression) -> go.Figure:
-    """Returns the bytes after each stage as bars on a log axis."""
+    """Returns the bytes after each stage as bars on a log axis, with lines where codes of the same numbers end."""
     names = [stage for stage in STAGES if stage in one.stages]
     sizes = [one.stages[stage][SIZE] for stage in names]
     figure = single(_PIXELS, "bytes after each step", TITLE_PIXELS)
@@ -76,7 +76,12 @@ def waterfall_figure(one: Compression) -> go.Figure:
             text=[count(round(size)) for size in sizes], showlegend=False,
         )
     )  # fmt: skip
-    figure.update_layout(yaxis=log_axis(sizes), xaxis={"showgrid": False})
+    for place, (name, size) in zip(("top left", "bottom left"), one.bounds.items(), strict=False):
+        figure.add_hline(
+            y=size, line={"color": MUTED, "width": 1, "dash": "dot"}, annotation_position=place,
+            annotation_text=f"code length, {name}: {count(round(size))}", annotation_font_size=10,
+        )  # fmt: skip
+    figure.update_layout(yaxis=log_axis([*sizes, *one.bounds.values()]), xaxis={"showgrid": False})
     return figure
 
 

@@ -2,8 +2,8 @@
 
 Records of one compression have the method ``compress`` and say how it was done: the goal and what differs from the default.
 ``bytes`` and ``loss`` have a ``stage`` (``dense``, ``pruned``, ``shared``, ``coded``), a ``point`` on the front, or ``bytes``
-the ``purpose`` that they serve in the file; ``bits``, ``kept``, ``size`` and ``values`` have a ``layer``. What was judged has
-``verdict``. Metrics of the network given and of the file have the stage and the part of the data.
+the ``purpose`` that they serve in the file, or the ``bound`` that they are; ``bits``, ``kept``, ``size`` and ``values`` have a
+``layer``. What was judged has ``verdict``. Metrics of the network given and of the file have stage and part of the data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netdial.core.records import Place, Record
 METHOD = "compress"
 SIZE = "bytes"
 STAGES = ("dense", "pruned", "shared", "coded")
-_PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method"}
+_PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method", "bound"}
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Compression:
         front: point -> name -> value, by falling size.
         layers: layer -> name -> value.
         split: purpose -> bytes of the file.
+        bounds: what a code looks at -> bytes that it needs at least.
         verdict: name -> value; empty if nothing was judged.
     """
 
@@ -39,6 +40,7 @@ class Compression:
     front: dict[int, dict[str, float]] = field(default_factory=dict)
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     split: dict[str, float] = field(default_factory=dict)
+    bounds: dict[str, float] = field(default_factory=dict)
     verdict: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -57,6 +59,8 @@ class Compression:
             self.front.setdefault(int(where["point"]), {})[row.name] = row.value
         elif "purpose" in where:
             self.split[str(where["purpose"])] = row.value
+        elif "bound" in where:
+            self.bounds[str(where["bound"])] = row.value
         elif row.layer is not None:
             self.layers.setdefault(row.layer, {})[row.name] = row.value
 
