@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "objective": {"core"},
     "family": {"core", "nets", "task", "objective"},
     "measure": {"core", "task", "data", "family", "objective"},
-    "train": {"core", "task", "data", "family", "objective", "measure"},
+    "train": {"core", "task", "data", "family", "objective", "curvature", "measure"},
     "models": {
         "core",
         "compression",

@@ -22,6 +22,7 @@ class FamilyConfig:
         posterior: ``normal`` (diagonal) or ``point``; or names by pattern of parameters, as in ``{"gate": "name"}``, where
             ``*`` stands for all that no other pattern names. See ``posteriors``.
         prior_var: α, the variance of the prior N(0, α I); the papers use 1.
+        anchor: centre of the prior: ``zero``, or ``start``, the weights that the family starts from.
         log_std: starting log standard deviation; the papers use -3.
         freeze: patterns of parameters that are not trained, beside those with ``requires_grad=False``; see ``leaves``.
         shared: patterns of parameters that are trained, and the same for every λ. In ``Family.config`` both are names, so
@@ -41,6 +42,7 @@ class FamilyConfig:
     hidden: int = 50
     posterior: str | Mapping[str, str] = "normal"
     prior_var: float = 1.0
+    anchor: str = "zero"
     log_std: float = -3.0
     freeze: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()

@@ -46,6 +46,9 @@ def cut_family(family: Family, plan: Plan, net: nn.Module | None = None) -> Fami
         mine.requires_grad_(theirs.requires_grad)
     if family.kept is not None:
         made.restrict(_cut_flat(plan, family.layout, family.kept))
+    if family.anchor is not None:
+        rows = [_cut_flat(plan, family.layout, row) for row in family.anchor]
+        made.anchor = torch.stack(rows)
     for index, name in enumerate(family.statistics.names):
         bank = family.statistics.get_buffer(f"bank{index}")
         made.statistics.get_buffer(f"bank{index}").copy_(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,18 @@ _LEAST = 1e-30
 _CURE = "train with an objective that has a posterior of the weights, such as 'ard' or 'scaled-kl'"
 
 
+class Anchor(NamedTuple):
+    """What the prior is centred on, in place of zero.
+
+    Attributes:
+        at: centre ``[P]``.
+        scale: unit of distances from it ``[P]``, positive: where it is large, a weight may go far.
+    """
+
+    at: Tensor
+    scale: Tensor
+
+
 class Fields:
     """Fields of K members: means ``[K, P]`` and, unless the posterior is a point, log_std ``[K, P]``.
 
@@ -39,6 +51,7 @@ class Fields:
         log_std: log standard deviations, or a blend of them with the same shares, or None.
         kept: bool ``[P]``: numbers that were not pruned; None keeps all. A pruned number is 0 for certain: it has no
             variance, no divergence, and no gradient reaches it.
+        anchor: centre of the prior, which norms and divergences are counted from; None for zero.
         groups: fields of leaves under other posteriors. What is said here of fields, norms and divergences is of the weights
             alone; an objective adds the groups (``Objective``).
     """
@@ -50,9 +63,11 @@ class Fields:
         log_std: Tensor | Blend | None = None,
         kept: Tensor | None = None,
         *,
+        anchor: Anchor | None = None,
         groups: Sequence[GroupFields] = (),
     ) -> None:
         self.layout = layout
+        self.anchor = anchor
         self.groups = groups
         self.kept = kept
         self._mean = mean
@@ -108,17 +123,28 @@ class Fields:
         split = self.layout.split
         return split(means), split(variances) if variances is not None else {}
 
+    @functools.cached_property
+    def from_anchor(self) -> Fields:
+        """The same posterior in units of the prior: how far the weights are from its centre. KL(q || p) is as it was."""
+        if self.anchor is None:
+            return self
+        centre, scale = self.anchor
+        log_std = None if self.log_std is None else self.log_std - scale.log()
+        return Fields(self.layout, (self.mean - centre) / scale, log_std, self.kept)
+
     def flats(self) -> tuple[Tensor, Tensor | None]:
         """Returns means and variances ``[K, P]``; no variances for a point."""
         if self._log_std is None:
             return self.mean, None
+        if self.anchor is not None:
+            return self.mean, self.var
         if self._spread is None:
             self.kl(self._mean[0].new_ones(self.members))
         assert self._spread is not None
         return self._spread
 
     def kl(self, prior_var: Tensor) -> Tensor:
-        """Returns KL(q || N(0, prior_var)) in nats ``[K]``.
+        """Returns KL(q || N(0, prior_var)) in nats ``[K]``; with an anchor KL(q || N(at, scale² prior_var)).
 
         Args:
             prior_var: prior variances ``[K]``, positive.
@@ -130,6 +156,8 @@ class Fields:
             raise ConfigError(
                 f"kl: a point posterior has no finite divergence from a normal prior; {_CURE}"
             )
+        if self.anchor is not None:
+            return self.from_anchor.kl(prior_var)
         kl, means, variances = self._spread_and_kl(prior_var)
         if self.kept is not None:
             kl = kl - (~self.kept).sum() * 0.5 * (1 / prior_var + prior_var.log() - 1)
@@ -164,13 +192,16 @@ class Fields:
         """
         if self.log_std is None:
             raise ConfigError(f"relevance: a point posterior has no variances; {_CURE}")
-        ratio = (self.mean * torch.exp(-self.log_std)).square()
+        own = self.from_anchor
+        assert own.log_std is not None
+        ratio = (own.mean * torch.exp(-own.log_std)).square()
         return 0.5 * torch.log1p(ratio).sum(dim=1)
 
     def fitted_prior(self) -> Tensor:
         """Returns the prior variance that suits each number best, s² = μ² + σ² ``[K, P]``: that of ``relevance``."""
-        moment = self.mean.square()
-        return (moment if self.var is None else moment + self.var).clamp_min(_LEAST)
+        own = self.from_anchor
+        moment = own.mean.square()
+        return (moment if own.var is None else moment + own.var).clamp_min(_LEAST)
 
     def effective_parameters(self, prior_var: Tensor) -> Tensor:
         """Returns Σ (1 - σ²/α) ``[K]`` over what is kept, each term clipped at 0 (MacKay 1992).
@@ -185,19 +216,20 @@ class Fields:
 
     def effective_shares(self, prior_var: Tensor) -> Tensor:
         """Returns 1 - σ²/α of each number ``[K, P]``, clipped at 0, and 0 where pruned; see ``effective_parameters``."""
-        if self.var is None:
+        var = self.from_anchor.var
+        if var is None:
             raise ConfigError(f"effective_parameters: a point posterior has no variances; {_CURE}")
         each = prior_var[:, None] if prior_var.ndim == 1 else prior_var
-        share = (1 - self.var / each).clamp_min(0)
+        share = (1 - var / each).clamp_min(0)
         return share if self.kept is None else share * self.kept
 
     def square_norm(self) -> Tensor:
-        """Returns ‖mean‖² ``[K]``."""
-        return self.mean.square().sum(dim=1)
+        """Returns ‖mean‖² ``[K]``, from the anchor if there is one."""
+        return self.from_anchor.mean.square().sum(dim=1)
 
     def absolute_norm(self) -> Tensor:
-        """Returns ‖mean‖₁ ``[K]``."""
-        return self.mean.abs().sum(dim=1)
+        """Returns ‖mean‖₁ ``[K]``, from the anchor if there is one."""
+        return self.from_anchor.mean.abs().sum(dim=1)
 
 
 def kl_between(first: Fields, second: Fields) -> Tensor:

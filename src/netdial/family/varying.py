@@ -14,16 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import checked
-from netdial.core.errors import ConfigError, ShapeError
-from netdial.core.layout import Layout
+from netdial.core.errors import ConfigError, DataError, ShapeError, unknown
+from netdial.core.layout import Layout, Params
 from netdial.family.blend import Blend
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
-from netdial.family.fields import Fields
+from netdial.family.fields import Anchor, Fields
 from netdial.family.groups import GroupFields, LeafGroup, started
 from netdial.family.maps import MAPS, CentredMap, Map, MapOptions, PiecewiseMap, TableMap
 from netdial.family.posteriors import POSTERIORS, Divergence
 from netdial.objective import OBJECTIVES
+
+ANCHORS = ("zero", "start")
+"""What the prior can be centred on."""
+
+_LEAST_PRECISION = 0.01
+"""Of a weight that nothing is known of, in units of the mean: it may go ten times as far as the average."""
 
 
 class Varying(nn.Module):
@@ -36,6 +42,7 @@ class Varying(nn.Module):
         mean, log_std: maps of their fields; no ``log_std`` for points.
         groups: leaves under other posteriors, by the posterior's name.
         kept: bool ``[P]``, what was not pruned (``restrict``); None keeps all.
+        anchor: centre of the prior, and the unit of distances from it, ``[2, P]``; None for zero.
     """
 
     config: FamilyConfig
@@ -45,6 +52,7 @@ class Varying(nn.Module):
     log_std: Map | None
     groups: Mapping[str, LeafGroup]
     kept: Tensor | None
+    anchor: Tensor | None
 
     def _start(
         self,
@@ -68,6 +76,7 @@ class Varying(nn.Module):
         )
         self.groups = groups
         self.register_buffer("kept", None)
+        self.register_buffer("anchor", self._centre(weights))
 
     @property
     def objective(self) -> str:
@@ -201,6 +210,28 @@ class Varying(nn.Module):
             fields.mean.new_full((fields.members,), self.config.prior_var)
         )
 
+    def weigh_anchor(self, fisher: Params) -> None:
+        """Gives each weight of an anchored family a unit of distance of its own, 1 / √precision.
+
+        The precision is the Fisher information at the start (Kirkpatrick et al. 2017), divided by its mean over the weights, so
+        that λ means on average what it means without; where it is next to nothing, a hundredth of the mean.
+
+        Args:
+            fisher: its diagonal by parameter.
+
+        Raises:
+            DataError: it is 0 everywhere.
+        """
+        assert self.anchor is not None
+        flat = self.layout.join({name: fisher[name] for name in self.layout.names})
+        mean = float(flat.mean())
+        if not mean > 0:
+            raise DataError(
+                "old_inputs: the network's outputs depend on no weight there (the Fisher information is 0); give other inputs"
+            )
+        precision = _LEAST_PRECISION + (1 - _LEAST_PRECISION) * flat / mean
+        self.anchor[1] = precision.rsqrt().to(self.anchor)
+
     def cut(self, name: str, dim: int, keep: Tensor) -> tuple[Map, Map | None]:
         """Returns the maps of the weights with one dimension of a leaf cut to the indices that survive."""
         log_std = self.log_std.cut(name, dim, keep) if self.log_std is not None else None
@@ -209,9 +240,16 @@ class Varying(nn.Module):
     def weights_alone(self, what: str) -> None:
         """Refuses a family that has leaves under other posteriors, for what understands weights alone.
 
+        A prior that is centred on other weights than zero is refused alike.
+
         Raises:
-            ConfigError: there are such leaves; ``what`` is who refuses them.
+            ConfigError: there are such leaves, or such a prior; ``what`` is who refuses them.
         """
+        if self.anchor is not None:
+            raise ConfigError(
+                f"{what}: the prior is centred on the weights at the start (anchor='start'), and only one centred on zero "
+                "is understood here; choose lam by nd.evaluate(family, valid), take family.export(lam), and go on with it"
+            )
         for name, group in self.groups.items():
             names = ", ".join(map(repr, group.layout.names[:3]))
             more = ", …" if len(group.layout.names) > 3 else ""
@@ -244,7 +282,17 @@ class Varying(nn.Module):
         log_std: Tensor | Blend | None,
         groups: tuple[GroupFields, ...],
     ) -> Fields:
-        return Fields(self.layout, mean, log_std, self.kept, groups=groups)
+        anchor = None if self.anchor is None else Anchor(*self.anchor)
+        return Fields(self.layout, mean, log_std, self.kept, anchor=anchor, groups=groups)
+
+    def _centre(self, weights: Mapping[str, Tensor]) -> Tensor | None:
+        """Returns the first value of ``anchor``: the weights at the start, all in units of 1."""
+        if self.config.anchor not in ANCHORS:
+            raise unknown("anchor", self.config.anchor, ANCHORS)
+        if self.config.anchor == "zero":
+            return None
+        start = self.layout.join({name: leaf.detach().clone() for name, leaf in weights.items()})
+        return torch.stack([start, torch.ones_like(start)])
 
     def _map(self, layout: Layout, start: Tensor, additive: bool) -> Any:
         config = self.config

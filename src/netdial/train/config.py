@@ -134,6 +134,10 @@ class FitConfig(TrainConfig):
     prior_var: float = Field(
         1.0, gt=0, ge=_SMALLEST, le=_LARGEST, description="variance of the prior N(0, prior_var)"
     )
+    anchor: Literal["zero", "start"] = Field(
+        "zero",
+        description="centre of the prior: zero, or start, the weights that training starts from, to adapt a trained network",
+    )
     noise_var: float | None = Field(
         None,
         gt=0,
@@ -270,6 +274,7 @@ class FitConfig(TrainConfig):
             hidden=self.hidden,
             posterior={DEFAULT: weights, **self.posterior} if self.posterior else weights,
             prior_var=self.prior_var,
+            anchor=self.anchor,
             log_std=self.log_std,
             freeze=self.freeze,
             shared=self.shared,

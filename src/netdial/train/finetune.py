@@ -48,6 +48,8 @@ def finetune(
         ConfigError: the objective needs a normal posterior and ``family`` has points.
     """
     fixed(settings, ("map", "lams", "lo", "hi", "posterior"), "finetune")
+    if family.anchor is not None:
+        family.weights_alone("finetune")
     if config is None:
         config = settings_of(
             None,

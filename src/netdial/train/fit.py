@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import ConfigError, warn
+from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
@@ -37,6 +38,7 @@ def fit(
     valid: Data | None = None,
     *,
     kind: str | Task | None = None,
+    old_inputs: Tensor | None = None,
     config: FitConfig | None = None,
     report: Callable[[Epoch], None] | None = None,
     **settings: Any,
@@ -52,6 +54,8 @@ def fit(
             (``measure.calibrate``). A ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
             targets suggest: columns of floating-point numbers are a regression.
+        old_inputs: inputs ``[N, ...]`` whose predictions are to be kept when a trained network is adapted
+            (``anchor="start"``); weights that these depend on stay closer to where they start. No targets are needed.
         config: all settings at once; or give them by name (see ``FitConfig``).
         report: told of every finished epoch.
         **settings: fields of ``FitConfig``, for example ``objective="l2", epochs=10``; ``lam=(lo, hi)`` sets the range.
@@ -66,7 +70,16 @@ def fit(
     """
     config = settings_of(config, settings)
     held = hold(data)
-    family = Family(suited(net, held), config.family())
+    start = suited(net, held)
+    family = Family(start, config.family())
+    if old_inputs is not None:
+        if config.anchor != "start":
+            raise ConfigError(
+                f"old_inputs: given with anchor={config.anchor!r}; they say how far weights may go from the start, so give "
+                "anchor='start'"
+            )
+        task = admit_training(family.net, held, kind)[1]
+        family.weigh_anchor(own_fisher(start, old_inputs, task))
     return run(family, held, valid, kind=kind, config=config, report=report)
 
 

@@ -75,6 +75,8 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
     """Returns why a family cannot be trained by the compiled step, in words; empty if it can."""
     if len(family.groups) or family.kept is not None:
         return "some parameters have a posterior of their own, or were pruned"
+    if family.anchor is not None:
+        return "the prior is not centred on zero"
     if family.chain is None:
         return "the network is no chain of linear layers with ReLU, Tanh or Sigmoid between them"
     if type(family.mean) not in _MAPS or type(family.log_std) not in (*_MAPS, type(None)):
