@@ -72,6 +72,18 @@ def count(value: float | None) -> str:
     return _or_mark(value, ",.0f").replace(",", "\u202f")
 
 
+def size_words(size: float) -> str:
+    """Returns a size in bytes, kilobytes or megabytes of 1000.
+
+    >>> size_words(18900.0)
+    '18.9 kB'
+    """
+    for factor, unit in ((1e6, "MB"), (1e3, "kB")):
+        if size >= factor:
+            return f"{number(size / factor)} {unit}"
+    return f"{count(size)} bytes"
+
+
 def sentence(config: dict[str, Any]) -> str:
     """Returns what was trained on what, in one sentence; what the configuration does not say is left out."""
     parts = ["One run trained"]

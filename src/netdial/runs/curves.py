@@ -22,6 +22,8 @@ from netdial.core.records import Record
 
 CONSTANT = "constant"
 """Method of the records of what a constant is worth: class frequencies, or the mean of the targets."""
+RIVAL = "rival"
+"""Method of the records of what others reach on the same rows; the axis of that name says who."""
 EXCESS, EXCESS_ERROR = "valid/excess", "valid/excess_error"
 
 _EARLIER = {"regression": ("rmse", "rmse")}
@@ -106,6 +108,24 @@ def members(records: Iterable[Record]) -> list[MemberRow]:
         MemberRow(lam, {name: fmean(values) for name, values in found[lam].items()})
         for lam in sorted(found)
     ]
+
+
+def rivals(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """Returns what rivals that were run are worth: name -> record name -> value."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for record in records:
+        if record.method == RIVAL and "rival" in record.where:
+            found[str(record.where["rival"])][record.column] = record.value
+    return dict(found)
+
+
+def strongest(found: Mapping[str, Mapping[str, float]], metric: str) -> tuple[str, float] | None:
+    """Returns the best rival by a record, and its value; None if none has one."""
+    known = [(row[metric], name) for name, row in found.items() if metric in row]
+    if not known:
+        return None
+    value, name = (max if metric.rpartition("/")[2] in _HIGHER else min)(known)
+    return name, value
 
 
 def constants(records: Iterable[Record]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,11 @@ from netdial.cli.options import (
     complexities,
 )
 
+if TYPE_CHECKING:
+    from netdial.runs.run import Run
+
+_SHOWN = ("accuracy", "nll", "rmse", "r2")
+
 
 @options_of(dict)
 def evaluate(
@@ -27,18 +32,35 @@ def evaluate(
         int | None,
         typer.Option(min=0, help="Posterior draws; else as in training.", show_default=False),
     ] = None,
+    rivals: Annotated[
+        bool,
+        typer.Option(
+            "--rivals",
+            help="Run a linear model, boosted trees and plain networks on the same rows, too, and record them.",
+        ),
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            show_default=False,
+            help="Processor time of each rival; else as long as the run trained.",
+        ),
+    ] = None,
 ) -> None:
     """Evaluate members of a run's family (mean weights, and the posterior predictive): accuracy, NLL, KL and more."""
     values = complexities(lams, points)
     check_split(split)
     from netdial.cli.output import console, print_json, print_table
     from netdial.jobs.opening import evaluate_run
-    from netdial.report.tables import members_table
+    from netdial.report.tables import members_table, table_of
+    from netdial.report.text import number
     from netdial.runs.curves import MemberRow
 
     folder = at.open()
     family, task = at.family(folder, values)
     path = evaluate_run(folder, family, split, task, lams=values or points, n_samples=samples)
+    found = _rivals(at, folder, seconds) if rivals else {}
     if at.as_json:
         print_json(
             {
@@ -47,6 +69,7 @@ def evaluate(
                 "kind": task.kind,
                 "members": path.table(),
                 "constant": path.constant,
+                **({"rivals": found} if found else {}),
             }
         )
         return
@@ -54,3 +77,19 @@ def evaluate(
     constant = {f"{split}/{name}": value for name, value in path.constant.items()}
     table = members_table(rows, folder.config, None, constant=constant, most=len(rows))
     print_table(console(), table)
+    if found:
+        shown = [name for name in next(iter(found.values())) if name.split("/")[1] in _SHOWN]
+        beside = table_of("rival", *shown, title="On the same rows", left=("rival",))
+        for name, worth in found.items():
+            beside.add_row(name, *(number(worth[column], 4) for column in shown))
+        print_table(console(), beside)
+
+
+def _rivals(at: AtRun, folder: Run, seconds: float | None) -> dict[str, dict[str, float]]:
+    """Returns what rivals are worth, recorded and in the report."""
+    from netdial.contest.rivals import run_rivals
+    from netdial.jobs.reports import write_report
+
+    found = run_rivals(folder, seconds=seconds, data_dir=at.data_dir, trust=at.trust)
+    write_report(folder.path)
+    return found

@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from netdial.core.best import PREDICTIVE, proportion
 from netdial.core.records import Record
 from netdial.report.figures import curves_figure, learning_figure
+from netdial.report.rivals import rival_tile, rival_words
 from netdial.report.sections.compress import compression_section
 from netdial.report.sections.dial import dial_of
 from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
@@ -28,10 +29,19 @@ from netdial.report.text import (
     number,
     percent,
     sentence,
+    size_words,
     value_of,
     worth,
 )
-from netdial.runs.curves import Headline, MemberRow, constants, headline, learning, members
+from netdial.runs.curves import (
+    Headline,
+    MemberRow,
+    constants,
+    headline,
+    learning,
+    members,
+    rivals,
+)
 from netdial.runs.run import Run
 from netdial.runs.schemas.details import Details, read_details
 
@@ -51,7 +61,7 @@ class Column:
 def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     """Returns what the page of a family tells."""
     rows = members(records)
-    constant = constants(records)
+    constant, beside = constants(records), rivals(records)
     answer = headline(rows, run.config, constant)
     curves = curves_figure(rows, answer, run.config)
     training = learning_figure(learning(records))
@@ -67,7 +77,10 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "details": plain,
         "sentence": sentence(run.config),
         "lead": _lead(answer, run.config),
-        "tiles": [*_tiles(answer, run.config), *_size(details)] if answer else [],
+        "small": rival_words(answer, beside, run.name) if answer else "",
+        "tiles": [*_tiles(answer, run.config), *rival_tile(answer, beside), *_size(details)]
+        if answer
+        else [],
         "notes": _notes(run, records, rows, answer),
         "has_curves": curves is not None,
         "has_training": training is not None,
@@ -88,7 +101,11 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         },
         "columns": columns,
         "groups": _groups(columns),
-        "table": [*(_row(row, columns, answer) for row in rows), *_constant_row(columns, constant)],
+        "table": [
+            *(_row(row, columns, answer) for row in rows),
+            *_other_rows(columns, {"a constant": constant} if constant else {}),
+            *_other_rows(columns, beside),
+        ],
         "csv": _csv_link(rows),
         "data": {
             "members": [asdict(row) for row in rows],
@@ -187,15 +204,7 @@ def _size(details: Details | None) -> list[Tile]:
         for name in ("params", "macs", "bytes")
     )
     work = f", {count(macs)} multiplications for an example" if macs else ""
-    return [Tile("What it takes up", _bytes(size), f"{count(params)} parameters{work}")]
-
-
-def _bytes(size: float) -> str:
-    """Returns a size in bytes, kilobytes or megabytes of 1000."""
-    for factor, unit in ((1e6, "MB"), (1e3, "kB")):
-        if size >= factor:
-            return f"{number(size / factor)} {unit}"
-    return f"{count(size)} bytes"
+    return [Tile("What it takes up", size_words(size), f"{count(params)} parameters{work}")]
 
 
 def _beside(answer: Headline, config: dict[str, Any]) -> str:
@@ -302,12 +311,20 @@ def _row(row: MemberRow, columns: Sequence[Column], answer: Headline | None) -> 
     }
 
 
-def _constant_row(columns: Sequence[Column], constant: dict[str, float]) -> list[dict[str, Any]]:
-    """Returns the row of what a constant is worth, if it was recorded."""
-    if not constant:
-        return []
-    cells = [column.show(constant.get(column.record)) for column in columns]
-    return [{"lam": "a constant", "value": "", "marks": [], "worse": False, "cells": cells}]
+def _other_rows(
+    columns: Sequence[Column], found: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """Returns the rows of what a constant and rivals are worth, by name."""
+    return [
+        {
+            "lam": name,
+            "value": "",
+            "marks": [],
+            "worse": False,
+            "cells": [column.show(values.get(column.record)) for column in columns],
+        }
+        for name, values in found.items()
+    ]
 
 
 def _strata(records: Sequence[Record]) -> tuple[str, str] | None:
