@@ -188,6 +188,7 @@ ALLOWED: dict[str, set[str]] = {
         "runs",
         "report",
         "jobs",
+        "sweeps",
     },
     "cli": {
         "core",

@@ -28,6 +28,7 @@ EXPERIMENTS = {
     "cifar-table2": "2022 paper, Table 2: six implementations pruned on CIFAR-10; small on a CPU, full size with --full",
     "retraining": "Han et al. 2015: L2 against L1, the previous optimum against random weights, modes of the weights",
     "group-sparsity": "ShrinkNets, Fig. 1: switches against the group lasso, whose optimum is known, on four data sets",
+    "shrink-front": "ShrinkNets, §4: size at equal accuracy of shrunken networks, fixed widths, and one family slimmed",
     "theory": "2022 paper, Theorem 2: the better the objective, the closer the pruning criterion to direct networks'",
 }
 """Experiments by name, each in one line."""

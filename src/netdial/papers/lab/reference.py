@@ -113,3 +113,11 @@ def _mnist() -> dict[str, Any]:
     text = resources.files(__package__).joinpath("varhypernet_mnist.json").read_text("utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+SHRINKNETS_RATIOS: dict[str, dict[float, float]] = {
+    "COVER_FC": {0.8: 2.2, 0.85: 2.1, 0.93: 1.4, 0.95: 4.3, 0.96: 2.5, 0.963: 37.7, 0.965: 5.1},
+    "CIFAR10_VGG": {0.8: 5.0, 0.85: 13.0, 0.88: 19.4, 0.9: 37.9, 0.91: 6.0, 0.915: 2.8, 0.92: 2.2},
+}
+"""ShrinkNets draft, from its authors' result files: test accuracy -> parameters of the smallest static network that reaches it
+over those of the smallest shrunken one, all parameters counted. Networks were chosen on test data; COVERTYPE is whole."""

@@ -1,0 +1,145 @@
+"""Fronts of size and accuracy: the arms of a comparison as sweeps, and how two fronts are compared.
+
+Trials are compared by accuracy on validation data and parameters. A front is what is best so far as size grows; of two fronts
+the ratio of sizes is taken where both reach the same validation accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netdial.jobs.pool import Made
+from netdial.papers.lab.lab import Lab
+from netdial.runs.run import Run
+from netdial.runs.shrinkage import shrinkage
+from netdial.sweeps import Sweep, sweep
+from netdial.sweeps.conductor import Told
+
+ACCURACY, SIZE = "valid/accuracy", "params"
+
+
+@dataclass(frozen=True)
+class FrontNetwork:
+    """One network of a front.
+
+    Attributes:
+        params: its parameters.
+        valid, test: accuracy on validation and on test data.
+        widths: channels of its layers, in their order; empty where they were not recorded.
+        params_of: values of what was varied.
+        seconds: time of its training.
+    """
+
+    params: float
+    valid: float
+    test: float
+    widths: tuple[int, ...]
+    params_of: dict[str, Any]
+    seconds: float
+
+
+def run_arm(lab: Lab, name: str, spec: dict[str, Any]) -> Sweep:
+    """Makes the trials of one arm that are missing, and returns all."""
+    return sweep(
+        spec | {"name": name},
+        storage=str(lab.store.folder / "sweeps"),
+        data_dir=lab.store.data_dir,
+        workers=lab.workers,
+        report=None if lab.report is None else _told(lab.report, name),
+    )
+
+
+def _told(report: Callable[[Made], None], arm: str) -> Callable[[Told], None]:
+    """Returns what tells the lab of trials as of cells."""
+    spent = 0.0
+
+    def tell(told: Told) -> None:
+        nonlocal spent
+        if told.state == "running":
+            return
+        spent += told.seconds
+        left = spent / max(told.done, 1) * (told.total - told.done)
+        report(Made(f"{arm} trial {told.number}", told.seconds, told.done, told.total, left))
+
+    return tell
+
+
+def networks(found: Sweep) -> list[FrontNetwork]:
+    """Returns the networks of an arm, in the order of proposals; failed trials are left out."""
+    return [
+        FrontNetwork(
+            trial.measures[SIZE],
+            trial.measures[ACCURACY],
+            trial.test["test/accuracy"],
+            widths_of(trial.run),
+            dict(trial.params),
+            trial.seconds or 0.0,
+        )
+        for trial in found.trials
+        if trial.state == "done" and ACCURACY in trial.measures
+    ]
+
+
+def widths_of(path: Any) -> tuple[int, ...]:
+    """Returns the widths of the hidden layers of a network that a run left, in their order; nothing for a family."""
+    found = shrinkage(Run.open(path).records()).widths
+    return tuple(int(line[-1]) for line in found.values())
+
+
+def front_of(found: Sequence[FrontNetwork]) -> list[FrontNetwork]:
+    """Returns the networks that no smaller one is as good as, the smallest first."""
+    kept: list[FrontNetwork] = []
+    for one in sorted(found, key=lambda network: (network.params, -network.valid)):
+        if not kept or one.valid > kept[-1].valid:
+            kept.append(one)
+    return kept
+
+
+def smallest(found: Sequence[FrontNetwork], accuracy: float) -> FrontNetwork | None:
+    """Returns the smallest network that reaches an accuracy on validation data, None if there is none."""
+    reaching = [one for one in found if one.valid >= accuracy]
+    return min(reaching, key=lambda one: one.params, default=None)
+
+
+def time_of(found: Sequence[FrontNetwork]) -> float:
+    """Returns the seconds of all trainings."""
+    return sum(one.seconds for one in found)
+
+
+def affordable(found: Sequence[FrontNetwork], seconds: float) -> list[FrontNetwork]:
+    """Returns as many networks as were trained within so much time, in their order."""
+    kept, spent = [], 0.0
+    for one in found:
+        spent += one.seconds
+        if spent > seconds:
+            break
+        kept.append(one)
+    return kept
+
+
+def hypervolume(found: Sequence[FrontNetwork], largest: float, least: float) -> float:
+    """Returns the area that a front covers: decades of parameters below ``largest``, times accuracy above ``least``.
+
+    >>> small = FrontNetwork(10.0, 0.5, 0.5, (), {}, 1.0)
+    >>> hypervolume([small, FrontNetwork(100.0, 0.7, 0.7, (), {}, 1.0)], 1000.0, 0.4)
+    0.5
+    """
+    area, best = 0.0, least
+    for one in front_of(found):
+        if one.params < largest and one.valid > best:
+            area += (one.valid - best) * math.log10(largest / one.params)
+            best = one.valid
+    return round(area, 12)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Returns the geometric mean; NaN of nothing.
+
+    >>> geometric_mean([1.0, 4.0])
+    2.0
+    """
+    known = [math.log(value) for value in values]
+    return round(math.exp(sum(known) / len(known)), 12) if known else math.nan

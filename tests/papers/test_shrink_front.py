@@ -1,0 +1,78 @@
+"""Fronts and their comparison by hand, and the whole experiment at its smallest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netdial.core.errors import ConfigError
+from netdial.papers import perform
+from netdial.papers.lab.fronts import (
+    FrontNetwork,
+    affordable,
+    front_of,
+    geometric_mean,
+    hypervolume,
+    smallest,
+)
+from netdial.papers.shrink_front import _ratios
+
+
+def network(params: float, valid: float, seconds: float = 1.0) -> FrontNetwork:
+    return FrontNetwork(params, valid, valid - 0.01, (), {}, seconds)
+
+
+networks = st.lists(
+    st.builds(network, st.integers(2, 999).map(float), st.integers(41, 99).map(lambda n: n / 100)),
+    min_size=1,
+)
+
+
+@given(networks)
+def test_the_front_is_what_no_smaller_network_is_as_good_as(found: list[FrontNetwork]) -> None:
+    front = front_of(found)
+    assert all(a.params < b.params and a.valid < b.valid for a, b in itertools.pairwise(front))
+    for one in found:
+        assert any(f.params <= one.params and f.valid >= one.valid for f in front)
+        assert smallest(found, one.valid) in front
+
+
+@given(networks, networks)
+def test_more_networks_cover_no_less(first: list[FrontNetwork], more: list[FrontNetwork]) -> None:
+    alone = hypervolume(first, 1000.0, 0.4)
+    assert 0 < alone <= hypervolume([*first, *more], 1000.0, 0.4) + 1e-9
+
+
+def test_ratios_are_of_the_smallest_networks_of_equal_accuracy() -> None:
+    ours = [network(10, 0.80), network(20, 0.90), network(500, 0.95)]
+    theirs = [network(40, 0.85), network(100, 0.90)]
+    rows = {round(row["accuracy"], 3): row["ratio"] for row in _ratios(ours, theirs)}
+    assert rows == {0.9: 5.0, 0.895: 5.0, 0.89: 5.0, 0.88: 5.0, 0.85: 2.0}
+    assert _ratios([], theirs) == []
+    assert affordable([network(1, 0.5, 2.0), network(1, 0.5, 2.0)], 3.0) == [network(1, 0.5, 2.0)]
+    assert math.isnan(geometric_mean([]))
+
+
+def test_unknown_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'covertype'"):
+        perform("shrink-front", folder=tmp_path, data="covertyp")
+
+
+@pytest.mark.slow
+def test_the_experiment_at_its_smallest(tmp_path: Path) -> None:
+    found = perform("shrink-front", folder=tmp_path, quick=True, data="wine", workers=1)
+    arms = found.values["arms"]
+    assert [len(arms[name]) for name in ("shrunken", "independent", "factor")] == [4, 4, 4]
+    assert len(arms["family"]) == 9 and len(arms["one-shot"]) == 3
+    widths = [network["widths"] for network in arms["factor"]]
+    assert all(len(set(line)) == 1 for line in widths)
+    front = {tuple(n["widths"]) for n in arms["shrunken"]}
+    assert {tuple(n["widths"]) for n in arms["retrained"]} <= front
+    for row in found.values["ratios"]["independent"]:
+        assert row["ratio"] == row["theirs"] / row["ours"] and row["faster_1"] > 0
+    assert "times the parameters" in found.lead
