@@ -16,10 +16,13 @@ from netdial.core import errors
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.nets.dense import dense
-from netdial.nets.plain import lenet5, paper_cnn, vgg16_bn
+from netdial.nets.plain import conv_blocks, lenet5, paper_cnn, vgg16_bn
 from netdial.nets.resnet import ResNet
 
 Shape = tuple[int, ...]
+
+_WITH_WIDTHS = ("mlp", "conv")
+"""Networks whose name is followed by widths."""
 
 
 @checked
@@ -28,7 +31,7 @@ def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 
 
     Args:
         spec: ``linear``, ``mlp:WIDTHS`` (``mlp:50``, ``mlp:300-100`` or ``mlp:300,100``),
-            ``lenet5``, ``cnn``, ``vgg16-bn`` or ``resnet20``.
+            ``conv:WIDTHS`` (blocks of convolutions, ``conv:32-64``), ``lenet5``, ``cnn``, ``vgg16-bn`` or ``resnet20``.
         input_shape: Shape of one input without the batch, for example (13,) or (3, 32, 32).
         n_outputs: Number of classes or of regression targets K, at least 1.
         seed: Decides the initial weights.
@@ -56,16 +59,16 @@ def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 
         raise ConfigError(f"network {spec!r}: n_outputs={n_outputs}; at least 1 output is needed")
     if not 0 <= seed < 2**63:
         raise ConfigError(f"network {spec!r}: seed={seed}; expected 0 <= seed < 2**63")
-    if name != "mlp" and colon:
+    if name not in _WITH_WIDTHS and colon:
         raise ConfigError(f"network {spec!r}: {name} takes no widths; write {name!r}")
-    widths = _widths(spec, rest) if name == "mlp" else ()
+    widths = _widths(spec, rest) if name in _WITH_WIDTHS else ()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return NETWORKS[name](spec, shape, n_outputs, widths)
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of the networks; widths follow ``mlp``, as in ``mlp:300-100``."""
+    """Returns the names of the networks; widths follow ``mlp`` and ``conv``, as in ``mlp:300-100``."""
     return tuple(NETWORKS)
 
 
@@ -93,6 +96,15 @@ def _image(spec: str, shape: Shape, allowed: Callable[[int, int], bool], wanted:
 def _dense(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
     """Returns ``linear`` or ``mlp``."""
     return dense(shape, n_outputs, widths)
+
+
+def _conv(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
+    """Returns ``conv``."""
+    least = 2 ** (len(widths) - 1)
+    channels = _image(
+        spec, shape, lambda h, w: min(h, w) >= least, f"[C, H, W] of at least {least} x {least}"
+    )
+    return conv_blocks(channels, widths, n_outputs)
 
 
 def _lenet5(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Module:
@@ -123,6 +135,7 @@ def _resnet20(spec: str, shape: Shape, n_outputs: int, widths: Shape) -> nn.Modu
 NETWORKS: dict[str, Callable[[str, Shape, int, Shape], nn.Module]] = {
     "linear": _dense,
     "mlp": _dense,
+    "conv": _conv,
     "lenet5": _lenet5,
     "cnn": _cnn,
     "vgg16-bn": _vgg16_bn,

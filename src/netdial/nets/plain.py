@@ -1,6 +1,6 @@
-"""Convolutional networks without shortcuts: LeNet-5, the CNN of the 2022 paper, and VGG-16.
+"""Convolutional networks without shortcuts: LeNet-5, the CNN of the 2022 paper, VGG-16, and blocks of any widths.
 
-All three are ``nn.Sequential`` with named layers, so their parameters read ``conv1.weight``,
+All of them are ``nn.Sequential`` with named layers, so their parameters read ``conv1.weight``,
 ``fc2.bias``. Sources: Y. LeCun et al., Gradient-based learning applied to document recognition,
 1998 (LeNet-5; ReLU and max pooling in the place of sigmoids and subsampling); parametric complexity
 control, 2022 (the CNN); K. Simonyan, A. Zisserman, Very deep convolutional networks, 2015 (VGG-16;
@@ -12,6 +12,7 @@ Shape legend: B batch, C channels, K outputs.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -39,6 +40,24 @@ def lenet5(channels: int, side: int, n_outputs: int) -> nn.Sequential:
             fc3=nn.Linear(84, n_outputs),
         )
     )
+
+
+def conv_blocks(channels: int, widths: Sequence[int], n_outputs: int) -> nn.Sequential:
+    """Returns blocks of convolution 3 x 3, BatchNorm and ReLU, [B, C, H, W] to [B, K]; sides are 2^(blocks - 1) or more.
+
+    A maximum over 2 x 2 pixels stands between blocks, a mean over all pixels before the last layer, which is linear.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, width in enumerate(widths, 1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        layers[f"norm{number}"] = nn.BatchNorm2d(width)
+        layers[f"relu{number}"] = nn.ReLU()
+        if number < len(widths):
+            layers[f"pool{number}"] = nn.MaxPool2d(2)
+        channels = width
+    layers |= {"mean": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    layers["fc"] = nn.Linear(channels, n_outputs)
+    return nn.Sequential(layers)
 
 
 def paper_cnn(channels: int, n_outputs: int) -> nn.Sequential:
