@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise
 from netdial.core.registry import Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 LAPLACE = ("laplace-diagonal", "laplace-kronecker", "laplace-full")
 """Estimators by Laplace's method around the mean weights."""
@@ -85,8 +88,12 @@ class Objective:
     )
 
     def __call__(
-        self, fields: Any, lam: Tensor, prior_var: float, noise: Noise | None = None
-    ) -> Tensor:
+        self,
+        fields: Any,
+        lam: Float[Tensor, " K"],
+        prior_var: float,
+        noise: Noise | None = None,
+    ) -> Float[Tensor, " K"]:
         """Returns the penalty ``[K]`` in nats: that of the weights, and of each group of leaves under another posterior.
 
         A group adds its divergence from its prior, times λ where the objective ``scales``; otherwise λ acts through the

@@ -16,12 +16,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import CheckpointError, ConfigError, ShapeError, unknown
 from netdial.core.registry import Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 @dataclass
@@ -31,14 +35,14 @@ class KillingRule(ABC):
     _memory: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @abstractmethod
-    def _judge(self, theta: Tensor) -> Tensor:
+    def _judge(self, theta: Float[Tensor, " C"]) -> Bool[Tensor, " C"]:
         """Returns which channels are dead, bool ``[C]``, and updates the memory."""
 
     def _begin(self, theta: Tensor) -> dict[str, Tensor]:
         """Returns the memory before the first update: tensors ``[C]`` by name."""
         return {}
 
-    def update(self, theta: Tensor) -> Tensor:
+    def update(self, theta: Float[Tensor, " C"]) -> Bool[Tensor, " C"]:
         """Returns which channels are dead now, bool ``[C]``.
 
         The first call is the start: what it shows is what later signs are compared with.

@@ -13,13 +13,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError, unknown
 from netdial.data.scale import TargetScale
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
 
 _GROUPS = 20
 """Groups of examples that are left out in turn for the standard error of a metric that is no mean over examples."""
@@ -74,7 +77,9 @@ class Task(ABC):
         return self.reported[0]
 
     @abstractmethod
-    def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def nll(
+        self, outputs: Float[Tensor, "B O"], targets: Shaped[Tensor, "B ..."]
+    ) -> Float[Tensor, " B"]:
         """Returns the negative log-likelihood of each example in nats ``[B]``, of outputs ``[B, O]``."""
 
     @abstractmethod
@@ -86,7 +91,9 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(
+        self, outputs: Float[Tensor, "*M B O"], targets: Shaped[Tensor, "B ..."]
+    ) -> Float[Tensor, "*M B"]:
         """Returns a proper loss of each example ``[..., B]`` of outputs ``[..., B, O]``, which choices are made by."""
 
     def constant(self, targets: Tensor, n_outputs: int) -> Tensor:

@@ -8,12 +8,15 @@ tests pick it up by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from netdial.core.layout import Layout
 from netdial.core.registry import Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ class Map(Protocol):
     layout: Layout
 
     @classmethod
-    def start(cls, layout: Layout, initial: Tensor, options: MapOptions) -> Any:
+    def start(cls, layout: Layout, initial: Float[Tensor, " P"], options: MapOptions) -> Any:
         """Returns the map whose value is ``initial`` ``[P]`` at every coordinate."""
 
-    def __call__(self, unit: Tensor) -> Tensor:
+    def __call__(self, unit: Float[Tensor, " L"]) -> Float[Tensor, "L P"]:
         """Returns fields ``[L, P]`` at unit coordinates ``[L]``."""
 
-    def cut(self, name: str, dim: int, keep: Tensor) -> Any:
+    def cut(self, name: str, dim: int, keep: Int[Tensor, " C"]) -> Any:
         """Returns the map with a dimension of one leaf cut."""
 
 

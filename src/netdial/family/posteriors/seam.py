@@ -12,12 +12,15 @@ Shapes: K members, ``*shape`` the shape of a leaf.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
 from netdial.core.noise import Noise
 from netdial.core.registry import Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Values = Mapping[str, Tensor]
 """The fields of one leaf by name, ``[K, *shape]`` each."""
@@ -79,10 +82,10 @@ class Posterior(Protocol):
     def temperature(self) -> float:
         """Temperature of the draws in training."""
 
-    def mean(self, fields: Values) -> Tensor:
+    def mean(self, fields: Values) -> Float[Tensor, "K ..."]:
         """Returns the value ``[K, *shape]`` that an exported member has."""
 
-    def sample(self, fields: Values, noise: Noise, temperature: float) -> Tensor:
+    def sample(self, fields: Values, noise: Noise, temperature: float) -> Float[Tensor, "K ..."]:
         """Returns one draw for each member ``[K, *shape]``.
 
         Args:
@@ -91,7 +94,13 @@ class Posterior(Protocol):
             temperature: 0 for an exact draw.
         """
 
-    def kl(self, fields: Values, lam: Tensor, prior_var: Tensor, noise: Noise) -> Divergence:
+    def kl(
+        self,
+        fields: Values,
+        lam: Float[Tensor, " K"],
+        prior_var: Float[Tensor, " K"],
+        noise: Noise,
+    ) -> Divergence:
         """Returns the divergence of the leaf from its prior.
 
         Args:
