@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 TOKENS = torch.randint(0, 50, (2, 7), generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+SOUND = torch.randn(2, 200, generator=torch.Generator().manual_seed(2))
+MELS = torch.randn(2, 8, 32, generator=torch.Generator().manual_seed(3))
 SMALL = {
     "vocab_size": 50,
     "hidden_size": 16,
@@ -76,6 +78,29 @@ def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     }
     dino = {name: value for name, value in VISION.items() if name != "intermediate_size"}
     mobile = {"depth_multiplier": 0.25, "min_depth": 4}
+    audio: dict[str, Any] = {
+        "conv_dim": (8, 8),
+        "conv_stride": (4, 2),
+        "conv_kernel": (8, 4),
+        "num_feat_extract_layers": 2,
+    }
+    audio |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    layers = {name: value for name, value in SMALL.items() if name != "vocab_size"}
+    whisper: dict[str, Any] = {
+        "d_model": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 24,
+        "num_mel_bins": 8,
+    }
+    whisper |= {
+        "decoder_layers": 1,
+        "decoder_attention_heads": 4,
+        "decoder_ffn_dim": 24,
+        "vocab_size": 50,
+    }
+    whisper |= {"max_source_positions": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    clip: dict[str, Any] = {"projection_dim": 8, **VISION}
     return {
         "BERT": text("Bert", max_position_embeddings=16),
         "RoBERTa": text("Roberta", max_position_embeddings=16),
@@ -105,6 +130,19 @@ def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         ),
         "ResNet": made(IMAGES, "ResNet", layer_type="basic", **stages),
         "RegNet": made(IMAGES, "RegNet", groups_width=4, **stages),
+        "BEiT": made(IMAGES, "Beit", **VISION),
+        "Phi": text("Phi", use_cache=False),
+        "Gemma": text("Gemma", num_key_value_heads=2, head_dim=4, use_cache=False),
+        "DeBERTa": text("DebertaV2", max_position_embeddings=16),
+        "wav2vec2": made(SOUND, "Wav2Vec2", **layers, **audio),
+        "Whisper encoder": lambda: (
+            Only(t.WhisperModel(t.WhisperConfig(**whisper)).encoder, "last_hidden_state"),
+            MELS,
+        ),
+        "CLIP vision": lambda: (
+            Only(t.CLIPVisionModel(t.CLIPVisionConfig(**clip)), "last_hidden_state"),
+            IMAGES,
+        ),
         "MobileNetV1": made(IMAGES, "MobileNetV1", **mobile),
         "MobileNetV2": made(IMAGES, "MobileNetV2", **mobile),
     }

@@ -6,12 +6,17 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks._zoo_networks import NETWORKS
+from benchmarks._zoo_sequences import SEQUENCES
+from benchmarks._zoo_various import VARIOUS
+from benchmarks._zoo_vision import VISION, X
 from benchmarks.result import Result
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
@@ -19,6 +24,8 @@ from netdial.core.cutting import leaves
 from netdial.core.errors import NetdialError
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
+from netdial.nets.foreign import with_plain_weights
+from netdial.pruning.channels.member import tried
 
 Outcome = Literal["equal", "nothing to cut", "lenient", "refused", "raw", "broken", "unequal"]
 OUTCOMES: tuple[Outcome, ...] = (
@@ -30,42 +37,80 @@ OUTCOMES: tuple[Outcome, ...] = (
     "broken",
     "unequal",
 )
+_SECONDS = 120
+"""Seconds that a network may take."""
 _TOLERANCE = 1e-6
 """In double precision; models that compute parts in float32 lose some."""
 
-Maker = Callable[[], tuple[nn.Module, Tensor]]
+Maker = Callable[[], tuple[nn.Module, Any]]
 
 
 def measure(*, quick: bool) -> Result:
-    """Cuts half of the channels of every network by default; the quick version leaves out transformers."""
+    """Cuts half of the channels of every network by default; the quick version leaves out all but the first zoo."""
     rows: list[dict[str, object]] = []
     counts: dict[str, float] = {}
-    zoos: dict[str, dict[str, Maker]] = {"own": {n: _own(n) for n in NETWORKS}}
-    if not quick:
-        from benchmarks._zoo_models import models
-
-        zoos["transformers"] = models()
-    for zoo, makers in zoos.items():
+    for zoo, makers in zoos(quick=quick).items():
         found = Counter[str]()
         for name, make in makers.items():
-            outcome, why = _outcome(make)
+            outcome, why = apart(partial(_outcome, make))
             found[outcome] += 1
             rows.append({"zoo": zoo, "network": name, "outcome": outcome, "why": why[:90]})
         counts |= {f"{zoo}: {outcome}": found[outcome] / len(makers) for outcome in OUTCOMES}
+        counts |= {f"{zoo}: networks": len(makers)}
+    rows.sort(key=lambda row: OUTCOMES.index(row["outcome"]))  # type: ignore[arg-type]
     return Result("zoo", counts, "of networks", "higher", quick=quick, rows=rows)
+
+
+def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
+    """Returns what makes each network and its inputs, by zoo and name."""
+    if quick:
+        return {"own": {name: _own(name) for name in NETWORKS}}
+    from benchmarks._zoo_models import models
+
+    vision = {name: _with(make, X) for name, make in VISION.items()}
+    own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
+    return {"own": own, "transformers": models()}
 
 
 def _own(name: str) -> Maker:
     return lambda: (copy.deepcopy(NETWORKS[name][0]), NETWORKS[name][1])
 
 
+def _with(make: Callable[[], nn.Module], x: Tensor) -> Maker:
+    return lambda: (make(), x)
+
+
+def apart(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
+    """Returns what work in a process of its own gives; one that hangs or dies is ``raw``."""
+    context = get_context("fork")
+    mine, theirs = context.Pipe()
+
+    def run() -> None:
+        theirs.send(work())
+
+    process = context.Process(target=run)
+    process.start()
+    theirs.close()
+    try:
+        if mine.poll(_SECONDS):
+            found: tuple[Outcome, str] = mine.recv()
+            return found
+        return "raw", f"no answer in {_SECONDS} s"
+    except EOFError:
+        return "raw", "its process died"
+    finally:
+        process.kill()
+        process.join()
+
+
 def _outcome(make: Maker) -> tuple[Outcome, str]:
     """Returns what becomes of a network, and why."""
     torch.manual_seed(0)
-    net, x = make()
-    net, x = net.double().eval(), x.double() if x.is_floating_point() else x
+    net, given = make()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        net, x = tried(with_plain_weights(net.double().eval()), given)
+        x = x.double() if x.is_floating_point() else x
         try:
             graph = Graph.of(copy.deepcopy(net), x)
         except NetdialError as error:

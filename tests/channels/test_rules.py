@@ -77,6 +77,10 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, [6, 6], [False] * 2),
     "repeat": (vector(lambda s, x: x.repeat(1, 2), 12), V, [], []),
     "squeeze a dimension": (vector(lambda s, x: x[:, None, :].squeeze(1)), V, [6], [False]),
+    "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, [6], [False]),
+    "groups in the code": (
+        picture(Call(lambda s, x: F.conv2d(x, s.w, groups=2), w=torch.randn(8, 4, 1, 1))), P, [4, 4], [False] * 2,
+    ),
     "double transposition": (vector(lambda s, x: x.t().relu().T), V, [6], [False]),
     "unbind": (vector(lambda s, x: torch.stack([x, x.relu()]).unbind(0)[1]), V, [6], [False]),
     "movedim": (tokens(lambda s, x: x.movedim(2, 0).relu().movedim(0, -1)), T, [6], [False]),
@@ -116,10 +120,6 @@ def test_groups_and_what_is_left_when_they_are_cut(name: str) -> None:
 
 
 REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
-    "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, "squeeze.. without a dimension"),
-    "groups in the code": (
-        picture(Call(lambda s, x: F.conv2d(x, s.w, groups=2), w=torch.randn(8, 4, 1, 1))), P, "groups=2 is written in the code",
-    ),
     "no batch": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(0), nn.Linear(144, 2)), P[0], "its input has 3 dimensions"),
     "indices": (picture(nn.MaxPool2d(2, return_indices=True), Call(lambda s, x: x[0])), P, "used in a way that has no rule"),
 }  # fmt: skip

@@ -18,7 +18,12 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family
 from netdial.models.family import load_family, save_family
-from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
+from netdial.nets.foreign import (
+    check_initialised,
+    check_plain_weights,
+    copy_network,
+    with_plain_weights,
+)
 
 
 def plain(seed: int = 0) -> nn.Sequential:
@@ -151,20 +156,27 @@ def test_a_hook_that_computes_a_weight_trains_like_the_same_written_out(
 
 
 @pytest.mark.parametrize(
-    ("make", "cure"),
-    [
-        (pruned, "prune.remove"),
-        (weight_norm, "remove_weight_norm"),
-        (spectral_norm, "remove_spectral_norm"),
-    ],
+    "make",
+    [weight_norm, spectral_norm, parametrized],
 )
-def test_channels_of_computed_weights_are_not_cut(
-    make: Callable[[], nn.Module], cure: str, data: tuple[Tensor, Tensor]
+def test_channels_of_computed_weights_are_cut_once_they_are_plain(
+    make: Callable[[], nn.Module], data: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"'0'.*weight.*{cure}"):
+    with pytest.warns(UserWarning, match="are plain"):
         nd.shrink(make(), data, epochs=1, lam=0.01)
-    with pytest.raises(ConfigError, match=rf"'0'.*weight.*{cure}"):
-        nd.slim(make(), share=0.5, example=data[0])
+    with pytest.warns(UserWarning, match="are plain"):
+        small = nd.slim(make(), share=0.5, example=data[0])
+    assert small.widths == {"0": 4}
+    nd.save(small, tmp_path / "small.safetensors")
+    again = nd.load_model(tmp_path / "small.safetensors", make())
+    torch.testing.assert_close(again(data[0]), small.net(data[0]))
+
+
+def test_channels_behind_masks_are_not_cut(data: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ConfigError, match=r"'0'.*weight.*prune.remove"):
+        nd.shrink(pruned(), data, epochs=1, lam=0.01)
+    with pytest.raises(ConfigError, match=r"'0'.*weight.*prune.remove"):
+        nd.slim(pruned(), share=0.5, example=data[0])
     check_plain_weights(plain())
 
 
@@ -252,3 +264,17 @@ def test_curvature_and_pruning_take_sparse_embeddings() -> None:
     family = nd.fit(Words(function=False), (data.x, data.y), epochs=1, batch_size=16, groups=4)
     pruned = nd.prune(family, 1.0, 0.5, criterion="taylor", data=data)
     assert int((pruned.at(1.0)["rows.weight"] == 0).sum()) > 0
+
+
+@pytest.mark.parametrize("make", [weight_norm, spectral_norm, parametrized])
+def test_computed_weights_become_plain_ones_of_the_same_outputs(
+    make: Callable[[], nn.Module],
+) -> None:
+    net = make().eval()
+    x = torch.randn(5, net[0].in_features)  # type: ignore[index]
+    wanted = net(x)
+    with pytest.warns(UserWarning, match=r"0\.weight.* are plain"):
+        plain = with_plain_weights(net)
+    torch.testing.assert_close(plain(x), wanted)
+    assert isinstance(plain[0].weight, nn.Parameter)  # type: ignore[index]
+    check_plain_weights(plain)

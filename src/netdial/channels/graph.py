@@ -64,6 +64,10 @@ class Graph:
         traced = trace(net, example)
         scene = read(traced, lambda: execute(traced, example), lenient=lenient)
         graph = _graph(scene, example)
+        tables = _tables(scene, graph)
+        if tables:
+            _keep_whole(scene, graph, tables)
+            graph = _graph(scene, example)
         unsound = broken(traced, example, graph.groups, graph.shapes)
         if unsound:
             _keep_whole(scene, graph, unsound)
@@ -207,6 +211,18 @@ def _graph(scene: Scene, example: Tensor) -> Graph:
     return Graph(
         scene.traced, example, tuple(groups), leaf_shapes(scene.traced), _kept(scene), reads, inner
     )
+
+
+def _tables(scene: Scene, graph: Graph) -> dict[str, str]:
+    """Returns the groups that no layer makes or reads: places of a table or a mask, which other inputs may ask for; and why."""
+    buffers = {name for name, _ in scene.traced.named_buffers()}
+    found = {}
+    for group in graph.groups:
+        held = {slot.leaf for slot in group.slots}
+        direct = all(user.op == "get_attr" for leaf in held for user in scene.users.get(leaf, ()))
+        if direct and (len(held) == 1 or held <= buffers):
+            found[group.name] = "are places of a table, which other inputs may ask for"
+    return found
 
 
 def _keep_whole(scene: Scene, graph: Graph, unsound: Mapping[str, str]) -> None:

@@ -34,3 +34,9 @@ def is_even(lines: Tensor) -> bool:
 def detached(found: Any) -> Any:
     """Returns what a ``no_grad`` block computed, without its gradients: an operation of traced graphs."""
     return tree_map_only(Tensor, Tensor.detach, found)
+
+
+def squeezed(x: Tensor, kept: tuple[int, ...]) -> Tensor:
+    """Returns what ``x.squeeze()`` gives, with some dimensions as they are: an operation of graphs whose channels can go."""
+    gone = [dim for dim, size in enumerate(x.shape) if size == 1 and dim not in kept]
+    return x.squeeze(gone)

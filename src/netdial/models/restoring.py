@@ -35,6 +35,7 @@ from netdial.models.recipe import (
     constants_of,
     read_recipe,
 )
+from netdial.nets.foreign import make_plain
 
 _MOST_INPUTS = 1 << 27
 """Numbers in an example that a file may ask for."""
@@ -109,6 +110,7 @@ def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, s
     """Returns a fresh network lowered, traced and cut as a file says, and how it differs from the file's, in words."""
     if recipe.names is not None:
         net = one_tensor(net, recipe.packing)
+    make_plain(net)
     lowered = lower(net)
     traced = _traced(lowered, recipe)
     for pick in recipe.picks:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._pytree import tree_leaves
 
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, warn
+from netdial.core.outputs import modes_kept
 
 _CURES = {
     BasePruningMethod: "torch.nn.utils.prune.remove(layer, {name!r})",
@@ -92,6 +96,46 @@ def check_plain_weights(net: nn.Module) -> None:
             f"layer {path!r}: its {name} is computed from other parameters at each run; make it plain first: "
             + cure.format(name=name)
         )
+
+
+def with_plain_weights(net: nn.Module) -> nn.Module:
+    """Returns a copy of a network in which no weight is computed from other parameters; it gives the same outputs.
+
+    Weight norm, spectral norm and other parametrisations are written into the weights, with a warning: rows and columns of what
+    is computed cannot be cut. Masks of ``torch.nn.utils.prune`` are refused, for what they hide could come back.
+
+    Raises:
+        ConfigError: a layer is pruned by masks, or the network cannot be copied.
+    """
+    copied = copy_network(net)
+    names = make_plain(copied)
+    if names:
+        warn(
+            f"{type(net).__name__}: weights that a norm or another parametrisation computes ({', '.join(names)}) are plain in "
+            "what comes back; what trains them further trains them without it"
+        )
+    check_plain_weights(copied)
+    return copied
+
+
+def make_plain(net: nn.Module) -> list[str]:
+    """Writes weights that a norm or another parametrisation computes into the network, in place; returns their names."""
+    names = []
+    for path, layer in net.named_modules():
+        if is_parametrized(layer):
+            with modes_kept(layer):
+                layer.eval()  # in training a spectral norm takes a step
+                for name in list(layer.parametrizations):
+                    remove_parametrizations(layer, name, leave_parametrized=True)
+                    names.append(f"{path}.{name}".lstrip("."))
+    for path, name, hook in list(_computing(net)):
+        if not isinstance(hook, BasePruningMethod):
+            remove: Any = (
+                remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
+            )
+            remove(net.get_submodule(path), name)
+            names.append(f"{path}.{name}".lstrip("."))
+    return names
 
 
 @torch.no_grad()

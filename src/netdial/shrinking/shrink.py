@@ -29,7 +29,7 @@ from netdial.data.memory.weights import weighted
 from netdial.family.leaves import matching
 from netdial.measure.forward import outputs
 from netdial.measure.path import mean_fit
-from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
+from netdial.nets.foreign import check_initialised, with_plain_weights
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import Event, ShrinkState
@@ -132,8 +132,7 @@ def example_of(data: Dataset | Loader) -> Tensor:
 def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     """Returns a copy of a network with switches, as a graph of what can be cut."""
     check_initialised(net)
-    check_plain_weights(net)
-    net = copy_network(net)
+    net = with_plain_weights(net)
     for name in matching(net, "freeze", config.freeze):
         net.get_parameter(name).requires_grad_(False)
     if config.precision == "64-true":

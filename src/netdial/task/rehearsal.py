@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.inputs import OneTensor, Packing, one_tensor
@@ -94,6 +95,8 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
     """Returns a network as one from one tensor to one tensor, if it has to be; arguments as of ``suited``."""
     if packing is not None or isinstance(net, OneTensor):
         return one_tensor(net, packing)
+    if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
+        return net  # a run would give it its shape
     try:
         with evaluating(net), torch.random.fork_rng(devices=[]):
             found = net(match(x, _like(net, x)))

@@ -26,17 +26,18 @@ def settle(scene: Scene, *, lenient: bool) -> bool:
     """Makes numbers follow, or keeps or refuses the channels that they count; returns whether the graph was changed.
 
     Raises:
-        TraceError: channels can go, and a number that counts them cannot follow; not if ``lenient``.
+        TraceError: an operation without a rule touches channels that can go; not if ``lenient``.
     """
     _settle_sources(scene)
     changed = False
     for demand in scene.demands:
         if scene.atoms.is_free(demand.labels) and not counts(scene, demand.number, demand.labels):
-            make = demand.make or _leaf_size(scene, demand.labels)
+            make = demand.make or _leaf_size(scene, demand.labels) or demand.spare
+            make = make if demand.place else None
             if make is None and not demand.message:
                 scene.fix(demand.labels, f"{place(demand.node)} makes as many, written in the code")
             elif make is None:
-                scene.refuse(demand.labels, demand.message)
+                scene.fix(demand.labels, demand.message)
             else:
                 _rewrite(demand, make)
                 changed = True

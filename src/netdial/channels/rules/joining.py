@@ -72,17 +72,26 @@ def split(
     pieces = [part.labels[dim] for part in parts]
     message = f"{place(node)}: writes the sizes {_plain(size)} of parts in the code; use chunk, or sizes computed from x.shape"
     if isinstance(size, Sequence):
+        alike = len({len(piece) for piece in pieces}) == 1
+        if alike and scene.atoms.is_free(axis) and all(_shares(one, axis) for one in size):
+            scene.join(axis.reshape(len(pieces), -1), pieces[0][None])
+        share = _share(node.args[0], dim, len(pieces)) if alike else None
         for number, (one, piece) in enumerate(zip(size, pieces, strict=True)):
             _follow_source(scene, one, piece)
-            scene.demand((*where, number), piece, one, message)
+            scene.demand((*where, number), piece, one, message, spare=share)
     elif len({len(piece) for piece in pieces}) == 1:
         if scene.atoms.is_free(axis):
             scene.join(axis.reshape(len(pieces), -1), pieces[0][None])
         scene.demand(where, pieces[0], size, message, _share(node.args[0], dim, len(pieces)))
     else:
         scene.handled.add(id(size))
-        scene.refuse(axis, message)
+        scene.fix(axis, message)
     return parts
+
+
+def _shares(number: Any, axis: Labels) -> bool:
+    """Returns whether a number is computed from how many channels there are."""
+    return isinstance(number, SizeNumber) and [len(s) for s in number.sources] == [len(axis)]
 
 
 def _plain(size: Any) -> Any:
@@ -156,9 +165,9 @@ def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
 def _keep_or_refuse(scene: Scene, node: fx.Node, axis: Labels, part: Any) -> None:
     """Keeps positions of a parameter that is read directly, and refuses to cut channels that are picked by number."""
     source = node.args[0]
-    if isinstance(source, fx.Node) and source.op == "get_attr":
+    if isinstance(source, fx.Node) and scene.is_table(source):
         scene.fix(axis, f"{place(node)} picks from it by number")
-    scene.refuse(
+    scene.fix(
         axis, f"{place(node)}: picks channels {_shown(part)} by a number in the code; use chunk"
     )
 
@@ -183,7 +192,7 @@ def _piece(
     start, stop, step = shown.indices(len(axis))
     source = node.args[0]
     from_end = any(isinstance(end, int) and end < 0 for end in (shown.start, shown.stop))
-    if step != 1 or from_end or (isinstance(source, fx.Node) and source.op == "get_attr"):
+    if step != 1 or from_end or (isinstance(source, fx.Node) and scene.is_table(source)):
         _keep_or_refuse(scene, node, axis, part)
         kept: Labels = axis[shown]
         return kept
@@ -211,12 +220,12 @@ def _by_tensors(scene: Scene, node: fx.Node, x: Value, places: list[Any]) -> Val
     masks = any(_is_mask(scene, part) for part in node.all_input_nodes)
     if not (simple and together and fits) or masks:
         for axis in x.labels:
-            scene.refuse(axis, f"{place(node)}: picks by a tensor in a way that has no rule")
+            scene.fix(axis, f"{place(node)}: picks by a tensor in a way that has no rule")
         return result
     for axis in x.labels[indexed[0] : indexed[-1] + 1]:
-        if isinstance(node.args[0], fx.Node) and node.args[0].op == "get_attr":
+        if isinstance(node.args[0], fx.Node) and scene.is_table(node.args[0]):
             scene.fix(axis, f"{place(node)} picks from it by a tensor")
-        scene.refuse(axis, f"{place(node)}: picks channels by a tensor")
+        scene.fix(axis, f"{place(node)}: picks channels by a tensor")
     for part in places:
         scene_fix_all(scene, part, f"{place(node)} picks by it")
     return Value((*first, *middle, *after))
@@ -297,7 +306,7 @@ def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> V
         range(len(x.labels)) if given is None else given if isinstance(given, Sequence) else [given]
     )
     for dim in dims:
-        scene.refuse(x.labels[dim], f"{place(node)}: moves channels to other places")
+        scene.fix(x.labels[dim], f"{place(node)}: moves channels to other places")
     return x
 
 

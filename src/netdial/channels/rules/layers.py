@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -37,16 +38,17 @@ def functional_linear(
 ) -> Value:
     """F.linear with weights that are parameters."""
     given = {**dict(zip(("input", "weight", "bias"), node.args, strict=False)), **node.kwargs}
-    if not _is_parameter(given["weight"]) or not (
-        given.get("bias") is None or _is_parameter(given["bias"])
+    if not is_parameter(given["weight"]) or not (
+        given.get("bias") is None or is_parameter(given["bias"])
     ):
         return _product(scene, node, x, weight, bias, given["weight"])
-    held = _parameter(scene, node, given["weight"])
+    held = parameter(scene, node, given["weight"])
     shift = given.get("bias")
-    return _linear(scene, node, x, held, None if shift is None else _parameter(scene, node, shift))
+    return _linear(scene, node, x, held, None if shift is None else parameter(scene, node, shift))
 
 
-def _is_parameter(part: Any) -> bool:
+def is_parameter(part: Any) -> bool:
+    """Returns whether an argument is a parameter or buffer, read directly."""
     return isinstance(part, fx.Node) and part.op == "get_attr"
 
 
@@ -58,25 +60,6 @@ def _product(scene: Scene, node: fx.Node, x: Value, weight: Value, bias: Any, so
     if isinstance(bias, Value):
         scene.join(weight.labels[0], bias.labels[0])
     return Value((*x.labels[:-1], weight.labels[0]))
-
-
-@on(functions=[torch.addmm])
-def addmm(
-    scene: Scene, node: fx.Node, bias: Value, x: Value, weight: Value, **kwargs: Any
-) -> Value:
-    """A bias and a product with a weight ``[in, out]``."""
-    _, first, second = node.args[:3]
-    scene.join(x.labels[-1], weight.labels[0])
-    scene.reads(node, first, x, -1, other=(second, 0))
-    scene.reads(node, second, weight, 0, other=(first, -1))
-    made = weight.labels[1]
-    if _is_parameter(second):
-        made = scene.makes(_parameter(scene, node, second), 1)
-    if len(bias.labels[-1]) == len(made):
-        scene.join(bias.labels[-1], made)
-    else:
-        scene.fix(bias.labels[-1])
-    return Value((*x.labels[:-1], made))
 
 
 def _linear(scene: Scene, node: fx.Node, x: Value, weight: Tensor, bias: Tensor | None) -> Value:
@@ -94,7 +77,10 @@ def convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
     """Convolution: reads dimension 1, makes a new one."""
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, _CONVS)
-    return _convolution(scene, node, x, module.weight, module.bias, module.groups)
+    words, count = isinstance(module.padding, str), len(module.stride)
+    padding: Any = [module.padding] * count if words else module.padding
+    steps = tuple(zip(module.stride, padding, strict=True))
+    return _convolution(scene, node, x, module.weight, module.bias, module.groups, steps)
 
 
 @on(functions=[F.conv1d, F.conv2d, F.conv3d])
@@ -104,22 +90,34 @@ def functional_convolution(
     """F.conv with weights that are parameters; groups other than 1 are written in the code."""
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
     given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    weight = _parameter(scene, node, given["weight"])
-    bias = _parameter(scene, node, given["bias"]) if given.get("bias") is not None else None
+    weight = parameter(scene, node, given["weight"])
+    bias = parameter(scene, node, given["bias"]) if given.get("bias") is not None else None
     groups = given.get("groups", 1)
-    if groups != 1:
-        scene.refuse(
+    if groups != 1 and weight.shape[1] == 1:
+        scene.fix(
             x.labels[1], f"{place(node)}: groups={groups} is written in the code; use a layer"
         )
     return _convolution(scene, node, x, weight, bias, int(groups))
 
 
 def _convolution(
-    scene: Scene, node: fx.Node, x: Value, weight: Tensor, bias: Tensor | None, groups: int
+    scene: Scene,
+    node: fx.Node,
+    x: Value,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    steps: Sequence[tuple[Any, Any]] = (),
 ) -> Value:
     scene.expect(x, node, [weight.ndim])
     _, columns, *kernel = scene.leaf(weight)
-    scene.keep(node, [*kernel, *x.labels[2:]])
+    sees = [size != 1 for size in weight.shape[2:]]
+    for dim, (stride, padding) in enumerate(steps):
+        sees[dim] = sees[dim] or stride != 1 or padding not in (0, "valid", "same")
+    sees = sees if steps else [True] * len(sees)
+    scene.keep(node, [*kernel, *(a for a, seen in zip(x.labels[2:], sees, strict=True) if seen)])
+    places = scene.result(node).labels[2:]
+    after = [b if seen else a for a, b, seen in zip(x.labels[2:], places, sees, strict=True)]
     made = scene.makes(weight, 0)
     _couple(scene, x.labels[1], columns, made, groups)
     if bias is not None:
@@ -127,7 +125,7 @@ def _convolution(
     name = scene.name(bias) if bias is not None else None
     if groups == 1 or len(columns) > 1:
         scene.reads(node, node.args[0], x, 1, bias=name, foldable=True)
-    return Value((x.labels[0], made, *scene.result(node).labels[2:]))
+    return Value((x.labels[0], made, *after))
 
 
 def _couple(scene: Scene, read: Labels, columns: Labels, made: Labels, groups: int) -> None:
@@ -172,6 +170,21 @@ def transposed_convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
         name = scene.name(module.bias) if module.bias is not None else None
         scene.reads(node, node.args[0], x, 1, bias=name, foldable=True)
     return Value((x.labels[0], made, *scene.result(node).labels[2:]))
+
+
+@on(modules=[nn.Bilinear])
+def bilinear(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
+    """A product of two inputs: reads the last dimension of each, makes a new one."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, nn.Bilinear)
+    _, *read = scene.leaf(module.weight)
+    for number, (value, columns) in enumerate(zip((x, y), read, strict=True)):
+        scene.join(value.labels[-1], columns)
+        scene.reads(node, node.args[number], value, -1)
+    made = scene.makes(module.weight, 0)
+    for bias in () if module.bias is None else (module.bias,):
+        scene.join(made, scene.leaf(bias)[0])
+    return Value((*x.labels[:-1], made))
 
 
 @on(modules=[Switch, Shift])
@@ -305,7 +318,7 @@ def attention(
     return Value((*query.labels[:-1], made)), seen
 
 
-def _parameter(scene: Scene, node: fx.Node, part: Any) -> Tensor:
+def parameter(scene: Scene, node: fx.Node, part: Any) -> Tensor:
     """Returns the parameter that an argument is, or refuses."""
     if isinstance(part, fx.Node) and part.op == "get_attr":
         found: Any = scene.results[part]

@@ -19,6 +19,7 @@ from torch import fx, nn
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import elementwise, scene_fix_all
+from netdial.channels.rules.layers import is_parameter, parameter
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
@@ -52,6 +53,25 @@ def product(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
                 scene.fix(axis)
         out[lead - back] = whole
     return Value(tuple(out))
+
+
+@on(functions=[torch.addmm])
+def addmm(
+    scene: Scene, node: fx.Node, bias: Value, x: Value, weight: Value, **kwargs: Any
+) -> Value:
+    """A bias and a product with a weight ``[in, out]``."""
+    _, first, second = node.args[:3]
+    scene.join(x.labels[-1], weight.labels[0])
+    scene.reads(node, first, x, -1, other=(second, 0))
+    scene.reads(node, second, weight, 0, other=(first, -1))
+    made = weight.labels[1]
+    if is_parameter(second):
+        made = scene.makes(parameter(scene, node, second), 1)
+    if len(bias.labels[-1]) == len(made):
+        scene.join(bias.labels[-1], made)
+    else:
+        scene.fix(bias.labels[-1])
+    return Value((*x.labels[:-1], made))
 
 
 @on(functions=[torch.einsum])
@@ -234,13 +254,34 @@ def ordered(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
     named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     rest = args[1:] if named == "topk" else args
     dim = kwargs.get("dim", next((part for part in rest if not isinstance(part, bool)), -1))
-    scene.refuse(x.labels[dim], f"{place(node)}: puts channels in an order")
+    scene.fix(x.labels[dim], f"{place(node)}: puts channels in an order")
     result = scene.results[node]
     first = result[0] if isinstance(result, tuple) else result
     axes = list(x.labels)
     axes[dim] = np.full(first.shape[dim], FIXED)
     found = Value(tuple(axes))
     return (found, found) if isinstance(result, tuple) else found
+
+
+@on(
+    functions=[
+        F.mse_loss,
+        F.l1_loss,
+        F.smooth_l1_loss,
+        F.huber_loss,
+        F.binary_cross_entropy,
+        F.kl_div,
+        F.binary_cross_entropy_with_logits,
+    ]
+)
+def loss(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Any:
+    """A loss inside a network: all numbers together."""
+    met = elementwise(scene, node, x, y)
+    if scene.shape(node) == met.shape:
+        return met
+    for axis in met.labels:
+        scene.mix(axis, node)
+    return scene.result(node)
 
 
 @on(functions=[F.cosine_similarity])

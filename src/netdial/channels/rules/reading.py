@@ -103,21 +103,12 @@ def _passed(
         if not lenient and node.op == "call_module":
             raise TraceError(message) from error
     for source in node.all_input_nodes:
-        if _is_table(scene, source):
+        if scene.is_table(source):
             scene_fix_all(scene, values[source], message)
     for value in _flat((*args, *kwargs.values())):
         for axis in value.labels if isinstance(value, Value) else ():
             scene.refuse(axis, message)
     return _whole(scene.results[node])
-
-
-def _is_table(scene: Scene, node: fx.Node) -> bool:
-    """Returns whether a tensor is made of parameters and buffers alone, without an input or a layer: a table, or positions."""
-    if not isinstance(scene.results[node], Tensor):
-        return True
-    if node.op in ("placeholder", "call_module"):
-        return False
-    return all(_is_table(scene, source) for source in node.all_input_nodes)
 
 
 def _rule(scene: Scene, node: fx.Node) -> Any:

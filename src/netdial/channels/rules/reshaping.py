@@ -66,7 +66,11 @@ def unflatten(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
         (module.dim, module.unflattened_size) if isinstance(module, nn.Unflatten) else given
     )
     ndim, dim = len(x.labels), dim % len(x.labels)
-    return _reshaped(scene, node, x, [None] * dim + list(sizes) + [None] * (ndim - 1 - dim))
+    rest = ndim - 1 - dim
+    listed = len(node.args) > 2 and isinstance(node.args[2], Sequence)
+    where = [("args", 2, number) if listed else () for number in range(len(sizes))]
+    asked = [None] * dim + list(sizes) + [None] * rest
+    return _reshaped(scene, node, x, asked, [()] * dim + where + [()] * rest)
 
 
 def _reshaped(

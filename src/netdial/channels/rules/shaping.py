@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Value
-from netdial.channels.nodes import module_of, place
+from netdial.channels.nodes import module_of, place, squeezed
 from netdial.channels.rules.table import Scene, on
 
 _POOLS = [
@@ -105,16 +105,46 @@ def unsqueeze(scene: Scene, node: fx.Node, x: Value, dim: int) -> Value:
 
 @on(functions=[torch.squeeze], methods=["squeeze"])
 def squeeze(scene: Scene, node: fx.Node, x: Value, *dims: Any) -> Value:
-    """Dimensions of size 1 gone; without naming them, a channel that is left alone would go, too."""
+    """Dimensions of size 1 gone; where none is named, a channel that is left alone would go, too, and is made to stay."""
     if not dims:
-        for axis in x.labels:
-            scene.refuse(axis, f"{place(node)}: squeeze() without a dimension; name the dimension")
-    named = dims[0] if dims and isinstance(dims[0], Sequence) else dims
-    chosen = {d % len(x.labels) for d in named} if dims else set(range(len(x.labels)))
+        free = tuple(d for d, a in enumerate(x.labels) if len(a) > 1 and scene.atoms.is_free(a))
+        if free:
+            node.op, node.target, node.args = "call_function", squeezed, (node.args[0], free)
+            scene.traced.recompile()
+        return Value(tuple(axis for axis in x.labels if len(axis) != 1))
+    named = dims[0] if isinstance(dims[0], Sequence) else dims
+    chosen = {d % len(x.labels) for d in named}
     for dim in chosen:
-        if dims:
-            scene.fix(x.labels[dim], f"{place(node)} drops this dimension when one is left")
+        scene.fix(x.labels[dim], f"{place(node)} drops this dimension when one is left")
     return Value(tuple(a for d, a in enumerate(x.labels) if d not in chosen or len(a) != 1))
+
+
+@on(functions=[squeezed])
+def squeeze_others(scene: Scene, node: fx.Node, x: Value, kept: Any) -> Value:
+    """Dimensions of size 1 gone, but for those of channels."""
+    return Value(tuple(a for d, a in enumerate(x.labels) if d in kept or len(a) != 1))
+
+
+@on(functions=[F.grid_sample, torch.grid_sampler, torch.grid_sampler_2d, torch.grid_sampler_3d])
+def sampled(scene: Scene, node: fx.Node, x: Value, grid: Value, *args: Any, **kwargs: Any) -> Value:
+    """Channels at other positions."""
+    scene.keep(node, [*x.labels[2:], *grid.labels])
+    return Value((*x.labels[:2], *scene.result(node).labels[2:]))
+
+
+@on(functions=[F.affine_grid, torch.affine_grid_generator])
+def grid(scene: Scene, node: fx.Node, theta: Value, *args: Any, **kwargs: Any) -> Value:
+    """Positions, of numbers that have a meaning each."""
+    scene.keep(node, theta.labels)
+    return scene.result(node)
+
+
+@on(methods=["unfold"])
+def frames(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
+    """Pieces of a dimension, one beside the other."""
+    after, dim = scene.result(node).labels, dim % len(x.labels)
+    scene.keep(node, [x.labels[dim]])
+    return Value((*x.labels[:dim], after[dim], *x.labels[dim + 1 :], after[-1]))
 
 
 @on(modules=[nn.GLU], functions=[F.glu])

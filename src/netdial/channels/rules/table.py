@@ -92,6 +92,7 @@ class Demand:
         number: the number as it is known: a ``SizeNumber``, or what is written in the code.
         message: what to say if it cannot follow; empty if the channels then simply stay.
         make: puts nodes that compute it into the graph, and returns the last; None where it can only be the size of a leaf.
+        spare: the same, for where there is no such leaf.
     """
 
     node: fx.Node
@@ -100,6 +101,7 @@ class Demand:
     number: Any
     message: str
     make: Callable[[fx.Graph], Any] | None = None
+    spare: Callable[[fx.Graph], Any] | None = None
 
 
 @dataclass
@@ -199,7 +201,7 @@ class Scene:
         self.mixed.append((labels, place(node)))
 
     def refuse(self, labels: Labels, message: str) -> None:
-        """Refuses to cut channels whose count is written in the code."""
+        """Refuses a network if these channels can go: what an operation without a rule does to them is not known."""
         self.refused.append((labels, message))
 
     def demand(
@@ -209,10 +211,11 @@ class Scene:
         number: Any,
         message: str,
         make: Callable[[fx.Graph], Any] | None = None,
+        spare: Callable[[fx.Graph], Any] | None = None,
     ) -> None:
         """Notes that a number given to the present node has to count channels; it is made to, or they stay."""
         self.handled.add(id(number))
-        self.demands.append(Demand(self.node, place, labels, number, message, make))
+        self.demands.append(Demand(self.node, place, labels, number, message, make, spare))
 
     def reads(self, node: fx.Node, source: Any, value: Value, dim: int, **more: Any) -> None:
         """Notes that a node sums over a dimension of one of its inputs."""
@@ -220,6 +223,14 @@ class Scene:
             raise TraceError(f"{place(node)}: sums over channels of what is no tensor of the graph")
         dim = dim % len(value.labels)
         self.readers.append(Reader(node, source, dim, value.labels[dim], **more))
+
+    def is_table(self, node: fx.Node) -> bool:
+        """Whether a tensor is made of parameters and buffers alone, without an input or a layer: a table, or positions."""
+        if not isinstance(self.results[node], torch.Tensor):
+            return True
+        if node.op in ("placeholder", "call_module"):
+            return False
+        return all(self.is_table(source) for source in node.all_input_nodes)
 
     def result(self, node: fx.Node) -> Value:
         """Returns a fixed value of the shape of a node's result."""

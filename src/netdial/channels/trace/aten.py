@@ -182,6 +182,21 @@ def _attention(
     return graph.call_function(F.scaled_dot_product_attention, given, kwargs)
 
 
+def _loss(function: Callable[..., Any]) -> Builder:
+    """Returns what makes a loss, whose reduction is a number in ``aten``."""
+
+    def made(
+        graph: fx.Graph, shapes: Shapes, x: Any, y: Any, reduction: int = 1, *rest: Any
+    ) -> fx.Node:
+        given: dict[str, Any] = {"reduction": ("none", "mean", "sum")[reduction]}
+        given |= dict(
+            zip(("beta" if function is F.smooth_l1_loss else "delta",), rest, strict=False)
+        )
+        return graph.call_function(function, (x, y), given)
+
+    return made
+
+
 def _same(graph: fx.Graph, shapes: Shapes, x: Any, *args: Any, **kwargs: Any) -> Any:
     return x
 
@@ -209,6 +224,10 @@ _OTHERS: dict[str, Builder] = {
     "group_norm": _norm(F.group_norm),
     "batch_norm": _norm_by_channel(F.batch_norm),
     "instance_norm": _norm_by_channel(F.instance_norm),
+    "mse_loss": _loss(F.mse_loss),
+    "l1_loss": _loss(F.l1_loss),
+    "smooth_l1_loss": _loss(F.smooth_l1_loss),
+    "huber_loss": _loss(F.huber_loss),
     "linalg_vector_norm": _as(torch.norm),
     "feature_dropout": _dropout_of_channels,
     "scaled_dot_product_attention": _attention,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import fx
+import torch.nn.functional as F
+from torch import fx, nn
 
 from netdial.channels.nodes import module_of
 
@@ -14,7 +15,6 @@ _ORDERS = (
     ("input", "mat2"),
     ("input", "dim0", "dim1"),
     ("mat1", "mat2"),
-    ("query", "key", "value"),
     ("input",),
     ("tensors",),
     ("self",),
@@ -23,13 +23,21 @@ _ORDERS = (
 
 
 def by_position(traced: fx.GraphModule) -> None:
-    """Makes calls of layers and functions give their tensors by position, in place."""
-    for node in traced.graph.nodes:
+    """Makes calls of layers and functions give their tensors by position, in place; ``nn.Unflatten`` becomes a method."""
+    for node in list(traced.graph.nodes):
+        module = module_of(traced, node)
+        if type(module) is nn.Unflatten and isinstance(module.dim, int):
+            node.op, node.target = "call_method", "unflatten"
+            sizes: Any = module.unflattened_size
+            node.args = ((*node.args, *node.kwargs.values())[0], module.dim, tuple(sizes))
+            node.kwargs = {}
         if not node.kwargs:
             continue
         if node.op == "call_module":
             _moved(node, _names(module_of(traced, node)))
         elif node.op in ("call_function", "call_method"):
+            if node.target is F.scaled_dot_product_attention:
+                _moved(node, ("query", "key", "value"))
             for order in _ORDERS:
                 names = order[1:] if node.op == "call_method" and order[0] == "input" else order
                 _moved(node, names, 1 if names is not order else 0)

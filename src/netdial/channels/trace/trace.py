@@ -26,6 +26,8 @@ from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import evaluated, evaluating, modes_kept, same_outputs
 
 _EXPORTED = "taken by torch.export"
+_TAKEN = ("code", "graph")
+"""Names that a graph module cannot have for a part."""
 _TOLERANCE = 1e-4
 """Difference of a graph's outputs, relative to the largest: operations taken apart round otherwise."""
 
@@ -46,6 +48,12 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         raise ConfigError(f"network {type(net).__name__}: has no parameters, so nothing can be cut")
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
+    for name in _TAKEN:
+        if name in net._modules or name in net._parameters or name in net._buffers:
+            raise TraceError(
+                f"network {type(net).__name__}: a part of it is called {name!r}, which graphs of torch.fx have for themselves; "
+                "give it another name"
+            )
     lowered = lower(net)
     try:
         taken = _both_modes(net, lowered)

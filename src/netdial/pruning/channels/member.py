@@ -24,7 +24,7 @@ from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
-from netdial.nets.foreign import check_initialised, check_plain_weights, copy_network
+from netdial.nets.foreign import check_initialised, copy_network, with_plain_weights
 from netdial.shrinking.shrink import example_of
 from netdial.task import Task
 from netdial.task.rehearsal import adapted
@@ -60,8 +60,7 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
         lo=NO_PENALTY, hi=1.0, map="table", lams=(NO_PENALTY,), posterior="point", objective="l2"
     )
     check_initialised(net)
-    check_plain_weights(net)
-    net = copy_network(net)
+    net = with_plain_weights(net)
     traced = trace(net, _like(example, net)).eval()
     return Family(traced, config).to(next(traced.parameters())).eval()
 
