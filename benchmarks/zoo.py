@@ -57,7 +57,7 @@ def measure(*, quick: bool) -> Result:
             rows.append({"zoo": zoo, "network": name, "outcome": outcome, "why": why[:90]})
         counts |= {f"{zoo}: {outcome}": found[outcome] / len(makers) for outcome in OUTCOMES}
         counts |= {f"{zoo}: networks": len(makers)}
-    rows.sort(key=lambda row: OUTCOMES.index(row["outcome"]))  # type: ignore[arg-type]
+    rows.sort(key=lambda row: OUTCOMES.index(row["outcome"]))
     return Result("zoo", counts, "of networks", "higher", quick=quick, rows=rows)
 
 
