@@ -173,6 +173,7 @@ ALLOWED: dict[str, set[str]] = {
         "compression.pipeline",
         "runs",
         "jobs",
+        "report",
     },
     "papers": {
         "core",

@@ -193,7 +193,7 @@ TERMS = {
     ),
     "importance": Term(
         "importance",
-        "By how much the loss on validation rows rises when the column is shuffled among them, over five shuffles.",
+        "How much the loss on validation rows rises when scikit-learn shuffles the column among them, over five shuffles.",
         "loss(shuffled) − loss",
         words=("importance",),
     ),

@@ -55,7 +55,7 @@ def report(
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a run again, from its records, or one page that compares several runs.
+    """Write the report of a run or a sweep again, from its records, or one page that compares several runs.
 
     With --out also while it is training.
     """
@@ -63,7 +63,12 @@ def report(
     from netdial.jobs.reports import write_comparison, write_report
 
     folders = [run_folder(run, runs_dir) for run in runs]
-    if len(folders) == 1:
+    if len(folders) == 1 and (folders[0] / "sweep.json").exists():
+        from netdial.sweeps import open_sweep
+        from netdial.sweeps.page import write_sweep_page
+
+        path, told = write_sweep_page(open_sweep(folders[0]), out), {"run": str(folders[0])}
+    elif len(folders) == 1:
         path, told = write_report(folders[0], out), {"run": str(folders[0])}
     else:
         path, told = write_comparison(folders, out or Path("compare.html")), {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from netdial.core.errors import NetdialError
 from netdial.core.layout import carrying, owners
-from netdial.core.noise import generator
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.data.tables.schema import TableSchema
@@ -42,6 +42,14 @@ _LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Probabilities of the intervals whose coverage is counted."""
 _SHUFFLES, _MOST_ROWS, _MOST_COLUMNS = 5, 5000, 100
 """Shuffles of a column, rows and columns at most, for importance."""
+
+
+class _Fitted:
+    """What scikit-learn takes for an estimator; the score does the work."""
+
+    def fit(self, x: object, y: object) -> _Fitted:
+        """Returns itself."""
+        return self
 
 
 class Sketcher:
@@ -228,27 +236,37 @@ class Sketcher:
     def _importance(
         self, schema: TableSchema, net: nn.Module
     ) -> dict[str, dict[str, float | None]]:
-        """Returns the permutation importance of columns (Breiman 2001): mean rise of the loss and its standard error."""
+        """Returns the permutation importance of columns (Breiman 2001): mean rise of the loss and its standard error.
+
+        scikit-learn shuffles numbers of rows, a column of them for each column of the table, so that what one column became
+        in the encoding moves together. Without scikit-learn there is none.
+        """
         part = self._data.valid.select(torch.arange(min(len(self._data.valid), _MOST_ROWS)))
-        if len(schema.inputs) > _MOST_COLUMNS or part.x.ndim != 2:
+        if len(schema.inputs) > _MOST_COLUMNS or part.x.ndim != 2 or find_spec("sklearn") is None:
             return {}
-        source = generator(0, "importance")
-        whole, start, found = self._loss(net, part), 0, {}
-        for column in schema.inputs:
-            here = slice(start, start + len(column.names))
-            start = here.stop
-            rises = []
-            for _ in range(_SHUFFLES):
-                x = part.x.clone()
-                x[:, here] = x[torch.randperm(len(x), generator=source)][:, here]
-                rises.append(self._loss(net, Dataset(x, part.y)) - whole)
-            rise = torch.tensor(rises).double()
-            error = float(rise.std()) / _SHUFFLES**0.5
-            found[column.column] = {
-                "importance": portrait.short(float(rise.mean())),
-                "error": portrait.short(error),
+        from sklearn.inspection import permutation_importance
+
+        widths = [len(column.names) for column in schema.inputs]
+        blocks = part.x.split([*widths, part.x.shape[1] - sum(widths)], dim=1)
+
+        def score(_: object, rows: Any, y: object) -> float:
+            taken = [block[torch.from_numpy(rows[:, k])] for k, block in enumerate(blocks[:-1])]
+            return -self._loss(net, Dataset(torch.cat([*taken, blocks[-1]], dim=1), part.y))
+
+        rows = torch.arange(len(part.x))[:, None].repeat(1, len(widths)).numpy()
+        found = permutation_importance(
+            _Fitted(), rows, None, scoring=score, n_repeats=_SHUFFLES, random_state=0
+        )
+        errors = found.importances.std(axis=1, ddof=1) / _SHUFFLES**0.5
+        return {
+            column.column: {
+                "importance": portrait.short(float(mean)),
+                "error": portrait.short(float(error)),
             }
-        return found
+            for column, mean, error in zip(
+                schema.inputs, found.importances_mean, errors, strict=True
+            )
+        }
 
     def _loss(self, net: nn.Module, part: Dataset) -> float:
         return float(self._task.loss(outputs(net, part), part.y.cpu()).mean())

@@ -140,6 +140,10 @@ def _show(found: Sweep, what: str, by: list[str] | None, *, as_json: bool) -> No
         print_table(screen, trials_table(found, chosen, measures, test=True))
         for trial in chosen:
             screen.print(f"trial {trial.number}: {trial.run}", markup=False, soft_wrap=True)
+    if what == "sweep":
+        from netdial.sweeps.page import write_sweep_page
+
+        screen.print(f"report: {write_sweep_page(found)}", markup=False, soft_wrap=True)
     said = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
     screen.print(f"{found.path}: {said}", markup=False, soft_wrap=True)
 
