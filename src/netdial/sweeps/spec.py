@@ -96,6 +96,15 @@ class SweepSpec(Settings):
         check_name(name)
         return name
 
+    @field_validator("storage", mode="after")
+    @classmethod
+    def _is_a_place(cls, storage: str) -> str:
+        if "://" in storage:
+            raise ConfigError(
+                f"storage={storage!r}: trials are kept in a folder that all machines see; mount it, and give its path"
+            )
+        return storage
+
     @field_validator("space", mode="before")
     @classmethod
     def _of_ranges(cls, given: Any) -> Any:
