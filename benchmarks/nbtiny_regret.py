@@ -176,6 +176,7 @@ class _Lab:
             "lr": recipe.lr,
             "schedule": "constant",
             "compare": False,
+            "candidates": 1,
             "seed": seed,
         }
         return make(SearchConfig, settings)

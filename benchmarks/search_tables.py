@@ -35,8 +35,8 @@ TABLES: dict[str, Callable[[int], Problem]] = {
 }
 """Real tables; three quarters of the rows said are trained on, the others validate, up to 2,000 more are the test part."""
 
-_STRATEGIES = ("darts", "halving")
-"""A strategy by gradient and one by trials, with the defaults of the command line."""
+_STRATEGIES = ("halving", "darts")
+"""A strategy by trials and one by gradient, with their defaults."""
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,7 @@ class _Lab:
             "lr": recipe.lr,
             "schedule": "constant",
             "compare": False,
+            "candidates": 1,
             "seed": seed,
             **more,
         }

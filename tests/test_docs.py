@@ -123,6 +123,8 @@ SCRIPTED = {
     "docs/how-to-add-a-posterior.md": ("", ""),
     "docs/how-to-add-a-search-strategy.md": ("", ""),
     "docs/structure-search.md": ("", "assert space.count == 6"),
+    "docs/structure-lecture.md": ("", "assert len(found) == 3"),
+    "docs/tutorial-search.md": ("", "assert len(answers) == 3 and small.cost.params <= 600"),
     "docs/structure-priors.md": ("", "assert 'sin(' in found.text and len(posterior.graphs) == 25"),
     "docs/compressing.md": ("", "assert found.n_bytes <= 500"),
     "docs/ndz.md": (CODES, ""),

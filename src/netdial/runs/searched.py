@@ -20,7 +20,7 @@ class TrialRow:
 
     Attributes:
         number: in the order of training, from 0.
-        role: ``search``, ``front`` for structures along λ, or ``baseline`` for random search beside it.
+        role: ``search``, ``candidate`` (of a search by gradient), ``front`` (along λ), or ``baseline`` for random search.
         values: ``loss`` (validation, nats; absent if training diverged), ``params``, ``epochs``, ``seconds``.
     """
 

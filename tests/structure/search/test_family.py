@@ -15,13 +15,14 @@ import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise
 from netdial.measure.latency import Machine
-from netdial.structure import SearchSpace, StructureCosts, Supernet, ZeroOperation, derive
+from netdial.structure import Genotype, SearchSpace, StructureCosts, Supernet, ZeroOperation, derive
 from netdial.structure.graph.operations import Factory
 from netdial.structure.latency import LatencyLookup, OperationTime
 from netdial.structure.penalty import SizePenalty, SizeShare, parse_penalty
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.searching import prepare
 from netdial.structure.search.shared.varying import VaryingStructure, VaryingSupernet
+from netdial.structure.search.unlike import Unlike
 from netdial.train.loop import Interrupted
 
 
@@ -242,3 +243,46 @@ def test_structures_of_the_front_can_be_derived() -> None:
     for point in found.front:
         assert StructureCosts(space()).of(point.genotype) == point.cost
         assert derive(space(), point.genotype)(torch.randn(3, 2)).shape == (3, 1)
+
+
+def test_a_search_is_pushed_away_from_what_was_found() -> None:
+    made = space("cube_vertices")
+    first = made.genotype({"x->h": "small", "norm": ["norm"]})
+    other = made.genotype({"x->h": "skip", "norm": []})
+    rows = {"x->h": torch.tensor([0.1, 0.2, 0.6, 0.1]), "norm": torch.tensor([0.9, 0.3])}
+
+    def by_hand(weights: list[float]) -> float:
+        total = 0.0
+        for weight, genotype in zip(weights, (first, other), strict=True):
+            gamma = made.gamma(genotype)
+            p, q = 0.95 * gamma["x->h"] + 0.05 / 4, rows["x->h"]
+            total += weight * float((q * (q / p).log()).sum())
+            p, q = 0.95 * gamma["norm"] + 0.05 / 2, rows["norm"]
+            total += weight * float((q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()).sum())
+        return total
+
+    for weights in ([0.0, 0.0], [1.0, 0.0], [1.0, 1.0]):
+        unlike = Unlike(made, dict(zip((first, other), weights, strict=True)))
+        assert unlike(torch.tensor(2.0), rows).item() == pytest.approx(
+            2 - by_hand(weights), rel=1e-4
+        )
+
+
+def test_structures_are_enumerated_one_after_another() -> None:
+    options, found = {"structure_lr": 0.2}, dict[Genotype, float]()
+    for _ in range(3):
+        one = nd.search(
+            space(),
+            *parts(),
+            strategy="darts",
+            options=options,
+            unlike=found,
+            candidates=1,
+            **SETTINGS,
+        )
+        assert one.genotype["x->h"] not in [genotype["x->h"] for genotype in found]
+        found[one.genotype] = 5.0
+    with pytest.raises(ConfigError, match="by gradient"):
+        nd.search(space(), *parts(), strategy="random", unlike=found)
+    with pytest.raises(ConfigError, match="weights"):
+        nd.search(space(), *parts(), unlike=dict.fromkeys(found, -1.0))

@@ -213,3 +213,34 @@ def test_a_search_by_gradient_goes_on_bit_for_bit(stop: int, tmp_path: Path) -> 
     assert torch.equal(rest.probabilities["x->h"], whole.probabilities["x->h"])  # type: ignore[index]
     assert rest.gap == whole.gap
     assert rest.examples == whole.examples
+
+
+def test_candidates_are_drawn_trained_and_chosen_by_validation_loss() -> None:
+    told: list[tuple[str, Tried]] = []
+    config = SearchConfig(strategy="darts", candidates=3, compare=False, **SETTINGS | {"epochs": 2})
+    job = prepare(planted(), *parts(), config)
+    job.told = lambda part, tried: told.append((part, tried))
+    found = job.run()
+    tried = [each for part, each in told if part == "candidate"]
+    assert len({each.genotype for each in tried}) == len(tried) == 3
+    assert found.trials == tuple(tried)
+    assert found.tried == min(tried, key=lambda each: each.loss)
+    assert found.genotype["x->h"] == (
+        "relu",
+    )  # which one of three draws of four has, whatever two epochs taught
+    again = prepare(planted(), *parts(), config)
+    again.done = {"candidate": tried}
+    again.told = lambda part, tried: pytest.fail(f"{part} is trained again")
+    assert again.run().tried == found.tried
+    alone = prepare(planted(), *parts(), config.changed(candidates=1)).run()
+    assert alone.trials == (tried[0],) or alone.trials[0].loss == tried[0].loss
+
+
+def test_candidates_are_within_the_limit() -> None:
+    config = SearchConfig(
+        strategy="darts", candidates=4, size="12 params", compare=False, **SETTINGS | {"epochs": 1}
+    )
+    found = prepare(planted(), *parts(), config).run()
+    costs = StructureCosts(planted())
+    assert all(costs.of(each.genotype).params <= 12 for each in found.trials)
+    assert len(found.trials) == 2  # a line, and an identity

@@ -29,6 +29,7 @@ from netdial.structure.search.strategy import Tried
 from netdial.train.loop import Epoch
 
 _KIND = "trials of a search"
+_WORDS = {"baseline": "random structure", "front": "structure along λ", "candidate": "candidate"}
 _MOMENTS, _PICTURES = 50, 6
 """Epochs whose probabilities are recorded, and those that are drawn."""
 
@@ -88,7 +89,7 @@ class SearchRecorder:
             tree = {"state": {"step": len(trials)}, "identity": session["identity"]}
             save_tree(place, tree, "checkpoint")
             self._checkpoint = saved()
-        what = {"baseline": "random structure", "front": "structure along λ"}.get(part, "structure")
+        what = _WORDS.get(part, "structure")
         self._work.watch.say(f"{what} {number + 1}: loss {tried.loss:.4f}  {tried.seconds:.1f} s")
 
     @property

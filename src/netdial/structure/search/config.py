@@ -43,6 +43,12 @@ class SearchConfig(TrainConfig):
         description="what size adds to the loss of a search by gradient: '0.1 params' (or macs, vertices, edges, ms), "
         "times the share of the largest size; or '0.2 log^0.6 us', FBNet's product with a logarithm of the latency",
     )
+    candidates: int = Field(
+        4,
+        ge=1,
+        description="structures that a search by gradient trains in the end: the likeliest, and others drawn from its "
+        "probabilities; the one of least validation loss is kept",
+    )
     max_skips: int | None = Field(
         None,
         ge=0,

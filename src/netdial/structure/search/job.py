@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -20,6 +19,7 @@ from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.latency import LatencyLookup
 from netdial.structure.penalty import SizeKind, SizeShare, parse_penalty
+from netdial.structure.search.comparison import beside_random_search
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.guards import (
     GuardReport,
@@ -30,8 +30,9 @@ from netdial.structure.search.guards import (
     with_few_skips,
 )
 from netdial.structure.search.limits import SizeLimit
-from netdial.structure.search.outcome import Gap, PricedStructure, RandomBaseline, SearchOutcome
+from netdial.structure.search.outcome import Gap, PricedStructure, SearchOutcome
 from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
+from netdial.structure.search.shared.choosing import draw_genotype
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategies.random_search import RandomSearch
 from netdial.structure.search.strategy import (
@@ -47,9 +48,13 @@ from netdial.structure.search.strategy import (
     strategy_of,
 )
 from netdial.structure.search.training import losses, mean_loss, try_network, weighted_mean
+from netdial.structure.search.unlike import Unlike
 from netdial.task import Task
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import launch
+
+_DRAWS = 50
+"""Draws for one candidate that differs from the others and is within the limits."""
 
 
 def _nothing(*told: Any) -> None:
@@ -68,11 +73,12 @@ class SearchJob:
         config: settings.
         limit: limit of size.
         augment: how training images are varied.
-        told: is told of every structure that was trained, with its part: ``search``, ``front`` (structures along λ) or
-            ``baseline``.
+        told: is told of every structure that was trained, with its part: ``search``, ``candidate`` (drawn from the
+            probabilities of a search by gradient), ``front`` (structures along λ) or ``baseline``.
         report: is told of every epoch of a search by gradient, with the state and the probabilities of the operations.
         done: results of an earlier run of the same search, by part.
         times: returns times of the operations on this machine, for a penalty on latency; measured by default.
+        unlike: structures that were found before -> λ_i, how much a search by gradient gains by being unlike them.
     """
 
     space: SearchSpace
@@ -86,6 +92,7 @@ class SearchJob:
     report: Callable[[Epoch, SearchState, Gamma], None] = _nothing
     done: dict[str, list[Tried]] = field(default_factory=dict)
     times: Callable[[], LatencyLookup] | None = None
+    unlike: Mapping[Genotype, float] = field(default_factory=dict)
     _shares: dict[SizeKind, SizeShare] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, test: Dataset | None = None, **session: Unpack[Session]) -> SearchOutcome:
@@ -103,7 +110,7 @@ class SearchJob:
             outcome = self._by_gradient(strategy, session)
         if not self.config.compare or isinstance(strategy, RandomSearch):
             return outcome
-        return self._beside_random(outcome, test)
+        return beside_random_search(self, outcome, test)
 
     @property
     def strategy(self) -> Strategy:
@@ -121,12 +128,12 @@ class SearchJob:
         results = run_trials(
             strategy,
             self.scope,
-            self._tried,
+            self.tried,
             self.done.get("search", []),
             lambda tried: self.told("search", tried),
         )
         best = self._best(strategy, results)
-        network = self._trained(best.genotype, best.epochs)[0]
+        network = self.trained(best.genotype, best.epochs)[0]
         return SearchOutcome(
             network,
             best.genotype,
@@ -157,20 +164,47 @@ class SearchJob:
         if isinstance(strategy, AlongStrategy):
             return self._along(strategy, state, seconds)
         curvature, epoch = before_rise(state)
-        probabilities, genotype = self.chosen(strategy, state)
-        network, tried = self._trained(genotype, self.config.passes)
+        probabilities, likeliest = self.chosen(strategy, state)
+        tried = self._each("candidate", self._candidates(probabilities, likeliest))
+        genotype = min(tried, key=lambda each: tried[each].loss)
         return SearchOutcome(
-            network,
+            self.trained(genotype, self.config.passes)[0],
             genotype,
             self.limit.costs.of(genotype),
-            tried,
+            tried[genotype],
             probabilities,
-            self._gap(strategy, state, genotype, tried),
+            self._gap(strategy, state, genotype, tried[genotype]),
             self._guarded(probabilities, genotype, curvature, epoch),
-            (),
-            state.examples + tried.examples,
-            seconds + tried.seconds,
+            tuple(tried.values()),
+            state.examples + sum(each.examples for each in tried.values()),
+            seconds + sum(each.seconds for each in tried.values()),
         )
+
+    def _candidates(self, probabilities: Gamma, likeliest: Genotype) -> Iterator[Genotype]:
+        """Yields the likeliest structure, and others within the limits that are drawn from the probabilities."""
+        yield likeliest
+        source, found = self.scope.source("candidates"), {likeliest}
+        for _ in range(_DRAWS * (self.config.candidates - 1)):
+            drawn = draw_genotype(self.space, probabilities, source)
+            if len(found) == self.config.candidates:
+                return
+            few = count_skips(self.space, drawn) <= self._most_skips
+            if drawn not in found and few and self.limit.allows(drawn) and self.limit.holds(drawn):
+                found.add(drawn)
+                yield drawn
+
+    def _each(self, part: str, genotypes: Iterable[Genotype]) -> dict[Genotype, Tried]:
+        """Trains structures, each that differs once; those that an earlier run trained are taken over in order."""
+        known, tried = list(self.done.get(part, [])), dict[Genotype, Tried]()
+        for genotype in genotypes:
+            if genotype in tried:
+                continue
+            if known:
+                tried[genotype] = known.pop(0)
+            else:
+                tried[genotype] = self.tried(Asked(genotype, self.config.passes))
+                self.told(part, tried[genotype])
+        return tried
 
     def _along(self, strategy: AlongStrategy, state: SearchState, seconds: float) -> SearchOutcome:
         """Returns the structures along λ, and of them the one of least validation loss."""
@@ -180,7 +214,7 @@ class SearchJob:
         probabilities = self.chosen(strategy, state)[0]
         curvature, epoch = before_rise(state)
         return SearchOutcome(
-            self._trained(best.genotype, best.tried.epochs)[0],
+            self.trained(best.genotype, best.tried.epochs)[0],
             best.genotype,
             best.cost,
             best.tried,
@@ -201,17 +235,13 @@ class SearchJob:
         Returns:
             At every λ the one of least validation loss plus price of all that were trained; and these.
         """
-        known, tried = list(self.done.get("front", [])), dict[Genotype, Tried]()
-        for lam in strategy.lams:
-            strategy.settle(state, lam)
-            genotype = self.chosen(strategy, state)[1]
-            if genotype in tried:
-                continue
-            if known:
-                tried[genotype] = known.pop(0)
-            else:
-                tried[genotype] = self._tried(Asked(genotype, self.config.passes))
-                self.told("front", tried[genotype])
+
+        def likeliest() -> Iterator[Genotype]:
+            for lam in strategy.lams:
+                strategy.settle(state, lam)
+                yield self.chosen(strategy, state)[1]
+
+        tried = self._each("front", likeliest())
         share = self._share(strategy.cost)
         sizes = {genotype: share.of(genotype) for genotype in tried}
         front = []
@@ -256,7 +286,11 @@ class SearchJob:
 
     def _objective(self) -> Objective:
         """Returns what structure parameters minimise: the loss, with what the limit and the penalty add."""
-        limit = self.limit.objective
+        within, unlike = self.limit.objective, Unlike(self.space, self.unlike)
+
+        def limit(loss: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+            return within(unlike(loss, rows) if self.unlike else loss, rows)
+
         if self.config.penalty is None:
             return lambda loss, rows, progress: limit(loss, rows)
         penalty = parse_penalty(self.config.penalty)
@@ -300,11 +334,12 @@ class SearchJob:
         state.module.eval()
         return state, state.seconds
 
-    def _tried(self, asked: Asked) -> Tried:
-        return self._trained(asked.genotype, asked.epochs)[1]
+    def tried(self, asked: Asked) -> Tried:
+        """Trains a structure from fresh weights, and returns what came of it."""
+        return self.trained(asked.genotype, asked.epochs)[1]
 
-    def _trained(self, genotype: Genotype, epochs: int) -> tuple[DerivedNetwork, Tried]:
-        """Returns the network of a genotype trained from fresh weights, and what came of it."""
+    def trained(self, genotype: Genotype, epochs: int) -> tuple[DerivedNetwork, Tried]:
+        """Returns the network of a structure trained from fresh weights, and what came of it."""
         network = derive(self.space, genotype, seed=self.config.seed)
         if self.config.precision == "64-true":
             network = network.double()
@@ -313,36 +348,3 @@ class SearchJob:
         network.to(device)
         found = try_network(network, self.data, self.valid, self.task, config, augment=self.augment)
         return network, found
-
-    def _beside_random(self, outcome: SearchOutcome, test: Dataset | None) -> SearchOutcome:
-        """Returns the outcome with random search that took as much processor time."""
-        source, scope = self.scope.source("baseline"), self.scope
-        known, done = list(self.done.get("baseline", [])), list[Tried]()
-        spent = 0.0
-        while not done or spent + done[-1].seconds <= outcome.seconds:
-            genotype = scope.draw(source)
-            assert genotype is not None, "the structure that was found is within the limits"
-            if known:
-                tried = known.pop(0)
-            else:
-                tried = self._tried(Asked(genotype, self.config.passes))
-                self.told("baseline", tried)
-            done.append(tried)
-            spent += tried.seconds
-        best = min(done, key=lambda tried: tried.loss)
-        rival = self._trained(best.genotype, best.epochs)[0]
-        part = test if test is not None else self.valid
-        difference = self._losses(outcome.network, part) - self._losses(rival, part)
-        error = (
-            float(difference.std() / math.sqrt(len(difference)))
-            if len(difference) > 1
-            else math.nan
-        )
-        mean = weighted_mean(difference, part)
-        name = "valid" if test is None else "test"
-        baseline = RandomBaseline(tuple(done), best, mean, error, name)
-        return SearchOutcome(**{**vars(outcome), "baseline": baseline})
-
-    def _losses(self, network: DerivedNetwork, part: Dataset) -> Tensor:
-        with evaluating(network):
-            return losses(network, part, self.task).double().cpu()

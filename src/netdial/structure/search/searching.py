@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from netdial.core.arguments import checked
@@ -9,13 +10,15 @@ from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
 from netdial.data.memory import Data
 from netdial.structure.derived import DerivedNetwork, derive
+from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.latency import LatencyLookup, measure_table
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.job import SearchJob
 from netdial.structure.search.limits import SizeLimit, latency_limit
 from netdial.structure.search.outcome import SearchOutcome
-from netdial.structure.search.strategy import strategy_of
+from netdial.structure.search.strategy import GradientStrategy, strategy_of
+from netdial.structure.search.unlike import check_unlike
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import make
@@ -31,6 +34,7 @@ def search(
     size: str | None = None,
     test: Data | None = None,
     kind: str | Task | None = None,
+    unlike: Mapping[Genotype, float] | None = None,
     config: SearchConfig | None = None,
     **settings: Any,
 ) -> SearchOutcome:
@@ -45,6 +49,8 @@ def search(
             which operations are timed first, on this machine.
         test: part on which the network is compared with random search; by default the validation part.
         kind: ``classification``, ``regression``, another task or its name; by default what the targets suggest.
+        unlike: structures that were found before -> λ_i from 0 on: a search by gradient gains Σ λ_i KL(Γ | Γ_i) by being
+            unlike them.
         config: all settings at once; or give them by name (see ``SearchConfig``).
         **settings: fields of ``SearchConfig``, for example ``epochs=10, options={"structure_lr": 0.01}``.
 
@@ -56,6 +62,9 @@ def search(
         raise ConfigError("search: give either config or settings by name, not both")
     config = config or make(SearchConfig, {"strategy": strategy, "size": size, **settings})
     job = prepare(space, train, valid, config, kind=kind)
+    by_gradient = isinstance(job.strategy, GradientStrategy)
+    check_unlike(space, unlike or {}, by_gradient=by_gradient)
+    job.unlike = dict(unlike or {})
     part = None
     if test is not None:
         part = admit(_probe(space), test, job.task, part="test part")[0]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from netdial.core.errors import ConfigError
-from netdial.structure.graph.domain import vertices
+from netdial.structure.graph.domain import on_simplex, vertices
 from netdial.structure.graph.genotype import Genotype
-from netdial.structure.graph.space import SearchSpace
+from netdial.structure.graph.space import Gamma, SearchSpace
 
 _MOST = 4096
 """Vertices of one choice that are numbered: twelve gates."""
@@ -61,3 +61,16 @@ class VertexCode:
         step = 1 + int(torch.randint(self.counts[at] - 1, (), generator=source))
         code[at] = (code[at] + step) % self.counts[at]
         return self.genotype(code)
+
+
+def draw_genotype(space: SearchSpace, probabilities: Gamma, source: torch.Generator) -> Genotype:
+    """Returns a structure drawn from probabilities of operations (of a gate to be open), choices independent."""
+    rows = {}
+    for key, choice in space.choices.items():
+        row = probabilities[key].detach().cpu()
+        if on_simplex(choice.domain):
+            at = torch.multinomial(row + 1e-12, 1, generator=source)
+            rows[key] = torch.zeros_like(row).scatter_(0, at, 1.0)
+        else:
+            rows[key] = torch.bernoulli(row.clamp(0, 1), generator=source)
+    return space.discretise(rows)
