@@ -53,6 +53,17 @@ def test_the_default_is_one_standard_error(choice: Choice, wine: Splits) -> None
     assert f"The best has nll {table.cells[top].value:.4f}" in choice.why
 
 
+def test_printed_it_says_what_was_chosen_and_why_in_a_few_lines(
+    choice: Choice, wine: Splits
+) -> None:
+    said = str(choice)
+    assert choice.why in said
+    assert f"{choice.row.params:,}".replace(",", "") in said
+    assert len(said) < 1500
+    assert len(repr(choice)) < 100
+    assert repr(wine.valid) == "Dataset(36 examples: x float32 [36, 13], y int64 [36])"
+
+
 def test_any_metric_decides_if_it_is_asked_for(family: Family, wine: Splits) -> None:
     for metric in ("accuracy", "balanced_accuracy", "brier", "auc"):
         found = choose(family, wine.valid, by="best", metric=metric, lams=3, shares=SHARES)

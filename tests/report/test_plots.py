@@ -44,6 +44,7 @@ def test_surfaces_draw_what_they_hold(family: nd.Family) -> None:
     assert line["x"] == best
     html = found._repr_html_()
     assert html.count("<tr>") == 1 + len(found.best())
+    assert len(str(found).splitlines()) == 2 + len(found.best())
 
 
 def test_layers_over_lambda(family: nd.Family) -> None:
@@ -66,6 +67,9 @@ def test_paths_are_tables_in_notebooks(family: nd.Family) -> None:
     html = path._repr_html_()
     assert html.count("<tr>") == 5
     assert "accuracy" in html
+    lines = str(path).splitlines()
+    assert len(lines) == 6
+    assert len({len(line) for line in lines[1:]}) == 1
     assert figure(path.plot())["data"][0]["x"][0] == pytest.approx(0.01)
 
 

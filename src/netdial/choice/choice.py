@@ -32,7 +32,7 @@ from netdial.task.rehearsal import admit
 _SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Choice:
     """A chosen member: the network, its λ and fraction removed, and the reason for the choice.
 
@@ -102,8 +102,28 @@ class Choice:
         """Returns what was chosen as a table, for notebooks."""
         from netdial.report.plots import html_table
 
-        row = {"λ": self.lam, "share removed": self.share, self.table.metric: self.row.value}
-        return html_table([{**row, "standard error": self.error}], self.why)
+        return html_table([self._summary], self.why)
+
+    def __repr__(self) -> str:
+        """Returns which member it is."""
+        return f"Choice(lam={self.lam:.4g}, share={self.share:g}, by={self.by!r})"
+
+    def __str__(self) -> str:
+        """Returns what was chosen, and why, as text."""
+        from netdial.report.plots import text_table
+
+        return "\n".join([text_table([self._summary], self.why), *self.remarks])
+
+    @property
+    def _summary(self) -> dict[str, float]:
+        """What was chosen, in one row."""
+        return {
+            "λ": self.lam,
+            "share removed": self.share,
+            "parameters": self.row.params,
+            self.table.metric: self.row.value,
+            "standard error": self.error,
+        }
 
     @property
     def card(self) -> str:

@@ -28,7 +28,7 @@ PARTS = ("train", "valid", "test")
 
 
 @checked_fields
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Inputs and targets of one part of the data, as tensors.
 
@@ -84,6 +84,10 @@ class Dataset:
                 " float32"
             )
 
+    def __repr__(self) -> str:
+        """Returns how many examples there are, and of what shape."""
+        return f"Dataset({len(self)} examples: x {_form(self.x)}, y {_form(self.y)})"
+
     def __len__(self) -> int:
         """Returns the number of examples N."""
         return len(self.x)
@@ -118,6 +122,10 @@ class Dataset:
         if self.shift is not None and self.scale is not None:
             x = (x.to(torch.float32) - self.shift) * self.scale
         return x if like is None else match(x, like)
+
+
+def _form(part: Tensor) -> str:
+    return f"{str(part.dtype).removeprefix('torch.')} {list(part.shape)}"
 
 
 def match(x: Tensor, like: Tensor) -> Tensor:

@@ -166,7 +166,17 @@ class Path:
         """Returns the members as a table, for notebooks."""
         from netdial.report.plots import html_table
 
-        return html_table(self.table(), f"{len(self.members)} members along λ")
+        return html_table(self.table(), self._caption)
+
+    def __str__(self) -> str:
+        """Returns the members as a table of text."""
+        from netdial.report.plots import text_table
+
+        return text_table(self.table(), self._caption)
+
+    @property
+    def _caption(self) -> str:
+        return f"{len(self.members)} members along λ"
 
 
 @checked

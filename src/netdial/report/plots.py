@@ -85,6 +85,24 @@ def html_table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def text_table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """Returns rows as aligned text under a caption; of more than 40, the first.
+
+    >>> print(text_table([{"λ": 0.1, "nll": 0.25}, {"λ": 10.0, "nll": 1.5}], "2 members"))
+    2 members
+      λ   nll
+    0.1  0.25
+     10   1.5
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_words(row.get(name)) for name in names] for row in rows[:_MOST_ROWS]]
+    lines = [[name.replace("_", " ") for name in names], *cells]
+    wide = [max(len(line[at]) for line in lines) for at in range(len(names))]
+    more = f" (the first {_MOST_ROWS} of {len(rows)})" if len(rows) > _MOST_ROWS else ""
+    shown = ("  ".join(c.rjust(w) for c, w in zip(line, wide, strict=True)) for line in lines)
+    return "\n".join([caption + more, *shown])
+
+
 def _words(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"

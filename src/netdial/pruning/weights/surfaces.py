@@ -51,7 +51,7 @@ class Best:
     value: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Surface:
     """Metrics over complexity and share removed.
 
@@ -156,8 +156,18 @@ class Surface:
         """Returns the best member at each share as a table, for notebooks."""
         from netdial.report.plots import html_table
 
+        return html_table(*self._summary)
+
+    def __str__(self) -> str:
+        """Returns the best member at each share as a table of text."""
+        from netdial.report.plots import text_table
+
+        return text_table(*self._summary)
+
+    @property
+    def _summary(self) -> tuple[list[dict[str, float]], str]:
         rows = [{"share removed": b.share, "λ": b.lam, self.metric: b.value} for b in self.best()]
-        return html_table(rows, f"best of {len(self.lams)} members at each share removed")
+        return rows, f"best of {len(self.lams)} members at each share removed"
 
     def _known(self, metric: str) -> str:
         if metric not in self.metrics:
