@@ -1,8 +1,8 @@
 """Running a network of many zeros faster: each linear layer in the form that was measured to be the fastest here.
 
-Forms: ``dense``; ``sparse``, its numbers that are not 0 in compressed rows (CSR); ``packed``, a dense layer of the rows and columns that
-are not empty. Which one is fastest depends on the machine, the batch and where the zeros are, so it is measured on the inputs
-given, and the whole network once more: one that is not faster as a whole stays as it is.
+Forms: ``dense``; ``sparse``, its numbers that are not 0 in compressed rows (CSR); ``packed``, a dense layer of the rows and
+columns that are not empty. Which one is fastest depends on the machine, the batch and where the zeros are, so it is
+measured on the inputs given, and the whole network once more: one that is not faster as a whole stays as it is.
 """
 
 from __future__ import annotations
