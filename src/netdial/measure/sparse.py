@@ -7,6 +7,7 @@ measured on the inputs given, and the whole network once more: one that is not f
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ShapeError
 from netdial.core.outputs import evaluated, evaluating, same_outputs
 from netdial.measure.latency import in_turns, until
-from netdial.nets.foreign import copy_network
 
 _SECONDS, _WINDOW_S, _TURNS = 0.1, 0.004, 5
 _TOLERANCE = 1e-4
@@ -131,7 +131,7 @@ def run_sparse(net: nn.Module, x: Tensor) -> MeasuredForm:
     """
     if len(x) < 1:
         raise ShapeError("run_sparse: no inputs; give at least one, as the network takes them")
-    found = copy_network(net).eval()
+    found = copy.deepcopy(net).eval()
     layers = {n: m for n, m in found.named_modules() if type(m) is nn.Linear}
     inputs = _inputs(found, layers, x)
     rows = []
@@ -150,7 +150,7 @@ def run_sparse(net: nn.Module, x: Tensor) -> MeasuredForm:
     before, after = _times([net, found], x)
     same = same_outputs(evaluated(net, x), evaluated(found, x), tolerance=_TOLERANCE)
     if after >= before or not same:
-        return MeasuredForm(copy_network(net).eval(), tuple(rows), before, before)
+        return MeasuredForm(copy.deepcopy(net).eval(), tuple(rows), before, before)
     return MeasuredForm(found, tuple(rows), before, after)
 
 
