@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.cutting import cut_module
+from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
 from netdial.core.plan import Plan
 from netdial.family.family import Family
@@ -39,6 +40,11 @@ def cut_family(family: Family, plan: Plan, net: nn.Module | None = None) -> Fami
         net = copy_network(family.net)
         cut_module(plan, net)
     made = Family(net, family.config)
+    for path, whole in family.maps.items():
+        if made.maps[path].layout.names != whole.layout.names:
+            raise ConfigError(
+                "cut: the network after the cut has its leaves in another order; give one of the same class"
+            )
     for path, whole in family.maps.items():
         made.set_submodule(path, _cut_map(plan, whole))
     for name, mine, theirs in zip(family._shared_names, made.shared, family.shared, strict=True):

@@ -17,7 +17,6 @@ from netdial.channels.trace.trace import execute
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
-from netdial.family.family import Family
 from netdial.pruning.channels import Pruned, Rounding, prune_family, slim
 from netdial.pruning.channels.choosing import Limits, blocks, gather, size_without
 from netdial.pruning.weights import CRITERIA
@@ -320,7 +319,3 @@ def test_what_is_refused_without_inputs_and_families() -> None:
     with pytest.raises(ConfigError, match=r"Sequential.*expected a Family"):
         prune_family(SMALL, 1.0, share=0.5)  # type: ignore[arg-type]
     assert set(OF_A_NORMAL) < set(CRITERIA)
-    attention = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
-    family = Family(nn.Sequential(attention, nn.Linear(4, 2)))
-    with pytest.raises(ConfigError, match="prune the member as a network"):
-        slim(family, 1.0, share=0.5, example=torch.randn(2, 3, 4))

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.fx.graph_module import _copy_attr
 
 from netdial.channels.graph import Graph
-from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, NetdialError
 from netdial.core.inputs import as_packed, is_several
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
@@ -61,8 +61,7 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     )
     check_initialised(net)
     net = with_plain_weights(net)
-    traced = trace(net, _like(example, net)).eval()
-    return Family(traced, config).to(next(traced.parameters())).eval()
+    return Family(net, config).to(next(net.parameters())).eval()
 
 
 def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
@@ -111,21 +110,15 @@ def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph
 
     Raises:
         TraceError: the network cannot be traced, or an operation has no rule.
-        ConfigError: layers were rewritten for tracing, so that the family cannot follow.
     """
     (lam,) = member.config.lams
-    net = member.export(lam)
-    graph = Graph.of(net, _like(example, net), lenient=lenient)
-    attention = [n for n, part in net.named_modules() if isinstance(part, nn.MultiheadAttention)]
-    cut = {slot.leaf for group in graph.groups for slot in group.slots}
-    missing = [name for name in member.layout.names if name not in graph.shapes]
-    missing += [leaf for leaf in sorted(cut) if leaf.startswith(tuple(f"{n}." for n in attention))]
-    if missing:
+    net = with_plain_weights(member.export(lam))
+    if net.state_dict().keys() != member.net.state_dict().keys():
         raise ConfigError(
-            f"leaf {missing[0]}: its layer is rewritten when the network is traced, and a family cannot follow; "
-            "prune the member as a network, slim(family.export(lam), …)"
+            f"network {type(net).__name__}: weights are computed from other parameters, and a family cannot lose channels of "
+            "those; prune the member as a network, slim(family.export(lam), …)"
         )
-    return graph
+    return Graph.of(net, _like(example, net), lenient=lenient)
 
 
 def _like(example: Tensor, net: nn.Module) -> Tensor:
@@ -146,10 +139,38 @@ def written(member: Family, plan: Plan, graph: Graph) -> Family:
         plan: what was cut.
         graph: the network afterwards, constants folded in.
     """
-    made = _holding(cut_family(member, plan), graph)
-    if _computes(made, graph):
+    try:
+        made = _holding(cut_family(member, plan), graph)
+    except NetdialError:  # a layer of torch that cannot be cut stands as another one in the graph
+        made = None
+    if made is not None and _computes(made, graph):
         return made
-    return _holding(cut_family(member, plan, copy_network(graph.traced)), graph)
+    return _holding(cut_family(member, plan, _whole(graph.traced, member.net)), graph)
+
+
+def _whole(traced: fx.GraphModule, net: nn.Module) -> nn.Module:
+    """Returns a copy of a graph that has all leaves of its network, in their order."""
+    found, modules = copy_network(traced), dict(net.named_modules())
+    held = {name for name, _ in [*found.named_parameters(), *found.named_buffers()]}
+    for name, _ in [*net.named_parameters(), *net.named_buffers()]:
+        if name not in held:
+            _copy_attr(copy_network(net), found, name)
+    for (
+        path,
+        part,
+    ) in found.named_modules():  # leaves come in the order of the class, as in the family's maps
+        like = modules.get(path)
+        if like is not None:
+            part._modules = _ordered(part._modules, like._modules)
+            part._parameters = _ordered(part._parameters, like._parameters)
+            part._buffers = _ordered(part._buffers, like._buffers)
+    return found
+
+
+def _ordered(held: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is held in the order of another dict, what that does not have behind."""
+    names = [*(name for name in like if name in held), *(name for name in held if name not in like)]
+    return {name: held[name] for name in names}
 
 
 def _computes(member: Family, graph: Graph) -> bool:
@@ -164,8 +185,9 @@ def _computes(member: Family, graph: Graph) -> bool:
 
 def _holding(made: Family, graph: Graph) -> Family:
     """Returns a member with the numbers of a graph."""
-    held = leaves(graph.traced)
-    flat = made.layout.join(held)
+    (lam,) = made.config.lams
+    held = {**made.at(lam), **made.buffers_at(lam), **leaves(graph.traced)}
+    flat = made.layout.join({name: held[name] for name in made.layout.names})
     cast(TableMap, made.mean).pivots.copy_(flat)
     if made.kept is not None:
         made.kept |= flat != 0

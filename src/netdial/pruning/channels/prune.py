@@ -24,6 +24,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
+from netdial.nets.foreign import copy_network
 from netdial.pruning.channels.choosing import (
     ChannelBlock,
     Chosen,
@@ -217,7 +218,7 @@ def prune_family(
     if not isinstance(family, Family):
         raise ConfigError(f"prune_family: expected a family, got {type(family).__name__}")
     found = slim(family, lam, emission="drop", rounding=rounding, **options)  # type: ignore[arg-type]
-    return cut_family(family, found.plan), found
+    return cut_family(family, found.plan, copy_network(found.family.net)), found
 
 
 def goal_of(share: float | None, size: Target | str | None) -> float | Target:
