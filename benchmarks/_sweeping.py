@@ -25,10 +25,10 @@ from netdial.runs.store import Cell, Store, key
 from netdial.sweeps.conductor import Conductor
 from netdial.sweeps.engines import ENGINES
 from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.making import TrialEnd, make_trial
 from netdial.sweeps.result import Sweep
 from netdial.sweeps.run import engine_of
 from netdial.sweeps.spec import SweepSpec, read_spec
+from netdial.sweeps.trials.making import TrialEnd, make_trial
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,7 +79,7 @@ def working(folder: Path) -> list[int]:
     return found
 
 
-def until(found: Callable[[], bool], seconds: float = 120.0) -> bool:
+def until(found: Callable[[], bool], seconds: float = 400.0) -> bool:
     """Waits until something is so, at most so long; returns whether it is."""
     end = time.monotonic() + seconds
     while not found():

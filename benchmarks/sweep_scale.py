@@ -21,8 +21,8 @@ from netdial.runs.store import Cell
 from netdial.sweeps import conductor as conductor_module
 from netdial.sweeps.conductor import Conductor, Piece
 from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.making import TrialEnd
 from netdial.sweeps.spec import SweepSpec, read_spec
+from netdial.sweeps.trials.making import TrialEnd
 
 _TRIALS, _UNDER_WAY = 100_000, 64
 

@@ -13,6 +13,7 @@ import pytest
 import netdial as nd
 from netdial.sweeps import open_sweep
 
+pytestmark = pytest.mark.timeout(900)  # Ray takes minutes to start on a machine that is busy
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
@@ -101,7 +102,6 @@ def test_a_node_that_is_gone_costs_no_trial(tmp_path: Path) -> None:
     assert open_sweep(folder).counts["done"] == 4 and set(ends(folder).values()) == {1}
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.slow
 def test_every_engine_makes_the_same_trials_and_records(tmp_path: Path) -> None:
     """Of a sampler that learns: in this process, in two, on Ray here, and on a cluster of two nodes."""

@@ -52,7 +52,7 @@ GOOD: dict[str, Any] = {
         ({"settings": {"model": "mlp:{w}"}}, r"\{w\}.*space"),
         ({"objectives": ["test/nll"]}, "test data"),
         ({"sampler": "grid"}, "list"),
-        ({"storage": "s3://bucket/sweeps"}, r"s3://bucket.*folder"),
+        ({"storage": "s3://bucket/sweeps", "halving": {}}, r"halving.*s3://bucket.*folder"),
         ({"cluster": "auto", "engine": "processes"}, r"cluster.*engine ray"),
         ({"space": {"base.lr": [0.1]}}, "base.lr"),
     ],

@@ -17,10 +17,10 @@ from netdial.sweeps import folder as folder_module
 from netdial.sweeps.conductor import Told
 from netdial.sweeps.engines import ENGINES
 from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.halving import Rungs, StoppedEarly
 from netdial.sweeps.result import Sweep, SweepTrial
 from netdial.sweeps.run import engine_of, folder_of, open_sweep
 from netdial.sweeps.spec import EarlyStop, SweepSpec
+from netdial.sweeps.trials.halving import Rungs, StoppedEarly
 
 from ..jobs import toy_way
 
@@ -66,7 +66,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_trials(
 
 def test_what_a_sampler_learns_does_not_depend_on_who_ends_first(toy: Make, tmp_path: Path) -> None:
     from netdial.sweeps.conductor import Conductor, Piece
-    from netdial.sweeps.making import make_trial
+    from netdial.sweeps.trials.making import make_trial
 
     def made(name: str, last_first: bool) -> list[dict[str, Any]]:
         folder = SweepFolder.of(toy(name=name, sampler="tpe", trials=16, ahead=3))

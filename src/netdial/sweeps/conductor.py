@@ -15,11 +15,11 @@ from netdial.core.errors import NetdialError
 from netdial.runs.folder import break_lock
 from netdial.runs.store import Cell, key
 from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.halving import STOPPED
-from netdial.sweeps.making import TrialEnd
 from netdial.sweeps.proposals import Proposals
 from netdial.sweeps.spec import cell_of, is_higher
+from netdial.sweeps.trials.halving import STOPPED
 from netdial.sweeps.trials.kinds import measures_of
+from netdial.sweeps.trials.making import TrialEnd
 
 
 @dataclass(frozen=True)

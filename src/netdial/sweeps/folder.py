@@ -28,6 +28,7 @@ from netdial.core.storage.files import write_json, writing
 from netdial.runs.folder import whole_lines
 from netdial.runs.settings import config_difference
 from netdial.runs.store import ENGINE, Store
+from netdial.sweeps.remote import Remote, RemoteStore
 from netdial.sweeps.spec import RUNNING, SweepSpec
 
 FORMAT = 1
@@ -55,7 +56,9 @@ class SweepFolder:
         Raises:
             ConfigError: a sweep of that name is another one, or its trials were made by another version.
         """
-        path = Path(spec.storage) / spec.name
+        path = spec.path
+        if spec.address:
+            fetch_about(spec.address, path)
         if (path / "sweep.json").exists():
             old = cls.open(path)
             _refuse_another(path, old.spec, spec)
@@ -86,13 +89,17 @@ class SweepFolder:
                 f"(netdial {found.get('netdial')}), and this is version {ENGINE} (netdial {__version__}), which gives other "
                 "numbers: choose another name, or install that version"
             )
-        spec = SweepSpec(**{**found["spec"], "storage": str(path.parent)})
+        spec = SweepSpec(**found["spec"])
+        if not spec.address:  # a folder may have been moved
+            spec = spec.changed(storage=str(path.parent), name=path.name)
         return cls(path, spec)
 
     @property
     def store(self) -> Store:
         """Where its trials are kept."""
-        return Store(self.path, self.spec.data_dir)
+        if self.spec.address:
+            return RemoteStore(self.path.resolve(), self.spec.data_dir, self.spec.address)
+        return Store(self.path.resolve(), self.spec.data_dir)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -106,6 +113,7 @@ class SweepFolder:
             plain = self.spec.model_dump(mode="json")
             about = {"format": FORMAT, "engine": ENGINE, "netdial": __version__, "spec": plain}
             write_json(self.path / "sweep.json", about)
+            self._send("sweep.json")
             yield
 
     def proposed(self) -> list[dict[str, Any]]:
@@ -142,6 +150,19 @@ class SweepFolder:
         with writing(path), path.open("ab+", buffering=0) as file:
             whole_lines(file)
             file.write(f"{seal_line(json.dumps(value))}\n".encode())
+        self._send(name)
+
+    def _send(self, name: str) -> None:
+        if self.spec.address:
+            Remote(self.spec.address, self.path).send(name)
+
+
+def fetch_about(address: str, path: Path) -> None:
+    """Fetches what a sweep at an address is, and which trials were proposed and failed, into a folder here."""
+    remote = Remote(address, path)
+    for name in ("sweep.json", "trials.jsonl", "failed.jsonl"):
+        if remote.exists(name):
+            remote.fetch(name)
 
 
 def _refuse_another(path: Path, old: SweepSpec, new: SweepSpec) -> None:

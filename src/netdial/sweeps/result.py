@@ -16,8 +16,8 @@ from netdial.core.errors import ConfigError, NetdialError, unknown
 from netdial.runs.run import Run
 from netdial.runs.store import key
 from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.halving import STOPPED
 from netdial.sweeps.spec import SweepSpec, cell_of, is_higher
+from netdial.sweeps.trials.halving import STOPPED
 from netdial.sweeps.trials.kinds import measures_of
 
 ENDED = ("done", "stopped", "failed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +11,12 @@ from netdial.core.errors import CheckpointError, ConfigError
 from netdial.jobs.pool import cores
 from netdial.sweeps.conductor import Conductor, Told
 from netdial.sweeps.engines import ENGINES
-from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.making import make_trial
+from netdial.sweeps.folder import SweepFolder, fetch_about
+from netdial.sweeps.remote import folder_for, is_address
 from netdial.sweeps.result import Sweep
 from netdial.sweeps.samplers import SAMPLERS, need_optuna
 from netdial.sweeps.spec import SweepSpec, read_spec
+from netdial.sweeps.trials.making import make_trial
 
 
 def sweep(
@@ -51,11 +51,10 @@ def sweep(
     folder = SweepFolder.of(asked)
     engine, workers = engine_of(asked)
     with folder.working():
-        store = dataclasses.replace(folder.store, folder=folder.path.resolve())
         if retry:
             folder.forget_failures()
         conductor = Conductor(folder, report)
-        make = functools.partial(make_trial, store=store, halving=asked.halving)
+        make = functools.partial(make_trial, store=folder.store, halving=asked.halving)
         ENGINES[engine](conductor, make, workers)
     return Sweep.read(folder)
 
@@ -103,7 +102,13 @@ def folder_of(name: str | Path, storage: str | Path = "runs/sweeps") -> SweepFol
     Raises:
         CheckpointError: there is none; those that there are are named.
     """
-    for path in (Path(name), Path(storage) / name):
+    if is_address(str(storage)):
+        here = folder_for(str(storage)) / name
+        fetch_about(f"{str(storage).rstrip('/')}/{name}", here)
+        places = [here]
+    else:
+        places = [Path(name), Path(storage) / name]
+    for path in places:
         if (path / "sweep.json").exists():
             return SweepFolder.open(path)
     there = sorted(path.parent.name for path in Path(storage).glob("*/sweep.json"))

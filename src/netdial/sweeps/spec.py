@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from netdial.core.errors import ConfigError, NetdialError, missing_extra, unknown
 from netdial.runs.folder import check_name
 from netdial.runs.store import Cell
+from netdial.sweeps.remote import folder_for, is_address
 from netdial.sweeps.samplers import SAMPLERS, grid_size
 from netdial.sweeps.space import Range, Values, read_space
 from netdial.sweeps.trials.kinds import TrialKind, check_settings, trial_kind
@@ -87,7 +88,10 @@ class SweepSpec(Settings):
     max_seconds: float | None = Field(
         None, gt=0, description="no trial is begun after so many seconds"
     )
-    storage: str = Field("runs/sweeps", description="folder of sweeps")
+    storage: str = Field(
+        "runs/sweeps",
+        description="folder of sweeps, or an address that fsspec opens, s3://BUCKET/…",
+    )
     data_dir: str | None = Field(None, description="folder of data files; else NETDIAL_DATA")
 
     @field_validator("name", mode="after")
@@ -95,15 +99,6 @@ class SweepSpec(Settings):
     def _is_a_folder(cls, name: str) -> str:
         check_name(name)
         return name
-
-    @field_validator("storage", mode="after")
-    @classmethod
-    def _is_a_place(cls, storage: str) -> str:
-        if "://" in storage:
-            raise ConfigError(
-                f"storage={storage!r}: trials are kept in a folder that all machines see; mount it, and give its path"
-            )
-        return storage
 
     @field_validator("space", mode="before")
     @classmethod
@@ -127,6 +122,11 @@ class SweepSpec(Settings):
                 raise ConfigError(
                     f"objectives: {name} would choose by test data, which are to be looked at once; use valid/{name[5:]}"
                 )
+        if self.halving is not None and is_address(self.storage):
+            raise ConfigError(
+                f"halving with storage {self.storage}: trials compare themselves by files of a folder that all machines see; "
+                "give such a folder, or leave halving out"
+            )
         if self.trials is None and self.sampler != "grid":
             raise ConfigError("trials: is missing; say how many trials the sweep has")
         sampler.make(self.space, self.seed) if self.sampler == "grid" else None
@@ -160,6 +160,17 @@ class SweepSpec(Settings):
         """Whether each name of the space takes whole numbers."""
         inside = self.placeholders
         return {n: n in inside or self.kind.is_whole(n) for n in self.space}
+
+    @property
+    def path(self) -> Path:
+        """Folder of the sweep on this machine."""
+        place = folder_for(self.storage) if is_address(self.storage) else Path(self.storage)
+        return place / self.name
+
+    @property
+    def address(self) -> str:
+        """Address of the folder of the sweep; empty where it is a folder of this machine alone."""
+        return f"{self.storage.rstrip('/')}/{self.name}" if is_address(self.storage) else ""
 
     @property
     def identity(self) -> dict[str, Any]:

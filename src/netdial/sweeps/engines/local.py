@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from netdial.jobs.pool import POOLS
 from netdial.sweeps.conductor import Conductor, Piece
 from netdial.sweeps.engines.registry import ENGINES, Make
-from netdial.sweeps.making import TrialEnd
+from netdial.sweeps.trials.making import TrialEnd
 
 
 @ENGINES.add("here")

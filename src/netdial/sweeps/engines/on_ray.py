@@ -18,7 +18,7 @@ from typing import Any
 from netdial.core.errors import ConfigError, first_line, missing_extra
 from netdial.sweeps.conductor import Conductor, Piece
 from netdial.sweeps.engines.registry import ENGINES, Make
-from netdial.sweeps.making import TrialEnd
+from netdial.sweeps.trials.making import TrialEnd
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from netdial.core.registry import Registry
 from netdial.runs.store import Cell
 from netdial.sweeps.conductor import Conductor
-from netdial.sweeps.making import TrialEnd
+from netdial.sweeps.trials.making import TrialEnd
 
 Make = Callable[[Cell], TrialEnd]
 """Makes a piece of work; pickles, so that it can be called on another machine."""

@@ -1,1 +1,1 @@
-"""Kinds of trial: ways of training, and what is done to a trained family."""
+"""Trials: what kinds there are, how one is made, and when one is stopped early."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,9 +101,8 @@ def _made(spec: Any, *, retry: bool, quiet: bool) -> Sweep:
         with telling(quiet=quiet) as report:
             return sweep(spec, retry=retry, report=report)
     except KeyboardInterrupt:
-        path = Path(spec.storage) / spec.name
         print(
-            f"netdial: interrupted, what is done is kept; go on with: netdial sweep resume {path}",
+            f"netdial: interrupted, what is done is kept; go on with: netdial sweep resume {spec.path}",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None

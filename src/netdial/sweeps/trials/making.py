@@ -14,8 +14,9 @@ from netdial.core.errors import BusyError, NetdialError, first_line
 from netdial.jobs.trial import Trial
 from netdial.runs.folder import hold
 from netdial.runs.store import Cell, Store, key
-from netdial.sweeps.halving import Rungs, StoppedEarly
+from netdial.sweeps.remote import RemoteStore
 from netdial.sweeps.spec import EarlyStop
+from netdial.sweeps.trials.halving import Rungs, StoppedEarly
 
 End = Literal["done", "stopped", "failed", "lost"]
 
@@ -52,8 +53,11 @@ def make_trial(cell: Cell, store: Store, halving: EarlyStop | None = None) -> Tr
         How it ended.
     """
     started = time.perf_counter()
-    if halving is not None and isinstance(cell, Trial):
-        cell = dataclasses.replace(cell, watch=Rungs(store.folder, key(cell), halving))
+    if isinstance(cell, Trial):
+        if isinstance(store, RemoteStore):
+            cell = dataclasses.replace(cell, watch=store.watch(cell))
+        elif halving is not None:
+            cell = dataclasses.replace(cell, watch=Rungs(store.folder, key(cell), halving))
     try:
         store.path(cell).parent.mkdir(parents=True, exist_ok=True)
         with _held(store.path(cell)):
