@@ -288,3 +288,15 @@ def test_damaged_and_missing_runs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "records.jsonl").write_text("")
     assert main(["serve", "r", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
+    fit = f"fit wine --epochs 1 --points 3 --name w --quiet --runs-dir {tmp_path}"
+    assert main(fit.split()) == 0
+    records = tmp_path / "w" / "records.jsonl"
+    whole = records.read_text()
+    records.write_text(whole.replace('"value"', '"valve"', 1))
+    assert main(["serve", "w", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
+    assert main(["report", "w", "--runs-dir", str(tmp_path)]) == 2
+    records.write_text(whole)
+    config = tmp_path / "w" / "config.json"
+    config.write_text(config.read_text().replace('"format": 2', '"format": 99', 1))
+    assert main(["serve", "w", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
+    assert main(["report", "w", "--runs-dir", str(tmp_path)]) == 2

@@ -108,6 +108,7 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
     if run is not None:
         from netdial.jobs.reports import report_of
 
+        run.records()  # what is damaged is refused now, and not when somebody asks for the page
         live = {"columns": [] if use.table is None else _form(use.table)}
         more = {
             "page": lambda: report_of(run, live),

@@ -30,6 +30,7 @@ from netdial.report.text import MEASURES, at_lam, count, number, percent, value_
 from netdial.runs.curves import Headline, MemberRow, constants, headline, members
 from netdial.runs.run import Run
 from netdial.runs.schemas.details import read_details
+from netdial.runs.searched import searched
 from netdial.runs.shrinkage import shrinkage
 
 _PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
@@ -84,7 +85,7 @@ def compared(run: Run) -> Compared:
         shrunk = shrinkage(records)
         if shrunk.scores:
             rows = [MemberRow(math.nan, shrunk.scores)]
-            sizes = [shrunk.end.get("params")]
+            sizes = [shrunk.end.get("params") or searched(records).cost.get("params")]
             constant = constant or shrunk.constant
     return Compared(run.name, run.config, rows, answer, constant, sizes, run.is_done)
 
@@ -268,7 +269,7 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
             [
                 str(one.config.get("way", "fit")),
                 str(one.config.get("data", "–")),
-                str(one.config.get("model", "–")),
+                str(one.config.get("space") or one.config.get("model", "–")),
                 str(one.config.get("objective", "–")),
                 "–" if row is None or math.isnan(row.lam) else number(row.lam),
                 "–" if simplest is None else number(simplest.lam),
