@@ -126,6 +126,10 @@ SCRIPTED = {
     "docs/structure-search.md": ("", "assert space.count == 6"),
     "docs/structure-lecture.md": ("", "assert len(found) == 3"),
     "docs/tutorial-search.md": ("", "assert len(answers) == 3 and small.cost.params <= 600"),
+    "docs/tutorial-networks.md": (
+        "",
+        "assert isinstance(small, type(bert)) and isinstance(model, type(vit)) and slimmed.widths",
+    ),
     "docs/structure-priors.md": ("", "assert 'sin(' in found.text and len(posterior.graphs) == 25"),
     "docs/compressing.md": ("", "assert found.n_bytes <= 500"),
     "docs/ndz.md": (CODES, ""),
@@ -182,7 +186,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
 SLOW = (
     "docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "docs/how-to-add-a-posterior.md",
     "docs/how-to-add-a-search-strategy.md",
-    "own_network.py", "readme_picture.py",
+    "docs/tutorial-networks.md", "own_network.py", "readme_picture.py",
 )  # fmt: skip
 """Scripts that take longer than a second and show what others do, too."""
 
@@ -197,6 +201,12 @@ def each(*names: str) -> pytest.MarkDecorator:
 def test_python_blocks_run_in_order(name: str, printed: Printed) -> None:
     assert "nd.fit(" in scripts()[name][0]
     assert "accuracy" in printed(name)
+
+
+@each("docs/tutorial-networks.md")
+def test_networks_you_have_are_cut(name: str, printed: Printed) -> None:
+    pytest.importorskip("transformers")  # extra zoo
+    printed(name)
 
 
 @each(
