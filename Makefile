@@ -17,7 +17,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all browser docs clean
+.PHONY: help setup run test test-slow test-all browser docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ test: setup  ## format, lint, types, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
+
+test-slow: setup  ## the tests that the fast ones leave out
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow and not gpu'
 
 test-all: setup  ## the same with slow tests, and the documentation built without a warning
 	$(BIN)/ruff format --check .

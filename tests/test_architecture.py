@@ -294,6 +294,7 @@ def _for_types(path: Path) -> set[str]:
     return {str(i.module) for n in guarded for i in ast.walk(n) if isinstance(i, ast.ImportFrom)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", [p for p in FILES if part_of(p) not in ("__init__", "pruning")], ids=name_of
 )
@@ -321,6 +322,7 @@ def test_the_table_has_no_cycle_and_no_ghosts() -> None:
     assert set(ALLOWED) == {part_of(path) for path in FILES} - {"__init__", "pruning"}
 
 
+@pytest.mark.slow
 def test_modules_import_each_other_without_a_cycle() -> None:
     waiting = {name: _needs(path) - {name} for name, path in MODULES.items()}
     while ready := [name for name, needs in waiting.items() if not needs]:
@@ -336,6 +338,7 @@ def _needs(path: Path) -> set[str]:
     return {*imports(path, late=False), *imports(path, late=True)} - _for_types(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_every_module_says_what_it_is_for(name: str) -> None:
     text = ast.get_docstring(tree_of(MODULES[name]))

@@ -376,6 +376,7 @@ def test_commands_shown_are_accepted(command: str, capsys: pytest.CaptureFixture
                 assert option in told, line
 
 
+@pytest.mark.slow
 def test_commands_are_shown() -> None:
     assert {line.split()[1] for line in commands()} >= {
         "fit",

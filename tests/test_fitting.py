@@ -81,6 +81,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_training_lowers_the_objective_along_the_whole_range(
     name: str, blobs: tuple[Tensor, Tensor]
@@ -107,6 +108,7 @@ def test_training_lowers_the_objective_along_the_whole_range(
     )
 
 
+@pytest.mark.slow
 def test_fit_is_the_function_whatever_was_imported_first() -> None:
     code = "import netdial.jobs.opening, netdial as nd; assert callable(nd.fit) and callable(nd.evaluate)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -324,6 +326,7 @@ def test_normalised_networks_are_usable_at_every_value(blobs: tuple[Tensor, Tens
         assert accuracy > 0.6 and abs(accuracy - fresh) < 0.12, lam
 
 
+@pytest.mark.slow
 def test_directly_trained_normalised_networks_have_statistics_of_their_own(
     blobs: tuple[Tensor, Tensor],
 ) -> None:

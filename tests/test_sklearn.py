@@ -41,6 +41,7 @@ def regressor(**options: Any) -> FamilyRegressor:
 SHORT: dict[str, Any] = {"n_points": 3, "n_samples": 4}
 
 
+@pytest.mark.slow
 @parametrize_with_checks([FamilyClassifier(**SHORT)])
 def test_scikit_learns_contract(estimator: Any, check: Any) -> None:
     hold(estimator, check)
@@ -236,6 +237,7 @@ def normed(n_features: int, n_outputs: int) -> nn.Module:
     )
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own() -> None:
     one, two = (
         classifier(model=normed, epochs=30, batch_size=24, n_points=3).fit(X, Y) for _ in range(2)
@@ -317,6 +319,7 @@ def rare(seed: int = 0) -> tuple[Any, Any]:
     return source.normal(size=(480, 4)) + 1.5 * y[:, None], y
 
 
+@pytest.mark.slow
 def test_balanced_classes_find_the_rare_one() -> None:
     x, y = rare()
     names = np.array(["no", "yes"])[y]
@@ -331,6 +334,7 @@ def test_balanced_classes_find_the_rare_one() -> None:
     assert (by_row.predict(x)[y == 1] == "yes").mean() > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [classifier, regressor])
 def test_whole_weights_are_counts_and_the_order_of_rows_plays_no_part(make: Any) -> None:
     x, y = (X, Y) if make is classifier else (XR, YR)

@@ -160,6 +160,7 @@ def rows_of(family: nd.Family) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [-1, 1.5, "fewer"])
 @pytest.mark.parametrize("name", DRAWN)
 @refused("n_samples=")

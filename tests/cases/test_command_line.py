@@ -45,6 +45,7 @@ def test_predictions_of_a_table_are_a_table(tmp_path: Path) -> None:
     assert all(line[0] == ("big" if float(line[1]) > 0.5 else "small") for line in lines[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classes", "numbers"])
 @right
 def test_whatever_a_command_writes_predicts(tmp_path: Path, task: str) -> None:
@@ -114,6 +115,7 @@ def test_a_column_that_is_missing(tmp_path: Path) -> None:
     command(tmp_path, "predict", "r", "new.csv")
 
 
+@pytest.mark.slow
 @right
 def test_tables_keep_their_labels_in_a_narrow_terminal(tmp_path: Path) -> None:
     """``evaluate`` and ``prune`` at 60 columns and in a pipe: every λ of the grid stands there whole."""
@@ -215,6 +217,7 @@ def test_a_table_in_place_of_a_model(tmp_path: Path) -> None:
     command(tmp_path, "predict", "rows.csv", "rows.csv")
 
 
+@pytest.mark.slow
 @right
 def test_a_file_that_ends_in_onnx_is_one(tmp_path: Path) -> None:
     """``export --out m.onnx``: the ending says the format, as it does in ``nd.save``."""
@@ -234,6 +237,7 @@ def test_predictions_outside_the_trained_range(tmp_path: Path) -> None:
     raise found.value
 
 
+@pytest.mark.slow
 @right
 def test_every_section_of_a_report_shows_the_constant(tmp_path: Path) -> None:
     """Members, removed weights, removed channels: a row "a constant" in each table, and evidence at as many λ as asked for."""

@@ -126,6 +126,7 @@ def test_rmse_and_r2_are_those_of_the_exported_network() -> None:
     assert abs(found["r2"] - (1 - mse / float(y.var(correction=0)))) < 1e-4
 
 
+@pytest.mark.slow
 @right
 def test_evidence_of_small_noise_is_not_that_of_noise_one() -> None:
     """Targets with noise of σ = .05: by evidence a member is chosen that predicts to within .2, not one with RMSE .6."""

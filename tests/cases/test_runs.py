@@ -227,6 +227,7 @@ def test_a_lock_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
         assert run.is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["records.jsonl", "splits.json", "kills.jsonl"])
 @right
 def test_no_changed_byte_of_records_and_splits_is_read(tmp_path: Path, name: str) -> None:

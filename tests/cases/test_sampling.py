@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import (
@@ -196,6 +197,7 @@ def test_a_short_last_batch_of_a_loader_does_not_weigh_as_a_full_one() -> None:
     assert abs(level(loader, 4) - 0.2) < 0.04
 
 
+@pytest.mark.slow
 @right
 def test_a_short_last_batch_of_tensors_does_not_weigh_as_a_full_one() -> None:
     """The same by tensors: 1/5."""
@@ -254,6 +256,7 @@ def test_shards_of_workers_are_counted_once() -> None:
     assert torch.equal(fits[0].at(1.0)["weight"], fits[1].at(1.0)["weight"])
 
 
+@pytest.mark.slow
 @right
 def test_persistent_workers_give_the_same_family_twice() -> None:
     """The same seed on the same loader with persistent workers that shuffles: equal bit for bit."""

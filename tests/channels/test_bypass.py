@@ -96,6 +96,7 @@ def test_a_dead_block_becomes_a_shift() -> None:
     assert bypass(after) == (after, [])
 
 
+@pytest.mark.slow
 def test_the_same_in_training() -> None:
     graph = dying("stage1.1")
     other = copy.deepcopy(graph.traced)
@@ -141,6 +142,7 @@ def test_optimizers_lose_what_goes_and_train_what_comes() -> None:
     assert all(not torch.equal(one, other) for one, other in zip(was, shifts, strict=True))
 
 
+@pytest.mark.slow
 def test_training_resumes_where_it_was() -> None:
     graph = dying("stage1.1", "stage3.1")
     traced, x = graph.traced, graph.example
@@ -168,6 +170,7 @@ def test_training_resumes_where_it_was() -> None:
         assert torch.equal(step(traced, optimizer, x), step(fresh, others, x))
 
 
+@pytest.mark.slow
 def test_a_file_brings_it_back(tmp_path: Path) -> None:
     graph = dying("stage1.1", "stage2.0", "stage3.2")
     with torch.no_grad():
@@ -369,6 +372,7 @@ def test_other_constants_stay(name: str) -> None:
     assert bypass(graph) == (graph, [])
 
 
+@pytest.mark.slow
 def test_statistics_that_have_not_settled_wait() -> None:
     graph = dying("stage1.1")
     with torch.no_grad():
@@ -417,6 +421,7 @@ def test_a_shift_keeps_shape_and_type() -> None:
     assert repr(shift) == "Shift(2, dim=-3)"
 
 
+@pytest.mark.slow
 def test_a_recipe_without_plan_is_enough(tmp_path: Path) -> None:
     graph, _ = bypass(dying("stage1.1"))
     save_network(Shrunk(graph, Plan(), {}), tmp_path / "f")

@@ -98,6 +98,7 @@ def noisy(factors: Iterator[float]) -> object:
     return measure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
 def test_one_busy_moment_does_not_cost_a_channel(
     busy: int, blobs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch

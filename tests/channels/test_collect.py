@@ -49,12 +49,14 @@ def assert_exact(graph: Graph, *, continues: bool = True) -> Collection:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(24))
 def test_outputs_of_random_networks_stay(which: int) -> None:
     difference, _ = networks.collected(which)
     assert difference < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(5))
 def test_cut_and_masked_train_on_alike(which: int) -> None:
     at_once, later, _ = networks.cut_and_masked(which)

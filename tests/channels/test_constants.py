@@ -26,6 +26,7 @@ def outcome(net: nn.Module, x: Tensor, *, continues: bool = False) -> Tensor:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(30))
 def test_what_is_known_is_the_same_for_every_input(which: int) -> None:
     net, x = networks.network(which)

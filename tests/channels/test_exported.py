@@ -103,6 +103,7 @@ def test_both_ways_agree_on_a_residual_network() -> None:
     assert cut_is_masked(same_both_ways(net, numbers(2, 3, 8, 8).double()), 0) <= 1e-10
 
 
+@pytest.mark.slow
 def test_heads_whose_count_is_computed_follow_in_an_exported_graph() -> None:
     """v.size(-1) // 3 is a number there, like one that is written in the code."""
     net, x = networks.network(6)
@@ -236,6 +237,7 @@ ONLY: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(ONLY))
 def test_only_export_can_trace_these_and_cuts_are_exact(name: str) -> None:
     make, shape = ONLY[name]
@@ -279,6 +281,7 @@ def test_from_training_to_the_users_own_class(name: str, tmp_path: Path) -> None
         torch.testing.assert_close(loaded(x), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_structured_pruning_takes_such_a_network() -> None:
     net = stirred(Pictures())
     pruned = nd.slim(net, share=0.4, example=numbers(4, 6, 6))
@@ -295,6 +298,7 @@ def test_other_recurrences_and_their_weights_stay_whole_objects(kind: type[nn.RN
     assert all(any(one is other for other in held.values()) for one in weights)
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_called_twice_is_called_twice() -> None:
     traced = trace(Recurrent(), numbers(2, 5, 4))
     called = [n.target for n in traced.graph.nodes if n.op == "call_module"]
@@ -353,6 +357,7 @@ def merged(self: Any, x: Tensor) -> Tensor:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [constants, operations, in_place, merged])
 def test_operations_keep_their_meaning(between: Callable[[Any, Tensor], Tensor]) -> None:
     net = Net(between).double()

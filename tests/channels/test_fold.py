@@ -117,6 +117,7 @@ def norm_for(shape: tuple[int, ...], channels: int, **options: Any) -> nn.Module
     return NORMS[max(len(shape) - 3, 0)](channels, **options)
 
 
+@pytest.mark.slow
 @each_layer
 @pytest.mark.parametrize("affine", [False, True])
 def test_both_merge_into_the_layer_before(
@@ -599,6 +600,7 @@ class Chain(nn.Module):
         return self.head(x.flatten(1))
 
 
+@pytest.mark.slow
 @given(
     blocks=st.lists(st.sampled_from(BLOCKS), max_size=9),
     head=st.lists(st.sampled_from(["linear", "norm", "switch", "relu"]), max_size=4),

@@ -22,6 +22,7 @@ finally:
     sys.path.remove(str(ROOT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_that_was_cut_is_the_one_with_zeros(name: str) -> None:
     torch.manual_seed(0)

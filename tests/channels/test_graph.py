@@ -58,6 +58,7 @@ def test_the_slots_of_a_network_written_out() -> None:
     assert graph.kept == {"4.weight": "makes the network's outputs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(40))
 def test_cut_is_masked_and_the_graph_after_is_the_graph_of_what_is_left(which: int) -> None:
     net, x = networks.network(which)
@@ -75,6 +76,7 @@ def test_cut_is_masked_and_the_graph_after_is_the_graph_of_what_is_left(which: i
     assert (after.shapes, after.widths, after.kept) == (fresh.shapes, fresh.widths, fresh.kept)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(which=st.integers(0, 10_000))
 def test_the_graph_after_two_plans_in_one_is_that_of_the_network_cut_twice(which: int) -> None:
@@ -117,6 +119,7 @@ def test_plans_that_do_not_fit_the_groups_are_refused() -> None:
         wide.after(Plan(parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(0, 40, 3))
 def test_every_network_still_runs_whatever_goes(which: int) -> None:
     net, x = networks.network(which)

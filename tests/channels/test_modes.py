@@ -106,6 +106,7 @@ def found(net: nn.Module, *, training: bool) -> list[Tensor]:
     return [part.detach() for part in tensors(net(X.to(next(net.parameters()))))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("export", [False, True], ids=["traced", "exported"])
 @pytest.mark.parametrize("name", NETS)
 def test_the_graph_is_the_network_in_both_modes(name: str, export: bool) -> None:

@@ -114,6 +114,7 @@ def double_of(net: nn.Module, optimizer: Optimizer, build: Build) -> tuple[nn.Mo
     return other, again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", list(NETS))
 @pytest.mark.parametrize("name", list(ELEMENTWISE))
 def test_training_a_cut_network_is_training_the_masked_one(name: str, net: str) -> None:

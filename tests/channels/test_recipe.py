@@ -129,6 +129,7 @@ def same_state(loaded: nn.Module, saved: nn.Module) -> bool:
     return here.keys() >= there.keys() and all(torch.equal(here[n], there[n]) for n in there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_what_is_loaded_computes_what_was_saved(
@@ -148,6 +149,7 @@ def test_what_is_loaded_computes_what_was_saved(
     assert all(torch.equal(was[key], value) for key, value in shrunk.net.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "vgg", "resnet20"])
 def test_the_module_given_comes_back_as_it_is(name: str, tmp_path: Path) -> None:
     shrunk = shrunken(name)
@@ -226,6 +228,7 @@ def test_a_switch_is_not_merged_into_what_would_undo_it_in_training() -> None:
     assert not fold(traced, images(3, 4))[1].left
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(0, 10_000))
 def test_any_network_comes_back_after_any_plan(tmp_path_factory: Any, seed: int) -> None:

@@ -102,6 +102,7 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_groups_and_what_is_left_when_they_are_cut(name: str) -> None:
     torch.manual_seed(0)

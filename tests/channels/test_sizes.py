@@ -77,6 +77,7 @@ def test_a_convolution_is_counted_as_by_hand() -> None:
     assert size(graph, "bytes").value == sum(t.numel() * t.element_size() for t in stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETS))
 @pytest.mark.parametrize("kind", EXACT)
 def test_what_a_channel_saves_is_what_goes_with_it(name: str, kind: Any) -> None:

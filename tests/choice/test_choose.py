@@ -325,6 +325,7 @@ def test_double_precision_and_convolutions(pictures: tuple[torch.Tensor, torch.T
     assert (priced.bytes, priced.effective_macs) == (found.row.bytes, found.row.macs)
 
 
+@pytest.mark.slow
 def test_the_member_goes_on_as_in_the_design(choice: Choice, wine: Splits, tmp_path: Path) -> None:
     small = choice.prune(criterion="magnitude", fraction=0.99).finetune(wine.train, epochs=2)
     assert small.share == 0.99
@@ -340,6 +341,7 @@ def test_the_member_goes_on_as_in_the_design(choice: Choice, wine: Splits, tmp_p
     assert (tmp_path / "model.onnx").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_members_fine_tuned_after_every_step_are_chosen_from(family: Family, wine: Splits) -> None:
     options: dict[str, Any] = {"lams": 4, "shares": (0.0, 0.5, 0.8, 0.9, 0.95), "max_params": 40}
     plain = choose(family, wine.valid, train=wine.train, **options)

@@ -64,6 +64,7 @@ def test_functions_of_the_users(call: Call, tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "words"),
     [

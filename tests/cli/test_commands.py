@@ -199,6 +199,7 @@ def test_export_gives_an_ordinary_network(call: Call, wine: Path, tmp_path: Path
     assert answer["size_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_export_to_onnx(call: Call, wine: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -70,6 +70,7 @@ def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
     assert one.stages["coded"]["valid/accuracy"] == pytest.approx(right)
 
 
+@pytest.mark.slow
 def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: Path) -> None:
     said = call("slim", "wine", "--lam", "0.1", "--out", "slim.safetensors")
     assert said.code == 0, said.err
@@ -82,6 +83,7 @@ def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: 
     assert len(small.predict(nd.load_data("wine").valid.x)) == len(nd.load_data("wine").valid)
 
 
+@pytest.mark.slow
 def test_seeds_beside_controls_as_json(call: Call, copy: Path) -> None:
     said = call("compress", "wine", "--max-bytes", "1700", "--seeds", "2", "--json", *SHORT)
     assert said.code == 0, said.err

@@ -64,6 +64,7 @@ def runs(wine: Path, tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -104,6 +105,7 @@ def test_the_page_has_the_keys_of_removing_channels(call: Call, runs: Path) -> N
     check("netdial slim", json.loads(told.out))
 
 
+@pytest.mark.slow
 def test_the_page_has_the_keys_of_compressing(call: Call, runs: Path) -> None:
     told = call(
         *[
@@ -125,6 +127,7 @@ def test_the_page_has_the_keys_of_compressing(call: Call, runs: Path) -> None:
     check("netdial compress", json.loads(told.out))
 
 
+@pytest.mark.slow
 def test_the_page_has_the_keys_of_training_and_of_predicting(call: Call, tmp_path: Path) -> None:
     rows = "\n".join(f"{i / 40},{'ab'[i % 2]},{'yes' if i > 20 else 'no'}" for i in range(40))
     (tmp_path / "rows.csv").write_text("size,kind,bought\n" + rows + "\n")

@@ -26,6 +26,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
     return out.out if code == 0 else out.err
 
 
+@pytest.mark.slow
 def test_a_table_is_measured_written_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(said(capsys, "latency", "wine", *SPACE, "--batch-size", "3", "--json"))
     table = LatencyLookup.load(Path("mlp-latency.json"))

@@ -57,6 +57,7 @@ def test_everything_that_is_written_predicts(call: Call, table: Path) -> None:
         assert len(call("predict", path, "rows.csv").out.splitlines()) == 91
 
 
+@pytest.mark.slow
 def test_regression_predicts_in_its_own_units_and_writes_a_file(call: Call, table: Path) -> None:
     assert call("shrink", "rows.csv", "--target", "price", "--model", "mlp:12", "--lam", "0.001",
                 "--epochs", "30", "--batch-size", "9", "--lr", "0.02", "--name", "s", "--quiet").code == 0  # fmt: skip
@@ -69,6 +70,7 @@ def test_regression_predicts_in_its_own_units_and_writes_a_file(call: Call, tabl
     assert ((found["price low"] < truth) & (truth < found["price high"])).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_members_of_a_family_carry_units_and_noise(call: Call, table: Path) -> None:
     """A run, its exported member and its choice give one interval, in units of the target and as wide as errors ask for."""
     assert call("fit", "rows.csv", "--target", "price", "--model", "linear", "--epochs", "40", "--batch-size", "9", "--lr",

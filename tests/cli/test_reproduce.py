@@ -49,6 +49,7 @@ def test_without_a_name_the_experiments_are_listed(call: Call) -> None:
     } <= names.keys()
 
 
+@pytest.mark.slow
 def test_table_progress_and_files(call: Call, tmp_path: Path) -> None:
     said = call(*TABLE1)
     assert said.code == 0, said.err

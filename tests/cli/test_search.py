@@ -93,6 +93,7 @@ def test_trials_are_recorded_and_not_made_again(
     assert [(row.role, row.number) for row in rows] == [("search", n) for n in range(3)]
 
 
+@pytest.mark.slow
 def test_a_search_by_gradient_goes_on_bit_for_bit(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["search", "wine", *SMALL, "--no-compare"]
     whole = answer(capsys, *words, "--name", "whole")
@@ -116,6 +117,7 @@ def test_a_search_by_gradient_goes_on_bit_for_bit(capsys: pytest.CaptureFixture[
         assert parts[same] == whole[same]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -136,6 +136,7 @@ def test_one_line_says_where(
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
+@pytest.mark.slow
 def test_sizes_written_in_the_code_follow(call: Call, networks: Path) -> None:
     """The network of the user's class cannot be cut as it stands; its graph can, whichever command asks."""
     data = f"{networks.stem}:written"

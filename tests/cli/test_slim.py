@@ -52,6 +52,7 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
     assert "1 · density, 50% of the channels, global, λ = 0.1" in run.report_path.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> None:
     said = call(
         "slim", "wine", "--size", "90 params", "--criterion", "taylor", "--by-time",
@@ -93,6 +94,7 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
     assert "round 1" in Path(answer["report"]).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_prunings_stand_side_by_side_and_the_report_is_made_again(call: Call, copy: Path) -> None:
     for args in (
         ["--share", ".3"],

@@ -341,6 +341,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(meta=st.dictionaries(st.text(max_size=3), PLAIN, max_size=3))
 def test_plain_values_come_back(

@@ -57,6 +57,7 @@ def plain(estimates: tuple[Estimate, ...]) -> str:
     return repr([(e.name, e.lam, e.value, e.error, e.parts) for e in estimates])
 
 
+@pytest.mark.slow
 @names
 def test_a_finite_value_with_its_error_for_each_member_or_one_for_the_family(name: str) -> None:
     for objective in objectives_of(name):
@@ -69,6 +70,7 @@ def test_a_finite_value_with_its_error_for_each_member_or_one_for_the_family(nam
             assert all(isinstance(part, float) for part in estimate.parts.values())
 
 
+@pytest.mark.slow
 @names
 def test_the_same_seed_has_the_same_answer_and_torchs_generator_rests(name: str) -> None:
     objective = objectives_of(name)[0]
@@ -90,6 +92,7 @@ def test_it_is_refused_where_it_says_nothing_with_what_is_legal(
         assert repr(name) in str(refused.value) and legal in str(refused.value)
 
 
+@pytest.mark.slow
 @names
 def test_what_it_says_depends_on_the_data(name: str) -> None:
     source = torch.Generator().manual_seed(5)

@@ -43,6 +43,7 @@ def files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_written_is_described(written: tuple[str, Path, Exported]) -> None:
     name, path, done = written
     assert done.format == name and done.path == path

@@ -12,6 +12,7 @@ from netdial.core.errors import ConfigError
 from netdial.jobs.pool import POOLS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(POOLS))
 def test_a_pool_does_what_it_is_given_passes_errors_on_and_ends(name: str) -> None:
     others = set(multiprocessing.active_children())

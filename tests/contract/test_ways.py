@@ -62,6 +62,7 @@ def test_every_setting_is_an_option_that_help_shows(
     assert name in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @names
 def test_a_run_is_listed_reported_and_read_from_its_records_alone(
     name: str, trained: dict[str, Path]

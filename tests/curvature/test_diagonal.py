@@ -21,6 +21,7 @@ from netdial.data import Dataset
 Z = 5.0
 
 
+@pytest.mark.slow
 def test_gauss_newton_diagonal_is_that_of_the_matrix(problem: Any) -> None:
     found = diagonal(problem.net, problem.data, kind=problem.kind, batch_size=4)
     assert list(found) == list(problem.layout.names)
@@ -28,6 +29,7 @@ def test_gauss_newton_diagonal_is_that_of_the_matrix(problem: Any) -> None:
     torch.testing.assert_close(flat, problem.gauss_newton().diagonal(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_hessian_diagonal_is_that_of_finite_differences(problem: Any) -> None:
     found = diagonal(problem.net, problem.data, kind=problem.kind, how="hessian", batch_size=4)
     flat = problem.layout.join(found)

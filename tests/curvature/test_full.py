@@ -12,11 +12,13 @@ from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.curvature import full, gradient
 
 
+@pytest.mark.slow
 def test_gauss_newton_matrix_is_that_of_finite_differences(problem: Any) -> None:
     found = full(problem.net, problem.data, kind=problem.kind, batch_size=4)
     torch.testing.assert_close(found, problem.gauss_newton(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_hessian_is_that_of_finite_differences(problem: Any) -> None:
     found = full(problem.net, problem.data, kind=problem.kind, how="hessian", batch_size=4)
     torch.testing.assert_close(found, problem.hessian(), rtol=1e-6, atol=1e-6)

@@ -20,6 +20,7 @@ def test_unknown_name_offers_the_nearest() -> None:
         load_data("wnie")
 
 
+@pytest.mark.slow
 def test_import_brings_no_optional_library() -> None:
     code = (
         "import sys, netdial.data, netdial.nets;"

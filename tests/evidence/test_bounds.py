@@ -52,6 +52,7 @@ def test_elbo_is_the_closed_form_and_never_beats_the_evidence(linear: Linear, se
         assert found.parts["data"] + found.parts["model"] == pytest.approx(found.value)
 
 
+@pytest.mark.slow
 def test_the_stated_error_is_the_spread_over_seeds(linear: Linear) -> None:
     runs = [weigh(linear, 3.0, n_samples=64, seed=s)[0] for s in range(40)]
     spread = torch.tensor([run.value for run in runs]).std()

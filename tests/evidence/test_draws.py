@@ -35,6 +35,7 @@ def subject_of(net: nn.Module, x: Tensor, n_samples: int) -> EvidenceSubject:
     return EvidenceSubject(family, Dataset(x, y), (1.0,), n_samples=n_samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "shape"),
     [

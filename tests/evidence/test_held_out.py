@@ -78,6 +78,7 @@ def test_what_may_choose_takes_a_member_about_as_good_as_the_best(objective: str
     assert kept.lam == taken["psis-loo"]
 
 
+@pytest.mark.slow
 def test_without_held_out_rows_it_says_that_a_choice_is_unchecked_and_what_to_do() -> None:
     family, train, valid = trained("scaled-kl"), friedman(160, 0), friedman(80, 1)
     found = nd.assess(family, train, lams=5, by=["elbo", "waic", "laplace-diagonal"])

@@ -175,6 +175,7 @@ def trained() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return net.requires_grad_(False), (x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker", "full"])
 @pytest.mark.parametrize("first_order", [False, True])
 def test_every_leaf_is_stationary_and_the_evidence_never_falls(

@@ -52,6 +52,7 @@ def test_exact_evidence_and_best_bound_choose_the_true_degree(
     assert max(exact, key=exact.__getitem__) == max(bound, key=bound.__getitem__) == true
 
 
+@pytest.mark.slow
 def test_three_ways_choose_one_degree(example: dict[str, Any]) -> None:
     x, y = example["draw"]()
     found = [example["infer"](degree, x, y, epochs=150) for degree in (2, 3, 4)]

@@ -146,6 +146,7 @@ def test_integration_over_temperature_and_noise_is_exact_to_a_hundredth_of_a_nat
     assert found == pytest.approx(closed, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "assumed"), [(1.0, 1.0), (0.05, 1.0), (0.05, 0.05)])
 def test_with_unknown_noise_it_is_the_exact_marginal_likelihood(
     noise: float, assumed: float
@@ -165,6 +166,7 @@ def test_with_unknown_noise_it_is_the_exact_marginal_likelihood(
     assert total(found) - found.parts["excess"] * 40 * math.log(2) == pytest.approx(elbo, abs=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [1.0, 0.05])
 def test_wbic_with_unknown_noise_averages_over_both(noise: float) -> None:
     """Against the tempered posterior of weights and noise in closed form, and within 4 nats of the evidence."""
@@ -225,6 +227,7 @@ def test_noise_of_the_targets_that_no_member_stands_for_is_refused() -> None:
             assess(family, data, by=[name], kind=task)
 
 
+@pytest.mark.slow
 def test_targets_share_the_noise_that_is_integrated() -> None:
     """Two targets of one network: the exact marginal likelihood under one noise variance for both."""
     one = make_linear(40, seed=3, noise_var=0.1)

@@ -89,6 +89,7 @@ def loss_of(out: Tensor) -> Tensor:
     return out.flatten(1).sin().sum(dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [4, 2, 1])
 @pytest.mark.parametrize("name", list(NETS))
 def test_gradients_are_those_of_members_alone(name: str, blocks: int) -> None:

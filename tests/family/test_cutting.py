@@ -95,6 +95,7 @@ removals = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("name", list(MAPS))
 @settings(max_examples=8)
@@ -156,6 +157,7 @@ def test_cutting_commutes_with_pruning(name: str) -> None:
     assert not same(pruned_then_cut, cut_family(second, plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("name", list(MAPS))
 def test_cutting_commutes_with_saving(name: str, posterior: str, tmp_path: Path) -> None:

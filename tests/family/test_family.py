@@ -67,6 +67,7 @@ def test_members_are_the_maps_values(name: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_samples_have_the_posteriors_mean_and_spread(source: torch.Generator) -> None:
     family, count = moved(Family(mlp(), config())).double(), 2000
     draws = torch.stack([family.layout.join(family.sample(1.0, source)) for _ in range(count)])

@@ -81,6 +81,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(LAYERS))
 def test_pre_activations_have_the_mean_and_variance_of_sampled_weights(
     name: str, seed: int

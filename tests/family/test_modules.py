@@ -256,6 +256,7 @@ def test_attention_samples_its_weights_in_training_and_evaluation(mode: bool) ->
     assert not torch.allclose(draws[0], draws[2], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_spread_of_recurrent_outputs_is_that_of_sampled_weights(seed: int) -> None:
     """The recurrence uses one weight sample for all steps: its outputs have the spread of exported samples."""
     family, x = family_of("lstm")

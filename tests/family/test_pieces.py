@@ -120,6 +120,7 @@ def test_no_cliff_in_groups(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(b / a for a, b in pairwise(work)) < 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETS))
 @pytest.mark.parametrize("sampling", ["stratified", "whole"])
 def test_no_cliff_in_the_batch(name: str, sampling: str, monkeypatch: pytest.MonkeyPatch) -> None:

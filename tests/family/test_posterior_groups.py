@@ -83,6 +83,7 @@ def trained() -> Iterator[Family]:
         yield nd.fit(seeded(), problem(400), **settings)
 
 
+@pytest.mark.slow
 def test_gates_close_as_complexity_grows(trained: Family) -> None:
     gates = {lam: trained.at(lam)["gate"] for lam in (0.01, 1.0, 10.0, 100.0, 1000.0)}
     useful, useless = (

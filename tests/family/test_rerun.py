@@ -106,6 +106,7 @@ def test_checkpoints_inside_checkpoints() -> None:
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("settings", [{}, {"objective": "l2"}, {"sampling": "whole"}])
 def test_training_ends_where_it_ends_without_checkpointing(

@@ -16,6 +16,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_killed_goes_on_to_the_same_result() -> None:
     from benchmarks.kills import Fate, Scene, kills
 

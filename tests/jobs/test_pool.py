@@ -104,6 +104,7 @@ def test_key_depends_on_settings_kind_and_engine_and_on_nothing_else(
     assert key(Square(2)) != first
 
 
+@pytest.mark.slow
 def test_key_is_the_same_in_every_process() -> None:
     line = (
         "from netdial.train.config import make_config; from netdial.runs.store import key;"

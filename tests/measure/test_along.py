@@ -80,6 +80,7 @@ def test_draws_leave_no_trace_in_the_metrics_of_the_mean(blobs: tuple[Tensor, Te
     assert all(m.predictive == {} for m in without)
 
 
+@pytest.mark.slow
 def test_the_predictive_approaches_the_exact_one_of_a_linear_regression(seed: int) -> None:
     """One input, normal weight: y ~ N(x μ, 1 + x² σ²), so the predictive NLL has a closed form."""
     family = Family(nn.Linear(1, 1, bias=False), FamilyConfig(map="linear", log_std=math.log(0.8)))

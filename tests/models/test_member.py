@@ -186,6 +186,7 @@ def test_a_network_of_ones_own_is_given_to_the_loader(tmp_path: Path) -> None:
         load_member(tmp_path / "tied")
 
 
+@pytest.mark.slow
 def test_the_files_need_only_torch_and_safetensors(family: Family, tmp_path: Path) -> None:
     save_member(family, 1.0, tmp_path / "m", meta=META)
     code = (
@@ -277,6 +278,7 @@ def test_a_network_that_cannot_be_traced_is_told_apart(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_outputs_that_differ_are_refused(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_solution_is_certified(kind: str, intercept: bool) -> None:
         assert intercept or not found.bias.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "intercept"), CASES)
 @given(seed=st.integers(0, 1000), size=st.floats(0, 3), share=st.floats(0.02, 1.5))
 def test_gap_bounds_the_distance_from_the_minimum(

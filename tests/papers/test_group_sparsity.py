@@ -96,6 +96,7 @@ def test_experiment_on_wine(tmp_path: Path) -> None:
     assert again.values == found.values
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_point_of_the_front_is_the_optimum(tmp_path: Path) -> None:
     cell, store = group_sparsity.Front("wine", 0, GROUP, 3, True), Store(tmp_path)

@@ -52,6 +52,7 @@ def test_closer_counts_seeds() -> None:
     assert table.closer("x", "y", 1e3) == "2 of 3"
 
 
+@pytest.mark.slow
 def test_everything_that_is_compared_is_trained_and_kept(tmp_path) -> None:
     store = Store(tmp_path)
     cells = [Wine(0, way, epochs=1, lr=5e-3) for way in (DIRECT, "piecewise")]

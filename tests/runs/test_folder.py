@@ -109,6 +109,7 @@ def test_a_run_that_fails_before_it_is_put_in_place_changes_nothing(run: Run) ->
     assert hidden(root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, 40, 2))
 def test_killed_anywhere_while_replacing_one_run_is_there_whole(run: Run, at: int) -> None:
     root = run.path.parent
@@ -134,6 +135,7 @@ def test_killed_anywhere_while_replacing_one_run_is_there_whole(run: Run, at: in
     assert hidden(root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, 16))
 def test_killed_anywhere_while_it_is_made_there_is_a_run_or_none(root: Path, at: int) -> None:
     def make() -> None:

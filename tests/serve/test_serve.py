@@ -114,6 +114,7 @@ def test_answers_are_those_of_the_member(ask: Ask) -> None:
             assert mine == pytest.approx(theirs, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_requests_at_different_lambdas_never_mix() -> None:
     one = (
         KeptMembers(

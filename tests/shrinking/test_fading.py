@@ -243,6 +243,7 @@ def shrunk_to(name: str, kind: str, goal: float, seed: int, data: Any, **options
     return shrink(net(), data, size=f"{goal:.6f} {kind}", seed=seed, **settings_)
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", list(NETS))
@@ -285,6 +286,7 @@ def test_the_target_is_reached_at_the_deadline_and_kept(
     assert sizes[max(at - 3, 0)] > sizes[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_target_out_of_reach_is_refused(kind: Any, blobs: tuple[Tensor, Tensor]) -> None:
     least, start = LIMITS["mlp", kind]

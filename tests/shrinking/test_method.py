@@ -139,6 +139,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 def test_resumed_run_is_bit_equal(name: str, blobs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     """Killed in mid-epoch, after the first death and after more."""
@@ -238,6 +239,7 @@ def test_resume_of_another_network_is_refused(
             Job(blobs, of(*widths), **CASES["proximal"][1]).resumed(tmp_path / "state")
 
 
+@pytest.mark.slow
 def test_the_state_can_be_taken_back_at_any_step(blobs: tuple[Tensor, Tensor]) -> None:
     for name, (net, settings) in CASES.items():
         job = Job(blobs, net, **settings)
@@ -257,6 +259,7 @@ def test_an_event_is_written_as_it_is_read(blobs: tuple[Tensor, Tensor]) -> None
         assert Event.from_json(event.to_json()) == event
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 def test_what_is_alive_and_what_is_gone_make_up_the_start(
     name: str, blobs: tuple[Tensor, Tensor]
@@ -456,6 +459,7 @@ def test_updates_are_counted_with_the_widths_of_their_time(blobs: tuple[Tensor, 
     assert state.n_updates == sum(counts) and len(set(counts)) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"lam": 0.3}, {"size": "60 params"}, {"size": "0.5 ms"}])
 def test_two_networks_through_one_method_do_not_mix(
     settings: dict[str, Any], blobs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch

@@ -109,6 +109,7 @@ OPTIMISERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_a_switch_at_rest_has_a_gradient_of_lambda_under_every_optimiser(name: str) -> None:
     """Channels of growing use: weak ones rest at 0 with a gradient below λ, the others where it is λ."""

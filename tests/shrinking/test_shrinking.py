@@ -93,6 +93,7 @@ def test_a_larger_lambda_leaves_a_smaller_network(optimizer: str) -> None:
     assert len(set(widths)) >= 6, "the network falls apart all at once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("needed", [2, 5])
 @pytest.mark.parametrize("optimizer", list(MOVERS))
 def test_planted_units_are_found(optimizer: str, needed: int, seed: int) -> None:
@@ -114,6 +115,7 @@ def test_planted_units_are_found(optimizer: str, needed: int, seed: int) -> None
         assert float((done.net(x) - y).square().mean()) < 0.15 * float(y.var())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [mlp, normalised])
 @pytest.mark.parametrize("settings", [{}, {"size": "120 params"}])
 def test_a_collection_changes_nothing_that_the_network_computes(

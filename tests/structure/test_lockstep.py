@@ -76,6 +76,7 @@ def everything(net: Supernet, x: Tensor, *, sparse: bool | None = None) -> list[
     return [out.detach(), *grads, *net.buffers()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SPACES))
 @pytest.mark.parametrize("training", [True, False])
 def test_the_same_but_for_rounding(name: str, training: bool) -> None:

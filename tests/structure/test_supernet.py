@@ -147,6 +147,7 @@ def test_vertices_alone_where_vertices_are_asked_for() -> None:
     assert torch.equal(derive(net, open_gates)(X), 2 * X + 3 * X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sum", "mean", "product", "concat", median_of])
 @pytest.mark.parametrize("domain", ["simplex", "cube"])
 def test_derived_networks_are_the_supernet_at_a_vertex_bit_for_bit(how: Any, domain: Any) -> None:

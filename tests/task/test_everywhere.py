@@ -67,6 +67,7 @@ FORMS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a member worse than a constant
 @pytest.mark.parametrize("use", list(USES))
 def test_every_use_takes_every_form(use: str, family: nd.Family) -> None:

@@ -80,6 +80,7 @@ def test_classes_that_the_network_has_no_outputs_for_are_refused(
         nd.fit(nn.Linear(3, 3), (graded[0], graded[1][:, None] + 0.5), kind="ordinal", epochs=1)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_it_by_name(
     graded: tuple[Tensor, Tensor],
     tmp_path: Path,

@@ -106,6 +106,7 @@ class LinearGaussian:
         return self.x, self.y[:, None]
 
 
+@pytest.mark.slow
 def test_bounds_meet_the_exact_evidence_with_unknown_noise() -> None:
     """Every bound is below log p(D), near it for the posterior under the right noise, and farther off under another."""
     problem = LinearGaussian()
@@ -275,6 +276,7 @@ def test_a_new_error_lies_inside_as_often_as_asked_whatever_the_law() -> None:
     assert float((fresh <= normal).double().mean()) > 0.92, "what outliers do to a normal law"
 
 
+@pytest.mark.slow
 def test_intervals_of_heavy_tailed_targets_cover_what_they_promise() -> None:
     """Errors of Student's law with 2 degrees of freedom: the density of held-out rows gains, intervals stay narrow."""
 
@@ -321,6 +323,7 @@ def test_what_is_no_law_is_refused(given: Any) -> None:
         NoiseCurve((1.0,), ((1.0,),), ((1.0,),), **given)
 
 
+@pytest.mark.slow
 def test_what_pruning_and_choosing_report_knows_the_noise(family: Family) -> None:
     """The NLL of a whole member is that of ``evaluate``, not that under a noise variance of 1."""
     fresh, lams = line(300, 7), [0.01, 1.0]
@@ -462,6 +465,7 @@ def test_the_noise_of_training_is_a_unit_for_lam_where_the_penalty_scales(object
     assert same == (objective != "scaled-prior") == OBJECTIVES[objective].scales
 
 
+@pytest.mark.slow
 def test_a_noise_of_training_gives_the_closed_form_and_is_estimated_afterwards(
     tmp_path: Path,
 ) -> None:
@@ -576,6 +580,7 @@ def test_intervals_under_a_noise_that_is_given_have_its_width() -> None:
     assert torch.allclose(found.upper - found.lower, torch.tensor(2 * 1.644854 * 0.5 * 20).double())
 
 
+@pytest.mark.slow
 def test_the_estimator_speaks_in_the_units_of_y() -> None:
     sklearn = pytest.importorskip("netdial.sklearn")
     part = line(300, 5)

@@ -109,6 +109,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SETTINGS))
 @pytest.mark.parametrize("stop", [2, 5, 8])
 def test_resumed_run_is_bit_equal(

@@ -86,6 +86,7 @@ def exact_gradient(
     return torch.cat([g.flatten() for g in torch.autograd.grad(total, list(family.parameters()))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["stratified", "whole", "independent"])
 @pytest.mark.parametrize("weighting", ["uniform", "balanced"])
 @pytest.mark.parametrize("ends", [False, True])

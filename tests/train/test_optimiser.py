@@ -29,6 +29,7 @@ def step(family: Family, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["l1", "scaled-kl"])  # a point, a normal posterior
 @pytest.mark.parametrize("map_name", list(MAPS))
 @pytest.mark.parametrize("name", optimizer_names())

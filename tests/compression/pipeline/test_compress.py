@@ -55,6 +55,7 @@ def test_a_size_in_bytes_is_met_and_the_network_is_what_is_stored(trained: nn.Mo
     assert float((found.net(x).argmax(1) == y).float().mean()) > 0.7
 
 
+@pytest.mark.slow
 def test_the_waterfall_falls_and_the_front_trades_bytes_for_loss(trained: nn.Module) -> None:
     found = compressed(trained, max_loss=0.1)
     sizes = [stage.n_bytes for stage in found.stages]
@@ -69,6 +70,7 @@ def test_the_waterfall_falls_and_the_front_trades_bytes_for_loss(trained: nn.Mod
     assert sum(layer.kept for layer in found.layers()) == found.chosen.n_weights
 
 
+@pytest.mark.slow
 def test_a_dearer_bit_makes_a_smaller_file(trained: nn.Module) -> None:
     cheap, dear = (compressed(trained, price=price).n_bytes for price in (0.02, 2.0))
     assert dear < cheap
@@ -92,6 +94,7 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", WAYS, ids=str)
 def test_every_way_of_sharing_and_pruning_reaches_the_size(
     trained: nn.Module, options: dict[str, Any]
@@ -132,6 +135,7 @@ class Words(nn.Module):
         return self.head(self.norm(told + mixed).mean(1))
 
 
+@pytest.mark.slow
 def test_embeddings_recurrence_attention_and_normalisation() -> None:
     torch.manual_seed(0)
     net, source = Words(), torch.Generator().manual_seed(0)
@@ -167,6 +171,7 @@ def test_a_slimmed_network_is_compressed_further(trained: nn.Module) -> None:
     assert found.net.get_parameter("fc1.weight").shape == (20, 12) and found.n_bytes <= 400
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_to_the_same_network(
     trained: nn.Module, tmp_path: Path
 ) -> None:
@@ -205,6 +210,7 @@ def test_the_network_given_stays_as_it_is(trained: nn.Module) -> None:
     assert all(torch.equal(before[n], p) for n, p in net.named_parameters())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> None:
     with pytest.raises(ConfigError, match=r"max_bytes and price"):
         CompressConfig(max_bytes=100, price=1.0)

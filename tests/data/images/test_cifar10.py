@@ -205,6 +205,7 @@ def test_missing_and_ambiguous(tmp_path: Path, colours: Colours, write_parquet: 
         load_data("cifar10", data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_real_test_part(real_data: Path) -> None:
     path = real_data / "cifar10_jpeg_test.parquet"
     if not path.is_file():

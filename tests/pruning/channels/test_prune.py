@@ -52,6 +52,7 @@ class Held(fx.Interpreter):
         return found
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, share=st.floats(0.1, 0.9))
 def test_folding_gives_the_network_whose_channels_are_held(seed: int, share: float) -> None:
     net, x = network(seed)
@@ -93,6 +94,7 @@ def test_channels_of_no_importance_go_first_and_cost_nothing(
 ACTIVATIONS = st.sampled_from([nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity])
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, bias=st.floats(-2, 2), act=ACTIVATIONS)
 def test_a_channel_of_a_bias_alone_goes_exactly(
     seed: int, bias: float, act: type[nn.Module]
@@ -197,6 +199,7 @@ def test_what_a_batch_norm_sends_is_folded_or_dropped_with_a_padded_reader() -> 
         assert ("pads with zeros" in row.why) == (padding == 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(seed=SEEDS, part=st.floats(0.3, 0.95), kind=st.sampled_from(["params", "macs", "bytes"]))
 def test_targets_are_hit_to_half_of_a_channel(seed: int, part: float, kind: str) -> None:
@@ -215,6 +218,7 @@ def test_targets_are_hit_to_half_of_a_channel(seed: int, part: float, kind: str)
     assert abs(after - goal) <= 0.5 * one + 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", list(CRITERIA))
 def test_every_criterion_prunes_a_member(criterion: str) -> None:
     family = family_of(Residual(6, 5))
@@ -225,6 +229,7 @@ def test_every_criterion_prunes_a_member(criterion: str) -> None:
     assert one.family.config.lams == (0.5,)
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, lam=st.floats(1e-3, 1e2), share=st.floats(0.1, 0.9))
 def test_all_members_of_a_cut_family_are_cut_members(seed: int, lam: float, share: float) -> None:
     net, x = network(seed)

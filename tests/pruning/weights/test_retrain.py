@@ -53,6 +53,7 @@ def test_schedules_are_those_of_the_papers() -> None:
     assert shares(0.8, 2, "cubic") == pytest.approx([0.8 * (1 - 0.5**3), 0.8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["global", "layer"])
 @pytest.mark.parametrize("start", ["previous", "random"])
 def test_every_round_keeps_fewer_of_the_same_numbers(
@@ -117,6 +118,7 @@ class Own(nn.Module):
         return x @ self.weight.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

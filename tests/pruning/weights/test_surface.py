@@ -60,6 +60,7 @@ def one_at_a_time(
     ).predictive(draws, data.y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_every_value_is_that_of_the_member_on_its_own(
     name: str, blobs: tuple[Tensor, Tensor]
@@ -77,6 +78,7 @@ def test_every_value_is_that_of_the_member_on_its_own(
             assert row[f"{metric}_predictive"] == pytest.approx(averages[metric], abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     [
@@ -101,6 +103,7 @@ def test_policies(policy: Policy, blobs: tuple[Tensor, Tensor]) -> None:
             assert float(found.metrics["nll"][k, s]) == pytest.approx(nll, abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", [name for name in CRITERIA if name != "density"])
 def test_criteria(criterion: str, blobs: tuple[Tensor, Tensor]) -> None:
     family = family_of()
@@ -157,6 +160,7 @@ def test_small_memory_and_small_batches_change_nothing(
             assert first == pytest.approx(second, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_double_precision_bytes_and_excluded_layers(blobs: tuple[Tensor, Tensor]) -> None:
     x = (torch.rand(60, 5, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
     data = Dataset(x, blobs[1], torch.full((5,), 127.5), torch.full((5,), 1 / 127.5))

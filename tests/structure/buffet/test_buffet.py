@@ -106,6 +106,7 @@ def exact(prior: CascadingBuffet, likelihood: LinearGaussian) -> dict[Any, float
     return {key: score / total for key, score in scores.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [0, 6])
 def test_the_chain_draws_from_the_enumerated_posterior(rows: int) -> None:
     """All 127 structures of two visible units, two hidden layers of two units at most; without data, and with."""

@@ -93,6 +93,7 @@ def test_graphs_of_equal_independences_have_equal_likelihood() -> None:
     assert abs(chain - collider) > 0.1
 
 
+@pytest.mark.slow
 def test_posterior_over_29281_graphs_is_that_of_brute_force() -> None:
     """Graphs as subsets of the edges of each order of the nodes, families scored row by row."""
     x = rows(5, 30)
@@ -157,6 +158,7 @@ def test_a_block_prior_favours_blocks() -> None:
     assert EdgePrior().log_probs(np.array([across, line])).tolist() == [0.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nodes", "prior"), [(4, EdgePrior(0.4)), (4, BlockPrior(1.0, 0.5, 1.0)), (5, EdgePrior())]
 )

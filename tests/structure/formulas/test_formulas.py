@@ -65,6 +65,7 @@ def planted(rows: int = 80) -> tuple[Tensor, Tensor]:
     return x, 3 * torch.sin(1.3 * x[:, 0]) * x[:, 1] + 0.5
 
 
+@pytest.mark.slow
 def test_a_planted_formula_is_found_among_all_structures() -> None:
     x, y = planted()
     found = fit_formula(x, y, functions=("id", "sin"), trials=200, restarts=1, seed=2)

@@ -119,6 +119,7 @@ def test_a_training_does_not_depend_on_what_is_trained_beside_it() -> None:
     assert not torch.equal(together.test[0, 0], together.test[0, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", list(PROBLEMS))
 def test_rows_of_the_table_come_out_again(problem: str) -> None:
     table = load_table(problem)

@@ -57,6 +57,7 @@ _INSIDE = {"darts", "snas", "dnas", "drnas", "family"}
 SETTINGS: dict[str, Any] = {"epochs": 2, "network_epochs": 1, "batch_size": 16, "compare": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_it_goes_on_bit_for_bit(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     config = SearchConfig(strategy=name, options=options, **SETTINGS)
@@ -81,6 +82,7 @@ def test_it_goes_on_bit_for_bit(name: str, options: dict[str, Any], tmp_path: Pa
     assert whole.genotype == again.genotype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_probabilities_are_those_of_operations(name: str) -> None:
     for domain in ("simplex", "cube"):
@@ -98,6 +100,7 @@ def test_probabilities_are_those_of_operations(name: str) -> None:
         assert torch.isfinite(torch.tensor([found.gap.mixture, found.gap.inherited])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_double_precision_and_limits_of_size(name: str) -> None:
     costs = StructureCosts(space())

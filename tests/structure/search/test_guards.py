@@ -120,6 +120,7 @@ def test_remarks_are_made_where_something_was_done() -> None:
     assert "2.5" in lost
 
 
+@pytest.mark.slow
 def test_what_guards_keep_is_part_of_the_checkpoint(tmp_path: Path) -> None:
     config = SearchConfig(
         epochs=2, network_epochs=1, batch_size=50, compare=False, curvature=True, strategy="enas"

@@ -58,6 +58,7 @@ def parts() -> list[tuple[Tensor, Tensor]]:
 SETTINGS: dict[str, Any] = {"epochs": 12, "network_epochs": 12, "batch_size": 30, "lr": 0.03}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "options"),
     [("random", {"trials": 4}), ("darts", {"structure_lr": 0.1})],

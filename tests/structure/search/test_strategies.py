@@ -83,6 +83,7 @@ def test_all_strategies_by_gradient_are_tested() -> None:
     assert kinds == set(GRADIENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "options"), CASES)
 def test_a_planted_structure_is_found(strategy: str, options: dict[str, Any]) -> None:
     options = {"structure_lr": 0.03, **options}

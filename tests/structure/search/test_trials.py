@@ -54,6 +54,7 @@ def test_all_strategies_by_trials_are_tested() -> None:
     assert kinds == set(OPTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_a_search_repeats_and_goes_on_from_any_of_its_results(name: str) -> None:
     strategy, whole = ran(name, 3)
@@ -63,6 +64,7 @@ def test_a_search_repeats_and_goes_on_from_any_of_its_results(name: str) -> None
     assert name == "exhaustive" or [t.genotype for t in other] != [t.genotype for t in whole]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evolution", "reinforce"])
 def test_it_learns(name: str) -> None:
     gains = []
