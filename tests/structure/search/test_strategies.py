@@ -12,7 +12,8 @@ import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.core.noise import Noise
 from netdial.family.posteriors import Dirichlet
-from netdial.structure import SearchSpace, ZeroOperation
+from netdial.structure import SearchSpace, StructureCosts, ZeroOperation
+from netdial.structure.penalty import SizeShare
 from netdial.structure.search import SEARCHES, GradientStrategy, StepContext, strategy_of
 from netdial.structure.search.running import GradientMethod
 from netdial.structure.search.state import SearchState
@@ -54,6 +55,7 @@ GRADIENT: dict[str, list[dict[str, Any]]] = {
     "fair": [{}],
     "pc": [{}],
     "enas": [{"structure_lr": 0.01}],
+    "family": [{"lo": 1e-4, "hi": 1e-3, "count": 1}],
 }
 CASES = [(name, options) for name, several in GRADIENT.items() for options in several]
 
@@ -72,7 +74,14 @@ def begun(
     strategy: GradientStrategy, space: SearchSpace | None = None, steps: int = 10
 ) -> tuple[GradientMethod, SearchState, dict[str, Batch]]:
     """A search before its first step, and a batch of each part."""
-    context = StepContext(TASKS["regression"](), steps, 0, lambda loss, probabilities: loss)
+    costs = StructureCosts(space or planted())
+    context = StepContext(
+        TASKS["regression"](),
+        steps,
+        0,
+        lambda loss, rows, progress: loss,
+        lambda kind: SizeShare(costs, kind),
+    )
     method = GradientMethod(strategy, context, TrainConfig(lr=0.03, schedule="constant"))
     batch = {name: Batch(*part) for name, part in zip(("train", "valid"), parts(), strict=True)}
     return method, method.init(space or planted()), batch
@@ -108,7 +117,7 @@ def test_a_step_moves_weights_and_structure_and_repeats(name: str) -> None:
         after = dict(state.module.named_parameters())
         moved = {n for n in after if not torch.equal(after[n], before[n])}
         assert any(n.startswith("structure") for n in moved)
-        assert any("relu" in n for n in moved)
+        assert any("relu" in n or "along" in n for n in moved)  # of a family, functions of λ
         ends.append(state.tree()["module"])
     assert all(torch.equal(ends[0][n], ends[1][n]) for n in ends[0])
 
