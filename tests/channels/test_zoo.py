@@ -1,0 +1,41 @@
+"""Networks of the benchmark's zoo: cut by default, and equal to the one with zeros."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+try:
+    from benchmarks._zoo_sequences import SEQUENCES
+    from benchmarks._zoo_various import VARIOUS
+    from benchmarks._zoo_vision import VISION, X
+    from benchmarks.zoo import Maker, _outcome, _with
+finally:
+    sys.path.remove(str(ROOT))
+
+MAKERS: dict[str, Maker] = {
+    **{name: _with(make, X) for name, make in VISION.items()},
+    **SEQUENCES,
+    **VARIOUS,
+}
+QUICK = (
+    "VAE",
+    "GoogLeNet with auxiliary head",
+    "U-Net",
+    "Llama with grouped queries",
+    "TCN with spectral norm",
+    "top-2 experts",
+    "two towers",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MAKERS]
+)
+def test_a_network_is_cut_by_default_and_exactly(name: str) -> None:
+    outcome, why = _outcome(MAKERS[name])
+    assert outcome == "equal", why
