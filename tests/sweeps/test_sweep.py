@@ -233,5 +233,15 @@ def test_a_trial_that_was_stopped_early_stays_so(toy: Make) -> None:
     assert again.trials[2].state == "stopped" and "after 1 epochs" in again.trials[2].error
 
 
+def test_a_cluster_that_is_not_there_is_said_to_be_at_once() -> None:
+    pytest.importorskip("ray")
+    from netdial.sweeps.engines.on_ray import _knock
+
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with pytest.raises(OSError, match="refused"):
+            _knock(address)
+    _knock("auto")
+
+
 def test_every_engine_says_what_it_does() -> None:
     assert all((ENGINES[name].__doc__ or "").startswith("Makes") for name in list(ENGINES))

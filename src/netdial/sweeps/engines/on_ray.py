@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -130,9 +131,11 @@ def _cluster(ray: Any, address: str, workers: int) -> Iterator[None]:
         "logging_level": "ERROR",
         "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **known}},
     }
-    alone = {"num_cpus": workers, "include_dashboard": False}
+    # "local": a Ray that happens to run on this machine is not ours, and one of a driver that was killed is ending
+    alone = {"address": "local", "num_cpus": workers, "include_dashboard": False}
     where: dict[str, Any] = {"address": address} if address else alone
     try:
+        _knock(address)
         about = ray.init(**where, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
@@ -146,3 +149,14 @@ def _cluster(ray: Any, address: str, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Connects to the port of an address and hangs up: Ray itself waits a minute for a cluster that is not there.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
