@@ -14,7 +14,7 @@ from torch import nn
 
 import netdial as nd
 from netdial import compression
-from netdial.core.errors import CheckpointError
+from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.models.compressed import load_compressed
 
@@ -105,6 +105,28 @@ def test_dense_tensors_for_other_programs(tmp_path: Path) -> None:
     found = load_file(tmp_path / "a.safetensors")
     for name, wanted in net.state_dict().items():
         torch.testing.assert_close(found[name], wanted, rtol=0, atol=0)
+
+
+def test_a_folder_with_a_card(tmp_path: Path) -> None:
+    net = mlp()
+    path = written(tmp_path / "a.ndz", net, recipe={"net": NET}, meta={"data": "wine"})
+    folder = compression.to_folder(path, tmp_path / "hub")
+    assert {p.name for p in folder.iterdir()} == {
+        "README.md", "config.json", "model.ndz", "model.safetensors",
+    }  # fmt: skip
+    card = (folder / "README.md").read_text("utf-8")
+    told = compression.ledger(path)
+    assert card.startswith("---\nlibrary_name: netdial") and "- data: wine" in card
+    assert all(f"| {size} | {purpose} |" in card for purpose, size in told.split.items())
+    assert all(row.name in card for row in told.rows)
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(nd.load_model(folder / "model.ndz")(x), net(x), rtol=0, atol=0)
+    net.load_state_dict(load_file(folder / "model.safetensors"))
+    assert json.loads((folder / "config.json").read_text("utf-8"))["recipe"] == {"net": NET}
+    compression.write(path, {}, recipe={"family": {"lo": 0.1, "hi": 1.0, "knots": 2}})
+    with pytest.raises(ConfigError, match="holds a family"):
+        compression.to_folder(path, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_inspect_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
