@@ -69,7 +69,7 @@ def evaluate(
                 "kind": task.kind,
                 "members": path.table(),
                 "constant": path.constant,
-                **({"rivals": found} if found else {}),
+                "rivals": found,
             }
         )
         return
