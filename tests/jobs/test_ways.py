@@ -83,13 +83,21 @@ def test_a_trial_is_made_once_and_goes_on(toy: Path, monkeypatch: pytest.MonkeyP
     assert store.is_made(cells[0])
 
 
-def test_the_key_of_a_trial_depends_on_the_bytes_of_its_table(toy: Path, tmp_path: Path) -> None:
-    table = tmp_path / "table.csv"
+@pytest.mark.parametrize("where", ["path", "data_dir", "NETDIAL_DATA"])
+def test_the_key_of_a_trial_depends_on_the_bytes_of_its_table(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (folder := tmp_path / "tables").mkdir()
+    table = folder / "table.csv"
     table.write_text("x,y\n1,2\n")
-    first = key(Trial(str(table), {}, "toy"))
-    assert first == key(Trial(str(table), {"pull": 0.25}, "toy"))
+    if where == "NETDIAL_DATA":
+        monkeypatch.setenv("NETDIAL_DATA", str(folder))
+    name = str(table) if where == "path" else "table.csv"
+    how = {"data_dir": str(folder)} if where == "data_dir" else {}
+    first = key(Trial(name, {}, "toy", **how))
+    assert first == key(Trial(name, {"pull": 0.25}, "toy", **how))
     table.write_text("x,y\n1,3\n")
-    assert first != key(Trial(str(table), {}, "toy"))
+    assert first != key(Trial(name, {}, "toy", **how))
     with pytest.raises(ConfigError, match="pull"):
         Trial(str(table), {"pull": "much"}, "toy")
 

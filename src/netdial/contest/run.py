@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from netdial.contest.board import Leaderboard, ranked
 from netdial.contest.match import CONTENDERS, Match
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError
+from netdial.data.tables.read import table_digest
 from netdial.jobs.pool import Made, make_all
 from netdial.jobs.presets import preset
 from netdial.jobs.problem import Problem, is_function, load_problem
@@ -49,6 +49,7 @@ class ContestEntry(Cell):
         options: on the data and ``model``, by name.
         seconds: processor time.
         seed: seed of the split and of everything random.
+        data_dir: folder that a table is looked for in.
         content: digest of a table, empty for other data.
     """
 
@@ -57,13 +58,12 @@ class ContestEntry(Cell):
     options: Mapping[str, Any]
     seconds: float
     seed: int
+    data_dir: str | None = field(default=None, compare=False)
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Reads the table."""
-        table = Path(self.data)
-        content = hashlib.sha256(table.read_bytes()).hexdigest() if table.is_file() else ""
-        object.__setattr__(self, "content", content)
+        object.__setattr__(self, "content", table_digest(self.data, self.data_dir))
 
     @property
     def label(self) -> str:
@@ -140,7 +140,7 @@ def benchmark(
     store = Store(Path(folder), data_dir)
     found: dict[str, list[dict[str, Any]]] = {}
     notes = []
-    for name, entries in _by_name(names, data, given, seconds, seeds):
+    for name, entries in _by_name(names, data, given, (seconds, seeds, data_dir)):
         try:
             make_all(entries, store, workers=1, report=report)
         except MissingExtra as error:
@@ -172,10 +172,17 @@ def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | Non
 
 
 def _by_name(
-    names: Sequence[str], data: str, options: Mapping[str, Any], seconds: float, seeds: int
+    names: Sequence[str],
+    data: str,
+    options: Mapping[str, Any],
+    how: tuple[float, int, str | None],
 ) -> Iterator[tuple[str, list[ContestEntry]]]:
+    seconds, seeds, folder = how
     for name in names:
-        yield name, [ContestEntry(name, data, options, seconds, seed) for seed in range(seeds)]
+        yield (
+            name,
+            [ContestEntry(name, data, options, seconds, seed, folder) for seed in range(seeds)],
+        )
 
 
 def _small(match: Match) -> Match:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from netdial.data.tables.read import table_digest
 from netdial.jobs.job import do_job
 from netdial.jobs.records.watch import Watch
 from netdial.jobs.request import Job
@@ -29,6 +29,7 @@ class Trial(Cell):
         data: name of a data set, a table, or a user's function ``package.module:function``.
         choices: settings of the way, options on the data, ``model``, by name; all else has its default.
         way: name of the way of training.
+        data_dir: folder that a table is looked for in, beside this one and that of NETDIAL_DATA.
         watch: told how it goes.
         settings: all settings with the choices.
         content: digest of a table, empty for other data.
@@ -40,6 +41,7 @@ class Trial(Cell):
     data: str
     choices: Mapping[str, Any] = field(default_factory=dict, compare=False)
     way: str = FIRST_WAY
+    data_dir: str | None = field(default=None, compare=False)
     watch: Watch = field(default_factory=Watch, compare=False, repr=False)
     settings: Mapping[str, Any] = field(init=False)
     content: str = field(init=False)
@@ -50,10 +52,8 @@ class Trial(Cell):
         for settings in WAYS[self.way].settings:
             own = {k: v for k, v in self.choices.items() if k in settings.model_fields}
             settled |= make(settings, own).model_dump(mode="json")
-        table = Path(self.data)
-        content = hashlib.sha256(table.read_bytes()).hexdigest() if table.is_file() else ""
         object.__setattr__(self, "settings", settled)
-        object.__setattr__(self, "content", content)
+        object.__setattr__(self, "content", table_digest(self.data, self.data_dir))
 
     @property
     def label(self) -> str:

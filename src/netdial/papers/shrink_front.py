@@ -1,6 +1,6 @@
 """Shrinking against networks of fixed widths: smallest network at equal accuracy (ShrinkNets draft, §4.1 to 4.3).
 
-Random search, as many runs for each arm, over the draft's ranges of learning rate, batch size and weight penalty:
+Random search, as many runs for each arm, over ranges of learning rate, batch size and λ of our own (the draft's are wider):
 
     shrunken     one network that is too large, λ drawn, trained while it shrinks
     independent  networks of fixed widths, the width of each layer drawn for itself

@@ -7,6 +7,7 @@ decided where columns are read (``cells``). Whatever a parser raises on a damage
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import re
 import warnings
@@ -63,6 +64,19 @@ def locate_table(path: str | Path, data_dir: str | Path | None) -> Path:
     if any(place.is_dir() for place in places):
         raise DataError(f"data {str(path)!r}: is a folder, no table; looked for {looked}")
     raise DataError(f"data {str(path)!r}: no such file; looked for {looked}")
+
+
+def table_digest(data: str, data_dir: str | Path | None = None) -> str:
+    """Returns the SHA-256 of a table's bytes, so that a table that changes is another one; empty for other data.
+
+    A table that is not there has none, either: whoever reads it says so.
+    """
+    if not is_table(data):
+        return ""
+    try:
+        return hashlib.sha256(locate_table(data, data_dir).read_bytes()).hexdigest()
+    except (DataError, OSError):
+        return ""
 
 
 def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> Table:
