@@ -117,7 +117,7 @@ def main() -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     more = [cluster.add_node(num_cpus=1) for _ in range(nodes - 1)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     remove = Path(spec.storage) / spec.name / "remove"
@@ -132,7 +132,7 @@ def main() -> None:
         run(spec)
     finally:
         ray.shutdown()
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()
 
 
 if __name__ == "__main__":
