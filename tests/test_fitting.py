@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
-from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError, TraceError
+from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from netdial.data.dataset import Dataset
 from netdial.family import Family
 from netdial.measure import evaluate, recalibrate
@@ -461,7 +461,7 @@ def test_bad_settings_are_refused(
         fit(mlp(), blobs, **settings)
 
 
-def test_bad_networks_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
+def test_of_several_outputs_the_first_is_scored(blobs: tuple[Tensor, Tensor]) -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -470,8 +470,13 @@ def test_bad_networks_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return self.layer(x), x
 
-    with pytest.raises(TraceError, match="returned a tuple, expected one tensor of outputs"):
-        fit(Pair(), blobs, epochs=1)
+    family = fit(Pair(), blobs, epochs=1)
+    scored = family(blobs[0], lam=1.0)
+    assert scored.shape == (len(blobs[0]), 3)
+    assert torch.allclose(family.export(1.0)(blobs[0]), scored)
+
+
+def test_bad_networks_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ConfigError, match="ReLU has no parameters to make a family of"):
         fit(nn.ReLU(), blobs, epochs=1)
 

@@ -278,12 +278,18 @@ def test_parametrised_weight_norm_trains() -> None:
     assert accuracy(nd.fit(net, (X, Y), epochs=12, batch_size=16, lr=0.05).export(0.01)) > 0.85
 
 
-@refused("weight")
+@right
 def test_channels_of_computed_weights() -> None:
-    """Channels cannot be cut from a weight that is computed from others; the message names it."""
+    """A weight that is computed from others is made plain, which is said; the user's network keeps its norm."""
     net = mlp()
     parametrizations.weight_norm(net[0])
-    nd.slim(net, share=0.5, example=X)
+    before = net(X)
+    with pytest.warns(UserWarning, match=r"0\.weight"):
+        small = nd.slim(net, share=0.5, example=X)
+    assert torch.equal(net(X), before)
+    assert hasattr(net[0], "parametrizations")
+    count = [sum(p.numel() for p in one.parameters()) for one in (small.graph.traced, mlp())]
+    assert count[0] < count[1]
 
 
 class Words(nn.Module):

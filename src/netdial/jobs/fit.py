@@ -125,7 +125,9 @@ def _headline(run: Run) -> Answer:
     measures: dict[str, float] = {}
     if best is not None:
         values = {name: value for name, value in best.best.values.items() if name != "n_params"}
-        measures = values | {"lam": best.best.lam, "params": float(run.config["n_params"])}
+        measures = values | {"lam": best.best.lam}
+        if "n_params" in run.config:  # not in folders of early versions
+            measures["params"] = float(run.config["n_params"])
     return Answer(found, [table], [answer_line(best)], row, measures)
 
 

@@ -125,6 +125,10 @@ def make_plain(net: nn.Module) -> list[str]:
         if is_parametrized(layer):
             with modes_kept(layer):
                 layer.eval()  # in training a spectral norm takes a step
+                # torch gives a layer a class of its own for this, copies share it, and the removal changes the class
+                layer.__class__ = type(
+                    type(layer).__name__, type(layer).__bases__, dict(vars(type(layer)))
+                )
                 for name in list(layer.parametrizations):
                     remove_parametrizations(layer, name, leave_parametrized=True)
                     names.append(f"{path}.{name}".lstrip("."))

@@ -245,6 +245,10 @@ def read_spec(given: SweepSpec | Mapping[str, Any] | str | Path, **changes: Any)
     start: dict[str, Any] = {}
     if isinstance(given, str | Path):
         start, given = {"name": Path(given).stem}, _read_file(Path(given))
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"sweep: {type(given).__name__} is no spec; give a YAML or JSON file, or a mapping of its keys"
+        )
     for name in given:
         if name not in SweepSpec.model_fields:
             raise unknown("key in the sweep", name, SweepSpec.model_fields)

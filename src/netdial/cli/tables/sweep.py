@@ -29,7 +29,7 @@ def shown(value: Any) -> str:
     """Returns a value of a setting or a measure, short.
 
     >>> shown(0.000123456), shown("mlp:4"), shown(275.0)
-    ('0.0001235', 'mlp:4', '275')
+    ('0.000123', 'mlp:4', '275')
     """
     return number(value) if isinstance(value, float) else str(value)
 
@@ -73,7 +73,7 @@ def clock(seconds: float) -> str:
     """Returns a time in the largest units that suit it.
 
     >>> clock(3.21), clock(75), clock(7300)
-    ('3.2 s', '1 min 15 s', '2 h 2 min')
+    ('3.2 s', '1 min 15 s', '2 h 1 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:

@@ -125,7 +125,7 @@ def hypervolume(found: Sequence[FrontNetwork], largest: float, least: float) -> 
 
     >>> small = FrontNetwork(10.0, 0.5, 0.5, (), {}, 1.0)
     >>> hypervolume([small, FrontNetwork(100.0, 0.7, 0.7, (), {}, 1.0)], 1000.0, 0.4)
-    0.5
+    0.4
     """
     area, best = 0.0, least
     for one in front_of(found):

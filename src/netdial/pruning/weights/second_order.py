@@ -15,8 +15,6 @@ Shapes: K members, P numbers of the leaves, F of them free to move.
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -79,5 +77,17 @@ def _inverse_diagonal(matrix: Tensor, lam: float) -> Tensor:
     )
 
 
-for _how in ("ggn", "hessian", "fisher", "hutchinson"):
-    CRITERIA.add(f"obd-{_how}")(partial(obd_diagonal, how=_how))
+def _register(how: str, diagonal: str) -> None:
+    """Registers a criterion for one of the diagonals."""
+
+    @CRITERIA.add(f"obd-{how}")
+    def criterion(subject: Subject) -> Tensor:
+        return obd_diagonal(subject, how)
+
+    criterion.__doc__ = f"Returns ½hθ² with h {diagonal}, in nats (LeCun et al. 1989, eq. 4)."
+
+
+_register("ggn", "the Gauss-Newton diagonal")
+_register("hessian", "the exact Hessian diagonal")
+_register("fisher", "the empirical Fisher diagonal (Theis et al. 2018, §2)")
+_register("hutchinson", "Hutchinson's estimate of the Hessian diagonal (Bekas et al. 2007)")
