@@ -391,6 +391,7 @@ def test_reading_runs_and_writing_reports_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_nothing_imports_torchvision() -> None:
     for path in FILES:
         for node in ast.walk(tree_of(path)):

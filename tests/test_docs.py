@@ -366,6 +366,7 @@ def commands() -> list[str]:
     return sorted(set(shown))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted({line.split()[1] for line in commands()}))
 def test_commands_shown_are_accepted(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

@@ -173,6 +173,7 @@ def test_draws_that_cannot_be_counted_are_refused_with_their_number(name: str, c
     raise found.value
 
 
+@pytest.mark.slow
 @right
 def test_a_posterior_has_an_objective_without_a_word_about_draws() -> None:
     """By default 8 draws measure the predictive and the objective; a family of points draws nothing."""

@@ -32,6 +32,7 @@ def fitted(folder: Path) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 @right
 def test_predictions_of_a_table_are_a_table(tmp_path: Path) -> None:
     """``predict`` of a run and of an exported member: one line a row, class names, probabilities that add up to 1."""

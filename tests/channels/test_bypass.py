@@ -80,6 +80,7 @@ def n_params(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
+@pytest.mark.slow
 def test_a_dead_block_becomes_a_shift() -> None:
     graph = dying("stage1.1")
     traced, x = graph.traced, graph.example

@@ -128,6 +128,7 @@ def test_a_target_below_the_floor_is_refused_with_the_floor(
         slim(net, size="0.2 ms", example=blobs[0][:2])
 
 
+@pytest.mark.slow
 def test_quiet_times_grow_with_the_network_and_leave_it_as_it_was() -> None:
     small, large = nn.Linear(512, 1), nn.Sequential(*(nn.Linear(512, 512) for _ in range(8)))
     small.train()

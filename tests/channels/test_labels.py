@@ -6,6 +6,7 @@ import itertools
 import time
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ def plain(count: int, joined: list[tuple[int, int]]) -> list[int]:
     return [min(members) for members in classes]
 
 
+@pytest.mark.slow
 @given(joined=pairs, cuts=st.lists(st.integers(0, 60), max_size=4))
 def test_classes_are_those_of_a_plain_union(joined: list[tuple[int, int]], cuts: list[int]) -> None:
     atoms = Atoms()

@@ -278,6 +278,7 @@ def test_a_budget_that_nothing_meets_names_the_nearest(family: Family, wine: Spl
     )
 
 
+@pytest.mark.slow
 def test_latency_is_measured_when_it_is_limited(family: Family, wine: Splits) -> None:
     found = choose(family, wine.valid, lams=2, shares=[0.0], max_latency_ms=1e4)
     assert 0 < found.row.latency_ms < 1e4

@@ -188,6 +188,7 @@ def test_evaluate_at_given_values(call: Call, wine: Path) -> None:
     assert "a constant" in table.out
 
 
+@pytest.mark.slow
 def test_export_gives_an_ordinary_network(call: Call, wine: Path, tmp_path: Path) -> None:
     answer = json.loads(
         call("export", str(wine), "--lam", "1", "--out", "out/m.safetensors", "--json").out

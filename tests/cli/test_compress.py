@@ -125,6 +125,7 @@ def test_wrong_use_is_one_line(call: Call, copy: Path, words: tuple[str, ...], t
     assert not compressions(Run.open(copy).records())
 
 
+@pytest.mark.slow
 def test_a_whole_family_in_one_file(call: Call, copy: Path) -> None:
     said = call("compress", "wine", "--family", "--max-bytes", "1500", *SHORT)
     assert said.code == 0, said.err

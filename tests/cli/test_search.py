@@ -41,6 +41,7 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> An
     return json.loads(out.out) if code == 0 else out.err
 
 
+@pytest.mark.slow
 def test_a_data_set_becomes_a_network_with_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     told = answer(capsys, "search", "wine", *SMALL, "--size", "400 params")
     assert set(told["genotype"]) == {"h0->n1", "n1->h1", "h0->h1"}

@@ -95,6 +95,7 @@ class Unheard(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [

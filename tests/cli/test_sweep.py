@@ -29,6 +29,7 @@ def spec(tmp_path: Path) -> str:
     return "small.yaml"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_planned_made_and_asked(call: Call, spec: str, tmp_path: Path) -> None:
     planned = json.loads(call("sweep", spec, "--dry-run", "--json").out)
     check("netdial sweep --dry-run", planned)

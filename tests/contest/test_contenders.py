@@ -40,6 +40,7 @@ def _match(kind: str, seconds: float = 0.3) -> Match:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 @pytest.mark.parametrize("name", list(CONTENDERS))
 def test_it_gives_outputs_and_the_loss_it_chose_by(name: str, kind: str) -> None:
@@ -54,6 +55,7 @@ def test_it_gives_outputs_and_the_loss_it_chose_by(name: str, kind: str) -> None
     assert other.shape == (5, 2) and bool(other.isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one network", "grid of 8", "boosted trees", "linear model"])
 def test_it_learns_what_there_is_to_learn(name: str) -> None:
     match = _match("classification", 1.0)

@@ -27,6 +27,7 @@ def registries() -> list[str]:
 WORDS = "\n".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registries())
 def test_names_of_a_registry_are_taken_from_it(name: str) -> None:
     assert re.search(rf"list\({name}\)|\bin {name}\b", WORDS), f"no test goes over all of {name}"

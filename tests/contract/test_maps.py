@@ -45,6 +45,7 @@ def coordinates(unit: list[float]) -> Tensor:
     return torch.tensor(unit, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @names
 @given(unit=units, additive=flags)
 def test_start_is_the_initial_value_everywhere(

@@ -79,6 +79,7 @@ def test_a_run_is_listed_reported_and_read_from_its_records_alone(
     assert name in page and "</html>" in page
 
 
+@pytest.mark.slow
 @names
 def test_a_name_that_is_taken_is_refused_and_the_run_stays(
     name: str, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]

@@ -200,6 +200,7 @@ def test_every_leaf_is_stationary_and_the_evidence_never_falls(
             assert laplace(net, data, **options, prior_var=moved).log_evidence < found.log_evidence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker", "full"])
 def test_the_optimum_does_not_depend_on_the_start(
     trained: tuple[nn.Module, tuple[Tensor, Tensor]], structure: str

@@ -98,6 +98,7 @@ def counted(net: nn.Module, groups: int, batch: int, sampling: str = "stratified
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETS))
 def test_no_cliff_in_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight members under and over the bound, from all at once to half of them: what is made for one number of the network."""
@@ -113,6 +114,7 @@ def test_no_cliff_in_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert max(work[3:]) < 1.6 * min(work[3:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETS))
 def test_no_cliff_in_groups(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rule, "NUMBERS", 4000)

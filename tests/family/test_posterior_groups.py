@@ -96,6 +96,7 @@ def test_gates_close_as_complexity_grows(trained: Family) -> None:
     assert float(gates[1000.0].max()) < 2 * PRIOR
 
 
+@pytest.mark.slow
 def test_trained_gates_are_evaluated_by_draws_and_by_their_mean(trained: Family) -> None:
     path = nd.evaluate(trained, problem(), lams=[0.01, 1000.0], n_samples=8)
     simple, complex_ = path.members[1], path.members[0]

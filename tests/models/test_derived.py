@@ -93,6 +93,7 @@ def test_files_that_were_changed_or_are_newer_are_refused(tmp_path: Path) -> Non
         nd.inspect(path)
 
 
+@pytest.mark.slow
 def test_a_network_is_written_as_a_program(tmp_path: Path) -> None:
     net, path = ready(), tmp_path / "found.pt2"
     nd.save(net, path, example=X)

@@ -88,6 +88,7 @@ def test_a_pruned_network_computes_what_it_did(tmp_path: Path) -> None:
     torch.testing.assert_close(nd.load_model(tmp_path / "small.safetensors")(x), pruned.net(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_bit_is_noticed(saved: Path, kind: str, tmp_path: Path) -> None:
     source = path_of(saved, kind)

@@ -80,6 +80,7 @@ def _collated(rows: Any) -> Any:
     return {"x": x, "z": z}, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_name", [False, True])
 def test_slim_keeps_all_outputs_and_the_class(net: Net, by_name: bool, tmp_path: Path) -> None:
     inputs: Any = {"x": X, "z": Z} if by_name else (X, Z)
@@ -100,6 +101,7 @@ def test_shrink_trains_on_several_inputs(net: Net, tmp_path: Path) -> None:
     assert isinstance(again, Net) and same(shrunk.net, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["pt2", "onnx"])
 def test_families_and_programs(net: Net, tmp_path: Path, suffix: str) -> None:
     family = nd.fit(net, ((X, Z), Y), epochs=1)

@@ -175,6 +175,7 @@ def test_a_run_killed_twice_is_bit_equal(blobs: tuple[Tensor, Tensor], tmp_path:
     assert_same(rest.state, whole.state)
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left_to_do(
     blobs: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def test_laplace_is_exact_for_a_model_linear_in_its_weights() -> None:
     assert found == pytest.approx(-best.fun, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_evidence_finds_the_degree_without_validation_data() -> None:
     space = ready_space("polynomial", input_shape=(1,), n_outputs=1, degree=5)
     genotypes = list(space.enumerate())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ try:
     from benchmarks._sweeping import drive, ends, of_training, until, working
 finally:
     sys.path.remove(str(ROOT))
+
+HAS_RAY = find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray (netdial[ray]) is not installed")
+ENGINES = ["processes", pytest.param("ray", marks=needs_ray)]
 
 SPEC: dict[str, Any] = {
     "name": "wine",
@@ -62,12 +67,13 @@ def test_a_family_is_trained_once_and_refined_by_every_trial(
 LONG = {**SPEC, "settings": {"model": "mlp:{w}", "epochs": 60}, "sampler": "random", "workers": 2}
 
 
-@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path: Path, engine: str) -> None:
     spec, folder = {**LONG, "storage": str(tmp_path), "engine": engine}, tmp_path / "wine"
     process = drive(spec)
-    assert until(lambda: bool(working(folder)))
+    assert until(lambda: bool(working(folder)) or process.poll() is not None)
+    assert process.poll() is None, "it ended before it was killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
     begun = [trial.number for trial in open_sweep(folder).trials if trial.state == "unfinished"]
@@ -79,12 +85,13 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path: Path, engine: st
         assert len((found.trials[number].run / "log.txt").read_text().splitlines()) == 60
 
 
-@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path, engine: str) -> None:
     spec, folder = {**LONG, "storage": str(tmp_path), "engine": engine}, tmp_path / "wine"
     process = drive(spec)
-    assert until(lambda: bool(working(folder)))
+    assert until(lambda: bool(working(folder)) or process.poll() is not None)
+    assert process.poll() is None, "it ended before it was killed"
     victim = working(folder)[0]
     assert victim != process.pid
     os.kill(victim, signal.SIGKILL)
@@ -92,6 +99,7 @@ def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path, engine: str) -> 
     assert open_sweep(folder).counts["done"] == 4 and len(ends(folder)) == 4
 
 
+@needs_ray
 @pytest.mark.slow
 def test_a_node_that_is_gone_costs_no_trial(tmp_path: Path) -> None:
     spec, folder = {**LONG, "storage": str(tmp_path), "engine": "ray"}, tmp_path / "wine"
@@ -112,6 +120,8 @@ def test_every_engine_makes_the_same_trials_and_records(tmp_path: Path) -> None:
         ("ray", "ray", 0),
         ("cluster", "ray", 2),
     ]:
+        if engine == "ray" and not HAS_RAY:
+            continue
         spec = {**SPEC, "storage": str(tmp_path / name), "engine": engine, "workers": 2}
         assert drive(spec, nodes=nodes).wait() == 0, name
         found = open_sweep(tmp_path / name / "wine")
@@ -160,6 +170,7 @@ def test_a_full_disk_and_numbers_that_are_not_finite_stop_one_trial_alone(
     assert "finite" in failed[0].error, failed[0].error
 
 
+@needs_ray
 @pytest.mark.slow
 def test_a_trial_that_raises_on_ray_fails_alone(tmp_path: Path) -> None:
     settings = {"model": "mlp:4", "epochs": 2, "lam2": 0.0}

@@ -44,6 +44,7 @@ def test_trials_are_run_folders_that_are_made_once(toy: Make) -> None:
     assert open_sweep("toy") == more == open_sweep(more.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_an_interrupted_sweep_goes_on_to_the_same_trials(
     toy: Make, monkeypatch: pytest.MonkeyPatch, sampler: str
@@ -64,6 +65,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_trials(
     assert all(a.params == b.params and a.measures == b.measures for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_what_a_sampler_learns_does_not_depend_on_who_ends_first(toy: Make, tmp_path: Path) -> None:
     from netdial.sweeps.conductor import Conductor, Piece
     from netdial.sweeps.trials.making import make_trial

@@ -358,6 +358,7 @@ def family() -> Family:
     return nd.fit(nn.Linear(2, 1), line(200, 0), line(800, 1), **settings)
 
 
+@pytest.mark.slow
 def test_fit_learns_units_and_noise_from_what_it_is_given(family: Family) -> None:
     task = family.task
     assert (

@@ -67,6 +67,7 @@ def _line() -> tuple[nn.Linear, Tensor, Tensor]:
     return net, x, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lam", [0.5, 5.0])
 def test_ridge_towards_the_start(lam: float) -> None:
     net, x, y = _line()

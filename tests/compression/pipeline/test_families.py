@@ -32,6 +32,7 @@ def compressed(family: nd.Family, **settings: Any) -> Any:
     return nd.compress(family, rows(300, 0), rows(300, 1), **{**QUICK, **settings})
 
 
+@pytest.mark.slow
 def test_any_member_comes_out_of_one_file(family: nd.Family, tmp_path: Path) -> None:
     found = compressed(family, max_bytes=700, recipe={"net": SPEC})
     path = tmp_path / "a.ndz"
@@ -54,6 +55,7 @@ def test_any_member_comes_out_of_one_file(family: nd.Family, tmp_path: Path) -> 
         nd.load_model(path, nd.build("mlp:23", input_shape=(12,), n_outputs=3))
 
 
+@pytest.mark.slow
 def test_members_are_near_those_given(family: nd.Family) -> None:
     found = compressed(family, max_loss=0.1, epochs=6, tuning=3)
     x, _ = rows(300, 1)
@@ -117,6 +119,7 @@ def test_as_many_tracks_as_there_are_tell_all() -> None:
     assert len(dear.values) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

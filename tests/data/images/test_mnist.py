@@ -145,6 +145,7 @@ def test_options_that_do_not_apply(tmp_path: Path) -> None:
         load_data("mnist", data_dir=tmp_path, test=0.3)
 
 
+@pytest.mark.slow
 def test_real(real_data: Path) -> None:
     if not (real_data / "mnist.npz").is_file():
         pytest.skip("no mnist.npz in NETDIAL_DATA")

@@ -195,6 +195,7 @@ def test_trials_go_on_from_their_results() -> None:
         run_trials(RandomSearch(trials=3), scope(space), make, whole[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 5, 9])
 def test_a_search_by_gradient_goes_on_bit_for_bit(stop: int, tmp_path: Path) -> None:
     config = SearchConfig(**SETTINGS | {"epochs": 3}, compare=False)
