@@ -274,7 +274,7 @@ def test_killed_in_the_middle_with_processes_of_its_own(
     children = children_of(process.pid)
     assert len(children) >= 2
     os.kill(process.pid, number)
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     assert waited(lambda: not any(map(is_running, children)))
     assert len(list(tmp_path.glob("cells/wine*/DONE"))) == 1
     store = Store(tmp_path)
