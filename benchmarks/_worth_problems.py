@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from sklearn.datasets import make_classification, make_friedman1, make_regression
-from torch import Tensor
+from torch import Tensor, nn
 
 import netdial as nd
+from netdial.core.errors import DataError
 from netdial.core.noise import generator
 from netdial.data._optional import require
 from netdial.data.dataset import Dataset
@@ -43,6 +44,21 @@ def problem(name: str, seed: int) -> Problem:
         DataError: its file is not there.
     """
     return PROBLEMS[name](seed)
+
+
+def is_there(name: str) -> bool:
+    """Returns whether the file of a problem is here."""
+    try:
+        problem(name, 0)
+    except DataError:
+        return False
+    return True
+
+
+def start(data: Problem, seed: int) -> nn.Module:
+    """Returns the network that is compared on a problem, with 50 hidden units, before training."""
+    width = data.train.inputs(torch.arange(1)).flatten(1).shape[1]
+    return nd.build("mlp:50", input_shape=(width,), n_outputs=data.n_outputs, seed=seed)
 
 
 def _table(x: Tensor, y: Tensor, count: int, kind: str) -> Problem:

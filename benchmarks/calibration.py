@@ -29,10 +29,9 @@ from torch import Tensor
 
 import netdial as nd
 from benchmarks._rivals import trained
-from benchmarks._worth_problems import PROBLEMS, Problem, problem
+from benchmarks._worth_problems import Problem, is_there, problem, start
 from benchmarks.result import Result
 from netdial.core.best import MEAN
-from netdial.core.errors import DataError
 from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
 from netdial.runs.run import Run
@@ -71,8 +70,8 @@ class Calibrated(Cell):
         data = problem(self.problem, self.seed)
         _ours(data, self.seed, 20)  # nothing that is loaded at the first call is counted
         found, budget = _ours(data, self.seed, self.steps)
-        net = _net(data, self.seed)
-        starts = [_net(data, 1000 + _MEMBERS * self.seed + i) for i in range(_MEMBERS)]
+        net = start(data, self.seed)
+        starts = [start(data, 1000 + _MEMBERS * self.seed + i) for i in range(_MEMBERS)]
         common: dict[str, Any] = {"norm": "l2", "lr": 4e-3, "seed": self.seed}
         one = trained(data, net, budget, lams=[0.0], **common)
         grid = trained(data, net, budget, lams=_L2, **common)
@@ -96,7 +95,7 @@ def measure(*, quick: bool = False) -> Result:
     """Returns how much greater the rivals' log loss is than ours, in per cent, mean over problems."""
     torch.set_num_threads(1)
     seeds = range(1 if quick else _SEEDS)
-    names = [name for name in _PROBLEMS if _is_there(name)]
+    names = [name for name in _PROBLEMS if is_there(name)]
     names = names[3:5] if quick else names
     steps = _QUICK_STEPS if quick else _STEPS
     cells = {name: [Calibrated(name, seed, steps) for seed in seeds] for name in names}
@@ -137,21 +136,8 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _is_there(name: str) -> bool:
-    try:
-        PROBLEMS[name](0)
-    except DataError:
-        return False
-    return True
-
-
 def _inputs(part: nd.Dataset) -> Tensor:
     return part.inputs(torch.arange(len(part))).flatten(1)
-
-
-def _net(data: Problem, seed: int) -> torch.nn.Module:
-    width = _inputs(data.train).shape[1]
-    return nd.build("mlp:50", input_shape=(width,), n_outputs=data.n_outputs, seed=seed)
 
 
 def _ours(data: Problem, seed: int, steps: int) -> tuple[dict[str, dict[str, float]], float]:
@@ -159,7 +145,7 @@ def _ours(data: Problem, seed: int, steps: int) -> tuple[dict[str, dict[str, flo
     started = time.process_time()
     epochs = max(1, round(steps / math.ceil(len(data.train) / 32)))
     family = nd.fit(
-        _net(data, seed),
+        start(data, seed),
         data.train,
         kind=data.kind,
         epochs=epochs,

@@ -29,9 +29,8 @@ import torch
 
 import netdial as nd
 from benchmarks._rivals import losses, trained
-from benchmarks._worth_problems import PROBLEMS, Problem, problem
+from benchmarks._worth_problems import Problem, is_there, problem, start
 from benchmarks.result import Result
-from netdial.core.errors import DataError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.jobs.pool import make_all
@@ -89,7 +88,7 @@ class FewLabels(Cell):
             "lr": 4e-3,
             "seed": self.seed,
         }
-        net = _net(data, self.seed)
+        net = start(data, self.seed)
         for objective, by in OURS.values():  # what is loaded at the first call is not counted
             _by_evidence(data, net, objective, by, {**how, "epochs": 1})
         found = {name: _by_evidence(data, net, *which, how) for name, which in OURS.items()}
@@ -105,7 +104,7 @@ def measure(*, quick: bool = False) -> Result:
     """Returns test loss over that of the better grid, mean over problems and numbers of rows."""
     torch.set_num_threads(1)
     seeds = range(1 if quick else _SEEDS)
-    places = [(name, rows) for name, counts in _ROWS.items() for rows in counts if _is_there(name)]
+    places = [(name, rows) for name, counts in _ROWS.items() for rows in counts if is_there(name)]
     places = places[2:3] + places[6:7] if quick else places
     steps = _QUICK_STEPS if quick else _STEPS
     cells = {place: [FewLabels(*place, seed, steps) for seed in seeds] for place in places}
@@ -146,14 +145,6 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _is_there(name: str) -> bool:
-    try:
-        PROBLEMS[name](0)
-    except DataError:
-        return False
-    return True
-
-
 def _few(data: Problem, rows: int) -> Problem:
     """Returns a problem with so many training rows, the first of both parts; they stand for the validation part, too."""
     parts = (data.train, data.valid)
@@ -163,11 +154,6 @@ def _few(data: Problem, rows: int) -> Problem:
         raise ValueError(f"{rows} of {len(x)} rows")
     train = Dataset(x[:rows], y[:rows])
     return replace(data, train=train, valid=train)
-
-
-def _net(data: Problem, seed: int) -> torch.nn.Module:
-    width = data.train.x.shape[1]
-    return nd.build("mlp:50", input_shape=(width,), n_outputs=data.n_outputs, seed=seed)
 
 
 def _loss(data: Problem, run: Callable[[torch.Tensor], torch.Tensor]) -> float:

@@ -16,7 +16,7 @@ from netdial.data.dataset import Dataset
 from netdial.measure.ranks import kendall
 from netdial.structure.derived import derive
 from netdial.structure.graph.space import Gamma, SearchSpace
-from netdial.structure.nbtiny import CELLS, TinyTable, expected_regret, load_table
+from netdial.structure.nbtiny import CELLS, TinyRecipe, TinyTable, expected_regret, load_table
 from netdial.structure.nbtiny.cells import live_edges
 from netdial.structure.nbtiny.regret import best_of, median_regret
 from netdial.structure.nbtiny.space import genotype_of, index_of, same_networks, tiny_space
@@ -49,6 +49,23 @@ _BY_GRADIENT: dict[str, dict[str, Any]] = {
 
 _BY_TRIALS = ("random", "evolution", "halving", "reinforce", "exhaustive")
 _ALIVE = [index for index, cell in enumerate(CELLS) if any(live_edges(cell))]
+
+
+def search_config(recipe: TinyRecipe, strategy: str, seed: int, **more: Any) -> SearchConfig:
+    """Returns settings of a search with the training that all networks of a table had; ``more`` replaces some."""
+    settings = {
+        "strategy": strategy,
+        "epochs": recipe.epochs[-1],
+        "network_epochs": recipe.epochs[-1],
+        "batch_size": recipe.batch_size,
+        "lr": recipe.lr,
+        "schedule": "constant",
+        "compare": False,
+        "candidates": 1,
+        "seed": seed,
+        **more,
+    }
+    return make(SearchConfig, settings)
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,9 @@ class _Lab:
 
     def by_gradient(self, name: str, seed: int) -> _Found:
         """Returns what a search by gradient came to, with its structure trained by the loop as any other."""
-        config = self._config(name.partition(",")[0], seed).changed(**_BY_GRADIENT[name])
+        config = search_config(self.table.recipe, name.partition(",")[0], seed).changed(
+            **_BY_GRADIENT[name]
+        )
         job = prepare(self.space, self.parts["train"], self.parts["valid"], config)
         held: list[SearchState] = []
 
@@ -166,24 +185,9 @@ class _Lab:
             count_skips(self.space, best.genotype),
         )
 
-    def _config(self, strategy: str, seed: int) -> SearchConfig:
-        recipe = self.table.recipe
-        settings = {
-            "strategy": strategy,
-            "epochs": recipe.epochs[-1],
-            "network_epochs": recipe.epochs[-1],
-            "batch_size": recipe.batch_size,
-            "lr": recipe.lr,
-            "schedule": "constant",
-            "compare": False,
-            "candidates": 1,
-            "seed": seed,
-        }
-        return make(SearchConfig, settings)
-
     def _training(self) -> float:
         """Returns the processor seconds of one training, mean over networks drawn evenly."""
-        config, task = self._config("random", 0), TASKS["classification"]()
+        config, task = search_config(self.table.recipe, "random", 0), TASKS["classification"]()
         source, taken = torch.Generator().manual_seed(0), []
         for place in torch.randperm(len(_ALIVE), generator=source)[:12].tolist():
             net = derive(self.space, genotype_of(self.space, CELLS[_ALIVE[place]]))

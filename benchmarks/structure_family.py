@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.nbtiny_regret import search_config
 from benchmarks.result import Result
 from netdial.data.dataset import Dataset
 from netdial.structure.cost import StructureCosts
@@ -21,7 +22,6 @@ from netdial.structure.penalty import SizeShare
 from netdial.structure.search import AlongStrategy
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.searching import prepare
-from netdial.train.config import make
 
 _LAMS = (0.01, 0.03162277660168379, 0.1, 0.31622776601683794, 1.0)
 _SEEDS = tuple(range(100, 108))
@@ -165,17 +165,5 @@ class _Lab:
         return found
 
     def _config(self, strategy: str, seed: int, **more: Any) -> SearchConfig:
-        recipe = self.table.recipe
-        settings = {
-            "strategy": strategy,
-            "epochs": 2 if self.quick else recipe.epochs[-1],
-            "network_epochs": 2 if self.quick else recipe.epochs[-1],
-            "batch_size": recipe.batch_size,
-            "lr": recipe.lr,
-            "schedule": "constant",
-            "compare": False,
-            "candidates": 1,
-            "seed": seed,
-            **more,
-        }
-        return make(SearchConfig, settings)
+        short = {"epochs": 2, "network_epochs": 2} if self.quick else {}
+        return search_config(self.table.recipe, strategy, seed, **short, **more)

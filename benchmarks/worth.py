@@ -35,10 +35,9 @@ from sklearn.metrics import log_loss, mean_squared_error
 
 import netdial as nd
 from benchmarks._rivals import Chosen, grid, losses
-from benchmarks._worth_problems import PROBLEMS, Problem, problem
+from benchmarks._worth_problems import PROBLEMS, Problem, is_there, problem, start
 from benchmarks.result import Result
 from netdial.core.best import MEAN
-from netdial.core.errors import DataError
 from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
 from netdial.runs.run import Run
@@ -82,7 +81,7 @@ class Compared(Cell):
         found["averaged"] = _averaged(data, self.seed, self.steps)
         found["starts, averaged"] = _starts(data, self.seed, self.steps // 2)
         budget = found["ours"]["seconds"]
-        net = _net(data, self.seed)
+        net = start(data, self.seed)
         common: dict[str, Any] = {"seed": self.seed}
         made = {
             "l2 grid": grid(data, net, budget, norm="l2", lams=_L2, lr=4e-3, **common),
@@ -103,7 +102,7 @@ def measure(*, quick: bool = False) -> Result:
     """Returns the excess of the rivals' test loss over ours, in per cent, mean over problems."""
     torch.set_num_threads(1)
     seeds = range(1 if quick else _SEEDS)
-    names = [name for name in PROBLEMS if _is_there(name)]
+    names = [name for name in PROBLEMS if is_there(name)]
     names = names[3:5] + names[7:8] if quick else names
     steps = _QUICK_STEPS if quick else _STEPS
     cells = {name: [Compared(name, seed, steps) for seed in seeds] for name in names}
@@ -129,24 +128,11 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _is_there(name: str) -> bool:
-    try:
-        problem(name, 0)
-    except DataError:
-        return False
-    return True
-
-
-def _net(data: Problem, seed: int) -> torch.nn.Module:
-    width = data.train.inputs(torch.arange(1)).flatten(1).shape[1]
-    return nd.build("mlp:50", input_shape=(width,), n_outputs=data.n_outputs, seed=seed)
-
-
 def _averaged(data: Problem, seed: int, steps: int) -> dict[str, float]:
     """Returns the test loss of an average of our family's members, and the processor time of training and weighing."""
     started = time.process_time()
     family = nd.fit(
-        _net(data, seed), data.train, kind=data.kind, compiled=True, **_recipe(data, seed, steps)
+        start(data, seed), data.train, kind=data.kind, compiled=True, **_recipe(data, seed, steps)
     )
     made = nd.average(family, data.valid, lams=9)
     return _scored(data, made, time.process_time() - started)
@@ -155,7 +141,7 @@ def _averaged(data: Problem, seed: int, steps: int) -> dict[str, float]:
 def _starts(data: Problem, seed: int, steps: int) -> dict[str, float]:
     """Returns the same of networks from three starts at five λ, trained directly in one run."""
     started = time.process_time()
-    nets = [_net(data, 3 * seed + i) for i in range(3)]
+    nets = [start(data, 3 * seed + i) for i in range(3)]
     lams = [10 ** (-2 + 3 * i / 4) for i in range(5)]
     recipe = _recipe(data, seed, steps)
     families = nd.fit_direct(nets, data.train, lams=lams, kind=data.kind, **recipe)
@@ -178,7 +164,7 @@ def _recipe(data: Problem, seed: int, steps: int) -> dict[str, Any]:
 
 def _family(data: Problem, seed: int, steps: int, how: Mapping[str, Any]) -> dict[str, float]:
     """Returns the test loss of the member that validation chooses, and the processor time of training and choice."""
-    net = _net(data, seed)
+    net = start(data, seed)
     started = time.process_time()
     recipe = _recipe(data, seed, steps)
     family = nd.fit(net, data.train, kind=data.kind, **recipe, **how)

@@ -14,8 +14,13 @@ from sklearn.datasets import load_wine
 import netdial as nd
 from netdial.cli import main
 from netdial.core.storage.container import load_tree
+from netdial.jobs.search import latency
+from netdial.measure.latency import Machine
 from netdial.runs.run import Run
 from netdial.runs.searched import searched
+from netdial.structure import SearchSpace, StructureCosts
+from netdial.structure.latency import LatencyLookup, OperationTime
+from netdial.structure.latency.table import LatencyAgreement
 from netdial.structure.search import job
 from netdial.train.loop import Interrupted
 
@@ -148,31 +153,26 @@ def test_bad_input_is_refused_before_a_folder_is_made(
     assert not Path("runs").exists() or not any(Path("runs").glob("[!.]*"))
 
 
+def timed(space: SearchSpace) -> LatencyLookup:
+    """Returns a table as of a clock that takes a millisecond for every thousand numbers of an operation."""
+    rows = {
+        edge: {name: OperationTime(count / 1000, 0.0, 5) for name, count in row.items()}
+        for edge, row in StructureCosts(space).params.items()
+    }
+    fits = LatencyAgreement((1.0, 2.0), (1.0, 2.0), 0.0, 0.0, 1.0, 1.0)
+    return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
+
+
 def test_a_limit_of_latency_is_kept_when_it_is_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tables and networks are timed by a clock of the test: a millisecond for every thousand numbers."""
-    from netdial.jobs.search import latency
-    from netdial.structure.graph.space import SearchSpace
-    from netdial.structure.latency import LatencyLookup, OperationTime
-    from netdial.structure.latency.table import LatencyAgreement
+    """Networks are timed by a clock of the test: a fifth more than the operations together."""
     from netdial.structure.search import limits
-
-    def table(space: SearchSpace) -> LatencyLookup:
-        from netdial.measure.latency import Machine
-        from netdial.structure import StructureCosts
-
-        rows = {
-            edge: {name: OperationTime(count / 1000, 0.0, 5) for name, count in row.items()}
-            for edge, row in StructureCosts(space).params.items()
-        }
-        fits = LatencyAgreement((1.0, 2.0), (1.0, 2.0), 0.0, 0.0, 1.0, 1.0)
-        return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
 
     def slower(net: Any, shape: Any, batch: int) -> float:
         return 1.2 * sum(p.numel() for p in net.parameters()) / 1000
 
-    monkeypatch.setattr(latency, "measure_table", table)
+    monkeypatch.setattr(latency, "measure_table", timed)
     monkeypatch.setattr(limits, "measure_network", slower)
     told = answer(capsys, "search", "wine", *SMALL, "--max-latency-ms", "0.24", "--no-compare")
     assert told["cost"]["ms"] == pytest.approx(1.2 * told["cost"]["params"] / 1000)
@@ -202,22 +202,7 @@ def test_one_search_gives_structures_along_lambda(capsys: pytest.CaptureFixture[
 def test_fbnets_product_is_given_on_the_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from netdial.jobs.search import latency
-    from netdial.measure.latency import Machine
-    from netdial.structure import StructureCosts
-    from netdial.structure.graph.space import SearchSpace
-    from netdial.structure.latency import LatencyLookup, OperationTime
-    from netdial.structure.latency.table import LatencyAgreement
-
-    def table(space: SearchSpace) -> LatencyLookup:
-        rows = {
-            edge: {name: OperationTime(count / 1000, 0.0, 5) for name, count in row.items()}
-            for edge, row in StructureCosts(space).params.items()
-        }
-        fits = LatencyAgreement((1.0, 2.0), (1.0, 2.0), 0.0, 0.0, 1.0, 1.0)
-        return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
-
-    monkeypatch.setattr(latency, "measure_table", table)
+    monkeypatch.setattr(latency, "measure_table", timed)
     words = ["search", "wine", *SMALL, "--no-compare", "--penalty"]
     assert answer(capsys, *words, "0.2 log^0.6 us")["cost"]["params"] > 0
     assert Path("runs/wine-search/latency.json").exists()

@@ -203,6 +203,14 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def fraction(text: str | None) -> float | str | None:
+    """Returns a fraction of the rows as a number, and everything else as it is: the path of a table."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
 def values(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that were given on the command line, lists as tuples."""
     from netdial.train.config import make

@@ -16,11 +16,15 @@ from torch import Tensor, nn
 
 from netdial.core.errors import NonFiniteError
 from netdial.core.registry import Registry
-from netdial.data.dataset import Dataset
+from netdial.data.dataset import Dataset, Splits
+from netdial.jobs.presets import preset
 from netdial.measure.forward import outputs
-from netdial.task import Task
+from netdial.task import Task, named
 
 T = TypeVar("T")
+
+_SETTINGS = ("batch_size", "lr")
+"""Settings of a data set's preset that all networks are trained with."""
 
 _LONGER = 3
 """How many times longer each training is than the one before, while lengths are tried."""
@@ -68,6 +72,24 @@ class Match:
     seed: int
     settings: Mapping[str, Any]
     augment: str | None = None
+
+    @classmethod
+    def of(
+        cls, splits: Splits, net: Callable[[int], nn.Module], seconds: float, seed: int
+    ) -> Match:
+        """Returns the match on a data set, with the batch size and learning rate that its preset has."""
+        known = preset(splits.name, len(splits.train))
+        return cls(
+            splits.train,
+            splits.valid,
+            named(splits.kind).in_units(splits.train.target),
+            splits.n_outputs,
+            net,
+            seconds,
+            seed,
+            {name: known[name] for name in _SETTINGS if name in known},
+            splits.augment,
+        )
 
     def loss(self, found: Tensor, part: Dataset) -> float:
         """Returns the loss that choices are made by; infinite where it is no number."""

@@ -14,12 +14,10 @@ from netdial.core.errors import ConfigError, NetdialError
 from netdial.core.records import Record
 from netdial.data import Splits
 from netdial.jobs.opening import open_task
-from netdial.jobs.presets import preset
 from netdial.jobs.problem import is_function
 from netdial.nets import build
 from netdial.runs.curves import RIVAL
 from netdial.runs.run import Run
-from netdial.task import named
 
 assert contenders.__all__  # they are registered
 
@@ -85,23 +83,12 @@ def run_rivals(
 
 
 def _match(run: Run, splits: Splits, seconds: float) -> Match:
-    settings = preset(splits.name, len(splits.train))
+    shape, count = splits.input_shape, splits.n_outputs
 
     def net(seed: int) -> nn.Module:
-        shape = splits.input_shape
-        return build(run.config["model"], input_shape=shape, n_outputs=splits.n_outputs, seed=seed)
+        return build(run.config["model"], input_shape=shape, n_outputs=count, seed=seed)
 
-    return Match(
-        splits.train,
-        splits.valid,
-        named(splits.kind).in_units(splits.train.target),
-        splits.n_outputs,
-        net,
-        seconds,
-        int(run.config["seed"]),
-        {name: settings[name] for name in ("batch_size", "lr") if name in settings},
-        splits.augment,
-    )
+    return Match.of(splits, net, seconds, int(run.config["seed"]))
 
 
 def _worth(guess: Guess, match: Match, splits: Splits) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError
 from netdial.data.tables.read import table_digest
 from netdial.jobs.pool import Made, make_all
-from netdial.jobs.presets import preset
 from netdial.jobs.problem import Problem, is_function, load_problem
 from netdial.nets import build
 from netdial.nets.foreign import copy_network
@@ -28,9 +27,6 @@ from netdial.runs.store import Cell, Store
 from netdial.task import Task, named
 
 assert contenders.__all__  # they are registered
-
-_SETTINGS = ("batch_size", "lr")
-"""Settings of a data set's preset that all networks are trained with."""
 
 _FEW = 64
 """Rows that a contender is warmed up on."""
@@ -140,7 +136,10 @@ def benchmark(
     store = Store(Path(folder), data_dir)
     found: dict[str, list[dict[str, Any]]] = {}
     notes = []
-    for name, entries in _by_name(names, data, given, (seconds, seeds, data_dir)):
+    for name in names:
+        entries = [
+            ContestEntry(name, data, given, seconds, seed, data_dir) for seed in range(seeds)
+        ]
         try:
             make_all(entries, store, workers=1, report=report)
         except MissingExtra as error:
@@ -171,20 +170,6 @@ def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | Non
     )
 
 
-def _by_name(
-    names: Sequence[str],
-    data: str,
-    options: Mapping[str, Any],
-    how: tuple[float, int, str | None],
-) -> Iterator[tuple[str, list[ContestEntry]]]:
-    seconds, seeds, folder = how
-    for name in names:
-        yield (
-            name,
-            [ContestEntry(name, data, options, seconds, seed, folder) for seed in range(seeds)],
-        )
-
-
 def _small(match: Match) -> Match:
     """Returns a match on a few rows that ends as soon as it can."""
     few = match.train.select(torch.arange(min(_FEW, len(match.train))))
@@ -197,22 +182,11 @@ def _task(problem: Problem) -> Task:
 
 def _match(problem: Problem, entry: ContestEntry) -> Match:
     splits = problem.task
-    settings = preset(splits.name, len(splits.train))
-    count = splits.n_outputs
 
     def net(seed: int) -> nn.Module:
         if is_function(entry.data):  # a user's own network, which has one start
             return copy_network(problem.net)
-        return build(problem.model, input_shape=splits.input_shape, n_outputs=count, seed=seed)
+        shape, count = splits.input_shape, splits.n_outputs
+        return build(problem.model, input_shape=shape, n_outputs=count, seed=seed)
 
-    return Match(
-        splits.train,
-        splits.valid,
-        _task(problem),
-        count,
-        net,
-        entry.seconds,
-        entry.seed,
-        {name: settings[name] for name in _SETTINGS if name in settings},
-        splits.augment,
-    )
+    return Match.of(splits, net, entry.seconds, entry.seed)

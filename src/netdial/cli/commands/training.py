@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.help import PlainCommand
-from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, flags, values, with_flags
+from netdial.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunsDirOption,
+    flags,
+    fraction,
+    values,
+    with_flags,
+)
 from netdial.cli.output import console, data_json, left_out_line, print_json, print_table
 from netdial.cli.progress import watching
 from netdial.data.tables.options import TableOptions
@@ -144,7 +152,7 @@ def _job(way: Way, given: Mapping[str, Any]) -> Job:
     from netdial.jobs.request import Job
 
     choices = {key: given[key] for key in _DATA_CHOICES}
-    choices |= {part: _share(given[part]) for part in ("valid", "test")}
+    choices |= {part: fraction(given[part]) for part in ("valid", "test")}
     parts: list[type[BaseModel]] = [TableOptions, *way.settings]
     for settings in parts:
         choices |= values(settings, {key: given[key] for key in settings.model_fields})
@@ -159,14 +167,6 @@ def _job(way: Way, given: Mapping[str, Any]) -> Job:
         name_of_way=way.name,
         log=tuple(given["log"] or ()),
     )
-
-
-def _share(text: str | None) -> float | str | None:
-    """Returns a fraction as a number, and everything else as it is: the path of a table."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
 
 
 def work(job: Job, *, quiet: bool) -> Run | None:

@@ -43,7 +43,7 @@ def grid(match: Match) -> Guess:
     return best(_trained(match, match.seconds / _GRID, norm="l2", lam=lam) for lam in lams)
 
 
-@CONTENDERS.add("Optuna, 8 trials")
+@CONTENDERS.add("Optuna")
 def tuned(match: Match) -> Guess:
     """Trains eight networks whose norm, λ and learning rate Optuna's TPE proposes.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.command import Parts, options_of
-from netdial.cli.options import DataDirOption, JsonOption, values
+from netdial.cli.options import DataDirOption, JsonOption, fraction, values
 
 if TYPE_CHECKING:
     from netdial.contest.board import Leaderboard
@@ -67,13 +67,13 @@ def benchmark(
     from netdial.data.tables.options import TableOptions
 
     options: dict[str, Any] = {"target": target, "kind": kind, "model": model}
-    options |= {"valid": _share(valid), "test": _share(test)}
+    options |= {"valid": fraction(valid), "test": fraction(test)}
     try:
         board = compare(
             data,
             seconds=seconds,
             seeds=seeds,
-            contenders=None if only is None else _names(only),
+            contenders=None if only is None else [name.strip() for name in only.split(",")],
             data_dir=data_dir,
             folder=out,
             report=None if quiet else _say,
@@ -84,27 +84,6 @@ def benchmark(
         print("netdial: interrupted; the same command goes on where it was", file=sys.stderr)
         raise typer.Exit(130) from None
     _show(board, as_json=as_json)
-
-
-def _names(only: str) -> list[str]:
-    """Returns contenders; ``Optuna, 8 trials`` has a comma of its own."""
-    from netdial.contest.match import CONTENDERS
-
-    rest, found = only, []
-    while rest.strip(" ,"):
-        rest = rest.strip(" ,")
-        name = next((n for n in CONTENDERS if rest.startswith(n)), rest.partition(",")[0].strip())
-        found.append(name)
-        rest = rest[len(name) :]
-    return found
-
-
-def _share(text: str | None) -> float | str | None:
-    """Returns a fraction as a number, and a path as it is."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
 
 
 def _say(made: Made) -> None:
