@@ -48,8 +48,8 @@ def run(spec: SweepSpec) -> Sweep:
     folder = SweepFolder.of(spec)
     engine, workers = engine_of(spec)
     with folder.working():
-        store = Store(folder.path.resolve(), spec.data_dir)
-        ENGINES[engine](Conductor(folder), functools.partial(make_and_note, store=store), workers)
+        make = functools.partial(make_and_note, store=folder.store)
+        ENGINES[engine](Conductor(folder), make, workers)
     return Sweep.read(folder)
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     more = [cluster.add_node(num_cpus=1) for _ in range(nodes - 1)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    remove = Path(spec.storage) / spec.name / "remove"
+    remove = spec.path / "remove"
 
     def taken_away() -> None:
         while not remove.exists():

@@ -10,9 +10,10 @@ import pytest
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.jobs.records.watch import FinishedEpoch
 from netdial.runs.run import Run
 from netdial.sweeps.conductor import Told
-from netdial.sweeps.remote import Remote, RemoteStore
+from netdial.sweeps.remote import Remote, RemoteStore, Sending
 from netdial.sweeps.run import open_sweep
 from netdial.sweeps.spec import SweepSpec
 
@@ -89,3 +90,25 @@ def test_done_is_sent_last_and_an_address_that_cannot_be_is_refused(
     assert sent == ["a", "records.jsonl", "last", "DONE"]
     with pytest.raises(ConfigError, match=r"nowhere://x.*cannot be opened"):
         nd.sweep(toy(storage="nowhere://x"))
+
+
+def test_what_did_not_change_is_not_sent_again_and_sending_takes_a_fifth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, now, sent = tmp_path / "x" / "run", [0.0], list[str]()
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    remote = Remote("memory://fifth", tmp_path / "x")
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def put(self: Remote, file: Path, name: str) -> None:
+        sent.append(file.name)
+        now[0] += 1.0  # a second for each file
+
+    monkeypatch.setattr(Remote, "_put", put)
+    sending = Sending(remote, "run")
+    for epoch in range(1, 11):
+        (run / "records.jsonl").write_text("x" * epoch)
+        sending.epoch(FinishedEpoch(epoch, 10))
+        now[0] += 1.0
+    assert sent == ["config.json", "records.jsonl", "records.jsonl"]

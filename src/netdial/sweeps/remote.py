@@ -1,6 +1,6 @@
 """Sweeps at an address: S3, GCS, HTTP file systems … whatever fsspec opens, beside a folder of this machine.
 
-Trials are made in a folder of the machine that makes them and copied to the address: after every epoch, so that another machine
+Trials are made in a folder of the machine that makes them and copied to the address: after epochs, so that another machine
 can go on with them, and when they are done, ``DONE`` last, so that a trial is there whole or not done. What lies at the address
 and not here is fetched when it is asked for. The driver alone writes what the sweep is and which trials were proposed.
 """
@@ -8,17 +8,32 @@ and not here is fetched when it is asked for. The driver alone writes what the s
 from __future__ import annotations
 
 import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import ConfigError, first_line, missing_extra
+from netdial.core.errors import ConfigError, NetdialError, WriteError, first_line, missing_extra
 from netdial.jobs.records.watch import FinishedEpoch, Watch
 from netdial.runs.store import Cell, Store
 
 _LAST = ("checkpoint", "DONE")
 """Copied after everything else, in this order: what says how far the rest is."""
+
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
+"""File systems without folders, where making one would make a bucket."""
+
+
+_REST = 4.0
+"""Seconds without sending after each that was spent on it."""
+
+
+class AddressError(WriteError):
+    """What lies at an address cannot be read or written now; a trial that meets this is tried again."""
 
 
 def is_address(storage: str) -> bool:
@@ -56,7 +71,8 @@ class Remote:
         except ImportError:
             raise missing_extra(f"storage {self.address}", "sweep") from None
         try:
-            found: tuple[Any, str] = fsspec.core.url_to_fs(self.address)
+            # another machine may have written since: no listing is kept
+            found: tuple[Any, str] = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise ConfigError(
                 f"storage {self.address}: cannot be opened ({first_line(error)}); install the file system, or give a folder"
@@ -64,42 +80,73 @@ class Remote:
         return found
 
     def exists(self, inner: str) -> bool:
-        """Returns whether a file is there."""
-        system, path = self._at
-        return bool(system.exists(f"{path}/{inner}"))
-
-    def fetch(self, inner: str = "") -> None:
-        """Copies a folder, or one file, from the address to here; what is here and not there stays."""
-        system, path = self._at
-        start = f"{path}/{inner}".rstrip("/")
-        if not system.exists(start):
-            return
-        system.invalidate_cache()
-        for file in system.find(start):
-            target = self.here / str(file)[len(path) :].lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.part")
-            system.get_file(file, str(partial))
-            partial.replace(target)
-
-    def send(self, inner: str) -> None:
-        """Copies a folder, or one file, from here to the address.
+        """Returns whether a file is there.
 
         Raises:
-            ConfigError: the address refused it.
+            AddressError: the address does not say.
         """
         system, path = self._at
+        with self._asking("read"):
+            return bool(system.exists(f"{path}/{inner}"))
+
+    def fetch(self, inner: str = "") -> None:
+        """Copies a folder, or one file, from the address to here; what is here and not there stays.
+
+        Raises:
+            AddressError: it cannot be read.
+        """
+        system, path = self._at
+        start = f"{path}/{inner}".rstrip("/")
+        with self._asking("read"):
+            if not system.exists(start):
+                return
+            for file in system.find(start):
+                target = self.here / str(file)[len(path) :].lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial = target.with_name(f".{target.name}.part")
+                system.get_file(file, str(partial))
+                partial.replace(target)
+
+    def send(self, inner: str, known: dict[str, tuple[int, int]] | None = None) -> None:
+        """Copies a folder, or one file, from here to the address.
+
+        Args:
+            inner: the folder or file.
+            known: size and time of change of each file as it was sent before; those that are still so are passed over, and
+                what is sent is written down there. None sends all.
+
+        Raises:
+            AddressError: the address refused it.
+        """
         start = self.here / inner
         files = [start] if start.is_file() else [f for f in start.rglob("*") if f.is_file()]
+        for file in sorted(files, key=lambda file: _turn(file.relative_to(start))):
+            name, now = str(file.relative_to(self.here)), file.stat()
+            version = (now.st_size, now.st_mtime_ns)
+            if known is None or known.get(name) != version:
+                self._put(file, name)
+            if known is not None:
+                known[name] = version
+
+    def _put(self, file: Path, name: str) -> None:
+        system, path = self._at
+        with self._asking("written"):
+            if self.address.partition("://")[0] not in _BUCKETS:
+                system.makedirs(f"{path}/{name}".rpartition("/")[0], exist_ok=True)
+            system.put_file(str(file), f"{path}/{name}")
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Turns what a file system says against reading or writing into an error in words."""
         try:
-            for file in sorted(files, key=lambda file: _turn(file.relative_to(start))):
-                target = f"{path}/{file.relative_to(self.here)}"
-                system.makedirs(target.rpartition("/")[0], exist_ok=True)
-                system.put_file(str(file), target)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"storage {self.address}: could not be written ({first_line(error)}); see what it allows you, or give a folder"
-            ) from None
+            yield
+        except NetdialError:
+            raise
+        except Exception as error:  # every file system has errors of its own
+            raise AddressError(
+                f"storage {self.address}: could not be {what} ({first_line(error)}); see that it is there, that this machine "
+                "reaches it and may write to it, or give a folder"
+            ) from error
 
 
 def _turn(inner: Path) -> tuple[int, str]:
@@ -143,19 +190,27 @@ class RemoteStore(Store):
 
     def watch(self, cell: Cell) -> Watch:
         """Returns what sends a run to the address after every epoch."""
-        return _Sending(self.remote, self._inner(cell))
+        return Sending(self.remote, self._inner(cell))
 
     def _inner(self, cell: Cell) -> str:
         return str(self.path(cell).relative_to(self.folder))
 
 
-class _Sending(Watch):
-    """Sends a run folder after every epoch but the last, which is sent when it is done."""
+class Sending(Watch):
+    """Sends what changed in a run folder after epochs, but the last, which is sent when it is done.
+
+    Epochs that end while sending would take more than a fifth of the time are passed over.
+    """
 
     def __init__(self, remote: Remote, inner: str) -> None:
         self._remote, self._inner = remote, inner
+        self._known: dict[str, tuple[int, int]] = {}
+        self._not_before = -math.inf
 
     def epoch(self, progress: FinishedEpoch) -> None:
         """Sends the folder as it is now: records of this epoch, the checkpoint of the one before."""
-        if progress.epoch < progress.epochs:
-            self._remote.send(self._inner)
+        began = time.monotonic()
+        if progress.epoch < progress.epochs and began >= self._not_before:
+            self._remote.send(self._inner, self._known)
+            ended = time.monotonic()
+            self._not_before = ended + _REST * (ended - began)
