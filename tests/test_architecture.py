@@ -156,6 +156,7 @@ ALLOWED: dict[str, set[str]] = {
         "nets",
         "train",
         "measure",
+        "pruning.channels",
         "shrinking",
         "structure",
         "runs",

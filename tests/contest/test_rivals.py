@@ -43,7 +43,8 @@ def test_rivals_have_the_rows_of_the_run_and_are_recorded_once(run: Run) -> None
     assert sum('"rival": "constant"' in line and '"nll"' in line for line in lines) == 2
     page = write_report(run.path).read_text(encoding="utf-8")
     assert "Strongest rival" in page
-    assert "linear model on validation data" in page
+    assert "validation log loss, linear model, of 2 that were run" in page
+    assert "Beside rivals" in page
 
 
 def test_the_strongest_is_the_best_by_the_metric() -> None:

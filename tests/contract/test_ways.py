@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from netdial.core.errors import NetdialError
 from netdial.jobs.reports import list_runs, write_report
 from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.report.page import Section
+from netdial.report.standing.told import TITLES, UNKNOWN
+from netdial.runs.curves import rivals, strongest
 from netdial.runs.run import Run
 from netdial.train.config import TrainConfig
 
@@ -100,3 +103,45 @@ def test_settings_that_cannot_be_are_refused_before_a_folder_is_made(
     assert "epochs" in capsys.readouterr().err
     assert main([*words, "--batch-size", "-1"]) == 2
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@names
+def test_its_page_says_first_what_was_chosen_and_beside_what(
+    name: str, trained: dict[str, Path]
+) -> None:
+    page = write_report(trained[name]).read_text(encoding="utf-8")
+    box = page[page.index('aria-label="Answer"') : page.index("</section>")]
+    parts = re.findall(
+        r'data-answer="(\w+)"><dt>([^<]+)</dt><dd><span class="value[^>]*>([^<]+)<', box
+    )
+    assert [part for part, _, _ in parts] == list(TITLES)
+    told = {part: value for part, _, value in parts}
+    assert all(told[part] != UNKNOWN for part in ("chosen", "cost", "lost", "sure", "constant"))
+    assert told["rival"] != UNKNOWN or "netdial evaluate" in box
+
+
+@pytest.mark.slow
+@names
+def test_its_network_is_evaluated_and_held_against_rivals(
+    name: str, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(trained[name]), "--rivals", "--seconds", "0.2", "--json"]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["rivals"]) >= 4
+    run = Run.open(trained[name])
+    recorded = rivals(run.records())
+    for rival, worth in told["rivals"].items():
+        assert recorded[rival] == pytest.approx(worth)
+        assert worth["valid/excess_error"] >= 0
+    first = strongest(recorded, "valid/nll")
+    assert first is not None
+    page = run.report_path.read_text(encoding="utf-8")
+    assert f"validation log loss, {first[0]}" in page or "random search" in page
+    if not WAYS[name].makes_family:
+        assert told["metrics"]["nll"] == pytest.approx(
+            way_of(run).headline(run).measures["valid/nll"]
+        )
+        gap = recorded[first[0]]["valid/nll"] - told["metrics"]["nll"]
+        assert recorded[first[0]]["valid/excess"] == pytest.approx(gap, abs=1e-5)

@@ -98,7 +98,7 @@ def test_records_are_those_of_the_vocabulary(done: tuple[Run, Listener]) -> None
     alike = {"norm", "n_params", "objective"}
     assert {r.column for r in records if r.method == "evaluate"} == alike | {
         f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
-    } | {"valid/excess", "valid/excess_error"}
+    } | {"valid/excess", "valid/excess_error", "valid/nll_error", "test/nll_error"}
     assert {r.column for r in records if r.method == "constant"} == {
         f"{part}/{metric}"
         for part in ("valid", "test")
@@ -118,7 +118,7 @@ def test_members_with_a_posterior_have_a_divergence_and_draws(tmp_path: Path) ->
     alike = {"kl_bits", "effective_parameters", "n_params", "objective"}
     assert set(units) == alike | {
         f"{part}/{metric}" for part in ("valid", "test") for metric in metrics
-    } | {"valid/excess", "valid/excess_error"}
+    } | {"valid/excess", "valid/excess_error", "valid/nll_error", "test/nll_error"}
     assert (units["kl_bits"], units["valid/nll_predictive"]) == ("bits", "nats/example")
 
 

@@ -91,7 +91,8 @@ def test_the_page_says_what_was_done_and_what_came_out(make_run: MakeRun) -> Non
         " examples) with the scaled-kl objective and a piecewise map" in page.shown
     )
     assert f"log loss {answer.value:.3f}" in page.shown
-    assert f"{answer.best.values['valid/accuracy']:.1%} (± 0.2 points)" in page.shown
+    assert f"{answer.simplest.values['valid/accuracy']:.1%}" in page.shown
+    assert "± 0.2 points" in page.shown
     assert f"{answer.excess:.3f}, within one standard error" in page.shown
     assert f"λ = {answer.best.lam:.3g}" in page.shown
     assert f"λ = {answer.simplest.lam:.3g}" in page.shown
@@ -155,7 +156,7 @@ def test_the_data_travels_with_the_page(make_run: MakeRun) -> None:
 def test_regression(make_run: MakeRun) -> None:
     page = page_of(make_run(kind="regression"))
     assert "RMSE 56.02" in page.shown
-    assert "Simplest within" in page.shown
+    assert "the simplest within one standard error of the best" in page.shown
     assert "the squared error rises by" in page.shown
     header = next(row for row in page.rows if "NLL" in row)
     assert header[:4] == ["RMSE", "predictive", "R²", "NLL"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from netdial.contest import contenders
@@ -28,8 +27,6 @@ from netdial.task import Task, named
 
 assert contenders.__all__  # they are registered
 
-_FEW = 64
-"""Rows that a contender is warmed up on."""
 
 FOLDER = "runs/benchmark"
 """Where results are kept by default."""
@@ -71,7 +68,7 @@ class ContestEntry(Cell):
         problem = opened(self.data, self.options, self.seed, store.data_dir)
         contender, match = CONTENDERS[self.contender], _match(problem, self)
         try:
-            contender(_small(match))  # what is loaded at the first call is not counted
+            contender(match.small())  # what is loaded at the first call is not counted
             began = time.process_time()
             guess = contender(match)
             seconds = time.process_time() - began
@@ -168,12 +165,6 @@ def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | Non
         data_dir=data_dir,
         seed=seed,
     )
-
-
-def _small(match: Match) -> Match:
-    """Returns a match on a few rows that ends as soon as it can."""
-    few = match.train.select(torch.arange(min(_FEW, len(match.train))))
-    return replace(match, train=few, seconds=0.0)
 
 
 def _task(problem: Problem) -> Task:

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.data import Splits
 from netdial.family import Domain, Family
 from netdial.jobs.problem import check_trust, is_function, load_net, load_problem
+from netdial.jobs.records.shrinking import constant_scores, scores
 from netdial.jobs.request import refuse_difference, refuse_other_rows
 from netdial.jobs.ways import way_of
 from netdial.measure import Path, evaluate
+from netdial.models.door import load_model
 from netdial.models.family import load_family
 from netdial.models.use import read_use
 from netdial.runs.run import Run
@@ -46,6 +48,38 @@ def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -
         # what the file describes is compared with what it holds before it is built
         return load_family(path)
     return load_family(path, load_net(run.config, data_dir, trust=trust))
+
+
+def open_network(run: Run, data_dir: str | None = None, *, trust: bool = False) -> nn.Module:
+    """Returns the one network that a run without a family left: shrunken, or found by a search.
+
+    Args:
+        run: the run.
+        data_dir: folder of data files.
+        trust: whether a function that the run folder names as its data may be called.
+
+    Raises:
+        ConfigError: it names one, and ``trust`` is not set; or the way of training leaves no network in a file.
+        CheckpointError: the run is not done, or its model is damaged.
+    """
+    check_trust(run.config, trust=trust)
+    way = way_of(run).name
+    if not run.is_done:
+        raise CheckpointError(
+            f"{run.path}: training has not finished; go on with it first (netdial {way} … --resume)"
+        )
+    if not any(run.model_path.glob("*")):
+        raise ConfigError(
+            f"{run.path}: is a run of netdial {way}, which left no model; look at it with netdial report, or fit a family"
+        )
+    own = load_net(run.config, data_dir, trust=trust) if is_function(run.config["data"]) else None
+    model: nn.Module = load_model(run.path, own)
+    return model
+
+
+def evaluate_network(net: nn.Module, task: Splits, part: str) -> dict[str, dict[str, float]]:
+    """Returns the ``metrics`` of a network on one part of its data, and those of a ``constant``."""
+    return {"metrics": scores(net, task, part, error=True), "constant": constant_scores(task, part)}
 
 
 def open_run(

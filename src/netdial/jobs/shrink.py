@@ -90,7 +90,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     step = run.last_step
     for part in ("valid", "test"):
         found = {
-            "evaluate": scores(folded, task, part),
+            "evaluate": scores(folded, task, part, error=True),
             CONSTANT: constant_scores(task, part),
         }
         for method, values in found.items():

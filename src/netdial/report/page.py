@@ -16,7 +16,9 @@ from netdial.core.records import Record
 from netdial.core.storage.files import finite, write_text
 from netdial.report.panels import COMPLEXITY_SCALE
 from netdial.report.sections.compare import compare_page, compared
+from netdial.report.standing.told import rival_rows
 from netdial.report.template import fill
+from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
 
 
@@ -78,6 +80,7 @@ def render(run: Run, section: Section, live: Mapping[str, Any] | None = None) ->
         environment=_pairs(run.environment()),
         data=_data(run, records, data),
         live=live,
+        rivals=rival_rows(rivals(records), f"valid/{metrics_of(run.config)[1]}"),
         **told,
     )
 
@@ -94,6 +97,7 @@ def render_comparison(runs: Sequence[Run]) -> str:
         figures=_figures(figures),
         data=finite(data),
         live=None,
+        rivals=None,
         **told,
     )
 

@@ -32,11 +32,12 @@ DIAL = ("member", "dial")
 
 @dataclass(frozen=True)
 class Tile:
-    """One number of the answer box, with the words above and below it."""
+    """One number of the answer box, with the words above and below it; ``part`` says which of `standing.TITLES` it is."""
 
     title: str
     value: str
     note: str
+    part: str = ""
 
 
 def fill(package: str, template: str, /, **values: Any) -> str:

@@ -24,6 +24,8 @@ CONSTANT = "constant"
 """Method of the records of what a constant is worth: class frequencies, or the mean of the targets."""
 RIVAL = "rival"
 """Method of the records of what others reach on the same rows; the axis of that name says who."""
+WHOLE = "whole network"
+"""Rival of a network that was made small: the same network, left whole."""
 EXCESS, EXCESS_ERROR = "valid/excess", "valid/excess_error"
 
 _EARLIER = {"regression": ("rmse", "rmse")}

@@ -52,6 +52,7 @@ def render_sweep(sweep: Sweep) -> str:
         tiles=_tiles(sweep, best, measure),
         notes=_notes(sweep),
         live=None,
+        rivals=None,
         measures=measures,
         varied=varied,
         rows=[_row(trial, varied, measures, best, front) for trial in sweep.trials],

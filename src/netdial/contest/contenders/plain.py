@@ -32,7 +32,7 @@ _SUM = {"l1": Tensor.abs, "l2": Tensor.square}
 @CONTENDERS.add("one network")
 def one_network(match: Match) -> Guess:
     """Trains one network without a penalty, with early stopping."""
-    return _trained(match, match.seconds)
+    return trained(match, match.seconds)
 
 
 @CONTENDERS.add("grid of 8")
@@ -40,7 +40,7 @@ def grid(match: Match) -> Guess:
     """Trains eight networks with λ ‖w‖² / N, λ from 1e-3 to 100, one after another."""
     low, high = _GRID_ENDS
     lams = [low * (high / low) ** (at / (_GRID - 1)) for at in range(_GRID)]
-    return best(_trained(match, match.seconds / _GRID, norm="l2", lam=lam) for lam in lams)
+    return best(trained(match, match.seconds / _GRID, norm="l2", lam=lam) for lam in lams)
 
 
 @CONTENDERS.add("Optuna")
@@ -60,7 +60,7 @@ def tuned(match: Match) -> Guess:
     def trials() -> Iterator[Guess]:
         for _ in range(_GRID):
             trial = study.ask()
-            guess = _trained(
+            guess = trained(
                 match,
                 match.seconds / _GRID,
                 norm=trial.suggest_categorical("norm", list(_SUM)),
@@ -73,7 +73,7 @@ def tuned(match: Match) -> Guess:
     return best(trials())
 
 
-def _trained(
+def trained(
     match: Match, seconds: float, *, norm: str = "l2", lam: float = 0.0, lr: float | None = None
 ) -> Guess:
     """Trains one network in a processor time."""

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netdial.core.best import PREDICTIVE, Row, best
+from netdial.core.best import MEAN, PREDICTIVE, Row, best
 from netdial.core.records import Place, Record
 from netdial.family import Domain
 from netdial.jobs.records.watch import FinishedEpoch, Watch
 from netdial.measure import Path as LambdaPath
+from netdial.measure.compare import spread_of
 from netdial.runs.curves import CONSTANT
 from netdial.runs.run import Run
+from netdial.task import Task
 from netdial.train.loop import Epoch
 
 EVALUATE = "evaluate"
@@ -128,7 +130,9 @@ def tell(run: Run, watch: Watch, epoch: Epoch, *numbers: str) -> None:
     run.append(run.log_path, [finished.line()])
 
 
-def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Record]:
+def member_records(
+    run: Run, step: int, paths: dict[str, LambdaPath], task: Task | None = None
+) -> list[Record]:
     """Returns the records of the final curves, of the members' comparison on validation data, and of a constant.
 
     Args:
@@ -136,13 +140,19 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
         step: optimiser step of the family.
         paths: ``valid`` and ``test`` to the path on that part; what concerns a member alone, and its objective, is
             taken from the first.
+        task: what they predict, for the standard errors of its proper loss; None records none.
     """
     first = next(iter(paths))
     where = {"method": EVALUATE}
     records = []
     for part, path in paths.items():
-        for member in path.members:
+        errors = [] if task is None else _errors(path, task)
+        for place, member in enumerate(path.members):
             found = [
+                *(
+                    (f"{path.metric}_error", error, {"part": part})
+                    for error in errors[place : place + 1]
+                ),
                 *((name, value, {"part": part}) for name, value in member.metrics.items()),
                 *(
                     (name, value, {"part": part, "using": PREDICTIVE})
@@ -160,6 +170,15 @@ def member_records(run: Run, step: int, paths: dict[str, LambdaPath]) -> list[Re
     return records + constant_records(
         run, step, {part: path.constant for part, path in paths.items()}
     )
+
+
+def _errors(path: LambdaPath, task: Task) -> list[float]:
+    """Returns the standard errors of the proper loss of all members."""
+    terms = path.scores[MEAN].terms
+    return [
+        spread_of(each, task, None, member.metrics[path.metric])
+        for each, member in zip(terms, path.members, strict=True)
+    ]
 
 
 def comparison_records(

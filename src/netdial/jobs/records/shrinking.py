@@ -16,7 +16,7 @@ from netdial.core.storage.boundary import seal_line
 from netdial.data import Splits
 from netdial.jobs.records.recorder import Measurement, of_epoch, tell, valid_words
 from netdial.jobs.records.watch import Watch
-from netdial.measure.compare import constant_of
+from netdial.measure.compare import constant_of, spread_of, terms_of
 from netdial.measure.cost import cost
 from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
@@ -100,10 +100,20 @@ def costs(nets: Sequence[nn.Module], x: Tensor) -> list[list[Measurement]]:
     return values
 
 
-def scores(net: nn.Module, task: Splits, part: str) -> dict[str, float]:
-    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE, in units, and R²."""
-    data = task.part(part)
-    found = _task_of(task).metrics(outputs(net, data), data.y.cpu())
+def scores(net: nn.Module, task: Splits, part: str, *, error: bool = False) -> dict[str, float]:
+    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE, in units, and R².
+
+    Args:
+        net: the network.
+        task: its data.
+        part: part of the data.
+        error: whether to add the standard error of the proper loss, ``nll_error`` or ``rmse_error``.
+    """
+    data, judge = task.part(part), _task_of(task)
+    found = judge.metrics(out := outputs(net, data), y := data.y.cpu())
+    if error:
+        terms = terms_of(out[None], y, judge)[0]
+        found[f"{judge.proper}_error"] = spread_of(terms, judge, None, found[judge.proper])
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -118,7 +118,7 @@ def record_outcome(work: Work, outcome: SearchOutcome) -> None:
     step = run.last_step
     for part in ("valid", "test"):
         found = {
-            "evaluate": scores(outcome.network, task, part),
+            "evaluate": scores(outcome.network, task, part, error=True),
             CONSTANT: constant_scores(task, part),
         }
         for method, values in found.items():

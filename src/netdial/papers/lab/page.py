@@ -27,6 +27,7 @@ def render(outcome: Outcome) -> str:
         tiles=(),
         notes=outcome.notes,
         live=None,
+        rivals=None,
         outcome=outcome,
         settings=[(name, _text(value)) for name, value in outcome.settings.items()],
         figures={

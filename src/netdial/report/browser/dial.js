@@ -110,5 +110,5 @@ byId("target")?.addEventListener("change", event => change({target: event.target
 for (const button of document.querySelectorAll("[data-jump]")) button.addEventListener("click", () => change({index: nearest(dial[button.dataset.jump]), share: 0}));
 for (const row of document.querySelectorAll("tr[data-lam]")) row.addEventListener("click", () => change({index: nearest(Number(row.dataset.lam))}));
 if (byId("within")) { byId("member").addEventListener("input", event => { if (event.target.dataset.limit) within(); }); within(); }
-addEventListener("hashchange", recall);
+addEventListener("hashchange", () => { if (!byId(location.hash.slice(1))) recall(); });  // a link to a section moves no dial
 recall();

@@ -5,15 +5,19 @@ Made from the records of ``netdial compress`` alone (``netdial.runs.results.comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from netdial.core.records import Record
 from netdial.report.panels import COLOURS, MUTED, TITLE_PIXELS, log_axis
 from netdial.report.sections.size_figures import single
+from netdial.report.standing.of_smaller import compress_standing
+from netdial.report.template import Tile
 from netdial.report.text import at_lam, count, number
+from netdial.runs.curves import constants, rivals
 from netdial.runs.results.compressions import SIZE, STAGES, Compression, compressions
 
 _PIXELS = 240
@@ -46,14 +50,18 @@ class CompressionSection:
         lead: the answer in a sentence.
         blocks: the compressions.
         figures: figures by the id of their place.
+        tiles: what stands at its top.
     """
 
     lead: str
     blocks: list[CompressedRows]
     figures: dict[str, go.Figure]
+    tiles: list[Tile]
 
 
-def compression_section(records: Sequence[Record]) -> CompressionSection | None:
+def compression_section(
+    records: Sequence[Record], config: Mapping[str, Any]
+) -> CompressionSection | None:
     """Returns the section on compression, or None when nothing was recorded of it."""
     found = compressions(records)
     if not found:
@@ -62,7 +70,11 @@ def compression_section(records: Sequence[Record]) -> CompressionSection | None:
     size, first = last.stages["coded"][SIZE], last.stages["dense"][SIZE]
     lead = f"{count(round(first))} bytes became {count(round(size))}, {last.ratio:.3g} times fewer ({_name(last)})."
     figures = {"compress-front": front_figure(found), "compress-waterfall": waterfall_figure(last)}
-    return CompressionSection(lead, [_rows(one) for one in found], figures)
+    stands = compress_standing(
+        last, _name(last), constants(records), rivals(records), config.get("n_valid")
+    )
+    tiles = [] if stands is None else stands.tiles()
+    return CompressionSection(lead, [_rows(one) for one in found], figures, tiles)
 
 
 def waterfall_figure(one: Compression) -> go.Figure:

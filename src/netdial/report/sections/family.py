@@ -11,16 +11,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from netdial.core.best import PREDICTIVE, proportion
 from netdial.core.records import Record
 from netdial.report.figures import curves_figure, learning_figure
-from netdial.report.rivals import rival_tile, rival_words
 from netdial.report.sections.compress import compression_section
 from netdial.report.sections.dial import dial_of
 from netdial.report.sections.evidence import evidence_figure, evidence_lines, evidence_table
 from netdial.report.sections.pruning import pruning_section
 from netdial.report.sections.slim import channels_section
-from netdial.report.template import Tile
+from netdial.report.standing.of_family import family_standing
 from netdial.report.text import (
     MEASURES,
     at_lam,
@@ -29,8 +27,6 @@ from netdial.report.text import (
     number,
     percent,
     sentence,
-    size_words,
-    value_of,
     worth,
 )
 from netdial.runs.curves import (
@@ -43,9 +39,11 @@ from netdial.runs.curves import (
     rivals,
 )
 from netdial.runs.run import Run
-from netdial.runs.schemas.details import Details, read_details
+from netdial.runs.schemas.details import read_details
 
 Format = Callable[[float | None], str]
+
+_SMALL = "Chosen on validation data, which flatters what was chosen; test data decided nothing."
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     training = learning_figure(learning(records))
     pruning = pruning_section(records, run.config)
     channels = channels_section(records, run.config)
-    compression = compression_section(records)
+    compression = compression_section(records, run.config)
     evidence = evidence_figure(records)
     columns = _columns(rows, run.config)
     details = read_details(run.details_path)
@@ -77,10 +75,17 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "details": plain,
         "sentence": sentence(run.config),
         "lead": _lead(answer, run.config),
-        "small": rival_words(answer, beside, run.name) if answer else "",
-        "tiles": [*_tiles(answer, run.config), *rival_tile(answer, beside), *_size(details)]
-        if answer
-        else [],
+        "small": _SMALL if answer else "",
+        "smaller": [
+            (place, title, one.lead)
+            for place, title, one in (
+                ("pruned", "Weights removed", pruning),
+                ("slimmed", "Channels removed", channels),
+                ("compressed", "Compressed", compression),
+            )
+            if one
+        ],
+        "tiles": family_standing(answer, run, beside, details).tiles() if answer else [],
         "notes": _notes(run, records, rows, answer),
         "has_curves": curves is not None,
         "has_training": training is not None,
@@ -141,83 +146,6 @@ def _share(member: MemberRow, config: dict[str, Any]) -> str:
     if effective is None or not isinstance(total, int) or total < 1:
         return ""
     return f", while {percent(effective / total, 0)} of the parameters stay effective"
-
-
-def _tiles(answer: Headline | None, config: dict[str, Any]) -> list[Tile]:
-    """Returns the numbers of the answer box."""
-    if answer is None:
-        return []
-    title = MEASURES.get(answer.metric, (answer.metric, ""))[0]
-    tiles = [
-        Tile(
-            f"Best validation {title}",
-            value_of(answer.metric, answer.value),
-            f"at {at_lam(answer.best.lam)}{_beside(answer, config)}",
-        )
-    ]
-    chosen = answer.chosen
-    if answer.simplest is not None:
-        tiles.append(
-            Tile(
-                "Simplest within one s.e.",
-                at_lam(chosen.lam),
-                f"{value_of(answer.metric, chosen.values[answer.metric])} validation {title}",
-            )
-        )
-    if answer.excess and answer.standard_error is not None:
-        unit = MEASURES.get(answer.metric, ("", "loss"))[1]
-        tiles.append(
-            Tile(
-                "Lost by that",
-                f"+{number(answer.excess, 2)}",
-                f"{unit}, ± {number(answer.standard_error, 2)} standard error of the difference",
-            )
-        )
-    if answer.metric in answer.constant:
-        tiles.append(
-            Tile(
-                "A constant",
-                value_of(answer.metric, answer.constant[answer.metric]),
-                f"validation {title} without looking at inputs",
-            )
-        )
-    effective = chosen.get("effective_parameters")
-    if effective is not None:
-        total = config.get("n_params")
-        of = f" of {count(total)}" if isinstance(total, int) else ""
-        tiles.append(
-            Tile(
-                "Effective parameters there",
-                count(effective),
-                f"{of} at {at_lam(chosen.lam)}".strip(),
-            )
-        )
-    return tiles
-
-
-def _size(details: Details | None) -> list[Tile]:
-    """Returns what a member costs as it is exported, if it was recorded."""
-    if details is None:
-        return []
-    params, macs, size = (
-        sum(getattr(layer, name) for layer in details.layers)
-        for name in ("params", "macs", "bytes")
-    )
-    work = f", {count(macs)} multiplications for an example" if macs else ""
-    return [Tile("What it takes up", size_words(size), f"{count(params)} parameters{work}")]
-
-
-def _beside(answer: Headline, config: dict[str, Any]) -> str:
-    """Returns its predictive where that is better, and its accuracy with how sure that is, of the best member."""
-    words = []
-    if answer.using == PREDICTIVE:
-        averaged = answer.best.values[f"{answer.metric}_predictive"]
-        words.append(f" · {value_of(answer.metric, averaged)} averaged over the posterior")
-    accuracy, n = answer.best.get("valid/accuracy"), config.get("n_valid")
-    if accuracy is not None and answer.metric != "valid/accuracy":
-        sure = f" ({proportion(accuracy, n)})" if isinstance(n, int) and n > 0 else ""
-        words.append(f" · accuracy {percent(accuracy)}{sure}")
-    return "".join(words)
 
 
 def _notes(

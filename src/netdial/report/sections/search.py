@@ -17,10 +17,10 @@ from rich.table import Table
 from netdial.core.records import Record
 from netdial.report.panels import COLOURS, TITLE_PIXELS, axis_name, stacked, title_panel, value_axis
 from netdial.report.sections.size_figures import SIZE_PIXELS, single, size_axes
+from netdial.report.standing.of_search import search_standing
 from netdial.report.tables import table_of
-from netdial.report.template import Tile
-from netdial.report.text import _sizes, count, fixed, metric_of, number, percent, value_of
-from netdial.runs.curves import metrics_of
+from netdial.report.text import _sizes, count, fixed, metric_of, number, percent
+from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
 from netdial.runs.searched import DRAWINGS, Searched, TrialRow, searched
 
@@ -52,10 +52,11 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     """Returns what ``search.html.j2`` names."""
     found = searched(records)
     drawings = _drawings(run)
+    stands = search_standing(found, run.config, rivals(records), run.name)
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),
-        "tiles": tiles(found, run.config),
+        "tiles": stands.tiles() if stands is not None else [],
         "notes": notes(run, found),
         "verdict": found.verdict,
         "no_better": found.is_no_better,
@@ -112,35 +113,6 @@ def lead(found: Searched, config: dict[str, Any]) -> str:
     worth = f" and has a validation {title} of {show(value)}" if value is not None else ""
     size = found.cost.get("params")
     return f"A network of {count(size)} parameters was found{worth}."
-
-
-def tiles(found: Searched, config: dict[str, Any]) -> list[Tile]:
-    """Returns the numbers of the answer box, those that were recorded."""
-    metric = metrics_of(config)[0]
-    title, show = metric_of(metric)
-    shown = []
-    if (value := found.scores.get(f"test/{metric}")) is not None:
-        constant = found.constant.get(f"test/{metric}")
-        note = f"a constant: {show(constant)}" if constant is not None else "on the test part"
-        shown.append(Tile(f"Test {title}", value_of(f"test/{metric}", value), note))
-    if "params" in found.cost:
-        shown.append(
-            Tile("Parameters", count(found.cost["params"]), f"{count(found.cost.get('macs'))} MACs")
-        )
-    if "ms" in found.cost:
-        limit = config.get("max_latency_ms")
-        shown.append(
-            Tile("Measured time", f"{fixed(found.cost['ms'])} ms", f"limit {number(limit)} ms")
-        )
-    if "seconds" in found.cost:
-        shown.append(
-            Tile(
-                "Processor time",
-                f"{number(found.cost['seconds'])} s",
-                "search and training of what it found",
-            )
-        )
-    return shown
 
 
 def notes(run: Run, found: Searched) -> list[str]:

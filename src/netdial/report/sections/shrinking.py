@@ -23,9 +23,9 @@ from netdial.report.sections.shrinking_figures import (
     size_figure,
 )
 from netdial.report.sections.size_dial import size_dial_of
-from netdial.report.template import Tile
-from netdial.report.text import _sizes, at_lam, count, fixed, number, percent, value_of
-from netdial.runs.curves import metrics_of
+from netdial.report.standing.of_shrunk import shrunk_standing
+from netdial.report.text import _sizes, at_lam, count, fixed, number, percent
+from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Kill, Shrinkage, kills, shrinkage
 
@@ -72,10 +72,11 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     """
     found, log = shrinkage(records), kills(run.path)
     clock, metric = TimeAxis.of(found), _metric(run.config)
+    stands = shrunk_standing(found, run.config, rivals(records), run.name)
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),
-        "tiles": tiles(found, run.config),
+        "tiles": stands.tiles() if stands is not None else [],
         "notes": notes(run, found, log),
         "figures": {
             "widths": evolution_figure(found, log, clock),
@@ -127,36 +128,6 @@ def lead(found: Shrinkage, config: dict[str, Any]) -> str:
         times = f" ({number(start / max(end, 1e-12))} times smaller)" if start > end else ""
         what = f"{who} {'shrank' if done else 'has shrunk'} from {count(start)} to {count(end)} parameters{times}"
     return f"{what}{_worth(found, _metric(config))}."
-
-
-def tiles(found: Shrinkage, config: dict[str, Any]) -> list[Tile]:
-    """Returns the numbers of the answer box, those that were measured."""
-    shown = [
-        Tile(title, count(found.end[key]), f"of {count(found.start[key])} · {_ratio(found, key)}")
-        for key, title in (
-            ("params", "Parameters"),
-            ("macs", "MACs, one example"),
-            ("bytes", "Bytes"),
-        )
-        if key in found.start and key in found.end
-    ]
-    shown += [
-        Tile(
-            f"Measured speed, batch of {batch}",
-            f"{number(found.start[key] / max(found.end[key], 1e-12))}×",
-            f"{fixed(found.start[key])} → {fixed(found.end[key])} ms",
-        )
-        for batch, key in _times(found).items()
-        if key in found.start and key in found.end
-    ]
-    metric = _metric(config)
-    if metric in found.scores:
-        shown.append(_score_tile(found, metric, config))
-    if metric in found.constant:
-        what = "validation RMSE" if metric == "valid/rmse" else "validation accuracy"
-        value = value_of(metric, found.constant[metric])
-        shown.append(Tile("A constant", value, f"{what} without looking at inputs"))
-    return shown
 
 
 def notes(run: Run, found: Shrinkage, log: Sequence[Kill]) -> list[str]:
@@ -292,22 +263,6 @@ def _worth(found: Shrinkage, metric: str) -> str:
     if metric == "valid/rmse":
         return f" and predicts validation data with an RMSE of {fixed(value)}"
     return f" and gets {percent(value)} of validation data right"
-
-
-def _score_tile(found: Shrinkage, metric: str, config: dict[str, Any]) -> Tile:
-    value, test = found.scores[metric], found.scores.get(metric.replace("valid/", "test/"))
-    if metric == "valid/rmse":
-        return Tile("Validation RMSE", fixed(value), "" if test is None else f"test {fixed(test)}")
-    n_valid = config.get("n_valid")
-    words = [] if test is None else [f"test {percent(test)}"]
-    if isinstance(n_valid, int) and n_valid > 0 and 0 <= value <= 1:
-        error = 100 * math.sqrt(value * (1 - value) / n_valid)
-        words.append(f"± {error:.1f} points (1 s.e.)")
-    return Tile("Validation accuracy", percent(value), " · ".join(words))
-
-
-def _ratio(found: Shrinkage, key: str) -> str:
-    return f"{number(found.start[key] / max(found.end[key], 1e-12))} times smaller"
 
 
 def _folding(difference: float | None) -> str:

@@ -26,8 +26,10 @@ from netdial.report.sections.size_figures import (
     single,
     size_axes,
 )
+from netdial.report.standing.of_smaller import slim_standing
+from netdial.report.template import Tile
 from netdial.report.text import at_lam, count, number, percent
-from netdial.runs.curves import EXCESS, EXCESS_ERROR, constants, shown_metric
+from netdial.runs.curves import EXCESS, EXCESS_ERROR, constants, rivals, shown_metric
 from netdial.runs.prunings import NetworkReading, Pruning, prunings
 
 _PALETTE = (COLOURS["valid"], COLOURS["test"], "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
@@ -75,6 +77,7 @@ class Channels:
         headings, blocks: what each pruning left, stage by stage.
         constant: what a constant prediction is worth under the same headings; none if it was not recorded.
         layers: how wide the layers are.
+        tiles: what stands at its top.
     """
 
     lead: str
@@ -84,6 +87,7 @@ class Channels:
     blocks: list[SlimRow]
     constant: list[str]
     layers: list[LayerWidths]
+    tiles: list[Tile]
 
 
 def channels_section(records: Sequence[Record], config: dict[str, Any]) -> Channels | None:
@@ -107,13 +111,28 @@ def channels_section(records: Sequence[Record], config: dict[str, Any]) -> Chann
         [_block(i, one, [name for name, _ in headings], show) for i, one in enumerate(found, 1)],
         _constant(constants(records), [name for name, _ in headings], show),
         layer_rows(found),
+        _tiles(records, found, config.get("n_valid")),
     )
+
+
+def _tiles(records: Sequence[Record], found: Sequence[Pruning], rows: object) -> list[Tile]:
+    """Returns what stands at the top: the pruning that the sentence tells of, beside its member, others and rivals."""
+    best = answer_of(found)
+    which = f"pruning {found.index(best) + 1}, " if len(found) > 1 else ""
+    name = f"{which}{at_lam(best.lam)}"
+    told = slim_standing(found, best, name, constants(records), rivals(records), rows)
+    return [] if told is None else told.tiles()
+
+
+def answer_of(found: Sequence[Pruning]) -> Pruning:
+    """Returns the smallest network within one standard error of its member, or else the newest one."""
+    good = [one for one in found if _is_as_good(one)]
+    return min(good, key=lambda one: one.after.get("params") or math.inf, default=found[-1])
 
 
 def lead(found: Sequence[Pruning], metric: str | None) -> str:
     """Returns the answer: the smallest network within one standard error of its member, or else the newest one."""
-    good = [one for one in found if _is_as_good(one)]
-    best = min(good, key=lambda one: one.after.get("params") or math.inf, default=found[-1])
+    best = answer_of(found)
     start, end = best.before.get("params"), best.after.get("params")
     which = f"Pruning {found.index(best) + 1}" if len(found) > 1 else "Pruning"
     words = f"{which} ({_words(best)}; {at_lam(best.lam)})"
@@ -124,7 +143,7 @@ def lead(found: Sequence[Pruning], metric: str | None) -> str:
     if metric is None or was is None or value is None:
         return f"{words}."
     split, name = SPLITS[metric.split("/")[0]], "RMSE" if _is_error(metric) else "accuracy"
-    close = "within one standard error of" if best in good else "against"
+    close = "within one standard error of" if _is_as_good(best) else "against"
     return f"{words}. Its {split} {name} is {_value(metric)(value)}, {close} the whole member’s {_value(metric)(was)}."
 
 

@@ -1,0 +1,142 @@
+"""A smaller network that was made of a member, slimmed or compressed, beside the member itself and other ways to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from netdial.report.standing.told import (
+    UNKNOWN,
+    Standing,
+    Fact,
+    Worth,
+    constant_told,
+    cost_told,
+    gap_words,
+    loss_words,
+    lost_told,
+    measure,
+    rival_told,
+    sure_told,
+    worth_words,
+)
+from netdial.report.text import count, number, size_words
+from netdial.runs.prunings import Pruning
+from netdial.runs.results.compressions import SIZE, Compression
+
+WHOLE_MEMBER = "the whole member"
+_LARGER = 1.05
+"""Rivals of a small network are at most so many times as large."""
+
+
+def slim_standing(
+    found: Sequence[Pruning],
+    chosen: Pruning,
+    name: str,
+    constant: Worth,
+    beside: Mapping[str, Worth],
+    rows: object,
+) -> Standing | None:
+    """Returns the small network beside its member, others of its size, a constant and the run's rivals; None without a loss.
+
+    Args:
+        found: all prunings of the run.
+        chosen: the one that is told of.
+        name: what it is called on the page.
+        constant: what a constant is worth.
+        beside: rivals of the run.
+        rows: rows of validation data, if they are known.
+    """
+    metric = _metric(chosen.after.values)
+    if metric is None:
+        return None
+    worth = dict(chosen.after.values)
+    part = metric.partition("/")[0]
+    gap, error = worth.get(f"{part}/excess"), worth.get(f"{part}/excess_error")
+    size = worth.get("params", float("inf"))
+    others = {
+        f"another pruning ({', '.join(one.how) or 'not recorded how'})": one.after.values
+        for one in found
+        if one is not chosen and one.after.values.get("params", float("inf")) <= _LARGER * size
+    }
+    whole = dict(chosen.before.values)
+    if gap is not None and error is not None:
+        whole |= {f"{part}/excess": -gap, f"{part}/excess_error": error}
+    rivals = {WHOLE_MEMBER: whole, **others, **beside}
+    return Standing(
+        chosen=Fact(name, worth_words(worth, metric)),
+        cost=cost_told(worth, chosen.before.values),
+        lost=_against(gap, metric, worth, chosen.before.values),
+        sure=_sure(error, metric) if error is not None else sure_told(worth, metric, rows),
+        constant=constant_told(constant, metric, worth),
+        rival=rival_told(_alone(rivals, metric), metric, worth, ""),
+    )
+
+
+def compress_standing(
+    one: Compression, name: str, constant: Worth, beside: Mapping[str, Worth], rows: object
+) -> Standing | None:
+    """Returns a compressed file beside the network given, a constant and the run's rivals; None without a loss."""
+    coded, dense = one.stages["coded"], one.stages["dense"]
+    metric = _metric(coded)
+    if metric is None:
+        return None
+    times = f"{number(one.ratio)} times fewer" if one.ratio > 1 else "no fewer"
+    sizes = Fact(size_words(coded[SIZE]), f"of {size_words(dense[SIZE])} as float32, {times}")
+    return Standing(
+        chosen=Fact(name, worth_words(coded, metric)),
+        cost=sizes,
+        lost=_against(None, metric, coded, dense),
+        sure=_judged(one, metric, rows),
+        constant=constant_told(constant, metric, coded),
+        rival=rival_told(_alone({WHOLE_MEMBER: dense, **beside}, metric), metric, coded, ""),
+    )
+
+
+def _alone(rivals: Mapping[str, Worth], metric: str) -> dict[str, Worth]:
+    """Returns rivals that were measured by a metric; what they are beside another network is left out."""
+    own = {WHOLE_MEMBER}
+    return {
+        name: worth
+        if name in own
+        else {key: value for key, value in worth.items() if "/excess" not in key}
+        for name, worth in rivals.items()
+        if metric in worth
+    }
+
+
+def _metric(values: Worth) -> str | None:
+    """Returns the record that decides: of validation data if there are such."""
+    wanted = [f"{part}/{m}" for part in ("valid", "test") for m in ("rmse", "nll", "accuracy")]
+    return next((name for name in wanted if name in values), None)
+
+
+def _against(gap: float | None, metric: str, now: Worth, before: Worth) -> Fact:
+    """Returns what a smaller network loses against the whole one."""
+    where = f"against {WHOLE_MEMBER}"
+    if gap is not None:
+        return lost_told(gap, before.get(metric, 0.0), f"{loss_words(metric)} {where}")
+    if metric not in before:
+        return Fact(UNKNOWN, f"{WHOLE_MEMBER} was not measured")
+    sign = -1 if metric.endswith("/accuracy") else 1
+    change = sign * (now[metric] - before[metric])
+    return lost_told(change, before[metric], f"{measure(metric)} {where}")
+
+
+def _sure(error: float, metric: str) -> Fact:
+    return Fact(
+        f"± {number(error, 2)}",
+        f"standard error of that difference, {loss_words(metric)}, on the same rows",
+    )
+
+
+def _judged(one: Compression, metric: str, rows: object) -> Fact:
+    """Returns how sure the loss of a compressed file is: by the comparison with dense controls, if there was one."""
+    judged = one.verdict
+    if {"excess", "bound", "seeds"} <= judged.keys():
+        return Fact(
+            f"≤ {gap_words(judged['bound'])}",
+            f"loss above dense networks trained alike (95 %), {count(judged['seeds'])} seeds; "
+            f"mean {gap_words(judged['excess'])}",
+        )
+    known = sure_told(one.stages["coded"], metric, rows)
+    return Fact(known.value, f"{known.note}; --seeds 5 judges it beside dense networks")

@@ -1,0 +1,109 @@
+"""The six things that stand first: differences with their errors, rivals in order, and nothing claimed that is not known."""
+
+from __future__ import annotations
+
+import pytest
+
+from netdial.report.standing.of_shrunk import shrunk_standing
+from netdial.report.standing.of_smaller import slim_standing
+from netdial.report.standing.told import (
+    UNKNOWN,
+    constant_told,
+    cost_told,
+    lost_told,
+    rival_rows,
+    rival_told,
+    sure_told,
+)
+from netdial.runs.curves import WHOLE
+from netdial.runs.prunings import NetworkReading, Pruning
+from netdial.runs.shrinkage import Shrinkage
+
+OWN = {"valid/nll": 0.3, "valid/accuracy": 0.9}
+
+
+def test_a_rival_is_named_only_if_it_is_further_off_than_two_standard_errors() -> None:
+    def told(gap: float) -> str:
+        rival = {"valid/nll": 0.3 + gap, "valid/excess": gap, "valid/excess_error": 0.01}
+        return rival_told({"trees": rival}, "valid/nll", OWN, "").note
+
+    assert "better by 0.03 ± 0.01 log loss" in told(0.03)
+    assert "worse by 0.03 ± 0.01" in told(-0.03)
+    assert "no difference can be seen (+0.019 ± 0.01" in told(0.019)
+
+
+def test_without_a_rival_it_is_said_how_one_is_run() -> None:
+    told = rival_told({}, "valid/nll", OWN, "netdial evaluate r --rivals")
+    assert (told.value, told.note) == (UNKNOWN, "netdial evaluate r --rivals")
+
+
+def test_rivals_are_in_order_with_their_differences() -> None:
+    found = {
+        "b": {"valid/nll": 0.4, "test/nll": 0.5, "valid/excess": 0.1, "valid/excess_error": 0.02},
+        "a": {"valid/nll": 0.2, "valid/accuracy": 0.95},
+    }
+    table = rival_rows(found, "valid/nll")
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["a", "b"]
+    assert table.rows[1][-1] == "+0.1 ± 0.02"
+    assert len({len(row) for row in [table.headings, *table.rows]}) == 1
+    assert rival_rows({}, "valid/nll") is None
+
+
+def test_what_is_no_better_than_a_constant_says_so() -> None:
+    assert "no better" in constant_told({"valid/nll": 0.2}, "valid/nll", OWN).note
+    assert "no better" not in constant_told({"valid/nll": 0.4}, "valid/nll", OWN).note
+    higher = constant_told({"valid/accuracy": 0.95}, "valid/accuracy", OWN)
+    assert "no better" in higher.note and higher.value == "95.0%"
+
+
+def test_how_sure_is_the_error_that_was_recorded_or_that_of_a_share() -> None:
+    assert sure_told({**OWN, "valid/nll_error": 0.012}, "valid/nll", 400).value == "± 0.012"
+    assert sure_told(OWN, "valid/nll", 400).value == "± 1.5 points"
+    assert sure_told({"valid/rmse": 3.0}, "valid/rmse", None).value == UNKNOWN
+
+
+def test_a_loss_of_the_size_of_rounding_is_none() -> None:
+    assert lost_told(9e-9, 0.13, "").value == "nothing"
+    assert lost_told(-0.1, 0.13, "").value == "nothing"
+    assert lost_told(0.012, 0.13, "").value == "+0.012"
+
+
+def test_cost_is_beside_what_it_was() -> None:
+    told = cost_told({"params": 50.0, "bytes": 200.0}, {"params": 100.0})
+    assert told.value == "50" and "of 100, 2 times fewer" in told.note
+    assert cost_told({}).value == UNKNOWN
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_shrinking_lost_is_against_the_whole_network_or_its_own_best(whole: bool) -> None:
+    course = {"valid/nll": (0.9, 0.2, 0.3), "params": (100.0, 80.0, 40.0)}
+    cost = {"params": 40.0}
+    found = Shrinkage((0, 5, 10), {"a": (8.0, 6.0, 4.0)}, course, {"params": 100.0}, cost, OWN)
+    beside = {WHOLE: {"valid/nll": 0.26, "valid/excess": -0.04, "valid/excess_error": 0.01}}
+    stands = shrunk_standing(found, {}, beside if whole else {}, "r")
+    assert stands is not None
+    assert stands.chosen.value == "4 of 8 channels"
+    assert stands.lost.value == ("+0.04" if whole else "+0.1")
+    assert ("left whole" if whole else "step 5, with 80 parameters") in stands.lost.note
+
+
+def test_a_slimmed_member_stands_beside_the_whole_one_and_others_of_its_size() -> None:
+    def pruning(how: str, nll: float, params: float) -> Pruning:
+        before = NetworkReading("before", {"valid/nll": 0.3, "params": 100.0}, {})
+        values = {
+            "valid/nll": nll,
+            "params": params,
+            "valid/excess": nll - 0.3,
+            "valid/excess_error": 0.01,
+        }
+        return Pruning((how,), 0.1, (before, NetworkReading("pruned", values, {})))
+
+    chosen, other, large = (pruning(*a) for a in (("a", 0.36, 50), ("b", 0.2, 51), ("c", 0.1, 90)))
+    told = slim_standing([chosen, other, large], chosen, "λ", {"valid/nll": 1.0}, {}, 100)
+    assert told is not None
+    assert told.lost.value == "+0.06" and told.sure.value == "± 0.01"
+    assert told.rival.value == "0.2" and "another pruning (b)" in told.rival.note
+    alone = slim_standing([chosen, large], chosen, "λ", {}, {}, 100)
+    assert alone is not None
+    assert "the whole member" in alone.rival.note and "worse by 0.06 ± 0.01" in alone.rival.note
