@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from netdial.core.best import PREDICTIVE
 from netdial.report.standing.told import (
-    Standing,
     Fact,
+    Standing,
     Worth,
     constant_told,
     cost_told,

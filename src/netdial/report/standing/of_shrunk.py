@@ -8,8 +8,8 @@ from typing import Any
 
 from netdial.report.standing.told import (
     UNKNOWN,
-    Standing,
     Fact,
+    Standing,
     Worth,
     constant_told,
     cost_told,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from netdial.report.standing.told import (
     UNKNOWN,
-    Standing,
     Fact,
+    Standing,
     Worth,
     constant_told,
     cost_told,
