@@ -77,7 +77,10 @@ def test_cost_is_beside_what_it_was() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_shrinking_lost_is_against_the_whole_network_or_its_own_best(whole: bool) -> None:
-    course = {"valid/nll": (0.9, 0.2, 0.3), "params": (100.0, 80.0, 40.0)}
+    course: dict[str, tuple[float, ...]] = {
+        "valid/nll": (0.9, 0.2, 0.3),
+        "params": (100.0, 80.0, 40.0),
+    }
     cost = {"params": 40.0}
     found = Shrinkage((0, 5, 10), {"a": (8.0, 6.0, 4.0)}, course, {"params": 100.0}, cost, OWN)
     beside = {WHOLE: {"valid/nll": 0.26, "valid/excess": -0.04, "valid/excess_error": 0.01}}

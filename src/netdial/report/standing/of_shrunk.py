@@ -51,10 +51,10 @@ def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth]) -> Fact:
     """Returns what the small network loses against the whole one, trained for as long, or else against its own best epoch."""
     whole = beside.get(WHOLE, {})
     if "valid/excess" in whole:
-        gap = gap_words(-whole["valid/excess"])
+        lost = gap_words(-whole["valid/excess"])
         sure = f" ± {number(whole.get('valid/excess_error'), 2)}"
         return Fact(
-            gap,
+            lost,
             f"{loss_words(metric)},{sure}, against the same network left whole and trained for as long",
         )
     sign = -1 if metric.endswith("/accuracy") else 1
