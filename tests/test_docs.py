@@ -128,7 +128,8 @@ SCRIPTED = {
     "docs/tutorial-search.md": ("", "assert len(answers) == 3 and small.cost.params <= 600"),
     "docs/tutorial-networks.md": (
         "",
-        "assert isinstance(small, type(bert)) and isinstance(model, type(vit)) and slimmed.widths",
+        "assert isinstance(small, type(bert)) and isinstance(model, type(vit)) and slimmed.widths\n"
+        "assert isinstance(member, type(gpt)) and isinstance(unet, UNet) and shrunk.n_params < 10_500",
     ),
     "docs/structure-priors.md": ("", "assert 'sin(' in found.text and len(posterior.graphs) == 25"),
     "docs/compressing.md": ("", "assert found.n_bytes <= 500"),

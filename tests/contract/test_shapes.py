@@ -89,7 +89,7 @@ def test_posteriors(name: str) -> None:
 @pytest.mark.parametrize("name", list(TASKS))
 def test_tasks(name: str) -> None:
     task = TASKS[name]()
-    classes = task.targets == "classes"
+    classes = task.targets in ("classes", "class maps")
     targets = torch.tensor([0, 1, 1, 0, 1]) if classes else torch.randn(5, 2)
     for outputs in (torch.randn(5, 2), torch.randn(3, 5, 2)):
         held(Task.loss, task.loss)(outputs, targets)

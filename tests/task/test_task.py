@@ -25,7 +25,7 @@ def example(task: Task, count: int = 40, seed: int = 0) -> Data:
     """Outputs ``[B, 3]`` and targets of a task."""
     source = torch.Generator().manual_seed(seed)
     outputs = torch.randn(count, 3, dtype=torch.float64, generator=source)
-    if task.targets == "classes":
+    if task.targets in ("classes", "class maps"):
         return outputs, torch.randint(0, 3, (count,), generator=source)
     return outputs, outputs + torch.randn(count, 3, dtype=torch.float64, generator=source)
 

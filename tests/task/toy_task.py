@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netdial.task import TASKS, Classification, Metric, Task
-from netdial.task.base import NLL
+from netdial.task.metric import NLL
 
 
 def _distance(task: Ordinal, outputs: Tensor, targets: Tensor) -> Tensor:

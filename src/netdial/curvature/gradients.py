@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from netdial.core.layout import Params
-from netdial.curvature.model import Model, checked, prepare, twice_differentiable
+from netdial.curvature.model import Model, one_tensor_of, prepare, twice_differentiable
 from netdial.data.memory.containers import Data
 from netdial.task import Task
 
@@ -40,7 +40,7 @@ def gradient(
     losses = []
     total = {name: torch.zeros_like(leaf) for name, leaf in model.params.items()}
     for x, y in model.batches():
-        found = model.losses(checked(model.net(x), model.task), y)
+        found = model.losses(one_tensor_of(model.net(x)), y)
         losses.append(found.detach())
         grads = torch.autograd.grad(found.sum(), list(leaves.values()), materialize_grads=True)
         for name, grad in zip(leaves, grads, strict=True):

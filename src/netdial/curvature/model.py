@@ -114,14 +114,24 @@ def checked(outputs: object, task: Task) -> Tensor:
         TraceError: they are not one tensor.
         ShapeError: there is more than one dimension of outputs for an example.
     """
+    found = one_tensor_of(outputs)
+    if found.ndim != 2:
+        raise ShapeError(
+            f"curvature: the outputs of the network are {list(found.shape)}, expected [B, O] for a {task.name}"
+        )
+    return found
+
+
+def one_tensor_of(outputs: object) -> Tensor:
+    """Returns a network's outputs ``[B, ...]``.
+
+    Raises:
+        TraceError: they are not one tensor.
+    """
     if not isinstance(outputs, Tensor):
         raise TraceError(
             f"curvature: the network returned a {type(outputs).__name__}, expected one tensor of outputs; wrap it in a "
             "module that returns the tensor to be scored"
-        )
-    if outputs.ndim != 2:
-        raise ShapeError(
-            f"curvature: the outputs of the network are {list(outputs.shape)}, expected [B, O] for a {task.name}"
         )
     return outputs
 

@@ -37,7 +37,7 @@ def terms_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = 
     """
     name = metric or task.proper
     found, outputs = task.known(name), outputs.double()
-    targets = targets if task.targets == "classes" else targets.double()
+    targets = targets.double() if targets.is_floating_point() else targets
     if found.each is None:
         return _pseudo_values(outputs, targets, task, name)
     if name == task.proper:
@@ -45,7 +45,7 @@ def terms_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = 
     else:
         terms = found.each(task, outputs, targets).double()
         terms = 1 - terms if found.higher else terms
-    return terms.masked_fill(outputs.isnan().any(dim=-1), torch.nan)
+    return terms.masked_fill(outputs.flatten(2).isnan().any(dim=-1), torch.nan)
 
 
 def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = None) -> Tensor:
@@ -56,7 +56,7 @@ def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None =
     """
     name = metric or task.proper
     found, outputs = task.known(name), outputs.double()
-    targets = targets if task.targets == "classes" else targets.double()
+    targets = targets.double() if targets.is_floating_point() else targets
     if found.each is None:
         values = [task.metrics(one, targets, [name])[name] for one in outputs]
         return torch.tensor(values, dtype=torch.float64)
@@ -206,10 +206,12 @@ def constant_of(
         n_outputs: O, outputs of the network.
         metrics: which metrics of the task; by default those that are always reported.
     """
+    if not task.has_constant:
+        return {}
     constant = task.constant(train.cpu(), n_outputs).double()
-    scored = targets.cpu() if task.targets == "classes" else targets.cpu().double()
+    scored = targets.cpu().double() if targets.is_floating_point() else targets.cpu()
     found = task.of_constant(train.cpu(), constant).metrics(
-        constant.expand(len(targets), -1), scored, metrics
+        constant.expand(len(targets), *constant.shape), scored, metrics
     )
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

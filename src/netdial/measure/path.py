@@ -19,13 +19,15 @@ from netdial.core.arguments import Count, Whole, checked
 from netdial.core.best import MEAN, PREDICTIVE, RULES, Row
 from netdial.core.errors import NonFiniteError, unknown
 from netdial.data.dataset import Dataset
-from netdial.data.memory import Data
+from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
 from netdial.family.running.pieces import at_once, pieces
 from netdial.measure.compare import Scores, constant_of
 from netdial.measure.forward import outputs, predictive
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit
 
 _DRAWS = 8
@@ -186,6 +188,7 @@ def evaluate(
     *,
     lams: int | Sequence[float] = 9,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     objective: str | None = None,
     n_data: Count | None = None,
     n_samples: Whole | None = None,
@@ -205,6 +208,7 @@ def evaluate(
             act on ``objective`` alone; metrics count every example once.
         lams: complexity values, or how many to space evenly over the trained range.
         kind: the task: a name, or a ``Task``; by default that of the family.
+        loss: or a loss function of (outputs, targets), for a family that was trained on one and comes from a file.
         objective: under which objective to state ``Member.objective``; by default the family's own.
         n_data: N of the complexity term, the size of the training set; by default that of the family, else of ``data``.
         n_samples: S, draws of the posterior predictive, by default 8; 0 leaves it out, and ``Member.objective`` of a family
@@ -224,7 +228,10 @@ def evaluate(
         NonFiniteError: no member gives numbers; one that does not, among others, has metrics that are nan.
     """
     values = family.lams(lams)
-    part, task = admit(family.net, data, kind, family.task)
+    held = as_dataset(data)
+    part, task = admit(
+        family.net, held, asked(family.net, held, kind, loss, family.task), family.task
+    )
     count = n_data or family.n_data or len(part)
     n_samples = (_DRAWS if n_samples is None else n_samples) if family.is_random else 0
     members, scores, numbers = [], dict[str, list[Scores]](), False

@@ -34,6 +34,8 @@ from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import Event, ShrinkState
 from netdial.task import Task
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, hold, suited
 from netdial.train.config import make
 from netdial.train.loop import Epoch, Session, going_on, train
@@ -88,6 +90,7 @@ def shrink(
     valid: Data | None = None,
     *,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     config: ShrinkConfig | None = None,
     report: Callable[[Epoch, ShrinkState], None] | None = None,
     **settings: Any,
@@ -100,7 +103,8 @@ def shrink(
             ``Dataset``, a torch data set, a ``DataLoader``, …
         valid: validation part, measured after every epoch; a ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
-            targets suggest.
+            targets suggest; targets may be images, or classes of pixels and words.
+        loss: or a loss function of (outputs, targets), see ``fit``.
         config: all settings at once; or give them by name (see ``ShrinkConfig``).
         report: told of every finished epoch.
         **settings: fields of ``ShrinkConfig``, for example ``lam=1e-3`` or ``size="50k params"``.
@@ -117,7 +121,7 @@ def shrink(
     config = config or make(ShrinkConfig, settings)
     check_initialised(net)
     held = hold(data)
-    net = suited(net, held)
+    kind, net = asked(net, held, kind, loss), suited(net, held)
     graph = prepare(net, example_of(admit_training(net, held, kind)[0]), config)
     return run(graph, held, valid, kind=kind, config=config, report=report)
 

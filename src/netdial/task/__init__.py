@@ -1,7 +1,13 @@
-"""Tasks: what is predicted, and how it is scored; ``classification`` and ``regression`` are built in."""
+"""Tasks: what is predicted, and how it is scored.
 
-from netdial.task.base import Metric, Task
+``classification`` and ``regression`` are built in, and so are their dense forms; ``Loss`` is a loss function as a task.
+"""
+
+from netdial.task.base import Task
 from netdial.task.classification import Classification, categorical_nll
+from netdial.task.dense import DenseClassification, DenseRegression
+from netdial.task.loss import Loss
+from netdial.task.metric import Metric
 from netdial.task.noise import NoiseCurve
 from netdial.task.registry import TASKS, deduce, metric_names, named, restore, settle
 from netdial.task.regression import Regression, gaussian_nll
@@ -9,6 +15,9 @@ from netdial.task.regression import Regression, gaussian_nll
 __all__ = [
     "TASKS",
     "Classification",
+    "DenseClassification",
+    "DenseRegression",
+    "Loss",
     "Metric",
     "NoiseCurve",
     "Regression",

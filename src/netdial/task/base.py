@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -19,33 +19,15 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError, unknown
+from netdial.data.memory.targets import Targets
 from netdial.data.scale import TargetScale
+from netdial.task.metric import Metric
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
 
 _GROUPS = 20
 """Groups of examples that are left out in turn for the standard error of a metric that is no mean over examples."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is computed.
-
-    Attributes:
-        each: (task, outputs ``[..., B, O]``, targets) -> what each example adds ``[..., B]``, if the metric is a function of
-            the mean over examples.
-        finish: turns that mean into the metric, elementwise.
-        whole: (task, outputs ``[B, O]``, targets) -> the metric, if it is no such function.
-        higher: whether higher is better.
-        unit: unit of the metric, for tables and figures.
-    """
-
-    each: Callable[[Any, Tensor, Tensor], Tensor] | None = None
-    finish: Callable[[Tensor], Tensor] = lambda mean: mean
-    whole: Callable[[Any, Tensor, Tensor], float] | None = None
-    higher: bool = False
-    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,18 +39,20 @@ class Task(ABC):
 
     Class attributes:
         name: name in ``TASKS``.
-        targets: ``classes`` if targets are class indices ``[N]``, ``numbers`` if they are columns ``[N, T]``.
+        targets: ``classes`` if targets are class indices ``[N]``, ``numbers`` if they are columns ``[N, T]``; see ``Targets``.
         reported: metrics that are always reported; members are compared by the first.
         loss_name: what ``loss`` is called.
         proper: metric that ``loss`` belongs to; choices are made by it unless another is asked for.
+        has_constant: whether there is a prediction that looks at no input to compare with.
         METRICS: all metrics by name; ``nll`` is always there.
     """
 
     name: ClassVar[str]
-    targets: ClassVar[Literal["classes", "numbers"]]
+    targets: ClassVar[Targets]
     reported: ClassVar[tuple[str, ...]]
     loss_name: ClassVar[str]
     proper: ClassVar[str] = "nll"
+    has_constant: ClassVar[bool] = True
     METRICS: ClassVar[Mapping[str, Metric]]
 
     @property
@@ -78,9 +62,13 @@ class Task(ABC):
 
     @abstractmethod
     def nll(
-        self, outputs: Float[Tensor, "B O"], targets: Shaped[Tensor, "B ..."]
+        self, outputs: Float[Tensor, "B ..."], targets: Shaped[Tensor, "B ..."]
     ) -> Float[Tensor, " B"]:
         """Returns the negative log-likelihood of each example in nats ``[B]``, of outputs ``[B, O]``."""
+
+    def nll_by_groups(self, outputs: Tensor, targets: Tensor, groups: int) -> Tensor:
+        """Returns what ``nll`` does of as many batches one after another ``[G b]``, of which each has a loss of its own."""
+        return self.nll(outputs, targets)
 
     @abstractmethod
     def count(self, targets: Tensor) -> int:
@@ -123,6 +111,31 @@ class Task(ABC):
                 f"targets {list(targets.shape)} ask for {asked} {self.targets}, the network gives {n_outputs} outputs; "
                 "give the network as many outputs as there are targets"
             )
+
+    def misfit(self, outputs: Tensor, targets: Tensor | None, asked: int) -> str:
+        """Returns what outputs of a few examples should have been, in words; empty if they can be scored.
+
+        Args:
+            outputs: of the network.
+            targets: of the same examples, if they are there.
+            asked: what ``count`` said of all targets.
+        """
+        if outputs.ndim == 2 and self.fits(outputs.shape[1], asked):
+            return ""
+        classes = f"{asked} classes); the targets run up to {asked - 1}"
+        return f"[{len(outputs)}, {asked}] ({classes if self.targets == 'classes' else f'{asked} targets)'}"
+
+    def seen(self, outputs: Tensor, targets: Tensor) -> Self:
+        """Returns the task with what outputs and targets of a few examples tell of it."""
+        return self
+
+    def classes_of(self, outputs: Tensor) -> int | None:
+        """Returns how many classes a network knows, or targets it predicts; None if the task does not say."""
+        return outputs.shape[1]
+
+    def is_single(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Returns whether outputs are those of one network ``[B, O]``, not of several ``[M, B, O]``."""
+        return outputs.ndim == 2
 
     def fits(self, n_outputs: int, asked: int) -> bool:
         """Returns whether a network with so many outputs serves targets that ask for so many."""
@@ -332,12 +345,3 @@ class Task(ABC):
             ]
         )
         return math.sqrt((len(left_out) - 1) * float(left_out.var(correction=0)))
-
-
-NLL = Metric(
-    each=lambda task, outputs, targets: (
-        task.nll(outputs, targets) if outputs.ndim == 2 else task.member_nll(outputs, targets)
-    ),
-    unit="nats per example",
-)
-"""The negative log-likelihood, a metric of every task."""

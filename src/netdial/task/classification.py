@@ -13,14 +13,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from netdial.core.errors import DataError
-from netdial.task.base import NLL, Metric, Task
+from netdial.data.memory.targets import Targets
+from netdial.task.base import Task
+from netdial.task.metric import NLL, Metric
 from netdial.task.registry import TASKS
 
 _MANY = 64
@@ -79,7 +81,7 @@ class Classification(Task):
     """One of C classes: targets int64 ``[N]`` from 0 on, outputs logits ``[N, C]``; choices are made by log loss."""
 
     name: ClassVar[str] = "classification"
-    targets: ClassVar[Literal["classes", "numbers"]] = "classes"
+    targets: ClassVar[Targets] = "classes"
     reported: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "brier", "ece")
     loss_name: ClassVar[str] = "log loss"
     METRICS: ClassVar[Mapping[str, Metric]] = {

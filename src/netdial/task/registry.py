@@ -13,6 +13,7 @@ from torch import Tensor
 from netdial.core.errors import ConfigError
 from netdial.core.registry import Registry
 from netdial.task.base import Task
+from netdial.task.loss import Loss
 
 TASKS: Registry[type[Task]] = Registry("task")
 
@@ -29,7 +30,8 @@ def restore(settings: Mapping[str, Any]) -> Task:
         ConfigError: the task is unknown, or its settings do not fit.
     """
     fields = {key: value for key, value in settings.items() if key != "name"}
-    made = TASKS[str(settings.get("name"))]
+    name = str(settings.get("name"))
+    made = Loss if name == Loss.name else TASKS[name]
     unexpected = set(fields) - {each.name for each in dataclass_fields(made)}
     try:
         if unexpected:
@@ -58,12 +60,26 @@ def named(kind: str | Task) -> Task:
 def deduce(targets: Tensor) -> Task:
     """Returns the task that targets suggest: columns of numbers a regression, everything else a classification.
 
+    Targets of the shape of images or texts suggest the dense forms of both.
+
     >>> import torch
     >>> deduce(torch.tensor([0, 2, 1])).name, deduce(torch.zeros(3, 1)).name
     ('classification', 'regression')
     """
-    numbers = targets.is_floating_point() and targets.ndim == 2
-    return TASKS["regression" if numbers else "classification"]()
+    numbers = targets.is_floating_point() and targets.ndim >= 2
+    return dense_form(TASKS["regression" if numbers else "classification"](), targets)
+
+
+def dense_form(task: Task, targets: Tensor) -> Task:
+    """Returns the task of a class, or of numbers, at each place, if targets are such and the task is asked for by its kind."""
+    places = targets.ndim > 2 or (
+        targets.ndim == 2 and targets.shape[1] > 1 and not targets.is_floating_point()
+    )
+    if places and task == TASKS["classification"]() and not targets.is_floating_point():
+        return TASKS["dense-classification"]()
+    if targets.ndim > 2 and task == TASKS["regression"]():
+        return TASKS["dense-regression"]()
+    return task
 
 
 def settle(
@@ -81,7 +97,10 @@ def settle(
         DataError: the targets are not of the task.
     """
     asked = None if kind is None else named(kind)
-    if asked is not None and known is not None and asked.name != known.name:
+    same = known is None or asked is None or asked.name == known.name
+    if not same and known is not None and isinstance(kind, str):
+        same = f"dense-{kind}" == known.name
+    if asked is not None and known is not None and not same:
         raise ConfigError(
             f"kind={asked.name!r}, but the family was trained for {known.name}; leave kind out, or give the family that "
             f"was trained for {asked.name}"

@@ -32,14 +32,16 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.data.memory.targets import Targets
 from netdial.data.scale import TargetScale
-from netdial.task.base import NLL, Metric, Task
+from netdial.task.base import Task
+from netdial.task.metric import NLL, Metric
 from netdial.task.noise import NoiseCurve, Rows, log_density
 from netdial.task.registry import TASKS
 
@@ -51,13 +53,13 @@ _FAR = 30.0
 _UNIT = (1.0,)
 _LEAST = 1e-12
 """Least variance of the errors of a constant, in units of standardised targets."""
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
     """Returns -log p(y|x) in nats ``[B]`` of targets ``[B, T]`` under unit-variance normals around ``[B, T]``."""
     _check_shapes(outputs, targets)
-    return (0.5 * (outputs - targets).square() + _HALF_LOG_2PI).flatten(1).sum(dim=1)
+    return (0.5 * (outputs - targets).square() + HALF_LOG_2PI).flatten(1).sum(dim=1)
 
 
 def _check_shapes(outputs: Tensor, targets: Tensor) -> None:
@@ -109,7 +111,7 @@ class Regression(Task):
     train_var: tuple[float, ...] = ()
 
     name: ClassVar[str] = "regression"
-    targets: ClassVar[Literal["classes", "numbers"]] = "numbers"
+    targets: ClassVar[Targets] = "numbers"
     reported: ClassVar[tuple[str, ...]] = ("rmse", "r2", "nll")
     loss_name: ClassVar[str] = "squared error"
     proper: ClassVar[str] = "rmse"
@@ -212,7 +214,7 @@ class Regression(Task):
         """Returns -log p of each target ``[..., B, T]``."""
         error = (outputs - targets).square()
         if not (self.noise_var or self.train_var):
-            return 0.5 * error + _HALF_LOG_2PI
+            return 0.5 * error + HALF_LOG_2PI
         var = torch.tensor(self.noise_var or self.train_var).to(error)
         return -log_density(error, var[:, None] if var.ndim == 2 else var, self.tails)
 
@@ -286,5 +288,5 @@ class Regression(Task):
         """
         a, b = PRIOR
         shape, rate = a + count / 2, b + sums.double() / 2
-        constant = math.lgamma(a) - a * math.log(b) - math.lgamma(shape) + count * _HALF_LOG_2PI
+        constant = math.lgamma(a) - a * math.log(b) - math.lgamma(shape) + count * HALF_LOG_2PI
         return float((constant + shape * rate.log()).sum()), 0.5 * shape / rate

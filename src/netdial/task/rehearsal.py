@@ -18,7 +18,8 @@ from netdial.core.outputs import evaluating, failing_in_words, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
 from netdial.task.base import Task
-from netdial.task.registry import deduce, settle
+from netdial.task.loss import Loss
+from netdial.task.registry import deduce, dense_form, settle
 
 
 def admit(
@@ -49,10 +50,11 @@ def admit(
     found = _in_type_of(net, found)
     like = _like(net, found.x)
     few = match(found.inputs(torch.arange(min(2, len(found)), device=found.x.device)), like)
-    taken, _ = _try(net, few, task, _counted(task, found.y, part))
+    y = match(found.y[: len(few)], like)
+    taken, outputs = _try(net, few, task, _counted(task, found.y, part), y)
     if taken.dtype != few.dtype:
         found = replace(found, x=found.x.to(taken.dtype))
-    return found, task
+    return found, _seen(task, outputs, y, part, weighed=found.weight is not None)
 
 
 def admit_training(
@@ -69,9 +71,22 @@ def admit_training(
     task = settle_task(kind, loader, known)
     loader = loader.suited(task.targets)
     first = loader.first()
-    few = match(first.x[:2], _like(net, first.x))
-    taken, n_outputs = _try(net, few, task, _counted(task, first.y, part))
-    return loader.suited(task.targets, taken.dtype, n_outputs), task
+    like = _like(net, first.x)
+    few, y = match(first.x[:2], like), match(first.y[:2], like)
+    taken, outputs = _try(net, few, task, _counted(task, first.y, part), y)
+    task = _seen(task, outputs, y, part, weighed=first.weight is not None)
+    return loader.suited(task.targets, taken.dtype, task.classes_of(outputs)), task
+
+
+def _seen(task: Task, outputs: Tensor, targets: Tensor, part: str, *, weighed: bool) -> Task:
+    """Returns the task with what outputs of a few examples tell of it."""
+    task = task.seen(outputs, targets)
+    if weighed and isinstance(task, Loss) and task.whole:
+        raise DataError(
+            f"{part}: the examples have weights, and the loss gives one number for a batch; let it give one for each example "
+            "(reduction='none'), or leave the weights out"
+        )
+    return task
 
 
 def suited(net: nn.Module, data: Dataset | Loader) -> nn.Module:
@@ -132,14 +147,16 @@ def settle_task(kind: str | Task | None, data: Dataset | Loader, known: Task | N
     Raises:
         ConfigError: the task is unknown, or another than the known one.
     """
-    if kind is not None or known is not None:
-        task = settle(kind, known)
-    else:
-        task = deduce(data.y if isinstance(data, Dataset) else data.first().y)
+    y = data.y if isinstance(data, Dataset) else data.first().y
+    task = deduce(y) if kind is None and known is None else settle(kind, known)
+    if not isinstance(kind, Task) and known is None:
+        task = dense_form(task, y)
     return task.in_units(data.target) if isinstance(data, Dataset) else task
 
 
-def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
+def rehearse(
+    net: nn.Module, x: Tensor, task: Task, n_outputs: int, targets: Tensor | None = None
+) -> Tensor:
     """Refuses a network that does not turn these inputs into outputs that can be scored.
 
     Args:
@@ -147,9 +164,10 @@ def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
         x: a few inputs ``[B, ...]`` as it will see them.
         task: what the outputs are to predict.
         n_outputs: classes, of which the network may know more; or targets.
+        targets: of these inputs, where they are there.
 
     Returns:
-        How many outputs it has.
+        The outputs.
 
     Raises:
         ConfigError: it has no parameters.
@@ -170,14 +188,13 @@ def rehearse(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> int:
             f"network {name}: returned a {type(out).__name__}, expected one tensor of outputs; "
             "wrap it in a module that returns the tensor to be scored"
         )
-    flat = out.ndim == 2 and len(out) == len(x)
-    if not flat or not task.fits(out.shape[1], n_outputs):
-        classes = f"{n_outputs} classes); the targets run up to {n_outputs - 1}"
+    due = f"one for each of the {len(x)} examples" if not out.ndim or len(out) != len(x) else ""
+    due = task.misfit(out, targets, n_outputs) or due
+    if due:
         raise ShapeError(
-            f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected "
-            f"[{len(x)}, {n_outputs}] ({classes if task.targets == 'classes' else f'{n_outputs} targets)'}"
+            f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected {due}"
         )
-    return out.shape[1]
+    return out.detach()
 
 
 def _counted(task: Task, y: Tensor, part: str) -> int:
@@ -188,17 +205,19 @@ def _counted(task: Task, y: Tensor, part: str) -> int:
         raise DataError(f"{part}: {error}") from None
 
 
-def _try(net: nn.Module, x: Tensor, task: Task, n_outputs: int) -> tuple[Tensor, int]:
-    """Rehearses; returns the inputs in the type in which the network takes them, and how many outputs it has."""
+def _try(
+    net: nn.Module, x: Tensor, task: Task, n_outputs: int, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rehearses; returns the inputs in the type in which the network takes them, and the outputs."""
     like = _like(net, x)
     x = x.to(like.device)
     try:
-        return x, rehearse(net, x, task, n_outputs)
+        return x, rehearse(net, x, task, n_outputs, targets)
     except TraceError as error:
         if x.is_floating_point() or not like.is_floating_point():
             raise
         try:
-            return x.to(like.dtype), rehearse(net, x.to(like.dtype), task, n_outputs)
+            return x.to(like.dtype), rehearse(net, x.to(like.dtype), task, n_outputs, targets)
         except TraceError:
             raise error from None
 

@@ -24,6 +24,8 @@ from netdial.measure.noise import FEWEST, calibrate
 from netdial.measure.path import mean_fit
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Regression, Task
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, hold, suited
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
@@ -38,6 +40,7 @@ def fit(
     valid: Data | None = None,
     *,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     old_inputs: Tensor | None = None,
     config: FitConfig | None = None,
     report: Callable[[Epoch], None] | None = None,
@@ -53,7 +56,11 @@ def fit(
         valid: validation part, needed for ``patience``; tells the noise variance of a regression
             (``measure.calibrate``). A ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
-            targets suggest: columns of floating-point numbers are a regression.
+            targets suggest: columns of floating-point numbers are a regression. Targets may be images, or classes of
+            pixels and words.
+        loss: or a loss function of (outputs, targets) that gives one number for a batch, or one for each example. A network
+            that computes a loss from an argument ``labels`` of its own, as those of the transformers library do, is trained
+            on that one, where it is another than cross-entropy or squared error.
         old_inputs: inputs ``[N, ...]`` whose predictions are to be kept when a trained network is adapted
             (``anchor="start"``); weights that these depend on stay closer to where they start. No targets are needed.
         config: all settings at once; or give them by name (see ``FitConfig``).
@@ -70,7 +77,7 @@ def fit(
     """
     config = settings_of(config, settings)
     held = hold(data)
-    start = suited(net, held)
+    kind, start = asked(net, held, kind, loss), suited(net, held)
     family = Family(start, config.family())
     if old_inputs is not None:
         if config.anchor != "start":

@@ -284,7 +284,7 @@ class FamilyMethod:
     ) -> Tensor:
         """Returns the weighted negative log-likelihoods of all examples, member after member."""
         targets = for_each(batch.y, blocks, members)
-        nll = self._task.nll(outputs.to(dtype), targets)
+        nll = self._task.nll_by_groups(outputs.to(dtype), targets, members)
         if batch.weight is not None:
             nll = nll * for_each(batch.weight.to(nll), blocks, members)
         return nll

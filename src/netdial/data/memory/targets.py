@@ -1,4 +1,8 @@
-"""Targets in the form that tasks take: class indices ``[N]`` in int64, or columns of numbers ``[N, T]`` in floating point."""
+"""Targets in the form that tasks take.
+
+Class indices ``[N]`` in int64, or columns of numbers ``[N, T]`` in floating point; and the same at every place of an image or a
+text: classes ``[N, ...]``, of which -100 is not counted, and numbers ``[N, ...]``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,11 @@ from torch import Tensor
 
 from netdial.core.errors import DataError
 
-Targets = Literal["classes", "numbers"]
-"""What targets are: indices of classes, or numbers."""
+Targets = Literal["classes", "numbers", "class maps", "arrays", "any"]
+"""What targets are: indices of classes, columns of numbers, the same at many places, or whatever a loss takes."""
+
+NOT_COUNTED = -100
+"""Class index of places that do not count, as in torch's losses."""
 
 
 def as_targets(y: Tensor, targets: Targets, where: str) -> Tensor:
@@ -21,9 +28,11 @@ def as_targets(y: Tensor, targets: Targets, where: str) -> Tensor:
     Raises:
         DataError: a class index is negative, or there are several columns of them.
     """
-    if y.is_floating_point():
+    if y.is_floating_point() or targets == "any":
         return y
-    if targets == "numbers":
+    if targets == "class maps":
+        return _class_maps(y, where)
+    if targets in ("numbers", "arrays"):
         return y.to(torch.get_default_dtype())
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim > 1:
@@ -37,5 +46,16 @@ def as_targets(y: Tensor, targets: Targets, where: str) -> Tensor:
             f"{where} {list(y.shape)} of {y.dtype} are no classes: {int(y[row])} in row {row} (counted from 0) is "
             "negative; number the classes from 0 (-1 and 1 become 0 and 1) and leave rows without a label out, or "
             "kind='regression'"
+        )
+    return y.to(torch.int64)
+
+
+def _class_maps(y: Tensor, where: str) -> Tensor:
+    """Returns class indices at many places ``[N, ...]`` in int64."""
+    wrong = (y < 0) & (y != NOT_COUNTED) if y.dtype != torch.bool else torch.zeros(0)
+    if bool(wrong.any()):
+        raise DataError(
+            f"{where} {list(y.shape)} of {y.dtype}: class {int(y[wrong][0])} is negative; number the classes from 0, and mark "
+            f"places that do not count by {NOT_COUNTED}"
         )
     return y.to(torch.int64)

@@ -50,6 +50,8 @@ from netdial.pruning.channels.removal import Assumed, Emission, How, remove
 from netdial.pruning.channels.scores import Per, Scores, channel_scores
 from netdial.pruning.weights.criteria import default_criterion, importance
 from netdial.task import Task
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, suited
 
 
@@ -141,6 +143,7 @@ def slim(
     data: Data | None = None,
     example: Any = None,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     seed: int = 0,
     lenient: bool = False,
 ) -> Pruned:
@@ -165,6 +168,7 @@ def slim(
         example: inputs ``[b, …]`` to trace on, two or more, or a tuple or a mapping of several; taken from ``data`` by
             default. Without ``data`` give as many as make a fair mean.
         kind: ``classification`` or ``regression``.
+        loss: or a loss function of (outputs, targets), see ``fit``.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
 
@@ -179,13 +183,14 @@ def slim(
     {'0': 4}
     """
     limits = Limits(scope, minimum, round_to)
-    options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
     goal = goal_of(share, size)
     part = None
     if data is not None:
         held = as_dataset(data, part="training part")
+        kind = asked(template(net), held, kind, loss, task_of(net))
         net = net if isinstance(net, Family) else suited(net, held)
-        part, _ = admit(template(net), held, kind, task_of(net), "training part")
+        part, kind = admit(template(net), held, kind, task_of(net), "training part")
+    options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
     net, example = tried(net, inputs(part, example))
     return reduce(
         member_of(net, lam, example),

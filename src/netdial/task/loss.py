@@ -1,0 +1,149 @@
+"""A loss function of the user's own as a task: of outputs and targets of any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from netdial.core.errors import ConfigError, ShapeError, first_line
+from netdial.data.memory.targets import Targets
+from netdial.task.base import Task
+from netdial.task.metric import Metric
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> one number for the batch, or one for each example, or more of each, which are averaged."""
+
+
+def _mean(task: Task, outputs: Tensor, targets: Tensor) -> float:
+    return float(task.nll(outputs, targets).double().mean())
+
+
+@dataclass(frozen=True)
+class Loss(Task):
+    """What a loss function asks for; ``Loss.of(function)`` makes it.
+
+    A function that gives one number for a batch has its say over each group of examples by itself. It is not written to files:
+    a family that is loaded has to be given it again where losses are computed.
+
+    Attributes:
+        title: what the function is called.
+        whole: whether it gives one number for a batch.
+        function: the function; None once it was loaded from a file.
+    """
+
+    title: str = ""
+    whole: bool = False
+    function: LossFunction | None = field(default=None, compare=False, repr=False)
+
+    name: ClassVar[str] = "loss"
+    targets: ClassVar[Targets] = "any"
+    reported: ClassVar[tuple[str, ...]] = ("loss",)
+    loss_name: ClassVar[str] = "loss"
+    proper: ClassVar[str] = "loss"
+    has_constant: ClassVar[bool] = False
+    METRICS: ClassVar[Mapping[str, Metric]] = {
+        "loss": Metric(whole=_mean),
+        "nll": Metric(whole=_mean),
+    }
+
+    @classmethod
+    def of(cls, function: LossFunction) -> Loss:
+        """Returns the task of a loss function.
+
+        >>> Loss.of(torch.nn.L1Loss()).title
+        'L1Loss'
+        """
+        name = getattr(function, "__qualname__", type(function).__name__)
+        return cls(name.replace("<locals>.", ""), function=function)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the task as plain values, without the function."""
+        return {"name": self.name, "title": self.title, "whole": self.whole}
+
+    def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the loss of each example ``[B]``; that of the batch, for each, if there is one number for all.
+
+        Raises:
+            ConfigError: the function is not there, or gives something else.
+        """
+        if self.function is None:
+            raise ConfigError(
+                f"the loss of this family was a function ({self.title}), and files do not hold functions; give it again: "
+                "loss=, or kind=netdial.task.Loss.of(function)"
+            )
+        found = self.function(outputs, targets)
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            what = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise ConfigError(
+                f"loss {self.title}: gave {what}; a loss is one floating-point number for the batch, or one for each example"
+            )
+        if found.numel() == 1:
+            return found.reshape(1).expand(len(outputs))
+        if len(found) != len(outputs):
+            raise ShapeError(
+                f"loss {self.title}: gave {list(found.shape)} for {len(outputs)} examples; give one number for all, or one for "
+                "each"
+            )
+        return found.flatten(1).mean(dim=1) if found.ndim > 1 else found
+
+    def nll_by_groups(self, outputs: Tensor, targets: Tensor, groups: int) -> Tensor:
+        """Returns the losses ``[G b]`` of as many batches one after another, of which each has a loss of its own."""
+        if groups == 1 or not self.whole:
+            return self.nll(outputs, targets)
+        pairs = zip(outputs.chunk(groups), targets.chunk(groups), strict=True)
+        return torch.cat([self.nll(one, other) for one, other in pairs])
+
+    def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the losses ``[M, B]`` of outputs ``[M, B, ...]``."""
+        return torch.stack([self.nll(one, targets) for one in outputs])
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the losses ``[M, B]`` of outputs ``[M, B, ...]``."""
+        return self.member_nll(outputs, targets)
+
+    def predictive(
+        self, draws: Tensor, targets: Tensor, names: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Returns metrics of the mean of outputs ``[S, B, ...]``."""
+        return self.metrics(draws.mean(dim=0), targets, names)
+
+    def count(self, targets: Tensor) -> int:
+        """Returns 0: what targets ask for is known to the function alone."""
+        return 0
+
+    def classes_of(self, outputs: Tensor) -> int | None:
+        """Returns None: targets may be no classes."""
+        return None
+
+    def misfit(self, outputs: Tensor, targets: Tensor | None, asked: int) -> str:
+        """Returns what the function says of outputs of a few examples that it cannot take."""
+        if targets is None or self.function is None:
+            return ""
+        with torch.enable_grad():
+            given = outputs.detach().requires_grad_()
+            try:
+                found = self.nll(given, targets)
+            except (ConfigError, ShapeError):
+                raise
+            except Exception as error:  # of the user's function
+                return (
+                    f"what loss {self.title} takes with targets {list(targets.shape)} of {targets.dtype}; it fails with "
+                    f"{type(error).__name__}: {first_line(error)}"
+                )
+        if not found.requires_grad:
+            raise ConfigError(
+                f"loss {self.title}: no gradient leads from it to the outputs, so nothing could be trained; compute it by "
+                "operations of torch that have one (no argmax, item() or numpy)"
+            )
+        return ""
+
+    def seen(self, outputs: Tensor, targets: Tensor) -> Loss:
+        """Returns the task with whether the function gives one number for a batch."""
+        if self.function is None:
+            return self
+        with torch.no_grad():
+            return replace(self, whole=self.function(outputs, targets).numel() == 1)

@@ -1,0 +1,220 @@
+"""The loss that a network computes by itself from its own argument ``labels``, as models of the transformers library do.
+
+Training runs the network without labels, so its loss is taken out of its code: the network is exported with labels, and what
+leads from its outputs and the labels to the loss is a function of its own, checked against the network on batches of two sizes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+
+from netdial.core.errors import ConfigError, TraceError, first_line
+from netdial.core.inputs import OneTensor, Packing, PartedInputs, ScoredOutput, structured
+from netdial.core.outputs import evaluating, same_outputs
+from netdial.data.dataset import Dataset, match
+from netdial.data.memory import Loader
+from netdial.task.base import Task
+from netdial.task.loss import Loss, LossFunction
+
+_ROWS = 3
+_TOLERANCE = 1e-4
+_LABELS = "labels"
+_SIZE: Any = torch.ops.aten.sym_size.int
+
+
+def asked(
+    net: nn.Module,
+    data: Dataset | Loader,
+    kind: str | Task | None,
+    loss: LossFunction | None,
+    known: Task | None = None,
+) -> str | Task | None:
+    """Returns the task that is asked for: by its kind, by a loss function, or by a network that computes its own loss.
+
+    Args:
+        net: the network, as its class is.
+        data: what it is trained or measured on.
+        kind: the task, by name or as a value.
+        loss: a loss function, (outputs, targets) -> one number, or one for each example.
+        known: the task that a family was trained for.
+
+    Raises:
+        ConfigError: both were given; or the network's own loss needs more than its outputs and labels.
+    """
+    if loss is not None and kind is not None:
+        raise ConfigError(
+            f"kind={kind if isinstance(kind, str) else kind.name!r} and loss: give one of them; a loss function is a task"
+        )
+    if loss is not None:
+        if not callable(loss):
+            raise ConfigError(
+                f"loss={loss!r}: expected a function of (outputs, targets), for example torch.nn.BCEWithLogitsLoss()"
+            )
+        return Loss.of(loss)
+    lost = isinstance(known, Loss) and known.function is None
+    if kind is not None or (known is not None and not lost) or not _takes_labels(net):
+        return kind
+    return _own(net, data)
+
+
+def _takes_labels(net: nn.Module) -> bool:
+    """Returns whether a network's class has an argument for labels."""
+    kind: Any = type(net).__bases__[1] if isinstance(net, OneTensor) else type(net)
+    return _LABELS in inspect.signature(kind.forward).parameters
+
+
+def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:
+    """Returns a network's own loss, if it is another than that of the task which the targets suggest."""
+    first = (
+        data.select(torch.arange(min(_ROWS, len(data))))
+        if isinstance(data, Dataset)
+        else data.first()
+    )
+    like = next((p for p in net.parameters() if p.is_floating_point()), None)
+    x = first.inputs() if isinstance(first, Dataset) else first.x
+    if like is None or len(x) < 2:
+        return None
+    x, labels = match(x[:_ROWS], like), match(first.y[:_ROWS], like)
+    labelled = _Labelled(net, first.packing)
+    try:
+        with evaluating(net):
+            found, outputs = labelled(x, labels)
+    except Exception:  # whatever is wrong is said by the rehearsal
+        return None
+    if found is None or _usual(found, outputs, labels):
+        return None
+    name = type(net).__name__
+    try:
+        function = _taken_out(labelled, x, labels)
+        _check(function, labelled, x, labels)
+    except Exception as error:
+        why = (
+            str(error)
+            if isinstance(error, TraceError)
+            else f"{type(error).__name__}: {first_line(error)}"
+        )
+        raise ConfigError(
+            f"network {name}: its own loss of labels {list(labels.shape)} cannot be taken out of its code ({why}); give "
+            "a loss of (outputs, targets), loss=, or say what the targets are, kind="
+        ) from error
+    return Loss(f"own loss of {name}", function=function)
+
+
+def _usual(found: Tensor, outputs: Tensor, labels: Tensor) -> bool:
+    """Returns whether a loss is cross-entropy of one class for each example, or squared error of numbers."""
+    try:
+        if not labels.is_floating_point():
+            usual = F.cross_entropy(outputs, labels) if labels.ndim == 1 else None
+        else:
+            usual = F.mse_loss(outputs.squeeze(), labels.squeeze())
+    except (RuntimeError, IndexError, ValueError):
+        return False
+    return usual is not None and bool(torch.allclose(usual, found.to(usual), rtol=_TOLERANCE))
+
+
+class _Labelled(nn.Module):
+    """A network as one from a packed input and labels to its loss and the output that is scored."""
+
+    def __init__(self, net: nn.Module, packing: Packing | None) -> None:
+        super().__init__()
+        self.net, self.packing = net, packing
+        self.apart, self.pick = PartedInputs(packing), ScoredOutput()
+
+    def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor | None, Tensor]:
+        parts = self.apart(x)
+        args, kwargs = (parts, {}) if self.packing is None else self.packing.call(parts)
+        found = structured(self.net(*args, **kwargs, labels=labels))
+        if not isinstance(found, dict):
+            return None, self.pick(found)
+        return found.pop("loss", None), self.pick(found)
+
+
+def _check(function: LossFunction, labelled: _Labelled, x: Tensor, labels: Tensor) -> None:
+    """Refuses a function that does not give the network's loss, on as many rows as it was taken out with and on fewer."""
+    for rows in (len(x), len(x) - 1):
+        with evaluating(labelled):
+            due, outputs = labelled(x[:rows], labels[:rows])
+            found = function(outputs, labels[:rows])
+        if due is None or not same_outputs(due, found, tolerance=_TOLERANCE, equal_nan=True):
+            raise TraceError(f"on {rows} examples it gives another number")
+
+
+def _taken_out(
+    labelled: _Labelled, x: Tensor, labels: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Returns the function of outputs and labels that a network's loss is.
+
+    Raises:
+        TraceError: the loss needs something else.
+    """
+    rows = {0: Dim.AUTO}
+    with evaluating(labelled), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(
+            labelled, (x, labels), dynamic_shapes=(rows, rows), strict=False
+        )
+    graph = exported.graph
+    nodes = {node.name: node for node in graph.nodes}
+    loss, outputs = (nodes[str(name)] for name in exported.graph_signature.user_outputs)
+    inputs = [nodes[str(name)] for name in exported.graph_signature.user_inputs]
+    part = fx.Graph()
+    known = {outputs: part.placeholder("outputs"), inputs[1]: part.placeholder("targets")}
+    constants: dict[str, Tensor] = {}
+    needed = _before(loss, known)
+    for node in graph.nodes:
+        if node in known or node not in needed:
+            continue
+        if node.op == "call_function" and node.target is _SIZE and node.args == (inputs[0], 0):
+            known[node] = part.call_function(_SIZE, (known[outputs], 0))
+        elif node.op == "placeholder":
+            constants[node.name] = _constant(exported, node)
+            known[node] = part.get_attr(node.name)
+        else:
+            known[node] = part.node_copy(node, known.__getitem__)
+    part.output(known[loss])
+    return _OwnLoss(fx.GraphModule(constants, part))
+
+
+def _before(loss: fx.Node, known: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
+    """Returns all nodes that a loss is computed from, up to those that are known."""
+    found: set[fx.Node] = set()
+    waiting = [loss]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            of_size = node.op == "call_function" and node.target is _SIZE and node.args[1] == 0
+            waiting += [] if node in known or of_size else node.all_input_nodes
+    return found
+
+
+def _constant(exported: ExportedProgram, node: fx.Node) -> Tensor:
+    """Returns the numbers of a placeholder that is a constant or a buffer."""
+    signature = exported.graph_signature
+    places = {**signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    if node.name not in places:
+        parameter = signature.inputs_to_parameters.get(node.name)
+        what = f"its parameter {parameter.removeprefix('net.')}" if parameter else "its inputs"
+        raise TraceError(f"it is computed from {what}, not from outputs and labels alone")
+    name = places[node.name]
+    found: Tensor = {**exported.constants, **exported.state_dict}[name]
+    return found.detach().clone()
+
+
+class _OwnLoss:
+    """A loss that was taken out of a network."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        self._graph = graph
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        found: Tensor = self._graph.to(outputs.device)(outputs, targets)
+        return found

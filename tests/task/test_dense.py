@@ -1,0 +1,169 @@
+"""Predictions at many places: torch's own losses and metrics, both layouts, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import netdial as nd
+from netdial.core.errors import DataError, ShapeError
+from netdial.models.member import save_member
+from netdial.task import DenseClassification, DenseRegression, Regression, deduce, settle
+
+SOURCE = torch.Generator().manual_seed(0)
+IMAGES = torch.randn(24, 1, 6, 6, generator=SOURCE)
+MASKS = (IMAGES[:, 0] > 0).long() + (IMAGES[:, 0] > 1).long()
+SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 8}
+
+
+def net(channels: int) -> nn.Module:
+    """A network from images to as many channels of the same size."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, channels, 1)
+    )
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.booleans())
+def test_the_loss_of_classes_is_torchs(dims: int, seed: int, last: bool) -> None:
+    source = torch.Generator().manual_seed(seed)
+    places = (2, 3, 5)[:dims]
+    outputs = torch.randn(4, 7, *places, generator=source, dtype=torch.float64)
+    targets = torch.randint(0, 7, (4, *places), generator=source)
+    targets[2, 0] = -100
+    each = F.cross_entropy(outputs, targets, reduction="none").flatten(1)
+    counted = (targets != -100).flatten(1).sum(1)
+    given_ = outputs.movedim(1, -1) if last else outputs
+    task = DenseClassification().seen(given_, targets)
+    assert task.dim == (-1 if last else -1 - dims)
+    assert torch.allclose(task.nll(given_, targets), each.sum(1) / counted)
+    assert torch.allclose(task.to_mean(given_).sum(task.axis), torch.ones(()).double())
+    right = ((outputs.argmax(1) == targets).flatten(1).sum(1) / counted).mean()
+    assert task.metrics(given_, targets, ["accuracy"])["accuracy"] == pytest.approx(float(right))
+
+
+def test_the_loss_of_images_is_the_mean_squared_error() -> None:
+    outputs, targets = torch.randn(2, 5, 3, 4, 4, generator=SOURCE)
+    task = DenseRegression()
+    constant = task.nll(targets, targets)
+    assert torch.allclose(
+        2 * (task.nll(outputs, targets) - constant).mean(), F.mse_loss(outputs, targets)
+    )
+    assert task.metrics(outputs, targets, ["rmse"])["rmse"] == pytest.approx(
+        float(F.mse_loss(outputs, targets).sqrt())
+    )
+    assert task.constant(targets, 48).shape == (3, 4, 4)
+
+
+def test_iou_by_hand() -> None:
+    targets = torch.tensor([[0, 0, 1, -100]])
+    outputs = F.one_hot(torch.tensor([[0, 1, 1, 0]]), 2).float().movedim(-1, 1)
+    found = DenseClassification().seen(outputs, targets).metrics(outputs, targets, ["iou"])
+    assert found["iou"] == pytest.approx(0.5)  # 1 of 2 places for either class
+
+
+def test_targets_tell_the_task() -> None:
+    assert isinstance(deduce(torch.zeros(2, 3, 4)), DenseRegression)
+    assert isinstance(deduce(MASKS), DenseClassification)
+    assert isinstance(deduce(torch.zeros(2, 5, dtype=torch.long)), DenseClassification)
+    assert isinstance(deduce(torch.zeros(2, 5)), Regression)
+    assert settle(DenseClassification(dim=-1)).settings() == {
+        "name": "dense-classification",
+        "dim": -1,
+    }
+
+
+class Last(nn.Module):
+    """Classes along the last dimension."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(1, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.fc(x[..., None])
+        return found
+
+
+TOKENS = torch.randint(0, 4, (8, 5), generator=SOURCE)
+REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "classes along either dimension": (
+        lambda: nd.fit(Last(5), (torch.randn(8, 5), TOKENS)),
+        ShapeError,
+        r"DenseClassification\(dim=-2\), or dim=-1",
+    ),
+    "too few classes": (
+        lambda: nd.fit(net(2), (IMAGES, MASKS)),
+        ShapeError,
+        r"\[2, 2, 6, 6\].*expected \[2, 3, 6, 6\] or \[2, 6, 6, 3\]: 3 classes",
+    ),
+    "one-hot rows": (
+        lambda: nd.fit(nn.Linear(3, 2), (torch.randn(4, 3), torch.eye(2).long().repeat(2, 1))),
+        ShapeError,
+        r"y.argmax\(1\)",
+    ),
+    "a missing channel": (
+        lambda: nd.shrink(net(1), (IMAGES, IMAGES[:, 0]), lam=1e-3),
+        ShapeError,
+        r"\[2, 1, 6, 6\].*expected \[2, 6, 6\].*y.reshape\(\[-1, 1, 6, 6\]\)",
+    ),
+    "a negative class": (
+        lambda: nd.fit(net(3), (IMAGES, MASKS - 1)),
+        DataError,
+        "class -1 is negative.*-100",
+    ),
+    "nothing counts": (
+        lambda: nd.fit(net(3), (IMAGES, MASKS * 0 - 100)),
+        DataError,
+        "all are -100",
+    ),
+    "floats as classes": (
+        lambda: nd.fit(net(3), (IMAGES, MASKS.float()), kind="classification"),
+        DataError,
+        "no classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_does_not_fit_is_refused(name: str) -> None:
+    work, error, words = REFUSED[name]
+    with pytest.raises(error, match=words):
+        work()
+
+
+@pytest.mark.parametrize("kind", [None, "named"])
+@pytest.mark.parametrize("what", ["classes", "images"])
+def test_images_go_all_the_way(what: str, kind: str | None, tmp_path: Path) -> None:
+    channels, y = (3, MASKS) if what == "classes" else (1, IMAGES)
+    if kind is not None:
+        kind = "classification" if what == "classes" else "regression"
+    loader = DataLoader(TensorDataset(IMAGES, y), 8, shuffle=True)
+    for data in ((IMAGES, y), loader):
+        family = nd.fit(net(channels), data, (IMAGES, y), kind=kind, patience=1, **SHORT)
+        path = nd.evaluate(family, data, lams=2, n_samples=2)
+        metric = path.metric
+        assert path.constant[metric] > 0 and path.best().metrics[metric] > 0
+    nd.save(family, tmp_path / "family.safetensors")
+    again = nd.load_model(tmp_path / "family.safetensors", net(channels))
+    assert nd.evaluate(again, (IMAGES, y), lams=2, n_samples=0).column(metric) == pytest.approx(
+        nd.evaluate(family, (IMAGES, y), lams=2, n_samples=0).column(metric)
+    )
+    shrunk = nd.shrink(net(channels), loader, (IMAGES, y), kind=kind, lam=1e-3, **SHORT)
+    nd.save(shrunk, tmp_path / "shrunk.safetensors")
+    small = nd.load_model(tmp_path / "shrunk.safetensors", net(channels))
+    assert torch.allclose(small(IMAGES), shrunk.net(IMAGES), atol=1e-5)
+    slim = nd.slim(family, 1.0, share=0.5, data=loader, kind=kind, criterion="taylor")
+    assert slim.widths["0"] == 3
+    (lam,) = slim.family.config.lams
+    exported = save_member(slim.family, lam, tmp_path / "net.pt2", "torch-export", IMAGES[:2])
+    assert exported.max_difference < 1e-5

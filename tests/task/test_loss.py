@@ -1,0 +1,148 @@
+"""Loss functions of the user's own: what they are given, what they may give, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
+from netdial.task import Loss
+
+SOURCE = torch.Generator().manual_seed(0)
+X = torch.randn(32, 4, generator=SOURCE)
+Y = (X[:, :2] > 0).float()
+SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 8}
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+
+
+def labels_differ(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A loss of the batch that is no mean over examples."""
+    return (outputs.mean(0) - targets.mean(0)).square().sum()
+
+
+def test_one_number_for_a_batch_counts_for_each_example() -> None:
+    outputs = torch.randn(6, 2, generator=SOURCE, requires_grad=True)
+    targets = Y[:6]
+    task = Loss.of(nn.BCEWithLogitsLoss()).seen(outputs, targets)
+    assert task.whole and task.title == "BCEWithLogitsLoss"
+    found = task.nll(outputs, targets)
+    assert found.shape == (6,)
+    assert torch.allclose(found.mean(), F.binary_cross_entropy_with_logits(outputs, targets))
+    each = Loss.of(nn.BCEWithLogitsLoss(reduction="none")).seen(outputs, targets)
+    assert not each.whole and torch.allclose(each.nll(outputs, targets).mean(), found.mean())
+
+
+def test_every_group_of_a_family_has_its_own() -> None:
+    outputs, targets = torch.randn(12, 2, generator=SOURCE), Y[:12]
+    task = Loss.of(labels_differ).seen(outputs, targets)
+    found = task.nll_by_groups(outputs, targets, 3)
+    due = [labels_differ(outputs[i : i + 4], targets[i : i + 4]) for i in (0, 4, 8)]
+    assert torch.allclose(found, torch.stack(due).repeat_interleave(4))
+
+
+def test_shrinking_follows_the_gradient_of_the_loss() -> None:
+    """One step of SGD moves the last bias by what autograd says of the user's function."""
+    start, shrunk = net(), None
+    shrunk = nd.shrink(
+        start, (X, Y), loss=labels_differ, lam=0.0, start="unit", optimizer="SGD", lr=0.5, epochs=1,
+        batch_size=32, momentum=0.0, schedule="constant", lam2=0.0,
+    )  # fmt: skip
+    switched = net()
+    labels_differ(switched(X), Y).backward()
+    bias = switched.get_parameter("2.bias")
+    assert bias.grad is not None
+    assert torch.allclose(shrunk.net.get_parameter("2.bias"), bias - 0.5 * bias.grad, atol=1e-5)
+
+
+def test_a_family_goes_down_its_loss_and_is_measured_by_it(tmp_path: Path) -> None:
+    family = nd.fit(net(), (X, Y), loss=labels_differ, epochs=20, batch_size=16, lr=1e-2)
+    path = nd.evaluate(family, (X, Y), lams=3, n_samples=0)
+    assert path.metric == "loss"
+    before = float(labels_differ(net()(X), Y).detach())
+    assert path.members[0].metrics["loss"] < before
+    assert float(labels_differ(family.export(1.0)(X), Y).detach()) == pytest.approx(
+        nd.evaluate(family, (X, Y), lams=[1.0], n_samples=0).members[0].metrics["loss"], rel=1e-4
+    )
+    nd.save(family, tmp_path / "family.safetensors")
+    again = nd.load_model(tmp_path / "family.safetensors", net())
+    with pytest.raises(ConfigError, match=r"a function \(labels_differ\).*loss="):
+        nd.evaluate(again, (X, Y), lams=3)
+    found = nd.evaluate(again, (X, Y), lams=3, n_samples=0, loss=labels_differ)
+    assert found.column("loss") == pytest.approx(path.column("loss"))
+
+
+def test_slimming_measures_by_the_loss() -> None:
+    found = nd.slim(net(), share=0.5, data=(X, Y), loss=labels_differ, criterion="taylor")
+    assert found.widths == {"0": 3}
+
+
+def without_gradient(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.argmax(1) == targets.argmax(1)).float().mean()
+
+
+WEIGHTED = (X, Y, torch.rand(32, generator=SOURCE))
+REFUSED: dict[str, tuple[Callable[[], Any], type[NetdialError], str]] = {
+    "both": (
+        lambda: nd.fit(net(), (X, Y), kind="regression", loss=F.mse_loss),
+        ConfigError,
+        "kind='regression' and loss: give one",
+    ),
+    "no function": (
+        lambda: nd.shrink(net(), (X, Y), loss="bce"),  # type: ignore[arg-type]
+        NetdialError,
+        "loss",
+    ),
+    "no gradient": (
+        lambda: nd.fit(net(), (X, Y), loss=without_gradient),
+        ConfigError,
+        "without_gradient: no gradient leads",
+    ),
+    "a loss that fails": (
+        lambda: nd.fit(net(), (X, Y), loss=nn.NLLLoss()),
+        ShapeError,
+        r"\[2, 2\].*loss NLLLoss takes with targets \[2, 2\] of torch.float32; it fails with RuntimeError",
+    ),
+    "no tensor": (
+        lambda: nd.shrink(net(), (X, Y), loss=lambda o, t: 1.0),  # type: ignore[arg-type, return-value]
+        ConfigError,
+        "gave a float",
+    ),
+    "other examples": (
+        lambda: nd.slim(net(), share=0.5, data=(X, Y), loss=lambda o, t: o.new_ones(3) * o.sum()),
+        ShapeError,
+        r"gave \[3\] for 2 examples",
+    ),
+    "weights of examples": (
+        lambda: nd.fit(net(), WEIGHTED, loss=F.mse_loss),
+        DataError,
+        "have weights.*reduction='none'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_cannot_be_a_loss_is_refused(name: str) -> None:
+    work, error, words = REFUSED[name]
+    with pytest.raises(error, match=words):
+        work()
+
+
+def test_weights_count_where_every_example_has_a_loss() -> None:
+    def each(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square()
+
+    family = nd.fit(net(), WEIGHTED, loss=each, **SHORT)
+    loss = nd.evaluate(family, (X, Y), lams=2, n_samples=0).column("loss")
+    assert all(math.isfinite(value) for value in loss)
