@@ -67,7 +67,8 @@ def do_job(job: Job, watch: Watch) -> Run | None:
                     return None
                 job.way.conclude(work, made)
             run.finish()
-            write_report(run.path)
+            if job.report:
+                write_report(run.path)
     return run
 
 

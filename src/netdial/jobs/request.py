@@ -54,6 +54,7 @@ class Job:
         overwrite: replace an earlier run of that name, once this one has saved its first state.
         name_of_way: name of the way of training.
         log: names of sinks that records go to, too (``jobs.records.sinks``).
+        report: write the report when it is done, 1.5 to 2 MB; ``netdial report`` writes it later.
     """
 
     data: str
@@ -65,6 +66,7 @@ class Job:
     overwrite: bool = False
     name_of_way: str = FIRST_WAY
     log: tuple[str, ...] = ()
+    report: bool = True
 
     @property
     def way(self) -> Way:
@@ -146,12 +148,12 @@ def done_already(
     Args:
         job: the job.
         watch: told so.
-        report: writes a report that is missing; without it, such a run does not count as done.
+        report: writes a report that is missing and asked for; without it, such a run does not count as done.
     """
     old = resumable(job)
     if old is None or not old.is_done:
         return None
-    if not old.report_path.exists():
+    if job.report and not old.report_path.exists():
         if report is None:
             return None
         report(old.path)

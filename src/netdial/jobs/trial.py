@@ -75,5 +75,6 @@ class Trial(Cell):
             runs_dir=path.parent,
             resume=True,
             name_of_way=self.way,
+            report=False,
         )
         do_job(job, self.watch)

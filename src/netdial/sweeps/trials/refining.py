@@ -84,13 +84,11 @@ class Slimmed(Refinement):
         """Slims the member; the small network is ``model/slimmed.safetensors``."""
         from netdial.jobs.analyses.slimmed import slim_run
         from netdial.jobs.opening import open_run
-        from netdial.jobs.reports import write_report
 
         slimming, options = self._settings()
         family, task = open_run(run, store.data_dir, trust=True)
         path = run.model_path / "slimmed.safetensors"
         found = slim_run(run, family, task, "valid", slimming, options, path=path)
-        write_report(run.path)
         last = found.stages[-1]
         valid = {f"valid/{name}": value for name, value in last.metrics.items()}
         return {**last.costs, **valid, **_on_test(found.pruned.family, task), "lam": found.lam}
@@ -118,14 +116,12 @@ class Compressing(Refinement):
         """Compresses the member; the file is ``model/compressed.ndz``."""
         from netdial.jobs.analyses.compressed import Judging, compress_run
         from netdial.jobs.analyses.compressing import from_run
-        from netdial.jobs.reports import write_report
         from netdial.measure.forward import outputs
         from netdial.task import named
 
         asked = from_run(run, self.choices.get("lam"), store.data_dir, trust=True)
         path = run.model_path / "compressed.ndz"
         found = compress_run(run, asked, self._settings(), Judging(), "valid", path)
-        write_report(run.path)
         test, task = asked.data.test, named(asked.data.kind)
         on_test = task.metrics(outputs(found.found.net, test), test.y.cpu())
         return {
@@ -139,7 +135,7 @@ def _copy_of(base: Run, path: Path) -> Run:
     """Returns a run folder like that of a family, made at ``path``; the model is linked where the disk can do that."""
 
     def fill(run: Run) -> None:
-        for name in ("splits.json", "details.json", "log.txt", "report.html"):
+        for name in ("splits.json", "details.json", "log.txt"):
             if (base.path / name).exists():
                 shutil.copy2(base.path / name, run.path / name)
         run.model_path.mkdir()
