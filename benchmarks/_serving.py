@@ -1,8 +1,8 @@
 """A server in a process of its own, and clients of it: what serve-rate, serve-swap and serve-soak share.
 
 ``python -m benchmarks._serving mlp:50`` serves an untrained family with members that differ, and beside it ``POST /bare``: the
-module of one member under the same server, JSON in and JSON out, with nothing of netdial; and ``POST /bare-quick``, the same
-with the JSON parser and writer that netdial takes.
+module of one member under the same server, JSON in and JSON out, with nothing of netdial; ``POST /bare-quick``, the same
+with the JSON parser and writer that netdial takes; and ``POST /bare-at-once``, that without a thread, as netdial answers too.
 """
 
 from __future__ import annotations
@@ -131,8 +131,13 @@ def main(net: str, memory_mb: str = "512") -> None:
         )
         return Response(await work, media_type="application/json")
 
+    async def at_once(request: Request) -> Response:
+        found = to_json(answer(from_json(await request.body())["rows"]))
+        return Response(found, media_type="application/json")
+
     app.add_route("/bare", bare, methods=["POST"])
     app.add_route("/bare-quick", quick, methods=["POST"])
+    app.add_route("/bare-at-once", at_once, methods=["POST"])
     run(app, bound("127.0.0.1", 0), lambda address: print(address, flush=True))
 
 

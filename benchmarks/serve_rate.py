@@ -14,11 +14,16 @@ from benchmarks._serving import HI, LO, Client, images, server
 from benchmarks.result import Result
 
 _CLIENTS, _LAMS = 8, 16
-_PATHS = ("/predict", "/bare", "/bare-quick")
+_PATHS = ("/predict", "/bare", "/bare-quick", "/bare-at-once")
+_OVER = (
+    "over the bare module",
+    "over it with the same JSON parser",
+    "over that without a thread",
+)
 
 
 def measure(*, quick: bool = False) -> Result:
-    """Returns the median ratios over short rounds in which the three take turns, and ratios of the server's processor times."""
+    """Returns the median ratios over short rounds in which the four take turns, and ratios of the server's processor times."""
     rounds, each = (16, 15) if quick else (80, 25)
     lams = [LO * (HI / LO) ** (k / (_LAMS - 1)) for k in range(_LAMS)]
     row = images(1)
@@ -50,15 +55,17 @@ def measure(*, quick: bool = False) -> Result:
         words: [
             mine[0] / turn[k][0] for mine, turn in zip([t[0] for t in turns], turns, strict=True)
         ]
-        for k, words in ((1, "requests per second"), (2, "over one with the same JSON parser"))
+        for k, words in enumerate(_OVER, start=1)
     }
-    spent = [sum(1 / turn[k][1] for turn in turns) for k in range(3)]
+    spent = [sum(1 / turn[k][1] for turn in turns) for k in range(len(_PATHS))]
     return Result(
         "serve-rate",
         {
             **{words: median(ratios) for words, ratios in bare.items()},
-            "by processor time": spent[1] / spent[0],
-            "by processor time, same parser": spent[2] / spent[0],
+            **{
+                f"{words}, by processor time": spent[k] / spent[0]
+                for k, words in enumerate(_OVER, start=1)
+            },
         },
         "ratio",
         "higher",
