@@ -26,7 +26,8 @@ from netdial.core.best import MEAN, PREDICTIVE
 from netdial.core.errors import DataError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
-from netdial.measure.path import Path, evaluate
+from netdial.measure.evaluation import evaluate
+from netdial.measure.path import Path
 
 _LAMS, _DRAWS, _TEST = 13, 16, 2000
 _RULES: dict[str, tuple[str, list[str]]] = {

@@ -17,10 +17,10 @@ from benchmarks.result import Result
 from benchmarks.timing import interleaved
 from netdial.data import Dataset
 from netdial.family import Family
+from netdial.family.stacking import stack
 from netdial.nets import build
 from netdial.task import Classification
 from netdial.train.config import make_config
-from netdial.train.direct import stack
 from netdial.train.feed import TensorFeed
 from netdial.train.method import FamilyMethod
 

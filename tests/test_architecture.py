@@ -112,6 +112,7 @@ ALLOWED: dict[str, set[str]] = {
         "pruning.weights",
         "evidence",
     },
+    "folds": {"core", "task", "data", "family", "measure", "train", "choice"},
     "structure": {
         "core",
         "task",

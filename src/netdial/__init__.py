@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from netdial.data.memory import Named
     from netdial.evidence import Estimate, assess, health
     from netdial.family import Domain, Family, FamilyConfig
+    from netdial.folds import CrossValidated, cross_validate
     from netdial.measure import evaluate, predictive
     from netdial.models.door import inspect, load_model, save
     from netdial.nets import build
@@ -44,6 +45,7 @@ _MODULES = {
     "netdial.data.memory": "Named",
     "netdial.evidence": "Estimate assess health",
     "netdial.family": "Domain Family FamilyConfig",
+    "netdial.folds": "CrossValidated cross_validate",
     "netdial.measure": "evaluate predictive",
     "netdial.models.door": "inspect load_model save",
     "netdial.nets": "build",
@@ -64,6 +66,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names.sp
 
 __all__ = [
     "Choice",
+    "CrossValidated",
     "Dataset",
     "Domain",
     "Estimate",
@@ -85,6 +88,7 @@ __all__ = [
     "build",
     "choose",
     "compress",
+    "cross_validate",
     "evaluate",
     "finetune",
     "fit",

@@ -21,10 +21,11 @@ from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.posteriors import POSTERIORS
+from netdial.family.stacking import stack, unstack
 from netdial.objective import OBJECTIVES
 from netdial.pruning.weights.criteria import importance
 from netdial.train.config import make_config
-from netdial.train.direct import fit_direct, stack, unstack
+from netdial.train.direct import fit_direct
 from netdial.train.finetune import specialise
 
 from .gates import PRIOR, Gated, registered

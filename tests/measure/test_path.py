@@ -8,7 +8,7 @@ from torch import nn
 
 import netdial as nd
 from netdial.family import Family, FamilyConfig
-from netdial.measure.path import evaluate
+from netdial.measure.evaluation import evaluate
 
 
 def test_fields_are_made_once_for_all_draws_and_for_all_that_needs_no_data(

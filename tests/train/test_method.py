@@ -334,7 +334,7 @@ def test_rows_of_a_table_are_trained_as_if_alone(
 def test_rows_of_several_seeds_at_one_value_are_all_trained(
     layers: str, blobs: tuple[Tensor, Tensor]
 ) -> None:
-    from netdial.train.direct import stack
+    from netdial.family.stacking import stack
 
     net = nn.Sequential(
         nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3)

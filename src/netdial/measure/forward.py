@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +63,44 @@ def predictive(
         net.load_state_dict(draw(source), strict=False)
         draws.append(outputs(net, part, batch_size))
     return torch.stack(draws)
+
+
+class Forward(Protocol):
+    """Outputs of the members of a family on B examples."""
+
+    def means(self, lam: float) -> Tensor:
+        """Returns outputs ``[B, ...]`` of the mean weights at λ."""
+
+    def draws(self, lam: float, n_samples: int, seed: int) -> Tensor:
+        """Returns outputs ``[S, B, ...]`` of draws from the posterior at λ."""
+
+
+class FamilyForward:
+    """Outputs of the members of one family on some data.
+
+    Args:
+        family: the family.
+        part: the data.
+        batch_size: examples run at once.
+    """
+
+    def __init__(self, family: Family, part: Dataset, batch_size: int = 2048) -> None:
+        self._family, self._part, self._batch_size = family, part, batch_size
+
+    def means(self, lam: float) -> Tensor:
+        """Returns outputs ``[B, ...]`` of the mean weights at λ."""
+        return outputs(self._family.export(lam), self._part, self._batch_size)
+
+    def draws(self, lam: float, n_samples: int, seed: int) -> Tensor:
+        """Returns outputs ``[S, B, ...]`` of draws from the posterior at λ."""
+        return predictive(
+            self._family,
+            lam,
+            self._part,
+            n_samples=n_samples,
+            batch_size=self._batch_size,
+            seed=seed,
+        )
 
 
 @checked

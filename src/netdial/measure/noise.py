@@ -23,10 +23,9 @@ from torch import Tensor
 
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, DataError
-from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.measure.forward import outputs, predictive
+from netdial.measure.forward import FamilyForward, Forward, outputs, predictive
 from netdial.task import NoiseCurve, Regression
 from netdial.task.noise import UNKNOWN, Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit
@@ -94,7 +93,22 @@ def calibrate(
     if len(part) > _MOST:
         part = part.select(torch.linspace(0, len(part) - 1, _MOST).long())
     values = sorted(set(family.lams(lams)))
-    laws = [_laws(family, lam, part, n_samples, seed) for lam in values]
+    return note_noise(family, task, part.y, FamilyForward(family, part), values, n_samples, seed)
+
+
+def note_noise(
+    family: Family,
+    task: Regression,
+    targets: Tensor,
+    forward: Forward,
+    values: Sequence[float],
+    n_samples: int = _DRAWS,
+    seed: int = 0,
+) -> Regression:
+    """Notes in a family the noise of held-out targets ``[B, T]`` whose outputs ``forward`` gives; see ``calibrate``."""
+    targets = targets.cpu().double()
+    samples = n_samples if family.is_random else 0
+    laws = [_laws(forward, lam, targets, samples, seed) for lam in values]
     around, plain = zip(*laws, strict=True)
     curve = NoiseCurve(
         tuple(values),
@@ -143,14 +157,15 @@ def _mean_square(errors: Tensor, targets: Tensor) -> Tensor:
     return torch.maximum(errors.square().mean(dim=0), _FLOOR * spread)
 
 
-def _laws(family: Family, lam: float, part: Dataset, n_samples: int, seed: int) -> tuple[Law, Law]:
+def _laws(
+    forward: Forward, lam: float, targets: Tensor, n_samples: int, seed: int
+) -> tuple[Law, Law]:
     """Returns the laws of the noise around draws, and of the errors of the mean weights."""
-    targets = part.y.cpu().double()
-    errors = outputs(family.export(lam), part).double() - targets
+    errors = forward.means(lam).double() - targets
     plain = law_of(errors, targets)
-    if not family.is_random:
+    if not n_samples:
         return plain, plain
-    draws = predictive(family, lam, part, n_samples=n_samples, seed=seed).double()
+    draws = forward.draws(lam, n_samples, seed).double()
     var = most_likely(draws, targets, _mean_square(errors, targets), plain.tails)
     scores = (draws.mean(dim=0) - targets).abs() / _spread(draws, var)
     return Law(tuple(var.tolist()), plain.tails, held_out_reach(scores)), plain

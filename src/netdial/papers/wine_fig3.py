@@ -24,6 +24,7 @@ from netdial.core.layout import Layout
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.data import Dataset, Splits, load_data
 from netdial.family import Family, Fields, symmetrised_kl
+from netdial.family.stacking import stack, unstack
 from netdial.measure import outputs
 from netdial.nets import build
 from netdial.papers.lab.lab import Lab
@@ -33,7 +34,6 @@ from netdial.report.text import at_lam
 from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
 from netdial.train.config import FitConfig, make_config
-from netdial.train.direct import stack, unstack
 from netdial.train.finetune import finetune
 from netdial.train.fit import run as train
 

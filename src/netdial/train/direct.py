@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.memory import Data
 from netdial.family.family import Family
-from netdial.family.maps import TableMap
+from netdial.family.stacking import can_stack, stack, unstack
 from netdial.task import Task
 from netdial.task.rehearsal import hold, suited
 from netdial.train.config import FitConfig
@@ -65,7 +64,7 @@ def fit_direct(
         )
     data = hold(data)
     families = [Family(suited(net, data), config.family()) for net in starts]
-    if not _can_stack(families):
+    if not can_stack(families):
         return [
             run(
                 family,
@@ -79,39 +78,3 @@ def fit_direct(
         ]
     family = run(stack(families), data, None, kind=kind, config=config, report=report)
     return unstack(family, len(starts))
-
-
-def stack(families: Sequence[Family]) -> Family:
-    """Returns one table family with the rows of all, so that they train in one batched run."""
-    first = families[0]
-    if len(families) == 1:
-        return first
-    joined = Family(first.net, first.config)
-    for path, whole in first.maps.items():
-        tables: list[TableMap] = [family.maps[path] for family in families]
-        pivots = torch.cat([table.pivots.detach() for table in tables])
-        rows = torch.cat([table.rows for table in tables])
-        joined.set_submodule(path, TableMap(whole.layout, pivots, rows))
-    return joined
-
-
-def _can_stack(families: Sequence[Family]) -> bool:
-    """Returns whether networks differ in nothing but the leaves that vary, so that one network can stand for all."""
-    first = families[0]
-    if first.config.shared or first.statistics.names:
-        return False
-    held = [[*family.shared, *family.net.buffers()] for family in families]
-    return all(torch.equal(a, b) for other in held[1:] for a, b in zip(held[0], other, strict=True))
-
-
-def unstack(family: Family, count: int) -> list[Family]:
-    """Returns the families that ``stack`` joined."""
-    if count == 1:
-        return [family]
-    parts = []
-    for index in range(count):
-        part = Family(family.net, family.config)
-        for path, table in family.maps.items():
-            part.maps[path].pivots.data.copy_(table.pivots.detach().chunk(count)[index])
-        parts.append(part.eval())
-    return parts

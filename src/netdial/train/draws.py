@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netdial.core.noise import generator
 from netdial.family.family import Family
-from netdial.family.maps import PiecewiseMap, TableMap
+from netdial.family.maps import PiecewiseMap, StackedMap, TableMap
 from netdial.objective import WEIGHTINGS
 from netdial.train.config import FitConfig
 
@@ -31,12 +31,20 @@ class Draw(NamedTuple):
         lam: the values ``[K]``, in the family's number type.
         share: w(λ) / K ``[K]``, the weight of each in the step's objective.
         blocks: n, blocks of examples in the batch that they are trained on.
+        place: coordinates ``[K]`` in the family's maps; ``unit``, unless several families stand in a row.
     """
 
     unit: Tensor
     lam: Tensor
     share: Tensor
     blocks: int
+    place: Tensor
+
+    def examples(self, n_data: int | Tensor, here: slice) -> int | Tensor:
+        """Returns N, training examples, of some of the groups: the same for all, or ``[S]`` of S families in a row."""
+        if isinstance(n_data, int):
+            return n_data
+        return n_data.repeat_interleave(len(self.unit) // len(n_data))[here].to(self.share)
 
 
 class Draws:
@@ -56,7 +64,14 @@ class Draws:
         """
         mean, config = self._family.mean, self._config
         if isinstance(mean, TableMap):
-            return Draw(*self._table(mean), max(len(mean.rows) // max(len(config.lams), 1), 1))
+            blocks = max(len(mean.rows) // max(len(config.lams), 1), 1)
+            return Draw(*self._table(mean), blocks, mean.rows)
+        if isinstance(mean, StackedMap):
+            return self._stacked(mean, self._divided(step, size // mean.count, processes))
+        return self._divided(step, size, processes)
+
+    def _divided(self, step: int, size: int, processes: int) -> Draw | None:
+        config = self._config
         count = config.groups
         if config.sampling == "stratified":
             fewest = 2 if self._family.statistics.names else 1
@@ -65,13 +80,20 @@ class Draws:
             return None
         unit, lam, share = self._block(step // _BLOCK, count)[step % _BLOCK]
         blocks = count if config.sampling == "stratified" else 1
-        return Draw(unit, lam, share, blocks)
+        return Draw(unit, lam, share, blocks, unit)
 
     def _table(self, mean: TableMap) -> _Values:
         if self._rows is None:
             lam = self._family.domain.lam(mean.rows).to(self._family.like)
             self._rows = (mean.rows, lam, torch.ones_like(lam))  # each row for itself
         return self._rows
+
+    def _stacked(self, mean: StackedMap, one: Draw | None) -> Draw | None:
+        """Returns the draw of one family for each of several."""
+        if one is None:
+            return None
+        unit, lam, share = (part.repeat(mean.count) for part in (one.unit, one.lam, one.share))
+        return Draw(unit, lam, share, mean.count * one.blocks, mean.everywhere(one.unit))
 
     def _block(self, number: int, count: int) -> list[_Values]:
         if (number, count) not in self._kept:

@@ -119,6 +119,7 @@ class TensorFeed:
         batch_size: examples in a block.
         seed: seed of the order.
         blocks: blocks of examples in a batch, each with an order of its own (one for each seed of a table map).
+        rows: of each block, the examples that it takes; by default all. One that has fewer begins again.
         augment: ``crop-flip`` for random crops (4 pixels of zero padding) and horizontal flips, ``shift`` for shifts by up to a
             pixel, or None.
         device: where batches are wanted.
@@ -132,6 +133,7 @@ class TensorFeed:
         batch_size: int,
         seed: int,
         blocks: int = 1,
+        rows: Sequence[Tensor] | None = None,
         augment: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
@@ -139,7 +141,7 @@ class TensorFeed:
         self._data = data.to(device)
         self._batch_size = min(batch_size, len(data))
         self._seed = seed
-        self._blocks = blocks
+        self._rows = [torch.arange(len(data))] * blocks if rows is None else list(rows)
         self._augment = augment
         self._dtype = dtype
         self.n_data = len(data)
@@ -147,7 +149,7 @@ class TensorFeed:
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yields batches of ``[blocks b]`` examples, block after block."""
-        orders = [self._order(number, block) for block in range(self._blocks)]
+        orders = [self._order(number, block) for block in range(len(self._rows))]
         for step in range(skip, self.steps):
             window = slice(step * self._batch_size, (step + 1) * self._batch_size)
             index = (
@@ -169,9 +171,10 @@ class TensorFeed:
 
     def _order(self, number: int, block: int) -> Tensor:
         """Returns the order of an epoch, with its beginning once more at the end where the last batch is not full."""
-        order = torch.randperm(self.n_data, generator=generator(self._seed, "order", number, block))
-        missing = self.steps * self._batch_size - self.n_data
-        whole = torch.cat([order, order[:missing]]) if missing else order
+        rows, source = self._rows[block], generator(self._seed, "order", number, block)
+        order = rows[torch.randperm(len(rows), generator=source)]
+        times = -(-self.steps * self._batch_size // len(order))
+        whole = order.repeat(times)[: self.steps * self._batch_size]
         return whole.to(self._data.y.device)
 
 

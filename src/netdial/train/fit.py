@@ -18,7 +18,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
-from netdial.family.maps import TableMap
+from netdial.family.maps import StackedMap, TableMap
 from netdial.measure.forward import outputs
 from netdial.measure.noise import FEWEST, calibrate
 from netdial.measure.path import mean_fit
@@ -99,9 +99,13 @@ def run(
     config: FitConfig,
     report: Callable[[Epoch], None] | None = None,
     augment: str | None = None,
+    rows: Sequence[Tensor] | None = None,
     **session: Unpack[Session],
 ) -> Family:
-    """Trains a family that is already built; ``fit`` and the command line end here."""
+    """Trains a family that is already built; ``fit`` and the command line end here.
+
+    ``rows`` are those of the data that each of several families in a row (``family.stacking``) is trained on.
+    """
     if config.patience and valid is None:
         raise ConfigError(
             f"patience={config.patience} needs validation data; give valid, or patience=0"
@@ -122,6 +126,7 @@ def run(
         admitted,
         config,
         blocks=blocks,
+        rows=rows,
         augment=augment,
         device=device,
         dtype=family.dtype,
@@ -129,9 +134,8 @@ def run(
     )
     family.learns(task, feed.n_data)
     trained = task.in_training()
-    method = FamilyMethod(
-        config, task=trained, n_data=feed.n_data, steps=feed.steps, workers=workers
-    )
+    n_data = feed.n_data if rows is None else torch.tensor([len(part) for part in rows])
+    method = FamilyMethod(config, task=trained, n_data=n_data, steps=feed.steps, workers=workers)
     state = method.init(family)
     train(
         method,
@@ -210,7 +214,9 @@ def fixed(settings: Mapping[str, Any], names: Sequence[str], function: str) -> N
 
 
 def _blocks(family: Family, config: FitConfig) -> int:
-    """Returns how many blocks of examples a batch must hold: one for each seed of directly trained networks."""
+    """Returns how many blocks of examples a batch must hold: one for each family, or seed of directly trained networks."""
+    if isinstance(family.mean, StackedMap):
+        return family.mean.count
     if not isinstance(family.mean, TableMap):
         return 1
     rows = len(family.mean.rows)

@@ -9,6 +9,7 @@ values a group gets is the only difference between the ways of training:
 - whole: the same values, each sees the whole batch. K times the examples for each value, in far less than K times the
   time on a small network.
 - independent: k values drawn independently, each sees the whole batch (the 2021 paper, k = 5; Algorithm 1 of 2022 draws one).
+- stacked: a stacked map; each of its families sees such values, on blocks of its own.
 - rows: a table map; each row sees the whole batch of its seed. This trains networks directly, many at once.
 
 Shapes: K values, n blocks of b examples in a batch.
@@ -148,7 +149,7 @@ class FamilyMethod:
     Args:
         config: settings.
         task: what is predicted; its likelihood is the fit.
-        n_data: N, training examples.
+        n_data: N, training examples; ``[S]`` of S families in one run.
         steps: batches in an epoch.
         workers: the processes that train together.
     """
@@ -158,7 +159,7 @@ class FamilyMethod:
         config: FitConfig,
         *,
         task: Task,
-        n_data: int,
+        n_data: int | Tensor,
         steps: int,
         workers: Workers | None = None,
     ) -> None:
@@ -230,12 +231,13 @@ class FamilyMethod:
         family, members = state.family, len(groups)
         here = slice(groups.start, groups.stop)
         lam, share = draw.lam[here], draw.share[here] * batch.share
-        pull = share * (self._warmup(state.step) / self._n_data)
+        n_data = draw.examples(self._n_data, here)
+        pull = share * (self._warmup(state.step) / n_data)
         source = partial(Noise, self.config.seed, state.step, groups, device=lam.device)
         if state.compiled is not None and state.compiled.takes(batch.x, batch.y, batch.weight):
-            places = (draw.unit[here], lam, Weights(share, pull))
+            places = (draw.place[here], lam, Weights(share, pull))
             fit, nats = state.compiled.run(*batch[:3], blocks, *places, source)
-            return Terms(fit, nats / self._n_data)
+            return Terms(fit, nats / n_data)
         fields, noise = _fields(family, draw, here), source()
         penalty = self._penalty(fields, lam, self.config.prior_var, noise)
         if members == 1 or family.side_by_side(batch.x, blocks, members):
@@ -247,7 +249,7 @@ class FamilyMethod:
             runs = family.one_by_one(batch.x, fields, draw.unit[here], noise, blocks)
             nll = self._one_by_one(state, runs, groups, batch, blocks, share)
             torch.autograd.backward([penalty, *runs.tensors], [pull, *runs.gradients])
-        return Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / self._n_data)
+        return Terms(nll.detach().view(members, -1).mean(dim=1), penalty.detach() / n_data)
 
     def _one_by_one(
         self,
@@ -322,7 +324,7 @@ def _fields(family: Family, draw: Draw, here: slice) -> Fields:
     """Returns the fields of some groups of a step."""
     if isinstance(family.mean, TableMap):
         return family.rows(here)
-    return family.fields(draw.unit[here].to(draw.lam.device))
+    return family.fields(draw.place[here].to(draw.lam.device))
 
 
 def _blame(fields: Fields) -> str:

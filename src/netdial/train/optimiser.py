@@ -10,7 +10,7 @@ from torch import nn
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.family.family import Family
-from netdial.family.maps import TableMap
+from netdial.family.maps import StackedMap, TableMap
 from netdial.train import schedules
 from netdial.train.config import FitConfig, TrainConfig
 from netdial.train.schedules import Schedule
@@ -26,6 +26,15 @@ def optimizer_names() -> list[str]:
         and issubclass(kind, torch.optim.Optimizer)
         and name not in ("Optimizer", "LBFGS", "SparseAdam")
     )
+
+
+_WHOLE_TENSORS = ("Adafactor", "Muon")
+"""Optimisers whose step of a number looks at other numbers of its tensor."""
+
+
+def moves_numbers_apart(config: TrainConfig) -> bool:
+    """Returns whether the optimiser moves every number by its own gradients alone."""
+    return config.optimizer not in _WHOLE_TENSORS
 
 
 def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
@@ -87,12 +96,14 @@ def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
 
 
 def clip_gradients(family: Family, limit: float) -> None:
-    """Clips the norm of the gradient; rows of a table are networks of their own, so each by itself."""
-    if not isinstance(family.mean, TableMap):
+    """Clips the norm of the gradient; rows of a table, and families in a row, are apart, so each by itself."""
+    mean = family.mean
+    if not isinstance(mean, TableMap | StackedMap):
         torch.nn.utils.clip_grad_norm_(family.parameters(), limit)
         return
-    tables: list[TableMap] = list(family.maps.values())
-    grads = [table.pivots.grad for table in tables if table.pivots.grad is not None]
+    count = len(mean.rows) if isinstance(mean, TableMap) else mean.count
+    maps: list[TableMap | StackedMap] = list(family.maps.values())
+    grads = [one.pivots.grad.view(count, -1) for one in maps if one.pivots.grad is not None]
     norms = torch.stack([grad.square().sum(dim=1) for grad in grads]).sum(dim=0).sqrt()
     for grad in grads:
         grad.mul_((limit / (norms + 1e-6)).clamp_max(1)[:, None])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError, first_line
 from netdial.data.dataset import Dataset
@@ -20,6 +21,7 @@ def make_feed(
     config: TrainConfig,
     *,
     blocks: int = 1,
+    rows: Sequence[Tensor] | None = None,
     augment: str | None = None,
     device: Any = "cpu",
     dtype: torch.dtype | None = None,
@@ -31,6 +33,7 @@ def make_feed(
         data: as ``admit_training`` gave them.
         config: settings.
         blocks: blocks of examples in a batch.
+        rows: of each block, the examples of data in memory that it takes; by default all.
         augment: how images are varied.
         device: where batches are wanted.
         dtype: floating-point type wanted.
@@ -53,6 +56,7 @@ def make_feed(
         batch_size=config.batch_size,
         seed=config.seed,
         blocks=blocks,
+        rows=rows,
         augment=augment,
         device=device,
         dtype=dtype,

@@ -9,7 +9,7 @@ from torch import nn
 from netdial.contest.match import CONTENDERS, Guess, Match, best, lengths
 from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
-from netdial.measure.path import evaluate
+from netdial.measure.evaluation import evaluate
 from netdial.shrinking.shrink import shrink
 from netdial.structure.search.searching import search
 from netdial.structure.spaces import ready_space

@@ -6,6 +6,7 @@ from netdial.family.maps.centred import CentredMap
 from netdial.family.maps.gated import GatedMap
 from netdial.family.maps.lowrank import LowRankMap
 from netdial.family.maps.seam import MAPS, Map, MapOptions
+from netdial.family.maps.stacked import StackedMap
 
 __all__ = [
     "MAPS",
@@ -16,6 +17,7 @@ __all__ = [
     "Map",
     "MapOptions",
     "PiecewiseMap",
+    "StackedMap",
     "TableMap",
     "basis",
     "centred",

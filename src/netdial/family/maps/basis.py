@@ -71,15 +71,19 @@ class PiecewiseMap(BasisMap):
         """Returns the map whose value is ``initial`` ``[P]`` everywhere."""
         return cls(layout, initial.repeat(knots(options), 1))
 
+    @property
+    def regions(self) -> int:
+        """N, regions of the unit coordinate."""
+        return len(self.pivots) - 1
+
     def coefficients(self, unit: Tensor) -> Tensor:
         """Returns hat functions ``[L, N + 1]``."""
-        return hats(unit, self.pivots.shape[0] - 1)
+        return hats(unit, len(self.pivots) - 1)
 
     def towards_knots(self, unit: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """Returns unit coordinates of which a share, drawn at random, is moved to the nearest knot."""
-        regions = self.pivots.shape[0] - 1
         moved = torch.rand(unit.shape, generator=generator, dtype=unit.dtype) < share
-        return torch.where(moved, (unit * regions).round() / regions, unit)
+        return torch.where(moved, (unit * self.regions).round() / self.regions, unit)
 
     def cut(self, name: str, dim: int, keep: Tensor) -> PiecewiseMap:
         """Returns the map with a dimension of one leaf cut; it commutes with evaluation."""
