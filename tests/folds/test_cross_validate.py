@@ -15,12 +15,14 @@ import netdial as nd
 from netdial.core.errors import ConfigError, DataError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
+from netdial.family.running.compiled import library
 from netdial.family.stacking import can_stack, stack, unstack
 from netdial.folds.training import families_on, held_out_rows
 from netdial.measure import intervals
 from netdial.task.registry import settle
 from netdial.train.config import make_config
 
+LACK = "" if library.built_file().exists() else "nothing is compiled here yet"
 SHORT: dict[str, Any] = {"epochs": 3, "batch_size": 16}
 CLASSES = settle("classification")
 
@@ -79,6 +81,18 @@ def test_stacked_families_come_apart_as_they_were() -> None:
     assert can_stack(made)
     for before, after in zip(made, unstack(stack(made), 3), strict=True):
         assert torch.equal(pivots(before), pivots(after))
+
+
+@pytest.mark.skipif(bool(LACK), reason=LACK)
+def test_the_compiled_step_trains_the_same_families() -> None:
+    data = rows()
+    parts = [torch.arange(48), torch.arange(12, 48)]
+    plain, quick = (
+        families_on(perceptron(), data, parts, CLASSES, make_config(compiled=compiled, **SHORT))
+        for compiled in (False, True)
+    )
+    for one, other in zip(plain, quick, strict=True):
+        torch.testing.assert_close(pivots(one), pivots(other), rtol=0, atol=1e-5)
 
 
 def test_running_statistics_train_one_after_another_and_do_not_see_the_held_out_rows() -> None:

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from netdial.core.errors import warn
 from netdial.core.noise import Noise
 from netdial.family.family import Family
-from netdial.family.maps import LinearMap, PiecewiseMap
+from netdial.family.maps import LinearMap, PiecewiseMap, StackedMap
 from netdial.family.running.chain import Chain
 from netdial.family.running.compiled.library import VARIABLE, is_off, load
 from netdial.objective import Objective, Terms, ard, l1, l2, scaled_kl, scaled_prior
 from netdial.task import Classification, Regression, Task
 
 _AFTER: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
-_MAPS = (PiecewiseMap, LinearMap)
+_MAPS = (PiecewiseMap, LinearMap, StackedMap)
 _L1, _L2, _KL, _ARD = range(4)
 _CATEGORICAL, _GAUSSIAN = range(2)
 
