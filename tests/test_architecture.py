@@ -124,7 +124,7 @@ ALLOWED: dict[str, set[str]] = {
         "train",
         "evidence",
     },
-    "sklearn": {"core", "task", "data", "nets", "family", "train", "measure"},
+    "sklearn": {"core", "task", "data", "nets", "family", "train", "measure", "folds"},
     "runs": {"core"},
     "report": {"core", "runs"},
     "serve": {"core", "family", "models"},

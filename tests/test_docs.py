@@ -104,8 +104,8 @@ def network(x):
 TRAINED = """
 import netdial as nd
 train = nd.load_data("wine").train
-net = nd.build("mlp:4", input_shape=(13,), n_outputs=3)
-family = nd.fit(net, train, objective="scaled-kl", epochs=2, batch_size=16)
+network = nd.build("mlp:4", input_shape=(13,), n_outputs=3)
+family = nd.fit(network, train, objective="scaled-kl", epochs=2, batch_size=16)
 """
 
 CODES = """

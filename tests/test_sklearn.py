@@ -356,3 +356,20 @@ def test_weights_of_rows_are_checked(make: Any) -> None:
     scaled = make(epochs=3).fit(x, y, sample_weight=np.linspace(0.1, 2, 90))
     again = make(epochs=3).fit(x, y, sample_weight=2 * np.linspace(0.1, 2, 90))
     assert np.allclose(scaled.predict(x).astype(float), again.predict(x).astype(float), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_folds_train_on_all_rows_and_choose_on_those_held_out(kind: str) -> None:
+    make, x, y = (classifier, X, Y) if kind == "classifier" else (regressor, XR, YR)
+    model = make(folds=3).fit(x, y)
+    assert model.family_.n_data == len(x)
+    loss = "nll" if kind == "classifier" else "rmse"
+    best = min(model.path_, key=lambda row: row[loss])
+    assert model.lam_ == best["lam"]
+    assert model.predict(x).shape[0] == len(x)
+
+
+@pytest.mark.parametrize("folds", [-1, 1, 2.5])
+def test_a_number_of_folds_that_cannot_be_is_refused(folds: float) -> None:
+    with pytest.raises(ConfigError, match="folds"):
+        classifier(folds=folds).fit(X, Y)

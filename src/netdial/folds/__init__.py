@@ -1,5 +1,5 @@
 """Cross-validation in one run: λ for a family where no rows can be spared for validation."""
 
-from netdial.folds.cross import CrossValidated, cross_validate
+from netdial.folds.cross import CrossValidated, HeldOut, cross_validate
 
-__all__ = ["CrossValidated", "cross_validate"]
+__all__ = ["CrossValidated", "HeldOut", "cross_validate"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.choice.averaging import Average
-from netdial.core.arguments import Several, checked
+from netdial.core.arguments import Whole, checked
 from netdial.core.errors import ConfigError, DataError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
@@ -30,6 +30,8 @@ from netdial.measure.forward import FamilyForward
 from netdial.measure.noise import FEWEST, note_noise
 from netdial.measure.path import Path
 from netdial.task import Regression, Task
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, suited
 from netdial.train.config import FitConfig
 from netdial.train.fit import settings_of
@@ -96,9 +98,11 @@ def cross_validate(
     data: Data,
     *,
     folds: int | Sequence[Any] = 5,
-    lams: Several | Sequence[float] = 21,
+    lams: int | Sequence[float] = 21,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     metric: str | None = None,
+    n_samples: Whole | None = None,
     config: FitConfig | None = None,
     report: Callable[[Epoch], None] | None = None,
     **settings: Any,
@@ -117,8 +121,9 @@ def cross_validate(
         folds: S, how many folds, of random rows with as even a mix of classes as can be; or the held-out rows of each fold,
             such as the second parts of what splitters of scikit-learn give (``GroupKFold`` for rows that belong together).
         lams: complexity values that are compared, or how many to space evenly over the range.
-        kind: as of ``fit``.
+        kind, loss: as of ``fit``.
         metric: what members are compared by; by default the task's proper loss.
+        n_samples: draws of the posterior predictive, as of ``evaluate``.
         config: all settings at once; or give them by name (see ``FitConfig``).
         report: told of every finished epoch.
         **settings: fields of ``FitConfig``.
@@ -130,7 +135,7 @@ def cross_validate(
     config = settings_of(config, settings)
     given = as_dataset(data)
     start = suited(net, given)
-    part, task = admit(start, given, kind, part="training part")
+    part, task = admit(start, given, asked(net, given, kind, loss), part="training part")
     held = _held_out(part, folds, config.seed)
     everything = torch.arange(len(part))
     without = [everything[~torch.isin(everything, rows)] for rows in held]
@@ -141,7 +146,16 @@ def cross_validate(
         grid = sorted({values[round(i * (len(values) - 1) / 8)] for i in range(9)})
         note_noise(family, family.task, part.y, forward, grid)
     known = family.task or task
-    path = path_of(family, part, known, forward, lams=values, seed=config.seed, metric=metric)
+    path = path_of(
+        family,
+        part,
+        known,
+        forward,
+        lams=values,
+        n_samples=n_samples,
+        seed=config.seed,
+        metric=metric,
+    )
     return CrossValidated(family, tuple(others), tuple(held), path, known)
 
 

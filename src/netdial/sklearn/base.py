@@ -27,7 +27,9 @@ from netdial.data.memory.rows import arranged
 from netdial.data.scale import TargetScale
 from netdial.family.domain import Domain
 from netdial.family.family import Family
-from netdial.measure import calibrate, evaluate, outputs
+from netdial.folds import HeldOut, cross_validate
+from netdial.measure import Path, calibrate, evaluate
+from netdial.measure.forward import FamilyForward, Forward
 from netdial.nets import build
 from netdial.task import Task
 from netdial.train.config import FitConfig, make_config
@@ -61,6 +63,7 @@ class FamilyEstimator(BaseEstimator):
     groups: int = 8
     lr: float = 1e-2
     validation_fraction: float = 0.2
+    folds: int = 0
     lam: float | None = None
     metric: str | None = None
     by: str = "best"
@@ -109,26 +112,46 @@ class FamilyEstimator(BaseEstimator):
         inputs = torch.as_tensor(self.scaler_.transform(x), dtype=torch.float32)
         weights = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
         whole = Dataset(inputs, y, weight=weights, target=self._units())
-        part = whole.select(torch.from_numpy(train))
-        self.family_: Family = fit(net, part, kind=self._task, config=config).cpu()
-        held = whole.select(torch.from_numpy(valid))
         self._draws_seed = seed
         self.path_: list[dict[str, float]] = []
         self.constant_: dict[str, float] = {}
         self._ways: dict[float, str] = {}
-        self.lam_ = self.family_.domain.grid(1)[0] if self.lam is None else float(self.lam)
+        self.lam_ = math.nan if self.lam is None else float(self.lam)
         self.using_ = MEAN
-        if len(valid) and self._task.targets == "numbers":
-            calibrate(self.family_, held)
-        if len(valid):
-            self._choose(held, part.y)
+        held = whole.select(torch.from_numpy(valid))
+        if self.folds:
+            self._fold(net, whole, config)
+        else:
+            part = whole.select(torch.from_numpy(train))
+            self.family_: Family = fit(net, part, kind=self._task, config=config).cpu()
+            if len(valid):
+                self._hold(held, part.y)
+        if self.lam is None and not self.path_:
+            self.lam_ = self.family_.domain.grid(1)[0]
 
     def _units(self) -> TargetScale | None:
         """Returns the units of standardised targets; none for classes."""
         return None
 
-    def _choose(self, valid: Dataset, train: Tensor) -> None:
-        """Walks the path of the family on the validation part, and chooses λ and what to predict with."""
+    def _fold(self, net: nn.Module, whole: Dataset, config: FitConfig) -> None:
+        """Trains on all rows, and beside it without each fold; chooses on the rows that were held out."""
+        found = cross_validate(
+            net,
+            whole,
+            folds=self.folds,
+            lams=self.n_points,
+            kind=self._task,
+            metric=self.metric,
+            n_samples=self.n_samples,
+            config=config,
+        )
+        self.family_ = found.family.cpu()
+        self._choose(found.path, whole, HeldOut(found.folds, whole, found.rows))
+
+    def _hold(self, valid: Dataset, train: Tensor) -> None:
+        """Walks the path of the family on the validation part, and chooses there."""
+        if self._task.targets == "numbers":
+            calibrate(self.family_, valid)
         path = evaluate(
             self.family_,
             valid,
@@ -138,15 +161,19 @@ class FamilyEstimator(BaseEstimator):
             seed=self._draws_seed,
             train=train,
         )
+        self._choose(path, valid, FamilyForward(self.family_, valid))
+
+    def _choose(self, path: Path, held: Dataset, forward: Forward) -> None:
+        """Chooses λ and what to predict with, by what members are worth on rows that were held out."""
         self.path_ = [
             {name: value for name, value in row.items() if value == value} for row in path.table()
         ]
         self.constant_ = path.constant
-        weight = valid.weight
+        weight = held.weight
         if weight is not None:
             path = replace(path, scores={w: s.weighted(weight) for w, s in path.scores.items()})
             for row in self.path_:
-                row[f"weighted_{self._task.metric}"] = self._weighted(row["lam"], valid)
+                row[f"weighted_{self._task.metric}"] = self._weighted(row["lam"], held, forward)
         lams = [member.lam for member in path.members]
         mean = path.scores[MEAN].losses
         gains = mean - path.scores.get(PREDICTIVE, path.scores[MEAN]).losses
@@ -162,14 +189,13 @@ class FamilyEstimator(BaseEstimator):
         near = min(self._ways, key=lambda at: abs(math.log(at / lam)), default=None)
         return MEAN if near is None else self._ways[near]
 
-    def _weighted(self, lam: float, valid: Dataset) -> float:
+    def _weighted(self, lam: float, held: Dataset, forward: Forward) -> float:
         """Returns the metric of a member, each example with its weight."""
         task = self.family_.task or self._task
         metric = task.known(task.metric)
-        assert metric.each is not None and valid.weight is not None
-        found = outputs(self.family_.export(lam), valid)
-        each = metric.each(task, found, valid.y).double()
-        weight = valid.weight.double()
+        assert metric.each is not None and held.weight is not None
+        each = metric.each(task, forward.means(lam), held.y).double()
+        weight = held.weight.double()
         return float(metric.finish((each * weight).sum() / weight.sum().clamp_min(1e-300)))
 
     def _config(self, seed: int) -> FitConfig:
@@ -179,6 +205,7 @@ class FamilyEstimator(BaseEstimator):
         self._task.known(self.metric or self._task.proper)
         name = type(self).__name__
         expect(name, "n_points", self.n_points, Count)
+        expect(name, "folds", self.folds, Whole)
         expect(name, "n_samples", self.n_samples, Whole)
         given = {name: getattr(self, name) for name in _TRAINING}
         config = make_config(**{k: v for k, v in given.items() if v is not None}, seed=seed)
@@ -240,6 +267,8 @@ class FamilyEstimator(BaseEstimator):
         if not 0 <= fraction < 1:
             raise ConfigError(f"validation_fraction={fraction}; expected 0 <= fraction < 1")
         rows = np.arange(n_rows)
+        if self.folds:  # every row is held out in turn
+            return rows, rows[:0]
         groups = (
             [rows] if labels is None else [rows[labels == label] for label in np.unique(labels)]
         )

@@ -35,6 +35,8 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         groups: complexity values in a batch.
         lr: peak learning rate (Adam, one cycle).
         validation_fraction: share of rows held out for ``path_`` and ``lam_``, 0 <= fraction < 1.
+        folds: where rows are few: 2 or more train on all rows and choose on rows that are held out fold by fold, in one
+            run (``netdial.cross_validate``), and no fraction is set aside; 0 for none.
         lam: complexity value to predict at; None takes the best on the validation part.
         metric: metric that decides: ``accuracy``, ``balanced_accuracy``, ``f1``, ``auc`` …; None for the log loss (RMSE for
             regression). Members chosen by accuracy often have poor probabilities.
