@@ -121,7 +121,8 @@ def cross_validate(
         folds: S, how many folds, of random rows with as even a mix of classes as can be; or the held-out rows of each fold,
             such as the second parts of what splitters of scikit-learn give (``GroupKFold`` for rows that belong together).
         lams: complexity values that are compared, or how many to space evenly over the range.
-        kind, loss: as of ``fit``.
+        kind: as of ``fit``.
+        loss: as of ``fit``.
         metric: what members are compared by; by default the task's proper loss.
         n_samples: draws of the posterior predictive, as of ``evaluate``.
         config: all settings at once; or give them by name (see ``FitConfig``).
