@@ -67,11 +67,14 @@ def test_unknown_data_are_refused(tmp_path: Path) -> None:
 def test_the_experiment_at_its_smallest(tmp_path: Path) -> None:
     found = perform("shrink-front", folder=tmp_path, quick=True, data="wine", workers=1)
     arms = found.values["arms"]
-    assert [len(arms[name]) for name in ("shrunken", "independent", "factor")] == [4, 4, 4]
-    assert len(arms["family"]) == 9 and len(arms["one-shot"]) == 3
+    assert [len(arms[name]) for name in ("shrunken", "channels", "independent")] == [4, 4, 4]
+    assert len(arms["family"]) == len(arms["one-shot"]) == 1
     widths = [network["widths"] for network in arms["factor"]]
     assert all(len(set(line)) == 1 for line in widths)
-    front = {tuple(n["widths"]) for n in arms["shrunken"]}
+    assert all(0 < one["inputs"] <= 13 for one in arms["shrunken"])
+    assert all(one["inputs"] is None for one in arms["channels"])
+    assert {len(set(one["widths"])) for one in arms["grid"]} == {1}
+    front = {tuple(n["widths"]) for n in arms["channels"]}
     assert {tuple(n["widths"]) for n in arms["retrained"]} <= front
     for row in found.values["ratios"]["independent"]:
         assert row["ratio"] == row["theirs"] / row["ours"] and row["faster_1"] > 0

@@ -20,6 +20,9 @@ from netdial.sweeps.conductor import Told
 
 ACCURACY, SIZE = "valid/accuracy", "params"
 
+_INPUTS = "pick_"
+"""How the groups of inputs begin."""
+
 
 @dataclass(frozen=True)
 class FrontNetwork:
@@ -31,6 +34,8 @@ class FrontNetwork:
         widths: channels of its layers, in their order; empty where they were not recorded.
         params_of: values of what was varied.
         seconds: time of its training.
+        inputs: inputs that are left; None where all are.
+        run: its run folder.
     """
 
     params: float
@@ -39,6 +44,8 @@ class FrontNetwork:
     widths: tuple[int, ...]
     params_of: dict[str, Any]
     seconds: float
+    inputs: int | None = None
+    run: str = ""
 
 
 def run_arm(lab: Lab, name: str, spec: dict[str, Any]) -> Sweep:
@@ -77,6 +84,8 @@ def networks(found: Sweep) -> list[FrontNetwork]:
             widths_of(trial.run),
             dict(trial.params),
             trial.seconds or 0.0,
+            inputs_of(trial.run),
+            str(trial.run),
         )
         for trial in found.trials
         if trial.state == "done" and ACCURACY in trial.measures
@@ -86,7 +95,13 @@ def networks(found: Sweep) -> list[FrontNetwork]:
 def widths_of(path: Any) -> tuple[int, ...]:
     """Returns the widths of the hidden layers of a network that a run left, in their order; nothing for a family."""
     found = shrinkage(Run.open(path).records()).widths
-    return tuple(int(line[-1]) for line in found.values())
+    return tuple(int(line[-1]) for group, line in found.items() if not group.startswith(_INPUTS))
+
+
+def inputs_of(path: Any) -> int | None:
+    """Returns how many inputs the first layer of a network still reads; None where no inputs were taken away."""
+    found = shrinkage(Run.open(path).records()).widths
+    return next((int(line[-1]) for group, line in found.items() if group.startswith(_INPUTS)), None)
 
 
 def front_of(found: Sequence[FrontNetwork]) -> list[FrontNetwork]:

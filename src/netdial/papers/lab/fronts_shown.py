@@ -11,8 +11,11 @@ from netdial.papers.lab.outcome import TextTable
 
 ARMS = {
     "shrunken": "shrunken",
+    "channels": "shrunken, all inputs",
     "independent": "fixed, independent widths",
     "factor": "fixed, one factor",
+    "grid": "fixed, grid with early stopping",
+    "draft": "shrunken as the draft does",
     "retrained": "found widths, from scratch",
     "family": "one family, slimmed",
     "one-shot": "one network, slimmed",
