@@ -1,7 +1,8 @@
 """Shrinking against fixed widths: parameters of the smallest network of equal validation accuracy, fixed over shrunken.
 
 Random search with as many runs for each arm, on a subset of COVERTYPE (15,120 rows); the sizes to shrink to are drawn, and the
-widths of the fixed networks, independently. It is `netdial reproduce shrink-front`, whose cells lie in ``runs/benchmarks/shrink-front``.
+widths of the fixed networks, independently. It is `netdial reproduce shrink-front`, whose cells lie in
+``runs/benchmarks/shrink-front``.
 """
 
 from __future__ import annotations
