@@ -245,5 +245,14 @@ def test_a_cluster_that_is_not_there_is_said_to_be_at_once() -> None:
     _knock("auto")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_sweep_on_a_cluster_that_is_not_there_makes_no_trial(toy: Make, address: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match=rf"cluster='{address}': there is no Ray cluster"):
+        nd.sweep(toy(engine="ray", cluster=address))
+    assert open_sweep("toy").counts["waiting"] == 4
+
+
 def test_every_engine_says_what_it_does() -> None:
     assert all((ENGINES[name].__doc__ or "").startswith("Makes") for name in list(ENGINES))
