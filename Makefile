@@ -52,7 +52,7 @@ test-all: setup  ## the same with slow tests, and the documentation built withou
 	$(MAKE) docs
 
 browser: setup  ## pages and servers in an installed Chromium; skipped without one
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/report/test_browser.py tests/serve/test_live.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/report/test_browser.py tests/report/test_every_page.py tests/serve/test_live.py
 
 docs: setup  ## build docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -32,6 +32,7 @@ def test_table1_on_digits(tmp_path: Path) -> None:
     assert len(names) == len(set(names)) == 9 + 3
     assert {row.words for row in IMPLEMENTATIONS} < set(names)
     assert len(honest.rows) == len(chosen.rows) == len(paper.rows)
+    assert set(found.values["rows"]) == set(found.values["curves"]) == set(names)
     for label, row in found.values["rows"].items():
         curve = torch.tensor(found.values["curves"][label]["mean"])
         assert curve.shape == (6, 10)
@@ -65,8 +66,8 @@ def test_2021_on_digits(tmp_path: Path) -> None:
             assert all(math.isfinite(value) for value in row["evidence"])
             assert all(value > 0 for value in row["stability"])
     updates = {m: row["tuned"]["updates"] for m, row in found.values["methods"].items()}
-    assert updates["a"] == mnist_2021.QUICK_EPOCHS * updates["b"]
-    assert updates["f"] > updates["e"]
+    assert updates["direct"] == mnist_2021.QUICK_EPOCHS * updates["direct, 1 epoch"]
+    assert updates["linear map + 1 epoch"] > updates["linear map"]
 
 
 def test_2021_counts_updates_as_training_does_and_measures_as_evaluate_does(tmp_path: Path) -> None:

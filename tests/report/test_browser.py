@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from netdial.jobs.reports import write_report
 from netdial.report.terms import TERMS
 from netdial.runs.run import Run
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+from .browsing import CHROMIUM, chromium, opened
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
@@ -31,10 +30,7 @@ TABLE = "x,{0},y\n" + "".join(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as playing:
-        one = playing.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield one
-        one.close()
+    yield from chromium()
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +40,6 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = CliRunner().invoke(app, [*command.split(), str(root)])
     assert done.exit_code == 0, done.output
     return root / "w"
-
-
-def opened(browser: Any, url: str, **context: Any) -> tuple[Any, list[str]]:
-    page, faults = browser.new_context(**context).new_page(), []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    page.on("dialog", lambda box: (faults.append(box.message), box.dismiss()))
-    page.goto(url)
-    return page, faults
 
 
 def shown(page: Any) -> dict[str, float]:
@@ -132,40 +119,6 @@ def test_a_lambda_that_is_not_there_is_said(browser: Any, wine: Path, asked: str
     assert page.is_visible("#address")
     assert shown(page)
     assert faults == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 800, 1280])
-def test_nothing_is_wider_than_the_page(browser: Any, wine: Path, width: int, scheme: str) -> None:
-    size = {"width": width, "height": 900}
-    page, faults = opened(
-        browser, wine.joinpath("report.html").as_uri(), viewport=size, color_scheme=scheme
-    )
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert faults == []
-
-
-def test_nobody_is_kept_out_of_the_page(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    run = tmp_path / "a"
-    fit = f"fit wine --epochs 5 --points 5 --samples 2 --objective ard --name a --quiet --runs-dir {tmp_path}"
-    slim = f"shrink wine --model mlp:16 --lam 0.5 --epochs 6 --name s --quiet --runs-dir {tmp_path}"
-    more = (f"{word} {run}" for word in ("prune", "evidence", "slim", "compress --max-loss 9"))
-    for command in (fit, slim, *more, f"report {run} {tmp_path}/s --out {tmp_path}/both.html"):
-        done = CliRunner().invoke(app, command.split())
-        assert done.exit_code == 0, done.output
-    for file in (run / "report.html", tmp_path / "s" / "report.html", tmp_path / "both.html"):
-        for scheme in ("light", "dark"):
-            page, faults = opened(browser, file.as_uri(), color_scheme=scheme)
-            page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
-            found = axe.run(page).response
-            assert len(found["passes"]) > 20
-            grave = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
-            assert not grave, [(file.name, v["id"], v["nodes"][0]["html"]) for v in grave]
-            assert faults == []
 
 
 def test_the_size_slider_goes_back_in_time(browser: Any, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from netdial.cli import main
-from netdial.report.sections.compare import compare_page, compared, differences
+from netdial.report.sections.compare import compare_page, differences
+from netdial.report.standing.of_compared import compared
 from netdial.runs.run import Run
 
 MakeRun = Callable[..., Run]
@@ -24,10 +25,20 @@ def test_the_better_of_two_is_named_with_what_it_is_better_by(make_run: MakeRun)
     assert told["lead"].startswith("one predicts best: validation log loss 0.122 at λ")
     assert "other comes next with 1.12" in told["lead"]
     assert set(told["figures"]) == {"compare-curves"}  # sizes do not differ
-    assert [row[0] for row in differences([compared(one), compared(other)])] == [
-        "epochs",
-        "objective",
-    ]
+    everywhere, of_some = differences([compared(one), compared(other)])
+    assert [row[0] for row in everywhere] == ["epochs", "objective"]
+    assert of_some == []
+    chosen = [tile for tile in told["tiles"] if tile.part in ("chosen", "rival")]
+    assert chosen[0].value == "one" and chosen[1].value == "1.12"
+    assert "other" in chosen[1].note and "± 0" not in chosen[1].note
+
+
+def test_settings_of_some_runs_stand_apart(make_run: MakeRun) -> None:
+    everywhere, of_some = differences(
+        [compared(make_run("a", epochs=3)), compared(make_run("b", lam=1))]
+    )
+    assert [row[0] for row in everywhere] == ["epochs"]
+    assert of_some == [["lam", "–", "1"]]
 
 
 @pytest.mark.parametrize("change", [{"data": "cifar10"}, {"n_valid": 10}, {"kind": "regression"}])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from netdial.report.figures import curves_figure, learning_figure
-from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED, value_axis
+from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED, log_axis, value_axis
 from netdial.runs.curves import MemberRow, headline, learning, members
 from netdial.runs.run import Run
 
@@ -151,3 +151,9 @@ def test_equal_values_have_an_axis_of_their_own() -> None:
     assert value_axis([40.0], "~g")["range"] == pytest.approx([36.0, 44.0])
     assert value_axis([0.0, 0.0], "~g")["range"] == pytest.approx([-1.0, 1.0])
     assert "range" not in value_axis([0.2, 0.4], "~%")
+
+
+@pytest.mark.parametrize("values", [(537.0, 603.0), (1.0, 1.2), (0.0031, 0.0044), (2.0, 900.0)])
+def test_a_log_axis_has_labels_between_its_ends(values: tuple[float, float]) -> None:
+    ticks = log_axis(values)["tickvals"]
+    assert sum(values[0] <= tick <= values[1] for tick in ticks) >= 2

@@ -24,7 +24,8 @@ def data_of(page: str) -> Any:
 def test_the_page_of_a_sweep_says_what_came_out(toy: Make) -> None:
     found = sweep(toy())
     page = write_sweep_page(found).read_text(encoding="utf-8")
-    assert f"Trial {found.best().number} is best on validation data" in page
+    assert f"Trial {found.best().number} is best: validation " in page
+    assert page.count("data-answer=") == 6
     told = data_of(page)
     assert [one["number"] for one in told["trials"]] == [0, 1, 2, 3]
     assert sum("test" in one for one in told["trials"]) <= 1

@@ -105,9 +105,9 @@ def experiment(lab: Lab) -> Outcome:
             tables.averaged_figure(found, words, size.shares),
         ),
         {
-            **tables.values(narrow, LAMS),
-            "curves": tables.curves(found, LAMS, size.shares),
-            "published": published,
+            **tables.values(tables.in_words(narrow, words), LAMS),
+            "curves": tables.curves(tables.in_words(found, words), LAMS, size.shares),
+            "published": tables.in_words(published, words),
         },
         {
             "data": data,

@@ -168,9 +168,9 @@ def experiment(lab: Lab) -> Outcome:
         {
             "lams": list(LAMS),
             "methods": {
-                letter: {protocol: found[letter, protocol] for protocol in protocols}
+                words: {protocol: found[letter, protocol] for protocol in protocols}
                 | ({"published": TABLES_2021[letter]._asdict()} if with_paper else {})
-                for letter in METHODS
+                for letter, words in METHODS.items()
             },
         },
         {

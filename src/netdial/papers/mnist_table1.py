@@ -82,9 +82,9 @@ def experiment(lab: Lab) -> Outcome:
             tables.averaged_figure(nine, words, shares),
         ),
         {
-            **tables.values(narrow, LAMS),
-            "curves": tables.curves(found, LAMS, shares),
-            "published": published,
+            **tables.values(tables.in_words(narrow, words), LAMS),
+            "curves": tables.curves(tables.in_words(found, words), LAMS, shares),
+            "published": tables.in_words(published, words),
         },
         {
             "data": data,

@@ -187,10 +187,13 @@ def experiment(lab: Lab) -> Outcome:
 
 
 _PAIRS = {
-    "L2 - L1, not retrained": (("l2", "none"), ("l1", "none")),
-    "L2 - L1, retrained": (("l2", "previous"), ("l1", "previous")),
-    "previous - random, L2": (("l2", "previous"), ("l2", "random")),
-    "rounds - one shot, L2": (("l2", "rounds"), ("l2", "previous")),
+    "L2 in place of L1, not retrained": (("l2", "none"), ("l1", "none")),
+    "L2 in place of L1, retrained": (("l2", "previous"), ("l1", "previous")),
+    "The previous optimum in place of random weights, under L2": (
+        ("l2", "previous"),
+        ("l2", "random"),
+    ),
+    "Rounds in place of one shot, under L2": (("l2", "rounds"), ("l2", "previous")),
 }
 
 
@@ -240,8 +243,13 @@ def _fact(
         signs.append(0 if abs(float(gap.mean())) <= 2 * error else (1 if gap.mean() > 0 else -1))
     held = [f"{share:.0%}" for share, sign in zip(shares, signs, strict=True) if sign > 0]
     against = [f"{share:.0%}" for share, sign in zip(shares, signs, strict=True) if sign < 0]
-    words = f"{name}: positive at {', '.join(held) or 'no share'}"
-    return (name, *cells, words + (f", negative at {', '.join(against)}." if against else "."))
+    said = [
+        f"{how} at {', '.join(at)} removed"
+        for how, at in (("better", held), ("worse", against))
+        if at
+    ]
+    words = f"{name}: {' and '.join(said) or 'no difference that can be seen'}."
+    return (name, *cells, words)
 
 
 def _modes(
@@ -257,7 +265,7 @@ def _modes(
         table.append((penalty.upper(), *map(_spread, values)))
         last.append((float(values[0].mean()), max(float(v.mean()) for v in values[1:])))
     holds = all(after < 0.5 < before for before, after in last)
-    words = "Weights turn bimodal: " + ("yes" if holds else "not under every penalty and share")
+    words = "Weights turn bimodal" + ("" if holds else " not under every penalty and share")
     return tuple(table), words + "."
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from netdial.core.records import Record
 from netdial.core.storage.files import finite, write_text
 from netdial.report.panels import COMPLEXITY_SCALE
-from netdial.report.sections.compare import compare_page, compared
+from netdial.report.sections.compare import compare_page
+from netdial.report.standing.of_compared import compared
 from netdial.report.standing.told import rival_rows
 from netdial.report.template import fill
 from netdial.runs.curves import metrics_of, rivals

@@ -106,6 +106,14 @@ def value_axis(values: Sequence[float], tick_format: str, log_above: float = 30)
     return axis
 
 
+def _between(low: float, high: float) -> list[float]:
+    """Returns three to six round numbers from one value to another that lie in one power of ten."""
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step *= max((factor for factor in (2, 5) if factor * step <= (high - low) / 2), default=1)
+    first = math.ceil(low / step - 1e-9)
+    return [step * place for place in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
     """Returns a log axis with labels at powers of ten, and at twice and five times those when there are few."""
     low, high = math.log10(min(values)), math.log10(max(values))
@@ -113,6 +121,8 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
     powers = range(math.floor(low) - 1, math.ceil(high) + 2)
     ticks = [factor * 10.0**power for power in powers for factor in factors]
     inside = [tick for tick in ticks if low - 0.3 <= math.log10(tick) <= high + 0.3]
+    if sum(low <= math.log10(tick) <= high for tick in inside) < 2 and high > low:
+        inside = _between(min(values), max(values))
     shown = inside[:: math.ceil(len(inside) / 8)]
     plain = min(shown) >= 9e-4 and max(shown) < 1e5
     labels = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -9,11 +10,30 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from netdial.core.errors import NetdialError
+from netdial.core.records import Record
 from netdial.core.storage.files import finite, write_text
 from netdial.report.panels import COLOURS, axis_name, stacked, title_panel, value_axis
 from netdial.report.sections.size_figures import SIZE_PIXELS, escaped, front_line, single, size_axes
+from netdial.report.standing.told import (
+    Fact,
+    Standing,
+    constant_told,
+    cost_told,
+    gap_words,
+    part_words,
+    rival_told,
+    sure_told,
+    without_gaps,
+    worth_words,
+)
+from netdial.report.standing.told import (
+    measure as measure_words,
+)
 from netdial.report.template import Tile, fill
 from netdial.report.text import count, number, percent
+from netdial.runs.curves import constants, rivals
+from netdial.runs.run import Run
 from netdial.sweeps.result import Sweep, SweepTrial
 from netdial.sweeps.spec import is_higher
 
@@ -75,7 +95,7 @@ def size_figure(done: list[SweepTrial], measure: str) -> go.Figure | None:
     ]
     if len({size for size, _, _ in points}) < 2:
         return None
-    figure = single(SIZE_PIXELS, f"{measure}, validation, against size")
+    figure = single(SIZE_PIXELS, f"{_titled(measure)}, against size")
     hover = (
         f"%{{customdata}}: %{{x:,.0f}} parameters, <b>%{{y:{_format(measure)}}}</b><extra></extra>"
     )
@@ -150,39 +170,58 @@ def _lead(sweep: Sweep, best: SweepTrial | None, measure: str) -> str:
     if best is None:
         return "No trial is done yet."
     value = _shown(measure, best.measures[measure])
-    return f"Trial {best.number} is best on validation data: {measure} {value} with {_words(best)}."
+    return f"Trial {best.number} is best: {_titled(measure)} {value} with {_words(best)}."
 
 
 def _tiles(sweep: Sweep, best: SweepTrial | None, measure: str) -> list[Tile]:
+    """Returns what stands first, the best trial beside the next one, and how far the sweep is."""
     counts = sweep.counts
     spent = sum(trial.seconds or 0.0 for trial in sweep.trials)
     tiles = [Tile("Trials done", str(counts["done"]), f"of {sweep.spec.count}")]
-    for state, words in (("stopped", "stopped early"), ("failed", "failed")):
+    for state, words in (("stopped", "Stopped early"), ("failed", "Failed")):
         if counts[state]:
             tiles.append(Tile(words, str(counts[state]), "see the table"))
-    tiles.append(
-        Tile(
-            "Time of training", f"{spent:.3g} s", "of all trials that are done, on one thread each"
-        )
+    time = Tile(
+        "Time of training", f"{spent:.3g} s", "of all trials that are done, one thread each"
     )
-    if best is not None:
-        tiles.insert(
-            0,
-            Tile(
-                f"Best {measure}", _shown(measure, best.measures[measure]), f"trial {best.number}"
-            ),
-        )
-        test = best.test.get(measure.replace("valid/", "test/"))
-        if test is not None:
-            tiles.insert(
-                1,
-                Tile(
-                    "The same on test data",
-                    _shown(measure, test),
-                    "looked at for the chosen one alone",
-                ),
-            )
-    return tiles  # fmt: skip
+    stands = [] if best is None else _standing(sweep, best, measure).tiles()
+    return [*stands, *tiles, time]
+
+
+def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
+    """Returns the best trial beside what its run recorded of a constant and of rivals, and the next trial."""
+    values = {**best.measures, **best.test}
+    proper = next((n for n in ("valid/rmse", "valid/nll") if n in values), measure)
+    metric = proper if measure == "valid/loss" else measure
+    records: list[Record] = []
+    with contextlib.suppress(NetdialError):
+        records = Run.open(best.run).records()
+    others = {
+        f"trial {trial.number}": without_gaps(trial.measures)
+        for trial in sweep.done
+        if trial is not best
+    }
+    rows = Run.open(best.run).config.get("n_valid") if records else None
+    return Standing(
+        chosen=Fact(f"trial {best.number}", worth_words(values, metric) or _words(best)),
+        cost=cost_told(best.measures),
+        lost=_lost(sweep, best, measure),
+        sure=sure_told(values, metric, rows),
+        constant=constant_told(constants(records), metric, values),
+        rival=rival_told({**others, **rivals(records)}, metric, values, "no other trial is done"),
+    )
+
+
+def _lost(sweep: Sweep, best: SweepTrial, measure: str) -> Fact:
+    """Returns that nothing was lost by the best trial, and what the smallest one on the front loses."""
+    note = f"it is the best of {len(sweep.done)} trials"
+    small = sweep.front()[0] if _sized(sweep.done) else best
+    if small is not best and {measure, "params"} <= small.measures.keys():
+        sign = -1 if is_higher(measure) else 1
+        gap = sign * (small.measures[measure] - best.measures[measure])
+        size = count(small.measures["params"])
+        note += f"; trial {small.number}, the smallest on the front, has {size} parameters and loses {gap_words(gap)}"
+    return Fact("nothing", note)
 
 
 def _notes(sweep: Sweep) -> list[str]:
@@ -232,6 +271,15 @@ def _value(value: object) -> str:
 
 def _format(measure: str) -> str:
     return ".2%" if measure.endswith("accuracy") else ".4~g"
+
+
+def _titled(measure: str) -> str:
+    """Returns what a measure is called, with its part of the data.
+
+    >>> _titled("valid/accuracy"), _titled("params")
+    ('validation accuracy', 'params')
+    """
+    return f"{part_words(measure)} {measure_words(measure)}" if "/" in measure else measure
 
 
 def _shown(measure: str, value: float | None) -> str:

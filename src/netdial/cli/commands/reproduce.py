@@ -108,8 +108,7 @@ def _show(outcome: Outcome, folder: Path, *, as_json: bool) -> None:
             title=found.title, title_style="bold", header_style="bold", caption=found.note
         )
         for place, heading in enumerate(found.columns):
-            cells = [row[place] for row in found.rows]
-            words = place == 0 or not any(sign.isdigit() for cell in cells for sign in cell)
+            words = place == 0 or place in found.of_words
             table.add_column(
                 heading, justify="left" if words else "right", no_wrap=not words, overflow="fold"
             )

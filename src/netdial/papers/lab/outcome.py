@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from netdial import __version__
 from netdial.core.storage.files import finite
 from netdial.runs.store import ENGINE
+
+_NUMBER = re.compile(r"[-+−±×]?\s*\.?\d")
+FORMAT = 2
+"""Format of what `Outcome.to_json` returns; in format 1 implementations were known by the papers' letters, not in words."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,16 @@ class TextTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    @property
+    def of_words(self) -> list[int]:
+        """Places of the columns that hold words: no cell of them begins as a number does."""
+        return [
+            place
+            for place in range(len(self.columns))
+            if any(row[place] for row in self.rows)
+            and not any(_NUMBER.match(row[place]) for row in self.rows)
+        ]
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,6 @@ class Outcome:
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "figures"
         }
         parts["tables"] = [dataclasses.asdict(table) for table in self.tables]
-        whole = {"format": 1, "netdial": __version__, "engine": ENGINE, **parts}
+        whole = {"format": FORMAT, "netdial": __version__, "engine": ENGINE, **parts}
         plain: dict[str, Any] = json.loads(json.dumps(finite(whole)))
         return plain

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from netdial.papers.lab.rules import honest_rule, paper_rule
 from netdial.runs.store import Store
 
 _AVERAGED_PIXELS = 340
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ def chosen_table(
         chosen = honest_rule(accuracy.valid, accuracy.test).chosen
         rows.append((words[label], *(_range(lams, chosen[:, s]) for s in range(chosen.shape[1]))))
     return TextTable("The λ that were chosen", _headings(), tuple(rows), "Over the starts.")
+
+
+def in_words(found: Mapping[str, T], words: Mapping[str, str]) -> dict[str, T]:
+    """Returns what is known by label by what each label stands for, as files have it."""
+    return {words[label]: one for label, one in found.items()}
 
 
 def values(found: Mapping[str, Accuracy], lams: Sequence[float]) -> dict[str, Any]:

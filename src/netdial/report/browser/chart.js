@@ -11,6 +11,9 @@ function svg(name, attributes = {}, parent = null) {
   return node;
 }
 
+// Returns whether places along x are shares of the width and no values.
+const ofPlace = ref => ref === "paper" || !!ref?.endsWith(" domain");
+
 class Chart {
   constructor(place, figure) {
     Object.assign(this, {place, figure, hidden: new Set(), cursor: null});
@@ -90,15 +93,16 @@ class Chart {
     const {layout} = this.figure, at = (note, key) => note[key] * 1;
     for (const shape of layout.shapes ?? []) {
       const style = {stroke: shape.line?.color, "stroke-width": shape.line?.width, "stroke-dasharray": DASHES[shape.line?.dash], opacity: shape.opacity};
-      if (shape.type === "line") svg("line", {x1: this.x.at(shape.x0), x2: this.x.at(shape.x1), ...(shape.yref === "paper" ? {y1: this.top + (1 - shape.y1) * this.inner, y2: this.top + (1 - shape.y0) * this.inner} : {y1: this.rows[0].scale.at(shape.y0), y2: this.rows[0].scale.at(shape.y1)}), ...style}, this.canvas);
+      const across = value => ofPlace(shape.xref) ? this.left + value * (this.right - this.left) : this.x.at(value);
+      if (shape.type === "line") svg("line", {x1: across(shape.x0), x2: across(shape.x1), ...(shape.yref === "paper" ? {y1: this.top + (1 - shape.y1) * this.inner, y2: this.top + (1 - shape.y0) * this.inner} : {y1: this.rows[0].scale.at(shape.y0), y2: this.rows[0].scale.at(shape.y1)}), ...style}, this.canvas);
     }
     for (const note of layout.annotations ?? []) {
-      const x = note.xref === "paper" ? this.left + at(note, "x") * (this.right - this.left) : this.x.at(this.x.log ? 10 ** note.x : note.x);
+      const x = ofPlace(note.xref) ? this.left + at(note, "x") * (this.right - this.left) : this.x.at(this.x.log ? 10 ** note.x : note.x);
       const y = note.yref === "paper" ? this.top + (1 - note.y) * this.inner - (note.yshift ?? 0) : this.rows[0].scale.at(note.y);
       const turned = note.textangle ? `rotate(${note.textangle} ${x} ${y})` : null;
       const anchor = turned ? (note.yanchor === "top" ? "end" : "start") : {left: "start", right: "end"}[note.xanchor] ?? "middle";
       const fits = plain(note.text).length * (CHAR - 0.4) > this.right - this.left ? {textLength: this.right - this.left + 10, lengthAdjust: "spacingAndGlyphs"} : {};
-      const node = svg("text", {x: note.xref === "paper" && !turned ? Math.max(x, 0) : x - (turned ? 4 : 0), y: y + (turned ? 0 : -2), "text-anchor": anchor, transform: turned, class: note.text.startsWith("<b>") ? "heading" : "small", ...(turned ? {} : fits)}, this.canvas);
+      const node = svg("text", {x: ofPlace(note.xref) && !turned ? Math.max(x, 0) : x - (turned ? 4 : 0), y: y + (turned ? 0 : note.yanchor === "top" ? 12 : -2), "text-anchor": anchor, transform: turned, class: note.text.startsWith("<b>") ? "heading" : "small", ...(turned ? {} : fits)}, this.canvas);
       node.textContent = plain(note.text);
       const key = note.text.startsWith("<b>") ? termIn(node.textContent) : null;
       if (key) { node.classList.add("term"); node.dataset.term = key; }
@@ -121,7 +125,8 @@ class Chart {
       button.setAttribute("aria-pressed", "true");
       const sample = svg("svg", {width: 26, height: 10, "aria-hidden": "true"}, button);
       const colour = single(trace.line?.color ?? trace.marker?.color, 0);
-      svg("line", {x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 2, "stroke-dasharray": dash(trace.line?.dash)}, sample);
+      if (trace.mode === "markers") svg("circle", {cx: 13, cy: 5, r: 4, fill: colour}, sample);
+      else svg("line", {x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 2, "stroke-dasharray": dash(trace.line?.dash)}, sample);
       button.append(plain(trace.name));
       const meant = termIn(plain(trace.name));
       if (meant) button.dataset.term = meant;

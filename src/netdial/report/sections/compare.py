@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -26,68 +26,18 @@ from netdial.report.panels import (
     value_axis,
 )
 from netdial.report.sections.size_figures import SIZE_PIXELS, escaped, front_line, single, size_axes
-from netdial.report.text import MEASURES, at_lam, count, number, percent, value_of
-from netdial.runs.curves import Headline, MemberRow, constants, headline, members
-from netdial.runs.run import Run
-from netdial.runs.schemas.details import read_details
-from netdial.runs.searched import searched
-from netdial.runs.shrinkage import shrinkage
+from netdial.report.standing.of_compared import (
+    Compared,
+    at_member,
+    compared_tiles,
+    ranked,
+    size_of,
+)
+from netdial.report.text import MEASURES, count, number, percent, value_of
+from netdial.runs.curves import MemberRow
 
 _PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
 _ASIDE = ("name", "data_dir", "files", "kind", "metric", "proper", "input_shape", "input_type")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One run of a comparison.
-
-    Attributes:
-        name: its name.
-        config: its configuration.
-        rows: members by rising λ; the one network of a run without a family, at λ = nan.
-        answer: the answer of a family.
-        constant: what a constant is worth.
-        sizes: of each of ``rows``, the weights that carry 99 % of the squared norm of their layer; all parameters where the
-            run did not record that.
-        done: whether training has ended.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    rows: list[MemberRow]
-    answer: Headline | None
-    constant: dict[str, float]
-    sizes: list[float | None]
-    done: bool
-
-    @property
-    def metric(self) -> str | None:
-        """Record that decides on validation data."""
-        names = {name for row in self.rows for name in row.values}
-        wanted = ("valid/rmse", "valid/nll", "valid/accuracy")
-        return self.answer.metric if self.answer else next((n for n in wanted if n in names), None)
-
-    @property
-    def chosen(self) -> MemberRow | None:
-        """The best member by that record, or the one network."""
-        return self.answer.best if self.answer else (self.rows[0] if self.rows else None)
-
-
-def compared(run: Run) -> Compared:
-    """Returns what a comparison needs of a run, from its records alone."""
-    records = run.records()
-    rows, constant = members(records), constants(records)
-    answer = headline(rows, run.config, constant)
-    whole, details = run.config.get("n_params"), read_details(run.details_path)
-    kept = {} if details is None else {one.lam: float(sum(one.kept)) for one in details.members}
-    sizes = [kept.get(row.lam) or row.get("n_params") or whole for row in rows]
-    if not rows:
-        shrunk = shrinkage(records)
-        if shrunk.scores:
-            rows = [MemberRow(math.nan, shrunk.scores)]
-            sizes = [shrunk.end.get("params") or searched(records).cost.get("params")]
-            constant = constant or shrunk.constant
-    return Compared(run.name, run.config, rows, answer, constant, sizes, run.is_done)
 
 
 def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
@@ -99,15 +49,17 @@ def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
         "compare-size": sizes_figure(shown, alike or ""),
     }
     columns, table = _table(runs)
+    differing, of_some = differences(runs)
     return {
         "sentence": f"{len(runs)} runs side by side, from what each recorded.",
         "lead": _lead(runs, alike),
-        "tiles": [],
+        "tiles": compared_tiles(runs, alike),
         "notes": _notes(runs, alike),
         "columns": columns,
         "table": table,
         "names": [(one.name, _colour(i)) for i, one in enumerate(runs)],
-        "differences": differences(runs),
+        "differences": differing,
+        "of_some": of_some,
         "figures": {name: figure for name, figure in figures.items() if figure is not None},
         "data": {
             "runs": [
@@ -203,15 +155,14 @@ def sizes_figure(shown: Sequence[tuple[int, Compared]], metric: str) -> go.Figur
     return figure
 
 
-def differences(runs: Sequence[Compared]) -> list[list[str]]:
-    """Returns the settings in which runs differ: name, and the value of each."""
+def differences(runs: Sequence[Compared]) -> tuple[list[list[str]], list[list[str]]]:
+    """Returns the settings in which runs differ, name and the value of each: those that all have, and those of some alone."""
     flat = [_flat(one.config) for one in runs]
     keys = sorted({key for one in flat for key in one if key.split(".")[0] not in _ASIDE})
-    return [
-        [key, *(one.get(key, "–") for one in flat)]
-        for key in keys
-        if len({one.get(key) for one in flat}) > 1
-    ]
+    rows = [[key, *(one.get(key, "–") for one in flat)] for key in keys]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    everywhere = [row for row in rows if all(row[0] in one for one in flat)]
+    return everywhere, [row for row in rows if row not in everywhere]
 
 
 def _alike(runs: Sequence[Compared]) -> str | None:
@@ -227,22 +178,15 @@ def _lead(runs: Sequence[Compared], alike: str | None) -> str:
     if alike is None:
         return "These runs are on different data, or judged by different metrics, so no best one is named."
     sign = -1 if alike.endswith("/accuracy") else 1
-    known = [
-        (sign * value, one, row)
-        for one in runs
-        if (row := one.chosen) and (value := row.get(alike)) is not None
-    ]
+    known = ranked(runs, alike)
     if not known:
         return "No network of these runs has a finite loss on validation data."
-    known.sort(key=lambda item: item[0])
     name = MEASURES.get(alike, (alike, ""))[0]
     value, first, row = known[0]
-    lead = (
-        f"{first.name} predicts best: validation {name} {value_of(alike, sign * value)}{_at(row)}."
-    )
+    lead = f"{first.name} predicts best: validation {name} {value_of(alike, sign * value)}{at_member(row)}."
     if len(known) > 1:
         second_value, second, second_row = known[1]
-        lead += f" {second.name} comes next with {value_of(alike, sign * second_value)}{_at(second_row)}."
+        lead += f" {second.name} comes next with {value_of(alike, sign * second_value)}{at_member(second_row)}."
     return lead
 
 
@@ -261,9 +205,7 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for one in runs:
         row, metric = one.chosen, one.metric
-        size = None
-        if row is not None:
-            size = next((s for r, s in zip(one.rows, one.sizes, strict=True) if r is row), None)
+        size = None if row is None else size_of(one, row)
         simplest = one.answer.simplest if one.answer else None
         rows.append(
             [
@@ -324,10 +266,6 @@ def _title(metric: str) -> str:
 
 def _where(name: str, lam: float) -> str:
     return escaped(name) if math.isnan(lam) else f"{escaped(name)}, λ = {number(lam)}"
-
-
-def _at(row: MemberRow) -> str:
-    return "" if math.isnan(row.lam) else f" at {at_lam(row.lam)}"
 
 
 def _colour(index: int) -> str:

@@ -88,7 +88,7 @@ def waterfall_figure(one: Compression) -> go.Figure:
             text=[count(round(size)) for size in sizes], showlegend=False,
         )
     )  # fmt: skip
-    for place, (name, size) in zip(("top left", "bottom left"), one.bounds.items(), strict=False):
+    for place, (name, size) in zip(("top left", "bottom right"), one.bounds.items(), strict=False):
         figure.add_hline(
             y=size, line={"color": MUTED, "width": 1, "dash": "dot"}, annotation_position=place,
             annotation_text=f"code length, {name}: {count(round(size))}", annotation_font_size=10,
@@ -145,8 +145,8 @@ def _rows(one: Compression) -> CompressedRows:
                 count(round(row["bits"] / 8)),
                 f"{row['bits'] / max(row['kept'], 1):.3g}",
             ],
-            row["bits"] / most,
-            f"{row['bits'] / row['size'] if row['size'] else 0:.2g} bits a number",
+            round(100 * row["bits"] / most, 1),
+            f"{row['bits'] / row['size'] if row['size'] else 0:.2g}",
         )
         for name, row in one.layers.items()
         if {"size", "kept", "values", "bits"} <= row.keys()

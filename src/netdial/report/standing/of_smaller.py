@@ -17,6 +17,7 @@ from netdial.report.standing.told import (
     measure,
     rival_told,
     sure_told,
+    without_gaps,
     worth_words,
 )
 from netdial.report.text import count, number, size_words
@@ -94,11 +95,8 @@ def compress_standing(
 
 def _alone(rivals: Mapping[str, Worth], metric: str) -> dict[str, Worth]:
     """Returns rivals that were measured by a metric; what they are beside another network is left out."""
-    own = {WHOLE_MEMBER}
     return {
-        name: worth
-        if name in own
-        else {key: value for key, value in worth.items() if "/excess" not in key}
+        name: worth if name == WHOLE_MEMBER else without_gaps(worth)
         for name, worth in rivals.items()
         if metric in worth
     }
@@ -139,4 +137,6 @@ def _judged(one: Compression, metric: str, rows: object) -> Fact:
             f"mean {gap_words(judged['excess'])}",
         )
     known = sure_told(one.stages["coded"], metric, rows)
-    return Fact(known.value, f"{known.note}; --seeds 5 judges it beside dense networks")
+    return Fact(
+        known.value, f"{known.note}; netdial compress … --seeds 5 judges it beside dense networks"
+    )

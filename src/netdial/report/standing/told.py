@@ -80,7 +80,8 @@ def worth_words(values: Worth, metric: str) -> str:
 
 def measure(metric: str) -> str:
     """Returns what the metric of a record is called: ``log loss``, ``RMSE``, ``accuracy``."""
-    return MEASURES.get(f"valid/{metric.rpartition('/')[2]}", (metric, ""))[0]
+    name = metric.rpartition("/")[2]
+    return MEASURES.get(f"valid/{name}", (name, ""))[0]
 
 
 def loss_words(metric: str) -> str:
@@ -176,6 +177,11 @@ def rival_told(found: Mapping[str, Worth], metric: str, values: Worth, how: str)
     note = f"{part_words(metric)} {measure(metric)}, {name}{of}"
     beside = _beside(found[name], metric, values)
     return Fact(value_of(metric, value), f"{note}; {beside}" if beside else note)
+
+
+def without_gaps(worth: Worth) -> dict[str, float]:
+    """Returns what a network is worth without differences that were recorded beside another one than what was chosen."""
+    return {name: value for name, value in worth.items() if "/excess" not in name}
 
 
 @dataclass(frozen=True)
