@@ -1,8 +1,9 @@
 """The front of size against loss, and the network on it that was asked for; ``nd.compress`` ends here.
 
 Sizes fall by a constant factor; every network is trained from the one before, its weights are shared, trained, put in order and
-measured on validation rows. For a size in bytes the search goes straight to it; for a loss it ends where the loss has risen
-too far twice, and looks once more below the last good one; for a price it ends where loss and bits together have risen.
+measured on validation rows. For a size in bytes the search goes straight to it, and once more from the same network with more
+weights if bytes are left over; for a loss it ends where the loss has risen too far twice, and looks once more below the last
+good one; for a price it ends where loss and bits together have risen.
 Nothing is chosen on test data.
 """
 
@@ -42,7 +43,7 @@ _FIRST = 4.0
 """Bits for a weight of the network given, from which sizes fall."""
 _SIZES, _AGAIN = 12, 5
 """Sizes that are tried at most on the way down; and to meet a size in bytes."""
-_NEAR, _UP = 0.97, 3
+_NEAR, _FULL, _UP = 0.97, 0.93, 3
 _PRECISIONS = (2.0, 3.0)
 """Bits of value of a weight on average that are tried at every size."""
 _WAIT = 2
@@ -160,10 +161,15 @@ class Search:
             )
         goal = 8.0 * most * _NEAR - fixed
         for turn in range(_AGAIN):
-            level, points = self._descend(level, goal, f"size{turn}")
+            above = level
+            level, points = self._descend(above, goal, f"size{turn}")
             front += points
             if fits := [p for p in points if p.n_bytes <= most]:
-                best = min(fits, key=lambda p: (p.excess, p.n_bytes))
+                best = self._best(fits)
+                if best.n_bytes < _FULL * most:
+                    goal *= _NEAR * most / best.n_bytes
+                    front += self._descend(above, goal, f"size{turn}-fuller")[1]
+                    best = self._best([p for p in front if p.n_bytes <= most])
                 return front, best, f"the least loss of files of up to {most} bytes"
             goal *= _NEAR * most / min(p.n_bytes for p in points)
         smallest = min(front, key=lambda p: p.n_bytes)
@@ -171,6 +177,21 @@ class Search:
             f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}; allow more bytes, fewer --values, "
             "or compress a smaller network"
         )
+
+    def _best(self, points: Sequence[FrontPoint]) -> FrontPoint:
+        """Returns the point of least loss; of those within one paired standard error of it, that of the least proper loss.
+
+        A metric such as accuracy cannot tell networks apart that the proper loss can.
+        """
+        terms = torch.stack([losses_of(p.net, self.valid, self.context) for p in points])
+        gaps, errors = excess(terms, int(terms.mean(dim=1).argmin()))
+        near = [p for p, gap, error in zip(points, gaps, errors, strict=True) if gap <= error]
+
+        def proper(point: FrontPoint) -> float:
+            out = outputs(point.net, self.valid)[None]
+            return float(terms_of(out, self.valid.y.cpu(), self.context.task).mean())
+
+        return min(near, key=lambda p: (proper(p), p.n_bytes))
 
     def _exact(self) -> dict[str, Tensor]:
         held = tensors_of(self.net)
