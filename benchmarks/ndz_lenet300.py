@@ -5,7 +5,8 @@ rates and with the same share of its own outputs as targets, a dense control and
 the upper 95 % bound of the test error above the control's, paired on the 10,000 test images and over 5 seeds or more, stays
 below twice the standard error of the control's. Precision is chosen on validation images. The limit is a hundredth of the dense
 bytes, a round number and no outcome of a search; the seeds are new. The recipe (rates, shifts, share of own outputs) was
-chosen earlier, when the test accuracy of another seed had been seen. Seeds are kept in ``runs/benchmarks/ndz``.
+chosen earlier, when the test accuracy of another seed had been seen; that bytes which are left over are used was decided when
+seeds 10 to 14 had been, on which they were not. Seeds are kept in ``runs/benchmarks/ndz``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STORE = Store(Path("runs/benchmarks/ndz"))
 PAPER = 40.0
 """Han et al. 2016, Table 1."""
 
-_SEEDS = range(10, 15)
+_SEEDS = range(20, 25)
 _MOST = 10_664
 
 

@@ -235,3 +235,30 @@ def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> Non
     broken.get_parameter("fc1.bias").data[0] = torch.inf
     with pytest.raises(NonFiniteError, match=r"fc1\.bias"):
         compressed(broken, max_bytes=900)
+
+
+def test_where_bytes_are_left_over_more_weights_are_tried(
+    trained: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netdial.compression.pipeline.search._PRECISIONS", (0.5,))
+    net = nd.build("mlp:60-40", input_shape=(12,), n_outputs=3, seed=0)
+    names: list[str] = []
+    found = compressed(net, max_bytes=1000, report=lambda name, *_: names.append(name))
+    first, *_ = (name for name in names if name.endswith("bits"))
+    fuller = [name for name in names if "fuller" in name]
+    assert fuller and fuller[0].startswith(first.partition("-")[0])
+    assert found.n_bytes <= 1000
+
+
+def test_of_networks_that_accuracy_cannot_tell_apart_the_proper_loss_takes_one(
+    trained: nn.Module,
+) -> None:
+    found = compressed(trained, max_bytes=900, metric="accuracy")
+    x, y = rows(300, 1)
+    near = [
+        point
+        for point in found.front
+        if point.n_bytes <= 900 and point.loss == pytest.approx(found.chosen.loss, abs=1e-9)
+    ]
+    losses = [float(nn.functional.cross_entropy(point.net(x), y).detach()) for point in near]
+    assert float(nn.functional.cross_entropy(found.net(x), y).detach()) <= min(losses) + 1e-9

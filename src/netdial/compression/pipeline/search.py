@@ -160,13 +160,14 @@ class Search:
                 "allow more"
             )
         goal = 8.0 * most * _NEAR - fixed
+        numbers = sum(int(one.count_nonzero()) for one in tensors_of(self.net).values())
         for turn in range(_AGAIN):
             above = level
             level, points = self._descend(above, goal, f"size{turn}")
             front += points
             if fits := [p for p in points if p.n_bytes <= most]:
                 best = self._best(fits)
-                if best.n_bytes < _FULL * most:
+                if best.n_bytes < _FULL * most and best.n_weights < numbers:
                     goal *= _NEAR * most / best.n_bytes
                     front += self._descend(above, goal, f"size{turn}-fuller")[1]
                     best = self._best([p for p in front if p.n_bytes <= most])

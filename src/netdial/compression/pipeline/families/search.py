@@ -8,7 +8,7 @@ Shapes: J knots, G terms of a metric.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -167,6 +167,10 @@ class TrackSearch(Search):
         return FrontPoint(
             size, float(terms.mean()), float(above[worst]), float(error[worst]), kept, price, family, tensors
         )  # fmt: skip
+
+    def _best(self, points: Sequence[FrontPoint]) -> FrontPoint:
+        """Returns the point whose worst member loses least."""
+        return min(points, key=lambda p: (p.excess, p.n_bytes))
 
     def _few(self) -> Tensor:
         index = torch.arange(min(64, len(self.context.data)))
