@@ -18,7 +18,7 @@ from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.models.described import check_meta, mismatch, shapes_of
-from netdial.models.programs import ExportJob, onnx, torch_export
+from netdial.models.programs import write_program
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.spaces import from_recipe
@@ -27,8 +27,6 @@ KIND = "derived network"
 
 FORMAT = 1
 """Version of the file; a file says by which it was written."""
-
-_PROGRAMS = {"onnx": onnx, "torch-export": torch_export}
 
 
 def save_derived(
@@ -67,11 +65,7 @@ def export_derived(
     """
     wiring = net.space.wiring
     x = torch.zeros(2, *wiring.shapes[wiring.input]) if example is None else example
-    mode = net.training
-    try:
-        _PROGRAMS[format](ExportJob(net.eval(), 0.0, Path(path), x, {}, False, None))
-    finally:
-        net.train(mode)
+    write_program(net, path, format, x)
 
 
 def read_derived(path: str | Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from netdial.models.family import save_family
 from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
 from netdial.models.member import save_member
 from netdial.models.predict import ready
+from netdial.models.programs import write_program
 from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
 from netdial.pruning.channels.prune import Pruned
@@ -79,8 +80,8 @@ def save(
         thing: a family; with ``lam``, one member of it as an ordinary network; what ``shrink`` or ``slim`` returned; or a
             network derived from a search space.
         path: file to write; its folder is made when missing. For a member the suffix says how: ``.onnx``, ``.pt2``
-            (``torch.export``), ``.safetensors`` (weights with a description beside them), none (a folder of weights,
-            description and, from a choice, a card).
+            (``torch.export``; both also for what ``shrink`` and ``slim`` returned), ``.safetensors`` (weights with a
+            description beside them), none (a folder of weights, description and, from a choice, a card).
         lam: complexity value of the member to write.
         data: what the model was trained on, as ``nd.load_data`` returned it. Columns and their encoding, names of the classes,
             units of the target and the size of the errors on validation rows are kept, so that
@@ -88,6 +89,7 @@ def save(
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
         example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them; a tuple or mapping of several.
+            By default those that the network was shrunk or slimmed with.
         tolerance: for what ``shrink`` returned, how far outputs may differ once its switches are merged into the layers beside
             them, relative to the largest; by default what rounding may cost a network of its depth.
 
@@ -111,6 +113,10 @@ def save(
         return inspect(path)
     if format != "safetensors" and isinstance(thing, DerivedNetwork):
         export_derived(thing, path, format, example)
+        return inspect(path)
+    if format != "safetensors" and isinstance(thing, Shrunk | Pruned):
+        net = thing.fold(tolerance=tolerance)[0] if isinstance(thing, Shrunk) else thing.net
+        write_program(net, path, format, thing.graph.example if example is None else example)
         return inspect(path)
     if format != "safetensors":
         raise ConfigError(

@@ -164,6 +164,25 @@ def onnx(job: ExportJob) -> tuple[int, float]:
     return len(content), difference
 
 
+def write_program(net: nn.Module, path: str | Path, format: str, example: Any) -> None:
+    """Writes a network in evaluation mode as a program: ``onnx`` or ``torch-export``; its mode stays as it was.
+
+    Raises:
+        ShapeError, TraceError, MissingExtra: it cannot be made, is not the network, or needs an extra.
+    """
+    mode = net.training
+    try:
+        _WRITERS[format](ExportJob(net.eval(), 0.0, Path(path), example, {}, False, None))
+    finally:
+        net.train(mode)
+
+
+_WRITERS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {
+    "torch-export": torch_export,
+    "onnx": onnx,
+}
+
+
 def _dynamic_batch(job: ExportJob, x: tuple[Tensor, ...]) -> tuple[Any, ...]:
     each: tuple[Any, ...] = ({0: torch.export.Dim("batch")},) * len(x)
     return (each,) if isinstance(job.program, _Own) else each
