@@ -14,6 +14,7 @@ from torch import fx, nn
 from netdial.core.errors import ConfigError
 from netdial.core.inputs.modules import PartedInputs, ScoredOutput, direct, structured
 from netdial.core.inputs.packing import Packing
+from netdial.core.inputs.pretrained import fitting
 
 _PARTS, _SCORED = "inputs_apart", "output_scored"
 
@@ -45,6 +46,19 @@ class OneTensor(nn.Module):
         return pick(structured(super().forward(*args, **kwargs)))
 
 
+class PretrainedOneTensor(OneTensor):
+    """What is put before the class of a model that has ``save_pretrained``."""
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Writes a folder that ``from_pretrained`` of the model's own class opens; see ``core.inputs.pretrained``.
+
+        Raises:
+            ConfigError: the configuration cannot say how the model was cut.
+        """
+        own = type(self).__bases__[1]
+        return fitting(self, own, self.packing).save_pretrained(*args, **kwargs)
+
+
 class OneTensorGraph(fx.GraphModule):
     """The graph of such a network; called with several inputs or by name it gives all outputs, in plain dicts and tuples."""
 
@@ -67,7 +81,8 @@ def packing_of(net: nn.Module) -> Packing | None:
 def _kind(kind: type[nn.Module]) -> type[nn.Module]:
     """Returns the class of a user's network that takes one tensor besides."""
     named = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(kind.__name__, (OneTensor, kind), named)
+    pretrained = hasattr(kind, "save_pretrained") and hasattr(kind, "config_class")
+    return type(kind.__name__, (PretrainedOneTensor if pretrained else OneTensor, kind), named)
 
 
 def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:

@@ -1,0 +1,109 @@
+"""Cut models of the transformers library: ``save_pretrained`` writes what ``from_pretrained`` opens, with equal outputs."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError
+
+transformers = pytest.importorskip("transformers")
+
+G = torch.Generator().manual_seed(0)
+WORDS, IMAGES = torch.randint(1, 50, (16, 6), generator=G), torch.randn(16, 3, 8, 8, generator=G)
+SMALL: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4}
+SMALL |= {"intermediate_size": 12, "num_labels": 3}
+KINDS: dict[str, tuple[str, dict[str, Any], dict[str, torch.Tensor]]] = {
+    "Bert": (
+        "ForSequenceClassification",
+        {**SMALL, "vocab_size": 50, "max_position_embeddings": 8},
+        {"input_ids": WORDS, "attention_mask": torch.ones_like(WORDS)},
+    ),
+    "ViT": (
+        "ForImageClassification",
+        {**SMALL, "image_size": 8, "patch_size": 4},
+        {"pixel_values": IMAGES},
+    ),
+    "ResNet": (
+        "ForImageClassification",
+        {
+            "embedding_size": 4,
+            "hidden_sizes": [4, 6],
+            "depths": [1, 1],
+            "layer_type": "basic",
+            "num_labels": 3,
+        },
+        {"pixel_values": IMAGES},
+    ),
+}
+
+
+def fresh(kind: str) -> Any:
+    torch.manual_seed(0)
+    task, settings, _ = KINDS[kind]
+    made = getattr(transformers, f"{kind}{task}")
+    return made(getattr(transformers, f"{kind}Config")(**settings)).eval()
+
+
+@cache
+def _cut(kind: str) -> Any:
+    slimmed = nd.slim(fresh(kind), share=0.5, scope="layer", example=KINDS[kind][2])
+    return slimmed.family.export(slimmed.family.config.lams[0])
+
+
+def cut(kind: str) -> Any:
+    """A model of which half of every layer's units and heads are gone."""
+    return copy.deepcopy(_cut(kind))
+
+
+def differ(one: nn.Module, other: nn.Module, kind: str) -> float:
+    with torch.no_grad():
+        found = [net.eval()(**KINDS[kind][2]).logits for net in (one, other)]
+    return float((found[0] - found[1]).abs().max())
+
+
+@pytest.mark.filterwarnings("ignore:save_pretrained")
+@pytest.mark.parametrize("kind", ["ViT", pytest.param("Bert", marks=pytest.mark.slow), "ResNet"])
+def test_what_is_written_is_opened_with_equal_outputs(kind: str, tmp_path: Path) -> None:
+    small = cut(kind)
+    assert differ(small, fresh(kind), kind) > 1e-3
+    small.save_pretrained(tmp_path / "folder")
+    again = type(fresh(kind)).from_pretrained(tmp_path / "folder")
+    assert differ(small, again, kind) < 1e-6
+    before, after = (sum(p.numel() for p in net.parameters()) for net in (fresh(kind), again))
+    assert after < before
+
+
+def test_sizes_that_a_configuration_can_say_are_in_it(tmp_path: Path) -> None:
+    small = cut("ViT")
+    small.save_pretrained(tmp_path / "folder")  # nothing is filled up, so no warning
+    config = transformers.ViTConfig.from_pretrained(tmp_path / "folder")
+    assert (config.intermediate_size, config.num_attention_heads, config.hidden_size) == (6, 2, 8)
+
+
+@pytest.mark.slow
+def test_what_is_filled_up_is_said(tmp_path: Path) -> None:
+    small = cut("Bert")
+    with pytest.warns(UserWarning, match="BertConfig says one size.*numbers are written for"):
+        small.save_pretrained(tmp_path / "folder")
+
+
+def test_what_no_configuration_says_is_not_written(tmp_path: Path) -> None:
+    small = cut("ViT")
+    small.config.hidden_act = "relu"  # the layers were made with another
+    with pytest.raises(ConfigError, match=r"ViTConfig cannot say .*outputs would differ.*nd.save"):
+        small.save_pretrained(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    small = cut("ViT")
+    wide = small.vit.layers[0].mlp
+    wide.fc1, wide.fc2 = nn.Linear(8, 40), nn.Linear(40, 8)
+    with pytest.raises(ConfigError, match=r"fc1.weight is \[40, 8\]"):
+        small.save_pretrained(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
