@@ -17,6 +17,7 @@ from netdial.contest.match import Guess, Match
 from netdial.core.noise import seeded
 from netdial.core.registry import Registry
 from netdial.pruning.channels import slim
+from netdial.pruning.channels.choosing import Scope
 from netdial.runs.curves import WHOLE
 
 SMALLER: Registry[Callable[[Match, int], Guess]] = Registry("rival of a small network")
@@ -49,7 +50,7 @@ def pruned(match: Match, params: int) -> Guess:
     return trained(replace(match, net=lambda seed: small), half)
 
 
-def _cut(match: Match, net: nn.Module, params: int, criterion: str, scope: str) -> nn.Module:
+def _cut(match: Match, net: nn.Module, params: int, criterion: str, scope: Scope) -> nn.Module:
     """Returns a network without so many channels that about so many parameters are left, itself if it is no larger."""
     if sum(p.numel() for p in net.parameters()) <= params:
         return net
