@@ -46,7 +46,7 @@ _BATCHES = (1, 64)
 
 PROBLEMS = {
     "covertype": FrontProblem(
-        "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 16, (600, 40_000), reference="COVER_FC"
+        "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 12, (600, 40_000), reference="COVER_FC"
     ),
     "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000)),
     "cifar10": FrontProblem(
