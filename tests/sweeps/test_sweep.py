@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import netdial as nd
-from netdial.core.errors import BusyError, CheckpointError, ConfigError
+from netdial.core.errors import BusyError, CheckpointError, ConfigError, NetdialError
 from netdial.runs.run import Run
 from netdial.runs.store import key
 from netdial.sweeps import folder as folder_module
@@ -243,6 +243,26 @@ def test_a_cluster_that_is_not_there_is_said_to_be_at_once() -> None:
         with pytest.raises(OSError, match="refused"):
             _knock(address)
     _knock("auto")
+
+
+def test_ray_is_started_again_where_a_busy_machine_was_too_slow() -> None:
+    from netdial.sweeps.engines.on_ray import _STARTS, _started
+
+    class Ray:
+        """Starts at the n-th try."""
+
+        def __init__(self, n: int) -> None:
+            self.left = n
+
+        def init(self, **options: object) -> object:
+            self.left -= 1
+            if self.left:
+                raise Exception("The current node timed out during startup.")
+            return options
+
+    assert _started(Ray(_STARTS), {"address": "local"}) == {"address": "local"}
+    with pytest.raises(NetdialError, match=rf"tried {_STARTS} times \(The current node timed out"):
+        _started(Ray(_STARTS + 1), {})
 
 
 @pytest.mark.slow

@@ -112,9 +112,9 @@ def trained_arms(problem: FrontProblem) -> dict[str, Arm]:
         }
         for name, settings, more in (
             *((("shrunken", {**shrinking, "inputs": True}, size),) if problem.inputs else ()),
-            ("channels", shrinking, size),
             ("independent", {**_FIXED, "model": problem.model(*each)}, width),
             ("factor", {**_FIXED, "model": problem.model(*["{w1}"] * len(each))}, {"w1": width["w1"]}),
+            ("channels", shrinking, size),
         )
     }  # fmt: skip
 

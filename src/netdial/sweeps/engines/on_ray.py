@@ -16,10 +16,13 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import ConfigError, first_line, missing_extra
+from netdial.core.errors import ConfigError, NetdialError, first_line, missing_extra
 from netdial.sweeps.conductor import Conductor, Piece
 from netdial.sweeps.engines.registry import ENGINES, Make
 from netdial.sweeps.trials.making import TrialEnd
+
+_STARTS = 4
+"""Times that Ray is started before it is given up."""
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -121,6 +124,7 @@ def _cluster(ray: Any, address: str, workers: int) -> Iterator[None]:
 
     Raises:
         ConfigError: there is no cluster at that address.
+        NetdialError: Ray does not start on this machine.
     """
     if ray.is_initialized():
         yield
@@ -136,7 +140,7 @@ def _cluster(ray: Any, address: str, workers: int) -> Iterator[None]:
     where: dict[str, Any] = {"address": address} if address else alone
     try:
         _knock(address)
-        about = ray.init(**where, **options)
+        about = _started(ray, {**where, **options})
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
             f"cluster={address!r}: there is no Ray cluster ({first_line(error)}); start one with ray start --head, or leave "
@@ -149,6 +153,27 @@ def _cluster(ray: Any, address: str, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _started(ray: Any, options: Mapping[str, Any]) -> Any:
+    """Returns what Ray says of itself once it has started.
+
+    It gives a node 30 seconds to start, which a busy machine may not manage; so it is tried a few times.
+
+    Raises:
+        NetdialError: it did not start.
+    """
+    for _ in range(_STARTS):
+        try:
+            return ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, OSError):
+            raise
+        except Exception as error:  # Ray's own is a bare Exception
+            said = first_line(error)
+    raise NetdialError(
+        f"engine ray: Ray did not start on this machine, tried {_STARTS} times ({said}); nothing is lost: go on with the same "
+        "command when the machine is less busy, or with engine processes"
+    )
 
 
 def _knock(address: str) -> None:
