@@ -157,18 +157,21 @@ def _size(config: Any, kind: type[Any], needed: Shapes) -> int | None:
     if made.keys() != needed.keys():
         return None
     for name, shape in made.items():
-        if len(shape) != len(needed[name]) or any(
-            a < b for a, b in zip(shape, needed[name], strict=True)
-        ):
+        if not _holds(shape, needed[name]):
             return None
     return sum(map(math.prod, made.values()))
+
+
+def _holds(shape: tuple[int, ...], needed: tuple[int, ...]) -> bool:
+    """Returns whether a leaf of some shape has room for another."""
+    return len(shape) == len(needed) and all(a >= b for a, b in zip(shape, needed, strict=True))
 
 
 def _unlike(config: Any, kind: type[Any], needed: Shapes) -> str:
     """Returns the first leaf that does not fit, in words."""
     made = _shapes(config, kind)
     for name, shape in needed.items():
-        if made.get(name) != shape:
+        if not _holds(made.get(name, ()), shape):
             return f"{name} is {list(shape)}, the configuration makes {list(made.get(name, ()))}"
     return f"it makes {next(iter(made.keys() - needed.keys()), 'others')} besides"
 
