@@ -1,0 +1,172 @@
+"""Bytes of a compressed CIFAR-10 network over NNCodec's, both as small as validation rows allow.
+
+LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops. ``nd.compress`` takes the
+smallest file whose log loss on 5,000 validation images is within one paired standard error of a dense control that was
+trained on for as long. NNCodec codes the control, and networks from which weights were removed while they trained on, for as
+many epochs: by magnitude and by netdial's own criterion, to several sizes; each at seven steps of quantisation, with its
+trellis. Of all its streams the smallest one is taken whose loss is within one paired standard error of the same control. Both
+are judged by the test accuracy as well.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import netdial as nd
+from benchmarks._nncodec import coded, is_there
+from benchmarks.result import Result
+from netdial.compression.file import write
+from netdial.compression.pipeline.config import CompressConfig
+from netdial.compression.pipeline.leaves import divide
+from netdial.compression.pipeline.sparsify import bits_of
+from netdial.compression.pipeline.steps import Context, recipe_alone, thinner
+from netdial.core.errors import MissingExtra
+from netdial.data.dataset import Dataset
+from netdial.jobs.pool import make_all
+from netdial.measure.compare import excess, terms_of
+from netdial.measure.forward import outputs
+from netdial.nets.foreign import copy_network
+from netdial.runs.run import Run
+from netdial.runs.store import Cell, Store
+from netdial.task import named
+
+_STORE = Store(Path("runs/benchmarks/ndz"))
+_SEEDS, _STEPS = range(3), range(-32, -11, 3)
+_SIZES = (0.4, 0.2, 0.1)
+"""Bits of the weights that are left, compared with those of all."""
+
+
+@dataclass(frozen=True)
+class AgainstNncodec(Cell):
+    """One seed."""
+
+    seed: int
+    epochs: int
+    examples: int
+    steps: str = str(_STEPS)
+
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        return f"cifar10 lenet5 seed {self.seed}"
+
+    def make(self, run: Run, store: Store) -> dict[str, Any]:
+        """Returns bytes, validation losses and test errors."""
+        data = nd.load_data("cifar10")
+        data = replace(data, train=data.train.select(torch.arange(self.examples)))
+        net = nd.build("lenet5", input_shape=data.input_shape, n_outputs=10, seed=self.seed)
+        config = CompressConfig(epochs=self.epochs, lr=2e-3, seed=self.seed)
+        alone = replace(config, tuning=0, distil=0.0)
+        start = recipe_alone(_context(data, net, alone), net, "dense")
+        found = nd.compress(
+            start, data.train, data.valid, kind=data.kind, config=config, augment="crop-flip"
+        )
+        write(run.path / "own.ndz", found.chosen.tensors, recipe={"spec": "lenet5"})
+        size = (run.path / "own.ndz").stat().st_size
+        control = recipe_alone(_context(data, start, config), start, "control")
+        theirs = self._theirs(data, start, control, config)
+        return {
+            "dense bytes": found.stages[0].n_bytes,
+            "own": {"bytes": size, **_worth(found.net, control, data)},
+            "theirs": theirs,
+            "control": _worth(control, control, data),
+        }
+
+    def _theirs(
+        self, data: nd.Splits, start: nn.Module, control: nn.Module, config: CompressConfig
+    ) -> dict[str, Any]:
+        """Returns the smallest of NNCodec's streams that is as good as the control."""
+        best: dict[str, Any] = {}
+        for name, net in _sparse(data, start, control, config):
+            for step in _STEPS:
+                size, back = coded(net.state_dict(), step)
+                read = copy_network(net).eval()
+                read.load_state_dict(back)
+                gap, error = _excess(read, control, data.valid)
+                if gap <= error and size < best.get("bytes", float("inf")):
+                    best = {"bytes": size, "of": name, "step": step, **_worth(read, control, data)}
+        return best
+
+
+def measure(*, quick: bool) -> Result:
+    """Returns bytes of ours over theirs."""
+    if not is_there():
+        raise MissingExtra("NNCodec", "pip install --no-deps nncodec")
+    torch.set_num_threads(1)
+    cells = [AgainstNncodec(s, *((2, 2_000) if quick else (16, 10_000))) for s in _SEEDS]
+    cells = cells[:1] if quick else cells
+    make_all(cells, _STORE, workers=1, report=print)
+    found = [_STORE.read(cell) for cell in cells]
+    ratios = [one["own"]["bytes"] / one["theirs"]["bytes"] for one in found]
+    rows = [
+        {
+            "seed": cell.seed,
+            "dense bytes": round(one["dense bytes"]),
+            "ours": one["own"]["bytes"],
+            "NNCodec": one["theirs"]["bytes"],
+            "of": f"{one['theirs']['of']}, qp {one['theirs']['step']}",
+            **{
+                f"test {what}, {name}": round(one[key][what], 4)
+                for key, name in (("control", "control"), ("own", "ours"), ("theirs", "NNCodec"))
+                for what in ("accuracy", "nll")
+            },
+        }
+        for cell, one in zip(cells, found, strict=True)
+    ]
+    return Result(
+        "ndz-cifar",
+        statistics.fmean(ratios),
+        "of NNCodec's bytes",
+        "lower",
+        seeds=[cell.seed for cell in cells],
+        quick=quick,
+        baseline="the smallest of NNCodec's streams within one standard error of the control's validation loss",
+        spread={"bytes": (min(ratios), max(ratios))},
+        rows=rows,
+    )
+
+
+def _context(data: nd.Splits, net: nn.Module, config: CompressConfig) -> Context:
+    return Context(data.train, named(data.kind), config, divide(net), net, "crop-flip")
+
+
+def _sparse(
+    data: nd.Splits, start: nn.Module, control: nn.Module, config: CompressConfig
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yields the control, and networks without some of their weights, trained on for as long."""
+    yield "control", control
+    for criterion in ("magnitude", "gradient"):
+        context = _context(data, start, replace(config, criterion=criterion))
+        masks = {n: start.get_parameter(n).detach() != 0 for n in context.division.weights}
+        for size in _SIZES:
+            name = f"{criterion}, {size:g} of the bits"
+            yield name, thinner(context, start, masks, size * bits_of(masks, 3.0), name)[0].eval()
+
+
+def _losses(net: nn.Module, part: Dataset) -> Tensor:
+    out = outputs(net, part)[None]
+    return terms_of(out, part.y, named("classification"))[0]
+
+
+def _excess(net: nn.Module, control: nn.Module, part: Dataset) -> tuple[float, float]:
+    """Returns the loss above the control's, and its paired standard error."""
+    gaps, errors = excess(torch.stack([_losses(control, part), _losses(net, part)]), 0)
+    return float(gaps[1]), float(errors[1])
+
+
+def _worth(net: nn.Module, control: nn.Module, data: nd.Splits) -> dict[str, float]:
+    gap, error = _excess(net, control, data.valid)
+    right = (outputs(net, data.test).argmax(dim=1) == data.test.y).double()
+    return {
+        "excess": gap,
+        "error": error,
+        "accuracy": float(right.mean()),
+        "nll": float(_losses(net, data.test).mean()),
+    }
