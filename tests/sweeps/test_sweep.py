@@ -249,10 +249,13 @@ def test_ray_is_started_again_where_a_busy_machine_was_too_slow() -> None:
     from netdial.sweeps.engines.on_ray import _STARTS, _started
 
     class Ray:
-        """Starts at the n-th try."""
+        """Starts at the n-th try, and would leave processes behind."""
 
         def __init__(self, n: int) -> None:
-            self.left = n
+            self.left, self.ended = n, 0
+
+        def kill_all_processes(self, check_alive: bool) -> None:
+            self.ended += 1
 
         def init(self, **options: object) -> object:
             self.left -= 1
@@ -260,7 +263,9 @@ def test_ray_is_started_again_where_a_busy_machine_was_too_slow() -> None:
                 raise Exception("The current node timed out during startup.")
             return options
 
-    assert _started(Ray(_STARTS), {"address": "local"}) == {"address": "local"}
+    late = Ray(_STARTS)
+    assert _started(late, {"address": "local"}) == {"address": "local"}
+    assert late.ended == _STARTS - 1
     with pytest.raises(NetdialError, match=rf"tried {_STARTS} times \(The current node timed out"):
         _started(Ray(_STARTS + 1), {})
 

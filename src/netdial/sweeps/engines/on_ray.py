@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -21,7 +22,7 @@ from netdial.sweeps.conductor import Conductor, Piece
 from netdial.sweeps.engines.registry import ENGINES, Make
 from netdial.sweeps.trials.making import TrialEnd
 
-_STARTS = 4
+_STARTS = 3
 """Times that Ray is started before it is given up."""
 
 _SETTINGS = {
@@ -170,10 +171,19 @@ def _started(ray: Any, options: Mapping[str, Any]) -> Any:
             raise
         except Exception as error:  # Ray's own is a bare Exception
             said = first_line(error)
+            _end_half_started(error)
     raise NetdialError(
         f"engine ray: Ray did not start on this machine, tried {_STARTS} times ({said}); nothing is lost: go on with the same "
         "command when the machine is less busy, or with engine processes"
     )
+
+
+def _end_half_started(error: Exception) -> None:
+    """Ends the processes of a node that did not start: Ray leaves them until this process ends, with no other hold on it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        end = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
+        if end is not None:
+            end(check_alive=False)
 
 
 def _knock(address: str) -> None:
