@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from netdial.structure.search.searching import search
     from netdial.sweeps.run import sweep
     from netdial.train.config import FitConfig
-    from netdial.train.direct import fit_direct
+    from netdial.train.direct import fit_direct, fit_starts
     from netdial.train.finetune import finetune
     from netdial.train.fit import fit
 
@@ -58,7 +58,7 @@ _MODULES = {
     "netdial.structure.search.searching": "search",
     "netdial.sweeps.run": "sweep",
     "netdial.train.config": "FitConfig",
-    "netdial.train.direct": "fit_direct",
+    "netdial.train.direct": "fit_direct fit_starts",
     "netdial.train.finetune": "finetune",
     "netdial.train.fit": "fit",
 }
@@ -93,6 +93,7 @@ __all__ = [
     "finetune",
     "fit",
     "fit_direct",
+    "fit_starts",
     "health",
     "inspect",
     "load_data",

@@ -80,7 +80,7 @@ def average(
     """Returns the average of members, with weights that validation rows give them, as an ordinary network.
 
     Args:
-        family: a family, or several (from several starts: ``fit_direct`` makes them in one run).
+        family: a family, or several (from several starts: ``fit_starts`` makes them in one run).
         valid: validation rows, in any of the forms of ``netdial.data.memory``.
         lams: complexity values of the members of each family, or how many to space evenly over its range.
         members: take at most so many different members, chosen one by one; by default weights by pseudo-BMA+, and members of

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.family.stacking import can_stack, stack, unstack
+from netdial.family.stacking import stack, unstack
 from netdial.task import Task
 from netdial.train.config import FitConfig
-from netdial.train.fit import run
+from netdial.train.fit import in_groups, run, side_by_side
 from netdial.train.loop import Epoch
-from netdial.train.optimiser import moves_numbers_apart
 
 
 def families_on(
@@ -53,16 +52,12 @@ def families_on(
             f"patience={config.patience}: needs rows to stop by that none of the families trains on; leave it out"
         )
     families = [Family(net, config.family()) for _ in parts]
-    together = config.devices == 1 and moves_numbers_apart(config) and can_stack(families)
-    if not together:
+    if not side_by_side(families, config):
         return [
             run(family, data.select(rows), None, kind=task, config=config, report=report)
             for family, rows in zip(families, parts, strict=True)
         ]
-    least = min(map(len, parts))
-    size = min(config.batch_size, least)
-    groups = min(config.groups, size) if config.sampling == "stratified" else 1
-    config = config.changed(batch_size=size // groups * groups)
+    config = in_groups(config, min(map(len, parts)))
     whole = run(stack(families), data, None, kind=task, config=config, report=report, rows=parts)
     found = unstack(whole, len(parts))
     for family, rows in zip(found, parts, strict=True):

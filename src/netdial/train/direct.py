@@ -1,4 +1,4 @@
-"""Networks trained directly at given λ, many at once; what a family is compared with."""
+"""Many at once: networks trained directly at given λ, which a family is compared with; and families from several starts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from torch import nn
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
-from netdial.data.memory import Data
+from netdial.data.memory import Data, Loader
 from netdial.family.family import Family
 from netdial.family.stacking import can_stack, stack, unstack
 from netdial.task import Task
-from netdial.task.rehearsal import hold, suited
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
+from netdial.task.rehearsal import admit, hold, suited
 from netdial.train.config import FitConfig
-from netdial.train.fit import fixed, run, settings_of
+from netdial.train.fit import fixed, in_groups, learn_noise, run, settings_of, side_by_side
 from netdial.train.loop import Epoch
 
 
@@ -78,3 +80,62 @@ def fit_direct(
         ]
     family = run(stack(families), data, None, kind=kind, config=config, report=report)
     return unstack(family, len(starts))
+
+
+@checked
+def fit_starts(
+    nets: Sequence[nn.Module],
+    data: Data,
+    valid: Data | None = None,
+    *,
+    kind: str | Task | None = None,
+    loss: LossFunction | None = None,
+    config: FitConfig | None = None,
+    report: Callable[[Epoch], None] | None = None,
+    **settings: Any,
+) -> list[Family]:
+    """Trains a family from each of several starts, side by side in one run where that is possible.
+
+    Starts differ more than members along λ do, so an average over them (``average(families, valid)``) predicts better than
+    any one of them. Small networks train side by side for far less than one after another. What cannot
+    run side by side (see ``family.stacking``) trains one after another.
+
+    Args:
+        nets: the starts, of one architecture: for example ``[nd.build("mlp:50", …, seed=s) for s in range(3)]``.
+        data: training part, as for ``fit``.
+        valid: validation part; tells the noise variance of a regression.
+        kind: as for ``fit``.
+        loss: as for ``fit``.
+        config: all settings at once; or give them by name (see ``FitConfig``).
+        report: told of every finished epoch.
+        **settings: fields of ``FitConfig``.
+
+    Returns:
+        The families in the order of the starts, in evaluation mode.
+
+    Raises:
+        ConfigError: there is no start, an option is unknown or out of range, or ``patience`` was given: families side by side
+            stop together.
+    """
+    if not nets:
+        raise ConfigError("nets: the list is empty; give at least one network")
+    config, held = settings_of(config, settings), hold(data)
+    if config.patience:
+        raise ConfigError(
+            f"patience={config.patience}: families that train side by side stop together; leave it out"
+        )
+    task = asked(nets[0], held, kind, loss)
+    families = [Family(suited(net, held), config.family()) for net in nets]
+    common: dict[str, Any] = {"kind": task, "report": report}
+    if isinstance(held, Loader) or not side_by_side(families, config):
+        return [
+            run(family, held, valid, config=config.changed(seed=config.seed + index), **common)
+            for index, family in enumerate(families)
+        ]
+    whole = run(stack(families), held, None, config=in_groups(config, len(held)), **common)
+    found = unstack(whole, len(families))
+    if valid is not None:
+        part = admit(families[0].net, valid, whole.task, part="validation part")[0]
+        for family in found:
+            learn_noise(family, part)
+    return found

@@ -19,6 +19,7 @@ from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.family.maps import StackedMap, TableMap
+from netdial.family.stacking import can_stack
 from netdial.measure.forward import outputs
 from netdial.measure.noise import FEWEST, calibrate
 from netdial.measure.path import mean_fit
@@ -30,6 +31,7 @@ from netdial.task.rehearsal import admit, admit_training, hold, suited
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
+from netdial.train.optimiser import moves_numbers_apart
 from netdial.train.session import agreement, launch, make_feed
 
 
@@ -153,14 +155,31 @@ def run(
         agree=agreement(workers),
     )
     family.eval()
-    if (
-        isinstance(task, Regression)
-        and not task.noise_var
-        and part is not None
-        and len(part) >= FEWEST
-    ):
-        calibrate(family, part)
+    if part is not None:
+        learn_noise(family, part)
     return family
+
+
+def learn_noise(family: Family, valid: Dataset) -> None:
+    """Notes the noise of a regression whose noise is not known, if there are rows enough to tell it."""
+    task = family.task
+    if isinstance(task, Regression) and not task.noise_var and len(valid) >= FEWEST:
+        calibrate(family, valid)
+
+
+def side_by_side(families: Sequence[Family], config: FitConfig) -> bool:
+    """Returns whether families can train in one run, each as it would by itself."""
+    return config.devices == 1 and moves_numbers_apart(config) and can_stack(families)
+
+
+def in_groups(config: FitConfig, rows: int) -> FitConfig:
+    """Returns settings of families side by side, of which the one with fewest has so many rows.
+
+    A batch divides among the groups, so that no group takes an example of the next family's.
+    """
+    size = min(config.batch_size, rows)
+    groups = min(config.groups, size) if config.sampling == "stratified" else 1
+    return config.changed(batch_size=size // groups * groups)
 
 
 def _validator(

@@ -1,0 +1,82 @@
+"""Families from several starts: each is what it would be by itself, and they average to something better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
+from netdial.measure import intervals
+
+SHORT: dict[str, Any] = {"epochs": 3, "batch_size": 16}
+
+
+def rows(count: int = 50, seed: int = 0) -> Dataset:
+    source = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 4, generator=source)
+    return Dataset(x, (x[:, 0] * x[:, 1] > 0).long())
+
+
+def starts(count: int) -> list[nn.Module]:
+    return [nd.build("mlp:6", input_shape=(4,), n_outputs=2, seed=seed) for seed in range(count)]
+
+
+def pivots(family: nd.Family) -> Tensor:
+    return torch.cat([part.detach().flatten() for part in family.parameters()])
+
+
+@pytest.mark.parametrize("objective", ["l1", "ard"])
+def test_the_first_is_what_fit_gives_and_others_do_not_change_it(objective: str) -> None:
+    alone = nd.fit(starts(1)[0], rows(), objective=objective, **SHORT)
+    few, more = (
+        nd.fit_starts(starts(count), rows(), objective=objective, **SHORT) for count in (2, 3)
+    )
+    torch.testing.assert_close(pivots(few[0]), pivots(alone), rtol=0, atol=1e-6)
+    for one, other in zip(few, more, strict=False):
+        torch.testing.assert_close(pivots(one), pivots(other), rtol=0, atol=1e-6)
+    assert not torch.allclose(pivots(few[0]), pivots(few[1]), atol=1e-2)
+    assert [family.n_data for family in more] == [50, 50, 50]
+
+
+def test_networks_with_running_statistics_train_one_after_another() -> None:
+    nets = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        nets.append(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2)))
+    found = nd.fit_starts(nets, rows(), **SHORT)
+    assert torch.equal(pivots(found[0]), pivots(nd.fit(nets[0], rows(), **SHORT)))
+    assert len(found) == 2
+
+
+def test_a_regression_learns_its_noise_from_the_validation_part() -> None:
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1] + 0.1 * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    nets = [nd.build("mlp:6", input_shape=(4,), n_outputs=1, seed=seed) for seed in range(2)]
+    found = nd.fit_starts(nets, (x[:40], y[:40]), (x[40:], y[40:]), **SHORT)
+    for family in found:
+        assert intervals(family, x[:3], 1.0).lower.shape == (3, 1)
+
+
+def test_starts_average_over_validation_rows() -> None:
+    train, valid, test = rows(200), rows(200, 1), rows(500, 2)
+    settings: dict[str, Any] = {"epochs": 30, "batch_size": 32, "lr": 2e-2}
+    found = nd.fit_starts(starts(4), train, valid, **settings)
+    whole = nd.average(found, valid)
+    losses = [
+        float(nn.functional.cross_entropy(family.export(0.1)(test.x), test.y).detach())
+        for family in found
+    ]
+    together = float(nn.functional.cross_entropy(whole(test.x), test.y).detach())
+    assert together < sum(losses) / len(losses)
+
+
+def test_no_start_and_patience_are_refused() -> None:
+    with pytest.raises(ConfigError, match="empty"):
+        nd.fit_starts([], rows(), **SHORT)
+    with pytest.raises(ConfigError, match="patience"):
+        nd.fit_starts(starts(2), rows(), rows(), patience=3, **SHORT)
