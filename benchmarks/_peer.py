@@ -30,6 +30,9 @@ from netdial.train import schedules
 from netdial.train.feed import TensorFeed
 from netdial.train.optimiser import build_optimizer
 
+NOT_INSTALLED = (
+    "Torch-Pruning is not installed, so there is nothing to compare with: pip install torch-pruning"
+)
 _FINEST = 400
 """Steps in which a cut is made: each removes the same number of channels, and the size is looked at after each."""
 _EXAMPLES = 1024

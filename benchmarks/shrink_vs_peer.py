@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks._peer import Recipe, count, installed, pruned
+from benchmarks._peer import NOT_INSTALLED, Recipe, count, installed, pruned
 from benchmarks.result import Result
 from netdial.channels.layers.pick import Pick
 from netdial.core.errors import DataError
@@ -54,9 +54,6 @@ _OURS: dict[str, dict[str, Any]] = {
 }
 _SIDES = {"": tuple(_OURS), ", channels only,": ("shrink", "patient")}
 """What is added to the name of a data set, and which of our recipes stand behind it."""
-_NEEDED = (
-    "Torch-Pruning is not installed, so there is nothing to compare with: pip install torch-pruning"
-)
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,7 @@ def measure(*, quick: bool = False) -> Result:
             "shrink-vs-peer: neither COVERTYPE nor MNIST is there; name their folder in NETDIAL_DATA"
         )
     if not installed():
-        print(_NEEDED)
+        print(NOT_INSTALLED)
     return Result(
         "shrink-vs-peer",
         value,
@@ -205,7 +202,7 @@ def measure(*, quick: bool = False) -> Result:
         quick=quick,
         baseline=f"Torch-Pruning, the best on validation of {', '.join(map(str, RECIPES))}"
         if installed()
-        else _NEEDED,
+        else NOT_INSTALLED,
         floor="1: equal sizes",
         spread=spread,
         rows=[{**dict.fromkeys(rows[0]), **row} for row in rows],

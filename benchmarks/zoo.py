@@ -1,19 +1,26 @@
-"""Which networks that people have can be cut by default: small ones of our own, and models of the transformers library."""
+"""Which networks that people have can be cut by default: small ones of our own, and models of the transformers library.
+
+Torch-Pruning cuts the same networks (``_zoo_peer.py``), where it is installed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks._peer import NOT_INSTALLED, installed
 from benchmarks._zoo_networks import NETWORKS
+from benchmarks._zoo_peer import Outcome, peer_cut
 from benchmarks._zoo_sequences import SEQUENCES
 from benchmarks._zoo_various import VARIOUS
 from benchmarks._zoo_vision import VISION, X
@@ -27,16 +34,8 @@ from netdial.core.plan import Plan
 from netdial.nets.foreign import with_plain_weights
 from netdial.pruning.channels.member import tried
 
-Outcome = Literal["equal", "nothing to cut", "lenient", "refused", "raw", "broken", "unequal"]
-OUTCOMES: tuple[Outcome, ...] = (
-    "equal",
-    "nothing to cut",
-    "lenient",
-    "refused",
-    "raw",
-    "broken",
-    "unequal",
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _SECONDS = 120
 """Seconds that a network may take."""
 _TOLERANCE = 1e-6
@@ -49,16 +48,23 @@ def measure(*, quick: bool) -> Result:
     """Cuts half of the channels of every network by default; the quick version leaves out all but the first zoo."""
     rows: list[dict[str, object]] = []
     counts: dict[str, float] = {}
+    sides = {"": _outcome} | ({"Torch-Pruning on ": _peer_outcome} if installed() else {})
     for zoo, makers in zoos(quick=quick).items():
-        found = Counter[str]()
-        for name, make in makers.items():
-            outcome, why = apart(partial(_outcome, make))
-            found[outcome] += 1
-            rows.append({"zoo": zoo, "network": name, "outcome": outcome, "why": why[:90]})
-        counts |= {f"{zoo}: {outcome}": found[outcome] / len(makers) for outcome in OUTCOMES}
+        found: dict[str, dict[str, tuple[Outcome, str]]] = {}
+        for side, work in sides.items():
+            found[side] = {name: apart(partial(work, make)) for name, make in makers.items()}
+            count = Counter(outcome for outcome, _ in found[side].values())
+            counts |= {f"{side}{zoo}: {one}": count[one] / len(makers) for one in OUTCOMES}
         counts |= {f"{zoo}: networks": len(makers)}
+        for name in makers:
+            row: dict[str, object] = {"zoo": zoo, "network": name}
+            for side, what in (("", ""), ("Torch-Pruning on ", "Torch-Pruning")):
+                outcome, why = found.get(side, {}).get(name, ("", ""))
+                row |= {f"{what or 'outcome'}": outcome, f"{what} why".strip(): why[:60]}
+            rows.append(row)
     rows.sort(key=lambda row: OUTCOMES.index(row["outcome"]))
-    return Result("zoo", counts, "of networks", "higher", quick=quick, rows=rows)
+    baseline = "Torch-Pruning on the same networks" if installed() else NOT_INSTALLED
+    return Result("zoo", counts, "of networks", "higher", quick=quick, rows=rows, baseline=baseline)
 
 
 def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
@@ -105,12 +111,9 @@ def apart(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
 
 def _outcome(make: Maker) -> tuple[Outcome, str]:
     """Returns what becomes of a network, and why."""
-    torch.manual_seed(0)
-    net, given = make()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        net, x = tried(with_plain_weights(net.double().eval()), given)
-        x = x.double() if x.is_floating_point() else x
+        net, x = _made(make)
         try:
             graph = Graph.of(copy.deepcopy(net), x)
         except NetdialError as error:
@@ -118,6 +121,32 @@ def _outcome(make: Maker) -> tuple[Outcome, str]:
         except Exception as error:  # what the benchmark counts
             return "raw", f"{type(error).__name__}: {error}"
         return _cut(graph, x)
+
+
+def _made(make: Maker) -> tuple[nn.Module, Tensor]:
+    """Returns a network from one tensor to one tensor in double precision, and inputs for it."""
+    torch.manual_seed(0)
+    net, given = make()
+    net, x = tried(with_plain_weights(net.double().eval()), given)
+    return net, x.double() if x.is_floating_point() else x
+
+
+def _peer_outcome(make: Maker) -> tuple[Outcome, str]:
+    """Returns what becomes of a network that Torch-Pruning cuts, and why."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        net, x = _made(make)
+        try:
+            kept = Graph.of(copy.deepcopy(net), x, lenient=True).kept
+        except Exception:
+            kept = {}
+        outputs = [leaf.rpartition(".")[0] for leaf, why in kept.items() if "outputs" in why]
+        torch.manual_seed(0)
+        own, given = make()
+        if isinstance(given, Tensor):  # all outputs, as they are
+            net = with_plain_weights(own.double().eval())
+        layers = [name for name, part in net.named_modules() if isinstance(part, _LAYERS)]
+        return peer_cut(net, x, outputs or layers[-1:], tolerance=_TOLERANCE)
 
 
 def _leniently(net: nn.Module, x: Tensor, why: str) -> tuple[Outcome, str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.labels import FIXED, Labels
-from netdial.channels.rules import Inner, Reader, Scene
+from netdial.channels.rules import Heads, Inner, Reader, Scene
 from netdial.channels.rules.reading import read
 from netdial.channels.trace.trace import execute, trace
 from netdial.channels.trial import broken
@@ -49,7 +49,14 @@ class Graph:
     inner: tuple[tuple[Inner, Channels], ...] = ()
 
     @classmethod
-    def of(cls, net: nn.Module, example: Tensor, *, lenient: bool = False) -> Graph:
+    def of(
+        cls,
+        net: nn.Module,
+        example: Tensor,
+        *,
+        lenient: bool = False,
+        heads: Heads = "whole",
+    ) -> Graph:
         """Returns the dependency graph of a network.
 
         Args:
@@ -57,12 +64,14 @@ class Graph:
             example: at least one input ``[b, ...]``; two or more keep the batch apart from dimensions of size 1.
             lenient: channels that an unknown operation touches, or whose count is written in the code, stay whole, in
                 place of being refused.
+            heads: of channels that are split into heads, ``whole`` heads go, or channels ``inside`` of them, the same of
+                each head.
 
         Raises:
             TraceError: the network cannot be traced, or an operation has no rule; the message names the node.
         """
         traced = trace(net, example)
-        scene = read(traced, lambda: execute(traced, example), lenient=lenient)
+        scene = read(traced, lambda: execute(traced, example), lenient=lenient, heads=heads)
         graph = _graph(scene, example)
         tables = _tables(scene, graph)
         if tables:

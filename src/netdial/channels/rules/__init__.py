@@ -10,12 +10,13 @@ from netdial.channels.rules import (
     shaping,
 )
 from netdial.channels.rules.layers import attribute
-from netdial.channels.rules.table import FUNCTIONS, METHODS, MODULES, Inner, Reader, Scene
+from netdial.channels.rules.table import FUNCTIONS, METHODS, MODULES, Heads, Inner, Reader, Scene
 
 __all__ = [
     "FUNCTIONS",
     "METHODS",
     "MODULES",
+    "Heads",
     "Inner",
     "Reader",
     "Scene",

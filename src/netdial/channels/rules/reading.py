@@ -18,7 +18,7 @@ from netdial.channels.rules.elementwise import computed, scene_fix_all
 from netdial.channels.rules.following import settle
 from netdial.channels.rules.layers import attribute
 from netdial.channels.rules.opaque import passes
-from netdial.channels.rules.table import FUNCTIONS, METHODS, MODULES, Scene
+from netdial.channels.rules.table import FUNCTIONS, METHODS, MODULES, Heads, Scene
 from netdial.core.errors import NetdialError, TraceError
 
 _ROUNDS = 8
@@ -26,19 +26,26 @@ _ROUNDS = 8
 _LOOKUPS = (operator.getitem, getattr)
 
 
-def read(traced: fx.GraphModule, run: Callable[[], dict[fx.Node, Any]], *, lenient: bool) -> Scene:
+def read(
+    traced: fx.GraphModule,
+    run: Callable[[], dict[fx.Node, Any]],
+    *,
+    lenient: bool,
+    heads: Heads = "whole",
+) -> Scene:
     """Returns what is known of a graph; numbers in it that can follow when channels go are made to, in place.
 
     Args:
         traced: the network.
         run: runs it on an example; gives the result of every node.
         lenient: what has no rule keeps its channels whole, in place of being refused.
+        heads: what goes of channels that are split into heads.
 
     Raises:
         TraceError: an operation has no rule; the message names the node.
     """
     for _ in range(_ROUNDS):
-        scene = Scene(traced, run())
+        scene = Scene(traced, run(), heads=heads)
         values: dict[fx.Node, Any] = {}
         for node in traced.graph.nodes:
             scene.node, scene.handled = node, set()

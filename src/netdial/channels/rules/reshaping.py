@@ -1,7 +1,7 @@
 """Operations that give the same numbers another shape: view, reshape, flatten.
 
 A size that counts channels is computed anew from the input where it does not follow when they go. Where channels become several
-dimensions, those go along which the fewest ties are needed; of a split into heads, whole heads.
+dimensions, those go along which the fewest ties are needed; of a split into heads, whole heads, or as many channels of each.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _moving(
     if apart:
         return apart[0]
     if attends(block.node) and len(wide) > 1:
-        return _heads(block.sizes, wide)
+        return _heads(block.sizes, wide) if scene.heads == "whole" else wide[-1]
     chosen = [dim for dim in following if dim in wide] or following[:1]
     return chosen[0] if len(chosen) == 1 else _heads(block.sizes, wide)
 

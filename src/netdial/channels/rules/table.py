@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 
 Rule = Callable[..., Any]
+Heads = Literal["whole", "inside"]
 
 MODULES: dict[type[nn.Module], Rule] = {}
 FUNCTIONS: dict[Any, Rule] = {}
@@ -122,6 +123,7 @@ class Scene:
         fixes: (labels, why) that were fixed by an operation that cannot be cut.
         demands: numbers that have to follow when channels go.
         handled: ids of the numbers given to the present node that a rule accounts for.
+        heads: what goes of channels that are split into heads: ``whole`` heads, or channels ``inside`` of all heads alike.
     """
 
     traced: fx.GraphModule
@@ -137,6 +139,7 @@ class Scene:
     fixes: list[tuple[Labels, str]] = field(default_factory=list)
     demands: list[Demand] = field(default_factory=list)
     handled: set[int] = field(default_factory=set)
+    heads: Heads = "whole"
 
     def __post_init__(self) -> None:
         self.node: fx.Node = next(iter(self.traced.graph.nodes))

@@ -214,7 +214,7 @@ def slim_run(
         )  # fmt: skip
         found = [("pruned", turns[0].pruned)]
         found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]
-    before = graph_of(start, example, lenient=options.lenient)
+    before = graph_of(start, example, lenient=options.lenient, heads=options.heads)
     small = found[-1][1]
     costs = _costs([before, small.graph], task)
     whole = _path(start, task, part)

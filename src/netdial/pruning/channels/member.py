@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.graph_module import _copy_attr
 
 from netdial.channels.graph import Graph
+from netdial.channels.rules import Heads
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError, NetdialError
 from netdial.core.inputs import as_packed, is_several
@@ -105,7 +106,9 @@ def task_of(net: nn.Module) -> Task | None:
     return net.task if isinstance(net, Family) else None
 
 
-def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph:
+def graph_of(
+    member: Family, example: Tensor, *, lenient: bool = False, heads: Heads = "whole"
+) -> Graph:
     """Returns the dependency graph of a member, made on a copy.
 
     Raises:
@@ -118,7 +121,7 @@ def graph_of(member: Family, example: Tensor, *, lenient: bool = False) -> Graph
             f"network {type(net).__name__}: weights are computed from other parameters, and a family cannot lose channels of "
             "those; prune the member as a network, slim(family.export(lam), …)"
         )
-    return Graph.of(net, _like(example, net), lenient=lenient)
+    return Graph.of(net, _like(example, net), lenient=lenient, heads=heads)
 
 
 def _like(example: Tensor, net: nn.Module) -> Tensor:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from netdial.channels.rules import Heads
 from netdial.core.arguments import checked_fields
-from netdial.pruning.channels.choosing import (
-    Limits,
-)
+from netdial.pruning.channels.choosing import Limits
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.removal import Emission
 from netdial.pruning.channels.scores import Per
@@ -33,6 +32,7 @@ class Options:
         kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+        heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, as many of each.
     """
 
     criterion: Annotated[
@@ -52,3 +52,4 @@ class Options:
     kind: str | Task | None = None
     seed: int = 0
     lenient: bool = False
+    heads: Heads = "whole"

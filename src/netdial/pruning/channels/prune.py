@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from netdial.channels.graph import Graph
+from netdial.channels.rules import Heads
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.plan import Plan
@@ -146,6 +147,7 @@ def slim(
     loss: LossFunction | None = None,
     seed: int = 0,
     lenient: bool = False,
+    heads: Heads = "whole",
 ) -> Pruned:
     """Returns a smaller copy of a network, its least important channels removed from the tensors.
 
@@ -171,6 +173,8 @@ def slim(
         loss: or a loss function of (outputs, targets), see ``fit``.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+        heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, the same of each head. The scale of
+            attention is 1 / √(channels of a head) unless it is given, so those of queries and keys go with ``exact=False``.
 
     Raises:
         ConfigError: an option is unknown or out of range, the size cannot be reached, no channel can go, or the
@@ -190,7 +194,7 @@ def slim(
         kind = asked(template(net), held, kind, loss, task_of(net))
         net = net if isinstance(net, Family) else suited(net, held)
         part, kind = admit(template(net), held, kind, task_of(net), "training part")
-    options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient)
+    options = Options(criterion, limits, per, exact, emission, rounding, kind, seed, lenient, heads)
     net, example = tried(net, inputs(part, example))
     return reduce(
         member_of(net, lam, example),
@@ -267,7 +271,7 @@ def reduce(
         origin: widths that the share is counted of; those now by default.
         check: a target to refuse if it cannot be reached.
     """
-    graph = graph_of(member, example, lenient=options.lenient)
+    graph = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     criterion = options.criterion or default_criterion(member)
     scores = _scores(member, graph, criterion, options, data)
     order = blocks(scores, options.limits, origin)

@@ -94,7 +94,7 @@ def retrain_structured(
     part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
     goal, example = goal_of(share, size), inputs(part, None)
     member = member_of(net, lam, example)
-    start = graph_of(member, example, lenient=options.lenient)
+    start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     plan, done = start.plan({}), list[StructuredRound]()
     check = goal if isinstance(goal, Target) else None
     for number, step in enumerate(_goals(goal, rounds, start)):
@@ -107,7 +107,7 @@ def retrain_structured(
         member = finetune(
             pruned.family, at, part, kind=options.kind, seed=options.seed, **settings
         ).eval()
-        graph = graph_of(member, example, lenient=options.lenient)
+        graph = graph_of(member, example, lenient=options.lenient, heads=options.heads)
         rows = _rows(pruned, done[-1].trained if done else None)
         trained = replace(pruned, graph=graph, family=member, plan=plan, rows=rows)
         done.append(StructuredRound(step, pruned, trained))
@@ -129,8 +129,13 @@ def _rows(pruned: Pruned, earlier: Pruned | None) -> tuple[GroupRow, ...]:
     """Returns the rows of a round in terms of the network at the start; what was dropped once counts as dropped."""
     if earlier is None:
         return pruned.rows
+    now = {row.group: row for row in pruned.rows}
     rows = []
-    for row, was in zip(pruned.rows, earlier.rows, strict=True):
+    for was in earlier.rows:
+        row = now.get(was.group)
+        if row is None:  # a single channel, which makes no group any more
+            rows.append(was)
+            continue
         kept = was if row.how in ("whole", "fixed") or was.how == "dropped" else row
         assumed = {
             one: row.assumed.get(one, 0) + was.assumed.get(one, 0)
