@@ -25,6 +25,7 @@ from netdial.core.errors import ConfigError, unknown
 from netdial.core.plan import Group
 from netdial.measure.latency import Machine, in_turns, until
 from netdial.pruning.channels.choosing import Chosen, without
+from netdial.pruning.channels.scores import Scores
 
 _WINDOW_S, _TURNS = 1e-3, 5
 """Seconds of a reading, and turns at least."""
@@ -211,3 +212,25 @@ def _held(traced: fx.GraphModule, node: fx.Node) -> set[str]:
         own = {id(leaf) for leaf in layer.parameters()}
         return {name for name, leaf in traced.named_parameters() if id(leaf) in own}
     return {str(source.target) for source in node.all_input_nodes if source.op == "get_attr"}
+
+
+def rounded(
+    graph: Graph, scores: Scores, chosen: Chosen, rounding: Rounding, *, minimum: int
+) -> tuple[Chosen, tuple[LatencyTable, ...]]:
+    """Returns the channels to remove for widths chosen by measured time, and the measurements.
+
+    Args:
+        graph: the network.
+        scores: what the channels are worth.
+        chosen: channels that would go without regard to time.
+        rounding: how widths are chosen.
+        minimum: channels that every group keeps.
+    """
+    wanted = {name: len(score) - len(chosen.get(name, ())) for name, score in scores.items()}
+    widths, tables = round_widths(graph, wanted, rounding, chosen=chosen, minimum=minimum)
+    out: Chosen = {}
+    for name, width in widths.items():
+        worst = scores[name].argsort(stable=True).tolist()[: len(scores[name]) - width]
+        if worst:
+            out[name] = tuple(sorted(worst))
+    return out, tables

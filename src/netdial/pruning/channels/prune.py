@@ -36,7 +36,7 @@ from netdial.pruning.channels.choosing import (
     by_target,
     check_size,
 )
-from netdial.pruning.channels.latency import LatencyTable, Rounding, round_widths
+from netdial.pruning.channels.latency import LatencyTable, Rounding, rounded
 from netdial.pruning.channels.member import (
     graph_of,
     inputs,
@@ -280,7 +280,9 @@ def reduce(
     chosen = _choose(graph, order, goal, scores, options, origin)
     tables: tuple[LatencyTable, ...] = ()
     if options.rounding is not None:
-        chosen, tables = _rounded(graph, scores, chosen, options)
+        chosen, tables = rounded(
+            graph, scores, chosen, options.rounding, minimum=options.limits.minimum
+        )
     before = graph.widths
     done = remove(graph, chosen, emission=options.emission, data=data)
     whys = {g.name: f"{g.mixed[0]} normalises over it" for g in graph.groups if g.mixed}
@@ -335,20 +337,3 @@ def _choose(
     now = {name: len(score) for name, score in scores.items()}
     start = None if origin is None else {name: origin.get(name, size) for name, size in now.items()}
     return by_share(order, goal, scope=options.limits.scope, now=now, origin=start)
-
-
-def _rounded(
-    graph: Graph, scores: Scores, chosen: Chosen, options: Options
-) -> tuple[Chosen, tuple[LatencyTable, ...]]:
-    """Returns the channels to remove for widths chosen by measured time, and the measurements."""
-    assert options.rounding is not None
-    wanted = {name: len(score) - len(chosen.get(name, ())) for name, score in scores.items()}
-    widths, tables = round_widths(
-        graph, wanted, options.rounding, chosen=chosen, minimum=options.limits.minimum
-    )
-    out: Chosen = {}
-    for name, width in widths.items():
-        worst = scores[name].argsort(stable=True).tolist()[: len(scores[name]) - width]
-        if worst:
-            out[name] = tuple(sorted(worst))
-    return out, tables
