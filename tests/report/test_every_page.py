@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from netdial.cli import main
+from netdial.report.text import number
 
 from .browsing import CHROMIUM, chromium, opened
 
@@ -27,40 +28,52 @@ SWEEP = {
     "workers": 1,
 }
 COMMANDS = {
-    "fit": "fit wine --epochs 5 --points 5 --samples 2 --objective ard --name fit --quiet",
-    "regression": "fit diabetes --epochs 3 --points 3 --samples 2 --name regression --quiet",
-    "shrink": "shrink wine --model mlp:16 --lam 0.5 --epochs 5 --name shrink --quiet",
-    "search": "search wine --epochs 2 --name search --quiet",
-    "sweep": "sweep sweep.json",
-    "paper": "reproduce surface --data wine --quick --quiet --workers 1 --out paper",
+    "fit": (
+        "fit wine --epochs 5 --points 5 --samples 2 --objective ard --name fit --quiet",
+        "prune fit",
+        "slim fit",
+        "evidence fit",
+        "compress fit --max-loss 9 --epochs 2 --tuning 1",
+        "evaluate fit --rivals --seconds 0.2",
+    ),
+    "regression": ("fit diabetes --epochs 3 --points 3 --samples 2 --name regression --quiet",),
+    "shrink": (
+        "shrink wine --model mlp:16 --lam 0.5 --epochs 5 --name shrink --quiet",
+        "evaluate shrink --rivals --seconds 0.2",
+    ),
+    "search": ("search wine --epochs 2 --name search --quiet",),
+    "sweep": ("sweep sweep.json",),
+    "paper": ("reproduce surface --data wine --quick --quiet --workers 1 --out paper",),
+    "both": ("report shrink search --out both.html",),
 }
-AFTER = (
-    "prune fit",
-    "slim fit",
-    "evidence fit",
-    "compress fit --max-loss 9 --epochs 2 --tuning 1",
-    "evaluate fit --rivals --seconds 0.2",
-    "evaluate shrink --rivals --seconds 0.2",
-    "report fit shrink search --out both.html",
-)
+"""Page -> the commands that make it."""
+FIRST = {"both": ("shrink", "search")}
+"""Page -> pages whose runs it is made of."""
 PLACES = {
     "both": "both.html",
     "paper": "paper/report.html",
     "sweep": "runs/sweeps/sweep/report.html",
 }
-names = pytest.mark.parametrize("name", [*COMMANDS, "both"])
+names = pytest.mark.parametrize("name", list(COMMANDS))
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The path of a page by its name."""
-    root = tmp_path_factory.mktemp("pages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        (root / "sweep.json").write_text(json.dumps(SWEEP))
-        for command in (*COMMANDS.values(), *AFTER):
-            assert main(command.split()) == 0, command
-    return lambda name: root / PLACES.get(name, f"runs/{name}/report.html")
+    """Returns the path of a page by its name, made when it is first asked for."""
+    root, made = tmp_path_factory.mktemp("pages"), set[str]()
+    (root / "sweep.json").write_text(json.dumps(SWEEP))
+
+    def page(name: str) -> Path:
+        for other in FIRST.get(name, ()):
+            page(other)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(root)
+            for command in COMMANDS[name] if name not in made else ():
+                assert main(command.split()) == 0, command
+        made.add(name)
+        return root / PLACES.get(name, f"runs/{name}/report.html")
+
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +160,74 @@ def test_lines_across_a_figure_are_as_wide_as_it(
     widths = page.eval_on_selector_all("#compress-waterfall line[stroke-dasharray]", lines)
     assert len([width for width in widths if width > 300]) == 2  # the bounds of codes
     page.context.close()
+
+
+def test_numbers_of_a_regression_are_those_of_evaluate(
+    browser: Any, pages: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pages("regression").parent
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--points", "3", "--samples", "2", "--json"]) == 0
+    members = json.loads(capsys.readouterr().out)["members"]
+    page, faults = opened(browser, pages("regression").as_uri())
+    for index, member in enumerate(members):
+        page.eval_on_selector(
+            "#lam", f"one => {{ one.value = {index}; one.dispatchEvent(new Event('input')) }}"
+        )
+        numbers = page.eval_on_selector_all(
+            "[data-record]", "all => all.map(one => [one.dataset.record, one.dataset.value])"
+        )
+        known = {name: float(value) for name, value in numbers if value}
+        assert {"rmse", "r2", "nll"} <= set(known)
+        for name, value in known.items():
+            assert value == pytest.approx(member[name], rel=1e-6), name
+        row = page.eval_on_selector_all(
+            "#by-class tbody tr:last-child > *", "all => all.map(one => one.textContent)"
+        )
+        assert row[1] == f"{member['rmse']:.4g}"  # in units of the target
+    assert faults == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["shrink", "search"])
+def test_numbers_of_a_network_are_those_of_evaluate(
+    name: str, browser: Any, pages: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pages(name).parent
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    page, _ = opened(browser, pages(name).as_uri())
+    box = page.locator("section.answer")
+    chosen = box.locator("[data-answer=chosen] .small").text_content()
+    assert f"validation log loss {number(told['metrics']['nll'])}," in chosen
+    assert f"accuracy {told['metrics']['accuracy']:.1%};" in chosen
+    constant = box.locator("[data-answer=constant] .value").text_content()
+    assert constant == number(told["constant"]["nll"])
+    sure = box.locator("[data-answer=sure] .value").text_content()
+    assert sure == f"± {number(told['metrics']['nll_error'], 2)}"
+    page.context.close()
+
+
+def test_hostile_names_stay_text_on_pages_of_all_ways(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "<img src=x onerror=document.title='owned'>"
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{k % 7},{k % 5},{hostile if k % 7 > 3 else 'no'}" for k in range(60)]
+    Path("t.csv").write_text("\n".join([f"x,{hostile},<b>y", *rows]))
+    common = ["t.csv", "--target", "<b>y", "--epochs", "1", "--quiet", "--name"]
+    assert main(["shrink", *common, f"s {hostile}", "--model", "mlp:4"]) == 0
+    assert main(["search", *common, f"z {hostile}"]) == 0
+    runs = [f"runs/s {hostile}", f"runs/z {hostile}"]
+    assert main(["report", *runs, "--out", "both.html"]) == 0
+    for file in (*(Path(run) / "report.html" for run in runs), Path("both.html")):
+        page, faults = opened(browser, file.absolute().as_uri())
+        assert page.locator("img:not(.graph)").count() == 0
+        assert "onerror" in page.text_content("main")
+        assert "owned" not in page.title() or "onerror" in page.title()
+        assert faults == []
+        page.context.close()
 
 
 @names

@@ -58,7 +58,9 @@ def described(path: Path, meta: Mapping[str, Any]) -> Described:
     """
     if meta.get("net") is None:
         raise CheckpointError(
-            f"{path}: does not say which network it belongs to; give the network (net=), built as it was for training"
+            f"{path}: does not say which network it belongs to; give the network (net=), built as it was for training, in "
+            f"Python: nd.load_model({path.name!r}, net=net).predict(rows). The command line reads models of networks that are "
+            "known by name, such as those of netdial fit"
         )
     where = f"{path}: describes a network that netdial cannot build"
     found: Described = validated(Described, meta["net"], where, _CURE)
