@@ -44,6 +44,7 @@ from netdial.channels.fold.exactness import (
     restore,
 )
 from netdial.channels.fold.outcome import FoldReport, Left, Merged
+from netdial.channels.fold.parameters import chain_of, scale_parameters
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import execute
 
@@ -137,14 +138,14 @@ class _Folder:
     def _merge(self, node: fx.Node) -> bool:
         """Merges a node, or notes why not."""
         reasons: list[str] = []
-        for way in (self._into_maker, self._into_readers):
+        for way in (self._into_maker, self._into_parameters, self._into_readers):
             try:
                 way(node, self._affine(node))
             except CannotFold as reason:
                 reasons.append(str(reason))
             else:
                 return True
-        unlike = dict.fromkeys(reasons)
+        unlike = dict.fromkeys(reason for reason in reasons if reason)
         self.left[node] = Left(node.name, str(node.target), "; ".join(unlike))
         return False
 
@@ -188,6 +189,24 @@ class _Folder:
         self.changed.update(read.name for found, between in chains for read in (found, *between))
         for alike in nodes:
             self._remove(alike, (str(maker.target),))
+
+    def _into_parameters(self, node: fx.Node, affine: Affine) -> None:
+        """Merges a node into the parameters by which the node before it makes channels without a layer.
+
+        Raises:
+            CannotFold: it cannot be.
+        """
+        maker, between = self._maker(node)
+        chain = chain_of(maker)
+        for read in (*chain, *between):
+            others = [u.name for u in _readers(read) if u not in (node, *chain, *between)]
+            if others:
+                raise CannotFold(f"{read.name!r} before it is read by {others[0]!r} too")
+        if len(self._calls(self.module(node))) > 1:
+            raise CannotFold(f"{node.name!r} is called several times")
+        name = scale_parameters(self.traced, chain, affine, len(self.shapes[node]))
+        self.changed.update(read.name for read in (*chain, *between))
+        self._remove(node, (name,))
 
     def _maker(self, node: fx.Node) -> tuple[fx.Node, list[fx.Node]]:
         """Returns what a node reads, past identities, and those."""

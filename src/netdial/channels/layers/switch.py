@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.weighted import biased, weighted
 from netdial.channels.nodes import detached, module_of
 from netdial.core.errors import ConfigError, ShapeError, unknown
 
@@ -116,6 +117,8 @@ def insert_switches(
 ) -> dict[str, str]:
     """Puts switches behind linear and convolution modules of a traced network, in place; returns layer -> switch.
 
+    Behind products with a parameter of the network's own (``layers.weighted``), too; there the layer is the parameter.
+
     A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer, so a
     channel with θ = 0 sends 0 to all who read it. With ``start="unit"`` the network computes bit for bit what it did. A
     layer that is called several times has one switch, called as often. Layers whose channels are the network's outputs,
@@ -144,7 +147,8 @@ def insert_switches(
     made = {}
     for layer in _chosen(calls, barred):
         name = _free_name(traced, f"switch_{layer.replace('.', '_')}")
-        traced.add_submodule(name, _switch_for(traced, layer, start, generator))
+        made_by = calls[layer][0]
+        traced.add_submodule(name, _switch_for(traced, made_by, start, generator))
         for node in calls[layer]:
             _gate(traced.graph, _place(traced, node), name)
         made[layer] = name
@@ -154,11 +158,13 @@ def insert_switches(
 
 
 def _calls(traced: fx.GraphModule) -> dict[str, list[fx.Node]]:
-    """Returns for each linear or convolution module the nodes that call it, in the order of the graph."""
+    """Returns the nodes that make channels, by the name of the module or the parameter that does, in the order of the graph."""
     found: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:
         if isinstance(module_of(traced, node), (nn.Linear, _ConvNd)):
             found.setdefault(str(node.target), []).append(node)
+        elif (by := weighted(node)) is not None and _parameter(traced, by.weight).ndim > 1:
+            found.setdefault(str(by.weight.target), []).append(node)
     return found
 
 
@@ -181,8 +187,8 @@ def _chosen(calls: Mapping[str, Any], barred: Mapping[str, str]) -> list[str]:
     """Returns the layers that get a switch."""
     if not calls:
         raise ConfigError(
-            "the network has no layer that can shrink: it calls no linear or convolution module; "
-            "modules of your own class have to be leaves of the trace"
+            "the network has no layer that can shrink: it calls no linear or convolution module, and multiplies by no "
+            "parameter of its own"
         )
     free = [layer for layer in calls if layer not in barred]
     if not free:
@@ -195,19 +201,27 @@ def _chosen(calls: Mapping[str, Any], barred: Mapping[str, str]) -> list[str]:
 
 
 def _switch_for(
-    traced: fx.GraphModule, layer: str, start: Start, generator: torch.Generator | None
+    traced: fx.GraphModule, node: fx.Node, start: Start, generator: torch.Generator | None
 ) -> Switch:
-    module = traced.get_submodule(layer)
-    if isinstance(module, nn.Linear):
-        channels, dim = module.out_features, -1
+    module, by = module_of(traced, node), weighted(node)
+    if by is not None:
+        like = _parameter(traced, by.weight)
+        channels, dim = like.shape[by.axis], by.dim
+    elif isinstance(module, nn.Linear):
+        channels, dim, like = module.out_features, -1, module.weight
     else:
         assert isinstance(module, _ConvNd)
         channels, dim = module.out_channels, -1 - len(module.kernel_size)
-    like = module.weight
+        like = module.weight
     switch = Switch(
         channels, dim=dim, start=start, generator=generator, dtype=like.dtype, device=like.device
     )
     return switch.train(traced.training)
+
+
+def _parameter(traced: fx.GraphModule, node: fx.Node) -> Tensor:
+    found: Tensor = operator.attrgetter(str(node.target))(traced)
+    return found
 
 
 def _free_name(traced: fx.GraphModule, name: str) -> str:
@@ -230,6 +244,8 @@ def _place(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
         reader = readers[0]
         if isinstance(module_of(traced, reader), _BatchNorm) or reader.target is F.batch_norm:
             return reader
+    if len(readers) == 1 and (found := biased(readers[0])) is not None and found[0] is node:
+        return readers[0]
     return node
 
 
@@ -259,6 +275,9 @@ def _mixes(traced: fx.GraphModule) -> Callable[[fx.Node, fx.Node], bool]:
     def mixes(user: fx.Node, source: fx.Node) -> bool:
         if isinstance(module_of(traced, user), _MIXING):
             return True
+        by = weighted(user)
+        if by is not None and by.source is source:
+            return True
         return user.target in _MIXING_FUNCTIONS and user.args[:1] == (source,)
 
     return mixes
@@ -284,7 +303,7 @@ def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
         module = module_of(traced, reader)
         if reader.op == "placeholder" or isinstance(module, _MIXING):
             origins.add(str(reader.target))
-        elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS:
+        elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS or weighted(reader) is not None:
             origins.add(reader.name)
         else:
             sources = [s for s in reader.all_input_nodes if s not in seen and not _only_asks(s)]

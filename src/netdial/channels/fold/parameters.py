@@ -1,0 +1,65 @@
+"""A switch behind a node that makes channels by a parameter of the network itself, merged into that parameter."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import Tensor, fx
+
+from netdial.channels.fold.affine import Affine, CannotFold
+from netdial.channels.layers.weighted import biased, weighted
+
+
+def chain_of(maker: fx.Node) -> list[fx.Node]:
+    """Returns the node that makes channels by a parameter, behind the sum with a bias if that is what was given.
+
+    Raises:
+        CannotFold: it is neither, for no reason that would be news.
+    """
+    found = biased(maker)
+    if found is None and weighted(maker) is None:
+        raise CannotFold("")
+    return [maker] if found is None else [maker, found[0]]
+
+
+@torch.no_grad()
+def scale_parameters(
+    traced: fx.GraphModule, chain: list[fx.Node], affine: Affine, ndim: int
+) -> str:
+    """Scales the parameters by which nodes make channels, in place; returns the name of the weight.
+
+    Raises:
+        CannotFold: a shift cannot be taken up, the channels are others, or a layer holds a parameter, too.
+    """
+    found, added = weighted(chain[-1]), biased(chain[0])
+    assert found is not None
+    if affine.shift.any():
+        raise CannotFold(f"{chain[0].name!r} before it cannot hold a shift")
+    if affine.dim != found.dim % ndim:
+        raise CannotFold(
+            f"{chain[0].name!r} has its channels in dimension {found.dim % ndim}, not in dimension {affine.dim}"
+        )
+    weight = _leaf(traced, found.weight)
+    biases = [_leaf(traced, node) for node in (found.bias, added and added[1]) if node is not None]
+    if any(bias.shape != affine.scale.shape for bias in biases):
+        raise CannotFold(
+            f"{chain[0].name!r} adds something that is not one number for each channel"
+        )
+    shape = [1] * weight.ndim
+    shape[found.axis] = -1
+    weight *= affine.scale.to(weight).view(shape)
+    for bias in biases:
+        bias *= affine.scale.to(bias)
+    return str(found.weight.target)
+
+
+def _leaf(traced: fx.GraphModule, node: fx.Node) -> Tensor:
+    """Returns a parameter that no layer which is called holds besides."""
+    found: Tensor = operator.attrgetter(str(node.target))(traced)
+    for one in traced.graph.nodes:
+        if one.op == "call_module":
+            held = traced.get_submodule(str(one.target)).parameters()
+            if any(leaf is found for leaf in held):
+                raise CannotFold(f"{one.name!r} shares its weights with another place")
+    return found

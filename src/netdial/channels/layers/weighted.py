@@ -1,0 +1,78 @@
+"""Nodes that make channels by a parameter of the network itself, without a layer: ``x @ w``, ``F.linear``, ``addmm``."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+_PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.mm, "matmul", "mm", "__matmul__"}
+_CONVOLUTIONS: dict[Any, int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
+_CONVOLUTIONS |= {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+_ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """What a node makes channels of, and by what.
+
+    Attributes:
+        source: node that is read.
+        weight: node of the parameter.
+        bias: node of the parameter that is added to each channel, or None.
+        axis: axis of the channels in the parameter.
+        dim: dimension of the channels in the result, counted from the last.
+    """
+
+    source: fx.Node
+    weight: fx.Node
+    bias: fx.Node | None
+    axis: int
+    dim: int
+
+
+def weighted(node: fx.Node) -> Weighted | None:
+    """Returns what a node makes channels of by a parameter; None if it does nothing of the kind."""
+    if node.op not in ("call_function", "call_method"):
+        return None
+    args = (*node.args, None, None, None)
+    if node.target in _PRODUCTS:
+        source, weight, bias, axis, dim = args[0], args[1], None, -1, -1
+    elif node.target is torch.addmm and not node.kwargs:
+        bias, source, weight, axis, dim = args[0], args[1], args[2], -1, -1
+    elif node.target is F.linear or node.target in _CONVOLUTIONS:
+        source = args[0]
+        weight = node.kwargs.get("weight", args[1])
+        bias = node.kwargs.get("bias", args[2])
+        axis, dim = 0, -1 - _CONVOLUTIONS.get(node.target, 0)
+    else:
+        return None
+    if not isinstance(source, fx.Node) or source.op == "get_attr" or not _is_parameter(weight):
+        return None
+    if bias is not None and not _is_parameter(bias):
+        return None
+    return Weighted(source, weight, bias, axis, dim)
+
+
+def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    """Returns the node with a weight, and the parameter, of which a node is the sum; None if it is no such sum."""
+    if node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
+        return None
+    for one, other in (node.args, node.args[::-1]):
+        if isinstance(one, fx.Node) and weighted(one) is not None and _is_parameter(other):
+            return one, other
+    return None
+
+
+def _is_parameter(node: Any) -> bool:
+    """Returns whether a node gives a parameter that is read there alone."""
+    return (
+        isinstance(node, fx.Node)
+        and node.op == "get_attr"
+        and len(node.users) == 1
+        and sum(one.op == "get_attr" and one.target == node.target for one in node.graph.nodes) == 1
+    )
