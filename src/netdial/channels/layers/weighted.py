@@ -17,7 +17,7 @@ _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
 @dataclass(frozen=True)
-class Weighted:
+class ParameterProduct:
     """What a node makes channels of, and by what.
 
     Attributes:
@@ -35,7 +35,7 @@ class Weighted:
     dim: int
 
 
-def weighted(node: fx.Node) -> Weighted | None:
+def weighted(node: fx.Node) -> ParameterProduct | None:
     """Returns what a node makes channels of by a parameter; None if it does nothing of the kind."""
     if node.op not in ("call_function", "call_method"):
         return None
@@ -55,7 +55,7 @@ def weighted(node: fx.Node) -> Weighted | None:
         return None
     if bias is not None and not _is_parameter(bias):
         return None
-    return Weighted(source, weight, bias, axis, dim)
+    return ParameterProduct(source, weight, bias, axis, dim)
 
 
 def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
