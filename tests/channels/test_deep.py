@@ -32,7 +32,8 @@ class Inverted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = nn.functional.relu6(self.an(self.a(x)))
         h = nn.functional.relu6(self.bn(self.b(h)))
-        return x + self.cn(self.c(h))
+        found: Tensor = x + self.cn(self.c(h))
+        return found
 
 
 def deep(blocks: int = 17) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +68,7 @@ def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     return None
 
 
-def _is_parameter(node: Any) -> bool:
+def _is_parameter(node: Any) -> TypeGuard[fx.Node]:
     """Returns whether a node gives a parameter that is read there alone."""
     return (
         isinstance(node, fx.Node)
