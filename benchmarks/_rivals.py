@@ -113,6 +113,7 @@ def trained(
     seed: int,
     batch_size: int = 32,
     stops: bool = True,
+    centred: bool = False,
     starts: Sequence[nn.Module] | None = None,
 ) -> Trained:
     """Trains plain networks with a penalty λ ‖w‖ (``l1``) or λ ‖w‖² (``l2``), divided by N, in a given processor time.
@@ -127,6 +128,7 @@ def trained(
         seed: order of the examples.
         batch_size: examples in a batch.
         stops: whether each goes back to its best check.
+        centred: whether the penalty counts from the start, w - w₀, in place of zero.
         starts: a start for each of the networks; by default ``net`` for all.
     """
     began = time.process_time()
@@ -136,6 +138,7 @@ def trained(
     checked = valid.inputs(torch.arange(len(valid))).flatten(1), valid.y
     nets = [net] * len(lams) if starts is None else starts
     stack, source = Stack.of(nets), torch.Generator().manual_seed(seed)
+    centre = [p.detach().clone() if centred else torch.zeros_like(p) for p in stack.weights]
     order = torch.zeros(0, dtype=torch.long)
     size = min(batch_size, len(x))
 
@@ -145,9 +148,10 @@ def trained(
             order = torch.cat([order, torch.randperm(len(x), generator=source)])
         rows, order = order[:size], order[size:]
         fit = _nats(problem, one.outputs(x[rows]), y[rows])
-        penalty = sum(
-            (p.abs() if norm == "l1" else p.square()).flatten(1).sum(1) for p in one.weights
+        moved = (
+            [p - c for p, c in zip(one.weights, centre, strict=True)] if centred else one.weights
         )
+        penalty = sum((p.abs() if norm == "l1" else p.square()).flatten(1).sum(1) for p in moved)
         optimizer.zero_grad()
         (fit + weight * penalty / len(x)).sum().backward()
         optimizer.step()
