@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import netdial as nd
 from benchmarks.result import Result
-from benchmarks.zoo import Maker, Outcome, apart, zoos
+from benchmarks._zoo_peer import Outcome
+from benchmarks.zoo import Maker, apart, zoos
 from netdial.core.errors import NetdialError, first_line
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.nets.foreign import with_plain_weights
