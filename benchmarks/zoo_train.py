@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import netdial as nd
-from benchmarks.result import Result
 from benchmarks._zoo_peer import Outcome
+from benchmarks.result import Result
 from benchmarks.zoo import Maker, apart, zoos
 from netdial.core.errors import NetdialError, first_line
 from netdial.core.outputs import evaluated, same_outputs
