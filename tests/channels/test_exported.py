@@ -223,9 +223,10 @@ class Vectors(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda and x.dtype == torch.float16:
             x = x.float()
+        columns = x.size(-1)
         x = F.relu(self.one(x.view(len(x), -1)) * self.scale + self.shift)
         x = F.linear(x, self.two.weight, bias=self.two.bias)
-        return self.head(F.gelu(x) if x.size(-1) % 2 == 1 else x)
+        return self.head(F.gelu(x) if columns % 2 == 0 else x)
 
 
 ONLY: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
