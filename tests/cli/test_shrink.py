@@ -83,12 +83,13 @@ def test_resume_of_a_finished_run_does_nothing_and_another_way_is_refused(call: 
 
 def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
     assert call("shrink", "wine", *SMALL, "--name", "a").code == 0
-    for command in ("evaluate", "prune", "evidence", "choose"):
+    for command in ("prune", "evidence", "choose"):
         said = call(command, "a")
         assert said.code == 2, command
         assert "is a run of netdial shrink, which has one network and no family" in said.line, (
             command
         )
+    assert '"nll"' in call("evaluate", "a", "--json").out
     assert call("report", "a").code == 0
     assert "a" in call("list").out
 

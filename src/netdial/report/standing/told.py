@@ -63,7 +63,7 @@ def worth_words(values: Worth, metric: str) -> str:
     """Returns what a network is worth by the metric that decides, with accuracy or R² and test data beside it.
 
     >>> worth_words({"valid/nll": 0.312, "valid/accuracy": 0.9, "test/nll": 0.4}, "valid/nll")
-    'validation log loss 0.312, accuracy 90.0%; test log loss 0.400'
+    'validation log loss 0.312, accuracy 90.0%; test log loss 0.4'
     """
     said = []
     for part, words in (("valid", "validation"), ("test", "test")):
