@@ -1,9 +1,9 @@
 """Bytes of a compressed CIFAR-10 network over NNCodec's, both as small as validation rows allow.
 
 LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops. ``nd.compress`` takes the
-smallest file whose log loss on 5,000 validation images is at most .02 nats above that of a dense control that was trained on
-for as long. NNCodec codes the control, and networks from which weights were removed while they trained on, for as
-many epochs: by magnitude and by netdial's own criterion, to several sizes; each at seven steps of quantisation, with its
+smallest file whose log loss on 5,000 validation images is at most .02 nats above that of a dense control, which is trained on
+as many times as the search tried sizes. NNCodec codes the control, and networks that lose weights as ours do, size after size,
+as many times and for as long, by magnitude and by netdial's own criterion; each at seven steps of quantisation, with its
 trellis. Of all its streams the smallest one is taken whose loss keeps the same limit. Both are judged by the test accuracy as
 well.
 """
@@ -41,8 +41,8 @@ _STORE = Store(Path("runs/benchmarks/ndz"))
 _SEEDS, _STEPS = range(3), range(-32, -11, 3)
 _LIMIT = 0.02
 """Nats of validation loss above the control's."""
-_SIZES = (0.4, 0.2, 0.1)
-"""Bits of the weights that are left, compared with those of all."""
+_FACTOR = 0.6
+"""Size of a network compared with the one before it, as in netdial's search."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,27 @@ class AgainstNncodec(Cell):
         config = CompressConfig(max_loss=_LIMIT, epochs=self.epochs, lr=2e-3, seed=self.seed)
         alone = replace(config, tuning=0, distil=0.0, max_loss=None)
         start = recipe_alone(_context(data, net, alone), net, "dense")
+        sizes: list[str] = []
+
+        def told(name: str, *_: object) -> None:
+            if name.startswith("size") and "-" not in name and name not in sizes:
+                sizes.append(name)
+
         found = nd.compress(
-            start, data.train, data.valid, kind=data.kind, config=config, augment="crop-flip"
+            start,
+            data.train,
+            data.valid,
+            kind=data.kind,
+            config=config,
+            augment="crop-flip",
+            report=told,
         )
         write(run.path / "own.ndz", found.chosen.tensors, recipe={"spec": "lenet5"})
         size = (run.path / "own.ndz").stat().st_size
-        control = recipe_alone(_context(data, start, config), start, "control")
-        theirs = self._theirs(data, start, control, config)
+        control = start
+        for _ in sizes:
+            control = recipe_alone(_context(data, start, config), control, "control")
+        theirs = self._theirs(data, start, control, config, len(sizes))
         return {
             "dense bytes": found.stages[0].n_bytes,
             "own": {"bytes": size, **_worth(found.net, control, data)},
@@ -82,11 +96,16 @@ class AgainstNncodec(Cell):
         }
 
     def _theirs(
-        self, data: nd.Splits, start: nn.Module, control: nn.Module, config: CompressConfig
+        self,
+        data: nd.Splits,
+        start: nn.Module,
+        control: nn.Module,
+        config: CompressConfig,
+        times: int,
     ) -> dict[str, Any]:
         """Returns the smallest of NNCodec's streams that is as good as the control."""
         best: dict[str, Any] = {}
-        for name, net in _sparse(data, start, control, config):
+        for name, net in [("control", control), *_sparse(data, start, config, times)]:
             for step in _STEPS:
                 size, back = coded(net.state_dict(), step)
                 read = copy_network(net).eval()
@@ -140,16 +159,18 @@ def _context(data: nd.Splits, net: nn.Module, config: CompressConfig) -> Context
 
 
 def _sparse(
-    data: nd.Splits, start: nn.Module, control: nn.Module, config: CompressConfig
+    data: nd.Splits, start: nn.Module, config: CompressConfig, times: int
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Yields the control, and networks without some of their weights, trained on for as long."""
-    yield "control", control
+    """Yields networks that lose weights time after time, each trained on from the one before."""
     for criterion in ("magnitude", "gradient"):
         context = _context(data, start, replace(config, criterion=criterion))
-        masks = {n: start.get_parameter(n).detach() != 0 for n in context.division.weights}
-        for size in _SIZES:
-            name = f"{criterion}, {size:g} of the bits"
-            yield name, thinner(context, start, masks, size * bits_of(masks, 3.0), name)[0].eval()
+        net, masks = start, {n: start.get_parameter(n).detach() != 0 for n in context.division.weights}  # fmt: skip
+        goal = bits_of(masks, 3.0)
+        for turn in range(times):
+            goal *= _FACTOR
+            name = f"{criterion}, {_FACTOR ** (turn + 1):.2g} of the bits"
+            net, masks = thinner(context, net, masks, goal, name)
+            yield name, net.eval()
 
 
 def _losses(net: nn.Module, part: Dataset) -> Tensor:
