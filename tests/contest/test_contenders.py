@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from netdial.contest import contenders
 from netdial.contest.match import CONTENDERS, Guess, Match, best, lengths
+from netdial.contest.smaller import SMALLER
 from netdial.core.errors import NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.nets import build
+from netdial.runs.curves import WHOLE
 from netdial.task import Task, named
 
 assert contenders.__all__
@@ -53,6 +56,21 @@ def test_it_gives_outputs_and_the_loss_it_chose_by(name: str, kind: str) -> None
     assert guess.valid == pytest.approx(match.loss(found, match.valid), rel=1e-5)
     other = guess.outputs(_part(kind, 5, 2))
     assert other.shape == (5, 2) and bool(other.isfinite().all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SMALLER))
+def test_a_rival_of_a_small_network_is_about_as_small(name: str) -> None:
+    match = replace(
+        _match("classification"),
+        net=lambda seed: build("mlp:24", input_shape=(3,), n_outputs=2, seed=seed),
+    )
+    whole = sum(p.numel() for p in match.net(0).parameters())
+    guess = SMALLER[name](match, 60)
+    found = guess.outputs(match.valid)
+    assert guess.valid == pytest.approx(match.loss(found, match.valid), rel=1e-5)
+    one_channel = 3 + 1 + 2
+    assert abs(guess.params - (whole if name == WHOLE else 60)) < one_channel
 
 
 @pytest.mark.slow
