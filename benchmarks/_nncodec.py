@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import io
 import sys
+import tempfile
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -42,8 +43,9 @@ def coded(state: Mapping[str, Tensor], step: int, fine: int = -50) -> tuple[int,
         name: t.numpy().astype(np.float32 if t.is_floating_point() else np.int32)
         for name, t in state.items()
     }
-    with contextlib.redirect_stdout(io.StringIO()):
-        stream = codec.encode(numbers, {"qp": step, "nonweight_qp": fine, "verbose": False})
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
+        settings = {"qp": step, "nonweight_qp": fine, "verbose": False, "results": folder}
+        stream = codec.encode(numbers, settings)
         found = codec.decode(stream, {})
     back = {
         name: torch.from_numpy(np.ascontiguousarray(found[name])).reshape(t.shape).to(t.dtype)

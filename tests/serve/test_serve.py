@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,18 @@ def test_damaged_and_missing_runs_are_refused(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"format": 2', '"format": 99', 1))
     assert main(["serve", "w", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
     assert main(["report", "w", "--runs-dir", str(tmp_path)]) == 2
+
+
+def test_what_pages_need_is_loaded_before_the_first_request() -> None:
+    drawn: list[str] = []
+
+    def page() -> str:
+        drawn.append("page")
+        return "<p>here</p>"
+
+    running = Running(replace(served(), page=page))
+    try:
+        assert drawn == ["page"]
+        assert running.ask("GET", "/") == (200, "<p>here</p>")
+    finally:
+        running.stop()

@@ -12,8 +12,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,15 @@ class Served:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _load(served: Served) -> None:
+    """Loads what pages and tables need, so that no two requests load a library at the same time, which some do not bear."""
+    if served.use.table is not None:
+        import_module("pandas")
+    if served.page is not None:
+        with suppress(NetdialError):  # said where the page is asked for
+            served.page()
+
+
 def application(served: Served, limits: ServerLimits, hosts: list[str] | None = None) -> FastAPI:
     """Returns the application.
 
@@ -91,6 +101,7 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.get_running_loop().run_in_executor(pool, _load, served)
         yield
         pool.shutdown(wait=True, cancel_futures=True)
 
