@@ -127,6 +127,13 @@ def test_rows_that_do_not_fit(splits: Any, change: dict[str, Any], words: str) -
         splits.schema.encode(rows)
 
 
+def test_a_number_beyond_float32_is_refused_with_its_row_and_column(splits: Any) -> None:
+    rows = pd.concat([pd.DataFrame(_row())] * 3, ignore_index=True)
+    rows.loc[1, "size"] = -1e300
+    with pytest.raises(DataError, match="'size', row 1"):
+        splits.schema.encode_rows(rows)
+
+
 def test_further_columns_and_other_types_are_fine(splits: Any) -> None:
     plain = splits.schema.encode(_row())
     rows = _row() | {

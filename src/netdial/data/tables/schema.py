@@ -151,7 +151,14 @@ class TableSchema(FrozenModel):
         for column in self.inputs:
             values = column.read(frame[column.column], self.options.na)
             encoded, remark = column.inputs(values)
-            x[:, start : start + encoded.shape[1]] = encoded
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+                x[:, start : start + encoded.shape[1]] = encoded
+            large = ~np.isfinite(x[:, start : start + encoded.shape[1]]).all(axis=1)
+            if large.any():
+                row = int(large.argmax())
+                raise DataError(
+                    f"column {column.column!r}, row {row}: the number is too large for float32; give a smaller one"
+                )
             start += encoded.shape[1]
             remarks += [remark] if remark else []
         return Encoded(torch.from_numpy(x), tuple(remarks))
