@@ -75,6 +75,18 @@ def test_starts_average_over_validation_rows() -> None:
     assert together < sum(losses) / len(losses)
 
 
+def test_starts_that_priors_are_centred_on_train_apart_each_around_its_own() -> None:
+    settings: dict[str, Any] = {"objective": "l2", "anchor": "start", "lam": (1.0, 1e4)}
+    nets = starts(2)
+    found = nd.fit_starts(nets, rows(), **settings, epochs=30, batch_size=16)
+    for net, family in zip(nets, found, strict=True):
+        start, strict = (
+            torch.cat([p.detach().flatten() for p in one.parameters()])
+            for one in (net, family.export(1e4))
+        )
+        assert float((strict - start).norm()) < 0.1 * float(start.norm())
+
+
 def test_no_start_and_patience_are_refused() -> None:
     with pytest.raises(ConfigError, match="empty"):
         nd.fit_starts([], rows(), **SHORT)

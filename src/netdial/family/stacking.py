@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from netdial.family.family import Family
 from netdial.family.maps import LinearMap, PiecewiseMap, StackedMap, TableMap
@@ -18,14 +19,15 @@ def can_stack(families: Sequence[Family]) -> bool:
     """Returns whether families can train side by side, none of them knowing of the others.
 
     Their maps are tables, or piecewise-linear ones; and they differ in nothing but the leaves that vary, so that one network
-    can stand for all. Parameters that are shared along λ, and running statistics, would be shared among the families.
+    can stand for all. Parameters that are shared along λ, running statistics and the centre of a prior would be shared among
+    the families.
     """
     first = families[0]
     if first.config.shared or first.statistics.names:
         return False
     if any(type(one) not in (TableMap, PiecewiseMap, LinearMap) for one in first.maps.values()):
         return False
-    held = [[*family.shared, *family.net.buffers()] for family in families]
+    held = [[*family.shared, *family.net.buffers(), *_anchor(family)] for family in families]
     return all(torch.equal(a, b) for other in held[1:] for a, b in zip(held[0], other, strict=True))
 
 
@@ -52,6 +54,10 @@ def unstack(family: Family, count: int) -> list[Family]:
             part.maps[path].pivots.data.copy_(whole.pivots.detach().chunk(count)[index])
         parts.append(part.eval())
     return parts
+
+
+def _anchor(family: Family) -> list[Tensor]:
+    return [] if family.anchor is None else [family.anchor]
 
 
 def _joined(parts: Sequence[Any]) -> TableMap | StackedMap:

@@ -27,9 +27,9 @@ from netdial.family.family import Family
 from netdial.folds.training import families_on, held_out_rows
 from netdial.measure.evaluation import path_of
 from netdial.measure.forward import FamilyForward
-from netdial.measure.noise import FEWEST, note_noise
+from netdial.measure.noise import lacks_noise, note_noise
 from netdial.measure.path import Path
-from netdial.task import Regression, Task
+from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, suited
@@ -143,7 +143,7 @@ def cross_validate(
     family, *others = families_on(start, part, [everything, *without], task, config, report)
     forward = HeldOut(others, part, held)
     values = family.lams(lams)
-    if isinstance(family.task, Regression) and not family.task.noise_var and len(part) >= FEWEST:
+    if lacks_noise(family.task, len(part)):
         grid = sorted({values[round(i * (len(values) - 1) / 8)] for i in range(9)})
         note_noise(family, family.task, part.y, forward, grid)
     known = family.task or task

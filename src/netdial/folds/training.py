@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.family.stacking import stack, unstack
 from netdial.task import Task
 from netdial.train.config import FitConfig
-from netdial.train.fit import in_groups, run, side_by_side
+from netdial.train.fit import run, run_side_by_side, side_by_side
 from netdial.train.loop import Epoch
 
 
@@ -57,9 +56,7 @@ def families_on(
             run(family, data.select(rows), None, kind=task, config=config, report=report)
             for family, rows in zip(families, parts, strict=True)
         ]
-    config = in_groups(config, min(map(len, parts)))
-    whole = run(stack(families), data, None, kind=task, config=config, report=report, rows=parts)
-    found = unstack(whole, len(parts))
+    found = run_side_by_side(families, data, kind=task, config=config, report=report, rows=parts)
     for family, rows in zip(found, parts, strict=True):
         family.config = replace(family.config, n_data=len(rows))
     return found

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from netdial.core.errors import ConfigError, DataError
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.forward import FamilyForward, Forward, outputs, predictive
-from netdial.task import NoiseCurve, Regression
+from netdial.task import NoiseCurve, Regression, Task
 from netdial.task.noise import UNKNOWN, Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit
 
@@ -94,6 +95,11 @@ def calibrate(
         part = part.select(torch.linspace(0, len(part) - 1, _MOST).long())
     values = sorted(set(family.lams(lams)))
     return note_noise(family, task, part.y, FamilyForward(family, part), values, n_samples, seed)
+
+
+def lacks_noise(task: Task | None, rows: int) -> TypeGuard[Regression]:
+    """Returns whether a task is a regression whose noise is not known, and so many held-out rows can tell it."""
+    return isinstance(task, Regression) and not task.noise_var and rows >= FEWEST
 
 
 def note_noise(

@@ -116,7 +116,8 @@ class FamilyEstimator(BaseEstimator):
         self.path_: list[dict[str, float]] = []
         self.constant_: dict[str, float] = {}
         self._ways: dict[float, str] = {}
-        self.lam_ = math.nan if self.lam is None else float(self.lam)
+        middle = Domain(config.lo, config.hi).grid(1)[0]
+        self.lam_ = middle if self.lam is None else float(self.lam)
         self.using_ = MEAN
         held = whole.select(torch.from_numpy(valid))
         if self.folds:
@@ -126,8 +127,6 @@ class FamilyEstimator(BaseEstimator):
             self.family_: Family = fit(net, part, kind=self._task, config=config).cpu()
             if len(valid):
                 self._hold(held, part.y)
-        if self.lam is None and not self.path_:
-            self.lam_ = self.family_.domain.grid(1)[0]
 
     def _units(self) -> TargetScale | None:
         """Returns the units of standardised targets; none for classes."""

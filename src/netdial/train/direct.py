@@ -17,7 +17,14 @@ from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, hold, suited
 from netdial.train.config import FitConfig
-from netdial.train.fit import fixed, in_groups, learn_noise, run, settings_of, side_by_side
+from netdial.train.fit import (
+    fixed,
+    learn_noise,
+    run,
+    run_side_by_side,
+    settings_of,
+    side_by_side,
+)
 from netdial.train.loop import Epoch
 
 
@@ -97,8 +104,8 @@ def fit_starts(
     """Trains a family from each of several starts, side by side in one run where that is possible.
 
     Starts differ more than members along λ do, so an average over them (``average(families, valid)``) predicts better than
-    any one of them. Small networks train side by side for far less than one after another. What cannot
-    run side by side (see ``family.stacking``) trains one after another.
+    any one of them. Small networks train side by side for far less than one after another. What cannot run side by side (see
+    ``family.stacking``) trains one after another.
 
     Args:
         nets: the starts, of one architecture: for example ``[nd.build("mlp:50", …, seed=s) for s in range(3)]``.
@@ -132,10 +139,9 @@ def fit_starts(
             run(family, held, valid, config=config.changed(seed=config.seed + index), **common)
             for index, family in enumerate(families)
         ]
-    whole = run(stack(families), held, None, config=in_groups(config, len(held)), **common)
-    found = unstack(whole, len(families))
+    found = run_side_by_side(families, held, config=config, **common)
     if valid is not None:
-        part = admit(families[0].net, valid, whole.task, part="validation part")[0]
+        part = admit(found[0].net, valid, found[0].task, part="validation part")[0]
         for family in found:
             learn_noise(family, part)
     return found

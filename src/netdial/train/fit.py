@@ -19,12 +19,12 @@ from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.family.maps import StackedMap, TableMap
-from netdial.family.stacking import can_stack
+from netdial.family.stacking import can_stack, stack, unstack
 from netdial.measure.forward import outputs
-from netdial.measure.noise import FEWEST, calibrate
+from netdial.measure.noise import calibrate, lacks_noise
 from netdial.measure.path import mean_fit
 from netdial.objective import OBJECTIVES, WEIGHTINGS
-from netdial.task import Regression, Task
+from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, hold, suited
@@ -162,8 +162,7 @@ def run(
 
 def learn_noise(family: Family, valid: Dataset) -> None:
     """Notes the noise of a regression whose noise is not known, if there are rows enough to tell it."""
-    task = family.task
-    if isinstance(task, Regression) and not task.noise_var and len(valid) >= FEWEST:
+    if lacks_noise(family.task, len(valid)):
         calibrate(family, valid)
 
 
@@ -172,14 +171,24 @@ def side_by_side(families: Sequence[Family], config: FitConfig) -> bool:
     return config.devices == 1 and moves_numbers_apart(config) and can_stack(families)
 
 
-def in_groups(config: FitConfig, rows: int) -> FitConfig:
-    """Returns settings of families side by side, of which the one with fewest has so many rows.
+def run_side_by_side(
+    families: Sequence[Family],
+    data: Dataset,
+    *,
+    kind: str | Task | None,
+    config: FitConfig,
+    report: Callable[[Epoch], None] | None = None,
+    rows: Sequence[Tensor] | None = None,
+) -> list[Family]:
+    """Trains families that are already built in one run, each on its own rows if ``rows`` are given; see ``side_by_side``.
 
-    A batch divides among the groups, so that no group takes an example of the next family's.
+    A batch is no larger than the fewest rows, and divides among the groups, so that none takes an example of the next family.
     """
-    size = min(config.batch_size, rows)
+    size = min([config.batch_size, len(data), *map(len, rows or [])])
     groups = min(config.groups, size) if config.sampling == "stratified" else 1
-    return config.changed(batch_size=size // groups * groups)
+    config = config.changed(batch_size=size // groups * groups)
+    whole = run(stack(families), data, None, kind=kind, config=config, report=report, rows=rows)
+    return unstack(whole, len(families))
 
 
 def _validator(
