@@ -13,6 +13,7 @@ import netdial as nd
 from netdial.compression.file import write
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.leaves import divide
+from netdial.compression.pipeline.result import Compressed
 from netdial.compression.pipeline.steps import Context, recipe_alone
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
@@ -29,7 +30,7 @@ class Recipe:
         lr: its peak learning rate.
         augment: how images are varied.
         settings: of the compression.
-        metric: that decides.
+        metric: that decides; None for the proper loss.
     """
 
     spec: str
@@ -37,17 +38,43 @@ class Recipe:
     lr: float
     augment: str | None
     settings: dict[str, Any]
-    metric: str
+    metric: str | None
 
 
-def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
-    """Returns sizes of one seed, and the test loss of each example of the dense, the control and the compressed network."""
-    task = named(data.kind)
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A network that was compressed, and the dense one that was trained on for as long.
+
+    Attributes:
+        start: the dense network that both go on from.
+        found: what became of it.
+        control: the same trained on, as many times as the search tried sizes.
+        path: file of the compressed network.
+        side: share of tables and biases in it.
+        split: its bytes by kind.
+        sizes: how many sizes were tried.
+    """
+
+    start: nn.Module
+    found: Compressed
+    control: nn.Module
+    path: Path
+    side: float
+    split: dict[str, float]
+    sizes: int
+
+
+def context_of(
+    data: nd.Splits, start: nn.Module, config: CompressConfig, augment: str | None
+) -> Context:
+    """Returns what trainings that start from a network work on."""
+    return Context(data.train, named(data.kind), config, divide(start), start, augment)
+
+
+def pair(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> Pair:
+    """Returns a compressed network of one seed, its file in a folder, beside its control."""
     net = nd.build(recipe.spec, input_shape=data.input_shape, n_outputs=data.n_outputs, seed=seed)
     config = CompressConfig(**recipe.settings, metric=recipe.metric, seed=seed)
-
-    def context(start: nn.Module, own: CompressConfig) -> Context:
-        return Context(data.train, task, own, divide(start), start, recipe.augment)
 
     alone = CompressConfig(
         epochs=recipe.epochs,
@@ -57,7 +84,7 @@ def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[s
         batch_size=config.batch_size,
         seed=seed,
     )
-    start = recipe_alone(context(net, alone), net, "dense")
+    start = recipe_alone(context_of(data, net, alone, recipe.augment), net, "dense")
     sizes: set[str] = set()
 
     def told(name: str, *_: object) -> None:
@@ -75,27 +102,34 @@ def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[s
     )
     control = start
     for _ in sizes:  # as many trainings as the search for the size took
-        control = recipe_alone(context(start, config), control, "control")
+        control = recipe_alone(context_of(data, start, config, recipe.augment), control, "control")
     path = folder / f"seed{seed}.ndz"
     ledger = write(path, found.chosen.tensors, recipe={"spec": recipe.spec})
+    return Pair(start, found, control, path, ledger.side, dict(ledger.split), len(sizes))
+
+
+def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
+    """Returns sizes of one seed, and the test loss of each example of the dense, the control and the compressed network."""
+    made = pair(data, recipe, seed, folder)
+    found = made.found
 
     def losses(one: nn.Module) -> list[float]:
         return _losses(one, data, recipe.metric).tolist()
 
     return {
-        "bytes": path.stat().st_size,
+        "bytes": made.path.stat().st_size,
         "dense_bytes": found.stages[0].n_bytes,
         "n_weights": found.chosen.n_weights,
-        "split": dict(ledger.split),
-        "side": ledger.side,
-        "start": losses(start),
-        "control": losses(control),
+        "split": made.split,
+        "side": made.side,
+        "start": losses(made.start),
+        "control": losses(made.control),
         "compressed": losses(found.net),
         "valid": {name: getattr(found.chosen, name) for name in ("loss", "excess", "error")},
     }
 
 
-def _losses(net: nn.Module, data: nd.Splits, metric: str) -> Tensor:
+def _losses(net: nn.Module, data: nd.Splits, metric: str | None) -> Tensor:
     task = named(data.kind)
     return terms_of(outputs(net, data.test)[None], data.test.y, task, metric)[0]
 

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from benchmarks._compressed import Pair, Recipe, context_of, pair
 from benchmarks._nncodec import coded, is_there
 from benchmarks.result import Result
-from netdial.compression.file import write
 from netdial.compression.pipeline.config import CompressConfig
-from netdial.compression.pipeline.leaves import divide
 from netdial.compression.pipeline.sparsify import bits_of
-from netdial.compression.pipeline.steps import Context, recipe_alone, thinner
+from netdial.compression.pipeline.steps import thinner
 from netdial.core.errors import MissingExtra
 from netdial.data.dataset import Dataset
 from netdial.jobs.pool import make_all
@@ -39,6 +38,7 @@ from netdial.task import named
 
 _STORE = Store(Path("runs/benchmarks/ndz"))
 _SEEDS, _STEPS = range(3), range(-32, -11, 3)
+_RATE, _AUGMENT = 2e-3, "crop-flip"
 _LIMIT = 0.02
 """Nats of validation loss above the control's."""
 _FACTOR = 0.6
@@ -63,63 +63,43 @@ class AgainstNncodec(Cell):
         """Returns bytes, validation losses and test errors."""
         data = nd.load_data("cifar10")
         data = replace(data, train=data.train.select(torch.arange(self.examples)))
-        net = nd.build("lenet5", input_shape=data.input_shape, n_outputs=10, seed=self.seed)
-        config = CompressConfig(max_loss=_LIMIT, epochs=self.epochs, lr=2e-3, seed=self.seed)
-        alone = replace(config, tuning=0, distil=0.0, max_loss=None)
-        start = recipe_alone(_context(data, net, alone), net, "dense")
-        sizes: list[str] = []
-
-        def told(name: str, *_: object) -> None:
-            if name.startswith("size") and "-" not in name and name not in sizes:
-                sizes.append(name)
-
-        found = nd.compress(
-            start,
-            data.train,
-            data.valid,
-            kind=data.kind,
-            config=config,
-            augment="crop-flip",
-            report=told,
-        )
-        write(run.path / "own.ndz", found.chosen.tensors, recipe={"spec": "lenet5"})
-        size = (run.path / "own.ndz").stat().st_size
-        control = start
-        for _ in sizes:
-            control = recipe_alone(_context(data, start, config), control, "control")
-        theirs = self._theirs(data, start, control, config, len(sizes))
+        settings: dict[str, Any] = {"max_loss": _LIMIT, "epochs": self.epochs, "lr": _RATE}
+        made = pair(data, Recipe("lenet5", self.epochs, _RATE, _AUGMENT, settings, None), self.seed, run.path)  # fmt: skip
+        config = CompressConfig(**settings, seed=self.seed)
+        theirs = self._theirs(data, made, config)
         return {
-            "dense bytes": found.stages[0].n_bytes,
-            "own": {"bytes": size, **_worth(found.net, control, data)},
+            "dense bytes": made.found.stages[0].n_bytes,
+            "own": {
+                "bytes": made.path.stat().st_size,
+                **_worth(made.found.net, made.control, data),
+            },
             "theirs": theirs,
-            "control": _worth(control, control, data),
+            "control": _worth(made.control, made.control, data),
         }
 
-    def _theirs(
-        self,
-        data: nd.Splits,
-        start: nn.Module,
-        control: nn.Module,
-        config: CompressConfig,
-        times: int,
-    ) -> dict[str, Any]:
+    def _theirs(self, data: nd.Splits, made: Pair, config: CompressConfig) -> dict[str, Any]:
         """Returns the smallest of NNCodec's streams that is as good as the control."""
         best: dict[str, Any] = {}
-        for name, net in [("control", control), *_sparse(data, start, config, times)]:
+        for name, net in [("control", made.control), *_sparse(data, made, config)]:
             for step in _STEPS:
                 size, back = coded(net.state_dict(), step)
                 read = copy_network(net).eval()
                 read.load_state_dict(back)
-                gap, _ = _excess(read, control, data.valid)
+                gap, _ = _excess(read, made.control, data.valid)
                 if gap <= _LIMIT and size < best.get("bytes", float("inf")):
-                    best = {"bytes": size, "of": name, "step": step, **_worth(read, control, data)}
+                    best = {
+                        "bytes": size,
+                        "of": name,
+                        "step": step,
+                        **_worth(read, made.control, data),
+                    }
         return best
 
 
 def measure(*, quick: bool) -> Result:
     """Returns bytes of ours over theirs."""
     if not is_there():
-        raise MissingExtra("NNCodec", "pip install --no-deps nncodec")
+        raise MissingExtra("NNCodec is not installed: pip install --no-deps nncodec")
     torch.set_num_threads(1)
     cells = [AgainstNncodec(s, *((2, 2_000) if quick else (8, 10_000))) for s in _SEEDS]
     cells = cells[:1] if quick else cells
@@ -154,19 +134,13 @@ def measure(*, quick: bool) -> Result:
     )
 
 
-def _context(data: nd.Splits, net: nn.Module, config: CompressConfig) -> Context:
-    return Context(data.train, named(data.kind), config, divide(net), net, "crop-flip")
-
-
-def _sparse(
-    data: nd.Splits, start: nn.Module, config: CompressConfig, times: int
-) -> Iterator[tuple[str, nn.Module]]:
+def _sparse(data: nd.Splits, made: Pair, config: CompressConfig) -> Iterator[tuple[str, nn.Module]]:
     """Yields networks that lose weights time after time, each trained on from the one before."""
     for criterion in ("magnitude", "gradient"):
-        context = _context(data, start, replace(config, criterion=criterion))
-        net, masks = start, {n: start.get_parameter(n).detach() != 0 for n in context.division.weights}  # fmt: skip
+        context = context_of(data, made.start, replace(config, criterion=criterion), _AUGMENT)
+        net, masks = made.start, {n: made.start.get_parameter(n).detach() != 0 for n in context.division.weights}  # fmt: skip
         goal = bits_of(masks, 3.0)
-        for turn in range(times):
+        for turn in range(made.sizes):
             goal *= _FACTOR
             name = f"{criterion}, {_FACTOR ** (turn + 1):.2g} of the bits"
             net, masks = thinner(context, net, masks, goal, name)

@@ -184,15 +184,13 @@ class Search:
 
         A metric such as accuracy cannot tell networks apart that the proper loss can.
         """
-        terms = torch.stack([losses_of(p.net, self.valid, self.context) for p in points])
+        task, targets = self.context.task, self.valid.y.cpu()
+        found = torch.stack([outputs(point.net, self.valid) for point in points])
+        terms = terms_of(found, targets, task, self.context.config.metric)
         gaps, errors = excess(terms, int(terms.mean(dim=1).argmin()))
-        near = [p for p, gap, error in zip(points, gaps, errors, strict=True) if gap <= error]
-
-        def proper(point: FrontPoint) -> float:
-            out = outputs(point.net, self.valid)[None]
-            return float(terms_of(out, self.valid.y.cpu(), self.context.task).mean())
-
-        return min(near, key=lambda p: (proper(p), p.n_bytes))
+        proper = terms_of(found, targets, task).mean(dim=1)
+        near = [i for i in range(len(points)) if gaps[i] <= errors[i]]
+        return points[min(near, key=lambda i: (float(proper[i]), points[i].n_bytes))]
 
     def _exact(self) -> dict[str, Tensor]:
         held = tensors_of(self.net)
