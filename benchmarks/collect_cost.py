@@ -60,4 +60,4 @@ def _run(course: Course, task: Splits, seed: int) -> tuple[float, float, int]:
     started = time.perf_counter()
     shrunk = course.shrink(task, seed)
     total = time.perf_counter() - started
-    return sum(event.collection.seconds for event in shrunk.events), total, len(shrunk.events)
+    return sum(event.seconds for event in shrunk.events), total, len(shrunk.events)

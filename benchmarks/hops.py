@@ -19,7 +19,7 @@ import torch
 from benchmarks._following import Follower
 from benchmarks.result import Result
 from netdial.cli import main
-from netdial.shrinking.state import Event
+from netdial.core.records import Event
 
 _LAM, _WIDTH = 0.1234567, 16
 _REACH = {"lam": 6, "dead channel": 10, "forms of one event": 2}

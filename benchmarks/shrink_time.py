@@ -16,13 +16,14 @@ from torch import Tensor
 
 from benchmarks.result import Result
 from benchmarks.shrinking import Course
+from netdial.core.records import Event
 from netdial.data import Splits
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import Channels, pulls, silence
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.removal import remove_channels
 from netdial.shrinking.shrink import example_of, prepare
-from netdial.shrinking.state import Event, ShrinkState
+from netdial.shrinking.state import ShrinkState
 from netdial.task import Task, named
 from netdial.train.feed import Batch, TensorFeed
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from netdial.core.errors import NetdialError
 from netdial.runs.folder import hold
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import kills
+from netdial.runs.shrinkage import events
 
 from .situations import command, refused, right
 
@@ -240,7 +240,7 @@ def test_no_changed_byte_of_records_and_splits_is_read(tmp_path: Path, name: str
     content, read = path.read_bytes(), {
         "records.jsonl": run.records,
         "splits.json": run.parts,
-        "kills.jsonl": lambda: kills(run.path),
+        "kills.jsonl": lambda: events(run.path),
     }[name]  # fmt: skip
     before = read()
     assert content and before

@@ -97,7 +97,7 @@ def collections(epochs: int, widths: dict[str, int]) -> list[dict[str, Any]]:
                 "rule": "size",
                 "gone": gone,
                 "widths": left,
-                "params": 1000,
+                "n_params": 1000,
                 "folded": {"fc3.bias": 2} if epoch == 1 else {},
                 "refused": {"fc2": "keeps at least 1 of 4 channels"} if epoch > epochs - 2 else {},
                 "difference": 1.4e-7,

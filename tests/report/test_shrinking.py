@@ -284,7 +284,7 @@ def test_a_lost_log_is_named_and_a_damaged_one_refused(shrunk_run: MakeRun) -> N
     run = shrunk_run(log=[])
     assert "kills.jsonl is missing" in page_of(run).shown
     (run.path / KILLS).write_text("{}\n")
-    with pytest.raises(CheckpointError, match="line 1 is not a collection"):
+    with pytest.raises(CheckpointError, match="line 1 is not a removal"):
         write_report(run.path)
 
 

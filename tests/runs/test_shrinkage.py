@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.errors import CheckpointError
-from netdial.core.records import Record
+from netdial.core.records import Event, Record
 from netdial.jobs.reports import list_runs
 from netdial.runs.listing import RunRow
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import KILLS, Kill, kills, shrinkage
+from netdial.runs.shrinkage import KILLS, events, shrinkage
 
 from ..early import early
 
@@ -26,12 +26,13 @@ LINE: dict[str, Any] = {
     "rule": "size",
     "gone": {"fc1": [48, 62]},
     "widths": {"fc1": 62, "fc2": 64},
-    "params": 4350,
+    "n_params": 4350,
     "folded": {"fc2.bias": 1},
     "refused": {"fc2": "keeps at least 1 of 4 channels"},
     "difference": 1e-7,
     "seconds": 0.02,
 }
+EVENT = Event(**{**LINE, "gone": {"fc1": (48, 62)}})
 
 
 def record(method: str, step: int, name: str, value: float) -> Record:
@@ -80,15 +81,32 @@ def write(folder: Path, *lines: str) -> None:
 def test_the_log_is_read_as_it_was_written(tmp_path: Path) -> None:
     later = {**LINE, "step": 21, "gone": {}, "folded": {}, "refused": {}, "of a later version": 1}
     write(tmp_path, json.dumps(LINE) + "\n", json.dumps(later) + "\n")
-    first, second = kills(tmp_path)
-    assert first == Kill(**LINE)
+    first, second = events(tmp_path)
+    assert first == EVENT
     assert (second.step, second.gone) == (21, {})
 
 
+def test_lines_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Parameters were called ``params`` in logs, and checkpoints held what a collection did as a whole of its own."""
+    line = {**LINE, "params": LINE["n_params"]}
+    del line["n_params"]
+    write(tmp_path, json.dumps(line) + "\n")
+    assert events(tmp_path) == [EVENT]
+    done = {
+        name: LINE[name]
+        for name in ("widths", "n_params", "folded", "refused", "difference", "seconds")
+    }
+    state = {
+        **{name: LINE[name] for name in ("step", "lam", "rule", "gone")},
+        "collection": {**done, "plan": {}},
+    }
+    assert Event.from_json(state, "checkpoint", "delete it") == EVENT
+
+
 def test_no_log_and_an_empty_log_hold_nothing(tmp_path: Path) -> None:
-    assert kills(tmp_path) == []
+    assert events(tmp_path) == []
     write(tmp_path)
-    assert kills(tmp_path) == []
+    assert events(tmp_path) == []
 
 
 @given(cut=st.integers(1, len(json.dumps(LINE))))
@@ -97,14 +115,14 @@ def test_a_line_that_was_cut_off_is_passed_over(
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     write(folder, json.dumps(LINE) + "\n", json.dumps(LINE)[:cut])
-    assert kills(folder) == [Kill(**LINE)]
+    assert events(folder) == [EVENT]
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "7", '{"step": 3}', "not JSON"])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     write(tmp_path, json.dumps(LINE) + "\n", line + "\n")
-    with pytest.raises(CheckpointError, match=r"kills\.jsonl: line 2 is not a collection.*delete"):
-        kills(tmp_path)
+    with pytest.raises(CheckpointError, match=r"kills\.jsonl: line 2 is not a removal.*delete"):
+        events(tmp_path)
 
 
 CONFIG = {"way": "shrink", "data": "wine", "model": "mlp:64-64", "kind": "classification"}

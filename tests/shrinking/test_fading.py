@@ -259,7 +259,7 @@ def test_training_arrives_within_half_a_channel_of_the_target(
     found, minimum = size(done.graph, kind), NETS[name][1].get("minimum", 1)
     assert abs(found.value - goal) <= max(found.saved.values()) / 2
     assert found.value >= least and min(done.widths.values()) >= minimum
-    assert all(event.collection.difference <= 1e-5 for event in done.events)
+    assert all(event.difference <= 1e-5 for event in done.events)
 
 
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"epochs": 2, "collect_every": 1000}])

@@ -17,12 +17,13 @@ from netdial.channels import optimizers
 from netdial.channels.sizes import strip, switches_of, thetas
 from netdial.core.cutting import cut_module, leaf_shapes
 from netdial.core.errors import CheckpointError, ConfigError, NonFiniteError
+from netdial.core.records import Event
 from netdial.data.dataset import Dataset
 from netdial.nets.named import build
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, run
-from netdial.shrinking.state import Event, ShrinkState
+from netdial.shrinking.state import ShrinkState
 from netdial.task import Classification
 from netdial.train.config import make
 from netdial.train.feed import TensorFeed
@@ -257,7 +258,7 @@ def test_an_event_is_written_as_it_is_read(blobs: tuple[Tensor, Tensor]) -> None
     state = Job(blobs, **CASES["proximal"][1]).stepped(20)[1]
     assert len(state.events) > 1
     for event in state.events:
-        assert Event.from_json(event.to_json()) == event
+        assert Event.from_json(event.to_json(), "checkpoint", "delete it") == event
 
 
 @pytest.mark.slow
@@ -275,14 +276,14 @@ def test_what_is_alive_and_what_is_gone_make_up_the_start(
         gone = [channel for event in done.events for channel in event.gone.get(group, ())]
         assert sorted([*gone, *done.alive[group]]) == list(range(width))
         assert done.widths[group] == len(done.alive[group])
-    assert done.widths == dict(done.events[-1].collection.widths)
+    assert done.widths == dict(done.events[-1].widths)
     fresh = Job(blobs, net, **settings).graph.traced
     cut_module(done.plan, fresh)
     assert leaf_shapes(fresh) == leaf_shapes(done.net)
     assert [event.step for event in done.events] == sorted({event.step for event in done.events})
     for event in done.events:
         assert event.rule == ("size" if "size" in settings else job.config.rule)
-        assert event.collection.difference <= 1e-5
+        assert event.difference <= 1e-5
         assert event.step % 3 == 0 or event.step == STEPS * job.config.epochs
 
 

@@ -147,7 +147,7 @@ def test_a_collection_changes_nothing_that_the_network_computes(
         for batch in feed.epoch(epoch):
             method.step(state, batch)
     assert state.events and max(apart) <= 1e-5
-    assert all(event.collection.difference <= 1e-5 for event in state.events)
+    assert all(event.difference <= 1e-5 for event in state.events)
 
 
 def test_what_comes_back(blobs: tuple[Tensor, Tensor]) -> None:
@@ -233,7 +233,7 @@ def test_double_precision(settings: dict[str, Any], blobs: tuple[Tensor, Tensor]
     assert done.events and done.n_params < 249
     leaves = done.net.state_dict()
     assert all(leaf.dtype == torch.float64 for leaf in leaves.values())
-    assert all(event.collection.difference <= 1e-12 for event in done.events)
+    assert all(event.difference <= 1e-12 for event in done.events)
 
 
 @pytest.mark.parametrize("net", [mlp, normalised])

@@ -3,13 +3,13 @@
 A record is one measured number with everything needed to place it: what was measured is its name, and all that the number
 belongs to (complexity value, part of the data, layer, batch …) is a value on a named axis, so that nobody has to take a
 name apart. Records are the only thing that passes from training and evaluation to reports, so a report needs neither the
-model nor torch.
+model nor torch. Beside them stands the log of a network that shrinks, an ``Event`` a line.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,57 @@ class Record:
     def to_json(self) -> str:
         """Returns the record as one line of JSON, sealed with a CRC-32."""
         return seal_line(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One removal of channels while a network shrinks.
+
+    Attributes:
+        step: optimiser step.
+        lam: λ at that moment; with a target the mean over the channels on their way out.
+        rule: what killed: the name of the killing rule, ``size``, or ``bypass`` for a branch that died as a whole.
+        gone: group -> channels, as they were numbered in the network at the start.
+        widths: group -> channels left.
+        n_params: numbers left in all parameters, without those of switches.
+        folded: bias -> how many channels' constants it took up.
+        refused: group -> why channels that should have gone stayed.
+        difference: largest change of an output, relative to the largest output.
+        seconds: time that it took.
+    """
+
+    step: int
+    lam: float
+    rule: str
+    gone: dict[str, tuple[int, ...]]
+    widths: dict[str, int]
+    n_params: int
+    folded: dict[str, int]
+    refused: dict[str, str]
+    difference: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as plain values: one line of the log, and an entry of a checkpoint."""
+        return {**vars(self), "gone": {group: list(lost) for group, lost in self.gone.items()}}
+
+    @classmethod
+    def from_json(cls, plain: Any, where: object, cure: str) -> Event:
+        """Returns the event that ``to_json`` gave, or an earlier netdial wrote.
+
+        Args:
+            plain: plain values; keys that are not known are passed over.
+            where: the file, for the message.
+            cure: what to do about a damaged one.
+
+        Raises:
+            CheckpointError: something is missing or of another type.
+        """
+        if isinstance(plain, Mapping):
+            plain = {**plain, **plain.get("collection", {})}
+            plain.setdefault("n_params", plain.get("params"))
+        event: Event = validated(cls, plain, where, cure)
+        return event
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

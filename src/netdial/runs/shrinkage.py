@@ -1,7 +1,7 @@
 """What a shrinking run left behind, in the form that tables and reports want it. Loads no torch.
 
-``shrinkage`` reads the records (sizes and scores at the ends of epochs, costs at the start and at the end), ``kills`` the log
-of collections: which channels went, when and why.
+``shrinkage`` reads the records (sizes and scores at the ends of epochs, costs at the start and at the end), ``events`` the log
+of removals: which channels went, when and why.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netdial.core.records import Record
+from netdial.core.records import Event, Record
 from netdial.core.storage.boundary import (
     reading,
     regular,
     sealed_lines,
     unseal_line,
-    validated,
 )
 from netdial.runs.curves import MemberRow, constants, is_worse
 
@@ -83,35 +82,6 @@ class Shrinkage:
         )
 
 
-@dataclass(frozen=True)
-class Kill:
-    """One collection.
-
-    Attributes:
-        step: optimiser step.
-        lam: λ at that moment; with a target the mean over the channels on their way out.
-        rule: what killed, the name of a killing rule or ``size``.
-        gone: group -> channels, as they were numbered at the start.
-        widths: group -> channels left.
-        params: numbers left in all parameters, switches included.
-        folded: bias -> how many channels' constants it took up.
-        refused: group -> why channels that should have gone stayed.
-        difference: largest change of an output, relative to the largest output.
-        seconds: time that it took.
-    """
-
-    step: int
-    lam: float
-    rule: str
-    gone: dict[str, list[int]]
-    widths: dict[str, int]
-    params: int
-    folded: dict[str, int]
-    refused: dict[str, str]
-    difference: float
-    seconds: float
-
-
 def shrinkage(records: Iterable[Record]) -> Shrinkage:
     """Returns what the records of a shrinking run say."""
     rows = list(records)
@@ -148,8 +118,8 @@ def _lines(
     return {name: tuple(line.get(s, float("nan")) for s in steps) for name, line in found.items()}
 
 
-def kills(run_path: Path) -> list[Kill]:
-    """Returns the log of collections of a run folder in the order of writing, none without a log.
+def events(run_path: Path) -> list[Event]:
+    """Returns the removals of channels that a run folder logs in the order of writing, none without a log.
 
     A last line without a newline was cut off by an interruption and is passed over; so are keys that are not known.
 
@@ -162,10 +132,9 @@ def kills(run_path: Path) -> list[Kill]:
     with reading(path, "cannot be read"):
         text = regular(path).read_bytes().decode(errors="replace")
     lines = sealed_lines(text, path, _DELETE)
-    return [_kill(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+    return [_event(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _kill(line: str, where: str) -> Kill:
-    where = f"{where} is not a collection"
-    kill: Kill = validated(Kill, unseal_line(line, where, _DELETE), where, _DELETE)
-    return kill
+def _event(line: str, where: str) -> Event:
+    where = f"{where} is not a removal"
+    return Event.from_json(unseal_line(line, where, _DELETE), where, _DELETE)

@@ -11,9 +11,10 @@ from netdial.channels.collect import Collection, collect
 from netdial.channels.fold.bypass import bypass, origins
 from netdial.channels.sizes import size, strip, switches_of, thetas, total
 from netdial.core.plan import Plan
+from netdial.core.records import Event
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.fading import Channels
-from netdial.shrinking.state import Event, ShrinkState
+from netdial.shrinking.state import ShrinkState
 
 
 def dead_channels(state: ShrinkState) -> Channels:
@@ -49,7 +50,7 @@ def remove_branches(state: ShrinkState, *, continues: bool) -> None:
     state.forget(set(thetas(state.graph)))
     done = Collection(Plan(), state.graph.widths, total(strip(state.module)))
     lost = {group: channels for group, channels in gone.items() if channels}
-    state.events.append(Event(state.step, state.lam, "bypass", lost, done))
+    _note(state, "bypass", lost, done)
 
 
 def remove_channels(
@@ -74,8 +75,25 @@ def remove_channels(
             rule_.cut(torch.tensor(survivors))
             if name in state.scores:
                 state.scores[name] = state.scores[name][list(survivors)]
-    state.events.append(Event(state.step, state.lam, rule, gone, done))
+    _note(state, rule, gone, done)
     weigh(state, config)
+
+
+def _note(state: ShrinkState, rule: str, gone: Channels, done: Collection) -> None:
+    """Adds to the events what a collection removed."""
+    event = Event(
+        state.step,
+        state.lam,
+        rule,
+        dict(gone),
+        dict(done.widths),
+        done.n_params,
+        dict(done.folded),
+        dict(done.refused),
+        done.difference,
+        done.seconds,
+    )
+    state.events.append(event)
 
 
 def weigh(state: ShrinkState, config: ShrinkConfig) -> None:

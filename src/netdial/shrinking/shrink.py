@@ -23,6 +23,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.plan import Plan
+from netdial.core.records import Event
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.weights import weighted
@@ -32,7 +33,7 @@ from netdial.measure.path import mean_fit
 from netdial.nets.foreign import check_initialised, with_plain_weights
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
-from netdial.shrinking.state import Event, ShrinkState
+from netdial.shrinking.state import ShrinkState
 from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
@@ -50,7 +51,7 @@ class Shrunk:
         graph: the network with its switches, and its groups.
         plan: all that was cut, in terms of the network at the start.
         alive: group -> the channels that are left, as they were numbered at the start.
-        events: the collections that removed something.
+        events: the removals of channels, in order.
     """
 
     graph: Graph

@@ -11,48 +11,20 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.clock import Clock
-from netdial.channels.collect import Collection
 from netdial.channels.fold.bypass import Bypassed, bypassed, redo
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import strip, thetas
 from netdial.channels.surgery import apply
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
+from netdial.core.records import Event
 from netdial.family.leaves import held_layers
 from netdial.shrinking.fading import Channels
 from netdial.shrinking.killing import KillingRule
 from netdial.train.optimiser import Rates
 
-
-@dataclass(frozen=True)
-class Event:
-    """One collection, with when and why.
-
-    Attributes:
-        step: optimiser step.
-        lam: λ at that moment.
-        rule: what killed: the name of the killing rule, ``size``, or ``bypass`` for a branch that died as a whole.
-        gone: group -> channels, as they were numbered in the network at the start.
-        collection: what was done.
-    """
-
-    step: int
-    lam: float
-    rule: str
-    gone: Mapping[str, tuple[int, ...]]
-    collection: Collection
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain lists and dicts."""
-        done = {**vars(self.collection), "plan": self.collection.plan.to_json()}
-        return {**vars(self), "gone": dict(self.gone), "collection": done}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Event:
-        """Returns the event that ``to_json`` gave."""
-        done = plain["collection"]
-        collection = Collection(**{**done, "plan": Plan.from_json(done["plan"])})
-        return cls(**{**plain, "gone": _tuples(plain["gone"]), "collection": collection})
+_AGAIN = "delete the checkpoint to train from the start"
+"""The cure of a damaged checkpoint."""
 
 
 class Moved(NamedTuple):
@@ -209,8 +181,13 @@ class ShrinkState:
         self.fading, self.weights = _tuples(tree["fading"]), tree["weights"]
         self.lam, self.begin = tree["lam"], tree["begin"]
         self.step, self.n_updates = tree["step"], tree["n_updates"]
-        self.events = [Event.from_json(event) for event in tree["events"]]
-        self.past = [Event.from_json(event) for event in tree["past"]]
+        self.events, self.past = (
+            [
+                Event.from_json(plain, f"checkpoint: event {n}", _AGAIN)
+                for n, plain in enumerate(tree[part])
+            ]
+            for part in ("events", "past")
+        )
 
     def forget(self, switches: set[str]) -> None:
         """Drops rules, scores, weights and dead channels of all other switches."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ from netdial.measure.cost import cost
 from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
 from netdial.runs.run import Run
-from netdial.shrinking.state import Event, ShrinkState
+from netdial.shrinking.state import ShrinkState
 from netdial.task import Task, named
 from netdial.train.loop import Epoch
 
@@ -41,7 +40,7 @@ class ShrinkRecorder:
             return
         record(self._run, epoch.step, self._numbers(epoch, state), method="train")
         self._run.append(
-            self._run.kills_path, (seal_line(json.dumps(_plain(e))) for e in state.events)
+            self._run.kills_path, (seal_line(json.dumps(e.to_json())) for e in state.events)
         )
         widths = " ".join(f"{name}:{width}" for name, width in state.graph.widths.items())
         tell(
@@ -65,7 +64,7 @@ class ShrinkRecorder:
         for name, value in scores(state.module, self._task, "valid").items():
             yield Measurement(name, value, "", {"part": "valid"})
         yield Measurement("lam", state.lam)
-        seconds = sum(event.collection.seconds for event in state.events)
+        seconds = sum(event.seconds for event in state.events)
         yield Measurement("collect_seconds", seconds, "s")
         yield from dimensions(state.graph)
 
@@ -131,20 +130,3 @@ def record(run: Run, step: int, numbers: Iterable[Measurement], **where: Place) 
     run.replace(
         run.row(step, one.name, one.value, one.unit, **where, **one.where) for one in numbers
     )
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    """Returns a collection as one line of the log."""
-    done = event.collection
-    return {
-        "step": event.step,
-        "lam": event.lam,
-        "rule": event.rule,
-        "gone": {group: list(channels) for group, channels in event.gone.items()},
-        "widths": dict(done.widths),
-        "params": done.n_params,
-        "folded": dict(done.folded),
-        "refused": dict(done.refused),
-        "difference": done.difference,
-        "seconds": done.seconds,
-    }

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from netdial.core.records import Record
+from netdial.core.records import Event, Record
 from netdial.report.panels import COLOURS
 from netdial.report.sections.shrinking_figures import (
     FEW_LAYERS,
@@ -27,7 +27,7 @@ from netdial.report.standing.of_shrunk import shrunk_standing
 from netdial.report.text import _sizes, at_lam, count, fixed, number, percent
 from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import KILLS, Kill, Shrinkage, kills, shrinkage
+from netdial.runs.shrinkage import KILLS, Shrinkage, events, shrinkage
 
 OPEN_LOG = 12
 """Collections up to which the log is shown unfolded."""
@@ -70,7 +70,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     Raises:
         CheckpointError: the log is damaged.
     """
-    found, log = shrinkage(records), kills(run.path)
+    found, log = shrinkage(records), events(run.path)
     clock, metric = TimeAxis.of(found), _metric(run.config)
     stands = shrunk_standing(found, run.config, rivals(records), run.name)
     return {
@@ -95,7 +95,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "log_open": len(log) <= OPEN_LOG,
         "log_words": _log_words(log),
         "refused": refusals(log, clock),
-        "data": {"collections": [asdict(kill) for kill in log]},
+        "data": {"collections": [asdict(event) for event in log]},
     }
 
 
@@ -130,7 +130,7 @@ def lead(found: Shrinkage, config: dict[str, Any]) -> str:
     return f"{what}{_worth(found, _metric(config))}."
 
 
-def notes(run: Run, found: Shrinkage, log: Sequence[Kill]) -> list[str]:
+def notes(run: Run, found: Shrinkage, log: Sequence[Event]) -> list[str]:
     """Returns what a reader should know is missing or unusual."""
     said = []
     last = found.steps[-1] if found.steps else 0
@@ -190,30 +190,30 @@ def cost_rows(found: Shrinkage) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def log_rows(log: Iterable[Kill], clock: TimeAxis) -> list[Collected]:
+def log_rows(log: Iterable[Event], clock: TimeAxis) -> list[Collected]:
     """Returns the log of collections as text."""
     return [
         Collected(
-            _when(kill.step, clock),
-            [(name, count(len(gone)), channels(gone)) for name, gone in kill.gone.items()],
-            kill.rule,
-            number(kill.lam),
-            ", ".join(f"{count(n)} into {bias}" for bias, n in kill.folded.items()) or "none",
-            number(kill.difference, 2),
-            fixed(kill.seconds),
+            _when(event.step, clock),
+            [(name, count(len(gone)), channels(gone)) for name, gone in event.gone.items()],
+            event.rule,
+            number(event.lam),
+            ", ".join(f"{count(n)} into {bias}" for bias, n in event.folded.items()) or "none",
+            number(event.difference, 2),
+            fixed(event.seconds),
         )
-        for kill in log
+        for event in log
     ]
 
 
-def refusals(log: Iterable[Kill], clock: TimeAxis) -> list[tuple[str, str, str, str]]:
+def refusals(log: Iterable[Event], clock: TimeAxis) -> list[tuple[str, str, str, str]]:
     """Returns layer, why channels stayed (the last reason), how often, and when last; one row a layer."""
     times: dict[str, int] = {}
     last: dict[str, tuple[str, int]] = {}
-    for kill in log:
-        for name, why in kill.refused.items():
+    for event in log:
+        for name, why in event.refused.items():
             times[name] = times.get(name, 0) + 1
-            last[name] = (why, kill.step)
+            last[name] = (why, event.step)
     return [
         (name, why, count(times[name]), _when(step, clock)) for name, (why, step) in last.items()
     ]
@@ -237,9 +237,9 @@ def channels(numbers: Sequence[int]) -> str:
     return ", ".join([*words, f"… {count(more)} more"] if more else words)
 
 
-def _log_words(log: Sequence[Kill]) -> str:
+def _log_words(log: Sequence[Event]) -> str:
     """Returns how many collections there were, and how many channels went in all."""
-    gone = sum(len(numbers) for kill in log for numbers in kill.gone.values())
+    gone = sum(len(numbers) for event in log for numbers in event.gone.values())
     words = [
         f"{count(n)} {one}{'s' if n != 1 else ''}"
         for n, one in ((len(log), "collection"), (gone, "channel"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from netdial.core.records import Event
 from netdial.report.panels import (
     COLOURS,
     LEGEND_PIXELS,
@@ -35,7 +36,7 @@ from netdial.report.sections.size_figures import (
     size_axes,
 )
 from netdial.report.text import count, number, percent
-from netdial.runs.shrinkage import Kill, Shrinkage
+from netdial.runs.shrinkage import Shrinkage
 
 FEW_LAYERS = 10
 """Up to so many layers are named one by one beside their colours."""
@@ -71,7 +72,7 @@ def layer_colours(found: Shrinkage) -> dict[str, str]:
     return dict(zip(found.widths, complexity_colours(len(found.widths)), strict=True))
 
 
-def evolution_figure(found: Shrinkage, log: Sequence[Kill], clock: TimeAxis) -> go.Figure | None:
+def evolution_figure(found: Shrinkage, log: Sequence[Event], clock: TimeAxis) -> go.Figure | None:
     """Returns the share of channels left in each layer over time; None without records of widths.
 
     Later layers are drawn thinner on top of earlier ones, so that lines that coincide can be told apart.
@@ -124,7 +125,7 @@ def size_figure(found: Shrinkage, metric: str, clock: TimeAxis) -> go.Figure | N
     return figure
 
 
-def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: TimeAxis) -> go.Figure | None:
+def cost_figure(found: Shrinkage, log: Sequence[Event], clock: TimeAxis) -> go.Figure | None:
     """Returns seconds per epoch, MACs, channels removed and λ over time; None if none of it was recorded."""
     seconds = _points(found, "train/epoch_seconds")
     collecting = _points(found, "collect_seconds")
@@ -148,12 +149,12 @@ def cost_figure(found: Shrinkage, log: Sequence[Kill], clock: TimeAxis) -> go.Fi
     ]
     figure = _stack([(title, traces) for title, traces in panels if traces], clock)
     if figure is not None and len(log) <= _FEW_MOMENTS:
-        for kill in log:
+        for event in log:
             figure.add_shape(
                 type="line",
                 xref="x",
-                x0=clock.at(kill.step),
-                x1=clock.at(kill.step),
+                x0=clock.at(event.step),
+                x1=clock.at(event.step),
                 yref="paper",
                 y0=0,
                 y1=1,
@@ -196,11 +197,11 @@ def _points(found: Shrinkage, name: str) -> list[tuple[int, float]]:
     return [(s, v) for s, v in zip(found.steps, line, strict=False) if math.isfinite(v)]
 
 
-def _left(found: Shrinkage, layer: str, log: Sequence[Kill]) -> list[tuple[int, float]]:
+def _left(found: Shrinkage, layer: str, log: Sequence[Event]) -> list[tuple[int, float]]:
     """Returns (step, channels) pairs of a layer."""
     known = zip(found.steps, found.widths[layer], strict=True)
     points = {step: width for step, width in known if math.isfinite(width)}
-    points |= {kill.step: float(kill.widths[layer]) for kill in log if layer in kill.widths}
+    points |= {event.step: float(event.widths[layer]) for event in log if layer in event.widths}
     return sorted(points.items())
 
 
@@ -294,15 +295,15 @@ def _line(
     ]
 
 
-def _bars(log: Sequence[Kill], clock: TimeAxis) -> list[go.Bar]:
+def _bars(log: Sequence[Event], clock: TimeAxis) -> list[go.Bar]:
     """Returns how many channels went at each collection."""
     if not log:
         return []
-    last = max(clock.at(kill.step) for kill in log)
+    last = max(clock.at(event.step) for event in log)
     return [
         go.Bar(
-            x=[clock.at(kill.step) for kill in log],
-            y=[sum(len(channels) for channels in kill.gone.values()) for kill in log],
+            x=[clock.at(event.step) for event in log],
+            y=[sum(len(channels) for channels in event.gone.values()) for event in log],
             width=last / 150,
             name="channels removed",
             marker={"color": COLOURS["test"], "line": {"width": 0}},
