@@ -678,3 +678,22 @@ def test_the_result_goes_through_onnx() -> None:
         torch.testing.assert_close(
             torch.from_numpy(got), net.eval()(x[:size]), rtol=1e-4, atol=1e-5
         )
+
+
+def test_conversions_to_float32_do_not_end_the_check_in_double_precision() -> None:
+    class Precise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.a(x).to(torch.float32)
+            h = h * torch.softmax(h, -1, dtype=torch.float32)
+            return self.b(h.float() * 2.0)
+
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    net = trace(Precise(), x)
+    insert_switches(net)
+    _, report = fold(settled(net), x)
+    assert [merged.module for merged in report.merged] == ["switch_a"]
+    assert report.difference_float64 < 1e-14

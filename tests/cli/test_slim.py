@@ -131,9 +131,48 @@ def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:
     assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
 
 
+ATTENDING = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+y = (x[:, 0] > 0).long()
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.head = nn.Linear(1, 24), nn.Linear(8, 3)
+    def forward(self, x):
+        q, k, v = (part.view(len(x), -1, 2, 4).transpose(1, 2) for part in self.qkv(x[..., None]).chunk(3, -1))
+        return self.head(F.scaled_dot_product_attention(q, k, v, scale=0.5).transpose(1, 2).flatten(2).mean(1))
+
+def problem():
+    return Net(), (x, y), (x, y), (x, y)
+"""
+
+
+@pytest.mark.parametrize(("heads", "widths"), [("whole", (2, 1)), ("inside", (4, 2))])
+def test_heads_lose_channels_or_go_as_a_whole(
+    call: Call, tmp_path: Path, heads: str, widths: tuple[int, int]
+) -> None:
+    Path("attending.py").write_text(ATTENDING, "utf-8")
+    made = call(
+        "fit", "attending:problem", "--name", "heads", "--epochs", "1", "--points", "2", "-q"
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    said = call("slim", "heads", "--heads", heads, "--no-exact", "--lenient", "--trust")
+    assert said.code == 0, said.err
+    (one,) = prunings(Run.open(tmp_path / "runs" / "heads").records())
+    assert one.widths == {"qkv": widths}
+    assert ("inside of heads" in one.how) == (heads == "inside")
+    assert {"normalised channels, too", "whole around unknown operations"} <= set(one.how)
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["--heads", "half"], "unknown heads 'half' (allowed: inside, whole)"),
         (["--share", "1"], "share=1: outside (0, 1)"),
         (["--share", ".5", "--size", "9 params"], "either a share"),
         (["--size", "1M params"], "there is nothing to remove"),

@@ -107,3 +107,43 @@ def test_what_no_configuration_says_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fc1.weight is \[40, 8\]"):
         small.save_pretrained(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
+
+
+CAUSAL: dict[str, Any] = {"vocab_size": 50, "pad_token_id": 0, "num_labels": 3}
+LLAMAS = {**SMALL, **CAUSAL, "num_key_value_heads": 2, "max_position_embeddings": 16}
+GPT = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
+CLASSIFIERS: dict[str, dict[str, Any]] = {
+    "Llama": LLAMAS,
+    "Gemma": {**LLAMAS, "head_dim": 4},
+    "Mistral": LLAMAS,
+    "Qwen2": LLAMAS,
+    "GPT2": {**CAUSAL, **GPT, "bos_token_id": 1, "eos_token_id": 2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*GPT2ForSequenceClassification does something else")
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_models_of_the_next_word_that_classify_shrink_and_are_slimmed(
+    kind: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**CLASSIFIERS[kind])
+    net = getattr(transformers, f"{kind}ForSequenceClassification")(config).eval()
+    words = WORDS.clone()
+    words[::2, 4:] = 0  # padding: the class is read at the last word before it
+    small = nd.slim(net, share=0.5, scope="layer", example={"input_ids": words})
+    assert any(row.after < row.before for row in small.rows)
+    model = small.family.export(small.family.config.lams[0])
+    with torch.no_grad():
+        right = small.net.eval()(words)
+        assert torch.allclose(model.eval()(input_ids=words)["logits"], right, atol=1e-6)
+    classes = words[:, 0] % 3
+    n_params = sum(p.numel() for p in net.parameters())
+    shrunk = nd.shrink(net, (words, classes), size=f"{0.9 * n_params:.0f} params", epochs=2)
+    assert shrunk.n_params < 0.92 * n_params
+    nd.save(shrunk, tmp_path / "small.safetensors")
+    again = nd.load_model(tmp_path / "small.safetensors", net)
+    with torch.no_grad():
+        gap = again.eval()(words) - shrunk.net.eval()(words)
+    assert float(gap.abs().max()) < 1e-5

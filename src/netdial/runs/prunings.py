@@ -20,7 +20,7 @@ WIDTH = "width"
 """Name of the records of channels in a layer."""
 HOW = (
     *("criterion", "share", "size", "scope", "per", "minimum", "fold", "by_time"),
-    *("rounds", "epochs", "lr"),
+    *("exact", "lenient", "heads", "rounds", "epochs", "lr"),
 )
 """Axes that say how a member was pruned; those that have their default are left out."""
 
@@ -115,6 +115,9 @@ def how_words(where: Mapping[str, Place]) -> tuple[str, ...]:
         f"at least {get('minimum')} channels": "minimum" in where,
         "nothing folded": not get("fold", True),
         "rounded by time": get("by_time", False),
+        "normalised channels, too": not get("exact", True),
+        "whole around unknown operations": get("lenient", False),
+        f"{get('heads')} of heads": "heads" in where,
         f"{_counted(get('rounds'), 'round')} of {_counted(get('epochs'), 'epoch')}": "rounds"
         in where,
         f"lr {get('lr')}": "lr" in where,

@@ -81,10 +81,11 @@ def fold(
     before = copy.deepcopy(traced).eval()
     dtypes = {name: leaf.dtype for name, leaf in leaves(before)}
     folded = copy.deepcopy(before).double()
-    wanted = execute(folded, as_double(example))
+    wanted = execute(folded, as_double(example), double=True)
     folder = _Folder(folded, wanted, norms=norms)
     folder.run()
-    exact = compare(wanted, execute(folded, as_double(example)), folder.changed, TOLERANCE_FLOAT64)
+    got = execute(folded, as_double(example), double=True)
+    exact = compare(wanted, got, folder.changed, TOLERANCE_FLOAT64)
     restore(folded, dtypes)
     n_flushed = sum(flush(leaf) for _, leaf in leaves(folded))
     rounded, got = execute(before, example), execute(folded, example)

@@ -25,7 +25,8 @@ from netdial.core.errors import TraceError
 def concatenate(
     scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0, **kwargs: Any
 ) -> Value:
-    """Parts one after another along a dimension; alike in the others."""
+    """Parts one after another along a dimension; alike in the others. Torch passes over an empty part of one dimension."""
+    parts = [part for part in parts if part.shape != (0,)] or parts[:1]
     dim = kwargs.get("axis", dim) % len(parts[0].labels)
     for part in parts[1:]:
         for d, (one, other) in enumerate(zip(parts[0].labels, part.labels, strict=True)):

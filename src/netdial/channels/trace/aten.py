@@ -107,6 +107,12 @@ def _pick(graph: fx.Graph, shapes: Shapes, x: fx.Node, dim: int, place: Any) -> 
     return graph.call_function(operator.getitem, (x, (*lead, place)))
 
 
+def _index(graph: fx.Graph, shapes: Shapes, x: fx.Node, places: Sequence[Any]) -> fx.Node:
+    """Returns ``x[i, :, j]`` with tensors as places, None standing for a whole dimension."""
+    asked = tuple(slice(None) if place is None else place for place in places)
+    return graph.call_function(operator.getitem, (x, asked))
+
+
 def _resized(mode: str) -> Builder:
     """Returns what makes ``F.interpolate`` of an upsampling."""
 
@@ -213,6 +219,7 @@ _OTHERS: dict[str, Builder] = {
     "broadcast_to": _expand,
     "slice": _slice,
     "select": _pick,
+    "index": _index,
     "sym_size": lambda graph, shapes, x, dim: graph.call_method("size", (x, dim)),
     "rsub": lambda graph, shapes, x, y: graph.call_function(operator.sub, (y, x)),
     "mT": lambda graph, shapes, x: graph.call_function(torch.transpose, (x, -2, -1)),

@@ -203,9 +203,16 @@ def _apart(
     return {renamed[name]: value for name, value in others.items()}
 
 
-def execute(traced: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
-    """Returns the result of every node on the example, in evaluation mode without gradients."""
-    runner = Recording(traced)
+def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) -> dict[fx.Node, Any]:
+    """Returns the result of every node on the example, in evaluation mode without gradients.
+
+    Args:
+        traced: the network.
+        example: inputs ``[b, ...]``.
+        double: stay in double precision where the code converts to a less exact type, as networks with normalisation in
+            float32 do; the network and the example are in double precision already.
+    """
+    runner = InDouble(traced) if double else Recording(traced)
     try:
         with evaluating(traced), torch.random.fork_rng(devices=[]):
             runner.run(example.clone())
@@ -261,6 +268,9 @@ def _failed(example: Tensor, error: Exception) -> TraceError:
     return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
 
 
+_CONVERSIONS = ("float", "half", "bfloat16")
+
+
 class Running(fx.Interpreter):
     """Runs a graph so that nothing a node gave is changed in place later."""
 
@@ -286,6 +296,23 @@ class Recording(Running):
         """Returns what a node gives, and keeps it."""
         self.results[n] = super().run_node(n)
         return self.results[n]
+
+
+class InDouble(Recording):
+    """Runs a graph in double precision, past conversions to less exact numbers."""
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        """Returns what a node reads, floating number types replaced."""
+        found = super().fetch_args_kwargs_from_env(n)
+        return tree_map_only(torch.dtype, _at_least_double, found)
+
+    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Returns what a method gives; those that convert give double precision."""
+        return super().call_method("double" if target in _CONVERSIONS else target, args, kwargs)
+
+
+def _at_least_double(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype.is_floating_point else dtype
 
 
 def _why_not(error: Exception, known: str) -> str:

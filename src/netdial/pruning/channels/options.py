@@ -44,12 +44,19 @@ class Options:
     ] = None
     limits: Limits = field(default_factory=Limits)
     per: Annotated[Per, Field(description="divide importance by what a channel saves")] = "channel"
-    exact: bool = True
+    exact: Annotated[
+        bool,
+        Field(description="leave channels whole that an operation normalises over (LayerNorm)"),
+    ] = True
     emission: Annotated[
         Emission, Field(description="fold what channels send into biases, or drop it")
     ] = "fold"
     rounding: Rounding | None = None
     kind: str | Task | None = None
     seed: int = 0
-    lenient: bool = False
-    heads: Heads = "whole"
+    lenient: Annotated[
+        bool, Field(description="keep channels whole around operations that have no rule")
+    ] = False
+    heads: Annotated[
+        Heads, Field(description="what attention loses: whole heads, or channels inside of each")
+    ] = "whole"
