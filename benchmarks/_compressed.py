@@ -19,13 +19,16 @@ from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.task import named
 
+PAPERS_LENET5 = "lenet5 of Han et al."
+"""431,080 parameters, in place of the 61,706 of LeCun et al. 1998."""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How dense networks are trained and compressed.
 
     Attributes:
-        spec: the network.
+        spec: the network, or ``PAPERS_LENET5``.
         epochs: passes over the data of the dense network.
         lr: its peak learning rate.
         augment: how images are varied.
@@ -73,7 +76,7 @@ def context_of(
 
 def pair(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> Pair:
     """Returns a compressed network of one seed, its file in a folder, beside its control."""
-    net = nd.build(recipe.spec, input_shape=data.input_shape, n_outputs=data.n_outputs, seed=seed)
+    net = _built(recipe.spec, data, seed)
     config = CompressConfig(**recipe.settings, metric=recipe.metric, seed=seed)
 
     alone = CompressConfig(
@@ -106,6 +109,24 @@ def pair(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> Pair:
     path = folder / f"seed{seed}.ndz"
     ledger = write(path, found.chosen.tensors, recipe={"spec": recipe.spec})
     return Pair(start, found, control, path, ledger.side, dict(ledger.split), len(sizes))
+
+
+def _built(spec: str, data: nd.Splits, seed: int) -> nn.Module:
+    """Returns the network of a recipe, with the weights of a seed."""
+    if spec != PAPERS_LENET5:
+        return nd.build(spec, input_shape=data.input_shape, n_outputs=data.n_outputs, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 20, 5),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(800, 500),
+            nn.ReLU(),
+            nn.Linear(500, data.n_outputs),
+        )
 
 
 def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
