@@ -17,6 +17,7 @@ from torch import Tensor
 from netdial.core.arguments import Count, Whole, checked
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.core.errors import NonFiniteError
+from netdial.core.outputs import ROWS
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
@@ -45,7 +46,7 @@ def evaluate(
     objective: str | None = None,
     n_data: Count | None = None,
     n_samples: Whole | None = None,
-    batch_size: Count = 2048,
+    batch_size: Count = ROWS,
     seed: int = 0,
     metric: str | None = None,
     train: Tensor | None = None,

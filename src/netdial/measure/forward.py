@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from netdial.core.arguments import Count, checked
 from netdial.core.noise import generator
-from netdial.core.outputs import evaluating, failing_in_words
+from netdial.core.outputs import ROWS, evaluating, failing_in_words, keep_freed_memory
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
 
 
 @checked
-def outputs(net: nn.Module, data: Dataset, batch_size: Count = 2048) -> Tensor:
+def outputs(net: nn.Module, data: Dataset, batch_size: Count = ROWS) -> Tensor:
     """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
+    keep_freed_memory()
     like = next(iter(net.parameters()))
     index = torch.arange(len(data), device=data.x.device).split(batch_size)
     with evaluating(net):
@@ -37,7 +38,7 @@ def predictive(
     data: Data,
     *,
     n_samples: Count = 32,
-    batch_size: Count = 2048,
+    batch_size: Count = ROWS,
     seed: int = 0,
 ) -> Tensor:
     """Returns outputs ``[S, B, ...]`` of networks whose weights are drawn from the posterior at λ.
@@ -84,7 +85,7 @@ class FamilyForward:
         batch_size: examples run at once.
     """
 
-    def __init__(self, family: Family, part: Dataset, batch_size: int = 2048) -> None:
+    def __init__(self, family: Family, part: Dataset, batch_size: int = ROWS) -> None:
         self._family, self._part, self._batch_size = family, part, batch_size
 
     def means(self, lam: float) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import Whole, expect
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, warn
 from netdial.core.noise import generator
-from netdial.core.outputs import without_gradients
+from netdial.core.outputs import ROWS, without_gradients
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import ErrorLaw, Pixels, Use
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Net = TypeVar("Net", bound=nn.Module)
-
-_BATCH = 4096
 
 
 class Predicts:
@@ -269,7 +267,7 @@ def _outputs(
     x = x.to(model.dtype) if x.is_floating_point() else x
     for _ in range(n_samples):
         weights = model.sample(lam, source)
-        drawn = [model.outputs(weights, part, lam) for part in x.split(_BATCH)]
+        drawn = [model.outputs(weights, part, lam) for part in x.split(ROWS)]
         means.append(task.to_mean(torch.cat(drawn)))
     return task.of_mean(torch.stack(means).mean(0))
 
@@ -286,10 +284,10 @@ def _run(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def _in_batches(net: nn.Module, x: Tensor) -> Tensor:
-    if len(x) <= _BATCH:
+    if len(x) <= ROWS:
         out: Tensor = net(x)
         return out.cpu()
-    return torch.cat([net(part).cpu() for part in x.split(_BATCH)])
+    return torch.cat([net(part).cpu() for part in x.split(ROWS)])
 
 
 def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:

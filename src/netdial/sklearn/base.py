@@ -22,6 +22,7 @@ from netdial.core.arguments import Count, Whole, expect
 from netdial.core.best import MEAN, PREDICTIVE, RULES
 from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.core.noise import generator
+from netdial.core.outputs import ROWS
 from netdial.data.dataset import Dataset
 from netdial.data.memory.rows import arranged
 from netdial.data.scale import TargetScale
@@ -40,7 +41,6 @@ Factory = Callable[[int, int], nn.Module]
 _MIN_VALID = 8
 """Rows that a validation part has at least; with fewer, all rows are for training and nothing is chosen."""
 
-_BATCH = 4096
 
 _TRAINING = ("objective", "map", "lo", "hi", "epochs", "batch_size", "groups", "lr", "accelerator")
 """Parameters that are fields of ``FitConfig``."""
@@ -250,7 +250,7 @@ class FamilyEstimator(BaseEstimator):
             for _ in range(draws):
                 if way == PREDICTIVE:
                     net.load_state_dict(self.family_.sample(lam, source), strict=False)
-                outputs = torch.cat([net(part) for part in inputs.split(_BATCH)])
+                outputs = torch.cat([net(part) for part in inputs.split(ROWS)])
                 total = total + self._task.to_mean(outputs)
         found: NDArray[np.float64] = (total / draws).numpy()
         return found

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import CheckpointError, NonFiniteError
+from netdial.core.outputs import keep_freed_memory
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.train.feed import Feed
 
@@ -209,6 +210,7 @@ def train(
         Interrupted: a signal asked for it; the state is saved.
         NonFiniteError: what was measured became infinite or not a number.
     """
+    keep_freed_memory()
     progress = progress or Progress()
 
     def save() -> None:

@@ -40,7 +40,6 @@ from netdial.task import Task
 from netdial.train.config import FitConfig
 from netdial.train.draws import Draw, Draws
 from netdial.train.feed import Batch, for_each, for_examples
-from netdial.train.memory import keep_freed_memory
 from netdial.train.optimiser import (
     Rates,
     clip_gradients,
@@ -173,7 +172,6 @@ class FamilyMethod:
 
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
-        keep_freed_memory()
         optimizer, draws = make_optimizer(family, self.config), Draws(family, self.config)
         rates = make_rates(optimizer, self.config, self.config.epochs * self._steps)
         compiled = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import NonFiniteError
 from netdial.core.noise import seeded
-from netdial.core.outputs import evaluating
+from netdial.core.outputs import ROWS, evaluating, keep_freed_memory
 from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
 from netdial.structure.derived import DerivedNetwork
@@ -23,9 +23,6 @@ from netdial.train.feed import Batch
 from netdial.train.loop import train
 from netdial.train.optimiser import Rates, build_optimizer, drop_gradients, make_rates
 from netdial.train.session import make_feed
-
-_ROWS = 4096
-"""Examples that are evaluated at a time."""
 
 
 @dataclass
@@ -167,8 +164,9 @@ def losses(
         task: what is predicted.
         run: how outputs follow from inputs, where it is not a call of the network.
     """
+    keep_freed_memory()
     first, found = next(net.parameters(), torch.zeros(())), []
-    for rows in torch.arange(len(data)).split(_ROWS):
+    for rows in torch.arange(len(data)).split(ROWS):
         x, y = (
             part.to(first.dtype) if part.is_floating_point() else part
             for part in (data.inputs(rows), data.y[rows])
