@@ -20,7 +20,7 @@ from netdial.papers.lab.fronts import (
     hypervolume,
     smallest,
 )
-from netdial.papers.shrink_front import _ratios
+from netdial.papers.shrink_front import PROBLEMS, _missing, _ratios
 
 
 def network(params: float, valid: float, seconds: float = 1.0) -> FrontNetwork:
@@ -46,6 +46,14 @@ def test_the_front_is_what_no_smaller_network_is_as_good_as(found: list[FrontNet
 def test_more_networks_cover_no_less(first: list[FrontNetwork], more: list[FrontNetwork]) -> None:
     alone = hypervolume(first, 1000.0, 0.4)
     assert 0 < alone <= hypervolume([*first, *more], 1000.0, 0.4) + 1e-9
+
+
+def test_trials_that_failed_are_told() -> None:
+    whole = [network(10, 0.8)] * PROBLEMS["wine"].runs
+    arms = dict.fromkeys(("shrunken", "independent", "factor", "channels"), whole)
+    assert _missing(PROBLEMS["wine"], arms) == []
+    (said,) = _missing(PROBLEMS["wine"], {**arms, "channels": whole[:1]})
+    assert "5 of channels" in said and "6 each" in said
 
 
 def test_ratios_are_of_the_smallest_networks_of_equal_accuracy() -> None:

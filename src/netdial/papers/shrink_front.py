@@ -110,8 +110,17 @@ def experiment(lab: Lab) -> Outcome:
         (Figure("Fronts", fronts_figure(arms)),),
         values,
         _settings(problem),
-        _NOTES,
+        (*_missing(problem, arms), *_NOTES),
     )
+
+
+def _missing(problem: FrontProblem, arms: Mapping[str, Sequence[FrontNetwork]]) -> list[str]:
+    """Returns a note on the arms whose trials failed, if there are such."""
+    short = {name: problem.runs - len(arms[name]) for name in trained_arms(problem)}
+    said = ", ".join(f"{count} of {name}" for name, count in short.items() if count)
+    if not said:
+        return []
+    return [f"Trials that failed, and are missing, of {problem.runs} each: {said}."]
 
 
 def _means(ratios: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:

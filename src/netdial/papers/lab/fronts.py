@@ -49,9 +49,10 @@ class FrontNetwork:
 
 
 def run_arm(lab: Lab, name: str, spec: dict[str, Any]) -> Sweep:
-    """Makes the trials of one arm that are missing, and returns all."""
+    """Makes the trials of one arm that are missing or failed, and returns all."""
     return sweep(
         spec | {"name": name},
+        retry=True,
         storage=str(lab.store.folder / "sweeps"),
         data_dir=lab.store.data_dir,
         workers=lab.workers,
