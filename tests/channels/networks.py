@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from netdial.channels.collect import collect
 from netdial.channels.graph import Graph
-from netdial.channels.layers.switch import insert_switches
+from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.surgery import apply
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError

@@ -16,8 +16,9 @@ from torch import Tensor, fx, nn
 from netdial.channels.collect import collect
 from netdial.channels.fold.bypass import Bypassed, bypass, bypassed, origins, redo
 from netdial.channels.graph import Graph
+from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.layers.shift import Shift
-from netdial.channels.layers.switch import Switch, insert_switches
+from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import TraceError
 from netdial.core.plan import Plan

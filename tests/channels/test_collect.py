@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netdial.channels.collect import Collection, collect, removable
 from netdial.channels.graph import Graph
-from netdial.channels.layers.switch import insert_switches
+from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.sizes import strip, total
 from netdial.core.errors import ConfigError, TraceError
 

@@ -12,7 +12,7 @@ import netdial as nd
 from netdial.channels.fold.exactness import TOLERANCE, TOLERANCE_FLOAT64, default_tolerance
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
-from netdial.channels.layers.switch import insert_switches
+from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import TraceError
 from netdial.core.plan import Plan

@@ -21,7 +21,8 @@ from netdial.channels.collect import collect
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
 from netdial.channels.layers.attention import Attention
-from netdial.channels.layers.switch import Switch, insert_switches
+from netdial.channels.layers.insertion import insert_switches
+from netdial.channels.layers.switch import Switch
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import CheckpointError, ConfigError

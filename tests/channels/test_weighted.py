@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import netdial as nd
-from netdial.channels.layers.switch import Switch, insert_switches
+from netdial.channels.layers.insertion import insert_switches
+from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import ConfigError
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from netdial.channels.layers.gated import Gated
 from netdial.channels.layers.mode import ByMode
 from netdial.channels.layers.switch import Switch
 from netdial.channels.rules import FUNCTIONS, METHODS, MODULES
@@ -119,9 +120,7 @@ class _Known(Recording):
         if isinstance(module, _WEIGHTED):
             return _weighted(module, x)
         if isinstance(module, Switch):
-            shape = [1] * x.ndim
-            shape[module.dim] = -1
-            return _product(x, module.theta.view(shape))
+            return _product(x, module.numbers(x))
         if isinstance(module, _NormBase):
             return self._by_channel(module, x)
         if isinstance(module, nn.LayerNorm | nn.RMSNorm):
@@ -134,6 +133,8 @@ class _Known(Recording):
             lowest, highest = module.weight.amin(0), module.weight.amax(0)
             row = torch.where(lowest == highest, lowest, torch.nan)
             return row.expand(self._shapes[node].shape).clone()
+        if isinstance(module, Gated):  # who reads a unit is told by the switches behind it
+            return _unknown(self._shapes[node])
         if isinstance(module, nn.RNNBase):
             if rest:  # from a start state a unit goes on though its weights are 0
                 return _unknown(self._shapes[node])
@@ -202,15 +203,18 @@ def _recurrent(module: nn.RNNBase, result: Any) -> Any:
     sides = 1 + module.bidirectional
     for number in range(module.num_layers * sides):
         suffix = f"_l{number // sides}" + ("_reverse" if number % sides else "")
-        rows = [p for name, p in module.named_parameters() if name.endswith(suffix)]
-        flat = torch.cat(
-            [p.unflatten(0, (-1, module.hidden_size)).movedim(1, 0).flatten(1) for p in rows], 1
-        )
-        silent = (flat == 0).all(1).nonzero().flatten()
-        for part in state if isinstance(state, tuple) else (state,):
-            part[number].index_fill_(-1, silent, 0)
+        held = {name: p for name, p in module.named_parameters() if name.endswith(suffix)}
+        projection = held.pop(f"weight_hr{suffix}", None)
+        rows = [p.unflatten(0, (-1, module.hidden_size)) for p in held.values()]
+        flat = torch.cat([p.movedim(1, 0).flatten(1) for p in rows], 1)
+        cells = (flat == 0).all(1).nonzero().flatten()
+        silent = cells if projection is None else (projection == 0).all(1).nonzero().flatten()
+        parts = state if isinstance(state, tuple) else (state,)
+        for part, off in zip(parts, (silent, cells), strict=False):
+            part[number].index_fill_(-1, off, 0)
         if number // sides == module.num_layers - 1:
-            out.index_fill_(-1, silent + module.hidden_size * (number % sides), 0)
+            width = module.proj_size or module.hidden_size
+            out.index_fill_(-1, silent + width * (number % sides), 0)
     return out, state
 
 

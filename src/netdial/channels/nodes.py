@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
+_ASKS = ("size", "dim", "numel", "new_zeros", "new_ones", "new_full", "new_empty")
+_ABOUT = ("shape", "ndim", "dtype", "device", "layout", "requires_grad", "is_cuda")
+
 
 def place(node: fx.Node) -> str:
     """Returns where a node comes from, for messages: its name, what it calls and the line of code, if known."""
@@ -22,6 +25,13 @@ def place(node: fx.Node) -> str:
 def module_of(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """Returns the module that a node calls, None if it calls none."""
     return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def only_asks(node: fx.Node) -> bool:
+    """Returns whether a node asks for a shape or a type and reads no channel."""
+    if node.target is getattr:
+        return node.args[1] in _ABOUT
+    return node.op == "call_method" and node.target in _ASKS
 
 
 def is_even(lines: Tensor) -> bool:

@@ -77,8 +77,8 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
     """Returns multiply-accumulates for one example, and how often each weight of a layer is used in them.
 
     The total comes from torch's FLOP counter, which knows products, convolutions and attention in every layer. The uses
-    are those of linear and convolutional layers: one for each position of the output (of the input, if transposed), so
-    that a zero in the weight saves as many.
+    are those of linear, convolutional and recurrent layers: one for each position of the output (of the input, if
+    transposed), so that a zero in the weight saves as many.
 
     Args:
         net: the network; it runs once, in evaluation mode.
@@ -99,10 +99,20 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
             seen = out.numel() // module.out_channels
         uses[name] = uses.get(name, 0) + seen
 
+    def recur(held: list[str], inputs: Tensor) -> None:
+        for name in held:
+            uses[name] = uses.get(name, 0) + inputs.numel() // inputs.shape[-1]
+
     names = {id(leaf): name for name, leaf in net.named_parameters()}
     counter = FlopCounterMode(display=False)
     with contextlib.ExitStack() as stack:
         for module in net.modules():
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+                held = [names[id(w)] for w in module.parameters(recurse=False) if w.ndim == 2]
+                hook = module.register_forward_hook(
+                    lambda module, args, out, held=held: recur(held, args[0])
+                )
+                stack.callback(hook.remove)
             if isinstance(module, (*_DENSE, *_TRANSPOSED)) and id(module.weight) in names:
                 name = names[id(module.weight)]
                 hook = module.register_forward_hook(

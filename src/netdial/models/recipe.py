@@ -68,11 +68,15 @@ class KeptSwitch:
         name: its name in the network.
         sources: nodes behind which it stands.
         dim: dimension of the channels.
+        copies: how often the channels may stand one behind another.
+        readers: for each source the nodes that read the switch, where others go on reading the source itself.
     """
 
     name: str
     sources: tuple[str, ...]
     dim: int
+    copies: int = 1
+    readers: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -311,7 +315,11 @@ def _kept_switches(net: fx.GraphModule) -> Iterator[KeptSwitch]:
     for name, module in net.named_modules():
         if isinstance(module, Switch):
             calls = [n for n in net.graph.nodes if n.op == "call_module" and n.target == name]
-            yield KeptSwitch(name, tuple(n.all_input_nodes[0].name for n in calls), module.dim)
+            sources = [call.all_input_nodes[0] for call in calls]
+            shared = any(len(node.users) > 1 for node in sources)
+            readers = [tuple(user.name for user in call.users) for call in calls] if shared else ()
+            names = tuple(node.name for node in sources)
+            yield KeptSwitch(name, names, module.dim, module.copies, tuple(readers))
 
 
 def _kept_picks(net: fx.GraphModule) -> Iterator[KeptPick]:

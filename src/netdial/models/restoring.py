@@ -204,15 +204,19 @@ def _put_back(traced: fx.GraphModule, kept: KeptSwitch, tensors: Mapping[str, Te
         raise CheckpointError(f"{kept.name}.theta is missing")
     nodes = {node.name: node for node in traced.graph.nodes}
     device = next(traced.parameters()).device
-    traced.add_submodule(kept.name, Switch(len(theta), dim=kept.dim, device=device))
-    for source in kept.sources:
+    switch = Switch(len(theta), dim=kept.dim, copies=kept.copies, device=device)
+    traced.add_submodule(kept.name, switch)
+    for number, source in enumerate(kept.sources):
         if source not in nodes:
             raise CheckpointError(f"there is no node {source!r} for the switch {kept.name}")
         with traced.graph.inserting_after(nodes[source]):
             gate = traced.graph.call_module(kept.name, (nodes[source],))
-        nodes[source].replace_all_uses_with(
-            gate, delete_user_cb=lambda user, gate=gate: user is not gate
-        )
+        theirs = kept.readers[number] if kept.readers else [u.name for u in nodes[source].users]
+        for user in [u for u in nodes[source].users if u is not gate and u.name in theirs]:
+            if user.op == "call_module" and user.args[0] is nodes[source]:
+                user.args = (gate, *user.args[1:])
+            else:
+                user.replace_input_with(nodes[source], gate)
     traced.recompile()
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 from netdial.channels.fold.fold import fold
 from netdial.channels.fold.outcome import FoldReport
 from netdial.channels.graph import Graph, as_example
+from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.layers.pick import insert_picks
-from netdial.channels.layers.switch import insert_switches
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
 from netdial.core.arguments import checked

@@ -21,6 +21,8 @@ Linear = nn.Linear | Convolution | Transposed
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 Scale = Switch | Norm
 Layer = Linear | Scale
+Recurrent = nn.RNNBase | nn.RNNCellBase
+Reader = Layer | Recurrent
 
 BY_BATCH = "normalises by the batch even in evaluation (no running statistics)"
 
@@ -32,6 +34,11 @@ class Affine:
     scale: Tensor
     shift: Tensor
     dim: int
+
+    def same(self, other: Affine) -> bool:
+        """Returns whether another one is equal to the bit."""
+        alike = torch.equal(self.scale, other.scale) and torch.equal(self.shift, other.shift)
+        return alike and self.dim == other.dim
 
     def flattened(self, shape: torch.Size) -> Affine:
         """Returns the same for a tensor ``[B, *]`` of this shape when it is made ``[B, P]``."""
@@ -58,21 +65,23 @@ def normalisation(norm: Norm) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias
 
 
-def channel_dim(layer: Layer, ndim: int) -> int:
+def channel_dim(layer: Reader, ndim: int) -> int:
     """Returns the dimension of a layer's channels in an input or output of ``ndim`` dimensions."""
     if isinstance(layer, Switch):
         return layer.dim % ndim
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear | nn.RNNBase | nn.RNNCellBase):
         return ndim - 1
     if isinstance(layer, Convolution | Transposed):
         return ndim - 1 - len(layer.kernel_size)
     return 1
 
 
-def no_shift(layer: Layer) -> str:
+def no_shift(layer: Reader) -> str:
     """Returns why a layer cannot absorb a shift of its input; empty if it can."""
     if isinstance(layer, Switch):
         return "cannot hold a shift"
+    if isinstance(layer, Recurrent):
+        return "is a recurrent layer"
     if isinstance(layer, Transposed):
         return "is a transposed convolution, which would lay a shift down unevenly"
     padded = isinstance(layer, Convolution) and any(layer._reversed_padding_repeated_twice)
@@ -113,10 +122,14 @@ def scale_output(layer: Layer, affine: Affine) -> None:
     _add_bias(layer, affine.shift)
 
 
-def scale_input(layer: Layer, affine: Affine) -> None:
+def scale_input(layer: Reader, affine: Affine) -> None:
     """Changes a layer so that its output for x is what it was for a x + b."""
     if isinstance(layer, Switch):
         layer.theta.data = layer.theta * affine.scale
+    elif isinstance(layer, Recurrent):
+        for name, leaf in layer.named_parameters():
+            if name.removesuffix("_reverse") in ("weight_ih", "weight_ih_l0"):
+                leaf.data = leaf * affine.scale
     elif isinstance(layer, Norm):
         scale, shift = normalisation(layer)
         _set_normalisation(layer, scale * affine.scale, shift + scale * affine.shift)

@@ -39,7 +39,8 @@ def restore(net: nn.Module, dtypes: dict[str, torch.dtype]) -> None:
     """Gives leaves their number types back; new ones are of the type of those beside them."""
     beside = {name.rpartition(".")[0]: dtype for name, dtype in dtypes.items()}
     for name, leaf in leaves(net):
-        leaf.data = leaf.data.to(dtypes.get(name, beside[name.rpartition(".")[0]]))
+        like = beside.get(name.rpartition(".")[0], next(iter(dtypes.values())))
+        leaf.data = leaf.data.to(dtypes.get(name, like))
 
 
 def flush(leaf: Tensor) -> int:

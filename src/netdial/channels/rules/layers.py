@@ -1,4 +1,4 @@
-"""Layers with weights: linear, convolutions, embedding, recurrence, attention; switches, shifts and picks."""
+"""Layers with weights: linear, convolutions, embedding, recurrence; switches, shifts and picks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
-from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.gated import GatedCell, GatedLayer
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import place
-from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Inner, Scene, on
 from netdial.core.errors import TraceError
 
@@ -193,7 +192,7 @@ def one_number(scene: Scene, node: fx.Node, x: Value) -> Value:
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, Switch | Shift)
     number = module.theta if isinstance(module, Switch) else module.shift
-    scene.join(x.labels[module.dim], scene.leaf(number)[0])
+    scene.join(x.labels[module.dim].reshape(-1, len(number)), scene.leaf(number)[0][None])
     return x
 
 
@@ -214,7 +213,7 @@ def embedding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     return Value((*scene.result(node).labels[:-1], scene.makes(module.weight, 1)))
 
 
-@on(modules=[nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+@on(modules=[nn.LSTMCell, nn.GRUCell, nn.RNNCell, GatedCell])
 def cell(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
     """One step of a recurrence: a unit is one row of every gate, and a column wherever it is read."""
     module: Any = scene.traced.get_submodule(str(node.target))
@@ -223,58 +222,85 @@ def cell(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
     units = scene.makes(module.weight_hh, 1)
     held = [module.weight_ih, module.weight_hh]
     held += [module.bias_ih, module.bias_hh] if module.bias else []
-    for tensor in held:
-        scene.join(scene.leaf(tensor)[0].reshape(-1, len(units)), units[None, :])
-    at = np.arange(len(scene.leaf(module.weight_hh)[0])).reshape(-1, len(units)).T
-    scene.inner.append(Inner(units, {scene.name(t): at for t in held}))
+    at = _rows(scene, held, units)
+    _silent(scene, module, units, {scene.name(tensor): at for tensor in held})
     parts = state if isinstance(state, tuple | list) else [state]
     for part in parts:
         if isinstance(part, Value):
             scene.join(part.labels[-1], units)
     found = Value((*x.labels[:-1], units))
-    return (found, found) if isinstance(module, nn.LSTMCell) else found
+    return (found, found) if getattr(module, "kind", type(module)) is nn.LSTMCell else found
 
 
-@on(modules=[nn.LSTM, nn.GRU, nn.RNN])
+@on(modules=[nn.LSTM, nn.GRU, nn.RNN, GatedLayer])
 def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
-    """LSTM, GRU, RNN: a unit is one row of every gate, and a column wherever it is read, by the next step too."""
+    """LSTM, GRU, RNN: a unit is one row of every gate, and a column wherever it is read, by the next step too.
+
+    With projections a unit is read by the projection alone, and what that makes by everything else.
+    """
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, nn.RNNBase)
-    if module.proj_size:
-        raise TraceError(f"{place(node)}: projections have no rule; leave proj_size out")
-    gates = int(cast(Tensor, module.weight_hh_l0).shape[0]) // module.hidden_size
-    read, ends = x.labels[-1], []
+    read, cells, ends = x.labels[-1], list[Labels](), list[Labels]()
     scene.keep(node, x.labels[:-1])
     scene.reads(node, node.args[0], x, -1)
-    for layer in range(module.num_layers):
-        made = []
-        for suffix in ("", "_reverse")[: 1 + module.bidirectional]:
-            part = {
-                kind: getattr(module, f"{kind}_l{layer}{suffix}")
-                for kind in (
-                    "weight_ih",
-                    "weight_hh",
-                    *(("bias_ih", "bias_hh") if module.bias else ()),
-                )
-            }
-            scene.join(read, scene.leaf(part["weight_ih"])[1])
-            units = scene.makes(part["weight_hh"], 1)
-            for tensor in part.values():
-                scene.join(scene.leaf(tensor)[0].reshape(gates, -1), units[None, :])
-            at = np.arange(gates * len(units)).reshape(gates, -1).T
-            scene.inner.append(Inner(units, {scene.name(t): at for t in part.values()}))
-            made.append(units)
-        ends.extend(made)
-        read = np.concatenate(made)
-    for units in ends[1:]:  # the last states of all layers and directions lie in one tensor
-        scene.join(ends[0], units)
-    for part in state if isinstance(state, tuple | list) else [state]:
+    for number in range(module.num_layers * (1 + module.bidirectional)):
+        layer, backwards = divmod(number, 1 + module.bidirectional)
+        suffix = f"_l{layer}" + ("_reverse" if backwards else "")
+        kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
+        held = [cast(Tensor, getattr(module, kind + suffix)) for kind in kinds]
+        if module.proj_size:
+            projection = cast(Tensor, getattr(module, "weight_hr" + suffix))
+            made, units = scene.makes(projection, 0), scene.leaf(projection)[1]
+            scene.join(scene.leaf(held[1])[1], made)
+            scene.fix(
+                units, f"{place(node)} has projections, and torch wants more units than those"
+            )
+            _silent(scene, module, made, {scene.name(projection): np.arange(len(made))[:, None]})
+        else:
+            units = made = scene.makes(held[1], 1)
+        scene.join(read if not layer else _below(ends, module), scene.leaf(held[0])[1])
+        at = _rows(scene, held, units)
+        if not module.proj_size:
+            _silent(scene, module, made, {scene.name(tensor): at for tensor in held})
+        cells.append(units)
+        ends.append(made)
+    for one, other in zip((cells, ends), (cells[1:], ends[1:]), strict=True):
+        for units in other:  # the last states of all layers and directions lie in one tensor
+            scene.join(one[0], units)
+    parts = state if isinstance(state, tuple | list) else [state]
+    for part, units in zip(parts, (ends[0], cells[0]), strict=False):
         if isinstance(part, Value):
-            scene.join(part.labels[-1], ends[0])
-    return _states(scene.results[node], read, ends[0])
+            scene.join(part.labels[-1], units)
+    return _states(
+        scene.results[node], np.concatenate(ends[-1 - module.bidirectional :]), ends[0], cells[0]
+    )
 
 
-def _states(result: Any, read: Labels, units: Labels) -> Any:
+def _below(ends: list[Labels], module: nn.RNNBase) -> Labels:
+    """Returns the labels of what the layer below gives, of which all directions are known."""
+    sides = 1 + module.bidirectional
+    first = (len(ends) // sides - 1) * sides
+    return np.concatenate(ends[first : first + sides])
+
+
+def _rows(scene: Scene, held: Sequence[Tensor], units: Labels) -> Labels:
+    """Joins the rows of every gate that make a unit; returns them ``[H, gates]``."""
+    for tensor in held:
+        scene.join(scene.leaf(tensor)[0].reshape(-1, len(units)), units[None, :])
+    rows: Labels = np.arange(held[0].shape[0]).reshape(-1, len(units)).T
+    return rows
+
+
+def _silent(scene: Scene, module: nn.Module, units: Labels, rows: dict[str, Labels]) -> None:
+    """Notes when nobody reads a unit: where its switch is 0, or where all rows that make it are."""
+    for switch in module.children():
+        assert isinstance(switch, Switch)
+        scene.join(units, scene.leaf(switch.theta)[0])
+        rows = {scene.name(switch.theta): np.arange(len(units))[:, None]}
+    scene.inner.append(Inner(units, rows))
+
+
+def _states(result: Any, read: Labels, units: Labels, cells: Labels) -> Any:
     """Returns what is known of a recurrence's outputs and last states."""
 
     def like(tensor: Tensor, labels: Labels) -> Value:
@@ -282,40 +308,9 @@ def _states(result: Any, read: Labels, units: Labels) -> Any:
 
     out, last = result
     if isinstance(last, tuple):
-        return like(out, read), tuple(like(part, units) for part in last)
+        hidden, cell = last
+        return like(out, read), (like(hidden, units), like(cell, cells))
     return like(out, read), like(last, units)
-
-
-@on(modules=[Attention])
-def attention(
-    scene: Scene, node: fx.Node, query: Value, key: Value, value: Value, *args: Any, **kwargs: Any
-) -> Any:
-    """Attention: whole heads can go; what it reads and what it makes are the stream's channels."""
-    module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, Attention)
-    rows, columns = scene.leaf(module.in_proj_weight)
-    for position, (name, part) in enumerate({"query": query, "key": key, "value": value}.items()):
-        scene.join(part.labels[-1], columns)
-        scene.keep(node, part.labels[:-1])
-        source = node.args[position] if position < len(node.args) else node.kwargs[name]
-        scene.reads(node, source, part, -1)
-    for part in (*args, *kwargs.values()):
-        scene_fix_all(scene, part, f"{place(node)} is masked by it")
-    heads = rows.reshape(3, -1, module.head_dim)
-    scene.join(heads, heads[:1, :, :1])
-    if module.in_proj_bias is not None:
-        scene.join(rows, scene.leaf(module.in_proj_bias)[0])
-    scene.makers.append((scene.name(module.in_proj_weight), 0))
-    scene.join(heads[0].reshape(-1), scene.leaf(module.out_proj.weight)[1])
-    held = [t for t in (module.in_proj_weight, module.in_proj_bias) if t is not None]
-    values = np.arange(len(rows)).reshape(heads.shape)[2]
-    scene.inner.append(Inner(heads[2, :, 0], {scene.name(t): values for t in held}))
-    made = scene.makes(module.out_proj.weight, 0)
-    if module.out_proj.bias is not None:
-        scene.join(made, scene.leaf(module.out_proj.bias)[0])
-    _, weights = scene.results[node]
-    seen = None if weights is None else Value(tuple(np.full(n, FIXED) for n in weights.shape))
-    return Value((*query.labels[:-1], made)), seen
 
 
 def parameter(scene: Scene, node: fx.Node, part: Any) -> Tensor:

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
+from netdial.channels.layers.attention import Attention
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import elementwise, scene_fix_all
 from netdial.channels.rules.layers import is_parameter, parameter
-from netdial.channels.rules.table import Scene, on
+from netdial.channels.rules.table import Inner, Scene, on
 from netdial.core.errors import TraceError
 
 
@@ -291,3 +292,35 @@ def cosine(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs
     dim = kwargs.get("dim", args[0] if args else 1) % len(met.labels)
     scene.mix(met.labels[dim], node)
     return Value(tuple(axis for d, axis in enumerate(met.labels) if d != dim))
+
+
+@on(modules=[Attention])
+def attention(
+    scene: Scene, node: fx.Node, query: Value, key: Value, value: Value, *args: Any, **kwargs: Any
+) -> Any:
+    """Attention: whole heads can go; what it reads and what it makes are the stream's channels."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, Attention)
+    rows, columns = scene.leaf(module.in_proj_weight)
+    for position, (name, part) in enumerate({"query": query, "key": key, "value": value}.items()):
+        scene.join(part.labels[-1], columns)
+        scene.keep(node, part.labels[:-1])
+        source = node.args[position] if position < len(node.args) else node.kwargs[name]
+        scene.reads(node, source, part, -1)
+    for part in (*args, *kwargs.values()):
+        scene_fix_all(scene, part, f"{place(node)} is masked by it")
+    heads = rows.reshape(3, -1, module.head_dim)
+    scene.join(heads, heads[:1, :, :1])
+    if module.in_proj_bias is not None:
+        scene.join(rows, scene.leaf(module.in_proj_bias)[0])
+    scene.makers.append((scene.name(module.in_proj_weight), 0))
+    scene.join(heads[0].reshape(-1), scene.leaf(module.out_proj.weight)[1])
+    held = [t for t in (module.in_proj_weight, module.in_proj_bias) if t is not None]
+    values = np.arange(len(rows)).reshape(heads.shape)[2]
+    scene.inner.append(Inner(heads[2, :, 0], {scene.name(t): values for t in held}))
+    made = scene.makes(module.out_proj.weight, 0)
+    if module.out_proj.bias is not None:
+        scene.join(made, scene.leaf(module.out_proj.bias)[0])
+    _, weights = scene.results[node]
+    seen = None if weights is None else Value(tuple(np.full(n, FIXED) for n in weights.shape))
+    return Value((*query.labels[:-1], made)), seen

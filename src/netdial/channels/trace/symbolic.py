@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
 
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.gated import Gated
 from netdial.channels.layers.mode import ByMode
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
@@ -42,7 +43,8 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 
 def is_layer(module: nn.Module) -> bool:
     """Returns whether torch or netdial defines a module as a single operation."""
-    if isinstance(module, Attention | ByMode | PartedInputs | Pick | ScoredOutput | Shift | Switch):
+    own = Attention | ByMode | Gated | PartedInputs | Pick | ScoredOutput | Shift | Switch
+    if isinstance(module, own):
         return True
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False

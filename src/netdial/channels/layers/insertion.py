@@ -1,0 +1,282 @@
+"""Where switches stand in a network, and how they get there.
+
+A switch stands behind a layer's BatchNorm, never before it: there a dead channel would come out as the BatchNorm's bias.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
+from netdial.channels.layers.switch import Start, Switch
+from netdial.channels.layers.weighted import biased, weighted
+from netdial.channels.nodes import detached, module_of, only_asks
+from netdial.core.errors import ConfigError
+
+_MIXING = (
+    *(nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.RNNCellBase),
+    *(nn.MultiheadAttention, Attention),
+)
+_MIXING_FUNCTIONS: set[Any] = {
+    F.linear,
+    *(F.conv1d, F.conv2d, F.conv3d),
+    *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
+}
+_PRODUCTS: set[Any] = {
+    *(operator.matmul, torch.matmul, torch.bmm, torch.einsum),
+    *(F.scaled_dot_product_attention, "matmul", "bmm"),
+}
+_SUMS: set[Any] = {
+    *(operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub),
+    *("add", "add_", "sub", "sub_"),
+}
+
+
+def insert_switches(
+    traced: fx.GraphModule,
+    *,
+    start: Start = "unit",
+    generator: torch.Generator | None = None,
+    streams: bool = False,
+) -> dict[str, str]:
+    """Puts switches behind the layers of a traced network, in place; returns layer -> switch.
+
+    They are linear and convolution modules, products with a parameter of the network's own (``layers.weighted``; there the
+    layer is the parameter), and recurrent layers and cells, whose switch is on the hidden units (``layers.gated``).
+
+    A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer, so a
+    channel with θ = 0 sends 0 to all who read it. With ``start="unit"`` the network computes bit for bit what it did. A
+    layer that is called several times has one switch, called as often. Layers whose channels are the network's outputs,
+    or come to be without another layer in between, have none.
+
+    Args:
+        traced: the network; its graph is changed and compiled again.
+        start: see ``Switch``.
+        generator: see ``Switch``; drawn from in the order of the graph.
+        streams: also behind layers whose channels are added to those of another layer (residual branches, the layer
+            that begins a residual stream, parallel layers). There a switch gates its own branch alone: its channels can be
+            removed only when all that are added together are off. By default switches stand in inner layers.
+
+    Returns:
+        name of the layer -> name of its switch: ``switch_`` and the layer's with dots as underscores; of recurrent layers
+        the layer's and ``.switch``.
+
+    Raises:
+        ConfigError: there are switches already, or no layer can have a switch.
+    """
+    if any(isinstance(module, Switch) for module in traced.modules()):
+        raise ConfigError(
+            "insert_switches: the network has switches already; start from one without"
+        )
+    calls = _calls(traced)
+    barred = _barred(traced, calls, streams=streams)
+    made = {}
+    chosen = _chosen(calls, barred)
+    units = {layer for layer in chosen if _is_recurrent(module_of(traced, calls[layer][0]))}
+    for layer in chosen:
+        switch = _switch_for(traced, calls[layer][0], start, generator)
+        if layer in units:
+            made[layer] = f"{layer}.{SWITCH}"
+            layers: Any = traced.get_submodule(layer)
+            traced.set_submodule(layer, gated(layers, switch))
+            for node in calls[layer]:
+                gate_units(traced, node, made[layer], units)
+            continue
+        name = made[layer] = _free_name(traced, f"switch_{layer.replace('.', '_')}")
+        traced.add_submodule(name, switch)
+        for node in calls[layer]:
+            _gate(traced.graph, _place(traced, node), name)
+    traced.graph.lint()
+    traced.recompile()
+    return made
+
+
+def _calls(traced: fx.GraphModule) -> dict[str, list[fx.Node]]:
+    """Returns the nodes that make channels, by the name of the module or the parameter that does, in the order of the graph."""
+    found: dict[str, list[fx.Node]] = {}
+    for node in traced.graph.nodes:
+        module = module_of(traced, node)
+        if isinstance(module, (nn.Linear, _ConvNd)) or _is_recurrent(module):
+            found.setdefault(str(node.target), []).append(node)
+        elif (by := weighted(node)) is not None and _parameter(traced, by.weight).ndim > 1:
+            found.setdefault(str(by.weight.target), []).append(node)
+    return found
+
+
+def _barred(
+    traced: fx.GraphModule, calls: Mapping[str, Sequence[fx.Node]], *, streams: bool
+) -> dict[str, str]:
+    """Returns the layers that can have no switch, and why."""
+    barred = {}
+    for layer, nodes in calls.items():
+        if any(_makes_output(traced, node) for node in nodes):
+            barred[layer] = "makes the network's output"
+        elif any(_is_aside(traced, node) for node in nodes):
+            barred[layer] = "runs without gradients"
+        elif _is_recurrent(module_of(traced, nodes[0])) and (
+            why := _no_units(traced, layer, nodes)
+        ):
+            barred[layer] = why
+        elif not streams and any(_is_added(traced, node) for node in nodes):
+            barred[layer] = "is added to another layer (streams=True allows it)"
+    return barred
+
+
+def _is_recurrent(module: nn.Module | None) -> bool:
+    return type(module) in RECURRENT
+
+
+def _no_units(traced: fx.GraphModule, layer: str, nodes: Sequence[fx.Node]) -> str:
+    """Returns why there can be no switch on a recurrent layer's units; empty if there can."""
+    if any(unread(traced, node) for node in nodes):
+        return (
+            "gives several tensors that are used as a whole; take what is needed of them by itself"
+        )
+    own = {id(leaf) for leaf in traced.get_submodule(layer).parameters()}
+    for name, module in traced.named_modules():
+        if name != layer and own & {id(leaf) for leaf in module.parameters(recurse=False)}:
+            return f"shares weights with {name or 'the network itself'}"
+    return ""
+
+
+def _chosen(calls: Mapping[str, Any], barred: Mapping[str, str]) -> list[str]:
+    """Returns the layers that get a switch."""
+    if not calls:
+        raise ConfigError(
+            "the network has no layer that can shrink: it calls no linear, convolution or recurrent module, and multiplies by "
+            "no parameter of its own"
+        )
+    free = [layer for layer in calls if layer not in barred]
+    if not free:
+        raise ConfigError(
+            "the network has no layer that can shrink: "
+            + "; ".join(f"{layer} {barred[layer]}" for layer in calls)
+            + "; give one with hidden layers, for example mlp:64"
+        )
+    return free
+
+
+def _switch_for(
+    traced: fx.GraphModule, node: fx.Node, start: Start, generator: torch.Generator | None
+) -> Switch:
+    module, by = module_of(traced, node), weighted(node)
+    copies = 1
+    if by is not None:
+        like: Any = _parameter(traced, by.weight)
+        channels, dim = like.shape[by.axis], by.dim
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        like = module.weight_hh_l0 if isinstance(module, nn.RNNBase) else module.weight_hh
+        channels = getattr(module, "proj_size", 0) or module.hidden_size
+        dim, copies = -1, 1 + getattr(module, "bidirectional", False)
+    elif isinstance(module, nn.Linear):
+        channels, dim, like = module.out_features, -1, module.weight
+    else:
+        assert isinstance(module, _ConvNd)
+        channels, dim = module.out_channels, -1 - len(module.kernel_size)
+        like = module.weight
+    switch = Switch(
+        channels, dim=dim, copies=copies, start=start, generator=generator, dtype=like.dtype, device=like.device,
+    )  # fmt: skip
+    return switch.train(traced.training)
+
+
+def _parameter(traced: fx.GraphModule, node: fx.Node) -> Tensor:
+    found: Tensor = operator.attrgetter(str(node.target))(traced)
+    return found
+
+
+def _free_name(traced: fx.GraphModule, name: str) -> str:
+    while hasattr(traced, name):
+        name += "_"
+    return name
+
+
+def _gate(graph: fx.Graph, place: fx.Node, name: str) -> None:
+    """Puts a call of the switch between a node and all who read it."""
+    with graph.inserting_after(place):
+        gate = graph.call_module(name, (place,))
+    place.replace_all_uses_with(gate, delete_user_cb=lambda user: user is not gate)
+
+
+def _place(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """Returns the node behind which the switch of a layer's call stands."""
+    readers = [user for user in node.users if not only_asks(user)]
+    if len(readers) == 1 and readers[0].args[:1] == (node,):
+        reader = readers[0]
+        if isinstance(module_of(traced, reader), _BatchNorm) or reader.target is F.batch_norm:
+            return reader
+    if len(readers) == 1 and (found := biased(readers[0])) is not None and found[0] is node:
+        return readers[0]
+    return node
+
+
+def _makes_output(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Returns whether channels of a node reach the output without a layer in between."""
+    return any(found.op == "output" for found in _reached(node, _mixes(traced)))
+
+
+def _is_aside(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Returns whether what a node gives is detached before another layer reads it, so that its switch could not learn."""
+    return any(found.target is detached for found in _reached(node, _mixes(traced)))
+
+
+def _is_added(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Returns whether channels of a node are added to what does not come from the same layer alone."""
+
+    def stops(user: fx.Node, source: fx.Node) -> bool:
+        return user.target in _PRODUCTS or _mixes(traced)(user, source)
+
+    sums = [found for found in _reached(node, stops) if found.target in _SUMS]
+    return any(len(_origins(traced, found)) > 1 for found in sums)
+
+
+def _mixes(traced: fx.GraphModule) -> Callable[[fx.Node, fx.Node], bool]:
+    """Returns the test whether a node makes new channels from those of another that it reads."""
+
+    def mixes(user: fx.Node, source: fx.Node) -> bool:
+        if isinstance(module_of(traced, user), _MIXING):
+            return True
+        by = weighted(user)
+        if by is not None and by.source is source:
+            return True
+        return user.target in _MIXING_FUNCTIONS and user.args[:1] == (source,)
+
+    return mixes
+
+
+def _reached(node: fx.Node, stops: Callable[[fx.Node, fx.Node], bool]) -> Iterator[fx.Node]:
+    """Yields the nodes to which channels of a node flow, up to and without those that stop them."""
+    seen, waiting = {node}, [node]
+    while waiting:
+        source = waiting.pop()
+        for user in source.users:
+            if user not in seen and not only_asks(user) and not stops(user, source):
+                seen.add(user)
+                waiting.append(user)
+                yield user
+
+
+def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
+    """Returns the layers and inputs whose channels a node reads without a layer in between; constants do not count."""
+    origins, seen, waiting = set(), {node}, [node]
+    while waiting:
+        reader = waiting.pop()
+        module = module_of(traced, reader)
+        if reader.op == "placeholder" or isinstance(module, _MIXING):
+            origins.add(str(reader.target))
+        elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS or weighted(reader) is not None:
+            origins.add(reader.name)
+        else:
+            sources = [s for s in reader.all_input_nodes if s not in seen and not only_asks(s)]
+            seen.update(sources)
+            waiting += sources
+    return origins
