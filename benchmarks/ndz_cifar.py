@@ -1,15 +1,16 @@
 """Bytes of a compressed CIFAR-10 network over NNCodec's, both as small as validation rows allow.
 
-LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops. ``nd.compress`` takes the
-smallest file whose log loss on 5,000 validation images is at most .02 nats above that of a dense control, which is trained on
-as many times as the search tried sizes. NNCodec codes the control, and networks that lose weights as ours do, size after size,
-as many times and for as long, by magnitude and by netdial's own criterion; each at seven steps of quantisation, with its
-trellis. Of all its streams the smallest one is taken whose loss keeps the same limit. Both are judged by the test accuracy as
-well.
+LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops; trained for three times the length
+of what follows. Of the files that ``nd.compress`` makes, size after size, the smallest one is taken whose log loss on 5,000
+validation images is at most .02 nats above that of a dense control, which is trained on as many times as there were sizes.
+NNCodec codes the control, and networks that lose weights as ours do, size after size, as many times and for as long, by
+magnitude and by netdial's own criterion; each at seven steps of quantisation, with its trellis. Of all its streams the smallest
+one is taken whose loss keeps the same limit. Both are judged by the test accuracy as well.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ import netdial as nd
 from benchmarks._compressed import Pair, Recipe, context_of, pair
 from benchmarks._nncodec import coded, is_there
 from benchmarks.result import Result
+from netdial.compression.file import write
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.sparsify import bits_of
 from netdial.compression.pipeline.steps import thinner
@@ -64,16 +66,12 @@ class AgainstNncodec(Cell):
         data = nd.load_data("cifar10")
         data = replace(data, train=data.train.select(torch.arange(self.examples)))
         settings: dict[str, Any] = {"max_loss": _LIMIT, "epochs": self.epochs, "lr": _RATE}
-        made = pair(data, Recipe("lenet5", self.epochs, _RATE, _AUGMENT, settings, None), self.seed, run.path)  # fmt: skip
+        made = pair(data, Recipe("lenet5", 3 * self.epochs, _RATE, _AUGMENT, settings, None), self.seed, run.path)  # fmt: skip
         config = CompressConfig(**settings, seed=self.seed)
-        theirs = self._theirs(data, made, config)
         return {
             "dense bytes": made.found.stages[0].n_bytes,
-            "own": {
-                "bytes": made.path.stat().st_size,
-                **_worth(made.found.net, made.control, data),
-            },
-            "theirs": theirs,
+            "own": _own(data, made, run.path),
+            "theirs": self._theirs(data, made, config),
             "control": _worth(made.control, made.control, data),
         }
 
@@ -86,7 +84,7 @@ class AgainstNncodec(Cell):
                 read = copy_network(net).eval()
                 read.load_state_dict(back)
                 gap, _ = _excess(read, made.control, data.valid)
-                if gap <= _LIMIT and size < best.get("bytes", float("inf")):
+                if gap <= _LIMIT and size < best.get("bytes", math.inf):
                     best = {
                         "bytes": size,
                         "of": name,
@@ -94,6 +92,19 @@ class AgainstNncodec(Cell):
                         **_worth(read, made.control, data),
                     }
         return best
+
+
+def _own(data: nd.Splits, made: Pair, folder: Path) -> dict[str, Any]:
+    """Returns the smallest of our files that is as good as the control."""
+    best: dict[str, Any] = {}
+    for number, point in enumerate(made.found.front):
+        if _excess(point.net, made.control, data.valid)[0] <= _LIMIT:
+            path = folder / f"{number}.ndz"
+            write(path, point.tensors, recipe={"spec": "lenet5"})
+            size = path.stat().st_size
+            if size < best.get("bytes", math.inf):
+                best = {"bytes": size, **_worth(point.net, made.control, data)}
+    return best
 
 
 def measure(*, quick: bool) -> Result:
