@@ -1,8 +1,8 @@
 """Bytes of a compressed CIFAR-10 network over NNCodec's, both as small as validation rows allow.
 
-LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops; trained for three times the length
-of what follows. Of the files that ``nd.compress`` makes, size after size, the smallest one is taken whose log loss on 5,000
-validation images is at most .02 nats above that of a dense control, which is trained on as many times as there were sizes.
+LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops; trained for three times the
+length of what follows. Of the files that ``nd.compress`` makes, size after size, the smallest one is taken whose log loss on
+5,000 validation images is at most .02 nats above that of a dense control, trained on as many times as there were sizes.
 NNCodec codes the control, and networks that lose weights as ours do, size after size, as many times and for as long, by
 magnitude and by netdial's own criterion; each at seven steps of quantisation, with its trellis. Of all its streams the smallest
 one is taken whose loss keeps the same limit. Both are judged by the test accuracy as well.
