@@ -262,3 +262,32 @@ def test_by_lambda_units_die_by_themselves() -> None:
     torch.manual_seed(0)
     shrunk = nd.shrink(Net(nn.LSTM, "mean"), sequences(), lam=0.3, epochs=6, batch_size=16)
     assert 1 <= shrunk.widths["rnn.weight_hh_l0"] < 6
+
+
+class Bent(nn.Module):
+    """Recurrences behind which no switch can merge: a bend follows."""
+
+    def __init__(self, cells: bool) -> None:
+        super().__init__()
+        self.rnn = nn.GRUCell(3, 6) if cells else nn.GRU(3, 6, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(6 if cells else 12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(self.rnn, nn.GRUCell):
+            return self.head(torch.tanh(self.rnn(x)[0][:, -1]))
+        seen, state = [], None
+        for t in range(3):
+            state = self.rnn(x[:, t], state)
+            seen.append(torch.tanh(state))
+        return self.head(sum(seen[1:], seen[0]))
+
+
+@pytest.mark.parametrize("cells", [False, True])
+def test_switches_that_stay_are_saved_and_put_back(cells: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shrunk = nd.shrink(Bent(cells), sequences(), lam=0.1, epochs=2, batch_size=32)
+    nd.save(shrunk, tmp_path / "bent.safetensors")
+    again = nd.load_model(tmp_path / "bent.safetensors", Bent(cells))
+    x = sequences()[0]
+    assert torch.equal(again.eval()(x), shrunk.fold()[0](x))
+    assert torch.allclose(again(x), shrunk.net.eval()(x), atol=1e-6)

@@ -114,3 +114,35 @@ def test_wrong_input_ends_with_one_line(call: Call, args: tuple[str, ...], words
     assert said.code == 2, said.err
     assert words in said.line
     assert not Path("runs/wine-shrink").exists()
+
+
+RECURRENT = """
+import torch
+from torch import nn
+
+x = torch.randn(64, 5, 3, generator=torch.Generator().manual_seed(0))
+y = (x[:, 0, 0] + x[:, 3, 1] > 0).long()
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(3, 8, bidirectional=True, batch_first=True), nn.Linear(16, 2)
+    def forward(self, x):
+        _, (h, _) = self.rnn(x)
+        return self.head(torch.cat([h[-2], h[-1]], 1))
+
+def problem():
+    return Net(), (x, y), (x, y), (x, y)
+"""
+
+
+def test_recurrent_networks_shrink_by_their_units(call: Call) -> None:
+    Path("sequences.py").write_text(RECURRENT, "utf-8")
+    said = call(
+        "shrink", "sequences:problem", "--size", "500 params", "--epochs", "3", "--name", "r", "-q", "--json"
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    ((before, width),) = json.loads(said.out)["widths"].values()
+    assert 1 <= width < before == 8
+    again = call("evaluate", "r", "--trust", "--json")
+    assert again.code == 0, again.err

@@ -108,7 +108,12 @@ CASES: dict[str, tuple[Any, dict[str, dict[int, tuple[int, ...]]], Any]] = {
         {"num_channels": {0: (3, 4, 5)}},
         nn.GroupNorm(1, 3, affine=False),
     ),
-    "rms norm": (nn.RMSNorm(5), {"weight": {0: KEEP}}, nn.RMSNorm(3)),
+    "rms norm": (  # as much is added to the sum of squares as before
+        nn.RMSNorm(5),
+        {"weight": {0: KEEP}},
+        nn.RMSNorm(3, eps=torch.finfo(torch.float32).eps * 5 / 3),
+    ),
+    "rms norm, epsilon": (nn.RMSNorm(5, 0.3), {"weight": {0: KEEP}}, nn.RMSNorm(3, 0.5)),
     "prelu": (nn.PReLU(5), {"weight": {0: KEEP}}, nn.PReLU(3)),
     "embedding": (nn.Embedding(7, 5), {"weight": {1: KEEP}}, nn.Embedding(7, 3)),
 }

@@ -5,7 +5,8 @@ optimisers -> check. The outputs before and after are compared on an example eac
 refused and changes nothing.
 
 Source: ShrinkNets (draft), section 3.5.2. What it leaves open and this settles: constants that a dead channel still
-emits (BatchNorm's bias, a(0) ≠ 0) are folded or the removal is refused; a layer keeps at least ``minimum`` channels.
+emits (BatchNorm's bias, a(0) ≠ 0) are folded or the removal is refused; a layer keeps at least ``minimum`` channels; where
+an RMSNorm reads a channel, its weights are scaled (``norms.py``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import fx
 
 from netdial.channels.absorb import Shifts, add, blocked, shifts
 from netdial.channels.constants import known
+from netdial.channels.fold.norms import norm_factors, rescale, without_trace
 from netdial.channels.graph import Graph
 from netdial.channels.rules import Inner
 from netdial.channels.sizes import strip, total
@@ -92,8 +94,10 @@ def collect(
     plan = graph.plan(chosen)
     folded = shifts(graph, chosen, found)
     difference = _trial(graph, plan, folded) if plan else 0.0
+    factors = norm_factors(graph.traced, plan)
     apply(plan, graph.traced, optimizers=optimizers)
     add(graph.traced, folded, plan)
+    rescale(graph.traced, factors)
     after = graph.after(plan)
     return after, Collection(
         plan,
@@ -139,8 +143,10 @@ def _removable(
     for group in graph.groups:
         free = tuple(c for c in range(group.size) if c not in alive[group.name])
         if free and group.mixed:
-            refused[group.name] = f"{group.mixed[0]} depends on all channels together"
-        elif free:
+            free, why = without_trace(graph, group, free, found)
+            if why:
+                refused[group.name] = why
+        if free:
             dead[group.name] = free
     return dead, refused
 
@@ -184,8 +190,10 @@ def _choose(
 def _trial(graph: Graph, plan: Plan, folded: Shifts) -> float:
     """Returns the largest difference of outputs, relative to the largest, on a cut copy; or refuses."""
     trial = copy.deepcopy(graph.traced)
+    factors = norm_factors(trial, plan)
     apply(plan, trial)
     add(trial, folded, plan)
+    rescale(trial, factors)
     try:
         found = same_outputs(
             evaluated(graph.traced, graph.example), evaluated(trial, graph.example)

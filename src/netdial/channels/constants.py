@@ -123,7 +123,10 @@ class _Known(Recording):
             return _product(x, module.numbers(x))
         if isinstance(module, _NormBase):
             return self._by_channel(module, x)
-        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        if isinstance(module, nn.RMSNorm):
+            out = _scaled_by_0(module, module(x), -1 if x.ndim else 0)
+            return out.masked_fill(x == 0, 0)
+        if isinstance(module, nn.LayerNorm):
             return _scaled_by_0(module, module(x), -1 if x.ndim else 0)
         if isinstance(module, nn.GroupNorm):
             return _scaled_by_0(module, module(x), 1)

@@ -12,9 +12,11 @@ Shapes: a dimension may hold several runs of positions one after another (the ga
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -182,7 +184,8 @@ def _settle(part: Any, kept: Mapping[Key, Positions]) -> dict[str, Any]:
     for (attribute, _), positions in sorted(kept.items()):
         counts.setdefault(attribute, []).append(len(positions))
     if isinstance(part, nn.LayerNorm | nn.RMSNorm):
-        return {name: tuple(sizes) for name, sizes in counts.items()}
+        shape = {name: tuple(sizes) for name, sizes in counts.items()}
+        return {**shape, **_epsilon(part, shape)}
     for attribute, sizes in counts.items():
         if len(set(sizes)) > 1:
             raise ShapeError(
@@ -193,6 +196,20 @@ def _settle(part: Any, kept: Mapping[Key, Positions]) -> dict[str, Any]:
     extra: Callable[[Any, Mapping[Key, Positions], dict[str, Any]], dict[str, Any]]
     extra = _convolution if isinstance(part, _ConvNd) else _normal
     return extra(part, kept, found)
+
+
+def _epsilon(part: Any, shape: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
+    """Returns ε of an RMSNorm that adds it to a mean over fewer numbers: as much to their sum as before.
+
+    So without numbers that are 0 it gives what it gave, but for a factor √(numbers before / numbers now).
+    """
+    if not isinstance(part, nn.RMSNorm) or "normalized_shape" not in shape:
+        return {}
+    eps = part.eps
+    if eps is None:
+        eps = torch.finfo(torch.float32 if part.weight is None else part.weight.dtype).eps
+    before, after = math.prod(part.normalized_shape), math.prod(shape["normalized_shape"])
+    return {} if before == after else {"eps": eps * before / after}
 
 
 def _normal(part: Any, kept: Mapping[Key, Positions], found: dict[str, Any]) -> dict[str, Any]:

@@ -265,11 +265,18 @@ def _other_numbers(traced: fx.GraphModule, recipe: Recipe) -> str:
     return ""
 
 
+def _equal(one: object, other: object) -> bool:
+    """Returns whether two attributes are equal; those that follow from the size of a layer are so up to rounding."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
+
+
 def _other_constant(traced: fx.GraphModule, recipe: Recipe) -> str:
     """Returns the first attribute of a layer that differs, in words; those that one version of torch lacks do not count."""
     found = constants_of(traced)
     for name, wanted in recipe.constants.items():
         for key, value in wanted.items():
-            if key in found[name] and found[name][key] != value:
+            if key in found[name] and not _equal(found[name][key], value):
                 return f"module {name} has {key}={found[name][key]}, expected {value}"
     return ""

@@ -105,7 +105,7 @@ def retrain_structured(
         plan, check = plan.then(pruned.plan), None
         (at,) = pruned.family.config.lams
         member = finetune(
-            pruned.family, at, part, kind=options.kind, seed=options.seed, **settings
+            pruned.family, at, part, **{"kind": options.kind, "seed": options.seed, **settings}
         ).eval()
         graph = graph_of(member, example, lenient=options.lenient, heads=options.heads)
         rows = _rows(pruned, done[-1].trained if done else None)

@@ -1,0 +1,65 @@
+"""Channels that are 0 where an RMSNorm reads them: without them it gives the same for the others, up to a factor.
+
+``x / √(Σ x² / n + ε) · w`` does not change when zeros leave the sum, n' of n numbers are left, ε becomes ε n / n' (as it does
+wherever such a layer is cut, ``core.attributes``) and w becomes w √(n / n'). LayerNorm has no such form: the mean that it
+subtracts enters its variance, so a layer over fewer numbers would have to go on counting n.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from netdial.channels.graph import Graph
+from netdial.channels.nodes import module_of, place
+from netdial.core.plan import Group, Plan
+
+
+def without_trace(
+    graph: Graph, group: Group, channels: Sequence[int], found: Mapping[fx.Node, Any]
+) -> tuple[tuple[int, ...], str]:
+    """Returns the channels of a group without which the operations that normalise over it give the same, and why others stay.
+
+    Args:
+        graph: the network.
+        group: a group with such operations.
+        channels: those that nobody else needs.
+        found: what is known of each node's result.
+    """
+    nodes = {place(node): node for node in graph.traced.graph.nodes}
+    left = set(channels)
+    for name in group.mixed:
+        node = nodes.get(name)
+        layer = None if node is None else module_of(graph.traced, node)
+        slot = next((s for s in group.slots if node and s.leaf == f"{node.target}.weight"), None)
+        if node is None or slot is None or type(layer) is not nn.RMSNorm or slot.dim:
+            return (), f"{name} depends on all channels together"
+        source: Tensor = found[node.all_input_nodes[0]]
+        silent = (source == 0).flatten(0, -2).all(0).tolist()
+        left = {c for c in left if all(silent[position] for position in slot.positions[c])}
+    stay = len(left) < len(set(channels))
+    why = f"{group.mixed[0]} reads them, and they are not 0 there" if stay else ""
+    return tuple(sorted(left)), why
+
+
+def norm_factors(net: nn.Module, plan: Plan) -> dict[str, float]:
+    """Returns for the weight of each RMSNorm that a plan cuts what it is to be multiplied by; before the cut."""
+    found = {}
+    for path, layer in net.named_modules():
+        leaf = f"{path}.weight".lstrip(".")
+        if type(layer) is nn.RMSNorm and leaf in plan.cuts:
+            kept = plan.cuts[leaf].get(0)
+            if kept is not None and layer.weight.ndim == 1:
+                found[leaf] = math.sqrt(len(layer.weight) / len(kept))
+    return found
+
+
+@torch.no_grad()
+def rescale(net: nn.Module, factors: Mapping[str, float]) -> None:
+    """Multiplies weights, in place."""
+    for leaf, factor in factors.items():
+        net.get_parameter(leaf).mul_(factor)
