@@ -96,3 +96,14 @@ def test_rounds_go_on_where_one_head_is_left() -> None:
     assert [row.group for row in done[-1].trained.rows] == ["qkv", "proj"]
     assert [row.before for row in done[-1].trained.rows] == [H, 6]
     assert [row.after for row in done[-1].trained.rows] == [1, 1]
+
+
+@pytest.mark.parametrize("how", ["reshape", "chunk", "apart"])
+def test_whole_heads_fade_while_a_network_trains(how: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(48, 5, D)
+    y = (x[:, 0, 0] > 0).long()
+    size = "330 params"  # 554 with three heads of 52 weights for each of q, k, v, and as many again behind
+    shrunk = nd.shrink(Attending(how), (x, y), size=size, epochs=4, batch_size=12)
+    assert shrunk.widths["q" if how == "apart" else "qkv"] < H
+    assert abs(shrunk.n_params - 330) < 110, "to within a head"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor, fx
 
 from netdial.channels.clock import Clock
@@ -126,16 +127,18 @@ def thetas(graph: Graph) -> dict[str, Tensor]:
     }
 
 
-def switches_of(graph: Graph) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
-    """Returns for each group its switches: (name, index in θ of each channel)."""
-    found: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+def switches_of(graph: Graph) -> dict[str, list[tuple[str, Tensor]]]:
+    """Returns for each group its switches: (name, indices in θ of each channel ``[C, m]``).
+
+    A channel may have several: a head of attention one for each of its numbers, a gated unit one for its value and its gate.
+    """
+    found: dict[str, list[tuple[str, Tensor]]] = {}
     names = set(thetas(graph))
     for group in graph.groups:
         for slot in group.slots:
             owner = slot.leaf.removesuffix(".theta")
             if owner in names and owner != slot.leaf:
-                at = tuple(positions[0] for positions in slot.positions)
-                found.setdefault(group.name, []).append((owner, at))
+                found.setdefault(group.name, []).append((owner, torch.tensor(slot.positions)))
     return found
 
 

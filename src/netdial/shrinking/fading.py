@@ -111,7 +111,10 @@ def choose(
     for group, held in switches_of(graph).items():
         if group not in able:
             continue
-        seen = [scores.get(name, torch.zeros_like(switches[name]))[list(at)] for name, at in held]
+        seen = [
+            scores.get(name, torch.zeros_like(switches[name]))[at.to(switches[name].device)].sum(1)
+            for name, at in held
+        ]
         worth = torch.stack(seen).amax(0) / max(now.saved[group], 1e-30)
         order = worth.argsort().tolist()[: max(len(worth) - minimum, 0)]
         ranked += [(float(worth[channel]), group, channel) for channel in order]
@@ -174,7 +177,7 @@ def _of(graph: Graph, fading: Channels) -> list[tuple[str, list[int], Tensor]]:
     """Returns (switch, indices in θ, θ) of channels."""
     switches, held = thetas(graph), switches_of(graph)
     return [
-        (name, [at[channel] for channel in channels], switches[name])
+        (name, at[list(channels)].flatten().tolist(), switches[name])
         for group, channels in fading.items()
         for name, at in held[group]
     ]

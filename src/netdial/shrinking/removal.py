@@ -21,7 +21,8 @@ def dead_channels(state: ShrinkState) -> Channels:
     """Returns the channels of which all switches are dead."""
     found: Channels = {}
     for group, held in switches_of(state.graph).items():
-        dead = torch.stack([state.dead[name][list(at)] for name, at in held]).all(0)
+        off = [state.dead[name][at.to(state.dead[name].device)].all(1) for name, at in held]
+        dead = torch.stack(off).all(0)
         found[group] = tuple(dead.nonzero().flatten().tolist())
     return found
 
@@ -105,7 +106,9 @@ def weigh(state: ShrinkState, config: ShrinkConfig) -> None:
     counted = [(saved[group], len(at)) for group, parts in held.items() for _, at in parts]
     mean = sum(cost * n for cost, n in counted) / max(sum(n for _, n in counted), 1)
     state.weights = {
-        name: saved[group] / max(mean, 1e-30) for group, parts in held.items() for name, _ in parts
+        name: saved[group] / max(mean, 1e-30) / at.shape[1]
+        for group, parts in held.items()
+        for name, at in parts
     }
 
 
