@@ -85,6 +85,7 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
         "per layer",
         "rounded by time",
         "2 rounds of 2 epochs",
+        "lr 0.01",
     )
     for stage, reading in zip(answer["stages"], one.readings, strict=True):
         assert reading.stage == stage["label"]

@@ -35,7 +35,7 @@ from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import graph_of, inputs, member_of
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.prune import Pruned, goal_of, reduce
-from netdial.pruning.channels.retrain import retrain_structured
+from netdial.pruning.channels.retrain import RATE, retrain_structured
 from netdial.runs.curves import headline, members
 from netdial.runs.prunings import METHOD, WIDTH
 from netdial.runs.run import Run
@@ -45,9 +45,6 @@ BATCHES = (1, 64)
 
 _COUNTED = ("params", "macs", "bytes")
 """Costs that are counted, in place of measured."""
-
-_LR = 1e-3
-"""Peak learning rate of training after pruning that goes without saying."""
 
 _UNITS = {
     "params": "parameters",
@@ -91,7 +88,7 @@ class Slimming:
     ] = None
     lr: Annotated[
         float | None,
-        Field(gt=0, description=f"peak learning rate of that training; else {_LR:g}"),
+        Field(gt=0, description=f"peak learning rate of that training; else {RATE:g}"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -116,7 +113,7 @@ class Slimming:
         """Settings of the training after each round; None does not train."""
         if not self.trains:
             return None
-        return {"epochs": self.epochs or 1, "lr": _LR if self.lr is None else self.lr}
+        return {"epochs": self.epochs or 1, "lr": RATE if self.lr is None else self.lr}
 
 
 @dataclass(frozen=True)
@@ -246,10 +243,10 @@ def how(
     >>> how("density", 0.5, Options())
     {'criterion': 'density', 'share': 0.5}
     >>> how("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
-    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'rounds': 2, 'epochs': 1}
+    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'rounds': 2, 'epochs': 1, 'lr': 0.001}
     """
     limits, training = options.limits, training or {}
-    rate, least = training.get("lr", _LR), limits.minimum
+    least = limits.minimum
     others: dict[str, tuple[Place, bool]] = {
         "scope": ("layer", limits.scope == "layer"),
         "per": (options.per, options.per != "channel"),
@@ -261,7 +258,7 @@ def how(
         "heads": (options.heads, options.heads != "whole"),
         "rounds": (rounds, bool(training)),
         "epochs": (training.get("epochs", 1), bool(training)),
-        "lr": (rate, rate != _LR),
+        "lr": (training.get("lr", RATE), bool(training)),
     }
     asked: dict[str, Place] = {"size": str(goal)} if isinstance(goal, Target) else {"share": goal}
     said = {axis: place for axis, (place, differs) in others.items() if differs}

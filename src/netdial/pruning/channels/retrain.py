@@ -29,6 +29,9 @@ from netdial.shrinking.control import course
 from netdial.task.rehearsal import admit
 from netdial.train.finetune import finetune
 
+RATE = 1e-2
+"""Peak learning rate after pruning that goes without saying; benchmark ``slim-rate``."""
+
 
 @dataclass(frozen=True, eq=False)
 class StructuredRound:
@@ -82,7 +85,7 @@ def retrain_structured(
         size: or the size to arrive at.
         rounds: how many times to remove and train.
         options: how channels are chosen and taken out; widths are rounded by time in the last round only.
-        **settings: of the training after each round (``epochs``, ``lr``, …), as for ``finetune``.
+        **settings: of the training after each round (``epochs``, ``lr``, …), as for ``finetune``; ``lr`` is 1e-2 by default.
 
     Returns:
         The rounds; ``trained`` of the last is the result, its plan and rows in terms of the network at the start.
@@ -105,13 +108,21 @@ def retrain_structured(
         plan, check = plan.then(pruned.plan), None
         (at,) = pruned.family.config.lams
         member = finetune(
-            pruned.family, at, part, **{"kind": options.kind, "seed": options.seed, **settings}
+            pruned.family,
+            at,
+            part,
+            **{"kind": options.kind, "seed": options.seed, **_rated(settings)},
         ).eval()
         graph = graph_of(member, example, lenient=options.lenient, heads=options.heads)
         rows = _rows(pruned, done[-1].trained if done else None)
         trained = replace(pruned, graph=graph, family=member, plan=plan, rows=rows)
         done.append(StructuredRound(step, pruned, trained))
     return done
+
+
+def _rated(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings of training with a rate, unless all are given at once."""
+    return settings if "config" in settings else {"lr": RATE, **settings}
 
 
 def _goals(goal: float | Target, rounds: int, start: Graph) -> list[float | Target]:
