@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.records import Record
 from netdial.runs.run import Run
+from netdial.runs.schemas.details import Bins, Details, read_details, write_details
 from netdial.runs.schemas.known import Known
 from netdial.runs.settings import FORMAT, config_difference
 
@@ -279,3 +280,85 @@ def test_any_plain_configuration_comes_back_unchanged(
 ) -> None:
     run = Run.create(tmp_path_factory.mktemp("runs"), "wine", config)
     assert config_difference(run.config, Run.open(run.path).config) == []
+
+
+def rows_of(name: str, count: int) -> list[Record]:
+    """Returns so many records of different steps."""
+    return [Record(name, 0, step, "loss", 1 / (step + 1)) for step in range(count)]
+
+
+def cut(path: Path, lines: int) -> None:
+    """Cuts whole lines off the end of a file."""
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lines]))
+
+
+def test_records_cut_short_after_the_end_are_seen(run: Run) -> None:
+    run.record(rows_of("wine", 20))
+    cut(run.records_path, 5)
+    assert len(run.records()) == 15  # training goes on from what is there
+    run.record(rows_of("wine", 20)[15:])
+    run.finish()
+    assert len(Run.open(run.path).records()) == 20
+    whole = run.records_path.read_bytes()
+    for damage in (1, 7, 20):
+        cut(run.records_path, damage)
+        with pytest.raises(CheckpointError, match=rf"records.jsonl.*{20 - damage} of the 20"):
+            Run.open(run.path).records()
+        run.records_path.write_bytes(whole)
+    run.records_path.write_bytes(whole[:-3])  # in mid-line
+    with pytest.raises(CheckpointError, match=r"19 of the 20|changed"):
+        run.records()
+    run.records_path.unlink()
+    with pytest.raises(CheckpointError, match=r"records.jsonl: is missing"):
+        run.records()
+
+
+def test_what_is_recorded_after_the_end_counts_too(run: Run) -> None:
+    run.record(rows_of("wine", 3))
+    run.finish(seconds=1.5)
+    run.record(rows_of("wine", 6))  # three of them for the second time
+    run.replace(rows_of("wine", 8))
+    assert len(run.records()) == 8
+    cut(run.records_path, 1)
+    with pytest.raises(CheckpointError, match="7 of the 8"):
+        run.replace(rows_of("wine", 1))
+    assert json.loads(run.done_path.read_text())["seconds"] == 1.5
+
+
+def test_a_count_that_was_not_brought_up_to_date_misses_nothing(run: Run) -> None:
+    run.record(rows_of("wine", 3))
+    run.finish()
+    done = run.done_path.read_bytes()
+    run.record(rows_of("wine", 9))
+    run.done_path.write_bytes(done)  # as after a kill between the two
+    assert len(run.records()) == 9
+
+
+def test_a_damaged_marker_is_said(run: Run) -> None:
+    run.finish()
+    run.done_path.write_text('{"finished": ')
+    with pytest.raises(CheckpointError, match="DONE"):
+        run.records()
+
+
+def test_sealed_files_that_are_gone_after_the_end_are_seen(run: Run) -> None:
+    run.write_splits({"kind": "built-in"}, {"train": [0, 1], "valid": [2], "test": [3]})
+    assert read_details(run.details_path) is None  # earlier runs have none
+    sizes = Bins(low=-1, high=1, count=2)
+    write_details(
+        run.details_path, Details(step=1, layers=[], weights=sizes, snr=sizes, members=[])
+    )
+    run.finish()
+    run.details_path.unlink()
+    with pytest.raises(CheckpointError, match=r"details\.json: is missing"):
+        read_details(run.details_path)
+    run.splits_path.unlink()
+    with pytest.raises(CheckpointError, match=r"splits\.json: is missing"):
+        run.parts()
+
+
+@pytest.mark.parametrize("version", ['"99.0.0"', "99", "1.5"])
+def test_a_format_that_is_not_read_is_named(run: Run, version: str) -> None:
+    run.config_path.write_text(f'{{"format": {version}}}')
+    with pytest.raises(CheckpointError, match=rf"format {version}.*1 or 2"):
+        Run.open(run.path)

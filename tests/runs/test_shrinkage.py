@@ -125,6 +125,19 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
         events(tmp_path)
 
 
+def test_a_log_cut_short_after_the_end_is_seen(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "wine", CONFIG | {"seed": 0})
+    write(run.path, *[json.dumps(LINE) + "\n"] * 3)
+    run.finish()
+    assert len(events(run.path)) == 3
+    write(run.path, *[json.dumps(LINE) + "\n"] * 2)
+    with pytest.raises(CheckpointError, match=r"kills\.jsonl.*2 of the 3"):
+        events(run.path)
+    (run.path / "kills.jsonl").unlink()
+    with pytest.raises(CheckpointError, match=r"kills\.jsonl: is missing"):
+        events(run.path)
+
+
 CONFIG = {"way": "shrink", "data": "wine", "model": "mlp:64-64", "kind": "classification"}
 
 

@@ -6,6 +6,9 @@ import http.client
 import json
 import math
 import random
+import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -22,7 +25,8 @@ from typer.testing import CliRunner
 import netdial as nd
 from netdial.cli import main
 from netdial.cli.app import app
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, DataError
+from netdial.data.tables.inputs import Number
 from netdial.family.config import FamilyConfig
 from netdial.models.use import Use
 from netdial.nets import build
@@ -30,6 +34,7 @@ from netdial.nets import build
 pytest.importorskip("fastapi")
 from netdial.serve.app import Served, ServerLimits, application, at_once, written
 from netdial.serve.members import KeptMembers
+from netdial.serve.requests import columns_of
 from netdial.serve.running import bound, server_of
 
 SHAPE, LIMITS = (5,), ServerLimits(body_bytes=20_000, rows=50, threads=4)
@@ -54,10 +59,10 @@ def served(most_bytes: int = 10**9) -> Served:
 class Running:
     """A server in a thread, on a free port."""
 
-    def __init__(self, what: Served) -> None:
+    def __init__(self, what: Served, limits: ServerLimits = LIMITS) -> None:
         self.listening = bound("127.0.0.1", 0)
         self.port = self.listening.getsockname()[1]
-        self.server = server_of(application(what, LIMITS, ["127.0.0.1"]))
+        self.server = server_of(application(what, limits, ["127.0.0.1"]))
         self.thread = threading.Thread(target=self.server.run, args=([self.listening],))
         self.thread.start()
         while not self.server.started:
@@ -80,10 +85,15 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def ask() -> Iterator[Ask]:
-    running = Running(served())
-    yield running.ask
-    running.stop()
+def running() -> Iterator[Running]:
+    one = Running(served())
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def ask(running: Running) -> Ask:
+    return running.ask
 
 
 def rows(n: int, seed: int = 0) -> list[list[float]]:
@@ -183,7 +193,7 @@ def test_only_quick_members_that_are_kept_are_answered_where_requests_arrive() -
         (b"[" * 9000, "nested"),
         (b'{"rows": ' + b"[" * 3000 + b"]" * 3000 + b"}", "nest"),
         ({"lam": 1}, "rows"),
-        ({"lam": 1, "rows": []}, "at least 1"),
+        ({"lam": 1, "rows": []}, "at least one"),
         ({"lam": 1, "rows": [[1, 2]]}, "[2]"),
         ({"lam": 1, "rows": [[1, 2, 3, 4, 5], [1]]}, "differ in shape"),
         ({"lam": 1, "rows": [["x"] * 5]}, "numbers"),
@@ -213,6 +223,71 @@ def test_large_bodies_are_refused_and_the_next_request_is_served(ask: Ask) -> No
     assert code == 413
     assert "20000" in answer["error"]["message"]
     assert ask("POST", "/predict", {"lam": 1, "rows": rows(1)})[0] == 200
+
+
+def raw(port: int, *parts: bytes) -> socket.socket:
+    """Returns a connection on which parts of a request were sent, one after the other."""
+    link = socket.create_connection(("127.0.0.1", port), timeout=10)
+    for part in parts:
+        link.sendall(part)
+    return link
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (CHUNKED, *[b"1000\r\n" + b" " * 4096 + b"\r\n"] * 6),  # 24 576 bytes, and no end
+        (HEAD + b"Content-Length: 99999999999\r\n\r\n",),
+        (HEAD + b"Content-Length: 20001\r\n\r\n", b"{"),
+    ],
+)
+def test_a_large_body_is_refused_before_it_ends(running: Running, parts: tuple[bytes, ...]) -> None:
+    with raw(running.port, *parts) as link:
+        answer = b""
+        while b"}}" not in answer:  # the connection stays open, and the answer is there
+            more = link.recv(65536)
+            assert more
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"20000 bytes" in answer
+    assert running.ask("GET", "/health")[0] == 200
+
+
+def test_a_body_that_does_not_come_holds_nobody_up() -> None:
+    slow = Running(served(), replace(LIMITS, threads=1, seconds=0.3))
+    waiting = [raw(slow.port, HEAD + b"Content-Length: 100\r\n\r\n", b"{") for _ in range(9)]
+    started = time.perf_counter()
+    assert slow.ask("POST", "/predict", {"lam": 1, "rows": rows(1)})[0] == 200
+    assert time.perf_counter() - started < 0.3
+    for link in waiting:
+        assert b" 408 " in link.recv(65536)
+        link.close()
+    slow.stop()
+
+
+def test_who_hangs_up_leaves_no_traceback(
+    running: Running, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = json.dumps({"lam": 1, "rows": rows(3)}).encode()
+    length = b"Content-Length: %d\r\n\r\n" % len(whole)
+    for parts in (
+        (HEAD + length, whole[:5]),
+        (CHUNKED, b"10\r\n{"),
+        (CHUNKED, *[b"1000\r\n" + b" " * 4096 + b"\r\n"] * 6),
+        (HEAD + length, whole),
+        (HEAD[:9],),
+        (HEAD + b"Content-Length: -5\r\n\r\n",),
+    ):
+        raw(running.port, *parts).close()
+    for _ in range(3):
+        assert running.ask("POST", "/predict", {"lam": 1, "rows": rows(1)})[0] == 200
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err + said.out
+    assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
 
 
 def test_other_addresses_and_methods(ask: Ask) -> None:
@@ -273,16 +348,33 @@ def test_a_table_by_its_columns_and_the_page(
         ({"size": 3}, "town"),
         ({"size": "three", "town": "Ayr"}, "three"),
         ({"size": [1], "town": "Ayr"}, "cell"),
+        ({"size": True, "town": "Ayr"}, "'size': true is no number"),
         ([3, "Ayr"], "object"),
     ):
         code, answer = running.ask("POST", "/predict", {"lam": 1, "rows": [bad]})
         assert code == 400
         assert said in answer["error"]["message"]
+    for body in (
+        b'{"rows": [{"size": 1e999, "town": "Ayr"}]}',
+        b'{"rows": [{"size": 2, "town": -1e999}]}',
+    ):
+        code, answer = running.ask("POST", "/predict", body)
+        assert code == 400
+        assert "too large" in answer["error"]["message"]
+        assert "--" not in answer["error"]["message"]  # a request has no options of commands
     code, html = running.ask("GET", "/?lam=abc")
     assert code == 200
     assert "connect-src 'self'" in html
     assert "<b>Bonn</b>" not in html
     running.stop()
+
+
+def test_truth_values_are_numbers_where_training_saw_but_two() -> None:
+    of = {"kind": "number", "column": "a", "fill": 0.0, "missing": False}
+    two, many = (Number(**of, mean=0.25, std=std) for std in (0.1875**0.5, 0.3))
+    assert columns_of([{"a": True}], [two]) == {"a": [True]}
+    with pytest.raises(DataError, match="true is no number"):
+        columns_of([{"a": True}], [many])
 
 
 def test_damaged_and_missing_runs_are_refused(tmp_path: Path) -> None:
@@ -297,11 +389,31 @@ def test_damaged_and_missing_runs_are_refused(tmp_path: Path) -> None:
     records.write_text(whole.replace('"value"', '"valve"', 1))
     assert main(["serve", "w", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
     assert main(["report", "w", "--runs-dir", str(tmp_path)]) == 2
+    records.write_text("".join(whole.splitlines(keepends=True)[:-4]))
+    assert main(["serve", "w", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
+    assert main(["report", "w", "--runs-dir", str(tmp_path)]) == 2
     records.write_text(whole)
     config = tmp_path / "w" / "config.json"
     config.write_text(config.read_text().replace('"format": 2', '"format": 99', 1))
     assert main(["serve", "w", "--runs-dir", str(tmp_path), "--port", "0"]) == 2
     assert main(["report", "w", "--runs-dir", str(tmp_path)]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_that_it_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    fit = f"fit wine --epochs 1 --points 3 --name w --quiet --runs-dir {tmp_path}"
+    assert main(fit.split()) == 0
+    code = "from netdial.cli import main; raise SystemExit(main())"
+    words = [sys.executable, "-u", "-c", code, "serve", str(tmp_path / "w"), "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
+        assert one.stderr is not None
+        assert "stop with Ctrl-C" in one.stdout.readline()
+        one.send_signal(number)
+        assert "w: stopped" in one.stdout.read()
+        assert one.wait(20) == 0
+        assert one.stderr.read() == ""
 
 
 def test_what_pages_need_is_loaded_before_the_first_request() -> None:

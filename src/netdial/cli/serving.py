@@ -73,7 +73,10 @@ def serve(
                 soft_wrap=True,
             )
 
-    run(app, listening, started)
+    cut = run(app, listening, started)
+    if not as_json:
+        end = f"{cut} requests under way were cut off" if cut else "no request was cut off"
+        console().print(f"{served.name}: stopped; {end}", markup=False, soft_wrap=True)
 
 
 def _place(model: str, runs_dir: Path) -> Path:
@@ -98,7 +101,8 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
     from netdial.serve.app import Served
     from netdial.serve.members import KeptMembers
 
-    run = Run.open(path) if (path / "records.jsonl").exists() else None
+    is_run = any((path / name).exists() for name in ("records.jsonl", "DONE"))
+    run = Run.open(path) if is_run else None
     loaded, more = load_model(path) if run is None else _of_run(run, data_dir, trust=trust), {}
     use: Use | None = getattr(loaded, "use", None)
     if use is None:
@@ -108,8 +112,10 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
     if run is not None:
         from netdial.jobs.reports import report_of
 
-        run.records()  # what is damaged is refused now, and not when somebody asks for the page
         live = {"columns": [] if use.table is None else _form(use.table)}
+        report_of(
+            run, live
+        )  # what is damaged is refused now, and not when somebody asks for the page
         more = {
             "page": lambda: report_of(run, live),
             "shape": tuple(run.config["input_shape"]) if use.pixels is None else None,

@@ -152,6 +152,7 @@ def open_task(run: Run, data_dir: str | None = None, *, trust: bool = False) -> 
         ConfigError: it names one, and ``trust`` is not set.
         DataError: the data are not there, or no longer the same.
     """
+    run.records()  # what is found could not be recorded beside damaged ones
     config = run.config
     check_trust(config, trust=trust)
     where = data_dir or config.get("data_dir")

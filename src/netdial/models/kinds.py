@@ -230,7 +230,9 @@ def _folder(path: Path) -> Found:
     for inner in (*_RUN_MODELS, *(Path(place).name for place in _RUN_MODELS)):
         if (path / inner).is_file():
             return recognise(path / inner)
-    if (path / "config.json").is_file() and (path / "records.jsonl").exists():
+    if (path / "config.json").is_file() and any(
+        (path / name).exists() for name in ("records.jsonl", "DONE")
+    ):
         how = "finish it first (netdial fit … --resume)"
         return Found(path, RUN, "a run folder without a finished model", how)
     opens = "give the file of a model, or the folder that netdial export or a choice wrote"

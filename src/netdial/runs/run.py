@@ -24,6 +24,7 @@ from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
+from netdial.runs.schemas.done import DONE, check_whole, write_done
 from netdial.runs.settings import (
     FORMAT,
     Split,
@@ -33,7 +34,7 @@ from netdial.runs.settings import (
     read_split,
     write_split,
 )
-from netdial.runs.shrinkage import KILLS
+from netdial.runs.shrinkage import KILLS, events
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class Run:
     """Folder of the trained family."""
     report_path = _Inside("report.html")
     """The report for people."""
-    done_path = _Inside("DONE")
-    """Marker that training has ended as planned."""
+    done_path = _Inside(DONE)
+    """Marker that training has ended as planned, with what the folder held then."""
 
     @classmethod
     def create(
@@ -188,11 +189,7 @@ class Run:
         return found if isinstance(found, dict) else {}
 
     def data_source(self) -> dict[str, Any]:
-        """Returns where the data came from and how they were read; empty if the run did not say.
-
-        Raises:
-            CheckpointError: ``splits.json`` is damaged or was changed.
-        """
+        """Returns where the data came from and how they were read, see `parts`."""
         return read_split(self.splits_path).source
 
     def parts(self) -> dict[str, list[int]]:
@@ -226,9 +223,11 @@ class Run:
         """Appends records, all or none of them; half a line left by an interruption is removed first."""
         made = list(records)
         self.append(self.records_path, (record.to_json() for record in made))
-        self._tell(made)
+        self._wrote(made)
 
-    def _tell(self, records: list[Record]) -> None:
+    def _wrote(self, records: list[Record]) -> None:
+        if self.is_done:
+            self._count()
         for listener in self.listeners:
             listener(records)
 
@@ -239,7 +238,7 @@ class Run:
             made = list(records)
             rows = {row.quantity: row for row in [*self.records(), *made]}
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in rows.values()))
-        self._tell(made)
+        self._wrote(made)
 
     def append(self, path: Path, lines: Iterable[str]) -> None:
         """Appends lines to a file of the run, all or none of them.
@@ -264,12 +263,12 @@ class Run:
         """Returns the records in the order of writing; of several for the same quantity the last one counts.
 
         Raises:
-            CheckpointError: a line other than a last, unfinished one is damaged.
+            CheckpointError: a line other than a last, unfinished one is damaged; or, once training has ended, some are gone.
         """
-        if not self.records_path.exists():
-            return []
-        rows = read_records(self.records_path, converted)
-        return list({row.quantity: row for row in rows}.values())
+        rows = read_records(self.records_path, converted) if self.records_path.exists() else ()
+        found = list({row.quantity: row for row in rows}.values())
+        check_whole(self.records_path, len(found))
+        return found
 
     @property
     def last_step(self) -> int:
@@ -306,10 +305,15 @@ class Run:
             self.config.format = FORMAT
 
     def finish(self, **facts: Any) -> None:
-        """Marks the run as done, with the time and what else is to be known of it."""
+        """Marks the run as done, with the time, what its files hold and what else is to be known of it."""
+        self._count(finished=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
+
+    def _count(self, **facts: Any) -> None:
+        """Writes ``DONE``, with what the files hold."""
         with self.alone():
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(self.done_path, {"finished": now, **facts})
+            rows = {self.records_path: len(self.records()), self.kills_path: len(events(self.path))}
+            rows |= {path: int(path.exists()) for path in (self.details_path, self.splits_path)}
+            write_done(self.path, **facts, holds={path.name: n for path, n in rows.items() if n})
 
 
 def _check_replaceable(path: Path, *, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.boundary import DIGEST, read_json, seal, unseal, validated
 from netdial.core.storage.files import write_text
+from netdial.runs.schemas.done import check_whole
 
 FORMAT, READS = 2, (1, 2)
 """Version of the layout of a run folder, and those that are read; an older netdial refuses a newer folder.
@@ -62,15 +63,15 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path.parent}: is not a run folder (no config.json in it); give a folder made by netdial fit"
         )
     config = read_json(path, "restore it from a copy, or run again with --overwrite")
-    if not isinstance(config, dict) or type(config.get("format")) is not int:
+    if not isinstance(config, dict) or type(config.get("format")) not in (int, float, str):
         raise CheckpointError(
             f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
         )
     version = config.pop("format")
-    if version not in READS:
+    if type(version) is not int or version not in READS:
         known = " or ".join(map(str, READS))
         raise CheckpointError(
-            f"{path}: has format {version}, this netdial reads format {known}; install the netdial that wrote it"
+            f"{path}: has format {_shown(version)[:60]}, this netdial reads format {known}; install the netdial that wrote it"
         )
     from netdial.runs.schemas.known import Known
 
@@ -92,9 +93,10 @@ def read_split(path: Path) -> Split:
     """Returns what a ``splits.json`` holds, nothing if there is none.
 
     Raises:
-        CheckpointError: it is damaged or was changed.
+        CheckpointError: it is damaged, was changed, or is gone from a run that is done.
     """
     if not os.path.lexists(path):
+        check_whole(path, 0)
         return Split()
     found = read_json(path)
     if isinstance(found, dict) and DIGEST in found:  # earlier runs have none

@@ -20,6 +20,7 @@ from netdial.core.storage.boundary import (
     unseal_line,
 )
 from netdial.runs.curves import MemberRow, constants, is_worse
+from netdial.runs.schemas.done import check_whole
 
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
@@ -124,14 +125,16 @@ def events(run_path: Path) -> list[Event]:
     A last line without a newline was cut off by an interruption and is passed over; so are keys that are not known.
 
     Raises:
-        CheckpointError: any other line is damaged.
+        CheckpointError: any other line is damaged; or, once training has ended, some are gone.
     """
     path = run_path / KILLS
     if not path.exists():
+        check_whole(path, 0)
         return []
     with reading(path, "cannot be read"):
         text = regular(path).read_bytes().decode(errors="replace")
     lines = sealed_lines(text, path, _DELETE)
+    check_whole(path, len(lines))
     return [_event(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
 
 

@@ -21,19 +21,23 @@ import numpy as np
 import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import HTTPException
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException as StarletteError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from netdial.core.errors import NetdialError
 from netdial.models.predict import member_columns
 from netdial.models.use import Use
+from netdial.serve.bodies import Refusal, RefusedBody, said, whole_body
 from netdial.serve.members import KeptMembers, Ready
 from netdial.serve.requests import PredictRequest, asked, columns_of, tensor_of
 
 _DRAIN = 32
 """How many times the largest body is read and thrown away, so that a caller can read why it was refused."""
+_ARRIVING = 64
+"""Bodies that arrive at the same time; more wait their turn."""
 _SMALL, _HANDING_OVER = 64_000, 0.001
 """Bytes of a request that may be worked on where it arrives, and seconds that this may take."""
 _EXAMPLE: Mapping[str, Any] = {"lam": 0.1, "rows": [{"column": 1.5}]}
@@ -48,12 +52,14 @@ class ServerLimits:
         rows: most rows of a request.
         memory_bytes: what members in memory may take up together.
         threads: requests worked on at the same time.
+        seconds: time that a body may take to arrive.
     """
 
     body_bytes: int = 8_000_000
     rows: int = 10_000
     memory_bytes: int = 512_000_000
     threads: int = 2
+    seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
         hosts: names under which it may be asked for, which keeps pages of other sites out; None allows all.
     """
     pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="netdial")
-    room = asyncio.Semaphore(4 * limits.threads)
+    arriving, room = asyncio.Semaphore(_ARRIVING), asyncio.Semaphore(4 * limits.threads)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -128,8 +134,14 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
         return {"models": [described(served, limits)]}
 
     async def predict(request: Request) -> Response:
+        try:
+            async with arriving:
+                body = await whole_body(request, limits.body_bytes, limits.seconds)
+        except RefusedBody as error:
+            return Refusal(error.code, str(error), _DRAIN * limits.body_bytes)
+        except ClientDisconnect:  # nobody is there to be answered
+            return Response(status_code=400)
         async with room:
-            body = await _body(request, limits.body_bytes)
             if len(body) <= _SMALL and (said := at_once(served, limits, body)) is not None:
                 return Response(said, media_type="application/json")
             work = asyncio.get_running_loop().run_in_executor(pool, written, served, limits, body)
@@ -153,6 +165,7 @@ def _describe(app: FastAPI) -> None:
             "responses": {
                 "200": {"description": "lam, predictions (one object for each row), remarks"},
                 "400": {"description": "what was wrong, in a sentence"},
+                "408": {"description": "the body did not arrive in time"},
                 "413": {"description": "the body is too large"},
             },
         }
@@ -191,7 +204,7 @@ def at_once(served: Served, limits: ServerLimits, body: bytes) -> bytes | None:
 def _predicted(served: Served, wanted: PredictRequest, one: Ready) -> bytes:
     """Returns predictions as JSON; numbers that do not exist are null."""
     if one.use.table is not None:
-        rows: Any = columns_of(wanted.rows, one.use.table.columns)
+        rows: Any = columns_of(wanted.rows, one.use.table.inputs)
     else:
         rows = tensor_of(wanted.rows, one.use, served.shape, served.dtype)
     columns, remarks = member_columns(one.net, one.use, rows, wanted.level, one.like)
@@ -227,41 +240,15 @@ def described(served: Served, limits: ServerLimits) -> dict[str, Any]:
     }
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """Returns the body of a request, of at most so many bytes.
-
-    Raises:
-        HTTPException: it is larger; what else comes is thrown away up to a limit, so that the answer can be read.
-    """
-    found, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= most:
-            found += chunk
-        elif size > _DRAIN * most:
-            break
-        else:
-            found.clear()
-    if size > most:
-        raise HTTPException(
-            413,
-            f"the body is larger than the {most} bytes that are read; send fewer rows at a time",
-        )
-    return bytes(found)
-
-
 def _say_errors(app: FastAPI) -> None:
     """Lets every refusal be an object with a sentence."""
 
-    def said(code: int, kind: str, message: str) -> JSONResponse:
-        return JSONResponse({"error": {"type": kind, "message": message}}, code)
-
     @app.exception_handler(NetdialError)
-    async def refused(request: Request, error: NetdialError) -> JSONResponse:
+    async def refused(request: Request, error: NetdialError) -> Response:
         return said(400, type(error).__name__, " ".join(str(error).split()))
 
     @app.exception_handler(StarletteError)
-    async def not_there(request: Request, error: StarletteError) -> JSONResponse:
+    async def not_there(request: Request, error: StarletteError) -> Response:
         message = str(error.detail)
         if error.status_code in (404, 405) and message in ("Not Found", "Method Not Allowed"):
             message += ": there are GET /, /health, /models, /openapi.json and POST /predict"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from pydantic_core import from_json
 from torch import Tensor
 
 from netdial.core.errors import DataError, ShapeError
+from netdial.data.tables.inputs import Input
 from netdial.models.use import Pixels, Use
 
 Cell = float | int | str | bool | None
@@ -49,6 +52,8 @@ def asked(body: bytes, most_rows: int) -> PredictRequest:
             f'the body is a JSON {_kind(value)}; send an object such as {{"lam": 0.1, "rows": [...]}}'
         )
     rows = value.get("rows")
+    if rows == []:
+        raise DataError("rows: [] has no row; send at least one")
     if isinstance(rows, list) and len(rows) > most_rows:
         raise ShapeError(
             f"rows: {len(rows)} are too many for one request; send at most {most_rows}"
@@ -66,12 +71,14 @@ def asked(body: bytes, most_rows: int) -> PredictRequest:
         ) from None
 
 
-def columns_of(rows: list[Any], columns: tuple[str, ...]) -> dict[str, list[Cell]]:
+def columns_of(rows: list[Any], inputs: Sequence[Input]) -> dict[str, list[Cell]]:
     """Returns the columns of a table from one object for each row; columns that no input needs are not looked at.
 
     Raises:
-        DataError: a row is no object, lacks a column, or a cell is a list or an object.
+        DataError: a row is no object, lacks a column, or a cell is a list, an object, too large a number, or a truth value
+            where training saw numbers other than 0 and 1.
     """
+    columns = tuple(one.column for one in inputs)
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise DataError(
@@ -82,13 +89,22 @@ def columns_of(rows: list[Any], columns: tuple[str, ...]) -> dict[str, list[Cell
                 f"rows[{index}] has no column {absent[0]!r}; the model needs {', '.join(columns)} (null is a missing value)"
             )
     found = {name: [row[name] for row in rows] for name in columns}
-    for name, cells in found.items():
-        for index, cell in enumerate(cells):
-            if isinstance(cell, list | dict):
-                raise DataError(
-                    f"rows[{index}], column {name!r}: a cell is a number, text, true, false or null, not a JSON {_kind(cell)}"
-                )
+    for one in inputs:
+        for index, cell in enumerate(found[one.column]):
+            if said := _unfit(cell, one):
+                raise DataError(f"rows[{index}], column {one.column!r}: {said}")
     return found
+
+
+def _unfit(cell: Any, read: Input) -> str:
+    """Returns why a cell cannot be what a column is read as; nothing if it may be."""
+    if isinstance(cell, list | dict):
+        return f"a cell is a number, text, true, false or null, not a JSON {_kind(cell)}"
+    if isinstance(cell, bool) and read.kind == "number" and not read.is_binary:
+        return f"{str(cell).lower()} is no number; give one, or null if the value is missing"
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return "the number is too large; give a finite one, or null if the value is missing"
+    return ""
 
 
 def tensor_of(

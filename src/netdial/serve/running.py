@@ -43,7 +43,26 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """A server whose end by a signal is an ordinary end."""
+    """A server whose end by a signal is an ordinary end.
+
+    Attributes:
+        cut: requests that had not ended when it stopped.
+        ready: called once it answers, and stops gracefully.
+    """
+
+    cut = 0
+    ready: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, and says so."""
+        await super().startup(sockets)
+        if self.ready is not None and not self.should_exit:
+            self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets requests under way end, for as long as there is patience, and counts those that did not."""
+        await super().shutdown(sockets)
+        self.cut = len(self.server_state.tasks)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -80,8 +99,8 @@ def server_of(app: Any) -> Server:
     )
 
 
-def run(app: Any, listening: socket.socket, started: Callable[[str], None]) -> None:
-    """Serves until SIGINT or SIGTERM.
+def run(app: Any, listening: socket.socket, started: Callable[[str], None]) -> int:
+    """Serves until SIGINT or SIGTERM, and returns how many requests did not end in time and were cut off.
 
     Args:
         app: the application.
@@ -89,5 +108,7 @@ def run(app: Any, listening: socket.socket, started: Callable[[str], None]) -> N
         started: told the address.
     """
     host, port = listening.getsockname()[:2]
-    started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    server_of(app).run(sockets=[listening])
+    server = server_of(app)
+    server.ready = lambda: started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    server.run(sockets=[listening])
+    return server.cut

@@ -214,16 +214,21 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
 
 
 def _infinite(values: Array, name: str) -> list[TableFault]:
+    said = _infinity(values, name)
+    if not said:
+        return []
+    words = {"inf" if value > 0 else "-inf" for value in values[np.isinf(values)]}
+    cure = "if it means a missing value, name it in --na, else leave the column out (--drop)"
+    return [TableFault(f"{said}; {cure}", {"na": tuple(sorted(words))})]
+
+
+def _infinity(values: Array, name: str) -> str:
+    """Returns where a column holds infinity, in words; nothing if it does not."""
     infinite = np.isinf(values)
     if not infinite.any():
-        return []
-    words = tuple(sorted({"inf" if value > 0 else "-inf" for value in values[infinite]}))
-    text = (
-        f"column {name!r} holds infinity in {int(infinite.sum())} row(s), first in row"
-        f" {int(infinite.argmax())} (counted from 0); if it means a missing value, name it in --na, else leave the column out"
-        " (--drop)"
-    )
-    return [TableFault(text, {"na": words})]
+        return ""
+    first = int(infinite.argmax())
+    return f"column {name!r} holds infinity in {int(infinite.sum())} row(s), first in row {first} (counted from 0)"
 
 
 def numbers_of(
@@ -242,8 +247,10 @@ def numbers_of(
     else:
         styles = [(decimal, thousands), (".", None)]
         values = _each(column, name, na, lambda words: numbers(words, styles), "a number")
-    if problems := _infinite(values, name):
-        raise DataError(problems[0].text)
+    if said := _infinity(values, name):
+        raise DataError(
+            f"{said}; give a finite number, or leave the cell empty if the value is missing"
+        )
     return values
 
 

@@ -5,6 +5,7 @@ Shape legend: B rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -46,6 +47,12 @@ class Number(FrozenModel):
     def names(self) -> tuple[str, ...]:
         """Names of the inputs, in order."""
         return (self.column, *([f"{self.column} is missing"] if self.missing else []))
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the training part held nothing but 0 and 1, as a column of truth values does."""
+        spread = self.mean * (1 - self.mean)
+        return 0 < self.mean < 1 and math.isclose(self.std**2, spread, rel_tol=1e-9)
 
     def describe(self) -> str:
         """Returns how the column is read, in words."""

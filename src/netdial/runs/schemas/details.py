@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from netdial.core.storage.boundary import read_json, seal, unseal, validated
 from netdial.core.storage.files import write_text
+from netdial.runs.schemas.done import check_whole
 
 Known = float | None
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -160,9 +161,10 @@ def read_details(path: Path) -> Details | None:
     """Returns what a ``details.json`` holds, None if there is none.
 
     Raises:
-        CheckpointError: it is damaged, was changed, or a newer netdial wrote it.
+        CheckpointError: it is damaged, was changed, is gone from a run that is done, or a newer netdial wrote it.
     """
     if not os.path.lexists(path):
+        check_whole(path, 0)
         return None
     found: Any = read_json(path)
     if isinstance(found, dict):

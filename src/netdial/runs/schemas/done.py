@@ -1,0 +1,73 @@
+"""``DONE``: that training has ended as planned, when, and how much the files of the run held then. Loads no torch.
+
+Files that grow by lines, each sealed by itself, do not show that their end is gone, and a file that is gone shows nothing.
+``DONE`` therefore counts them: rows of the records and of the log of removals, and which sealed files there are. It is
+brought up to date after something was written, so that a process which is killed between the two leaves a count that is
+too low, and never one that is too high. Runs of earlier versions have no counts, and nothing is missed in them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from netdial.core.errors import CheckpointError
+from netdial.core.storage.boundary import read_json, validated
+from netdial.core.storage.files import write_json
+
+DONE = "DONE"
+_CURE = "restore it from a copy, or run again with --overwrite"
+
+
+class Done(BaseModel):
+    """What ``DONE`` says.
+
+    Attributes:
+        finished: time of the end, ISO 8601, UTC.
+        holds: name of a file -> rows that it holds; 1 for one that is there or not.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    finished: str | None = None
+    holds: dict[str, int] = Field(default_factory=dict)
+
+
+def read_done(folder: Path) -> Done:
+    """Returns what ``DONE`` of a run folder says; nothing of a run that has not ended.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / DONE
+    if not path.exists():
+        return Done()
+    cure = "restore it from a copy; without that file the run counts as unfinished"
+    found: Done = validated(Done, read_json(path, cure), path, cure)
+    return found
+
+
+def write_done(folder: Path, **facts: Any) -> None:
+    """Writes ``DONE``; facts are added to those that it has."""
+    write_json(folder / DONE, read_done(folder).model_dump(exclude_defaults=True) | facts)
+
+
+def check_whole(path: Path, rows: int) -> None:
+    """Refuses a file of a run that holds less than it did when it was written.
+
+    Args:
+        path: the file; it may be missing.
+        rows: what it holds now.
+
+    Raises:
+        CheckpointError: something is missing; says how much.
+    """
+    wanted = read_done(path.parent).holds.get(path.name, 0)
+    if rows >= wanted:
+        return
+    if not path.exists():
+        raise CheckpointError(f"{path}: is missing, and was there when the run ended; {_CURE}")
+    raise CheckpointError(
+        f"{path}: was cut short: it holds {rows} of the {wanted} rows that were written; {_CURE}"
+    )

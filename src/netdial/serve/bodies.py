@@ -1,0 +1,93 @@
+"""Bodies of requests: read up to a limit, and refused as soon as that is passed, whatever is still to come."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+_PATIENCE = 5.0
+"""Seconds for which what is left of a refused body is read."""
+
+
+class RefusedBody(Exception):
+    """A body is not read, or not to its end.
+
+    Attributes:
+        code: status of the answer.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def said(code: int, kind: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Returns a refusal: an object with a sentence."""
+    return JSONResponse({"error": {"type": kind, "message": message}}, code, headers)
+
+
+async def whole_body(request: Request, most: int, seconds: float) -> bytes:
+    """Returns the body of a request.
+
+    Raises:
+        RefusedBody: it says that it has more than so many bytes, more have come, or it does not end within so many seconds.
+        ClientDisconnect: the caller has hung up.
+    """
+    large = f"the body is larger than the {most} bytes that are read; send fewer rows at a time"
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told[:20]) > most:
+        raise RefusedBody(413, large)
+    found = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > most:
+                    raise RefusedBody(413, large)
+    except TimeoutError:
+        raise RefusedBody(
+            408, f"the body has not ended after {seconds:g} s; send it at once"
+        ) from None
+    return bytes(found)
+
+
+class Refusal:
+    """An answer that is sent whole before the body of its request has ended.
+
+    What still comes is then read and thrown away up to a limit of bytes and time: most callers read an answer only once they
+    have sent everything, and one who is cut off while sending may lose it.
+
+    Args:
+        code: status of the answer.
+        message: what is wrong, in a sentence.
+        most: bytes that are thrown away.
+    """
+
+    def __init__(self, code: int, message: str, most: int) -> None:
+        self._answer = said(code, "HTTPException", message, {"Connection": "close"})
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, reads on, and ends the answer."""
+
+        async def open_ended(message: Any) -> None:
+            more = {"more_body": True} if message["type"] == "http.response.body" else {}
+            await send({**message, **more})
+
+        await self._answer(scope, receive, open_ended)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._read_on(receive), _PATIENCE)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _read_on(self, receive: Receive) -> None:
+        left = self._most
+        while left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
