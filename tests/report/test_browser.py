@@ -121,6 +121,61 @@ def test_a_lambda_that_is_not_there_is_said(browser: Any, wine: Path, asked: str
     assert faults == []
 
 
+def test_what_the_address_cannot_have_is_said_with_what_is_shown(browser: Any, wine: Path) -> None:
+    url = wine.joinpath("report.html").as_uri()
+    for address, words in {
+        "#lam=0.3": ("λ = 0.3 was not measured", "λ = 0.316, is shown"),
+        "?lam=0.3": ("λ = 0.3 was not measured", "λ = 0.316, is shown"),
+        "?lam=0.3#lam=10": ("gives λ twice, 0.3 and 10",),
+        "?lam=abc#lam=10": ("“abc” is not a number", "λ = 10 is shown"),
+        "?lam=1e9": ("outside 0.01 to 10", "The chosen one is shown"),
+        "#lam=10&part=training": ("“training” is no part",),
+        "#lam=10&share=0.123": ("0.123 removed was not measured",),
+    }.items():
+        page, faults = opened(browser, url + address)
+        assert page.is_visible("#address")
+        said = page.text_content("#address")
+        assert all(word in said for word in words), (address, said)
+        page.focus("#lam")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowRight")
+        assert not page.is_visible("#address")
+        again, _ = opened(
+            browser,
+            page.url.partition("?")[0].partition("#")[0] + "#" + page.url.rpartition("#")[2],
+        )
+        assert not again.is_visible("#address")  # the page's own address is a member's
+        assert faults == []
+        page.context.close()
+        again.context.close()
+    page, _ = opened(browser, f"{url}?lam=10#lam=10")
+    assert not page.is_visible("#address")
+
+
+def test_numbers_are_rounded_as_python_does(browser: Any, wine: Path) -> None:
+    page, _ = opened(browser, wine.joinpath("report.html").as_uri())
+    values = [28 / 29, 0.9655, *(k / 64 for k in range(-64, 65)), 0.145, 1.005, 2.5, 1 / 3, 123.5]
+    for spec in (".1%", ".2%", ".0f", ".3f"):
+        mine = page.evaluate(f"all => all.map(one => written(one, '{spec}'))", values)
+        theirs = [f"{value:{spec}}".replace("-", "−") for value in values]
+        assert [one.replace("−0%", "0%") for one in mine] == theirs
+
+
+def test_predictive_figures_stand_beside_the_constant_too(browser: Any, tmp_path: Path) -> None:
+    command = "fit wine --epochs 1 --points 3 --samples 2 --objective ard --lo 0.1 --hi 1e6 --name p --quiet --runs-dir"
+    assert CliRunner().invoke(app, [*command.split(), str(tmp_path)]).exit_code == 0
+    page, _ = opened(browser, (tmp_path / "p" / "report.html").as_uri())
+    constant = page.evaluate("dial.constant['valid/accuracy']")
+    for index in range(3):
+        page.eval_on_selector(
+            "#lam", f"one => {{ one.value = {index}; one.dispatchEvent(new Event('input')) }}"
+        )
+        for name in ("accuracy", "accuracy_predictive"):
+            said = page.text_content(f"[data-beside={name}]")
+            assert "a constant: " in said
+            assert ("worse than that" in said) == (shown(page)[name] < constant)
+
+
 def test_the_size_slider_goes_back_in_time(browser: Any, tmp_path: Path) -> None:
     command = "shrink wine --model mlp:16 --lam 0.5 --epochs 6 --name s --quiet --runs-dir"
     done = CliRunner().invoke(app, [*command.split(), str(tmp_path)])

@@ -19,14 +19,14 @@ MANY_CLASSES = 30
 CALIBRATION_BINS = 10
 
 
-def short(value: float) -> float | None:
-    """Returns a number with four digits, None if it is not finite."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+def known(value: float) -> float | None:
+    """Returns a number with all its digits, None if it is not finite: numbers are rounded once, where they are shown."""
+    return value if math.isfinite(value) else None
 
 
-def shorts(values: Tensor) -> list[float | None]:
-    """Returns numbers with four digits each."""
-    return [short(value) for value in values.tolist()]
+def all_known(values: Tensor) -> list[float | None]:
+    """Returns numbers with all their digits; those that are not finite are None."""
+    return [known(value) for value in values.tolist()]
 
 
 def histogram(values: Tensor, low: float, high: float, count: int) -> list[int]:
@@ -54,12 +54,12 @@ def classes(probs: Tensor, targets: Tensor) -> dict[str, Any]:
     area, occurs = _areas(probs, truth), support > 0
     return {
         "support": support.tolist(),
-        "precision": shorts(precision),
-        "recall": shorts(recall),
-        "f1": shorts(f1),
-        "auc": shorts(area),
-        "balanced_accuracy": short(float(recall[occurs].mean())),
-        "mean_auc": short(float(area[occurs].mean())),
+        "precision": all_known(precision),
+        "recall": all_known(recall),
+        "f1": all_known(f1),
+        "auc": all_known(area),
+        "balanced_accuracy": known(float(recall[occurs].mean())),
+        "mean_auc": known(float(area[occurs].mean())),
         "confusion": matrix.tolist() if count <= MANY_CLASSES else None,
     }
 
@@ -74,7 +74,7 @@ def calibration(probs: Tensor, targets: Tensor) -> list[tuple[float, float, int]
         here = place == index
         if bool(here.any()):
             means = float(top[here].mean()), float(right[here].mean())
-            found.append((short(means[0]) or 0.0, short(means[1]) or 0.0, int(here.sum())))
+            found.append((*means, int(here.sum())))
     return found
 
 
@@ -92,12 +92,12 @@ def numbers(
     error = (predicted - truth).double()
     spread = float((truth.double() - truth.double().mean()).square().sum())
     return {
-        "rmse": short(float(error.square().mean().sqrt())),
-        "mae": short(float(error.abs().mean())),
-        "bias": short(float(error.mean())),
-        "r2": short(1 - float(error.square().sum()) / spread) if spread else None,
+        "rmse": known(float(error.square().mean().sqrt())),
+        "mae": known(float(error.abs().mean())),
+        "bias": known(float(error.mean())),
+        "r2": known(1 - float(error.square().sum()) / spread) if spread else None,
         "residuals": histogram(error, *bins),
-        "predicted": shorts(predicted[:sample]),
+        "predicted": all_known(predicted[:sample]),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from netdial.papers.lab import pruned_tables as tables
 from netdial.papers.lab import reference
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Outcome
+from netdial.papers.lab.outcome import Outcome, lost_words
 from netdial.papers.lab.pruned import PrunedFamily
 from netdial.papers.lab.rules import paper_rule
 from netdial.papers.lab.training import Training, classification
@@ -124,6 +124,20 @@ def experiment(lab: Lab) -> Outcome:
             "A size for two cores: LeNet-5 on a part of the images. The paper's CNN has 146 times the weights; compare the "
             "order of the rows and what pruning does to them, not the height.",
         ),
+        facts={
+            "chosen": (
+                words[best],
+                f"the best variational row with 70 % of the weights removed: {kept[best][-2]:.2%} of test images right",
+            ),
+            "lost": (
+                lost_words(float(kept[best][0] - kept[best][-2])),
+                "of test accuracy, by removing 70 % of the weights",
+            ),
+            "rival": (
+                f"{kept[base][-2]:.2%}",
+                f"of test images right, {words[base]}, the best base row with as many removed",
+            ),
+        },
     )
 
 

@@ -314,6 +314,16 @@ def experiment(lab: Lab) -> Outcome:
             "The penalty of ShrinkNet grows as the 2/3 power (p = 2) or the square root (p = 1) of a column's length, so what "
             "it keeps is shortened less: compare with the refitted group lasso for the choice of columns alone.",
         ),
+        facts={
+            "chosen": (
+                f"{lower} of {len(said)}",
+                "cases of data and p in which ShrinkNet's training loss is below the group lasso's optimum",
+            ),
+            "rival": (
+                f"{both} of {len(said)}",
+                "cases in which it still is once both are refitted on their columns",
+            ),
+        },
     )
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.papers.lab.lab import Lab
-from netdial.papers.lab.outcome import Figure, Outcome, TextTable
+from netdial.papers.lab.outcome import Figure, Outcome, TextTable, lost_words
 from netdial.papers.lab.training import Training, classification
 from netdial.pruning.weights.pruned import prune
 from netdial.pruning.weights.rounds import retrain
@@ -182,6 +182,12 @@ def experiment(lab: Lab) -> Outcome:
             "training": first.label,
             "retraining": f"{epochs} epochs",
             "seeds": len(seeds),
+        },
+        facts={
+            "lost": (
+                lost_words(float((accuracy["l2", 0.0, "none"] - accuracy["l2", shares[-1], "rounds"]).mean())),
+                f"of test accuracy under L2, by removing {shares[-1]:.0%} of the weights in 3 rounds",
+            ),
         },
     )  # fmt: skip
 

@@ -220,6 +220,16 @@ def experiment(lab: Lab) -> Outcome:
             "λ": list(LAMS),
         },
         (f"A small version: {epochs} epochs at ten times the paper's rate.",) if lab.quick else (),
+        facts={
+            "chosen": (
+                "piecewise",
+                f"the map that is asked about: {middle['piecewise']:.2f}, log10 of the divergence from direct networks",
+            ),
+            "rival": (
+                f"{middle[AGAIN]:.2f}",
+                "a second set of direct networks: as close as chance alone allows",
+            ),
+        },
     )
 
 

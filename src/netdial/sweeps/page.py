@@ -16,6 +16,8 @@ from netdial.core.storage.files import finite, write_text
 from netdial.report.panels import COLOURS, axis_name, stacked, title_panel, value_axis
 from netdial.report.sections.size_figures import SIZE_PIXELS, escaped, front_line, single, size_axes
 from netdial.report.standing.told import (
+    TITLES,
+    UNKNOWN,
     Fact,
     Standing,
     constant_told,
@@ -73,7 +75,7 @@ def render_sweep(sweep: Sweep) -> str:
         notes=_notes(sweep),
         live=None,
         rivals=None,
-        measures=measures,
+        measures=[_titled(name) for name in measures],
         varied=varied,
         rows=[_row(trial, varied, measures, best, front) for trial in sweep.trials],
         colours=_COLOURS,
@@ -184,8 +186,13 @@ def _tiles(sweep: Sweep, best: SweepTrial | None, measure: str) -> list[Tile]:
     time = Tile(
         "Time of training", f"{spent:.3g} s", "of all trials that are done, one thread each"
     )
-    stands = [] if best is None else _standing(sweep, best, measure).tiles()
+    stands = (_none_done() if best is None else _standing(sweep, best, measure)).tiles()
     return [*stands, *tiles, time]
+
+
+def _none_done() -> Standing:
+    """Returns that nothing is known before a trial is done."""
+    return Standing(*[Fact(UNKNOWN, "known once a trial is done")] * len(TITLES))
 
 
 def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
@@ -277,9 +284,11 @@ def _titled(measure: str) -> str:
     """Returns what a measure is called, with its part of the data.
 
     >>> _titled("valid/accuracy"), _titled("params")
-    ('validation accuracy', 'params')
+    ('validation accuracy', 'parameters')
     """
-    return f"{part_words(measure)} {measure_words(measure)}" if "/" in measure else measure
+    if "/" not in measure:
+        return {"params": "parameters", "macs": "MACs"}.get(measure, measure)
+    return f"{part_words(measure)} {measure_words(measure)}"
 
 
 def _shown(measure: str, value: float | None) -> str:

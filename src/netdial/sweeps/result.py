@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import ConfigError, NetdialError, unknown
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError, unknown
 from netdial.runs.run import Run
 from netdial.runs.store import key
 from netdial.sweeps.folder import SweepFolder
@@ -164,7 +164,11 @@ def _rows(folder: SweepFolder) -> list[SweepTrial]:
         if name in failures:
             row = SweepTrial(number, params, "failed", path, error=failures[name])
         elif store.is_made(cell):
-            found = measures_of(cell, store)
+            try:
+                found = measures_of(cell, store)
+            except CheckpointError as error:  # its records are damaged
+                rows.append(SweepTrial(number, params, "failed", path, error=str(error)))
+                continue
             test = {n: v for n, v in found.items() if n.startswith("test/")}
             rest = {n: v for n, v in found.items() if n not in test}
             row = SweepTrial(number, params, "done", path, rest, test, store.seconds(cell))

@@ -133,7 +133,7 @@ class Sketcher:
 
     def _bins(self, t: int) -> tuple[float, float, int]:
         std = float(self._data.train.y[:, t].double().std()) * self._scale(t + 1)[1][t]
-        far = portrait.short(_SPREADS * std) or 1.0
+        far = portrait.known(_SPREADS * std) or 1.0
         return -far, far, _RESIDUALS
 
     def _intervals(self, lam: float, count: int) -> list[tuple[float, list[float]]]:
@@ -161,7 +161,7 @@ class Sketcher:
         for t, name in enumerate(names):
             low, high, bins = self._bins(t)
             truth = {
-                part: portrait.shorts(self._both(y[:_SAMPLE], y[:_SAMPLE], t)[1])
+                part: portrait.all_known(self._both(y[:_SAMPLE], y[:_SAMPLE], t)[1])
                 for part, y in parts.items()
             }
             residuals = Bins(low=low, high=high, count=bins)
@@ -199,7 +199,7 @@ class Sketcher:
         return MemberDetails(
             lam=lam,
             kept=[carrying(flat) for flat in flats],
-            norm=[portrait.short(float(flat.double().square().mean().sqrt())) for flat in flats],
+            norm=[portrait.known(float(flat.double().square().mean().sqrt())) for flat in flats],
             weights=portrait.histogram(weights, WEIGHTS.low, WEIGHTS.high, WEIGHTS.count),
             effective=effective,
             snr=snr,
@@ -213,7 +213,7 @@ class Sketcher:
         if fields.log_std is None:
             return [], []
         effective = effective_by_layer(family, lam)
-        by_layer = [portrait.short(effective[layer]) for layer in self._owners]
+        by_layer = [portrait.known(effective[layer]) for layer in self._owners]
         ratio = (fields.mean.abs() * torch.exp(-fields.log_std)).detach().double().log10()
         return by_layer, portrait.histogram(ratio, SNR.low, SNR.high, SNR.count)
 
@@ -260,8 +260,8 @@ class Sketcher:
         errors = found.importances.std(axis=1, ddof=1) / _SHUFFLES**0.5
         return {
             column.column: {
-                "importance": portrait.short(float(mean)),
-                "error": portrait.short(float(error)),
+                "importance": portrait.known(float(mean)),
+                "error": portrait.known(float(error)),
             }
             for column, mean, error in zip(
                 schema.inputs, found.importances_mean, errors, strict=True

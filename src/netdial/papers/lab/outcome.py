@@ -44,6 +44,15 @@ class TextTable:
         ]
 
 
+def lost_words(share: float) -> str:
+    """Returns a share of accuracy that was lost; nothing where there is no loss.
+
+    >>> lost_words(0.0123), lost_words(-0.01)
+    ('1.23%', 'nothing')
+    """
+    return f"{share:.2%}" if share > 0 else "nothing"
+
+
 @dataclass(frozen=True)
 class Figure:
     """A plotly figure with its heading."""
@@ -65,6 +74,8 @@ class Outcome:
         values: the numbers behind them, plain JSON; a number that is not finite becomes null in the file.
         settings: the protocol, by name.
         notes: what a reader should know before comparing.
+        facts: part of the answer box (`report.standing.told.TITLES`) -> its value and what it is; the other parts are said
+            from the protocol, or not to be asked by this experiment.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Outcome:
     values: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    facts: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything but the figures as plain JSON values."""

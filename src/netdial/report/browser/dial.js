@@ -49,7 +49,7 @@ function read(node) {
   node.textContent = value === null ? "–" : written(value, reading.format);
   node.closest("div").hidden = value === null;
   node.dataset.value = value === null ? "" : String(value);
-  const beside = document.querySelector(`[data-beside="${reading.name}"]`), limit = dial.constant[name];
+  const beside = document.querySelector(`[data-beside="${reading.name}"]`), limit = dial.constant[name] ?? dial.constant[name.replace(/_predictive$/, "")];
   if (!beside) return;
   const worse = limit !== undefined && value !== null && (reading.higher ? value < limit : value > limit);
   beside.textContent = limit !== undefined ? `a constant: ${written(limit, reading.format)}${worse ? " · worse than that" : ""}` : "";
@@ -64,28 +64,41 @@ function lost() {
   byId("lost-error").textContent = gap === 0 && !error ? "this is the best" : `± ${written(error ?? 0, ".2~g")} s.e.${gap <= (error ?? 0) ? ", within it" : ""}`;
 }
 
+// Writes the state behind the #; what a server was asked for behind the ? is over.
 function remember() {
-  const words = [`lam=${Number(dial.lams[state.index].toPrecision(6))}`];
+  const words = [`lam=${Number(dial.lams[state.index].toPrecision(6))}`], url = new URL(location);
   if (state.share) words.push(`share=${dial.surface.shares[state.share]}`);
   if (state.part !== dial.parts[0]) words.push(`part=${state.part}`);
-  history.replaceState(null, "", `#${words.join("&")}`);
+  for (const name of ["lam", "share", "part"]) url.searchParams.delete(name);
+  history.replaceState(null, "", `${location.protocol === "file:" ? "" : url.pathname + url.search}#${words.join("&")}`);
 }
 
-function change(next) { Object.assign(state, next); turn(); remember(); }
+function change(next) { Object.assign(state, next); byId("address").hidden = true; turn(); remember(); }
 
-// Reads the address; what cannot be read is said, and the chosen member is shown.
+// Returns what is wrong with a λ in the address, in words; nothing if there may be a member.
+function faultOf(words) {
+  const lam = words === "" ? NaN : Number(words), [low, high] = [dial.lams[0], dial.lams.at(-1)];
+  if (!Number.isFinite(lam)) return `“${words.slice(0, 80)}” is not a number`;
+  return lam < low * 0.99999 || lam > high * 1.00001 ? `λ = ${words.slice(0, 80)} lies outside ${lamWords(low)} to ${lamWords(high)}` : "";
+}
+
+// Reads the address, what stands behind the # last; what cannot be shown is said, with what is shown in its place.
 function recall() {
-  const asked = new URLSearchParams(location.hash.slice(1) || location.search), warn = byId("address");
-  state.index = nearest(dial.chosen ?? dial.best ?? dial.lams[Math.floor(dial.lams.length / 2)]);
-  warn.hidden = true;
-  if (asked.has("lam")) {
-    const text = asked.get("lam").trim(), lam = text === "" ? NaN : Number(text), [low, high] = [dial.lams[0], dial.lams.at(-1)];
-    const fault = !Number.isFinite(lam) ? `“${text.slice(0, 80)}” is not a number` : lam < low * 0.999999 || lam > high * 1.000001 ? `λ = ${text.slice(0, 80)} lies outside ${lamWords(low)} to ${lamWords(high)}` : "";
-    if (fault) { warn.textContent = `The address asks for a member that is not there: ${fault}. The chosen one is shown.`; warn.hidden = false; } else state.index = nearest(lam);
-  }
-  const share = dial.surface?.shares.findIndex(value => value === Number(asked.get("share") ?? 0)) ?? 0;
+  const asked = [location.search, location.hash].map(part => new URLSearchParams(part.slice(1))), warn = byId("address"), said = [];
+  const all = name => asked.flatMap(one => one.has(name) ? [one.get(name).trim()] : []), last = name => all(name).at(-1);
+  const faults = all("lam").map(faultOf), lams = all("lam").filter((_, index) => !faults[index]).map(Number), lam = lams.at(-1);
+  state.index = nearest(lam ?? dial.chosen ?? dial.best ?? dial.lams[Math.floor(dial.lams.length / 2)]);
+  const here = lamWords(dial.lams[state.index]), off = lam !== undefined && Math.abs(Math.log(dial.lams[state.index] / lam)) > 1e-5;
+  for (const fault of faults.filter(Boolean)) said.push(`The address asks for a member that is not there: ${fault}. ${lam === undefined ? "The chosen one" : `λ = ${here}`} is shown.`);
+  if (lams.length > 1 && new Set(lams).size > 1) said.push(`The address gives λ twice, ${lams.map(lamWords).join(" and ")}; the one behind the # counts.`);
+  if (off) said.push(`λ = ${lamWords(lam)} was not measured; the nearest member that was, λ = ${here}, is shown.`);
+  const share = dial.surface?.shares.findIndex(value => value === Number(last("share") ?? 0)) ?? (Number(last("share") ?? 0) === 0 ? 0 : -1);
+  if (share < 0) said.push(`A share of ${last("share").slice(0, 80)} removed was not measured; the whole member is shown.`);
   state.share = Math.max(share, 0);
-  if (dial.parts.includes(asked.get("part"))) state.part = asked.get("part");
+  if (dial.parts.includes(last("part"))) state.part = last("part");
+  else if (last("part") !== undefined) said.push(`“${last("part").slice(0, 80)}” is no part of the data that was measured; ${{valid: "validation", test: "test"}[state.part]} data are shown.`);
+  warn.textContent = said.join(" ");
+  warn.hidden = !said.length;
   if (byId("part")) byId("part").value = state.part;
   turn();
 }

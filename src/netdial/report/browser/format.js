@@ -18,10 +18,18 @@ function written(value, spec = "~g") {
   return text.replace(/^-/, "−");
 }
 
+// Returns a number with so many decimal places; of two that are as near, the even one, as Python writes it.
+function fixedPlaces(value, places) {
+  const long = value.toFixed(Math.min(places + 60, 100)), rest = long.slice(long.length - 60);
+  if (places > 40 || !/^50*$/.test(rest)) return value.toFixed(places);
+  const lower = long.slice(0, -60).replace(/\.$/, "");
+  return Number(lower.at(-1)) % 2 ? value.toFixed(places) : lower;
+}
+
 function numeral(value, kind, digits, given) {
   if (kind === "d") return String(Math.round(value));
-  if (kind === "f") return value.toFixed(Math.min(digits, 20));
-  if (kind === "%") return `${(100 * value).toFixed(Math.min(given ? digits : 6, 20))}%`;
+  if (kind === "f") return fixedPlaces(value, Math.min(digits, 20));
+  if (kind === "%") return `${fixedPlaces(100 * value, Math.min(given ? digits : 6, 20))}%`;
   if (kind === "s") {
     const order = value === 0 ? 0 : Math.max(-6, Math.min(5, Math.floor(Math.log10(Math.abs(value)) / 3 + 1e-12)));
     return precise(value / 1000 ** order, given ? digits : 6) + SUFFIX[order];
@@ -36,6 +44,8 @@ function precise(value, digits) {
   const order = order10(value);
   if (order >= digits && order < 6) return value.toFixed(0);
   if (value !== 0 && (order < -5 || order >= Math.max(digits, 6))) return value.toExponential(Math.max(digits - 1, 0)).replace("e+", "e");
+  const places = Math.max(digits, 1) - 1 - order, even = places >= 0 && order >= -5 ? fixedPlaces(value, places) : "";
+  if (even && Number(even) !== Number(value.toFixed(places))) return even;
   return value.toPrecision(Math.max(digits, 1)).includes("e") ? String(Number(value.toPrecision(digits))) : value.toPrecision(Math.max(digits, 1));
 }
 

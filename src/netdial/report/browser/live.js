@@ -1,6 +1,11 @@
 // Asking the server that gave this page: one row, with the λ of the dial, again whenever either changes.
 
 (() => {
+  const warn = document.getElementById("no-dial"), given = [location.search, location.hash].map(part => new URLSearchParams(part.slice(1)).get("lam")).find(one => one !== null);
+  if (typeof dial === "undefined" && given !== undefined) {
+    warn.textContent = `The address asks for λ = “${given.slice(0, 80)}”; this page has no members to choose from, so it was passed over.`;
+    warn.hidden = false;
+  }
   const form = document.getElementById("ask"), place = document.getElementById("said-by");
   if (!form) return;
   let lam = null, waiting = null, asked = 0;

@@ -30,8 +30,9 @@ from netdial.report.standing.of_compared import (
     Compared,
     at_member,
     compared_tiles,
+    kept_of,
+    params_of,
     ranked,
-    size_of,
 )
 from netdial.report.text import MEASURES, count, number, percent, value_of
 from netdial.runs.curves import MemberRow
@@ -205,7 +206,7 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for one in runs:
         row, metric = one.chosen, one.metric
-        size = None if row is None else size_of(one, row)
+        params, kept = (None, None) if row is None else (params_of(one, row), kept_of(one, row))
         simplest = one.answer.simplest if one.answer else None
         rows.append(
             [
@@ -220,7 +221,8 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
                     percent(row.get(f"{part}/accuracy") if row is not None else None)
                     for part in SPLITS
                 ),
-                count(size),
+                count(params),
+                count(kept),
                 _value(MemberRow(math.nan, one.constant), metric, "valid"),
             ]
         )
@@ -236,6 +238,7 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
         "valid acc.",
         "test acc.",
         "parameters",
+        "weights that carry",
         "a constant",
     ]
     kept = [k for k in range(len(heads)) if any(row[k] != "–" for row in rows)]

@@ -19,6 +19,7 @@ from netdial.report.sections.evidence import evidence_figure, evidence_lines, ev
 from netdial.report.sections.pruning import pruning_section
 from netdial.report.sections.slim import channels_section
 from netdial.report.standing.of_family import family_standing
+from netdial.report.standing.of_unfinished import unfinished_standing
 from netdial.report.text import (
     MEASURES,
     at_lam,
@@ -85,7 +86,9 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             )
             if one
         ],
-        "tiles": family_standing(answer, run, beside, details).tiles() if answer else [],
+        "tiles": (
+            family_standing(answer, run, beside, details) if answer else unfinished_standing(run)
+        ).tiles(),
         "notes": _notes(run, records, rows, answer),
         "has_curves": curves is not None,
         "has_training": training is not None,

@@ -18,6 +18,7 @@ from netdial.core.records import Record
 from netdial.report.panels import COLOURS, TITLE_PIXELS, axis_name, stacked, title_panel, value_axis
 from netdial.report.sections.size_figures import SIZE_PIXELS, single, size_axes
 from netdial.report.standing.of_search import search_standing
+from netdial.report.standing.of_unfinished import unfinished_standing
 from netdial.report.tables import table_of
 from netdial.report.text import _sizes, count, fixed, metric_of, number, percent
 from netdial.runs.curves import metrics_of, rivals
@@ -53,10 +54,11 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     found = searched(records)
     drawings = _drawings(run)
     stands = search_standing(found, run.config, rivals(records), run.name)
+    stands = stands or unfinished_standing(run, found.cost)
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),
-        "tiles": stands.tiles() if stands is not None else [],
+        "tiles": stands.tiles(),
         "notes": notes(run, found),
         "verdict": found.verdict,
         "no_better": found.is_no_better,

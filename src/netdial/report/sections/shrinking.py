@@ -24,6 +24,7 @@ from netdial.report.sections.shrinking_figures import (
 )
 from netdial.report.sections.size_dial import size_dial_of
 from netdial.report.standing.of_shrunk import shrunk_standing
+from netdial.report.standing.of_unfinished import unfinished_standing
 from netdial.report.text import _sizes, at_lam, count, fixed, number, percent
 from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
@@ -73,10 +74,13 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     found, log = shrinkage(records), events(run.path)
     clock, metric = TimeAxis.of(found), _metric(run.config)
     stands = shrunk_standing(found, run.config, rivals(records), run.name)
+    if stands is None:
+        sizes = [{"params": size} for size in found.parameters or ()]
+        stands = unfinished_standing(run, *reversed(sizes))
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),
-        "tiles": stands.tiles() if stands is not None else [],
+        "tiles": stands.tiles(),
         "notes": notes(run, found, log),
         "figures": {
             "widths": evolution_figure(found, log, clock),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netdial.report.standing.told import (
+    UNKNOWN,
     Fact,
     Standing,
     constant_told,
@@ -18,8 +19,8 @@ from netdial.report.standing.told import (
     worth_words,
 )
 from netdial.report.template import Tile
-from netdial.report.text import at_lam
-from netdial.runs.curves import Headline, MemberRow, constants, headline, members
+from netdial.report.text import at_lam, count
+from netdial.runs.curves import Headline, MemberRow, constants, headline, is_worse, members
 from netdial.runs.run import Run
 from netdial.runs.schemas.details import read_details
 from netdial.runs.searched import searched
@@ -36,8 +37,9 @@ class Compared:
         rows: members by rising λ; the one network of a run without a family, at λ = nan.
         answer: the answer of a family.
         constant: what a constant is worth.
-        sizes: of each of ``rows``, the weights that carry 99 % of the squared norm of their layer; all parameters where the
-            run did not record that.
+        params: parameters of each of ``rows``.
+        kept: of each of ``rows``, the weights that carry 99 % of the squared norm of their layer; None where that was not
+            recorded.
         done: whether training has ended.
     """
 
@@ -46,8 +48,14 @@ class Compared:
     rows: list[MemberRow]
     answer: Headline | None
     constant: dict[str, float]
-    sizes: list[float | None]
+    params: list[float | None]
+    kept: list[float | None]
     done: bool
+
+    @property
+    def sizes(self) -> list[float | None]:
+        """Size of each of ``rows`` among all networks of all runs: the weights that carry, else all parameters."""
+        return [some or whole for some, whole in zip(self.kept, self.params, strict=True)]
 
     @property
     def metric(self) -> str | None:
@@ -69,14 +77,15 @@ def compared(run: Run) -> Compared:
     answer = headline(rows, run.config, constant)
     whole, details = run.config.get("n_params"), read_details(run.details_path)
     kept = {} if details is None else {one.lam: float(sum(one.kept)) for one in details.members}
-    sizes = [kept.get(row.lam) or row.get("n_params") or whole for row in rows]
+    params = [row.get("n_params") or whole for row in rows]
     if not rows:
         shrunk = shrinkage(records)
         if shrunk.scores:
             rows = [MemberRow(math.nan, shrunk.scores)]
-            sizes = [shrunk.end.get("params") or searched(records).cost.get("params")]
+            params = [shrunk.end.get("params") or searched(records).cost.get("params")]
             constant = constant or shrunk.constant
-    return Compared(run.name, run.config, rows, answer, constant, sizes, run.is_done)
+    some = [kept.get(row.lam) for row in rows]
+    return Compared(run.name, run.config, rows, answer, constant, params, some, run.is_done)
 
 
 def ranked(runs: Sequence[Compared], metric: str) -> list[tuple[float, Compared, MemberRow]]:
@@ -91,12 +100,12 @@ def ranked(runs: Sequence[Compared], metric: str) -> list[tuple[float, Compared,
 
 
 def compared_tiles(runs: Sequence[Compared], alike: str | None) -> list[Tile]:
-    """Returns what stands first: the best run beside the next one; nothing where runs do not compare."""
+    """Returns what stands first: the best run beside the next one; or, where runs do not compare, what can be said of each."""
     known = ranked(runs, alike) if alike is not None else []
     if alike is None or not known:
-        return []
+        return _apart(runs).tiles()
     _, first, row = known[0]
-    size = size_of(first, row)
+    params = params_of(first, row)
     others = {
         f"{one.name}{at_member(member)}": without_gaps(member.values)
         for _, one, member in known[1:]
@@ -107,7 +116,7 @@ def compared_tiles(runs: Sequence[Compared], alike: str | None) -> list[Tile]:
             first.name,
             f"{at_member(row).removeprefix(' at ')} {worth_words(values, alike)}".strip(),
         ),
-        cost=cost_told({} if size is None else {"params": size}),
+        cost=cost_told({} if params is None else {"params": params}),
         lost=Fact("nothing", f"it predicts best of {len(known)} runs on validation data"),
         sure=sure_told(values, alike, first.config.get("n_valid")),
         constant=constant_told(first.constant, alike, values),
@@ -115,9 +124,66 @@ def compared_tiles(runs: Sequence[Compared], alike: str | None) -> list[Tile]:
     ).tiles()
 
 
-def size_of(one: Compared, row: MemberRow) -> float | None:
-    """Returns the size of a network of a run."""
-    return next((s for r, s in zip(one.rows, one.sizes, strict=True) if r is row), None)
+def _apart(runs: Sequence[Compared]) -> Standing:
+    """Returns what can be said of runs of which none is best: their losses are of different rows, or not there at all."""
+    found = [(one, row) for one in runs if (row := one.chosen) is not None and one.metric]
+    if not found:
+        none = Fact(UNKNOWN, "no run has been measured on validation data")
+        whole = _span([one.config.get("n_params") for one in runs])
+        return Standing(none, whole, none, none, none, none)
+    own = [
+        f"{one.name}{at_member(row)}: {worth_words(row.values, one.metric or '')}"
+        for one, row in found
+    ]
+    beside = [one for one, row in found if (one.metric or "") in one.constant]
+    better = [
+        one
+        for one in beside
+        if not is_worse(one.chosen or one.rows[0], one.constant, one.metric or "")
+    ]
+    apart = "they are on different data, or judged by different metrics"
+    rows = [one.config.get("n_valid") for one in runs]
+    return Standing(
+        chosen=Fact("none is best", f"{apart}; each by itself: {'; '.join(own)}"),
+        cost=_span([params_of(one, row) for one, row in found]),
+        lost=Fact(UNKNOWN, f"losses of these runs do not compare: {apart}"),
+        sure=Fact(
+            UNKNOWN,
+            "each run's own page says how sure its figures are"
+            + (f", on {_span_words(rows)} validation rows" if _span_words(rows) else ""),
+        ),
+        constant=Fact(
+            f"{len(better)} of {len(beside)}",
+            "runs predict better than a constant on their own validation data",
+        )
+        if beside
+        else Fact(UNKNOWN, "not recorded"),
+        rival=Fact(
+            UNKNOWN,
+            "runs on different data are no rivals; netdial evaluate RUN --rivals makes some of each run",
+        ),
+    )
+
+
+def _span(sizes: Sequence[object]) -> Fact:
+    words = _span_words(sizes)
+    return Fact(words, "parameters, over these runs") if words else Fact(UNKNOWN, "not recorded")
+
+
+def _span_words(found: Sequence[object]) -> str:
+    """Returns the least and the largest of some numbers; nothing where there are none."""
+    known = sorted({float(one) for one in found if isinstance(one, int | float)})
+    return " to ".join(count(one) for one in dict.fromkeys([known[0], known[-1]])) if known else ""
+
+
+def params_of(one: Compared, row: MemberRow) -> float | None:
+    """Returns the parameters of a network of a run."""
+    return next((s for r, s in zip(one.rows, one.params, strict=True) if r is row), None)
+
+
+def kept_of(one: Compared, row: MemberRow) -> float | None:
+    """Returns how many weights of a network of a run carry 99 % of the squared norm of their layers."""
+    return next((s for r, s in zip(one.rows, one.kept, strict=True) if r is row), None)
 
 
 def at_member(row: MemberRow) -> str:

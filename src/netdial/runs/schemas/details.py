@@ -1,7 +1,7 @@
 """``details.json``: what there is to see of each member beyond its records, for figures that a slider moves. Loads no torch.
 
-Written once, when the members are evaluated, and sealed with a digest. Runs of earlier versions have none. Numbers carry four
-digits; a number that does not exist (the AUC of a class that does not occur) is None.
+Written once, when the members are evaluated, and sealed with a digest. Runs of earlier versions have none. Numbers carry
+all their digits and are rounded once, where they are shown; one that does not exist (AUC of a class without examples) is None.
 
 Shapes: Y layers, H bins, C classes, N examples of a sample.
 """
