@@ -13,7 +13,8 @@ import netdial as nd
 from netdial.compression import ledger, read
 from netdial.jobs.opening import open_run
 from netdial.measure.forward import outputs
-from netdial.runs.results.compressions import compressions
+from netdial.runs.curves import members
+from netdial.runs.results.compressions import TRAINED_ON, compressions
 from netdial.runs.run import Run
 
 from .conftest import Call
@@ -81,6 +82,22 @@ def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: 
     held = read("slim.ndz").dense()
     assert all(torch.equal(p, torch.from_numpy(held[n])) for n, p in small.named_parameters())
     assert len(small.predict(nd.load_data("wine").valid.x)) == len(nd.load_data("wine").valid)
+
+
+def test_dense_is_the_member_that_was_evaluated(call: Call, copy: Path) -> None:
+    said = call("compress", "wine", "--max-loss", "9", *SHORT)
+    assert said.code == 0, said.err
+    records = Run.open(copy).records()
+    (one,) = compressions(records)
+    own = next(row for row in members(records) if row.lam == one.lam).values["valid/nll"]
+    dense = one.stages["dense"]
+    assert dense["valid/loss"] == pytest.approx(own, rel=1e-5)
+    assert dense["valid/nll"] == pytest.approx(own, rel=1e-5)
+    reference = one.stages[TRAINED_ON]["valid/loss"]  # two more epochs make this member better
+    assert reference < own
+    assert "trained on" in said.out
+    gap = one.stages["coded"]["valid/loss"] - reference
+    assert any(point["excess"] == pytest.approx(gap, abs=1e-5) for point in one.front.values())
 
 
 @pytest.mark.slow

@@ -54,7 +54,20 @@ def test_many_classes_have_no_matrix() -> None:
 def test_calibration_counts_every_example_once() -> None:
     probs = torch.tensor([[1.0, 0.0], [0.55, 0.45], [0.45, 0.55], [0.0, 1.0]]).double()
     found = portrait.calibration(probs, torch.tensor([0, 1, 1, 0]))
-    assert found == [(0.55, 0.5, 2), (1.0, 0.5, 2)]
+    assert [one[1:] for one in found] == [(0.5, 2), (0.5, 2)]
+    assert [one[0] for one in found] == pytest.approx([0.55, 1.0])
+
+
+def test_figures_keep_all_their_digits() -> None:
+    truth = torch.zeros(29, dtype=torch.int64)
+    probs = torch.tensor([[0.0, 1.0]] + [[1.0, 0.0]] * 28).double()
+    found = portrait.classes(probs, truth)
+    assert found["recall"][0] == 28 / 29  # 96.55 %, which 0.9655 would make 96.5 %
+    assert f"{found['recall'][0]:.1%}" == "96.6%"
+    assert portrait.calibration(probs, truth) == [(1.0, 28 / 29, 29)]
+    assert portrait.numbers(truth + 1 / 3, truth, (-1.0, 1.0, 2), 1)["bias"] == pytest.approx(
+        1 / 3, rel=1e-7
+    )
 
 
 @given(st.lists(st.floats(-10, 10) | st.sampled_from([float("inf"), float("-inf")]), min_size=1))

@@ -116,7 +116,7 @@ def test_nothing_is_wider_than_the_page(
                 one => [one.scrollWidth > one.clientWidth + 1, one.previousElementSibling.checkVisibility()])""",
         )
         assert all(goes_on == said for goes_on, said in told)  # more columns are said to be there
-        assert width > 400 or any(goes_on for goes_on, _ in told)
+        assert width > 400 or name not in ("fit", "apart", "paper") or any(one for one, _ in told)
         wide = page.eval_on_selector_all(
             ".chart > svg",
             "all => Math.max(0, ...all.map(one => one.getBoundingClientRect().right))",

@@ -255,7 +255,7 @@ def test_a_run_under_way(shrunk_run: MakeRun) -> None:
     assert "So far the network has shrunk from 266 610 to" in page.shown
     assert "Training has not finished: the records reach step" in page.shown
     assert "has not been evaluated" in page.shown
-    assert "What it costs57\u202f030parameters of 266\u202f610" in page.shown
+    assert "What it costs57 030parameters of 266 610" in " ".join(page.shown.split())
     assert (
         page.shown.count("known once training has finished") >= 4
     )  # nothing chosen, lost, sure, no rival

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 _PATIENCE = 5.0
@@ -56,7 +56,7 @@ async def whole_body(request: Request, most: int, seconds: float) -> bytes:
     return bytes(found)
 
 
-class Refusal:
+class Refusal(Response):
     """An answer that is sent whole before the body of its request has ended.
 
     What still comes is then read and thrown away up to a limit of bytes and time: most callers read an answer only once they
@@ -69,6 +69,7 @@ class Refusal:
     """
 
     def __init__(self, code: int, message: str, most: int) -> None:
+        super().__init__(status_code=code)
         self._answer = said(code, "HTTPException", message, {"Connection": "close"})
         self._most = most
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number
+from netdial.runs.results.compressions import TRAINED_ON
 from netdial.task import named
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
     for stage in found.found.stages:
         measured = found.metrics.get(stage.label, {}).get(metric)
         table.add_row(
-            stage.label,
+            "dense, trained on" if stage.label == TRAINED_ON else stage.label,
             count(round(stage.n_bytes)),
             f"× {first / stage.n_bytes:.3g}",
             number(stage.loss),
@@ -62,9 +63,9 @@ def lengths_table(found: CompressResult) -> Table:
 
 def front_table(found: CompressResult) -> Table:
     """Returns the sizes that were tried, those that another one beats left out."""
-    table = table_of(
-        "bytes", "not 0", "loss", "above the start", "error", title="Sizes on validation rows"
-    )
+    longer = any(stage.label == TRAINED_ON for stage in found.found.stages)
+    above = "above dense, trained on" if longer else "above dense"
+    table = table_of("bytes", "not 0", "loss", above, "error", title="Sizes on validation rows")
     for point in found.found.front:
         mark = " ←" if point is found.found.chosen else ""
         table.add_row(

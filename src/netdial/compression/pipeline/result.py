@@ -26,7 +26,8 @@ class FrontPoint:
     Attributes:
         n_bytes: of its file.
         loss: on validation rows, by the metric that decides, lower is better.
-        excess: that above the loss of the network given; for ``max_loss`` of the better of it and a dense control.
+        excess: that above the loss of the network given; where a loss was asked for, of the better of it and a dense control,
+            which is the same network trained on for as long.
         error: paired standard error of the excess.
         n_weights: numbers that are not 0.
         price: bits of loss that a bit was worth when values were shared.
@@ -44,12 +45,17 @@ class FrontPoint:
     tensors: Mapping[str, Codebook | Array]
 
 
+TRAINED_ON = "trained on"
+"""The network given, dense, trained on for as long as a compressed one."""
+
+
 @dataclass(frozen=True)
 class WaterfallStep:
     """One step of the waterfall from the network given to the file.
 
     Attributes:
-        label: ``dense``, ``pruned``, ``shared`` or ``coded``.
+        label: ``dense``, ``trained on`` (the dense control, where losses are compared with it), ``pruned``, ``shared`` or
+            ``coded``.
         n_bytes: what the network takes up then.
         loss: on validation rows.
     """

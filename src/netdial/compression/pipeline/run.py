@@ -98,7 +98,10 @@ def compress(
         few = train.inputs(torch.arange(min(64, len(train))), like=next(begin.parameters()))
         free["weights of constant inputs"] = fold_inputs(begin, train, few)
     size_of = sizer(config, recipe, meta)
-    search = Search(context, begin, held, size_of, _reference(context, held))
+    own = losses_of(given, held, context)
+    search = Search(
+        context, begin, held, size_of, _reference(context, held, own), float(own.mean())
+    )
     return replace(finished(search, dense_bytes(given), free), recipe=recipe)
 
 
@@ -122,13 +125,12 @@ def _whole(
     return compress_family(context, family, held, size_of)
 
 
-def _reference(context: Context, valid: Dataset) -> Tensor:
-    """Returns what rows add to the metric with the network that the loss is compared with ``[G]``.
+def _reference(context: Context, valid: Dataset, start: Tensor) -> Tensor:
+    """Returns what rows add to the metric with the network that the loss is compared with ``[G]``; ``start`` is that given.
 
     It is the network given; or the same trained on for as long as the compressed one, where that is better and a loss was asked
     for: else what more training gains would pay for what compression loses.
     """
-    start = losses_of(context.teacher, valid, context)
     config = context.config
     if config.max_bytes is not None or config.price is not None:
         return start

@@ -21,6 +21,7 @@ from netdial.compression.pipeline.free import empty_units, reorder, rescale
 from netdial.compression.pipeline.leaves import tensors_of
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.result import (
+    TRAINED_ON,
     Compressed,
     FrontPoint,
     WaterfallStep,
@@ -71,6 +72,7 @@ class Search:
         valid: validation rows.
         size_of: bytes of the file of stored tensors.
         start: what examples add to the metric with the network that losses are compared with ``[G]``.
+        given: the metric of the network given, where it may be another one than that.
     """
 
     context: Context
@@ -78,6 +80,7 @@ class Search:
     valid: Dataset
     size_of: Sizer
     start: Tensor
+    given: float | None
 
     def run(self) -> tuple[list[FrontPoint], FrontPoint, str]:
         """Returns the front, the network chosen, and why.
@@ -318,8 +321,11 @@ def finished(search: Search, dense: float, free: Mapping[str, int]) -> Compresse
     task, config = search.context.task, search.context.config
     tensors = chosen.tensors
     start = float(search.start.mean())
+    given = start if search.given is None else search.given
+    longer = (WaterfallStep(TRAINED_ON, dense, start),) if start != given else ()
     stages = (
-        WaterfallStep("dense", dense, start),
+        WaterfallStep("dense", dense, given),
+        *longer,
         WaterfallStep("pruned", unshared_bytes(tensors), chosen.loss),
         WaterfallStep("shared", uncoded_bytes(tensors), chosen.loss),
         WaterfallStep("coded", chosen.n_bytes, chosen.loss),

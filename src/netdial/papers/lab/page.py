@@ -48,7 +48,7 @@ def standing_of(outcome: Outcome) -> Standing:
     many = isinstance(count, int) and count > 1
     rest = {
         "chosen": Fact(UNKNOWN, "an experiment compares methods; nothing is chosen for use"),
-        "cost": Fact(*(network or [UNKNOWN]), "the network; time and sizes are in the protocol")
+        "cost": Fact(network[0], "the network; what it takes is in the protocol")
         if network
         else Fact(UNKNOWN, "sizes differ from row to row, see the tables and the protocol"),
         "lost": Fact(UNKNOWN, "not asked by this experiment"),

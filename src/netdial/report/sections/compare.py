@@ -241,8 +241,8 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
         "weights that carry",
         "a constant",
     ]
-    kept = [k for k in range(len(heads)) if any(row[k] != "–" for row in rows)]
-    return [heads[k] for k in kept], [[row[k] for k in kept] for row in rows]
+    used = [k for k in range(len(heads)) if any(row[k] != "–" for row in rows)]
+    return [heads[k] for k in used], [[row[k] for k in used] for row in rows]
 
 
 def _value(row: MemberRow | None, metric: str | None, part: str) -> str:

@@ -18,7 +18,7 @@ from netdial.report.standing.of_smaller import compress_standing
 from netdial.report.template import Tile
 from netdial.report.text import at_lam, count, number
 from netdial.runs.curves import constants, rivals
-from netdial.runs.results.compressions import SIZE, STAGES, Compression, compressions
+from netdial.runs.results.compressions import SIZE, STAGES, TRAINED_ON, Compression, compressions
 
 _PIXELS = 240
 
@@ -79,7 +79,7 @@ def compression_section(
 
 def waterfall_figure(one: Compression) -> go.Figure:
     """Returns the bytes after each stage as bars on a log axis, with lines where codes of the same numbers end."""
-    names = [stage for stage in STAGES if stage in one.stages]
+    names = [stage for stage in STAGES if stage in one.stages and stage != TRAINED_ON]
     sizes = [one.stages[stage][SIZE] for stage in names]
     figure = single(_PIXELS, "bytes after each step", TITLE_PIXELS)
     figure.add_trace(
@@ -99,7 +99,7 @@ def waterfall_figure(one: Compression) -> go.Figure:
 
 def front_figure(found: Sequence[Compression]) -> go.Figure:
     """Returns loss on validation rows above the start over the bytes of the file."""
-    figure = single(_PIXELS, "loss above the start, validation rows", TITLE_PIXELS)
+    figure = single(_PIXELS, "loss above the dense network, validation rows", TITLE_PIXELS)
     sizes: list[float] = []
     for one in found:
         points = sorted(
@@ -126,7 +126,7 @@ def _rows(one: Compression) -> CompressedRows:
     first = one.stages["dense"][SIZE]
     stages = [
         [
-            name,
+            "dense, trained on" if name == TRAINED_ON else name,
             count(round(s[SIZE])),
             f"× {first / s[SIZE]:.3g}",
             number(s["valid/loss"]) if "valid/loss" in s else "",

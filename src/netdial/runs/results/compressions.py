@@ -1,7 +1,7 @@
 """What ``netdial compress`` left behind, in the form that reports want it. Loads no torch.
 
 Records of one compression have the method ``compress`` and say how it was done: the goal and what differs from the default.
-``bytes`` and ``loss`` have a ``stage`` (``dense``, ``pruned``, ``shared``, ``coded``), a ``point`` on the front, or ``bytes``
+``bytes`` and ``loss`` have a ``stage`` (one of ``STAGES``), a ``point`` on the front, or ``bytes``
 the ``purpose`` that they serve in the file, or the ``bound`` that they are; ``bits``, ``kept``, ``size`` and ``values`` have a
 ``layer``. What was judged has ``verdict``. Metrics of the network given and of the file have stage and part of the data.
 """
@@ -15,7 +15,9 @@ from netdial.core.records import Place, Record
 
 METHOD = "compress"
 SIZE = "bytes"
-STAGES = ("dense", "pruned", "shared", "coded")
+TRAINED_ON = "trained on"
+"""Stage of the dense control that losses are compared with, where that is better than the network given."""
+STAGES = ("dense", TRAINED_ON, "pruned", "shared", "coded")
 _PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method", "bound"}
 
 

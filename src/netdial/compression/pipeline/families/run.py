@@ -51,7 +51,7 @@ def compress_family(context: Context, family: Family, valid: Dataset, size_of: S
     context = replace(
         context, teacher=Teacher(family, dial).eval(), division=prefixed(plain), spread=None
     )
-    search = TrackSearch(context, net, valid, size_of, torch.empty(0), family, plain)
+    search = TrackSearch(context, net, valid, size_of, torch.empty(0), None, family, plain)
     start = member_losses(family, search)
     return finished(replace(search, start=start), KNOTS * dense_bytes(family.net), free)
 
