@@ -96,8 +96,6 @@ def test_dense_is_the_member_that_was_evaluated(call: Call, copy: Path) -> None:
     reference = one.stages[TRAINED_ON]["valid/loss"]  # two more epochs make this member better
     assert reference < own
     assert "trained on" in said.out
-    gap = one.stages["coded"]["valid/loss"] - reference
-    assert any(point["excess"] == pytest.approx(gap, abs=1e-5) for point in one.front.values())
 
 
 @pytest.mark.slow

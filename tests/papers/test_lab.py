@@ -12,8 +12,8 @@ from netdial.core.errors import CheckpointError, ConfigError, DataError
 from netdial.jobs.pool import Made
 from netdial.papers import EXPERIMENTS, folder_of, perform
 from netdial.papers.lab.lab import claim
-from netdial.papers.lab.outcome import Outcome, TextTable
-from netdial.papers.lab.page import write_outcome
+from netdial.papers.lab.outcome import Outcome, TextTable, lost_words
+from netdial.papers.lab.page import standing_of, write_outcome
 
 
 def test_every_experiment_has_a_module_and_a_line() -> None:
@@ -50,6 +50,20 @@ def test_performed_twice_gives_the_same_without_work(tmp_path: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert len(page) < 500_000
     assert first.lead in page
+
+
+def test_an_experiment_says_first_what_it_can() -> None:
+    said = {"rival": ("12 %", "of test images right, direct networks")}
+    told = standing_of(
+        Outcome("x", "t", "l", (), settings={"network": "lenet5", "starts": 3}, facts=said)
+    )
+    assert (told.rival.value, told.rival.note) == said["rival"]
+    assert told.cost.value == "lenet5"
+    assert told.sure.value == "3 starts"
+    alone = standing_of(Outcome("x", "t", "l", (), settings={"seeds": 1}))
+    assert len(alone.tiles()) == 6
+    assert "one start" in alone.sure.note
+    assert lost_words(-0.1) == "nothing"
 
 
 def test_more_seeds_keep_the_seeds_that_are_there(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ import pytest
 
 from netdial.cli import main
 from netdial.report.sections.compare import compare_page, differences
+from netdial.report.sections.family import family_page
 from netdial.report.standing.of_compared import compared
+from netdial.report.standing.told import TITLES
 from netdial.runs.run import Run
+from netdial.runs.schemas.details import Bins, Details, LayerSize, MemberDetails, write_details
 
 MakeRun = Callable[..., Run]
 
@@ -49,6 +52,30 @@ def test_runs_that_do_not_compare_have_no_best(
     assert "no best one is named" in told["lead"]
     assert told["figures"] == {}
     assert len(told["table"]) == 2
+    tiles = {tile.part: tile for tile in told["tiles"]}
+    assert list(tiles) == list(TITLES)
+    assert all(f"{name} at λ" in tiles["chosen"].note for name in "ab")
+    assert tiles["cost"].value == "39\u202f760"
+    assert "do not compare" in tiles["lost"].note
+
+
+def test_parameters_are_those_of_the_runs_own_pages(make_run: MakeRun) -> None:
+    one, other = make_run("a"), make_run("b", epochs=7)
+    sizes = Bins(low=-1, high=1, count=1)
+    layer = LayerSize(name="fc", params=39_760, macs=39_700, bytes=159_040)
+    lams = sorted({row.lam for row in one.records() if row.method == "evaluate" and row.lam})
+    seen = [MemberDetails(lam=lam, kept=[1234], norm=[1.0], weights=[39_760]) for lam in lams]
+    write_details(
+        one.details_path, Details(step=1, layers=[layer], weights=sizes, snr=sizes, members=seen)
+    )
+    told = compare_page([compared(one), compared(other)])
+    of = {name: told["columns"].index(name) for name in ("parameters", "weights that carry")}
+    assert [row[of["parameters"]] for row in told["table"]] == ["39\u202f760"] * 2
+    assert [row[of["weights that carry"]] for row in told["table"]] == ["1\u202f234", "–"]
+    [cost] = [tile for tile in told["tiles"] if tile.part == "cost"]
+    page = family_page(one, one.records())
+    [own] = [tile for tile in page["tiles"] if tile.part == "cost"]
+    assert cost.value == own.value == "39\u202f760"
 
 
 def test_runs_without_records(make_run: MakeRun) -> None:
@@ -56,6 +83,8 @@ def test_runs_without_records(make_run: MakeRun) -> None:
     told = compare_page([compared(run) for run in runs])
     assert "None of these runs has been measured" in told["lead"]
     assert len(told["notes"]) == 2
+    assert [tile.part for tile in told["tiles"]] == list(TITLES)
+    assert all("no run has been measured" in t.note for t in told["tiles"] if t.part != "cost")
 
 
 def test_the_command_writes_one_page(

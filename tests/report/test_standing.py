@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from netdial.jobs.ways import way_of
 from netdial.report.standing.of_shrunk import shrunk_standing
 from netdial.report.standing.of_smaller import slim_standing
 from netdial.report.standing.told import (
+    TITLES,
     UNKNOWN,
     constant_told,
     cost_told,
@@ -17,6 +21,7 @@ from netdial.report.standing.told import (
 )
 from netdial.runs.curves import WHOLE
 from netdial.runs.prunings import NetworkReading, Pruning
+from netdial.runs.run import Run
 from netdial.runs.shrinkage import Shrinkage
 
 OWN = {"valid/nll": 0.3, "valid/accuracy": 0.9}
@@ -30,6 +35,19 @@ def test_a_rival_is_named_only_if_it_is_further_off_than_two_standard_errors() -
     assert "better by 0.03 ± 0.01 log loss" in told(0.03)
     assert "worse by 0.03 ± 0.01" in told(-0.03)
     assert "no difference can be seen (+0.019 ± 0.01" in told(0.019)
+
+
+@pytest.mark.parametrize("way", ["fit", "shrink", "search"])
+def test_a_run_under_way_has_the_parts_that_exist(tmp_path: Path, way: str) -> None:
+    config = {"way": way, "data": "wine", "kind": "classification", "seed": 0}
+    run = Run.create(tmp_path, "r", {**config, "n_valid": 36, "n_params": 275, "model": "mlp:16"})
+    tiles = {tile.part: tile for tile in way_of(run).section().tell(run, run.records())["tiles"]}
+    assert list(tiles) == list(TITLES)
+    assert tiles["cost"].value == "275"
+    assert "36 validation rows" in tiles["sure"].note
+    for part in ("chosen", "lost", "constant", "rival"):
+        assert tiles[part].value == UNKNOWN
+        assert "once training has finished" in tiles[part].note
 
 
 def test_without_a_rival_it_is_said_how_one_is_run() -> None:

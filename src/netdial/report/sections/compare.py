@@ -38,7 +38,17 @@ from netdial.report.text import MEASURES, count, number, percent, value_of
 from netdial.runs.curves import MemberRow
 
 _PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
-_ASIDE = ("name", "data_dir", "files", "kind", "metric", "proper", "input_shape", "input_type")
+_ASIDE = (
+    "name",
+    "n_params",
+    "data_dir",
+    "files",
+    "kind",
+    "metric",
+    "proper",
+    "input_shape",
+    "input_type",
+)
 
 
 def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
