@@ -19,9 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._peer import NOT_INSTALLED, installed
+from benchmarks._zoo_backbones import BACKBONES, IMAGES
+from benchmarks._zoo_dense import DENSE
+from benchmarks._zoo_generative import GENERATIVE
+from benchmarks._zoo_mobile import MOBILE
 from benchmarks._zoo_networks import NETWORKS
+from benchmarks._zoo_parameters import COMPUTED
+from benchmarks._zoo_patches import PATCHES
 from benchmarks._zoo_peer import Outcome, peer_cut
 from benchmarks._zoo_sequences import SEQUENCES
+from benchmarks._zoo_tabular import TABULAR
+from benchmarks._zoo_tokens import TOKEN_NETS
 from benchmarks._zoo_various import VARIOUS
 from benchmarks._zoo_vision import VISION, X
 from benchmarks.result import Result
@@ -72,10 +80,17 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     if quick:
         return {"own": {name: _own(name) for name in NETWORKS}}
     from benchmarks._zoo_models import models
+    from benchmarks._zoo_more_models import more_models
 
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
-    return {"own": own, "transformers": models()}
+    return {"own": {**own, **second_sample()}, "transformers": {**models(), **more_models()}}
+
+
+def second_sample() -> dict[str, Maker]:
+    """Returns what makes the networks that were written after those that netdial had been mended for."""
+    backbones = {name: _with(make, IMAGES) for name, make in {**BACKBONES, **MOBILE}.items()}
+    return {**backbones, **DENSE, **GENERATIVE, **TOKEN_NETS, **PATCHES, **TABULAR, **COMPUTED}
 
 
 def _own(name: str) -> Maker:

@@ -348,6 +348,9 @@ def operations(self: Any, x: Tensor) -> Tensor:
 def in_place(self: Any, x: Tensor) -> Tensor:
     before = x * 2
     x += self.free
+    F.silu(x, inplace=True)  # aten has names of its own for these
+    x.sigmoid_().sub_(0.5)
+    F.hardswish(x, inplace=True)
     return F.relu(x, inplace=True) + before
 
 

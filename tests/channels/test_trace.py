@@ -81,6 +81,15 @@ def test_later_readers_of_what_is_changed_in_place_read_the_result() -> None:
     assert torch.equal(net(X), trace(net)(X))
 
 
+def test_functions_of_each_number_pass_channels_in_place_too() -> None:
+    def between(self: nn.Module, x: Tensor) -> Tensor:
+        return torch.sigmoid_(x.tanh_().exp_().clamp_(max=2)).mul(self.free).neg_()
+
+    net = Net(between).eval()
+    assert torch.equal(net(X.clone()), trace(net)(X.clone()))
+    assert sum(group.size for group in Graph.of(net, X).groups) > 0
+
+
 def view_in_place(self: nn.Module, x: Tensor) -> Tensor:
     x.view(-1, 2, 3).mul_(2)
     return x

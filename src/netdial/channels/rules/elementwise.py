@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from netdial.channels.labels import Labels, SizeNumber, Value, fixed
 from netdial.channels.layers.mode import ByMode
@@ -45,12 +45,9 @@ _FILLS = ["bernoulli_", "uniform_", "normal_", "exponential_", "random_", "fill_
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _UNARY = [
     "relu",
-    "relu_",
     "relu6",
     "leaky_relu",
-    "leaky_relu_",
     "elu",
-    "elu_",
     "selu",
     "celu",
     "gelu",
@@ -100,10 +97,6 @@ _BINARY = [
     "maximum",
     "minimum",
     "pow",
-    "add_",
-    "sub_",
-    "mul_",
-    "div_",
     "where",
     "eq",
     "ne",
@@ -114,7 +107,6 @@ _BINARY = [
     "atan2",
     "lerp",
     "masked_fill",
-    "masked_fill_",
     "iadd",
     "isub",
     "imul",
@@ -123,6 +115,7 @@ _BINARY = [
     "floordiv",
     "mod",
 ]
+_IN_PLACE = [f"{name}_" for name in (*_UNARY, *_BINARY)]
 
 
 def _found(names: list[str], *places: Any) -> list[Any]:
@@ -131,8 +124,8 @@ def _found(names: list[str], *places: Any) -> list[Any]:
 
 @on(
     modules=[*ACTIVATIONS, *DROPOUTS],
-    functions=_found([*_UNARY, *_BINARY], torch, F, operator),
-    methods=[*_UNARY, *_BINARY, *_FILLS],
+    functions=_found([*_UNARY, *_BINARY, *_IN_PLACE], torch, F, operator),
+    methods=[*_UNARY, *_BINARY, *(name for name in _IN_PLACE if hasattr(Tensor, name)), *_FILLS],
 )
 def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     """Joins the channels of all tensors that meet, with broadcasting; a number of channels mixes them."""

@@ -55,6 +55,9 @@ def restate(
         return _OTHERS[name](graph, shapes, *args, **kwargs)
     found = [getattr(place, name) for place in (torch, F) if hasattr(place, name)]
     known = [function for function in found if function in FUNCTIONS]
+    plain = getattr(F, name.removesuffix("_"), None)
+    if not known and name not in METHODS and name.endswith("_") and plain in FUNCTIONS:
+        return graph.call_function(plain, args, {**kwargs, "inplace": True})
     if name in METHODS and not known:
         return graph.call_method(name, args, kwargs)
     target: Callable[..., Any] = (known or found or [op])[0]
