@@ -56,7 +56,12 @@ def restate(
     found = [getattr(place, name) for place in (torch, F) if hasattr(place, name)]
     known = [function for function in found if function in FUNCTIONS]
     plain = getattr(F, name.removesuffix("_"), None)
-    if not known and name not in METHODS and name.endswith("_") and plain in FUNCTIONS:
+    if (
+        not (known or name in METHODS)
+        and name.endswith("_")
+        and plain is not None
+        and plain in FUNCTIONS
+    ):
         return graph.call_function(plain, args, {**kwargs, "inplace": True})
     if name in METHODS and not known:
         return graph.call_method(name, args, kwargs)
