@@ -6,9 +6,13 @@ import math
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.core.size import Target, parse_target
 from netdial.shrinking.control import LAM_SCHEDULES, allowance, check_target, course
@@ -160,3 +164,24 @@ def test_an_allowance_stops_within_half_a_unit(
         assert left[n] >= least - costs[n - 1] / 2 - 1e-9
     if count < len(costs):
         assert left[count + 1] < least - costs[count] / 2 + 1e-9
+
+
+class Cosine(nn.Module):
+    """Cosines between units and classes: each unit counts in the length of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.w = nn.Linear(6, 8), nn.Parameter(torch.rand(2, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.layer(x))
+        return F.linear(F.normalize(h, dim=-1), F.normalize(self.w, dim=-1))
+
+
+def test_what_cannot_go_is_named_with_the_operation_its_file_and_its_line() -> None:
+    x = torch.randn(16, 6)
+    place = r"node 'normalize' \(normalize, test_control.py:\d+\)"
+    with pytest.raises(ConfigError, match=f"layer stays whole: {place} depends on all channels"):
+        nd.shrink(Cosine(), (x, (x[:, 0] > 0).long()), size="40 params", epochs=2)
+    with pytest.raises(ConfigError, match=f"{place} depends on all channels of layer; exact=False"):
+        nd.slim(Cosine(), share=0.5, example=x)

@@ -65,6 +65,11 @@ def removable(graph: Graph, *, continues: bool) -> dict[str, tuple[int, ...]]:
     return _removable(graph, known(graph.traced, graph.example, continues=continues))[0]
 
 
+def refusals(graph: Graph, *, continues: bool) -> dict[str, str]:
+    """Returns for groups of which channels are constant, and cannot go all the same, why not."""
+    return _removable(graph, known(graph.traced, graph.example, continues=continues))[1]
+
+
 def collect(
     graph: Graph,
     *,

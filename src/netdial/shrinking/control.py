@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from netdial.core.errors import ConfigError
 from netdial.core.registry import Registry
@@ -22,13 +22,16 @@ LAM_SCHEDULES.add("warmup")(lambda steps: schedules.linear_warmup(steps / 10))
 LAM_SCHEDULES.add("cosine")(schedules.cosine)
 
 
-def check_target(target: Target, *, start: float, least: float) -> None:
+def check_target(
+    target: Target, *, start: float, least: float, whole: Mapping[str, str] | None = None
+) -> None:
     """Refuses a target that cannot be reached by shrinking.
 
     Args:
         target: size to arrive at.
         start: size of the network at the beginning.
         least: size when every group has its minimum.
+        whole: layers with a switch of which no channel can go, and why.
 
     Raises:
         ConfigError: the target is not below ``start``, or it is below ``least``.
@@ -49,7 +52,7 @@ def check_target(target: Target, *, start: float, least: float) -> None:
     if target.value < least:
         raise ConfigError(
             f"target of {target}: with the fewest channels in every layer that can shrink there are still {end}; "
-            "raise the target, lower minimum, or let residual streams shrink, too (streams)"
+            f"raise the target, lower minimum, or let residual streams shrink, too (streams){_whole(whole or {})}"
         )
 
 
@@ -96,3 +99,9 @@ def _check_costs(costs: Sequence[float]) -> None:
             raise ConfigError(
                 f"costs[{place}]={cost:g}; what a channel saves has to be a number, 0 or more"
             )
+
+
+def _whole(whole: Mapping[str, str]) -> str:
+    """Returns which layers stay whole and why, for messages."""
+    shown = [f"{name} stays whole: {why}" for name, why in list(whole.items())[:3]]
+    return "".join(f"; {one}" for one in shown) + ("; …" if len(whole) > 3 else "")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netdial.channels.collect import removable
+from netdial.channels.collect import refusals, removable
 from netdial.channels.constants import known
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import RemovalSavings, Size, switches_of, thetas
@@ -59,6 +59,19 @@ def can_fade(graph: Graph) -> tuple[str, ...]:
             if removable(graph, continues=True).get(group) == channels:
                 able.append(group)
     return tuple(able)
+
+
+def cannot_fade(graph: Graph, able: Collection[str]) -> dict[str, str]:
+    """Returns for the groups with switches that are not among those that can fade why not."""
+    found = {}
+    for group, held in switches_of(graph).items():
+        if group not in able:
+            with _silenced(graph, {group: tuple(range(len(held[0][1])))}):
+                why = refusals(graph, continues=True).get(group, "")
+            found[group] = (
+                why or "something else is added to its channels, or reads them as positions"
+            )
+    return found
 
 
 def vital(graph: Graph) -> frozenset[str]:

@@ -34,7 +34,7 @@ from netdial.core.plan import Plan
 from netdial.core.size import Target, parse_target
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.control import LAM_SCHEDULES, check_target, course
-from netdial.shrinking.fading import can_fade, choose, pulls, score, silence, vital
+from netdial.shrinking.fading import can_fade, cannot_fade, choose, pulls, score, silence, vital
 from netdial.shrinking.killing import make_rule
 from netdial.shrinking.penalty import decay, step_switches, subgradient
 from netdial.shrinking.removal import dead_channels, remove_branches, remove_channels, weigh
@@ -125,7 +125,8 @@ class ShrinkMethod:
             state.clock, start, smallest = clock, clock.start, (1 + NOISE) * clock.floor
         else:
             start, smallest = (size(each, target.kind).value for each in (graph, least))
-        check_target(target, start=start, least=smallest)
+        whole = cannot_fade(graph, state.able) if target.value < smallest else {}
+        check_target(target, start=start, least=smallest, whole=whole)
         if self._total < 2:
             raise ConfigError(
                 f"target of {target}: one step of training leaves no time to fade; raise epochs, or lower batch_size"

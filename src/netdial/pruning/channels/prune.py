@@ -312,11 +312,12 @@ def _scores(
     (lam,) = member.config.lams
     found = importance(member, [lam], criterion, data=data, kind=options.kind, seed=options.seed)[0]
     scores = channel_scores(graph, member.layout.split(found), criterion, per=options.per)
-    mixed = {group.name for group in graph.groups if group.mixed and options.exact}
+    mixed = {group.name: group.mixed[0] for group in graph.groups if group.mixed and options.exact}
     free = {name: score for name, score in scores.items() if name not in mixed}
     if all(len(score) == 1 for score in free.values()):
         reasons = [f"{leaf} {why}" for leaf, why in graph.kept.items()]
-        reasons += [f"{name} is normalised over (exact=False lets it go)" for name in mixed]
+        reasons += [f"{m} depends on all channels of {n}" for n, m in mixed.items()]
+        reasons += ["exact=False lets those go, and outputs change"] if mixed else []
         raise ConfigError(
             f"{type(member.net).__name__}: no channel can go ({'; '.join(reasons) or 'all layers have one'}); "
             "prune single weights instead (netdial.pruning.weights), or give a network with hidden layers"
