@@ -106,6 +106,12 @@ def test_the_live_page_asks_the_model(served: tuple[str, Path]) -> None:
         assert not grave, [(v["id"], v["nodes"][0]["html"]) for v in grave]
         page.goto(f"{address}/?lam=<b>many</b>")
         assert "not a number" in page.text_content("#address")
+        low, high = page.evaluate("dial.lams.slice(0, 2)")
+        page.goto(f"{address}/?lam={(low * high) ** 0.5}")  # between two members
+        assert "was not measured" in page.text_content("#address")
+        page.eval_on_selector("#lam", move)
+        assert not page.is_visible("#address")
+        assert "?lam" not in page.url and "#lam=" in page.url
         faults = [
             said for said in faults if "400" not in said
         ]  # the browser notes that "many" was refused
