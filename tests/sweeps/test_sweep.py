@@ -17,6 +17,7 @@ from netdial.sweeps import folder as folder_module
 from netdial.sweeps.conductor import Told
 from netdial.sweeps.engines import ENGINES
 from netdial.sweeps.folder import SweepFolder
+from netdial.sweeps.page import render_sweep
 from netdial.sweeps.result import Sweep, SweepTrial
 from netdial.sweeps.run import engine_of, folder_of, open_sweep
 from netdial.sweeps.spec import EarlyStop, SweepSpec
@@ -233,6 +234,17 @@ def test_a_trial_that_was_stopped_early_stays_so(toy: Make) -> None:
     (found.trials[2].run / "DONE").unlink()
     again = nd.sweep(spec)
     assert again.trials[2].state == "stopped" and "after 1 epochs" in again.trials[2].error
+
+
+def test_a_trial_whose_records_were_cut_short_is_said(toy: Make) -> None:
+    found = nd.sweep(toy())
+    file = found.trials[1].run / "records.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:-1]))
+    again = Sweep.read(SweepFolder.open(found.path))
+    assert [trial.state for trial in again.trials].count("failed") == 1
+    assert f"{len(lines) - 1} of the {len(lines)} rows" in again.trials[1].error
+    assert "was cut short" in render_sweep(again)
 
 
 def test_a_cluster_that_is_not_there_is_said_to_be_at_once() -> None:
