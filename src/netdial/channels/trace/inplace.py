@@ -7,6 +7,7 @@ that is read later too, or a parameter, that is not possible and the network is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import fx, nn
@@ -41,7 +42,7 @@ _FUNCTIONS = {
 _VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
-def changes_in_place(traced: fx.GraphModule, node: fx.Node) -> bool:
+def changes_in_place(traced: nn.Module, node: fx.Node) -> bool:
     """Returns whether a node changes its first input."""
     if node.op == "call_module":
         return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
@@ -51,6 +52,22 @@ def changes_in_place(traced: fx.GraphModule, node: fx.Node) -> bool:
     if name in _FUNCTIONS or (name.endswith("_") and not name.endswith("__")):
         return True
     return bool(node.kwargs.get("inplace", False)) or node.kwargs.get("out") is not None
+
+
+def changed(net: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, fx.Node]]:
+    """Yields the network's own tensors that a graph changes in place, and the nodes that do."""
+    for node in graph.nodes:
+        if not node.args or not changes_in_place(net, node):
+            continue
+        base = node.args[0]
+        while (
+            isinstance(base, fx.Node)
+            and base.args
+            and (_is_view(net, base) or changes_in_place(net, base))
+        ):
+            base = base.args[0]
+        if isinstance(base, fx.Node) and base.op == "get_attr":
+            yield str(base.target), node
 
 
 def make_explicit(traced: fx.GraphModule, where: Any) -> None:
@@ -85,7 +102,7 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
         )
 
 
-def _is_view(traced: fx.GraphModule, node: fx.Node) -> bool:
+def _is_view(traced: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(traced.get_submodule(str(node.target)), _VIEW_MODULES)
     return node.op in ("call_method", "call_function") and _name(node) in _VIEWS

@@ -27,6 +27,7 @@ from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import detached
+from netdial.channels.trace.state import refuse_changes, state_kept
 from netdial.core.errors import TraceError, first_line
 from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
 
@@ -83,13 +84,16 @@ def symbolic(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Taken:
     Args:
         net: the network.
         whole: classes of the user's own modules that are recorded as single operations.
+
+    Raises:
+        TraceError: it cannot be traced, or changes buffers (``StateChanged``).
     """
     tracer = _Tracer(whole)
     tracer.traced_func_name = (
         OneTensor.of_packed.__name__ if isinstance(net, OneTensor) else "forward"
     )
     try:
-        with _functions_kept():
+        with _functions_kept(), state_kept(net) as replaced:
             graph = tracer.trace(net, concrete_args=_defaults(net))
     except Exception as error:
         raise TraceError(
@@ -97,6 +101,7 @@ def symbolic(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Taken:
         ) from error
     finally:
         constants = _forget_constants(net)
+    refuse_changes(net, graph, constants, replaced)
     _drop_checks(graph)
     _detach(graph)
     return graph, constants

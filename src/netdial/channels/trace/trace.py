@@ -19,6 +19,7 @@ from netdial.channels.trace.inplace import changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position
+from netdial.channels.trace.state import StateChanged
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import check_training
 from netdial.core.errors import ConfigError, TraceError, first_line
@@ -58,7 +59,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     try:
         taken = _both_modes(net, lowered)
     except TraceError as error:
-        if example is None:
+        if example is None or isinstance(error, StateChanged):
             raise
         return _exported(net, lowered, example, error)
     traced = _joined(net, lowered, *taken)
@@ -88,7 +89,7 @@ def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
                     taken.append(symbolic(lowered.train(training), whole))
             except TraceError as error:
                 failures.append(error)
-        if len(failures) == 2:
+        if len(failures) == 2 and not isinstance(failures[0], StateChanged):
             raise failures[0]
         if not failures:
             return taken[0], taken[1]
@@ -99,7 +100,10 @@ def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
 
 
 def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
-    """Returns the class of the innermost module, without parameters, in whose forward pass tracing failed; None for others."""
+    """Returns the class of the innermost module, without parameters, in whose forward pass tracing failed; None for others.
+
+    Of one whose buffer is changed, it is taken to be that which holds the buffer.
+    """
     held = {id(module) for module in net.modules() if module is not net}
     inside: nn.Module | None = None
     frames = None if error.__cause__ is None else error.__cause__.__traceback__
@@ -108,6 +112,8 @@ def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
         if id(owner) in held and frames.tb_frame.f_code.co_name == "forward":
             inside = owner
         frames = frames.tb_next
+    if isinstance(error, StateChanged) and error.owner:
+        inside = net.get_submodule(error.owner)
     if inside is None or any(True for _ in inside.parameters()):
         return None
     return type(inside)

@@ -96,10 +96,13 @@ def _kept(*nets: nn.Module) -> Iterator[None]:
     """Gives buffers (running statistics) and modes back."""
     buffers = {id(b): b for net in nets for b in net.buffers()}
     was = [(buffer, buffer.detach().clone()) for buffer in buffers.values()]
+    places = [(part, dict(part._buffers)) for net in nets for part in net.modules()]
     try:
         with modes_kept(*nets):
             yield
     finally:
+        for part, held in places:  # code may have put another tensor there
+            part._buffers.update(held)
         with torch.no_grad():
             for buffer, value in was:
                 buffer.copy_(value)

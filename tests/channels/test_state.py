@@ -1,0 +1,122 @@
+"""Networks whose forward pass changes their own tensors, or notes what it computes: never in silence, never a raw error."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netdial.channels.graph import Graph
+from netdial.channels.trace.state import StateChanged
+from netdial.core.errors import TraceError
+
+X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Center(nn.Module):
+    """Takes a running mean away; training moves it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("ema", torch.zeros(5))
+        self.seen: Any = None
+
+    def moved(self, h: Tensor) -> Tensor:
+        return 0.9 * self.ema + 0.1 * h.detach().mean(0)
+
+
+class InPlace(Center):
+    def forward(self, h: Tensor) -> Tensor:
+        if self.training:
+            self.ema.mul_(0.9).add_(h.detach().mean(0), alpha=0.1)
+        return h - self.ema
+
+
+class Assigned(Center):
+    def forward(self, h: Tensor) -> Tensor:
+        if self.training:
+            self.ema = self.moved(h)
+        return h - self.ema
+
+
+class Copied(Center):
+    def forward(self, h: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.ema[:].copy_(self.moved(h))
+        return h - self.ema
+
+
+class Net(nn.Module):
+    """Two hidden layers, with a center behind the first that either runs by itself or is told what to do."""
+
+    def __init__(self, center: type[Center], *, inside: bool, asks: bool = False) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(4, 5), nn.Linear(5, 6), nn.Linear(6, 2)
+        self.center, self.inside, self.asks = center(), inside, asks
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.asks and x.dim() == 0:  # torch.fx cannot follow that
+            raise ValueError("a number")
+        h = self.one(x)
+        h = self.center(h) if self.inside else type(self.center).forward(self.center, h)
+        return self.three(torch.relu(self.two(torch.relu(h))))
+
+
+@pytest.mark.parametrize("center", [InPlace, Assigned, Copied])
+def test_a_module_that_moves_its_own_buffer_stays_one_operation(center: type[Center]) -> None:
+    net = Net(center, inside=True)
+    before = net.center.ema.clone()
+    graph = Graph.of(net, X)
+    assert [(group.name, group.size) for group in graph.groups] == [("two", 6)]
+    assert torch.equal(net.center.ema, before)
+    graph.traced.train()(X)
+    assert not torch.equal(graph.traced.get_buffer("center.ema"), before)
+
+
+@pytest.mark.parametrize("center", [InPlace, Assigned, Copied])
+def test_a_network_that_moves_the_buffer_itself_is_refused_with_what_to_do(
+    center: type[Center],
+) -> None:
+    net = Net(center, inside=False)
+    before = net.center.ema
+    with pytest.raises(StateChanged, match=r"test_state.py:\d+\) changes 'center.ema'.* module"):
+        Graph.of(Owning(net), X)
+    assert net.center.ema is before
+
+
+class Owning(Net):
+    """The same, where the buffer is the network's own."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__(type(net.center), inside=False)
+        self.center.anchor = nn.Parameter(
+            torch.ones(1)
+        )  # with a parameter it is no operation by itself
+        self.center.ema = net.center.ema
+
+
+@pytest.mark.parametrize("center", [InPlace, Copied])
+def test_nor_does_an_export_lose_the_change(center: type[Center]) -> None:
+    with pytest.raises(TraceError):
+        Graph.of(Net(center, inside=False, asks=True), X)
+
+
+def test_what_a_forward_pass_notes_is_no_proxy_afterwards() -> None:
+    class Noting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.last = nn.Linear(4, 5), nn.Linear(5, 2), None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = self.hidden = torch.relu(self.one(x))
+            return self.two(self.hidden)
+
+    net = Noting()
+    graph = Graph.of(net, X)
+    assert graph.widths == {"one": 5}
+    assert not any(isinstance(value, torch.fx.Proxy) for value in vars(net).values())
+    copy.deepcopy(graph.traced)
