@@ -345,3 +345,13 @@ def test_a_terminated_process_is_resumed_bit_by_bit(tmp_path: Path) -> None:
     assert min(two["events"]) < step < max(two["events"])
     for name, leaf in two.items():
         assert not isinstance(leaf, Tensor) or torch.equal(leaf, one[name]), name
+
+
+def test_channels_before_an_activation_and_a_batch_normalisation_go() -> None:
+    """In evaluation a dead one comes out of the normalisation as its bias once the running mean is 0, too."""
+    torch.manual_seed(0)
+    x = torch.randn(96, 8)
+    net = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.BatchNorm1d(12), nn.Linear(12, 2))
+    data = x, (x[:, 0] > 0).long()
+    done = shrink(net, data, size="100 params", epochs=6, batch_size=12)
+    assert done.widths == {"0": 8} and done.n_params == 106

@@ -9,6 +9,7 @@ import torch
 
 from netdial.channels.collect import Collection, collect
 from netdial.channels.fold.bypass import bypass, origins
+from netdial.channels.fold.norms import settle
 from netdial.channels.sizes import size, strip, switches_of, thetas, total
 from netdial.core.plan import Plan
 from netdial.core.records import Event
@@ -58,6 +59,8 @@ def remove_channels(
     state: ShrinkState, config: ShrinkConfig, only: Channels | None, rule: str
 ) -> None:
     """Removes channels from the network, and from everything in the state that is kept by channel."""
+    if only is None or any(only.values()):
+        settle(state.graph)
     state.graph, done = collect(
         state.graph, only=only, minimum=config.minimum, optimizers=[state.optimizer]
     )

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from netdial.channels.constants import known
 from netdial.channels.graph import Graph
 from netdial.channels.nodes import module_of, place
 from netdial.core.plan import Group, Plan
@@ -63,3 +65,27 @@ def rescale(net: nn.Module, factors: Mapping[str, float]) -> None:
     """Multiplies weights, in place."""
     for leaf, factor in factors.items():
         net.get_parameter(leaf).mul_(factor)
+
+
+@torch.no_grad()
+def settle(graph: Graph) -> None:
+    """Gives running means of batch normalisations the value of channels that are the same for every input, in place.
+
+    In training such a channel comes out as the bias; in evaluation it does once the running mean has arrived there, which it
+    never does to the last bit. Only then can the channel go exactly.
+    """
+    nodes = [
+        n for n in graph.traced.graph.nodes if isinstance(module_of(graph.traced, n), _BatchNorm)
+    ]
+    for _ in nodes:  # one may stand behind another
+        found, moved = known(graph.traced, graph.example, continues=False), False
+        for node in nodes:
+            layer, x = module_of(graph.traced, node), found[node.all_input_nodes[0]]
+            if not isinstance(layer, _BatchNorm) or layer.running_mean is None:
+                continue
+            lines = x.transpose(0, 1).flatten(1)
+            same = lines.amax(1) == lines.amin(1)  # False where anything is NaN
+            moved |= bool((same & (lines[:, 0] != layer.running_mean)).any())
+            layer.running_mean.copy_(torch.where(same, lines[:, 0], layer.running_mean))
+        if not moved:
+            break
