@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from netdial.core.errors import ConfigError
 from netdial.data import load_data, names
@@ -28,3 +30,10 @@ def test_import_brings_no_optional_library() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_table_is_named_by_a_path_or_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "a b.csv"
+    file.write_text("a,y\n" + "".join(f"{i % 7},{i * 0.1}\n" for i in range(30)))
+    one, other = load_data(file, target="y"), load_data(str(file), target="y")
+    assert torch.equal(one.train.x, other.train.x)

@@ -299,7 +299,7 @@ def test_regression_speaks_of_errors(shrunk_run: MakeRun) -> None:
         for part, value in (("valid", 54.1234), ("test", 56.0))
     ]
     page = page_of(shrunk_run(rows, kind="regression"))
-    assert "predicts validation data with an RMSE of 54.123." in page.shown
+    assert "predicts validation data with an RMSE of 54.12." in page.shown
     assert "test RMSE 56" in page.shown
     assert "%" not in page.json("figures")["size"]["layout"]["yaxis"].get("tickformat", "")
 

@@ -24,7 +24,7 @@ def names() -> tuple[str, ...]:
 
 @checked
 def load_data(
-    name: str,
+    name: str | Path,
     *,
     data_dir: str | Path | None = None,
     target: str | None = None,
@@ -59,6 +59,7 @@ def load_data(
         DataError: if the data are missing, damaged or cannot be learnt from.
         MissingExtra: if a library of the extra ``data`` is needed and not installed.
     """
+    name = str(name)
     if is_table(name):
         return load_table(
             name,

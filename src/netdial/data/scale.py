@@ -47,7 +47,7 @@ class TargetScale:
         >>> TargetScale(("t",), (10.0,), (2.0,)).restore(torch.tensor([[0.5]]))
         tensor([[11.]])
         """
-        return z * torch.tensor(self.std).to(z) + torch.tensor(self.mean).to(z)
+        return z * z.new_tensor(self.std) + z.new_tensor(self.mean)
 
 
 def standardise(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,11 +65,26 @@ def standardise(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ([-1.0, 1.0, 3.0], 2.0, 1.0)
     """
     wide = values.to(torch.float64)
-    train = wide[rows]
-    mean = train.mean(0)
-    std = train.std(0, correction=0)
-    std = torch.where(std > 1e-12 * (1 + mean.abs()), std, torch.ones_like(std))
+    mean, std = moments(wide[rows])
     return ((wide - mean) / std).to(torch.float32), mean, std
+
+
+def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and population standard deviation [F] of float64 columns [N, F], of any unit; a constant one gets 1.
+
+    A column is constant if its standard deviation is below 1e-12 of its mean, which is what rounding leaves of equal numbers.
+    Small numbers are divided by the largest of them first, so that their squares do not vanish; where squares are too large for
+    float64, the standard deviation is infinite.
+
+    >>> mean, std = moments(torch.tensor([[1e-200, 0.1], [3e-200, 0.1]], dtype=torch.float64))
+    >>> mean.tolist(), std.tolist()
+    ([2e-200, 0.1], [1e-200, 1.0])
+    """
+    largest = values.abs().amax(0).clamp_max(1)
+    unit = torch.where(largest > 0, largest, 1.0)
+    share = values / unit
+    mean, std = share.mean(0), share.std(0, correction=0)
+    return mean * unit, torch.where(std > 1e-12 * mean.abs(), std * unit, 1.0)
 
 
 def standard_targets(
@@ -84,9 +99,18 @@ def standard_targets(
         source: Provenance of the task; receives ``targets``, ``target_mean``, ``target_std`` (lists
             of length T, in the units of the data) and a note. A prediction z is brought back by
             z * target_std + target_mean.
+
+    Raises:
+        DataError: a target is too large for a standard deviation.
     """
     columns = torch.as_tensor(target, dtype=torch.float64).reshape(-1, len(names))
     y, mean, std = standardise(columns, rows)
+    if not bool(std.isfinite().all()):
+        which = int(std.isfinite().int().argmin())
+        raise DataError(
+            f"target {names[which]!r}: values up to {float(columns[:, which].abs().max()):.4g} are too large for a mean and a "
+            "standard deviation; give it in another unit"
+        )
     source.update(targets=list(names), target_mean=mean.tolist(), target_std=std.tolist())
     source["notes"].append(
         "targets standardised by mean and standard deviation of the training part"

@@ -172,4 +172,15 @@ def _or_mark(value: float | None, spec: str) -> str:
 def metric_of(name: str) -> tuple[str, Callable[[float | None], str]]:
     """Returns the heading of a metric, and how its values are written."""
     known = {"rmse": "RMSE", "nll": "NLL", "r2": "R²", "balanced_accuracy": "balanced accuracy"}
-    return known.get(name, name), percent if name.endswith("accuracy") else fixed
+    if name.endswith("accuracy"):
+        return known.get(name, name), percent
+    return known.get(name, name), in_units if name == "rmse" else fixed
+
+
+def in_units(value: float | None) -> str:
+    """Returns a number in a unit of the data, which may be of any size, with four significant digits.
+
+    >>> in_units(374.2309), in_units(0.2), in_units(2.238e-31)
+    ('374.2', '0.2000', '2.238×10⁻³¹')
+    """
+    return number(value, 4, padded=True)

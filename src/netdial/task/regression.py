@@ -72,16 +72,23 @@ def _check_shapes(outputs: Tensor, targets: Tensor) -> None:
 
 def _square_error(task: Regression, outputs: Tensor, targets: Tensor) -> Tensor:
     """Returns squared errors in the units of the data, averaged over the targets."""
-    error = outputs - targets
+    error = (
+        outputs - targets
+    ).double()  # squares of errors in other units leave the range of float32
     if task.scale is not None:
-        error = error * torch.tensor(task.scale.std).to(error)
+        error = error * error.new_tensor(task.scale.std)
     return error.square().mean(dim=-1)
 
 
 def _r2(task: Task, outputs: Tensor, targets: Tensor) -> float:
-    from torchmetrics.functional.regression import r2_score
+    """Returns 1 - Σ(error²) / Σ(deviation²), averaged over the targets; nan where a target is constant.
 
-    return float(r2_score(outputs, targets)) if len(targets) > 1 else math.nan
+    Of deviations from the mean and in double precision: a difference of sums of squares is all rounding far from 0.
+    """
+    error, truth = (outputs - targets).double(), targets.double()
+    spread = (truth - truth.mean(dim=0)).square().sum(dim=0)
+    shares = 1 - error.square().sum(dim=0) / spread
+    return float(torch.where(spread > 0, shares, math.nan).mean())
 
 
 @TASKS.add("regression")
@@ -215,7 +222,7 @@ class Regression(Task):
         error = (outputs - targets).square()
         if not (self.noise_var or self.train_var):
             return 0.5 * error + HALF_LOG_2PI
-        var = torch.tensor(self.noise_var or self.train_var).to(error)
+        var = error.new_tensor(self.noise_var or self.train_var)
         return -log_density(error, var[:, None] if var.ndim == 2 else var, self.tails)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -245,7 +252,7 @@ class Regression(Task):
         if self.noise_var or self.train_var:
             assert isinstance(self.tails, float | int), "the task of one member"
             scale = math.sqrt((1 + self.tails) / (1 + 3 * self.tails))
-            var = torch.tensor(self.noise_var or self.train_var).to(outputs)
+            var = outputs.new_tensor(self.noise_var or self.train_var)
             unit = unit * var.rsqrt() * scale
         return unit.expand(*outputs.shape, -1)
 

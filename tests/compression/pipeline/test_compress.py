@@ -198,7 +198,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_network(
         rows(300, 0),
         rows(300, 1),
         lam=1e-3,
-        folder=tmp_path,
+        folder=str(tmp_path),
         report=lambda name, *_: told.append(name),
         **asked,
     )

@@ -110,7 +110,7 @@ def test_expected_time_is_the_mean_over_structures(
 def test_a_table_is_read_as_it_was_written(table: LatencyLookup, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     table.save(path)
-    assert LatencyLookup.load(path) == table
+    assert LatencyLookup.load(path) == table == LatencyLookup.load(str(path))
     text = path.read_text()
     path.write_text(text.replace('"batch_size": 2', '"batch_size": 8'))
     with pytest.raises(CheckpointError, match="changed"):

@@ -49,7 +49,7 @@ def compress(
     kind: str | Task | None = None,
     config: CompressConfig | None = None,
     augment: str | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     report: Report | None = None,
     recipe: Mapping[str, Any] | None = None,
     meta: Mapping[str, Any] | None = None,
@@ -82,6 +82,7 @@ def compress(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
     config = config or CompressConfig(**settings)
+    folder = None if folder is None else Path(folder)
     if isinstance(net, Family) and lam is None:
         recipe = {**(recipe or {}), **family_recipe(net)}
         found = _whole(

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from netdial.core.errors import DataError
+from netdial.data.scale import moments
 from netdial.data.tables.cells import Cells
 from netdial.data.tables.inputs import DATE_PARTS, Category, Date, Number, date_parts
 from netdial.data.tables.options import TableOptions
@@ -181,7 +183,9 @@ def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
         return ""
     for target, found in zip(goal.names, goal.cells, strict=True):
         y = found.values[rows]
-        if values.std() > 0 and y.std() > 0 and abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-9:
+        with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
+            same = values.std() > 0 and y.std() > 0 and abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-9
+        if same:
             return f"{name}: is the target {target!r} in another unit; {advice}"
     return ""
 
@@ -231,8 +235,8 @@ def _learn(
 
 def _moments(values: Array) -> tuple[Array, Array]:
     """Returns mean and population standard deviation of columns [N, F]; a constant one keeps 1."""
-    mean, std = values.mean(0), values.std(0)
-    return mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
+    mean, std = moments(torch.from_numpy(values.astype(np.float64)))
+    return mean.numpy(), std.numpy()
 
 
 def _parts(days: Array, options: TableOptions) -> Sequence[str]:

@@ -25,7 +25,7 @@ from netdial.report.sections.shrinking_figures import (
 from netdial.report.sections.size_dial import size_dial_of
 from netdial.report.standing.of_shrunk import shrunk_standing
 from netdial.report.standing.of_unfinished import unfinished_standing
-from netdial.report.text import _sizes, at_lam, count, fixed, number, percent
+from netdial.report.text import _sizes, at_lam, count, fixed, in_units, number, percent
 from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Shrinkage, events, shrinkage
@@ -265,7 +265,7 @@ def _worth(found: Shrinkage, metric: str) -> str:
     if value is None:
         return ""
     if metric == "valid/rmse":
-        return f" and predicts validation data with an RMSE of {fixed(value)}"
+        return f" and predicts validation data with an RMSE of {in_units(value)}"
     return f" and gets {percent(value)} of validation data right"
 
 

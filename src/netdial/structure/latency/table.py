@@ -169,7 +169,7 @@ class LatencyLookup:
         """Returns the table as plain values."""
         return {"kind": "latency table", "format": _FORMAT, **asdict(self)}
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes the table as JSON, with a digest.
 
         Raises:
@@ -180,15 +180,16 @@ class LatencyLookup:
         def write(to: Path) -> None:
             to.write_text(text, encoding="utf-8")
 
-        write_atomic(path, write)
+        write_atomic(Path(path), write)
 
     @classmethod
-    def load(cls, path: Path) -> LatencyLookup:
+    def load(cls, path: str | Path) -> LatencyLookup:
         """Returns a table that ``save`` wrote.
 
         Raises:
             CheckpointError: there is none, it was changed, or it is something else.
         """
+        path = Path(path)
         found = read_json(path, "measure the table anew")
         if not isinstance(found, dict) or found.get("kind") != "latency table":
             raise CheckpointError(f"{path}: no latency table; netdial latency writes one")

@@ -1,0 +1,72 @@
+"""Units of columns and targets: a data set in any unit gives the same family, and errors come back in that unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import netdial as nd
+from netdial.core.errors import DataError
+from netdial.data.scale import TargetScale, moments, standardise
+from netdial.task import Regression
+
+
+def table(path: Path, x_unit: float, y_unit: float, offset: float = 0.0) -> Path:
+    """Writes 40 rows of y = 2 a + noise in units of their own."""
+    source = np.random.default_rng(0)
+    a, b, noise = source.normal(size=(3, 40))
+    columns = np.stack([a * x_unit, b, (2 * a + 0.1 * noise + offset) * y_unit], axis=1)
+    np.savetxt(path, columns, delimiter=",", header="a,b,y", comments="", fmt="%.17g")
+    return path
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-30, 1e-3, 1e25, 1e45, 1e100])
+def test_the_unit_of_columns_and_targets_changes_nothing(tmp_path: Path, unit: float) -> None:
+    plain = nd.load_data(table(tmp_path / "a.csv", 1, 1), target="y")
+    other = nd.load_data(table(tmp_path / "b.csv", unit, unit), target="y")
+    assert torch.allclose(plain.train.x, other.train.x, atol=1e-5)
+    assert torch.allclose(plain.train.y, other.train.y, atol=1e-5)
+    assert other.schema is not None and plain.schema is not None
+    assert other.schema.target.std[0] == pytest.approx(plain.schema.target.std[0] * unit, rel=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e-30, 1.0, 1e25, 1e45, 1e100])
+def test_errors_are_in_the_unit_of_the_target(unit: float) -> None:
+    y = torch.tensor([[-1.0], [0.0], [1.0], [2.0]])
+    outputs = y + torch.tensor([[0.5], [-0.5], [0.5], [-0.5]])
+    found = Regression(scale=TargetScale(("y",), (3 * unit,), (2 * unit,))).metrics(outputs, y)
+    assert found["rmse"] == pytest.approx(unit, rel=1e-9)
+    assert found["r2"] == pytest.approx(1 - 1 / 5)
+
+
+@pytest.mark.parametrize(("size", "offset"), [(1e-6, 0.0), (1e-30, 0.0), (1.0, 1e4), (1.0, 1e6)])
+def test_r2_is_exact_for_small_targets_and_far_from_zero(size: float, offset: float) -> None:
+    """Sums of squares whose differences cancel gave an R² of 0 for small targets."""
+    source = torch.Generator().manual_seed(0)
+    y = torch.randn(50, 1, generator=source) * size + offset
+    outputs = y + torch.randn(50, 1, generator=source) * size
+    wide, far = y.double(), (outputs - y).double()
+    expected = 1 - float(far.square().sum() / (wide - wide.mean()).square().sum())
+    assert Regression().metrics(outputs, y)["r2"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_targets_come_back_without_rounding_to_single_precision() -> None:
+    scale = TargetScale(("y",), (1e9 + 1,), (1e-3,))
+    assert float(scale.restore(torch.zeros(1, 1, dtype=torch.float64))) == 1e9 + 1
+    assert float(scale.restore(torch.ones(1, 1, dtype=torch.float64))) == 1e9 + 1 + 1e-3
+
+
+def test_a_constant_column_stays_constant_in_any_unit() -> None:
+    for value in (0.0, 0.1, 1e-30, 1e-300, 1e15):
+        column = torch.full((1000, 1), value, dtype=torch.float64)
+        mean, std = moments(column)
+        assert float(mean) == pytest.approx(value, rel=1e-12) and float(std) == 1
+        assert not standardise(column, torch.arange(10))[0].any()
+
+
+def test_a_target_too_large_to_be_squared_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'y'.*e\+20\d.*unit"):
+        nd.load_data(table(tmp_path / "a.csv", 1, 1e200), target="y")
