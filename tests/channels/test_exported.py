@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import netdial as nd
 from netdial.channels.graph import Graph
@@ -274,7 +274,13 @@ def test_from_training_to_the_users_own_class(name: str, tmp_path: Path) -> None
     folded, report = shrunk.fold()
     nd.save(shrunk, tmp_path / "small")
     loaded = nd.load_model(tmp_path / "small", make())
-    assert type(loaded) is make and not report.left
+    if (
+        make is Recurrent
+    ):  # a layer that reads the units is called again on others, so a switch stays between
+        assert [left.module for left in report.left] == ["inside_switch"]
+        assert isinstance(loaded, fx.GraphModule)
+    else:
+        assert type(loaded) is make and not report.left
     assert sum(part.numel() for part in loaded.parameters()) <= shrunk.n_params
     with torch.no_grad():
         wanted = shrunk.net(x)
