@@ -281,7 +281,8 @@ def test_from_training_to_the_users_own_class(name: str, tmp_path: Path) -> None
         assert isinstance(loaded, fx.GraphModule)
     else:
         assert type(loaded) is make and not report.left
-    assert sum(part.numel() for part in loaded.parameters()) <= shrunk.n_params
+    kept = sum(part.numel() for name, part in loaded.named_parameters() if "switch" not in name)
+    assert kept <= shrunk.n_params
     with torch.no_grad():
         wanted = shrunk.net(x)
         torch.testing.assert_close(folded(x), wanted, rtol=1e-4, atol=1e-4)
