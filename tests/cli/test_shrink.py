@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import netdial as nd
 from netdial.jobs.shrink import MODEL
 from netdial.nets import build
 from netdial.runs.run import Run
@@ -89,6 +90,8 @@ def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
         assert "is a run of netdial shrink, which has one network and no family" in said.line, (
             command
         )
+        file = said.line.split("its network is ")[1].split(" ")[0]
+        assert nd.inspect(file).kind == nd.inspect("runs/a").kind == "shrunken network"
     assert '"nll"' in call("evaluate", "a", "--json").out
     assert call("report", "a").code == 0
     assert "a" in call("list").out

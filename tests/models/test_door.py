@@ -256,3 +256,22 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give a family with lam="):
         nd.save(nd.Family(mlp()), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("config", "command"),
+    [
+        ('{"way": "shrink"}', "netdial shrink … --resume"),
+        ('{"way": "search"}', "netdial search … --resume"),
+        ("{}", "netdial fit … --resume"),
+        ('{"way": "x; rm"}', "netdial fit … --resume"),
+        ("no JSON", "netdial fit … --resume"),
+    ],
+)
+def test_an_unfinished_run_names_the_command_that_finishes_it(
+    tmp_path: Path, config: str, command: str
+) -> None:
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "records.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match=command):
+        nd.load_model(tmp_path)

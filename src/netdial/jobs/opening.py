@@ -128,9 +128,11 @@ def _check_family(run: Run) -> None:
     """Refuses a run that trained no family."""
     way = way_of(run)
     if not way.makes_family:
+        left = sorted(str(path) for path in run.model_path.glob("*.safetensors"))
+        network = f"its network is {left[0]} (nd.load_model opens it); " if len(left) == 1 else ""
         raise ConfigError(
-            f"{run.path}: is a run of netdial {way.name}, which has one network and no family; "
-            "look at it with netdial report, or fit a family (netdial fit)"
+            f"{run.path}: is a run of netdial {way.name}, which has one network and no family; {network}"
+            "netdial evaluate, predict and report take this run, netdial fit trains a family"
         )
 
 

@@ -233,10 +233,16 @@ def _folder(path: Path) -> Found:
     if (path / "config.json").is_file() and any(
         (path / name).exists() for name in ("records.jsonl", "DONE")
     ):
-        how = "finish it first (netdial fit … --resume)"
+        how = f"finish it first (netdial {_command(path / 'config.json')} … --resume)"
         return Found(path, RUN, "a run folder without a finished model", how)
     opens = "give the file of a model, or the folder that netdial export or a choice wrote"
     return Found(path, "folder", "a folder without a model", opens)
+
+
+def _command(config: Path) -> str:
+    """Returns the command that made a run, which is what finishes it."""
+    way = _described(config).get("way")
+    return way if isinstance(way, str) and way.isidentifier() else "fit"
 
 
 def _container(path: Path) -> Found:

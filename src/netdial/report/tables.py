@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from netdial.core.best import PREDICTIVE
-from netdial.report.text import count, fixed, metric_of, number, percent, value_of, worth
+from netdial.report.text import count, fixed, in_units, metric_of, number, percent, value_of, worth
 from netdial.runs.curves import Headline, MemberRow, deciding, is_worse, metrics_of
 from netdial.runs.shrinkage import Shrinkage
 
@@ -142,7 +142,7 @@ def costs_table(found: Shrinkage) -> Table:
 def verdict(found: Shrinkage) -> str:
     """Returns what the network is worth, in words."""
     if "test/rmse" in found.scores:
-        name, show, words = "rmse", fixed, "validation RMSE {}, test {}"
+        name, show, words = "rmse", in_units, "validation RMSE {}, test {}"
     else:
         name, show, words = "accuracy", percent, "{} right on validation data, {} on test data"
     said = words.format(*(show(found.scores.get(f"{part}/{name}")) for part in ("valid", "test")))
