@@ -176,11 +176,12 @@ def _retrained(
 ) -> list[FrontNetwork]:
     """Returns networks of the widths that shrinking found on its front, trained from scratch as those were."""
     found = []
-    for number, one in enumerate(front_of(shrunken)):
+    for one in front_of(shrunken):
         own = {name: one.params_of[name] for name in ("lr", "lam2")}
         settings = {**fixed["settings"], **own, "model": problem.model(*one.widths)}
         spec = {**fixed, "settings": settings, "space": {"seed": [0]}, "trials": 1}
-        found += networks(run_arm(lab, f"retrained-{number}", spec))
+        name = "-".join(["retrained", *map(str, one.widths)])  # another front has other sweeps
+        found += networks(run_arm(lab, name, spec))
     return found
 
 
