@@ -1,7 +1,6 @@
 """The figures of a run that shrank: how wide its layers were, size against what it was worth, cost over time, learning.
 
-Widths change at collections, so they are drawn as steps, from the log of collections where there is one. Layers carry colours
-by depth, from the first to the last; the page names them. What is missing (NaN) is left out of a curve.
+Widths are steps, since they change at collections; colours of layers go by depth; what is missing (NaN) is left out.
 """
 
 from __future__ import annotations
