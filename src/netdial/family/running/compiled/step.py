@@ -189,7 +189,7 @@ class CompiledStep:
     def _variances(self, task: Task) -> Tensor | None:
         if not isinstance(task, Regression):
             return None
-        var = torch.tensor(task.train_var or (1.0,)).to(self._family.like)
+        var = self._family.like.new_tensor(task.train_var or (1.0,))
         return var.expand(self._chain.links[-1].shape[0]).contiguous()
 
 
