@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.trace.state import StateChanged
+from netdial.channels.trace.trace import is_exported
 from netdial.core.errors import TraceError
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
@@ -99,10 +100,38 @@ class Owning(Net):
         self.center.ema = net.center.ema
 
 
-@pytest.mark.parametrize("center", [InPlace, Copied])
-def test_nor_does_an_export_lose_the_change(center: type[Center]) -> None:
-    with pytest.raises(TraceError):
-        Graph.of(Net(center, inside=False, asks=True), X)
+@pytest.mark.parametrize(
+    ("center", "what"),
+    [
+        (InPlace, r"test_state.py:\d+\) changes 'center.ema'.* module"),
+        (Assigned, r"test_state.py:\d+\) changes 'center.ema'.* module"),
+        (Copied, r"no_grad.*test_state.py:\d+.* module"),
+    ],
+)
+def test_nor_does_an_export_lose_the_change(center: type[Center], what: str) -> None:
+    net = Net(center, inside=False, asks=True)
+    before, was = net.center.ema, net.center.ema.clone()
+    with pytest.raises(TraceError, match=what):
+        Graph.of(net, X)
+    assert net.center.ema is before and torch.equal(before, was)
+
+
+@pytest.mark.parametrize("center", [InPlace, Assigned, Copied])
+def test_what_the_refusal_says_to_do_helps_where_only_export_can_trace(
+    center: type[Center],
+) -> None:
+    net = Net(center, inside=True, asks=True)
+    before = net.center.ema.clone()
+    graph = Graph.of(net, X)
+    assert is_exported(graph.traced)
+    assert [(group.name, group.size) for group in graph.groups] == [("two", 6)]
+    assert torch.equal(net.center.ema, before)
+    wanted = Net(center, inside=True, asks=True)
+    wanted.load_state_dict({**net.state_dict(), "center.ema": before})
+    wanted.train()(X)
+    graph.traced.train()(X)
+    torch.testing.assert_close(graph.traced.get_buffer("center.ema"), wanted.center.ema)
+    assert not torch.equal(wanted.center.ema, before)
 
 
 def test_what_a_forward_pass_notes_is_no_proxy_afterwards() -> None:

@@ -19,7 +19,7 @@ import logging
 import operator
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from itertools import takewhile
 from types import CodeType, FunctionType
@@ -31,9 +31,11 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
+from netdial.channels.nodes import place
 from netdial.channels.trace.aten import restate
 from netdial.channels.trace.opaque import Call, filled, opaque
-from netdial.channels.trace.symbolic import OWN
+from netdial.channels.trace.state import StateChanged, alone, refuse_changes, state_kept
+from netdial.channels.trace.symbolic import OWN, Taken
 from netdial.core.errors import TraceError
 
 _INSIDE = "net"
@@ -41,18 +43,33 @@ _INSIDE = "net"
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 
 
-def export(net: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[str, Tensor]]:
+class Aside(TraceError):
+    """A part of a forward pass runs under ``no_grad``, ``autocast`` or the like.
+
+    Attributes:
+        owner: name of the module whose forward pass it is.
+    """
+
+    def __init__(self, node: fx.Node, line: str) -> None:
+        super().__init__(f"a part of it runs under no_grad, autocast or the like{line}")
+        places = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        self.owner = _own_name(places[-1] if places else "")
+
+
+def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] = ()) -> Taken:
     """Returns the graph of a network in its present mode, and the constants that its forward pass makes, by name.
 
     Args:
         net: the network.
         example: inputs ``[b, ...]``; one is taken twice, for a size of 1 is no symbol.
+        whole: classes of the user's own modules that are one operation each.
 
     Raises:
-        TraceError: it cannot be exported, or it depends on the size of the batch.
+        TraceError: it cannot be exported, depends on the size of the batch, runs partly under ``no_grad`` (``Aside``) or
+            changes buffers (``StateChanged``).
     """
     example = example if len(example) > 1 else torch.cat([example, example])
-    with warnings.catch_warnings(), _quiet(), _symbolic_len(net), opaque(net) as calls:
+    with warnings.catch_warnings(), _quiet(), _symbolic_len(net), opaque(net, whole) as calls:
         warnings.simplefilter("ignore")
         program = torch.export.export(
             _OneInput(net), (example,), dynamic_shapes={"x": {0: Dim.DYNAMIC}}, strict=False
@@ -61,15 +78,38 @@ def export(net: nn.Module, example: Tensor) -> tuple[fx.Graph, dict[str, Tensor]
     return _Raising(net, program, calls).run()
 
 
+def export_modes(net: nn.Module, example: Tensor) -> tuple[Taken, Taken]:
+    """Returns the graphs in training and in evaluation; the network is left in evaluation.
+
+    Modules of the user's own without parameters that change buffers, or set gradients aside, are one operation in both.
+    """
+    whole: set[type[nn.Module]] = set()
+    while True:
+        try:
+            return export(net.train(), example, whole), export(net.eval(), example, whole)
+        except (StateChanged, Aside) as error:
+            kind = alone(net, error.owner)
+            if kind is None or kind in whole:
+                raise
+            whole.add(kind)
+
+
 class _OneInput(nn.Module):
-    """A network that is called with its inputs and nothing else, whatever its signature."""
+    """A network that is called with its inputs and nothing else, whatever its signature.
+
+    It returns what the network does, and besides what the forward pass sets the network's own tensors to, by their names:
+    an exported graph would lose that.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.add_module(_INSIDE, net)
 
     def forward(self, x: Tensor) -> Any:
-        return self.get_submodule(_INSIDE)(x)
+        net = self.get_submodule(_INSIDE)
+        with state_kept(net, Tensor) as replaced:
+            made = net(x)
+        return made, replaced
 
 
 @contextmanager
@@ -136,23 +176,36 @@ class _Raising:
 
     def run(self) -> tuple[fx.Graph, dict[str, Tensor]]:
         """Returns the graph and the constants it reads that are no attributes of the network."""
+        replaced: dict[str, fx.Node] = {}
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 self._input(node, specs[node.name])
             elif node.op == "output":
-                self.graph.output(self._output(node))
+                made, replaced = self._output(node)
+                self.graph.output(made)
             elif node.op == "call_function":
                 self._call(node)
             else:
-                raise TraceError("a part of it runs under no_grad, autocast or the like")
+                raise Aside(node, self._line_inside(node))
+        refuse_changes(self.net, self.graph, self.constants, replaced)
         return self.graph, self.constants
+
+    def _line_inside(self, node: fx.Node) -> str:
+        """Returns where the first operation of a part of the graph comes from, for messages; empty if that is not known."""
+        part = getattr(self.program.graph_module, str(node.target), None)
+        inner = part.graph.nodes if isinstance(part, fx.GraphModule) else ()
+        for found in inner:
+            found.stack_trace = _user_line(found.stack_trace)
+            if found.op == "call_function" and found.stack_trace:
+                return f", at {place(found)}"
+        return ""
 
     def _input(self, node: fx.Node, spec: InputSpec) -> None:
         if spec.kind is InputKind.USER_INPUT:
             self.x = self.values[node] = self.graph.placeholder(node.name)
             return
-        name = str(spec.target).removeprefix(f"{_INSIDE}.")
+        name = _own_name(str(spec.target))
         if spec.kind is InputKind.CONSTANT_TENSOR and not _has(self.net, name):
             constant = self.program.constants[str(spec.target)]
             name = f"_tensor_constant{len(self.constants)}"
@@ -213,14 +266,21 @@ class _Raising:
                 parts.append(value)
         return parts
 
-    def _output(self, node: fx.Node) -> Any:
+    def _output(self, node: fx.Node) -> tuple[Any, dict[str, fx.Node]]:
+        """Returns what the network makes, and the nodes that make what its own tensors are set to."""
         kinds = {spec.kind for spec in self.program.graph_signature.output_specs}
         if kinds - {OutputKind.USER_OUTPUT}:
             raise TraceError("changes inputs or attributes while it runs")
         flat: Any = fx.node.map_arg(node.args[0], self._value)
         packed = self.program.call_spec.out_spec
         assert packed is not None
-        return tree_unflatten(list(flat), packed)
+        made, replaced = tree_unflatten(list(flat), packed)
+        return made, replaced
+
+
+def _own_name(name: str) -> str:
+    """Returns a name in what is exported as it is in the network."""
+    return name.removeprefix(_INSIDE).removeprefix(".")
 
 
 def _has(net: nn.Module, name: str) -> bool:

@@ -7,7 +7,7 @@ was given and how it was packed is noted, so that the node can become a call of 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
+from netdial.channels.trace.state import state_kept
 from netdial.channels.trace.symbolic import is_layer
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -65,20 +66,24 @@ def _(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
 
 
 @contextmanager
-def opaque(net: nn.Module) -> Iterator[list[Call]]:
+def opaque(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Iterator[list[Call]]:
     """Makes every layer run as one operation, without its hooks: they belong to the call that takes its place.
 
     Yields the calls, filled as they happen.
+
+    Args:
+        net: the network.
+        whole: classes of the user's own modules that are one operation, too.
     """
     calls: list[Call] = []
     before = {}
-    for name, layer in _layers(net, "", {}).items():
+    for name, layer in _layers(net, "", {}, tuple(whole)).items():
         before[name] = layer, dict(vars(layer))
     token = _calls.set(calls)
     try:
         for name, (layer, _) in before.items():
             hooks: dict[str, Any] = {key: OrderedDict() for key in _HOOKS}
-            vars(layer).update(hooks, forward=_stand_in(name, layer.forward))
+            vars(layer).update(hooks, forward=_stand_in(name, _keeping(layer)))
         yield calls
     finally:
         _calls.reset(token)
@@ -87,14 +92,30 @@ def opaque(net: nn.Module) -> Iterator[list[Call]]:
             vars(layer).update(held)
 
 
-def _layers(module: nn.Module, name: str, found: dict[str, nn.Module]) -> dict[str, nn.Module]:
+def _layers(
+    module: nn.Module,
+    name: str,
+    found: dict[str, nn.Module],
+    whole: tuple[type[nn.Module], ...],
+) -> dict[str, nn.Module]:
     """Returns the outermost layers by the first of their names."""
-    if not is_layer(module):
+    if not (is_layer(module) or type(module) in whole):
         for key, child in module.named_children():
-            _layers(child, f"{name}.{key}".lstrip("."), found)
+            _layers(child, f"{name}.{key}".lstrip("."), found, whole)
     elif not any(module is other for other in found.values()):
         found[name] = module
     return found
+
+
+def _keeping(layer: nn.Module) -> Callable[..., Any]:
+    """Returns a layer's forward pass, after which its buffers are the same objects: the call in the graph sets them."""
+    run = layer.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with state_kept(layer, Tensor):
+            return run(*args, **kwargs)
+
+    return forward
 
 
 def _stand_in(layer: str, run: Callable[..., Any]) -> Callable[..., Any]:

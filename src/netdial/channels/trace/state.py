@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, fx, nn
 
@@ -31,26 +32,30 @@ class StateChanged(TraceError):
 
 
 @contextmanager
-def state_kept(net: nn.Module) -> Iterator[dict[str, fx.Node]]:
-    """Gives a network back the buffers and attributes that tracing replaces by proxies.
+def state_kept(net: nn.Module, kind: type[Any] = fx.Proxy) -> Iterator[dict[str, Any]]:
+    """Gives a network back the buffers and attributes that tracing replaces.
 
-    Yields what is filled at the end: buffers and tensors that were replaced, and the nodes that make what they were set to.
+    Yields what is filled at the end: buffers and tensors that were replaced, and what they were set to.
+
+    Args:
+        net: the network.
+        kind: what tensors are while it is traced.
     """
     before = [
         (name, module, dict(module._buffers), dict(vars(module)))
         for name, module in net.named_modules()
     ]
-    replaced: dict[str, fx.Node] = {}
+    replaced: dict[str, Any] = {}
     try:
         yield replaced
     finally:
         for name, module, buffers, attributes in before:
             for held, was in ((module._buffers, buffers), (vars(module), attributes)):
                 for key, value in list(held.items()):
-                    if not isinstance(value, fx.Proxy):
+                    if not isinstance(value, kind) or value is was.get(key):
                         continue
-                    if isinstance(was.get(key), Tensor):
-                        replaced[f"{name}.{key}".lstrip(".")] = value.node
+                    if held is module._buffers or isinstance(was.get(key), Tensor):
+                        replaced[f"{name}.{key}".lstrip(".")] = value
                     if key in was:
                         held[key] = was[key]
                     else:
@@ -66,7 +71,7 @@ def refuse_changes(
         net: the network.
         graph: its graph.
         constants: tensors that the graph has names for; they can be views of buffers.
-        replaced: from ``state_kept``.
+        replaced: names of tensors that it sets, and the nodes that make what they are set to.
 
     Raises:
         StateChanged: it does.
@@ -81,3 +86,9 @@ def refuse_changes(
             owner = owners.get(made.untyped_storage().data_ptr())
             if owner is not None:
                 raise StateChanged(type(net).__name__, owner, node)
+
+
+def alone(net: nn.Module, owner: str) -> type[nn.Module] | None:
+    """Returns the class of a part of a network if it has no parameters; None for others, and for the network."""
+    part = net.get_submodule(owner)
+    return None if part is net or any(True for _ in part.parameters()) else type(part)

@@ -101,7 +101,8 @@ def symbolic(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Taken:
         ) from error
     finally:
         constants = _forget_constants(net)
-    refuse_changes(net, graph, constants, replaced)
+    nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
+    refuse_changes(net, graph, constants, nodes)
     _drop_checks(graph)
     _detach(graph)
     return graph, constants

@@ -19,7 +19,7 @@ from netdial.channels.trace.inplace import changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position
-from netdial.channels.trace.state import StateChanged
+from netdial.channels.trace.state import StateChanged, alone
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import check_training
 from netdial.core.errors import ConfigError, TraceError, first_line
@@ -113,10 +113,8 @@ def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
             inside = owner
         frames = frames.tb_next
     if isinstance(error, StateChanged) and error.owner:
-        inside = net.get_submodule(error.owner)
-    if inside is None or any(True for _ in inside.parameters()):
-        return None
-    return type(inside)
+        return alone(net, error.owner)
+    return None if inside is None or any(True for _ in inside.parameters()) else type(inside)
 
 
 def is_exported(traced: fx.GraphModule) -> bool:
@@ -128,11 +126,13 @@ def _exported(
     net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
 ) -> fx.GraphModule:
     """Returns the graph that ``torch.export`` finds, where ``torch.fx`` failed with an error."""
-    from netdial.channels.trace.exported import export  # slow to load, and rarely needed
+    from netdial.channels.trace.exported import export_modes  # slow to load, and rarely needed
 
     try:
         with modes_kept(net, lowered):
-            taken = export(lowered.train(), example), export(lowered.eval(), example)
+            taken = export_modes(lowered, example)
+    except StateChanged:
+        raise
     except Exception as other:
         first = str(error).removesuffix(ADVICE)
         then = f"; torch.export cannot follow it either{_why_not(other, first)}"
