@@ -98,3 +98,41 @@ def test_a_parameter_that_is_read_twice_has_no_switch() -> None:
     net = trace(Own(tied, (12, 12)), torch.randn(2, 12))
     with pytest.raises(ConfigError, match="no layer that can shrink"):
         insert_switches(net)
+
+
+def rounded(w: Tensor) -> Tensor:
+    return w + (torch.round(w * 8) / 8 - w).detach()
+
+
+class Quantised(nn.Module):
+    """A layer whose weights are rounded in the forward pass, and a plain one."""
+
+    def __init__(self, *, pictures: bool = False) -> None:
+        super().__init__()
+        self.first: Any = nn.Conv2d(1, 6, 3) if pictures else nn.Linear(6, 6)
+        self.last, self.pictures, self.plain = nn.Linear(6, 3), pictures, False
+
+    def forward(self, x: Tensor) -> Tensor:
+        by = F.conv2d if self.pictures else F.linear
+        h = self.first(x) if self.plain else by(x, rounded(self.first.weight), self.first.bias)
+        return self.last(torch.relu(h.amax((2, 3)) if self.pictures else h))
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_computed_weights_are_refused_with_layer_and_line_and_what_to_do_helps(
+    pictures: bool,
+) -> None:
+    net = Quantised(pictures=pictures)
+    x = torch.randn(16, 1, 5, 5, generator=G) if pictures else X
+    y = torch.randint(0, 3, (16,), generator=G)
+    settings: dict[str, Any] = {"lam": 2.0, "epochs": 4, "batch_size": 16}
+    with pytest.raises(
+        ConfigError, match=r"test_weighted.py:\d+\) multiplies by .* first.weight"
+    ) as refused:
+        nd.shrink(net, (x, y), **settings)
+    assert ("nd.slim" in str(refused.value)) is not pictures
+    if not pictures:
+        slim = nd.slim(net, share=0.5, example=x)
+        assert slim.net.get_parameter("first.weight").shape[0] < 6
+    net.plain = True
+    assert sum(nd.shrink(net, (x, y), **settings).widths.values()) < 6

@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
 from netdial.channels.layers.switch import Start, Switch
-from netdial.channels.layers.weighted import biased, weighted
+from netdial.channels.layers.weighted import biased, unswitched, weighted
 from netdial.channels.nodes import detached, module_of, only_asks
 from netdial.core.errors import ConfigError
 
@@ -80,7 +80,7 @@ def insert_switches(
     calls = _calls(traced)
     barred = _barred(traced, calls, streams=streams)
     made = {}
-    chosen = _chosen(calls, barred)
+    chosen = _chosen(traced, calls, barred)
     units = {layer for layer in chosen if _is_recurrent(module_of(traced, calls[layer][0]))}
     for layer in chosen:
         switch = _switch_for(traced, calls[layer][0], start, generator)
@@ -148,14 +148,19 @@ def _no_units(traced: fx.GraphModule, layer: str, nodes: Sequence[fx.Node]) -> s
     return ""
 
 
-def _chosen(calls: Mapping[str, Any], barred: Mapping[str, str]) -> list[str]:
+def _chosen(
+    traced: fx.GraphModule, calls: Mapping[str, Any], barred: Mapping[str, str]
+) -> list[str]:
     """Returns the layers that get a switch."""
+    free = [layer for layer in calls if layer not in barred]
+    if not free and (others := [why for n in traced.graph.nodes if (why := unswitched(traced, n))]):
+        known = [f"{layer} {barred[layer]}" for layer in calls]
+        raise ConfigError("the network has no layer that can shrink: " + "; ".join(known + others))
     if not calls:
         raise ConfigError(
             "the network has no layer that can shrink: it calls no linear, convolution or recurrent module, and multiplies by "
             "no parameter of its own"
         )
-    free = [layer for layer in calls if layer not in barred]
     if not free:
         raise ConfigError(
             "the network has no layer that can shrink: "

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from netdial.channels.nodes import place
+
 _PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.mm, "matmul", "mm", "__matmul__"}
 _CONVOLUTIONS: dict[Any, int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 _CONVOLUTIONS |= {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
@@ -56,6 +58,32 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
     if bias is not None and not _is_parameter(bias):
         return None
     return ParameterProduct(source, weight, bias, axis, dim)
+
+
+def unswitched(traced: fx.GraphModule, node: fx.Node) -> str:
+    """Returns why a product by something made of parameters has no switch, and what to do; empty if it is no such product."""
+    linear, convolution = node.target in _PRODUCTS | {F.linear}, node.target in _CONVOLUTIONS
+    given = node.kwargs.get("weight", node.args[1] if len(node.args) > 1 else None)
+    if not (linear or convolution) or not isinstance(given, fx.Node):
+        return ""
+    seen, waiting = {given}, [given]
+    while waiting:
+        sources = [one for one in waiting.pop().all_input_nodes if one not in seen]
+        seen.update(sources)
+        waiting += sources
+    if any(one.op == "placeholder" for one in seen):
+        return ""
+    held = dict(traced.named_parameters())
+    read = [str(one.target) for one in node.graph.nodes if one in seen and one.op == "get_attr"]
+    names = [name for name in dict.fromkeys(read) if name in held]
+    if not names:
+        return ""
+    if given.op == "get_attr":
+        return f"{place(node)} multiplies by {names[0]}, which is read elsewhere, too; give each a parameter of its own"
+    made = f"{place(node)} multiplies by a weight that is computed from {', '.join(names)}, where no switch can stand; "
+    plain = "nn.Linear" if linear else "a convolution module"
+    cure = f"shrink it with {plain} there first, and compute weights from what is left"
+    return made + (f"nd.slim cuts it as it is, or {cure}" if node.target is F.linear else cure)
 
 
 def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
