@@ -35,6 +35,10 @@ def test_a_rival_is_named_only_if_it_is_further_off_than_two_standard_errors() -
     assert "better by 0.03 ± 0.01 log loss" in told(0.03)
     assert "worse by 0.03 ± 0.01" in told(-0.03)
     assert "no difference can be seen (+0.019 ± 0.01" in told(0.019)
+    rival = {"valid/nll": 0.3, "valid/excess": 0.0, "valid/excess_error": 0.01}
+    rival |= {"test/excess": -0.05, "test/excess_error": 0.01}
+    said = rival_told({"trees": rival}, "valid/nll", OWN, "").note
+    assert "no difference" in said and "worse by 0.05 ± 0.01 log loss on test data" in said
 
 
 @pytest.mark.parametrize("way", ["fit", "shrink", "search"])

@@ -362,6 +362,10 @@ def test_a_table_by_its_columns_and_the_page(
         assert code == 400
         assert "too large" in answer["error"]["message"]
         assert "--" not in answer["error"]["message"]  # a request has no options of commands
+    huge = b'{"rows": [{"size": ' + b"9" * 400 + b', "town": "Ayr"}]}'
+    code, answer = running.ask("POST", "/predict", huge)
+    assert code == 400
+    assert "'size'" in answer["error"]["message"]
     code, html = running.ask("GET", "/?lam=abc")
     assert code == 200
     assert "connect-src 'self'" in html

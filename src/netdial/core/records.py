@@ -179,7 +179,7 @@ def read_records(path: Path, convert: Callable[[Any], Any] = lambda line: line) 
     Raises:
         CheckpointError: a line is not a record, or the file cannot be read.
     """
-    cure = "restore it from a copy, or delete it to start without records"
+    cure = "restore it from a copy, or run again with --overwrite"
     with reading(path, "is not text that can be read", cure):
         lines = sealed_lines(regular(path).read_bytes().decode(), path, _DELETE)
     for number, line in enumerate(lines, 1):

@@ -121,7 +121,7 @@ def _stored(column: pd.Series[Any]) -> Cells | None:
         return Cells("nothing", np.full(len(column), None), "holds nested values or bytes")
     if all(isinstance(value, _NUMBERS) for value in known):
         floats = [
-            np.nan if gone else float(v) for v, gone in zip(column, column.isna(), strict=True)
+            np.nan if gone else _float(v) for v, gone in zip(column, column.isna(), strict=True)
         ]
         return Cells("number", np.asarray(floats))
     if all(isinstance(value, datetime.date) for value in known):
@@ -129,6 +129,14 @@ def _stored(column: pd.Series[Any]) -> Cells | None:
     if all(isinstance(value, datetime.time) for value in known):
         return Cells("number", np.asarray([_seconds(v) for v in column]))
     return None
+
+
+def _float(value: Any) -> float:
+    """Returns a number as a float; an integer beyond all floats is infinite, as such a float is."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
 
 
 def _seconds(value: Any) -> float:

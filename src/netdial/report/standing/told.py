@@ -239,24 +239,27 @@ def part_words(metric: str) -> str:
 
 
 def _beside(rival: Worth, metric: str, values: Worth) -> str:
-    """Returns how what was chosen stands beside a rival, by paired differences where they were recorded."""
+    """Returns how what was chosen stands beside a rival, by the paired differences of each part where they were recorded."""
+    told = []
     for part in dict.fromkeys((metric.partition("/")[0], "test")):
         gap, error = rival.get(f"{part}/excess"), rival.get(f"{part}/excess_error")
         if gap is None or error is None:
             continue
         where = "" if metric.startswith(part) else f" on {part} data"
         if abs(gap) <= _SURE * error:
-            return (
-                f"no difference can be seen{where} ({gap_words(gap, error)} {loss_words(metric)})"
-            )
+            seen = f"{gap_words(gap, error)} {loss_words(metric)}"
+            told.append(f"no difference can be seen{where} ({seen})")
+            continue
         how = "better" if gap > 0 else "worse"
         sure = f"{number(abs(gap), 2)} ± {number(error, 2)} {loss_words(metric)}"
-        return f"what was chosen is {how} by {sure}{where}"
+        told.append(f"what was chosen is {how} by {sure}{where}")
+    if told:
+        return "; ".join(told)
     if metric not in values:
         return ""
     mine, theirs = _loss(metric, values[metric]), _loss(metric, rival[metric])
     how = "as good" if mine == theirs else "better" if mine < theirs else "worse"
-    return f"what was chosen is {how}"
+    return f"what was chosen is {how}; how sure that is was not recorded"
 
 
 def _loss(metric: str, value: float) -> float:
