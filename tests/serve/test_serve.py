@@ -35,7 +35,7 @@ pytest.importorskip("fastapi")
 from netdial.serve.app import Served, ServerLimits, application, at_once, written
 from netdial.serve.members import KeptMembers
 from netdial.serve.requests import columns_of
-from netdial.serve.running import bound, server_of
+from netdial.serve.running import GRACE, bound, server_of
 
 SHAPE, LIMITS = (5,), ServerLimits(body_bytes=20_000, rows=50, threads=4)
 Ask = Callable[..., tuple[int, Any]]
@@ -357,15 +357,12 @@ def test_a_table_by_its_columns_and_the_page(
     for body in (
         b'{"rows": [{"size": 1e999, "town": "Ayr"}]}',
         b'{"rows": [{"size": 2, "town": -1e999}]}',
+        b'{"rows": [{"size": ' + b"9" * 400 + b', "town": "Ayr"}]}',
     ):
         code, answer = running.ask("POST", "/predict", body)
         assert code == 400
         assert "too large" in answer["error"]["message"]
         assert "--" not in answer["error"]["message"]  # a request has no options of commands
-    huge = b'{"rows": [{"size": ' + b"9" * 400 + b', "town": "Ayr"}]}'
-    code, answer = running.ask("POST", "/predict", huge)
-    assert code == 400
-    assert "'size'" in answer["error"]["message"]
     code, html = running.ask("GET", "/?lam=abc")
     assert code == 200
     assert "connect-src 'self'" in html
@@ -418,6 +415,23 @@ def test_it_says_that_it_stopped(tmp_path: Path, number: signal.Signals) -> None
         assert "w: stopped" in one.stdout.read()
         assert one.wait(20) == 0
         assert one.stderr.read() == ""
+
+
+@pytest.mark.slow
+def test_a_request_that_does_not_end_is_cut_off_and_counted(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    running = Running(served())
+    with socket.create_connection(("127.0.0.1", running.port)) as link:
+        link.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\n{")
+        while not running.server.server_state.tasks:
+            time.sleep(0.005)
+        running.server.should_exit = True
+        running.thread.join(GRACE + 10)
+        assert not running.thread.is_alive()
+        assert b" 503 " in link.recv(1000).splitlines()[0] + b" "
+    assert running.server.cut == 1
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_pages_need_is_loaded_before_the_first_request() -> None:

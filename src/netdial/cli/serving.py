@@ -113,11 +113,9 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
         from netdial.jobs.reports import report_of
 
         live = {"columns": [] if use.table is None else _form(use.table)}
-        report_of(
-            run, live
-        )  # what is damaged is refused now, and not when somebody asks for the page
+        first = [report_of(run, live)]  # what is damaged is refused now, not when somebody asks
         more = {
-            "page": lambda: report_of(run, live),
+            "page": lambda: first.pop() if first else report_of(run, live),
             "shape": tuple(run.config["input_shape"]) if use.pixels is None else None,
             "dtype": getattr(torch, run.config["input_type"]),
         }

@@ -135,6 +135,14 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
 
     async def predict(request: Request) -> Response:
         try:
+            return await answered(request)
+        except (
+            asyncio.CancelledError
+        ):  # it was asked to stop, and this took longer than there is patience
+            return said(503, "Stopped", "the server stops; ask again when it is back")
+
+    async def answered(request: Request) -> Response:
+        try:
             async with arriving:
                 body = await whole_body(request, limits.body_bytes, limits.seconds)
         except RefusedBody as error:
@@ -142,8 +150,8 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
         except ClientDisconnect:  # nobody is there to be answered
             return Response(status_code=400)
         async with room:
-            if len(body) <= _SMALL and (said := at_once(served, limits, body)) is not None:
-                return Response(said, media_type="application/json")
+            if len(body) <= _SMALL and (found := at_once(served, limits, body)) is not None:
+                return Response(found, media_type="application/json")
             work = asyncio.get_running_loop().run_in_executor(pool, written, served, limits, body)
             return Response(await work, media_type="application/json")
 
@@ -167,6 +175,7 @@ def _describe(app: FastAPI) -> None:
                 "400": {"description": "what was wrong, in a sentence"},
                 "408": {"description": "the body did not arrive in time"},
                 "413": {"description": "the body is too large"},
+                "503": {"description": "the server stops"},
             },
         }
     }

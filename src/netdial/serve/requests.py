@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -102,7 +102,7 @@ def _unfit(cell: Any, read: Input) -> str:
         return f"a cell is a number, text, true, false or null, not a JSON {_kind(cell)}"
     if isinstance(cell, bool) and read.kind == "number" and not read.is_binary:
         return f"{str(cell).lower()} is no number; give one, or null if the value is missing"
-    if isinstance(cell, float) and not math.isfinite(cell):
+    if isinstance(cell, int | float) and abs(cell) > sys.float_info.max:
         return "the number is too large; give a finite one, or null if the value is missing"
     return ""
 

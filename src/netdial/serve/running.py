@@ -61,8 +61,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets requests under way end, for as long as there is patience, and counts those that did not."""
+        under_way = set(self.server_state.tasks)
         await super().shutdown(sockets)
-        self.cut = len(self.server_state.tasks)
+        self.cut = sum(task.cancelling() > 0 or not task.done() for task in under_way)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
