@@ -27,6 +27,13 @@ VISION = {
     "image_size": 32,
 }
 VISION |= {"patch_size": 8}
+AUDIO: dict[str, Any] = {
+    "conv_dim": (8, 8),
+    "conv_stride": (4, 2),
+    "conv_kernel": (8, 4),
+    "num_feat_extract_layers": 2,
+}
+AUDIO |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
 
 
 class Only(nn.Module):
@@ -41,6 +48,23 @@ class Only(nn.Module):
         return found
 
 
+def made(x: Tensor, kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
+    """Returns what makes a model of a kind (``Bert``, ``T5Encoder``) from a small configuration, and its inputs.
+
+    Raises:
+        ImportError: transformers is not installed (extra ``zoo``).
+    """
+    import transformers as t
+
+    model, config = getattr(t, f"{kind}Model"), getattr(t, f"{kind.removesuffix('Encoder')}Config")
+    return lambda: (Only(model(config(**settings)), "last_hidden_state"), x)
+
+
+def text(kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
+    """Returns the same of a model that reads words, whose sizes have the usual names."""
+    return made(TOKENS, kind, **{**SMALL, **settings})
+
+
 def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     """Returns what makes each model, and its inputs, by name.
 
@@ -48,16 +72,6 @@ def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         ImportError: transformers is not installed (extra ``zoo``).
     """
     import transformers as t
-
-    def made(x: Tensor, kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
-        model, config = (
-            getattr(t, f"{kind}Model"),
-            getattr(t, f"{kind.removesuffix('Encoder')}Config"),
-        )
-        return lambda: (Only(model(config(**settings)), "last_hidden_state"), x)
-
-    def text(kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
-        return made(TOKENS, kind, **{**SMALL, **settings})
 
     few = {"vocab_size": 50, "use_cache": False}
     heads = {"num_hidden_layers": 2, "num_attention_heads": 4}
@@ -78,13 +92,6 @@ def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     }
     dino = {name: value for name, value in VISION.items() if name != "intermediate_size"}
     mobile = {"depth_multiplier": 0.25, "min_depth": 4}
-    audio: dict[str, Any] = {
-        "conv_dim": (8, 8),
-        "conv_stride": (4, 2),
-        "conv_kernel": (8, 4),
-        "num_feat_extract_layers": 2,
-    }
-    audio |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
     layers = {name: value for name, value in SMALL.items() if name != "vocab_size"}
     whisper: dict[str, Any] = {
         "d_model": 16,
@@ -134,7 +141,7 @@ def models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         "Phi": text("Phi", use_cache=False),
         "Gemma": text("Gemma", num_key_value_heads=2, head_dim=4, use_cache=False),
         "DeBERTa": text("DebertaV2", max_position_embeddings=16),
-        "wav2vec2": made(SOUND, "Wav2Vec2", **layers, **audio),
+        "wav2vec2": made(SOUND, "Wav2Vec2", **layers, **AUDIO),
         "Whisper encoder": lambda: (
             Only(t.WhisperModel(t.WhisperConfig(**whisper)).encoder, "last_hidden_state"),
             MELS,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import IMAGES, SMALL, SOUND, TOKENS, VISION, Only
+from benchmarks._zoo_models import AUDIO, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
 
 SERIES = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(5))
 
@@ -19,20 +18,6 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     Raises:
         ImportError: transformers is not installed (extra ``zoo``).
     """
-    import transformers as t
-
-    def made(
-        x: Tensor, kind: str, what: str = "last_hidden_state", model: str = "Model", **settings: Any
-    ) -> Callable[[], tuple[nn.Module, Tensor]]:
-        def make() -> tuple[nn.Module, Tensor]:
-            config = getattr(t, f"{kind}Config")(**settings)
-            return Only(getattr(t, f"{kind}{model}")(config), what), x
-
-        return make
-
-    def text(kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
-        return made(TOKENS, kind, **{**SMALL, **settings})
-
     decoder = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
     xlnet = {"vocab_size": 50, "d_model": 16, "n_layer": 1, "n_head": 4, "d_inner": 24}
     funnel = {
@@ -78,14 +63,7 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         "strides": [4, 2],
         "mlp_ratios": [2, 2],
     }
-    audio: dict[str, Any] = {
-        "conv_dim": (8, 8),
-        "conv_stride": (4, 2),
-        "conv_kernel": (8, 4),
-        "num_feat_extract_layers": 2,
-    }
-    audio |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
-    audio |= {name: value for name, value in SMALL.items() if name != "vocab_size"}
+    sound = {name: value for name, value in SMALL.items() if name != "vocab_size"}
     bart = {
         "vocab_size": 50,
         "d_model": 16,
@@ -174,6 +152,6 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
             IMAGES, "Yolos", **{**VISION, "image_size": [32, 32], "num_detection_tokens": 3}
         ),
         "SigLIP vision": made(IMAGES, "SiglipVision", **VISION),
-        "Hubert": made(SOUND, "Hubert", **audio),
+        "Hubert": made(SOUND, "Hubert", **AUDIO, **sound),
         "PatchTST": made(SERIES, "PatchTST", **patch),
     }

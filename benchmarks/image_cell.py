@@ -17,6 +17,7 @@ import torch
 
 import netdial as nd
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.measure.forward import outputs
@@ -53,12 +54,8 @@ class _Scores:
 
 def measure(*, quick: bool) -> Result:
     """Searches with each strategy and four seeds; the quick version with one, briefly."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measured(range(1 if quick else 4), quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(seeds: range, quick: bool) -> Result:

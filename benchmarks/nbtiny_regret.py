@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.data.dataset import Dataset
 from netdial.measure.ranks import kendall
 from netdial.structure.derived import derive
@@ -84,12 +85,8 @@ class _Found:
 def measure(*, quick: bool) -> Result:
     """Runs all strategies on both problems with sixteen seeds; the quick version four of them with two seeds on one."""
     seeds = range(2 if quick else 16)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measured(seeds, quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(seeds: range, quick: bool) -> Result:

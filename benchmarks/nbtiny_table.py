@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import torch
 
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.structure.nbtiny import CELLS, PROBLEMS, TinyTable, load_table, train_cells
 
 _SEEDS = (0, 1, 2, 3)
@@ -17,12 +17,8 @@ _ALONE = 12
 
 def measure(*, quick: bool) -> Result:
     """Trains the table of both problems; the quick version that of the first one, one seed, without its reliability."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measured(quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(quick: bool) -> Result:

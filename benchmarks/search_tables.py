@@ -13,6 +13,7 @@ import torch
 
 from benchmarks._worth_problems import Problem, file_problem, oes_problem
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.core.errors import DataError
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
@@ -60,12 +61,8 @@ class _Found:
 
 def measure(*, quick: bool) -> Result:
     """Searches on seven tables with five seeds; the quick version on one with one, briefly."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measured(range(1 if quick else 5), quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(seeds: range, quick: bool) -> Result:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.data.dataset import Dataset
 from netdial.measure.ranks import spearman
 from netdial.structure.derived import derive
@@ -26,12 +27,8 @@ _NETWORKS, _TRAINED_ON = 48, 600
 
 def measure(*, quick: bool) -> Result:
     """Weighs networks on both problems with two seeds; the quick version six on one, by Laplace's method alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measured((0,) if quick else (0, 1), quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(seeds: tuple[int, ...], quick: bool) -> Result:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from benchmarks.nbtiny_regret import search_config
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.data.dataset import Dataset
 from netdial.structure.cost import StructureCosts
 from netdial.structure.nbtiny import CELLS, TinyTable, load_table
@@ -45,12 +45,8 @@ class _Path:
 
 def measure(*, quick: bool) -> Result:
     """Searches on both problems with eight seeds; the quick version with one seed on one, briefly."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measured(_SEEDS[:1] if quick else _SEEDS, quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(seeds: Sequence[int], quick: bool) -> Result:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.result import Result
+from benchmarks.timing import one_thread
 from netdial.structure import SearchSpace, Supernet
 from netdial.structure.spaces import ready_space
 
@@ -22,13 +23,9 @@ _NETWORKS: dict[str, tuple[tuple[int, ...], int, dict[str, Any]]] = {
 
 def measure(*, quick: bool) -> Result:
     """Times both in turns, forward and backward for structure and weights; the quick version has one small network."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         named = dict(list(_NETWORKS.items())[1:2]) if quick else _NETWORKS
         rows = [_row(label, *about, turns=2 if quick else 7) for label, about in named.items()]
-    finally:
-        torch.set_num_threads(threads)
     return Result(
         "supernet-step",
         statistics.median(row["ratio"] for row in rows),

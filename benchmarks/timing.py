@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
 
 from netdial.measure.latency import in_turns
 
@@ -28,3 +31,14 @@ def interleaved(
         {label: statistics.median(values) for label, values in quotients.items()},
         {label: (min(values), max(values)) for label, values in quotients.items()},
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Has torch compute on one thread, and afterwards on as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
