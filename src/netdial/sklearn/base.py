@@ -41,7 +41,6 @@ Factory = Callable[[int, int], nn.Module]
 _MIN_VALID = 8
 """Rows that a validation part has at least; with fewer, all rows are for training and nothing is chosen."""
 
-
 _TRAINING = ("objective", "map", "lo", "hi", "epochs", "batch_size", "groups", "lr", "accelerator")
 """Parameters that are fields of ``FitConfig``."""
 

@@ -72,9 +72,7 @@ def _check_shapes(outputs: Tensor, targets: Tensor) -> None:
 
 def _square_error(task: Regression, outputs: Tensor, targets: Tensor) -> Tensor:
     """Returns squared errors in the units of the data, averaged over the targets."""
-    error = (
-        outputs - targets
-    ).double()  # squares of errors in other units leave the range of float32
+    error = (outputs - targets).double()  # float32 has no room for squares in any unit
     if task.scale is not None:
         error = error * error.new_tensor(task.scale.std)
     return error.square().mean(dim=-1)

@@ -55,7 +55,7 @@ def normalisation(norm: Norm) -> tuple[Tensor, Tensor]:
     """Returns scale and shift ``[C]`` of a batch normalisation in evaluation.
 
     Raises:
-        Stays: it has no running statistics, so it depends on the batch.
+        CannotFold: it has no running statistics, so it depends on the batch.
     """
     if norm.running_mean is None or norm.running_var is None:
         raise CannotFold(BY_BATCH)

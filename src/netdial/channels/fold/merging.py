@@ -130,7 +130,7 @@ class Folder:
         """Merges a node into the layer that makes what it reads; several calls of one layer if all are alike.
 
         Raises:
-            Stays: it cannot be.
+            CannotFold: it cannot be.
         """
         maker, _ = self._maker(node)
         layer, uses = self.module(maker), self._calls(self.module(maker))
@@ -150,10 +150,11 @@ class Folder:
             self._check(found, layer, self._affine(alike))
         if not self.norms and isinstance(layer, Norm) and not layer.affine:
             raise CannotFold(f"{maker.name!r} before it has no weight that could take it up")
-        if isinstance(layer, Switch) and (
-            affine.shift.any() or len(affine.scale) != len(layer.theta)
-        ):
-            raise CannotFold(f"{maker.name!r} before it cannot hold a shift")
+        if isinstance(layer, Switch):
+            if affine.shift.any():
+                raise CannotFold(f"{maker.name!r} before it cannot hold a shift")
+            if len(affine.scale) != len(layer.theta):
+                raise CannotFold(f"{maker.name!r} before it has other channels")
         scale_output(layer, affine)
         self.changed.update(read.name for found, between in chains for read in (found, *between))
         for alike in nodes:

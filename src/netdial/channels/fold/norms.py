@@ -3,6 +3,8 @@
 ``x / √(Σ x² / n + ε) · w`` does not change when zeros leave the sum, n' of n numbers are left, ε becomes ε n / n' (as it does
 wherever such a layer is cut, ``core.attributes``) and w becomes w √(n / n'). LayerNorm has no such form: the mean that it
 subtracts enters its variance, so a layer over fewer numbers would have to go on counting n.
+
+Beside it stands ``settle``, by which channels behind a BatchNorm come to be exactly constant.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number
-from netdial.runs.results.compressions import TRAINED_ON
+from netdial.runs.results.compressions import STAGES, TRAINED_ON, stage_words
 from netdial.task import named
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
     for stage in found.found.stages:
         measured = found.metrics.get(stage.label, {}).get(metric)
         table.add_row(
-            "dense, trained on" if stage.label == TRAINED_ON else stage.label,
+            stage_words(stage.label),
             count(round(stage.n_bytes)),
             f"× {first / stage.n_bytes:.3g}",
             number(stage.loss),
@@ -64,7 +64,7 @@ def lengths_table(found: CompressResult) -> Table:
 def front_table(found: CompressResult) -> Table:
     """Returns the sizes that were tried, those that another one beats left out."""
     longer = any(stage.label == TRAINED_ON for stage in found.found.stages)
-    above = "above dense, trained on" if longer else "above dense"
+    above = f"above {stage_words(TRAINED_ON if longer else STAGES[0])}"
     table = table_of("bytes", "not 0", "loss", above, "error", title="Sizes on validation rows")
     for point in found.found.front:
         mark = " ←" if point is found.found.chosen else ""

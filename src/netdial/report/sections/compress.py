@@ -18,7 +18,14 @@ from netdial.report.standing.of_smaller import compress_standing
 from netdial.report.template import Tile
 from netdial.report.text import at_lam, count, number
 from netdial.runs.curves import constants, rivals
-from netdial.runs.results.compressions import SIZE, STAGES, TRAINED_ON, Compression, compressions
+from netdial.runs.results.compressions import (
+    SIZE,
+    STAGES,
+    TRAINED_ON,
+    Compression,
+    compressions,
+    stage_words,
+)
 
 _PIXELS = 240
 
@@ -126,7 +133,7 @@ def _rows(one: Compression) -> CompressedRows:
     first = one.stages["dense"][SIZE]
     stages = [
         [
-            "dense, trained on" if name == TRAINED_ON else name,
+            stage_words(name),
             count(round(s[SIZE])),
             f"× {first / s[SIZE]:.3g}",
             number(s["valid/loss"]) if "valid/loss" in s else "",

@@ -87,7 +87,9 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             if one
         ],
         "tiles": (
-            family_standing(answer, run, beside, details) if answer else unfinished_standing(run)
+            family_standing(answer, run, beside, details)
+            if answer
+            else unfinished_standing(run, records)
         ).tiles(),
         "notes": _notes(run, records, rows, answer),
         "has_curves": curves is not None,

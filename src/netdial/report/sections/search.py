@@ -54,7 +54,7 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     found = searched(records)
     drawings = _drawings(run)
     stands = search_standing(found, run.config, rivals(records), run.name)
-    stands = stands or unfinished_standing(run, found.cost)
+    stands = stands or unfinished_standing(run, records, found.cost)
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),

@@ -76,7 +76,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     stands = shrunk_standing(found, run.config, rivals(records), run.name)
     if stands is None:
         sizes = [{"params": size} for size in found.parameters or ()]
-        stands = unfinished_standing(run, *reversed(sizes))
+        stands = unfinished_standing(run, records, *reversed(sizes))
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),

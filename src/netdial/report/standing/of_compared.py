@@ -135,12 +135,8 @@ def _apart(runs: Sequence[Compared]) -> Standing:
         f"{one.name}{at_member(row)}: {worth_words(row.values, one.metric or '')}"
         for one, row in found
     ]
-    beside = [one for one, row in found if (one.metric or "") in one.constant]
-    better = [
-        one
-        for one in beside
-        if not is_worse(one.chosen or one.rows[0], one.constant, one.metric or "")
-    ]
+    beside = [(one, row) for one, row in found if (one.metric or "") in one.constant]
+    better = [one for one, row in beside if not is_worse(row, one.constant, one.metric or "")]
     apart = "they are on different data, or judged by different metrics"
     rows = [one.config.get("n_valid") for one in runs]
     return Standing(
@@ -150,7 +146,7 @@ def _apart(runs: Sequence[Compared]) -> Standing:
         sure=Fact(
             UNKNOWN,
             "each run's own page says how sure its figures are"
-            + (f", on {_span_words(rows)} validation rows" if _span_words(rows) else ""),
+            + (f", on {span} validation rows" if (span := _span_words(rows)) else ""),
         ),
         constant=Fact(
             f"{len(better)} of {len(beside)}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from netdial.core.records import Record
 from netdial.report.standing.told import (
     UNKNOWN,
     Fact,
@@ -20,16 +23,17 @@ LATER = "known once training has finished"
 
 
 def unfinished_standing(
-    run: Run, now: Worth | None = None, before: Worth | None = None
+    run: Run, records: Sequence[Record], now: Worth | None = None, before: Worth | None = None
 ) -> Standing:
     """Returns what is known of a run before anything was chosen.
 
     Args:
         run: the run.
+        records: what was recorded.
         now: what its network costs, ``params`` and more; else that of its settings.
         before: what it cost at the start.
     """
-    records, config = run.records(), run.config
+    config = run.config
     metric = f"valid/{metrics_of(config)[1]}"
     whole, rows = config.get("n_params"), config.get("n_valid")
     cost = now or ({"params": float(whole)} if isinstance(whole, int) else {})

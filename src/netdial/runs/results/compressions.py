@@ -21,6 +21,11 @@ STAGES = ("dense", TRAINED_ON, "pruned", "shared", "coded")
 _PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method", "bound"}
 
 
+def stage_words(stage: str) -> str:
+    """Returns what a stage is called in tables."""
+    return f"dense, {stage}" if stage == TRAINED_ON else stage
+
+
 @dataclass
 class Compression:
     """One compression of one model.
