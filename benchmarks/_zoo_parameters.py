@@ -219,7 +219,7 @@ COMPUTED: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "film_lora_ema": lambda: (FiLMNet(), {"x": ROWS, "cond": ROWS[:, :6]}),
     "quant_straight_through": lambda: (Bits(), ROWS),
     "kan_splines": lambda: (Kan(), ROWS / 3),
-    "hypernetwork": lambda: (HyperNet(), ROWS),
+    "hypernetwork_of_a_code": lambda: (HyperNet(), ROWS),
     "maxout_highway_complex": lambda: (Maxout(), ROWS),
     "mamba_minimal": lambda: (SelectiveScan(), LONG),
     "rwkv_shift": lambda: (Rwkv(), LONG),

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
+    from benchmarks._zoo_networks import NETWORKS
     from benchmarks._zoo_sequences import SEQUENCES
     from benchmarks._zoo_various import VARIOUS
     from benchmarks._zoo_vision import VISION, X
@@ -36,6 +37,11 @@ QUICK = (
     "top-2 experts",
     "two towers",
 )
+
+
+def test_no_network_has_the_name_of_another() -> None:
+    assert len(MAKERS) == sum(map(len, (VISION, SEQUENCES, VARIOUS, second_sample())))
+    assert not set(MAKERS) & set(NETWORKS)
 
 
 @pytest.mark.parametrize(
