@@ -28,6 +28,23 @@ def copy(wine: Path, tmp_path: Path) -> Path:
     return tmp_path / "runs" / "wine"
 
 
+@pytest.mark.slow
+def test_a_regression_is_compressed_and_its_losses_have_units(call: Call) -> None:
+    few = ("--epochs", "2", "--points", "2", "--samples", "1", "--quiet")
+    assert call("fit", "diabetes", "--name", "d", *few).code == 0
+    said = call("compress", "d", "--lam", "0.1", "--max-loss", "0.3", "--out", "d.ndz", *SHORT)
+    assert said.code == 0, said.err
+    assert "the loss is the squared error in variances of the target" in " ".join(said.out.split())
+    assert "whose loss (squared error in variances of the target) rises" in said.out
+    assert "of the file are no weights" in said.out and "times larger" in said.out
+    (one,) = compressions(Run.open(Path("runs/d")).records())
+    before, after = (one.stages[stage] for stage in ("dense", "coded"))
+    assert before["valid/rmse"] > 40, "in units of the target, whose standard deviation is 77"
+    assert before["valid/rmse"] < after["valid/rmse"] < 100
+    page = Path("runs/d/report.html").read_text("utf-8")
+    assert '<th scope="col">squared error in variances of the target</th>' in page
+
+
 def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
     said = call(
         "compress", "wine", "--lam", "0.1", "--max-bytes", "1600", "--out", "small.ndz", *SHORT

@@ -157,7 +157,8 @@ def test_regression(make_run: MakeRun) -> None:
     page = page_of(make_run(kind="regression"))
     assert "RMSE 56.02" in page.shown
     assert "the simplest within one standard error of the best" in page.shown
-    assert "the squared error rises by" in page.shown
+    assert "the squared error in variances of the target rises by" in page.shown
+    assert "squared error in variances of the target above the best, λ" in page.shown
     header = next(row for row in page.rows if "NLL" in row)
     assert header[:4] == ["RMSE", "predictive", "R²", "NLL"]
 

@@ -38,7 +38,7 @@ from netdial.data.memory import Data
 from netdial.evidence import ESTIMATORS, assess, chosen, lowest
 from netdial.evidence.held_out import UNCHECKED, USELESS
 from netdial.family.family import Family
-from netdial.measure.compare import constant_of
+from netdial.measure.compare import constant_of, loss_words
 from netdial.pruning.weights.mask import Policy
 from netdial.pruning.weights.pruned import Rule
 from netdial.pruning.weights.surfaces import SHARES
@@ -177,7 +177,7 @@ def _remarks(taken: Choice, index: int, family: Family) -> tuple[str, ...]:
         family.config.lo,
         family.config.hi,
         metric=table.metric,
-        loss=task.loss_name,
+        loss=loss_words(task),
     )
     if taken.is_worse_than_constant:
         words = worse_than_constant(taken.lam, taken.share)
@@ -307,7 +307,7 @@ def _sentence(
     rows = table.rows(among)
     return (
         f"Sparsest within one standard error of the best {_named(table)} on {n} validation examples ({field}). "
-        f"The best has {_shown(table.cells[top], table)}; the {_unit(table)} is higher by "
+        f"The best has {_shown(table.cells[top], table)}; the {loss_words(table.task, table.metric)} is higher by "
         f"{rows[index].loss - rows[top].loss:.4g}, with a paired standard error of {rows[index].error:.4g}."
     )
 
@@ -316,15 +316,6 @@ def _named(table: CandidateTable) -> str:
     """Returns the metric that decided, with the name of its loss where it is the proper one."""
     proper = table.metric == table.task.proper
     return f"{table.metric} ({table.task.loss_name})" if proper else table.metric
-
-
-def _unit(table: CandidateTable) -> str:
-    """Returns what the differences between members are differences of."""
-    if table.metric == table.task.proper:
-        standardised = getattr(table.task, "scale", None) is not None
-        return f"{table.task.loss_name}{' of standardised targets' if standardised else ''}"
-    higher = table.task.known(table.metric).higher
-    return f"shortfall in {table.metric}" if higher else table.metric
 
 
 def _shown(cell: Candidate, table: CandidateTable) -> str:

@@ -20,7 +20,7 @@ from netdial.core.registry import Registry
 from netdial.data.dataset import Dataset, Splits
 from netdial.jobs.presets import preset
 from netdial.measure.forward import outputs
-from netdial.task import Task, named
+from netdial.task import Task, task_of
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class Match:
         return cls(
             splits.train,
             splits.valid,
-            named(splits.kind).in_units(splits.train.target),
+            task_of(splits),
             splits.n_outputs,
             net,
             seconds,

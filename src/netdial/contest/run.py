@@ -23,7 +23,7 @@ from netdial.nets import build
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
-from netdial.task import Task, named
+from netdial.task import task_of
 
 assert contenders.__all__  # they are registered
 
@@ -72,7 +72,7 @@ class ContestEntry(Cell):
             began = time.process_time()
             guess = contender(match)
             seconds = time.process_time() - began
-            task, test = _task(problem), problem.task.test
+            task, test = task_of(problem.task), problem.task.test
             metrics = task.metrics(guess.outputs(test), test.y)
         except MissingExtra:
             raise  # the same command finds it once it is installed: nothing is kept
@@ -148,7 +148,7 @@ def benchmark(
     if all("failed" in one for ones in found.values() for one in ones):
         why = next(one["failed"] for ones in found.values() for one in ones)
         raise ConfigError(f"no contender has a result; the first said: {why}")
-    task = _task(problem)
+    task = task_of(problem.task)
     parts = {part: len(problem.task.part(part)) for part in ("train", "valid", "test")}
     unit = task.known(task.proper).unit
     places = ranked(found)
@@ -165,10 +165,6 @@ def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | Non
         data_dir=data_dir,
         seed=seed,
     )
-
-
-def _task(problem: Problem) -> Task:
-    return named(problem.task.kind).in_units(problem.task.train.target)
 
 
 def _match(problem: Problem, entry: ContestEntry) -> Match:

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 from netdial.core.errors import ConfigError
 
+SQUARED_ERROR = "squared error in variances of the target"
+"""What losses of a regression are: of a standardised target, whose variance on training rows is 1; a mean over targets."""
 MEAN, PREDICTIVE = "mean weights", "predictive"
 """What a member predicts with: the network of its mean weights, or the average over its posterior."""
 

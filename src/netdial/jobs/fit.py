@@ -89,7 +89,7 @@ def _conclude(work: Work, step: int) -> None:
     from netdial.models.use import use_of
     from netdial.runs.curves import headline, members
     from netdial.runs.schemas.details import write_details
-    from netdial.task import named
+    from netdial.task import task_of
 
     run, task, family = work.run, work.problem.task, work.start
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
@@ -98,7 +98,7 @@ def _conclude(work: Work, step: int) -> None:
         part: evaluate_run(run, family, part, task, on_member=seen.of(part))
         for part in ("valid", "test")
     }
-    run.replace(member_records(run, step, paths, named(task.kind).in_units(task.train.target)))
+    run.replace(member_records(run, step, paths, task_of(task)))
     best = headline(members(run.records()), run.config)
     write_details(run.details_path, seen.details(step, None if best is None else best.chosen.lam))
     use = use_of(

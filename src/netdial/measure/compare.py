@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netdial.core.best import Row, best
+from netdial.core.best import SQUARED_ERROR, Row, best
 from netdial.task import Task
 
 _GROUPS = 20
@@ -46,6 +46,20 @@ def terms_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = 
         terms = found.each(task, outputs, targets).double()
         terms = 1 - terms if found.higher else terms
     return terms.masked_fill(outputs.flatten(2).isnan().any(dim=-1), torch.nan)
+
+
+def loss_words(task: Task, metric: str | None = None) -> str:
+    """Returns what means of ``terms_of`` are, with their unit: ``log loss``, ``squared error in variances of the target``.
+
+    Raises:
+        ConfigError: the task has no such metric.
+    """
+    name = metric or task.proper
+    found = task.known(name)
+    if name == task.proper:
+        is_standardised = getattr(task, "scale", None) is not None
+        return SQUARED_ERROR if is_standardised else task.loss_name
+    return f"shortfall in {name}" if found.higher else name
 
 
 def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = None) -> Tensor:

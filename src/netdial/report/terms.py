@@ -40,7 +40,7 @@ TERMS = {
     ),
     "nll": Term(
         "NLL, log loss",
-        "Mean negative log probability of the true answers, in nats per example; lower is better.",
+        "Mean negative log probability of the true answers, in nats per example; lower is better. Numbers count standardised.",
         "NLL = −(1/n) Σ ln p(yᵢ | xᵢ)",
         words=(
             "negative log-likelihood",
@@ -94,6 +94,12 @@ TERMS = {
             "root mean squared error",
             "RMSE",
         ),
+    ),
+    "squared": Term(
+        "squared error",
+        "What losses of regressions are compared by, in variances of the target on training rows: 1 is what their mean gets.",
+        "(1/n) Σ (ŷᵢ − yᵢ)² / Var(y)",
+        words=("squared error",),
     ),
     "r2": Term(
         "R²",

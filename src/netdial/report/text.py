@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from netdial.core.best import SQUARED_ERROR
 from netdial.runs.curves import MemberRow
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -107,10 +108,19 @@ def sentence(config: dict[str, Any]) -> str:
 
 MEASURES = {
     "valid/nll": ("log loss", "log loss"),
-    "valid/rmse": ("RMSE", "squared error"),
+    "valid/rmse": ("RMSE", SQUARED_ERROR),
     "valid/accuracy": ("accuracy", "error rate"),
 }
 """Record that decides -> what it is called, and the loss whose differences are judged."""
+
+
+def loss_words(metric: str) -> str:
+    """Returns what differences are counted in by the metric of a record, with its unit.
+
+    >>> loss_words("valid/nll"), loss_words("test/rmse")
+    ('log loss', 'squared error in variances of the target')
+    """
+    return MEASURES.get(f"valid/{metric.rpartition('/')[2]}", ("", "loss"))[1]
 
 
 def value_of(metric: str, value: float) -> str:

@@ -9,7 +9,7 @@ from netdial.task.dense import DenseClassification, DenseRegression
 from netdial.task.loss import Loss
 from netdial.task.metric import Metric
 from netdial.task.noise import NoiseCurve
-from netdial.task.registry import TASKS, deduce, metric_names, named, restore, settle
+from netdial.task.registry import TASKS, deduce, metric_names, named, restore, settle, task_of
 from netdial.task.regression import Regression, gaussian_nll
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "named",
     "restore",
     "settle",
+    "task_of",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.registry import Registry
+from netdial.data import Splits
 from netdial.task.base import Task
 from netdial.task.loss import Loss
 
@@ -68,6 +69,11 @@ def deduce(targets: Tensor) -> Task:
     """
     numbers = targets.is_floating_point() and targets.ndim >= 2
     return dense_form(TASKS["regression" if numbers else "classification"](), targets)
+
+
+def task_of(splits: Splits) -> Task:
+    """Returns the task of a data set, in the units of its targets."""
+    return named(splits.kind).in_units(splits.train.target)
 
 
 def dense_form(task: Task, targets: Tensor) -> Task:

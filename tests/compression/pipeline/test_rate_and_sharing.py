@@ -58,6 +58,15 @@ def test_no_codes_cost_nothing_much_and_a_table_costs_its_values() -> None:
     assert book_bits(Codebook(empty, np.zeros(1, np.float32))) == context_bits(empty)
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (4, 1), (1, 2, 2, 1)])
+def test_presence_in_a_single_row_is_its_share(shape: tuple[int, ...]) -> None:
+    kept = torch.tensor([True, False, False, False]).view(shape)
+    found = cost_of_presence(kept, 2.0)
+    assert found.shape == kept.shape
+    if shape != (4, 1):
+        assert torch.allclose(found, torch.tensor(math.log2(0.75 / 0.25) + 2.0))
+
+
 def test_presence_is_the_product_of_row_and_column_shares() -> None:
     kept = torch.tensor([[True, True, False, False], [True, False, False, False]])
     found = presence(kept)

@@ -19,8 +19,9 @@ def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
     """Returns what the network takes up after each step."""
     metric = named(kind).metric
     title, show = metric_of(metric)
-    headings = ("bytes", "smaller", f"valid {found.found.metric}", f"{split} {title}")
-    table = table_of("", *headings, title="From the network to the file")
+    loss = found.found.loss_words
+    headings = ("bytes", "smaller", "valid loss", f"{split} {title}")
+    table = table_of("", *headings, title=f"From the network to the file; the loss is the {loss}")
     first = found.found.stages[0].n_bytes
     for stage in found.found.stages:
         measured = found.metrics.get(stage.label, {}).get(metric)
@@ -65,7 +66,14 @@ def front_table(found: CompressResult) -> Table:
     """Returns the sizes that were tried, those that another one beats left out."""
     longer = any(stage.label == TRAINED_ON for stage in found.found.stages)
     above = f"above {stage_words(TRAINED_ON if longer else STAGES[0])}"
-    table = table_of("bytes", "not 0", "loss", above, "error", title="Sizes on validation rows")
+    table = table_of(
+        "bytes",
+        "not 0",
+        "loss",
+        above,
+        "s.e.",
+        title=f"Sizes on validation rows; the loss is the {found.found.loss_words}",
+    )
     for point in found.found.front:
         mark = " ←" if point is found.found.chosen else ""
         table.add_row(

@@ -106,7 +106,7 @@ def presence(kept: Tensor) -> Tensor:
     there = kept.to(torch.float32)
     rows, columns = there.mean(dim=1, keepdim=True), there.mean(dim=0, keepdim=True)
     if len(there) == 1:
-        columns = rows
+        columns = rows.expand_as(columns)  # its own columns would know each place
     whole = there.mean().clamp_min(_LEAST)
     return (rows * columns / whole).clamp(_LEAST, _MOST)
 

@@ -95,7 +95,8 @@ class Compressed:
         why: how it was chosen, in words.
         free: what cost no bits: name -> count.
         recipe: how a network is built from the tensors, as plain values for the file; None where nobody said.
-        metric: what the loss is.
+        metric: what the loss is of.
+        loss_words: what the loss is, with its unit.
     """
 
     front: tuple[FrontPoint, ...]
@@ -103,6 +104,7 @@ class Compressed:
     stages: tuple[WaterfallStep, ...]
     why: str
     metric: str
+    loss_words: str
     free: Mapping[str, int] = field(default_factory=dict)
     recipe: Mapping[str, Any] | None = None
 

@@ -221,12 +221,12 @@ class Search:
             best = min(front, key=lambda p: p.excess)
             raise ConfigError(
                 f"max_loss: no network stays within {asked} of the loss; the best one, {best.n_bytes} bytes, is worse by "
-                f"{best.excess:.3g} ± {best.error:.2g}; allow more, or train longer (epochs, tuning)"
+                f"{best.excess:.3g} ± {best.error:.2g} {self.context.loss_words}; allow more, or train longer (epochs, tuning)"
             )
         return (
             front,
             min(fits, key=lambda p: p.n_bytes),
-            f"the smallest file whose loss rises by no more than {asked}",
+            f"the smallest file whose loss ({self.context.loss_words}) rises by no more than {asked}",
         )
 
     def _above(
@@ -331,4 +331,5 @@ def finished(search: Search, dense: float, free: Mapping[str, int]) -> Compresse
         WaterfallStep("coded", chosen.n_bytes, chosen.loss),
     )
     front = pareto([*points, chosen])
-    return Compressed(front, chosen, stages, why, config.metric or task.proper, free)
+    metric, words = config.metric or task.proper, search.context.loss_words
+    return Compressed(front, chosen, stages, why, metric, words, free)

@@ -26,6 +26,7 @@ from netdial.compression.pipeline.sparsify import GRADIENT, Sparsify, bits_of, d
 from netdial.compression.pipeline.training import Book, Masks, SqueezeMethod, Squeezing
 from netdial.core.storage.container import load_tree, save_tree, tensor_digest
 from netdial.data.dataset import Dataset
+from netdial.measure.compare import loss_words
 from netdial.nets.foreign import copy_network
 from netdial.task import Task
 from netdial.train.config import TrainConfig, make
@@ -76,6 +77,11 @@ class Context:
     def distil(self) -> float:
         """Part of the loss that asks for the outputs of the teacher."""
         return _DISTIL if self.config.distil is None else self.config.distil
+
+    @property
+    def loss_words(self) -> str:
+        """What losses are, with their unit."""
+        return loss_words(self.task, self.config.metric)
 
     @property
     def lengths(self) -> ResolvedConfig:

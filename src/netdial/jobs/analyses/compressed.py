@@ -32,7 +32,7 @@ from netdial.measure.forward import outputs
 from netdial.measure.verdict import LossVerdict, verdict
 from netdial.runs.results.compressions import METHOD, SIZE
 from netdial.runs.run import Run
-from netdial.task import named
+from netdial.task import named, task_of
 from netdial.train.loop import Epoch
 
 _LAMS = 9
@@ -148,7 +148,7 @@ def compress_model(
         ConfigError, NonFiniteError: as ``nd.compress``.
         CheckpointError: the disk refused the file.
     """
-    data, task = asked.data, named(asked.data.kind)
+    data, task = asked.data, task_of(asked.data)
     if asked.whole and (judging.seeds or judging.lengths):
         raise ConfigError(
             "--seeds and --lengths are about one network; leave out --family, or them"

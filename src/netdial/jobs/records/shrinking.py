@@ -21,7 +21,7 @@ from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
 from netdial.runs.run import Run
 from netdial.shrinking.state import ShrinkState
-from netdial.task import Task, named
+from netdial.task import task_of
 from netdial.train.loop import Epoch
 
 BATCHES = (1, 64)
@@ -108,7 +108,7 @@ def scores(net: nn.Module, task: Splits, part: str, *, error: bool = False) -> d
         part: part of the data.
         error: whether to add the standard error of the proper loss, ``nll_error`` or ``rmse_error``.
     """
-    data, judge = task.part(part), _task_of(task)
+    data, judge = task.part(part), task_of(task)
     found = judge.metrics(out := outputs(net, data), y := data.y.cpu())
     if error:
         terms = terms_of(out[None], y, judge)[0]
@@ -118,11 +118,7 @@ def scores(net: nn.Module, task: Splits, part: str, *, error: bool = False) -> d
 
 def constant_scores(task: Splits, part: str) -> dict[str, float]:
     """Returns what a prediction that looks at no input is worth on a part of the data."""
-    return constant_of(_task_of(task), task.train.y, task.part(part).y, task.n_outputs)
-
-
-def _task_of(task: Splits) -> Task:
-    return named(task.kind).in_units(task.train.target)
+    return constant_of(task_of(task), task.train.y, task.part(part).y, task.n_outputs)
 
 
 def record(run: Run, step: int, numbers: Iterable[Measurement], **where: Place) -> None:

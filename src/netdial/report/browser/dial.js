@@ -61,7 +61,7 @@ function lost() {
   tile.hidden = gap === null || state.part !== "valid";
   if (tile.hidden) return;
   byId("lost").textContent = gap === 0 ? "0" : written(gap, ".3~g");
-  byId("lost-error").textContent = gap === 0 && !error ? "this is the best" : `± ${written(error ?? 0, ".2~g")} s.e.${gap <= (error ?? 0) ? ", within it" : ""}`;
+  byId("lost-error").textContent = gap === 0 && !error ? "this is the best" : `${dial.excess_words}, ± ${written(error ?? 0, ".2~g")} s.e.${gap <= (error ?? 0) ? ", within it" : ""}`;
 }
 
 // Writes the state behind the #; what a server was asked for behind the ? is over.

@@ -16,15 +16,17 @@ from netdial.report.panels import COLOURS, MUTED, TITLE_PIXELS, log_axis
 from netdial.report.sections.size_figures import single
 from netdial.report.standing.of_smaller import compress_standing
 from netdial.report.template import Tile
-from netdial.report.text import at_lam, count, number
-from netdial.runs.curves import constants, rivals
+from netdial.report.text import at_lam, count, loss_words, number
+from netdial.runs.curves import constants, metrics_of, rivals
 from netdial.runs.results.compressions import (
     SIZE,
     STAGES,
     TRAINED_ON,
     Compression,
     compressions,
+    rest_words,
     stage_words,
+    times_words,
 )
 
 _PIXELS = 240
@@ -40,6 +42,8 @@ class CompressedRows:
         layers: tensor, numbers, those that are not 0, values, bytes, share of a bar, bits for each that is not 0.
         split: purpose, bytes and share of the file.
         verdict: in a sentence; empty if nothing was judged.
+        loss: what losses are, with their unit.
+        rest: how much of the file is no weights.
     """
 
     name: str
@@ -47,6 +51,8 @@ class CompressedRows:
     layers: list[tuple[list[str], float, str]]
     split: list[list[str]]
     verdict: str
+    loss: str
+    rest: str
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,18 @@ def compression_section(
         return None
     last = found[-1]
     size, first = last.stages["coded"][SIZE], last.stages["dense"][SIZE]
-    lead = f"{count(round(first))} bytes became {count(round(size))}, {last.ratio:.3g} times fewer ({_name(last)})."
-    figures = {"compress-front": front_figure(found), "compress-waterfall": waterfall_figure(last)}
+    lead = f"{count(round(first))} bytes became {count(round(size))}, {times_words(first, size)} ({_name(last)})."
+    figures = {
+        "compress-front": front_figure(found, config),
+        "compress-waterfall": waterfall_figure(last),
+    }
     stands = compress_standing(
         last, _name(last), constants(records), rivals(records), config.get("n_valid")
     )
     tiles = [] if stands is None else stands.tiles()
-    return CompressionSection(lead, [_rows(one) for one in found], figures, tiles)
+    return CompressionSection(
+        lead, [_rows(one, _loss(one, config)) for one in found], figures, tiles
+    )
 
 
 def waterfall_figure(one: Compression) -> go.Figure:
@@ -104,9 +115,10 @@ def waterfall_figure(one: Compression) -> go.Figure:
     return figure
 
 
-def front_figure(found: Sequence[Compression]) -> go.Figure:
+def front_figure(found: Sequence[Compression], config: Mapping[str, Any]) -> go.Figure:
     """Returns loss on validation rows above the start over the bytes of the file."""
-    figure = single(_PIXELS, "loss above the dense network, validation rows", TITLE_PIXELS)
+    words = " and ".join(dict.fromkeys(_loss(one, config) for one in found))
+    figure = single(_PIXELS, f"Above the dense network, validation · {words}", TITLE_PIXELS)
     sizes: list[float] = []
     for one in found:
         points = sorted(
@@ -129,7 +141,12 @@ def _name(one: Compression) -> str:
     return ", ".join([*([] if one.lam is None else [at_lam(one.lam)]), *said]) or "by default"
 
 
-def _rows(one: Compression) -> CompressedRows:
+def _loss(one: Compression, config: Mapping[str, Any]) -> str:
+    """Returns what losses of a compression are, with their unit."""
+    return loss_words(str(one.how.get("metric") or metrics_of(config)[1]))
+
+
+def _rows(one: Compression, loss: str) -> CompressedRows:
     first = one.stages["dense"][SIZE]
     stages = [
         [
@@ -163,15 +180,17 @@ def _rows(one: Compression) -> CompressedRows:
         [name, count(round(size)), f"{100 * size / whole:.1f} %"]
         for name, size in one.split.items()
     ]
-    return CompressedRows(_name(one), stages, layers, split, _verdict(one.verdict))
+    return CompressedRows(
+        _name(one), stages, layers, split, _verdict(one.verdict, loss), loss, rest_words(one.split)
+    )
 
 
-def _verdict(found: dict[str, float]) -> str:
+def _verdict(found: dict[str, float], loss: str) -> str:
     if not {"excess", "bound", "margin", "seeds", "no_loss"} <= found.keys():
         return ""
     said = (
         f"{found['excess']:+.3g} against dense controls trained alike, at most {found['bound']:.3g} (95 %), margin "
-        f"{found['margin']:.3g}, seeds: {found['seeds']:.0f}"
+        f"{found['margin']:.3g} ({loss}), seeds: {found['seeds']:.0f}"
     )
     if found["no_loss"]:
         return f"No loss: {said}."

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from netdial.core.records import Record
-from netdial.report.text import MEASURES
+from netdial.report.text import MEASURES, loss_words
 from netdial.runs.curves import EXCESS, EXCESS_ERROR, Headline, MemberRow, metrics_of
 from netdial.runs.prunings import prunings
 from netdial.runs.schemas.details import Details
@@ -109,6 +109,7 @@ def dial_of(
         "decides": decides,
         "decides_words": MEASURES.get(decides, (decides, ""))[0],
         "excess": [EXCESS, EXCESS_ERROR],
+        "excess_words": loss_words(decides),
         "surface": None if surface is None else _grid(surface),
         "candidates": [
             asdict(one) for one in candidates(rows, records, surface, config, details, decides)

@@ -21,10 +21,10 @@ from netdial.report.sections.slim import channels_section
 from netdial.report.standing.of_family import family_standing
 from netdial.report.standing.of_unfinished import unfinished_standing
 from netdial.report.text import (
-    MEASURES,
     at_lam,
     count,
     fixed,
+    loss_words,
     number,
     percent,
     sentence,
@@ -37,6 +37,7 @@ from netdial.runs.curves import (
     headline,
     learning,
     members,
+    metrics_of,
     rivals,
 )
 from netdial.runs.run import Run
@@ -98,6 +99,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "pruning": pruning,
         "channels": channels,
         "compression": compression,
+        "loss": loss_words(metrics_of(run.config)[1]),
         "evidence": evidence_table(records),
         "evidence_lines": evidence_lines(records),
         "has_evidence_figure": evidence is not None,
@@ -138,9 +140,9 @@ def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
         return best
     if simple.lam == answer.best.lam:
         return f"{best} No simpler member comes within one standard error."
-    unit = MEASURES.get(answer.metric, ("", "loss"))[1]
     return (
-        f"{best} You can turn the dial up to {at_lam(simple.lam)}: the {unit} rises by {number(answer.excess, 2)}, "
+        f"{best} You can turn the dial up to {at_lam(simple.lam)}: the {loss_words(answer.metric)} rises by "
+        f"{number(answer.excess, 2)}, "
         f"within one standard error of that difference ({number(answer.standard_error, 2)}){_share(simple, config)}."
     )
 

@@ -27,7 +27,7 @@ from netdial.report.panels import (
     title_panel,
     value_axis,
 )
-from netdial.report.text import MEASURES, at_lam, count, fixed, number, percent
+from netdial.report.text import at_lam, count, fixed, loss_words, number, percent
 from netdial.runs.curves import MemberRow, constants, is_worse
 from netdial.runs.surfaces import DEFAULT, PrunedSurface, pruned
 
@@ -246,7 +246,7 @@ def _lead(shown: PrunedSurface) -> str:
         )
         if row is top:
             return f"{first}, the best of all."
-        loss = MEASURES.get(shown.decides.replace("test/", "valid/"), ("", "loss"))[1]
+        loss = loss_words(shown.decides)
         return (
             f"{first}; its {loss} is {number(row.loss - top.loss, 2)} above that of the best ({at_lam(top.lam)}, "
             f"{_share(top_share)} removed), within one standard error of that difference ({number(row.error, 2)})."

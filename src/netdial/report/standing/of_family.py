@@ -12,13 +12,13 @@ from netdial.report.standing.told import (
     constant_told,
     cost_told,
     gap_words,
-    loss_words,
+    measure,
     rival_told,
     rivals_command,
     sure_told,
     worth_words,
 )
-from netdial.report.text import at_lam, count, number, value_of
+from netdial.report.text import at_lam, count, loss_words, number, value_of
 from netdial.runs.curves import Headline
 from netdial.runs.run import Run
 from netdial.runs.schemas.details import Details
@@ -62,8 +62,8 @@ def _lost(answer: Headline) -> Fact:
         return Fact("nothing", "it is the best member that was measured")
     return Fact(
         gap_words(answer.excess or 0.0),
-        f"{loss_words(answer.metric)} above the best, {at_lam(answer.best.lam)}; standard error of that "
-        f"difference {number(answer.standard_error, 2)}",
+        f"{loss_words(answer.metric)} above the best, {at_lam(answer.best.lam)} ({measure(answer.metric)} "
+        f"{value_of(answer.metric, answer.value)}); standard error of that difference {number(answer.standard_error, 2)}",
     )
 
 

@@ -14,7 +14,6 @@ from netdial.report.standing.told import (
     constant_told,
     cost_told,
     gap_words,
-    loss_words,
     lost_told,
     measure,
     rival_told,
@@ -22,7 +21,7 @@ from netdial.report.standing.told import (
     sure_told,
     worth_words,
 )
-from netdial.report.text import count, number
+from netdial.report.text import count, loss_words, number
 from netdial.runs.curves import WHOLE, metrics_of
 from netdial.runs.shrinkage import Shrinkage
 

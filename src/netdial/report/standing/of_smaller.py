@@ -12,7 +12,6 @@ from netdial.report.standing.told import (
     constant_told,
     cost_told,
     gap_words,
-    loss_words,
     lost_told,
     measure,
     rival_told,
@@ -20,9 +19,9 @@ from netdial.report.standing.told import (
     without_gaps,
     worth_words,
 )
-from netdial.report.text import count, number, size_words
+from netdial.report.text import count, loss_words, number, size_words
 from netdial.runs.prunings import Pruning
-from netdial.runs.results.compressions import SIZE, Compression
+from netdial.runs.results.compressions import SIZE, Compression, times_words
 
 WHOLE_MEMBER = "the whole member"
 _LARGER = 1.05
@@ -81,8 +80,10 @@ def compress_standing(
     metric = _metric(coded)
     if metric is None:
         return None
-    times = f"{number(one.ratio)} times fewer" if one.ratio > 1 else "no fewer"
-    sizes = Fact(size_words(coded[SIZE]), f"of {size_words(dense[SIZE])} as float32, {times}")
+    sizes = Fact(
+        size_words(coded[SIZE]),
+        f"the whole file, {times_words(dense[SIZE], coded[SIZE])} than the {size_words(dense[SIZE])} of its weights as float32",
+    )
     return Standing(
         chosen=Fact(name, worth_words(coded, metric)),
         cost=sizes,
@@ -133,7 +134,7 @@ def _judged(one: Compression, metric: str, rows: object) -> Fact:
     if {"excess", "bound", "seeds"} <= judged.keys():
         return Fact(
             f"≤ {gap_words(judged['bound'])}",
-            f"loss above dense networks trained alike (95 %), {count(judged['seeds'])} seeds; "
+            f"{loss_words(metric)} above dense networks trained alike (95 %), {count(judged['seeds'])} seeds; "
             f"mean {gap_words(judged['excess'])}",
         )
     known = sure_told(one.stages["coded"], metric, rows)

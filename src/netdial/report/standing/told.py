@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 from netdial.core.best import proportion
 from netdial.report.template import Tile
-from netdial.report.text import MEASURES, count, number, percent, size_words, value_of
+from netdial.report.text import MEASURES, count, loss_words, number, percent, size_words, value_of
 from netdial.runs.curves import strongest
 
 Worth = Mapping[str, float]
@@ -82,11 +82,6 @@ def measure(metric: str) -> str:
     """Returns what the metric of a record is called: ``log loss``, ``RMSE``, ``accuracy``."""
     name = metric.rpartition("/")[2]
     return MEASURES.get(f"valid/{name}", (name, ""))[0]
-
-
-def loss_words(metric: str) -> str:
-    """Returns what differences are counted in by the metric of a record: ``log loss``, ``squared error``."""
-    return MEASURES.get(f"valid/{metric.partition('/')[2]}", ("", "loss"))[1]
 
 
 def cost_told(now: Mapping[str, float], before: Mapping[str, float] | None = None) -> Fact:

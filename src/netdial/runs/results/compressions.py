@@ -8,7 +8,7 @@ the ``purpose`` that they serve in the file, or the ``bound`` that they are; ``b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from netdial.core.records import Place, Record
@@ -21,9 +21,44 @@ STAGES = ("dense", TRAINED_ON, "pruned", "shared", "coded")
 _PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method", "bound"}
 
 
+_STAGE_WORDS = {
+    TRAINED_ON: f"dense, {TRAINED_ON}",
+    "pruned": "pruned: the weights left",
+    "shared": "shared: their codes and values",
+    "coded": "coded: the whole file",
+}
+
+
 def stage_words(stage: str) -> str:
     """Returns what a stage is called in tables."""
-    return f"dense, {stage}" if stage == TRAINED_ON else stage
+    return _STAGE_WORDS.get(stage, stage)
+
+
+def times_words(before: float, after: float) -> str:
+    """Returns how a number of bytes became another one.
+
+    >>> times_words(1100, 506), times_words(772, 1324)
+    ('2.17 times smaller', '1.72 times larger')
+    """
+    more = after > before
+    times = after / max(before, 1) if more else before / max(after, 1)
+    return f"{times:.3g} times {'larger' if more else 'smaller'}"
+
+
+def rest_words(split: Mapping[str, float]) -> str:
+    """Returns how much of a file is no weights, in a sentence.
+
+    Args:
+        split: purpose -> bytes of the file.
+
+    >>> rest_words({"tables": 24, "header": 97, "text": 385})
+    '482 of the 506 bytes of the file are no weights: its header, and its text, which says how the network is built and used.'
+    """
+    rest = sum(split.get(name, 0.0) for name in ("header", "text", "other"))
+    return (
+        f"{rest:.0f} of the {sum(split.values()):.0f} bytes of the file are no weights: its header, and its text, which "
+        "says how the network is built and used."
+    )
 
 
 @dataclass

@@ -117,12 +117,12 @@ class Compressing(Refinement):
         from netdial.jobs.analyses.compressed import Judging, compress_run
         from netdial.jobs.analyses.compressing import from_run
         from netdial.measure.forward import outputs
-        from netdial.task import named
+        from netdial.task import task_of
 
         asked = from_run(run, self.choices.get("lam"), store.data_dir, trust=True)
         path = run.model_path / "compressed.ndz"
         found = compress_run(run, asked, self._settings(), Judging(), "valid", path)
-        test, task = asked.data.test, named(asked.data.kind)
+        test, task = asked.data.test, task_of(asked.data)
         on_test = task.metrics(outputs(found.found.net, test), test.y.cpu())
         return {
             "bytes": float(found.ledger.size),

@@ -78,6 +78,7 @@ def _show(
         lengths_table,
         waterfall_table,
     )
+    from netdial.runs.results.compressions import rest_words, times_words
 
     if as_json:
         print_json({**where, "split": split, "kind": kind, **_answer(found)})
@@ -89,10 +90,12 @@ def _show(
         print_table(screen, lengths_table(found))
     stages = found.found.stages
     lines = [
-        f"{found.path}: {found.ledger.size} bytes, {stages[0].n_bytes / found.ledger.size:.1f} times smaller; {found.found.why}"
+        f"{found.path}: {found.ledger.size} bytes, {times_words(stages[0].n_bytes, found.ledger.size)} than the dense "
+        f"weights; {found.found.why}",
+        rest_words(found.ledger.split),
     ]
     if found.verdict is not None:
-        lines.append(found.verdict.words())
+        lines.append(found.verdict.words(found.found.loss_words))
     lines += [f"report: {where['report']}"] if "report" in where else []
     screen.print("\n".join(lines), markup=False, soft_wrap=True)
 
@@ -107,6 +110,7 @@ def _answer(found: CompressResult) -> dict[str, Any]:
         "bytes": found.ledger.size,
         "ratio": found.found.stages[0].n_bytes / found.ledger.size,
         "why": found.found.why,
+        "loss": found.found.loss_words,
         "stages": [
             {**vars(stage), "metrics": dict(found.metrics.get(stage.label, {}))}
             for stage in found.found.stages
