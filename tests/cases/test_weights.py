@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.structure.spaces import ready_space
 
 from .situations import command, refused, right
 
@@ -191,3 +192,59 @@ def test_a_column_of_weights_is_no_input(tmp_path: Path) -> None:
         0,
         "--quiet",
     )
+
+
+def two_ways() -> nd.SearchSpace:
+    """A space whose networks give two free logits, written in two ways."""
+    space = nd.SearchSpace("biases")
+    x, y = space.input("x", (1,)), space.node("y")
+    space.edge(x, y, {"plain": Bias, "wide": lambda: nn.Sequential(Bias(), nn.Identity())})
+    space.output(y)
+    return space
+
+
+def searched(data: Any, **settings: Any) -> Any:
+    """Returns the network that a search trains on data whose validation part has no weights."""
+    found = nd.search(
+        two_ways(), data, (X, RARE), epochs=60, batch_size=20, lr=0.05, compare=False, **settings
+    )
+    return found.network
+
+
+@pytest.mark.parametrize("strategy", ["random", "darts"])
+@right
+def test_weights_of_classes_count_in_a_search(strategy: str) -> None:
+    """The network found was trained with ``class_weight="balanced"``: 50 % for four rows of forty; 10 % without."""
+    for weight, share in ((None, 0.1), ("balanced", 0.5)):
+        net = searched((X, RARE), strategy=strategy, class_weight=weight, candidates=1)
+        assert abs(float(net(X[:1]).detach().softmax(-1)[0, 1]) - share) < 0.05
+
+
+@right
+def test_the_unit_of_weights_is_nothing_to_a_search() -> None:
+    """Weights of 1000 for everybody, with gradients clipped: the same network as without weights."""
+    settings = {"strategy": "darts", "clip": 0.1, "candidates": 1}
+    nets = [searched(d, **settings) for d in ((X, RARE), (X, RARE, torch.full((40,), 1000.0)))]
+    torch.testing.assert_close(nets[0](X[:1]), nets[1](X[:1]))
+
+
+@right
+def test_the_unit_of_weights_is_nothing_to_a_compression() -> None:
+    """Weights of 1000 for everybody: the same file as without weights, though part of its loss has no weights."""
+    x = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    both = [
+        nd.compress(net, d, (x, y), max_bytes=400, epochs=2).net(x).detach()
+        for d in ((x, y), (x, y, torch.full((80,), 1000.0)))
+    ]
+    torch.testing.assert_close(*both)
+
+
+@right
+def test_weights_of_classes_need_classes_in_a_search() -> None:
+    """A regression has no classes to weigh."""
+    space = ready_space("mlp", input_shape=(1,), n_outputs=1, depth=1)
+    with pytest.raises(ConfigError, match="weights of classes need targets that are classes"):
+        nd.search(space, (X, X), (X, X), class_weight="balanced", epochs=1)

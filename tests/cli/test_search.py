@@ -21,7 +21,7 @@ from netdial.runs.searched import searched
 from netdial.structure import SearchSpace, StructureCosts
 from netdial.structure.latency import LatencyLookup, OperationTime
 from netdial.structure.latency.table import LatencyAgreement
-from netdial.structure.search import job
+from netdial.structure.search import SEARCHES, job
 from netdial.train.loop import Interrupted
 
 SMALL = [
@@ -70,6 +70,29 @@ def test_a_data_set_becomes_a_network_with_a_page(capsys: pytest.CaptureFixture[
     ends = [line[-1][1] for line in along.values()]
     assert sum(ends) == pytest.approx(1, abs=1e-5)
     assert answer(capsys, "list")["runs"][0]["model"] == "mlp"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", list(SEARCHES))
+def test_every_strategy_makes_a_run(strategy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Searches of one level, which learn structures on the training part, have no loss on the validation part to record."""
+    few = "trials=3" if strategy in ("halving",) else "trials=2"
+    options = ["--options", few] if "trials" in SEARCHES[strategy].model_fields else []
+    words = [
+        "search",
+        "wine",
+        *SMALL,
+        "--strategy",
+        strategy,
+        "--network-epochs",
+        "1",
+        "--no-compare",
+    ]
+    told = answer(capsys, *words, *options)
+    assert told["scores"]["valid/nll"] > 0
+    losses = [record for record in Run.open(Path(told["run"])).records() if record.name == "loss"]
+    assert losses
+    assert Path(told["report"]).exists()
 
 
 def test_trials_are_recorded_and_not_made_again(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from netdial.cli import main
@@ -56,3 +57,47 @@ def test_weights_that_mean_nothing_leave_no_run(
     assert main(["fit", str(table), *SETTINGS, *weights, "--name", "r"]) == 2
     assert words in " ".join(capsys.readouterr().err.split())
     assert not Path("runs/r").exists()
+
+
+def share_of_yes(model: str, table: Path, tmp_path: Path) -> float:
+    """Returns the mean probability of the rare class that a model predicts for the rows of the table."""
+    out = tmp_path / "predicted.csv"
+    assert main(["predict", model, str(table), "--out", str(out)]) == 0
+    return float(pd.read_csv(out)["probability of yes"].mean())
+
+
+@pytest.mark.slow
+def test_what_is_trained_further_keeps_the_weights_of_the_classes(
+    table: Path, tmp_path: Path
+) -> None:
+    """Twelve rows of sixty: their mean probability is 20 % without weights, and half when classes weigh the same."""
+    fit = ["fit", str(table), "--target", "label", "--drop", "w", "--model", "linear", "--quiet"]
+    more = ["--epochs", "40", "--lr", "0.05", "--class-weight", "balanced", "--points", "2"]
+    assert main([*fit, *more, "--name", "r"]) == 0
+    assert main([*fit, *more[:4], "--points", "2", "--name", "plain"]) == 0
+    tuned = ["--lam", "0.01", "--epochs", "40", "--lr", "0.05", "--out"]
+    assert main(["finetune", "plain", *tuned, "plain.safetensors"]) == 0
+    assert main(["finetune", "r", *tuned, "tuned.safetensors"]) == 0
+    assert main(["compress", "r", "--lam", "0.01", "--max-bytes", "1000", "--distil", "0",
+                 "--epochs", "40", "--lr", "0.05", "--out", "r.ndz"]) == 0  # fmt: skip
+    assert share_of_yes("plain.safetensors", table, tmp_path) == pytest.approx(0.2, abs=0.05)
+    for model in ("tuned.safetensors", "r.ndz"):
+        assert share_of_yes(model, table, tmp_path) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_search_takes_weights_by_name(table: Path, tmp_path: Path) -> None:
+    """Classes are named as in the table, and the network is trained with their weights."""
+    space = "depth=1,width=4,widths=4"
+    settings = [
+        "--target",
+        "label",
+        "--strategy",
+        "random",
+        "--options",
+        "trials=1",
+        "--space-options",
+        space,
+    ]
+    weights = ["--class-weight", "yes=4,no=1", "--no-compare", "--epochs", "40", "--quiet"]
+    assert main(["search", str(table), *settings, *weights, "--drop", "w", "--name", "s"]) == 0
+    assert share_of_yes("s", table, tmp_path) == pytest.approx(0.5, abs=0.12)

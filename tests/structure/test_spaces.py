@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -111,3 +112,17 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         ready_space("mlp", input_shape=(3,), n_outputs=0)
     with pytest.raises(ConfigError, match="recipe"):
         from_recipe({"space": "mlp"})
+
+
+@pytest.mark.parametrize("name", list(SPACES))
+def test_one_value_of_a_list_is_a_list_of_one(name: str) -> None:
+    """Every option that takes several values takes one, as ``--space-options widths=16`` gives it."""
+    shape = {"image-cell": (1, 8, 8), "convolution-or-pooling": (1, 8, 8), "signal-cell": (1, 8)}
+    for option, parameter in inspect.signature(SPACES[name]).parameters.items():
+        if isinstance(parameter.default, tuple):
+            spaces = [
+                SPACES[name](shape.get(name, (3,)), 2, **{option: value})
+                for value in (parameter.default[1], (parameter.default[1],))
+            ]
+            assert spaces[0].count == spaces[1].count
+            assert spaces[0].recipe == spaces[1].recipe

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from netdial.core.errors import NonFiniteError
 from netdial.core.registry import Registry
 from netdial.data.dataset import Dataset, Splits
+from netdial.data.memory.weights import weighted
 from netdial.jobs.presets import preset
 from netdial.measure.forward import outputs
 from netdial.task import Task, task_of
@@ -83,8 +84,9 @@ class Match:
     ) -> Match:
         """Returns the match on a data set, with the batch size and learning rate that its preset has."""
         known = preset(splits.name, len(splits.train))
+        train = weighted(splits.train, None, named(splits.kind).targets)
         return cls(
-            splits.train,
+            train,
             splits.valid,
             task_of(splits),
             splits.n_outputs,

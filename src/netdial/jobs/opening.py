@@ -12,7 +12,7 @@ from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.data import Splits
 from netdial.family import Domain, Family
-from netdial.jobs.problem import check_trust, is_function, load_net, load_problem
+from netdial.jobs.problem import check_trust, is_function, load_net, load_problem, weights_by_index
 from netdial.jobs.records.shrinking import constant_scores, scores
 from netdial.jobs.request import refuse_difference, refuse_other_rows
 from netdial.jobs.ways import way_of
@@ -163,6 +163,20 @@ def open_task(run: Run, data_dir: str | None = None, *, trust: bool = False) -> 
     refuse_difference(run, {**config, **problem.facts()})
     refuse_other_rows(run, problem.task)
     return problem.task
+
+
+def as_trained(run: Run, task: Splits) -> dict[str, Any]:
+    """Returns settings of training that networks of a run keep when they are trained further, by the names of ``TrainConfig``.
+
+    Args:
+        run: the run.
+        task: its data.
+    """
+    config = run.config
+    return {
+        "batch_size": config["batch_size"],
+        "class_weight": weights_by_index(config.get("class_weight"), task),
+    }
 
 
 def evaluate_run(

@@ -6,6 +6,7 @@ examples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.data import Splits, load_data, load_user
+from netdial.data.memory.weights import ClassWeight
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
@@ -83,15 +85,18 @@ def by_index(config: Config, splits: Splits) -> Config:
     Raises:
         ConfigError: there is no class of that name.
     """
-    weights = config.class_weight
-    if not isinstance(weights, dict) or not splits.classes:
-        return config
+    return config.model_copy(update={"class_weight": weights_by_index(config.class_weight, splits)})
+
+
+def weights_by_index(weights: ClassWeight, splits: Splits) -> ClassWeight:
+    """Returns weights of classes by index, where they are given by name; errors are those of ``by_index``."""
+    if not isinstance(weights, Mapping) or not splits.classes:
+        return weights
     place = {name: str(index) for index, name in enumerate(splits.classes)}
     for name in weights:
         if name not in place:
             raise unknown("class in class_weight", name, place)
-    found = {place[name]: value for name, value in weights.items()}
-    return config.model_copy(update={"class_weight": found})
+    return {place[name]: value for name, value in weights.items()}
 
 
 def is_function(data: str) -> bool:

@@ -24,6 +24,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
 from netdial.objective import OBJECTIVES
@@ -119,7 +120,7 @@ def _whole(
 ) -> Compressed:
     """Returns a whole family compressed."""
     family.weights_alone("compress")
-    train, task = admit(family.net, data, kind, family.task, "training part")
+    train, task = _admitted(family.net, data, kind, family.task)
     held, _ = admit(family.net, valid, task, part="validation part")
     division = divide(family.net, biases=config.biases)
     context = Context(train, task, config, division, family, augment, 0.0, None, folder, report)
@@ -152,11 +153,19 @@ def context_of(
 ) -> Context:
     """Returns what the trainings of a compression and of a control work on; arguments and errors are those of ``compress``."""
     plain, spread, pull, known = _opened(net, lam)
-    train, task = admit(plain, data, kind, known, "training part")
+    train, task = _admitted(plain, data, kind, known)
     given = copy_network(plain).eval()
     division = divide(given, biases=config.biases)
     decay = pull / len(train)
     return Context(train, task, config, division, given, augment, decay, spread, folder, report)
+
+
+def _admitted(
+    net: nn.Module, data: Data, kind: str | Task | None, known: Task | None
+) -> tuple[Dataset, Task]:
+    """Returns the training part, its weights with mean 1, and its task."""
+    part, task = admit(net, data, kind, known, "training part")
+    return weighted(part, None, task.targets), task
 
 
 def _opened(

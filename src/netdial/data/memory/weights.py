@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -23,8 +24,23 @@ ClassWeight = str | Mapping[str, float] | Sequence[float] | None
 """``balanced``; the weight of each class by its index as text, those that are not named having weight 1; or of all in a row."""
 
 
+@overload
 def weighted(
-    data: Dataset | Loader, class_weight: ClassWeight, targets: Targets
+    data: Dataset, class_weight: ClassWeight, targets: Targets, part: str = ...
+) -> Dataset: ...
+
+
+@overload
+def weighted(
+    data: Dataset | Loader, class_weight: ClassWeight, targets: Targets, part: str = ...
+) -> Dataset | Loader: ...
+
+
+def weighted(
+    data: Dataset | Loader,
+    class_weight: ClassWeight,
+    targets: Targets,
+    part: str = "training part",
 ) -> Dataset | Loader:
     """Returns training data whose weights include those of the classes and have mean 1.
 
@@ -32,6 +48,7 @@ def weighted(
         data: the training part, its own weights in any unit. The weights of a loader are read once from end to end.
         class_weight: weights of the classes. ``balanced`` gives all classes the same total weight.
         targets: what targets are, ``classes`` or ``numbers``.
+        part: what the data are, for messages.
 
     Raises:
         ConfigError: class weights without classes, or for a class that does not exist; a negative one.
@@ -51,7 +68,7 @@ def weighted(
         weight = weight * _of_classes(class_weight, _totals(y, weight)).to(weight.dtype)[y]
     kept = (weight > 0).to(data.x.device)
     if not bool(kept.any()):
-        raise DataError("training part: all weights are 0; give at least one example a weight")
+        raise DataError(f"{part}: all weights are 0; give at least one example a weight")
     data = replace(data, weight=weight.to(data.x.device))
     data = data if bool(kept.all()) else data.select(kept)
     assert data.weight is not None

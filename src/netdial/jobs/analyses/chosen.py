@@ -21,6 +21,7 @@ from netdial.data import Splits
 from netdial.evidence import ESTIMATORS
 from netdial.family import Family
 from netdial.jobs.analyses.fields import Criterion
+from netdial.jobs.opening import as_trained
 from netdial.jobs.problem import describe_net
 from netdial.models.use import use_of
 from netdial.pruning.weights import SHARES
@@ -95,7 +96,7 @@ def choose_run(
         ConfigError: what was asked does not fit the family or its task.
     """
     options, config = options or ChoiceOptions(), run.config
-    tuning = {"batch_size": config["batch_size"]} if options.finetune else {}
+    tuning = as_trained(run, task) if options.finetune else {}
     choice = choose(
         family,
         task.valid,

@@ -25,6 +25,8 @@ from netdial.core.arguments import checked_fields
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place, Record
 from netdial.data import Splits
+from netdial.data.dataset import Dataset
+from netdial.data.memory.weights import ClassWeight, weighted
 from netdial.family import Family
 from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
 from netdial.measure.compare import terms_of
@@ -107,6 +109,7 @@ class CompressSubject:
         meta: what else the file says.
         fresh: a network of the same shape that was not trained; None where nobody knows how to build one.
         whole: whether the whole family is compressed, and ``lam`` says only which member it is measured by.
+        class_weight: weights of the classes that it was trained with, by index.
     """
 
     model: nn.Module
@@ -116,6 +119,13 @@ class CompressSubject:
     meta: Mapping[str, Any]
     fresh: nn.Module | None = None
     whole: bool = False
+    class_weight: ClassWeight = None
+
+    @property
+    def train(self) -> Dataset:
+        """What it is trained further on: its training part, with the weights of the classes."""
+        task = named(self.data.kind)
+        return weighted(self.data.train, self.class_weight, task.targets)
 
     @property
     def wanted(self) -> float | None:
@@ -154,7 +164,7 @@ def compress_model(
             "--seeds and --lengths are about one network; leave out --family, or them"
         )
     found = compress(
-        asked.model, data.train, data.valid, lam=asked.wanted, kind=task, config=config, augment=data.augment, folder=folder,
+        asked.model, asked.train, data.valid, lam=asked.wanted, kind=task, config=config, augment=data.augment, folder=folder,
         report=report, recipe=asked.recipe, meta=asked.meta,
     )  # fmt: skip
     judged = _judged(asked, config, judging, part, found, report) if judging.seeds else None
@@ -215,11 +225,11 @@ def _pair(
             report(f"seed {seed}, {name}", epoch, epochs)
 
     small = compress(
-        asked.model, data.train, data.valid, lam=asked.lam, kind=data.kind, config=config, augment=data.augment, report=told,
+        asked.model, asked.train, data.valid, lam=asked.lam, kind=data.kind, config=config, augment=data.augment, report=told,
         recipe=asked.recipe, meta=asked.meta,
     )  # fmt: skip
     context = context_of(
-        asked.model, data.train, lam=asked.lam, kind=data.kind, config=config, augment=data.augment, report=report
+        asked.model, asked.train, lam=asked.lam, kind=data.kind, config=config, augment=data.augment, report=report
     )  # fmt: skip
     control = context.teacher
     for _ in turns:

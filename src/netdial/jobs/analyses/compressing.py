@@ -12,7 +12,7 @@ from netdial.data import load_data
 from netdial.family import Family
 from netdial.jobs.analyses.compressed import CompressSubject
 from netdial.jobs.analyses.slimmed import best_lam
-from netdial.jobs.opening import open_run, open_task
+from netdial.jobs.opening import as_trained, open_run, open_task
 from netdial.jobs.problem import describe_net, load_net
 from netdial.jobs.ways import way_of
 from netdial.models.door import inspect, load_model
@@ -49,7 +49,8 @@ def from_run(
         )
         meta = about | ({} if whole else {"lam": lam}) | use.compact()
         fresh = load_net(run.config, data_dir, trust=trust)
-        return CompressSubject(family, lam, data, recipe, meta, fresh, whole)
+        weights = as_trained(run, data)["class_weight"]
+        return CompressSubject(family, lam, data, recipe, meta, fresh, whole, weights)
     _check_whole(run.name, whole)
     if lam is not None:
         raise ConfigError(
@@ -58,7 +59,9 @@ def from_run(
     data = open_task(run, data_dir, trust=trust)
     net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
     cut = cut_of(recognise(run.path))
-    return CompressSubject(net, None, data, cut, about | use_of(data, net).compact())
+    weights = as_trained(run, data)["class_weight"]
+    about |= use_of(data, net).compact()
+    return CompressSubject(net, None, data, cut, about, class_weight=weights)
 
 
 def cut_of(found: Found) -> dict[str, Any] | None:

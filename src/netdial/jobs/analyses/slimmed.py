@@ -23,6 +23,7 @@ from netdial.core.records import Place
 from netdial.core.size import Target
 from netdial.data import Splits
 from netdial.family import Family
+from netdial.jobs.opening import as_trained
 from netdial.jobs.problem import describe_net
 from netdial.measure import Path as LambdaPath
 from netdial.measure import evaluate
@@ -207,7 +208,7 @@ def slim_run(
         reach: dict[str, Any] = {"size" if isinstance(goal, Target) else "share": goal}
         turns = retrain_structured(
             family, lam, task.train, rounds=asked.rounds or 1, options=options,
-            batch_size=run.config["batch_size"], **asked.training, **reach,
+            **as_trained(run, task), **asked.training, **reach,
         )  # fmt: skip
         found = [("pruned", turns[0].pruned)]
         found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]

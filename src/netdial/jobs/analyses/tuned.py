@@ -12,6 +12,7 @@ from netdial.core.errors import ConfigError
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.analyses.fields import Criterion
+from netdial.jobs.opening import as_trained
 from netdial.measure import evaluate
 from netdial.pruning.weights import Policy, retrain
 from netdial.runs.run import Run
@@ -77,7 +78,7 @@ def tune_run(
     """Returns a member trained further, and what it was worth before and after each round on validation data.
 
     Args:
-        run: the run; its configuration gives objective, seed and size of batches.
+        run: the run; its configuration gives objective, seed, size of batches and weights of classes.
         family: its family; it is left as it is.
         task: its data.
         lam: complexity value of the member.
@@ -94,7 +95,7 @@ def tune_run(
         "kind": task.kind,
         "seed": run.config["seed"],
         "objective": tuning.objective or run.config["objective"],
-        "batch_size": run.config["batch_size"],
+        **as_trained(run, task),
     }
     if rounds.share is None:
         stages = [(0.0, family), (0.0, finetune(family, lam, task.train, **settings))]

@@ -30,6 +30,9 @@ from netdial.train.loop import Epoch
 
 _KIND = "trials of a search"
 _WORDS = {"baseline": "random structure", "front": "structure along λ", "candidate": "candidate"}
+_PARTS = {"fit": "train", "valid": "valid"}
+"""Part of the data that a loss of a step is on, by its name; a search of one level has no ``valid``."""
+
 _MOMENTS, _PICTURES = 50, 6
 """Epochs whose probabilities are recorded, and those that are drawn."""
 
@@ -57,12 +60,13 @@ class SearchRecorder:
     def epoch(self, epoch: Epoch, state: SearchState, probabilities: Gamma) -> None:
         """Records an epoch of a search by gradient."""
         run, config = self._work.run, self._work.config
-        losses = {name: float(epoch.measured[name].mean()) for name in ("fit", "valid")}
+        seen = {name: epoch.measured[name] for name in _PARTS if name in epoch.measured}
+        losses = {name: float(values.mean()) for name, values in seen.items()}
         numbers = [
-            Measurement("loss", losses["fit"], "nats/example", {"part": "train"}),
-            Measurement("loss", losses["valid"], "nats/example", {"part": "valid"}),
-            *of_epoch(epoch),
+            Measurement("loss", value, "nats/example", {"part": _PARTS[name]})
+            for name, value in losses.items()
         ]
+        numbers += of_epoch(epoch)
         last = epoch.number == config.epochs
         if last or (epoch.number - 1) % math.ceil(config.epochs / _MOMENTS) == 0:
             numbers += _probabilities(self._space, probabilities)

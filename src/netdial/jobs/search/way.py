@@ -36,11 +36,12 @@ def _model(data: str) -> str:
 
 def _prepare(problem: Problem, config: SpaceSearchConfig) -> tuple[SearchJob, int]:
     """Returns the search, and the count of parameters of its supernet."""
+    from netdial.jobs.problem import by_index
     from netdial.structure.search.searching import prepare
     from netdial.structure.spaces import ready_space
     from netdial.structure.supernet import Supernet
 
-    task = problem.task
+    task, config = problem.task, by_index(config, problem.task)
     space = ready_space(
         config.space,
         input_shape=task.input_shape,

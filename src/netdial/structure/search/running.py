@@ -12,6 +12,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import seeded
 from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
+from netdial.data.memory.weights import weighted
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.state import SearchState, StructuredSupernet
@@ -74,10 +75,11 @@ def gradient_feeds(
     dtype = torch.float64 if config.precision == "64-true" else torch.float32
     least = 2 if min(config.batch_size, len(valid)) > 1 else 1  # BatchNorm has no variance of one
     training = config.training(config.epochs)
+    judged = weighted(valid, None, "classes", "validation part")
     return Feeds(
         train=make_feed(data, training, device=device, dtype=dtype, least=least),
         valid=make_feed(
-            valid, training.changed(seed=config.seed + 1), device=device, dtype=dtype, least=least
+            judged, training.changed(seed=config.seed + 1), device=device, dtype=dtype, least=least
         ),
     )
 

@@ -9,6 +9,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
 from netdial.data.memory import Data
+from netdial.data.memory.weights import weighted
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
@@ -84,6 +85,7 @@ def prepare(
     strategy_of(config.strategy, config.options)
     net = _probe(space)
     admitted, task = admit_training(net, data, kind)
+    admitted = weighted(admitted, config.class_weight, task.targets)
     part, _ = admit(net, valid, task, part="validation part")
     if config.size is not None and parse_target(config.size).kind == "ms":
         limit = latency_limit(space, config.size, measure_table(space))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from netdial.core.arguments import expect
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.registry import Registry
 from netdial.structure.graph.space import SearchSpace
@@ -31,6 +33,7 @@ def ready(name: str) -> Callable[[SpaceMaker], SpaceMaker]:
             for option in options:
                 if option not in known:
                     raise ConfigError(f"space {name!r}: {unknown('option', option, known)}")
+            options = {key: _value(make, name, key, value) for key, value in options.items()}
             shape = tuple(input_shape)
             if not shape or min(shape) < 1 or n_outputs < 1:
                 raise ConfigError(
@@ -48,6 +51,14 @@ def ready(name: str) -> Callable[[SpaceMaker], SpaceMaker]:
         return SPACES.add(name)(made)
 
     return register
+
+
+def _value(make: SpaceMaker, name: str, option: str, value: Any) -> Any:
+    """Returns the value of an option in the type that the space says; one value of a list stands for a list of one."""
+    wanted = typing.get_type_hints(make)[option]
+    if typing.get_origin(wanted) is Sequence and isinstance(value, str | int | float):
+        value = (value,)
+    return expect(f"space {name!r}", option, value, wanted)
 
 
 def ready_space(
