@@ -84,7 +84,7 @@ class Match:
     ) -> Match:
         """Returns the match on a data set, with the batch size and learning rate that its preset has."""
         known = preset(splits.name, len(splits.train))
-        train = weighted(splits.train, None, named(splits.kind).targets)
+        train = weighted(splits.train, None, task_of(splits).targets)
         return cls(
             train,
             splits.valid,

@@ -124,8 +124,7 @@ class CompressSubject:
     @property
     def train(self) -> Dataset:
         """What it is trained further on: its training part, with the weights of the classes."""
-        task = named(self.data.kind)
-        return weighted(self.data.train, self.class_weight, task.targets)
+        return weighted(self.data.train, self.class_weight, task_of(self.data).targets)
 
     @property
     def wanted(self) -> float | None:
