@@ -16,6 +16,7 @@ from netdial.runs.folder import hold
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import events
 
+from ..early import resealed
 from .situations import command, refused, right
 
 SMALL = ("--model", "linear", "--epochs", 2, "--points", 2, "--samples", 0, "--quiet")
@@ -168,8 +169,7 @@ def test_a_symbolic_link_in_a_run_folder(tmp_path: Path) -> None:
 def test_a_strangers_run_folder_runs_no_code(tmp_path: Path) -> None:
     """A run folder names a function as its data: not even its module is imported, until the user says ``--trust``."""
     run = fit(tmp_path)
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, "data": "payload:make"}))
+    resealed(run / "config.json", data="payload:make")
     (tmp_path / "payload.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
     try:
         command(tmp_path, "export", "wine", "--lam", 1)
@@ -181,8 +181,15 @@ def test_a_strangers_run_folder_runs_no_code(tmp_path: Path) -> None:
 def test_a_setting_of_another_type(tmp_path: Path) -> None:
     """``data`` is a list in the settings of a run."""
     run = fit(tmp_path)
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, "data": [1]}))
+    resealed(run / "config.json", data=[1])
+    command(tmp_path, "evaluate", "wine")
+
+
+@refused("config.json: was changed after it was written", "another run (--name)")
+def test_settings_of_a_run_that_were_edited_by_hand(tmp_path: Path) -> None:
+    """``epochs`` is another number in the settings of a run that is done."""
+    file = fit(tmp_path) / "config.json"
+    file.write_text(file.read_text().replace('"epochs": 2', '"epochs": 3'))
     command(tmp_path, "evaluate", "wine")
 
 

@@ -36,6 +36,7 @@ def test_run_from_before_there_were_posteriors_goes_on(
     path = Path("runs/r/config.json")
     config = json.loads(path.read_text())
     assert config.pop("posterior") == {}
+    del config["sha256"]  # nor were there digests
     path.write_text(json.dumps(config))
     assert main([*SETTINGS, "--name", "r", "--resume"]) == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from netdial.runs.run import Run
 
+from ..early import resealed
 from .conftest import Call
 
 PAYLOAD = """
@@ -40,8 +40,7 @@ def hostile(wine: Path, call: Call, tmp_path: Path) -> Path:
     """A run folder that names a function beside it as its data."""
     run = tmp_path / "runs" / "wine"
     shutil.copytree(wine, run)
-    config = json.loads(run.joinpath("config.json").read_text())
-    run.joinpath("config.json").write_text(json.dumps({**config, "data": "payload:make"}))
+    resealed(run / "config.json", data="payload:make")
     (tmp_path / "payload.py").write_text(PAYLOAD)
     return run
 

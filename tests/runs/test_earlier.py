@@ -12,7 +12,7 @@ import pytest
 
 from netdial.core.errors import CheckpointError
 from netdial.core.records import Record
-from netdial.core.storage.boundary import unseal_line
+from netdial.core.storage.boundary import seal, unseal_line
 from netdial.jobs.reports import report_of
 from netdial.report.sections.evidence import weighings
 from netdial.runs.curves import constants, learning, members
@@ -86,7 +86,7 @@ def test_an_earlier_folder_goes_on_in_the_format_of_today(tmp_path: Path) -> Non
     lines = [unseal_line(line, 1) for line in run.records_path.read_text().splitlines()]
     assert all(converted(line) == line for line in lines), "of today's format, and left as it is"
     assert [Record(**line) for line in lines] == run.records()
-    assert json.loads(run.config_path.read_text()) == {"format": FORMAT, **run.config}
+    assert json.loads(run.config_path.read_text()) == seal({"format": FORMAT, **run.config})
 
 
 @pytest.mark.parametrize("line", ["[]", "7", '{"method": 3}', '{"method": "train", "name": 1}'])

@@ -33,7 +33,8 @@ ROWS = [
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     root = tmp_path_factory.mktemp("served")
-    lines = [f"rooms,{HOSTILE},price", *(f"{a},{b},{c}" for a, b, c in ROWS)]
+    lines = [f"rooms,{HOSTILE},sold,price"]
+    lines += [f"{a},{b},2021-{1 + a:02d}-{3 + a},{c}" for a, b, c in ROWS]
     (root / "t.csv").write_text("\n".join(lines))
     command = f"fit {root}/t.csv --target price --epochs 20 --points 5 --samples 0 --name t --quiet --runs-dir {root}"
     done = CliRunner().invoke(app, command.split())
@@ -72,6 +73,10 @@ def test_the_live_page_asks_the_model(served: tuple[str, Path]) -> None:
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
         page.goto(f"{address}/?lam=0.1")
+        assert page.input_value("[data-column=sold]").startswith("2021-0")
+        page.locator(
+            "#said-by strong", has_text="price: "
+        ).wait_for()  # the form as it comes is a whole row
         page.fill("[data-column=rooms]", "7")
         page.fill("#ask label:nth-of-type(2) input", "Ayr")
         answers = []
@@ -87,7 +92,11 @@ def test_the_live_page_asks_the_model(served: tuple[str, Path]) -> None:
                 page.eval_on_selector("#lam", move)
             one = told.value.json()
             assert one["lam"] == lams[index]
-            rows = {"rooms": [7], HOSTILE: ["Ayr"]}
+            rows = {
+                "rooms": [7],
+                HOSTILE: ["Ayr"],
+                "sold": [page.input_value("[data-column=sold]")],
+            }
             mine = model.predict(rows, lam=lams[index]).iloc[0].to_dict()
             assert one["predictions"][0] == pytest.approx(mine, rel=1e-5)
             page.locator("#said-by strong", has_text="price").wait_for()

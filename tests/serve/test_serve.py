@@ -76,7 +76,7 @@ class Running:
         text = answer.read()
         link.close()
         kind = answer.getheader("content-type") or ""
-        return answer.status, json.loads(text) if "json" in kind else text.decode()
+        return answer.status, json.loads(text) if "json" in kind and text else text.decode()
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -291,7 +291,9 @@ def test_who_hangs_up_leaves_no_traceback(
 
 
 def test_other_addresses_and_methods(ask: Ask) -> None:
-    assert ask("GET", "/predict")[0] == 405
+    assert ask("GET", "/predict")[0] == ask("HEAD", "/predict")[0] == 405
+    for path in ("/health", "/models", "/openapi.json", "/"):
+        assert ask("HEAD", path) == (ask("GET", path)[0], "")
     assert ask("GET", "/nothing")[0] == 404
     assert ask("GET", "/")[0] == 404  # this model has no page
     assert ask("GET", "/health", Host="elsewhere.example")[0] == 400

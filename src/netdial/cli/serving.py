@@ -144,9 +144,7 @@ def _form(table: TableSchema) -> list[dict[str, Any]]:
         {
             "column": one.column,
             "kind": one.kind,
-            "example": f"{one.fill:.4g}"
-            if one.kind == "number"
-            else (one.values[0] if one.kind == "category" and one.values else ""),
+            "example": one.example,
             "values": list(one.values[:_VALUES]) if one.kind == "category" else [],
         }
         for one in table.inputs

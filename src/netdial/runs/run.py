@@ -32,6 +32,7 @@ from netdial.runs.settings import (
     check_config,
     read_config,
     read_split,
+    write_config,
     write_split,
 )
 from netdial.runs.shrinkage import KILLS, events
@@ -125,7 +126,7 @@ class Run:
                 run = cls(folder.fresh_folder(path), config, path)
                 run.records_path.touch()
                 write_json(run.env_path, environment())
-                write_json(run.config_path, {"format": FORMAT, **config})
+                write_config(run.config_path, config)
                 if fill is not None:
                     fill(run)
                 if not there:
@@ -301,7 +302,7 @@ class Run:
             return
         with self.alone():
             write_text(self.records_path, "".join(f"{row.to_json()}\n" for row in self.records()))
-            write_json(self.config_path, {"format": FORMAT, **self.config})
+            write_config(self.config_path, self.config)
             self.config.format = FORMAT
 
     def finish(self, **facts: Any) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.boundary import DIGEST, read_json, seal, unseal, validated
-from netdial.core.storage.files import write_text
+from netdial.core.storage.files import write_json, write_text
 from netdial.runs.schemas.done import check_whole
 
 FORMAT, READS = 2, (1, 2)
@@ -20,6 +21,10 @@ FORMAT, READS = 2, (1, 2)
 Folders of format 1 have records without axes, which `runs.earlier` converts.
 """
 
+_EDITED = (
+    "put back what stood there, from a copy; a run keeps the settings that it was trained with, so for other settings train "
+    "another run (--name)"
+)
 _ABSENT = object()
 
 
@@ -67,12 +72,15 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
         )
-    version = config.pop("format")
+    version = config["format"]
     if type(version) is not int or version not in READS:
         known = " or ".join(map(str, READS))
         raise CheckpointError(
             f"{path}: has format {_shown(version)[:60]}, this netdial reads format {known}; install the netdial that wrote it"
         )
+    if DIGEST in config:  # earlier runs have none
+        config = unseal(config, path, _EDITED)
+    del config["format"]
     from netdial.runs.schemas.known import Known
 
     validated(Known, config, path, "restore it from a copy, or run again with --overwrite")
@@ -103,6 +111,11 @@ def read_split(path: Path) -> Split:
         found = unseal(found, path)
     known: Split = validated(Split, found, path)
     return known
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes a ``config.json`` with the format number and its digest."""
+    write_json(path, seal({"format": FORMAT, **config}))
 
 
 def write_split(path: Path, split: Split) -> None:

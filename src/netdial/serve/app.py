@@ -116,6 +116,7 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     _say_errors(app)
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, summary="The page of the run.")
     async def page() -> Response:
         if served.page is None:
@@ -125,10 +126,12 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
         html = await asyncio.get_running_loop().run_in_executor(pool, served.page)
         return HTMLResponse(html, headers={"X-Content-Type-Options": "nosniff"})
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether the server is well.")
     async def health() -> dict[str, Any]:
         return {"status": "ok", "members": len(served.members.kept), "bytes": served.members.bytes}
 
+    @app.head("/models", include_in_schema=False)
     @app.get("/models", summary="What is served: range of λ, columns, classes, limits.")
     async def models() -> dict[str, Any]:
         return {"models": [described(served, limits)]}

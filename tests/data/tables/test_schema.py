@@ -12,7 +12,7 @@ import torch
 
 from netdial.core.errors import CheckpointError, DataError, ShapeError
 from netdial.data import TableSchema, load_data
-from netdial.data.tables.inputs import Category, Date, Number
+from netdial.data.tables.inputs import Category, Date, Number, date_parts
 
 pd = pytest.importorskip("pandas")
 
@@ -206,6 +206,42 @@ def test_embedded_data_have_a_schema_too() -> None:
     assert torch.allclose(
         diabetes.schema.decode(diabetes.test.y)[:, 0].double(), torch.tensor(target), atol=1e-3
     )
+
+
+def test_numbers_with_a_unit_behind_them_are_said_to_be_read_as_texts(tmp_path: Path) -> None:
+    few, many = tmp_path / "few.csv", tmp_path / "many.csv"
+    for file, kinds in ((few, 9), (many, 400)):
+        rows = (f"{k % kinds}.5 kg,{k % 5},{'a' if k % 3 else 'b'}" for k in range(400))
+        file.write_text("\n".join(["w,n,y", *rows]))
+    (kind, how), *_ = [
+        row[1:] for row in load_data(str(few), target="y").schema.describe() if row[0] == "w"
+    ]
+    assert kind == "category"
+    assert "all are numbers with 'kg' behind them, read as texts; write the numbers alone" in how
+    (kind, how), *_ = [
+        row[1:] for row in load_data(str(many), target="y").schema.describe() if row[0] == "w"
+    ]
+    assert kind == "left out" and "all are numbers with 'kg' behind them" in how
+
+
+@pytest.mark.parametrize("parts", [("days",), ("year", "month", "day", "weekday")])
+def test_every_column_has_an_example_that_it_reads(parts: tuple[str, ...]) -> None:
+    days = np.array([18262.0, 18321.0])  # 2020-01-01 and 2020-02-29
+    raw = date_parts(days, parts)
+    date = Date(
+        column="d",
+        parts=parts,
+        mean=tuple(raw.mean(0)),
+        std=(1.0,) * len(parts),
+        missing=False,
+        order="day-first",
+    )
+    (day,) = date.read(pd.Series([date.example]), ())
+    assert days[0] <= day <= days[1]
+    number = Number(column="n", fill=2.5, mean=2.0, std=1.0, missing=False)
+    assert number.read(pd.Series([number.example]), ()).tolist() == [2.5]
+    category = Category(column="c", values=("x", "y"), missing=False)
+    assert category.example in category.values
 
 
 def test_description_names_every_column_once(splits: Any) -> None:

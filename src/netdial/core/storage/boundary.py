@@ -196,7 +196,7 @@ def seal(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, DIGEST: _digest_of(content)}
 
 
-def unseal(content: Mapping[str, Any], where: object) -> dict[str, Any]:
+def unseal(content: Mapping[str, Any], where: object, cure: str = _COPY) -> dict[str, Any]:
     """Returns a sealed object's content.
 
     Raises:
@@ -204,12 +204,10 @@ def unseal(content: Mapping[str, Any], where: object) -> dict[str, Any]:
     """
     plain = {key: value for key, value in content.items() if key != DIGEST}
     if DIGEST not in content:
-        raise CheckpointError(
-            f"{where}: its digest is missing, so a change cannot be seen; {_COPY}"
-        )
+        raise CheckpointError(f"{where}: its digest is missing, so a change cannot be seen; {cure}")
     if content[DIGEST] != _digest_of(plain):
         raise CheckpointError(
-            f"{where}: was changed after it was written (its SHA-256 digest differs); {_COPY}"
+            f"{where}: was changed after it was written (its SHA-256 digest differs); {cure}"
         )
     return plain
 

@@ -33,6 +33,8 @@ from netdial.data.tables.words import (
     numbers,
     open_order,
     open_style,
+    unit_note,
+    unit_of,
     year_last,
 )
 
@@ -194,7 +196,9 @@ def _from_texts(
 
 
 def _but_for(words: Sequence[str], table: Table, options: TableOptions) -> str:
-    """Returns a remark if all but a few texts of a column are numbers."""
+    """Returns a remark if texts are numbers with a unit behind them, or all but a few of a column are numbers."""
+    if unit := unit_of(words):
+        return unit_note(unit)
     others = almost_numbers(words, table, options)
     if not others:
         return ""

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netdial.data.tables.cells import days_of, numbers_of, texts_of
-from netdial.data.tables.words import Array
+from netdial.data.tables.words import Array, unit_note, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,11 @@ class Number(FrozenModel):
     def names(self) -> tuple[str, ...]:
         """Names of the inputs, in order."""
         return (self.column, *([f"{self.column} is missing"] if self.missing else []))
+
+    @property
+    def example(self) -> str:
+        """A usual value, as a form shows it: the median of the training part."""
+        return f"{self.fill:.4g}"
 
     @property
     def is_binary(self) -> bool:
@@ -93,9 +98,16 @@ class Category(FrozenModel):
         named = [f"{self.column} = {value}" for value in self.values]
         return (*named, *([f"{self.column} is missing"] if self.missing else []))
 
+    @property
+    def example(self) -> str:
+        """A text of the training part, as a form shows it; nothing if it held none."""
+        return self.values[0] if self.values else ""
+
     def describe(self) -> str:
         """Returns how the column is read, in words."""
         words = [f"{len(self.values)} texts: {some_texts(self.values)}", _marked(self.missing)]
+        if unit := unit_of(self.values):
+            words.append(unit_note(unit))
         return "; ".join(word for word in words if word)
 
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
@@ -151,6 +163,14 @@ class Date(FrozenModel):
         """Names of the inputs, in order."""
         named = [self.column if part == "days" else f"{self.column} {part}" for part in self.parts]
         return (*named, *([f"{self.column} is missing"] if self.missing else []))
+
+    @property
+    def example(self) -> str:
+        """A usual date, as a form shows it: the mean of the training part."""
+        mean = {part: round(value) for part, value in zip(self.parts, self.mean, strict=True)}
+        if "days" in mean:
+            return str(np.datetime64(mean["days"], "D"))
+        return f"{mean['year']:04d}-{mean['month']:02d}-{min(mean['day'], 28):02d}"
 
     def describe(self) -> str:
         """Returns how the column is read, in words."""

@@ -25,6 +25,9 @@ Order = Literal["day-first", "month-first"]
 _FEW_WORDS, _MANY_NUMBERS = 3, 10
 """Different words, and different numbers, in a column that looks like one of numbers but for those words."""
 
+_MEASURED = re.compile(r"[+-]?\d[\d.,']*\s*([^\W\d_][^\d\s]*)")
+"""A number with a unit behind it."""
+
 _UNITS = "%$€£¥"
 """Marks that a number may have at one end."""
 
@@ -123,6 +126,22 @@ def almost_numbers(words: Sequence[str], table: Table, options: TableOptions) ->
     rest = sorted(set(words).difference(others))
     few = 0 < len(others) <= max(_FEW_WORDS, len(words) // 20) and len(rest) >= _MANY_NUMBERS
     return others if few and find_style(rest, table, options) is not None else []
+
+
+def unit_of(words: Sequence[str]) -> str:
+    """Returns the one unit that stands behind every number of a column of texts; nothing if they are something else.
+
+    >>> unit_of(["2.3 kg", "11 kg", "0,5 kg"]), unit_of(["1a", "1b", "2a"]), unit_of(["3 kg"])
+    ('kg', '', '')
+    """
+    found = [_MEASURED.fullmatch(word) for word in words]
+    units = {match[1] for match in found if match}
+    return units.pop() if len(units) == 1 and all(found) and len(words) >= _FEW_WORDS else ""
+
+
+def unit_note(unit: str) -> str:
+    """Returns what to know of texts that are numbers with a unit behind them."""
+    return f"all are numbers with {unit!r} behind them, read as texts; write the numbers alone to have them read as numbers"
 
 
 def number_or_nan(word: str) -> float:
