@@ -50,3 +50,9 @@ def squeezed(x: Tensor, kept: tuple[int, ...]) -> Tensor:
     """Returns what ``x.squeeze()`` gives, with some dimensions as they are: an operation of graphs whose channels can go."""
     gone = [dim for dim, size in enumerate(x.shape) if size == 1 and dim not in kept]
     return x.squeeze(gone)
+
+
+def like_kept(kept: Tensor, value: Any) -> Tensor:
+    """Returns what a tensor holds once a value was copied into it, without doing so: an operation of traced graphs."""
+    given = torch.as_tensor(value, dtype=kept.dtype, device=kept.device)
+    return given.expand_as(kept).clone()

@@ -1,4 +1,4 @@
-"""Outputs of networks: running in evaluation mode, and comparing what came out.
+"""Outputs of networks: running in evaluation mode, without traces in the network, and comparing what came out.
 
 Everything that rewrites a network (removes channels, folds layers, traces, exports) checks itself by ``same_outputs``.
 """
@@ -11,12 +11,14 @@ import functools
 import math
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import NetdialError, TraceError, first_line
@@ -29,6 +31,9 @@ ROWS = 512
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT_BYTES = 1 << 29
+
+_CONTAINERS = (list, dict, set, deque)
+_BARE = nn.Module()
 
 
 @contextlib.contextmanager
@@ -83,8 +88,8 @@ def tensors(result: Any) -> list[Tensor]:
 
 
 def evaluated(net: nn.Module, x: Tensor) -> list[Tensor]:
-    """Returns all tensors that a network gives in evaluation mode; global generators are left as they were."""
-    with evaluating(net), torch.random.fork_rng(devices=[]):
+    """Returns all tensors that a network gives in evaluation mode; it and global generators are left as they were."""
+    with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
         return tensors(net(x.clone()))
 
 
@@ -179,3 +184,102 @@ def keep_freed_memory() -> bool:
         mallopt(parameter, _LARGEST_KEPT_BYTES) == 1
         for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)
     )
+
+
+def plain(module: nn.Module) -> dict[str, Any]:
+    """Returns the attributes that a module's own code set: neither parameters, buffers and parts, nor what torch keeps."""
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if key != "training" and not (key.startswith("_") and hasattr(_BARE, key))
+    }
+
+
+@contextlib.contextmanager
+def contents_kept(*nets: nn.Module) -> Iterator[None]:
+    """Gives networks back buffers and plain attributes as they were: tensors, numbers, lists and what else code remembers.
+
+    Layers without a shape yet, which their first call gives one, are left as the call makes them.
+    """
+    modules = {id(m): m for net in nets for m in net.modules()}.values()
+    was = [_Contents(module) for module in modules if not isinstance(module, LazyModuleMixin)]
+    try:
+        yield
+    finally:
+        for contents in was:
+            contents.put_back()
+
+
+@contextlib.contextmanager
+def touched(net: nn.Module) -> Iterator[set[str]]:
+    """Gives a network back all that it holds besides parameters; yields names of what was changed, filled at the end."""
+    names: set[str] = set()
+    before = _held(net)
+    versions = {name: part._version for name, part in before.items() if isinstance(part, Tensor)}
+    with contents_kept(net):
+        try:
+            yield names
+        finally:
+            after = _held(net)
+            names |= {name for name in before if _is_changed(before[name], after.get(name))}
+            names |= {name for name, was in versions.items() if before[name]._version != was}
+
+
+def numbers(net: nn.Module) -> dict[str, int | float]:
+    """Returns the numbers that a network's modules hold as plain attributes, by name."""
+    return {name: value for name, value in _held(net).items() if isinstance(value, int | float)}
+
+
+def _held(net: nn.Module) -> dict[str, Any]:
+    """Returns tensors and numbers that a network holds, and are no parameters, by name."""
+    return {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in net.named_modules()
+        for key, value in (*module._buffers.items(), *plain(module).items())
+        if isinstance(value, Tensor | int | float)
+    }
+
+
+def _is_changed(before: Any, after: Any) -> bool:
+    if isinstance(before, Tensor):
+        return isinstance(after, Tensor) and after is not before
+    return isinstance(after, int | float) and bool(after != before)
+
+
+class _Contents:
+    """What one module holds."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.buffers, self.plain = module, dict(module._buffers), plain(module)
+        held = [*self.buffers.values(), *self.plain.values()]
+        self.tensors = [
+            (part, part.detach().clone())
+            for part in held
+            if isinstance(part, Tensor) and not part.is_meta and not part.is_inference()
+        ]
+        self.containers = [
+            (part, part.copy()) for part in self.plain.values() if type(part) in _CONTAINERS
+        ]
+
+    def put_back(self) -> None:
+        """Makes the module hold it again."""
+        held = vars(self.module)
+        for key in plain(self.module).keys() - self.plain.keys():
+            del held[key]
+        held.update(self.plain)
+        self.module._buffers.clear()
+        self.module._buffers.update(self.buffers)
+        for container, before in self.containers:
+            container.clear()
+            _add(container, before)
+        with torch.no_grad():
+            for tensor, value in self.tensors:
+                if not torch.equal(
+                    tensor, value
+                ):  # batch_norm leaves no trace in the tensor's version
+                    tensor.copy_(value)
+
+
+def _add(container: Any, before: Any) -> None:
+    """Puts into a container what another holds."""
+    (container.update if isinstance(container, dict | set) else container.extend)(before)

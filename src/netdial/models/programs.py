@@ -30,7 +30,7 @@ from netdial.core.inputs import (
     structured,
 )
 from netdial.core.noise import generator
-from netdial.core.outputs import same_outputs, tensors
+from netdial.core.outputs import contents_kept, modes_kept, same_outputs, tensors, touched
 from netdial.core.storage.files import write_bytes
 
 TOLERANCE = 1e-4
@@ -92,7 +92,7 @@ class ExportJob:
         if x.is_floating_point() and not bool(x.any()):
             x = torch.randn(x.shape, generator=generator("export"), dtype=x.dtype)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), contents_kept(self.net):
                 self.net(x)
         except (RuntimeError, ValueError, IndexError) as error:
             raise ShapeError(
@@ -140,6 +140,7 @@ def onnx(job: ExportJob) -> tuple[int, float]:
     except ImportError:
         raise missing_extra("export to ONNX", "export") from None
     x = job.inputs()
+    _check_memory(job, x)
     with _tracing(job, "onnx"):
         program = torch.onnx.export(
             job.program,
@@ -165,22 +166,35 @@ def onnx(job: ExportJob) -> tuple[int, float]:
 
 
 def write_program(net: nn.Module, path: str | Path, format: str, example: Any) -> None:
-    """Writes a network in evaluation mode as a program: ``onnx`` or ``torch-export``; its mode stays as it was.
+    """Writes a network in evaluation mode as a program: ``onnx`` or ``torch-export``; it stays as it was.
 
     Raises:
         ShapeError, TraceError, MissingExtra: it cannot be made, is not the network, or needs an extra.
     """
-    mode = net.training
-    try:
+    with contents_kept(net), modes_kept(net):
         _WRITERS[format](ExportJob(net.eval(), 0.0, Path(path), example, {}, False, None))
-    finally:
-        net.train(mode)
 
 
 _WRITERS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {
     "torch-export": torch_export,
     "onnx": onnx,
 }
+
+
+def _check_memory(job: ExportJob, x: tuple[Tensor, ...]) -> None:
+    """Refuses a network whose outputs change from call to call with what it holds: an ONNX graph remembers nothing."""
+
+    def called() -> list[Tensor]:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return tensors(job.program(*(part.clone() for part in x)))
+
+    with touched(job.net) as names:
+        first, then = called(), called()
+    if names and not all(map(torch.equal, first, then)):
+        raise TraceError(
+            f"{job.path}: the network changes {', '.join(sorted(names))} in each call and its outputs with it, and an ONNX "
+            "graph remembers nothing; change it in training alone (if self.training), or write a torch.export program (.pt2)"
+        )
 
 
 def _dynamic_batch(job: ExportJob, x: tuple[Tensor, ...]) -> tuple[Any, ...]:

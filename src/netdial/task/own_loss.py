@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, Packing, PartedInputs, ScoredOutput, structured
-from netdial.core.outputs import evaluating, same_outputs
+from netdial.core.outputs import contents_kept, evaluating, same_outputs
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Loader
 from netdial.task.base import Task
@@ -85,7 +85,7 @@ def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:
     x, labels = match(x[:_ROWS], like), match(first.y[:_ROWS], like)
     labelled = _Labelled(net, first.packing)
     try:
-        with evaluating(net):
+        with contents_kept(net), evaluating(net):
             found, outputs = labelled(x, labels)
     except Exception:  # whatever is wrong is said by the rehearsal
         return None
@@ -140,7 +140,7 @@ class _Labelled(nn.Module):
 def _check(function: LossFunction, labelled: _Labelled, x: Tensor, labels: Tensor) -> None:
     """Refuses a function that does not give the network's loss, on as many rows as it was taken out with and on fewer."""
     for rows in (len(x), len(x) - 1):
-        with evaluating(labelled):
+        with contents_kept(labelled), evaluating(labelled):
             due, outputs = labelled(x[:rows], labels[:rows])
             found = function(outputs, labels[:rows])
         if due is None or not same_outputs(due, found, tolerance=_TOLERANCE, equal_nan=True):

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.inputs import OneTensor, Packing, one_tensor
-from netdial.core.outputs import evaluating, failing_in_words, without_gradients
+from netdial.core.outputs import contents_kept, evaluating, failing_in_words, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
 from netdial.task.base import Task
@@ -113,7 +113,7 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
         return net  # a run would give it its shape
     try:
-        with evaluating(net), torch.random.fork_rng(devices=[]):
+        with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
             found = net(match(x, _like(net, x)))
     except Exception:  # whatever is wrong is said by the rehearsal
         return net
@@ -160,7 +160,7 @@ def rehearse(
     """Refuses a network that does not turn these inputs into outputs that can be scored.
 
     Args:
-        net: the network; its mode and the random numbers stay as they are.
+        net: the network; its mode, what it holds and the random numbers stay as they are.
         x: a few inputs ``[B, ...]`` as it will see them.
         task: what the outputs are to predict.
         n_outputs: classes, of which the network may know more; or targets.
@@ -179,7 +179,12 @@ def rehearse(
         raise ConfigError(f"network {name}: has no parameters, so there is nothing to train")
     training = net.training
     try:
-        with without_gradients(), torch.random.fork_rng(devices=[]), failing_in_words(net, x):
+        with (
+            contents_kept(net),
+            without_gradients(),
+            torch.random.fork_rng(devices=[]),
+            failing_in_words(net, x),
+        ):
             out: Any = net.eval()(x)
     finally:
         net.train(training)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from netdial.channels.labels import Labels, SizeNumber, Value, fixed
+from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
 from netdial.channels.nodes import detached, place
 from netdial.channels.rules.table import Scene, on
@@ -169,6 +170,14 @@ def as_type(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 def by_mode(scene: Scene, node: fx.Node, training: Any, evaluating: Any) -> Any:
     """One of two things by mode: tensors of one shape have the same channels, whatever else differs stays."""
     return _one_of(scene, node, training, evaluating)
+
+
+@on(modules=[Keeping])
+def keeping(scene: Scene, node: fx.Node, kept: Any, value: Any) -> Any:
+    """A tensor of the network that its forward pass changes: training goes on to, so no channel of it is constant."""
+    for part in (kept, value):
+        scene_fix_all(scene, part, f"{place(node)} keeps their values from call to call")
+    return kept
 
 
 def _one_of(scene: Scene, node: fx.Node, one: Any, other: Any) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.nodes import module_of, place
 from netdial.channels.rules.table import Scene
-from netdial.core.outputs import modes_kept, same_outputs
+from netdial.core.outputs import contents_kept, modes_kept, same_outputs
 
 _SEED = 1705
 
@@ -114,10 +114,14 @@ def _run(
 
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), given)
     module = module_of(scene.traced, node)
-    held = [] if module is None else list(module.buffers())
-    was = [buffer.clone() for buffer in held]
+    parts = _modules(module)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), modes_kept(*_modules(module)):
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+            contents_kept(*parts),
+            modes_kept(*parts),
+        ):
             torch.manual_seed(_SEED)
             if module is not None:
                 found = module.train(training)(*args, **kwargs)
@@ -128,9 +132,6 @@ def _run(
                 found = node.target(*args, **kwargs)
     except Exception:  # whatever it raises on other sizes
         return None
-    finally:
-        for buffer, value in zip(held, was, strict=True):
-            buffer.copy_(value)
     return found if isinstance(found, Tensor) else None
 
 

@@ -33,10 +33,12 @@ from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import place
 from netdial.channels.trace.aten import restate
+from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
-from netdial.channels.trace.state import StateChanged, alone, refuse_changes, state_kept
+from netdial.channels.trace.state import StateChanged, alone, state_kept
 from netdial.channels.trace.symbolic import OWN, Taken
 from netdial.core.errors import TraceError
+from netdial.core.outputs import contents_kept, numbers
 
 _INSIDE = "net"
 """Where the network lies in what is exported; the names of its parts begin with it."""
@@ -69,12 +71,21 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
             changes buffers (``StateChanged``).
     """
     example = example if len(example) > 1 else torch.cat([example, example])
-    with warnings.catch_warnings(), _quiet(), _symbolic_len(net), opaque(net, whole) as calls:
+    with (
+        warnings.catch_warnings(),
+        _quiet(),
+        _symbolic_len(net),
+        contents_kept(net),
+        opaque(net, whole) as calls,
+    ):
         warnings.simplefilter("ignore")
+        inside = _OneInput(net)
         program = torch.export.export(
-            _OneInput(net), (example,), dynamic_shapes={"x": {0: Dim.DYNAMIC}}, strict=False
+            inside, (example,), dynamic_shapes={"x": {0: Dim.DYNAMIC}}, strict=False
         )
     _check_batch(program)
+    for name in sorted(inside.counted):
+        raise StateChanged.read(type(net).__name__, name)
     return _Raising(net, program, calls).run()
 
 
@@ -104,11 +115,14 @@ class _OneInput(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.add_module(_INSIDE, net)
+        self.counted: set[str] = set()
 
     def forward(self, x: Tensor) -> Any:
         net = self.get_submodule(_INSIDE)
+        before = numbers(net)
         with state_kept(net, Tensor) as replaced:
             made = net(x)
+        self.counted |= {name for name, value in numbers(net).items() if value != before.get(name)}
         return made, replaced
 
 
@@ -188,7 +202,7 @@ class _Raising:
                 self._call(node)
             else:
                 raise Aside(node, self._line_inside(node))
-        refuse_changes(self.net, self.graph, self.constants, replaced)
+        keep_changes(self.net, self.graph, self.constants, replaced)
         return self.graph, self.constants
 
     def _line_inside(self, node: fx.Node) -> str:

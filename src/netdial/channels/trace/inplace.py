@@ -2,17 +2,25 @@
 
 ``x.add_(y)`` changes what every later reader of x finds, but a graph shows only those that read its result; one whose result
 nobody names even looks like dead code. So whoever reads x later is made to read the result. Where x is a view of something
-that is read later too, or a parameter, that is not possible and the network is refused.
+that is read later too, or a parameter, that is not possible and the network is refused. A tensor that the network holds, as
+a counter (``self.n += 1``), is written once, behind all that is computed: later readers read a value, and a node writes it.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
 
+from netdial.channels.layers.keeping import Keeping
+from netdial.channels.nodes import like_kept, module_of
+from netdial.channels.trace.state import StateChanged, alone, changes
 from netdial.core.errors import TraceError
+from netdial.core.outputs import plain
 
 _VIEWS = {
     "getitem",
@@ -27,7 +35,7 @@ _VIEWS = {
 }
 _VIEWS |= {"permute", "transpose", "swapaxes", "movedim", "t", "squeeze", "unsqueeze", "expand"}
 _VIEWS |= {"expand_as", "broadcast_to", "contiguous", "to", "type_as", "float", "double", "detach"}
-_FUNCTIONS = {
+OPERATORS = {
     "iadd",
     "isub",
     "imul",
@@ -48,8 +56,8 @@ def changes_in_place(traced: nn.Module, node: fx.Node) -> bool:
         return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
     if node.op not in ("call_method", "call_function"):
         return False
-    name = _name(node)
-    if name in _FUNCTIONS or (name.endswith("_") and not name.endswith("__")):
+    name = name_of(node)
+    if name in OPERATORS or (name.endswith("_") and not name.endswith("__")):
         return True
     return bool(node.kwargs.get("inplace", False)) or node.kwargs.get("out") is not None
 
@@ -105,8 +113,141 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
 def _is_view(traced: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(traced.get_submodule(str(node.target)), _VIEW_MODULES)
-    return node.op in ("call_method", "call_function") and _name(node) in _VIEWS
+    return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
 
 
-def _name(node: fx.Node) -> str:
+def name_of(node: fx.Node) -> str:
+    """Returns the name of the function or method that a node calls."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target.overloadpacket.__name__)
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+class Running(fx.Interpreter):
+    """Runs a graph so that nothing a node gave is changed in place later."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.extra_traceback = False
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        """Returns what a node reads, copied if it would change it."""
+        found, net = super().fetch_args_kwargs_from_env(n), self.module
+        if isinstance(net, fx.GraphModule) and (
+            changes_in_place(net, n) or isinstance(module_of(net, n), Keeping)
+        ):
+            found = tree_map_only(Tensor, Tensor.clone, found)
+        return found
+
+
+def keep_changes(
+    net: nn.Module, graph: fx.Graph, constants: dict[str, Tensor], replaced: dict[str, fx.Node]
+) -> set[str]:
+    """Makes a graph change the network's own tensors as its forward pass does, in place; returns their names.
+
+    Args:
+        net: the network.
+        graph: its graph.
+        constants: tensors that the graph has names for; they can be views of buffers.
+        replaced: names of tensors that it sets, and the nodes that make what they are set to.
+
+    Raises:
+        StateChanged: it changes one in a way that has no rule, as a part of it; or a module without parameters holds it,
+            which is one operation then.
+    """
+    kind, owners = type(net).__name__, _owners(net)
+    for leaf, node in replaced.items():
+        if alone(net, leaf.rpartition(".")[0]) is not None:
+            raise StateChanged.at(kind, leaf, node)
+    for leaf, node in changed(net, graph):
+        made = constants.get(leaf)
+        owner = leaf if made is None else owners.get(made.untyped_storage().data_ptr())
+        if owner is None or owner not in owners.values():
+            continue
+        direct = made is None and _base(net, node) == leaf and "out" not in node.kwargs
+        if not direct or alone(net, owner.rpartition(".")[0]) is not None or not _plainly(node):
+            raise StateChanged.at(kind, owner, node)
+    values = _written(net, graph, set(owners.values())) | replaced
+    _note(graph, values)
+    return set(values)
+
+
+def _owners(net: nn.Module) -> dict[int, str]:
+    """Returns the names of tensors that a network holds and are no parameters, by where their numbers lie."""
+    held = dict(net.named_buffers())
+    for name, module in net.named_modules():
+        found = {k: v for k, v in plain(module).items() if isinstance(v, Tensor)}
+        held |= {f"{name}.{key}".lstrip("."): value for key, value in found.items()}
+    return {tensor.untyped_storage().data_ptr(): name for name, tensor in held.items()}
+
+
+def _base(net: nn.Module, node: fx.Node) -> str | None:
+    """Returns the tensor of the network that a node changes as a whole; None if it is a view of one."""
+    base: Any = node.args[0]
+    while isinstance(base, fx.Node) and changes_in_place(net, base):
+        base = base.args[0]
+    return str(base.target) if isinstance(base, fx.Node) and base.op == "get_attr" else None
+
+
+def _plainly(node: fx.Node) -> bool:
+    """Whether there is an operation that gives what one in place writes."""
+    name = name_of(node)
+    return name in OPERATORS or name in _WRITES or hasattr(Tensor, name.removesuffix("_"))
+
+
+_WRITES = ("copy_", "fill_", "zero_")
+
+
+def _written(net: nn.Module, graph: fx.Graph, names: set[str]) -> dict[str, fx.Node]:
+    """Says changes in place out of place; returns what each tensor holds at the end."""
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    stand: dict[fx.Node, str] = {}
+    last: dict[str, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr" and node.target in names:
+            stand[node] = str(node.target)
+            if (now := last.get(str(node.target))) is not None:
+                node.replace_all_uses_with(now)
+            continue
+        source = node.args[0] if node.args else None
+        if source not in stand or not changes_in_place(net, node):
+            continue
+        leaf = stand[source]
+        with graph.inserting_before(node):
+            made = _out_of_place(graph, node)
+        made.stack_trace, made.meta = node.stack_trace, {**node.meta}
+        order[made], stand[made] = order[node], leaf
+        for one in [one for one, name in stand.items() if name == leaf and one is not made]:
+            one.replace_all_uses_with(made, delete_user_cb=lambda u: order[u] > order[made])  # noqa: B023
+        node.replace_all_uses_with(made)
+        graph.erase_node(node)
+        last[leaf] = made
+    return last
+
+
+def _out_of_place(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """Returns the node that gives what one in place writes."""
+    name = name_of(node)
+    if name in OPERATORS:
+        plainly = {"iand": operator.and_, "ior": operator.or_}
+        found = plainly.get(name) or getattr(operator, name.removeprefix("i"))
+        return graph.call_function(found, node.args)
+    if name in _WRITES:
+        value = node.args[1] if len(node.args) > 1 else 0
+        return graph.call_function(like_kept, (node.args[0], value))
+    return graph.call_method(name.removesuffix("_"), node.args, node.kwargs)
+
+
+def _note(graph: fx.Graph, values: dict[str, fx.Node]) -> None:
+    """Adds the nodes that write values; whoever reads a tensor itself finds it as it was before."""
+    end = next(node for node in reversed(graph.nodes) if node.op == "output")
+    for node in [n for n in graph.nodes if n.op == "get_attr" and n.target in values]:
+        if node.users:
+            with graph.inserting_after(node):
+                copied = graph.call_method("clone", (node,))
+            node.replace_all_uses_with(copied, delete_user_cb=lambda user: user is not copied)  # noqa: B023
+    for leaf, value in values.items():
+        with graph.inserting_before(end):
+            kept = graph.get_attr(leaf)
+            noted = graph.call_function(changes, (kept, value))
+        noted.stack_trace = value.stack_trace

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.graph_module import _copy_attr
 
+from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
 from netdial.channels.nodes import module_of
 from netdial.core.errors import TraceError
@@ -130,6 +131,8 @@ class _Merging:
     def both(self, first: fx.Node, second: fx.Node) -> None:
         """Makes one node of two that do the same, perhaps to different things."""
         mapped = fx.node.map_arg((second.args, second.kwargs), self.stands.__getitem__)
+        if isinstance(kept := module_of(self.traced, first), Keeping):
+            kept.also(cast(Keeping, module_of(self.evaluating, second)))
         if _is_dropout(first, second) and _knows_its_mode(first, second):
             self.dropouts.append(first)
             mapped = (mapped[0][:1] + first.args[1:], first.kwargs)

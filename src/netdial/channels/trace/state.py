@@ -1,34 +1,71 @@
-"""What a forward pass changes of its network's own state, as running means: a graph does not keep that.
+"""What a forward pass changes of its network's own state, as counters and running means: a graph keeps it, or is refused.
 
-Tracing runs the code on proxies, so a buffer or an attribute that it sets would hold a proxy afterwards.
+Tracing runs the code on proxies, so a buffer or an attribute that it sets would hold a proxy afterwards. What is computed of
+the network's own tensors and numbers alone would even happen once, while tracing, and never again. So a network whose forward
+pass changes them is traced again with proxies in their places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, fx, nn
 
+from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import place
-from netdial.channels.trace.inplace import changed
 from netdial.core.errors import TraceError
+
+_ALONE = (
+    "in the forward pass of a module of its own that has no parameters: that stays one operation"
+)
 
 
 class StateChanged(TraceError):
-    """A forward pass changes a buffer of its network.
+    """A forward pass changes a tensor or a number that its network holds.
 
     Attributes:
-        owner: name of the module that holds the buffer.
+        owner: name of the module that holds it.
     """
 
-    def __init__(self, kind: str, leaf: str, node: fx.Node) -> None:
-        super().__init__(
-            f"network {kind}: {place(node)} changes {leaf!r}, and a graph keeps no changes of a network's own tensors; do it "
-            "in the forward pass of a module of its own that holds the tensor and has no parameters: that stays one operation"
-        )
+    def __init__(self, leaf: str, message: str) -> None:
+        super().__init__(message)
         self.owner = leaf.rpartition(".")[0]
+
+    @classmethod
+    def at(cls, kind: str, leaf: str, node: fx.Node) -> StateChanged:
+        """Returns the error for a tensor that a node changes in a way that a graph has no form for."""
+        return cls(
+            leaf,
+            f"network {kind}: {place(node)} changes {leaf!r} in a way that a graph cannot keep; change it as a whole "
+            f"(self.x = …, self.x.copy_(…)), or {_ALONE}",
+        )
+
+    @classmethod
+    def read(cls, kind: str, leaf: str, line: str = "") -> StateChanged:
+        """Returns the error for a number that the forward pass both changes and goes by, or may go by if no line is known."""
+        return cls(
+            leaf,
+            f"network {kind}: its forward pass changes the attribute {leaf!r}{line and f' and goes by it ({line})'}, and a "
+            "graph would have it as it is now; hold it in a buffer (register_buffer) that is no condition of an if, or count "
+            f"{_ALONE}; if it is set once only, call the network once before",
+        )
+
+
+class Touched(StateChanged):
+    """A forward pass changes tensors or numbers while it is traced.
+
+    Attributes:
+        names: of them.
+    """
+
+    def __init__(self, kind: str, names: Collection[str]) -> None:
+        first = next(iter(names))
+        super().__init__(
+            first, f"network {kind}: its forward pass changes {first!r}; do it {_ALONE}"
+        )
+        self.names = names
 
 
 @contextmanager
@@ -62,33 +99,81 @@ def state_kept(net: nn.Module, kind: type[Any] = fx.Proxy) -> Iterator[dict[str,
                         del held[key]
 
 
-def refuse_changes(
-    net: nn.Module, graph: fx.Graph, constants: dict[str, Tensor], replaced: dict[str, fx.Node]
-) -> None:
-    """Refuses a graph of a forward pass that sets buffers, or changes them in place.
+def attribute(net: nn.Module, name: str) -> Any:
+    """Returns what a network holds under a dotted name."""
+    owner, _, key = name.rpartition(".")
+    return getattr(net.get_submodule(owner), key)
+
+
+def proxied(tracer: fx.Tracer, names: Iterable[str]) -> dict[str, fx.Node]:
+    """Puts proxies in the places of what a network holds; returns the nodes that read it, by name."""
+    nodes = {}
+    for name in names:
+        owner, _, key = name.rpartition(".")
+        module = tracer.root.get_submodule(owner)
+        held: dict[str, Any] = module._buffers if key in module._buffers else vars(module)
+        held[key] = tracer.create_proxy("get_attr", name, (), {})
+        nodes[name] = held[key].node
+    return nodes
+
+
+def drop_numbers(net: nn.Module, graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> None:
+    """Removes the reading of numbers that a forward pass changes.
 
     Args:
         net: the network.
         graph: its graph.
-        constants: tensors that the graph has names for; they can be views of buffers.
-        replaced: names of tensors that it sets, and the nodes that make what they are set to.
+        nodes: what reads each of them.
 
     Raises:
-        StateChanged: it does.
+        StateChanged: the outputs, or tensors that the network keeps, depend on one.
     """
-    for leaf, node in replaced.items():
-        raise StateChanged(type(net).__name__, leaf, node)
-    owners = {buffer.untyped_storage().data_ptr(): name for name, buffer in net.named_buffers()}
-    for leaf, node in changed(net, graph):
-        if leaf in owners.values():
-            raise StateChanged(type(net).__name__, leaf, node)
-        if (made := constants.get(leaf)) is not None:
-            owner = owners.get(made.untyped_storage().data_ptr())
-            if owner is not None:
-                raise StateChanged(type(net).__name__, owner, node)
+    needed: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "output" or node.target is changes or node in needed:
+            needed |= {node, *node.all_input_nodes}
+    for name, node in nodes.items():
+        reader = next((user for user in node.users if user in needed), None)
+        if reader is not None:
+            raise StateChanged.read(type(net).__name__, name, place(reader))
+    idle = set(nodes.values())
+    for node in graph.nodes:
+        if any(source in idle for source in node.all_input_nodes):
+            idle.add(node)
+    for node in reversed(graph.nodes):
+        if node in idle and not node.users:
+            graph.erase_node(node)
+
+
+def changes(kept: Any, value: Any) -> Any:
+    """Stands for the change of a tensor of the network until the graph has a module for it (``put_keeping``)."""
+    raise AssertionError("netdial: a graph was run before it was complete")
+
+
+def put_keeping(traced: fx.GraphModule, *, training: bool) -> None:
+    """Makes modules (``Keeping``) of the changes noted in a graph, for the mode in which it was recorded."""
+    for node in [node for node in traced.graph.nodes if node.target is changes]:
+        name = "keeps_" + str(node.args[0].target).replace(".", "_")
+        while name in traced._modules:
+            name += "_"
+        traced.add_submodule(name, Keeping(training).train(traced.training))
+        node.op, node.target = "call_module", name
 
 
 def alone(net: nn.Module, owner: str) -> type[nn.Module] | None:
     """Returns the class of a part of a network if it has no parameters; None for others, and for the network."""
     part = net.get_submodule(owner)
     return None if part is net or any(True for _ in part.parameters()) else type(part)
+
+
+__all__ = [
+    "StateChanged",
+    "Touched",
+    "alone",
+    "attribute",
+    "changes",
+    "drop_numbers",
+    "proxied",
+    "put_keeping",
+    "state_kept",
+]

@@ -22,14 +22,24 @@ from torch.fx._symbolic_trace import _assert_is_none
 
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import Gated
+from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import detached
-from netdial.channels.trace.state import refuse_changes, state_kept
+from netdial.channels.trace.inplace import keep_changes
+from netdial.channels.trace.state import (
+    StateChanged,
+    Touched,
+    attribute,
+    drop_numbers,
+    proxied,
+    state_kept,
+)
 from netdial.core.errors import TraceError, first_line
 from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
+from netdial.core.outputs import touched
 
 OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
@@ -44,7 +54,7 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 
 def is_layer(module: nn.Module) -> bool:
     """Returns whether torch or netdial defines a module as a single operation."""
-    own = Attention | ByMode | Gated | PartedInputs | Pick | ScoredOutput | Shift | Switch
+    own = Attention | ByMode | Gated | Keeping | PartedInputs | Pick | ScoredOutput | Shift | Switch
     if isinstance(module, own):
         return True
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
@@ -57,12 +67,24 @@ class _Tracer(fx.Tracer):
 
     Args:
         whole: classes of the user's own modules that are single operations, too.
+        changing: names of tensors and numbers of the network that its forward pass changes.
+
+    Attributes:
+        held: nodes that read these.
     """
 
-    def __init__(self, whole: Collection[type[nn.Module]] = ()) -> None:
+    def __init__(
+        self, whole: Collection[type[nn.Module]] = (), changing: Collection[str] = ()
+    ) -> None:
         super().__init__()
-        self._whole = tuple(whole)
+        self._whole, self._changing = tuple(whole), sorted(changing)
         self._grad = torch.is_grad_enabled()
+        self.held: dict[str, fx.Node] = {}
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().create_args_for_root(*args, **kwargs)
+        self.held = proxied(self, self._changing)
+        return found
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m) or type(m) in self._whole
@@ -78,31 +100,44 @@ class _Tracer(fx.Tracer):
         return node
 
 
-def symbolic(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Taken:
+def symbolic(
+    net: nn.Module, whole: Collection[type[nn.Module]] = (), changing: Collection[str] = ()
+) -> Taken:
     """Returns the graph of a network in its present mode by ``torch.fx``.
 
     Args:
-        net: the network.
+        net: the network; what it holds stays as it is.
         whole: classes of the user's own modules that are recorded as single operations.
+        changing: names of tensors and numbers of the network that its forward pass changes.
 
     Raises:
-        TraceError: it cannot be traced, or changes buffers (``StateChanged``).
+        TraceError: it cannot be traced, changes what it holds in a way that a graph cannot keep (``StateChanged``), or
+            changes what ``changing`` does not name (``Touched``).
     """
-    tracer = _Tracer(whole)
+    tracer = _Tracer(whole, changing)
     tracer.traced_func_name = (
         OneTensor.of_packed.__name__ if isinstance(net, OneTensor) else "forward"
     )
+    numbers = [name for name in changing if not isinstance(attribute(net, name), Tensor)]
+    constants: dict[str, Tensor] = {}
     try:
-        with _functions_kept(), state_kept(net) as replaced:
-            graph = tracer.trace(net, concrete_args=_defaults(net))
+        with _functions_kept(), touched(net) as names, state_kept(net) as replaced:
+            try:
+                graph = tracer.trace(net, concrete_args=_defaults(net))
+            finally:
+                constants = _forget_constants(net)
     except Exception as error:
+        if numbers:
+            raise StateChanged.read(type(net).__name__, numbers[0], where(error)) from error
         raise TraceError(
             f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
         ) from error
-    finally:
-        constants = _forget_constants(net)
     nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
-    refuse_changes(net, graph, constants, nodes)
+    nodes = {leaf: node for leaf, node in nodes.items() if node is not tracer.held.get(leaf)}
+    names |= keep_changes(net, graph, constants, nodes)
+    if names - set(changing):
+        raise Touched(type(net).__name__, sorted(names - set(changing)))
+    drop_numbers(net, graph, {name: tracer.held[name] for name in numbers})
     _drop_checks(graph)
     _detach(graph)
     return graph, constants

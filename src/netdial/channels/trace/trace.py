@@ -15,20 +15,26 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
 from netdial.channels.nodes import place
-from netdial.channels.trace.inplace import changes_in_place, make_explicit
+from netdial.channels.trace.inplace import Running, changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position
-from netdial.channels.trace.state import StateChanged, alone
+from netdial.channels.trace.state import StateChanged, Touched, alone, put_keeping
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import check_training
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
-from netdial.core.outputs import evaluated, evaluating, modes_kept, same_outputs
+from netdial.core.outputs import (
+    contents_kept,
+    evaluated,
+    evaluating,
+    modes_kept,
+    same_outputs,
+    tensors,
+)
 
 _EXPORTED = "taken by torch.export"
-_TAKEN = ("code", "graph")
-"""Names that a graph module cannot have for a part."""
+_TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
 _TOLERANCE = 1e-4
 """Difference of a graph's outputs, relative to the largest: operations taken apart round otherwise."""
 
@@ -77,22 +83,29 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
 def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
     """Returns the graphs in training and in evaluation by ``torch.fx``.
 
-    Modules of the user's own without parameters that cannot be traced in one of them are one operation each in both.
+    Modules of the user's own without parameters that cannot be traced in one of them are one operation each in both, and what
+    the forward pass changes in one of them is followed in both.
     """
     whole: set[type[nn.Module]] = set()
+    changing: set[str] = set()
     while True:
         taken: list[Taken] = []
         failures: list[TraceError] = []
         for training in (True, False):
             try:
                 with modes_kept(net, lowered):
-                    taken.append(symbolic(lowered.train(training), whole))
+                    taken.append(symbolic(lowered.train(training), whole, changing))
             except TraceError as error:
                 failures.append(error)
-        if len(failures) == 2 and not isinstance(failures[0], StateChanged):
-            raise failures[0]
         if not failures:
             return taken[0], taken[1]
+        found = {n for error in failures if isinstance(error, Touched) for n in error.names}
+        ours = {n for n in found if alone(lowered, n.rpartition(".")[0]) is None}
+        if ours - changing:
+            changing |= ours
+            continue
+        if len(failures) == 2 and not isinstance(failures[0], StateChanged):
+            raise failures[0]
         kind = _failing(lowered, failures[0])
         if kind is None or kind in whole:
             raise failures[0]
@@ -168,17 +181,22 @@ def _joined(
     """Returns one graph module of the graphs in both modes."""
     (graph, constants), (other, others) = training, evaluating
     others = _apart(constants, others, other)
-    traced = _module(net, lowered, graph, constants)
-    settle_modes(traced, _module(net, lowered, other, others), place)
+    traced = _module(net, lowered, graph, constants, training=True)
+    settle_modes(traced, _module(net, lowered, other, others, training=False), place)
     traced.graph.eliminate_dead_code()
     traced.recompile()
     return traced
 
 
 def _module(
-    net: nn.Module, lowered: nn.Module, graph: fx.Graph, constants: dict[str, Tensor]
+    net: nn.Module,
+    lowered: nn.Module,
+    graph: fx.Graph,
+    constants: dict[str, Tensor],
+    *,
+    training: bool,
 ) -> fx.GraphModule:
-    """Returns a graph module without calls by keyword and changes in place that others see."""
+    """Returns a graph module without calls by keyword and changes in place that others see, of a graph of one mode."""
     vars(lowered).update(constants)
     try:
         kind = OneTensorGraph if isinstance(net, OneTensor) else fx.GraphModule
@@ -187,6 +205,7 @@ def _module(
         for name in constants:
             delattr(lowered, name)
     traced.training = net.training
+    put_keeping(traced, training=training)
     by_position(traced)
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
@@ -251,11 +270,11 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
             network fails.
     """
     try:
-        before = evaluated(net, example)
+        before = _twice(net, example)
     except Exception as error:
         raise _failed(example, error) from error
     try:
-        after = evaluated(traced, example)
+        after = _twice(traced, example)
     except Exception as error:
         raise _Differs(
             f"network {type(net).__name__}: its graph does not run ({first_line(error)})"
@@ -269,26 +288,18 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
         )
 
 
+def _twice(net: nn.Module, example: Tensor) -> list[Tensor]:
+    """Returns what a network gives, and what it gives then: it may remember. It is left as it was."""
+    with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
+        return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
+
+
 def _failed(example: Tensor, error: Exception) -> TraceError:
     shape = list(example.shape)
     return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
 
 
 _CONVERSIONS = ("float", "half", "bfloat16")
-
-
-class Running(fx.Interpreter):
-    """Runs a graph so that nothing a node gave is changed in place later."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.extra_traceback = False
-
-    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
-        """Returns what a node reads, copied if it would change it."""
-        found = super().fetch_args_kwargs_from_env(n)
-        copied = isinstance(self.module, fx.GraphModule) and changes_in_place(self.module, n)
-        return tree_map_only(Tensor, Tensor.clone, found) if copied else found
 
 
 class Recording(Running):

@@ -8,15 +8,14 @@ its code says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import TraceError
-from netdial.core.outputs import modes_kept, same_outputs, tensors
+from netdial.core.outputs import contents_kept, modes_kept, same_outputs, tensors
 
 _TOLERANCE = 1e-3
 """Largest difference of a parameter's gradient, relative to its largest number."""
@@ -44,7 +43,7 @@ def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> 
     """
     named = {n: p for n, p in net.named_parameters() if p.requires_grad}
     held = list(named.values())
-    with _kept(net, traced):
+    with modes_kept(net, traced):
         try:
             wanted, again = _run(net, inputs, held), _run(net, inputs, held)
         except Exception:  # the network itself takes no such batch in training
@@ -75,9 +74,9 @@ def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> 
 def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
     """Runs a network in training mode, its random numbers from one seed."""
     net.train()
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with contents_kept(net), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        found = net(*(part.clone() if isinstance(part, Tensor) else part for part in inputs))
+        found = net(*_own(inputs))
         outputs = [part for part in tensors(found) if part.is_floating_point() or part.is_complex()]
         source = torch.Generator().manual_seed(_SEED)
         loss: Any = 0.0
@@ -85,27 +84,18 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
             real = torch.view_as_real(part) if part.is_complex() else part
             weights = torch.randn(real.shape, generator=source, dtype=torch.float64)
             loss = loss + (real * weights.to(real)).sum()
-        if not (isinstance(loss, Tensor) and loss.requires_grad):
-            return [part.detach() for part in outputs], [None] * len(held)
-        gradients = torch.autograd.grad(loss, held, allow_unused=True) if held else ()
-    return [part.detach() for part in outputs], list(gradients)
+        gradients: Sequence[Tensor | None] = [None] * len(held)
+        if isinstance(loss, Tensor) and loss.requires_grad:
+            gradients = torch.autograd.grad(loss, held, allow_unused=True) if held else ()
+        outputs = [part.detach() for part in outputs]
+        with torch.no_grad():  # once more: what it remembers
+            again = tensors(net(*_own(inputs)))
+    return outputs + [part for part in again if part.is_floating_point()], list(gradients)
 
 
-@contextmanager
-def _kept(*nets: nn.Module) -> Iterator[None]:
-    """Gives buffers (running statistics) and modes back."""
-    buffers = {id(b): b for net in nets for b in net.buffers()}
-    was = [(buffer, buffer.detach().clone()) for buffer in buffers.values()]
-    places = [(part, dict(part._buffers)) for net in nets for part in net.modules()]
-    try:
-        with modes_kept(*nets):
-            yield
-    finally:
-        for part, held in places:  # code may have put another tensor there
-            part._buffers.update(held)
-        with torch.no_grad():
-            for buffer, value in was:
-                buffer.copy_(value)
+def _own(inputs: Sequence[Any]) -> list[Any]:
+    """Returns copies of inputs."""
+    return [part.clone() if isinstance(part, Tensor) else part for part in inputs]
 
 
 def _alike(one: list[Tensor], other: list[Tensor]) -> bool:
