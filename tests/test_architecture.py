@@ -226,6 +226,12 @@ LATE = {
     ("family", "report"),
     ("pruning.weights", "report"),
     ("choice", "report"),
+    ("shrinking", "report"),
+    ("pruning.channels", "report"),
+    ("compression.pipeline", "report"),
+    ("structure", "report"),
+    ("folds", "report"),
+    ("contest", "report"),
 }
 """Imports that only a function makes, when it is called: ``plot``, ``plot_layers`` and ``_repr_html_``."""
 NO_TORCH = [

@@ -80,3 +80,21 @@ def test_names_in_tables_and_maps_stay_text() -> None:
     assert html.count("<tr>") == 41
     cells = [{"lam": lam, "share": s, "rmse": lam} for lam in (1.0, 2.0) for s in (0.0, 0.5)]
     assert figure(surface_plot(cells, "rmse", "rmse", "test"))["data"][0]["z"] == [[1, 2], [1, 2]]
+
+
+def test_every_main_result_is_short_and_a_table_in_notebooks() -> None:
+    wine = nd.load_data("wine")
+    net = nd.build("mlp:6", input_shape=(13,), n_outputs=3)
+    one = nd.fit(net, wine.train, wine.valid, epochs=1)
+    small = nd.slim(one.export(0.1), share=0.5, example=wine.train.x[:2])
+    shrunk = nd.shrink(net, wine.train, wine.valid, epochs=1, lam=0.1)
+    whole = nd.cross_validate(net, wine.train, folds=2, lams=3, epochs=1)
+    packed = nd.compress(one, wine.train, wine.valid, lam=0.1, epochs=1, tuning=0, max_bytes=900)
+    rows = {"Family": 1, "Pruned": 1, "Shrunk": 1, "CrossValidated": 3, "Compressed": 4}
+    for found in (one, small, shrunk, whole, packed):
+        name = type(found).__name__
+        html = found._repr_html_()
+        assert html.startswith("<table><caption>")
+        assert html.count("<tr>") >= 1 + rows[name], name
+        assert name == "Family" or len(repr(found)) < 200, name
+        assert name == "Family" or repr(found).startswith(f"{name}(")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.options import JsonOption, RunsDirOption
+from netdial.cli.places import model_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +29,7 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a file is, and what the bytes of a compressed network are for."""
-    path = Path(model)
-    path = runs_dir / model if not path.exists() and (runs_dir / model).is_dir() else path
+    path = model_place(model, runs_dir)
     from netdial.cli.output import console, print_json, print_table
     from netdial.models.door import inspect as found_in
 

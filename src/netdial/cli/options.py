@@ -28,6 +28,7 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Run folder, or the name of a run.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 RunsDirOption = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the runs.")]
 DataDirOption = Annotated[
     str | None,
@@ -62,6 +63,7 @@ class AtRun:
     data_dir: DataDirOption = None
     runs_dir: RunsDirOption = Path("runs")
     trust: TrustOption = False
+    quiet: QuietOption = False
     as_json: JsonOption = False
 
     def open(self) -> Run:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.options import DataDirOption, JsonOption, RunsDirOption, TrustOption
+from netdial.cli.places import model_place
 
 if TYPE_CHECKING:
     from netdial.data.tables.schema import TableSchema
@@ -56,7 +57,7 @@ def serve(
     limits = ServerLimits(round(body * 1e6), rows, round(memory * 1e6), threads)
     listening = bound(host, port)
     try:
-        served = _served(_place(model, runs_dir), limits, data_dir, trust=trust)
+        served = _served(model_place(model, runs_dir), limits, data_dir, trust=trust)
         local = host in ("127.0.0.1", "localhost", "::1")
         app = application(served, limits, ["127.0.0.1", "localhost", "[::1]"] if local else None)
     except BaseException:
@@ -77,12 +78,6 @@ def serve(
     if not as_json:
         end = f"{cut} requests under way were cut off" if cut else "no request was cut off"
         console().print(f"{served.name}: stopped; {end}", markup=False, soft_wrap=True)
-
-
-def _place(model: str, runs_dir: Path) -> Path:
-    """Returns the path of a run or model, given as a path or as the name of a run."""
-    path = Path(model)
-    return runs_dir / model if not path.exists() and (runs_dir / model).is_dir() else path
 
 
 def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bool) -> Served:

@@ -79,6 +79,18 @@ class Leaderboard:
         places = [_plain({**vars(place), "metrics": dict(place.metrics)}) for place in self.places]
         return {**vars(self), "seeds": list(self.seeds), "rows": dict(self.rows), "places": places}
 
+    def _repr_html_(self) -> str:
+        """Returns the contenders as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(
+            [
+                {"contender": p.name, self.measure: p.loss, "± s.e.": p.error, "behind": p.behind}
+                for p in self.places
+            ],
+            f"{self.data}, test data, {len(self.seeds)} seeds",
+        )
+
     def __str__(self) -> str:
         """Returns a table for people."""
         lines = [f"{'contender':<18} {self.measure:>9} {'± s.e.':>8} {'behind':>9} {'± s.e.':>8}"]

@@ -99,6 +99,20 @@ class Family(Varying):
         self._start(posterior, weights, others)
         self.statistics = StatisticsBank(self.net, self._rows, self.held)
 
+    def _repr_html_(self) -> str:
+        """Returns what it is as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        config = self.config
+        about = {
+            "λ": f"{config.lo:g} to {config.hi:g}",
+            "objective": config.objective or "–",
+            "map": config.map,
+            "parameters": self.n_params,
+            "predicts": "–" if self.task is None else self.task.name,
+        }
+        return html_table([about], "family of networks")
+
     @property
     def net(self) -> nn.Module:
         """The template network; its own parameter values are not used."""

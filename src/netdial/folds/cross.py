@@ -57,6 +57,19 @@ class CrossValidated:
     path: Path
     task: Task
 
+    def _repr_html_(self) -> str:
+        """Returns the members on held-out rows as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(
+            self.path.table(),
+            f"{len(self.path.members)} members along λ, on held-out rows of {len(self.folds)} folds",
+        )
+
+    def __repr__(self) -> str:
+        """Returns its best λ, and of how many."""
+        return f"CrossValidated(lam={self.lam:.4g}, folds={len(self.folds)}, members={len(self.path.members)})"
+
     @property
     def lam(self) -> float:
         """The complexity value whose members predict held-out rows best."""

@@ -74,6 +74,19 @@ class Shrunk:
         """Numbers in all parameters, without the switches."""
         return total(strip(self.net))
 
+    def _repr_html_(self) -> str:
+        """Returns what is left of each group as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(
+            [{"group": name, "channels": width} for name, width in self.widths.items()],
+            f"{self.n_params} parameters are left",
+        )
+
+    def __repr__(self) -> str:
+        """Returns what is left."""
+        return f"Shrunk(n_params={self.n_params}, widths={self.widths})"
+
     def fold(self, *, tolerance: float | None = None) -> tuple[fx.GraphModule, FoldReport]:
         """Returns the network for inference: switches and BatchNorm merged into their neighbours, checked.
 

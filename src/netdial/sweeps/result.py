@@ -93,6 +93,19 @@ class Sweep:
         found = {name: states.count(name) for name in ("done", "stopped", "failed", "unfinished")}
         return {**found, "waiting": self.spec.count - sum(found.values())}
 
+    def _repr_html_(self) -> str:
+        """Returns the trials as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(
+            [{"trial": t.number, "state": t.state, **t.params, **t.measures} for t in self.trials],
+            f"sweep {self.spec.name}",
+        )
+
+    def __repr__(self) -> str:
+        """Returns its name, and how far it is."""
+        return f"Sweep({self.spec.name!r}, {self.counts})"
+
     def best(self, by: str | None = None) -> SweepTrial:
         """Returns the best trial by a measure on validation data, by default the first objective.
 

@@ -12,6 +12,7 @@ from netdial.cli.options import (
     AtRun,
     out_option,
 )
+from netdial.cli.places import member_of
 from netdial.core.errors import unknown
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
@@ -41,20 +42,20 @@ def format_of(asked: str | None, out: Path | None) -> str:
 @options_of(dict)
 def export(
     at: AtRun,
-    lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
+    lam: Annotated[float | None, typer.Option(help="Complexity value.", show_default=False)] = None,
     format: FormatOption = None,
     out: Annotated[Path | None, out_option("File to write; else RUN-lamX in this folder")] = None,
 ) -> None:
     """Write one member as an ordinary network: safetensors, torch.export or ONNX."""
     format = format_of(format, out)
     from netdial.cli.output import console, print_json
-    from netdial.jobs.opening import check_lams, example_input, open_family, use_at
+    from netdial.jobs.opening import example_input, open_family, use_at
     from netdial.jobs.problem import describe_net
     from netdial.models.member import save_member
     from netdial.runs.curves import constants, headline, members, warning
 
     folder = at.open()
-    check_lams(folder, [lam])
+    lam = member_of(folder, lam)
     family = open_family(folder, at.data_dir, trust=at.trust)
     path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
     meta = {

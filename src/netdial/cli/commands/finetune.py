@@ -14,6 +14,7 @@ from netdial.cli.options import (
     out_option,
     read,
 )
+from netdial.cli.places import member_of
 
 
 def _parts() -> Parts:
@@ -26,7 +27,7 @@ def _parts() -> Parts:
 @options_of(_parts)
 def finetune(
     at: AtRun,
-    lam: Annotated[float, typer.Option(help="Complexity value.", show_default=False)],
+    lam: Annotated[float | None, typer.Option(help="Complexity value.", show_default=False)] = None,
     format: FormatOption = None,
     out: Annotated[
         Path | None, out_option("File to write; else RUN-lamX-tuned in this folder")
@@ -47,6 +48,7 @@ def finetune(
     tuning, rounds = read(TuningOptions, given), read(RoundOptions, given)
     policy = read(Policy, given)
     folder = at.open()
+    lam = member_of(folder, lam)
     family, task = at.family(folder, [lam])
     member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
     path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")

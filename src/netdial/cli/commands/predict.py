@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.options import JsonOption, RunsDirOption
+from netdial.cli.places import model_place
 from netdial.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,13 +43,15 @@ def predict(
     ] = 0.9,
     out: Annotated[
         Path | None,
-        typer.Option(help="CSV file to write; else it is printed.", show_default=False),
+        typer.Option(
+            "--out", "-o", help="CSV file to write; else it is printed.", show_default=False
+        ),
     ] = None,
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Predict for the rows of a table: classes with probabilities, or numbers with intervals."""
-    path = _place(model, runs_dir)
+    path = model_place(model, runs_dir)
     from netdial.cli.output import print_json
     from netdial.core.storage.files import write_text
     from netdial.models.door import load_model
@@ -82,12 +85,6 @@ def predict(
         print(found.to_csv(index=False), end="")
     else:
         print(f"{out}: {len(found)} predictions of {', '.join(map(str, found.columns))}")
-
-
-def _place(model: str, runs_dir: Path) -> Path:
-    """Returns the path of a model, given as a path or as the name of a run."""
-    path = Path(model)
-    return runs_dir / model if not path.exists() and (runs_dir / model).is_dir() else path
 
 
 def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netdial.cli.options import DataDirOption, JsonOption
+from netdial.cli.options import DataDirOption, JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from netdial.jobs.pool import Made
@@ -44,7 +44,7 @@ def reproduce(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes, one thread each; 0 for one on every core.")
     ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Repeat an experiment of the papers: tables against the published figures, and plots."""

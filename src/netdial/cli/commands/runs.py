@@ -48,6 +48,8 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "-o",
             help="File to write; else report.html in the run folder, or compare.html in this folder.",
             show_default=False,
         ),

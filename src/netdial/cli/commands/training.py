@@ -16,6 +16,7 @@ from netdial.cli.help import PlainCommand
 from netdial.cli.options import (
     DataDirOption,
     JsonOption,
+    QuietOption,
     RunsDirOption,
     flags,
     fraction,
@@ -99,7 +100,7 @@ def about_job(
             help="Send records there, too: {netdial.jobs.records.sinks:SINKS}; may be given twice.",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Stands for the options of every way of training; it is never called."""

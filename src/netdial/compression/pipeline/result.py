@@ -108,6 +108,21 @@ class Compressed:
     free: Mapping[str, int] = field(default_factory=dict)
     recipe: Mapping[str, Any] | None = None
 
+    def _repr_html_(self) -> str:
+        """Returns what each step takes up as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(
+            [{"step": s.label, "bytes": s.n_bytes, self.loss_words: s.loss} for s in self.stages],
+            self.why,
+        )
+
+    def __repr__(self) -> str:
+        """Returns how large the file is, and why."""
+        return (
+            f"Compressed(n_bytes={self.n_bytes}, of={self.stages[0].n_bytes:.0f}, why={self.why!r})"
+        )
+
     @property
     def net(self) -> nn.Module:
         """The network, or the family, decoded, in evaluation mode."""

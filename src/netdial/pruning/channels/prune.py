@@ -110,6 +110,21 @@ class Pruned:
     tables: tuple[LatencyTable, ...] = ()
     n_measured: int = 0
 
+    def _repr_html_(self) -> str:
+        """Returns what became of each group as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        return html_table(
+            [{"group": r.group, "before": r.before, "after": r.after} for r in self.rows],
+            f"{self.n_params} parameters are left",
+        )
+
+    def __repr__(self) -> str:
+        """Returns what is left."""
+        return (
+            f"Pruned(n_params={self.n_params}, widths={self.widths}, criterion={self.criterion!r})"
+        )
+
     @property
     def net(self) -> fx.GraphModule:
         """The small network, in evaluation mode."""

@@ -116,6 +116,17 @@ class SearchOutcome:
     baseline: RandomBaseline | None = None
     front: tuple[PricedStructure, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """Returns what was found as a table, for notebooks."""
+        from netdial.report.plots import html_table
+
+        found = {**vars(self.cost), "loss": self.tried.loss, "seconds": self.seconds}
+        return html_table([found], "network that was found")
+
+    def __repr__(self) -> str:
+        """Returns what was found."""
+        return f"SearchOutcome(genotype={self.genotype}, params={self.cost.params}, loss={self.tried.loss:.4g})"
+
     @property
     def remarks(self) -> list[str]:
         """What guards have to say, in sentences for people."""

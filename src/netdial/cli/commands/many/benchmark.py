@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netdial.cli.command import Parts, options_of
-from netdial.cli.options import DataDirOption, JsonOption, fraction, values
+from netdial.cli.options import DataDirOption, JsonOption, QuietOption, fraction, values
 
 if TYPE_CHECKING:
     from netdial.contest.board import Leaderboard
@@ -58,7 +58,7 @@ def benchmark(
         "runs/benchmark"
     ),
     data_dir: DataDirOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
     **given: Any,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netdial.cli.options import DataDirOption, JsonOption
+from netdial.cli.options import DataDirOption, JsonOption, QuietOption
 from netdial.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def sweep(
         str | None, _asked("--storage", "Folder of sweeps; else that of the spec, or runs/sweeps.")
     ] = None,
     data_dir: DataDirOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make many runs over ranges of settings, on one machine or many, and compare them: the best, and the front."""

@@ -52,7 +52,7 @@ def compress(
     from netdial.jobs.reports import write_report
 
     config, judging = read(CompressConfig, given), read(Judging, given)
-    report = None if at.as_json else _said
+    report = None if at.as_json or at.quiet else _said
     if Path(at.run).is_file():
         asked = from_file(Path(at.run), data, lam, at.data_dir, whole=family)
         path = out or _named(Path(at.run).stem, asked.wanted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netdial.cli.options import DataDirOption, JsonOption, out_option
+from netdial.cli.options import DataDirOption, JsonOption, QuietOption, out_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,6 +50,7 @@ def latency(
         Path | None, out_option("File to write; else SPACE-latency.json in this folder")
     ] = None,
     data_dir: DataDirOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the operations of a search space on this machine, and hold their sums against whole networks."""
