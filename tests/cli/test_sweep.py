@@ -70,3 +70,12 @@ def test_a_sweep_is_planned_made_and_asked(call: Call, spec: str, tmp_path: Path
 def test_what_is_wrong_is_said_in_one_line(call: Call, spec: str, line: str, words: str) -> None:
     told = call(*line.split())
     assert told.code == 2 and words in told.line and not told.out
+
+
+@pytest.mark.slow
+def test_a_sweep_in_which_nothing_came_to_be_done_is_a_failure(call: Call, spec: str) -> None:
+    Path(spec).write_text(SPEC + "objectives: [weight]\n")
+    told = call("sweep", spec)
+    assert told.code == 1
+    assert "trial 0 failed: measured no weight; there are" in told.out
+    assert "1 failed, 1 waiting" in told.out

@@ -198,3 +198,19 @@ def test_folds_that_do_not_hold_every_row_once_are_refused(folds: object, words:
 def test_patience_is_refused_for_want_of_rows_to_stop_by() -> None:
     with pytest.raises(ConfigError, match="patience"):
         nd.cross_validate(perceptron(), rows(), patience=2, **SHORT)
+
+
+def test_rows_of_weight_0_are_as_if_they_were_not_there() -> None:
+    data, config = rows(), make_config(**SHORT)
+    weight = (torch.arange(48) >= 6).float()
+    everything = torch.arange(48)
+    there = families_on(
+        perceptron(), replace(data, weight=weight), [everything, everything[:30]], CLASSES, config
+    )
+    left = data.select(everything[6:])
+    without = families_on(perceptron(), left, [everything[:42], everything[:24]], CLASSES, config)
+    for one, other in zip(there, without, strict=True):
+        torch.testing.assert_close(pivots(one), pivots(other), rtol=0, atol=1e-6)
+        assert one.n_data == other.n_data
+    found = nd.cross_validate(perceptron(), replace(data, weight=weight), folds=4, **SHORT)
+    assert found.family.n_data == sum(len(held) for held in found.rows) - 6

@@ -76,6 +76,7 @@ class Broken(nn.Module):
     ("out", "error", "said"),
     [
         (lambda x: x / 0, NonFiniteError, "NaN"),
+        (lambda x: x.mul_(2), ConfigError, "changes its inputs in place"),
         (lambda x: x[:1], ShapeError, r"\[1, 4\]"),
         (lambda x: (x, x), ConfigError, "tuple"),
         (lambda x: x @ x, ShapeError, "RuntimeError"),

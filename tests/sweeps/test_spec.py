@@ -10,8 +10,9 @@ import pytest
 from netdial.core.errors import ConfigError
 from netdial.sweeps.proposals import Proposals
 from netdial.sweeps.samplers import SAMPLERS
-from netdial.sweeps.spec import read_spec
+from netdial.sweeps.spec import is_higher, read_spec
 from netdial.sweeps.trials.kinds import REFINEMENTS, trial_kind, trial_names
+from netdial.task import TASKS
 
 GOOD: dict[str, Any] = {
     "name": "one",
@@ -51,6 +52,8 @@ GOOD: dict[str, Any] = {
         ({"space": {"epochs": [1, 2]}}, "both in settings and in space"),
         ({"settings": {"model": "mlp:{w}"}}, r"\{w\}.*space"),
         ({"objectives": ["test/nll"]}, "test data"),
+        ({"objectives": ["valid/acuracy"]}, "did you mean 'valid/accuracy'"),
+        ({"objectives": ["params", "train/nll"]}, "objectives 'train/nll'"),
         ({"sampler": "grid"}, "list"),
         ({"storage": "s3://bucket/sweeps", "halving": {}}, r"halving.*s3://bucket.*folder"),
         ({"cluster": "auto", "engine": "processes"}, r"cluster.*engine ray"),
@@ -135,3 +138,9 @@ def test_refinements_train_the_family_that_they_need_once(name: str) -> None:
     assert name in trial_names()
     with pytest.raises(ConfigError):
         kind.cell("wine", {"base.epochs": 0})
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_what_is_better_is_what_the_task_says(task: str) -> None:
+    for name, metric in TASKS[task].METRICS.items():
+        assert is_higher(f"valid/{name}") == is_higher(f"valid/{name}_predictive") == metric.higher

@@ -111,6 +111,16 @@ def test_a_trial_that_raises_fails_alone_and_is_tried_again_only_if_asked(
         object.__setattr__(toy_way.TOY, "train", train)
 
 
+@pytest.mark.parametrize("objective", ["parmas", "valid/f1"])
+def test_an_objective_that_no_trial_can_have_ends_the_sweep_after_one(
+    toy: Make, objective: str
+) -> None:
+    found = nd.sweep(toy(objectives=[objective]))
+    assert (found.counts["failed"], found.counts["waiting"]) == (1, 3)
+    assert found.trials[0].error.startswith(f"measured no {objective}; there are ")
+    assert "valid/loss" in found.trials[0].error
+
+
 def test_a_disk_that_is_full_once_costs_nothing_and_for_good_one_trial(
     toy: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

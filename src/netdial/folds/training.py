@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
+from netdial.data.memory.weights import weighted_rows
 from netdial.family.family import Family
 from netdial.task import Task
 from netdial.train.config import FitConfig
@@ -50,6 +51,8 @@ def families_on(
         raise ConfigError(
             f"patience={config.patience}: needs rows to stop by that none of the families trains on; leave it out"
         )
+    data, parts = weighted_rows(data, config.class_weight, task.targets, parts)
+    config = config.changed(class_weight=None)  # rows have it now
     families = [Family(net, config.family()) for _ in parts]
     if not side_by_side(families, config):
         return [

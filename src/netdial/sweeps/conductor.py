@@ -7,7 +7,7 @@ All of it runs in one process and holds no results but the objectives of trials.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from netdial.sweeps.spec import cell_of, is_higher
 from netdial.sweeps.trials.halving import STOPPED
 from netdial.sweeps.trials.kinds import measures_of
 from netdial.sweeps.trials.making import TrialEnd
+
+_UNBOUNDED = ("loss", "nll", "rmse", "r2", "excess")
+"""Metrics that a trial which diverged does not have, since they are no numbers; others all trials have or none."""
 
 
 @dataclass(frozen=True)
@@ -224,10 +227,11 @@ class Conductor:
                 self._fail(key(cell), str(error))
             values = [measures[n] for n in self._spec.optimised if n in measures]
             if len(values) < len(self._spec.optimised):
-                lacks = [n for n in self._spec.optimised if n not in measures]
-                self._fail(
-                    key(cell), f"measured no {lacks[0]}; there are {', '.join(sorted(measures))}"
-                )
+                lacks = next(n for n in self._spec.optimised if n not in measures)
+                there = sorted(name for name in measures if not name.startswith("test/"))
+                said = f"measured no {lacks}; there are {', '.join(there)}"
+                self._fail(key(cell), said)
+                self._stop = self._stop or not _may_lack(lacks, measures)
                 values = None
         self._values[number] = values
         if values is not None:
@@ -252,3 +256,13 @@ class Conductor:
                     first, label, state, end.seconds, end.error, self._n_done, self._spec.count, len(self._running), self._best
                 )
             )  # fmt: skip
+
+
+def _may_lack(measure: str, measures: Mapping[str, float]) -> bool:
+    """Returns whether other trials of a sweep may have a measure that one which is done does not have."""
+    part, _, metric = measure.rpartition("/")
+    base = metric.removesuffix("_error").removesuffix("_predictive")
+    of_numbers = base in ("rmse", "r2")
+    return (
+        part == "valid" and base in _UNBOUNDED and not (of_numbers and "valid/accuracy" in measures)
+    )

@@ -31,8 +31,6 @@ RUNNING = (
 )
 """Fields of a spec that may change when a sweep goes on: they say how much, where and how fast."""
 
-_HIGHER = ("accuracy", "r2")
-
 
 class EarlyStop(Settings):
     """Stops trials early that do worse than most others after as many epochs (asynchronous successive halving, ASHA)."""
@@ -122,6 +120,7 @@ class SweepSpec(Settings):
                 raise ConfigError(
                     f"objectives: {name} would choose by test data, which are to be looked at once; use valid/{name[5:]}"
                 )
+            _check_measure(name)
         if self.halving is not None and is_address(self.storage):
             raise ConfigError(
                 f"halving with storage {self.storage}: trials compare themselves by files of a folder that all machines see; "
@@ -219,13 +218,26 @@ def cell_of(spec: SweepSpec, params: Mapping[str, Any]) -> Cell | NetdialError:
         return error
 
 
+def _check_measure(name: str) -> None:
+    """Refuses a measure that no task has; costs go by names of their own."""
+    from netdial.task import metric_names
+
+    part, among, metric = name.rpartition("/")
+    known = [f"valid/{each}" for each in ("loss", *metric_names(), "excess")]
+    base = metric.removesuffix("_error").removesuffix("_predictive")
+    if among and f"{part}/{base}" not in known:
+        raise unknown("measure in objectives", name, known)
+
+
 def is_higher(measure: str) -> bool:
     """Returns whether more of a measure is better.
 
     >>> is_higher("valid/accuracy"), is_higher("params")
     (True, False)
     """
-    return measure.partition("/")[2].removesuffix("_predictive") in _HIGHER
+    from netdial.task import is_higher_better
+
+    return is_higher_better(measure.partition("/")[2].removesuffix("_predictive"))
 
 
 def read_spec(given: SweepSpec | Mapping[str, Any] | str | Path, **changes: Any) -> SweepSpec:

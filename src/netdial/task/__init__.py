@@ -9,7 +9,16 @@ from netdial.task.dense import DenseClassification, DenseRegression
 from netdial.task.loss import Loss
 from netdial.task.metric import Metric
 from netdial.task.noise import NoiseCurve
-from netdial.task.registry import TASKS, deduce, metric_names, named, restore, settle, task_of
+from netdial.task.registry import (
+    TASKS,
+    deduce,
+    is_higher_better,
+    metric_names,
+    named,
+    restore,
+    settle,
+    task_of,
+)
 from netdial.task.regression import Regression, gaussian_nll
 
 __all__ = [
@@ -25,6 +34,7 @@ __all__ = [
     "categorical_nll",
     "deduce",
     "gaussian_nll",
+    "is_higher_better",
     "metric_names",
     "named",
     "restore",

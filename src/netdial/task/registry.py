@@ -24,6 +24,16 @@ def metric_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for task in TASKS for name in TASKS[task].METRICS))
 
 
+def is_higher_better(metric: str) -> bool:
+    """Returns whether more of a metric of any registered task is better.
+
+    >>> is_higher_better("auc"), is_higher_better("nll")
+    (True, False)
+    """
+    found = [TASKS[task].METRICS.get(metric) for task in TASKS]
+    return any(each is not None and each.higher for each in found)
+
+
 def restore(settings: Mapping[str, Any]) -> Task:
     """Returns the task that ``Task.settings`` described.
 

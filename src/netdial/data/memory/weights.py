@@ -62,10 +62,7 @@ def weighted(
         return _weighted_loader(data, class_weight)
     if data.weight is None and class_weight is None:
         return data
-    weight = torch.ones(len(data)) if data.weight is None else data.weight.cpu()
-    if class_weight is not None:
-        y = data.y.cpu()
-        weight = weight * _of_classes(class_weight, _totals(y, weight)).to(weight.dtype)[y]
+    weight = _raw(data, class_weight)
     kept = (weight > 0).to(data.x.device)
     if not bool(kept.any()):
         raise DataError(f"{part}: all weights are 0; give at least one example a weight")
@@ -73,6 +70,34 @@ def weighted(
     data = data if bool(kept.all()) else data.select(kept)
     assert data.weight is not None
     return replace(data, weight=data.weight / data.weight.mean())
+
+
+def weighted_rows(
+    data: Dataset, class_weight: ClassWeight, targets: Targets, rows: Sequence[Tensor]
+) -> tuple[Dataset, list[Tensor]]:
+    """Returns ``weighted`` data, and each of several choices of rows by their places in them, without rows of weight 0.
+
+    Args:
+        data: as of ``weighted``; errors are the same.
+        class_weight: the same.
+        targets: the same.
+        rows: indices of rows of ``data`` ``[N_s]``.
+    """
+    found = weighted(data, class_weight, targets)
+    if len(found) == len(data):
+        return found, list(rows)
+    kept = _raw(data, class_weight) > 0
+    place = kept.cumsum(dim=0) - 1
+    return found, [place[some[kept[some]]] for some in rows]
+
+
+def _raw(data: Dataset, class_weight: ClassWeight) -> Tensor:
+    """Returns the weight of each example ``[N]``, times that of its class, in any unit."""
+    weight = torch.ones(len(data)) if data.weight is None else data.weight.cpu()
+    if class_weight is None:
+        return weight
+    y = data.y.cpu()
+    return weight * _of_classes(class_weight, _totals(y, weight)).to(weight.dtype)[y]
 
 
 def unweighted(data: Dataset, what: str) -> Dataset:

@@ -77,19 +77,24 @@ def shape_after(module: nn.Module, shape: Shape, where: str) -> Shape:
 
     Raises:
         ShapeError: the operation fails on inputs of this shape, or its output has another batch size.
-        ConfigError: it returns no tensor.
+        ConfigError: it returns no tensor, or changes its inputs in place, which other edges read.
         NonFiniteError: it returns NaN or infinity for inputs from a normal distribution.
     """
     x = torch.randn(_EXAMPLES, *shape, generator=generator("operation"))
+    given = x.clone()
     try:
         with evaluating(module), seeded("operation"):
-            out = module(x)
+            out = module(given)
     except Exception as error:
         raise ShapeError(
             f"{where}: fails on inputs of shape {list(shape)} ({type(error).__name__}: {first_line(error)})"
         ) from error
     if not isinstance(out, Tensor):
         raise ConfigError(f"{where}: returns a {type(out).__name__}; expected a tensor")
+    if not torch.equal(given, x):
+        raise ConfigError(
+            f"{where}: changes its inputs in place, and other operations read them; leave inplace=True out of its first layer"
+        )
     if out.ndim < 1 or len(out) != _EXAMPLES:
         raise ShapeError(
             f"{where}: turns {_EXAMPLES} examples of shape {list(shape)} into a tensor {list(out.shape)}; expected as many "

@@ -89,7 +89,10 @@ def sweep(
     if dry_run:
         _show_plan(plan(spec), as_json=as_json)
         return
-    _show(_made(spec, retry=retry, quiet=quiet), "sweep", measures, as_json=as_json)
+    found = _made(spec, retry=retry, quiet=quiet)
+    _show(found, "sweep", measures, as_json=as_json)
+    if found.counts["failed"] and not found.done and not found.counts["stopped"]:
+        raise typer.Exit(1)
 
 
 def _made(spec: Any, *, retry: bool, quiet: bool) -> Sweep:
