@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 import netdial as nd
-from netdial.core.errors import DataError
+from netdial.core.errors import DataError, ShapeError
 from netdial.data.memory import Named, as_dataset
 
 pandas = pytest.importorskip("pandas")
@@ -235,3 +235,16 @@ def test_a_stream_needs_a_length() -> None:
     ):
         as_dataset(Stream(), "classes")
     assert torch.equal(as_dataset(Measured(), "classes").y, Y)
+
+
+def test_numbers_held_as_objects_and_classes_from_one_are_refused_with_the_cure() -> None:
+    net = nd.build("linear", input_shape=(2,), n_outputs=3)
+    x, y = np.random.default_rng(0).random((9, 2)), np.arange(9) % 3
+    with pytest.raises(DataError, match=r"inputs.*give array\.astype\(numpy\.float32\)"):
+        nd.fit(net, (x.astype(object), y), epochs=1)
+    with pytest.raises(DataError, match=r"targets.*give array\.astype\(int\)"):
+        nd.fit(net, (x, y.astype(object)), epochs=1)
+    tensors = torch.tensor(x, dtype=torch.float32), torch.tensor(y + 1)
+    for data in (tensors, torch.utils.data.TensorDataset(*tensors)):
+        with pytest.raises(ShapeError, match=r"give y - 1 if yours begin at 1"):
+            nd.fit(net, data, epochs=1)

@@ -100,3 +100,34 @@ def test_the_command_writes_one_page(
     assert "<script>alert" not in text
     assert "b &lt;script&gt;alert(1)" in text
     assert main(["report", paths[0], "nowhere", "--out", str(out)]) == 2
+
+
+def test_every_figure_of_the_table_has_its_metric_and_unlike_settings_have_rows_of_their_own(
+    make_run: MakeRun,
+) -> None:
+    one = make_run("one", strategy="auto", way="fit")
+    found = make_run("found", strategy="darts", way="search", space="mlp", model="linear")
+    told = compare_page([compared(one), compared(found)])
+    rows = [dict(zip(told["columns"], row, strict=True)) for row in told["table"]]
+    assert told["sentence"].startswith("2 runs on mnist side by side")
+    assert "data" not in told["columns"]
+    assert [row["model"] for row in rows] == ["mlp:50", "found in space mlp"]
+    assert {"validation log loss", "test log loss", "validation accuracy"} <= set(told["columns"])
+    everywhere, of_some = differences([compared(one), compared(found)])
+    assert "strategy" not in [row[0] for row in everywhere]
+    assert ["strategy", "auto", "–"] in of_some
+    assert ["strategy (of the search)", "–", "darts"] in of_some
+    assert all(row[2] != "linear" for row in [*everywhere, *of_some])
+    apart = compare_page([compared(one), compared(make_run("numbers", kind="regression"))])
+    rows = [dict(zip(apart["columns"], row, strict=True)) for row in apart["table"]]
+    assert rows[0]["validation"] == "log loss 0.122" and rows[1]["validation"].startswith("RMSE 5")
+
+
+def test_the_best_of_several_loses_nothing_beside_the_others(make_run: MakeRun) -> None:
+    one, other = make_run("one"), make_run("other", epochs=7)
+    raised = [r for r in other.records() if r.column == "valid/nll"]
+    other.replace([type(r)(**{**vars(r), "value": r.value + 1}) for r in raised])
+    tiles = {tile.part: tile for tile in compare_page([compared(other), compared(one)])["tiles"]}
+    assert tiles["lost"].value == "nothing beside the others"
+    assert tiles["lost"].note.startswith("it has the best validation log loss of 2 runs")
+    assert "other, the next, is 1 behind" in tiles["lost"].note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ def test_how_sure_is_the_error_that_was_recorded_or_that_of_a_share() -> None:
 def test_a_loss_of_the_size_of_rounding_is_none() -> None:
     assert lost_told(9e-9, 0.13, "").value == "nothing"
     assert lost_told(-0.1, 0.13, "").value == "nothing"
+    assert lost_told(-0.1, 0.13, "nats, against x").note == "nats, against x: better by 0.1"
     assert lost_told(0.012, 0.13, "").value == "+0.012"
 
 
@@ -111,6 +113,12 @@ def test_what_shrinking_lost_is_against_the_whole_network_or_its_own_best(whole:
     assert stands.chosen.value == "4 of 8 channels"
     assert stands.lost.value == ("+0.04" if whole else "+0.1")
     assert ("left whole" if whole else "step 5, with 80 parameters") in stands.lost.note
+    best = replace(found, course={**course, "valid/nll": (0.9, 0.4, 0.3)})
+    if not whole and (stands := shrunk_standing(best, {}, {}, "r")) is not None:
+        assert stands.lost.value == UNKNOWN, (
+            "its own best moment is no measure of what shrinking lost"
+        )
+        assert "netdial evaluate r --rivals" in stands.lost.note
 
 
 def test_a_slimmed_member_stands_beside_the_whole_one_and_others_of_its_size() -> None:

@@ -62,3 +62,16 @@ def test_the_front_has_what_no_other_trial_beats() -> None:
     figure = size_figure(trials, "valid/rmse")
     assert sorted(figure.data[1].x) == [50.0, 100.0]
     assert size_figure(trials[:1], "valid/rmse") is None
+
+
+def test_the_loss_is_called_what_it_is(toy: Make) -> None:
+    spec = toy().model_copy(update={"objectives": ("valid/loss",)})
+    trials = [
+        SweepTrial(
+            n, {"pull": 0.1}, "done", Path(), {"valid/loss": 70.0 + n, "valid/rmse": 70.0 + n}
+        )
+        for n in range(2)
+    ]
+    page = render_sweep(Sweep(Path(), spec, tuple(trials)))
+    assert "Trial 0 is best: validation RMSE 70" in page and "validation loss" not in page
+    assert "nothing beside the others" in page

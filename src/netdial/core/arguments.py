@@ -7,11 +7,13 @@ as the numbers that they are. What is in a value (a name that is registered, a Î
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import difflib
 import functools
 import inspect
 import operator
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +21,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError, given_words, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +64,10 @@ _CURES = {
     "Splits": "nd.load_data reads them",
 }
 """Where things of our own come from, by the name of their class."""
+
+
+_LARGEST = {int: 2**64 - 1, float: int(sys.float_info.max)}
+"""Whole numbers that fit the types numbers are computed in."""
 
 
 class _Unfit(Exception):
@@ -131,15 +137,27 @@ def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
     except _Unfit:
         pass
     plain = isinstance(value, str | int | float) or value is None
-    given = f"{name}={value!r}" if plain else f"{name} is {_described(value)}"
-    given = given if len(given) <= 120 else f"{given[:120]}â€¦"
+    given = given_words(name, value) if plain else f"{name} is {_described(value)}"[:120]
     if names := _literals(wanted):
         close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(f"{where}: {given}; {hint}allowed: {', '.join(names)}")
     classes = [_CURES[kind.__name__] for kind in _classes(wanted) if kind.__name__ in _CURES]
     cure = f" ({classes[0]})" if classes else ""
-    raise ConfigError(f"{where}: {given}; expected {_words(wanted)}{cure}")
+    raise ConfigError(
+        f"{where}: {given}; expected {_words(wanted)}{cure}{_unquoted(name, value, wanted)}"
+    )
+
+
+def _unquoted(name: str, value: Any, wanted: Any) -> str:
+    """Returns how a number is given that was given as text; nothing where that is not the fault."""
+    if not isinstance(value, str):
+        return ""
+    with contextlib.suppress(ValueError, _Unfit):
+        number = float(value)
+        _fit(int(number) if number.is_integer() else number, wanted)
+        return f", not text: {name}={value.strip()}"
+    return ""
 
 
 def _fit(value: Any, wanted: Any) -> Any:
@@ -209,7 +227,7 @@ def _number(value: Any, wanted: type) -> Any:
     if wanted is bool or isinstance(value, str | bytes) or getattr(value, "ndim", 0) != 0:
         raise _Unfit
     if type(value) is wanted or (wanted is float and type(value) is int):
-        return value
+        return _take(value, type(value) is not int or abs(value) <= _LARGEST[wanted])
     try:
         return operator.index(value) if wanted is int else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
@@ -247,6 +265,10 @@ def _described(value: Any) -> str:
     name = type(value).__name__
     shape = getattr(value, "shape", None)
     size = f" of shape {list(shape)}" if isinstance(shape, tuple) else ""
+    if isinstance(value, list | tuple):
+        large = [one for one in value if isinstance(one, int) and abs(one) > _LARGEST[int]]
+        if large:
+            return f"a {name} in which one {given_words('', large[0]).strip()}"
     if isinstance(value, list | tuple) and len(value) <= 4:
         size = f" of {', '.join(type(one).__name__ for one in value) or 'nothing'}"
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}{size}"

@@ -7,6 +7,7 @@ message of a ``NetdialError`` as one line and exits with 2; anything else is a d
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import sys
 import warnings
@@ -15,6 +16,10 @@ from contextlib import contextmanager
 
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 """Folder of the package."""
+
+
+_SHOWN = 10**20
+"""Whole numbers up to here are written out."""
 
 
 class NetdialError(Exception):
@@ -121,7 +126,21 @@ def settings_in_words(what: str, given: Iterable[str], allowed: Collection[str])
         if isinstance(cause, ConfigError):
             raise cause from None
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{place}={first['input']!r}: {first['msg'].lower()}") from None
+        said = first["msg"].lower().removeprefix("value error, ")
+        raise ConfigError(f"{given_words(place, first['input'])}: {said}") from None
+
+
+def given_words(name: str, value: object, most: int = 120) -> str:
+    """Returns an argument and its value, cut short where it is long.
+
+    >>> given_words("epochs", "two"), given_words("epochs", 10**5000)
+    ("epochs='two'", 'epochs is a whole number of 5001 digits, too large')
+    """
+    if isinstance(value, int) and abs(value) > _SHOWN:
+        digits = int(value.bit_length() * math.log10(2)) + 1
+        return f"{name} is a whole number of {digits} digits, too large"
+    said = f"{name}={value!r}"
+    return said if len(said) <= most else f"{said[:most]}…"
 
 
 def missing_extra(what: str, extra: str) -> MissingExtra:

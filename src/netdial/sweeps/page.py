@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def render_sweep(sweep: Sweep) -> str:
         notes=_notes(sweep),
         live=None,
         rivals=None,
-        measures=[_titled(name) for name in measures],
+        measures=[_titled(name, done) for name in measures],
         varied=varied,
         rows=[_row(trial, varied, measures, best, front) for trial in sweep.trials],
         colours=_COLOURS,
@@ -97,7 +98,7 @@ def size_figure(done: list[SweepTrial], measure: str) -> go.Figure | None:
     ]
     if len({size for size, _, _ in points}) < 2:
         return None
-    figure = single(SIZE_PIXELS, f"{_titled(measure)}, against size")
+    figure = single(SIZE_PIXELS, f"{_titled(measure, done)}, against size")
     hover = (
         f"%{{customdata}}: %{{x:,.0f}} parameters, <b>%{{y:{_format(measure)}}}</b><extra></extra>"
     )
@@ -172,7 +173,9 @@ def _lead(sweep: Sweep, best: SweepTrial | None, measure: str) -> str:
     if best is None:
         return "No trial is done yet."
     value = _shown(measure, best.measures[measure])
-    return f"Trial {best.number} is best: {_titled(measure)} {value} with {_words(best)}."
+    return (
+        f"Trial {best.number} is best: {_titled(measure, sweep.done)} {value} with {_words(best)}."
+    )
 
 
 def _tiles(sweep: Sweep, best: SweepTrial | None, measure: str) -> list[Tile]:
@@ -198,8 +201,7 @@ def _none_done() -> Standing:
 def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
     """Returns the best trial beside what its run recorded of a constant and of rivals, and the next trial."""
     values = {**best.measures, **best.test}
-    proper = next((n for n in ("valid/rmse", "valid/nll") if n in values), measure)
-    metric = proper if measure == "valid/loss" else measure
+    metric = _proper(values, measure)
     records: list[Record] = []
     with contextlib.suppress(NetdialError):
         records = Run.open(best.run).records()
@@ -219,6 +221,12 @@ def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
     )
 
 
+def _proper(values: Mapping[str, float], measure: str) -> str:
+    """Returns the record that a measure is; that of the loss is the task's proper metric."""
+    known = next((n for n in ("valid/rmse", "valid/nll") if n in values), measure)
+    return known if measure == "valid/loss" else measure
+
+
 def _lost(sweep: Sweep, best: SweepTrial, measure: str) -> Fact:
     """Returns that nothing was lost by the best trial, and what the smallest one on the front loses."""
     note = f"it is the best of {len(sweep.done)} trials"
@@ -228,7 +236,7 @@ def _lost(sweep: Sweep, best: SweepTrial, measure: str) -> Fact:
         gap = sign * (small.measures[measure] - best.measures[measure])
         size = count(small.measures["params"])
         note += f"; trial {small.number}, the smallest on the front, has {size} parameters and loses {gap_words(gap)}"
-    return Fact("nothing", note)
+    return Fact("nothing beside the others", note)
 
 
 def _notes(sweep: Sweep) -> list[str]:
@@ -280,12 +288,13 @@ def _format(measure: str) -> str:
     return ".2%" if measure.endswith("accuracy") else ".4~g"
 
 
-def _titled(measure: str) -> str:
-    """Returns what a measure is called, with its part of the data.
+def _titled(measure: str, done: Sequence[SweepTrial] = ()) -> str:
+    """Returns what a measure is called, with its part of the data; ``valid/loss`` is called by what it is in trials.
 
-    >>> _titled("valid/accuracy"), _titled("params")
-    ('validation accuracy', 'parameters')
+    >>> _titled("valid/accuracy"), _titled("params"), _titled("valid/r2")
+    ('validation accuracy', 'parameters', 'validation R²')
     """
+    measure = _proper(done[0].measures, measure) if done else measure
     if "/" not in measure:
         return {"params": "parameters", "macs": "MACs"}.get(measure, measure)
     return f"{part_words(measure)} {measure_words(measure)}"

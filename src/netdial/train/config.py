@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_MOST = 10**18
+"""Largest whole number of a setting: beyond, types of fixed size hold none."""
 _SMALLEST, _LARGEST = 1e-30, 1e30
 """Bounds of what is multiplied with single-precision numbers, which reach from 1e-38 to 3e38."""
 
@@ -40,6 +42,13 @@ class Settings(BaseModel):
     """Frozen settings; what is wrong with one is said in one line when they are made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _held(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > _MOST:
+            raise ValueError(f"give at most {_MOST:.0e}")
+        return value
 
     def __init__(self, **settings: Any) -> None:
         with settings_in_words("setting", settings, type(self).model_fields):

@@ -119,6 +119,8 @@ def _numbers(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return column
 
 
+_LOOKED_AT = 1000
+"""Objects of an array that are looked at to say what they are."""
 _LABELS = "classes are whole numbers from 0: classes, y = numpy.unique(labels, return_inverse=True)"
 
 
@@ -151,7 +153,10 @@ def _array(value: Any, where: str) -> np.ndarray[Any, Any]:
         what = {"U": "texts", "S": "texts", "M": "dates", "m": "times"}.get(
             array.dtype.kind, f"a {type(value).__name__} of objects"
         )
-        cure = _LABELS if where.endswith("targets") else "give numbers"
+        targets = where.endswith("targets")
+        cure = _LABELS if targets else "give numbers"
+        if array.dtype.kind == "O" and _are_numbers(array):
+            cure = f"they are numbers: give array.astype({'int' if targets else 'numpy.float32'})"
         raise DataError(f"{where}: {what} where numbers are needed; {cure}")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
@@ -160,3 +165,9 @@ def _array(value: Any, where: str) -> np.ndarray[Any, Any]:
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     plain = array.flags.writeable and all(step >= 0 for step in array.strides)
     return array if plain else array.copy()
+
+
+def _are_numbers(array: np.ndarray[Any, Any]) -> bool:
+    """Returns whether the first objects of an array are numbers."""
+    some = array.reshape(-1)[:_LOOKED_AT]
+    return len(some) > 0 and all(isinstance(one, int | float | np.number) for one in some)

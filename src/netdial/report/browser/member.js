@@ -65,7 +65,7 @@ function drawLayers(details, member) {
   const random = member.effective?.length > 0;
   const rows = details.layers.map((layer, index) => {
     const share = member.kept[index] / (layer.params || 1), kept = cell("td", "");
-    kept.append(bar(share), ` ${written(member.kept[index], ",d")} (${written(share, ".0%")})`);
+    kept.append(`${written(member.kept[index], ",d")} (${written(share, ".0%")}) `, bar(share));
     return line_of(cell("th", layer.name, {scope: "row"}), ...[layer.params, layer.macs, layer.bytes].map(value => cell("td", written(value, ",d"))), kept,
       ...(random ? [cell("td", shown(member.effective[index], ",.4~r"))] : []), cell("td", shown(member.norm[index], ".3~g")));
   });

@@ -34,10 +34,11 @@ from netdial.report.standing.of_compared import (
     params_of,
     ranked,
 )
+from netdial.report.standing.told import measure
 from netdial.report.text import MEASURES, count, number, percent, value_of
 from netdial.runs.curves import MemberRow
 
-_PALETTE = (*COLOURS.values(), "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
+_PALETTE = (COLOURS["valid"], COLOURS["test"], "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", MUTED)
 _ASIDE = (
     "name",
     "n_params",
@@ -51,6 +52,12 @@ _ASIDE = (
 )
 
 
+_OWN = {"search": ("epochs", "options", "penalty", "size", "strategy")}
+"""Settings by way that mean something else than those of the same name of other ways."""
+_UNUSED = {"search": ("model",)}
+"""Settings by way that are there and say nothing."""
+
+
 def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
     """Returns what the page of several runs tells."""
     alike = _alike(runs)
@@ -59,10 +66,10 @@ def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
         "compare-curves": curves_figure(shown, alike or ""),
         "compare-size": sizes_figure(shown, alike or ""),
     }
-    columns, table = _table(runs)
+    columns, table = _table(runs, alike)
     differing, of_some = differences(runs)
     return {
-        "sentence": f"{len(runs)} runs side by side, from what each recorded.",
+        "sentence": f"{len(runs)} runs{_on(runs)} side by side, from what each recorded.",
         "lead": _lead(runs, alike),
         "tiles": compared_tiles(runs, alike),
         "notes": _notes(runs, alike),
@@ -162,18 +169,47 @@ def sizes_figure(shown: Sequence[tuple[int, Compared]], metric: str) -> go.Figur
     words = [_where(one.name, lam) for i, one in shown for _, _, lam in points[i]]
     figure.add_trace(front_line(flat, words, hover, is_error=not is_share))
     size_axes(figure, is_error=not is_share)
-    figure.update_xaxes(title_text="weights that carry 99 % of the norm")
+    carried = [one.name for _, one in shown if any(one.kept)]
+    whole = [one.name for _, one in shown if not any(one.kept)]
+    words = [
+        f"{what} ({escaped(', '.join(names))})" if carried and whole else what
+        for what, names in (("weights that carry 99 % of the norm", carried), ("parameters", whole))
+        if names
+    ]
+    figure.update_xaxes(title_text="; ".join(words))
     return figure
 
 
 def differences(runs: Sequence[Compared]) -> tuple[list[list[str]], list[list[str]]]:
     """Returns the settings in which runs differ, name and the value of each: those that all have, and those of some alone."""
-    flat = [_flat(one.config) for one in runs]
+    flat = [_flat(_named_apart(one.config)) for one in runs]
     keys = sorted({key for one in flat for key in one if key.split(".")[0] not in _ASIDE})
     rows = [[key, *(one.get(key, "–") for one in flat)] for key in keys]
     rows = [row for row in rows if len(set(row[1:])) > 1]
     everywhere = [row for row in rows if all(row[0] in one for one in flat)]
     return everywhere, [row for row in rows if row not in everywhere]
+
+
+def _named_apart(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run, those that mean something else for its way named so."""
+    way = str(config.get("way", "fit"))
+    own, unused = _OWN.get(way, ()), _UNUSED.get(way, ())
+    return {
+        f"{key} (of the {way})" if key in own else key: value
+        for key, value in config.items()
+        if key not in unused
+    }
+
+
+def _on(runs: Sequence[Compared]) -> str:
+    data = {str(one.config["data"]) for one in runs if "data" in one.config}
+    return f" on {data.pop()}" if len(data) == 1 else ""
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    """Returns what network a run has: its name, or the space in which it was found."""
+    space = config.get("space")
+    return f"found in space {space}" if space else str(config.get("model", "–"))
 
 
 def _alike(runs: Sequence[Compared]) -> str | None:
@@ -211,9 +247,10 @@ def _notes(runs: Sequence[Compared], alike: str | None) -> list[str]:
     return notes
 
 
-def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
-    """Returns headings and rows of text, one for each run."""
+def _table(runs: Sequence[Compared], alike: str | None) -> tuple[list[str], list[list[str]]]:
+    """Returns headings and rows of text, one for each run; the metric is in the headings, or in each cell if runs differ."""
     rows = []
+    named, of = alike is None, f" {measure(alike)}" if alike is not None else ""
     for one in runs:
         row, metric = one.chosen, one.metric
         params, kept = (None, None) if row is None else (params_of(one, row), kept_of(one, row))
@@ -221,19 +258,19 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 str(one.config.get("way", "fit")),
-                str(one.config.get("data", "–")),
-                str(one.config.get("space") or one.config.get("model", "–")),
+                "–" if _on(runs) else str(one.config.get("data", "–")),
+                _model(one.config),
                 str(one.config.get("objective", "–")),
                 "–" if row is None or math.isnan(row.lam) else number(row.lam),
                 "–" if simplest is None else number(simplest.lam),
-                *(_value(row, metric, part) for part in SPLITS),
+                *(_value(row, metric, part, named=named) for part in SPLITS),
                 *(
                     percent(row.get(f"{part}/accuracy") if row is not None else None)
                     for part in SPLITS
                 ),
                 count(params),
                 count(kept),
-                _value(MemberRow(math.nan, one.constant), metric, "valid"),
+                _value(MemberRow(math.nan, one.constant), metric, "valid", named=named),
             ]
         )
     heads = [
@@ -243,23 +280,25 @@ def _table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
         "objective",
         "best λ",
         "1 s.e. λ",
-        "validation",
-        "test",
-        "valid acc.",
-        "test acc.",
+        f"validation{of}",
+        f"test{of}",
+        "validation accuracy",
+        "test accuracy",
         "parameters",
         "weights that carry",
-        "a constant",
+        f"a constant, validation{of}",
     ]
     used = [k for k in range(len(heads)) if any(row[k] != "–" for row in rows)]
     return [heads[k] for k in used], [[row[k] for k in used] for row in rows]
 
 
-def _value(row: MemberRow | None, metric: str | None, part: str) -> str:
+def _value(row: MemberRow | None, metric: str | None, part: str, *, named: bool) -> str:
     if row is None or metric is None:
         return "–"
     value = row.get(f"{part}/{metric.partition('/')[2]}")
-    return "–" if value is None else value_of(metric, value)
+    if value is None:
+        return "–"
+    return f"{measure(metric)} {value_of(metric, value)}" if named else value_of(metric, value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

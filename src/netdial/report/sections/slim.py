@@ -171,9 +171,9 @@ def size_figure(found: Sequence[Pruning], metric: str | None) -> go.Figure | Non
 
 
 def widths_figure(found: Sequence[Pruning]) -> go.Figure | None:
-    """Returns the share of channels left in each layer, a line for each pruning; None without records of widths."""
+    """Returns the share of channels left in each layer, a line for each pruning; None without two layers of known width."""
     layers = _layers(found)
-    if not layers:
+    if len(layers) < 2:
         return None
     figure = single(_WIDTHS_PIXELS, "Channels left, share of the start")
     figure.update_layout(hovermode="closest", hoversubplots=None)

@@ -13,13 +13,14 @@ from netdial.report.standing.told import (
     Standing,
     constant_told,
     cost_told,
+    measure,
     rival_told,
     sure_told,
     without_gaps,
     worth_words,
 )
 from netdial.report.template import Tile
-from netdial.report.text import at_lam, count
+from netdial.report.text import at_lam, count, number, percent
 from netdial.runs.curves import Headline, MemberRow, constants, headline, is_worse, members
 from netdial.runs.run import Run
 from netdial.runs.schemas.details import read_details
@@ -117,11 +118,21 @@ def compared_tiles(runs: Sequence[Compared], alike: str | None) -> list[Tile]:
             f"{at_member(row).removeprefix(' at ')} {worth_words(values, alike)}".strip(),
         ),
         cost=cost_told({} if params is None else {"params": params}),
-        lost=Fact("nothing", f"it predicts best of {len(known)} runs on validation data"),
+        lost=_lost(known, alike),
         sure=sure_told(values, alike, first.config.get("n_valid")),
         constant=constant_told(first.constant, alike, values),
         rival=rival_told(others, alike, values, "no other run was measured"),
     ).tiles()
+
+
+def _lost(known: Sequence[tuple[float, Compared, MemberRow]], metric: str) -> Fact:
+    """Returns that the best run loses nothing against the others, and what the next one loses against it."""
+    note = f"it has the best validation {measure(metric)} of {len(known)} runs"
+    if len(known) > 1:
+        (best, _, _), (value, second, _) = known[:2]
+        gap = percent(value - best) if metric.endswith("/accuracy") else number(value - best, 2)
+        note += f"; {second.name}, the next, is {gap} behind"
+    return Fact("nothing beside the others", note)
 
 
 def _apart(runs: Sequence[Compared]) -> Standing:

@@ -43,7 +43,9 @@ def family_standing(
     taken = cost_told(cost)
     effective = chosen.get("effective_parameters")
     if effective is not None:
-        taken = Fact(taken.value, f"{taken.note} · {count(effective)} of them effective")
+        taken = Fact(
+            taken.value, f"{taken.note} · data determine {count(effective)} of the parameters"
+        )
     return Standing(
         chosen=Fact(
             at_lam(chosen.lam), f"{which}: {worth_words(chosen.values, metric)}{_averaged(answer)}"

@@ -81,7 +81,8 @@ def _lost(found: Searched) -> Fact:
     if not losses or "valid/nll" not in found.scores:
         return Fact(UNKNOWN, "nothing larger was measured beside it")
     gap = found.scores["valid/nll"] - min(losses)
-    note = (
-        f"nats on validation data, against the best of {len(losses)} structures that were trained"
-    )
+    count_ = len(losses)
+    if gap <= 0:
+        return Fact("nothing", f"it is the best of the {count_} structures that were trained")
+    note = f"nats on validation data, against the best of {count_} structures that were trained"
     return lost_told(gap, min(losses), note)

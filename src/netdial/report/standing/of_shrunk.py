@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from netdial.report.standing.told import (
+    NOTHING,
     UNKNOWN,
     Fact,
     Standing,
@@ -39,14 +41,14 @@ def shrunk_standing(
     return Standing(
         chosen=Fact(left, worth_words(found.scores, metric)),
         cost=cost_told(found.end, found.start),
-        lost=_lost(found, metric, beside),
+        lost=_lost(found, metric, beside, run),
         sure=sure_told(found.scores, metric, config.get("n_valid")),
         constant=constant_told(found.constant, metric, found.scores),
         rival=rival_told(beside, metric, found.scores, rivals_command(run)),
     )
 
 
-def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth]) -> Fact:
+def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth], run: str) -> Fact:
     """Returns what the small network loses against the whole one, trained for as long, or else against its own best epoch."""
     whole = beside.get(WHOLE, {})
     if "valid/excess" in whole:
@@ -70,4 +72,10 @@ def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth]) -> Fact:
         f", with {count(size)} parameters" if size and math.isfinite(size) else ""
     )
     gap = sign * found.scores[metric] - least
-    return lost_told(gap, least, f"{measure(metric)} on validation data, against {at}")
+    told = lost_told(gap, least, f"{measure(metric)} on validation data, against {at}")
+    if told.value != NOTHING:
+        return told
+    return Fact(
+        UNKNOWN,
+        f"no moment of its training was better; against the whole network: netdial evaluate {shlex.quote(run)} --rivals",
+    )

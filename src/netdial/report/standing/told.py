@@ -27,7 +27,7 @@ TITLES = {
     "constant": "A constant",
     "rival": "Strongest rival",
 }
-UNKNOWN = "–"
+UNKNOWN, NOTHING = "–", "nothing"
 _SURE = 2.0
 """Standard errors that a difference is at least before it is called one."""
 _SAME = 1e-4
@@ -81,7 +81,7 @@ def worth_words(values: Worth, metric: str) -> str:
 def measure(metric: str) -> str:
     """Returns what the metric of a record is called: ``log loss``, ``RMSE``, ``accuracy``."""
     name = metric.rpartition("/")[2]
-    return MEASURES.get(f"valid/{name}", (name, ""))[0]
+    return MEASURES.get(f"valid/{name}", ("R²" if name == "r2" else name, ""))[0]
 
 
 def cost_told(now: Mapping[str, float], before: Mapping[str, float] | None = None) -> Fact:
@@ -115,8 +115,11 @@ def gap_words(value: float, error: float | None = None) -> str:
 
 
 def lost_told(gap: float, of: float, note: str) -> Fact:
-    """Returns a loss above another one; nothing where it is no larger but for rounding."""
-    return Fact(gap_words(gap) if gap > _SAME * abs(of) else "nothing", note)
+    """Returns a loss above another one; nothing where it is no larger but for rounding, and by how much it is smaller."""
+    if gap > _SAME * abs(of):
+        return Fact(gap_words(gap), note)
+    better = f"{note}: better by {number(-gap, 2)}" if gap < -_SAME * abs(of) else note
+    return Fact(NOTHING, better)
 
 
 def sure_told(values: Worth, metric: str, rows: object) -> Fact:
