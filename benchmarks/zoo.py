@@ -29,6 +29,8 @@ from benchmarks._zoo_patches import PATCHES
 from benchmarks._zoo_peer import Outcome, peer_cut
 from benchmarks._zoo_sequences import SEQUENCES
 from benchmarks._zoo_tabular import TABULAR
+from benchmarks._zoo_third_images import THIRD_IMAGES
+from benchmarks._zoo_third_sequences import THIRD_SEQUENCES
 from benchmarks._zoo_tokens import TOKEN_NETS
 from benchmarks._zoo_various import VARIOUS
 from benchmarks._zoo_vision import VISION, X
@@ -81,16 +83,23 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
         return {"own": {name: _own(name) for name in NETWORKS}}
     from benchmarks._zoo_models import models
     from benchmarks._zoo_more_models import more_models
+    from benchmarks._zoo_third_models import third_models
 
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
-    return {"own": {**own, **second_sample()}, "transformers": {**models(), **more_models()}}
+    own |= second_sample() | third_sample()
+    return {"own": own, "transformers": {**models(), **more_models(), **third_models()}}
 
 
 def second_sample() -> dict[str, Maker]:
     """Returns what makes the networks that were written after those that netdial had been mended for."""
     backbones = {name: _with(make, IMAGES) for name, make in {**BACKBONES, **MOBILE}.items()}
     return {**backbones, **DENSE, **GENERATIVE, **TOKEN_NETS, **PATCHES, **TABULAR, **COMPUTED}
+
+
+def third_sample() -> dict[str, Maker]:
+    """Returns what makes the networks that were written after both, as other people write them."""
+    return {**THIRD_IMAGES, **THIRD_SEQUENCES}
 
 
 def _own(name: str) -> Maker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import ConfigError
+from netdial.shrinking.config import ShrinkConfig
+from netdial.shrinking.shrink import prepare
 
 G = torch.Generator().manual_seed(0)
 
@@ -136,3 +139,40 @@ def test_computed_weights_are_refused_with_layer_and_line_and_what_to_do_helps(
         assert slim.net.get_parameter("first.weight").shape[0] < 6
     net.plain = True
     assert sum(nd.shrink(net, (x, y), **settings).widths.values()) < 6
+
+
+class Partly(nn.Module):
+    """One layer as torch has it, and one whose weight goes through an expression."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.one(x))
+        h = torch.relu(F.linear(h, torch.tanh(self.two.weight), self.two.bias))
+        return self.three(h)
+
+
+def test_a_layer_whose_weight_is_computed_is_said_to_stay_beside_one_that_shrinks() -> None:
+    x, y = torch.randn(40, 4), torch.randint(0, 2, (40,))
+    shrunk = nd.shrink(Partly(), (x, y), size="80 params", epochs=2, batch_size=20)
+    assert shrunk.widths["one"] < 8
+    assert re.search(
+        r"test_weighted.py:\d+\) multiplies by a weight that is computed", shrunk.kept["two.weight"]
+    )
+    assert shrunk.kept["three.weight"] == "makes the network's outputs"
+
+
+def test_a_layer_that_is_added_to_another_is_said_to_stay() -> None:
+    class Residual(Partly):
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.tanh(self.one(x))
+            return self.three(h + self.two(torch.relu(self.zero(h))))
+
+    net = Residual()
+    net.two, net.three, net.zero = nn.Linear(5, 8), nn.Linear(8, 2), nn.Linear(8, 5)
+    graph = prepare(net, torch.randn(2, 4), ShrinkConfig())
+    assert "is added to another layer" in graph.kept["two.weight"]
+    assert "zero.weight" not in graph.kept
+    assert "two.weight" not in prepare(net, torch.randn(2, 4), ShrinkConfig(streams=True)).kept

@@ -6,7 +6,7 @@ It uses the same feed and loop as ``fit``, with another training method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.fold.fold import fold
 from netdial.channels.fold.outcome import FoldReport
 from netdial.channels.graph import Graph, as_example
-from netdial.channels.layers.insertion import insert_switches
+from netdial.channels.layers.insertion import insert_switches, without_switch
 from netdial.channels.layers.pick import insert_picks
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
@@ -68,6 +68,11 @@ class Shrunk:
     def widths(self) -> dict[str, int]:
         """Channels in each group."""
         return self.graph.widths
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        """Leaf -> why the channels that it makes stay: outputs, sums with others, weights that are computed, written sizes."""
+        return self.graph.kept
 
     @property
     def n_params(self) -> int:
@@ -157,10 +162,12 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
         net, example = net.double(), example.double() if example.is_floating_point() else example
     traced = trace(net, example)
     source = generator(config.seed, "switches")
+    stay = without_switch(traced, streams=config.streams)
     insert_switches(traced, start=config.begin, generator=source, streams=config.streams)
     if config.inputs:
         insert_picks(traced, start=config.begin, generator=source)
-    return Graph.of(traced, example, lenient=config.lenient)
+    graph = Graph.of(traced, example, lenient=config.lenient)
+    return replace(graph, kept={**stay, **graph.kept})
 
 
 def run(

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.inputs import OneTensor, Packing, one_tensor
-from netdial.core.outputs import contents_kept, evaluating, failing_in_words, without_gradients
+from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
 from netdial.task.base import Task
@@ -112,14 +112,23 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
         return one_tensor(net, packing)
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
         return net  # a run would give it its shape
+    given = match(x, _like(net, x))
+    several = [_gives_several(net, given, training=training) for training in (False, True)]
+    return one_tensor(net, None) if any(several) else net
+
+
+def _gives_several(net: nn.Module, x: Tensor, *, training: bool) -> bool:
+    """Returns whether a network gives something else than one tensor in a mode, as with auxiliary heads in training."""
     try:
-        with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
-            found = net(match(x, _like(net, x)))
+        with (
+            contents_kept(net),
+            modes_kept(net),
+            without_gradients(),
+            torch.random.fork_rng(devices=[]),
+        ):
+            return not isinstance(net.train(training)(x), Tensor)
     except Exception:  # whatever is wrong is said by the rehearsal
-        return net
-    if isinstance(found, Tensor):
-        return net
-    return one_tensor(net, None)
+        return False
 
 
 def hold(data: Data, part: str = "training part") -> Dataset | Loader:

@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
 from netdial.channels.layers.switch import Start, Switch
-from netdial.channels.layers.weighted import biased, unswitched, weighted
+from netdial.channels.layers.weighted import biased, made_of, unswitched, weighted
 from netdial.channels.nodes import detached, module_of, only_asks
 from netdial.core.errors import ConfigError
 
@@ -98,6 +98,24 @@ def insert_switches(
     traced.graph.lint()
     traced.recompile()
     return made
+
+
+def without_switch(traced: fx.GraphModule, *, streams: bool = False) -> dict[str, str]:
+    """Returns why layers and weights can have no switch, by the leaf that makes their channels; to be asked before any stands.
+
+    Args:
+        traced: the network.
+        streams: as of ``insert_switches``.
+    """
+    calls = _calls(traced)
+    held, found = dict(traced.named_parameters()), dict[str, str]()
+    for layer, why in _barred(traced, calls, streams=streams).items():
+        names = [n for n in (layer, f"{layer}.weight", f"{layer}.weight_hh_l0") if n in held]
+        found |= dict.fromkeys(names[:1], why)
+    for node in traced.graph.nodes:
+        if why := unswitched(traced, node):
+            found |= dict.fromkeys(made_of(traced, node), why)
+    return found
 
 
 def _calls(traced: fx.GraphModule) -> dict[str, list[fx.Node]]:

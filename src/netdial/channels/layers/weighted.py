@@ -62,21 +62,9 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
 
 def unswitched(traced: fx.GraphModule, node: fx.Node) -> str:
     """Returns why a product by something made of parameters has no switch, and what to do; empty if it is no such product."""
-    linear, convolution = node.target in _PRODUCTS | {F.linear}, node.target in _CONVOLUTIONS
-    given = node.kwargs.get("weight", node.args[1] if len(node.args) > 1 else None)
-    if not (linear or convolution) or not isinstance(given, fx.Node):
-        return ""
-    seen, waiting = {given}, [given]
-    while waiting:
-        sources = [one for one in waiting.pop().all_input_nodes if one not in seen]
-        seen.update(sources)
-        waiting += sources
-    if any(one.op == "placeholder" for one in seen):
-        return ""
-    held = dict(traced.named_parameters())
-    read = [str(one.target) for one in node.graph.nodes if one in seen and one.op == "get_attr"]
-    names = [name for name in dict.fromkeys(read) if name in held]
-    if not names:
+    linear, names = node.target in _PRODUCTS | {F.linear}, made_of(traced, node)
+    given = _second(node)
+    if not names or given is None:
         return ""
     if given.op == "get_attr":
         return f"{place(node)} multiplies by {names[0]}, which is read elsewhere, too; give each a parameter of its own"
@@ -84,6 +72,29 @@ def unswitched(traced: fx.GraphModule, node: fx.Node) -> str:
     plain = "nn.Linear" if linear else "a convolution module"
     cure = f"shrink it with {plain} there first, and compute weights from what is left"
     return made + (f"nd.slim cuts it as it is, or {cure}" if node.target is F.linear else cure)
+
+
+def made_of(traced: fx.GraphModule, node: fx.Node) -> list[str]:
+    """Returns the parameters that alone make what a product multiplies by; none for other nodes and weights as they are."""
+    products: Any = {*_PRODUCTS, F.linear, *_CONVOLUTIONS}
+    given = _second(node)
+    if node.target not in products or given is None or weighted(node) is not None:
+        return []
+    seen, waiting = {given}, [given]
+    while waiting:
+        sources = [one for one in waiting.pop().all_input_nodes if one not in seen]
+        seen.update(sources)
+        waiting += sources
+    if any(one.op == "placeholder" for one in seen):
+        return []
+    held = dict(traced.named_parameters())
+    read = [str(one.target) for one in node.graph.nodes if one in seen and one.op == "get_attr"]
+    return [name for name in dict.fromkeys(read) if name in held]
+
+
+def _second(node: fx.Node) -> fx.Node | None:
+    given = node.kwargs.get("weight", node.args[1] if len(node.args) > 1 else None)
+    return given if isinstance(given, fx.Node) else None
 
 
 def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:

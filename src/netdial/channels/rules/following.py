@@ -30,9 +30,21 @@ def settle(scene: Scene, *, lenient: bool) -> bool:
     """
     _settle_sources(scene)
     changed = False
+    open_ones = [
+        demand
+        for demand in scene.demands
+        if scene.atoms.is_free(demand.labels) and not counts(scene, demand.number, demand.labels)
+    ]
+    equal = {
+        d.node for d in open_ones if d.spare and not d.make and not _leaf_size(scene, d.labels)
+    }
     for demand in scene.demands:
-        if scene.atoms.is_free(demand.labels) and not counts(scene, demand.number, demand.labels):
-            make = demand.make or _leaf_size(scene, demand.labels) or demand.spare
+        shared = demand.spare is not None and demand.node in equal  # parts stay equal, all of them
+        if scene.atoms.is_free(demand.labels) and (
+            shared or any(demand is one for one in open_ones)
+        ):
+            make = demand.make or (None if shared else _leaf_size(scene, demand.labels))
+            make = make or demand.spare
             make = make if demand.place else None
             if make is None and not demand.message:
                 scene.fix(demand.labels, f"{place(demand.node)} makes as many, written in the code")

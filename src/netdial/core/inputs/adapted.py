@@ -6,6 +6,7 @@ out of it and gives the one tensor that is scored. Leaves keep their names, and 
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from typing import Any
 
@@ -31,8 +32,9 @@ class OneTensor(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the tensor that is scored, of one packed tensor; or what the class returns, of anything else."""
-        if len(args) == 1 and not kwargs:
+        if len(args) == 1 and not kwargs and not isinstance(args[0], dict | tuple | list):
             return self.of_packed(args[0])
+        args, kwargs = as_taken(super().forward, args, kwargs)
         return super().forward(*args, **kwargs)
 
     def of_packed(self, x: Any) -> Any:
@@ -43,6 +45,7 @@ class OneTensor(nn.Module):
         found = apart(x)
         parts = [found[number] for number in range(1 if packing is None else len(packing.names))]
         args, kwargs = (tuple(parts), {}) if packing is None else packing.call(parts)
+        args, kwargs = as_taken(super().forward, args, kwargs)
         return pick(structured(super().forward(*args, **kwargs)))
 
 
@@ -64,12 +67,28 @@ class OneTensorGraph(fx.GraphModule):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Returns what the network gives."""
-        if len(args) == 1 and not kwargs:
+        if len(args) == 1 and not kwargs and not isinstance(args[0], dict | tuple | list):
             return super().__call__(*args)
+        if len(args) == 1 and not kwargs:  # all of them in one argument
+            args, kwargs = ((), args[0]) if isinstance(args[0], dict) else (tuple(args[0]), {})
         packing = packing_of(self)
         parts = [*args, *kwargs.values()] if packing is None else packing.arranged(args, kwargs)
         with direct(parts):
             return super().__call__(parts[0])
+
+
+def as_taken(
+    run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Returns inputs as a forward pass takes them: all in one argument, ``forward(self, batch)``, if it has none for each."""
+    given = inspect.signature(run).parameters.values()
+    single = len([p for p in given if p.default is p.empty]) == 1
+    if not single or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in given):
+        return args, kwargs
+    names = {p.name for p in given}
+    if kwargs and not args and not names & set(kwargs):
+        return (dict(kwargs),), {}
+    return ((args,), kwargs) if len(args) > len(names) else (args, kwargs)
 
 
 def packing_of(net: nn.Module) -> Packing | None:
