@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -255,5 +256,57 @@ def test_it_prints_whole(
     assert cut == 0
     page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert (tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"
+    assert faults == []
+    page.context.close()
+
+
+@names
+def test_on_paper_tables_are_as_wide_as_it_and_no_number_is_broken(
+    name: str, browser: Any, pages: Callable[[str], Path]
+) -> None:
+    size = {"width": 690, "height": 1000}  # A4 within its margins
+    page, _ = opened(browser, pages(name).as_uri(), viewport=size)
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
+    page.emulate_media(media="print")
+    tables = page.eval_on_selector_all(
+        ".scroll table", "all => all.map(one => one.getBoundingClientRect().right)"
+    )
+    assert max(tables, default=0) <= 695
+    broken = page.eval_on_selector_all(".scroll td", BROKEN)
+    assert broken == []
+    page.context.close()
+
+
+BROKEN = """all => all.filter(one => /^[\\d.,%×−-]+$/.test(one.textContent.trim())
+    && one.firstChild?.nodeType === 3
+    && (() => { const range = document.createRange(); range.selectNodeContents(one);
+        return range.getClientRects().length > 1; })())
+    .map(one => one.textContent)"""
+
+
+def test_losses_of_a_regression_say_their_unit(
+    browser: Any, pages: Callable[[str], Path], tmp_path: Path
+) -> None:
+    unit = "squared error in variances of the target"
+    page, faults = opened(browser, pages("regression").as_uri())
+    moves = range(page.evaluate("dial.lams.length"))
+    for index in moves:
+        page.eval_on_selector(
+            "#lam", f"one => {{ one.value = {index}; one.dispatchEvent(new Event('input')) }}"
+        )
+        assert page.text_content("#lost") == "0" or unit in page.text_content("#lost-error")
+    term = page.locator("button.term[data-term=squared]").first
+    assert term.count() == 0 or term.is_visible()
+    assert unit in page.text_content("body")
+    members = page.evaluate("everything.members")
+    with page.expect_download() as told:
+        page.click("a[download='members.csv']")
+    rows = list(csv.DictReader(Path(told.value.path()).read_text("utf-8").splitlines()))
+    assert [float(row["valid/rmse"]) for row in rows] == [
+        one["values"]["valid/rmse"] for one in members
+    ]
+    with page.expect_download() as told:
+        page.click("#json")
+    assert json.loads(Path(told.value.path()).read_text("utf-8"))["members"] == members
     assert faults == []
     page.context.close()

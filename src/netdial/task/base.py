@@ -122,12 +122,10 @@ class Task(ABC):
         """
         if outputs.ndim == 2 and self.fits(outputs.shape[1], asked):
             return ""
-        cure = (
-            ", and from 0: give y - 1 if yours begin at 1"
-            if outputs.shape[1:] == (asked - 1,)
-            else ""
+        classes = f"{asked} classes); the targets run up to {asked - 1}"
+        classes += ", and count from 0: give y - 1 if yours begin at 1" * (
+            outputs.shape[-1] == asked - 1
         )
-        classes = f"{asked} classes); the targets run up to {asked - 1}{cure}"
         return f"[{len(outputs)}, {asked}] ({classes if self.targets == 'classes' else f'{asked} targets)'}"
 
     def seen(self, outputs: Tensor, targets: Tensor) -> Self:

@@ -114,16 +114,11 @@ class Pruned:
         """Returns what became of each group as a table, for notebooks."""
         from netdial.report.plots import html_table
 
-        return html_table(
-            [{"group": r.group, "before": r.before, "after": r.after} for r in self.rows],
-            f"{self.n_params} parameters are left",
-        )
+        return html_table([vars(row) for row in self.rows], f"{self.n_params} parameters are left")
 
     def __repr__(self) -> str:
         """Returns what is left."""
-        return (
-            f"Pruned(n_params={self.n_params}, widths={self.widths}, criterion={self.criterion!r})"
-        )
+        return f"Pruned(n_params={self.n_params}, widths={self.widths})"
 
     @property
     def net(self) -> fx.GraphModule:

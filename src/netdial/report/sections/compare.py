@@ -73,6 +73,7 @@ def compare_page(runs: Sequence[Compared]) -> dict[str, Any]:
         "lead": _lead(runs, alike),
         "tiles": compared_tiles(runs, alike),
         "notes": _notes(runs, alike),
+        "measure": measure(alike) if alike is not None else "",
         "columns": columns,
         "table": table,
         "names": [(one.name, _colour(i)) for i, one in enumerate(runs)],
@@ -286,7 +287,7 @@ def _table(runs: Sequence[Compared], alike: str | None) -> tuple[list[str], list
         "test accuracy",
         "parameters",
         "weights that carry",
-        f"a constant, validation{of}",
+        "a constant",
     ]
     used = [k for k in range(len(heads)) if any(row[k] != "–" for row in rows)]
     return [heads[k] for k in used], [[row[k] for k in used] for row in rows]
