@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,12 +17,14 @@ from netdial.cli import main
 from netdial.core.storage.container import load_tree
 from netdial.jobs.search import latency
 from netdial.measure.latency import Machine
+from netdial.runs.folder import foreign
 from netdial.runs.run import Run
 from netdial.runs.searched import searched
 from netdial.structure import SearchSpace, StructureCosts
 from netdial.structure.latency import LatencyLookup, OperationTime
 from netdial.structure.latency.table import LatencyAgreement
 from netdial.structure.search import SEARCHES, job
+from netdial.train import loop
 from netdial.train.loop import Interrupted
 
 SMALL = [
@@ -93,6 +96,35 @@ def test_every_strategy_makes_a_run(strategy: str, capsys: pytest.CaptureFixture
     losses = [record for record in Run.open(Path(told["run"])).records() if record.name == "loss"]
     assert losses
     assert Path(told["report"]).exists()
+    assert foreign(Path(told["run"])) == []
+
+
+def test_a_search_that_is_replaced_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither its network nor the structures that it trained stay in the run that takes its place."""
+    words = ["search", "wine", *SMALL, "--no-compare", "--network-epochs", "1", "--name", "one"]
+    answer(capsys, *words)
+    mine = Path("runs/one/structure/notes.txt")
+    mine.write_text("mine")
+    assert Path("runs/one/checkpoint/trials.safetensors").exists()
+    settings = ["--epochs", "1", "--model", "mlp:4", "--points", "2", "--quiet"]
+    answer(capsys, "fit", "wine", *settings, "--name", "one", "--overwrite")
+    assert [path.name for path in Path("runs/one/model").iterdir()] == ["family.safetensors"]
+    assert [path.name for path in Path("runs/one/checkpoint").iterdir()] == ["last.safetensors"]
+    assert [path.name for path in mine.parent.iterdir()] == ["notes.txt"]
+
+
+def test_a_search_that_a_full_disk_ends_can_be_started_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = ["search", "wine", *SMALL, "--no-compare", "--network-epochs", "1", "--name", "one"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_tree", full)
+        assert "nothing of it was saved" in answer(capsys, *words, code=2)
+    assert not Path("runs/one").exists()
+    assert answer(capsys, *words)["scores"]["valid/nll"] > 0
 
 
 def test_trials_are_recorded_and_not_made_again(

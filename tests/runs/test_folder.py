@@ -260,7 +260,18 @@ def test_a_folder_that_was_made_for_the_lock_alone_goes(root: Path) -> None:
 @settings(max_examples=40)
 @given(
     parts=st.lists(
-        st.sampled_from(["checkpoint", "model", "notes", "last.safetensors", "config.json", "x"]),
+        st.sampled_from(
+            [
+                "checkpoint",
+                "model",
+                "structure",
+                "notes",
+                "last.safetensors",
+                "found.svg",
+                "config.json",
+                "x",
+            ]
+        ),
         min_size=1,
         max_size=3,
     )

@@ -15,12 +15,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from io import FileIO
 from pathlib import Path
 
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
+from netdial.runs.searched import DRAWINGS
 from netdial.runs.shrinkage import KILLS
 
 FOUND = "found.json"
@@ -29,18 +31,32 @@ FOUND = "found.json"
 DETAILS = "details.json"
 """What there is to see of each member beyond its records, see `runs.schemas.details`."""
 
+LATENCY = "latency.json"
+"""Times of operations, of a search with a limit or price of latency."""
+
+TRIALS = "trials.safetensors"
+"""Structures that a search trained, beside its checkpoint."""
+
+WORK = "compress"
+"""Folder of a compression under way."""
+
 FILES = {
     *("config.json", "env.json", "splits.json", "records.jsonl", "log.txt", "report.html", "DONE"),
-    *(KILLS, FOUND, DETAILS),
+    *(KILLS, FOUND, DETAILS, LATENCY),
 }
 """Files of a run."""
 
 FOLDERS = {
-    "checkpoint": {"last.safetensors"},
-    "model": {"family.safetensors", "shrunken.safetensors"},
+    "checkpoint": {"last.safetensors", TRIALS},
+    "model": {
+        *("family.safetensors", "shrunken.safetensors", "found.safetensors"),
+        *("slimmed.safetensors", "compressed.ndz"),
+    },
     "choice": {"README.md", "config.json", "model.safetensors"},
+    DRAWINGS: {"epoch-*.svg", "lambda-*.svg", "found.svg"},
+    WORK: {"*"},
 }
-"""Folders of a run, and the files of each."""
+"""Folders of a run, and the files of each, by name or pattern."""
 
 _LEFT = re.compile(r"\..+\.(tmp|old)")
 _CHOICE_OLD = ".choice.*.old"
@@ -152,9 +168,9 @@ def is_own(inner: Path) -> bool:
         return True
     if not rest:
         return first in FILES
-    return len(rest) == 1 and (
-        rest[0] in FOLDERS.get(first, ()) or (first in FOLDERS and bool(_LEFT.fullmatch(rest[0])))
-    )
+    if len(rest) != 1 or first not in FOLDERS:
+        return False
+    return bool(_LEFT.fullmatch(rest[0])) or any(fnmatchcase(rest[0], p) for p in FOLDERS[first])
 
 
 def foreign(path: Path) -> list[str]:
@@ -187,8 +203,9 @@ def refuse_links(path: Path) -> None:
     Raises:
         CheckpointError: there is one; writing would change something elsewhere.
     """
-    names = [*FILES, *FOLDERS, *(f"{f}/{name}" for f, inner in FOLDERS.items() for name in inner)]
-    for file in (path, *(path / name for name in sorted(names))):
+    inside = [file for name in FOLDERS for file in (path / name).glob("*")]
+    own = [file for file in inside if is_own(file.relative_to(path))]
+    for file in (path, *sorted([*(path / name for name in (*FILES, *FOLDERS)), *own])):
         if file.is_symlink():
             raise CheckpointError(
                 f"{file}: is a symbolic link, and writing a run must not change other places; "

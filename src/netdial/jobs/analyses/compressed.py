@@ -32,6 +32,7 @@ from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.measure.verdict import LossVerdict, verdict
+from netdial.runs.folder import WORK
 from netdial.runs.results.compressions import METHOD, SIZE
 from netdial.runs.run import Run
 from netdial.task import named, task_of
@@ -39,9 +40,6 @@ from netdial.train.loop import Epoch
 
 _LAMS = 9
 """Complexity values of the variational code."""
-
-WORK = "compress"
-"""Folder in a run folder that holds a compression under way."""
 
 
 @checked_fields

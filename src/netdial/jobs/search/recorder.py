@@ -19,6 +19,7 @@ from netdial.jobs.records.recorder import Measurement, of_epoch, tell
 from netdial.jobs.records.shrinking import constant_scores, record, scores
 from netdial.jobs.ways import Work
 from netdial.runs.curves import CONSTANT
+from netdial.runs.folder import TRIALS
 from netdial.runs.searched import DRAWINGS
 from netdial.structure.graph.drawing import to_svg
 from netdial.structure.graph.space import Gamma, SearchSpace
@@ -98,7 +99,7 @@ class SearchRecorder:
 
     @property
     def _trials_path(self) -> Path:
-        return self._work.run.checkpoint_path / "trials.safetensors"
+        return self._work.run.checkpoint_path / TRIALS
 
     def _record(self, part: str, number: int, tried: Tried) -> None:
         cost = self._work.start.limit.costs.of(tried.genotype)

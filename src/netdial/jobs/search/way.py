@@ -56,6 +56,7 @@ def _train(work: Work) -> SearchOutcome:
     """Searches, trains the network that is found and compares it with random search."""
     from netdial.jobs.search.latency import timed
     from netdial.jobs.search.recorder import SearchRecorder
+    from netdial.runs.folder import LATENCY
     from netdial.structure.search.config import SpaceSearchConfig
     from netdial.structure.search.limits import latency_limit
 
@@ -66,7 +67,7 @@ def _train(work: Work) -> SearchOutcome:
         f"searching {job.space.count:,} structures of the space {config.space} by {config.strategy}"
     )
     work.watch.say(f"{said}{work.going_on}")
-    path = work.run.path / "latency.json"
+    path = work.run.path / LATENCY
     job.times = lambda: timed(job, path, work.watch, config.latency_table)
     if config.max_latency_ms is not None:
         job.limit = latency_limit(job.space, f"{config.max_latency_ms!r} ms", job.times())
