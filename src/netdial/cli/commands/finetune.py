@@ -38,6 +38,7 @@ def finetune(
     format = format_of(format, out)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
+    from netdial.core.storage.files import check_writable
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.jobs.opening import example_input
     from netdial.jobs.problem import describe_net
@@ -50,8 +51,9 @@ def finetune(
     folder = at.open()
     lam = member_of(folder, lam)
     family, task = at.family(folder, [lam])
-    member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
     path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
+    check_writable(path, is_folder=True)
+    member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
     meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
     meta |= use_of(task, member, lams=[lam]).alone(lam).to_json()
     written = save_member(member, lam, path, format, example_input(folder), meta=meta)

@@ -13,6 +13,7 @@ import math
 import os
 import socket
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -98,6 +99,25 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_writable(path: Path, *, is_folder: bool = False) -> None:
+    """Refuses a place where nothing can be written, before the work that is to be written there.
+
+    Args:
+        path: a file that will be written; its folder need not be there yet.
+        is_folder: whether it will be a folder, which may be there.
+
+    Raises:
+        WriteError: the place is read-only, not ours, or taken by a folder; or a file stands where a folder should.
+    """
+    with writing(path):
+        if path.is_dir() and not is_folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        there = next(place for place in path.absolute().parents if os.path.lexists(place))
+        probe, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=there)
+        os.close(probe)
+        os.unlink(name)
 
 
 def refused(error: OSError) -> bool:

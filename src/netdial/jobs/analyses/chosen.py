@@ -17,6 +17,7 @@ from netdial.choice.rules import RULES
 from netdial.core.arguments import checked_fields
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.records import Place
+from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.evidence import ESTIMATORS
 from netdial.family import Family
@@ -119,16 +120,18 @@ def choose_run(
 
 
 def check_place(place: Path) -> None:
-    """Refuses to write over anything but an earlier choice.
+    """Refuses to write over anything but an earlier choice, and where nothing can be written.
 
     Raises:
         ConfigError: something else lies there.
+        WriteError: nothing can be written there.
     """
     taken = [path.name for path in place.iterdir()] if place.is_dir() else [place.name]
     if place.exists() and not set(taken) <= _FILES:
         raise ConfigError(
             f"{place}: exists and is no earlier choice; choose another folder (--out)"
         )
+    check_writable(place, is_folder=True)
 
 
 def write_choice(run: Run, task: Splits, choice: Choice, place: Path) -> None:

@@ -24,6 +24,7 @@ from netdial.compression.pipeline.steps import recipe_alone
 from netdial.core.arguments import checked_fields
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place, Record
+from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.data.memory.weights import ClassWeight, weighted
@@ -160,6 +161,7 @@ def compress_model(
         raise ConfigError(
             "--seeds and --lengths are about one network; leave out --family, or them"
         )
+    check_writable(path)
     found = compress(
         asked.model, asked.train, data.valid, lam=asked.wanted, kind=task, config=config, augment=data.augment, folder=folder,
         report=report, recipe=asked.recipe, meta=asked.meta,

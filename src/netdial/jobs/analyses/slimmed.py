@@ -21,6 +21,7 @@ from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place
 from netdial.core.size import Target
+from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.opening import as_trained
@@ -198,6 +199,8 @@ def slim_run(
     )
     goal, example = asked.goal, inputs(task.train, None)
     lam = best_lam(run) if asked.lam is None else asked.lam
+    path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
+    check_writable(path)
     start = member_of(family, lam, example)
     found: list[tuple[str, Pruned]]
     if asked.training is None:
@@ -221,7 +224,6 @@ def slim_run(
         cost_ = costs[1] if pruned is small else {"params": float(pruned.n_params)}
         measured = _against(whole, _path(pruned.family, task, part))
         stages.append(Stage(label, measured, cost_, pruned.widths))
-    path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
     about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
     about |= {"model": run.config["model"], **describe_net(run)}
     about |= use_of(task, small.net, lam=lam).to_json()

@@ -55,13 +55,15 @@ def latency(
 ) -> None:
     """Measure the operations of a search space on this machine, and hold their sums against whole networks."""
     from netdial.cli.output import console, print_json, print_table
+    from netdial.core.storage.files import check_writable
     from netdial.data import load_data
     from netdial.jobs.search.latency import measured
 
+    path = out or Path(f"{space}-latency.json")
+    check_writable(path)
     task = load_data(data, data_dir=data_dir, target=target)
     with _threads(threads):
         table = measured(task, space, space_options, batch_size, networks)
-    path = out or Path(f"{space}-latency.json")
     table.save(path)
     if as_json:
         print_json({"path": str(path), **_answer(table)})
