@@ -103,7 +103,8 @@ def test_the_live_page_asks_the_model(served: tuple[str, Path]) -> None:
             answers.append(page.text_content("#said-by strong"))
         assert answers[0] != answers[1]
         page.fill("[data-column=rooms]", "many")
-        page.locator("#said-by strong", has_text="many").wait_for()
+        page.locator("#said-by strong.refused", has_text="many").wait_for()
+        assert "row 0" not in page.text_content("#said-by")  # there is one row
         assert page.locator("img").count() == 0
         assert "owned" not in page.title()
         assert page.evaluate("document.documentElement.scrollWidth") <= 400

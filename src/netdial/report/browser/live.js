@@ -27,7 +27,8 @@
     const head = document.createElement("strong"), lines = [];
     const entries = Object.entries(found.predictions?.[0] ?? {});
     const classes = entries.filter(([name]) => name.startsWith("probability of "));
-    head.textContent = found.error ? found.error.message : entries.filter(([name]) => classes.length ? !name.startsWith("probability of ") : !/ (low|high)$/.test(name)).map(([name, value]) => `${name}: ${typeof value === "number" ? written(value, ".5~g") : value}`).join(", ");
+    head.className = found.error ? "refused" : "";
+    head.textContent = found.error ? found.error.message.replace(/, row 0 \(counted from 0\)|^rows\[0\], /g, "") : entries.filter(([name]) => classes.length ? !name.startsWith("probability of ") : !/ (low|high)$/.test(name)).map(([name, value]) => `${name}: ${typeof value === "number" ? written(value, ".5~g") : value}`).join(", ");
     for (const [name, value] of classes.sort((a, b) => b[1] - a[1]).slice(0, 10)) lines.push(lineOf(written(value, ".1%"), name.slice("probability of ".length), value));
     for (const [name, low] of classes.length ? [] : entries.filter(([name]) => name.endsWith(" low"))) {
       const high = found.predictions[0][`${name.slice(0, -4)} high`];

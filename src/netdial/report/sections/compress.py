@@ -64,12 +64,14 @@ class CompressionSection:
         blocks: the compressions.
         figures: figures by the id of their place.
         tiles: what stands at its top.
+        bounds: how long codes are at least, in words.
     """
 
     lead: str
     blocks: list[CompressedRows]
     figures: dict[str, go.Figure]
     tiles: list[Tile]
+    bounds: str
 
 
 def compression_section(
@@ -90,9 +92,9 @@ def compression_section(
         last, _name(last), constants(records), rivals(records), config.get("n_valid")
     )
     tiles = [] if stands is None else stands.tiles()
-    return CompressionSection(
-        lead, [_rows(one, _loss(one, config)) for one in found], figures, tiles
-    )
+    bounds = "; ".join(f"{name} {count(round(size))} bytes" for name, size in last.bounds.items())
+    blocks = [_rows(one, _loss(one, config)) for one in found]
+    return CompressionSection(lead, blocks, figures, tiles, bounds)
 
 
 def waterfall_figure(one: Compression) -> go.Figure:
@@ -106,11 +108,8 @@ def waterfall_figure(one: Compression) -> go.Figure:
             text=[count(round(size)) for size in sizes], showlegend=False,
         )
     )  # fmt: skip
-    for place, (name, size) in zip(("top left", "bottom right"), one.bounds.items(), strict=False):
-        figure.add_hline(
-            y=size, line={"color": MUTED, "width": 1, "dash": "dot"}, annotation_position=place,
-            annotation_text=f"code length, {name}: {count(round(size))}", annotation_font_size=10,
-        )  # fmt: skip
+    for size in one.bounds.values():
+        figure.add_hline(y=size, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(yaxis=log_axis([*sizes, *one.bounds.values()]), xaxis={"showgrid": False})
     return figure
 
