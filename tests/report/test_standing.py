@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from netdial.jobs.ways import way_of
+from netdial.report.sections.slim import lead
 from netdial.report.standing.of_shrunk import shrunk_standing
 from netdial.report.standing.of_smaller import slim_standing
 from netdial.report.standing.told import (
@@ -140,3 +141,25 @@ def test_a_slimmed_member_stands_beside_the_whole_one_and_others_of_its_size() -
     alone = slim_standing([chosen, large], chosen, "λ", {}, {}, 100)
     assert alone is not None
     assert "the whole member" in alone.rival.note and "worse by 0.06 ± 0.01" in alone.rival.note
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e5])
+def test_what_a_slimmed_regression_lost_does_not_depend_on_the_unit_of_its_target(
+    unit: float,
+) -> None:
+    before = NetworkReading("before", {"valid/rmse": 0.5 * unit, "params": 100.0}, {})
+    values = {"valid/rmse": 0.7 * unit, "params": 50.0}
+    values |= {"valid/excess": 0.24, "valid/excess_error": 0.01}
+    one = Pruning(("a",), 0.1, (before, NetworkReading("pruned", values, {})))
+    told = slim_standing([one], one, "λ", {}, {}, 100)
+    assert told is not None
+    assert told.lost.value == "+0.24"
+    assert told.lost.note == "squared error in variances of the target against the whole member"
+
+
+def test_a_pruned_network_that_is_better_is_called_so() -> None:
+    before = NetworkReading("before", {"valid/accuracy": 0.8, "params": 100.0}, {})
+    values = {"valid/accuracy": 0.9, "params": 50.0, "valid/excess": -0.1}
+    values |= {"valid/excess_error": 0.01}
+    one = Pruning(("a",), 0.1, (before, NetworkReading("pruned", values, {})))
+    assert "90.00%, better than the whole member’s 80.00%." in lead([one], "valid/accuracy")

@@ -144,6 +144,7 @@ def lead(found: Sequence[Pruning], metric: str | None) -> str:
         return f"{words}."
     split, name = SPLITS[metric.split("/")[0]], "RMSE" if _is_error(metric) else "accuracy"
     close = "within one standard error of" if _is_as_good(best) else "against"
+    close = "better than" if (value < was if _is_error(metric) else value > was) else close
     return f"{words}. Its {split} {name} is {_value(metric)(value)}, {close} the whole member’s {_value(metric)(was)}."
 
 

@@ -113,7 +113,10 @@ def _against(gap: float | None, metric: str, now: Worth, before: Worth) -> Fact:
     """Returns what a smaller network loses against the whole one."""
     where = f"against {WHOLE_MEMBER}"
     if gap is not None:
-        return lost_told(gap, before.get(metric, 0.0), f"{loss_words(metric)} {where}")
+        whole = (
+            1.0 if metric.endswith("/rmse") else before.get(metric, 0.0)
+        )  # losses have a unit of their own
+        return lost_told(gap, whole, f"{loss_words(metric)} {where}")
     if metric not in before:
         return Fact(UNKNOWN, f"{WHOLE_MEMBER} was not measured")
     sign = -1 if metric.endswith("/accuracy") else 1
