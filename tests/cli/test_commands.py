@@ -69,6 +69,11 @@ def test_fit_json_is_one_object(call: Call) -> None:
     assert answer["run"] == "runs/diabetes"
     assert answer["config"]["kind"] == "regression"
     assert answer["headline"]["metric"] == "valid/rmse"
+    assert answer["headline"]["loss"] == "squared error in variances of the target"
+    said = call("choose", "diabetes", "--agreement")
+    assert "rmse above the best" in " ".join(said.out.split()) and " lost " not in said.out
+    told = json.loads(call("choose", "diabetes", "--json").out)
+    assert told["loss"] == "squared error in variances of the target"
     assert answer["config"]["objective"] == "l1" and answer["config"]["regions"] == 3
     assert [row["lam"] for row in answer["members"]] == [0.01, 0.316227766017, 10.0]
     assert {"valid/rmse", "test/rmse", "norm", "objective"} <= set(answer["members"][0])

@@ -134,6 +134,8 @@ def _headline(run: Run) -> Answer:
 
 def _best_json(answer: Headline | None) -> dict[str, Any] | None:
     """Returns the answer of a run for programs."""
+    from netdial.report.text import loss_words
+
     if answer is None:
         return None
     return {
@@ -143,6 +145,7 @@ def _best_json(answer: Headline | None) -> dict[str, Any] | None:
         "using": answer.using,
         "simplest_lam": answer.simplest.lam if answer.simplest else None,
         "excess": answer.excess,
+        "loss": loss_words(answer.metric),
         "standard_error": answer.standard_error,
         "remarks": list(answer.remarks),
     }

@@ -86,6 +86,8 @@ def _unwarned() -> Iterator[None]:
 
 def _answer(choice: Choice, verdicts: list[Verdict]) -> dict[str, Any]:
     """Returns the choice as plain values."""
+    from netdial.measure.compare import loss_words
+
     row, metric, valid = choice.row, choice.table.metric, choice.problem.valid
     n_valid = 0 if valid is None else len(valid)
     answer: dict[str, Any] = {
@@ -96,6 +98,7 @@ def _answer(choice: Choice, verdicts: list[Verdict]) -> dict[str, Any]:
         "steps": list(choice.steps),
         "remarks": list(choice.remarks),
         "metric": metric,
+        "loss": loss_words(choice.problem.task, choice.table.asked),
         "valid": {metric: row.value, **row.metrics, "error": choice.error, "n": n_valid},
         "constant": choice.constant,
         "using": choice.using,

@@ -21,7 +21,8 @@ def verdicts_table(verdicts: list[Verdict], choice: Choice) -> Table:
     metric = choice.table.metric
     show = percent if metric in ("accuracy", "balanced_accuracy") else fixed
     others = [name for name in ("accuracy",) if name != metric and name in choice.row.metrics]
-    headings = ["λ", "removed", "parameters", f"valid {metric}", "lost", *others]
+    lost = f"{metric} {'below' if choice.table.task.better(metric) > 0 else 'above'} the best"
+    headings = ["λ", "removed", "parameters", f"valid {metric}", lost, *others]
     table = table_of("by", *headings, left=("by",))
     for v in verdicts:
         cell = v.cell
