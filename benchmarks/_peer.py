@@ -84,18 +84,17 @@ def pruned(
         sizes: parameters wanted, at most.
         config: optimiser, rate, batches, epochs, weight penalty and seed, as in our own run.
     """
-    at = recipe.epochs(config.epochs)
+    epochs = config.known_epochs
+    at = recipe.epochs(epochs)
     begin = time.process_time()
-    _train(net, data, config, (0, at[0]), (0, at[0] if recipe.rewind else config.epochs))
+    _train(net, data, config, (0, at[0]), (0, at[0] if recipe.rewind else epochs))
     dense = time.process_time() - begin
-    cycle = (at[0] if recipe.rewind else 0, config.epochs)
+    cycle = (at[0] if recipe.rewind else 0, epochs)
     found = []
     for size in sizes:
         begin, small = time.process_time(), copy.deepcopy(net)
         start = count(small)
-        for number, (now, until) in enumerate(
-            zip(at, [*at[1:], config.epochs], strict=True), start=1
-        ):
+        for number, (now, until) in enumerate(zip(at, [*at[1:], epochs], strict=True), start=1):
             goal = start * (size / start) ** (number / recipe.cuts)
             cut(small, data, goal, recipe.importance, seed=config.seed)
             _train(small, data, config, (now, until), cycle)
@@ -154,7 +153,7 @@ def _train(
     cycle: tuple[int, int],
 ) -> None:
     """Trains from one epoch to another within a cycle of the learning rate, in the order of our own run."""
-    feed = TensorFeed(data, batch_size=config.batch_size, seed=config.seed)
+    feed = TensorFeed(data, batch_size=config.known_batch_size, seed=config.seed)
     optimizer = build_optimizer([{"params": list(net.parameters())}], config)
     factor = schedules.onecycle((cycle[1] - cycle[0]) * feed.steps)
     net.train()

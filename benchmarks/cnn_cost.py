@@ -27,7 +27,13 @@ from netdial.train.method import FamilyMethod, FamilyState
 
 _BATCH, _GROUPS = 128, 4
 _CONFIG = make_config(
-    objective="scaled-kl", map="linear", batch_size=_BATCH, groups=_GROUPS, lo=1e-2, hi=1.0
+    objective="scaled-kl",
+    map="linear",
+    epochs=25,
+    batch_size=_BATCH,
+    groups=_GROUPS,
+    lo=1e-2,
+    hi=1.0,
 )
 
 

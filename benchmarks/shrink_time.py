@@ -44,7 +44,7 @@ class Masking(ShrinkMethod):
         self, config: ShrinkConfig, events: Sequence[Event], *, task: Task, steps: int
     ) -> None:
         super().__init__(config, task=task, steps=steps)
-        self._events, self._last = events, config.epochs * steps
+        self._events, self._last = events, config.known_epochs * steps
         self._reach = self._rate * self._every
 
     def _switch(self, state: ShrinkState, switches: dict[str, Tensor]) -> None:  # type: ignore[override]
@@ -110,7 +110,7 @@ def measure(*, quick: bool = False) -> Result:
 def _pair(course: Course, task: Splits, seed: int) -> tuple[float, float, float]:
     """Returns seconds of both ways and the largest difference of outputs, relative to the largest output."""
     config = course.config(seed)
-    feed = TensorFeed(task.train, batch_size=config.batch_size, seed=seed)
+    feed = TensorFeed(task.train, batch_size=config.known_batch_size, seed=seed)
     events: list[Event] = []
     shrinking, first = _train(
         lambda: ShrinkMethod(config, task=named(task.kind), steps=feed.steps),
@@ -151,7 +151,7 @@ def _train(
     state = method.init(graph)
     state.module.train()
     started = time.perf_counter()
-    for number in range(config.epochs):
+    for number in range(config.known_epochs):
         batch: Batch
         for batch in feed.epoch(number):
             method.step(state, batch)

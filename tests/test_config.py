@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.objective import OBJECTIVES
 from netdial.train.config import FitConfig, make_config
@@ -67,6 +70,39 @@ def test_the_default_is_a_network_that_predicts() -> None:
     family = config.family()
     assert (family.posterior, family.objective) == ("point", "l1")
     assert (family.lo, family.hi, family.regions) == (1e-2, 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "epochs", "batch_size"),
+    [
+        (97, {}, 250, 32),
+        (750, {}, 167, 32),
+        (54_000, {}, 19, 256),
+        (10**6, {}, 10, 256),
+        (97, {"batch_size": 97}, 250, 97),
+        (54_000, {"batch_size": 32}, 10, 32),
+        (97, {"epochs": 3}, 3, 32),
+        (1, {}, 250, 32),
+    ],
+)
+def test_training_is_as_long_as_the_rows_need(
+    rows: int, given: dict[str, Any], epochs: int, batch_size: int
+) -> None:
+    config = make_config(**given).for_rows(rows)
+    assert (config.known_epochs, config.known_batch_size) == (epochs, batch_size)
+
+
+@pytest.mark.parametrize("train", [nd.fit, nd.shrink], ids=["fit", "shrink"])
+@pytest.mark.parametrize("as_loader", [False, True], ids=["rows", "loader"])
+def test_a_small_table_is_trained_for_some_thousand_steps(train: Any, as_loader: bool) -> None:
+    """Not 25 passes over it, which are 25 steps."""
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    data: Any = TensorDataset(x, (x[:, 0] > 0).long())
+    data = DataLoader(data, batch_size=20) if as_loader else data.tensors
+    last: list[Any] = []
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    train(net, data, report=lambda epoch, *_: last.append(epoch))
+    assert (last[-1].number, last[-1].step) == ((250, 750) if as_loader else (250, 500))
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))

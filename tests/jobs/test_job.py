@@ -330,7 +330,7 @@ def test_every_data_set_has_a_preset_that_is_valid() -> None:
 def test_tables_get_settings_by_size(n_train: int, batch_size: int) -> None:
     settings = preset("my.csv", n_train)
     assert settings["batch_size"] == batch_size
-    assert 10 <= settings["epochs"] <= 200
+    assert 10 <= settings["epochs"] <= 250
     assert default_model("my.csv") == "mlp:64-64"
     assert default_samples(100) > default_samples(100_000) > 0
 

@@ -34,6 +34,7 @@ def started(
         "schedule": "constant",
         "std_rate": 1.0,
         "groups": 4,
+        "epochs": 25,
         **settings,
     }
     config = make_config(**options)
@@ -339,7 +340,7 @@ def test_rows_of_several_seeds_at_one_value_are_all_trained(
     net = nn.Sequential(
         nn.Linear(5, 4), nn.LayerNorm(4) if layers == "one by one" else nn.ReLU(), nn.Linear(4, 3)
     )
-    config = make_config(map="table", lams=(0.1, 10.0), optimizer="SGD", objective="l2")
+    config = make_config(map="table", lams=(0.1, 10.0), optimizer="SGD", objective="l2", epochs=1)
     family = stack([Family(net, config.family()), Family(net, config.family())]).double()
     method = FamilyMethod(config, task=Classification(), n_data=60, steps=1)
     state = method.init(family)
@@ -377,7 +378,9 @@ def test_two_families_through_one_method_train_each_at_its_own_range() -> None:
     """A method remembers nothing: what two families were given in turn is what each is given alone."""
 
     def pieces() -> tuple[FamilyMethod, FamilyState, FamilyState]:
-        method = FamilyMethod(make_config(groups=4), task=Classification(), n_data=24, steps=1)
+        method = FamilyMethod(
+            make_config(groups=4, epochs=1), task=Classification(), n_data=24, steps=1
+        )
         ranges = (FamilyConfig(1e-3, 1e2), FamilyConfig(1e-6, 1e-5))
         torch.manual_seed(0)
         first, second = (method.init(Family(nn.Linear(5, 3), config)) for config in ranges)

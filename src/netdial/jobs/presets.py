@@ -6,7 +6,10 @@ prior does. The complexity term is λ KL / N, so the range that matters moves up
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from netdial.train.lengths import usual_batch_size, usual_epochs
 
 PRESETS: dict[str, dict[str, Any]] = {
     "wine": {"model": "mlp:16", "batch_size": 16, "groups": 4, "epochs": 80, "lr": 1e-2},
@@ -44,7 +47,6 @@ _LARGE_TABLE_MODEL = "mlp:256-256"
 POINTS = 13
 """Complexity values of the final curves."""
 
-_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 10, 200
 _FEW_EXAMPLES, _SAMPLES, _SAMPLES_OF_MANY = 5000, 32, 8
 
 
@@ -52,13 +54,12 @@ def preset(data: str, n_train: int) -> dict[str, Any]:
     """Returns the settings of a known data set, or settings that suit this many training examples.
 
     >>> preset("my.csv", 600)
-    {'batch_size': 32, 'epochs': 200}
+    {'batch_size': 32, 'epochs': 211}
     """
     if data in PRESETS:
         return dict(PRESETS[data])
-    batch_size = next(size for size in (32, 64, 128, 256) if n_train <= 50 * size or size == 256)
-    epochs = round(_STEPS * batch_size / n_train)
-    return {"batch_size": batch_size, "epochs": min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)}
+    batch_size = usual_batch_size(n_train)
+    return {"batch_size": batch_size, "epochs": usual_epochs(math.ceil(n_train / batch_size))}
 
 
 def default_model(data: str) -> str:

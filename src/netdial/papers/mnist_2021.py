@@ -128,9 +128,12 @@ class Measured(Cell):
             )
             found = evaluate(member, part, lams=(lam,), n_samples=_DRAWS).members[0]
             rows.append(MethodRow(accuracy, stability, found.generalised_evidence)._asdict())
-        steps = math.ceil(len(part) / training.config.batch_size)
-        own = steps * training.config.epochs * _numbers(family)
-        more = math.ceil(len(part) / self.last.batch_size) * _numbers(member) if self.last else 0
+        epochs, batch_size = training.config.known_epochs, training.config.known_batch_size
+        steps = math.ceil(len(part) / batch_size)
+        own = steps * epochs * _numbers(family)
+        more = (
+            math.ceil(len(part) / self.last.known_batch_size) * _numbers(member) if self.last else 0
+        )
         return {"updates": own + more, "rows": rows}
 
     def read(self, store: Store) -> tuple[int, list[MethodRow]]:

@@ -84,7 +84,7 @@ class Photographs(Cell):
     @property
     def epochs(self) -> list[int]:
         """Epochs after which photographs are taken: about 12, evenly spaced on a logarithmic scale."""
-        last = self.training.config.epochs
+        last = self.training.config.known_epochs
         return sorted({max(1, round(last ** (i / 11))) for i in range(12)})
 
     def make(self, run: Run, store: Store) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ from netdial.train.config import TrainConfig, names_of
 class ShrinkConfig(TrainConfig):
     """Settings of a shrinking run."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training data")
     lr: float = Field(5e-3, gt=0, description="peak learning rate")
     lam: float = Field(
         0.03, ge=0, description="weight of the penalty on the switches (loss per unit of theta)"

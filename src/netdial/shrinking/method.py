@@ -68,7 +68,7 @@ class ShrinkMethod:
         self.workers = workers or Workers()
         self._task = task
         self._steps = steps
-        self._total = config.epochs * steps
+        self._total = config.known_epochs * steps
         self._every = config.collect_every or steps
         longest = _RATE if config.size else _REACH / self._total
         self._rate = config.switch_rate or min(_RATE, longest)

@@ -40,7 +40,7 @@ from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, hold, suited
 from netdial.train.config import make
 from netdial.train.loop import Epoch, Session, going_on, train
-from netdial.train.session import agreement, launch, make_feed
+from netdial.train.session import agreement, launch, make_feed, with_lengths
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,7 @@ def run(
     admitted, task = admit_training(net, data, kind)
     admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(net, valid, task, part="validation part")[0]
+    config = with_lengths(config, admitted)
     workers, device = launch(config)
     graph = graph.to(device)
     feed = make_feed(
@@ -210,7 +211,7 @@ def run(
         method,
         state,
         feed,
-        epochs=config.epochs,
+        epochs=config.known_epochs,
         progress=going_on(state, session),
         report=tell,
         advance=session.get("advance"),

@@ -57,8 +57,8 @@ class FamilyEstimator(BaseEstimator):
     map: str = "piecewise"
     lo: float | None = None
     hi: float | None = None
-    epochs: int = 50
-    batch_size: int = 32
+    epochs: int | None = None
+    batch_size: int | None = None
     groups: int = 8
     lr: float = 1e-2
     validation_fraction: float = 0.2

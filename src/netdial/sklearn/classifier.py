@@ -30,8 +30,8 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
         objective: ``l1``, ``l2``, or one with a posterior of the weights: ``ard``, ``scaled-kl``, ``scaled-prior``.
         map: how parameters depend on λ: ``piecewise``, ``linear``, ``lowrank`` or ``gated``.
         lo, hi: range of complexity values; None for that of the objective.
-        epochs: passes over the training rows.
-        batch_size: rows in a batch; smaller data is one batch.
+        epochs: passes over the training rows; None for some 4,000 steps, in 10 to 250 passes.
+        batch_size: rows in a batch; None for 32 to 256, more for more rows.
         groups: complexity values in a batch.
         lr: peak learning rate (Adam, one cycle).
         validation_fraction: share of rows held out for ``path_`` and ``lam_``, 0 <= fraction < 1.

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from netdial.core.errors import ConfigError, settings_in_words
+from netdial.train.lengths import usual_batch_size, usual_epochs
 
 if TYPE_CHECKING:
     from netdial.family.config import FamilyConfig
@@ -62,8 +63,14 @@ class Settings(BaseModel):
 class TrainConfig(Settings):
     """What all ways of training share. Durations are in epochs, rates per optimiser step."""
 
-    epochs: int = Field(25, ge=1, description="passes over the training data")
-    batch_size: int = Field(256, ge=1, description="examples in a batch")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training data; by default some 4000 steps, in 10 to 250 passes",
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="examples in a batch; by default 32 to 256, more for more rows"
+    )
     optimizer: str = Field(
         "Adam",
         description="optimizer of torch.optim",
@@ -86,6 +93,27 @@ class TrainConfig(Settings):
         None,
         description="weights of the classes in the objective: balanced (all classes weigh the same), or 0=1,1=24",
     )
+
+    def for_rows(self, n_rows: int, batch_size: int | None = None) -> Self:
+        """Returns the settings with epochs and batch size set for so many training examples, where they are not given.
+
+        Args:
+            n_rows: training examples.
+            batch_size: examples in a batch where something else decides, as a ``DataLoader`` does.
+        """
+        size = self.batch_size or batch_size or usual_batch_size(n_rows)
+        steps = math.ceil(n_rows / min(batch_size or size, n_rows))
+        return self.changed(batch_size=size, epochs=self.epochs or usual_epochs(steps))
+
+    @property
+    def known_epochs(self) -> int:
+        """Epochs, once they are known: given, or set by ``for_rows``."""
+        return _known("epochs", self.epochs)
+
+    @property
+    def known_batch_size(self) -> int:
+        """Batch size, once it is known: given, or set by ``for_rows``."""
+        return _known("batch_size", self.batch_size)
 
     @field_validator("class_weight", mode="before")
     @classmethod
@@ -300,6 +328,12 @@ class Evaluation(Settings):
         None, ge=0, description="posterior draws of the final evaluation; 0 for none"
     )
     points: int | None = Field(None, ge=1, description="complexity values of the final curves")
+
+
+def _known(name: str, value: int | None) -> int:
+    if value is None:
+        raise RuntimeError(f"{name} is not known yet; call for_rows first")
+    return value
 
 
 def _weight(value: Any, name: object) -> float:

@@ -32,7 +32,7 @@ from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
 from netdial.train.optimiser import moves_numbers_apart
-from netdial.train.session import agreement, launch, make_feed
+from netdial.train.session import agreement, launch, make_feed, with_lengths
 
 
 @checked
@@ -122,6 +122,7 @@ def run(
     part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
     if isinstance(admitted, Dataset) and (advice := task.advice(admitted.y)):
         warn(advice)
+    config = with_lengths(config, admitted)
     workers, device = launch(config)
     family.to(device)
     feed = make_feed(
@@ -143,7 +144,7 @@ def run(
         method,
         state,
         feed,
-        epochs=config.epochs,
+        epochs=config.known_epochs,
         progress=going_on(state, session),
         report=report or _silent,
         advance=session.get("advance"),
@@ -184,7 +185,8 @@ def run_side_by_side(
 
     A batch is no larger than the fewest rows, and divides among the groups, so that none takes an example of the next family.
     """
-    size = min([config.batch_size, len(data), *map(len, rows or [])])
+    config = config.for_rows(len(data))
+    size = min([config.known_batch_size, len(data), *map(len, rows or [])])
     groups = min(config.groups, size) if config.sampling == "stratified" else 1
     config = config.changed(batch_size=size // groups * groups)
     whole = run(stack(families), data, None, kind=kind, config=config, report=report, rows=rows)

@@ -173,7 +173,7 @@ class FamilyMethod:
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
         optimizer, draws = make_optimizer(family, self.config), Draws(family, self.config)
-        rates = make_rates(optimizer, self.config, self.config.epochs * self._steps)
+        rates = make_rates(optimizer, self.config, self.config.known_epochs * self._steps)
         compiled = None
         if self.config.compiled:
             alpha, mixed = self.config.prior_var, self.config.precision == "bf16-mixed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from netdial.data.memory import Loader
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch, Feed, LoaderFeed, TensorFeed
 from netdial.train.method import Workers
+
+Settled = TypeVar("Settled", bound=TrainConfig)
 
 
 def make_feed(
@@ -46,14 +48,15 @@ def make_feed(
         return LoaderFeed(
             data, seed=config.seed, blocks=blocks, device=device, dtype=dtype, least=least
         )
-    if min(config.batch_size, len(data)) < least:
+    batch_size = config.known_batch_size
+    if min(batch_size, len(data)) < least:
         raise DataError(
-            f"training part: {len(data)} example(s) in batches of {config.batch_size}; this training needs {least} or more "
+            f"training part: {len(data)} example(s) in batches of {batch_size}; this training needs {least} or more "
             "in a batch (BatchNorm has no variance of one); give more examples, or raise batch_size"
         )
     return TensorFeed(
         data,
-        batch_size=config.batch_size,
+        batch_size=batch_size,
         seed=config.seed,
         blocks=blocks,
         rows=rows,
@@ -61,6 +64,13 @@ def make_feed(
         device=device,
         dtype=dtype,
     )
+
+
+def with_lengths(config: Settled, data: Dataset | Loader) -> Settled:
+    """Returns settings whose epochs and batch size are known; a ``DataLoader`` has batches of its own."""
+    if isinstance(data, Loader):
+        return config.for_rows(sum(data.sizes), max(data.sizes))
+    return config.for_rows(len(data))
 
 
 def launch(config: TrainConfig) -> tuple[Workers, Any]:

@@ -250,7 +250,7 @@ def _run(context: Context, method: SqueezeMethod, state: Any, feed: Any, name: s
     path = None if context.folder is None else context.folder / f"{name}.checkpoint"
     identity = {"training": name, **method.config.model_dump(mode="json")}
     progress = resume(state, path, identity) if path is not None and path.exists() else None
-    epochs = method.config.epochs
+    epochs = method.config.known_epochs
 
     def tell(epoch: Epoch) -> None:
         if context.report is not None:

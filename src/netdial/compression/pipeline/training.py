@@ -152,7 +152,7 @@ class SqueezeMethod:
         ]
         groups = [{"params": own + shared, "lr": self.config.lr}]
         optimizer = build_optimizer(groups, self.config)
-        rates = make_rates(optimizer, self.config, self.config.epochs * self.steps)
+        rates = make_rates(optimizer, self.config, self.config.known_epochs * self.steps)
         state = Squeezing(net, dict(masks or {}), books, optimizer, rates)
         project(state)
         return state

@@ -68,10 +68,11 @@ class SearchRecorder:
             for name, value in losses.items()
         ]
         numbers += of_epoch(epoch)
-        last = epoch.number == config.epochs
-        if last or (epoch.number - 1) % math.ceil(config.epochs / _MOMENTS) == 0:
+        epochs = config.known_epochs
+        last = epoch.number == epochs
+        if last or (epoch.number - 1) % math.ceil(epochs / _MOMENTS) == 0:
             numbers += _probabilities(self._space, probabilities)
-        if last or (epoch.number - 1) % math.ceil(config.epochs / (_PICTURES - 1)) == 0:
+        if last or (epoch.number - 1) % math.ceil(epochs / (_PICTURES - 1)) == 0:
             drawing = run.path / DRAWINGS / f"epoch-{epoch.number:05d}.svg"
             write_text(drawing, to_svg(self._space, probabilities))
         record(run, epoch.step, numbers, method="train")

@@ -57,7 +57,7 @@ class Training(Cell):
     def cost(self) -> float:
         """Epochs; twice that where each of several networks or complexity values sees whole batches."""
         whole = self.config.map == "table" or self.config.sampling == "independent"
-        return float(self.config.epochs * (2 if whole else 1))
+        return float(self.config.known_epochs * (2 if whole else 1))
 
     @property
     def run_config(self) -> dict[str, Any]:

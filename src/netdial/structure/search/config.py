@@ -17,10 +17,11 @@ Plain = str | int | float | bool
 class SearchConfig(TrainConfig):
     """Settings of a search; those of training hold for the supernet and for every network that is trained."""
 
-    epochs: int = Field(
-        30, ge=1, description="passes of a search by gradient over the training data"
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes of a search by gradient over the training data; by default some 4000 steps, in 10 to 250 passes",
     )
-    batch_size: int = Field(128, ge=1, description="examples in a batch")
     network_epochs: int | None = Field(
         None,
         ge=1,
@@ -93,7 +94,7 @@ class SearchConfig(TrainConfig):
     @property
     def passes(self) -> int:
         """Passes over the training data that one network is trained for."""
-        return self.network_epochs or self.epochs
+        return self.network_epochs or self.known_epochs
 
     def training(self, epochs: int) -> TrainConfig:
         """Returns the settings of the training of one network."""

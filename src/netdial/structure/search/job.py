@@ -300,14 +300,14 @@ class SearchJob:
 
     def searched(self, strategy: GradientStrategy, session: Session) -> tuple[SearchState, float]:
         """Returns the state at the end of a search by gradient, and the processor time that it took, over all its runs."""
-        config = self.config
-        _, device = launch(config.training(config.epochs))
+        config, epochs = self.config, self.config.known_epochs
+        _, device = launch(config.training(epochs))
         feeds = gradient_feeds(self.data, self.valid, config, device)
-        steps = config.epochs * feeds.steps
+        steps = epochs * feeds.steps
         context = StepContext(
             self.task, steps, config.seed, self._objective(), self._share, config.clip
         )
-        method = GradientMethod(strategy, context, config.training(config.epochs))
+        method = GradientMethod(strategy, context, config.training(epochs))
         state = method.init(self.space, device)
         progress = going_on(state, session)
         begun = time.process_time() - state.seconds
@@ -323,7 +323,7 @@ class SearchJob:
             method,
             state,
             feeds,
-            epochs=config.epochs,
+            epochs=epochs,
             progress=progress,
             report=report,
             advance=session.get("advance"),

@@ -73,8 +73,9 @@ def gradient_feeds(
 ) -> Feeds:
     """Returns batches of the training part for the weights, with batches of the validation part for the structure."""
     dtype = torch.float64 if config.precision == "64-true" else torch.float32
-    least = 2 if min(config.batch_size, len(valid)) > 1 else 1  # BatchNorm has no variance of one
-    training = config.training(config.epochs)
+    epochs, batch_size = config.known_epochs, config.known_batch_size
+    least = 2 if min(batch_size, len(valid)) > 1 else 1  # BatchNorm has no variance of one
+    training = config.training(epochs)
     judged = weighted(valid, None, "classes", "validation part")
     return Feeds(
         train=make_feed(data, training, device=device, dtype=dtype, least=least),

@@ -23,6 +23,7 @@ from netdial.structure.search.unlike import check_unlike
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import make
+from netdial.train.session import with_lengths
 
 
 @checked
@@ -91,6 +92,7 @@ def prepare(
         limit = latency_limit(space, config.size, measure_table(space))
     else:
         limit = SizeLimit(space, config.size)
+    config = with_lengths(config, admitted)
     job = SearchJob(space, admitted, part, task.in_training(), config, limit, augment)
     job.times = lambda: measured_times(space)
     return job

@@ -22,7 +22,7 @@ from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch
 from netdial.train.loop import train
 from netdial.train.optimiser import Rates, build_optimizer, drop_gradients, make_rates
-from netdial.train.session import make_feed
+from netdial.train.session import make_feed, with_lengths
 
 
 @dataclass
@@ -122,15 +122,16 @@ def train_network(
     advance: Callable[[int, int], None] | None = None,
 ) -> int:
     """Trains a network in place, and returns how many gradients of single examples it took."""
-    first = next(net.parameters(), torch.zeros(1))
+    first, config = next(net.parameters(), torch.zeros(1)), with_lengths(config, data)
     feed = make_feed(
         data, config, augment=augment, dtype=first.dtype, device=first.device, least=_least(net)
     )
     method = NetworkMethod(config, task)
-    state = method.init(net, config.epochs * feed.steps)
-    train(method, state, feed, epochs=config.epochs, report=lambda epoch: None, advance=advance)
+    epochs = config.known_epochs
+    state = method.init(net, epochs * feed.steps)
+    train(method, state, feed, epochs=epochs, report=lambda epoch: None, advance=advance)
     net.eval()
-    return config.epochs * feed.n_data
+    return epochs * feed.n_data
 
 
 def try_network(
@@ -143,14 +144,14 @@ def try_network(
     augment: str | None = None,
 ) -> Tried:
     """Trains a derived network in place and returns what came of it; one that diverges has an infinite loss."""
-    begun = time.process_time()
+    begun, config = time.process_time(), with_lengths(config, data)
     try:
         examples = train_network(net, data, task, config, augment=augment)
         loss = mean_loss(net, valid, task)
     except NonFiniteError:
-        examples, loss = config.epochs * _size(data), float("inf")
+        examples, loss = config.known_epochs * _size(data), float("inf")
     taken = time.process_time() - begun
-    return Tried(net.genotype, config.epochs, loss, examples, taken)
+    return Tried(net.genotype, config.known_epochs, loss, examples, taken)
 
 
 def losses(
