@@ -41,7 +41,9 @@ def net() -> nn.Module:
 
 def gradients(part: nd.Dataset, n_data: int, **settings: Any) -> tuple[Tensor, list[Tensor]]:
     """Returns the fit of a family of points on a whole batch, and the gradients of the step."""
-    config = make_config(objective="l2", sampling="whole", groups=4, batch_size=64, **settings)
+    config = make_config(
+        epochs=1, objective="l2", sampling="whole", groups=4, batch_size=64, **settings
+    )
     family = nd.Family(net(), config.family())
     method = FamilyMethod(config, task=nd.task.Classification(), n_data=n_data, steps=1)
     state = method.init(family)

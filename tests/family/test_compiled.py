@@ -66,7 +66,7 @@ def a_step(
     net: nn.Module, task: Any, batch: Batch, dtype: torch.dtype, *, compiled: bool, **settings: Any
 ) -> tuple[dict[str, Tensor], list[Tensor], FamilyState]:
     """Terms and gradients of one step of a family whose pivots differ."""
-    config = make_config(compiled=compiled, optimizer="SGD", warmup=1.0, **settings)
+    config = make_config(epochs=1, compiled=compiled, optimizer="SGD", warmup=1.0, **settings)
     family = Family(net, config.family()).to(dtype).train()
     source = torch.Generator().manual_seed(1)
     with torch.no_grad():

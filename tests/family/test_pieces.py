@@ -151,7 +151,7 @@ def test_pieces_change_nothing(name: str, sampling: str, monkeypatch: pytest.Mon
         torch.manual_seed(0)
         table = {"map": "table", "lams": (0.1, 1.0, 5.0, 20.0)}
         settings: dict[str, Any] = table if sampling == "table" else {"sampling": sampling}
-        config = make_config(groups=8, optimizer="SGD", lr=1e-3, regions=1, **settings)
+        config = make_config(groups=8, epochs=1, optimizer="SGD", lr=1e-3, regions=1, **settings)
         method = FamilyMethod(config, task=Classification(), n_data=1000, steps=10)
         state = method.init(Family(NETS[name](8), config.family()).double().train())
         given = Batch(torch.randn(24, INPUTS).double(), torch.arange(24) % CLASSES)
@@ -189,7 +189,7 @@ def test_noise_of_all_leaves_is_drawn_at_once(make: Callable[[int], nn.Module]) 
             return func(*args, **(kwargs or {}))
 
     def calls(depth: int) -> int:
-        config = make_config(groups=4)
+        config = make_config(groups=4, epochs=1)
         method = FamilyMethod(config, task=Classification(), n_data=1000, steps=10)
         state = method.init(Family(Deep(depth), config.family()).train())
         given = Batch(torch.randn(16, INPUTS), torch.arange(16) % CLASSES)
