@@ -194,7 +194,7 @@ def test_no_command_shows_the_help(call: Call) -> None:
         (["fit", "wine", "--epochs", "many"], ["--epochs", "valid integer"]),
         (["fit"], ["DATA", "netdial fit --help"]),
         (["fit", "wine", "--points", "0"], ["--points", "greater than or equal to 1"]),
-        (["export", "run"], ["--lam"]),
+        (["export", "nosuch"], ["nosuch", "no such run folder"]),
     ],
 )
 def test_usage_errors_are_one_line(call: Call, args: list[str], words: list[str]) -> None:

@@ -274,9 +274,8 @@ class _Contents:
             _add(container, before)
         with torch.no_grad():
             for tensor, value in self.tensors:
-                if not torch.equal(
-                    tensor, value
-                ):  # batch_norm leaves no trace in the tensor's version
+                # batch_norm leaves no trace in the tensor's version; sparse tensors cannot be compared
+                if tensor.layout != torch.strided or not torch.equal(tensor, value):
                     tensor.copy_(value)
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from netdial.train.lengths import usual_batch_size, usual_epochs
-
 PRESETS: dict[str, dict[str, Any]] = {
     "wine": {"model": "mlp:16", "batch_size": 16, "groups": 4, "epochs": 80, "lr": 1e-2},
     "digits": {"model": "mlp:64", "batch_size": 64, "epochs": 60, "lr": 1e-2},
@@ -58,6 +56,8 @@ def preset(data: str, n_train: int) -> dict[str, Any]:
     """
     if data in PRESETS:
         return dict(PRESETS[data])
+    from netdial.train.lengths import usual_batch_size, usual_epochs
+
     batch_size = usual_batch_size(n_train)
     return {"batch_size": batch_size, "epochs": usual_epochs(math.ceil(n_train / batch_size))}
 
