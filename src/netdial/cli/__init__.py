@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import NetdialError
-from netdial.core.storage.files import refused, unwritable
 
 _ELSEWHERE = {
     "netdial prune --structured": "whole channels are removed by netdial slim (see netdial slim --help)"
@@ -62,6 +61,8 @@ def _run(args: list[str]) -> int:
 
 def _explain(error: Exception, *, as_json: bool) -> int:
     """Prints one line on an error, an object besides if JSON is asked for, and returns the exit code."""
+    from netdial.core.storage.files import refused, unwritable
+
     usage = getattr(error, "format_message", None)
     if usage is not None:
         code, line = 2, _usage_line(error, usage())
