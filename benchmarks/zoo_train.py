@@ -19,7 +19,7 @@ import netdial as nd
 from benchmarks._zoo_peer import Outcome
 from benchmarks.result import Result
 from benchmarks.zoo import Maker, apart, zoos
-from netdial.core.errors import NetdialError, first_line
+from netdial.core.errors import ConfigError, NetdialError, first_line
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.nets.foreign import with_plain_weights
 from netdial.pruning.channels.member import tried
@@ -73,16 +73,15 @@ def steps(make: Maker) -> Told:
         warnings.simplefilter("ignore")
         net, given = _made(make)
         x = _each(given, lambda part: torch.cat([part] * _TIMES))
-        (due,) = evaluated(*tried(with_plain_weights(net.eval()), x))
-        y = torch.randn(due.shape, generator=torch.Generator().manual_seed(1))
         try:
-            shrunk = nd.shrink(
-                copy.deepcopy(net), (x, y), loss=F.mse_loss, lam=2.0, epochs=4, batch_size=1024
-            )
-        except Exception as error:  # what the benchmark counts
-            return {"shrunk": _said(error)}
-        if not shrunk.events:
-            return {"shrunk": "nothing was removed"}
+            (due,) = evaluated(*tried(with_plain_weights(net.eval()), x))
+        except Exception:  # it has the size of its batch written down
+            x = given
+            (due,) = evaluated(*tried(with_plain_weights(net.eval()), x))
+        y = torch.randn(due.shape, generator=torch.Generator().manual_seed(1))
+        shrunk, why = _shrunk(net, x, y)
+        if shrunk is None:
+            return {"shrunk": why}
         told, path = {"shrunk": ""}, Path(folder)
         step = "saved"
         try:
@@ -106,6 +105,33 @@ def steps(make: Maker) -> Told:
             except Exception as error:
                 told[step] = _said(error)
         return told
+
+
+def _shrunk(net: nn.Module, x: Any, y: Tensor) -> tuple[nd.Shrunk | None, str]:
+    """Returns a network that lost channels in training, or why there is none.
+
+    A λ is tried first, then switches on what layers add up, and where that removes nothing, a size.
+    """
+    size = f"{int(0.9 * sum(p.numel() for p in net.parameters()))} params"
+    ways: list[dict[str, Any]] = [{"lam": 2.0}, {"lam": 2.0, "streams": True}]
+    ways += [{"size": size}, {"size": size, "streams": True}]
+    first = ""
+    for way in ways:
+        try:
+            shrunk = nd.shrink(
+                copy.deepcopy(net), (x, y), loss=F.mse_loss, epochs=4, batch_size=1024, **way
+            )
+        except (
+            ConfigError
+        ) as error:  # no layer for a switch, or the size is below what can be reached
+            first = first or _said(error)
+            continue
+        except Exception as error:  # what the benchmark counts
+            return None, _said(error)
+        if shrunk.events:
+            return shrunk, ""
+        first = first or "nothing was removed"
+    return None, first
 
 
 def _made(make: Maker) -> tuple[nn.Module, Any]:

@@ -15,6 +15,7 @@ try:
     from benchmarks._zoo_various import VARIOUS
     from benchmarks._zoo_vision import VISION, X
     from benchmarks.zoo import Maker, _outcome, _with, second_sample, third_sample
+    from benchmarks.zoo_train import STEPS, steps
 finally:
     sys.path.remove(str(ROOT))
 
@@ -53,3 +54,20 @@ def test_a_network_is_cut_by_default_and_exactly(name: str) -> None:
     outcome, why = _outcome(MAKERS[name])
     due = "nothing to cut" if name in WHOLE else "equal"
     assert outcome == due, why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GoogLeNet with auxiliary head",  # gives a tuple in training
+        "SIREN",  # slopes that amplify rounding
+        "YOLO block by split",  # a part of a written size that has no layer of its own
+        "hypernetwork_of_a_code",  # a layer reads one vector, without a batch
+        "seq2seq_bahdanau",  # names of nodes with other numbers
+    ],
+)
+def test_a_network_comes_from_training_to_programs(name: str) -> None:
+    told = steps(MAKERS[name])
+    assert list(told) == list(STEPS)
+    assert not any(why for step, why in told.items() if step != "as its class"), told

@@ -36,11 +36,11 @@ def blocked(
         found: what is known of each node's result.
     """
     x: Tensor = found[reader.source]
-    lines = x.movedim(reader.dim, 0).flatten(1)
+    lines = _by_channel(x, reader.dim)
     silent = (lines == 0).all(1)
     if reader.other is not None:
         factor: Tensor = found[reader.other[0]]
-        silent = silent | (factor.movedim(reader.other[1], 0).flatten(1) == 0).all(1)
+        silent = silent | (_by_channel(factor, reader.other[1]) == 0).all(1)
     unknown = lines.isnan().any(1)
     out = {i: "" for i in (unknown & ~silent).nonzero().flatten().tolist() if channels[i][0]}
     constant = [i for i in (~unknown & ~silent).nonzero().flatten().tolist() if channels[i][0]]
@@ -61,7 +61,7 @@ def shifts(
         if not reader.foldable or not where:
             continue
         x = _only(found[reader.source], reader.dim, where)
-        count = int((x.movedim(reader.dim, 0).flatten(1) != 0).any(1).sum())
+        count = int((_by_channel(x, reader.dim) != 0).any(1).sum())
         if not count:
             continue
         shift = _lines(graph, reader, x, found)[:, 0]
@@ -119,7 +119,12 @@ def _uneven(
 
 def _lines(graph: Graph, reader: Reader, x: Tensor, found: Mapping[fx.Node, Any]) -> Tensor:
     """Returns what a reader makes of an input, without its bias: a line of all examples and positions for each channel."""
-    return _respond(graph.traced, reader.node, x, found).movedim(reader.made, 0).flatten(1)
+    return _by_channel(_respond(graph.traced, reader.node, x, found), reader.made)
+
+
+def _by_channel(x: Tensor, dim: int) -> Tensor:
+    """Returns a line ``[C, *]`` for each channel; a tensor may have no dimension besides."""
+    return x.movedim(dim, 0).reshape(x.shape[dim], -1)
 
 
 def _respond(

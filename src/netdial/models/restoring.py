@@ -7,7 +7,8 @@ dead branches taken out, leaves cut by the plan. Before that, its operations and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -223,13 +224,27 @@ def _put_back(traced: fx.GraphModule, kept: KeptSwitch, tensors: Mapping[str, Te
 def _other_graph(traced: fx.GraphModule, recipe: Recipe) -> str:
     """Returns the first operation that differs, in words."""
     found = operations(traced)
-    for wanted, line in zip(recipe.graph, found, strict=False):
+    pairs = zip(numbered(recipe.graph), numbered(found), strict=False)
+    for number, (wanted, line) in enumerate(pairs):
         if wanted != line:
-            return f"expected the operation {wanted}, found {line}"
+            return f"expected the operation {recipe.graph[number]}, found {found[number]}"
     missing, extra = recipe.graph[len(found) :], found[len(recipe.graph) :]
     if missing:
         return f"expected the operation {missing[0]}, found none"
     return f"found the operation {extra[0]}, expected none" if extra else ""
+
+
+def numbered(lines: Sequence[str]) -> list[str]:
+    """Returns operations with nodes named by their order: torch.fx adds numbers to names by what it named before."""
+    names: dict[str, str] = {}
+    out = []
+    for number, line in enumerate(lines):
+        name, _, rest = line.partition(" = ")
+        what, bracket, given = rest.partition("(")
+        given = re.sub(r"\b\w+\b", lambda word: names.get(word[0], word[0]), given)
+        names[name] = f"%{number}"
+        out.append(f"%{number} = {what}{bracket}{given}")
+    return out
 
 
 def _other_leaf(traced: fx.GraphModule, recipe: Recipe) -> str:

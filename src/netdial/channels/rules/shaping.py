@@ -177,6 +177,15 @@ def pixel_unshuffle(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs:
     return Value((*x.labels[:-3], made, *after[-2:]))
 
 
+@on(modules=[nn.Unfold], functions=[F.unfold])
+def patches(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Patches ``[B, C k, L]`` of pictures: all places of a channel in a patch go with it."""
+    scene.expect(x, node, [4])
+    after = scene.result(node).labels
+    scene.keep(node, x.labels[-2:])
+    return Value((x.labels[0], np.repeat(x.labels[1], len(after[1]) // len(x.labels[1])), after[2]))
+
+
 @on(modules=[nn.ChannelShuffle], functions=[F.channel_shuffle])
 def channel_shuffle(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Channels of several groups in turns: those at the same place of all groups go together."""
