@@ -223,7 +223,7 @@ NETWORKS: dict[str, tuple[nn.Module, Tensor, dict[str, int]]] = {
     "flip of positions": (Made(lambda s, x: s.head(F.relu(s.a(x)).flip(1).roll(1, 1).mean(1)), a=A, head=H), T, {"a": 12}),
     "embedding bag": (nn.Sequential(nn.EmbeddingBag(10, 8), nn.Linear(8, 3)), TOKENS, {"0": 8}),
     "patches by unfold": (
-        Made(lambda s, x: s.l(F.unfold(F.relu(s.c(x)), 3).transpose(1, 2)).mean(1), c=nn.Conv2d(3, 6, 3, padding=1), l=nn.Linear(54, 5)),
+        Made(lambda s, x: s.d(F.unfold(F.relu(s.c(x)), 3).transpose(1, 2)).mean(1), c=nn.Conv2d(3, 6, 3), d=nn.Linear(54, 5)),
         P, {"c": 6},
     ),
     "keywords": (Made(lambda s, x: s.head(input=torch.cat(tensors=[s.a(input=x)], dim=1)), a=A, head=H), V, {"a": 12}),
