@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks._worth_problems import Problem
+from netdial.choice.averaging import pseudo_bma
+from netdial.data.dataset import Dataset
+from netdial.task import named
 from netdial.train.schedules import onecycle
 
 CHECKS = 25
@@ -92,14 +95,37 @@ def grid(
     **how: Any,
 ) -> Chosen:
     """Returns the network of least validation loss of a grid that is trained in a given processor time; see ``trained``."""
-    made = trained(problem, net, seconds, lams=lams, **how)
+    return best_of(problem, trained(problem, net, seconds, lams=lams, **how), lams)
+
+
+def best_of(problem: Problem, made: Trained, lams: Sequence[float]) -> Chosen:
+    """Returns the network of least validation loss of a trained grid."""
     winner = int(made.valid.argmin())
-    test = problem.test.inputs(torch.arange(len(problem.test))).flatten(1)
     with torch.no_grad():
-        tested = losses(problem, made.stack.outputs(test), problem.test.y)
+        outputs, y = _of(made.stack, problem.test)
+        tested = losses(problem, outputs, y)
     return Chosen(
         float(made.valid[winner]), float(tested[winner]), lams[winner], made.steps, made.seconds
     )
+
+
+def average_of(problem: Problem, made: Trained) -> float:
+    """Returns the test loss of a grid averaged as ``netdial.average`` does members of a family."""
+    task = named(problem.kind)
+    with torch.no_grad():
+        outputs, y = _of(made.stack, problem.valid)
+        nats = task.loss(outputs, y).double()
+        if problem.kind == "regression":
+            nats = outputs.shape[2] * nats / (2 * nats.mean(1).min())
+        tested, y = _of(made.stack, problem.test)
+        weights = pseudo_bma(nats).to(tested)[:, None, None]
+        mean = (weights * task.to_mean(tested)).sum(0)
+        return float(losses(problem, task.of_mean(mean)[None], y)[0])
+
+
+def _of(stack: Stack, part: Dataset) -> tuple[Tensor, Tensor]:
+    """Returns outputs ``[K, n, O]`` on all rows of a part, and its targets."""
+    return stack.outputs(part.inputs(torch.arange(len(part))).flatten(1)), part.y
 
 
 def trained(

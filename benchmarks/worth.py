@@ -1,10 +1,8 @@
 """Is a family worth it? Test loss of rivals at equal processor time, above that of the member that validation data choose.
 
-Twelve problems; networks of 50 hidden units, batches of 32, about 1,000 steps of the family, as ``netdial fit`` does a small
-table. Ours is ``nd.fit(compiled=True)``, which needs a compiler, and the λ of the least validation loss among 21, evaluation
-included in its time. ``torch alone`` is the same without the compiler; ``scaled-kl`` has five regions and was the default
-before.
-Every rival has that much processor time in all (one thread), the same start and the same validation rows:
+Twelve problems; networks of 50 hidden units. Ours is ``nd.fit(net, data, compiled=True)`` as it comes, which needs a compiler,
+and the λ of the least validation loss among 21, evaluation included in its time. Every rival has that much processor time in
+all (one thread), the same start, batches and validation rows:
 
 ``l2 grid``             8 values of λ in 1e-3 … 1e2, trained in one batched loop, each stopped at its best validation loss
 ``l1 grid``             8 values in 3e-2 … 1e2, at our learning rate and at 1e-2
@@ -12,10 +10,10 @@ Every rival has that much processor time in all (one thread), the same start and
 ``TPE``                 Optuna, 8 trials of norm, λ and learning rate, where it is installed
 ``boosted trees``       scikit-learn's defaults, for information: its time is not ours
 
-``averaged`` is ours with nine members averaged by ``nd.average``; ``starts, averaged`` three starts at five λ, trained directly
-under ``l1`` in one run of half as many epochs, averaged. Families under other objectives are trained for as many epochs. All of
-these are for information, in times of their own. Log loss, or RMSE of
-standardised targets. One process does everything in turn; results of a problem and seed are kept in ``runs/benchmarks/worth``.
+``averaged`` is ours with nine members averaged by ``nd.average``, beside the l1 grids with their eight averaged by the same
+rule; ``starts, averaged`` three starts at five λ, trained directly under ``l1`` in one run of half as many epochs, averaged, in
+a time of its own. Log loss, or RMSE of standardised targets. One process does everything in turn; results of a problem and
+seed are kept in ``runs/benchmarks/worth``.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import log_loss, mean_squared_error
 
 import netdial as nd
-from benchmarks._rivals import Chosen, grid, losses
+from benchmarks._rivals import Chosen, average_of, best_of, grid, losses, trained
 from benchmarks._worth_problems import PROBLEMS, Problem, is_there, problem, start
 from benchmarks.result import Result
 from netdial.core.best import MEAN
@@ -42,19 +40,13 @@ from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
 from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
+from netdial.train.config import make_config
 
-_STEPS, _QUICK_STEPS, _SEEDS = 1000, 150, 5
+_SEEDS, _QUICK_EPOCHS = 5, 20
 _STORE = Store(Path("runs/benchmarks/worth"))
 _L2 = [10 ** (-3 + 5 * i / 7) for i in range(8)]
 _L1 = [0.03 * (100 / 0.03) ** (i / 7) for i in range(8)]
 _TRIALS = 8
-OURS: dict[str, dict[str, Any]] = {
-    "ours": {"compiled": True},
-    "ours, torch alone": {},
-    "scaled-kl": {"objective": "scaled-kl", "regions": 5},
-    "ard": {"objective": "ard"},
-    "l2": {"objective": "l2"},
-}
 NETWORKS = ("l2 grid", "l1 grid", "l1 grid, rate 1e-2", "one network", "TPE")
 """Rivals that are networks."""
 
@@ -65,31 +57,34 @@ class Compared(Cell):
 
     problem: str
     seed: int
-    steps: int
-    families: str = repr(OURS)
+    epochs: int | None = None
 
     @property
     def label(self) -> str:
         """Words for people."""
-        return f"{self.problem} {self.steps} steps seed {self.seed}"
+        length = "" if self.epochs is None else f" {self.epochs} epochs"
+        return f"{self.problem}{length} seed {self.seed}"
 
     def make(self, run: Run, store: Store) -> dict[str, dict[str, float]]:
         """Returns loss on test data and processor time of each contender."""
         data = problem(self.problem, self.seed)
-        _family(data, self.seed, 20, {})  # nothing that is loaded at the first call is counted
-        found = {name: _family(data, self.seed, self.steps, how) for name, how in OURS.items()}
-        found["averaged"] = _averaged(data, self.seed, self.steps)
-        found["starts, averaged"] = _starts(data, self.seed, self.steps // 2)
+        epochs, batch_size = _lengths(data, self.epochs)
+        _family(data, self.seed, 1)  # nothing that is loaded at the first call is counted
+        found = {"ours": _family(data, self.seed, epochs)}
+        found["averaged"] = _averaged(data, self.seed, epochs)
+        found["starts, averaged"] = _starts(data, self.seed, max(1, epochs // 2))
         budget = found["ours"]["seconds"]
         net = start(data, self.seed)
-        common: dict[str, Any] = {"seed": self.seed}
+        common: dict[str, Any] = {"seed": self.seed, "batch_size": batch_size}
         made = {
             "l2 grid": grid(data, net, budget, norm="l2", lams=_L2, lr=4e-3, **common),
-            "l1 grid": grid(data, net, budget, norm="l1", lams=_L1, lr=4e-3, **common),
-            "l1 grid, rate 1e-2": grid(data, net, budget, norm="l1", lams=_L1, lr=1e-2, **common),
             "one network": grid(data, net, budget, norm="l2", lams=[0.0], lr=4e-3, **common),
         }
-        if (tuned := _tuned(data, net, budget, self.seed)) is not None:
+        for name, lr in (("l1 grid", 4e-3), ("l1 grid, rate 1e-2", 1e-2)):
+            nets = trained(data, net, budget, norm="l1", lams=_L1, lr=lr, **common)
+            made[name] = best_of(data, nets, _L1)
+            found[f"{name}, averaged"] = {"loss": average_of(data, nets), "seconds": nets.seconds}
+        if (tuned := _tuned(data, net, budget, common)) is not None:
             made["TPE"] = tuned
         found |= {
             name: {"loss": one.test, "seconds": one.seconds, "steps": float(one.steps)}
@@ -104,8 +99,8 @@ def measure(*, quick: bool = False) -> Result:
     seeds = range(1 if quick else _SEEDS)
     names = [name for name in PROBLEMS if is_there(name)]
     names = names[3:5] + names[7:8] if quick else names
-    steps = _QUICK_STEPS if quick else _STEPS
-    cells = {name: [Compared(name, seed, steps) for seed in seeds] for name in names}
+    epochs = _QUICK_EPOCHS if quick else None
+    cells = {name: [Compared(name, seed, epochs) for seed in seeds] for name in names}
     by_seed = [cell for ones in zip(*cells.values(), strict=True) for cell in ones]
     make_all(by_seed, _STORE, workers=1, report=print)
     found = {name: [_STORE.read(cell) for cell in ones] for name, ones in cells.items()}
@@ -128,23 +123,25 @@ def measure(*, quick: bool = False) -> Result:
     )
 
 
-def _averaged(data: Problem, seed: int, steps: int) -> dict[str, float]:
+def _lengths(data: Problem, epochs: int | None) -> tuple[int, int]:
+    """Returns epochs and batch size of our family: the library's own, where no epochs are given."""
+    config = make_config(epochs=epochs).for_rows(len(data.train))
+    return config.known_epochs, config.known_batch_size
+
+
+def _averaged(data: Problem, seed: int, epochs: int) -> dict[str, float]:
     """Returns the test loss of an average of our family's members, and the processor time of training and weighing."""
     started = time.process_time()
-    family = nd.fit(
-        start(data, seed), data.train, kind=data.kind, compiled=True, **_recipe(data, seed, steps)
-    )
-    made = nd.average(family, data.valid, lams=9)
-    return _scored(data, made, time.process_time() - started)
+    family = _trained(data, seed, epochs)
+    return _scored(data, nd.average(family, data.valid, lams=9), time.process_time() - started)
 
 
-def _starts(data: Problem, seed: int, steps: int) -> dict[str, float]:
+def _starts(data: Problem, seed: int, epochs: int) -> dict[str, float]:
     """Returns the same of networks from three starts at five λ, trained directly in one run."""
     started = time.process_time()
     nets = [start(data, 3 * seed + i) for i in range(3)]
     lams = [10 ** (-2 + 3 * i / 4) for i in range(5)]
-    recipe = _recipe(data, seed, steps)
-    families = nd.fit_direct(nets, data.train, lams=lams, kind=data.kind, **recipe)
+    families = nd.fit_direct(nets, data.train, lams=lams, kind=data.kind, epochs=epochs, seed=seed)
     made = nd.average(families, data.valid, lams=lams)
     return _scored(data, made, time.process_time() - started)
 
@@ -156,18 +153,15 @@ def _scored(data: Problem, net: torch.nn.Module, seconds: float) -> dict[str, fl
     return {"loss": loss, "seconds": seconds}
 
 
-def _recipe(data: Problem, seed: int, steps: int) -> dict[str, Any]:
-    """Returns the settings that all families share, for about so many steps."""
-    epochs = max(1, round(steps / math.ceil(len(data.train) / 32)))
-    return {"epochs": epochs, "batch_size": 32, "lr": 4e-3, "seed": seed}
-
-
-def _family(data: Problem, seed: int, steps: int, how: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the test loss of the member that validation chooses, and the processor time of training and choice."""
+def _trained(data: Problem, seed: int, epochs: int) -> nd.Family:
     net = start(data, seed)
+    return nd.fit(net, data.train, kind=data.kind, compiled=True, epochs=epochs, seed=seed)
+
+
+def _family(data: Problem, seed: int, epochs: int) -> dict[str, float]:
+    """Returns the test loss of the member that validation chooses, and the processor time of training and choice."""
     started = time.process_time()
-    recipe = _recipe(data, seed, steps)
-    family = nd.fit(net, data.train, kind=data.kind, **recipe, **how)
+    family = _trained(data, seed, epochs)
     metric = "nll" if data.kind == "classification" else "rmse"
     known = evaluate(family, data.valid, lams=21, n_samples=0, metric=metric)
     member, _ = known.choose("best", [MEAN])
@@ -175,15 +169,13 @@ def _family(data: Problem, seed: int, steps: int, how: Mapping[str, Any]) -> dic
     x = data.test.inputs(torch.arange(len(data.test)))
     with torch.no_grad():
         outputs = family(x, lam=member.lam)[None]
-    return {
-        "loss": float(losses(data, outputs, data.test.y)[0]),
-        "seconds": seconds,
-        "lam": member.lam,
-        "steps": float(recipe["epochs"] * math.ceil(len(data.train) / 32)),
-    }
+    loss = float(losses(data, outputs, data.test.y)[0])
+    return {"loss": loss, "seconds": seconds, "lam": member.lam, "epochs": float(epochs)}
 
 
-def _tuned(data: Problem, net: torch.nn.Module, seconds: float, seed: int) -> Chosen | None:
+def _tuned(
+    data: Problem, net: torch.nn.Module, seconds: float, common: dict[str, Any]
+) -> Chosen | None:
     """Returns the best of Optuna's trials; None where it is not installed."""
     try:
         optuna: Any = import_module("optuna")
@@ -198,10 +190,10 @@ def _tuned(data: Problem, net: torch.nn.Module, seconds: float, seed: int) -> Ch
             one.suggest_float("lam", 1e-3, 1e2, log=True),
             one.suggest_float("lr", 1e-3, 3e-2, log=True),
         )
-        made.append(grid(data, net, seconds / _TRIALS, norm=norm, lams=[lam], lr=lr, seed=seed))
+        made.append(grid(data, net, seconds / _TRIALS, norm=norm, lams=[lam], lr=lr, **common))
         return made[-1].valid
 
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=common["seed"]))
     study.optimize(trial, n_trials=_TRIALS)
     best = min(made, key=lambda one: one.valid)
     return Chosen(best.valid, best.test, best.lam, best.steps, sum(one.seconds for one in made))
