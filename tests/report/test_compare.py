@@ -129,5 +129,9 @@ def test_the_best_of_several_loses_nothing_beside_the_others(make_run: MakeRun) 
     other.replace([type(r)(**{**vars(r), "value": r.value + 1}) for r in raised])
     tiles = {tile.part: tile for tile in compare_page([compared(other), compared(one)])["tiles"]}
     assert tiles["lost"].value == "nothing beside the others"
+    assert (
+        tiles["chosen"].note.startswith("λ\u00a0=\u00a0")
+        and ": validation log loss" in tiles["chosen"].note
+    )
     assert tiles["lost"].note.startswith("it has the best validation log loss of 2 runs")
     assert "other, the next, is 1 behind" in tiles["lost"].note

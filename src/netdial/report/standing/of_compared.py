@@ -115,7 +115,9 @@ def compared_tiles(runs: Sequence[Compared], alike: str | None) -> list[Tile]:
     return Standing(
         chosen=Fact(
             first.name,
-            f"{at_member(row).removeprefix(' at ')} {worth_words(values, alike)}".strip(),
+            f"{at_member(row).removeprefix(' at ')}: {worth_words(values, alike)}".removeprefix(
+                ": "
+            ),
         ),
         cost=cost_told({} if params is None else {"params": params}),
         lost=_lost(known, alike),
