@@ -178,3 +178,35 @@ def test_a_whole_family_in_one_file(call: Call, copy: Path) -> None:
         assert refused.code == 2 and "--family" in refused.line
     refused = call("compress", "wine.ndz", "--lam", "0.37", "--family", "--price", "1")
     assert refused.code == 2 and "price" in refused.line
+
+
+@pytest.mark.slow
+def test_a_model_of_a_table_is_compressed_from_its_file(call: Call, tmp_path: Path) -> None:
+    """The file says which column is the target and how the table is read; other rows or another split are refused."""
+    source = torch.Generator().manual_seed(0)
+    numbers = torch.randn(60, 2, generator=source).tolist()
+    lines = [f"{a:.3f};{b:.3f};{'yes' if a > 0 else 'no'}" for a, b in numbers]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["a;b;answer", *lines]) + "\n")
+    fit = (
+        "fit",
+        "t.csv",
+        "--target",
+        "answer",
+        "--model",
+        "mlp:8",
+        "--epochs",
+        "2",
+        "--points",
+        "2",
+    )
+    assert call(*fit, "--quiet", "--name", "t").code == 0
+    assert call("export", "t", "--lam", "1", "--out", "one.safetensors").code == 0
+    words = ("compress", "one.safetensors", "--max-bytes", "1500", *SHORT, "--out", "t.ndz")
+    told = call(*words)
+    assert told.code == 0, told.err
+    assert Path("t.ndz").stat().st_size <= 1500
+    table.write_text("\n".join(["a;b;answer", *lines[:50]]) + "\n")
+    told = call(*words)
+    assert told.code == 2
+    assert "t.csv is not read and split as it was when the model was trained" in told.err

@@ -267,3 +267,14 @@ def test_of_networks_that_accuracy_cannot_tell_apart_the_proper_loss_takes_one(
     ]
     losses = [float(nn.functional.cross_entropy(point.net(x), y).detach()) for point in near]
     assert float(nn.functional.cross_entropy(found.net(x), y).detach()) <= min(losses) + 1e-9
+
+
+def test_a_limit_is_met_where_names_and_text_are_most_of_the_file() -> None:
+    """What is not weights does not shrink, so all that is to go has to come from the weights."""
+    x = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    rest = {"meta": {"text": "".join(chr(33 + i * i * 7 % 89) for i in range(600))}, **QUICK}
+    most = nd.compress(net, (x, y), (x, y), max_bytes=2000, **rest).n_bytes
+    assert nd.compress(net, (x, y), (x, y), max_bytes=most - 40, **rest).n_bytes <= most - 40

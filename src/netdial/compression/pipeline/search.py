@@ -42,7 +42,7 @@ _FACTOR = 0.6
 """Size of a network compared with the one before it."""
 _FIRST = 4.0
 """Bits for a weight of the network given, from which sizes fall."""
-_SIZES, _AGAIN = 12, 5
+_SIZES, _AGAIN = 12, 8
 """Sizes that are tried at most on the way down; and to meet a size in bytes."""
 _NEAR, _FULL, _UP = 0.97, 0.93, 3
 _PRECISIONS = (2.0, 3.0)
@@ -175,7 +175,13 @@ class Search:
                     front += self._descend(above, goal, f"size{turn}-fuller")[1]
                     best = self._best([p for p in front if p.n_bytes <= most])
                 return front, best, f"the least loss of files of up to {most} bytes"
-            goal *= _NEAR * most / min(p.n_bytes for p in points)
+            if not any(bool(mask.any()) for mask in level.masks.values()):
+                break
+            excess = 8 * (min(p.n_bytes for p in points) - _NEAR * most)
+            now = min(
+                goal, bits_of(level.masks, 3.0)
+            )  # names and tables do not shrink: all of it comes from weights
+            goal = max(now - excess, _FACTOR**2 * now)
         smallest = min(front, key=lambda p: p.n_bytes)
         raise ConfigError(
             f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}; allow more bytes, fewer --values, "

@@ -8,7 +8,8 @@ from typing import Any
 
 from netdial.core.errors import ConfigError
 from netdial.core.storage.container import read_plain
-from netdial.data import load_data
+from netdial.data import Splits, load_data
+from netdial.data.tables.options import TableOptions, is_table
 from netdial.family import Family
 from netdial.jobs.analyses.compressed import CompressSubject
 from netdial.jobs.analyses.slimmed import best_lam
@@ -18,7 +19,7 @@ from netdial.jobs.ways import way_of
 from netdial.models.door import inspect, load_model
 from netdial.models.kinds import Found, recognise
 from netdial.models.recipe import PRUNED, SHRUNKEN
-from netdial.models.use import read_use, use_of
+from netdial.models.use import Use, read_use, use_of
 from netdial.runs.run import Run
 from netdial.task.rehearsal import admit
 
@@ -101,9 +102,9 @@ def from_file(
         raise ConfigError(f"{path}: does not say which data the model was trained on; give --data")
     model = load_model(path)
     shape = (about.get("net") or {}).get("input_shape", [])
-    parts = load_data(name, data_dir=data_dir, flat=len(shape) == 1)
-    admit(model.net if isinstance(model, Family) else model, parts.train, parts.kind)
     use = read_use(path, about)
+    parts = _read_again(path, name, use, data_dir, flat=len(shape) == 1)
+    admit(model.net if isinstance(model, Family) else model, parts.train, parts.kind)
     if not isinstance(model, Family):
         _check_whole(path, whole)
     elif whole and lam is None:
@@ -119,3 +120,26 @@ def from_file(
     meta |= {} if use is None else use.compact()
     meta |= {} if lam is None or whole else {"lam": lam}
     return CompressSubject(model, lam, parts, recipe, meta, whole=whole)
+
+
+def _read_again(
+    path: Path, name: str, use: Use | None, data_dir: str | None, *, flat: bool
+) -> Splits:
+    """Returns the data of a model in a file; a table is read as the file says, and has to come out as it did in training.
+
+    Raises:
+        ConfigError: it does not, so that its rows would be told to the network in other units than it learned from.
+    """
+    table = None if use is None else use.table
+    if table is None or not is_table(name):
+        return load_data(name, data_dir=data_dir, flat=flat)
+    default = TableOptions()
+    options = {n: v for n, v in table.options if v != getattr(default, n)}
+    target = ",".join(table.target.columns)
+    parts = load_data(name, data_dir=data_dir, target=target, kind=table.target.kind, **options)
+    if parts.schema != table:
+        raise ConfigError(
+            f"{path}: {name} is not read and split as it was when the model was trained (other rows, --split-seed, --valid, "
+            "--test, or other columns); compress its run in place of the file: netdial compress RUN"
+        )
+    return parts
