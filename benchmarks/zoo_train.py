@@ -112,7 +112,7 @@ def _shrunk(net: nn.Module, x: Any, y: Tensor) -> tuple[nd.Shrunk | None, str]:
 
     A λ is tried first, then switches on what layers add up, and where that removes nothing, a size.
     """
-    size = f"{int(0.9 * sum(p.numel() for p in net.parameters()))} params"
+    size = f"{int(0.6 * sum(p.numel() for p in net.parameters()))} params"
     ways: list[dict[str, Any]] = [{"lam": 2.0}, {"lam": 2.0, "streams": True}]
     ways += [{"size": size}, {"size": size, "streams": True}]
     first = ""
