@@ -56,7 +56,7 @@ def preset(data: str, n_train: int) -> dict[str, Any]:
     """
     if data in PRESETS:
         return dict(PRESETS[data])
-    from netdial.train.lengths import usual_batch_size, usual_epochs
+    from netdial.train.schedules import usual_batch_size, usual_epochs
 
     batch_size = usual_batch_size(n_train)
     return {"batch_size": batch_size, "epochs": usual_epochs(math.ceil(n_train / batch_size))}

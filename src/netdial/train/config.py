@@ -20,7 +20,8 @@ from pydantic import (
 )
 
 from netdial.core.errors import ConfigError, settings_in_words
-from netdial.train.lengths import usual_batch_size, usual_epochs
+from netdial.train.class_weights import weights_by_class
+from netdial.train.schedules import usual_batch_size, usual_epochs
 
 if TYPE_CHECKING:
     from netdial.family.config import FamilyConfig
@@ -115,27 +116,7 @@ class TrainConfig(Settings):
         """Batch size, once it is known: given, or set by ``for_rows``."""
         return _known("batch_size", self.batch_size)
 
-    @field_validator("class_weight", mode="before")
-    @classmethod
-    def _by_class(cls, given: Any) -> Any:
-        """Returns weights of classes by the class as text; given as a mapping, as a list, or as ``0=1,1=24``."""
-        if given is None or (isinstance(given, str) and given == "balanced"):
-            return given
-        wrong = ConfigError(
-            f"class_weight={given!r}; allowed: balanced, or a weight for each class, such as 0=1,1=24"
-        )
-        if isinstance(given, str):
-            pieces = [piece.rpartition("=") for piece in given.split(",")]
-            if not all(name and sign for name, sign, _ in pieces):
-                raise wrong
-            given = {name: value for name, _, value in pieces}
-        if isinstance(given, Mapping):
-            return {str(name).strip(): _weight(value, name) for name, value in given.items()}
-        try:
-            weights = list(given)
-        except TypeError:
-            raise wrong from None
-        return tuple(_weight(value, index) for index, value in enumerate(weights))
+    _class_weights = field_validator("class_weight", mode="before")(weights_by_class)
 
 
 class FitConfig(TrainConfig):
@@ -334,20 +315,6 @@ def _known(name: str, value: int | None) -> int:
     if value is None:
         raise RuntimeError(f"{name} is not known yet; call for_rows first")
     return value
-
-
-def _weight(value: Any, name: object) -> float:
-    """Returns the weight of a class, checked."""
-    try:
-        weight = float(value)
-    except (TypeError, ValueError):
-        weight = math.nan
-    if not (math.isfinite(weight) and weight >= 0):
-        said = f"{weight:g}" if isinstance(value, int | float) else repr(value)
-        raise ConfigError(
-            f"class_weight: {said} for class {name}; weights are finite numbers, 0 or more"
-        )
-    return weight
 
 
 def make_config(**settings: Any) -> FitConfig:
