@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from netdial.data.dataset import TargetScale
 from netdial.family.config import FamilyConfig
 from netdial.jobs.records.details import Sketcher
 from netdial.measure import portrait
+from netdial.models.predict import predicted_columns
+from netdial.models.use import use_of
 from netdial.nets import build
 from netdial.runs.schemas.details import Bins, Details, read_details, write_details
 
@@ -155,6 +158,45 @@ def test_a_regression_is_in_the_units_of_its_target() -> None:
     assert found.targets[0].truth["valid"][0] == 90.0
     one = found.members[0].parts["valid"].targets[0]
     assert one.r2 == pytest.approx(path.members[0].metrics["r2"], rel=1e-3)
+
+
+def test_coverage_is_that_of_the_intervals_that_predictions_are_given() -> None:
+    source = torch.Generator().manual_seed(3)
+    y = torch.randn(60, 2, generator=source) ** 3
+    scale = TargetScale(mean=(100.0, 0.0), std=(10.0, 0.1), names=("price", "area"))
+    data = split(y, scale)
+    family = nd.fit(
+        build("mlp:4", input_shape=(3,), n_outputs=2),
+        data.train,
+        valid=data.valid,
+        epochs=3,
+        lam=(0.01, 10),
+    )
+    lam = 0.17  # no λ at which the family's own noise was measured
+    assert family.task is not None
+    seen = Sketcher(family, data)
+    for part in ("valid", "test"):
+        nd.evaluate(
+            family,
+            data.part(part),
+            lams=[lam],
+            kind=data.kind,
+            n_samples=0,
+            on_member=seen.of(part),
+        )
+    parts = seen.details(0, None).members[0].parts
+    use = use_of(data, family, lam=lam, lams=[lam])
+    for level in (0.5, 0.8, 0.9, 0.95):
+        told, _, _ = predicted_columns(family, use, data.valid.x, level=level)
+        for t, (name, mean, std) in enumerate(zip(scale.names, scale.mean, scale.std, strict=True)):
+            truth, slack = y[:, t].numpy() * std + mean, 1e-5 * std
+            inside = (told[f"{name} low"] - slack <= truth) & (
+                truth <= told[f"{name} high"] + slack
+            )
+            for part in ("valid", "test"):
+                found = parts[part].targets[t].coverage[f"{level:g}"]
+                assert found == pytest.approx(inside.mean()), (name, level, part)
+                assert found == pytest.approx(math.ceil(61 * level) / 60)
 
 
 def test_a_changed_file_is_refused_and_a_missing_one_is_none(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from torch import Tensor
 MANY_CLASSES = 30
 """Classes beyond which there is no confusion matrix."""
 CALIBRATION_BINS = 10
+_ROUNDED = 1e-5
+"""Share of a width by which an error that lies on its end may be off."""
 
 
 def known(value: float) -> float | None:
@@ -102,8 +104,14 @@ def numbers(
 
 
 def coverage(error: Tensor, half: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Returns level -> share of errors ``[N]`` that lie in an interval; ``half`` is (level, half its width) pairs."""
-    return {f"{level:g}": float((error.abs() <= width).double().mean()) for level, width in half}
+    """Returns level -> share of errors ``[N]`` that lie in an interval; ``half`` is (level, half its width) pairs.
+
+    Widths are held-out errors: the error itself lies inside, however its last digits are rounded.
+    """
+    return {
+        f"{level:g}": float((error.abs() <= width * (1 + _ROUNDED)).double().mean())
+        for level, width in half
+    }
 
 
 def _areas(probs: Tensor, truth: Tensor) -> Tensor:

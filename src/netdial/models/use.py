@@ -186,7 +186,7 @@ def use_of(
         members: list[tuple[float | None, nn.Module]] = [(lam, model)]
         if isinstance(model, Family):
             members = [(at, model.export(at)) for at in sorted(set(lams) or model.lams(9))]
-        noise = tuple(_noise(at, net, data.valid) for at, net in members)
+        noise = tuple(error_law(at, net, data.valid) for at, net in members)
     said = data.source.get("pixels")
     pixels = said and {**said, "inputs": list(data.input_shape)}
     return Use(
@@ -211,8 +211,8 @@ def read_use(path: Path, about: Mapping[str, Any]) -> Use | None:
     return found
 
 
-def _noise(lam: float | None, net: nn.Module, part: Dataset) -> ErrorLaw:
-    """Returns the law of the errors that a network makes on held-out rows."""
+def error_law(lam: float | None, net: nn.Module, part: Dataset) -> ErrorLaw:
+    """Returns the law of the errors that a network makes on held-out rows; intervals of predictions are as wide as it says."""
     targets = part.y.cpu().double()
     found = law_of(outputs(net, part).double() - targets, targets)
     return ErrorLaw(lam=lam, variance=found.var, tails=found.tails, reach=found.reach)

@@ -185,7 +185,8 @@ TERMS = {
     ),
     "coverage": Term(
         "coverage",
-        "Share of examples that lie in the interval of that probability; the two should agree.",
+        "Share of examples in the interval of that probability; the two should agree on test data. "
+        "Validation data set the widths.",
         "P( |y − ŷ| ≤ half-width )",
         words=("coverage",),
     ),

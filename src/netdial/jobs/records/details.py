@@ -20,6 +20,7 @@ from netdial.family.leaves import effective_by_layer
 from netdial.measure import portrait
 from netdial.measure.cost import count_macs
 from netdial.measure.forward import outputs
+from netdial.models.use import error_law
 from netdial.runs.schemas.details import (
     Bins,
     ClassDetails,
@@ -31,8 +32,7 @@ from netdial.runs.schemas.details import (
     PartDetails,
     TargetDetails,
 )
-from netdial.task import Regression, Task, named
-from netdial.task.noise import half_width
+from netdial.task import named
 
 WEIGHTS, SNR = Bins(low=-6.0, high=1.0, count=42), Bins(low=-3.0, high=3.0, count=36)
 """Bins of log10 |w| and of log10 |mean| / standard deviation."""
@@ -65,6 +65,7 @@ class Sketcher:
         task = named(data.kind) if family.task is None else family.task
         self._task = task.in_units(data.train.target)
         self._parts: dict[float, dict[str, PartDetails]] = defaultdict(dict)
+        self._intervals_at: dict[float, list[tuple[float, list[float]]]] = {}
         self._owners = owners(family.net)
 
     def of(self, part: str) -> Any:
@@ -137,19 +138,14 @@ class Sketcher:
         return -far, far, _RESIDUALS
 
     def _intervals(self, lam: float, count: int) -> list[tuple[float, list[float]]]:
-        """Returns (level, half-widths in the units of each target); nothing if the noise is not known."""
-        here: Task = self._task.at(lam).plugged_in()
-        if not isinstance(here, Regression) or not here.noise_var:
-            return []
-        var, std = (
-            torch.tensor(here.noise_var).double(),
-            torch.tensor(self._scale(count)[1]).double(),
-        )
-        reach: Any = here.reach
-        return [
-            (level, (half_width(reach, level, count) * var.sqrt() * std).tolist())
-            for level in _LEVELS
-        ]
+        """Returns (level, half-widths in the units of each target): those of the intervals that predictions are given."""
+        if lam not in self._intervals_at:
+            law = error_law(lam, self._family.export(lam), self._data.valid)
+            std = self._scale(count)[1]
+            self._intervals_at[lam] = [
+                (level, (law.half_width(level) * std).tolist()) for level in _LEVELS
+            ]
+        return self._intervals_at[lam]
 
     def _targets(self) -> list[TargetDetails]:
         if self._task.targets == "classes" or self._data.train.y.ndim != 2:
