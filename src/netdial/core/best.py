@@ -250,6 +250,11 @@ def beside_random(difference: float, standard_error: float, trials: float, part:
     >>> beside_random(-0.1, 0.02, 8, "test")
     'Better than the best of 8 random structures trained in the same time (-0.1000 ± 0.0200 nats on the test part).'
     """
+    if difference == standard_error == 0:
+        return (
+            f"No better than random search: the best of {trials:.0f} random structures trained in the same time predicts the "
+            f"same on the {part} part, to the last digit."
+        )
     worth = f"{difference:+.4f} ± {standard_error:.4f} nats on the {part} part"
     said = f"{trials:.0f} random structures trained in the same time ({worth})."
     if not abs(difference) > 2 * standard_error:

@@ -90,6 +90,13 @@ class Searched:
         """Whether it was compared with random search and is not better."""
         return bool(self.verdict) and not self.verdict.startswith("Better")
 
+    @property
+    def leaves_no_choice(self) -> bool:
+        """Whether all random structures, and what was found, came to one size and one loss, to the last digit."""
+        rows = [trial.values for trial in self.trials if trial.role == "baseline"]
+        found = (self.cost.get("params"), self.gap.get("retrained", rows and rows[0].get("loss")))
+        return len(rows) > 1 and {(row.get("params"), row.get("loss")) for row in rows} == {found}
+
 
 def searched(records: Iterable[Record]) -> Searched:
     """Returns what the records of a search say."""

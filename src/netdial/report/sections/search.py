@@ -122,7 +122,12 @@ def notes(run: Run, found: Searched) -> list[str]:
     said = []
     if not run.is_done:
         said.append("The search has not finished. Go on with --resume.")
-    if found.is_no_better:
+    if found.leaves_no_choice:
+        said.append(
+            "All random structures came to the network that was found: the limits leave no choice; allow a larger size, or "
+            "search in another space."
+        )
+    elif found.is_no_better:
         said.append(
             "The search did not do better than random structures in the same time; search longer, or in another space."
         )

@@ -1,0 +1,54 @@
+"""What a page says of a search against random search."""
+
+from __future__ import annotations
+
+import pytest
+
+from netdial.core.records import Record
+from netdial.report.sections.search import notes
+from netdial.runs.run import Run
+from netdial.runs.searched import Searched, searched
+
+
+def found(losses: list[float], difference: float, error: float) -> Searched:
+    def row(name: str, value: float, **where: str | int) -> Record:
+        return Record("s", 0, 8, name, value, where=dict(where))
+
+    rows = [
+        row("params", 769.0, method="cost"),
+        row("retrained", 0.5, method="gap"),
+        row("difference", difference, method="baseline", part="test"),
+        row("standard_error", error, method="baseline", part="test"),
+        row("trials", len(losses), method="baseline", part="test"),
+    ]
+    for trial, loss in enumerate(losses):
+        where = {"method": "train", "role": "baseline", "trial": trial}
+        rows += [row("loss", loss, part="valid", **where), row("params", 769.0, **where)]
+    return searched(rows)
+
+
+class Done:
+    is_done = True
+
+
+@pytest.mark.parametrize(
+    ("losses", "difference", "said", "told"),
+    [
+        ([0.5, 0.5, 0.5], 0.0, "predicts the same", "the limits leave no choice"),
+        ([0.5, 0.6, 0.7], 0.0, "predicts the same", "search longer"),
+        ([0.51, 0.6, 0.7], -0.001, "as good as the best of 3", "search longer"),
+    ],
+)
+def test_a_search_without_a_choice_says_so(
+    losses: list[float], difference: float, said: str, told: str
+) -> None:
+    search = found(losses, difference, 0.01 if difference else 0.0)
+    assert said in search.verdict
+    run: Run = Done()  # type: ignore[assignment]
+    [note] = notes(run, search)
+    assert told in note
+
+
+def test_one_random_structure_is_no_proof() -> None:
+    assert not found([0.5], 0.0, 0.0).leaves_no_choice
+    assert not found([0.5, 0.5], -0.1, 0.01).verdict.startswith("No better")
