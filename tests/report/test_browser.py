@@ -199,6 +199,11 @@ def test_a_budget_chooses(browser: Any, wine: Path) -> None:
     assert "5 of 5" in page.text_content("#within")
     page.click("#take")
     assert page.text_content("#lost-error") == "this is the best"
+    assert "on record" not in page.text_content("#within")
+    page.evaluate("dial.candidates[0].bytes = null")
+    page.fill("[data-limit=bytes]", "1e9")
+    assert "4 of 5" in page.text_content("#within")
+    assert page.text_content("#within").endswith(" 1 of them have no bytes on record.")
 
 
 def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:

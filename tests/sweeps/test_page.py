@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from netdial.cli import main
+from netdial.core.records import Record
+from netdial.runs.curves import CONSTANT
 from netdial.sweeps import sweep
 from netdial.sweeps.page import render_sweep, size_figure, write_sweep_page
 from netdial.sweeps.result import Sweep, SweepTrial
@@ -34,6 +38,18 @@ def test_the_page_of_a_sweep_says_what_came_out(toy: Make) -> None:
     again.unlink()
     assert main(["report", str(found.path)]) == 0
     assert again.read_text(encoding="utf-8") == page
+
+
+def test_a_best_trial_that_is_worse_than_a_constant_is_said(
+    toy: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "The best trial predicts validation data worse than"
+    for limit, worse in {0.5: True, 1.0: False, 2.0: False}.items():
+        where: dict[str, bool | int | float | str] = {"method": CONSTANT, "part": "valid"}
+        kept = [Record("r", 0, 0, "rmse", limit, where=where)]
+        monkeypatch.setattr("netdial.sweeps.page._records", lambda _, kept=kept: kept)
+        page = render_sweep(Sweep(Path(), toy(), (trial(0), trial(1))))
+        assert (said in page) == worse
 
 
 def trial(number: int, state: str = "done", **more: Any) -> SweepTrial:

@@ -35,7 +35,7 @@ from netdial.report.standing.told import (
 )
 from netdial.report.template import Tile, fill
 from netdial.report.text import count, number, percent
-from netdial.runs.curves import constants, rivals
+from netdial.runs.curves import MemberRow, constants, is_worse, rivals
 from netdial.runs.run import Run
 from netdial.sweeps.result import Sweep, SweepTrial
 from netdial.sweeps.spec import is_higher
@@ -73,7 +73,7 @@ def render_sweep(sweep: Sweep) -> str:
         sentence=f"{sweep.spec.count} trials of netdial {sweep.spec.way} on {sweep.spec.data}.",
         lead=_lead(sweep, best, measure),
         tiles=_tiles(sweep, best, measure),
-        notes=_notes(sweep),
+        notes=_notes(sweep, best, measure),
         live=None,
         rivals=None,
         measures=[_titled(name, done) for name in measures],
@@ -201,10 +201,7 @@ def _none_done() -> Standing:
 def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
     """Returns the best trial beside what its run recorded of a constant and of rivals, and the next trial."""
     values = {**best.measures, **best.test}
-    metric = _proper(values, measure)
-    records: list[Record] = []
-    with contextlib.suppress(NetdialError):
-        records = Run.open(best.run).records()
+    metric, records = _proper(values, measure), _records(best)
     others = {
         f"trial {trial.number}": without_gaps(trial.measures)
         for trial in sweep.done
@@ -219,6 +216,13 @@ def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
         constant=constant_told(constants(records), metric, values),
         rival=rival_told({**others, **rivals(records)}, metric, values, "no other trial is done"),
     )
+
+
+def _records(trial: SweepTrial) -> list[Record]:
+    """Returns what the run of a trial recorded; nothing if it is gone."""
+    with contextlib.suppress(NetdialError):
+        return Run.open(trial.run).records()
+    return []
 
 
 def _proper(values: Mapping[str, float], measure: str) -> str:
@@ -239,7 +243,7 @@ def _lost(sweep: Sweep, best: SweepTrial, measure: str) -> Fact:
     return Fact("nothing beside the others", note)
 
 
-def _notes(sweep: Sweep) -> list[str]:
+def _notes(sweep: Sweep, best: SweepTrial | None, measure: str) -> list[str]:
     left = sweep.counts["waiting"] + sweep.counts["unfinished"]
     notes = [f"{left} trials are not done: netdial sweep resume {sweep.spec.name}"] if left else []
     done = len(sweep.done)
@@ -247,7 +251,13 @@ def _notes(sweep: Sweep) -> list[str]:
         notes.append(
             f"The best of {done} trials on validation data looks better there than it is; test data were not chosen by."
         )
-    return notes  # fmt: skip
+    if best is not None:
+        member = MemberRow(math.nan, dict(best.measures))
+        if is_worse(member, constants(_records(best)), _proper(best.measures, measure)):
+            notes.append(
+                "The best trial predicts validation data worse than a constant: train longer, or widen the ranges."
+            )
+    return notes
 
 
 def _row(

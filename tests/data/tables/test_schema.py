@@ -251,3 +251,8 @@ def test_description_names_every_column_once(splits: Any) -> None:
     assert said["y"] == ("target", "classification: maybe, no, yes")
     assert said["town"] == ("category", "3 texts: Kazan, NA, None; missing values are marked")
     assert said["z"] == ("left out", "as asked (--drop)")
+
+
+def test_texts_that_could_be_read_as_two_are_in_quotes() -> None:
+    category = Category(column="c", values=("north", "harbour, old"), missing=False)
+    assert category.describe() == '2 texts: north, "harbour, old"'

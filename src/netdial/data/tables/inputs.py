@@ -193,12 +193,17 @@ class Date(FrozenModel):
 
 
 def some_texts(texts: Sequence[str], most: int = 6) -> str:
-    """Returns the first texts of a list, and how many more there are.
+    """Returns the first texts of a list, and how many more there are; in quotes where one could be read as two, or as none.
 
     >>> some_texts(["a", "b", "c"], 2)
     'a, b, … (3 in all)'
+    >>> some_texts(["a, b", "c", " "])
+    '"a, b", c, " "'
     """
-    shown = ", ".join(texts[:most])
+    shown = ", ".join(
+        f'"{text}"' if "," in text or text != text.strip() or not text else text
+        for text in texts[:most]
+    )
     return shown if len(texts) <= most else f"{shown}, … ({len(texts)} in all)"
 
 

@@ -111,7 +111,8 @@ function within() {
   for (const row of document.querySelectorAll("tr[data-lam]")) row.classList.toggle("out", limits.length > 0 && !found.some(one => near(one.lam, Number(row.dataset.lam))));
   take.hidden = !limits.length || !found.length;
   const best = found[0], sizes = best && [best.params !== null && `${written(best.params, ",.0f")} parameters`, best.bytes !== null && `${written(best.bytes, ",.0f")} bytes`, best.ms !== null && `${written(best.ms, ".3~g")} ms`].filter(Boolean).join(", ");
-  said.textContent = !limits.length ? `${dial.candidates.length} networks were measured.` : !found.length ? `None of ${dial.candidates.length} networks is within these limits.` : `${found.length} of ${dial.candidates.length} networks; the best: λ = ${lamWords(best.lam)}, ${best.words}, ${dial.decides_words} ${written(sign * best.loss, ".4~g")} (${sizes}).`;
+  const unknown = limits.map(([name]) => [name, dial.candidates.filter(one => one[name] === null).length]).filter(([, missing]) => missing).map(([name, missing]) => ` ${missing} of them have no ${{ms: "time", params: "size"}[name] ?? name} on record.`).join("");
+  said.textContent = (!limits.length ? `${dial.candidates.length} networks were measured.` : !found.length ? `None of ${dial.candidates.length} networks is within these limits.` : `${found.length} of ${dial.candidates.length} networks; the best: λ = ${lamWords(best.lam)}, ${best.words}, ${dial.decides_words} ${written(sign * best.loss, ".4~g")} (${sizes}).`) + unknown;
   take.onclick = () => change({index: nearest(best.lam), share: Math.max(0, dial.surface?.shares.indexOf(best.share) ?? 0)});
 }
 

@@ -153,8 +153,12 @@ def constant_told(constant: Worth, metric: str, values: Worth) -> Fact:
     if metric not in constant:
         return Fact(UNKNOWN, "not recorded")
     note = f"{part_words(metric)} {measure(metric)} without looking at inputs"
-    if metric in values and not _loss(metric, values[metric]) < _loss(metric, constant[metric]):
-        note += "; what was chosen is no better"
+    if metric in values:
+        behind = _loss(metric, values[metric]) - _loss(metric, constant[metric])
+        if behind > _SAME * abs(constant[metric]):
+            note += "; what was chosen is worse"
+        elif behind >= 0:
+            note += "; what was chosen is no better"
     return Fact(value_of(metric, constant[metric]), note)
 
 
