@@ -44,12 +44,13 @@ def test_a_best_trial_that_is_worse_than_a_constant_is_said(
     toy: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "The best trial predicts validation data worse than"
-    for limit, worse in {0.5: True, 1.0: False, 2.0: False}.items():
+    found = sweep(toy())
+    value = found.best().measures["valid/rmse"]
+    for beyond, worse in {-1.0: True, 0.0: False, 1.0: False}.items():
         where: dict[str, bool | int | float | str] = {"method": CONSTANT, "part": "valid"}
-        kept = [Record("r", 0, 0, "rmse", limit, where=where)]
+        kept = [Record("r", 0, 0, "rmse", value + beyond, where=where)]
         monkeypatch.setattr("netdial.sweeps.page._records", lambda _, kept=kept: kept)
-        page = render_sweep(Sweep(Path(), toy(), (trial(0), trial(1))))
-        assert (said in page) == worse
+        assert (said in render_sweep(found)) == worse
 
 
 def trial(number: int, state: str = "done", **more: Any) -> SweepTrial:
