@@ -88,7 +88,7 @@ function recall() {
   const all = name => asked.flatMap(one => one.has(name) ? [one.get(name).trim()] : []), last = name => all(name).at(-1);
   const faults = all("lam").map(faultOf), lams = all("lam").filter((_, index) => !faults[index]).map(Number), lam = lams.at(-1);
   state.index = nearest(lam ?? dial.chosen ?? dial.best ?? dial.lams[Math.floor(dial.lams.length / 2)]);
-  const here = lamWords(dial.lams[state.index]), off = lam !== undefined && Math.abs(Math.log(dial.lams[state.index] / lam)) > 1e-5;
+  const here = lamWords(dial.lams[state.index]), off = lam !== undefined && lamWords(lam) !== here;
   for (const fault of faults.filter(Boolean)) said.push(`The address asks for a member that is not there: ${fault}. ${lam === undefined ? "The chosen one" : `λ = ${here}`} is shown.`);
   if (lams.length > 1 && new Set(lams).size > 1) said.push(`The address gives λ twice, ${lams.map(lamWords).join(" and ")}; the one behind the # counts.`);
   if (off) said.push(`λ = ${lamWords(lam)} was not measured; the nearest member that was, λ = ${here}, is shown.`);
