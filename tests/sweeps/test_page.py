@@ -65,7 +65,7 @@ def test_states_and_hostile_errors(toy: Make) -> None:
     failed = trial(2, "failed", error="<img src=x onerror=alert(1)>")
     page = render_sweep(Sweep(Path(), spec, (trial(0), trial(1), failed)))
     assert "<img src=x" not in page
-    assert "1 trials are not done" in page
+    assert "one trial is not done" in page
     nothing = render_sweep(Sweep(Path(), spec, (failed,)))
     assert "No trial is done yet." in nothing
 

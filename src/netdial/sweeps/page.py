@@ -245,7 +245,8 @@ def _lost(sweep: Sweep, best: SweepTrial, measure: str) -> Fact:
 
 def _notes(sweep: Sweep, best: SweepTrial | None, measure: str) -> list[str]:
     left = sweep.counts["waiting"] + sweep.counts["unfinished"]
-    notes = [f"{left} trials are not done: netdial sweep resume {sweep.spec.name}"] if left else []
+    missing = "one trial is" if left == 1 else f"{left} trials are"
+    notes = [f"{missing} not done: netdial sweep resume {sweep.spec.name}"] if left else []
     done = len(sweep.done)
     if done > 1:
         notes.append(
