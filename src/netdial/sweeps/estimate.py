@@ -185,5 +185,6 @@ def _seconds(trial: Trial, paces: Sequence[_Pace]) -> float:
 
 
 def _steps(trial: Trial) -> float:
-    """Returns a number in proportion to the optimiser steps of a trial."""
-    return float(trial.settings["epochs"]) / float(trial.settings["batch_size"])
+    """Returns a number in proportion to the optimiser steps of a trial; what no trial says is alike in all."""
+    epochs, batch_size = trial.settings["epochs"], trial.settings["batch_size"]
+    return 1.0 if epochs is None else float(epochs) / float(batch_size or 1)
