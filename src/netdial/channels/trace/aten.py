@@ -232,6 +232,8 @@ _OTHERS: dict[str, Builder] = {
     "rsub": lambda graph, shapes, x, y: graph.call_function(operator.sub, (y, x)),
     "mT": lambda graph, shapes, x: graph.call_function(torch.transpose, (x, -2, -1)),
     "numpy_T": lambda graph, shapes, x: graph.call_function(getattr, (x, "T")),
+    # the method of tensors; the function of that name takes patches of pictures
+    "unfold": lambda graph, shapes, x, *window: graph.call_method("unfold", (x, *window)),
     "floor_divide": _as(operator.floordiv),
     "remainder": _as(operator.mod),
     "split_with_sizes": _as(torch.split),
