@@ -76,6 +76,6 @@ def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth], run: str) 
     if told.value != NOTHING:
         return told
     return Fact(
-        UNKNOWN,
+        "not measured",
         f"no moment of its training was better; against the whole network: netdial evaluate {shlex.quote(run)} --rivals",
     )
