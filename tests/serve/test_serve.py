@@ -209,6 +209,10 @@ def test_only_quick_members_that_are_kept_are_answered_where_requests_arrive() -
         ({"rows": rows(1)}, "which member"),
         ({"lam": 1, "rows": rows(1), "level": 1}, "level=1"),
         ({"lam": 1, "rows": rows(1), "lamda": 2}, "lamda"),
+        (b'{"lam": 1, "lam": 2, "rows": [[1,2,3,4,5]]}', "'lam' is given twice"),
+        (b'{"lam" :1, "lam"\t: 2, "rows": [[1,2,3,4,5]]}', "'lam' is given twice"),
+        (b'{"l\\u0061m": 1, "lam": 2, "rows": [[1,2,3,4,5]]}', "'lam' is given twice"),
+        (b'{"rows": [[1,2,3,4,5]], "lam": 2, "rows": [[1,2,3,4,5]]}', "'rows' is given twice"),
         (b'{"lam": ' + b"9" * 5000 + b', "rows": [[1,2,3,4,5]]}', "not JSON"),
     ],
 )
@@ -296,7 +300,17 @@ def test_other_addresses_and_methods(ask: Ask) -> None:
         assert ask("HEAD", path) == (ask("GET", path)[0], "")
     assert ask("GET", "/nothing")[0] == 404
     assert ask("GET", "/")[0] == 404  # this model has no page
-    assert ask("GET", "/health", Host="elsewhere.example")[0] == 400
+    for host in (
+        "elsewhere.example",
+        "127.0.0.1.elsewhere.example",
+        "127.0.0.1:80:80",
+        "[::1]",
+        "",
+    ):
+        code, answer = ask("GET", "/health", Host=host)
+        assert code == 400
+        assert "answers to 127.0.0.1 alone" in answer["error"]["message"]
+    assert ask("GET", "/health", Host="127.0.0.1:1")[0] == 200
     assert ask("GET", "/health")[1]["status"] == "ok"
     [about] = ask("GET", "/models")[1]["models"]
     assert about["lam"] == {"lo": 0.01, "hi": 100, "default": None}
@@ -365,6 +379,19 @@ def test_a_table_by_its_columns_and_the_page(
         assert code == 400
         assert "too large" in answer["error"]["message"]
         assert "--" not in answer["error"]["message"]  # a request has no options of commands
+    for body, said in (
+        (b'{"lam": 1, "rows": [{"size": 2, "town": "Ayr", "size": 3}]}', "'size' is given twice"),
+        (
+            b'{"lam": 1, "rows": [{"size": 2, "town": ":", "town": "\\":"}]}',
+            "'town' is given twice",
+        ),
+    ):
+        code, answer = running.ask("POST", "/predict", body)
+        assert code == 400
+        assert said in answer["error"]["message"]
+    for town in ("at 12:30", ':"', '":', '\\":', '"town":'):  # no key, whatever it looks like
+        row = {"size": 2, "town": town, "more": {":": [{":": 1}]}}
+        assert running.ask("POST", "/predict", {"lam": 1, "rows": [row]})[0] == 200
     code, html = running.ask("GET", "/?lam=abc")
     assert code == 200
     assert "connect-src 'self'" in html
@@ -449,3 +476,20 @@ def test_what_pages_need_is_loaded_before_the_first_request() -> None:
         assert running.ask("GET", "/") == (200, "<p>here</p>")
     finally:
         running.stop()
+
+
+def test_what_the_server_fails_at_is_said_as_json() -> None:
+    asked: list[int] = []
+
+    def page() -> str:
+        asked.append(1)
+        if len(asked) == 1:  # once before the first request
+            return ""
+        raise RuntimeError("a secret of the machine")
+
+    running = Running(replace(served(), page=page))
+    code, answer = running.ask("GET", "/")
+    running.stop()
+    assert code == 500
+    assert answer["error"]["type"] == "RuntimeError"
+    assert "secret" not in answer["error"]["message"]

@@ -24,13 +24,13 @@ from fastapi.exceptions import HTTPException
 from fastapi.responses import HTMLResponse, Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException as StarletteError
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from netdial.core.errors import NetdialError
 from netdial.models.predict import member_columns
 from netdial.models.use import Use
 from netdial.serve.bodies import Refusal, RefusedBody, said, whole_body
+from netdial.serve.hosts import KnownHosts
 from netdial.serve.members import KeptMembers, Ready
 from netdial.serve.requests import PredictRequest, asked, columns_of, tensor_of
 
@@ -113,7 +113,7 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
 
     app = FastAPI(title=f"netdial: {served.name}", docs_url=None, redoc_url=None, lifespan=life)
     if hosts is not None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+        app.add_middleware(KnownHosts, names=hosts)
     _say_errors(app)
 
     @app.head("/", include_in_schema=False)
@@ -265,3 +265,7 @@ def _say_errors(app: FastAPI) -> None:
         if error.status_code in (404, 405) and message in ("Not Found", "Method Not Allowed"):
             message += ": there are GET /, /health, /models, /openapi.json and POST /predict"
         return said(error.status_code, "HTTPException", message)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return said(500, type(error).__name__, "the server failed on this; its log says where")

@@ -16,6 +16,7 @@ from torch import Tensor
 from netdial.core.errors import DataError, ShapeError
 from netdial.data.tables.inputs import Input
 from netdial.models.use import Pixels, Use
+from netdial.serve.repeats import repeated_key
 
 Cell = float | int | str | bool | None
 
@@ -40,7 +41,8 @@ def asked(body: bytes, most_rows: int) -> PredictRequest:
     """Returns what a body asks.
 
     Raises:
-        DataError: it is not JSON, has NaN or infinity, is nested too deeply, or is no request; says what is expected.
+        DataError: it is not JSON, has NaN or infinity, is nested too deeply, gives a key twice, or is no request; says what is
+            expected.
         ShapeError: it has too many rows.
     """
     try:
@@ -51,6 +53,8 @@ def asked(body: bytes, most_rows: int) -> PredictRequest:
         raise DataError(
             f'the body is a JSON {_kind(value)}; send an object such as {{"lam": 0.1, "rows": [...]}}'
         )
+    if (name := repeated_key(body, value)) is not None:
+        raise DataError(f"{_brief(name)} is given twice in one object of the body; give it once")
     rows = value.get("rows")
     if rows == []:
         raise DataError("rows: [] has no row; send at least one")
