@@ -116,9 +116,9 @@ def test_an_error_of_zero_never_makes_a_choice() -> None:
 def test_the_end_of_the_range_is_said_with_the_cure() -> None:
     rows = [Row(lam, loss, 0.0) for lam, loss in ((0.001, 0.1), (1.0, 0.2), (100.0, 0.3))]
     (low,) = remarks(rows, 0, 1e-3, 1e2)
-    assert "0.001 is an end of the trained range" in low and "lo=0.0001" in low
+    assert "0.001 is an end of the trained range" in low and "lo=0.0001 (--lo 0.0001)" in low
     (high,) = remarks(rows, 2, 1e-3, 1e2)
-    assert "hi=1000" in high
+    assert "hi=1000 (--hi 1000)" in high
     assert remarks(rows, 1, 1e-3, 1e2) == []
     (inner,) = remarks(rows, 0, 1e-5, 1e2)
     assert "values looked at" in inner

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from netdial.cli.app import app
+from netdial.core.best import signed
 from netdial.jobs.reports import write_report
 from netdial.report.terms import TERMS
 from netdial.runs.run import Run
@@ -156,10 +157,9 @@ def test_what_the_address_cannot_have_is_said_with_what_is_shown(browser: Any, w
 def test_numbers_are_rounded_as_python_does(browser: Any, wine: Path) -> None:
     page, _ = opened(browser, wine.joinpath("report.html").as_uri())
     values = [28 / 29, 0.9655, *(k / 64 for k in range(-64, 65)), 0.145, 1.005, 2.5, 1 / 3, 123.5]
-    for spec in (".1%", ".2%", ".0f", ".3f"):
+    for spec in (".1%", ".2%", ".0f", ".3f", "+.3f", "+.1%"):
         mine = page.evaluate(f"all => all.map(one => written(one, '{spec}'))", values)
-        theirs = [f"{value:{spec}}".replace("-", "−") for value in values]
-        assert [one.replace("−0%", "0%") for one in mine] == theirs
+        assert mine == [signed(value, spec) for value in values]
 
 
 def test_predictive_figures_stand_beside_the_constant_too(browser: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from netdial.report.text import count, fixed, number, percent, power_of_ten, sen
         (99.96, "100"),
         (100, "100"),
         (12.345, "12.3"),
-        (-3.2, "-3.2"),
+        (-3.2, "−3.2"),
         (999_999.9, "10⁶"),
         (2.5e-7, "2.5×10⁻⁷"),
         (-1e7, "−10⁷"),
@@ -37,12 +37,17 @@ def test_columns_keep_their_zeros() -> None:
     assert (fixed(0.5), percent(0.5), count(1234.5)) == ("0.500", "50.0%", "1\u202f234")
 
 
+def test_a_minus_sign_is_one_and_zero_has_none() -> None:
+    assert (fixed(-0.5), percent(-0.5), count(-1234.5)) == ("−0.500", "−50.0%", "−1\u202f234")
+    assert (fixed(-0.0001), percent(-1e-9), count(-0.2)) == ("0.000", "0.0%", "0")
+
+
 def read_back(text: str) -> float:
     """Returns the number that a text shows."""
     mantissa, _, power = text.replace("−", "-").replace("×", "").rpartition("10")
     exponent = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     if exponent == power:
-        return float(text)
+        return float(text.replace("−", "-"))
     return float(f"{mantissa + '1' if mantissa in ('', '-') else mantissa}e{exponent}")
 
 

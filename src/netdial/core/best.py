@@ -231,11 +231,26 @@ def _at_an_end(lam: float, lams: set[float], lo: float | None, hi: float | None)
         if lam != end:
             continue
         if limit is not None and math.isclose(lam, limit, rel_tol=1e-6):
+            end_at = f"{factor * limit:.4g}"
             return [
-                f"λ = {lam:.4g} is an end of the trained range, and {more}: train with {cure}={factor * limit:.4g}."
+                f"λ = {lam:.4g} is an end of the trained range, and {more}: train with {cure}={end_at} (--{cure} {end_at})."
             ]
-        return [f"λ = {lam:.4g} is an end of the values looked at, and {more}: give more lams."]
+        return [
+            f"λ = {lam:.4g} is an end of the values looked at, and {more}: give more values (lams=, --lams)."
+        ]
     return []
+
+
+def signed(value: float, spec: str) -> str:
+    """Returns a number by a format of Python's, with a minus sign that is one, and none before what is zero as written.
+
+    >>> signed(-0.25, ".2f"), signed(-0.001, ".2f"), signed(-1e-5, "+.1g")
+    ('−0.25', '0.00', '−1e-05')
+    """
+    text = format(value, spec)
+    if not text.startswith("-"):
+        return text
+    return "−" + text[1:] if text.strip("-0.,%") else text[1:]
 
 
 def beside_random(difference: float, standard_error: float, trials: float, part: str) -> str:
@@ -248,14 +263,14 @@ def beside_random(difference: float, standard_error: float, trials: float, part:
         part: part of the data.
 
     >>> beside_random(-0.1, 0.02, 8, "test")
-    'Better than the best of 8 random structures trained in the same time (-0.1000 ± 0.0200 nats on the test part).'
+    'Better than the best of 8 random structures trained in the same time (−0.1000 ± 0.0200 nats on the test part).'
     """
     if difference == standard_error == 0:
         return (
             f"No better than random search: the best of {trials:.0f} random structures trained in the same time predicts the "
             f"same on the {part} part, to the last digit."
         )
-    worth = f"{difference:+.4f} ± {standard_error:.4f} nats on the {part} part"
+    worth = f"{signed(difference, '+.4f')} ± {standard_error:.4f} nats on the {part} part"
     said = f"{trials:.0f} random structures trained in the same time ({worth})."
     if not abs(difference) > 2 * standard_error:
         return f"No better than random search: as good as the best of {said}"

@@ -154,7 +154,7 @@ def path_of(
         where = ", ".join(f"{lam:.4g}" for lam in lams)
         raise NonFiniteError(
             f"network {type(family.net).__name__}: an output is not a number at every lam ({where}); parameters are not finite "
-            "or far too large: train again with a lower lr or clip=1"
+            "or far too large: train again with a lower lr, or clip set to 1"
         )
     return Path(
         tuple(members),

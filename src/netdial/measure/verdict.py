@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netdial.core.best import signed
 from netdial.core.errors import ConfigError, ShapeError
 
 FEWEST_SEEDS = 5
@@ -59,8 +60,8 @@ class LossVerdict:
         """
         unit = f" {unit}" if unit else ""
         numbers = (
-            f"{scale * self.excess:+.3g} ± {scale * self.error:.2g}{unit} against the control, at most "
-            f"{scale * self.bound:.3g}{unit} (95 %), margin {scale * self.margin:.3g}{unit}, seeds: {self.seeds}"
+            f"{signed(scale * self.excess, '+.3g')} ± {scale * self.error:.2g}{unit} against the control, at most "
+            f"{signed(scale * self.bound, '.3g')}{unit} (95 %), margin {scale * self.margin:.3g}{unit}, seeds: {self.seeds}"
         )
         if self.no_loss:
             return f"no loss: {numbers}"

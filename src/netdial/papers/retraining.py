@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netdial.core.best import signed
 from netdial.family import Family
 from netdial.measure import evaluate
 from netdial.papers.lab.lab import Lab
@@ -245,7 +246,7 @@ def _fact(
     for share in shares:
         gap = 100 * (accuracy[better[0], share, better[1]] - accuracy[worse[0], share, worse[1]])
         error = float(gap.std() / len(gap) ** 0.5) if len(gap) > 1 else 0.0
-        cells.append(f"{float(gap.mean()):+.2f} ± {error:.2f}")
+        cells.append(f"{signed(float(gap.mean()), '+.2f')} ± {error:.2f}")
         signs.append(0 if abs(float(gap.mean())) <= 2 * error else (1 if gap.mean() > 0 else -1))
     held = [f"{share:.0%}" for share, sign in zip(shares, signs, strict=True) if sign > 0]
     against = [f"{share:.0%}" for share, sign in zip(shares, signs, strict=True) if sign < 0]

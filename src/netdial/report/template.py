@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from netdial.report.terms import TERMS
+from netdial.report.text import number
 
 SIZES = ("size",)
 """Script of a page with a slider over what was left of one network."""
@@ -73,13 +74,15 @@ def script(*names: str) -> str:
 @cache
 def _templates(package: str) -> jinja2.Environment:
     """Returns the templates of a package; each is compiled once."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(partial(_read, package)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["number"] = number
+    return made
 
 
 def _read(package: str, name: str) -> str | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from netdial.core.best import SQUARED_ERROR
+from netdial.core.best import SQUARED_ERROR, signed
 from netdial.runs.curves import MemberRow
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -29,7 +29,7 @@ def number(value: float | None, digits: int = 3, *, padded: bool = False) -> str
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
     if not -4 <= exponent < 6:
         return power_of_ten(value, digits)
-    text = f"{value:.{max(digits - 1 - exponent, 0)}f}"
+    text = signed(value, f".{max(digits - 1 - exponent, 0)}f")
     return text if padded or "." not in text else text.rstrip("0").rstrip(".")
 
 
@@ -176,7 +176,7 @@ def _plain(value: Any) -> str:
 def _or_mark(value: float | None, spec: str) -> str:
     if value is None:
         return "–"
-    return format(value, spec) if math.isfinite(value) else "not finite"
+    return signed(value, spec) if math.isfinite(value) else "not finite"
 
 
 def metric_of(name: str) -> tuple[str, Callable[[float | None], str]]:

@@ -94,8 +94,8 @@ class ShrinkConfig(TrainConfig):
                 )
         if self.kill == "zero" and self.penalty == "subgradient":
             raise ConfigError(
-                "kill='zero' with penalty='subgradient': a gradient never makes a switch exactly 0; "
-                "choose kill='sign-change', or penalty='proximal'"
+                "kill zero with penalty subgradient: a gradient never makes a switch exactly 0; "
+                "choose kill sign-change, or penalty proximal"
             )
         return self
 

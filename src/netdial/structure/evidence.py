@@ -134,7 +134,7 @@ def weigh_structures(
             value = -math.inf
         rows.append(WeighedStructure(space.genotype(genotype), value, time.process_time() - begun))
     if not any(math.isfinite(row.log_evidence) for row in rows):
-        raise ConfigError("training diverged for every structure; lower lr, or set clip=1")
+        raise ConfigError("training diverged for every structure; lower lr, or set clip to 1")
     prior = tuple((log_prior or {}).get(row.genotype, 0.0) for row in rows)
     return StructureWeights(way, tuple(rows), prior)
 

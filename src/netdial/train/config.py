@@ -269,7 +269,7 @@ class FitConfig(TrainConfig):
             )
         if self.map == "table" and not self.lams:
             raise ConfigError(
-                "map='table' trains networks directly at given values: give lams, for example 0.01,1,100"
+                "map table trains networks directly at given values: give lams, for example 0.01,1,100"
             )
         if self.devices > 1 and self.groups % self.devices and self.map != "table":
             raise ConfigError(

@@ -110,7 +110,7 @@ def run(
     """
     if config.patience and valid is None:
         raise ConfigError(
-            f"patience={config.patience} needs validation data; give valid, or patience=0"
+            f"patience={config.patience} needs validation data; give valid, or leave patience out"
         )
     blocks = _blocks(family, config)
     if config.precision == "64-true":

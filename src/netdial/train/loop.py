@@ -308,7 +308,7 @@ def _validate(
     if not math.isfinite(value):
         raise NonFiniteError(
             f"step {progress.step}: the validation objective is {value}, so no epoch can be called the best; "
-            "the network's outputs overflow on the validation part: lower lr, set clip=1, or check it for huge values"
+            "the network's outputs overflow on the validation part: lower lr, set clip to 1, or check it for huge values"
         )
     better = value < progress.best
     progress.best = value if better else progress.best

@@ -314,7 +314,7 @@ class FamilyMethod:
             blame = _blame(_fields(state.family, draw, here))
         raise NonFiniteError(
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
-            f"{blame}; lower lr, set clip=1, or check the data for huge values"
+            f"{blame}; lower lr, set clip to 1, or check the data for huge values"
         )
 
 

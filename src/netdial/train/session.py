@@ -99,7 +99,7 @@ def launch(config: TrainConfig) -> tuple[Workers, Any]:
     except (RuntimeError, ValueError) as error:  # what Fabric raises for devices that are not there
         raise ConfigError(
             f"accelerator={config.accelerator!r}, devices={config.devices}: not on this machine ({first_line(error)}); "
-            "use accelerator='auto' or 'cpu'"
+            "use accelerator auto or cpu"
         ) from None
     fabric.launch()
     return Workers(fabric.global_rank, fabric.world_size, fabric), fabric.device

@@ -145,7 +145,7 @@ def _barred(
         ):
             barred[layer] = why
         elif not streams and any(_is_added(traced, node) for node in nodes):
-            barred[layer] = "is added to another layer (streams=True allows it)"
+            barred[layer] = "is added to another layer (streams=True, --streams, allows it)"
     return barred
 
 

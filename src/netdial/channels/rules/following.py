@@ -60,7 +60,9 @@ def settle(scene: Scene, *, lenient: bool) -> bool:
     for labels, message in scene.refused:
         if scene.atoms.is_free(labels):
             if not lenient:
-                raise TraceError(f"{message}; or keep these channels whole (lenient=True)")
+                raise TraceError(
+                    f"{message}; or keep these channels whole (lenient=True, --lenient)"
+                )
             scene.fix(labels, message)
     _settle_sources(scene)
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdial.core.best import signed
 from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number
 from netdial.runs.results.compressions import STAGES, TRAINED_ON, stage_words
@@ -80,7 +81,7 @@ def front_table(found: CompressResult) -> Table:
             f"{count(point.n_bytes)}{mark}",
             count(point.n_weights),
             number(point.loss),
-            f"{point.excess:+.3g}",
+            signed(point.excess, "+.3g"),
             f"{point.error:.2g}",
         )
     return table

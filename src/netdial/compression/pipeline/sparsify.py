@@ -158,8 +158,8 @@ def damage_of(
         raise unknown("criterion", criterion, criteria())
     if criterion in OF_A_NORMAL and not spread:
         raise ConfigError(
-            f"criterion {criterion!r} divides by the posterior's standard deviations, and a network has none; give a family "
-            f"trained with posterior='normal' and lam, or choose another ({GRADIENT}, magnitude, obd-ggn)"
+            f"criterion {criterion!r} divides by the posterior's standard deviations, and a network has none; give lam and "
+            f"a family with a normal posterior (objective ard has one), or choose another ({GRADIENT}, magnitude, obd-ggn)"
         )
 
     def damage(state: Squeezing) -> dict[str, Tensor]:

@@ -228,7 +228,7 @@ def _check_numbers(cells: Sequence[Cells], names: Sequence[str], where: str) -> 
     word = next((str(value) for value in found.values if value is not None), "nothing")
     raise DataError(
         f"{where}: regression needs numbers in {', '.join(wrong)}, which holds {word!r}; choose another target or"
-        " kind='classification'"
+        " kind='classification' (--kind classification)"
     )
 
 

@@ -245,7 +245,7 @@ def masses(log_density: Tensor, path: Ladder, points: Grid, name: str) -> tuple[
         if end > _ENDS:
             raise ConfigError(
                 f"{name}: the noise variance is likely to lie beyond the end λ = {lam:.4g} of the trained range, where no "
-                f"member stands for it; train with a {'lower' if way == 'lo' else 'higher'} {way}"
+                f"member stands for it; train with a {'lower' if way == 'lo' else 'higher'} {way} (--{way})"
             )
     logs = log_density + points.width.log()
     total = float(logs.logsumexp(0))

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from netdial.core.best import signed
 from netdial.papers.lab.outcome import TextTable
 
 GROUP = "group lasso"
@@ -134,9 +135,9 @@ def difference_table(fronts: Fronts, rows: Sequence[Mapping[str, Any]], compared
         cells = []
         for level in LEVELS:
             found = _select(rows, data, penalty, compared, level)
-            cells.append(f"{statistics.median(found):+.0%}" if found else "")
+            cells.append(signed(statistics.median(found), "+.0%") if found else "")
         middle = median_difference(rows, data, penalty, compared)
-        lines.append((data, penalty, *cells, "" if middle is None else f"{middle:+.0%}"))
+        lines.append((data, penalty, *cells, "" if middle is None else signed(middle, "+.0%")))
     return TextTable(
         f"Loss of ShrinkNet against the group lasso: {compared}",
         ("", "", *(f"{level:.0%} removed" for level in LEVELS), "median"),

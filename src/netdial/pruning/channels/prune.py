@@ -327,7 +327,7 @@ def _scores(
     if all(len(score) == 1 for score in free.values()):
         reasons = [f"{leaf} {why}" for leaf, why in graph.kept.items()]
         reasons += [f"{m} depends on all channels of {n}" for n, m in mixed.items()]
-        reasons += ["exact=False lets those go, and outputs change"] if mixed else []
+        reasons += ["exact=False (--no-exact) lets those go, and outputs change"] if mixed else []
         raise ConfigError(
             f"{type(member.net).__name__}: no channel can go ({'; '.join(reasons) or 'all layers have one'}); "
             "prune single weights instead (netdial.pruning.weights), or give a network with hidden layers"

@@ -9,13 +9,14 @@ function written(value, spec = "~g") {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
   if (!Number.isFinite(value)) return "not finite";
-  const parts = /^(,)?(?:\.(\d+))?(~)?([a-z%])?$/.exec(spec) ?? [];
-  const kind = parts[4] ?? "g", trim = parts[3] || !parts[4];
-  const digits = parts[2] === undefined ? 6 : Number(parts[2]);
-  let text = numeral(value, kind, digits, parts[2] !== undefined);
+  const parts = /^(\+)?(,)?(?:\.(\d+))?(~)?([a-z%])?$/.exec(spec) ?? [];
+  const kind = parts[5] ?? "g", trim = parts[4] || !parts[5];
+  const digits = parts[3] === undefined ? 6 : Number(parts[3]);
+  let text = numeral(value, kind, digits, parts[3] !== undefined);
   if (trim) text = text.replace(/(\.\d*?)0+(?=$|[^\d.])/, "$1").replace(/\.(?=$|[^\d])/, "");
-  if (parts[1]) text = text.replace(/^(-?)(\d+)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, THIN));
-  return text.replace(/^-/, "−");
+  if (parts[2]) text = text.replace(/^(-?)(\d+)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, THIN));
+  if (!/[1-9]/.test(text)) text = text.replace(/^-/, "");  // what is zero as written has no sign
+  return (parts[1] && !text.startsWith("-") ? "+" : "") + text.replace(/^-/, "−");
 }
 
 // Returns a number with so many decimal places; of two that are as near, the even one, as Python writes it.

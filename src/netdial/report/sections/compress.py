@@ -11,6 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from netdial.core.best import signed
 from netdial.core.records import Record
 from netdial.report.panels import COLOURS, MUTED, TITLE_PIXELS, log_axis
 from netdial.report.sections.size_figures import single
@@ -188,8 +189,8 @@ def _verdict(found: dict[str, float], loss: str) -> str:
     if not {"excess", "bound", "margin", "seeds", "no_loss"} <= found.keys():
         return ""
     said = (
-        f"{found['excess']:+.3g} against dense controls trained alike, at most {found['bound']:.3g} (95 %), margin "
-        f"{found['margin']:.3g} ({loss}), seeds: {found['seeds']:.0f}"
+        f"{signed(found['excess'], '+.3g')} against dense controls trained alike, at most {signed(found['bound'], '.3g')} "
+        f"(95 %), margin {found['margin']:.3g} ({loss}), seeds: {found['seeds']:.0f}"
     )
     if found["no_loss"]:
         return f"No loss: {said}."

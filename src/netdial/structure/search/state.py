@@ -148,5 +148,5 @@ class SearchState:
 def _check(loss: Tensor, step: int, what: str) -> None:
     if not bool(torch.isfinite(loss)):
         raise NonFiniteError(
-            f"step {step}: the {what} is {float(loss.detach()):g}; lower lr, set clip=1, or check the data for huge values"
+            f"step {step}: the {what} is {float(loss.detach()):g}; lower lr, set clip to 1, or check the data for huge values"
         )

@@ -99,7 +99,7 @@ class NetworkMethod:
         loss = batch.share * nll.mean()
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(
-                f"step {state.step}: the loss is {float(loss.detach()):g}; lower lr, or set clip=1"
+                f"step {state.step}: the loss is {float(loss.detach()):g}; lower lr, or set clip to 1"
             )
         state.step += 1
         if state.optimizer is not None and state.rates is not None:
