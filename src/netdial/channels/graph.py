@@ -17,9 +17,10 @@ from netdial.channels.labels import FIXED, Labels
 from netdial.channels.rules import Heads, Inner, Reader, Scene
 from netdial.channels.rules.reading import read
 from netdial.channels.trace.trace import execute, trace
-from netdial.channels.trial import broken
+from netdial.channels.trial import Batches, broken
 from netdial.core.cutting import leaf_shapes
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import failing_in_words
 from netdial.core.plan import Group, Plan, Slot
 
 Channels = tuple[tuple[str, int], ...]
@@ -71,13 +72,21 @@ class Graph:
             TraceError: the network cannot be traced, or an operation has no rule; the message names the node.
         """
         traced = trace(net, example)
-        scene = read(traced, lambda: execute(traced, example), lenient=lenient, heads=heads)
+        with failing_in_words(traced, example):
+            batches = Batches(traced, example)  # before numbers in it are made to follow
+        scene = read(
+            traced,
+            lambda: execute(traced, example),
+            lambda: batches.same(traced),
+            lenient=lenient,
+            heads=heads,
+        )
         graph = _graph(scene, example)
         tables = _tables(scene, graph)
         if tables:
             _keep_whole(scene, graph, tables)
             graph = _graph(scene, example)
-        unsound = broken(traced, example, graph.groups, graph.shapes)
+        unsound = broken(traced, batches, graph.groups, graph.shapes)
         if unsound:
             _keep_whole(scene, graph, unsound)
             graph = _graph(scene, example)

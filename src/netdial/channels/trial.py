@@ -3,13 +3,16 @@
 A rule may miss a tie between two places. Then a network that was cut does not run, and a training would be lost at its first
 removal. So when a graph is made, half of the channels of each group are removed from a copy, which has to run; and it has to
 give what the network gives with zeros in these places, unless an operation normalises over them. Groups that fail stay whole.
+That is tried on the example and on one input more, where the network takes that: a size may have been read off the example's.
 """
 
 from __future__ import annotations
 
 import copy
+import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 
 import torch
 from torch import Tensor, fx, nn
@@ -18,7 +21,14 @@ from netdial.channels.layers.mode import ByMode
 from netdial.channels.surgery import apply
 from netdial.core.cutting import leaves
 from netdial.core.errors import first_line
-from netdial.core.outputs import evaluated, evaluating, same_outputs, tensors
+from netdial.core.outputs import (
+    contents_kept,
+    evaluated,
+    evaluating,
+    repeated,
+    same_outputs,
+    tensors,
+)
 from netdial.core.plan import Group, Plan
 
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -29,83 +39,131 @@ _COARSE = 0.1
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+class Batches:
+    """Inputs of two sizes of the batch, and what a network gave for them at first; of one, where it does not take the other."""
+
+    def __init__(self, traced: nn.Module, example: Tensor) -> None:
+        self.inputs, self.wanted = [example], [evaluated(traced, example)]
+        more = repeated(example, len(example) + 1)
+        try:
+            with _silent():
+                self.wanted.append(evaluated(traced, more))
+        except Exception:  # the network itself takes no such batch, for whatever reason
+            return
+        self.inputs.append(more)
+
+    def same(self, traced: nn.Module) -> bool:
+        """Returns whether a network still gives what it gave; it was changed so that it should."""
+        try:
+            with _silent():
+                got = [evaluated(traced, x) for x in self.inputs]
+        except Exception:  # whatever its own code raises on sizes that are wrong
+            return False
+        return all(
+            same_outputs(one, other, tolerance=_tolerance(one), equal_nan=True)
+            for one, other in zip(self.wanted, got, strict=True)
+        )
+
+
 def broken(
-    traced: fx.GraphModule, example: Tensor, groups: Sequence[Group], shapes: Shapes
+    traced: fx.GraphModule, batches: Batches, groups: Sequence[Group], shapes: Shapes
 ) -> dict[str, str]:
     """Returns the groups without half of which a network fails or is another one, and why.
 
     Args:
         traced: the network; it is not changed.
-        example: inputs that it takes.
+        batches: inputs that it takes.
         groups: its groups.
         shapes: shape of everything that a plan can name.
     """
-    trial = _Trial(traced, example, shapes)
-    wide = [group for group in groups if group.size > 1]
-    if not wide or not trial.failing(wide):
-        return {}
-    found: dict[str, str] = {}
-    sound: list[Group] = []
-    for group in wide:
-        why = trial.failing([group])
-        if not why and sound and (why := trial.failing([*sound, group])):
-            why = f"{why}, together with others"
-        if why:
-            found[group.name] = f"is kept whole: {why}"
-        else:
-            sound.append(group)
-    return found
+    with _silent():
+        return _Trial(traced, batches, shapes).broken([g for g in groups if g.size > 1])
 
 
 class _Trial:
     """Cuts copies of a network."""
 
-    def __init__(self, traced: fx.GraphModule, example: Tensor, shapes: Shapes) -> None:
-        self._traced, self._example, self._shapes = traced, example, shapes
-        self._wanted = evaluated(traced, example)
+    def __init__(self, traced: fx.GraphModule, batches: Batches, shapes: Shapes) -> None:
+        self._traced, self._batches, self._shapes = traced, batches, shapes
+
+    def broken(self, groups: Sequence[Group]) -> dict[str, str]:
+        """Returns the groups, of those given, without half of which the network fails or is another one, and why."""
+        if not groups or not self.failing(groups):
+            return {}
+        found: dict[str, str] = {}
+        sound: list[Group] = []
+        for group in groups:
+            why = self.failing([group])
+            if not why and sound and (why := self.failing([*sound, group])):
+                why = f"{why}, together with others"
+            if why:
+                found[group.name] = f"is kept whole: {why}"
+            else:
+                sound.append(group)
+        return found
 
     def failing(self, groups: Sequence[Group]) -> str:
         """Returns what goes wrong without half of the channels of groups, in words; empty if nothing does."""
         exact = self._plan([group for group in groups if not group.mixed])
+        inputs = self._batches.inputs
         small = copy.deepcopy(self._traced)
+        number = len(inputs[0])
         try:
             apply(exact, small)
-            got = evaluated(small, self._example)
-            if exact and (why := self._differs(exact, got, small)):
-                return why
+            for x, whole in zip(inputs, self._batches.wanted, strict=True):
+                number = len(x)
+                got = evaluated(small, x)
+                if exact and (why := self._differs(exact, x, whole, got, small)):
+                    return why
             apply(self._plan([group for group in groups if group.mixed]), small)
-            got = evaluated(small, self._example)
-            _in_training(small, self._example)
+            for x, whole in zip(inputs, self._batches.wanted, strict=True):
+                number = len(x)
+                got = evaluated(small, x)
+                _in_training(small, x)
+                shapes = [list(part.shape) for part in got]
+                if shapes != [list(part.shape) for part in whole]:
+                    return f"without some of its channels outputs would be of shape {shapes}"
         except Exception as error:  # whatever the network's own code raises
-            return f"the network does not run without some of its channels ({first_line(error)})"
-        shapes = [list(part.shape) for part in got]
-        if shapes != [list(part.shape) for part in self._wanted]:
-            return f"without some of its channels outputs would be of shape {shapes}"
+            on = "" if number == len(inputs[0]) else f" on {number} inputs"
+            return (
+                f"the network does not run{on} without some of its channels ({first_line(error)})"
+            )
         return ""
 
     def _plan(self, groups: Sequence[Group]) -> Plan:
         return Plan.remove(groups, {g.name: range(0, g.size - 1, 2) for g in groups}, self._shapes)
 
-    def _differs(self, plan: Plan, got: list[Tensor], small: nn.Module) -> str:
+    def _differs(
+        self, plan: Plan, x: Tensor, whole: list[Tensor], got: list[Tensor], small: nn.Module
+    ) -> str:
         """Returns how a network that was cut differs from one with zeros, in words."""
         masked = copy.deepcopy(self._traced)
         _mask(masked, plan)
-        wanted = evaluated(masked, self._example)
-        one, other = (_in_training(masked, self._example, seed) for seed in (1, 2))
+        wanted = evaluated(masked, x)
+        one, other = (_in_training(masked, x, seed) for seed in (1, 2))
         if same_outputs(one, other):  # what draws numbers cannot be compared
-            wanted, got = wanted + one, got + _in_training(small, self._example)
+            wanted, got = wanted + one, got + _in_training(small, x)
         if not all(part.isfinite().all() for part in wanted):
             return ""  # zeros are no numbers that this network can do with: nothing to compare
-        kinds = {part.dtype for part in wanted if part.is_floating_point()}
-        tolerance = max((_TOLERANCE.get(kind, _COARSE) for kind in kinds), default=_COARSE)
-        largest = max(
-            (float(part.abs().max()) for part in self._wanted if part.numel()), default=0.0
-        )
+        largest = max((float(part.abs().max()) for part in whole if part.numel()), default=0.0)
         found = same_outputs(
-            wanted, got, tolerance=tolerance, least=largest if math.isfinite(largest) else 0.0
+            wanted,
+            got,
+            tolerance=_tolerance(wanted),
+            least=largest if math.isfinite(largest) else 0.0,
         )
         apart = f"differ by {found.difference:.1e} of the largest from those with zeros"
         return "" if found else f"without some of its channels outputs {apart}"
+
+
+def _silent() -> redirect_stderr[io.StringIO]:
+    """Silences graphs, which print where they fail."""
+    return redirect_stderr(io.StringIO())
+
+
+def _tolerance(wanted: Sequence[Tensor]) -> float:
+    kinds = {part.dtype for part in wanted if part.is_floating_point()}
+    return max((_TOLERANCE.get(kind, _COARSE) for kind in kinds), default=_COARSE)
 
 
 def _in_training(net: nn.Module, example: Tensor, seed: int = 1) -> list[Tensor]:
@@ -113,7 +171,7 @@ def _in_training(net: nn.Module, example: Tensor, seed: int = 1) -> list[Tensor]
     ways = [module for module in net.modules() if isinstance(module, ByMode)]
     if not ways:
         return []
-    with evaluating(net), torch.random.fork_rng(devices=[]):
+    with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in ways:
             module.training = True
@@ -128,4 +186,4 @@ def _mask(net: nn.Module, plan: Plan) -> None:
                 leaf.mul_(plan.mask(name, leaf.shape).to(leaf.device, leaf.dtype))
 
 
-__all__ = ["broken"]
+__all__ = ["Batches", "broken"]

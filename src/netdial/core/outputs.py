@@ -93,6 +93,11 @@ def evaluated(net: nn.Module, x: Tensor) -> list[Tensor]:
         return tensors(net(x.clone()))
 
 
+def repeated(x: Tensor, size: int) -> Tensor:
+    """Returns inputs ``[size, ...]``: those given, as often as it takes."""
+    return x[torch.arange(size, device=x.device) % len(x)]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How far apart outputs are; true if that is within the tolerance.

@@ -21,6 +21,7 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.trace import operations, trace
 from netdial.channels.trace.training import check_training
+from netdial.channels.trial import Batches
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, NetdialError, TraceError, first_line, warn
 from netdial.core.inputs import as_packed, one_tensor
@@ -171,13 +172,15 @@ def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
     if x is None:
         return ""
     try:
-        wanted = evaluated(traced, x)
+        batches = Batches(traced, x)
     except Exception:  # the graph itself takes no such inputs: they are made up
         return ""
     try:
-        found = same_outputs(wanted, evaluated(net, x), tolerance=_TOLERANCE, equal_nan=True)
-        if not found:
-            return f"outputs differ by {found.difference:.1e} of the largest"
+        for given, wanted in zip(batches.inputs, batches.wanted, strict=True):
+            got = evaluated(net, given)
+            found = same_outputs(wanted, got, tolerance=_TOLERANCE, equal_nan=True)
+            if not found:
+                return f"outputs differ by {found.difference:.1e} of the largest"
         check_training(traced, net, (x,))
     except TraceError:
         return "it would train otherwise"

@@ -9,7 +9,7 @@ stay; and so do the channels that a number counts where they are not those which
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,29 +21,35 @@ from netdial.channels.rules.table import Demand, Scene
 from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 
+Make = Callable[[fx.Graph], Any]
+"""Puts into a graph what computes a number, and returns it."""
 
-def settle(scene: Scene, *, lenient: bool) -> bool:
+
+def settle(scene: Scene, same: Callable[[], bool], *, lenient: bool) -> bool:
     """Makes numbers follow, or keeps or refuses the channels that they count; returns whether the graph was changed.
+
+    Args:
+        scene: the graph under study.
+        same: whether it gives what it gave before numbers in it were made to follow.
+        lenient: what has no rule keeps its channels whole.
 
     Raises:
         TraceError: an operation without a rule touches channels that can go; not if ``lenient``.
     """
     _settle_sources(scene)
-    changed = False
+    ways: list[tuple[Demand, Make]] = []
     open_ones = [
         demand
         for demand in scene.demands
         if scene.atoms.is_free(demand.labels) and not counts(scene, demand.number, demand.labels)
     ]
-    equal = {
-        d.node for d in open_ones if d.spare and not d.make and not _leaf_size(scene, d.labels)
-    }
+    equal = {d.node for d in open_ones if d.spare and not d.make and not leaf_size(scene, d.labels)}
     for demand in scene.demands:
         shared = demand.spare is not None and demand.node in equal  # parts stay equal, all of them
         if scene.atoms.is_free(demand.labels) and (
             shared or any(demand is one for one in open_ones)
         ):
-            make = demand.make or (None if shared else _leaf_size(scene, demand.labels))
+            make = demand.make or (None if shared else leaf_size(scene, demand.labels))
             make = make or demand.spare
             make = make if demand.place else None
             if make is None and not demand.message:
@@ -51,11 +57,8 @@ def settle(scene: Scene, *, lenient: bool) -> bool:
             elif make is None:
                 scene.fix(demand.labels, demand.message)
             else:
-                _rewrite(demand, make)
-                changed = True
-    if changed:
-        scene.traced.graph.lint()
-        scene.traced.recompile()
+                ways.append((demand, make))
+    if ways and _made_to_follow(scene, same, ways):
         return True
     for labels, message in scene.refused:
         if scene.atoms.is_free(labels):
@@ -90,7 +93,7 @@ def counts(scene: Scene, size: Any, labels: Labels) -> bool:
     return counted - {FIXED} == set(scene.atoms.find(labels).tolist()) - {FIXED}
 
 
-def _leaf_size(scene: Scene, labels: Labels) -> Callable[[fx.Graph], Any] | None:
+def leaf_size(scene: Scene, labels: Labels) -> Make | None:
     """Returns what computes a count of channels from the leaf that has just these; None if there is no such leaf."""
     held, wanted = leaves(scene.traced), np.sort(scene.atoms.find(labels))
     for leaf, axes in scene.leaves.items():
@@ -105,12 +108,52 @@ def _leaf_size(scene: Scene, labels: Labels) -> Callable[[fx.Graph], Any] | None
     return None
 
 
-def _rewrite(demand: Demand, make: Callable[[fx.Graph], Any]) -> None:
-    """Puts a number that follows in the place of one that does not."""
+def _made_to_follow(
+    scene: Scene, same: Callable[[], bool], ways: Sequence[tuple[Demand, Make]]
+) -> bool:
+    """Puts numbers that follow in the place of those that do not; returns whether there are any.
+
+    Where the network is another one with them, as when a number was the size of the example's batch, it is found out which of
+    them it is; the channels that these count stay.
+    """
+    undo = [_rewrite(demand, make) for demand, make in ways]
+    if _holds(scene, same):
+        return True
+    for back in reversed(undo):
+        back()
+    changed = False
+    for demand, make in ways:
+        back = _rewrite(demand, make)
+        if _holds(scene, same):
+            changed = True
+            continue
+        back()
+        why = "is given a size of channels that cannot be told from that of the batch"
+        scene.fix(demand.labels, f"{place(demand.node)} {why}")
+    scene.traced.recompile()
+    return changed
+
+
+def _holds(scene: Scene, same: Callable[[], bool]) -> bool:
+    scene.traced.graph.lint()
+    scene.traced.recompile()
+    return same()
+
+
+def _rewrite(demand: Demand, make: Make) -> Callable[[], None]:
+    """Puts a number that follows in the place of one that does not; returns what undoes it."""
     node, (where, *way) = demand.node, demand.place
-    with node.graph.inserting_before(node):
-        number = make(node.graph)
-    setattr(node, where, _put(getattr(node, where), way, number))
+    graph, was, there = node.graph, getattr(node, where), set(node.graph.nodes)
+    with graph.inserting_before(node):
+        number = make(graph)
+    setattr(node, where, _put(was, way, number))
+
+    def undo() -> None:
+        setattr(node, where, was)
+        for made in reversed([one for one in graph.nodes if one not in there]):
+            graph.erase_node(made)
+
+    return undo
 
 
 def _put(tree: Any, way: list[Any], value: Any) -> Any:
@@ -129,4 +172,4 @@ def _put(tree: Any, way: list[Any], value: Any) -> Any:
     return tuple(made) if isinstance(tree, tuple) else made
 
 
-__all__ = ["counts", "settle"]
+__all__ = ["Make", "counts", "leaf_size", "settle"]

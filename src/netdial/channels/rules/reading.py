@@ -29,6 +29,7 @@ _LOOKUPS = (operator.getitem, getattr)
 def read(
     traced: fx.GraphModule,
     run: Callable[[], dict[fx.Node, Any]],
+    same: Callable[[], bool],
     *,
     lenient: bool,
     heads: Heads = "whole",
@@ -38,6 +39,7 @@ def read(
     Args:
         traced: the network.
         run: runs it on an example; gives the result of every node.
+        same: whether it gives what it gave at first, for other numbers of inputs, too.
         lenient: what has no rule keeps its channels whole, in place of being refused.
         heads: what goes of channels that are split into heads.
 
@@ -50,7 +52,7 @@ def read(
         for node in traced.graph.nodes:
             scene.node, scene.handled = node, set()
             values[node] = _value(scene, node, values, lenient=lenient)
-        if not settle(scene, lenient=lenient):
+        if not settle(scene, same, lenient=lenient):
             break
     return scene
 

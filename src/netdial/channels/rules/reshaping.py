@@ -19,7 +19,7 @@ from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
 from netdial.channels.nodes import place
-from netdial.channels.rules.following import counts
+from netdial.channels.rules.following import counts, leaf_size
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
@@ -184,18 +184,26 @@ def _block(scene: Scene, block: _Block, axes: list[Labels]) -> list[Labels]:
         f"{place(node)}: writes the size {sizes} of channels in the code, which cannot follow when channels go; "
         "use flatten(1), -1 or a size computed from x.shape for them"
     )
+    follows = counts(scene, block.asked[dim], plain[dim])
+    leaf = None if follows or not _is_open(block.asked) else leaf_size(scene, plain[dim])
     for i, size in enumerate(block.asked):
-        if i == dim and not counts(scene, size, plain[dim]):
+        if i == dim and not follows:
             make = block.size(dim) if block.where[dim] else None
-            scene.demand(block.where[dim], plain[dim], size, message, make)
+            scene.demand(block.where[dim], plain[dim], size, message, leaf or make)
         elif i == dim:
             scene.handled.add(id(size))
+        elif (leaf or follows) and _is_open([size]):
+            continue  # it is what is left, for inputs of other sizes, too
         elif _is_taken_from(scene, size, free[0]) and block.where[i]:
             scene.demand(
                 block.where[i], plain[dim], block.sizes[i], message, _constant(block.sizes[i])
             )
             scene.handled.add(id(size))
     return plain
+
+
+def _is_open(sizes: Sequence[Any]) -> bool:
+    return any(isinstance(size, int) and size == -1 for size in sizes)
 
 
 def _constant(size: int) -> Callable[[fx.Graph], Any]:
@@ -205,7 +213,7 @@ def _constant(size: int) -> Callable[[fx.Graph], Any]:
 def _is_taken_from(scene: Scene, size: Any, labels: Labels) -> bool:
     """Whether a size would change, though it has to stay, when channels of a dimension go."""
     if not isinstance(size, SizeNumber):
-        return isinstance(size, int) and size == -1
+        return _is_open([size])
     return any(scene.atoms.is_free(source) for source in size.sources)
 
 

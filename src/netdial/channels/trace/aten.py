@@ -248,6 +248,8 @@ _OTHERS: dict[str, Builder] = {
     "linalg_vector_norm": _as(torch.norm),
     "feature_dropout": _dropout_of_channels,
     "scaled_dot_product_attention": _attention,
+    "im2col": _as(F.unfold),
+    "col2im": _as(F.fold),
     "contiguous": _same,
     "lift_fresh_copy": _same,
     "detach_": _same,

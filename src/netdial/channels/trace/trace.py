@@ -29,6 +29,7 @@ from netdial.core.outputs import (
     evaluated,
     evaluating,
     modes_kept,
+    repeated,
     same_outputs,
     tensors,
 )
@@ -161,7 +162,7 @@ def _exported(
 def _check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
     """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input."""
     for size in (1, len(example) + 1):
-        batch = example[torch.arange(size) % len(example)]
+        batch = repeated(example, size)
         try:
             evaluated(net, batch)
         except Exception:  # the network itself takes no such batch, for whatever reason

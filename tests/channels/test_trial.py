@@ -1,0 +1,135 @@
+"""A cut is tried on other numbers of inputs: what was read off the example's batch makes no network that holds for it alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
+from netdial.channels.trace.trace import trace
+from netdial.channels.trial import Batches, broken
+from netdial.core.outputs import repeated
+from netdial.core.plan import Group, Slot
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
+from netdial.shrinking.shrink import Shrunk
+
+from .networks import mask
+
+X = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+STEPS = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+class Net(nn.Module):
+    """Two layers and a function that says what happens to the eight channels between them."""
+
+    def __init__(self, between: Callable[[Any, Tensor, Tensor], Tensor], read: int = 8) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 8), nn.Linear(read, 2)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.between(self, self.one(x), x))
+
+
+def halves(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    return y.reshape(-1, 4).tanh().reshape(-1, 8)
+
+
+def twice_the_batch(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    return y.view(x.size(0) * 2, -1).tanh().view(-1, 8)
+
+
+def transposed(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    return y.t().reshape(1, -1).tanh().reshape(8, -1).t()
+
+
+def counted(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    rows = x.size(0) * y.size(1)
+    return y.view(rows // 4, 4).tanh().view(rows // 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("between", "x", "width"),
+    [(halves, X, 2), (halves, STEPS, 2), (twice_the_batch, X, 4), (transposed, X, 8)],
+)
+def test_rows_around_channels_are_not_those_of_the_example(
+    between: Callable[[Any, Tensor, Tensor], Tensor], x: Tensor, width: int
+) -> None:
+    """A size left open beside channels held the rows of the example's batch once channels were made to follow."""
+    torch.manual_seed(0)
+    net = Net(between).double().eval()
+    graph = Graph.of(copy.deepcopy(net), x)
+    assert graph.widths == {"one": width}
+    plan = graph.plan({"one": range(0, width - 1, 2)})
+    masked = copy.deepcopy(net)
+    mask(masked, plan)
+    apply(plan, graph.traced)
+    for size in (1, 2, 3, 5):
+        batch = repeated(x, size)
+        torch.testing.assert_close(graph.traced(batch), masked(batch))
+
+
+def test_sizes_that_cannot_be_told_from_the_batch_keep_channels_whole(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    graph = Graph.of(Net(counted).double().eval(), X)
+    assert graph.widths == {}
+    assert "cannot be told from that of the batch" in graph.kept["one.weight"]
+    assert "test_trial.py" in graph.kept["one.weight"]
+    graph.traced.graph.lint()
+    assert graph.traced(repeated(X, 5)).shape == (5, 2)
+    assert capfd.readouterr() == ("", "")
+
+
+def after_the_batch(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    return y[:, x.size(0) :].sum(1, keepdim=True)
+
+
+def test_a_group_that_holds_for_the_example_s_batch_alone_is_told() -> None:
+    """Channels from the second on are summed for two inputs, from the third on for three."""
+    torch.manual_seed(0)
+    traced = trace(Net(after_the_batch, read=1).double().eval(), X)
+    at = tuple((channel,) for channel in range(2, 8))
+    group = Group("one", (Slot("one.weight", 0, at), Slot("one.bias", 0, at)))
+    shapes = {"one.weight": (8, 3), "one.bias": (8,)}
+    one = Batches(traced, X)
+    why = broken(traced, one, [group], shapes)
+    assert "outputs differ by" in why["one"]
+    one.inputs, one.wanted = one.inputs[:1], one.wanted[:1]
+    assert not broken(traced, one, [group], shapes), "nothing is wrong on two inputs"
+
+
+def two_at_a_time(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    return y * torch.tensor([[0.5], [1.5]])
+
+
+def test_a_network_of_one_size_of_batch_is_cut_for_that() -> None:
+    graph = Graph.of(Net(two_at_a_time).double().eval(), X)
+    assert graph.widths == {"one": 8}
+    with pytest.raises(RuntimeError):
+        graph.traced(repeated(X, 3))
+
+
+def by_width_and_batch(self: Net, y: Tensor, x: Tensor) -> Tensor:
+    return y if self.one.out_features == 8 or len(x) < 3 else -y
+
+
+def test_a_class_that_does_something_else_on_more_inputs_is_loaded_as_a_graph(
+    tmp_path: Path,
+) -> None:
+    graph = Graph.of(Net(by_width_and_batch).double().eval(), X)
+    plan = graph.plan({"one": [0, 3]})
+    apply(plan, graph.traced)
+    save_network(Shrunk(graph.after(plan), plan, {}), tmp_path / "small")
+    with pytest.warns(UserWarning, match="Net does something else now"):
+        loaded = load_network(tmp_path / "small", Net(by_width_and_batch).double())
+    batch = repeated(X, 4)
+    torch.testing.assert_close(loaded(batch), graph.traced(batch))
