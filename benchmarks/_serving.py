@@ -95,6 +95,7 @@ def main(net: str, memory_mb: str = "512") -> None:
     from fastapi import Request
     from fastapi.responses import JSONResponse, Response
     from pydantic_core import from_json, to_json
+    from starlette.routing import Route
 
     from netdial.serve.app import Served, ServerLimits, application
     from netdial.serve.members import KeptMembers
@@ -135,9 +136,9 @@ def main(net: str, memory_mb: str = "512") -> None:
         found = to_json(answer(from_json(await request.body())["rows"]))
         return Response(found, media_type="application/json")
 
-    app.add_route("/bare", bare, methods=["POST"])
-    app.add_route("/bare-quick", quick, methods=["POST"])
-    app.add_route("/bare-at-once", at_once, methods=["POST"])
+    rivals = {"/bare": bare, "/bare-quick": quick, "/bare-at-once": at_once}
+    for path, one in rivals.items():  # looked at before those of netdial
+        app.router.routes.insert(0, Route(path, one, methods=["POST"]))
     run(app, bound("127.0.0.1", 0), lambda address: print(address, flush=True))
 
 

@@ -25,7 +25,7 @@ from netdial.jobs.analyses.slimmed import Slimming
 from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
 from netdial.jobs.analyses.weighed import EvidenceOptions
 from netdial.measure import calibrate, intervals, recalibrate
-from netdial.models.predict import ready
+from netdial.models.door import ready
 from netdial.models.use import Use
 from netdial.pruning.channels import Limits, Options
 from netdial.pruning.channels.latency import Rounding

@@ -122,8 +122,7 @@ def _of_run(run: Any, data_dir: str | None, *, trust: bool) -> Any:
     from netdial.core.storage.container import read_plain
     from netdial.jobs.opening import MODEL, open_family
     from netdial.jobs.ways import way_of
-    from netdial.models.door import load_model
-    from netdial.models.predict import ready
+    from netdial.models.door import load_model, ready
     from netdial.models.use import read_use
 
     if not way_of(run).makes_family:

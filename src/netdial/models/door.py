@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
 from netdial.core.arguments import checked, expect
-from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.errors import CheckpointError, ConfigError, warn
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe
@@ -23,13 +23,18 @@ from netdial.models.derived import export_derived, save_derived
 from netdial.models.family import save_family
 from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
 from netdial.models.member import save_member
-from netdial.models.predict import ready
+from netdial.models.predict import predictions
 from netdial.models.programs import write_program
 from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
 from netdial.pruning.channels.prune import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.structure.derived import DerivedNetwork
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Net = TypeVar("Net", bound=nn.Module)
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "torch-export"}
 """Suffixes of files that hold a member as a program."""
@@ -204,3 +209,71 @@ def inspect(path: str | Path) -> ModelFile:
 
 
 __all__ = ["CHECKPOINT", "PROGRAMS", "RUN", "ModelFile", "inspect", "load_model", "save"]
+
+
+class Predicts:
+    """What a loaded model can do besides: predict from rows as people have them.
+
+    Attributes:
+        use: how the model is used; None if its file does not say.
+    """
+
+    use: Use | None
+
+    def predict(
+        self,
+        rows: Any,
+        *,
+        lam: float | None = None,
+        n_samples: int = 0,
+        level: float = 0.9,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Returns predictions as a table, one line for each row; see ``netdial.models.predict.predictions``.
+
+        Warns of what training did not show.
+        """
+        assert isinstance(self, nn.Module)
+        if self.use is None:
+            raise ConfigError(
+                "this model does not say how rows become inputs; save it with nd.save(…, data=what it was trained on), or "
+                "call it on tensors as the network takes them"
+            )
+        found, remarks = predictions(
+            self, self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
+        )
+        if remarks:
+            warn("; ".join(remarks))
+        return found
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copies and pickles as the class of before, made ready again."""
+        whole = super().__reduce_ex__(protocol)
+        bases = type(self).__bases__
+        if isinstance(whole, tuple) and whole[1] == (type(self),):  # by copyreg.__newobj__
+            return (_revived, (bases[1],), *whole[2:])
+        return whole
+
+
+def ready(model: Net, use: Use | None) -> Net:
+    """Returns a model that can ``predict``: the same object, of a class that adds it to its own.
+
+    A network stays as it is if nothing is known of its use, or if its class has a method ``predict`` of its own. That of a
+    family takes parameters and tensors, which is ``outputs``, too; a loaded one predicts from rows.
+    """
+    own = getattr(type(model), "predict", None)
+    if own is Family.predict or (own is None and use is not None):
+        model.__class__ = _ready(type(model))
+        model.use = use  # type: ignore[assignment]
+    return model
+
+
+def _ready(base: type) -> Any:
+    return type(
+        base.__name__, (Predicts, base), {"__module__": base.__module__, "__doc__": base.__doc__}
+    )
+
+
+def _revived(base: type) -> Any:
+    made = _ready(base)
+    return made.__new__(made)

@@ -1,21 +1,22 @@
 """Predictions of a model on rows as people have them: a table of classes with probabilities, or numbers with intervals.
 
-Shapes: B rows, O outputs, T targets, S draws of the weights.
+Shapes: B rows, O outputs, T targets, C columns of numbers, S draws of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import Whole, expect
-from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, warn
+from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.core.noise import generator
 from netdial.core.outputs import ROWS, without_gradients
 from netdial.data.tables.schema import Encoded
@@ -27,75 +28,41 @@ from netdial.task.noise import UNKNOWN
 if TYPE_CHECKING:
     import pandas as pd
 
-Net = TypeVar("Net", bound=nn.Module)
+_FAILURES = (RuntimeError, ValueError, IndexError)
+"""What a network raises on inputs that it does not take."""
 
 
-class Predicts:
-    """What a loaded model can do besides: predict from rows as people have them.
+@dataclass(frozen=True)
+class Columns:
+    """Predictions of rows.
 
     Attributes:
-        use: how the model is used; None if its file does not say.
+        titles: names of the columns of numbers, C of them.
+        numbers: those columns ``[B, C]``.
+        target: name of the column of classes, which stands first; None for a regression.
+        classes: the likeliest class of each row, B of them; none for a regression.
     """
 
-    use: Use | None
+    titles: tuple[str, ...]
+    numbers: np.ndarray[Any, Any]
+    target: str | None = None
+    classes: Sequence[str] = ()
 
-    def predict(
-        self,
-        rows: Any,
-        *,
-        lam: float | None = None,
-        n_samples: int = 0,
-        level: float = 0.9,
-        seed: int = 0,
-    ) -> pd.DataFrame:
-        """Returns predictions as a table, one line for each row; see ``netdial.models.predict.predictions``.
+    def by_name(self) -> dict[str, Any]:
+        """Returns the columns by name, for a table."""
+        named = dict(zip(self.titles, self.numbers.T, strict=True))
+        return named if self.target is None else {self.target: self.classes, **named}
 
-        Warns of what training did not show.
-        """
-        assert isinstance(self, nn.Module)
-        if self.use is None:
-            raise ConfigError(
-                "this model does not say how rows become inputs; save it with nd.save(…, data=what it was trained on), or "
-                "call it on tensors as the network takes them"
-            )
-        found, remarks = predictions(
-            self, self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
-        )
-        if remarks:
-            warn("; ".join(remarks))
-        return found
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copies and pickles as the class of before, made ready again."""
-        whole = super().__reduce_ex__(protocol)
-        bases = type(self).__bases__
-        if isinstance(whole, tuple) and whole[1] == (type(self),):  # by copyreg.__newobj__
-            return (_revived, (bases[1],), *whole[2:])
-        return whole
-
-
-def ready(model: Net, use: Use | None) -> Net:
-    """Returns a model that can ``predict``: the same object, of a class that adds it to its own.
-
-    A network stays as it is if nothing is known of its use, or if its class has a method ``predict`` of its own. That of a
-    family takes parameters and tensors, which is ``outputs``, too; a loaded one predicts from rows.
-    """
-    own = getattr(type(model), "predict", None)
-    if own is Family.predict or (own is None and use is not None):
-        model.__class__ = _ready(type(model))
-        model.use = use  # type: ignore[assignment]
-    return model
-
-
-def _ready(base: type) -> Any:
-    return type(
-        base.__name__, (Predicts, base), {"__module__": base.__module__, "__doc__": base.__doc__}
-    )
-
-
-def _revived(base: type) -> Any:
-    made = _ready(base)
-    return made.__new__(made)
+    def by_row(self) -> list[dict[str, Any]]:
+        """Returns one object for each row, of plain values by name of the column."""
+        rows = self.numbers.tolist()
+        if self.target is None:
+            return [dict(zip(self.titles, row, strict=True)) for row in rows]
+        titles = (self.target, *self.titles)
+        return [
+            dict(zip(titles, (one, *row), strict=True))
+            for one, row in zip(self.classes, rows, strict=True)
+        ]
 
 
 def predictions(
@@ -170,58 +137,55 @@ def predicted_columns(
     if not isinstance(model, Family) and (n_samples or lam not in (None, use.lam)):
         raise ConfigError("lam, n_samples: this is one network, not a family; leave them out")
     task = use.what()
-    with without_gradients(), _failing_in_words(x):
-        out = _outputs(model, task, x, chosen, n_samples, seed)
-    return *_columns(use, task, out, use.law(chosen), level, remarks), index
+    with without_gradients():
+        try:
+            out = _outputs(model, task, x, chosen, n_samples, seed)
+        except _FAILURES as error:
+            raise _not_taken(x, error) from None
+    law = use.law(chosen)
+    columns = _columns(use, task, out, law, level)
+    return columns.by_name(), _remarked(task, law, remarks), index
 
 
 def member_columns(
-    net: nn.Module, use: Use, rows: Any, level: float, like: Tensor
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+    net: nn.Module, use: Use, task: Task, rows: Any, level: float, like: Tensor
+) -> tuple[Columns, tuple[str, ...]]:
     """Returns the columns and remarks of ``predictions`` of one network that several threads may run at once.
 
     Args:
         net: a network in evaluation mode whose parameters want no gradients; it is only read.
         use: how it is used.
+        task: what it predicts: ``use.what()``.
         rows: as in ``predictions``.
         level: probability of intervals, in (0, 1).
         like: one of its parameters, whose device and kind of numbers inputs take.
     """
     x, remarks, _ = _inputs(use, rows)
     x = x.to(like.device, like.dtype if x.is_floating_point() else None)
-    with torch.no_grad(), _failing_in_words(x):
-        out = _in_batches(net, x)
-    return _columns(use, use.what(), out, use.law(use.lam), level, remarks)
+    with torch.no_grad():
+        try:
+            out = _in_batches(net, x)
+        except _FAILURES as error:
+            raise _not_taken(x, error) from None
+    law = use.law(use.lam)
+    return _columns(use, task, out, law, level), _remarked(task, law, remarks)
 
 
-@contextmanager
-def _failing_in_words(x: Tensor) -> Iterator[None]:
-    """Says what a network fails with on inputs."""
-    try:
-        yield
-    except NetdialError:
-        raise
-    except (RuntimeError, ValueError, IndexError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ShapeError(
-            f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
-        ) from None
+def _not_taken(x: Tensor, error: Exception) -> NetdialError:
+    """Returns what a network fails with on inputs, in words."""
+    if isinstance(error, NetdialError):
+        return error
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ShapeError(
+        f"rows as inputs {list(x.shape)}, {x.dtype}: the network does not take them ({said})"
+    )
 
 
-def _columns(
-    use: Use,
-    task: Task,
-    out: Tensor,
-    law: ErrorLaw | None,
-    level: float,
-    remarks: tuple[str, ...],
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns the columns of predictions, and remarks."""
-    if task.targets != "numbers":
-        return _classes(use, task, out), remarks
-    if law is None:
-        remarks = (*remarks, f"no intervals: {UNKNOWN}")
-    return _numbers(use, out, law, level), remarks
+def _remarked(task: Task, law: ErrorLaw | None, remarks: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns remarks, with one that there are no intervals where a regression has none."""
+    if law is None and task.targets == "numbers":
+        return (*remarks, f"no intervals: {UNKNOWN}")
+    return remarks
 
 
 def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
@@ -249,7 +213,8 @@ def _images(pixels: Pixels, x: Tensor) -> Tensor:
             f"images {list(x.shape)}; expected uint8 [B, {channels}, {height}, {width}], as in training"
         )
     if channels == 1:
-        return ((x.float() - pixels.shift[0]) * pixels.scale[0]).reshape(len(x), *pixels.inputs)
+        x = x.float().sub_(pixels.shift[0]).mul_(pixels.scale[0])
+        return x.reshape(len(x), *pixels.inputs)
     shift, scale = (torch.tensor(part)[:, None, None] for part in (pixels.shift, pixels.scale))
     return ((x.float() - shift) * scale).reshape(len(x), *pixels.inputs)
 
@@ -290,10 +255,17 @@ def _in_batches(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([net(part).cpu() for part in x.split(ROWS)])
 
 
-def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:
+def _columns(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: float) -> Columns:
+    """Returns the columns of predictions."""
+    if task.targets == "numbers":
+        return _numbers(use, task, out, law, level)
+    return _classes(use, task, out)
+
+
+def _classes(use: Use, task: Task, out: Tensor) -> Columns:
     """Returns the column of the likeliest class, and one of each class's probability."""
     shares = task.to_mean(out.double())
-    names: Sequence[str] = use.classes or [str(k) for k in range(shares.shape[-1])]
+    names = use.classes or tuple(str(k) for k in range(shares.shape[-1]))
     count = task.outputs(len(names))
     if out.ndim != 2 or out.shape[1] != count or shares.shape[1] != len(names):
         raise ShapeError(
@@ -301,16 +273,18 @@ def _classes(use: Use, task: Task, out: Tensor) -> dict[str, Any]:
         )
     target = use.table.target.columns[0] if use.table is not None else "class"
     each = shares.numpy()
-    columns: Mapping[str, Any] = {
-        f"probability of {name}": each[:, k] for k, name in enumerate(names)
-    }
-    return {target: [names[k] for k in each.argmax(1).tolist()], **columns}
+    return Columns(_titles(names), each, target, [names[k] for k in each.argmax(1).tolist()])
 
 
-def _numbers(use: Use, out: Tensor, law: ErrorLaw | None, level: float) -> dict[str, Any]:
+@lru_cache(maxsize=64)
+def _titles(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the titles of the columns of probabilities."""
+    return tuple(f"probability of {name}" for name in classes)
+
+
+def _numbers(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: float) -> Columns:
     """Returns a column for each target in its own units, with its interval if the errors are known."""
     count = out.shape[-1]
-    task = use.what()
     scale = task.scale if isinstance(task, Regression) else None
     target = use.table.target if use.table is not None else scale
     names = tuple(f"target {t}" for t in range(count))
@@ -325,11 +299,9 @@ def _numbers(use: Use, out: Tensor, law: ErrorLaw | None, level: float) -> dict[
             f"outputs {list(out.shape)}; expected [B, {len(names)}], one for each target"
         )
     values = out.double().numpy() * std + mean
-    half = None if law is None else law.half_width(level) * std
-    columns: dict[str, Any] = {}
-    for t, name in enumerate(names):
-        columns[name] = values[:, t]
-        if half is not None:
-            columns[f"{name} low"] = values[:, t] - half[t]
-            columns[f"{name} high"] = values[:, t] + half[t]
-    return columns
+    if law is None:
+        return Columns(names, values)
+    half = law.half_width(level) * std
+    bounded = np.stack([values, values - half, values + half], axis=2)  # [B, T, 3]
+    titles = tuple(title for name in names for title in (name, f"{name} low", f"{name} high"))
+    return Columns(titles, bounded.reshape(len(values), -1))

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-import numpy as np
 import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import HTTPException
@@ -116,6 +115,31 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
         app.add_middleware(KnownHosts, names=hosts)
     _say_errors(app)
 
+    async def predict(request: Request) -> Response:
+        try:
+            return await answered(request)
+        except (
+            asyncio.CancelledError
+        ):  # it was asked to stop, and this took longer than there is patience
+            return said(503, "Stopped", "the server stops; ask again when it is back")
+
+    async def answered(request: Request) -> Response:
+        try:
+            async with arriving:
+                body = await whole_body(request, limits.body_bytes, limits.seconds)
+        except RefusedBody as error:
+            return Refusal(error.code, str(error), _DRAIN * limits.body_bytes)
+        except ClientDisconnect:  # nobody is there to be answered
+            return Response(status_code=400)
+        if len(body) <= _SMALL and (found := at_once(served, limits, body)) is not None:
+            return Response(found, media_type="application/json")
+        async with room:
+            work = asyncio.get_running_loop().run_in_executor(pool, written, served, limits, body)
+            return Response(await work, media_type="application/json")
+
+    # the first route, as those before it cost every request; past what FastAPI does with parameters: there are none
+    app.add_route("/predict", predict, methods=["POST"])
+
     @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, summary="The page of the run.")
     async def page() -> Response:
@@ -136,31 +160,6 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
     async def models() -> dict[str, Any]:
         return {"models": [described(served, limits)]}
 
-    async def predict(request: Request) -> Response:
-        try:
-            return await answered(request)
-        except (
-            asyncio.CancelledError
-        ):  # it was asked to stop, and this took longer than there is patience
-            return said(503, "Stopped", "the server stops; ask again when it is back")
-
-    async def answered(request: Request) -> Response:
-        try:
-            async with arriving:
-                body = await whole_body(request, limits.body_bytes, limits.seconds)
-        except RefusedBody as error:
-            return Refusal(error.code, str(error), _DRAIN * limits.body_bytes)
-        except ClientDisconnect:  # nobody is there to be answered
-            return Response(status_code=400)
-        async with room:
-            if len(body) <= _SMALL and (found := at_once(served, limits, body)) is not None:
-                return Response(found, media_type="application/json")
-            work = asyncio.get_running_loop().run_in_executor(pool, written, served, limits, body)
-            return Response(await work, media_type="application/json")
-
-    app.add_route(
-        "/predict", predict, methods=["POST"]
-    )  # past what FastAPI does with parameters: there are none
     _describe(app)
     return app
 
@@ -219,13 +218,10 @@ def _predicted(served: Served, wanted: PredictRequest, one: Ready) -> bytes:
         rows: Any = columns_of(wanted.rows, one.use.table.inputs)
     else:
         rows = tensor_of(wanted.rows, one.use, served.shape, served.dtype)
-    columns, remarks = member_columns(one.net, one.use, rows, wanted.level, one.like)
-    cells = [
-        column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()
-    ]
+    columns, remarks = member_columns(one.net, one.use, one.task, rows, wanted.level, one.like)
     found = {
         "lam": one.use.lam,
-        "predictions": [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)],
+        "predictions": columns.by_row(),
         "remarks": remarks,
     }
     return to_json(found, inf_nan_mode="null")

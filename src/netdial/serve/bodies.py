@@ -42,18 +42,20 @@ async def whole_body(request: Request, most: int, seconds: float) -> bytes:
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told[:20]) > most:
         raise RefusedBody(413, large)
-    found = bytearray()
+    pieces: list[bytes] = []
+    came = 0
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > most:
+            async for piece in request.stream():
+                pieces.append(piece)
+                came += len(piece)
+                if came > most:
                     raise RefusedBody(413, large)
     except TimeoutError:
         raise RefusedBody(
             408, f"the body has not ended after {seconds:g} s; send it at once"
         ) from None
-    return bytes(found)
+    return b"".join(pieces)
 
 
 class Refusal(Response):

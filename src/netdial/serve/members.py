@@ -13,34 +13,39 @@ from torch import nn
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.models.use import Use
+from netdial.task import Task
 
-_RECENT = 32
+_RECENT = 8
 """Requests over which a pace is averaged."""
+_LEAST = 1e-9
+"""Seconds that no row takes less than, whatever a coarse clock says."""
 
 
 class Pace:
-    """Seconds that a row took lately; infinite before the first."""
+    """Seconds that a row took lately, at first infinite: a geometric mean, which one request held up by others moves little."""
 
     def __init__(self) -> None:
         self.seconds = math.inf
 
     def took(self, seconds: float) -> None:
         """Notes the seconds of a row of one request."""
+        seconds = max(seconds, _LEAST)
         if math.isinf(self.seconds):
             self.seconds = seconds
         else:
-            self.seconds += (seconds - self.seconds) / _RECENT
+            self.seconds *= (seconds / self.seconds) ** (1 / _RECENT)
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A network ready to predict, how it is used, one of its tensors, and its size in bytes.
+    """A network ready to predict, how it is used, what it predicts, one of its tensors, and its size in bytes.
 
     Nothing of that ever changes, so threads may share it. ``pace`` is how quick it has been.
     """
 
     net: nn.Module
     use: Use
+    task: Task
     like: torch.Tensor
     bytes: int
     pace: Pace = field(default_factory=Pace)
@@ -136,4 +141,5 @@ class KeptMembers:
         for parameter in net.parameters():  # nothing trains here
             parameter.requires_grad = False
         tensors: list[torch.Tensor] = [*net.parameters(), *net.buffers()]
-        return Ready(net, use, tensors[0], sum(t.numel() * t.element_size() for t in tensors))
+        size = sum(t.numel() * t.element_size() for t in tensors)
+        return Ready(net, use, use.what(), tensors[0], size)

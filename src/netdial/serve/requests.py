@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -120,6 +121,8 @@ def tensor_of(
         DataError: something is no number, or out of range.
         ShapeError: rows differ in shape, or are not of the shape of training.
     """
+    if use.pixels is not None and (quickly := _bytes_of(rows)) is not None:
+        return _images(quickly, use.pixels)
     try:
         array = np.asarray(rows)
     except ValueError:
@@ -131,7 +134,7 @@ def tensor_of(
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("rows: a number is too large; give finite numbers")
     if use.pixels is not None:
-        return _pixels(array, use.pixels)
+        return _images(array, use.pixels)
     if shape is not None and array.shape[1:] != shape:
         raise ShapeError(
             f"rows of shape {list(array.shape[1:])}; expected {list(shape)}, as in training"
@@ -143,7 +146,37 @@ def tensor_of(
     return found
 
 
-def _pixels(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
+def _bytes_of(rows: list[Any]) -> np.ndarray[Any, Any] | None:
+    """Returns rows of bytes as an array uint8; None if they are anything else, which the slower way then reads or refuses."""
+    shape, level = [len(rows)], rows
+    try:
+        while isinstance(level[0], list):
+            shape.append(len(level[0]))
+            if len(set(map(len, level))) > 1:
+                return None
+            level = list(chain.from_iterable(level))
+        if isinstance(level[0], bool):
+            return None
+        return np.frombuffer(bytearray(level), np.uint8).reshape(shape)
+    except (TypeError, ValueError, IndexError):
+        return None
+
+
+def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Returns numbers as uint8.
+
+    Raises:
+        DataError: they are not whole numbers from 0 to 255.
+    """
+    with np.errstate(invalid="ignore"):  # what no byte holds differs afterwards
+        found = array.astype(np.uint8)
+    if not (found == array).all():
+        raise DataError("rows: pixels are whole numbers from 0 to 255")
+    return found
+
+
+def _images(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
+    """Returns images ``[B, C, H, W]``, given as such, flat, or without their only channel."""
     channels, height, width = pixels.image
     shapes = [(channels, height, width), (channels * height * width,)]
     shapes += [(height, width)] if channels == 1 else []
@@ -151,10 +184,8 @@ def _pixels(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
         raise ShapeError(
             f"images of shape {list(array.shape[1:])}; expected {' or '.join(str(list(s)) for s in shapes)}, pixels 0 to 255"
         )
-    whole = array.dtype.kind in "iu" or not (array % 1).any()
-    if array.size and not (whole and array.min() >= 0 and array.max() <= 255):
-        raise DataError("rows: pixels are whole numbers from 0 to 255")
-    return torch.from_numpy(array.astype(np.uint8)).reshape(-1, channels, height, width)
+    found = array if array.dtype == np.uint8 else _pixels(array)
+    return torch.from_numpy(found.reshape(-1, channels, height, width))
 
 
 def _unreadable(body: bytes, why: str) -> str:
