@@ -392,7 +392,8 @@ def test_divergence_stops_with_its_place(blobs: tuple[Tensor, Tensor]) -> None:
         "batch_size": 20,
     }
     with pytest.raises(
-        NonFiniteError, match=r"step [0-9]+: (fit|complexity) is .* at lam=.*lower lr, set clip to 1"
+        NonFiniteError,
+        match=r"step [0-9]+: (fit|complexity) is .* at lam=.*lower lr, set clip to 1",
     ):
         fit(mlp(), blobs, groups=4, **settings)
     with pytest.raises(
