@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 _PATIENCE = 5.0
@@ -43,12 +44,16 @@ async def whole_body(request: Request, most: int, seconds: float) -> bytes:
     if told.isdecimal() and int(told[:20]) > most:
         raise RefusedBody(413, large)
     pieces: list[bytes] = []
-    came = 0
+    came, more = 0, True
     try:
         async with asyncio.timeout(seconds):
-            async for piece in request.stream():
-                pieces.append(piece)
-                came += len(piece)
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                more = message.get("more_body", False)
+                came += len(pieces[-1])
                 if came > most:
                     raise RefusedBody(413, large)
     except TimeoutError:
