@@ -215,7 +215,9 @@ def _images(pixels: Pixels, x: Tensor) -> Tensor:
     shift: Any = pixels.shift[0]
     scale: Any = pixels.scale[0]
     if channels > 1:
-        shift, scale = (np.float32(part)[:, None, None] for part in (pixels.shift, pixels.scale))
+        shift, scale = (
+            np.asarray(part, np.float32)[:, None, None] for part in (pixels.shift, pixels.scale)
+        )
     values = (
         x.cpu().numpy().astype(np.float32)
     )  # numpy takes a fraction of torch's time for one image
