@@ -14,6 +14,7 @@ from netdial.cli.app import app
 from netdial.core.best import signed
 from netdial.jobs.reports import write_report
 from netdial.report.terms import TERMS
+from netdial.report.text import number
 from netdial.runs.run import Run
 
 from .browsing import CHROMIUM, chromium, opened
@@ -160,6 +161,20 @@ def test_numbers_are_rounded_as_python_does(browser: Any, wine: Path) -> None:
     for spec in (".1%", ".2%", ".0f", ".3f", "+.3f", "+.1%"):
         mine = page.evaluate(f"all => all.map(one => written(one, '{spec}'))", values)
         assert mine == [signed(value, spec) for value in values]
+
+
+def test_large_and_small_numbers_are_written_as_in_sentences(browser: Any, wine: Path) -> None:
+    page, _ = opened(browser, wine.joinpath("report.html").as_uri())
+    values = [1.0, 1e-6, 7.317e-8, -2.5e-7, 1e-4, 0.00012, 1e7, -3.25e9, 123456.0]
+    mine = page.evaluate("all => all.map(one => written(one, '.3~g'))", values[:-1])
+    assert mine == [number(value) for value in values[:-1]]
+    ticks = "([low, high]) => scaleOf({}, [low, high], 0, 300).ticks.map(([, label]) => label)"
+    for low, high in ((999_990.0, 1_000_010.0), (2e5, 3e5), (1_000_000.1, 1_000_000.4)):
+        labels = page.evaluate(ticks, [low, high])
+        assert len(set(labels)) == len(labels) > 2
+        read = [float(label.replace("\u202f", "")) for label in labels]
+        assert all(low - 1 <= value <= high + 1 for value in read)
+    assert page.evaluate(ticks, [0.0, 20.0])[-1] == "20"
 
 
 def test_predictive_figures_stand_beside_the_constant_too(browser: Any, tmp_path: Path) -> None:

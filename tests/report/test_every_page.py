@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from netdial.cli import main
 from netdial.report.text import number
+from netdial.runs.run import Run
 
 from .browsing import CHROMIUM, chromium, opened
 
@@ -113,11 +116,15 @@ def test_nothing_is_wider_than_the_page(
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         told = page.eval_on_selector_all(
             ".scroll",
-            """all => all.filter(one => one.checkVisibility()).map(
-                one => [one.scrollWidth > one.clientWidth + 1, one.previousElementSibling.checkVisibility()])""",
+            """all => all.filter(one => one.checkVisibility()).map(one => {
+                const hint = one.previousElementSibling, said = hint.checkVisibility() ? hint.textContent : "";
+                const [right, down] = [one.scrollWidth > one.clientWidth + 1, one.scrollHeight > one.clientHeight + 1];
+                return [right, said.includes("columns"), down, said.includes("rows")];
+            })""",
         )
-        assert all(goes_on == said for goes_on, said in told)  # more columns are said to be there
-        assert width > 400 or name not in ("fit", "apart", "paper") or any(one for one, _ in told)
+        for right, right_said, down, down_said in told:  # what goes on is said to
+            assert (right, down) == (right_said, down_said)
+        assert width > 400 or name not in ("fit", "apart", "paper") or any(one[0] for one in told)
         wide = page.eval_on_selector_all(
             ".chart > svg",
             "all => Math.max(0, ...all.map(one => one.getBoundingClientRect().right))",
@@ -307,6 +314,38 @@ def test_losses_of_a_regression_say_their_unit(
     ]
     with page.expect_download() as told:
         page.click("#json")
-    assert json.loads(Path(told.value.path()).read_text("utf-8"))["members"] == members
+    whole = json.loads(Path(told.value.path()).read_text("utf-8"))
+    assert whole["members"] == members
+    kept = [asdict(one) for one in Run.open(pages("regression").parent).records()]
+    plain = partial(json.dumps, sort_keys=True)
+    same = partial(json.loads, parse_int=float)  # JavaScript writes 1.0 as 1
+    assert sorted(map(plain, same(plain(whole["records"])))) == sorted(
+        map(plain, same(plain(kept)))
+    )
+    assert "series" not in whole
     assert faults == []
+    page.context.close()
+
+
+def test_brackets_values_and_flags_stay_with_their_words(
+    browser: Any, pages: Callable[[str], Path]
+) -> None:
+    whole = "all => all.every(one => one.getClientRects().length === 1)"
+    for width in range(300, 1300, 70):
+        size = {"width": width, "height": 900}
+        page, _ = opened(browser, pages("regression").as_uri(), viewport=size)
+        assert "(R²" in page.locator(".lead .kept").all_text_contents()
+        assert page.eval_on_selector_all(".kept", whole), width
+        assert "evaluate regression --rivals" in page.text_content(".answer")
+        page.context.close()
+
+
+def test_tables_that_go_on_below_say_so(browser: Any, pages: Callable[[str], Path]) -> None:
+    page, _ = opened(browser, pages("fit").as_uri())
+    hints = page.eval_on_selector_all(
+        ".sideways",
+        "all => all.map(one => [one.hidden, one.textContent, one.nextSibling.ariaLabel])",
+    )
+    assert [False, "more rows below: scroll down ↓", "Columns"] in hints
+    assert [True, "Rivals"] in [[hidden, label] for hidden, _, label in hints]
     page.context.close()

@@ -9,14 +9,15 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from netdial.core.errors import CheckpointError
-from netdial.core.records import Record
 from netdial.jobs.reports import write_report
+from netdial.report.page import series
 from netdial.report.template import CHARTS, script
 from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
@@ -137,6 +138,10 @@ def test_the_table_holds_the_members(make_run: MakeRun) -> None:
     assert [row[0] for row in body if "s.e." in row[0]] == ["0.04641 s.e."]
 
 
+def plain(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)
+
+
 def test_the_data_travels_with_the_page(make_run: MakeRun) -> None:
     run = make_run()
     page = page_of(run)
@@ -144,7 +149,13 @@ def test_the_data_travels_with_the_page(make_run: MakeRun) -> None:
     data = page.json("data")
     assert data["config"] == run.config
     assert data["environment"] == run.environment()
-    assert [Record(**record) for record in data["records"]] == run.records()
+    told = [
+        {**one, "step": step, "value": value}
+        for one in data["series"]
+        for step, value in zip(one["step"], one["value"], strict=True)
+    ]
+    assert sorted(map(plain, told)) == sorted(plain(asdict(one)) for one in run.records())
+    assert len(data["series"]) <= len(told)
     assert [member["lam"] for member in data["members"]] == [row.lam for row in rows]
     uri = next(a["href"] for t, a in page.tags if t == "a" and a.get("download") == "members.csv")
     text = base64.b64decode((uri or "").split(",", 1)[1]).decode()
@@ -211,7 +222,7 @@ def test_what_was_not_recorded_is_named(make_run: MakeRun) -> None:
     assert "standard errors were not recorded" in page.shown
     assert "Some values are not finite" in page.shown
     assert ["1", "not finite"] in page.rows
-    assert page.json("data")["records"][1]["value"] is None
+    assert [one["value"] for one in page.json("data")["series"]] == [[0.5], [None]]
 
 
 def test_test_data_alone_gives_curves_but_no_choice(make_run: MakeRun) -> None:
@@ -260,3 +271,14 @@ def test_a_full_disk_leaves_the_old_report(
     with pytest.raises(OSError, match="No space left"):
         write_report(run.path)
     assert run.report_path.read_text() == "the old report"
+
+
+def test_records_of_one_quantity_stand_in_one_row() -> None:
+    rows = [
+        early("r", "train", lam, 0, step, "train/fit", step + lam)
+        for step in (1, 2, 3)
+        for lam in (0.1, 1.0)
+    ]
+    found = series([*rows, early("r", "train", 0.1, 0, 3, "train/fit", 9.0)])
+    assert [one["where"]["lam"] for one in found] == [0.1, 1.0]
+    assert (found[0]["step"], found[0]["value"]) == ([1, 2, 3, 3], [1.1, 2.1, 3.1, 9.0])

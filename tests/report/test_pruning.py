@@ -76,6 +76,16 @@ def test_the_sentence_says_how_much_can_go() -> None:
     assert said.startswith("90% of the weights can go: the member at λ = 0.1 then has a validation")
     assert "log loss is 0.01 above that of the best (λ = 0.01, 90% removed)" in said
     assert "within one standard error of that difference (0.02)" in said
+    least = compared()  # the member of least log loss is not the most accurate one
+    accurate = [early("r", "prune", 10.0, 0, 100, "valid/accuracy", 1.0, "", s) for s in SHARES]
+    one = [row for row in least if "excess" not in row.name or row.lam in (0.01, 10.0)]
+    found = section([*records(), *accurate, *one])
+    said = found.lead.replace("\u00a0", " ")
+    assert said.startswith("90% of the weights can go: the member at λ = 0.01 then has a")
+    assert said.endswith("; its log loss is the least of all.")
+    assert "the best at each share is that of least log loss." in found.hint
+    cells = found.figures["pruning-surface"].data[0]
+    assert "points above the one of least log loss at this share" in cells.text[0][3]
     alone = [row for row in records() if row.sparsity == 0.9]
     said = section(alone).lead.replace("\u00a0", " ")
     assert said.startswith("Without 90% of the weights, the best member is at λ = 1")
@@ -109,7 +119,7 @@ def test_the_surface_has_a_cell_for_each_member_and_the_line_of_best_ones() -> N
     assert (list(line.x), list(line.y)) == ([0, 0, 2], [0, 1, 2])
     assert list(figure.layout.xaxis.ticktext) == ["0.01", "0.1", "1", "10"]
     assert list(figure.layout.yaxis.ticktext) == ["0%", "50%", "90%"]
-    assert "points below the best at this share" in cells.text[2][0]
+    assert "points below the one of least error rate at this share" in cells.text[2][0]
     assert not cells.reversescale
 
 

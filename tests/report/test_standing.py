@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,9 @@ def test_what_shrinking_lost_is_against_the_whole_network_or_its_own_best(whole:
     assert stands.chosen.value == "4 of 8 channels"
     assert stands.lost.value == ("+0.04" if whole else "+0.1")
     assert ("left whole" if whole else "step 5, with 80 parameters") in stands.lost.note
+    timed = replace(found, course={**course, "train/epoch_seconds": (math.nan, 1.0, 1.0)})
+    stands = shrunk_standing(timed, {}, {}, "r")
+    assert stands is not None and "its best moment, epoch 1, with 80" in stands.lost.note
     best = replace(found, course={**course, "valid/nll": (0.9, 0.4, 0.3)})
     if not whole and (stands := shrunk_standing(best, {}, {}, "r")) is not None:
         assert stands.lost.value == "not measured", (

@@ -278,7 +278,11 @@ def beside_random(difference: float, standard_error: float, trials: float, part:
 
 
 def guard_remarks(
-    skips_before: float, most_skips: float, curvature: Sequence[float], epoch: float
+    skips_before: float,
+    most_skips: float,
+    curvature: Sequence[float],
+    epoch: float,
+    skips: float | None = None,
 ) -> list[str]:
     """Returns what the guards of a search did, in sentences; none if they did nothing.
 
@@ -287,9 +291,15 @@ def guard_remarks(
         most_skips: how many the network may have.
         curvature: of the structure's loss after each epoch; empty if it was not watched.
         epoch: the epoch whose structure was taken.
+        skips: identities in the network that was taken, where they are known.
     """
     said = []
-    if skips_before > most_skips:
+    if skips is not None and skips > most_skips:
+        said.append(
+            f"The likeliest structure had {skips_before:.0f} identities, and none with {most_skips:.0f} or fewer was found "
+            f"within the limits: the one that was taken has {skips:.0f} (max_skips)."
+        )
+    elif skips_before > most_skips:
         said.append(
             f"The likeliest structure had {skips_before:.0f} identities; the likeliest with {most_skips:.0f} or fewer was "
             "taken (max_skips)."

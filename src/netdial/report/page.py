@@ -117,9 +117,21 @@ def _data(run: Run, records: Sequence[Record], more: dict[str, Any]) -> Any:
             "config": run.config,
             "environment": run.environment(),
             **more,
-            "records": [asdict(record) for record in records],
+            "series": series(records),
         }
     )
+
+
+def series(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Returns records with those of one quantity in one row, which takes a tenth of the place; the page's download has each."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        told = asdict(record)
+        step, value = told.pop("step"), told.pop("value")
+        one = found.setdefault(json.dumps(told, sort_keys=True), {**told, "step": [], "value": []})
+        one["step"].append(step)
+        one["value"].append(value)
+    return list(found.values())
 
 
 def _pairs(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

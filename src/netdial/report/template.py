@@ -5,12 +5,14 @@ Templates lie beside the code that fills them. What they share, ``look.css`` abo
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from netdial.report.terms import TERMS
 from netdial.report.text import number
@@ -81,8 +83,19 @@ def _templates(package: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["number"] = number
+    made.filters |= {"number": number, "flags": flags}
     return made
+
+
+def flags(text: str) -> Markup:
+    """Returns text as HTML in which no flag of the command line is broken at the end of a line.
+
+    >>> flags("a < b: netdial evaluate x --rivals")
+    Markup('a &lt; b: netdial evaluate x <span class="kept">--rivals</span>')
+    """
+    return Markup(
+        re.sub(r"(?<![^\s(])--[\w-]+", r'<span class="kept">\g<0></span>', str(escape(text)))
+    )
 
 
 def _read(package: str, name: str) -> str | None:

@@ -103,7 +103,23 @@ def sentence(config: dict[str, Any]) -> str:
         )
     if "epochs" in config:
         parts.append(f"in {config['epochs']} epochs")
-    return " ".join(parts) + "."
+    return " ".join(parts) + "." + units_sentence(config)
+
+
+def units_sentence(config: dict[str, Any]) -> str:
+    """Returns which unit errors are in, as a sentence to follow another; empty where the configuration does not say.
+
+    >>> units_sentence({"units": "price €"})
+    ' RMSE is in units of price €.'
+    """
+    units, count_ = config.get("units"), config.get("n_outputs")
+    if not units:
+        return ""
+    if isinstance(count_, int) and count_ > 1:
+        return (
+            f" RMSE is over the targets {units}, each in its own unit, so large numbers weigh most."
+        )
+    return f" RMSE is in units of {units}."
 
 
 MEASURES = {
@@ -131,6 +147,8 @@ def value_of(metric: str, value: float) -> str:
     """
     if metric.endswith("/accuracy"):
         return percent(value)
+    if metric.endswith("/r2"):
+        return fixed(value)
     return number(value, 4 if metric.endswith("/rmse") else 3)
 
 

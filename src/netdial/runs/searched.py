@@ -82,7 +82,11 @@ class Searched:
         if not found:
             return []
         return guard_remarks(
-            found["skips_before"], found["most_skips"], self.curvature, found["epoch"]
+            found["skips_before"],
+            found["most_skips"],
+            self.curvature,
+            found["epoch"],
+            found.get("skips"),
         )
 
     @property

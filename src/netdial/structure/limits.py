@@ -5,8 +5,10 @@ A size is a sum over operations: parameters, multiplications, bytes, millisecond
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,8 +28,14 @@ MOST_ENUMERATED = 20_000
 _HALVINGS = 60
 """Steps of the bisection over the price of a unit."""
 
+_LIKELIEST = 16
+"""Options of a choice that are looked at when two are changed at once."""
+
 Option = tuple[tuple[str, ...], float, float]
 """Names of the operations of a choice, log probability, size."""
+
+Move = tuple[float, str, Option]
+"""Gain of log probability, key, and what is chosen instead."""
 
 
 class SizeTable(Protocol):
@@ -245,26 +253,50 @@ def _improved(
     options: Mapping[str, list[Option]],
     fits: Callable[[Genotype], bool],
 ) -> Genotype:
-    """Returns a structure whose single choices cannot become more probable within the limit."""
+    """Returns a structure that becomes no more probable within the limit by a change of one choice, or of two into one node.
+
+    The second lets one way into a node take the place of another, where the node would have none in between.
+    """
     log = {key: {o[0]: o[1] for o in found} for key, found in options.items()}
+    pairs = _into_one_node(space)
     moved = True
     while moved:
         moved = False
-        gains = sorted(
-            (
-                (log[key][genotype[key]] - option[1], key, option)
-                for key, found in options.items()
-                for option in found
-                if option[1] > log[key][genotype[key]] + 1e-12
-            ),
-            key=lambda x: x[0],
+        better = {
+            key: [(o[1] - log[key][genotype[key]], key, o) for o in found if o[0] != genotype[key]]
+            for key, found in options.items()
+        }
+        few = {key: heapq.nlargest(_LIKELIEST, moves) for key, moves in better.items()}
+        single: Iterable[tuple[Move, ...]] = (
+            (move,) for moves in better.values() for move in moves
         )
-        for _, key, option in gains:
-            new = space.genotype(_with(genotype, key, option))
-            if fits(new):
-                genotype, moved = new, True
+        double = (move for pair in pairs for move in itertools.product(*(few[k] for k in pair)))
+        for moves in (single, double):
+            for changes in _gaining(moves):
+                new = genotype
+                for _, key, option in changes:
+                    new = space.genotype(_with(new, key, option))
+                if fits(new):
+                    genotype, moved = new, True
+                    break
+            if moved:
                 break
     return genotype
+
+
+def _gaining(moves: Iterable[tuple[Move, ...]]) -> list[tuple[Move, ...]]:
+    """Returns the moves that make a structure more probable, those that do most first."""
+    gains = [(sum(each[0] for each in move), move) for move in moves]
+    return [move for gain, move in sorted(gains, key=lambda x: -x[0]) if gain > 1e-12]
+
+
+def _into_one_node(space: SearchSpace) -> list[tuple[str, str]]:
+    """Returns the pairs of choices that have edges into one node."""
+    found: dict[tuple[str, str], None] = {}
+    for edges in space.wiring.incoming.values():
+        keys = [key for key in dict.fromkeys(edge.key for edge in edges) if key in space.choices]
+        found |= dict.fromkeys(itertools.combinations(keys, 2))
+    return list(found)
 
 
 def _made(space: SearchSpace, chosen: Mapping[str, Option]) -> Genotype:

@@ -24,8 +24,10 @@ from netdial.structure.search.guards import (
     most_skips,
     with_few_skips,
 )
+from netdial.structure.search.limits import SizeLimit
 from netdial.structure.search.outcome import Gap, SearchOutcome
 from netdial.structure.search.searching import prepare
+from netdial.structure.spaces.registry import SPACES
 from netdial.train.loop import Interrupted
 
 SPACE = tiny_space()
@@ -113,11 +115,31 @@ def test_remarks_are_made_where_something_was_done() -> None:
     assert quiet.remarks == []
     loud = GuardReport(2, 2, 5, (1.0, 8.0), 1)
     assert len(loud.remarks) == 2
+    assert "the likeliest with 2 or fewer was taken" in loud.remarks[0]
+    (none,) = GuardReport(3, 2, 3, (), 0).remarks
+    assert none.endswith("the one that was taken has 3 (max_skips).")
     assert "5 identities" in loud.remarks[0]
     assert Gap(0.5, 0.52, 0.3).remark is None
     lost = Gap(0.5, 3.0, 0.3).remark
     assert lost is not None
     assert "2.5" in lost
+
+
+def test_identities_give_way_where_only_another_way_into_the_node_is_left() -> None:
+    space = SPACES["mlp"]((13,), 3)
+    given = {}
+    for key, choice in space.choices.items():
+        row = torch.full((len(choice.operations),), 0.1)
+        row[choice.operations.index("none" if "none" in choice.operations else "plain")] = 0.6
+        if "skip" in choice.operations:  # likelier than any layer, and the smallest
+            row = torch.tensor([0.55, 0.45])
+        given[key] = row / row.sum()
+    limit = SizeLimit(space, "5k params")
+    likeliest = limit.choose(given)
+    assert count_skips(space, likeliest) == 3 > most_skips(space)
+    found = with_few_skips(space, given, most_skips(space), limit.choose)
+    assert count_skips(space, found) <= most_skips(space)
+    assert limit.allows(found)
 
 
 @pytest.mark.slow

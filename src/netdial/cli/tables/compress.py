@@ -38,7 +38,9 @@ def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
 
 def layers_table(found: CompressResult) -> Table:
     """Returns what each tensor takes."""
-    table = table_of("tensor", "numbers", "not 0", "values", "bytes", "bits each", title="Tensors")
+    table = table_of(
+        "tensor", "numbers", "not 0", "values", "bytes", "bits each", title="Tensors in the file"
+    )
     sizes = {row.name: row.total for row in found.ledger.rows}
     for layer in found.found.layers():
         size = sizes.get(layer.name, layer.bits / 8)

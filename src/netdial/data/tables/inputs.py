@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from netdial.core.best import signed
 from netdial.data.tables.cells import days_of, numbers_of, texts_of
 from netdial.data.tables.words import Array, unit_note, unit_of
 
@@ -62,7 +63,7 @@ class Number(FrozenModel):
     def describe(self) -> str:
         """Returns how the column is read, in words."""
         words = [
-            f"mean {self.mean:.4g}, standard deviation {self.std:.4g}",
+            f"mean {signed(self.mean, '.4g')}, standard deviation {self.std:.4g}",
             f"{self.thousands!r} between thousands" if self.thousands else "",
             _marked(self.missing),
         ]

@@ -9,10 +9,16 @@ function scaleOf(axis, values, from, to, {pad = 0.04, most = 6} = {}) {
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
   const at = value => from + (inner(value) - low) / (high - low) * (to - from);
   const inside = value => inner(value) >= low - 1e-9 && inner(value) <= high + 1e-9;
-  const label = value => written(value, axis.tickformat || "~g");
+  const made = given => given ?? (log ? powers(low, high) : nice(low, high, axis.nticks ?? most, axis.dtick));
+  const places = made(axis.tickvals), label = value => written(value, log ? axis.tickformat || "~g" : formatOf(axis.tickformat || "~g", low, high, places.length > 1 ? places[1] - places[0] : high - low));
   const given = axis.tickvals?.map((value, index) => [value, axis.ticktext?.[index] ?? label(value)]);
-  const made = log ? powers(low, high) : nice(low, high, axis.nticks ?? most, axis.dtick);
-  return {at, log, low, high, inner, ticks: (given ?? made.map(value => [value, label(value)])).filter(([value]) => inside(value))};
+  return {at, log, low, high, inner, ticks: (given ?? places.map(value => [value, label(value)])).filter(([value]) => inside(value))};
+}
+
+// Returns how ticks are written: large plain numbers to the digit in which neighbours differ, in groups of three.
+function formatOf(asked, low, high, step) {
+  const far = Math.max(Math.abs(low), Math.abs(high));
+  return asked === "~g" && far >= 1e5 && far < 1e9 && step > 0 ? `,.${Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))}~f` : asked;
 }
 
 function span(values, zero, pad) {

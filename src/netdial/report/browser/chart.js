@@ -102,7 +102,7 @@ class Chart {
       const turned = note.textangle ? `rotate(${note.textangle} ${x} ${y})` : null;
       const anchor = turned ? (note.yanchor === "top" ? "end" : "start") : {left: "start", right: "end"}[note.xanchor] ?? "middle";
       const fits = plain(note.text).length * (CHAR - 0.4) > this.right - this.left ? {textLength: this.right - this.left + 10, lengthAdjust: "spacingAndGlyphs"} : {};
-      const node = svg("text", {x: ofPlace(note.xref) && !turned ? Math.max(x, 0) : x - (turned ? 4 : 0), y: y + (turned ? 0 : note.yanchor === "top" ? 12 : -2), "text-anchor": anchor, transform: turned, class: note.text.startsWith("<b>") ? "heading" : "small", ...(turned ? {} : fits)}, this.canvas);
+      const node = svg("text", {x: turned ? x + (anchor === "end" ? -5 : 5) : ofPlace(note.xref) ? Math.max(x, 0) : x, y: y + (turned ? -5 : note.yanchor === "top" ? 12 : -2), "text-anchor": anchor, transform: turned, class: note.text.startsWith("<b>") ? "heading" : "small", ...(turned ? {} : fits)}, this.canvas);
       node.textContent = plain(note.text);
       const key = note.text.startsWith("<b>") ? termIn(node.textContent) : null;
       if (key) { node.classList.add("term"); node.dataset.term = key; }

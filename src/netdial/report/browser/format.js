@@ -16,8 +16,11 @@ function written(value, spec = "~g") {
   if (trim) text = text.replace(/(\.\d*?)0+(?=$|[^\d.])/, "$1").replace(/\.(?=$|[^\d])/, "");
   if (parts[2]) text = text.replace(/^(-?)(\d+)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, THIN));
   if (!/[1-9]/.test(text)) text = text.replace(/^-/, "");  // what is zero as written has no sign
+  text = text.replace(/^(-?)(.*)e([+-]?\d+)$/, (_, sign, mantissa, power) => `${sign}${mantissa === "1" ? "" : `${mantissa}×`}10${raised(power)}`);
   return (parts[1] && !text.startsWith("-") ? "+" : "") + text.replace(/^-/, "−");
 }
+
+const raised = power => String(Number(power)).replace(/[-\d]/g, one => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(one)]);
 
 // Returns a number with so many decimal places; of two that are as near, the even one, as Python writes it.
 function fixedPlaces(value, places) {
@@ -44,8 +47,8 @@ const order10 = value => value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)
 function precise(value, digits) {
   const order = order10(value);
   if (order >= digits && order < 6) return value.toFixed(0);
-  if (value !== 0 && (order < -5 || order >= Math.max(digits, 6))) return value.toExponential(Math.max(digits - 1, 0)).replace("e+", "e");
-  const places = Math.max(digits, 1) - 1 - order, even = places >= 0 && order >= -5 ? fixedPlaces(value, places) : "";
+  if (value !== 0 && (order < -4 || order >= Math.max(digits, 6))) return value.toExponential(Math.max(digits - 1, 0)).replace("e+", "e");
+  const places = Math.max(digits, 1) - 1 - order, even = places >= 0 && order >= -4 ? fixedPlaces(value, places) : "";
   if (even && Number(even) !== Number(value.toFixed(places))) return even;
   return value.toPrecision(Math.max(digits, 1)).includes("e") ? String(Number(value.toPrecision(digits))) : value.toPrecision(Math.max(digits, 1));
 }

@@ -45,8 +45,21 @@ function markText(node, seen) {
     button.dataset.term = key;
     node.splitText(found.index + found[0].length);
     node.splitText(found.index).replaceWith(button);
+    keepTogether(node, button);
     seen.add(key);
   }
+}
+
+// Keeps what no space that may break parts from a term on its line: brackets, and the value in λ = 0.1.
+function keepTogether(before, button) {
+  const opens = /(?:[^ \n]*\u00a0|[([“"'±]+)$/.exec(before.data), after = button.nextSibling, ends = /^(?:[)\]”"'.,;:]+|\u00a0[^ \n]*)/.exec(after?.data ?? "");
+  if (!opens && !ends) return;
+  const whole = document.createElement("span");
+  whole.className = "kept";
+  button.replaceWith(whole);
+  if (opens) whole.append(before.splitText(opens.index));
+  whole.append(button);
+  if (ends) { after.splitText(ends[0].length); whole.append(after); }
 }
 
 for (const kind of ["mouseover", "focusin", "click"])

@@ -40,7 +40,7 @@ class CompressedRows:
     Attributes:
         name: how it was done.
         stages: stage, bytes, how many times smaller, loss on validation rows.
-        layers: tensor, numbers, those that are not 0, values, bytes, share of a bar, bits for each that is not 0.
+        layers: tensor, numbers, those that are not 0, values; share of a bar, bytes; bits for each not 0, bits a number.
         split: purpose, bytes and share of the file.
         verdict: in a sentence; empty if nothing was judged.
         loss: what losses are, with their unit.
@@ -49,7 +49,7 @@ class CompressedRows:
 
     name: str
     stages: list[list[str]]
-    layers: list[tuple[list[str], float, str]]
+    layers: list[tuple[list[str], float, str, list[str]]]
     split: list[list[str]]
     verdict: str
     loss: str
@@ -166,11 +166,13 @@ def _rows(one: Compression, loss: str) -> CompressedRows:
                 count(round(row["size"])),
                 count(round(row["kept"])),
                 count(round(row["values"])) if row["values"] else "exact",
-                count(round(row["bits"] / 8)),
-                f"{row['bits'] / max(row['kept'], 1):.3g}",
             ],
             round(100 * row["bits"] / most, 1),
-            f"{row['bits'] / row['size'] if row['size'] else 0:.2g}",
+            count(round(row["bits"] / 8)),
+            [
+                f"{row['bits'] / max(row['kept'], 1):.3g}",
+                f"{row['bits'] / row['size'] if row['size'] else 0:.2g}",
+            ],
         )
         for name, row in one.layers.items()
         if {"size", "kept", "values", "bits"} <= row.keys()

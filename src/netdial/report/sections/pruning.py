@@ -78,7 +78,8 @@ def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Prunin
     headings, rows = _table(shown, config, constants(records))
     return PruningSection(
         _lead(shown),
-        f"Every member was pruned by {shown.name} and measured on {SPLITS[shown.split]} data, without any further training.",
+        f"Every member was pruned by {shown.name} and measured on {SPLITS[shown.split]} data, without any further "
+        f"training; the best at each share is that of least {_loss(shown)}.",
         (number(shown.lams[0]), number(shown.lams[-1])),
         figures,
         headings,
@@ -176,7 +177,7 @@ def surface_figure(shown: PrunedSurface) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    title_panel(figure, 1, f"{_title(shown)} · line: the best")
+    title_panel(figure, 1, f"{_title(shown)} · line: least {_loss(shown)}")
     step = math.ceil(len(shown.lams) / _LABELS)
     figure.update_xaxes(
         title_text="complexity λ",
@@ -244,9 +245,9 @@ def _lead(shown: PrunedSurface) -> str:
             f"{_share(share) if share else 'None'} of the weights can go: {who} at {at_lam(row.lam)} then has a {words} of "
             f"{_value(shown, value)}"
         )
-        if row is top:
-            return f"{first}, the best of all."
         loss = loss_words(shown.decides)
+        if row is top:
+            return f"{first}; its {loss} is the least of all."
         return (
             f"{first}; its {loss} is {number(row.loss - top.loss, 2)} above that of the best ({at_lam(top.lam)}, "
             f"{_share(top_share)} removed), within one standard error of that difference ({number(row.error, 2)})."
@@ -311,7 +312,8 @@ def _cell_words(shown: PrunedSurface, lam: float, share: float, top: float | Non
     words = f"λ = {number(lam)}, {_share(share)} removed: <b>{_value(shown, value)}</b>"
     if value is None or top is None or shown.is_error:
         return words
-    return f"{words}<br>{100 * (top - value):.2f} points below the best at this share"
+    gap = 100 * (top - value)
+    return f"{words}<br>{abs(gap):.2f} points {'below' if gap >= 0 else 'above'} the one of least {_loss(shown)} at this share"
 
 
 def _title(shown: PrunedSurface) -> str:
@@ -320,6 +322,11 @@ def _title(shown: PrunedSurface) -> str:
 
 def _name(shown: PrunedSurface) -> str:
     return "RMSE" if shown.is_error else "accuracy"
+
+
+def _loss(shown: PrunedSurface) -> str:
+    """Returns the loss by which members are compared, without its unit."""
+    return loss_words(shown.decides).partition(" in ")[0]
 
 
 def _hover(shown: PrunedSurface) -> str:

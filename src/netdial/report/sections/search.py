@@ -20,7 +20,7 @@ from netdial.report.sections.size_figures import SIZE_PIXELS, single, size_axes
 from netdial.report.standing.of_search import search_standing
 from netdial.report.standing.of_unfinished import unfinished_standing
 from netdial.report.tables import table_of
-from netdial.report.text import _sizes, count, fixed, metric_of, number, percent
+from netdial.report.text import _sizes, count, fixed, metric_of, number, percent, units_sentence
 from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
 from netdial.runs.searched import DRAWINGS, Searched, TrialRow, searched
@@ -102,7 +102,8 @@ def about(config: dict[str, Any]) -> str:
     if config.get("max_latency_ms"):
         limit = f" of at most {number(config['max_latency_ms'])} ms"
     by = f"by the strategy {config.get('strategy', '')}"
-    return f"One run searched for a network{limit} {where} {by}, on {config.get('data', '')}{_sizes(config)}."
+    said = f"One run searched for a network{limit} {where} {by}, on {config.get('data', '')}{_sizes(config)}."
+    return said + units_sentence(config)
 
 
 def lead(found: Searched, config: dict[str, Any]) -> str:
@@ -135,8 +136,9 @@ def notes(run: Run, found: Searched) -> list[str]:
         "mixture"
     ] + 0.05:
         said.append(
-            f"The structure that was chosen loses {fixed(found.gap['inherited'] - found.gap['mixture'])} nats against the "
-            "mixture that was trained (discretisation gap): the supernet's weights say little of it."
+            "With the weights of the supernet the structure that was chosen loses "
+            f"{fixed(found.gap['inherited'] - found.gap['mixture'])} nats against their mixture (discretisation gap): those "
+            "weights say little of it."
         )
     said += found.remarks
     diverged = sum("loss" not in trial.values for trial in found.trials)

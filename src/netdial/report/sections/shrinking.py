@@ -25,7 +25,16 @@ from netdial.report.sections.shrinking_figures import (
 from netdial.report.sections.size_dial import size_dial_of
 from netdial.report.standing.of_shrunk import shrunk_standing
 from netdial.report.standing.of_unfinished import unfinished_standing
-from netdial.report.text import _sizes, at_lam, count, fixed, in_units, number, percent
+from netdial.report.text import (
+    _sizes,
+    at_lam,
+    count,
+    fixed,
+    in_units,
+    number,
+    percent,
+    units_sentence,
+)
 from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import KILLS, Shrinkage, events, shrinkage
@@ -115,7 +124,7 @@ def about(config: dict[str, Any]) -> str:
         parts.append(f"towards {config['size']}")
     elif isinstance(config.get("lam"), int | float):
         parts.append(f"under a penalty of {at_lam(config['lam'])} on its channels")
-    return " ".join(parts) + "."
+    return " ".join(parts) + "." + units_sentence(config)
 
 
 def lead(found: Shrinkage, config: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth], run: str) 
         return Fact(UNKNOWN, "no loss was recorded while it shrank")
     least, step = min(known)
     size = dict(zip(found.steps, found.course.get("params", ()), strict=False)).get(step)
-    at = f"its best moment, step {count(step)}" + (
+    at = f"its best moment, {_when(found, step)}" + (
         f", with {count(size)} parameters" if size and math.isfinite(size) else ""
     )
     gap = sign * found.scores[metric] - least
@@ -79,3 +79,10 @@ def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth], run: str) 
         "not measured",
         f"no moment of its training was better; against the whole network: netdial evaluate {shlex.quote(run)} --rivals",
     )
+
+
+def _when(found: Shrinkage, step: int) -> str:
+    """Returns the time of a step as the page counts it: in epochs where one was timed."""
+    seconds = found.course.get("train/epoch_seconds", ())
+    first = next((s for s, t in zip(found.steps, seconds, strict=False) if math.isfinite(t)), 0)
+    return f"epoch {number(step / first)}" if first > 0 else f"step {count(step)}"

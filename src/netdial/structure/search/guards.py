@@ -64,7 +64,9 @@ class GuardReport:
     @property
     def remarks(self) -> list[str]:
         """What was done, in sentences for people; empty if nothing was."""
-        return guard_remarks(self.skips_before, self.most_skips, self.curvature, self.epoch)
+        return guard_remarks(
+            self.skips_before, self.most_skips, self.curvature, self.epoch, self.skips
+        )
 
 
 def count_skips(space: SearchSpace, genotype: Genotype) -> int:
