@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,10 @@ settings.register_profile("quick", deadline=None, max_examples=10, derandomize=T
 settings.register_profile("thorough", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("quick")  # `make test-all` asks for the other
 torch.set_num_threads(1)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell has started the tests in the background; commands that they start and interrupt would not hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Z = 5.0
 

@@ -263,19 +263,25 @@ def test_killed_in_the_middle_with_processes_of_its_own(
         "from netdial.jobs.pool import make_all; from netdial.runs.store import Store;"
         "from netdial.papers.lab.training import Training\n"
         "if __name__ == '__main__':\n"
-        "    cells = [Training('wine', 'linear', make_config(epochs=e, batch_size=16)) for e in (1, 9000, 9001)]\n"
+        "    cells = [Training('wine', 'linear', make_config(epochs=e, batch_size=16)) for e in (1, 90_000, 90_001)]\n"
         f"    make_all(cells, Store(Path({str(tmp_path)!r})), workers=2)\n"
     )
     script = tmp_path / "script.py"
     script.write_text(line)
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    assert waited(lambda: len(list(tmp_path.glob("cells/wine*/DONE"))) == 1)
-    assert waited(lambda: len(list(tmp_path.glob("cells/wine*/config.json"))) == 3)
-    children = children_of(process.pid)
-    assert len(children) >= 2
-    os.kill(process.pid, number)
-    process.wait(timeout=120)
-    assert waited(lambda: not any(map(is_running, children)))
+    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL) as process:
+        children: list[int] = []
+        try:
+            assert waited(lambda: len(list(tmp_path.glob("cells/wine*/DONE"))) == 1)
+            assert waited(lambda: len(list(tmp_path.glob("cells/wine*/config.json"))) == 3)
+            children = children_of(process.pid)
+            assert len(children) >= 2
+            process.send_signal(number)
+            process.wait(timeout=120)
+            assert waited(lambda: not any(map(is_running, children)))
+        finally:  # nothing goes on where a check fails
+            process.kill()
+            for child in filter(is_running, children):
+                os.kill(child, signal.SIGKILL)
     assert len(list(tmp_path.glob("cells/wine*/DONE"))) == 1
     store = Store(tmp_path)
     make_all([Square(1)], store, workers=1)
@@ -285,11 +291,10 @@ def test_killed_in_the_middle_with_processes_of_its_own(
 
 
 def waited(what) -> bool:
-    for _ in range(600):
-        if what():
-            return True
+    end = time.monotonic() + 120
+    while not (found := what()) and time.monotonic() < end:
         time.sleep(0.05)
-    return False
+    return bool(found)
 
 
 def children_of(process: int) -> list[int]:
