@@ -21,6 +21,10 @@ from torch import Tensor, nn
 from benchmarks._peer import NOT_INSTALLED, installed
 from benchmarks._zoo_backbones import BACKBONES, IMAGES
 from benchmarks._zoo_dense import DENSE
+from benchmarks._zoo_fourth_images import FOURTH_IMAGES
+from benchmarks._zoo_fourth_others import FOURTH_OTHERS
+from benchmarks._zoo_fourth_sequences import FOURTH_SEQUENCES
+from benchmarks._zoo_fourth_tables import FOURTH_TABLES
 from benchmarks._zoo_generative import GENERATIVE
 from benchmarks._zoo_mobile import MOBILE
 from benchmarks._zoo_networks import NETWORKS
@@ -81,14 +85,16 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     """Returns what makes each network and its inputs, by zoo and name."""
     if quick:
         return {"own": {name: _own(name) for name in NETWORKS}}
+    from benchmarks._zoo_fourth_models import fourth_models
     from benchmarks._zoo_models import models
     from benchmarks._zoo_more_models import more_models
     from benchmarks._zoo_third_models import third_models
 
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
-    own |= second_sample() | third_sample()
-    return {"own": own, "transformers": {**models(), **more_models(), **third_models()}}
+    own |= second_sample() | third_sample() | fourth_sample()
+    theirs = {**models(), **more_models(), **third_models(), **fourth_models()}
+    return {"own": own, "transformers": theirs}
 
 
 def second_sample() -> dict[str, Maker]:
@@ -100,6 +106,11 @@ def second_sample() -> dict[str, Maker]:
 def third_sample() -> dict[str, Maker]:
     """Returns what makes the networks that were written after both, as other people write them."""
     return {**THIRD_IMAGES, **THIRD_SEQUENCES}
+
+
+def fourth_sample() -> dict[str, Maker]:
+    """Returns what makes networks of kinds that none of the others has."""
+    return {**FOURTH_IMAGES, **FOURTH_SEQUENCES, **FOURTH_TABLES, **FOURTH_OTHERS}
 
 
 def _own(name: str) -> Maker:

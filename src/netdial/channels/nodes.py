@@ -56,3 +56,10 @@ def like_kept(kept: Tensor, value: Any) -> Tensor:
     """Returns what a tensor holds once a value was copied into it, without doing so: an operation of traced graphs."""
     given = torch.as_tensor(value, dtype=kept.dtype, device=kept.device)
     return given.expand_as(kept).clone()
+
+
+def written(x: Tensor, at: Any, value: Any) -> Tensor:
+    """Returns what a tensor holds once ``x[at] = value`` was done, without doing so: an operation of traced graphs."""
+    found = x.clone()
+    found[at] = value
+    return found

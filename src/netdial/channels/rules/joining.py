@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
-from netdial.channels.nodes import place
+from netdial.channels.nodes import place, written
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
@@ -138,15 +138,28 @@ def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
     """Indexing: whole dimensions pass; a place or a piece of channels has to follow when channels go."""
     if not isinstance(x, Value):
         return x[index.value if isinstance(index, SizeNumber) else index]
+    spread = _spread(x, index)
+    if any(isinstance(part, Value | list) for _, part in spread):
+        return _by_tensors(scene, node, x, [part for _, part in spread])
+    return Value(tuple(_picked(scene, node, x, index, spread)))
+
+
+def _spread(x: Value, index: Any) -> list[tuple[int, Any]]:
+    """Returns what an index asks of each dimension, and at which place of it that stands; -1 where it says nothing."""
     places = index if isinstance(index, tuple) else (index,)
     used = sum(part is not None and part is not Ellipsis for part in places)
     rest = [slice(None)] * (len(x.labels) - used)
     at = next((i for i, part in enumerate(places) if part is Ellipsis), len(places))
     spread = [*enumerate(places[:at]), *((-1, part) for part in rest)]
-    spread += [(i + at + 1, part) for i, part in enumerate(places[at + 1 :])]
-    if any(isinstance(part, Value | list) for part in places):
-        return _by_tensors(scene, node, x, [part for _, part in spread])
-    axes, dim = [], 0
+    return spread + [(i + at + 1, part) for i, part in enumerate(places[at + 1 :])]
+
+
+def _picked(
+    scene: Scene, node: fx.Node, x: Value, index: Any, spread: list[tuple[int, Any]]
+) -> list[Labels]:
+    """Returns the labels of what an index of numbers picks."""
+    axes: list[Labels] = []
+    dim = 0
     for number, part in spread:
         if part is None:
             axes.append(np.full(1, FIXED))
@@ -160,7 +173,37 @@ def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
         else:
             where = ("args", 1, number) if isinstance(index, tuple) else ("args", 1)
             axes.append(_piece(scene, node, axis, part, where))
-    return Value(tuple(axes))
+    return axes
+
+
+@on(functions=[written])
+def write(scene: Scene, node: fx.Node, x: Value, at: Any, value: Any) -> Value:
+    """A piece written: it has the channels of what is written, and the rest stays."""
+    spread = _spread(x, at)
+    one = at[0] if isinstance(at, tuple) and len(at) == 1 else at
+    if (
+        isinstance(one, Value)
+        and not getattr(value, "labels", ())
+        and _is_mask(scene, _first(node))
+    ):
+        for mask, other in zip(one.labels, x.labels, strict=False):
+            scene.join(mask, other)
+        return x
+    if any(isinstance(part, Value | list) for _, part in spread):
+        raise TraceError(
+            f"{place(node)}: writes at places that a tensor gives; use torch.where or scatter"
+        )
+    piece = _picked(scene, node, x, at, spread)
+    given = value.labels if isinstance(value, Value) else ()
+    for one, other in zip(reversed(piece), reversed(given), strict=False):
+        if len(one) == len(other):
+            scene.join(one, other)
+    return x
+
+
+def _first(node: fx.Node) -> fx.Node:
+    """Returns the first tensor of an index."""
+    return node.all_input_nodes[1]
 
 
 def _keep_or_refuse(scene: Scene, node: fx.Node, axis: Labels, part: Any) -> None:
@@ -294,21 +337,6 @@ def repeat_interleave(
     assert isinstance(count, int)
     axes[dim] = np.repeat(axes[dim], count)
     return Value(tuple(axes))
-
-
-@on(functions=[torch.flip, torch.roll], methods=["flip", "roll"])
-def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """Positions turned around or moved on; channels would be other ones at each place."""
-    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    given = kwargs.get("dims", args[-1] if named == "flip" or len(args) > 1 else None)
-    if named == "flip" and len(args) > 1:
-        given = args
-    dims = (
-        range(len(x.labels)) if given is None else given if isinstance(given, Sequence) else [given]
-    )
-    for dim in dims:
-        scene.fix(x.labels[dim], f"{place(node)}: moves channels to other places")
-    return x
 
 
 @on(functions=[torch.unbind], methods=["unbind"])

@@ -95,6 +95,21 @@ def movedim(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
     return Value(tuple(axes))
 
 
+@on(functions=[torch.flip, torch.roll], methods=["flip", "roll"])
+def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Positions turned around or moved on; channels would be other ones at each place."""
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    given = kwargs.get("dims", args[-1] if named == "flip" or len(args) > 1 else None)
+    if named == "flip" and len(args) > 1:
+        given = args
+    dims = (
+        range(len(x.labels)) if given is None else given if isinstance(given, Sequence) else [given]
+    )
+    for dim in dims:
+        scene.fix(x.labels[dim], f"{place(node)}: moves channels to other places")
+    return x
+
+
 @on(functions=[torch.unsqueeze], methods=["unsqueeze"])
 def unsqueeze(scene: Scene, node: fx.Node, x: Value, dim: int) -> Value:
     """A new dimension of size 1."""

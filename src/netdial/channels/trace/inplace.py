@@ -1,9 +1,10 @@
 """Operations that change a tensor in place, made explicit in a traced graph.
 
 ``x.add_(y)`` changes what every later reader of x finds, but a graph shows only those that read its result; one whose result
-nobody names even looks like dead code. So whoever reads x later is made to read the result. Where x is a view of something
-that is read later too, or a parameter, that is not possible and the network is refused. A tensor that the network holds, as
-a counter (``self.n += 1``), is written once, behind all that is computed: later readers read a value, and a node writes it.
+nobody names even looks like dead code. So whoever reads x later is made to read the result. Where x is a piece of something
+that is read later too, ``x[:, 0] = y``, that is read with the piece written into it; other views, and parameters, are refused.
+A tensor that the network holds, as a counter (``self.n += 1``), is written once, behind all that is computed: later readers
+read a value, and a node writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
 from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import like_kept, module_of
+from netdial.channels.nodes import like_kept, module_of, written
 from netdial.channels.trace.state import StateChanged, alone, changes
 from netdial.core.errors import TraceError
 from netdial.core.outputs import plain
@@ -47,6 +48,7 @@ OPERATORS = {
     "ior",
     "ixor",
 }
+_SETS = (operator.setitem.__name__, "__setitem__")
 _VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
@@ -57,7 +59,7 @@ def changes_in_place(traced: nn.Module, node: fx.Node) -> bool:
     if node.op not in ("call_method", "call_function"):
         return False
     name = name_of(node)
-    if name in OPERATORS or (name.endswith("_") and not name.endswith("__")):
+    if name in OPERATORS or name in _SETS or (name.endswith("_") and not name.endswith("__")):
         return True
     return bool(node.kwargs.get("inplace", False)) or node.kwargs.get("out") is not None
 
@@ -92,22 +94,71 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
     for node in list(traced.graph.nodes):
         if not changes_in_place(traced, node):
             continue
-        source = node.args[0] if node.args else None
-        if not isinstance(source, fx.Node) or node.kwargs.get("out") is not None:
-            raise TraceError(f"{where(node)}: changes a tensor in place in a way that has no rule")
-        later = {user for user in source.users if order[user] > order[node]}
-        source.replace_all_uses_with(node, delete_user_cb=later.__contains__)
+        made = _piece_written(node, order)
+        source = made.args[0] if made.args else None
+        if not isinstance(source, fx.Node) or made.kwargs.get("out") is not None:
+            raise TraceError(f"{where(made)}: changes a tensor in place in a way that has no rule")
         base = source
-        while _is_view(traced, base) and isinstance(base.args[0], fx.Node):
-            base = base.args[0]
-            if any(order[user] > order[node] for user in base.users):
+        while True:
+            later = {user for user in base.users if order[user] > order[made]}
+            base.replace_all_uses_with(made, delete_user_cb=later.__contains__)
+            if not (_is_view(traced, base) and isinstance(base.args[0], fx.Node)):
                 break
-        else:
-            if base.op != "get_attr" and (node.users or base.op == "placeholder"):
-                continue
-        raise TraceError(
-            f"{where(node)}: changes in place what others see too ({base.name}); write it out of place"
-        )
+            whole = base.args[0]
+            if any(order[user] > order[made] for user in whole.users) and _is_piece(base):
+                with traced.graph.inserting_after(made):
+                    made = _put_back(whole, base.args[1], made, made, order)
+            elif any(order[user] > order[made] for user in whole.users):
+                raise _seen(where(node), whole)
+            base = whole
+        if base.op == "get_attr" or (base.op != "placeholder" and not made.users):
+            raise _seen(where(made), base)
+
+
+def _seen(place: str, base: fx.Node) -> TraceError:
+    return TraceError(
+        f"{place}: changes in place what others see too ({base.name}); write it out of place"
+    )
+
+
+def _is_piece(node: fx.Node) -> bool:
+    """Whether a node picks a piece of a tensor, which can be put back: a place of a tuple of tensors has one number."""
+    return node.target is operator.getitem and isinstance(node.args[1], tuple | slice)
+
+
+def _piece_written(node: fx.Node, order: dict[fx.Node, int]) -> fx.Node:
+    """Returns the node that gives a tensor with a piece written, where a node writes one; else the node itself."""
+    name, graph, args = name_of(node), node.graph, list[Any](node.args)
+    piece: fx.Node | None = None
+    if name in _SETS:
+        base, at, value = args
+    elif name == "index_put_" and len(args) == 3:
+        base, places, value = args
+        at = tuple(slice(None) if place is None else place for place in places)
+    elif name in _WRITES and isinstance(args[0], fx.Node) and _is_piece(args[0]):
+        piece, value = args[0], args[1] if len(args) > 1 else 0
+        base, at = piece.args
+    else:
+        return node
+    with graph.inserting_before(node):
+        made = _put_back(base, at, value, node, order)
+    if piece is not None:  # who reads the piece itself later
+        readers = {user for user in piece.users if order[user] > order[node]}
+        with graph.inserting_after(made):
+            again = graph.call_function(operator.getitem, (made, at))
+        order[again] = order[node]
+        piece.replace_all_uses_with(again, delete_user_cb=readers.__contains__)
+        node.replace_all_uses_with(again)
+    node.replace_all_uses_with(made)
+    graph.erase_node(node)
+    return made
+
+
+def _put_back(base: Any, at: Any, value: Any, like: fx.Node, order: dict[fx.Node, int]) -> fx.Node:
+    """Returns a new node that gives a tensor with a value at a place."""
+    made = like.graph.call_function(written, (base, at, value))
+    made.stack_trace, made.meta, order[made] = like.stack_trace, {**like.meta}, order[like]
+    return made
 
 
 def _is_view(traced: nn.Module, node: fx.Node) -> bool:

@@ -7,6 +7,7 @@ of ``forward`` have their defaults.
 from __future__ import annotations
 
 import inspect
+import operator
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -62,6 +63,13 @@ def is_layer(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.modules")
 
 
+class _Proxy(fx.Proxy):
+    """Stands for a tensor, a piece of which may be written."""
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, at, value), {})
+
+
 class _Tracer(fx.Tracer):
     """Records layers as single operations.
 
@@ -85,6 +93,9 @@ class _Tracer(fx.Tracer):
         found = super().create_args_for_root(*args, **kwargs)
         self.held = proxied(self, self._changing)
         return found
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m) or type(m) in self._whole
