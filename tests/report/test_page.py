@@ -136,6 +136,8 @@ def test_the_table_holds_the_members(make_run: MakeRun) -> None:
     assert body[0][:4] == ["0.001", "97.20%", "97.20%", "0.140"]
     assert [row[0] for row in body if "best" in row[0]] == ["0.01best"]
     assert [row[0] for row in body if "s.e." in row[0]] == ["0.04641 s.e."]
+    said = page.shown.replace("\u00a0", " ")
+    assert "Where no λ is given, netdial predict and serve take the best, λ = 0.01." in said
 
 
 def plain(record: dict[str, Any]) -> str:

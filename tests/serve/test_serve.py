@@ -273,6 +273,28 @@ def test_a_body_that_does_not_come_holds_nobody_up() -> None:
     slow.stop()
 
 
+def test_many_slow_bodies_hold_up_no_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netdial.serve.app._ARRIVING", 1)
+    slow = Running(served(), replace(LIMITS, body_bytes=500_000, rows=10_000, seconds=20.0))
+    whole = json.dumps({"lam": 1, "rows": rows(3000)}).encode()
+    length = b"Content-Length: %d\r\n\r\n" % len(whole)
+    assert 64_000 < len(whole) < 500_000
+    waiting = [raw(slow.port, HEAD + b"Content-Length: 100\r\n\r\n", b"{") for _ in range(80)]
+    first, second = raw(slow.port, HEAD + length, whole[:-1]), raw(slow.port, HEAD + length, whole)
+    started = time.perf_counter()
+    assert slow.ask("POST", "/predict", {"lam": 1, "rows": rows(1)})[0] == 200
+    second.settimeout(0.5)
+    with pytest.raises(TimeoutError):  # there is one place for large bodies, and it is taken
+        second.recv(1)
+    first.close()  # it is free again
+    second.settimeout(10)
+    assert b" 200 " in second.recv(65536)
+    assert time.perf_counter() - started < 10
+    for link in (*waiting, second):
+        link.close()
+    slow.stop()
+
+
 def test_who_hangs_up_leaves_no_traceback(
     running: Running, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,6 +348,20 @@ def test_a_port_in_use_is_said() -> None:
     with pytest.raises(ConfigError, match=rf"port {port}.*--port"):
         bound("127.0.0.1", port)
     first.close()
+
+
+def test_a_host_that_is_not_of_this_machine_is_said() -> None:
+    for host in ("nosuch.invalid", "192.0.2.1"):
+        with pytest.raises(ConfigError, match=f"host {host}: .*--host"):
+            bound(host, 0)
+
+
+def test_a_page_is_named_where_there_is_one() -> None:
+    from netdial.cli.serving import _addresses
+
+    assert _addresses("http://a:1", served()) == "http://a:1/predict"
+    paged = replace(served(), page=lambda: "")
+    assert _addresses("http://a:1", paged) == "http://a:1 (page), http://a:1/predict"
 
 
 def test_without_the_extra_one_line_says_what_to_install(

@@ -69,7 +69,7 @@ def serve(
             print_json({"model": served.name, "address": address})
         else:
             console().print(
-                f"{served.name}: {address} (page), {address}/predict; stop with Ctrl-C",
+                f"{served.name}: {_addresses(address, served)}; stop with Ctrl-C",
                 markup=False,
                 soft_wrap=True,
             )
@@ -78,6 +78,12 @@ def serve(
     if not as_json:
         end = f"{cut} requests under way were cut off" if cut else "no request was cut off"
         console().print(f"{served.name}: stopped; {end}", markup=False, soft_wrap=True)
+
+
+def _addresses(address: str, served: Served) -> str:
+    """Returns where a page and predictions are; a model in a file has no page."""
+    page = f"{address} (page), " if served.page is not None else ""
+    return f"{page}{address}/predict"
 
 
 def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bool) -> Served:

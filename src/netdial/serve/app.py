@@ -28,17 +28,17 @@ from starlette.requests import ClientDisconnect
 from netdial.core.errors import NetdialError
 from netdial.models.predict import member_columns
 from netdial.models.use import Use
-from netdial.serve.bodies import Refusal, RefusedBody, said, whole_body
+from netdial.serve.bodies import SMALL, Refusal, RefusedBody, said, whole_body
 from netdial.serve.hosts import KnownHosts
 from netdial.serve.members import KeptMembers, Ready
 from netdial.serve.requests import PredictRequest, asked, columns_of, tensor_of
 
-_DRAIN = 32
-"""How many times the largest body is read and thrown away, so that a caller can read why it was refused."""
+_DRAIN = 256_000_000
+"""Bytes that are read and thrown away, so that a caller can read why a body was refused."""
 _ARRIVING = 64
-"""Bodies that arrive at the same time; more wait their turn."""
-_SMALL, _HANDING_OVER = 64_000, 0.001
-"""Bytes of a request that may be worked on where it arrives, and seconds that this may take."""
+"""Large bodies that arrive at the same time; more wait their turn."""
+_HANDING_OVER = 0.001
+"""Seconds that a small request may take where it arrives."""
 _EXAMPLE: Mapping[str, Any] = {"lam": 0.1, "rows": [{"column": 1.5}]}
 
 
@@ -125,13 +125,12 @@ def application(served: Served, limits: ServerLimits, hosts: list[str] | None = 
 
     async def answered(request: Request) -> Response:
         try:
-            async with arriving:
-                body = await whole_body(request, limits.body_bytes, limits.seconds)
+            body = await whole_body(request, limits.body_bytes, limits.seconds, arriving)
         except RefusedBody as error:
-            return Refusal(error.code, str(error), _DRAIN * limits.body_bytes)
+            return Refusal(error.code, str(error), max(_DRAIN, limits.body_bytes))
         except ClientDisconnect:  # nobody is there to be answered
             return Response(status_code=400)
-        if len(body) <= _SMALL and (found := at_once(served, limits, body)) is not None:
+        if len(body) <= SMALL and (found := at_once(served, limits, body)) is not None:
             return Response(found, media_type="application/json")
         async with room:
             work = asyncio.get_running_loop().run_in_executor(pool, written, served, limits, body)

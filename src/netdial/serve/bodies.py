@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+SMALL = 64_000
+"""Bytes of a body that may arrive beside any number of others."""
 _PATIENCE = 5.0
 """Seconds for which what is left of a refused body is read."""
 
@@ -32,8 +34,18 @@ def said(code: int, kind: str, message: str, headers: dict[str, str] | None = No
     return JSONResponse({"error": {"type": kind, "message": message}}, code, headers)
 
 
-async def whole_body(request: Request, most: int, seconds: float) -> bytes:
+async def whole_body(
+    request: Request, most: int, seconds: float, places: asyncio.Semaphore
+) -> bytes:
     """Returns the body of a request.
+
+    Small bodies arrive beside any number of others, so nobody who sends slowly, or never, holds them up.
+
+    Args:
+        request: the request.
+        most: bytes that are read.
+        seconds: time that a body may take, without what it waits for its place.
+        places: those of larger bodies that arrive at the same time.
 
     Raises:
         RefusedBody: it says that it has more than so many bytes, more have come, or it does not end within so many seconds.
@@ -44,9 +56,10 @@ async def whole_body(request: Request, most: int, seconds: float) -> bytes:
     if told.isdecimal() and int(told[:20]) > most:
         raise RefusedBody(413, large)
     pieces: list[bytes] = []
-    came, more = 0, True
+    came, more, has_place = 0, True, False
+    clock = asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as end:
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
@@ -56,10 +69,19 @@ async def whole_body(request: Request, most: int, seconds: float) -> bytes:
                 came += len(pieces[-1])
                 if came > most:
                     raise RefusedBody(413, large)
+                if came > SMALL and not has_place:
+                    left = (end.when() or 0.0) - clock()
+                    end.reschedule(None)
+                    await places.acquire()
+                    has_place = True
+                    end.reschedule(clock() + left)
     except TimeoutError:
         raise RefusedBody(
             408, f"the body has not ended after {seconds:g} s; send it at once"
         ) from None
+    finally:
+        if has_place:
+            places.release()
     return b"".join(pieces)
 
 

@@ -28,7 +28,7 @@ class PredictRequest(BaseModel):
     Attributes:
         rows: for a table one object for each row, column -> number, text, true, false or null (missing); else one nested list
             of numbers for each row.
-        lam: complexity value of the member; the run's choice if it is left out.
+        lam: complexity value of the member; the run's best on validation data if it is left out.
         level: probability of the intervals of a regression.
     """
 

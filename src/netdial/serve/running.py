@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ def bound(host: str, port: int) -> socket.socket:
     """Returns a socket that listens on a port; port 0 takes a free one.
 
     Raises:
-        ConfigError: the port is in use or may not be taken, or there is no such address.
+        ConfigError: the port is in use or may not be taken, or this machine has no such address.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -36,6 +37,10 @@ def bound(host: str, port: int) -> socket.socket:
             raise
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL:
+            raise ConfigError(
+                f"host {host}: {why.lower()}; give an address of this machine (--host), 127.0.0.1 or 0.0.0.0"
+            ) from None
         raise ConfigError(
             f"port {port} on {host}: {why.lower()}; take another one (--port), or --port 0 for a free one"
         ) from None

@@ -77,7 +77,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "details": plain,
         "sentence": sentence(run.config),
         "lead": _lead(answer, run.config),
-        "small": _SMALL if answer else "",
+        "small": _SMALL + _taken(answer) if answer else "",
         "smaller": [
             (place, title, one.lead)
             for place, title, one in (
@@ -260,6 +260,15 @@ def _other_rows(
         }
         for name, values in found.items()
     ]
+
+
+def _taken(answer: Headline) -> str:
+    """Returns which member commands take by themselves, where that is not the chosen one."""
+    if answer.chosen.lam == answer.best.lam:
+        return ""
+    return (
+        f" Where no λ is given, netdial predict and serve take the best, {at_lam(answer.best.lam)}."
+    )
 
 
 def _strata(records: Sequence[Record]) -> tuple[str, str] | None:
