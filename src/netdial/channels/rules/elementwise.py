@@ -228,6 +228,14 @@ def _meet(scene: Scene, values: list[Value], dim: int) -> Labels:
     return first
 
 
+@on(functions=[torch.broadcast_tensors])
+def broadcast(scene: Scene, node: fx.Node, *values: Value) -> Any:
+    """Tensors made as large as they are together."""
+    most = max(len(value.labels) for value in values)
+    axes = tuple(_meet(scene, list(values), dim) for dim in range(-most, 0))
+    return tuple(Value(axes) for _ in values)
+
+
 @on(modules=[nn.PReLU])
 def prelu(scene: Scene, node: fx.Node, x: Value) -> Value:
     """PReLU: one slope for each channel, or one for all."""

@@ -246,6 +246,9 @@ _OTHERS: dict[str, Builder] = {
     "smooth_l1_loss": _loss(F.smooth_l1_loss),
     "huber_loss": _loss(F.huber_loss),
     "linalg_vector_norm": _as(torch.norm),
+    "broadcast_tensors": lambda graph, shapes, parts: graph.call_function(
+        torch.broadcast_tensors, tuple(parts)
+    ),
     "feature_dropout": _dropout_of_channels,
     "scaled_dot_product_attention": _attention,
     "im2col": _as(F.unfold),

@@ -37,6 +37,7 @@ from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
 from netdial.channels.trace.state import StateChanged, alone, state_kept
 from netdial.channels.trace.symbolic import OWN, Taken
+from netdial.channels.trace.training import DRAWS, drawn
 from netdial.core.errors import TraceError
 from netdial.core.outputs import contents_kept, numbers
 
@@ -80,12 +81,22 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
     ):
         warnings.simplefilter("ignore")
         inside = _OneInput(net)
-        program = torch.export.export(
-            inside, (example,), dynamic_shapes={"x": {0: Dim.DYNAMIC}}, strict=False
-        )
+        found: list[ExportedProgram] = []
+
+        def run() -> None:
+            shapes = {"x": {0: Dim.DYNAMIC}}
+            found.append(
+                torch.export.export(inside, (example,), dynamic_shapes=shapes, strict=False)
+            )
+
+        if drawn(run, by_torch=False):  # torch's own are operations of the graph
+            raise TraceError(
+                f"{DRAWS} (look for random.random() and numpy.random); draw it by torch"
+            )
+        (program,) = found
     _check_batch(program)
     for name in sorted(inside.counted):
-        raise StateChanged.read(type(net).__name__, name)
+        raise StateChanged.read(net, name)
     return _Raising(net, program, calls).run()
 
 

@@ -191,6 +191,39 @@ class Running(fx.Interpreter):
         return found
 
 
+_CONVERSIONS = ("float", "half", "bfloat16")
+
+
+class Recording(Running):
+    """Runs a graph and keeps what every node gave."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.results: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Returns what a node gives, and keeps it."""
+        self.results[n] = super().run_node(n)
+        return self.results[n]
+
+
+class InDouble(Recording):
+    """Runs a graph in double precision, past conversions to less exact numbers."""
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        """Returns what a node reads, floating number types replaced."""
+        found = super().fetch_args_kwargs_from_env(n)
+        return tree_map_only(torch.dtype, _at_least_double, found)
+
+    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Returns what a method gives; those that convert give double precision."""
+        return super().call_method("double" if target in _CONVERSIONS else target, args, kwargs)
+
+
+def _at_least_double(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype.is_floating_point else dtype
+
+
 def keep_changes(
     net: nn.Module, graph: fx.Graph, constants: dict[str, Tensor], replaced: dict[str, fx.Node]
 ) -> set[str]:

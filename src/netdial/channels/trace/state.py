@@ -7,8 +7,11 @@ pass changes them is traced again with proxies in their places.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -43,14 +46,32 @@ class StateChanged(TraceError):
         )
 
     @classmethod
-    def read(cls, kind: str, leaf: str, line: str = "") -> StateChanged:
+    def read(cls, net: nn.Module, leaf: str, line: str = "") -> StateChanged:
         """Returns the error for a number that the forward pass both changes and goes by, or may go by if no line is known."""
         return cls(
             leaf,
-            f"network {kind}: its forward pass changes the attribute {leaf!r}{line and f' and goes by it ({line})'}, and a "
+            f"network {type(net).__name__}: its forward pass changes the attribute {leaf!r}{_set_at(net, leaf)}"
+            f"{line and f' and goes by it ({line})'}, and a "
             "graph would have it as it is now; hold it in a buffer (register_buffer) that is no condition of an if, or count "
             f"{_ALONE}; if it is set once only, call the network once before",
         )
+
+
+def _set_at(net: nn.Module, leaf: str) -> str:
+    """Returns the file and the line that set an attribute outside ``__init__``; empty if they are not found."""
+    owner, _, key = leaf.rpartition(".")
+    kind = type(net.get_submodule(owner))
+    try:
+        lines, first = inspect.getsourcelines(kind)
+        file = Path(inspect.getfile(kind)).name
+    except (OSError, TypeError):  # there is no source
+        return ""
+    inside = ""
+    for number, line in enumerate(lines):
+        inside = found[1] if (found := re.match(r"\s*def (\w+)", line)) else inside
+        if inside != "__init__" and re.search(rf"self\.{re.escape(key)}\s*[-+*/|&]*=(?!=)", line):
+            return f" ({file}:{first + number})"
+    return ""
 
 
 class Touched(StateChanged):
@@ -135,7 +156,7 @@ def drop_numbers(net: nn.Module, graph: fx.Graph, nodes: Mapping[str, fx.Node]) 
     for name, node in nodes.items():
         reader = next((user for user in node.users if user in needed), None)
         if reader is not None:
-            raise StateChanged.read(type(net).__name__, name, place(reader))
+            raise StateChanged.read(net, name, place(reader))
     idle = set(nodes.values())
     for node in graph.nodes:
         if any(source in idle for source in node.all_input_nodes):

@@ -139,7 +139,7 @@ def symbolic(
                 constants = _forget_constants(net)
     except Exception as error:
         if numbers:
-            raise StateChanged.read(type(net).__name__, numbers[0], where(error)) from error
+            raise StateChanged.read(net, numbers[0], where(error)) from error
         raise TraceError(
             f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
         ) from error

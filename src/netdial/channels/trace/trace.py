@@ -12,16 +12,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map_only
 
 from netdial.channels.nodes import place
-from netdial.channels.trace.inplace import Running, changes_in_place, make_explicit
+from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position
 from netdial.channels.trace.state import StateChanged, Touched, alone, put_keeping
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
-from netdial.channels.trace.training import check_training
+from netdial.channels.trace.training import (
+    DRAWS,
+    check_training,
+    drawn,
+    stopped_at_draws,
+    training_alone,
+)
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import (
@@ -95,7 +100,7 @@ def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
         for training in (True, False):
             try:
                 with modes_kept(net, lowered):
-                    taken.append(symbolic(lowered.train(training), whole, changing))
+                    taken.append(_recorded(lowered.train(training), whole, changing))
             except TraceError as error:
                 failures.append(error)
         if not failures:
@@ -111,6 +116,16 @@ def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
         if kind is None or kind in whole:
             raise failures[0]
         whole.add(kind)
+
+
+def _recorded(net: nn.Module, whole: set[type[nn.Module]], changing: set[str]) -> Taken:
+    """Returns the graph of a network in its present mode by ``torch.fx``; code must not draw numbers while it is recorded."""
+    found: list[Taken] = []
+    if drawn(lambda: found.append(symbolic(net, whole, changing))):
+        with stopped_at_draws():
+            symbolic(net, whole, changing)
+        raise TraceError(f"network {type(net).__name__}: {DRAWS}{ADVICE}")
+    return found[0]
 
 
 def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
@@ -140,7 +155,10 @@ def _exported(
     net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
 ) -> fx.GraphModule:
     """Returns the graph that ``torch.export`` finds, where ``torch.fx`` failed with an error."""
-    from netdial.channels.trace.exported import export_modes  # slow to load, and rarely needed
+    from netdial.channels.trace.exported import (
+        export,
+        export_modes,
+    )  # slow to load, and rarely needed
 
     try:
         with modes_kept(net, lowered):
@@ -150,6 +168,7 @@ def _exported(
     except Exception as other:
         first = str(error).removesuffix(ADVICE)
         then = f"; torch.export cannot follow it either{_why_not(other, first)}"
+        then += training_alone(lowered, lambda: export(lowered.eval(), example))
         raise TraceError(first + then + ADVICE) from other
     traced = _joined(net, lowered, *taken)
     check_same(net, traced, example)
@@ -298,39 +317,6 @@ def _twice(net: nn.Module, example: Tensor) -> list[Tensor]:
 def _failed(example: Tensor, error: Exception) -> TraceError:
     shape = list(example.shape)
     return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
-
-
-_CONVERSIONS = ("float", "half", "bfloat16")
-
-
-class Recording(Running):
-    """Runs a graph and keeps what every node gave."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.results: dict[fx.Node, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Returns what a node gives, and keeps it."""
-        self.results[n] = super().run_node(n)
-        return self.results[n]
-
-
-class InDouble(Recording):
-    """Runs a graph in double precision, past conversions to less exact numbers."""
-
-    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
-        """Returns what a node reads, floating number types replaced."""
-        found = super().fetch_args_kwargs_from_env(n)
-        return tree_map_only(torch.dtype, _at_least_double, found)
-
-    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Returns what a method gives; those that convert give double precision."""
-        return super().call_method("double" if target in _CONVERSIONS else target, args, kwargs)
-
-
-def _at_least_double(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype.is_floating_point else dtype
 
 
 def _why_not(error: Exception, known: str) -> str:

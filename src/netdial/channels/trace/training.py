@@ -3,14 +3,18 @@
 A graph that gives the same outputs may still have other gradients: ``torch.fx`` sees neither a ``torch.no_grad`` block nor the
 ``backward`` of an ``autograd.Function``. Blocks without gradients are put into the graph (``detached``), functions stay one
 operation (``symbolic``), and what remains is compared here, so that a network is refused before it is trained otherwise than
-its code says.
+its code says. Numbers that code draws while it is traced (``random.random() < p``) would be the same ever after: it is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +26,10 @@ _TOLERANCE = 1e-3
 _FLOOR = 1e-5
 """The same relative to the largest gradient of all: what rounding leaves where a gradient is 0."""
 _SEED = 1705
+
+DRAWS = "draws a random number, and a graph would go by that one ever after"
+_SETTINGS = ("layerdrop", "mask_time_prob", "mask_feature_prob")
+"""How names of settings end by which models of libraries leave out layers and positions at random."""
 
 Run = tuple[list[Tensor], list[Tensor | None]]
 """Outputs in training mode, and the gradient of each parameter."""
@@ -91,6 +99,79 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
         with torch.no_grad():  # once more: what it remembers
             again = tensors(net(*_own(inputs)))
     return outputs + [part for part in again if part.is_floating_point()], list(gradients)
+
+
+def drawn(run: Callable[[], Any], *, by_torch: bool = True) -> bool:
+    """Returns whether something draws random numbers while it runs; all generators are left as they were."""
+    with _generators_kept(by_torch) as moved:
+        run()
+        return moved()
+
+
+@contextmanager
+def stopped_at_draws() -> Iterator[None]:
+    """Raises ``ValueError`` in the code that draws a random number while it runs, where it does."""
+    with _generators_kept(True) as moved:
+
+        def stop(frame: Any, event: str, found: Any) -> None:
+            if event in ("c_return", "return") and moved():
+                raise ValueError(DRAWS)
+
+        before = sys.getprofile()
+        sys.setprofile(stop)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+
+
+@contextmanager
+def _generators_kept(by_torch: bool) -> Iterator[Callable[[], bool]]:
+    """Puts generators back; yields what tells whether they moved."""
+    held, array, mine = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    before = _numbers(array)
+
+    def moved() -> bool:
+        if random.getstate() != held or _numbers(np.random.get_state()) != before:
+            return True
+        return by_torch and not torch.equal(torch.get_rng_state(), mine)
+
+    try:
+        yield moved
+    finally:
+        random.setstate(held)
+        np.random.set_state(array)
+        torch.set_rng_state(mine)
+
+
+def _numbers(state: Any) -> tuple[Any, ...]:
+    """Returns what the state of numpy's generator holds, to be compared."""
+    return (state[1].tobytes(), *state[2:])
+
+
+def training_alone(net: nn.Module, evaluating: Callable[[], Any]) -> str:
+    """Returns what mends a network that cannot be followed in training, in words; empty if it cannot be in evaluation either.
+
+    Args:
+        net: the network.
+        evaluating: follows it in evaluation.
+    """
+    try:
+        with modes_kept(net):
+            evaluating()
+    except Exception:  # whatever its code raises
+        return ""
+    found = {
+        f"{name}={value}"
+        for module in net.modules()
+        for name, value in vars(getattr(module, "config", object)).items()
+        if name.endswith(_SETTINGS) and isinstance(value, float) and value > 0
+    }
+    where = f" (set to 0 in its configuration: {', '.join(sorted(found))})" if found else ""
+    return (
+        f"; that is so in training alone: turn off what it does at random there{where}, or draw it for each input and write "
+        "it without an if, as x + keep * f(x)"
+    )
 
 
 def _own(inputs: Sequence[Any]) -> list[Any]:
