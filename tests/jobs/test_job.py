@@ -26,11 +26,11 @@ from netdial.data import names
 from netdial.jobs import failure, request
 from netdial.jobs.job import do_job
 from netdial.jobs.opening import check_lams, evaluate_run, example_input, open_family, open_task
-from netdial.jobs.presets import PRESETS, default_model, default_samples, preset
+from netdial.jobs.presets import PRESETS, default_model, default_samples
 from netdial.jobs.problem import is_function, load_net, load_problem
 from netdial.jobs.records.recorder import Recorder, member_records
 from netdial.jobs.records.watch import FinishedEpoch
-from netdial.jobs.request import Job, process_rank
+from netdial.jobs.request import Job, process_rank, settle
 from netdial.measure import Member as PathMember
 from netdial.measure import Path as LambdaPath
 from netdial.runs.curves import members
@@ -319,19 +319,29 @@ def test_only_the_first_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_data_set_has_a_preset_that_is_valid() -> None:
     assert set(PRESETS) == set(names())
-    for name, settings in PRESETS.items():
+    for settings in PRESETS.values():
         fields = {k: v for k, v in settings.items() if k in FitConfig.model_fields}
         assert set(settings) - set(fields) <= {"model", "samples", "points"}
         FitConfig(**fields)
-        assert preset(name, 100) == settings
 
 
-@pytest.mark.parametrize(("n_train", "batch_size"), [(2, 32), (1600, 32), (1601, 64), (10**6, 256)])
-def test_tables_get_settings_by_size(n_train: int, batch_size: int) -> None:
-    settings = preset("my.csv", n_train)
-    assert settings["batch_size"] == batch_size
-    assert 10 <= settings["epochs"] <= 250
+@pytest.mark.parametrize(
+    ("choices", "batch_size", "epochs"),
+    [({}, 32, 211), ({"batch_size": 8}, 8, 53), ({"epochs": 3}, 32, 3)],
+)
+def test_a_table_has_epochs_for_its_rows_and_batches(
+    tmp_path: Path, choices: dict[str, int], batch_size: int, epochs: int
+) -> None:
+    """600 training rows are 19 batches of 32, 211 times for 4,000 steps; or 75 batches of 8, 53 times."""
+    table = tmp_path / "my.csv"
+    table.write_text("\n".join(["x,y", *(f"{i / 7},{'ab'[i % 2]}" for i in range(1000))]))
+    config, problem = settle(Job(str(table), {"target": "y", **choices}), None)
+    assert len(problem.task.train) == 600
+    assert (config.batch_size, config.epochs) == (batch_size, epochs)
     assert default_model("my.csv") == "mlp:64-64"
+
+
+def test_many_rows_are_drawn_for_less_often() -> None:
     assert default_samples(100) > default_samples(100_000) > 0
 
 

@@ -19,9 +19,10 @@ from netdial.core.errors import NonFiniteError
 from netdial.core.registry import Registry
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory.weights import weighted
-from netdial.jobs.presets import preset
+from netdial.jobs.presets import PRESETS
 from netdial.measure.forward import outputs
 from netdial.task import Task, task_of
+from netdial.train.schedules import usual_batch_size
 
 T = TypeVar("T")
 
@@ -82,8 +83,8 @@ class Match:
     def of(
         cls, splits: Splits, net: Callable[[int], nn.Module], seconds: float, seed: int
     ) -> Match:
-        """Returns the match on a data set, with the batch size and learning rate that its preset has."""
-        known = preset(splits.name, len(splits.train))
+        """Returns the match on a data set, with the batch size and learning rate that ``netdial fit`` has there."""
+        known = {"batch_size": usual_batch_size(len(splits.train)), **PRESETS.get(splits.name, {})}
         train = weighted(splits.train, None, task_of(splits).targets)
         return cls(
             train,

@@ -6,7 +6,6 @@ prior does. The complexity term is λ KL / N, so the range that matters moves up
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -25,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "points": 7,
     },
 }
-"""Settings by data set; a field that is absent has its general default."""
+"""Settings by data set; a field that is absent, and all fields for other data, have their general default."""
 
 TABLE_MODEL = "mlp:64-64"
 """Network for a table of the user's own."""
@@ -46,20 +45,6 @@ POINTS = 13
 """Complexity values of the final curves."""
 
 _FEW_EXAMPLES, _SAMPLES, _SAMPLES_OF_MANY = 5000, 32, 8
-
-
-def preset(data: str, n_train: int) -> dict[str, Any]:
-    """Returns the settings of a known data set, or settings that suit this many training examples.
-
-    >>> preset("my.csv", 600)
-    {'batch_size': 32, 'epochs': 211}
-    """
-    if data in PRESETS:
-        return dict(PRESETS[data])
-    from netdial.train.schedules import usual_batch_size, usual_epochs
-
-    batch_size = usual_batch_size(n_train)
-    return {"batch_size": batch_size, "epochs": usual_epochs(math.ceil(n_train / batch_size))}
 
 
 def default_model(data: str) -> str:

@@ -25,7 +25,7 @@ from netdial.core.errors import (
 from netdial.core.storage.container import load_tree
 from netdial.data import Splits
 from netdial.data.tables.options import table_name
-from netdial.jobs.presets import preset
+from netdial.jobs.presets import PRESETS
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
 from netdial.jobs.records.watch import Watch
 from netdial.jobs.ways import WAYS, Way, way_of
@@ -182,9 +182,9 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
         data_dir=job.data_dir or stored.get("data_dir"),
         seed=chosen.get("seed", 0),
     )
-    start = preset(job.data, len(problem.task.train))
     settings = job.way.config()
-    config = make(settings, _fields(settings, {**start, **chosen}))
+    config = make(settings, _fields(settings, {**PRESETS.get(job.data, {}), **chosen}))
+    config = config.for_rows(len(problem.task.train))
     by_index(config, problem.task)  # refuses names of classes that there are not
     if (noise_var := getattr(config, "noise_var", None)) is not None:
         named(problem.task.kind).assuming(noise_var)  # refuses a task that has no noise
@@ -201,7 +201,7 @@ def resolve(
     """Returns the configuration that the run folder holds; it has to be that of the run that is resumed."""
     stored = old.config if old is not None else {}
     facts = problem.facts()
-    chosen = {**preset(job.data, facts["n_train"]), **stored, **job.choices}
+    chosen = {**PRESETS.get(job.data, {}), **stored, **job.choices}
     options = {key: job.choices.get(key) for key in LOAD_OPTIONS}
     resolved = {
         "data": job.data,
