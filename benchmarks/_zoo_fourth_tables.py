@@ -1,6 +1,5 @@
 """Networks of the zoo over tables and pairs, fourth sample: kinds that none of the earlier samples has."""
 
-
 from __future__ import annotations
 
 import math

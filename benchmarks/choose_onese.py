@@ -16,7 +16,8 @@ from benchmarks.datasets import Learned, learned, medians, seeds
 from benchmarks.result import Result
 from netdial.choice import Candidate, Choice, choose
 from netdial.choice.rules import best
-from netdial.jobs.presets import preset
+from netdial.jobs.presets import PRESETS
+from netdial.train.schedules import usual_batch_size
 
 LAMS = {False: 13, True: 5}
 """Values of λ, by whether the version is the quick one."""
@@ -65,7 +66,7 @@ def measure(*, quick: bool = False) -> Result:
 def _choices(cell: Learned, epochs: int) -> tuple[Choice, Candidate]:
     """Returns the one-standard-error choice, and the best member that nothing was removed from."""
     task = cell.task
-    size = preset(cell.data, len(task.train))["batch_size"]
+    size = PRESETS.get(cell.data, {}).get("batch_size", usual_batch_size(len(task.train)))
     settings = {"batch_size": size, "lr": LR} if epochs else {}
     choice = choose(
         cell.family,

@@ -22,7 +22,7 @@ from netdial.core.noise import generator
 from netdial.data import Splits, load_data
 from netdial.family import Family
 from netdial.jobs.pool import make_all
-from netdial.jobs.presets import default_model, preset
+from netdial.jobs.presets import PRESETS, default_model
 from netdial.models.family import load_family, save_family
 from netdial.nets import build
 from netdial.runs.run import Run
@@ -72,16 +72,16 @@ class Learned(Cell):
         """Trains the family and writes it."""
         task = self.task
         chosen: dict[str, Any] = {
-            **preset(self.data, len(task.train)),
+            **PRESETS.get(self.data, {}),
             **_OTHERWISE.get(self.data, {}),
         }
         model = chosen.pop("model", default_model(self.data))
-        epochs = max(chosen["epochs"] // (10 if self.quick else 1), 2)
         settings = {k: v for k, v in chosen.items() if k not in ("samples", "points")}
         if self.objective == "ard":
             settings |= {"objective": "ard", "sampling": "whole"}
         common = {"objective": "scaled-kl", "regions": 5, "lo": 1e-3, "hi": 1e2}
-        config = make_config(**{**common, **settings, "epochs": epochs, "seed": self.seed})
+        config = make_config(**{**common, **settings, "seed": self.seed}).for_rows(len(task.train))
+        config = config.changed(epochs=max(config.known_epochs // (10 if self.quick else 1), 2))
         shape, count = task.input_shape, task.n_outputs
         net = build(model, input_shape=shape, n_outputs=count, seed=self.seed)
         family = train(

@@ -177,11 +177,10 @@ class Search:
                 return front, best, f"the least loss of files of up to {most} bytes"
             if not any(bool(mask.any()) for mask in level.masks.values()):
                 break
-            excess = 8 * (min(p.n_bytes for p in points) - _NEAR * most)
-            now = min(
-                goal, bits_of(level.masks, 3.0)
-            )  # names and tables do not shrink: all of it comes from weights
-            goal = max(now - excess, _FACTOR**2 * now)
+            # names and tables do not shrink: all that is too much comes from weights
+            surplus = 8 * (min(p.n_bytes for p in points) - _NEAR * most)
+            now = min(goal, bits_of(level.masks, 3.0))
+            goal = max(now - surplus, _FACTOR**2 * now)
         smallest = min(front, key=lambda p: p.n_bytes)
         raise ConfigError(
             f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}; allow more bytes, fewer --values, "
@@ -250,10 +249,11 @@ class Search:
         return front
 
     def _for_price(self, price: float) -> tuple[list[FrontPoint], FrontPoint, str]:
-        count = len(self.context.data)
+        count, task, targets = len(self.context.data), self.context.task, self.valid.y.cpu()
 
         def total(point: FrontPoint) -> float:
-            return count * point.loss / math.log(2) + price * 8 * point.n_bytes
+            nats = float(task.nll(outputs(point.net, self.valid), targets).mean())
+            return count * nats / math.log(2) + price * 8 * point.n_bytes
 
         level, front, waited = self._begin(), list[FrontPoint](), 0
         goal, least = self._first_goal(), math.inf
