@@ -16,7 +16,7 @@ from torch import nn
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.data import Splits
-from netdial.models.use import KEY, ErrorLaw, Use, use_of
+from netdial.models.use import KEY, ErrorLaw, Use, is_read_alike, use_of
 
 pandas = pytest.importorskip("pandas")
 N = 120
@@ -227,6 +227,12 @@ def test_a_compact_use_reads_rows_alike(tmp_path: Path, target: str) -> None:
     assert (
         found.table is not None and use.table is not None and found.table.names == use.table.names
     )
+    assert found.table != use.table and is_read_alike(found.table, use.table)
+    first, *rest = use.table.inputs
+    moved = use.table.model_copy(
+        update={"inputs": (first.model_copy(update={"mean": 1 + first.mean}), *rest)}
+    )
+    assert not is_read_alike(found.table, moved)
     frame = use.table.read_file(tmp_path / "flowers.csv")
     torch.testing.assert_close(
         found.table.encode(frame), use.table.encode(frame), rtol=1e-5, atol=1e-5

@@ -211,6 +211,13 @@ def read_use(path: Path, about: Mapping[str, Any]) -> Use | None:
     return found
 
 
+def is_read_alike(one: TableSchema, other: TableSchema) -> bool:
+    """Returns whether two tables are read alike, to the digits that ``Use.compact`` keeps."""
+    # twice: a standard deviation that rounds up to a power of ten leaves its mean a digit less
+    plain = (_rounded(_rounded(table.model_dump(mode="json"))) for table in (one, other))
+    return next(plain) == next(plain)
+
+
 def error_law(lam: float | None, net: nn.Module, part: Dataset) -> ErrorLaw:
     """Returns the law of the errors that a network makes on held-out rows; intervals of predictions are as wide as it says."""
     targets = part.y.cpu().double()

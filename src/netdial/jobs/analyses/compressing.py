@@ -19,7 +19,7 @@ from netdial.jobs.ways import way_of
 from netdial.models.door import inspect, load_model
 from netdial.models.kinds import Found, recognise
 from netdial.models.recipe import PRUNED, SHRUNKEN
-from netdial.models.use import Use, read_use, use_of
+from netdial.models.use import Use, is_read_alike, read_use, use_of
 from netdial.runs.run import Run
 from netdial.task.rehearsal import admit
 
@@ -137,7 +137,7 @@ def _read_again(
     options = {n: v for n, v in table.options if v != getattr(default, n)}
     target = ",".join(table.target.columns)
     parts = load_data(name, data_dir=data_dir, target=target, kind=table.target.kind, **options)
-    if parts.schema != table:
+    if parts.schema is None or not is_read_alike(parts.schema, table):
         raise ConfigError(
             f"{path}: {name} is not read and split as it was when the model was trained (other rows, --split-seed, --valid, "
             "--test, or other columns); compress its run in place of the file: netdial compress RUN"
