@@ -75,6 +75,13 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     ),
     "listed einsum": (vector(lambda s, x: torch.einsum("bi,oi", x, s.w), 5, w=torch.randn(5, 6)), V, [6, 5], [False] * 2),
     "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, [6, 6], [False] * 2),
+    "computed kernel": (
+        picture(Call(lambda s, x: F.conv2d(x, s.w * 2, s.b, padding=1), w=torch.randn(5, 8, 3, 3), b=torch.randn(5)),
+                nn.Conv2d(5, 8, 1)), P, [8, 8, 5], [False] * 3,
+    ),
+    "computed kernel, in groups": (
+        picture(Call(lambda s, x: F.conv2d(x, s.w * 2, groups=2), w=torch.randn(8, 4, 1, 1))), P, [], [],
+    ),
     "repeat": (vector(lambda s, x: x.repeat(1, 2), 12), V, [], []),
     "squeeze a dimension": (vector(lambda s, x: x[:, None, :].squeeze(1)), V, [6], [False]),
     "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, [6], [False]),

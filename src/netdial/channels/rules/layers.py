@@ -86,17 +86,39 @@ def convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
 def functional_convolution(
     scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any
 ) -> Value:
-    """F.conv with weights that are parameters; groups other than 1 are written in the code."""
+    """F.conv: groups other than 1 are written in the code."""
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
     given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    weight = parameter(scene, node, given["weight"])
-    bias = parameter(scene, node, given["bias"]) if given.get("bias") is not None else None
-    groups = given.get("groups", 1)
+    groups, source, shift = given.get("groups", 1), given["weight"], given.get("bias")
+    if not (is_parameter(source) and (shift is None or is_parameter(shift))):
+        values = {**dict(zip(names[1:], args, strict=False)), **kwargs}
+        known = values["weight"], values.get("bias")
+        return _convolved(scene, node, x, *known, source, groups)
+    weight = parameter(scene, node, source)
+    bias = None if shift is None else parameter(scene, node, shift)
     if groups != 1 and weight.shape[1] == 1:
         scene.fix(
             x.labels[1], f"{place(node)}: groups={groups} is written in the code; use a layer"
         )
     return _convolution(scene, node, x, weight, bias, int(groups))
+
+
+def _convolved(
+    scene: Scene, node: fx.Node, x: Value, weight: Value, bias: Any, source: Any, groups: Any
+) -> Value:
+    """A convolution whose weight is computed: what it multiplies are the same channels; in groups they stay."""
+    after, made = scene.result(node).labels, weight.labels[0]
+    scene.keep(node, [*x.labels[2:], *weight.labels[2:]])
+    if isinstance(bias, Value):
+        scene.join(made, bias.labels[0])
+    if groups == 1:
+        scene.join(x.labels[1], weight.labels[1])
+        scene.reads(node, node.args[0], x, 1, other=(source, 1))
+        scene.reads(node, source, weight, 1, other=(node.args[0], 1))
+        return Value((x.labels[0], made, *after[2:]))
+    for axis in (x.labels[1], *weight.labels[:2]):
+        scene.fix(axis, f"{place(node)}: convolves in groups, with a weight that is computed")
+    return Value((x.labels[0], *after[1:]))
 
 
 def _convolution(
@@ -169,21 +191,6 @@ def transposed_convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
         name = scene.name(module.bias) if module.bias is not None else None
         scene.reads(node, node.args[0], x, 1, bias=name, foldable=True)
     return Value((x.labels[0], made, *scene.result(node).labels[2:]))
-
-
-@on(modules=[nn.Bilinear])
-def bilinear(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
-    """A product of two inputs: reads the last dimension of each, makes a new one."""
-    module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, nn.Bilinear)
-    _, *read = scene.leaf(module.weight)
-    for number, (value, columns) in enumerate(zip((x, y), read, strict=True)):
-        scene.join(value.labels[-1], columns)
-        scene.reads(node, node.args[number], value, -1)
-    made = scene.makes(module.weight, 0)
-    for bias in () if module.bias is None else (module.bias,):
-        scene.join(made, scene.leaf(bias)[0])
-    return Value((*x.labels[:-1], made))
 
 
 @on(modules=[Switch, Shift])

@@ -324,3 +324,18 @@ def attention(
     _, weights = scene.results[node]
     seen = None if weights is None else Value(tuple(np.full(n, FIXED) for n in weights.shape))
     return Value((*query.labels[:-1], made)), seen
+
+
+@on(modules=[nn.Bilinear])
+def bilinear(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
+    """A product of two inputs: reads the last dimension of each, makes a new one."""
+    module = scene.traced.get_submodule(str(node.target))
+    assert isinstance(module, nn.Bilinear)
+    _, *read = scene.leaf(module.weight)
+    for number, (value, columns) in enumerate(zip((x, y), read, strict=True)):
+        scene.join(value.labels[-1], columns)
+        scene.reads(node, node.args[number], value, -1)
+    made = scene.makes(module.weight, 0)
+    for bias in () if module.bias is None else (module.bias,):
+        scene.join(made, scene.leaf(bias)[0])
+    return Value((*x.labels[:-1], made))
