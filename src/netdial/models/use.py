@@ -214,8 +214,8 @@ def read_use(path: Path, about: Mapping[str, Any]) -> Use | None:
 def is_read_alike(one: TableSchema, other: TableSchema) -> bool:
     """Returns whether two tables are read alike, to the digits that ``Use.compact`` keeps."""
     # twice: a standard deviation that rounds up to a power of ten leaves its mean a digit less
-    plain = (_rounded(_rounded(table.model_dump(mode="json"))) for table in (one, other))
-    return next(plain) == next(plain)
+    plain = [_rounded(_rounded(table.model_dump(mode="json"))) for table in (one, other)]
+    return bool(plain[0] == plain[1])
 
 
 def error_law(lam: float | None, net: nn.Module, part: Dataset) -> ErrorLaw:

@@ -103,7 +103,7 @@ def best_within(
     """Returns the most probable structure that is within a limit.
 
     Exact up to 20,000 structures. Beyond, of those that are most probable at some price of a unit (which is best for the size
-    that it has), with single choices then made more probable while the limit allows.
+    that it has), with one choice, or two into one node, then made more probable while the limit allows.
 
     Args:
         space: the search space.
