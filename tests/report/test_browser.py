@@ -169,12 +169,19 @@ def test_large_and_small_numbers_are_written_as_in_sentences(browser: Any, wine:
     mine = page.evaluate("all => all.map(one => written(one, '.3~g'))", values[:-1])
     assert mine == [number(value) for value in values[:-1]]
     ticks = "([low, high]) => scaleOf({}, [low, high], 0, 300).ticks.map(([, label]) => label)"
-    for low, high in ((999_990.0, 1_000_010.0), (2e5, 3e5), (1_000_000.1, 1_000_000.4)):
+    for low, high in (
+        (999_990.0, 1_000_010.0),
+        (2e5, 3e5),
+        (1e6 + 0.1, 1e6 + 3.4),
+        (17978.36, 17978.4),
+    ):
         labels = page.evaluate(ticks, [low, high])
         assert len(set(labels)) == len(labels) > 2
         read = [float(label.replace("\u202f", "")) for label in labels]
         assert all(low - 1 <= value <= high + 1 for value in read)
     assert page.evaluate(ticks, [0.0, 20.0])[-1] == "20"
+    same = page.evaluate(ticks, [5.0, 5.0 + 1e-9])  # rounding is no difference
+    assert len(set(same)) == len(same) > 2
 
 
 def test_predictive_figures_stand_beside_the_constant_too(browser: Any, tmp_path: Path) -> None:

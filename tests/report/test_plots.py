@@ -45,6 +45,19 @@ def test_surfaces_draw_what_they_hold(family: nd.Family) -> None:
     html = found._repr_html_()
     assert html.count("<tr>") == 1 + len(found.best())
     assert len(str(found).splitlines()) == 2 + len(found.best())
+    assert repr(found).startswith("Surface(3 values of λ, 3 shares removed, ")
+
+
+def test_no_part_of_the_data_is_named_that_nobody_told(family: nd.Family) -> None:
+    data = nd.load_data("wine")
+    found = nd.surface(family, data.valid, lams=3, shares=(0.0, 0.5, 0.9))
+    path = nd.evaluate(family, data.valid, lams=3)
+    for made in (found.plot(), path.plot()):
+        assert "test" not in json.dumps(figure(made)).lower()
+    assert found.plot().layout.annotations[0].text.startswith("<b>Accuracy · line")
+    assert path.plot().data[0].name == "mean weights"
+    assert "Validation accuracy" in json.dumps(figure(found.plot(split="valid")))
+    assert path.plot(split="test").data[0].name == "test, mean weights"
 
 
 def test_layers_over_lambda(family: nd.Family) -> None:

@@ -167,3 +167,6 @@ def test_a_pruned_network_that_is_better_is_called_so() -> None:
     values |= {"valid/excess_error": 0.01}
     one = Pruning(("a",), 0.1, (before, NetworkReading("pruned", values, {})))
     assert "90.00%, better than the whole member’s 80.00%." in lead([one], "valid/accuracy")
+    nearly = NetworkReading("pruned", {**values, "valid/accuracy": 0.800001}, {})
+    same = Pruning(("a",), 0.1, (before, nearly))
+    assert lead([same], "valid/accuracy").endswith("is 80.00%, as that of the whole member.")

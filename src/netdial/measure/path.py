@@ -135,14 +135,18 @@ class Path:
         """Returns one quantity along the path."""
         return [member.row()[name] for member in self.members]
 
-    def plot(self, split: str = "test") -> object:
-        """Returns the curves over λ as a plotly figure, labelled as those of ``split`` (``valid`` or ``test``)."""
+    def plot(self, split: str | None = None) -> object:
+        """Returns the curves over λ as a plotly figure; with ``split``, ``valid`` or ``test``, labelled as its curves."""
         from netdial.report.figures import curves_figure
+        from netdial.report.plots import path_plot
         from netdial.runs.curves import MemberRow
 
-        rows = [MemberRow(member.lam, member.curve_values(split)) for member in self.members]
+        rows = [
+            MemberRow(member.lam, member.curve_values(split or "test")) for member in self.members
+        ]
         kind = "classification" if "accuracy" in self.members[0].metrics else "regression"
-        return curves_figure(rows, None, {"kind": kind, "units": ""})
+        config = {"kind": kind, "units": ""}
+        return path_plot(rows, config) if split is None else curves_figure(rows, None, config)
 
     def _repr_html_(self) -> str:
         """Returns the members as a table, for notebooks."""

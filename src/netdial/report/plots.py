@@ -10,10 +10,12 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from netdial.report.figures import curves_figure
 from netdial.report.panels import LEGEND_PIXELS, log_axis
 from netdial.report.sections.pruning import surface_figure
 from netdial.report.sections.size_figures import escaped, single
 from netdial.report.text import number
+from netdial.runs.curves import MemberRow
 from netdial.runs.surfaces import PrunedSurface
 
 _PALETTE = ("#2f7fd8", "#d9660a", "#0e9384", "#b45fa8", "#8a7a00", "#d1495b", "#5b6bd6", "#7d8590")
@@ -22,7 +24,7 @@ _MOST_ROWS = 40
 
 
 def surface_plot(
-    cells: Sequence[Mapping[str, float]], metric: str, proper: str, split: str
+    cells: Sequence[Mapping[str, float]], metric: str, proper: str, split: str | None
 ) -> go.Figure:
     """Returns a metric over λ and share removed as a map, with the line of best members.
 
@@ -30,8 +32,10 @@ def surface_plot(
         cells: rows with ``lam``, ``share`` and metrics by name.
         metric: the metric that is shown.
         proper: the metric that members are compared by.
-        split: part of the data that they were measured on, in the heading.
+        split: part of the data that they were measured on, in the heading; None leaves it out.
     """
+    if split is None:
+        return without_part(surface_plot(cells, metric, proper, "test"))
     values = {
         (cell["lam"], cell["share"]): {
             name if name in ("removed", "params") else f"{split}/{name}": value
@@ -43,6 +47,25 @@ def surface_plot(
     lams, shares = (tuple(sorted({key[k] for key in values})) for k in (0, 1))
     shown = PrunedSurface("", f"{split}/{metric}", f"{split}/{proper}", lams, shares, values)
     return surface_figure(shown)
+
+
+def path_plot(rows: Sequence[MemberRow], config: dict[str, Any]) -> go.Figure | None:
+    """Returns the curves over λ of values that are named as those of test data, but of which the part is not known."""
+    figure = curves_figure(rows, None, config)
+    return None if figure is None else without_part(figure)
+
+
+def without_part(figure: go.Figure) -> go.Figure:
+    """Returns a figure of test data in which nothing says so: whoever measured knows on what."""
+    for trace in figure.data:
+        for name in ("name", "legendgroup", "hovertemplate"):
+            if getattr(trace, name, None):
+                setattr(trace, name, getattr(trace, name).replace("test, ", ""))
+    for note in figure.layout.annotations:
+        first, found, rest = note.text.partition("<b>Test ")
+        if found:
+            note.text = f"{first}<b>{rest[0].upper()}{rest[1:]}"
+    return figure
 
 
 def layers_plot(

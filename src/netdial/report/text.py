@@ -9,6 +9,9 @@ from typing import Any
 from netdial.core.best import SQUARED_ERROR, signed
 from netdial.runs.curves import MemberRow
 
+NO_BREAK = "\u00a0"
+"""A space at which lines do not end."""
+
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -107,10 +110,10 @@ def sentence(config: dict[str, Any]) -> str:
 
 
 def units_sentence(config: dict[str, Any]) -> str:
-    """Returns which unit errors are in, as a sentence to follow another; empty where the configuration does not say.
+    r"""Returns which unit errors are in, as a sentence to follow another; empty where the configuration does not say.
 
     >>> units_sentence({"units": "price €"})
-    ' RMSE is in units of price €.'
+    ' RMSE is in units of price\xa0€.'
     """
     units, count_ = config.get("units"), config.get("n_outputs")
     if not units:
@@ -119,7 +122,7 @@ def units_sentence(config: dict[str, Any]) -> str:
         return (
             f" RMSE is over the targets {units}, each in its own unit, so large numbers weigh most."
         )
-    return f" RMSE is in units of {units}."
+    return f" RMSE is in units of {units.replace(' ', NO_BREAK) if len(units) < 30 else units}."
 
 
 MEASURES = {

@@ -140,17 +140,21 @@ class Surface:
             for s, share in enumerate(self.shares)
         ]
 
-    def plot(self, metric: str | None = None, split: str = "test") -> object:
+    def plot(self, metric: str | None = None, split: str | None = None) -> object:
         """Returns a metric over λ and share removed as a plotly figure: a map, with the line of best members.
 
         Args:
             metric: what is shown; by default accuracy where it was measured, else the metric that members are compared by.
-            split: part of the data that was measured on, for the heading: ``valid`` or ``test``.
+            split: part of the data that was measured on, for the heading: ``valid`` or ``test``; by default none is named.
         """
         from netdial.report.plots import surface_plot
 
         usual = "accuracy" if "accuracy" in self.metrics else self.metric
         return surface_plot(self.table(), self._known(metric or usual), self.metric, split)
+
+    def __repr__(self) -> str:
+        """Returns how much was measured."""
+        return f"Surface({len(self.lams)} values of λ, {len(self.shares)} shares removed, {', '.join(self.metrics)})"
 
     def _repr_html_(self) -> str:
         """Returns the best member at each share as a table, for notebooks."""

@@ -18,14 +18,15 @@ function scaleOf(axis, values, from, to, {pad = 0.04, most = 6} = {}) {
 // Returns how ticks are written: large plain numbers to the digit in which neighbours differ, in groups of three.
 function formatOf(asked, low, high, step) {
   const far = Math.max(Math.abs(low), Math.abs(high));
-  return asked === "~g" && far >= 1e5 && far < 1e9 && step > 0 ? `,.${Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))}~f` : asked;
+  return asked === "~g" && far < 1e9 && step > 0 && (far >= 1e5 || step < 1e-5 * far) ? `,.${Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))}~f` : asked;
 }
 
 function span(values, zero, pad) {
   if (!values.length) return [0, 1];
   let low = Math.min(...values), high = Math.max(...values);
   if (zero) low = Math.min(low, 0);
-  const room = (high - low || Math.abs(high) || 1) * pad;
+  const far = Math.max(Math.abs(low), Math.abs(high)), apart = high - low > 1e-6 * far;  // nearer ones differ by rounding alone
+  const room = ((apart ? high - low : far) || 1) * pad;
   return [zero && low === 0 ? 0 : low - room, high + room];
 }
 

@@ -251,7 +251,8 @@ def _notes(runs: Sequence[Compared], alike: str | None) -> list[str]:
 def _table(runs: Sequence[Compared], alike: str | None) -> tuple[list[str], list[list[str]]]:
     """Returns headings and rows of text, one for each run; the metric is in the headings, or in each cell if runs differ."""
     rows = []
-    named, of = alike is None, f" {measure(alike)}" if alike is not None else ""
+    kinds = {measure(one.metric) for one in runs if one.metric is not None}
+    named, of = len(kinds) > 1, f" {kinds.pop()}" if len(kinds) == 1 else ""
     for one in runs:
         row, metric = one.chosen, one.metric
         params, kept = (None, None) if row is None else (params_of(one, row), kept_of(one, row))

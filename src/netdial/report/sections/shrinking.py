@@ -171,7 +171,8 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Event]) -> list[str]:
         for batch, key in _times(found).items()
         if key in found.start and found.end.get(key, 0.0) >= found.start[key]
     ]
-    if slower:
+    start, end = found.parameters or (0.0, 0.0)
+    if slower and end < start:
         said.append(
             f"Measured at a batch of {' and of '.join(slower)}, the small network is not faster; a small network often "
             "spends its time on calling operations, not on arithmetic."

@@ -145,7 +145,10 @@ def lead(found: Sequence[Pruning], metric: str | None) -> str:
     split, name = SPLITS[metric.split("/")[0]], "RMSE" if _is_error(metric) else "accuracy"
     close = "within one standard error of" if _is_as_good(best) else "against"
     close = "better than" if (value < was if _is_error(metric) else value > was) else close
-    return f"{words}. Its {split} {name} is {_value(metric)(value)}, {close} the whole member’s {_value(metric)(was)}."
+    shown, whole = _value(metric)(value), _value(metric)(was)
+    if shown == whole:
+        return f"{words}. Its {split} {name} is {shown}, as that of the whole member."
+    return f"{words}. Its {split} {name} is {shown}, {close} the whole member’s {whole}."
 
 
 def size_figure(found: Sequence[Pruning], metric: str | None) -> go.Figure | None:
