@@ -127,7 +127,7 @@ ALLOWED: dict[str, set[str]] = {
     "sklearn": {"core", "task", "data", "nets", "family", "train", "measure", "folds"},
     "runs": {"core"},
     "report": {"core", "runs"},
-    "serve": {"core", "data", "family", "models"},
+    "serve": {"core", "task", "data", "family", "models"},
     "jobs": {
         "core",
         "task",
