@@ -19,7 +19,7 @@ from netdial.compression.pipeline.search import Search
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.task import Regression
-from netdial.train.loop import Interrupted
+from netdial.train.loop import Epoch, Interrupted
 
 QUICK: dict[str, Any] = {"epochs": 2, "tuning": 1, "batch_size": 64, "lr": 5e-3, "values": 8}
 
@@ -236,6 +236,23 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_network(
     assert again.n_bytes == whole.n_bytes
     for one, other in zip(whole.net.parameters(), again.net.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("other", [{"max_bytes": 120}, {"epochs": 3}])
+def test_a_search_begins_anew_where_another_one_was_stopped(
+    trained: nn.Module, tmp_path: Path, other: dict[str, int]
+) -> None:
+    def stop(name: str, epoch: Epoch, _: int) -> None:
+        if epoch.number == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        compressed(trained, **{"max_bytes": 300, **other}, folder=tmp_path, report=stop)
+    assert (tmp_path / "size0.checkpoint").exists()
+    again = compressed(trained, max_bytes=300, folder=tmp_path)
+    whole = compressed(trained, max_bytes=300)
+    for one, other_ in zip(whole.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(one, other_)
 
 
 def test_the_network_given_stays_as_it_is(trained: nn.Module) -> None:

@@ -30,7 +30,7 @@ from netdial.measure.compare import loss_words
 from netdial.nets.foreign import copy_network
 from netdial.task import Task
 from netdial.train.config import TrainConfig, make
-from netdial.train.loop import Epoch, resume, train
+from netdial.train.loop import Epoch, Progress, resume, train
 from netdial.train.session import make_feed
 
 _KIND = "sparse network"
@@ -248,8 +248,8 @@ def _feed(context: Context, settings: TrainConfig, net: nn.Module) -> Any:
 
 def _run(context: Context, method: SqueezeMethod, state: Any, feed: Any, name: str) -> None:
     path = None if context.folder is None else context.folder / f"{name}.checkpoint"
-    identity = {"training": name, **method.config.model_dump(mode="json")}
-    progress = resume(state, path, identity) if path is not None and path.exists() else None
+    identity = {"training": name, **_identity(context), **method.config.model_dump(mode="json")}
+    progress = None if path is None else _resumed(state, path, identity)
     epochs = method.config.known_epochs
 
     def tell(epoch: Epoch) -> None:
@@ -270,6 +270,13 @@ def _run(context: Context, method: SqueezeMethod, state: Any, feed: Any, name: s
         path.unlink(missing_ok=True)
 
 
+def _resumed(state: Any, path: Path, identity: dict[str, Any]) -> Progress | None:
+    """Returns how far a training of the same search came; None where there is none, or one of another search."""
+    if not path.exists() or load_tree(path, "checkpoint")["identity"] != identity:
+        return None
+    return resume(state, path, identity)
+
+
 def with_seed(context: Context, seed: int) -> Context:
     """Returns the context with another seed of everything random."""
     return replace(context, config=replace(context.config, seed=seed))
@@ -278,7 +285,11 @@ def with_seed(context: Context, seed: int) -> Context:
 def keep_level(context: Context, name: str, goal: float, net: nn.Module, masks: Masks) -> None:
     """Writes a sparse network into the folder of the context, if it has one."""
     if context.folder is not None:
-        tree = {"identity": _identity(context, goal), "net": dict(net.state_dict()), "masks": masks}
+        tree = {
+            "identity": {"goal": goal, **_identity(context)},
+            "net": dict(net.state_dict()),
+            "masks": masks,
+        }
         save_tree(context.folder / f"{name}.safetensors", tree, _KIND)
 
 
@@ -294,13 +305,14 @@ def kept_level(
     if path is None or not path.exists():
         return None
     tree = load_tree(path, _KIND)
-    if tree["identity"] != _identity(context, goal):
+    if tree["identity"] != {"goal": goal, **_identity(context)}:
         return None
     net = copy_network(like)
     net.load_state_dict(tree["net"])
     return net.eval(), tree["masks"]
 
 
-def _identity(context: Context, goal: float) -> dict[str, Any]:
+def _identity(context: Context) -> dict[str, Any]:
+    """Returns what makes two searches the same one."""
     weights = {name: tensor_digest(leaf) for name, leaf in context.teacher.state_dict().items()}
-    return {"goal": goal, "data": len(context.data), "given": weights, **asdict(context.config)}
+    return {"data": len(context.data), "given": weights, **asdict(context.config)}
