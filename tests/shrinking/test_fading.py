@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
@@ -54,15 +55,13 @@ def made(name: str, seed: int = 0, **options: Any) -> Graph:
     return prepare(net(), torch.randn(2, 5), ShrinkConfig(**{**more, **options}))
 
 
+@cache
 def bounds(name: str, kind: Any) -> tuple[float, float]:
     """Size at the minimum and at the start."""
     graph = made(name)
     now, minimum = size(graph, kind), NETS[name][1].get("minimum", 1)
     order = [group for group, width in graph.widths.items() for _ in range(width - minimum)]
     return now.value - sum(now.costs(order)), now.value
-
-
-LIMITS = {(name, kind): bounds(name, kind) for name in NETS for kind in KINDS}
 
 
 def random_scores(graph: Graph, seed: int) -> dict[str, Tensor]:
@@ -95,7 +94,7 @@ def test_the_choice_ends_within_half_a_channel(
     name: str, kind: Any, share: float, seed: int
 ) -> None:
     graph, minimum = made(name), NETS[name][1].get("minimum", 1)
-    least, start = LIMITS[name, kind]
+    least, start = bounds(name, kind)
     goal = least + share * (start - least)
     now = size(graph, kind)
     chosen = choose(
@@ -253,7 +252,7 @@ def test_training_arrives_within_half_a_channel_of_the_target(
 ) -> None:
     y = torch.arange(60) % 3
     x = torch.randn(60, 5, generator=torch.Generator().manual_seed(seed)) + y[:, None]
-    least, start = LIMITS[name, kind]
+    least, start = bounds(name, kind)
     goal = max(least + share * (start - least), least * (1 + 1e-5))
     done = shrunk_to(name, kind, goal, seed, (x, y))
     found, minimum = size(done.graph, kind), NETS[name][1].get("minimum", 1)
@@ -265,7 +264,7 @@ def test_training_arrives_within_half_a_channel_of_the_target(
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"epochs": 2, "collect_every": 1000}])
 def test_a_short_run_arrives_too(options: dict[str, Any], blobs: tuple[Tensor, Tensor]) -> None:
     """There is a collection at which channels begin to fade, however seldom collections are asked for."""
-    least, start = LIMITS["mlp", "params"]
+    least, start = bounds("mlp", "params")
     done = shrunk_to("mlp", "params", (least + start) / 2, 0, blobs, **options)
     assert abs(done.n_params - (least + start) / 2) <= 15 / 2
 
@@ -289,7 +288,7 @@ def test_the_target_is_reached_at_the_deadline_and_kept(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_target_out_of_reach_is_refused(kind: Any, blobs: tuple[Tensor, Tensor]) -> None:
-    least, start = LIMITS["mlp", kind]
+    least, start = bounds("mlp", kind)
     for goal in (start, 2 * start):
         with pytest.raises(ConfigError, match="so there is nothing to shrink; lower the target"):
             shrunk_to("mlp", kind, goal, 0, blobs)
