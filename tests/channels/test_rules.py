@@ -75,6 +75,11 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     ),
     "listed einsum": (vector(lambda s, x: torch.einsum("bi,oi", x, s.w), 5, w=torch.randn(5, 6)), V, [6, 5], [False] * 2),
     "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, [6, 6], [False] * 2),
+    "tensor split": (vector(lambda s, x: x.tensor_split(3, 1)[0] * x.tensor_split(3, 1)[2], 2), V, [2], [False]),
+    "tensor split at places": (vector(lambda s, x: x.tensor_split((2,), 1)[1], 4), V, [], []),
+    "index select": (tokens(lambda s, x: x.index_select(1, torch.tensor([2, 0]))), T, [6], [False]),
+    "index select of channels": (vector(lambda s, x: x.index_select(1, torch.tensor([2, 0])), 2), V, [], []),
+    "narrow": (tokens(lambda s, x: torch.narrow(x, 1, 1, 2)), T, [6], [False]),
     "computed kernel": (
         picture(Call(lambda s, x: F.conv2d(x, s.w * 2, s.b, padding=1), w=torch.randn(5, 8, 3, 3), b=torch.randn(5)),
                 nn.Conv2d(5, 8, 1)), P, [8, 8, 5], [False] * 3,

@@ -48,11 +48,13 @@ def stack(scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0) -> 
     return Value(tuple(axes))
 
 
-@on(functions=[torch.chunk], methods=["chunk"])
-def chunk(scene: Scene, node: fx.Node, x: Value, chunks: int, dim: int = 0) -> Any:
+@on(functions=[torch.chunk, torch.tensor_split], methods=["chunk", "tensor_split"])
+def chunk(scene: Scene, node: fx.Node, x: Value, chunks: Any, dim: int = 0) -> Any:
     """Equal parts: what is at the same place of each goes together, so that they stay equal."""
     axis = x.labels[dim]
-    if scene.atoms.is_free(axis) and len(axis) % chunks:
+    if not isinstance(chunks, int):
+        scene.fix(axis, f"{place(node)} splits channels at places that are given; use chunk")
+    elif scene.atoms.is_free(axis) and len(axis) % chunks:
         scene.fix(axis, f"{place(node)} splits {len(axis)} channels into {chunks} unequal parts")
     elif scene.atoms.is_free(axis):
         parts = axis.reshape(chunks, -1)

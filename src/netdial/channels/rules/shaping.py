@@ -110,6 +110,15 @@ def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> V
     return x
 
 
+@on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])
+def picked(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
+    """Some positions of a dimension, whose channels stay; the others pass."""
+    scene.fix(x.labels[dim], f"{place(node)}: picks channels by their numbers; use chunk")
+    axes = list(x.labels)
+    axes[dim] = scene.result(node).labels[dim]
+    return Value(tuple(axes))
+
+
 @on(functions=[torch.unsqueeze], methods=["unsqueeze"])
 def unsqueeze(scene: Scene, node: fx.Node, x: Value, dim: int) -> Value:
     """A new dimension of size 1."""
