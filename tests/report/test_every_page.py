@@ -100,6 +100,9 @@ def test_nobody_is_kept_out(
     assert len(found["passes"]) > 15
     assert not found["violations"], [(v["id"], v["nodes"][0]["html"]) for v in found["violations"]]
     assert page.locator("section.answer [data-answer]").count() == 6
+    assert (
+        page.locator(".chart > svg[aria-label^='figure.']").count() == 0
+    )  # each says what it shows
     assert faults == []
     page.context.close()
 

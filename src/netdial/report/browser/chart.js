@@ -58,7 +58,8 @@ class Chart {
     this.canvas.replaceChildren();
     for (const [key, value] of Object.entries({width: this.width, height: this.height, viewBox: `0 0 ${this.width} ${this.height}`})) this.canvas.setAttribute(key, value);
     const heading = (layout.annotations ?? []).filter(note => note.text.startsWith("<b>")).map(note => plain(note.text)).join("; ");
-    this.canvas.setAttribute("aria-label", `${heading || "figure"}. Arrow keys read the values.`);
+    const above = this.place.previousElementSibling, named = above?.tagName === "H3" ? above.firstChild.textContent + (above.children[0]?.tagName === "BUTTON" ? above.children[0].textContent : "") : "";
+    this.canvas.setAttribute("aria-label", `${heading || named.trim() || "figure"}. Arrow keys read the values.`);
     this.frame(tilt);
     for (const row of rows) for (const trace of row.traces) if (this.shown.includes(trace)) this.trace(row, trace);
     this.notes();
