@@ -180,6 +180,8 @@ def test_large_and_small_numbers_are_written_as_in_sentences(browser: Any, wine:
         read = [float(label.replace("\u202f", "")) for label in labels]
         assert all(low - 1 <= value <= high + 1 for value in read)
     assert page.evaluate(ticks, [0.0, 20.0])[-1] == "20"
+    alone = "() => scaleOf({type: 'log', tickvals: [0.2, 0.5]}, [0.316], 0, 300).ticks.length"
+    assert page.evaluate(alone) == 2  # one member has a λ on its axis, too
     same = page.evaluate(ticks, [5.0, 5.0 + 1e-9])  # rounding is no difference
     assert len(set(same)) == len(same) > 2
 

@@ -105,8 +105,17 @@ def sentence(config: dict[str, Any]) -> str:
             f"for every complexity λ from {_plain(config['lo'])} to {_plain(config['hi'])}"
         )
     if "epochs" in config:
-        parts.append(f"in {config['epochs']} epochs")
+        parts.append(epochs_words(config["epochs"]))
     return " ".join(parts) + "." + units_sentence(config)
+
+
+def epochs_words(epochs: Any) -> str:
+    """Returns how long was trained.
+
+    >>> epochs_words(1), epochs_words(20)
+    ('in 1 epoch', 'in 20 epochs')
+    """
+    return f"in {epochs} epoch{'' if epochs == 1 else 's'}"
 
 
 def units_sentence(config: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ function scaleOf(axis, values, from, to, {pad = 0.04, most = 6} = {}) {
   const log = axis.type === "log", finite = values.filter(value => Number.isFinite(value) && (!log || value > 0));
   const inner = log ? Math.log10 : value => value;
   let [low, high] = axis.range ?? span(finite.map(inner), axis.rangemode === "tozero" && !log, pad);
-  if (low === high) [low, high] = [low - 0.5, high + 0.5];
+  if (low === high || (log && !axis.range && new Set(finite).size === 1)) [low, high] = [(low + high) / 2 - 0.5, (low + high) / 2 + 0.5];
   const at = value => from + (inner(value) - low) / (high - low) * (to - from);
   const inside = value => inner(value) >= low - 1e-9 && inner(value) <= high + 1e-9;
   const made = given => given ?? (log ? powers(low, high) : nice(low, high, axis.nticks ?? most, axis.dtick));

@@ -29,6 +29,7 @@ from netdial.report.text import (
     _sizes,
     at_lam,
     count,
+    epochs_words,
     fixed,
     in_units,
     number,
@@ -118,7 +119,7 @@ def about(config: dict[str, Any]) -> str:
     if "data" in config:
         parts.append(f"on {config['data']}{_sizes(config)}")
     if "epochs" in config:
-        parts.append(f"in {config['epochs']} epochs")
+        parts.append(epochs_words(config["epochs"]))
     parts.append("while it shrank")
     if config.get("size"):
         parts.append(f"towards {config['size']}")
