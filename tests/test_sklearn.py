@@ -66,6 +66,7 @@ def test_scikit_learns_contract_with_default_settings(estimator: Any) -> None:
     check_estimator(estimator, on_skip=None)
 
 
+@pytest.mark.slow
 def test_wine_at_the_chosen_value() -> None:
     x, y = load_wine(return_X_y=True)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)

@@ -220,6 +220,7 @@ def test_weights_of_classes_count_in_a_search(strategy: str) -> None:
         assert abs(float(net(X[:1]).detach().softmax(-1)[0, 1]) - share) < 0.05
 
 
+@pytest.mark.slow
 @right
 def test_the_unit_of_weights_is_nothing_to_a_search() -> None:
     """Weights of 1000 for everybody, with gradients clipped: the same network as without weights."""
@@ -228,6 +229,7 @@ def test_the_unit_of_weights_is_nothing_to_a_search() -> None:
     torch.testing.assert_close(nets[0](X[:1]), nets[1](X[:1]))
 
 
+@pytest.mark.slow
 @right
 def test_the_unit_of_weights_is_nothing_to_a_compression() -> None:
     """Weights of 1000 for everybody: the same file as without weights, though part of its loss has no weights."""

@@ -101,6 +101,7 @@ def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: 
     assert len(small.predict(nd.load_data("wine").valid.x)) == len(nd.load_data("wine").valid)
 
 
+@pytest.mark.slow
 def test_dense_is_the_member_that_was_evaluated(call: Call, copy: Path) -> None:
     said = call("compress", "wine", "--max-loss", "9", *SHORT)
     assert said.code == 0, said.err

@@ -153,6 +153,7 @@ def problem():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("heads", "widths"), [("whole", (2, 1)), ("inside", (4, 2))])
 def test_heads_lose_channels_or_go_as_a_whole(
     call: Call, tmp_path: Path, heads: str, widths: tuple[int, int]

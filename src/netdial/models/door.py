@@ -208,9 +208,6 @@ def inspect(path: str | Path) -> ModelFile:
     )
 
 
-__all__ = ["CHECKPOINT", "PROGRAMS", "RUN", "ModelFile", "inspect", "load_model", "save"]
-
-
 class Predicts:
     """What a loaded model can do besides: predict from rows as people have them.
 
@@ -277,3 +274,6 @@ def _ready(base: type) -> Any:
 def _revived(base: type) -> Any:
     made = _ready(base)
     return made.__new__(made)
+
+
+__all__ = ["CHECKPOINT", "PROGRAMS", "RUN", "ModelFile", "inspect", "load_model", "save"]

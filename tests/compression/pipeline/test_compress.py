@@ -137,6 +137,7 @@ def test_every_way_of_sharing_and_pruning_reaches_the_size(
     assert compressed(trained, max_bytes=900, **options).n_bytes <= 900
 
 
+@pytest.mark.slow
 def test_a_posterior_says_how_precise_a_weight_has_to_be() -> None:
     net = nd.build("mlp:10", input_shape=(12,), n_outputs=3, seed=0)
     family = nd.fit(net, rows(300, 0), objective="scaled-kl", epochs=2, batch_size=32)
@@ -238,6 +239,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_network(
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [{"max_bytes": 120}, {"epochs": 3}])
 def test_a_search_begins_anew_where_another_one_was_stopped(
     trained: nn.Module, tmp_path: Path, other: dict[str, int]
@@ -289,6 +291,7 @@ def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> Non
         compressed(broken, max_bytes=900)
 
 
+@pytest.mark.slow
 def test_where_bytes_are_left_over_more_weights_are_tried(
     trained: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +305,7 @@ def test_where_bytes_are_left_over_more_weights_are_tried(
     assert found.n_bytes <= 1000
 
 
+@pytest.mark.slow
 def test_of_networks_that_accuracy_cannot_tell_apart_the_proper_loss_takes_one(
     trained: nn.Module,
 ) -> None:
@@ -316,6 +320,7 @@ def test_of_networks_that_accuracy_cannot_tell_apart_the_proper_loss_takes_one(
     assert float(nn.functional.cross_entropy(found.net(x), y).detach()) <= min(losses) + 1e-9
 
 
+@pytest.mark.slow
 def test_a_limit_is_met_where_names_and_text_are_most_of_the_file() -> None:
     """What is not weights does not shrink, so all that is to go has to come from the weights."""
     x = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))

@@ -73,6 +73,7 @@ def test_members_are_near_those_given(family: nd.Family) -> None:
     assert found.stages[0].n_bytes == 7 * 4 * family.n_params
 
 
+@pytest.mark.slow
 def test_networks_of_convolutions_and_normalisation() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
