@@ -80,6 +80,21 @@ def test_the_waterfall_falls_and_the_front_trades_bytes_for_loss(trained: nn.Mod
     assert sum(layer.kept for layer in found.layers()) == found.chosen.n_weights
 
 
+def test_a_limit_below_header_and_text_is_refused_before_any_training() -> None:
+    data = torch.zeros(20, 2), torch.zeros(20, dtype=torch.int64)
+    told: list[str] = []
+    with pytest.raises(ConfigError, match=r"max_bytes=100: without any weights .* allow more"):
+        nd.compress(
+            nn.Linear(2, 2),
+            data,
+            data,
+            max_bytes=100,
+            meta={"text": "".join(map(chr, range(33, 240)))},
+            report=lambda name, *_: told.append(name),
+        )
+    assert not told
+
+
 def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
     """A saving of 320 bits costs 1000 rows 216 bits, by the normal law that training assumes; squares are twice as much."""
 

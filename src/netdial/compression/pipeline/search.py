@@ -155,7 +155,12 @@ class Search:
         return self.context.data.inputs(index, like=next(self.net.parameters()))
 
     def _for_bytes(self, most: int) -> tuple[list[FrontPoint], FrontPoint, str]:
-        level, front = self._begin(), list[FrontPoint]()
+        level, front, text = self._begin(), list[FrontPoint](), self.size_of({})
+        if text >= most:
+            raise ConfigError(
+                f"max_bytes={most}: without any weights the file has {text} bytes, its header and its text, which says how the "
+                "network is built and used; allow more"
+            )
         fixed = exact_bits({n: t.numpy() for n, t in self._exact().items()})
         if fixed / 8 >= most:
             raise ConfigError(
@@ -183,8 +188,8 @@ class Search:
             goal = max(now - surplus, _FACTOR**2 * now)
         smallest = min(front, key=lambda p: p.n_bytes)
         raise ConfigError(
-            f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}; allow more bytes, fewer --values, "
-            "or compress a smaller network"
+            f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}, {text} of them header and text; "
+            "allow more bytes, fewer --values, or compress a smaller network"
         )
 
     def _best(self, points: Sequence[FrontPoint]) -> FrontPoint:
