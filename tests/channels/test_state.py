@@ -161,3 +161,29 @@ def test_what_a_forward_pass_notes_is_no_proxy_afterwards() -> None:
     assert graph.widths == {"one": 5}
     assert not any(isinstance(value, torch.fx.Proxy) for value in vars(net).values())
     copy.deepcopy(graph.traced)
+
+
+class SetEachTime(nn.Module):
+    """Goes by a number that it sets to the same in each forward pass, which ends as another than it began with at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.times: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 4:  # torch.fx cannot follow this
+            raise ValueError("four numbers")
+        self.times = 1
+        y = torch.relu(self.one(x))
+        self.times *= 3
+        return self.two(y * self.times)
+
+
+def test_a_number_that_is_set_to_the_same_each_time_is_no_state() -> None:
+    net = SetEachTime().eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    graph = Graph.of(net, x)
+    assert graph.widths == {"one": 6}
+    assert net.times is None
+    torch.testing.assert_close(graph.traced(x), net(x))

@@ -14,6 +14,7 @@ Related: ``trace.py`` (when this is tried, and what is checked afterwards).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import operator
@@ -77,6 +78,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         _quiet(),
         _symbolic_len(net),
         contents_kept(net),
+        _settled(net, example),
         opaque(net, whole) as calls,
     ):
         warnings.simplefilter("ignore")
@@ -98,6 +100,17 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
     return _Raising(net, program, calls).run()
+
+
+@contextmanager
+def _settled(net: nn.Module, example: Tensor) -> Iterator[None]:
+    """Calls a network once, so that it holds the numbers which its forward pass sets to the same each time."""
+    with (
+        torch.no_grad(),
+        contextlib.suppress(Exception),
+    ):  # what it fails with is said when it is exported
+        drawn(lambda: net(example.clone()))
+    yield
 
 
 def export_modes(net: nn.Module, example: Tensor) -> tuple[Taken, Taken]:
