@@ -9,7 +9,7 @@ model nor torch. Beside them stands the log of a network that shrinks, an ``Even
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from netdial.core.storage.boundary import (
     unseal_line,
     validated,
 )
-from netdial.core.storage.files import writing
 
 Place = bool | int | float | str
 """A value on an axis."""
@@ -155,16 +154,6 @@ class Event:
             plain.setdefault("n_params", plain.get("params"))
         event: Event = validated(cls, plain, where, cure)
         return event
-
-
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Appends records to a JSON-lines file.
-
-    Raises:
-        WriteError: the disk refused it.
-    """
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        file.writelines(record.to_json() + "\n" for record in records)
 
 
 def read_records(path: Path, convert: Callable[[Any], Any] = lambda line: line) -> Iterator[Record]:

@@ -6,7 +6,7 @@ Both run in the library's loop: they can be interrupted, and go on from a checkp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -275,11 +275,6 @@ def _resumed(state: Any, path: Path, identity: dict[str, Any]) -> Progress | Non
     if not path.exists() or load_tree(path, "checkpoint")["identity"] != identity:
         return None
     return resume(state, path, identity)
-
-
-def with_seed(context: Context, seed: int) -> Context:
-    """Returns the context with another seed of everything random."""
-    return replace(context, config=replace(context.config, seed=seed))
 
 
 def keep_level(context: Context, name: str, goal: float, net: nn.Module, masks: Masks) -> None:
