@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.objective import OBJECTIVES
+from netdial.structure.search.config import SpaceSearchConfig
 from netdial.train.config import FitConfig, make_config
 
 
@@ -41,6 +42,8 @@ from netdial.train.config import FitConfig, make_config
             "groups=5 does not divide among devices=2; choose a multiple of 2",
         ),
         ({"momentum": 1.0}, "momentum=1.0: input should be less than 1"),
+        ({"class_weight": "0=1, 0 =24"}, "class_weight: 0 stands there twice; leave one out"),
+        ({"posterior": "gate=point,gate=normal"}, "posterior: gate stands there twice"),
     ],
 )
 def test_what_is_wrong_is_said(settings: dict[str, Any], message: str) -> None:
@@ -131,3 +134,9 @@ def test_lams_that_are_no_numbers_are_refused(lams: Any) -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in FitConfig.model_fields.values())
+
+
+@pytest.mark.parametrize("name", ["options", "space_options"])
+def test_an_option_given_twice_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: depth stands there twice; leave one out"):
+        SpaceSearchConfig(**{name: "depth=2,width=4,depth=3"})

@@ -149,6 +149,19 @@ def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
     )
 
 
+def refuse_twice(what: str, names: Iterable[str]) -> None:
+    """Refuses names of which one stands there twice, so that no value is passed over without a word.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    seen = set[str]()
+    for name in map(str.strip, names):
+        if name in seen:
+            raise ConfigError(f"{what}: {name} stands there twice; leave one out")
+        seen.add(name)
+
+
 def _unquoted(name: str, value: Any, wanted: Any) -> str:
     """Returns how a number is given that was given as text; nothing where that is not the fault."""
     if not isinstance(value, str):

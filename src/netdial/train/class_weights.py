@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from netdial.core.arguments import refuse_twice
 from netdial.core.errors import ConfigError
 
 
@@ -26,6 +27,7 @@ def weights_by_class(given: Any) -> Any:
         pieces = [piece.rpartition("=") for piece in given.split(",")]
         if not all(name and sign for name, sign, _ in pieces):
             raise wrong
+        refuse_twice("class_weight", [name for name, _, _ in pieces])
         given = {name: value for name, _, value in pieces}
     if isinstance(given, Mapping):
         return {str(name).strip(): _weight(value, name) for name, value in given.items()}

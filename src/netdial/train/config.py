@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from netdial.core.arguments import refuse_twice
 from netdial.core.errors import ConfigError, settings_in_words
 from netdial.train.class_weights import weights_by_class
 from netdial.train.schedules import usual_batch_size, usual_epochs
@@ -245,6 +246,7 @@ class FitConfig(TrainConfig):
                 f"posterior={given!r}: expected a posterior for each pattern of parameters, such as bias=point; that of all "
                 "others follows from the objective"
             )
+        refuse_twice("posterior", [pattern for pattern, _, _ in pieces])
         return {pattern.strip(): name.strip() for pattern, _, name in pieces}
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from netdial.core.arguments import refuse_twice
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
 from netdial.train.config import TrainConfig, names_of
@@ -155,6 +156,7 @@ def _named(what: str, given: Any) -> dict[str, Any]:
     pieces = [piece.partition("=") for piece in str(given).split(",") if piece.strip()]
     if not all(name.strip() and value.strip() for name, _, value in pieces):
         raise ConfigError(f"{what}={given!r}: expected name=value, several joined by commas")
+    refuse_twice(what, [name for name, _, _ in pieces])
     found: dict[str, Any] = {}
     for name, _, value in pieces:
         parts = [_plain(part.strip()) for part in value.split("+")]
