@@ -211,7 +211,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "torch.save": (lambda p: torch.save({"x": torch.zeros(2)}, p), "torch.save"),
     "pickle": (lambda p: p.write_bytes(b"\x80\x04N."), "a pickle"),
     "text": (lambda p: p.write_text("hello"), "not a netdial file"),
-    "empty": (lambda p: p.touch(), "not a netdial file"),
+    "empty": (lambda p: p.touch(), "the file is empty"),
     "folder": (lambda p: p.mkdir(), "a folder without a model"),
     "nothing": (lambda p: None, "no such file"),
 }

@@ -208,6 +208,8 @@ def recognise(path: Path) -> Found:
         )
     with reading(path, "cannot be read"), regular(path).open("rb") as file:
         start = file.read(4096)
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty; restore it from a copy")
     if is_compressed(start):
         return Found(path, COMPRESSED, KINDS[COMPRESSED].words, "", digests=True)
     if path.suffix == ".onnx":

@@ -45,7 +45,10 @@ class Bytes:
         while True:
             byte = self.take(1)[0]
             found, shift = found | (byte & 127) << shift, shift + 7
-            check(found <= most and shift <= 70, f"a number is larger than {most}")
+            check(
+                found <= most and shift <= 70,
+                f"it ends too early, or a size in it is wrong (above {most})",
+            )
             if byte < 128:
                 return found
 
