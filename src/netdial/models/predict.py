@@ -196,21 +196,24 @@ def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
         encoded: Encoded = use.table.encode_rows(rows)
         return encoded.x, encoded.remarks, getattr(rows, "index", None)
     try:
-        x = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
+        found = rows if isinstance(rows, Tensor) else np.asarray(rows)
+        if use.pixels is None or found.dtype != (
+            torch.uint8 if isinstance(found, Tensor) else np.uint8
+        ):
+            return torch.as_tensor(found), (), None
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"rows: {error}; give a tensor or an array of numbers") from None
-    if use.pixels is not None and x.dtype == torch.uint8:
-        x = _images(use.pixels, x)
-    return x, (), None
+    return _images(use.pixels, found), (), None
 
 
-def _images(pixels: Pixels, x: Tensor) -> Tensor:
-    """Returns images uint8 as the network takes them."""
+def _images(pixels: Pixels, rows: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """Returns images uint8 as the network takes them; numpy scales one image in a fraction of torch's time."""
     channels, height, width = pixels.image
-    x = x[:, None] if x.ndim == 3 and channels == 1 else x
-    if tuple(x.shape[1:]) != pixels.image:
+    raw = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
+    raw = raw[:, None] if raw.ndim == 3 and channels == 1 else raw
+    if raw.shape[1:] != pixels.image:
         raise ShapeError(
-            f"images {list(x.shape)}; expected uint8 [B, {channels}, {height}, {width}], as in training"
+            f"images {list(raw.shape)}; expected uint8 [B, {channels}, {height}, {width}], as in training"
         )
     shift: Any = pixels.shift[0]
     scale: Any = pixels.scale[0]
@@ -218,9 +221,7 @@ def _images(pixels: Pixels, x: Tensor) -> Tensor:
         shift, scale = (
             np.asarray(part, np.float32)[:, None, None] for part in (pixels.shift, pixels.scale)
         )
-    values = (
-        x.cpu().numpy().astype(np.float32)
-    )  # numpy takes a fraction of torch's time for one image
+    values = raw.astype(np.float32)
     values -= shift
     values *= scale
     return torch.from_numpy(values.reshape(len(values), *pixels.inputs))

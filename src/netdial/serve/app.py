@@ -31,7 +31,7 @@ from netdial.models.use import Use
 from netdial.serve.bodies import SMALL, Refusal, RefusedBody, said, whole_body
 from netdial.serve.hosts import KnownHosts
 from netdial.serve.members import KeptMembers, Ready
-from netdial.serve.requests import PredictRequest, asked, columns_of, tensor_of
+from netdial.serve.requests import PredictRequest, asked, columns_of, inputs_of
 
 _DRAIN = 256_000_000
 """Bytes that are read and thrown away, so that a caller can read why a body was refused."""
@@ -216,7 +216,7 @@ def _predicted(served: Served, wanted: PredictRequest, one: Ready) -> bytes:
     if one.use.table is not None:
         rows: Any = columns_of(wanted.rows, one.use.table.inputs)
     else:
-        rows = tensor_of(wanted.rows, one.use, served.shape, served.dtype)
+        rows = inputs_of(wanted.rows, one.use, served.shape, served.dtype)
     columns, remarks = member_columns(one.net, one.use, one.task, rows, wanted.level, one.like)
     found = {
         "lam": one.use.lam,

@@ -112,10 +112,10 @@ def _unfit(cell: Any, read: Input) -> str:
     return ""
 
 
-def tensor_of(
+def inputs_of(
     rows: list[Any], use: Use, shape: tuple[int, ...] | None, dtype: torch.dtype
-) -> Tensor:
-    """Returns rows as a network takes them ``[B, ...]``, from nested lists of numbers; images are uint8 of 0 to 255.
+) -> Tensor | np.ndarray[Any, Any]:
+    """Returns rows as a network takes them ``[B, ...]``, from nested lists of numbers; of images an array uint8 of 0 to 255.
 
     Raises:
         DataError: something is no number, or out of range.
@@ -175,7 +175,7 @@ def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return found
 
 
-def _images(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
+def _images(array: np.ndarray[Any, Any], pixels: Pixels) -> np.ndarray[Any, Any]:
     """Returns images ``[B, C, H, W]``, given as such, flat, or without their only channel."""
     channels, height, width = pixels.image
     shapes = [(channels, height, width), (channels * height * width,)]
@@ -185,7 +185,7 @@ def _images(array: np.ndarray[Any, Any], pixels: Pixels) -> Tensor:
             f"images of shape {list(array.shape[1:])}; expected {' or '.join(str(list(s)) for s in shapes)}, pixels 0 to 255"
         )
     found = array if array.dtype == np.uint8 else _pixels(array)
-    return torch.from_numpy(found.reshape(-1, channels, height, width))
+    return found.reshape(-1, channels, height, width)
 
 
 def _unreadable(body: bytes, why: str) -> str:
