@@ -76,3 +76,9 @@ def test_the_list_and_comparisons_say_it(copy: Path, capsys: Any) -> None:
     assert rows["v"]["status"] == "done"
     assert main(["report", "w", "v", "--out", "both.html"]) == 2
     assert "records.jsonl: was cut short" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_is_not_compared_with_itself(copy: Path, capsys: Any) -> None:
+    assert main(["report", "w", "./w", "--out", "both.html"]) == 2
+    assert "w stands there twice" in " ".join(capsys.readouterr().err.split())
+    assert not (copy.parent / "both.html").exists()

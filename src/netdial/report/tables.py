@@ -129,7 +129,7 @@ def widths_table(found: Shrinkage) -> Table:
 def costs_table(found: Shrinkage) -> Table:
     """Returns what the network costs at the start and folded at the end."""
     table = table_of("", "start", "end", "times smaller", title="Cost")
-    names = {"params": "parameters", "macs": "macs", "bytes": "bytes"}
+    names = {"params": "parameters", "macs": "MACs", "bytes": "bytes"}
     times = {f"ms_{batch}": f"ms, batch {batch}" for batch in found.batches}
     for key, title in (names | times).items():
         if key in found.start and key in found.end:

@@ -62,9 +62,11 @@ def report(
     With --out also while it is training.
     """
     from netdial.cli.output import console, print_json
+    from netdial.core.arguments import refuse_twice
     from netdial.jobs.reports import write_comparison, write_report
 
     folders = [run_folder(run, runs_dir) for run in runs]
+    refuse_twice("runs", [str(folder.resolve()) for folder in folders])
     if len(folders) == 1 and (folders[0] / "sweep.json").exists():
         from netdial.sweeps import open_sweep
         from netdial.sweeps.page import write_sweep_page

@@ -51,13 +51,16 @@ def tag_of(record: Record) -> str:
 
     >>> tag_of(Record("w", 0, 9, "nll", 0.3, where={"method": "evaluate", "part": "valid", "lam": 0.1}))
     'evaluate/valid/nll/lam 0.1'
+    >>> tag_of(Record("w", 0, 9, "loss", 0.3, where={"method": "train", "part": "train"}))
+    'train/loss'
     """
     places = (
         f"{axis} {place:g}" if isinstance(place, float) else f"{axis} {place}"
         for axis, place in record.where.items()
         if axis not in _IN_TAG
     )
-    words = [record.method, record.column, *places]
+    method = "" if record.column.startswith(f"{record.method}/") else record.method
+    words = [method, record.column, *places]
     return "/".join(re.sub(r"[^\w\-. :/]", "_", word) for word in words if word)[:250]
 
 
