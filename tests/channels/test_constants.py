@@ -162,3 +162,32 @@ def test_the_network_and_its_input_are_left_alone() -> None:
     assert torch.equal(x, V)
     assert all(torch.equal(leaf, before[name]) for name, leaf in net.state_dict().items())
     assert all(module.training for module in net.modules())
+
+
+def placed(function: Callable[[Tensor, Tensor], Tensor]) -> nn.Module:
+    """Channels 1.5, unknown and 0, something at places that depend on the input, and a sum of nothing."""
+    rows = linear([[0.0] * 4, [1.0] * 4, [0.0] * 4], [1.5, 1.0, 0.0])
+    return nn.Sequential(Call(lambda s, x: function(s.rows(x), (x[:, 0] > 0).long()), rows=rows))
+
+
+@pytest.mark.parametrize(
+    ("function", "values"),
+    [
+        (lambda y, at: y[at], [1.5, None, 0.0]),
+        (lambda y, at: y.index_select(0, at), [1.5, None, 0.0]),
+        (lambda y, at: y.gather(0, at[:, None].expand_as(y)), [1.5, None, 0.0]),
+        (lambda y, at: torch.zeros_like(y).index_add(0, at, y), [None, None, 0.0]),
+        (
+            lambda y, at: torch.zeros_like(y).scatter_add(0, at[:, None].expand_as(y), y),
+            [None, None, 0.0],
+        ),
+        (lambda y, at: torch.ones_like(y).index_copy(0, at, y), [None, None, None]),
+    ],
+)
+def test_what_is_put_at_unknown_places_is_known_where_all_is_0(
+    function: Callable[[Tensor, Tensor], Tensor], values: list[float | None]
+) -> None:
+    found = outcome(placed(function), V)
+    for channel, value in enumerate(values):
+        wanted = torch.full((3,), float("nan") if value is None else value, dtype=torch.float64)
+        torch.testing.assert_close(found[:, channel], wanted, equal_nan=True)

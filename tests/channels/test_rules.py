@@ -21,6 +21,8 @@ P = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().man
 T = torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 V = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
+AT = torch.tensor([2, 0, 2])
+
 
 def picture(*middle: nn.Module, read: int = 8) -> nn.Module:
     """A convolution that makes 8 channels, something, and a reader."""
@@ -80,6 +82,20 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "index select": (tokens(lambda s, x: x.index_select(1, torch.tensor([2, 0]))), T, [6], [False]),
     "index select of channels": (vector(lambda s, x: x.index_select(1, torch.tensor([2, 0])), 2), V, [], []),
     "narrow": (tokens(lambda s, x: torch.narrow(x, 1, 1, 2)), T, [6], [False]),
+    "index add": (vector(lambda s, x: x.new_zeros(3, 6).index_add_(0, AT, x)), V, [6], [False]),
+    "index add of zeros": (vector(lambda s, x: torch.index_add(torch.zeros(3, 6, dtype=x.dtype), 0, AT, x)), V, [6], [False]),
+    "index add to channels": (vector(lambda s, x: x.new_zeros(3, 3).index_add(1, AT.repeat(2), x), 3), V, [], []),
+    "index copy": (vector(lambda s, x: torch.zeros_like(x).index_copy(0, AT.sort()[0], x)), V, [6], [False]),
+    "scatter add": (
+        vector(lambda s, x: torch.zeros(3, 6, dtype=x.dtype).scatter_add(0, (x[:, :1] > 0).long().expand(3, 6), x)),
+        V, [5], [False],
+    ),
+    "scatter to part of the channels": (
+        vector(lambda s, x: x.scatter(1, torch.tensor([[0, 2]] * 3), x[:, :2])), V, [], [],
+    ),
+    "scatter reduce": (
+        vector(lambda s, x: torch.zeros_like(x).scatter_reduce(0, AT[:, None].expand_as(x), x, "amax")), V, [6], [False],
+    ),
     "computed kernel": (
         picture(Call(lambda s, x: F.conv2d(x, s.w * 2, s.b, padding=1), w=torch.randn(5, 8, 3, 3), b=torch.randn(5)),
                 nn.Conv2d(5, 8, 1)), P, [8, 8, 5], [False] * 3,

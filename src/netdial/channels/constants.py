@@ -31,6 +31,12 @@ from netdial.core.outputs import evaluating
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHTED += (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # type: ignore[assignment]
 _PRODUCTS = ("mul", "mul_", "imul")
+_PICKS = ("getitem", "gather", "index_select")
+_PUTS = tuple(
+    f"{name}{end}"
+    for name in ("index_add", "index_copy", "scatter", "scatter_add")
+    for end in ("", "_")
+)
 _SUMS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "bmm", "mm", "__matmul__")
 
 
@@ -76,9 +82,11 @@ class _Known(Recording):
                 return _unknown(self._shapes[node])
             special = self._module(module, node, *args)
             return self._plain(node, args, kwargs) if special is None else special
+        name = getattr(node.target, "__name__", node.target)
+        if name in (*_PICKS, *_PUTS) and not kwargs and _places_unknown(args):
+            return self._at_places(node, str(name), args)
         if _rule(node) is None:
             return _unknown(self._shapes[node])
-        name = getattr(node.target, "__name__", node.target)
         if name in _SUMS and len(args) > 1:
             return _sum(self._bind(node), args, kwargs)
         if name == "einsum" and len(args) == 3:
@@ -87,6 +95,29 @@ class _Known(Recording):
         if name in _PRODUCTS and len(args) == 2:
             return _product(*args)
         return self._plain(node, args, kwargs)
+
+    def _at_places(self, node: fx.Node, name: str, args: tuple[Any, ...]) -> Any:
+        """Returns what is picked from or put at unknown places: a line of one number picked from, or zeros put into zeros."""
+        (x, *given), result = args, self._shapes[node]
+        dims = given[:1]
+        if name in _PUTS:
+            parts = [x, *(part for part in given[2:] if isinstance(part, Tensor))]
+            zero = [(part == 0).all(dims[0], keepdim=True) for part in parts]
+            alike = len(parts) == 2 and zero[0].shape == zero[1].shape
+            out = _unknown(result)
+            return out.masked_fill(zero[0] & zero[1], 0) if alike else out
+        _, *real = fx.node.map_arg(node.args, self._shapes.__getitem__)
+        if name == "getitem":
+            asked = given[0] if isinstance(given[0], tuple) else (given[0],)
+            dims = [dim for dim, part in enumerate(asked) if isinstance(part, Tensor)]
+            wanted = real[0] if isinstance(real[0], tuple) else (real[0],)
+            masks = any(isinstance(part, Tensor) and part.dtype == torch.bool for part in wanted)
+            if masks or any(part is None or part is Ellipsis for part in asked):
+                return _unknown(result)
+        even = x.amax(dims, keepdim=True) == x.amin(
+            dims, keepdim=True
+        )  # False where anything is NaN
+        return getattr(self, node.op)(node.target, (x.masked_fill(~even, torch.nan), *real), {})
 
     def _by_mode(self, node: fx.Node, training: Any, evaluating: Any) -> Any:
         """Returns what is known of what depends on the mode; where training goes on, only what is the same in both."""
@@ -242,6 +273,14 @@ def _spread(out: Tensor, parts: list[Tensor]) -> Tensor:
 
 def _without_nan(x: Tensor) -> Tensor:
     return x.masked_fill(x.isnan(), 0)
+
+
+def _places_unknown(args: tuple[Any, ...]) -> bool:
+    """Whether a tensor of floating numbers is indexed by what is not known."""
+    x, *given = args
+    places = given[0] if given and isinstance(given[0], tuple) else given[:2]
+    known = isinstance(x, Tensor) and x.is_floating_point()
+    return known and any(isinstance(part, Tensor) and _has_nan(part) for part in places)
 
 
 def _has_nan(part: Tensor) -> bool:

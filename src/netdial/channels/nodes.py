@@ -27,6 +27,13 @@ def module_of(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
+def name_of(node: fx.Node) -> str:
+    """Returns the name of the function or method that a node calls."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target.overloadpacket.__name__)
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
 def only_asks(node: fx.Node) -> bool:
     """Returns whether a node asks for a shape or a type and reads no channel."""
     if node.target is getattr:

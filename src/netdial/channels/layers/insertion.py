@@ -19,7 +19,7 @@ from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
 from netdial.channels.layers.switch import Start, Switch
 from netdial.channels.layers.weighted import biased, made_of, unswitched, weighted
-from netdial.channels.nodes import detached, module_of, only_asks
+from netdial.channels.nodes import detached, module_of, name_of, only_asks
 from netdial.core.errors import ConfigError
 
 _MIXING = (
@@ -38,7 +38,10 @@ _PRODUCTS: set[Any] = {
 _SUMS: set[Any] = {
     *(operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub),
     *("add", "add_", "sub", "sub_"),
+    *(torch.index_add, "index_add", "index_add_", torch.scatter_add, "scatter_add", "scatter_add_"),
 }
+_PLACED = ("getitem", "gather", "index_", "scatter")
+"""How operations on places of a tensor begin: ``(x, dim, places, numbers)``, or ``(x, places)``."""
 
 
 def insert_switches(
@@ -299,7 +302,18 @@ def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
         elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS or weighted(reader) is not None:
             origins.add(reader.name)
         else:
-            sources = [s for s in reader.all_input_nodes if s not in seen and not only_asks(s)]
+            sources = [s for s in _taken(reader) if s not in seen and not only_asks(s)]
             seen.update(sources)
             waiting += sources
     return origins
+
+
+def _taken(node: fx.Node) -> list[fx.Node]:
+    """Returns the inputs whose numbers come to be in a node's result: not what it is made like, nor places in a tensor."""
+    name = name_of(node)
+    if name.startswith("new_") or name.endswith("_like"):
+        return []
+    if name.startswith(_PLACED) and not name.startswith("index_put"):
+        given = (*node.args[:1], *node.args[3:])
+        return [part for part in given if isinstance(part, fx.Node)]
+    return node.all_input_nodes

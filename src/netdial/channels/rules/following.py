@@ -50,7 +50,7 @@ def settle(scene: Scene, same: Callable[[], bool], *, lenient: bool) -> bool:
             shared or any(demand is one for one in open_ones)
         ):
             make = demand.make or (None if shared else leaf_size(scene, demand.labels))
-            make = make or demand.spare
+            make = make or demand.spare or (None if shared else part_of_leaf(scene, demand.labels))
             make = make if demand.place else None
             if make is None and not demand.message:
                 scene.fix(demand.labels, f"{place(demand.node)} makes as many, written in the code")
@@ -95,14 +95,33 @@ def counts(scene: Scene, size: Any, labels: Labels) -> bool:
 
 def leaf_size(scene: Scene, labels: Labels) -> Make | None:
     """Returns what computes a count of channels from the leaf that has just these; None if there is no such leaf."""
+    return _from_leaf(scene, labels, lambda held: held == 1)
+
+
+def part_of_leaf(scene: Scene, labels: Labels) -> Make | None:
+    """The same from a leaf that has several rows for each channel, as many for all: heads, of a layer that makes them."""
+    return _from_leaf(scene, labels, lambda held: held > 1)
+
+
+def _from_leaf(scene: Scene, labels: Labels, fits: Callable[[int], bool]) -> Make | None:
     held, wanted = leaves(scene.traced), np.sort(scene.atoms.find(labels))
     for leaf, axes in scene.leaves.items():
         for dim, axis in enumerate(axes):
-            if leaf in held and np.array_equal(np.sort(scene.atoms.find(axis)), wanted):
+            count, rest = divmod(len(axis), max(len(labels), 1))
+            if rest or not fits(count) or leaf not in held:
+                continue
+            if np.array_equal(np.sort(scene.atoms.find(axis)), np.repeat(wanted, count)):
 
-                def make(graph: fx.Graph, leaf: str = leaf, dim: int = dim) -> fx.Node:
+                def make(
+                    graph: fx.Graph, leaf: str = leaf, dim: int = dim, count: int = count
+                ) -> fx.Node:
                     shape = graph.call_function(getattr, (graph.get_attr(leaf), "shape"))
-                    return graph.call_function(operator.getitem, (shape, dim))
+                    size = graph.call_function(operator.getitem, (shape, dim))
+                    return (
+                        size
+                        if count == 1
+                        else graph.call_function(operator.floordiv, (size, count))
+                    )
 
                 return make
     return None

@@ -1,4 +1,4 @@
-"""Operations that put tensors together, take them apart or repeat them.
+"""Operations that put tensors together or take them apart.
 
 Equal parts (``chunk``) stay equal: what is at the same place of each goes together. Parts and places that are written in the
 code as numbers cannot follow when channels go, so they are refused.
@@ -280,65 +280,6 @@ def _by_tensors(scene: Scene, node: fx.Node, x: Value, places: list[Any]) -> Val
 def _is_mask(scene: Scene, node: fx.Node) -> bool:
     found = scene.results[node]
     return isinstance(found, torch.Tensor) and found.dtype in (torch.bool, torch.uint8)
-
-
-@on(methods=["expand_as"])
-def expand_as(scene: Scene, node: fx.Node, x: Value, other: Value) -> Value:
-    """Dimensions of size 1 made as large as those of another tensor; the others are alike."""
-    axes = list(other.labels)
-    for back in range(1, len(x.labels) + 1):
-        if len(x.labels[-back]) == len(axes[-back]):
-            scene.join(x.labels[-back], axes[-back])
-    return Value(tuple(axes))
-
-
-@on(methods=["expand", "repeat", "broadcast_to"], functions=[torch.broadcast_to])
-def expand(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """Dimensions of size 1 made larger; the others pass."""
-    after = scene.result(node)
-    axes = list(after.labels)
-    listed = bool(args) and isinstance(args[0], Sequence)
-    asked = args[0] if listed else args
-    same = 1 if node.target == "repeat" else -1
-    for back in range(1, len(axes) + 1):
-        axis = x.labels[-back] if back <= len(x.labels) else np.full(1, FIXED)
-        size = asked[-back] if back <= len(asked) else None
-        if len(axis) != len(axes[-back]):
-            scene.fix(axis, f"{place(node)} repeats this dimension")
-            _grown(scene, axes, back, size)
-        else:
-            if isinstance(size, int | SizeNumber) and size != same:
-                number = len(asked) - back
-                where = ("args", 1, number) if listed else ("args", 1 + number)
-                message = f"{place(node)}: writes the size {len(axis)} of channels in the code; use {same} for it"
-                scene.demand(where, axis, size, message, lambda graph: same)
-            axes[-back] = axis
-    return Value(tuple(axes))
-
-
-def _grown(scene: Scene, axes: list[Labels], back: int, size: Any) -> None:
-    """Gives a dimension that was made larger the channels whose count it was given."""
-    if isinstance(size, SizeNumber) and len(size.sources) == 1:
-        (source,) = size.sources
-        if len(source) == len(axes[-back]):
-            scene.handled.add(id(size))
-            axes[-back] = source
-
-
-@on(functions=[torch.repeat_interleave], methods=["repeat_interleave"])
-def repeat_interleave(
-    scene: Scene, node: fx.Node, x: Value, repeats: Any, dim: Any = None, **kwargs: Any
-) -> Value:
-    """Each channel several times, one after another."""
-    if not isinstance(repeats, int | SizeNumber) or dim is None:
-        raise TraceError(
-            f"{place(node)}: repeats in a way that has no rule; give a number and dim="
-        )
-    axes = list(x.labels)
-    count = repeats.value if isinstance(repeats, SizeNumber) else repeats
-    assert isinstance(count, int)
-    axes[dim] = np.repeat(axes[dim], count)
-    return Value(tuple(axes))
 
 
 @on(functions=[torch.unbind], methods=["unbind"])

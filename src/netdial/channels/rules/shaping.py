@@ -1,4 +1,4 @@
-"""Operations that move numbers without changing them: permuting, padding, pooling, resizing."""
+"""Operations that move numbers without changing them: permuting, padding, pooling, resizing, repeating, scattering."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.labels import FIXED, Value
+from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
 from netdial.channels.nodes import module_of, place, squeezed
+from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
 
 _POOLS = [
     getattr(nn, f"{kind}Pool{n}d")
@@ -119,6 +121,50 @@ def picked(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs
     return Value(tuple(axes))
 
 
+@on(
+    functions=[torch.index_add, torch.index_copy, torch.index_reduce],
+    methods=[f"index_{kind}{end}" for kind in ("add", "copy", "reduce") for end in ("", "_")],
+)
+def put(
+    scene: Scene,
+    node: fx.Node,
+    x: Value,
+    dim: int,
+    index: Value,
+    source: Value,
+    *args: Any,
+    **kwargs: Any,
+) -> Value:
+    """Rows added or put at places that a tensor gives, which stay; channels of both go together."""
+    _at_places(scene, node, dim, [x, source])
+    scene_fix_all(scene, index, f"{place(node)} puts numbers by it")
+    return x
+
+
+@on(
+    functions=[torch.scatter, torch.scatter_add, torch.scatter_reduce],
+    methods=[f"scatter{kind}{end}" for kind in ("", "_add", "_reduce") for end in ("", "_")],
+)
+def scattered(
+    scene: Scene, node: fx.Node, x: Value, dim: int, index: Value, *args: Any, **kwargs: Any
+) -> Value:
+    """Numbers added or put at places of a dimension that a tensor gives, which stay; channels of all go together."""
+    source = [part for part in (*args, *kwargs.values()) if isinstance(part, Value) and part.labels]
+    _at_places(scene, node, dim, [x, index, *source])
+    return x
+
+
+def _at_places(scene: Scene, node: fx.Node, dim: int, values: Sequence[Value]) -> None:
+    """Joins the channels of tensors in all dimensions but one; what is longer than another is written in part, and stays."""
+    for d, axes in enumerate(zip(*(value.labels for value in values), strict=True)):
+        if d == dim % len(values[0].labels) or len({len(axis) for axis in axes}) > 1:
+            for axis in axes:
+                scene.fix(axis, f"{place(node)}: puts channels at places that a tensor gives")
+        else:
+            for axis in axes[1:]:
+                scene.join(axes[0], axis)
+
+
 @on(functions=[torch.unsqueeze], methods=["unsqueeze"])
 def unsqueeze(scene: Scene, node: fx.Node, x: Value, dim: int) -> Value:
     """A new dimension of size 1."""
@@ -147,6 +193,68 @@ def squeeze(scene: Scene, node: fx.Node, x: Value, *dims: Any) -> Value:
 def squeeze_others(scene: Scene, node: fx.Node, x: Value, kept: Any) -> Value:
     """Dimensions of size 1 gone, but for those of channels."""
     return Value(tuple(a for d, a in enumerate(x.labels) if d in kept or len(a) != 1))
+
+
+@on(methods=["expand_as"])
+def expand_as(scene: Scene, node: fx.Node, x: Value, other: Value) -> Value:
+    """Dimensions of size 1 made as large as those of another tensor; the others are alike."""
+    axes = list(other.labels)
+    for back in range(1, len(x.labels) + 1):
+        if len(x.labels[-back]) == len(axes[-back]):
+            scene.join(x.labels[-back], axes[-back])
+    return Value(tuple(axes))
+
+
+@on(methods=["expand", "repeat", "broadcast_to"], functions=[torch.broadcast_to])
+def expand(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Dimensions of size 1 made larger; the others pass."""
+    after = scene.result(node)
+    axes = list(after.labels)
+    listed = bool(args) and isinstance(args[0], Sequence)
+    asked = args[0] if listed else args
+    same = 1 if node.target == "repeat" else -1
+    for back in range(1, len(axes) + 1):
+        axis = x.labels[-back] if back <= len(x.labels) else np.full(1, FIXED)
+        size = asked[-back] if back <= len(asked) else None
+        number = len(asked) - back
+        where = ("args", 1, number) if listed else ("args", 1 + number)
+        if len(axis) != len(axes[-back]):
+            scene.fix(axis, f"{place(node)} repeats this dimension")
+            _grown(scene, axes, back, size, where)
+        else:
+            if isinstance(size, int | SizeNumber) and size != same:
+                message = f"{place(node)}: writes the size {len(axis)} of channels in the code; use {same} for it"
+                scene.demand(where, axis, size, message, lambda graph: same)
+            axes[-back] = axis
+    return Value(tuple(axes))
+
+
+def _grown(scene: Scene, axes: list[Labels], back: int, size: Any, where: tuple[Any, ...]) -> None:
+    """Gives a dimension that was made larger the channels whose count it was given, or those that it meets."""
+    if isinstance(size, SizeNumber) and len(size.sources) == 1:
+        (source,) = size.sources
+        if len(source) == len(axes[-back]):
+            scene.handled.add(id(size))
+            axes[-back] = source
+    elif isinstance(size, int) and size == len(axes[-back]):
+        axes[-back] = scene.atoms.fresh(size)
+        scene.demand(where, axes[-back], size, "")
+
+
+@on(functions=[torch.repeat_interleave], methods=["repeat_interleave"])
+def repeat_interleave(
+    scene: Scene, node: fx.Node, x: Value, repeats: Any, dim: Any = None, **kwargs: Any
+) -> Value:
+    """Each channel several times, one after another."""
+    if not isinstance(repeats, int | SizeNumber) or dim is None:
+        raise TraceError(
+            f"{place(node)}: repeats in a way that has no rule; give a number and dim="
+        )
+    axes = list(x.labels)
+    count = repeats.value if isinstance(repeats, SizeNumber) else repeats
+    assert isinstance(count, int)
+    axes[dim] = np.repeat(axes[dim], count)
+    return Value(tuple(axes))
 
 
 @on(functions=[F.grid_sample, torch.grid_sampler, torch.grid_sampler_2d, torch.grid_sampler_3d])

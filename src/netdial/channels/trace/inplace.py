@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
 from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import like_kept, module_of, written
+from netdial.channels.nodes import like_kept, module_of, name_of, written
 from netdial.channels.trace.state import StateChanged, alone, changes
 from netdial.core.errors import TraceError
 from netdial.core.outputs import plain
@@ -165,13 +165,6 @@ def _is_view(traced: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(traced.get_submodule(str(node.target)), _VIEW_MODULES)
     return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
-
-
-def name_of(node: fx.Node) -> str:
-    """Returns the name of the function or method that a node calls."""
-    if isinstance(node.target, torch._ops.OpOverload):
-        return str(node.target.overloadpacket.__name__)
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
 class Running(fx.Interpreter):
