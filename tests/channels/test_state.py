@@ -187,3 +187,35 @@ def test_a_number_that_is_set_to_the_same_each_time_is_no_state() -> None:
     assert graph.widths == {"one": 6}
     assert net.times is None
     torch.testing.assert_close(graph.traced(x), net(x))
+
+
+class SetByFirstData(nn.Module):
+    """Sets a scale by the first data that it sees, and goes by whether it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.scale = nn.Parameter(torch.ones(6))
+        self.ready = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 4:  # torch.fx cannot follow this
+            raise ValueError("four numbers")
+        y = self.one(x)
+        if not self.ready:
+            self.scale.data.copy_(1 / (0.1 + y.detach().abs().mean(0)))
+            self.ready = True
+        return self.two(torch.relu(y * self.scale))
+
+
+def test_a_parameter_that_the_first_data_set_is_not_lost() -> None:
+    net = SetByFirstData().eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(TraceError, match=r"sets the parameter 'scale'.* call the network once"):
+        Graph.of(net, x)
+    assert torch.equal(net.scale, torch.ones(6))
+    assert not net.ready
+    wanted = net(x)
+    graph = Graph.of(net, x)
+    assert graph.widths == {"one": 6}
+    torch.testing.assert_close(graph.traced(x), wanted)

@@ -14,7 +14,6 @@ Related: ``trace.py`` (when this is tried, and what is checked afterwards).
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import operator
@@ -36,7 +35,7 @@ from netdial.channels.nodes import place
 from netdial.channels.trace.aten import restate
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
-from netdial.channels.trace.state import StateChanged, alone, state_kept
+from netdial.channels.trace.state import StateChanged, alone, settled, state_kept
 from netdial.channels.trace.symbolic import OWN, Taken
 from netdial.channels.trace.training import DRAWS, drawn
 from netdial.core.errors import TraceError
@@ -78,7 +77,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         _quiet(),
         _symbolic_len(net),
         contents_kept(net),
-        _settled(net, example),
+        settled(net, example),
         opaque(net, whole) as calls,
     ):
         warnings.simplefilter("ignore")
@@ -100,17 +99,6 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
     return _Raising(net, program, calls).run()
-
-
-@contextmanager
-def _settled(net: nn.Module, example: Tensor) -> Iterator[None]:
-    """Calls a network once, so that it holds the numbers which its forward pass sets to the same each time."""
-    with (
-        torch.no_grad(),
-        contextlib.suppress(Exception),
-    ):  # what it fails with is said when it is exported
-        drawn(lambda: net(example.clone()))
-    yield
 
 
 def export_modes(net: nn.Module, example: Tensor) -> tuple[Taken, Taken]:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import place
+from netdial.channels.trace.training import drawn
 from netdial.core.errors import TraceError
 
 _ALONE = (
@@ -55,6 +58,38 @@ class StateChanged(TraceError):
             "graph would have it as it is now; hold it in a buffer (register_buffer) that is no condition of an if, or count "
             f"{_ALONE}; if it is set once only, call the network once before",
         )
+
+    @classmethod
+    def filled(cls, net: nn.Module, leaf: str) -> StateChanged:
+        """Returns the error for a parameter that a forward pass sets, as by the first data that it sees."""
+        return cls(
+            leaf,
+            f"network {type(net).__name__}: its forward pass sets the parameter {leaf!r}, which a graph would not; if only the "
+            "first one does, call the network once on data before",
+        )
+
+
+@contextmanager
+def settled(net: nn.Module, example: Tensor) -> Iterator[None]:
+    """Calls a network once, so that it holds the numbers which its forward pass sets to the same each time.
+
+    Raises:
+        StateChanged: the call sets parameters, which then are as they were.
+    """
+    whole = {name: p.data for name, p in net.named_parameters() if not is_lazy(p)}
+    before = {name: numbers.clone() for name, numbers in whole.items()}
+    with torch.no_grad(), suppress(Exception):  # its failure is said by the export
+        drawn(lambda: net(example.clone()))
+    changed = [
+        name
+        for name, kept in before.items()
+        if not torch.allclose(whole[name], kept, rtol=0, atol=0, equal_nan=True)
+    ]
+    for name in changed:
+        whole[name].copy_(before[name])
+    if changed:
+        raise StateChanged.filled(net, changed[0])
+    yield
 
 
 def _set_at(net: nn.Module, leaf: str) -> str:
