@@ -156,3 +156,16 @@ def test_networks_without_parameters_and_wrong_examples_are_refused() -> None:
 def test_a_graph_module_is_taken_as_it_is() -> None:
     traced = trace(Net(lambda self, x: x))
     assert trace(traced) is traced
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+def test_scripted_parts_are_named() -> None:
+    x = torch.randn(3, 4)
+    inner = torch.jit.script(nn.Sequential(nn.Linear(6, 6), nn.ReLU()))
+    net = nn.Sequential(nn.Linear(4, 6), nn.Sequential(inner, nn.Linear(6, 2)))
+    with pytest.raises(
+        TraceError, match=r"its part '1\.0' is scripted .* before torch\.jit\.script"
+    ):
+        Graph.of(net, x)
+    with pytest.raises(TraceError, match=r"network RecursiveScriptModule: is scripted"):
+        Graph.of(torch.jit.script(nn.Linear(4, 2)), x)

@@ -67,6 +67,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
                 f"network {type(net).__name__}: a part of it is called {name!r}, which graphs of torch.fx have for themselves; "
                 "give it another name"
             )
+    _check_scripted(net)
     lowered = lower(net)
     try:
         taken = _both_modes(net, lowered)
@@ -84,6 +85,17 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
             if any(changes_in_place(traced, node) for node in traced.graph.nodes):
                 raise
     return traced
+
+
+def _check_scripted(net: nn.Module) -> None:
+    """Refuses parts that are programs of TorchScript: their layers cannot be taken apart, nor given other tensors."""
+    for name, part in net.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            where = f"its part {name!r} is scripted" if name else "is scripted"
+            raise TraceError(
+                f"network {type(net).__name__}: {where} (torch.jit), so its layers cannot be cut; give the module as it was "
+                "before torch.jit.script or trace, and script what comes back"
+            )
 
 
 def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
