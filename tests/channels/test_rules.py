@@ -96,6 +96,19 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "scatter reduce": (
         vector(lambda s, x: torch.zeros_like(x).scatter_reduce(0, AT[:, None].expand_as(x), x, "amax")), V, [6], [False],
     ),
+    "parts side by side": (vector(lambda s, x: torch.hsplit(x, 3)[1] * x.hsplit(3)[0], 2), V, [2], [False]),
+    "parts one below the other": (vector(lambda s, x: torch.cat(x.vsplit([1]), 0)), V, [6], [False]),
+    "running sums over channels": (vector(lambda s, x: x.cumsum(1)), V, [], []),
+    "running sums over positions": (tokens(lambda s, x: torch.cumsum(x, dim=1)), T, [6], [False]),
+    "distance": (vector(lambda s, x: x * F.pairwise_distance(x, x.relu())[:, None]), V, [6], [True]),
+    "distance, kept": (vector(lambda s, x: x * F.pairwise_distance(x, x.relu(), keepdim=True)), V, [6], [True]),
+    "bilinear function": (
+        vector(lambda s, x: F.bilinear(x, x.relu(), s.w, s.b), 5, w=torch.randn(5, 6, 6), b=torch.randn(5)),
+        V, [6, 5], [False] * 2,
+    ),
+    "patches put together": (
+        picture(nn.Unfold(2), nn.ReLU(), Call(lambda s, x: F.fold(x, (4, 4), 2))), P, [8], [False],
+    ),
     "computed kernel": (
         picture(Call(lambda s, x: F.conv2d(x, s.w * 2, s.b, padding=1), w=torch.randn(5, 8, 3, 3), b=torch.randn(5)),
                 nn.Conv2d(5, 8, 1)), P, [8, 8, 5], [False] * 3,

@@ -62,6 +62,14 @@ def chunk(scene: Scene, node: fx.Node, x: Value, chunks: Any, dim: int = 0) -> A
     return _parts(scene, node, x, dim)
 
 
+@on(functions=[torch.hsplit, torch.vsplit, torch.dsplit], methods=["hsplit", "vsplit", "dsplit"])
+def chunk_by_name(scene: Scene, node: fx.Node, x: Value, chunks: Any) -> Any:
+    """Equal parts of the dimension that the name tells; of the only one, where there is one."""
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    dim = min("vhd".index(named[0]), len(x.labels) - 1)
+    return chunk(scene, node, x, chunks, dim)
+
+
 @on(functions=[torch.split], methods=["split"])
 def split(
     scene: Scene, node: fx.Node, x: Value, size: Any = None, dim: int = 0, **kwargs: Any

@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.layers.attention import Attention
-from netdial.channels.nodes import place
+from netdial.channels.nodes import module_of, place
 from netdial.channels.rules.elementwise import elementwise, scene_fix_all
 from netdial.channels.rules.layers import is_parameter, parameter
 from netdial.channels.rules.table import Inner, Scene, on
@@ -285,13 +285,17 @@ def loss(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: 
     return scene.result(node)
 
 
-@on(functions=[F.cosine_similarity])
+@on(functions=[F.cosine_similarity, F.pairwise_distance])
 def cosine(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
-    """Cosines: all channels of the dimension together."""
-    met = elementwise(scene, node, x, y)
-    dim = kwargs.get("dim", args[0] if args else 1) % len(met.labels)
+    """Cosines and distances: all channels of the dimension together."""
+    met, dim = elementwise(scene, node, x, y), kwargs.get("dim", args[0] if args else 1)
+    if node.target is F.pairwise_distance:
+        dim = -1
     scene.mix(met.labels[dim], node)
-    return Value(tuple(axis for d, axis in enumerate(met.labels) if d != dim))
+    kept = len(scene.shape(node)) == len(met.labels)
+    last = [np.full(1, FIXED)] if kept else []
+    gone = dim % len(met.labels)
+    return Value((*met.labels[:gone], *last, *met.labels[gone + 1 :]))
 
 
 @on(modules=[Attention])
@@ -326,16 +330,17 @@ def attention(
     return Value((*query.labels[:-1], made)), seen
 
 
-@on(modules=[nn.Bilinear])
-def bilinear(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
+@on(modules=[nn.Bilinear], functions=[F.bilinear])
+def bilinear(scene: Scene, node: fx.Node, x: Value, y: Value, *held: Any) -> Value:
     """A product of two inputs: reads the last dimension of each, makes a new one."""
-    module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, nn.Bilinear)
-    _, *read = scene.leaf(module.weight)
+    module: Any = module_of(scene.traced, node)
+    own = [parameter(scene, node, part) for part in node.args[2:] if part is not None]
+    weight, bias = (module.weight, module.bias) if module else (own[0], (*own, None)[1])
+    _, *read = scene.leaf(weight)
     for number, (value, columns) in enumerate(zip((x, y), read, strict=True)):
         scene.join(value.labels[-1], columns)
         scene.reads(node, node.args[number], value, -1)
-    made = scene.makes(module.weight, 0)
-    for bias in () if module.bias is None else (module.bias,):
+    made = scene.makes(weight, 0)
+    if bias is not None:
         scene.join(made, scene.leaf(bias)[0])
     return Value((*x.labels[:-1], made))

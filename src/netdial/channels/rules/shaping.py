@@ -112,6 +112,16 @@ def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> V
     return x
 
 
+_RUNNING = ["cumsum", "cumprod", "logcumsumexp"]
+
+
+@on(functions=[getattr(torch, name) for name in _RUNNING], methods=_RUNNING)
+def running(scene: Scene, node: fx.Node, x: Value, dim: int, **kwargs: Any) -> Value:
+    """Sums of all numbers up to each; of channels, these depend on their order, and stay."""
+    scene.fix(x.labels[dim], f"{place(node)}: sums channels up in their order")
+    return x
+
+
 @on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])
 def picked(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
     """Some positions of a dimension, whose channels stay; the others pass."""
@@ -316,6 +326,17 @@ def patches(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
     after = scene.result(node).labels
     scene.keep(node, x.labels[-2:])
     return Value((x.labels[0], np.repeat(x.labels[1], len(after[1]) // len(x.labels[1])), after[2]))
+
+
+@on(modules=[nn.Fold], functions=[F.fold])
+def unpatched(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Pictures of patches ``[B, C k, L]``: all places of a channel in a patch go with it."""
+    scene.expect(x, node, [3])
+    after = scene.result(node).labels
+    lines = x.labels[1].reshape(len(after[1]), -1)
+    scene.join(lines, lines[:, :1])
+    scene.keep(node, x.labels[2:])
+    return Value((x.labels[0], lines[:, 0], *after[2:]))
 
 
 @on(modules=[nn.ChannelShuffle], functions=[F.channel_shuffle])
