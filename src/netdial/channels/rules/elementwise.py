@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.labels import Labels, SizeNumber, Value, fixed
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
-from netdial.channels.nodes import detached, place
+from netdial.channels.nodes import detached, name_of, place
 from netdial.channels.rules.table import Scene, on
 from netdial.core.inputs import PartedInputs, ScoredOutput
 
@@ -303,7 +303,7 @@ def creation(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
     """A new tensor like another one has its channels; of a size, those which it meets, if the size can follow."""
     shape = scene.shape(node)
     like = args[0] if args and isinstance(args[0], Value) and args[0].shape == shape else None
-    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    named = name_of(node)
     if like is not None and (named.endswith("_like") or named == "bernoulli"):
         return like
     lead = 1 if named.startswith("new_") else 0

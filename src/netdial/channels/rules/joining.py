@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
-from netdial.channels.nodes import place, written
+from netdial.channels.nodes import name_of, place, written
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
@@ -65,7 +65,7 @@ def chunk(scene: Scene, node: fx.Node, x: Value, chunks: Any, dim: int = 0) -> A
 @on(functions=[torch.hsplit, torch.vsplit, torch.dsplit], methods=["hsplit", "vsplit", "dsplit"])
 def chunk_by_name(scene: Scene, node: fx.Node, x: Value, chunks: Any) -> Any:
     """Equal parts of the dimension that the name tells; of the only one, where there is one."""
-    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    named = name_of(node)
     dim = min("vhd".index(named[0]), len(x.labels) - 1)
     return chunk(scene, node, x, chunks, dim)
 

@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.layers.attention import Attention
-from netdial.channels.nodes import module_of, place
+from netdial.channels.nodes import module_of, name_of, place
 from netdial.channels.rules.elementwise import elementwise, scene_fix_all
 from netdial.channels.rules.layers import is_parameter, parameter
 from netdial.channels.rules.table import Inner, Scene, on
@@ -252,7 +252,7 @@ def reduced(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 @on(functions=[torch.sort, torch.topk, torch.argsort], methods=["sort", "topk", "argsort"])
 def ordered(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
     """Positions in order, or the first of them; an order of channels is refused."""
-    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    named = name_of(node)
     rest = args[1:] if named == "topk" else args
     dim = kwargs.get("dim", next((part for part in rest if not isinstance(part, bool)), -1))
     scene.fix(x.labels[dim], f"{place(node)}: puts channels in an order")

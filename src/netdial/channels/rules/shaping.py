@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
-from netdial.channels.nodes import module_of, place, squeezed
+from netdial.channels.nodes import module_of, name_of, place, squeezed
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
@@ -100,7 +100,7 @@ def movedim(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
 @on(functions=[torch.flip, torch.roll], methods=["flip", "roll"])
 def moved(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Positions turned around or moved on; channels would be other ones at each place."""
-    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    named = name_of(node)
     given = kwargs.get("dims", args[-1] if named == "flip" or len(args) > 1 else None)
     if named == "flip" and len(args) > 1:
         given = args

@@ -82,19 +82,15 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
     ):
         warnings.simplefilter("ignore")
         inside = _OneInput(net)
-        found: list[ExportedProgram] = []
-
-        def run() -> None:
-            shapes = {"x": {0: Dim.DYNAMIC}}
-            found.append(
-                torch.export.export(inside, (example,), dynamic_shapes=shapes, strict=False)
-            )
-
-        if drawn(run, by_torch=False):  # torch's own are operations of the graph
+        shapes = {"x": {0: Dim.DYNAMIC}}
+        program, by_chance = drawn(
+            lambda: torch.export.export(inside, (example,), dynamic_shapes=shapes, strict=False),
+            by_torch=False,  # its own draws are operations of the graph
+        )
+        if by_chance:
             raise TraceError(
                 f"{DRAWS} (look for random.random() and numpy.random); draw it by torch"
             )
-        (program,) = found
     _check_batch(program)
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)

@@ -132,12 +132,12 @@ def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
 
 def _recorded(net: nn.Module, whole: set[type[nn.Module]], changing: set[str]) -> Taken:
     """Returns the graph of a network in its present mode by ``torch.fx``; code must not draw numbers while it is recorded."""
-    found: list[Taken] = []
-    if drawn(lambda: found.append(symbolic(net, whole, changing))):
+    taken, by_chance = drawn(lambda: symbolic(net, whole, changing))
+    if by_chance:
         with stopped_at_draws():
             symbolic(net, whole, changing)
         raise TraceError(f"network {type(net).__name__}: {DRAWS}{ADVICE}")
-    return found[0]
+    return taken
 
 
 def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:

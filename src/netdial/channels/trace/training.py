@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ _TOLERANCE = 1e-3
 _FLOOR = 1e-5
 """The same relative to the largest gradient of all: what rounding leaves where a gradient is 0."""
 _SEED = 1705
+
+Result = TypeVar("Result")
 
 DRAWS = "draws a random number, and a graph would go by that one ever after"
 _SETTINGS = ("layerdrop", "mask_time_prob", "mask_feature_prob")
@@ -101,11 +103,10 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
     return outputs + [part for part in again if part.is_floating_point()], list(gradients)
 
 
-def drawn(run: Callable[[], Any], *, by_torch: bool = True) -> bool:
-    """Returns whether something draws random numbers while it runs; all generators are left as they were."""
+def drawn(run: Callable[[], Result], *, by_torch: bool = True) -> tuple[Result, bool]:
+    """Returns what something gives, and whether it drew random numbers; all generators are left as they were."""
     with _generators_kept(by_torch) as moved:
-        run()
-        return moved()
+        return run(), moved()
 
 
 @contextmanager
