@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.data.dataset import Dataset
+from netdial.data.memory.weights import weighted_both
 from netdial.structure.spaces import ready_space
 
 from .situations import command, refused, right
@@ -218,6 +220,54 @@ def test_weights_of_classes_count_in_a_search(strategy: str) -> None:
     for weight, share in ((None, 0.1), ("balanced", 0.5)):
         net = searched((X, RARE), strategy=strategy, class_weight=weight, candidates=1)
         assert abs(float(net(X[:1]).detach().softmax(-1)[0, 1]) - share) < 0.05
+
+
+class Says(nn.Module):
+    """A network whose logit of class 1 is the same for all; the other is a free number."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.free, self.logit = nn.Parameter(torch.zeros(1)), logit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.free.expand(len(x), 1), self.free + 0 * x + self.logit], dim=1)
+
+
+@pytest.mark.parametrize("given", ["tensors", "loader"])
+@right
+def test_weights_of_classes_count_in_the_loss_that_moves_a_structure(given: str) -> None:
+    """Four of forty weigh 100 times: the operation that says class 1 becomes likelier; without weights the other does."""
+    space = nd.SearchSpace("says")
+    x, y = space.input("x", (1,)), space.node("y")
+    space.edge(x, y, {"often": lambda: Says(-2.0), "rare": lambda: Says(2.0)})
+    space.output(y)
+    data = DataLoader(TensorDataset(X, RARE), batch_size=20) if given == "loader" else (X, RARE)
+    settings = {"epochs": 10, "batch_size": 20, "candidates": 1, "compare": False}
+    for weight, rare in ((None, False), ({1: 100.0}, True)):
+        found = nd.search(space, data, (X, RARE), class_weight=weight, **settings)
+        assert found.probabilities is not None
+        assert bool(found.probabilities["x->y"][1] > 0.5) is rare
+
+
+@right
+def test_classes_of_a_validation_part_have_the_weights_of_training() -> None:
+    """Half of the rows are of class 1 in validation and a tenth in training: balanced there is 5 to 5/9."""
+    seen = []
+    half = torch.arange(20) % 2
+    rows = torch.where(half == 1, 3.0, 1.0)  # weights of rows count beside
+    found = weighted_both(
+        Dataset(X, RARE), Dataset(X[:20], half, weight=rows), "balanced", "classes"
+    )
+    for part in found:
+        assert isinstance(part, Dataset) and part.weight is not None
+        assert float(part.weight.mean()) == pytest.approx(1)
+        seen.append(float(part.weight[part.y == 1][0] / part.weight[part.y == 0][0]))
+    assert seen == [pytest.approx(9), pytest.approx(27)]
+    new = weighted_both(Dataset(X, RARE), Dataset(X[:3], torch.arange(3)), [1.0, 3.0], "classes")[1]
+    assert new.weight is not None
+    assert new.weight.tolist() == [
+        pytest.approx(v) for v in (0.6, 1.8, 0.6)
+    ]  # one is not in training
 
 
 @pytest.mark.slow

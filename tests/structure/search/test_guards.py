@@ -65,6 +65,22 @@ def test_identities_that_are_least_sure_give_way() -> None:
     assert given["0->1"][1].item() == pytest.approx(0.9), "what is given stays as it is"
 
 
+def test_identities_that_lead_nowhere_do_not_give_way() -> None:
+    """Two of three identities in the network may stay; the fourth, which nothing reads, is least sure."""
+    given = rows(
+        (0.0, 0.9, 0.1),
+        (0.0, 0.5, 0.4),  # 0->2: node 2 is not read
+        (0.6, 0.0, 0.4),
+        (0.0, 0.8, 0.2),
+        (0.0, 0.6, 0.4),
+        (0.6, 0.0, 0.4),
+    )
+    assert cell_code(CELLS[index_of(SPACE.discretise(given))]) == "ssnssn"
+    found = with_few_skips(SPACE, given, 2, SPACE.discretise)
+    assert dict(found.chosen)["0->2"] == dict(SPACE.discretise(given).chosen)["0->2"]
+    assert cell_code(CELLS[index_of(found)]) == "ssnsrn"
+
+
 def test_the_largest_eigenvalue_is_that_of_the_whole_hessian() -> None:
     source = torch.Generator().manual_seed(0)
     root = torch.randn(7, 7, generator=source, dtype=torch.float64)

@@ -100,6 +100,11 @@ class Loader:
         return again
 
     @property
+    def class_weight(self) -> Tensor | None:
+        """Weights of the classes ``[C]`` that ``weighed`` gave it."""
+        return self._class_weight
+
+    @property
     def sizes(self) -> list[int]:
         """Examples in each batch of a pass; counted when first asked for."""
         if self._counted is None:

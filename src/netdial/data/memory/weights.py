@@ -72,6 +72,31 @@ def weighted(
     return replace(data, weight=data.weight / data.weight.mean())
 
 
+def weighted_both(
+    data: Dataset | Loader, part: Dataset, class_weight: ClassWeight, targets: Targets
+) -> tuple[Dataset | Loader, Dataset]:
+    """Returns ``weighted`` training data, and a validation part in which each class has the weight that it has in training.
+
+    Args:
+        data: as of ``weighted``; errors are the same.
+        part: the validation part, its own weights in any unit; classes that training does not know have weight 1.
+        class_weight: as of ``weighted``.
+        targets: the same.
+    """
+    found, name = weighted(data, class_weight, targets), "validation part"
+    if class_weight is None:
+        return found, weighted(part, None, targets, name)
+    if isinstance(data, Dataset):
+        of_class = _of_classes(class_weight, _totals(data.y.cpu(), _raw(data, None)))
+    else:
+        assert isinstance(found, Loader) and found.class_weight is not None
+        of_class = found.class_weight
+    y = part.y.cpu()
+    new = max(int(y.max()) + 1 - len(of_class), 0)
+    weight = _raw(part, None) * torch.nn.functional.pad(of_class, (0, new), value=1.0)[y].float()
+    return found, weighted(replace(part, weight=weight.to(part.x.device)), None, targets, name)
+
+
 def weighted_rows(
     data: Dataset, class_weight: ClassWeight, targets: Targets, rows: Sequence[Tensor]
 ) -> tuple[Dataset, list[Tensor]]:

@@ -71,13 +71,19 @@ class GuardReport:
 
 def count_skips(space: SearchSpace, genotype: Genotype) -> int:
     """Returns how many edges of a network are nothing but an identity."""
+    return len(_skips(space, genotype))
+
+
+def _skips(space: SearchSpace, genotype: Genotype) -> list[str]:
+    """Returns the edges of a network that are nothing but an identity; those that are not in the network are none."""
     wiring, (_, chosen) = space.wiring, live_operations(space.wiring, genotype)
-    count = 0
+    found = []
     for edge, names in chosen.items():
         choice = wiring.choices[wiring.edges[edge].key]
         identities = {choice.operations[at] for at in choice.identities}
-        count += edge in _free_edges(space) and bool(names) and set(names) <= identities
-    return count
+        if edge in _free_edges(space) and names and set(names) <= identities:
+            found.append(edge)
+    return found
 
 
 def most_skips(space: SearchSpace) -> int:
@@ -99,12 +105,12 @@ def with_few_skips(
     """
     rows = {key: row.detach().clone() for key, row in probabilities.items()}
     found = choose(rows)
-    while count_skips(space, found) > most:
+    while len(skips := _skips(space, found)) > most:
         sure = []
-        for key, choice in space.choices.items():
-            held = {choice.operations[at] for at in choice.identities}
+        for key in dict.fromkeys(space.wiring.edges[edge].key for edge in skips):
+            choice = space.choices[key]
             others = [i for i in range(len(choice.operations)) if i not in choice.identities]
-            if set(found[key]) & held and others:
+            if others:
                 now = max(float(rows[key][at]) for at in choice.identities)
                 if now > _NEVER:
                     sure.append((now / max(float(rows[key][others].max()), 1e-30), key))
@@ -144,15 +150,16 @@ def largest_eigenvalue(loss: Callable[[], Tensor], parameters: Sequence[Tensor])
 
 
 def note_curvature(
-    state: SearchState, strategy: GradientStrategy, context: StepContext, valid: Dataset
+    state: SearchState, strategy: GradientStrategy, context: StepContext, judged: Dataset
 ) -> None:
     """Keeps the curvature of the mixture's loss on some of a part, and the structure parameters, at the end of an epoch."""
     parameters = list(state.module.structure)
     device, dtype = parameters[0].device, next(state.supernet.parameters(), parameters[0]).dtype
-    x = valid.inputs(torch.arange(min(_ROWS, len(valid)))).to(device)
-    y = valid.y[: len(x)].to(device)
+    x = judged.inputs(torch.arange(min(_ROWS, len(judged)))).to(device)
+    y = judged.y[: len(x)].to(device)
+    weight = None if judged.weight is None else judged.weight[: len(x)].to(device)
     x, y = (part.to(dtype) if part.is_floating_point() else part for part in (x, y))
-    rows = Batch(x, y)
+    rows = Batch(x, y, weight)
     with modes_kept(state.supernet):
         state.supernet.eval()
         value = largest_eigenvalue(

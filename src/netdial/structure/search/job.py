@@ -69,6 +69,7 @@ class SearchJob:
         space: the search space.
         data: training part.
         valid: validation part.
+        judged: the same with weights of mean 1, those of classes among them; its loss moves the structure of a search by gradient.
         task: what is predicted.
         config: settings.
         limit: limit of size.
@@ -84,6 +85,7 @@ class SearchJob:
     space: SearchSpace
     data: Dataset | Loader
     valid: Dataset
+    judged: Dataset
     task: Task
     config: SearchConfig
     limit: SizeLimit
@@ -302,7 +304,7 @@ class SearchJob:
         """Returns the state at the end of a search by gradient, and the processor time that it took, over all its runs."""
         config, epochs = self.config, self.config.known_epochs
         _, device = launch(config.training(epochs))
-        feeds = gradient_feeds(self.data, self.valid, config, device)
+        feeds = gradient_feeds(self.data, self.judged, config, device)
         steps = epochs * feeds.steps
         context = StepContext(
             self.task, steps, config.seed, self._objective(), self._share, config.clip
@@ -314,7 +316,7 @@ class SearchJob:
 
         def report(epoch: Epoch) -> None:
             if config.curvature:
-                note_curvature(state, strategy, context, self.valid)
+                note_curvature(state, strategy, context, self.judged)
             state.seconds = time.process_time() - begun
             with torch.no_grad():
                 self.report(epoch, state, strategy.probabilities(state))

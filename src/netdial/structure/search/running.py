@@ -12,7 +12,6 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import seeded
 from netdial.data.dataset import Dataset
 from netdial.data.memory.loader import Loader
-from netdial.data.memory.weights import weighted
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.state import SearchState, StructuredSupernet
@@ -69,14 +68,20 @@ class GradientMethod:
 
 
 def gradient_feeds(
-    data: Dataset | Loader, valid: Dataset, config: SearchConfig, device: Any = "cpu"
+    data: Dataset | Loader, judged: Dataset, config: SearchConfig, device: Any = "cpu"
 ) -> Feeds:
-    """Returns batches of the training part for the weights, with batches of the validation part for the structure."""
+    """Returns batches of the training part for the weights, with batches of the validation part for the structure.
+
+    Args:
+        data: the training part, its weights with mean 1.
+        judged: the validation part, its weights with mean 1.
+        config: settings.
+        device: where batches are put.
+    """
     dtype = torch.float64 if config.precision == "64-true" else torch.float32
     epochs, batch_size = config.known_epochs, config.known_batch_size
-    least = 2 if min(batch_size, len(valid)) > 1 else 1  # BatchNorm has no variance of one
+    least = 2 if min(batch_size, len(judged)) > 1 else 1  # BatchNorm has no variance of one
     training = config.training(epochs)
-    judged = weighted(valid, None, "classes", "validation part")
     return Feeds(
         train=make_feed(data, training, device=device, dtype=dtype, least=least),
         valid=make_feed(

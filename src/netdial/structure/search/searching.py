@@ -9,7 +9,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
 from netdial.data.memory import Data
-from netdial.data.memory.weights import weighted
+from netdial.data.memory.weights import weighted_both
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
@@ -86,14 +86,14 @@ def prepare(
     strategy_of(config.strategy, config.options)
     net = _probe(space)
     admitted, task = admit_training(net, data, kind)
-    admitted = weighted(admitted, config.class_weight, task.targets)
     part, _ = admit(net, valid, task, part="validation part")
+    admitted, judged = weighted_both(admitted, part, config.class_weight, task.targets)
     if config.size is not None and parse_target(config.size).kind == "ms":
         limit = latency_limit(space, config.size, measure_table(space))
     else:
         limit = SizeLimit(space, config.size)
     config = with_lengths(config, admitted)
-    job = SearchJob(space, admitted, part, task.in_training(), config, limit, augment)
+    job = SearchJob(space, admitted, part, judged, task.in_training(), config, limit, augment)
     job.times = lambda: measured_times(space)
     return job
 
