@@ -22,7 +22,8 @@ from netdial.core.errors import ConfigError, unknown
 from netdial.structure.cost import StructureCosts
 from netdial.structure.graph.domain import on_simplex
 from netdial.structure.graph.genotype import Genotype
-from netdial.structure.latency import FbnetTerm, LatencyLookup
+from netdial.structure.latency import LatencyLookup
+from netdial.structure.terms import AdditiveTerm, FbnetTerm, LatencyUnit
 
 SizeKind = Literal["params", "macs", "vertices", "edges", "ms"]
 SIZE_KINDS: tuple[SizeKind, ...] = get_args(SizeKind)
@@ -110,7 +111,7 @@ class SizePenalty:
     weight: float
     kind: SizeKind = "params"
     power: float | None = None
-    unit: Literal["s", "ms", "us"] = "us"
+    unit: LatencyUnit = "us"
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
@@ -138,11 +139,12 @@ class SizePenalty:
             ConfigError: FBNet's product, and the latency is at most 1 in the unit.
         """
         if self.power is not None:
-            term = FbnetTerm(self.weight, self.power, self.unit)
-            return term(loss, share.plain(probabilities).to(loss))
+            product = FbnetTerm(self.weight, self.power, self.unit)
+            return product(loss, share.plain(probabilities).to(loss))
         if progress < _FROM:
             return loss
-        return loss + self.weight * share.expected(probabilities).to(loss)
+        term = AdditiveTerm(self.weight, share.most)
+        return term(loss, share.plain(probabilities).to(loss))
 
     def check(self, share: SizeShare) -> None:
         """Refuses FBNet's product where the even mixture of all operations does not take more than 1 in its unit.
@@ -178,7 +180,7 @@ def parse_penalty(text: str) -> SizePenalty:
             raise ConfigError(
                 f"penalty {text!r}: a logarithm is taken of times, in {', '.join(_TIMES)}; {examples}"
             )
-        return SizePenalty(weight, "ms", float(power), cast(Literal["s", "ms", "us"], unit))
+        return SizePenalty(weight, "ms", float(power), cast(LatencyUnit, unit))
     if unit in _TIMES:
         return SizePenalty(weight, "ms")
     if unit not in SIZE_KINDS:

@@ -22,7 +22,7 @@ from netdial.structure.penalty import SizePenalty, SizeShare, parse_penalty
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.searching import prepare
 from netdial.structure.search.shared.varying import VaryingStructure, VaryingSupernet
-from netdial.structure.search.unlike import Unlike
+from netdial.structure.unlike import Unlike
 from netdial.train.loop import Interrupted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,6 +44,11 @@ class SearchConfig(TrainConfig):
         None,
         description="what size adds to the loss of a search by gradient: '0.1 params' (or macs, vertices, edges, ms), "
         "times the share of the largest size; or '0.2 log^0.6 us', FBNet's product with a logarithm of the latency",
+    )
+    limit_term: Literal["hinge", "constrained"] = Field(
+        "hinge",
+        description="how a limit of size leads a search by gradient: hinge adds what the expected size is above it; "
+        "constrained adds a multiplier times the distance, which grows while the expected size is above it",
     )
     candidates: int = Field(
         4,
@@ -86,11 +91,25 @@ class SearchConfig(TrainConfig):
                     f"penalty={self.penalty!r}: {self.strategy} trains structures by themselves and has no loss to add it to; "
                     "choose one by gradient, or give size"
                 )
+        if self.limit_term != "hinge" and not issubclass(SEARCHES[self.strategy], GradientStrategy):
+            raise ConfigError(
+                f"limit_term={self.limit_term!r}: {self.strategy} trains structures by themselves and has no loss to "
+                "add it to; choose one by gradient"
+            )
+        if self.limit_term != "hinge" and not self.limited:
+            raise ConfigError(
+                f"limit_term={self.limit_term!r}: there is no limit; give a largest size, too"
+            )
         if self.devices > 1 or self.precision == "bf16-mixed":
             raise ConfigError(
                 f"devices={self.devices}, precision={self.precision}: a search runs on one device, in 32-true or 64-true"
             )
         return self
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit of size."""
+        return self.size is not None
 
     @property
     def passes(self) -> int:
@@ -127,6 +146,11 @@ class SpaceSearchConfig(SearchConfig):
     def _space_by_name(cls, given: Any) -> Any:
         """Returns options by name; given as a mapping, or as ``depth=2,widths=16+64``."""
         return _named("space_options", given)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit of size or of latency."""
+        return super().limited or self.max_latency_ms is not None
 
     @model_validator(mode="after")
     def _one_limit(self) -> SpaceSearchConfig:

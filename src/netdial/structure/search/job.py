@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import evaluating
@@ -18,7 +17,7 @@ from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.latency import LatencyLookup
-from netdial.structure.penalty import SizeKind, SizeShare, parse_penalty
+from netdial.structure.penalty import SizeKind, SizeShare
 from netdial.structure.search.comparison import beside_random_search
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.guards import (
@@ -30,6 +29,7 @@ from netdial.structure.search.guards import (
     with_few_skips,
 )
 from netdial.structure.search.limits import SizeLimit
+from netdial.structure.search.objective import objective_of
 from netdial.structure.search.outcome import Gap, PricedStructure, SearchOutcome
 from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
 from netdial.structure.search.shared.choosing import draw_genotype
@@ -39,7 +39,6 @@ from netdial.structure.search.strategy import (
     AlongStrategy,
     Asked,
     GradientStrategy,
-    Objective,
     Scope,
     StepContext,
     Strategy,
@@ -48,7 +47,6 @@ from netdial.structure.search.strategy import (
     strategy_of,
 )
 from netdial.structure.search.training import losses, mean_loss, try_network, weighted_mean
-from netdial.structure.search.unlike import Unlike
 from netdial.task import Task
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import launch
@@ -69,7 +67,7 @@ class SearchJob:
         space: the search space.
         data: training part.
         valid: validation part.
-        judged: the same with weights of mean 1, those of classes among them; its loss moves the structure of a search by gradient.
+        judged: the same with weights of mean 1, of classes as well; its loss moves the structure of a search by gradient.
         task: what is predicted.
         config: settings.
         limit: limit of size.
@@ -286,28 +284,17 @@ class SearchJob:
             self._shares[kind] = SizeShare(self.limit.costs, kind, self.times)
         return self._shares[kind]
 
-    def _objective(self) -> Objective:
-        """Returns what structure parameters minimise: the loss, with what the limit and the penalty add."""
-        within, unlike = self.limit.objective, Unlike(self.space, self.unlike)
-
-        def limit(loss: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-            return within(unlike(loss, rows) if self.unlike else loss, rows)
-
-        if self.config.penalty is None:
-            return lambda loss, rows, progress: limit(loss, rows)
-        penalty = parse_penalty(self.config.penalty)
-        share = self._share(penalty.kind)
-        penalty.check(share)
-        return lambda loss, rows, progress: limit(penalty(loss, share, rows, progress), rows)
-
     def searched(self, strategy: GradientStrategy, session: Session) -> tuple[SearchState, float]:
         """Returns the state at the end of a search by gradient, and the processor time that it took, over all its runs."""
         config, epochs = self.config, self.config.known_epochs
         _, device = launch(config.training(epochs))
         feeds = gradient_feeds(self.data, self.judged, config, device)
         steps = epochs * feeds.steps
+        objective, constraint = objective_of(
+            self.space, config, self.limit, self.unlike, self._share
+        )
         context = StepContext(
-            self.task, steps, config.seed, self._objective(), self._share, config.clip
+            self.task, steps, config.seed, objective, self._share, config.clip, constraint
         )
         method = GradientMethod(strategy, context, config.training(epochs))
         state = method.init(self.space, device)

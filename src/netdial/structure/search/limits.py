@@ -6,6 +6,7 @@ Without a limit, all genotypes whose input reaches their output are allowed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,9 +21,14 @@ from netdial.structure.graph.live import live_operations
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.latency import LatencyLookup, measure_network
 from netdial.structure.limits import CountedSizes, SizeTable, best_within
+from netdial.structure.search.state import SearchState
+from netdial.structure.terms import ConstrainedTerm, HingeTerm
 
 _BYTES = 4
 _NO_LIMIT = 1e300
+_MULTIPLIER = "multiplier of the limit"
+"""Name in the memory of a search."""
+
 _CORRECTIONS = 6
 """Structures that are measured before a limit is given up."""
 
@@ -36,7 +42,6 @@ class SizeLimit:
         table: times of the operations, for a size in milliseconds.
         measured: returns the size of a network as it is measured, for sizes that are not counted; what is chosen then is within
             the limit by that, too.
-        weight: what an expected size of twice the limit adds to the loss, in units of it.
 
     Raises:
         ConfigError: no structure is within the limit (the message names the nearest), or a table is missing.
@@ -48,12 +53,10 @@ class SizeLimit:
         size: str | None,
         table: SizeTable | None = None,
         measured: Callable[[Genotype], float] | None = None,
-        weight: float = 2.0,
     ) -> None:
         self.space = space
         self.target: Target | None = parse_target(size) if size is not None else None
         self.costs = StructureCosts(space)
-        self._weight = weight
         self._measured = measured
         self.readings: dict[Genotype, float] = {}
         if self.target is not None and self.target.kind == "ms":
@@ -81,13 +84,15 @@ class SizeLimit:
         connected = bool(live_operations(self.space.wiring, genotype)[0].nodes)
         return connected and (self.target is None or self.size(genotype) <= self.most)
 
+    def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Returns the expected size under probabilities of the operations, differentiable."""
+        return self._table.expected(self.costs, probabilities)
+
     def objective(self, loss: Tensor, probabilities: Mapping[str, Tensor]) -> Tensor:
-        """Returns the loss, with a penalty in proportion to how far the expected size lies above the limit."""
+        """Returns the loss, with a hinge (``structure.terms``): what the expected size above the limit adds."""
         if self.target is None:
             return loss
-        expected = self._table.expected(self.costs, probabilities)
-        excess = (expected / self.most - 1).clamp_min(0)
-        return loss + self._weight * loss.detach().abs() * excess
+        return HingeTerm(self.most)(loss, self.expected(probabilities).to(loss))
 
     def choose(self, probabilities: Gamma) -> Genotype:
         """Returns the most probable genotype within the limit (``structure.limits.best_within``).
@@ -133,6 +138,38 @@ class SizeLimit:
             }
             return CountedSizes(kind, table)
         return CountedSizes(kind, self.costs.macs if kind == "macs" else self.costs.params)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A limit in the loss by a multiplier (``structure.terms``), which is kept in the state of a search.
+
+    Attributes:
+        limit: the limit; it has a size.
+    """
+
+    limit: SizeLimit
+
+    def __call__(
+        self, state: SearchState, loss: Tensor, probabilities: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Returns the Lagrangian: the loss with what the expected size adds."""
+        return self._term(loss, self.limit.expected(probabilities).to(loss), self.multiplier(state))
+
+    def ascend(self, state: SearchState, probabilities: Mapping[str, Tensor]) -> None:
+        """Moves the multiplier by a step: up while the expected size is above the limit."""
+        after = self._term.ascended(self.multiplier(state), self.limit.expected(probabilities))
+        now = torch.tensor(after, dtype=torch.float64)
+        state.memory = {**(state.memory or {}), _MULTIPLIER: now}
+
+    @staticmethod
+    def multiplier(state: SearchState) -> float:
+        """Returns the multiplier of now."""
+        return float((state.memory or {}).get(_MULTIPLIER, torch.zeros(())))
+
+    @property
+    def _term(self) -> ConstrainedTerm:
+        return ConstrainedTerm(self.limit.most)
 
 
 def latency_limit(space: SearchSpace, size: str, table: LatencyLookup) -> SizeLimit:

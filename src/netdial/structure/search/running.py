@@ -64,7 +64,11 @@ class GradientMethod:
     def step(self, state: SearchState, batch: Mapping[str, Batch]) -> Measured:
         """Makes one step of the strategy; what layers draw (dropout) depends on the seed and the step alone."""
         with seeded(self.config.seed, "search", state.step):
-            return self.strategy.step(state, batch, self.context)
+            measured = self.strategy.step(state, batch, self.context)
+        if self.context.constraint is not None:
+            with torch.no_grad():
+                self.context.constraint.ascend(state, self.strategy.probabilities(state))
+        return measured
 
 
 def gradient_feeds(

@@ -19,7 +19,7 @@ from netdial.structure.search.job import SearchJob
 from netdial.structure.search.limits import SizeLimit, latency_limit
 from netdial.structure.search.outcome import SearchOutcome
 from netdial.structure.search.strategy import GradientStrategy, strategy_of
-from netdial.structure.search.unlike import check_unlike
+from netdial.structure.unlike import check_unlike
 from netdial.task import Task
 from netdial.task.rehearsal import admit, admit_training
 from netdial.train.config import make

@@ -29,6 +29,7 @@ from netdial.structure.graph.parts import StructureChoice
 from netdial.structure.graph.relaxing import relaxed
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.penalty import SizeKind, SizeShare
+from netdial.structure.search.limits import Constraint
 from netdial.structure.search.state import SearchState
 from netdial.structure.supernet import Supernet
 from netdial.task import Task
@@ -147,6 +148,7 @@ class StepContext:
         objective: what structure parameters minimise.
         share: kind of size -> sizes of structures, for strategies that price them.
         clip: norm of the weights' gradient to clip at; 0 does not clip.
+        constraint: a limit of size that enters by a multiplier.
     """
 
     task: Task
@@ -155,6 +157,14 @@ class StepContext:
     objective: Objective
     share: Callable[[SizeKind], SizeShare]
     clip: float = 0.0
+    constraint: Constraint | None = None
+
+    def minimised(
+        self, state: SearchState, loss: Tensor, probabilities: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Returns what structure parameters minimise: the loss, with what limits and penalties add under probabilities."""
+        found = self.objective(loss, probabilities, self.progress(state))
+        return found if self.constraint is None else self.constraint(state, found, probabilities)
 
     def progress(self, state: SearchState) -> float:
         """Returns how much of the search is over, from 0 to 1."""
@@ -260,8 +270,7 @@ class GradientStrategy(Strategy):
 
     def total(self, state: SearchState, loss: Tensor, context: StepContext) -> Tensor:
         """Returns all that structure parameters minimise, given the loss."""
-        progress = context.progress(state)
-        return context.objective(loss, self.probabilities(state), progress) + self.penalty(state)
+        return context.minimised(state, loss, self.probabilities(state)) + self.penalty(state)
 
     def step(
         self, state: SearchState, batch: Mapping[str, Batch], context: StepContext

@@ -79,7 +79,7 @@ class Enas(ControllerOptions, GradientStrategy):
             for each in draw.codes.tolist():
                 gamma = space.gamma(code.genotype(each))
                 loss = context.loss(state, gamma, batch["valid"])
-                found.append(context.objective(loss, gamma, context.progress(state)))
+                found.append(context.minimised(state, loss, gamma))
         losses = torch.stack(found).detach()
         kept = state.memory or {}
         baseline = (

@@ -1,4 +1,4 @@
-"""Latency in a loss, and structures within a limit, against brute force."""
+"""Size in a loss, and structures within a limit, against brute force."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from netdial.structure import limits
 from netdial.structure.cost import StructureCosts
 from netdial.structure.graph.operations import ZeroOperation
 from netdial.structure.graph.space import SearchSpace
-from netdial.structure.latency import (
+from netdial.structure.latency import LatencyLookup, OperationTime
+from netdial.structure.limits import NoStructureMeets, best_within
+from netdial.structure.terms import (
     AdditiveTerm,
     ConstrainedTerm,
     FbnetTerm,
     HingeTerm,
-    LatencyLookup,
-    OperationTime,
 )
-from netdial.structure.limits import NoStructureMeets, best_within
 
 LOSS = torch.tensor(2.0)
 
@@ -51,7 +50,7 @@ def test_a_latency_of_at_most_one_in_its_unit_is_refused() -> None:
         lambda: FbnetTerm(power=-1.0),
         lambda: HingeTerm(0.0),
         lambda: HingeTerm(1.0, weight=math.nan),
-        lambda: AdditiveTerm(weight=-1.0),
+        lambda: AdditiveTerm(weight=-1.0, scale=1.0),
         lambda: ConstrainedTerm(math.inf),
     ):
         with pytest.raises(ConfigError, match="="):
@@ -61,9 +60,9 @@ def test_a_latency_of_at_most_one_in_its_unit_is_refused() -> None:
 
 
 def test_sum_and_hinge() -> None:
-    assert float(AdditiveTerm(0.5, scale_ms=4.0)(LOSS, torch.tensor(6.0))) == 2.75
+    assert float(AdditiveTerm(0.5, scale=4.0)(LOSS, torch.tensor(6.0))) == 2.75
     hinge = HingeTerm(4.0, weight=0.5)
-    assert float(hinge(LOSS, torch.tensor(6.0))) == 2.25
+    assert float(hinge(LOSS, torch.tensor(6.0))) == 2.5  # half of the excess, times the loss
     assert float(hinge(LOSS, torch.tensor(3.9))) == 2.0
 
 

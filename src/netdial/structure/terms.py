@@ -1,6 +1,6 @@
-"""Latency in the loss of a search: FBNet's product, a sum, a hinge, and a constraint with a multiplier.
+"""Size in the loss of a search: FBNet's product with a logarithm of the latency, a sum, a hinge, a multiplier.
 
-Latencies ``lat`` are in milliseconds, for example ``LatencyLookup.expected``; all terms return the loss that is minimised.
+Sizes are expected ones (``SizeTable.expected``) in any unit, latencies in milliseconds; all return the loss that is minimised.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ _PER_MS: dict[str, float] = {"s": 1e-3, "ms": 1.0, "us": 1e3}
 def _positive(name: str, value: float) -> None:
     if not (value > 0 and math.isfinite(value)):
         raise ConfigError(f"{name}={value}; expected a finite number above 0")
+
+
+def _from_zero(name: str, value: float) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ConfigError(f"{name}={value}; expected a finite number from 0 on")
 
 
 @dataclass(frozen=True)
@@ -69,71 +74,71 @@ class FbnetTerm:
 
 @dataclass(frozen=True)
 class AdditiveTerm:
-    """L + λ₁ LAT / scale.
+    """L + λ₁ size / scale.
 
     Attributes:
         weight: λ₁, at least 0.
-        scale_ms: the latency that costs λ₁, for example that of the median structure.
+        scale: the size that costs λ₁, for example the largest.
     """
 
-    weight: float = 0.1
-    scale_ms: float = 1.0
+    weight: float
+    scale: float
 
     def __post_init__(self) -> None:
-        if not (self.weight >= 0 and math.isfinite(self.weight)):
-            raise ConfigError(f"weight={self.weight}; expected a finite number from 0 on")
-        _positive("scale_ms", self.scale_ms)
+        _from_zero("weight", self.weight)
+        _positive("scale", self.scale)
 
-    def __call__(self, loss: Tensor, lat: Tensor) -> Tensor:
+    def __call__(self, loss: Tensor, size: Tensor) -> Tensor:
         """Returns the sum."""
-        return loss + self.weight * lat / self.scale_ms
+        return loss + self.weight * size / self.scale
 
 
 @dataclass(frozen=True)
 class HingeTerm:
-    """L + λ₁ max(0, LAT / limit - 1): nothing below the limit.
+    """L + λ₁ |L| max(0, size / limit - 1): nothing below the limit.
+
+    The factor |L|, held, is the loss of the moment, so that λ₁ needs no unit of it.
 
     Attributes:
-        limit_ms: the limit.
-        weight: λ₁, at least 0.
+        limit: the limit.
+        weight: λ₁, at least 0: what a size of twice the limit adds, in units of the loss.
     """
 
-    limit_ms: float
-    weight: float = 1.0
+    limit: float
+    weight: float = 2.0
 
     def __post_init__(self) -> None:
-        _positive("limit_ms", self.limit_ms)
-        if not (self.weight >= 0 and math.isfinite(self.weight)):
-            raise ConfigError(f"weight={self.weight}; expected a finite number from 0 on")
+        _positive("limit", self.limit)
+        _from_zero("weight", self.weight)
 
-    def __call__(self, loss: Tensor, lat: Tensor) -> Tensor:
+    def __call__(self, loss: Tensor, size: Tensor) -> Tensor:
         """Returns the loss with the hinge."""
-        return loss + self.weight * (lat / self.limit_ms - 1).clamp_min(0)
+        return loss + self.weight * loss.detach().abs() * (size / self.limit - 1).clamp_min(0)
 
 
 @dataclass(frozen=True)
 class ConstrainedTerm:
-    """L + μ (LAT / limit - 1), with a multiplier μ that grows while the limit is exceeded and falls to 0 where it is not.
+    """L + μ (size / limit - 1), with a multiplier μ that grows while the limit is exceeded and falls to 0 where it is not.
 
     The multiplier is the caller's, one number beside the logits; so the term is a value without memory.
 
     Attributes:
-        limit_ms: the limit.
+        limit: the limit.
         rate: how fast the multiplier moves, per step.
     """
 
-    limit_ms: float
+    limit: float
     rate: float = 0.05
 
     def __post_init__(self) -> None:
-        _positive("limit_ms", self.limit_ms)
+        _positive("limit", self.limit)
         _positive("rate", self.rate)
 
-    def __call__(self, loss: Tensor, lat: Tensor, multiplier: Tensor | float) -> Tensor:
+    def __call__(self, loss: Tensor, size: Tensor, multiplier: Tensor | float) -> Tensor:
         """Returns the Lagrangian."""
-        return loss + multiplier * (lat / self.limit_ms - 1)
+        return loss + multiplier * (size / self.limit - 1)
 
-    def ascended(self, multiplier: float, lat: Tensor) -> float:
+    def ascended(self, multiplier: float, size: Tensor) -> float:
         """Returns the multiplier after a step up the dual: never below 0."""
-        excess = float(lat.detach().mean()) / self.limit_ms - 1
+        excess = float(size.detach().mean()) / self.limit - 1
         return max(0.0, multiplier + self.rate * excess)
