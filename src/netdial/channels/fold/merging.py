@@ -136,7 +136,7 @@ class Folder:
         layer, uses = self.module(maker), self._calls(self.module(maker))
         if not isinstance(layer, Layer):
             raise CannotFold(f"{maker.name!r} before it is no layer that could take it up")
-        nodes = [node] if len(uses) == 1 else self._calls(self.module(node))
+        nodes = [node] if len(uses) == 1 else self._gates(node)
         chains = [self._maker(alike) for alike in nodes]
         if {found for found, _ in chains} != set(uses):
             raise CannotFold(
@@ -172,7 +172,7 @@ class Folder:
             others = [u.name for u in _readers(read) if u not in (node, *chain, *between)]
             if others:
                 raise CannotFold(f"{read.name!r} before it is read by {others[0]!r} too")
-        if len(self._calls(self.module(node))) > 1:
+        if len(self._gates(node)) > 1:
             raise CannotFold(f"{node.name!r} is called several times")
         name = scale_parameters(self.traced, chain, affine, len(self.shapes[node]))
         self.changed.update(read.name for read in (*chain, *between))
@@ -312,6 +312,11 @@ class Folder:
         return [
             n for n in self.traced.graph.nodes if module is not None and self.module(n) is module
         ]
+
+    def _gates(self, node: fx.Node) -> list[fx.Node]:
+        """Returns the calls of a node's module behind layers; those behind parameters are merged by themselves."""
+        calls = self._calls(self.module(node))
+        return [one for one in calls if one is node or one.args[:1][0].op != "get_attr"]  # type: ignore[union-attr]
 
     def _remove(self, node: fx.Node, into: tuple[str, ...]) -> None:
         module, target = self.module(node), str(node.target)

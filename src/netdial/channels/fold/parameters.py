@@ -1,4 +1,4 @@
-"""A switch behind a node that makes channels by a parameter of the network itself, merged into that parameter."""
+"""A switch behind a parameter of the network itself, or behind a node that makes channels by one, merged into it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, fx
 
 from netdial.channels.fold.affine import Affine, CannotFold
-from netdial.channels.layers.weighted import biased, weighted
+from netdial.channels.layers.weighted import biased, lone_parameter, weighted
 
 
 def chain_of(maker: fx.Node) -> list[fx.Node]:
-    """Returns the node that makes channels by a parameter, behind the sum with a bias if that is what was given.
+    """Returns a parameter, or the node that makes channels by one, behind the sum with a bias if that is what was given.
 
     Raises:
-        CannotFold: it is neither, for no reason that would be news.
+        CannotFold: it is nothing of the kind, for no reason that would be news.
     """
+    if lone_parameter(maker):
+        return [maker]
     found = biased(maker)
     if found is None and weighted(maker) is None:
         raise CannotFold("")
@@ -32,10 +34,14 @@ def scale_parameters(
     Raises:
         CannotFold: a shift cannot be taken up, the channels are others, or a layer holds a parameter, too.
     """
-    found, added = weighted(chain[-1]), biased(chain[0])
-    assert found is not None
     if affine.shift.any():
         raise CannotFold(f"{chain[0].name!r} before it cannot hold a shift")
+    if chain[0].op == "get_attr":
+        alone = _leaf(traced, chain[0])
+        alone *= affine.scale.to(alone).view(-1, *[1] * (ndim - 1 - affine.dim))
+        return str(chain[0].target)
+    found, added = weighted(chain[-1]), biased(chain[0])
+    assert found is not None
     if affine.dim != found.dim % ndim:
         raise CannotFold(
             f"{chain[0].name!r} has its channels in dimension {found.dim % ndim}, not in dimension {affine.dim}"

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.behind import added, normalised, sums_positions, taken
 from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
 from netdial.channels.layers.switch import Start, Switch
 from netdial.channels.layers.weighted import biased, made_of, unswitched, weighted
-from netdial.channels.nodes import detached, module_of, name_of, only_asks
+from netdial.channels.nodes import detached, module_of, only_asks
 from netdial.core.errors import ConfigError
 
 _MIXING = (
@@ -40,8 +40,7 @@ _SUMS: set[Any] = {
     *("add", "add_", "sub", "sub_"),
     *(torch.index_add, "index_add", "index_add_", torch.scatter_add, "scatter_add", "scatter_add_"),
 }
-_PLACED = ("getitem", "gather", "index_", "scatter")
-"""How operations on places of a tensor begin: ``(x, dim, places, numbers)``, or ``(x, places)``."""
+_INPUT = "the input"
 
 
 def insert_switches(
@@ -56,10 +55,11 @@ def insert_switches(
     They are linear and convolution modules, products with a parameter of the network's own (``layers.weighted``; there the
     layer is the parameter), and recurrent layers and cells, whose switch is on the hidden units (``layers.gated``).
 
-    A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer, so a
-    channel with θ = 0 sends 0 to all who read it. With ``start="unit"`` the network computes bit for bit what it did. A
-    layer that is called several times has one switch, called as often. Layers whose channels are the network's outputs,
-    or come to be without another layer in between, have none.
+    A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer and behind
+    the parameters that are added to its channels later (``layers.behind``), so a channel with θ = 0 sends 0 to all who read it.
+    With ``start="unit"`` the network computes bit for bit what it did. A layer that is called several times has one switch,
+    called as often. Layers whose channels are the network's outputs, or come to be without another layer in between, have
+    none.
 
     Args:
         traced: the network; its graph is changed and compiled again.
@@ -96,8 +96,8 @@ def insert_switches(
             continue
         name = made[layer] = _free_name(traced, f"switch_{layer.replace('.', '_')}")
         traced.add_submodule(name, switch)
-        for node in calls[layer]:
-            _gate(traced.graph, _place(traced, node), name)
+        for place in [place for node in calls[layer] for place in _places(traced, node, switch)]:
+            _gate(traced.graph, place, name)
     traced.graph.lint()
     traced.recompile()
     return made
@@ -233,16 +233,28 @@ def _gate(graph: fx.Graph, place: fx.Node, name: str) -> None:
     place.replace_all_uses_with(gate, delete_user_cb=lambda user: user is not gate)
 
 
-def _place(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
-    """Returns the node behind which the switch of a layer's call stands."""
+def _places(traced: fx.GraphModule, node: fx.Node, switch: Switch) -> list[fx.Node]:
+    """Returns the nodes behind which the switch of a layer's call stands: one with its channels, and what is added to them."""
+    own = _origins(traced, node)
+
+    def foreign(other: fx.Node) -> bool:
+        return not _origins(traced, other) <= own
+
+    if (norm := normalised(traced, node, switch.dim, foreign)) is not None:
+        return [norm]
     readers = [user for user in node.users if not only_asks(user)]
-    if len(readers) == 1 and readers[0].args[:1] == (node,):
-        reader = readers[0]
-        if isinstance(module_of(traced, reader), _BatchNorm) or reader.target is F.batch_norm:
-            return reader
     if len(readers) == 1 and (found := biased(readers[0])) is not None and found[0] is node:
-        return readers[0]
-    return node
+        node = readers[0]
+    return [
+        node,
+        *(b for b in added(traced, node, switch.dim, foreign) if _fits(traced, b, switch)),
+    ]
+
+
+def _fits(traced: fx.GraphModule, node: fx.Node, switch: Switch) -> bool:
+    """Returns whether a parameter has a number for each channel of a switch, in its dimension."""
+    shape = _parameter(traced, node).shape
+    return len(shape) >= -switch.dim and shape[switch.dim] == len(switch.theta)
 
 
 def _makes_output(traced: fx.GraphModule, node: fx.Node) -> bool:
@@ -297,23 +309,27 @@ def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
     while waiting:
         reader = waiting.pop()
         module = module_of(traced, reader)
-        if reader.op == "placeholder" or isinstance(module, _MIXING):
+        if reader.op == "placeholder":
+            origins.add(f"{_INPUT} {reader.target}")
+        elif isinstance(module, _MIXING):
             origins.add(str(reader.target))
+        elif (weighed := _weighed(traced, reader)) is not None:
+            seen.add(weighed)
+            waiting.append(weighed)
         elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS or weighted(reader) is not None:
             origins.add(reader.name)
         else:
-            sources = [s for s in _taken(reader) if s not in seen and not only_asks(s)]
+            sources = [s for s in taken(reader) if s not in seen and not only_asks(s)]
             seen.update(sources)
             waiting += sources
     return origins
 
 
-def _taken(node: fx.Node) -> list[fx.Node]:
-    """Returns the inputs whose numbers come to be in a node's result: not what it is made like, nor places in a tensor."""
-    name = name_of(node)
-    if name.startswith("new_") or name.endswith("_like"):
-        return []
-    if name.startswith(_PLACED) and not name.startswith("index_put"):
-        given = (*node.args[:1], *node.args[3:])
-        return [part for part in given if isinstance(part, fx.Node)]
-    return node.all_input_nodes
+def _weighed(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """Returns the factor of a product whose positions are summed by another that no layer made, ``A @ h``; None if none is."""
+    factor = sums_positions(node, -1)
+    if factor is None or weighted(node) is not None:
+        return None
+    others = [other for other in node.all_input_nodes if other is not factor]
+    plain = all(one.startswith(_INPUT) for other in others for one in _origins(traced, other))
+    return factor if plain else None

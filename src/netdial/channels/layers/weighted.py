@@ -53,9 +53,9 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
         axis, dim = 0, -1 - _CONVOLUTIONS.get(node.target, 0)
     else:
         return None
-    if not isinstance(source, fx.Node) or source.op == "get_attr" or not _is_parameter(weight):
+    if not isinstance(source, fx.Node) or source.op == "get_attr" or not lone_parameter(weight):
         return None
-    if bias is not None and not _is_parameter(bias):
+    if bias is not None and not lone_parameter(bias):
         return None
     return ParameterProduct(source, weight, bias, axis, dim)
 
@@ -102,12 +102,12 @@ def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     if node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
         return None
     for one, other in (node.args, node.args[::-1]):
-        if isinstance(one, fx.Node) and weighted(one) is not None and _is_parameter(other):
+        if isinstance(one, fx.Node) and weighted(one) is not None and lone_parameter(other):
             return one, other
     return None
 
 
-def _is_parameter(node: Any) -> TypeGuard[fx.Node]:
+def lone_parameter(node: Any) -> TypeGuard[fx.Node]:
     """Returns whether a node gives a parameter that is read there alone."""
     return (
         isinstance(node, fx.Node)
