@@ -27,7 +27,7 @@ from netdial.models.predict import predictions
 from netdial.models.programs import write_program
 from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
-from netdial.pruning.channels.prune import Pruned
+from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.structure.derived import DerivedNetwork
 

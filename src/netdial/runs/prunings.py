@@ -20,7 +20,7 @@ WIDTH = "width"
 """Name of the records of channels in a layer."""
 HOW = (
     *("criterion", "share", "size", "scope", "per", "minimum", "fold", "by_time"),
-    *("exact", "lenient", "heads", "rounds", "epochs", "lr"),
+    *("exact", "lenient", "heads", "steps", "rounds", "epochs", "lr"),
 )
 """Axes that say how a member was pruned; those that have their default are left out."""
 

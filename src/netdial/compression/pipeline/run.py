@@ -28,7 +28,7 @@ from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
 from netdial.objective import OBJECTIVES
-from netdial.pruning.channels.prune import Pruned
+from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.task import Task
 from netdial.task.rehearsal import admit

@@ -36,7 +36,8 @@ from netdial.models.use import use_of
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import graph_of, inputs, member_of
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import Pruned, goal_of, reduce
+from netdial.pruning.channels.prune import goal_of
+from netdial.pruning.channels.reducing import Pruned, reduce
 from netdial.pruning.channels.retrain import RATE, retrain_structured
 from netdial.runs.curves import headline, members
 from netdial.runs.prunings import METHOD, WIDTH
@@ -259,6 +260,7 @@ def how(
         "exact": (False, not options.exact),
         "lenient": (True, options.lenient),
         "heads": (options.heads, options.heads != "whole"),
+        "steps": (options.steps, options.steps > 1),
         "rounds": (rounds, bool(training)),
         "epochs": (training.get("epochs", 1), bool(training)),
         "lr": (training.get("lr", RATE), bool(training)),

@@ -7,8 +7,9 @@ members of a family, ``retrain_structured`` removes and trains in rounds, ``late
 from netdial.pruning.channels.choosing import Limits
 from netdial.pruning.channels.latency import LatencyTable, Rounding, latency_table, round_widths
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import GroupRow, Pruned, prune_family, slim
-from netdial.pruning.channels.retrain import StructuredRound, retrain_structured, shares
+from netdial.pruning.channels.prune import prune_family, slim
+from netdial.pruning.channels.reducing import GroupRow, Pruned, shares
+from netdial.pruning.channels.retrain import StructuredRound, retrain_structured
 from netdial.pruning.channels.scores import WAYS, channel_scores
 
 __all__ = [

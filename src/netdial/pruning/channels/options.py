@@ -33,6 +33,7 @@ class Options:
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
         heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, as many of each.
+        steps: in how many parts channels go; scores are taken anew before each.
     """
 
     criterion: Annotated[
@@ -60,3 +61,6 @@ class Options:
     heads: Annotated[
         Heads, Field(description="what attention loses: whole heads, or channels inside of each")
     ] = "whole"
+    steps: Annotated[
+        int, Field(ge=1, description="parts in which channels go, scored anew before each")
+    ] = 1

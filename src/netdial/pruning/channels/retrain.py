@@ -15,17 +15,13 @@ from typing import Any
 
 from torch import nn
 
-from netdial.channels.graph import Graph
-from netdial.channels.sizes import size
 from netdial.core.arguments import checked
-from netdial.core.errors import ConfigError
 from netdial.core.size import Target
 from netdial.data.memory import Data
 from netdial.pruning.channels.member import graph_of, inputs, member_of, task_of, template
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import GroupRow, Pruned, goal_of, reduce
-from netdial.pruning.channels.removal import ASSUMED
-from netdial.shrinking.control import course
+from netdial.pruning.channels.prune import goal_of
+from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since
 from netdial.task.rehearsal import admit
 from netdial.train.finetune import finetune
 
@@ -46,21 +42,6 @@ class StructuredRound:
     goal: float | Target
     pruned: Pruned
     trained: Pruned
-
-
-@checked
-def shares(share: float, rounds: int) -> list[float]:
-    """Returns the share that is gone after each round; what is left falls by the same factor each time.
-
-    >>> [round(gone, 3) for gone in shares(0.875, 3)]
-    [0.5, 0.75, 0.875]
-
-    Raises:
-        ConfigError: fewer than one round.
-    """
-    if rounds < 1:
-        raise ConfigError(f"rounds={rounds}; expected at least 1")
-    return [1 - (1 - share) ** (number / rounds) for number in range(1, rounds + 1)]
 
 
 @checked
@@ -100,7 +81,7 @@ def retrain_structured(
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     plan, done = start.plan({}), list[StructuredRound]()
     check = goal if isinstance(goal, Target) else None
-    for number, step in enumerate(_goals(goal, rounds, start)):
+    for number, step in enumerate(goals(goal, rounds, start, start.widths)):
         now = options if number == rounds - 1 else replace(options, rounding=None)
         pruned = reduce(
             member, step, now, data=part, example=example, origin=start.widths, check=check
@@ -114,7 +95,7 @@ def retrain_structured(
             **{"kind": options.kind, "seed": options.seed, **_rated(settings)},
         ).eval()
         graph = graph_of(member, example, lenient=options.lenient, heads=options.heads)
-        rows = _rows(pruned, done[-1].trained if done else None)
+        rows = rows_since(pruned, done[-1].trained if done else None)
         trained = replace(pruned, graph=graph, family=member, plan=plan, rows=rows)
         done.append(StructuredRound(step, pruned, trained))
     return done
@@ -123,35 +104,3 @@ def retrain_structured(
 def _rated(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns settings of training with a rate, unless all are given at once."""
     return settings if "config" in settings else {"lr": RATE, **settings}
-
-
-def _goals(goal: float | Target, rounds: int, start: Graph) -> list[float | Target]:
-    """Returns the share or size of each round."""
-    if not isinstance(goal, Target):
-        return list(shares(goal, rounds))
-    begin = size(start, goal.kind).value
-    return [
-        Target(goal.kind, course(goal, (number + 1) / rounds, start=begin, deadline=1.0))
-        for number in range(len(shares(0.5, rounds)))
-    ]
-
-
-def _rows(pruned: Pruned, earlier: Pruned | None) -> tuple[GroupRow, ...]:
-    """Returns the rows of a round in terms of the network at the start; what was dropped once counts as dropped."""
-    if earlier is None:
-        return pruned.rows
-    now = {row.group: row for row in pruned.rows}
-    rows = []
-    for was in earlier.rows:
-        row = now.get(was.group)
-        if row is None:  # a single channel, which makes no group any more
-            rows.append(was)
-            continue
-        kept = was if row.how in ("whole", "fixed") or was.how == "dropped" else row
-        assumed = {
-            one: row.assumed.get(one, 0) + was.assumed.get(one, 0)
-            for one in ASSUMED
-            if one in row.assumed or one in was.assumed
-        }
-        rows.append(replace(row, before=was.before, how=kept.how, why=kept.why, assumed=assumed))
-    return tuple(rows)
