@@ -116,6 +116,25 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "computed kernel, in groups": (
         picture(Call(lambda s, x: F.conv2d(x, s.w * 2, groups=2), w=torch.randn(8, 4, 1, 1))), P, [], [],
     ),
+    "transposed kernel": (
+        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w, s.b, 2), w=torch.randn(8, 5, 2, 2), b=torch.randn(5)),
+                nn.Conv2d(5, 8, 1)), P, [8, 5, 8], [False] * 3,
+    ),
+    "transposed kernel, computed": (
+        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w * 2, bias=s.b), w=torch.randn(8, 5, 2, 2), b=torch.randn(5)),
+                nn.Conv2d(5, 8, 1)), P, [8, 8, 5], [False] * 3,
+    ),
+    "transposed kernel, in groups": (
+        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w, s.b, groups=2), w=torch.randn(8, 4, 1, 1), b=torch.randn(8))),
+        P, [4, 4], [False] * 2,
+    ),
+    "transposed kernel, one to a channel": (
+        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w, groups=8), w=torch.randn(8, 1, 1, 1))), P, [], [],
+    ),
+    "transposed kernel, computed, in groups": (
+        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w * 2, s.b, groups=2), w=torch.randn(8, 4, 1, 1), b=torch.randn(8))),
+        P, [], [],
+    ),
     "repeat": (vector(lambda s, x: x.repeat(1, 2), 12), V, [], []),
     "squeeze a dimension": (vector(lambda s, x: x[:, None, :].squeeze(1)), V, [6], [False]),
     "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, [6], [False]),

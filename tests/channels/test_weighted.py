@@ -57,11 +57,17 @@ def by_convolution(s: Any, x: Tensor) -> Tensor:
     return torch.relu(F.conv1d(h, s.w1, s.b1)).mean(2)
 
 
+def by_transposed_convolution(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(F.conv_transpose1d(x[:, :, None].expand(-1, -1, 4), s.w0, s.b0, stride=2))
+    return torch.relu(F.conv_transpose1d(h, s.w1, bias=s.b1)).mean(2)
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "products": lambda: Own(by_products, (6, 12), (12, 12)),
     "addmm": lambda: Own(by_addmm, (6, 12), (12, 12)),
     "linear": lambda: Own(by_linear, (12, 6), (12, 12)),
     "convolution": lambda: Own(by_convolution, (12, 6, 3), (12, 12, 1)),
+    "transposed": lambda: Own(by_transposed_convolution, (6, 12, 3), (12, 12, 1)),
 }
 X = torch.randn(16, 6, generator=G)
 

@@ -37,7 +37,17 @@ _PUTS = tuple(
     for name in ("index_add", "index_copy", "scatter", "scatter_add")
     for end in ("", "_")
 )
-_SUMS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "bmm", "mm", "__matmul__")
+_SUMS: tuple[str, ...] = (
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "matmul",
+    "bmm",
+    "mm",
+    "__matmul__",
+)
+_SUMS += ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 
 def known(traced: fx.GraphModule, example: Tensor, *, continues: bool) -> dict[fx.Node, Any]:

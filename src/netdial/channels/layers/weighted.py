@@ -15,6 +15,10 @@ from netdial.channels.nodes import place
 _PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.mm, "matmul", "mm", "__matmul__"}
 _CONVOLUTIONS: dict[Any, int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 _CONVOLUTIONS |= {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+_TRANSPOSED: dict[Any, int] = {
+    **{F.conv_transpose1d: 1, F.conv_transpose2d: 2, F.conv_transpose3d: 3},
+    **{torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3},
+}
 _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
@@ -51,6 +55,13 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
         weight = node.kwargs.get("weight", args[1])
         bias = node.kwargs.get("bias", args[2])
         axis, dim = 0, -1 - _CONVOLUTIONS.get(node.target, 0)
+    elif node.target in _TRANSPOSED:
+        source = args[0]
+        weight = node.kwargs.get("weight", args[1])
+        bias = node.kwargs.get("bias", args[2])
+        axis, dim = 1, -1 - _TRANSPOSED[node.target]
+        if node.kwargs.get("groups", node.args[6] if len(node.args) > 6 else 1) != 1:
+            return None  # the parameter has the channels of one group
     else:
         return None
     if not isinstance(source, fx.Node) or source.op == "get_attr" or not lone_parameter(weight):
@@ -76,7 +87,7 @@ def unswitched(traced: fx.GraphModule, node: fx.Node) -> str:
 
 def made_of(traced: fx.GraphModule, node: fx.Node) -> list[str]:
     """Returns the parameters that alone make what a product multiplies by; none for other nodes and weights as they are."""
-    products: Any = {*_PRODUCTS, F.linear, *_CONVOLUTIONS}
+    products: Any = {*_PRODUCTS, F.linear, *_CONVOLUTIONS, *_TRANSPOSED}
     given = _second(node)
     if node.target not in products or given is None or weighted(node) is not None:
         return []
