@@ -7,6 +7,7 @@ and of the readings the lowest that a second one confirms, which is the time on 
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -81,18 +82,18 @@ def measure_table(
         seed: decides which they are.
 
     Raises:
-        ConfigError: the space has fewer than four structures that connect input and output.
+        ConfigError: the space has fewer than two structures that connect input and output.
     """
     times = _operations(space, batch_size, torch.device(device))
     table = LatencyLookup(space.fingerprint, Machine.here(device), batch_size, times)
     chosen = _random(space, n_fit + n_held, seed)
     if len(chosen) < n_fit + n_held:
         n_fit = len(chosen) // 2
-    measured = _networks(space, chosen, batch_size, torch.device(device))
+    measured, noise = _networks(space, chosen, batch_size, torch.device(device))
     costs = StructureCosts(space)
     fitted = _fitted(table, costs, chosen[:n_fit], measured[:n_fit])
     predicted = [fitted.of(costs, genotype) for genotype in chosen[n_fit:]]
-    return replace(fitted, agreement=agreement(predicted, measured[n_fit:]))
+    return replace(fitted, agreement=agreement(predicted, measured[n_fit:], noise))
 
 
 def measure_network(
@@ -103,8 +104,10 @@ def measure_network(
     return time_modules({"network": (net.to(device), x)}, window_s=_NETWORK_S)["network"].ms
 
 
-def agreement(predicted: Sequence[float], measured: Sequence[float]) -> LatencyAgreement:
-    """Returns how predictions compare with measured times."""
+def agreement(
+    predicted: Sequence[float], measured: Sequence[float], noise: float = 0.0
+) -> LatencyAgreement:
+    """Returns how predictions compare with measured times, which repeat to a relative ``noise``."""
     told, seen = np.asarray(predicted, dtype=float), np.asarray(measured, dtype=float)
     errors = np.abs(told / seen - 1)
     spread = float(((seen - seen.mean()) ** 2).sum())
@@ -116,6 +119,7 @@ def agreement(predicted: Sequence[float], measured: Sequence[float]) -> LatencyA
         float(errors.max()),
         r2,
         rank_correlation(told, seen),
+        noise,
     )
 
 
@@ -173,25 +177,29 @@ def _random(space: SearchSpace, count: int, seed: int) -> list[Genotype]:
         genotype = space.sample(source)
         if live_operations(space.wiring, genotype)[0].nodes:
             found[genotype] = None
-    if len(found) < 4:
+    if len(found) < 2:
         raise ConfigError(
-            f"space {space.name}: {len(found)} of its structures connect input and output; a latency table is held against at "
-            "least 4"
+            f"space {space.name}: {len(found)} of its structures connect input and output; a latency table is fitted to one "
+            "and held against another"
         )
     return list(found)
 
 
 def _networks(
     space: SearchSpace, chosen: Sequence[Genotype], batch_size: int, device: torch.device
-) -> list[float]:
-    """Returns the measured times of whole networks, in milliseconds."""
+) -> tuple[list[float], float]:
+    """Returns the measured times of whole networks in milliseconds, and how far two times of one network are apart.
+
+    The second is the standard deviation of the logarithm of a time, from every network's times in even and in odd turns.
+    """
     shape = space.wiring.shapes[space.wiring.input]
     x = torch.randn(batch_size, *shape, generator=generator("latency")).to(device)
-    cases = {
-        str(number): (derive(space, genotype).to(device), x)
-        for number, genotype in enumerate(chosen)
-    }
-    return [time.ms for time in time_modules(cases, window_s=_NETWORK_S).values()]
+    nets = [derive(space, genotype).to(device) for genotype in chosen]
+    with evaluating(*nets):
+        readings = quiet_readings([partial(net, x) for net in nets], window_s=_NETWORK_S)
+    apart = [math.log(min(found[::2]) / min(found[1::2])) for found in readings]
+    noise = math.sqrt(statistics.fmean(each**2 for each in apart) / 2)
+    return [1e3 * min(found) for found in readings], noise
 
 
 def _fitted(
@@ -212,7 +220,7 @@ def _fitted(
     design = design / seen[:, None]
     best, lowest = np.array([0.0, 0.0, 1.0]), np.inf
     for used in itertools.chain.from_iterable(
-        itertools.combinations(range(3), size) for size in (1, 2, 3)
+        itertools.combinations(range(3), size) for size in range(1, min(len(seen), 3) + 1)
     ):
         if 2 not in used:
             continue

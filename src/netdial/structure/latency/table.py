@@ -7,6 +7,8 @@ are fitted to whole networks; others are held back to say how well the table pre
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -24,9 +26,10 @@ from netdial.structure.cost import StructureCosts
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
 
-MOST_ERROR, LEAST_RANK, LEAST_SPREAD = 0.15, 0.9, 1.1
-"""A table may be used if the median error is at most the first, and the rank correlation at least the second; where the slowest
-network takes less than the third times the fastest, their order is noise and is not looked at."""
+MOST_ERROR, LEAST_RANK, LEAST_SPREAD, LEAST_RELIABLE = 0.15, 0.9, 1.1, 0.9
+"""A table may be used if the median error is at most the first, and the rank correlation at least the second. The order is not
+looked at where the slowest network takes less than the third times the fastest, or where less than the fourth of the variance
+between measured times would be there if they were measured again: then it is noise."""
 
 _FORMAT = 1
 
@@ -57,6 +60,7 @@ class LatencyAgreement:
         worst_error: the largest.
         r2: share of the variance of measured times that predictions explain.
         rank_correlation: Spearman's.
+        noise: standard deviation of a measured time over itself, from times of the same network.
     """
 
     predicted_ms: tuple[float, ...]
@@ -65,19 +69,35 @@ class LatencyAgreement:
     worst_error: float
     r2: float
     rank_correlation: float
+    noise: float = 0.0
+
+    @property
+    def reliability(self) -> float:
+        """Share of the variance of measured times, as logarithms, that is not noise of measuring; 0 where all is."""
+        logs = [math.log(each) for each in self.measured_ms]
+        variance = statistics.pvariance(logs)
+        return max(1 - self.noise**2 / variance, 0.0) if variance else 0.0
+
+    @property
+    def ordered(self) -> bool:
+        """Whether networks differ in time by more than noise, so that their order can be asked for."""
+        spread = max(self.measured_ms) / min(self.measured_ms)
+        return spread >= LEAST_SPREAD and self.reliability >= LEAST_RELIABLE
 
     @property
     def good(self) -> bool:
         """Whether a search may use the table."""
-        spread = max(self.measured_ms) / min(self.measured_ms)
-        ordered = self.rank_correlation >= LEAST_RANK or spread < LEAST_SPREAD
-        return self.median_error <= MOST_ERROR and ordered
+        right = not self.ordered or self.rank_correlation >= LEAST_RANK
+        return self.median_error <= MOST_ERROR and right
 
     def __str__(self) -> str:
-        return (
-            f"median error {100 * self.median_error:.1f} %, largest {100 * self.worst_error:.0f} %, R² {self.r2:.3f}, "
-            f"rank correlation {self.rank_correlation:.3f}, {len(self.measured_ms)} networks"
+        count = len(self.measured_ms)
+        errors = (
+            f"median error {100 * self.median_error:.1f} %, largest {100 * self.worst_error:.0f} %"
         )
+        if not self.ordered:
+            return f"{errors}, {count} network{'s' * (count > 1)} whose times differ by little more than noise"
+        return f"{errors}, R² {self.r2:.3f}, rank correlation {self.rank_correlation:.3f}, {count} networks"
 
 
 @dataclass(frozen=True)
