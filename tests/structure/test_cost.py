@@ -55,6 +55,32 @@ def test_a_genotype_costs_what_its_network_costs(space: SearchSpace) -> None:
         )
 
 
+def test_a_sub_function_costs_what_its_node_needs() -> None:
+    space, other = dense_cell(5), dense_cell(4)  # the first four nodes of the one are the other
+    costs, wanted = StructureCosts(space), StructureCosts(other)
+    chances = _even(space)
+    assert costs.expected(chances)["params"] > 0  # fills what is kept of the whole
+    part = costs.upto(other.wiring.output)
+    for genotype in itertools.islice(space.enumerate(), 0, None, 997):
+        inside = other.genotype({key: genotype[key] for key in other.choices})
+        assert part.of(genotype) == wanted.of(inside)
+        assert part.of_table(genotype, part.params) == part.of(genotype).params
+    for name, value in part.expected(chances).items():
+        assert value.item() == pytest.approx(wanted.expected(_even(other))[name].item())
+    assert costs.upto(space.wiring.output).of(genotype) == costs.of(genotype)
+    assert vars(costs.upto("x").of(genotype)) == {"params": 0, "macs": 0, "vertices": 1, "edges": 0}
+    assert StructureCosts(narrow()).upto("a").of(next(narrow().enumerate())).vertices == 0
+    with pytest.raises(ConfigError, match="node"):
+        costs.upto("nowhere")
+
+
+def _even(space: SearchSpace) -> dict[str, torch.Tensor]:
+    return {
+        key: torch.full((len(choice.operations),), 1 / len(choice.operations)).double()
+        for key, choice in space.choices.items()
+    }
+
+
 @pytest.mark.parametrize("space", [dense_cell(3), narrow()], ids=["cell", "narrow"])
 def test_expectations_are_means_over_genotypes(space: SearchSpace) -> None:
     source = torch.Generator().manual_seed(0)

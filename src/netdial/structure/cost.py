@@ -10,6 +10,7 @@ Shapes: K operations of a choice.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,12 +57,13 @@ class StructureCosts:
         space: the search space; each of its operations is made once, and run on one example.
 
     Attributes:
+        wiring: the part of the space that is counted: all of it, or what a node needs (``upto``).
         params: edge -> operation -> numbers of its parameters.
         macs: edge -> operation -> multiply-accumulates for one example.
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        self.space = space
+        self.space, self.wiring = space, space.wiring
         self.params: dict[str, dict[str, int]] = {}
         self.macs: dict[str, dict[str, int]] = {}
         for name, edge in space.wiring.edges.items():
@@ -76,9 +78,23 @@ class StructureCosts:
                 for index, (o, module) in enumerate(modules.items())
             }
 
+    def upto(self, node: str) -> StructureCosts:
+        """Returns the costs of a sub-function: of what a node needs, itself included, whatever reads it.
+
+        Genotypes and probabilities are those of the whole space.
+
+        Raises:
+            ConfigError: there is no such node.
+        """
+        part = copy.copy(self)
+        for name in ("_optional", "_patterns"):
+            vars(part).pop(name, None)
+        part.wiring = self.space.wiring.upto(node)
+        return part
+
     def of(self, genotype: Genotype) -> StructureCost:
         """Returns what a genotype costs, exactly."""
-        parts, chosen = live_operations(self.space.wiring, self.space.genotype(genotype))
+        parts, chosen = live_operations(self.wiring, self.space.genotype(genotype))
         params, macs = (
             int(sum(table[edge][o] for edge, names in chosen.items() for o in names))
             for table in (self.params, self.macs)
@@ -87,7 +103,7 @@ class StructureCosts:
 
     def of_table(self, genotype: Genotype, table: Table) -> float:
         """Returns the sum of the costs in a table over the operations that are there."""
-        _, chosen = live_operations(self.space.wiring, self.space.genotype(genotype))
+        _, chosen = live_operations(self.wiring, self.space.genotype(genotype))
         return float(sum(table[edge][o] for edge, names in chosen.items() for o in names))
 
     @property
@@ -119,13 +135,13 @@ class StructureCosts:
     @cached_property
     def _optional(self) -> list[str]:
         """Choices that may bring nothing."""
-        choices = self.space.choices.items()
+        choices = self.wiring.free.items()
         return [key for key, c in choices if c.zeros or not on_simplex(c.domain)]
 
     @cached_property
     def _patterns(self) -> tuple[Tensor, Tensor, Tensor]:
         """Which optional choices are present ``[P, C]``, and the edges ``[P, E]`` and nodes ``[P, V]`` that are then left."""
-        wiring, optional = self.space.wiring, self._optional
+        wiring, optional = self.wiring, self._optional
         if not self.exact:
             return (
                 torch.ones(1, len(optional), dtype=torch.bool),
@@ -150,7 +166,7 @@ class StructureCosts:
 
     def _reach(self, probabilities: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns for each edge the probability ``[E]`` that it is left if its choice is present; of nodes ``[V]``."""
-        for key in self.space.choices:
+        for key in self.wiring.free:
             if key not in probabilities:
                 raise ConfigError(f"probabilities: edge {key} is missing")
         present, edges, nodes = self._patterns
@@ -164,7 +180,7 @@ class StructureCosts:
         after = torch.cat([factors.flip(1).cumprod(1).flip(1), ones], dim=1)
         whole = before[:, -1]
         found = []
-        for index, edge in enumerate(self.space.wiring.edges.values()):
+        for index, edge in enumerate(self.wiring.edges.values()):
             weight = whole
             if edge.key in self._optional:
                 place = self._optional.index(edge.key)
@@ -174,7 +190,7 @@ class StructureCosts:
 
     def _present(self, key: str, probabilities: Mapping[str, Tensor]) -> Tensor:
         """Returns the probability that a choice brings something."""
-        choice, chances = self.space.choices[key], probabilities[key]
+        choice, chances = self.wiring.choices[key], probabilities[key]
         able = [i for i in range(len(choice.operations)) if i not in choice.zeros]
         if on_simplex(choice.domain):
             return chances[able].sum()
@@ -184,8 +200,8 @@ class StructureCosts:
         self, table: Table, probabilities: Mapping[str, Tensor], reach: tuple[Tensor, Tensor]
     ) -> Tensor:
         total = torch.zeros((), dtype=reach[0].dtype, device=reach[0].device)
-        for index, (name, edge) in enumerate(self.space.wiring.edges.items()):
-            choice = self.space.wiring.choices[edge.key]
+        for index, (name, edge) in enumerate(self.wiring.edges.items()):
+            choice = self.wiring.choices[edge.key]
             costs = torch.tensor([float(table[name][o]) for o in choice.operations]).to(total)
             costs[list(choice.zeros)] = 0
             chances = probabilities.get(edge.key, torch.ones_like(costs))
@@ -199,6 +215,6 @@ class StructureCosts:
             self._present(edge.key, probabilities)
             if edge.key in self._optional
             else reach[0].new_ones(())
-            for edge in self.space.wiring.edges.values()
+            for edge in self.wiring.edges.values()
         ]
         return {"vertices": reach[1].sum(), "edges": (reach[0] * torch.stack(chances)).sum()}

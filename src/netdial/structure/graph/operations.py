@@ -68,7 +68,7 @@ def make(factory: Factory, shape: Shape, where: str, *seed: int | str) -> nn.Mod
             f"{where}: cannot be made for inputs of shape {list(shape)} ({type(error).__name__}: {first_line(error)})"
         ) from error
     if not isinstance(made, nn.Module):
-        raise ConfigError(f"{where}: made a {type(made).__name__}; expected a torch.nn.Module")
+        raise ConfigError(f"{where}: made {type(made).__name__}; expected a torch.nn.Module")
     return made
 
 

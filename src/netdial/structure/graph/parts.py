@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from netdial.core.errors import unknown
 from netdial.family.posteriors.structure import GammaDomain
 from netdial.structure.graph.aggregate import Aggregator
 from netdial.structure.graph.domain import count_vertices
@@ -94,6 +95,28 @@ class Wiring:
     def free(self) -> dict[str, StructureChoice]:
         """The choices that leave something to choose."""
         return {key: choice for key, choice in self.choices.items() if choice.count > 1}
+
+    def upto(self, node: str) -> Wiring:
+        """Returns what lies between the input and a node, of which the node is the output: the sub-function f_v.
+
+        Raises:
+            ConfigError: there is no such node.
+        """
+        if node not in self.order:
+            raise unknown("node", node, self.order)
+        needed = {node}
+        for target in reversed(self.order):
+            if target in needed:
+                needed.update(edge.source for edge in self.incoming[target])
+        order = tuple(each for each in self.order if each in needed)
+        incoming = {each: self.incoming[each] for each in order}
+        edges = {edge.name for found in incoming.values() for edge in found}
+        choices = {
+            key: replace(choice, edges=tuple(name for name in choice.edges if name in edges))
+            for key, choice in self.choices.items()
+            if edges.intersection(choice.edges)
+        }
+        return replace(self, output=node, order=order, incoming=incoming, choices=choices)
 
     @cached_property
     def fingerprint(self) -> str:
