@@ -90,6 +90,25 @@ def test_t1_with_zeros_at_the_border_it_is_refused() -> None:
     }
 
 
+def test_constants_that_differ_from_position_to_position_are_not_blamed_on_padding() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 2)
+            self.register_buffer("places", torch.arange(5.0)[:, None] + 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.two(torch.relu(self.one(x) + self.places))
+            return found
+
+    graph = Graph.of(Placed().double(), torch.randn(2, 5, 4).double())
+    silence(graph.traced.get_submodule("one"), [2], bias=0.0)
+    report = assert_exact(graph)
+    assert report.refused == {
+        "one": "node 'two' reads constants other than 0 that differ from position to position"
+    }
+
+
 @pytest.mark.parametrize("activation", [nn.Sigmoid(), nn.Softplus(), nn.Hardsigmoid()])
 def test_t2_an_activation_of_0_that_is_not_0_is_folded(activation: nn.Module) -> None:
     graph = graph_of(nn.Linear(4, 6), activation, nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))

@@ -47,7 +47,9 @@ def blocked(
     if constant and (why := _why_not(graph, reader, found)):
         return {**out, **dict.fromkeys(constant, why)}
     border = f"{_who(reader)} and pads with zeros, so that they count less at the border"
-    return {**out, **dict.fromkeys(_uneven(graph, reader, constant, found), border)}
+    apart = f"{_who(reader)} that differ from position to position"
+    uneven = _uneven(graph, reader, constant, found)
+    return {**out, **{i: border if is_even(lines[[i]]) else apart for i in uneven}}
 
 
 def shifts(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from netdial.core.storage.files import write_bytes
 
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
+
+_COLOUR = "\x1b\\[[0-9;]*m"
 
 Run = Callable[..., Any]
 
@@ -150,6 +153,7 @@ def onnx(job: ExportJob) -> tuple[int, float]:
             input_names=_names(job, x),
             output_names=None if isinstance(job.program, _Own) else ["output"],
             dynamic_shapes=_dynamic_batch(job, x),
+            custom_translation_table={torch.ops.aten._cdist_forward.default: _distances},
         )
         assert program is not None  # always so with dynamo=True
         content: bytes = program.model_proto.SerializeToString()
@@ -163,6 +167,21 @@ def onnx(job: ExportJob) -> tuple[int, float]:
         difference = _compare(job.program, run, x)
     write_bytes(job.path, content)
     return len(content), difference
+
+
+def _distances(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any:
+    """Returns ``torch.cdist`` in operations of ONNX, of which torch's converter knows no way.
+
+    Raises:
+        NotImplementedError: the distances are neither sums of absolute differences nor Euclidean.
+    """
+    ops: Any = import_module("onnxscript").opset18
+    apart = ops.Sub(ops.Unsqueeze(x, [-2]), ops.Unsqueeze(y, [-3]))
+    if p == 2:
+        return ops.ReduceL2(apart, [-1], keepdims=0)
+    if p == 1:
+        return ops.ReduceL1(apart, [-1], keepdims=0)
+    raise NotImplementedError(f"distances of order {p}")
 
 
 def write_program(net: nn.Module, path: str | Path, format: str, example: Any) -> None:
@@ -247,7 +266,14 @@ def _tracing(job: ExportJob, format: str) -> Iterator[None]:
     except Exception as error:  # exporters raise anything at all
         raise TraceError(
             f"{job.path}: this {type(job.net).__name__} cannot be exported as {format}, nothing was written "
-            f"({type(error).__name__}: {first_line(error)}); format='safetensors' keeps any network"
+            f"({_cause(error)}); format='safetensors' keeps any network"
         ) from error
     finally:
         logging.disable(level)
+
+
+def _cause(error: BaseException) -> str:
+    """Returns what an exporter's error comes from in the end, in a line without colours; what it says at first is advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {re.sub(_COLOUR, '', first_line(error))}"

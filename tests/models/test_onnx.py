@@ -1,0 +1,56 @@
+"""ONNX graphs of operations that torch's converter has no way for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netdial.core.errors import TraceError
+from netdial.models.programs import write_program
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+class Distances(nn.Module):
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.codes, self.p = nn.Parameter(torch.randn(5, 3)), p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(x, self.codes, p=self.p)
+
+
+class Waves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_distances_are_written_and_equal(p: float, tmp_path: Path) -> None:
+    import onnxruntime
+
+    net, x = Distances(p), torch.randn(7, 3)
+    write_program(net, tmp_path / "net.onnx", "onnx", x[:2])  # compared there for several batches
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), net(x).detach())
+
+
+@pytest.mark.slow
+def test_what_cannot_be_written_is_named_in_a_line_without_colours(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"exported as onnx.*bessel_j0") as refused:
+        write_program(Waves(), tmp_path / "net.onnx", "onnx", torch.randn(2, 4))
+    assert "\x1b" not in str(refused.value) and "Next steps" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_other_distances_are_refused_by_their_order(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"distances of order 3\.0"):
+        write_program(Distances(3.0), tmp_path / "net.onnx", "onnx", torch.randn(2, 3))
