@@ -210,7 +210,8 @@ def plain(net: nn.Module, case: Case) -> Callable[[], None]:
 
 def family(net: nn.Module, case: Case, **settings: Any) -> Callable[[], None]:
     """Returns one step of a family, as the library's loop makes it."""
-    config = make_config(batch_size=case.batch, groups=case.groups, epochs=1000, **settings)
+    common: dict[str, Any] = {"batch_size": case.batch, "groups": case.groups, "epochs": 1000}
+    config = make_config(**common, joint=0, **settings)
     batches = [Batch(x, y) for x, y in case.batches()]
     method = FamilyMethod(config, task=Classification(), n_data=50_000, steps=50_000 // case.batch)
     state = method.init(Family(copy.deepcopy(net), config.family()).train())

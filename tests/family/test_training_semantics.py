@@ -44,7 +44,13 @@ class Net(nn.Module):
 
 def moved(net: Net) -> float:
     """Returns how far training without a penalty worth the name moves the first layer."""
-    settings: dict[str, Any] = {"objective": "l2", "lam": (1e-9, 1e-8), "epochs": 3, "lr": 0.05}
+    settings: dict[str, Any] = {
+        "objective": "l2",
+        "lam": (1e-9, 1e-8),
+        "epochs": 3,
+        "lr": 0.05,
+        "joint": 0.0,
+    }
     family = nd.fit(net, (X, Y), batch_size=16, **settings)
     after = family.at(1e-8)["a.weight"]
     return float((after - net.a.weight.detach()).abs().max())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from netdial.core.errors import CheckpointError
+from netdial.core.records import Record
 from netdial.jobs.reports import write_report
 from netdial.report.page import series
 from netdial.report.template import CHARTS, script
@@ -23,6 +24,7 @@ from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
 
 from ..early import early
+from .conftest import STEPS, evaluation_records, training_records
 
 MakeRun = Callable[..., Run]
 HOSTILE = "<script>alert('x')\"&amp;{{ 7 * 7 }}"
@@ -100,6 +102,28 @@ def test_the_page_says_what_was_done_and_what_came_out(make_run: MakeRun) -> Non
     assert f"{answer.simplest.values['effective_parameters']:,.0f}".replace(",", " ") in page.shown
     assert {"curves", "training"} <= page.ids()
     assert "notes" not in [attributes.get("class") for _, attributes in page.tags]
+
+
+def test_the_page_says_where_members_part(make_run: MakeRun) -> None:
+    whole = training_records("whole") + evaluation_records("whole")
+    half = [
+        r
+        for r in whole
+        if r.method != "train" or r.lam in (None, lam_of(whole)) or r.step > STEPS / 2
+    ]
+    assert len(half) < len(whole)
+    pages = [
+        page_of(make_run(name, records)) for name, records in (("whole", whole), ("half", half))
+    ]
+    assert ["one network had been trained" in " ".join(p.shown.split()) for p in pages] == [
+        False,
+        True,
+    ]
+
+
+def lam_of(records: list[Record]) -> float:
+    """Returns the largest complexity value of training."""
+    return max(record.lam for record in records if record.method == "train" and record.lam)
 
 
 def test_what_draws_is_there_exactly_once_and_nothing_is_fetched(make_run: MakeRun) -> None:

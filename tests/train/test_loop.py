@@ -106,6 +106,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "lr": 1e-2,
     },
     "gated": {"map": "gated", "objective": "scaled-prior"},
+    "joint": {"joint": 1 / 3},
 }
 
 
@@ -130,10 +131,11 @@ def test_resumed_run_is_bit_equal(
     assert_same(rest.state, whole.state)
 
 
+@pytest.mark.parametrize("joint", [0.0, 1 / 3, 0.5])
 def test_statistics_of_normalisation_are_resumed_too(
-    blobs: tuple[Tensor, Tensor], tmp_path: Path
+    joint: float, blobs: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
-    config = make_config(epochs=2, batch_size=20, groups=4)
+    config = make_config(epochs=2, batch_size=20, groups=4, joint=joint)
     whole, first, rest = (Run(blobs, config, normalised()) for _ in range(3))
     whole.train()
     first.interrupted_at(2, tmp_path / "state")
@@ -212,7 +214,7 @@ def test_finished_run_has_nothing_left_to_do(blobs: tuple[Tensor, Tensor], tmp_p
 
 
 def test_epochs_are_reported(blobs: tuple[Tensor, Tensor]) -> None:
-    config = make_config(epochs=3, batch_size=12, groups=4, ends=False)
+    config = make_config(epochs=3, batch_size=12, groups=4, ends=False, joint=0)
     run, told = Run(blobs, config, mlp()), []
     run.train(advance=lambda step, total: told.append((step, total)))
     assert told == [(step, 15) for step in range(1, 16)]

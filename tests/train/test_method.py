@@ -35,6 +35,7 @@ def started(
         "std_rate": 1.0,
         "groups": 4,
         "epochs": 25,
+        "joint": 0.0,
         **settings,
     }
     config = make_config(**options)

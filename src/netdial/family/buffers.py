@@ -65,6 +65,12 @@ class StatisticsBank(nn.Module):
                 found[name] = bank[low if share < 0.5 else high].clone()
         return found
 
+    def spread(self, unit: float) -> None:
+        """Gives every cell the statistics of the cell at a unit coordinate."""
+        for index in range(len(self.names)):
+            bank = self._bank(index)
+            bank.copy_(bank[self._nearest(unit)].expand_as(bank))
+
     def exchange(
         self, unit: Tensor, ranks: Sequence[int], rank: int, sum_: Callable[[list[Tensor]], None]
     ) -> None:

@@ -60,6 +60,11 @@ class Domain:
         """Returns the complexity values of unit coordinates, the inverse of ``unit``."""
         return self.lo * (unit.to(torch.float64) * math.log(self.hi / self.lo)).exp()
 
+    @property
+    def mean(self) -> float:
+        """E λ: where a penalty that is λ times something is, of one network, what it is on average over the range."""
+        return (self.hi - self.lo) / math.log(self.hi / self.lo)
+
     @checked
     def grid(self, count: int) -> list[float]:
         """Returns ``count`` values evenly spaced on the log scale, both ends included (the middle if 1)."""

@@ -147,6 +147,7 @@ def training(data: str, size: ExperimentSize, row: tables.Implementation, seed: 
         **size.settings,
         "map": row.map,
         "objective": row.objective,
+        "joint": 0.0,
         "epochs": size.epochs[row.map],
         "lams": LAMS if row.map == "table" else (),
         "lo": LAMS[0],

@@ -135,6 +135,13 @@ class FitConfig(TrainConfig):
     )
     regions: int = Field(3, ge=1, le=10_000, description="regions of the piecewise map")
     hidden: int = Field(50, ge=1, description="hidden width of the lowrank map")
+    joint: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="fraction of the steps in which a piecewise or linear map is one network, trained at the mean lam, before "
+        "each member goes its own way; by default 0.5 under l1, l2 and ard, and 0 for multilayer perceptrons",
+    )
     lo: float = Field(
         1e-2,
         gt=0,

@@ -48,11 +48,18 @@ class Draw(NamedTuple):
 
 
 class Draws:
-    """Source of draws for a family under a configuration."""
+    """Source of draws for a family under a configuration.
 
-    def __init__(self, family: Family, config: FitConfig) -> None:
+    Args:
+        family: the family.
+        config: settings.
+        joint: steps in which one network is trained for all complexity values, at their mean.
+    """
+
+    def __init__(self, family: Family, config: FitConfig, joint: int = 0) -> None:
         self._family = family
         self._config = config
+        self._joint = joint
         self._kept: dict[tuple[int, int], list[_Values]] = {}
         self._rows: _Values | None = None
 
@@ -66,9 +73,24 @@ class Draws:
         if isinstance(mean, TableMap):
             blocks = max(len(mean.rows) // max(len(config.lams), 1), 1)
             return Draw(*self._table(mean), blocks, mean.rows)
-        if isinstance(mean, StackedMap):
-            return self._stacked(mean, self._divided(step, size // mean.count, processes))
+        count = mean.count if isinstance(mean, StackedMap) else 1
+        one = self._one(step, size // count, processes)
+        return self._stacked(mean, one) if isinstance(mean, StackedMap) else one
+
+    def _one(self, step: int, size: int, processes: int) -> Draw | None:
+        """Returns the draw of one family."""
+        if step < self._joint:
+            return self._mean_value(size, processes)
         return self._divided(step, size, processes)
+
+    def _mean_value(self, size: int, processes: int) -> Draw | None:
+        """Returns the draw of one network, at the mean complexity value, in the place of the first pivot."""
+        domain = self._family.domain
+        if size < processes * (2 if self._family.statistics.names else 1):
+            return None
+        unit = domain.unit(torch.full((processes,), domain.mean, dtype=torch.float64))
+        lam, share = self._weighted(unit)
+        return Draw(unit, lam, share, processes, torch.zeros_like(unit))
 
     def _divided(self, step: int, size: int, processes: int) -> Draw | None:
         config = self._config
@@ -93,7 +115,7 @@ class Draws:
         if one is None:
             return None
         unit, lam, share = (part.repeat(mean.count) for part in (one.unit, one.lam, one.share))
-        return Draw(unit, lam, share, mean.count * one.blocks, mean.everywhere(one.unit))
+        return Draw(unit, lam, share, mean.count * one.blocks, mean.everywhere(one.place))
 
     def _block(self, number: int, count: int) -> list[_Values]:
         if (number, count) not in self._kept:

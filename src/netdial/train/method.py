@@ -12,6 +12,10 @@ values a group gets is the only difference between the ways of training:
 - stacked: a stacked map; each of its families sees such values, on blocks of its own.
 - rows: a table map; each row sees the whole batch of its seed. This trains networks directly, many at once.
 
+A family with a piecewise map may begin as one network, at the mean complexity value (``joint`` in the settings): its pivots
+start equal, and stay so as long as each gets the gradient of the first. That is a plain step, which may cost a third of one of
+the family, and members share what it taught when each goes its own way. Own deviation from the papers.
+
 Shapes: K values, n blocks of b examples in a batch.
 """
 
@@ -31,7 +35,7 @@ from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, seeded
 from netdial.family.family import Family
 from netdial.family.fields import Fields
-from netdial.family.maps import TableMap
+from netdial.family.maps import PiecewiseMap, TableMap
 from netdial.family.running.apart import Apart
 from netdial.family.running.compiled.step import CompiledStep, Weights, compiled_step, say_other
 from netdial.family.running.pieces import pieces
@@ -169,10 +173,13 @@ class FamilyMethod:
         self._n_data = n_data
         self._steps = steps
         self._warmup: Schedule = linear_warmup(config.warmup * steps)
+        self._joint = 0
 
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
-        optimizer, draws = make_optimizer(family, self.config), Draws(family, self.config)
+        self._joint = round(_joint(family, self.config) * self.config.known_epochs * self._steps)
+        optimizer = make_optimizer(family, self.config)
+        draws = Draws(family, self.config, self._joint)
         rates = make_rates(optimizer, self.config, self.config.known_epochs * self._steps)
         compiled = None
         if self.config.compiled:
@@ -190,6 +197,8 @@ class FamilyMethod:
         Raises:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
+        if state.step == self._joint > 0:
+            self._part(state)
         draw = self._draw(state, len(batch[1]))
         batch = Batch(*batch).divisible(draw.blocks)
         drop_gradients(state.optimizer)
@@ -200,6 +209,13 @@ class FamilyMethod:
         self._check(state, draw, here, terms)
         self._move(state, draw)
         return {"unit": draw.unit[here], "fit": terms.fit, "complexity": terms.complexity}
+
+    def _part(self, state: FamilyState) -> None:
+        """Lets the pivots go, each its own way: with statistics of its own, and without what is known of their common steps."""
+        family = state.family
+        mean = torch.tensor([family.domain.mean], dtype=torch.float64)
+        family.statistics.spread(float(family.domain.unit(mean)))
+        state.optimizer.state.clear()
 
     def _draw(self, state: FamilyState, size: int) -> Draw:
         draw = state.draws.at(state.step, size, self.workers.count)
@@ -297,6 +313,9 @@ class FamilyMethod:
             if family.statistics.names:
                 owners = workers.owners(len(draw.unit))
                 family.statistics.exchange(draw.unit, owners, workers.rank, workers.sum_)
+        if state.step < self._joint:
+            for one in family.maps.values():
+                one.join()
         if self.config.clip:
             clip_gradients(family, self.config.clip)
         state.optimizer.step()
@@ -316,6 +335,21 @@ class FamilyMethod:
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
             f"{blame}; lower lr, set clip to 1, or check the data for huge values"
         )
+
+
+def _joint(family: Family, config: FitConfig) -> float:
+    """Returns the fraction of the steps in which a family is one network.
+
+    None where nothing is saved, or lost by it: a step of a family of perceptrons costs little more than one of theirs, and
+    members of an anchored family share their start, which is a trained network.
+    """
+    if not isinstance(family.mean, PiecewiseMap):
+        return 0.0
+    if config.joint is not None:
+        return config.joint
+    if family.chain is not None or family.anchor is not None:
+        return 0.0
+    return OBJECTIVES[config.objective].joint
 
 
 def _fields(family: Family, draw: Draw, here: slice) -> Fields:

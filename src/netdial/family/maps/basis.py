@@ -80,6 +80,11 @@ class PiecewiseMap(BasisMap):
         """Returns hat functions ``[L, N + 1]``."""
         return hats(unit, len(self.pivots) - 1)
 
+    def join(self) -> None:
+        """Gives every pivot the gradient of the first, so that equal pivots stay equal."""
+        if self.pivots.grad is not None:
+            self.pivots.grad.copy_(self.pivots.grad[:1].expand_as(self.pivots))
+
     def towards_knots(self, unit: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """Returns unit coordinates of which a share, drawn at random, is moved to the nearest knot."""
         moved = torch.rand(unit.shape, generator=generator, dtype=unit.dtype) < share

@@ -34,6 +34,12 @@ class StackedMap(PiecewiseMap):
         places = first[:, None] + unit * self.regions
         return (places / (len(self.pivots) - 1)).flatten()
 
+    def join(self) -> None:
+        """Gives every pivot the gradient of the first of its map."""
+        if self.pivots.grad is not None:
+            grads = self.pivots.grad.view(self.count, self.regions + 1, -1)
+            grads.copy_(grads[:, :1].expand_as(grads))
+
     def cut(self, name: str, dim: int, keep: Tensor) -> StackedMap:
         """Returns the maps with a dimension of one leaf cut."""
         return StackedMap(*self._cut_pivots(name, dim, keep), self.count)

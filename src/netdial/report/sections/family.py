@@ -96,6 +96,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "has_curves": curves is not None,
         "has_training": training is not None,
         "strata": _strata(records),
+        "joint": _was_one(records),
         "pruning": pruning,
         "channels": channels,
         "compression": compression,
@@ -275,6 +276,15 @@ def _strata(records: Sequence[Record]) -> tuple[str, str] | None:
     """Returns the smallest and largest complexity value that training was recorded for, or None."""
     lams = [record.lam for record in records if record.method == "train" and record.lam is not None]
     return (number(min(lams)), number(max(lams))) if lams else None
+
+
+def _was_one(records: Sequence[Record]) -> bool:
+    """Returns whether one network was trained for all complexity values at first: some were recorded from later on."""
+    found: dict[float, int] = {}
+    for record in records:
+        if record.method == "train" and record.lam is not None:
+            found[record.lam] = min(record.step, found.get(record.lam, record.step))
+    return len(set(found.values())) > 1
 
 
 def _csv_link(rows: Sequence[MemberRow]) -> str:
