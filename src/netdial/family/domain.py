@@ -62,7 +62,7 @@ class Domain:
 
     @property
     def mean(self) -> float:
-        """E λ: where a penalty that is λ times something is, of one network, what it is on average over the range."""
+        """E λ, the mean of the values themselves: in the upper half of the range of their logarithms."""
         return (self.hi - self.lo) / math.log(self.hi / self.lo)
 
     @checked
