@@ -38,8 +38,9 @@ CASES = {
     "independent": ("mlp", {"sampling": "independent"}),
     "whole": ("mlp", {"sampling": "whole"}),
     "clipped": ("mlp", {"clip": 0.1, "optimizer": "AdamW"}),
-    "norm": ("norm", {"groups": 8}),
-    "dropout": ("dropout", {}),
+    "norm": ("norm", {"groups": 8, "joint": 0}),
+    "dropout": ("dropout", {"joint": 0}),
+    "joint": ("mlp", {"joint": 0.5}),
     "table": ("mlp", {"map": "table", "lams": (0.01, 1.0, 50.0)}),
     "loader": ("mlp", {}),
 }
@@ -68,6 +69,7 @@ CASES = [
     "clipped",
     "norm",
     "dropout",
+    "joint",
     "table",
     "loader",
 ]

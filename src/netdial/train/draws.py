@@ -84,7 +84,10 @@ class Draws:
         return self._divided(step, size, processes)
 
     def _mean_value(self, size: int, processes: int) -> Draw | None:
-        """Returns the draw of one network, at the mean complexity value, in the place of the first pivot."""
+        """Returns the draw of one network, at the mean complexity value, in the place of the first pivot.
+
+        Each process runs its part of the batch as a group, so statistics of the batch and dropout differ with their number.
+        """
         domain = self._family.domain
         if size < processes * (2 if self._family.statistics.names else 1):
             return None
