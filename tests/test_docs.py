@@ -123,6 +123,10 @@ SCRIPTED = {
     "docs/tables.md": (NETWORK, "assert len(answers) == 60"),
     "docs/how-to-add-a-posterior.md": ("", ""),
     "docs/how-to-add-a-search-strategy.md": ("", ""),
+    "docs/how-to-add-an-operation.md": (
+        "",
+        "assert 'bilinear' in str(found.genotype)",
+    ),
     "docs/structure-search.md": ("", "assert space.count == 6"),
     "docs/structure-lecture.md": ("", "assert len(found) == 3"),
     "docs/tutorial-search.md": ("", "assert len(answers) == 3 and small.cost.params <= 600"),
@@ -186,7 +190,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
 
 SLOW = (
     "docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "docs/how-to-add-a-posterior.md",
-    "docs/how-to-add-a-search-strategy.md",
+    "docs/how-to-add-a-search-strategy.md", "docs/how-to-add-an-operation.md",
     "docs/tutorial-networks.md", "own_network.py", "readme_picture.py",
 )  # fmt: skip
 """Scripts that take longer than a second and show what others do, too."""
@@ -211,6 +215,7 @@ def test_networks_you_have_are_cut(name: str, printed: Printed) -> None:
 
 
 @each(
+    "docs/how-to-add-an-operation.md",
     "docs/compressing.md",
     "docs/ndz.md",
     "docs/files.md",
