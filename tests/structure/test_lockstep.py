@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial.structure import SearchSpace, Supernet, ZeroOperation
+from netdial.structure import SearchSpace, Supernet, ZeroOperation, lockstep
 from netdial.structure.lockstep import chain_of
 from netdial.structure.spaces import ready_space
 
@@ -92,6 +92,30 @@ def test_the_same_but_for_rounding(name: str, training: bool) -> None:
     )
     for one, other in zip(everything(plain, x), everything(side, x), strict=True):
         assert torch.allclose(one, other, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["images", "signals"])
+def test_the_same_in_pieces_and_with_many_channels(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One operation in a call, as of large values; and weighted sums as those of many channels are made."""
+    calls: list[int] = []
+    advance = lockstep._advance
+
+    def counted(group: list[lockstep.ChainJob]) -> None:
+        calls.append(len(group))
+        advance(group)
+
+    monkeypatch.setattr(lockstep, "_advance", counted)
+    test_the_same_but_for_rounding(name, training=True)
+    assert max(calls) > 2
+    calls.clear()
+    monkeypatch.setattr(lockstep, "_NEAR", dict.fromkeys((3, 4), 1))
+    test_the_same_but_for_rounding(name, training=True)
+    assert max(calls) == 1
+    monkeypatch.setattr(lockstep, "_MIXED", 1)
+    test_the_same_but_for_rounding(name, training=True)
 
 
 def test_layers_that_are_not_known_are_not_taken() -> None:

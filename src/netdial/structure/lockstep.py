@@ -1,9 +1,9 @@
 """Many small networks side by side: the operations of a supernet that read what is ready, layer by layer, in few calls.
 
-Operations that are chains of known layers go in lockstep. At each depth, layers of one kind and geometry are one call:
-convolutions become one with as many groups, batch normalisations one over all channels; what looks at each channel alone
-(ReLU, pooling) is done once for all that read the same. Values are those of the operations one
-by one, but for rounding. What is no such chain, or is hooked, is not taken.
+Operations that are chains of known layers go in lockstep. At each depth, layers of one kind and geometry are one call, as long
+as their values stay in the processor's cache: convolutions become one with as many groups, batch normalisations one over all
+channels. What looks at each channel alone (ReLU, pooling) is done once for all that read the same. Values are those of the
+operations one by one, but for rounding. What is no such chain, or is hooked, is not taken.
 
 Shapes: B examples, C channels, m operations side by side ``[B, m C, ...]``.
 """
@@ -26,6 +26,12 @@ _CHANNELWISE = (
 )
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_MIXED = 32
+"""Channels up to which a weighted sum is a product of matrices."""
+
+_NEAR = {3: 2**20, 4: 2**17}
+"""Numbers in a call, by the dimensions of a value. Of images more leave the processor's cache, which costs more than calls."""
+
 _KNOWN = (*_CHANNELWISE, *_CONVOLUTIONS, *_NORMS)
 
 
@@ -151,8 +157,17 @@ def run_jobs(jobs: Sequence[ChainJob]) -> dict[str, Tensor]:
         for job in active:
             groups.setdefault(_kind(job), []).append(job)
         for group in groups.values():
-            _advance(group)
+            for part in _pieces(group):
+                _advance(part)
     return _summed(ordered)
+
+
+def _pieces(group: list[ChainJob]) -> Iterator[list[ChainJob]]:
+    """Yields jobs in pieces whose values are about as many as the processor's cache holds."""
+    tensor, width = group[0].bundle.tensor, group[0].bundle.width
+    count = max(1, _NEAR[tensor.ndim] * tensor.shape[1] // (width * tensor.numel()))
+    for first in range(0, len(group), count):
+        yield group[first : first + count]
 
 
 def _kind(job: ChainJob) -> Hashable:
@@ -276,13 +291,26 @@ def _weighted(bundle: ChannelBundle, jobs: list[ChainJob]) -> Iterator[tuple[str
             yield job.goal, job.weight * job.value
         return
     scale = torch.stack([job.weight for job in jobs]).to(bundle.tensor)
-    scale = scale.repeat_interleave(bundle.width)
-    scaled = bundle.tensor * scale.reshape(-1, *[1] * (bundle.tensor.ndim - 2))
     runs = [(goal, len(list(run))) for goal, run in groupby(job.goal for job in jobs)]
-    parts = scaled.split([count * bundle.width for _, count in runs], dim=1)
-    for (goal, count), part in zip(runs, parts, strict=True):
-        if count == 1:
-            yield goal, part
-        else:
-            last = part.movedim(1, -1).unflatten(-1, (count, bundle.width))
-            yield goal, last.sum(dim=-2).movedim(-1, 1)
+    counts = [count for _, count in runs]
+    parts = bundle.tensor.split([count * bundle.width for count in counts], dim=1)
+    for (goal, _), part, weights in zip(runs, parts, scale.split(counts), strict=True):
+        yield goal, _mixed(part, weights, bundle.width)
+
+
+def _mixed(values: Tensor, weights: Tensor, width: int) -> Tensor:
+    """Returns Σ_i w_i x_i ``[B, C, ...]`` of values side by side ``[B, m C, ...]``.
+
+    Of few channels, as a product of matrices: it reads the values once, where products and a sum go through memory three times.
+    """
+    if len(weights) == 1:
+        return weights * values
+    if width > _MIXED:
+        scaled = values * weights.repeat_interleave(width).reshape(-1, *[1] * (values.ndim - 2))
+        return scaled.movedim(1, -1).unflatten(-1, (-1, width)).sum(dim=-2).movedim(-1, 1)
+    matrix = (weights[:, None, None] * torch.eye(width).to(weights)).flatten(0, 1)
+    if values.ndim == 3:
+        return matrix.mT @ values
+    rows = values.movedim(1, -1)
+    mixed: Tensor = rows.flatten(0, 2) @ matrix
+    return mixed.view(*rows.shape[:3], width).movedim(-1, 1)
