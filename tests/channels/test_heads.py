@@ -15,6 +15,8 @@ from netdial.channels.surgery import apply
 from netdial.core.cutting import leaves
 from netdial.pruning.channels import Limits, Options, retrain_structured
 
+from .networks import mask, stirred
+
 D, H = 12, 3
 X = torch.randn(4, 5, D, generator=torch.Generator().manual_seed(0)).double()
 
@@ -107,3 +109,42 @@ def test_whole_heads_fade_while_a_network_trains(how: str) -> None:
     shrunk = nd.shrink(Attending(how), (x, y), size=size, epochs=4, batch_size=12)
     assert shrunk.widths["q" if how == "apart" else "qkv"] < H
     assert abs(shrunk.n_params - 330) < 110, "to within a head"
+
+
+class Shared(nn.Module):
+    """Attention in which two heads of queries read one of keys and values, repeated by ``expand``."""
+
+    def __init__(self, *, sizes: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.sizes = nn.Linear(5, 16), nn.Linear(16, 3), sizes
+        self.q, self.k, self.v, self.o = (nn.Linear(16, n) for n in (16, 8, 8, 16))
+
+    def repeated(self, x: Tensor) -> Tensor:
+        b, heads, n, each = x.shape
+        if self.sizes:
+            return x[:, :, None].expand(b, heads, 2, n, each).reshape(b, heads * 2, n, each)
+        return x.unsqueeze(2).expand(-1, -1, 2, -1, -1).reshape(b, heads * 2, n, -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        b, n, _ = x.shape
+        q, k, v = (f(x).view(b, n, -1, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+        weights = torch.softmax(q @ self.repeated(k).transpose(2, 3) / 2, -1)
+        y = (weights @ self.repeated(v)).transpose(1, 2).reshape(b, n, -1)
+        found: Tensor = self.last(x + self.o(y))
+        return found
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+def test_heads_that_share_keys_and_values_go_together(sizes: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 7, 5).double()
+    graph = Graph.of(stirred(Shared(sizes=sizes).double()), x)
+    assert graph.widths == {"first": 16, "q": 2}
+    plan = graph.plan({"q": [0]})
+    masked = copy.deepcopy(graph.traced)
+    mask(masked, plan)
+    apply(plan, graph.traced)
+    torch.testing.assert_close(graph.traced(x), masked(x), rtol=1e-10, atol=1e-10)
+    shapes = {name: tuple(leaf.shape) for name, leaf in graph.traced.named_parameters()}
+    assert [shapes[f"{name}.weight"] for name in "qkvo"] == [(8, 16), (4, 16), (4, 16), (16, 8)]

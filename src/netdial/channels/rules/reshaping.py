@@ -159,6 +159,11 @@ def _block(scene: Scene, block: _Block, axes: list[Labels]) -> list[Labels]:
     node, sizes = block.node, block.sizes
     plain = [np.full(size, FIXED) for size in sizes]
     free = [axis for axis in axes if scene.atoms.is_free(axis)]
+    repeats = [axis for axis in free if scene.grown.issuperset(axis.tolist())]
+    if len(repeats) == len(free) - 1:  # each head several times, one after another: the heads go
+        for axis in repeats:
+            scene.fix(axis, f"{place(node)} repeats other channels along it")
+        free = [axis for axis in free if scene.atoms.is_free(axis)]
     if not free or not sizes:
         return plain
     wide = [i for i, size in enumerate(sizes) if size > 1]

@@ -247,7 +247,7 @@ def _grown(scene: Scene, axes: list[Labels], back: int, size: Any, where: tuple[
             scene.handled.add(id(size))
             axes[-back] = source
     elif isinstance(size, int) and size == len(axes[-back]):
-        axes[-back] = scene.atoms.fresh(size)
+        axes[-back] = scene.repeated(size)
         scene.demand(where, axes[-back], size, "")
 
 

@@ -122,6 +122,7 @@ class Scene:
         refused: (labels, message): refused unless the labels turn out to be fixed for another reason.
         fixes: (labels, why) that were fixed by an operation that cannot be cut.
         demands: numbers that have to follow when channels go.
+        grown: atoms of dimensions that repeat what was there, as often as the code says.
         handled: ids of the numbers given to the present node that a rule accounts for.
         heads: what goes of channels that are split into heads: ``whole`` heads, or channels ``inside`` of all heads alike.
     """
@@ -138,6 +139,7 @@ class Scene:
     refused: list[tuple[Labels, str]] = field(default_factory=list)
     fixes: list[tuple[Labels, str]] = field(default_factory=list)
     demands: list[Demand] = field(default_factory=list)
+    grown: set[int] = field(default_factory=set)
     handled: set[int] = field(default_factory=set)
     heads: Heads = "whole"
 
@@ -183,6 +185,12 @@ class Scene:
         if (self.name(tensor), dim) not in self.makers:
             self.makers.append((self.name(tensor), dim))
         return labels
+
+    def repeated(self, size: int) -> Labels:
+        """Returns fresh labels of a dimension that repeats what was there, as often as the code says."""
+        found = self.atoms.fresh(size)
+        self.grown.update(found.tolist())
+        return found
 
     def join(self, one: Labels, other: Labels) -> None:
         """Joins labels pairwise."""
