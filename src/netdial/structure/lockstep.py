@@ -303,14 +303,16 @@ def _mixed(values: Tensor, weights: Tensor, width: int) -> Tensor:
 
     Of few channels, as a product of matrices: it reads the values once, where products and a sum go through memory three times.
     """
+    mixed: Tensor
     if len(weights) == 1:
         return weights * values
     if width > _MIXED:
         scaled = values * weights.repeat_interleave(width).reshape(-1, *[1] * (values.ndim - 2))
-        return scaled.movedim(1, -1).unflatten(-1, (-1, width)).sum(dim=-2).movedim(-1, 1)
+        mixed = scaled.movedim(1, -1).unflatten(-1, (-1, width)).sum(dim=-2)
+        return mixed.movedim(-1, 1)
     matrix = (weights[:, None, None] * torch.eye(width).to(weights)).flatten(0, 1)
     if values.ndim == 3:
         return matrix.mT @ values
     rows = values.movedim(1, -1)
-    mixed: Tensor = rows.flatten(0, 2) @ matrix
+    mixed = rows.flatten(0, 2) @ matrix
     return mixed.view(*rows.shape[:3], width).movedim(-1, 1)
