@@ -62,6 +62,9 @@ def test_a_data_set_becomes_a_network_with_a_page(capsys: pytest.CaptureFixture[
     assert sum(p.numel() for p in net.parameters()) == told["cost"]["params"]
     assert {key: "+".join(net.genotype[key]) for key in net.genotype} == told["genotype"]
     assert len(net.predict(load_wine(as_frame=True).data[:3])) == 3
+    whole = answer(capsys, "export", "wine-search", "--out", "whole.safetensors")
+    assert whole["max_difference"] == 0
+    assert len(nd.load_model(whole["path"]).predict(load_wine(as_frame=True).data[:3])) == 3
     page = Path("runs/wine-search/report.html").read_text(encoding="utf-8")
     assert told["verdict"].partition("(")[0].strip() in page
     assert page.count("data:image/svg+xml;base64,") >= 3

@@ -97,6 +97,18 @@ def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
     assert "a" in call("list").out
 
 
+def test_the_network_that_is_left_is_exported(call: Call) -> None:
+    assert call("shrink", "wine", *SMALL, "--name", "a").code == 0
+    x = torch.randn(3, 13)
+    wanted = nd.load_model("runs/a").eval()(x)
+    said = json.loads(call("export", "a", "--out", "a.pt2", "--json").out)
+    program = torch.export.load("a.pt2").module()
+    torch.testing.assert_close(program(x), wanted, rtol=1e-4, atol=1e-5)
+    assert said["path"] == "a.pt2" and said["size_bytes"] == Path("a.pt2").stat().st_size
+    assert call("export", "a").code == 0
+    torch.testing.assert_close(nd.load_model("a.safetensors").eval()(x), wanted, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -184,14 +184,17 @@ def _distances(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any
     raise NotImplementedError(f"distances of order {p}")
 
 
-def write_program(net: nn.Module, path: str | Path, format: str, example: Any) -> None:
+def write_program(net: nn.Module, path: str | Path, format: str, example: Any) -> tuple[int, float]:
     """Writes a network in evaluation mode as a program: ``onnx`` or ``torch-export``; it stays as it was.
+
+    Returns:
+        Size in bytes, and the largest difference found between outputs of program and network.
 
     Raises:
         ShapeError, TraceError, MissingExtra: it cannot be made, is not the network, or needs an extra.
     """
     with contents_kept(net), modes_kept(net):
-        _WRITERS[format](ExportJob(net.eval(), 0.0, Path(path), example, {}, False, None))
+        return _WRITERS[format](ExportJob(net.eval(), 0.0, Path(path), example, {}, False, None))
 
 
 _WRITERS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {

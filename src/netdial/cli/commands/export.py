@@ -1,9 +1,9 @@
-"""``netdial export``: one member as an ordinary network."""
+"""``netdial export``: one member as an ordinary network, or the network of a run that has no family."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,10 @@ from netdial.cli.options import (
 )
 from netdial.cli.places import member_of
 from netdial.core.errors import unknown
+
+if TYPE_CHECKING:
+    from netdial.models.member import Exported
+    from netdial.runs.run import Run
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
@@ -46,15 +50,25 @@ def export(
     format: FormatOption = None,
     out: Annotated[Path | None, out_option("File to write; else RUN-lamX in this folder")] = None,
 ) -> None:
-    """Write one member as an ordinary network: safetensors, torch.export or ONNX."""
+    """Write one member as an ordinary network: safetensors, torch.export or ONNX; or the network that shrink or search left."""
     format = format_of(format, out)
     from netdial.cli.output import console, print_json
     from netdial.jobs.opening import example_input, open_family, use_at
     from netdial.jobs.problem import describe_net
+    from netdial.jobs.ways import way_of
     from netdial.models.member import save_member
     from netdial.runs.curves import constants, headline, members, warning
 
     folder = at.open()
+    if lam is None and not way_of(folder).makes_family:
+        whole = _whole(at, folder, format, out or Path(f"{folder.name}{SUFFIXES[format]}"))
+        if at.as_json:
+            print_json({"run": str(folder.path), "format": format, **_written(whole)})
+        else:
+            console().print(
+                f"{whole.path}: {format}, {whole.size_bytes} bytes", markup=False, soft_wrap=True
+            )
+        return
     lam = member_of(folder, lam)
     family = open_family(folder, at.data_dir, trust=at.trust)
     path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
@@ -74,9 +88,7 @@ def export(
                 "run": str(folder.path),
                 "lam": lam,
                 "format": format,
-                "path": str(written.path),
-                "size_bytes": written.size_bytes,
-                "max_difference": written.max_difference,
+                **_written(written),
                 "warning": said,
             }
         )
@@ -88,3 +100,28 @@ def export(
     )
     if said:
         console().print(f"warning: {said}", markup=False, soft_wrap=True)
+
+
+def _whole(at: AtRun, folder: Run, format: str, path: Path) -> Exported:
+    """Writes the one network of a run without a family: as the run holds it, or as a program."""
+    from netdial.core.storage.files import write_bytes
+    from netdial.jobs.opening import example_input, open_network
+    from netdial.models.member import Exported
+    from netdial.models.programs import write_program
+
+    net = open_network(folder, at.data_dir, trust=at.trust)
+    if format != "safetensors":
+        return Exported(path, format, *write_program(net, path, format, example_input(folder)))
+    (held,) = folder.model_path.glob("*.safetensors")
+    content = held.read_bytes()
+    write_bytes(path, content)
+    return Exported(path, format, len(content), 0.0)
+
+
+def _written(made: Exported) -> dict[str, object]:
+    """Returns what was written as plain values."""
+    return {
+        "path": str(made.path),
+        "size_bytes": made.size_bytes,
+        "max_difference": made.max_difference,
+    }
