@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.pruning.channels import retrain_structured
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(128, 6, generator=G)
@@ -58,3 +59,16 @@ def test_rows_and_plan_are_those_of_the_network_at_the_start(tmp_path: Path) -> 
 def test_a_number_of_steps_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="steps"):
         slim(net(), share=0.5, steps=0)
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_steps_end_where_no_channel_can_go(steps: int) -> None:
+    """Each layer keeps one channel; in steps it used to be refused what goes in one cut."""
+    done = slim(net(), share=0.99, steps=steps)
+    assert set(done.widths.values()) == {1} and done.net(X).shape == (128, 2)
+    assert {row.group: row.before for row in done.rows} == {"0": 12, "2": 10}
+
+
+def test_rounds_end_where_no_channel_can_go() -> None:
+    rounds = retrain_structured(net(), None, (X, Y), share=0.99, rounds=8, epochs=1, batch_size=64)
+    assert len(rounds) < 8 and set(rounds[-1].trained.widths.values()) == {1}

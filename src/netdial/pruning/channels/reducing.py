@@ -143,6 +143,8 @@ def reduce(
     origin, plan, n_measured = origin or start.widths, start.plan({}), 0
     done: Pruned | None = None
     for number, step in enumerate(goals(goal, options.steps, start, origin)):
+        if done is not None and spent(done.graph, options):
+            break
         rounding = options.rounding if number == options.steps - 1 else None
         found = _reduced(
             member if done is None else done.family,
@@ -157,6 +159,11 @@ def reduce(
         done = replace(found, plan=plan, rows=rows_since(found, done), n_measured=n_measured)
     assert done is not None
     return done
+
+
+def spent(graph: Graph, options: Options) -> bool:
+    """Returns whether no channel is left that could go."""
+    return all(graph.widths[g.name] == 1 for g in graph.groups if not (g.mixed and options.exact))
 
 
 def _reduced(

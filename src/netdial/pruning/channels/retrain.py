@@ -21,7 +21,7 @@ from netdial.data.memory import Data
 from netdial.pruning.channels.member import graph_of, inputs, member_of, task_of, template
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.prune import goal_of
-from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since
+from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since, spent
 from netdial.task.rehearsal import admit
 from netdial.train.finetune import finetune
 
@@ -69,7 +69,8 @@ def retrain_structured(
         **settings: of the training after each round (``epochs``, ``lr``, …), as for ``finetune``; ``lr`` is 1e-2 by default.
 
     Returns:
-        The rounds; ``trained`` of the last is the result, its plan and rows in terms of the network at the start.
+        The rounds, up to the one after which no channel can go; ``trained`` of the last is the result, its plan and rows in
+        terms of the network at the start.
 
     Raises:
         ConfigError, TraceError: as ``slim``; or fewer than one round.
@@ -82,6 +83,8 @@ def retrain_structured(
     plan, done = start.plan({}), list[StructuredRound]()
     check = goal if isinstance(goal, Target) else None
     for number, step in enumerate(goals(goal, rounds, start, start.widths)):
+        if done and spent(done[-1].trained.graph, options):
+            break
         now = options if number == rounds - 1 else replace(options, rounding=None)
         pruned = reduce(
             member, step, now, data=part, example=example, origin=start.widths, check=check
