@@ -42,7 +42,7 @@ SPEC: dict[str, Any] = {
     ("way", "space", "cost"),
     [
         ("slim", {"share": [0.25, 0.5]}, "params"),
-        ("compress", {"max_bytes": [700, 1700]}, "bytes"),
+        ("compress", {"max_bytes": [570, 1700]}, "bytes"),
     ],
 )
 @pytest.mark.slow

@@ -98,6 +98,7 @@ def test_what_is_known_of_common_steps_is_left_behind() -> None:
         (convolutions(), {}, 3),
         (convolutions(), {"joint": 0.0}, 0),
         (convolutions(), {"objective": "scaled-kl"}, 0),
+        (convolutions(), {"objective": "ard"}, 0),
         (convolutions(), {"objective": "scaled-kl", "joint": 0.5}, 3),
         (convolutions(), {"anchor": "start"}, 0),
         (convolutions(), {"map": "centred"}, 0),

@@ -68,7 +68,6 @@ class Objective:
         tempered: whether a member approximates p(w) p(D | w)^(1/λ), a posterior at inverse temperature 1/λ.
         scales: whether the penalty is λ times something that depends on λ through the weights alone.
         range: complexity values (lo, hi) that a family covers unless its settings say otherwise.
-        joint: fraction of the steps in which a family is one network, unless its settings say otherwise.
         estimators: estimators of ``netdial.evidence`` that apply; one that is registered later applies to every objective.
         default: estimators that are used unless something is asked for.
         why: one sentence: what a member is, and what follows for evidence.
@@ -81,7 +80,6 @@ class Objective:
     tempered: bool = False
     scales: bool = False
     range: tuple[float, float] = (1e-3, 1e2)
-    joint: float = 0.0
     estimators: tuple[str, ...] = BOUNDS
     default: tuple[str, ...] = ("elbo", "eb-elbo", "mdl")
     why: str = (

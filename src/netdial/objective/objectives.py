@@ -67,7 +67,6 @@ def scaled_prior(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     posterior="point",
     prior_var=lambda lam, alpha: 1 / (2 * lam),
     range=(1e-2, 10.0),
-    joint=0.5,
     estimators=LAPLACE,
     default=("laplace-kronecker",),
     why="members are points under a prior of precision 2λ: no divergence and no draws, so only the Laplace evidence applies",
@@ -84,7 +83,6 @@ def l2(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     tempered=True,
     scales=True,
     range=(1e-3, 10.0),
-    joint=0.5,
     estimators=("ard-elbo", "eb-elbo", "mdl", "mdl-two-part", "waic", "psis-loo"),
     default=("ard-elbo",),
     why="members are tempered posteriors under a prior variance for each weight, fitted: ard-elbo bounds the evidence of "
@@ -104,7 +102,6 @@ def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     "l1",
     posterior="point",
     range=(1e-2, 10.0),
-    joint=0.5,
     why="members are points under a Laplace prior, which has no second derivative at zero: choose λ on validation data",
 )
 def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:

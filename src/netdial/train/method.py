@@ -53,6 +53,9 @@ from netdial.train.optimiser import (
 )
 from netdial.train.schedules import Schedule, linear_warmup
 
+_JOINT = 0.5
+"""Fraction of the steps in which a family is one network, where nobody says."""
+
 
 @dataclass
 class FamilyState:
@@ -340,16 +343,16 @@ class FamilyMethod:
 def _joint(family: Family, config: FitConfig) -> float:
     """Returns the fraction of the steps in which a family is one network.
 
-    None where nothing is saved, or lost by it: a step of a family of perceptrons costs little more than one of theirs, and
-    members of an anchored family share their start, which is a trained network.
+    None where nothing is saved, or something is lost by it: a step of a family of perceptrons costs little more than one of
+    theirs, members of an anchored family share their start, which is a trained network, and a posterior that has closed over
+    at the mean λ opens hardly again.
     """
     if not isinstance(family.mean, PiecewiseMap):
         return 0.0
     if config.joint is not None:
         return config.joint
-    if family.chain is not None or family.anchor is not None:
-        return 0.0
-    return OBJECTIVES[config.objective].joint
+    alone = family.chain is not None or family.anchor is not None or family.is_random
+    return 0.0 if alone else _JOINT
 
 
 def _fields(family: Family, draw: Draw, here: slice) -> Fields:
