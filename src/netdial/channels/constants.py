@@ -37,7 +37,7 @@ _PUTS = tuple(
     for name in ("index_add", "index_copy", "scatter", "scatter_add")
     for end in ("", "_")
 )
-_SUMS: tuple[str, ...] = (
+_SUMS = (
     "linear",
     "conv1d",
     "conv2d",
@@ -46,8 +46,10 @@ _SUMS: tuple[str, ...] = (
     "bmm",
     "mm",
     "__matmul__",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
 )
-_SUMS += ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 
 def known(traced: fx.GraphModule, example: Tensor, *, continues: bool) -> dict[fx.Node, Any]:

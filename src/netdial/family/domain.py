@@ -62,8 +62,9 @@ class Domain:
 
     @property
     def mean(self) -> float:
-        """E λ, the mean of the values themselves: in the upper half of the range of their logarithms."""
-        return (self.hi - self.lo) / math.log(self.hi / self.lo)
+        """Unit coordinate of E λ, the mean of the values themselves: in the upper half of the range of their logarithms."""
+        span = math.log(self.hi / self.lo)
+        return math.log((self.hi / self.lo - 1) / span) / span
 
     @checked
     def grid(self, count: int) -> list[float]:

@@ -59,7 +59,7 @@ class Draws:
     def __init__(self, family: Family, config: FitConfig, joint: int = 0) -> None:
         self._family = family
         self._config = config
-        self._joint = joint
+        self.joint = joint
         self._kept: dict[tuple[int, int], list[_Values]] = {}
         self._rows: _Values | None = None
 
@@ -79,7 +79,7 @@ class Draws:
 
     def _one(self, step: int, size: int, processes: int) -> Draw | None:
         """Returns the draw of one family."""
-        if step < self._joint:
+        if step < self.joint:
             return self._mean_value(size, processes)
         return self._divided(step, size, processes)
 
@@ -88,10 +88,9 @@ class Draws:
 
         Each process runs its part of the batch as a group, so statistics of the batch and dropout differ with their number.
         """
-        domain = self._family.domain
         if size < processes * (2 if self._family.statistics.names else 1):
             return None
-        unit = domain.unit(torch.full((processes,), domain.mean, dtype=torch.float64))
+        unit = torch.full((processes,), self._family.domain.mean, dtype=torch.float64)
         lam, share = self._weighted(unit)
         return Draw(unit, lam, share, processes, torch.zeros_like(unit))
 

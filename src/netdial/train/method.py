@@ -176,13 +176,12 @@ class FamilyMethod:
         self._n_data = n_data
         self._steps = steps
         self._warmup: Schedule = linear_warmup(config.warmup * steps)
-        self._joint = 0
 
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
-        self._joint = round(_joint(family, self.config) * self.config.known_epochs * self._steps)
+        joint = round(_joint(family, self.config) * self.config.known_epochs * self._steps)
         optimizer = make_optimizer(family, self.config)
-        draws = Draws(family, self.config, self._joint)
+        draws = Draws(family, self.config, joint)
         rates = make_rates(optimizer, self.config, self.config.known_epochs * self._steps)
         compiled = None
         if self.config.compiled:
@@ -200,7 +199,7 @@ class FamilyMethod:
         Raises:
             NonFiniteError: a term is not a finite number; the maps have not been moved by it.
         """
-        if state.step == self._joint > 0:
+        if state.step == state.draws.joint > 0:
             self._part(state)
         draw = self._draw(state, len(batch[1]))
         batch = Batch(*batch).divisible(draw.blocks)
@@ -215,9 +214,7 @@ class FamilyMethod:
 
     def _part(self, state: FamilyState) -> None:
         """Lets the pivots go, each its own way: with statistics of its own, and without what is known of their common steps."""
-        family = state.family
-        mean = torch.tensor([family.domain.mean], dtype=torch.float64)
-        family.statistics.spread(float(family.domain.unit(mean)))
+        state.family.statistics.spread(state.family.domain.mean)
         state.optimizer.state.clear()
 
     def _draw(self, state: FamilyState, size: int) -> Draw:
@@ -316,7 +313,7 @@ class FamilyMethod:
             if family.statistics.names:
                 owners = workers.owners(len(draw.unit))
                 family.statistics.exchange(draw.unit, owners, workers.rank, workers.sum_)
-        if state.step < self._joint:
+        if state.step < state.draws.joint:
             for one in family.maps.values():
                 one.join()
         if self.config.clip:

@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netdial.channels.layers.weighted import lone_parameter
+from netdial.channels.layers.weighted import ADDITIONS, lone_parameter
 from netdial.channels.nodes import module_of, name_of, only_asks
 
-PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"}
+_PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"}
 _FACTORS: set[Any] = {operator.mul, torch.mul, "mul", "mul_", operator.imul}
 _QUOTIENTS: set[Any] = {operator.truediv, torch.div, "div", "div_", operator.itruediv}
-_ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
-_DIFFERENCES: set[Any] = {operator.sub, operator.isub, torch.sub, "sub", "sub_"}
+DIFFERENCES: set[Any] = {operator.sub, operator.isub, torch.sub, "sub", "sub_"}
 _SAME: set[Any] = {F.dropout, torch.clone, "clone", "contiguous", operator.neg, torch.neg, "neg"}
 _ADDED_AT = ("index_add", "scatter_add")
 _PICKED = ("index_select", "gather", "take_along_dim")
@@ -76,7 +75,7 @@ def added(traced: fx.GraphModule, node: fx.Node, dim: int, foreign: Foreign) -> 
 
 def sums_positions(node: fx.Node, dim: int) -> fx.Node | None:
     """Returns the factor of a product whose channels the result has, where the others only weigh positions; None if none is."""
-    if node.target in PRODUCTS and dim == -1 and len(node.args) > 1:
+    if node.target in _PRODUCTS and dim == -1 and len(node.args) > 1:
         return node.args[1] if isinstance(node.args[1], fx.Node) else None
     if node.target is not torch.einsum or not isinstance(node.args[0], str):
         return None
@@ -105,7 +104,7 @@ def taken(node: fx.Node) -> list[fx.Node]:
 
 def _added(user: fx.Node, source: fx.Node) -> fx.Node | None:
     """Returns the parameter that a node adds to channels; None if it does no such thing."""
-    if user.target in _ADDITIONS | _DIFFERENCES and len(user.args) == 2 and not user.kwargs:
+    if user.target in ADDITIONS | DIFFERENCES and len(user.args) == 2 and not user.kwargs:
         other = user.args[1] if user.args[0] is source else user.args[0]
         return other if lone_parameter(other) else None
     if user.target is torch.addmm and user.args[2:] == (source,) and not user.kwargs:
@@ -124,13 +123,13 @@ def _passes(
         return True
     if user.target in _QUOTIENTS:
         return given[0] is source and source not in given[1:]
-    if user.target in PRODUCTS or user.target is torch.einsum:
+    if user.target in _PRODUCTS or user.target is torch.einsum:
         return sums_positions(user, dim) is source and given.count(source) == 1
     if user.target is operator.getitem:
         return _picks_positions(given[1])
     if named.startswith(_PICKED):
         return given[0] is source
-    if named.startswith(_ADDED_AT) or user.target in _ADDITIONS | _DIFFERENCES:
+    if named.startswith(_ADDED_AT) or user.target in ADDITIONS | DIFFERENCES:
         parts = [given[0], given[-1]]
         return source in parts and not any(
             isinstance(part, fx.Node) and part is not source and foreign(part) for part in parts

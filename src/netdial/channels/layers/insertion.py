@@ -15,10 +15,10 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from netdial.channels.layers.attention import Attention
-from netdial.channels.layers.behind import added, normalised, sums_positions, taken
+from netdial.channels.layers.behind import DIFFERENCES, added, normalised, sums_positions, taken
 from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
 from netdial.channels.layers.switch import Start, Switch
-from netdial.channels.layers.weighted import biased, made_of, unswitched, weighted
+from netdial.channels.layers.weighted import ADDITIONS, biased, made_of, unswitched, weighted
 from netdial.channels.nodes import detached, module_of, only_asks
 from netdial.core.errors import ConfigError
 
@@ -36,8 +36,8 @@ _PRODUCTS: set[Any] = {
     *(F.scaled_dot_product_attention, "matmul", "bmm"),
 }
 _SUMS: set[Any] = {
-    *(operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub),
-    *("add", "add_", "sub", "sub_"),
+    *ADDITIONS,
+    *DIFFERENCES,
     *(torch.index_add, "index_add", "index_add_", torch.scatter_add, "scatter_add", "scatter_add_"),
 }
 _INPUT = "the input"

@@ -19,7 +19,7 @@ _TRANSPOSED: dict[Any, int] = {
     **{F.conv_transpose1d: 1, F.conv_transpose2d: 2, F.conv_transpose3d: 3},
     **{torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3},
 }
-_ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
+ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _second(node: fx.Node) -> fx.Node | None:
 
 def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     """Returns the node with a weight, and the parameter, of which a node is the sum; None if it is no such sum."""
-    if node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
+    if node.target not in ADDITIONS or len(node.args) != 2 or node.kwargs:
         return None
     for one, other in (node.args, node.args[::-1]):
         if isinstance(one, fx.Node) and weighted(one) is not None and lone_parameter(other):

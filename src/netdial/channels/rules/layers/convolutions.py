@@ -16,6 +16,9 @@ from netdial.channels.rules.table import Scene, on
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_TRANSPOSED_FUNCTIONS = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+_NAMES = ("input", "weight", "bias", "stride", "padding", "spacing", "groups")
+"""Arguments in their order; the sixth, which no rule reads, is the dilation, or the output padding of a transposed one."""
 
 
 @on(modules=_CONVS)
@@ -29,25 +32,27 @@ def convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
     return _convolution(scene, node, x, module.weight, module.bias, module.groups, steps)
 
 
-@on(functions=[F.conv1d, F.conv2d, F.conv3d])
+@on(functions=[F.conv1d, F.conv2d, F.conv3d, *_TRANSPOSED_FUNCTIONS])
 def functional_convolution(
     scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any
 ) -> Value:
-    """F.conv: groups other than 1 are written in the code."""
-    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    """F.conv and F.conv_transpose: groups other than 1 are written in the code."""
+    transposed = node.target in _TRANSPOSED_FUNCTIONS
+    given: dict[str, Any] = {**dict(zip(_NAMES, node.args, strict=False)), **node.kwargs}
     groups, source, shift = given.get("groups", 1), given["weight"], given.get("bias")
     if not (is_parameter(source) and (shift is None or is_parameter(shift))):
-        values = {**dict(zip(names[1:], args, strict=False)), **kwargs}
+        values = {**dict(zip(_NAMES[1:], args, strict=False)), **kwargs}
         known = values["weight"], values.get("bias")
-        return _convolved(scene, node, x, *known, source, groups)
+        return _convolved(scene, node, x, *known, source, groups, made_by=int(transposed))
     weight = parameter(scene, node, source)
     bias = None if shift is None else parameter(scene, node, shift)
-    if groups != 1 and weight.shape[1] == 1:
+    alone = len(x.labels[1]) == groups if transposed else weight.shape[1] == 1
+    if groups != 1 and alone:
         scene.fix(
             x.labels[1], f"{place(node)}: groups={groups} is written in the code; use a layer"
         )
-    return _convolution(scene, node, x, weight, bias, int(groups))
+    rule = _transposed if transposed else _convolution
+    return rule(scene, node, x, weight, bias, int(groups))
 
 
 def _convolved(
@@ -66,9 +71,9 @@ def _convolved(
     """
     after, made, read_by = scene.result(node).labels, weight.labels[made_by], 1 - made_by
     scene.keep(node, [*x.labels[2:], *weight.labels[2:]])
-    if isinstance(bias, Value) and groups == 1:
-        scene.join(made, bias.labels[0])
     if groups == 1:
+        if isinstance(bias, Value):
+            scene.join(made, bias.labels[0])
         scene.join(x.labels[1], weight.labels[read_by])
         scene.reads(node, node.args[0], x, 1, other=(source, read_by))
         scene.reads(node, source, weight, read_by, other=(node.args[0], 1))
@@ -130,27 +135,6 @@ def transposed_convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, _TRANSPOSED)
     return _transposed(scene, node, x, module.weight, module.bias, module.groups)
-
-
-@on(functions=[F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d])
-def functional_transposed_convolution(
-    scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any
-) -> Value:
-    """F.conv_transpose: groups other than 1 are written in the code."""
-    names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups")
-    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    groups, source, shift = given.get("groups", 1), given["weight"], given.get("bias")
-    if not (is_parameter(source) and (shift is None or is_parameter(shift))):
-        values = {**dict(zip(names[1:], args, strict=False)), **kwargs}
-        known = values["weight"], values.get("bias")
-        return _convolved(scene, node, x, *known, source, groups, made_by=1)
-    weight = parameter(scene, node, source)
-    bias = None if shift is None else parameter(scene, node, shift)
-    if groups == len(x.labels[1]) != 1:
-        scene.fix(
-            x.labels[1], f"{place(node)}: groups={groups} is written in the code; use a layer"
-        )
-    return _transposed(scene, node, x, weight, bias, int(groups))
 
 
 def _transposed(
