@@ -73,6 +73,11 @@ def test_any_metric_decides_if_it_is_asked_for(family: Family, wine: Splits) -> 
         assert metric in found.why
     with pytest.raises(ConfigError, match="unknown metric 'accuray'; did you mean 'accuracy'"):
         choose(family, wine.valid, metric="accuray")
+    ones = wine.valid.y == 1
+    with pytest.raises(ConfigError, match="no value on these data for any of 6 members"):
+        choose(
+            family, (wine.valid.x[ones], wine.valid.y[ones]), metric="auc", lams=3, shares=[0, 0.5]
+        )
 
 
 def test_an_accuracy_is_chosen_as_before_where_one_example_counts(

@@ -135,6 +135,9 @@ def test_folds_of_a_splitter_hold_rows_of_one_group_together() -> None:
     folds = [held for _, held in splitter.split(data.x, data.y, groups)]
     found = nd.cross_validate(perceptron(), data, folds=folds, lams=2, **SHORT)
     assert [rows.tolist() for rows in found.rows] == [fold.tolist() for fold in folds]
+    pairs = splitter.split(data.x, data.y, groups)
+    again = nd.cross_validate(perceptron(), data, folds=pairs, lams=2, **SHORT)
+    assert [rows.tolist() for rows in again.rows] == [fold.tolist() for fold in folds]
 
 
 def test_a_regression_gets_intervals_from_its_held_out_rows() -> None:
@@ -188,6 +191,9 @@ def test_a_number_of_folds_that_cannot_be_is_refused_with_what_can(folds: int) -
         ([list(range(24)), list(range(24, 49))], "48"),
         ([[0.5, 1.5], [2.5]], "whole"),
         ([[True] * 48, [False] * 48], "whole"),
+        ([["a"], ["b"]], "fold 1 is no list of rows"),
+        ([(range(24), range(24, 48)), (range(24, 47), range(24))], "fold 2 hold 23 and 24 of 48"),
+        ([(range(24), range(24, 48)), (range(24, 48), range(24), range(2))], "fold 2 is no list"),
     ],
 )
 def test_folds_that_do_not_hold_every_row_once_are_refused(folds: object, words: str) -> None:

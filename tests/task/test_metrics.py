@@ -83,6 +83,19 @@ def test_regression_metrics_are_scikit_learns(targets: int) -> None:
     assert found["nll"] == pytest.approx(float(expected.mean()))
 
 
+def test_an_area_under_the_curve_is_over_classes_that_have_a_rest() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    log_probs, targets = predictions(1)
+    two = targets < 2
+    found = Classification().metrics(log_probs[two], targets[two], ["auc"])["auc"]
+    each = [
+        metrics.roc_auc_score(targets[two] == c, log_probs[two, c].exp().numpy()) for c in (0, 1)
+    ]
+    assert found == pytest.approx(sum(each) / 2)
+    one = torch.zeros(40, dtype=torch.long)
+    assert math.isnan(Classification().metrics(log_probs, one, ["auc"])["auc"])
+
+
 def test_one_row_has_no_r2() -> None:
     y = torch.ones(1, 1)
     found = Regression().metrics(y, y)

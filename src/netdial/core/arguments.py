@@ -303,7 +303,7 @@ def _words(wanted: Any) -> str:
     if isinstance(origin, type):
         if issubclass(origin, Mapping):
             return "a mapping"
-        items = f" of {_plural(inside[0])}" if inside else ""
+        items = f" of {_plural(inside[0])}" if inside and inside[0] not in (Any, object) else ""
         return f"a list{items}"
     if wanted in _WORDS:
         return _WORDS[wanted]

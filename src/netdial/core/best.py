@@ -116,6 +116,11 @@ def measured(rows: Sequence[Row], among: Iterable[int] | None = None) -> list[in
     """
     asked = list(range(len(rows)) if among is None else among)
     found = [i for i in asked if rows[i].is_measured]
+    if not found and any(math.isfinite(rows[i].proper) for i in asked):
+        raise ConfigError(
+            f"metric: it has no value on these data for any of {len(asked)} members (an area under the ROC curve needs "
+            "examples of two classes, R² targets that differ); leave it out to choose by the loss, or give another one"
+        )
     if not found:
         raise ConfigError(
             f"none of {len(asked)} members has a finite loss on validation data, so none can be chosen; "

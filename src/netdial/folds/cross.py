@@ -10,7 +10,7 @@ Shapes: N rows, S folds, L complexity values, M draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,7 @@ def cross_validate(
     net: nn.Module,
     data: Data,
     *,
-    folds: int | Sequence[Any] = 5,
+    folds: int | Iterable[Any] = 5,
     lams: int | Sequence[float] = 21,
     kind: str | Task | None = None,
     loss: LossFunction | None = None,
@@ -131,8 +131,9 @@ def cross_validate(
     Args:
         net: as of ``fit``; all families start from it.
         data: all rows, in memory.
-        folds: S, how many folds, of random rows with as even a mix of classes as can be; or the held-out rows of each fold,
-            such as the second parts of what splitters of scikit-learn give (``GroupKFold`` for rows that belong together).
+        folds: S, how many folds, of random rows with as even a mix of classes as can be; or the held-out rows of each fold;
+            or pairs of (rows trained on, rows held out), such as splitters of scikit-learn give (``GroupKFold`` for rows
+            that belong together): ``splitter.split(x, y, groups)``.
         lams: complexity values that are compared, or how many to space evenly over the range.
         kind: as of ``fit``.
         loss: as of ``fit``.
@@ -197,7 +198,7 @@ class HeldOut:
         return torch.cat(found, dim=1)[:, self._back]
 
 
-def _held_out(part: Dataset, folds: int | Sequence[Any], seed: int) -> list[Tensor]:
+def _held_out(part: Dataset, folds: int | Iterable[Any], seed: int) -> list[Tensor]:
     """Returns the held-out rows of each fold, checked."""
     count = len(part)
     if isinstance(folds, int):
@@ -206,20 +207,47 @@ def _held_out(part: Dataset, folds: int | Sequence[Any], seed: int) -> list[Tens
                 f"folds={folds}: there are {count} rows; give a number from 2 to {count}"
             )
         return held_out_rows(part.y, folds, generator(seed, "folds"))
-    held = [torch.as_tensor(rows).flatten() for rows in folds]
+    held = [_rows_of(fold, place, count) for place, fold in enumerate(folds, 1)]
     if len(held) < 2:
         raise ConfigError(
             f"folds: {len(held)} given; give the held-out rows of 2 folds or more, or how many folds"
         )
-    if any(rows.is_floating_point() or rows.dtype == torch.bool for rows in held):
-        raise DataError("folds: give the indices of the held-out rows of each fold, whole numbers")
-    counted = torch.cat(held).long().sort().values
+    counted = torch.cat(held).sort().values
     if not torch.equal(counted, torch.arange(count)):
         raise DataError(
             f"folds: together they name {len(counted)} rows, {len(counted.unique())} of them different, from {_ends(counted)}; "
             f"every row from 0 to {count - 1} must be held out exactly once"
         )
-    return [rows.long() for rows in held]
+    return held
+
+
+def _rows_of(fold: Any, place: int, count: int) -> Tensor:
+    """Returns the held-out rows of one fold: its own numbers, or the second of a pair whose first are all other rows."""
+    pair = isinstance(fold, tuple | list) and len(fold) == 2 and not any(map(_is_number, fold))
+    rows = [_whole(numbers, place) for numbers in (fold if pair else [fold])]
+    if pair and not torch.equal(torch.cat(rows).sort().values, torch.arange(count)):
+        raise DataError(
+            f"folds: the two parts of fold {place} hold {len(rows[0])} and {len(rows[1])} of {count} rows; a family is trained "
+            "on all rows that are not held out, so together they must hold every row once"
+        )
+    return rows[-1]
+
+
+def _is_number(value: Any) -> bool:
+    return not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0
+
+
+def _whole(numbers: Any, place: int) -> Tensor:
+    try:
+        rows = torch.as_tensor(numbers)
+    except (TypeError, ValueError, RuntimeError):
+        rows = torch.empty(0, 0)
+    if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
+        raise DataError(
+            f"folds: fold {place} is no list of rows; give the indices of the held-out rows of each fold, whole numbers, or "
+            "pairs of (rows trained on, rows held out)"
+        )
+    return rows.long()
 
 
 def _ends(rows: Tensor) -> str:

@@ -64,7 +64,10 @@ def _ece(task: Task, outputs: Tensor, targets: Tensor) -> float:
 
 
 def _over_classes(score: str, outputs: Tensor, targets: Tensor) -> float:
-    """Returns the mean of a score of each class over the classes that occur among the targets."""
+    """Returns the mean of a score of each class over the classes that occur among the targets; NaN where none has one.
+
+    A class that every example is of has no area under the ROC curve.
+    """
     from torchmetrics.functional import classification
 
     probs = outputs.softmax(dim=-1)
@@ -72,7 +75,9 @@ def _over_classes(score: str, outputs: Tensor, targets: Tensor) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes that do not occur; they are left out below
         each = getattr(classification, score)(probs, targets, count, average="none")
-    return float(each[targets.bincount(minlength=count) > 0].double().mean())
+    support = targets.bincount(minlength=count)
+    most = len(targets) - 1 if score == "multiclass_auroc" else len(targets)
+    return float(each[(support > 0) & (support <= most)].double().mean())
 
 
 @TASKS.add("classification")
