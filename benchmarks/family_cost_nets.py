@@ -4,7 +4,7 @@ Each family is trained under scaled KL with five regions, and as the library tra
 K = 8 values of λ in a batch, K = 64 where it says so; the plain network by a loop without any of netdial: tensors in memory,
 fused Adam, the same batches. Both take turns in one process on one thread, and what counts is the quotient of their processor
 times within a turn: the median over turns, and the quotient of the quietest ones. Families of anything but perceptrons are one
-network for the first half of a run by default: ``one network`` is a step of it, ``mean of a run`` the mean of both halves.
+network for the first part of a run by default: ``one network`` is a step of it, ``mean of a run`` the mean of all steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from netdial.nets import build
 from netdial.task import Classification
 from netdial.train.config import make_config
 from netdial.train.feed import Batch
-from netdial.train.method import FamilyMethod
+from netdial.train.method import JOINT, FamilyMethod
 
 _CLASSES, _TOKENS, _LENGTH = 10, 100, 32
 _TURN_S = 0.3
@@ -145,8 +145,8 @@ def measure(*, quick: bool = False) -> Result:
             steps["l1, one network"] = family(net, case, joint=0.999)
         seconds = in_turns(steps, rounds, _TURN_S / 3 if quick else _TURN_S)
         if name not in _PERCEPTRONS:
-            halves = zip(seconds["l1"], seconds["l1, one network"], strict=True)
-            seconds[_RUN] = [(opened + one) / 2 for opened, one in halves]
+            both = zip(seconds["l1"], seconds["l1, one network"], strict=True)
+            seconds[_RUN] = [JOINT * one + (1 - JOINT) * opened for opened, one in both]
         for label in list(seconds)[1:]:
             quotients = [a / b for a, b in zip(seconds[label], seconds["plain"], strict=True)]
             middle, reach = statistics.median(quotients), (min(quotients), max(quotients))

@@ -1,7 +1,8 @@
 """Is a family worth it where the network's own work dominates? Test loss of rivals at equal processor time, above ours.
 
 LeNet-5 on 3,000 MNIST images, ResNet-20 on 1,000 CIFAR-10 images, and a transformer and an LSTM that read 2,000 MNIST images
-row by row; batches of 64, for as many epochs as ``nd.fit`` takes by itself (ResNet-20, too slow for that, for 15). All
+row by row; batches of 64, for as many epochs as ``nd.fit`` takes by itself and for a fifth of them (ResNet-20, too slow for
+that, for 15). All
 contenders have one peak learning rate, which is the plain network's best of four on other images in that time
 (``python -m benchmarks.worth_deep`` prints how; ResNet-20 has 4e-3). Ours is ``nd.fit`` under ``l2`` (three regions,
 1e-2 … 10), with the λ of the least validation loss among 13; evaluation is included in its time. Rivals have
@@ -44,7 +45,7 @@ from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
 from netdial.train.schedules import onecycle, usual_epochs
 
-_BATCH, _CHECKS, _TIMED, _TEST = 64, 10, 4, 2000
+_BATCH, _CHECKS, _TIMED, _TEST, _SHORT = 64, 10, 4, 2000, 5
 _RANGE = (1e-2, 10.0)
 _GRIDS = (3, 4, 8)
 _ORACLE = (0.1, 0.3, 1.0)
@@ -188,11 +189,12 @@ def measure(*, quick: bool = False) -> Result:
     names = [name for name, problem in PROBLEMS.items() if _is_there(problem)]
     names = names[:1] if quick else names
     cells = {
-        name: [
-            Compared(name, seed, 2 if quick else _epochs(PROBLEMS[name]))
+        f"{name}{words}": [
+            Compared(name, seed, 2 if quick else epochs)
             for seed in range(1 if quick else PROBLEMS[name].seeds)
         ]
         for name in names
+        for words, epochs in _lengths(PROBLEMS[name], quick)
     }
     by_seed = [cell for ones in itertools.zip_longest(*cells.values()) for cell in ones if cell]
     make_all(by_seed, _STORE, workers=1, report=print)
@@ -286,8 +288,12 @@ def _timed(work: Callable[[], object], times: int) -> float:
     return (time.process_time() - began) / times
 
 
-def _epochs(problem: Deep) -> int:
-    return problem.epochs or usual_epochs(math.ceil(problem.train / _BATCH))
+def _lengths(problem: Deep, quick: bool) -> list[tuple[str, int]]:
+    """Returns what is said of each length of training behind a problem's name, and the epochs."""
+    if problem.epochs:
+        return [("", problem.epochs)]
+    usual = usual_epochs(math.ceil(problem.train / _BATCH))
+    return [("", usual)] if quick else [(", a fifth", usual // _SHORT), ("", usual)]
 
 
 def _is_there(problem: Deep) -> bool:

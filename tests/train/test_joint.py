@@ -95,7 +95,7 @@ def test_what_is_known_of_common_steps_is_left_behind() -> None:
 @pytest.mark.parametrize(
     ("net", "settings", "steps"),
     [
-        (convolutions(), {}, 3),
+        (convolutions(), {}, 4),
         (convolutions(), {"joint": 0.0}, 0),
         (convolutions(), {"objective": "scaled-kl"}, 0),
         (convolutions(), {"objective": "ard"}, 0),

@@ -140,7 +140,7 @@ class FitConfig(TrainConfig):
         ge=0,
         lt=1,
         description="fraction of the steps in which a piecewise or linear map is one network, trained at the mean lam, before "
-        "each member goes its own way; by default 0.5 under l1 and l2, and 0 for multilayer perceptrons",
+        "each member goes its own way; by default 0.7 under l1 and l2, and 0 for multilayer perceptrons",
     )
     lo: float = Field(
         1e-2,

@@ -53,7 +53,7 @@ from netdial.train.optimiser import (
 )
 from netdial.train.schedules import Schedule, linear_warmup
 
-_JOINT = 0.5
+JOINT = 0.7
 """Fraction of the steps in which a family is one network, where nobody says."""
 
 
@@ -349,7 +349,7 @@ def _joint(family: Family, config: FitConfig) -> float:
     if config.joint is not None:
         return config.joint
     alone = family.chain is not None or family.anchor is not None or family.is_random
-    return 0.0 if alone else _JOINT
+    return 0.0 if alone else JOINT
 
 
 def _fields(family: Family, draw: Draw, here: slice) -> Fields:
