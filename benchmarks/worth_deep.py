@@ -18,7 +18,6 @@ Log loss on test images. Results of a problem and seed are kept in ``runs/benchm
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import statistics
@@ -30,9 +29,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import netdial as nd
+from benchmarks._alone import log_loss, trained_alone
 from benchmarks.family_cost_nets import Transformer
 from benchmarks.result import Result
 from netdial.core.best import MEAN
@@ -43,9 +42,9 @@ from netdial.jobs.pool import make_all
 from netdial.measure import evaluate
 from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
-from netdial.train.schedules import onecycle, usual_epochs
+from netdial.train.schedules import usual_epochs
 
-_BATCH, _CHECKS, _TIMED, _TEST, _SHORT = 64, 10, 4, 2000, 5
+_BATCH, _TEST, _SHORT = 64, 2000, 5
 _RANGE = (1e-2, 10.0)
 _GRIDS = (3, 4, 8)
 _ORACLE = (0.1, 0.3, 1.0)
@@ -221,40 +220,12 @@ def measure(*, quick: bool = False) -> Result:
 def plain(
     problem: Deep, data: Parts, net: nn.Module, seconds: float, lam: float, seed: int
 ) -> Trained:
-    """Returns a plain network under the penalty λ ‖w‖² / N, trained in a given processor time, at its best check."""
-    began = time.process_time()
-    net = copy.deepcopy(net).train()
-    source, order = torch.Generator().manual_seed(seed), torch.zeros(0, dtype=torch.long)
-    x, y = data.train.inputs(torch.arange(len(data.train))), data.train.y
-
-    def step(one: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        nonlocal order
-        if len(order) < _BATCH:
-            order = torch.randperm(len(x), generator=source)
-        rows, order = order[:_BATCH], order[_BATCH:]
-        loss = F.cross_entropy(one(x[rows]), y[rows])
-        if lam:
-            loss = loss + lam / len(x) * sum(p.square().sum() for p in one.parameters())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    trial = copy.deepcopy(net)
-    spare = torch.optim.Adam(trial.parameters(), lr=1e-5, fused=True)
-    step(trial, spare)
-    check = _timed(lambda: _loss(trial, data.valid), 1)
-    each = _timed(lambda: step(trial, spare), _TIMED)
-    steps = max(_CHECKS, round((seconds - (time.process_time() - began) - _CHECKS * check) / each))
-    optimizer = torch.optim.Adam(net.parameters(), lr=problem.lr, fused=True)
-    factor, at = onecycle(steps), {round(steps * (i + 1) / _CHECKS) for i in range(_CHECKS)}
-    best, kept = math.inf, copy.deepcopy(net)
-    for done in range(steps):
-        optimizer.param_groups[0]["lr"] = problem.lr * factor(done)
-        step(net, optimizer)
-        if done + 1 in at and (now := _loss(net, data.valid)) < best:
-            best, kept = now, copy.deepcopy(net)
-    spent = time.process_time() - began
-    return Trained(best, _loss(kept, data.test), spent)
+    """Returns what a plain network under the penalty λ ‖w‖² / N is worth at its best check, trained in a processor time."""
+    made = trained_alone(
+        net, data.train, data.valid, seconds,
+        norm="l2", lam=lam, lr=problem.lr, seed=seed, batch_size=_BATCH,
+    )  # fmt: skip
+    return Trained(made.valid, log_loss(made.net, data.test), made.seconds)
 
 
 def _family(problem: Deep, data: Parts, net: nn.Module, seed: int, epochs: int) -> dict[str, float]:
@@ -266,26 +237,8 @@ def _family(problem: Deep, data: Parts, net: nn.Module, seed: int, epochs: int) 
     known = evaluate(family, data.valid, lams=13, n_samples=0)
     member, _ = known.choose("best", [MEAN])
     seconds = time.process_time() - began
-    loss = _loss(family.export(member.lam), data.test)
+    loss = log_loss(family.export(member.lam), data.test)
     return {"loss": loss, "seconds": seconds, "lam": member.lam}
-
-
-def _loss(net: nn.Module, part: Dataset) -> float:
-    """Returns the log loss in evaluation mode."""
-    training = net.training
-    net.eval()
-    with torch.no_grad():
-        x = part.inputs(torch.arange(len(part)))
-        outputs = torch.cat([net(piece) for piece in x.split(500)])
-    net.train(training)
-    return float(F.cross_entropy(outputs, part.y))
-
-
-def _timed(work: Callable[[], object], times: int) -> float:
-    began = time.process_time()
-    for _ in range(times):
-        work()
-    return (time.process_time() - began) / times
 
 
 def _lengths(problem: Deep, quick: bool) -> list[tuple[str, int]]:

@@ -191,7 +191,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
 SLOW = (
     "docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "docs/how-to-add-a-posterior.md",
     "docs/how-to-add-a-search-strategy.md", "docs/how-to-add-an-operation.md",
-    "docs/tutorial-networks.md", "own_network.py", "readme_picture.py",
+    "docs/tutorial-networks.md", "docs/compressing.md", "docs/structure-search.md", "own_network.py",
+    "readme_picture.py",
 )  # fmt: skip
 """Scripts that take longer than a second and show what others do, too."""
 

@@ -118,6 +118,7 @@ def test_a_server_that_is_not_there_is_said_to_be(
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1, raising=False)
     with pytest.raises(CheckpointError, match=r"s3://sweeps/of/mine/wine: could not be read"):
