@@ -111,6 +111,19 @@ def test_who_begins_as_one_network(net: nn.Module, settings: dict[str, Any], ste
     assert groups == [1] * steps + [4] * (STEPS - steps)
 
 
+@pytest.mark.parametrize(("saved", "parts_at"), [({"joint": 3}, 3), ({}, 0)])
+def test_a_run_goes_on_as_it_began(saved: dict[str, int], parts_at: int) -> None:
+    """Whatever fraction is usual now; a checkpoint without one is from before families began so."""
+    method, state, batches = begun(convolutions(), joint=0.5)
+    for batch in batches[:2]:
+        method.step(state, batch)
+    tree = {name: value for name, value in state.tree().items() if name != "joint"}
+    later, fresh, _ = begun(convolutions(), joint=0.9)
+    fresh.restore({**tree, **saved})
+    groups = [len(later.step(fresh, batch)["unit"]) for batch in batches[2:]]
+    assert groups == [1] * (parts_at - 2) + [4] * (STEPS - max(parts_at, 2))
+
+
 def test_families_side_by_side_are_what_each_is_alone() -> None:
     nets = [convolutions(), convolutions()]
     with torch.no_grad():

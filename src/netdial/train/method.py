@@ -100,6 +100,7 @@ class FamilyState:
             "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
             "buffers": dict(self._buffers()),
             "step": self.step,
+            "joint": self.draws.joint,
             "compiled": self.compiled is not None,
         }
 
@@ -111,6 +112,7 @@ class FamilyState:
         self.optimizer.load_state_dict(tree["optimizer"])
         self.rates.steps = tree["scheduler"]["last_epoch"]
         self.step = tree["step"]
+        self.draws.joint = tree.get("joint", 0)  # a run goes on as it began, whatever is usual now
         if tree.get("compiled", False) != (self.compiled is not None):
             say_other(was_compiled=self.compiled is None)
 
