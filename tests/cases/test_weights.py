@@ -300,3 +300,19 @@ def test_weights_of_classes_need_classes_in_a_search() -> None:
     space = ready_space("mlp", input_shape=(1,), n_outputs=1, depth=1)
     with pytest.raises(ConfigError, match="weights of classes need targets that are classes"):
         nd.search(space, (X, X), (X, X), class_weight="balanced", epochs=1)
+
+
+def test_choices_and_surfaces_count_every_row_once() -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    net = nd.build("mlp:4", input_shape=(3,), n_outputs=2)
+    family = nd.fit(net, (x, y), epochs=2, batch_size=8)
+    plain, weighed = (x, y), (x, y, torch.linspace(0, 3, 40))
+    for part in (0, 1):
+        one, other = (
+            nd.choose(family, data, train=data, lams=3, shares=(0, 0.5))
+            if part
+            else nd.surface(family, data, train=data, lams=3, shares=(0, 0.5))
+            for data in (plain, weighed)
+        )
+        assert str(one) == str(other)

@@ -6,11 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import netdial as nd
-from netdial.compression import ledger, read
+from netdial.compression import ledger, read, write
 from netdial.jobs.opening import open_run
 from netdial.measure.forward import outputs
 from netdial.runs.curves import members
@@ -213,3 +214,35 @@ def test_a_model_of_a_table_is_compressed_from_its_file(call: Call, tmp_path: Pa
     told = call(*words)
     assert told.code == 2
     assert "t.csv is not read and split as it was when the model was trained" in told.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("search", "--strategy", "random", "--options", "trials=1", "--no-compare"),
+        ("shrink", "--model", "mlp:8", "--size", "20 params"),
+    ],
+    ids=["searched", "shrunk"],
+)
+def test_a_compressed_network_of_any_way_opens_predicts_and_is_compressed_again(
+    call: Call, tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    lines = [f"{i % 7},{(i * 5) % 11},{'yes' if i % 7 > 3 else 'no'}" for i in range(60)]
+    Path("rows.csv").write_text("a,b,y\n" + "\n".join(lines), "utf-8")
+    said = call(way[0], "rows.csv", "--target", "y", "--epochs", "2", "-q", *way[1:])
+    assert said.code == 0, said.err
+    for source, out in ((f"rows-{way[0]}", "one.ndz"), ("one.ndz", "two.ndz")):
+        said = call("compress", source, "--max-bytes", "9000", "--out", out, *SHORT)
+        assert said.code == 0, said.err
+        said = call("predict", out, "rows.csv", "--out", "guess.csv")
+        assert said.code == 0, said.err
+        lines = Path("guess.csv").read_text("utf-8").splitlines()
+        assert lines[0].startswith("y,probability of no") and len(lines) == 61
+
+
+def test_tensors_without_a_network_are_said_to_be(call: Call, tmp_path: Path) -> None:
+    write("bare.ndz", {"w": np.zeros((2, 2), "float32")}, meta={"data": "wine"})
+    for words in (("compress", "bare.ndz"), ("predict", "bare.ndz", "rows.csv")):
+        said = call(*words)
+        assert said.code == 2 and "does not say which network it belongs to" in said.err

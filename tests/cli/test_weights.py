@@ -41,6 +41,27 @@ def test_weights_by_name_and_by_column(table: Path, capsys: pytest.CaptureFixtur
                  "--class-weight", "balanced", "--name", "s"]) == 0  # fmt: skip
 
 
+@pytest.mark.slow
+def test_runs_with_weights_are_chosen_from_pruned_and_compressed(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = ("--weight-column", "w", "--name", "r")
+    assert main(["fit", str(table), *SETTINGS, *weights]) == 0
+    brief = ("--epochs", "1", "--tuning", "0", "--max-bytes", "9000")
+    for words in (
+        ("choose", "r", "--max-params", "20", "--finetune", "1"),
+        ("choose", "r", "--test"),
+        ("prune", "r"),
+        ("slim", "r", "--share", "0.5"),
+        ("finetune", "r", "--lam", "0.1", "--epochs", "1"),
+        ("evaluate", "r", "--rivals"),
+        ("compress", "r", "--lam", "0.1", "-q", *brief, "--out", "one.ndz"),
+        ("compress", "one.ndz", "-q", *brief, "--out", "two.ndz"),
+        ("compress", "r", "--family", "-q", *brief, "--out", "all.ndz"),
+    ):
+        assert main(list(words)) == 0, capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("weights", "words"),
     [

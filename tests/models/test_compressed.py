@@ -17,6 +17,9 @@ from netdial import compression
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.models.compressed import load_compressed
+from netdial.models.derived import how_derived
+from netdial.structure import derive
+from netdial.structure.spaces import ready_space
 
 NET = {"spec": "mlp:6", "input_shape": [3], "n_outputs": 2}
 
@@ -66,6 +69,37 @@ def test_a_network_is_given_or_the_tensors_come_by_name(tmp_path: Path) -> None:
     assert "net=" in nd.inspect(path).opens
     with pytest.raises(CheckpointError, match=r"\[6, 3\]"):
         nd.load_model(path, nd.build("mlp:7", input_shape=(3,), n_outputs=2))
+
+
+def test_running_statistics_and_their_counters_come_back(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    net(torch.randn(8, 3))
+    path = written(tmp_path / "a.ndz", net.eval())
+    again = nd.load_model(path, nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(again(x), net(x), rtol=0, atol=0)
+    counter = again.state_dict()["1.num_batches_tracked"]
+    assert counter.shape == () and int(counter) == 1
+    assert nd.load_model(path)["1.num_batches_tracked"].shape == ()
+
+
+def test_a_network_that_a_search_found_opens_by_itself(tmp_path: Path) -> None:
+    space = ready_space("mlp", input_shape=(3,), n_outputs=2, depth=1, width=4)
+    net = derive(space, space.sample(torch.Generator().manual_seed(0)))
+    nd.save(net, tmp_path / "found")
+    path = written(
+        tmp_path / "a.ndz", net.eval(), recipe={"derived": how_derived(tmp_path / "found")}
+    )
+    x = torch.randn(5, 3)
+    again = nd.load_model(path)
+    assert again.genotype == net.genotype
+    torch.testing.assert_close(again(x), net(x), rtol=0, atol=0)
+    assert "net=" not in nd.inspect(path).opens
+    for spoiled in ({"recipe": {}}, {"genotype": 3}, []):
+        how = {**how_derived(tmp_path / "found"), **spoiled} if spoiled else spoiled
+        written(tmp_path / "b.ndz", net, recipe={"derived": how})
+        with pytest.raises(CheckpointError, match="derive"):
+            nd.load_model(tmp_path / "b.ndz")
 
 
 def test_a_network_without_some_channels(tmp_path: Path) -> None:

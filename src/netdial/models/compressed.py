@@ -1,7 +1,8 @@
 """A compressed network (``.ndz``) as a model: the network that its file describes, or its tensors by name.
 
 The file says how the network is built in its recipe, ``{"net": {"spec": …, "input_shape": …, "n_outputs": …}}`` for a built-in
-one; for one without some of its channels, ``{"cut": …}`` with what ``recipe`` would have written; for a family besides
+one; for one without some of its channels, ``{"cut": …}`` with what ``recipe`` would have written; for one that a search found,
+``{"derived": {"recipe": …, "genotype": …}}``, see ``derived``; for a family besides
 ``{"family": {"lo": …, "hi": …, "knots": …}}``, see ``compression.tracks``. Related: ``compression``.
 """
 
@@ -23,6 +24,7 @@ from netdial.core.errors import CheckpointError, ConfigError, ShapeError
 from netdial.core.storage.boundary import reading, validated
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
+from netdial.models.derived import made_again
 from netdial.models.described import described, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
@@ -31,6 +33,8 @@ from netdial.models.use import read_use
 Array = np.ndarray[Any, Any]
 
 KIND = "compressed network"
+DERIVED = "derived"
+"""Key of a recipe that says of which search space a network is, and which of its structures."""
 FAMILY = "family"
 """Key of a recipe that says how members lie along λ."""
 
@@ -52,6 +56,8 @@ def load_compressed(
     about, state = about_of(found), tensors_of(found)
     if isinstance(found.recipe, Mapping) and "cut" in found.recipe:
         return rebuilt(path, recipe_of(path, found.recipe["cut"], state), net)
+    if net is None and isinstance(found.recipe, Mapping) and DERIVED in found.recipe:
+        net = made_again(path, found.recipe[DERIVED])
     if net is None and about.get("net") is None:
         return state
     if about.get(FAMILY) is not None:
@@ -97,7 +103,7 @@ def leaves_at_knots(path: Path, found: Contents) -> tuple[TrackRange, dict[str, 
 def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Module | None) -> Family:
     """Returns the family in a file of shared tracks."""
     told, arrays = leaves_at_knots(path, found)
-    leaves = {n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in arrays.items()}
+    leaves = {n: torch.from_numpy(np.asarray(a, order="C")) for n, a in arrays.items()}
     shape = outline(path, about) if net is None else net
     wanted = {n: list(p.shape) for n, p in shape.named_parameters() if p.is_floating_point()}
     held = {n: list(leaves[n].shape[1:]) for n in wanted.keys() & leaves.keys()}
@@ -122,6 +128,17 @@ def about_of(found: Contents) -> dict[str, Any]:
     return {**found.meta, **{key: recipe[key] for key in ("net", FAMILY) if key in recipe}}
 
 
+def opens_alone(found: Contents) -> bool:
+    """Returns whether a file says how its network is built, so that none has to be given."""
+    recipe = found.recipe if isinstance(found.recipe, Mapping) else {}
+    cut = recipe.get("cut")
+    return bool(
+        DERIVED in recipe
+        or about_of(found).get("net")
+        or (isinstance(cut, Mapping) and (cut.get("about") or {}).get("net"))
+    )
+
+
 def read_about(path: Path) -> dict[str, Any]:
     """Returns the same from a file, whose tensors are not decoded.
 
@@ -133,7 +150,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def tensors_of(found: Contents) -> dict[str, Tensor]:
     """Returns the tensors of a compressed file."""
-    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in found.dense().items()}
+    return {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in found.dense().items()}
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:

@@ -103,7 +103,7 @@ def load_derived(path: str | Path, net: nn.Module | None = None) -> DerivedNetwo
     """
     path = Path(path)
     tree = read_derived(path)
-    made = _rebuilt(path, tree) if net is None else _given(path, tree, net)
+    made = made_again(path, tree) if net is None else _given(path, tree, net)
     difference = mismatch(
         shapes_of(made), {name: list(tensor.shape) for name, tensor in tree["state"].items()}
     )
@@ -119,15 +119,29 @@ def load_derived(path: str | Path, net: nn.Module | None = None) -> DerivedNetwo
     return made.eval()
 
 
-def _rebuilt(path: Path, tree: Mapping[str, Any]) -> DerivedNetwork:
-    """Returns a fresh network of a ready space."""
-    if not tree["recipe"]:
+def how_derived(path: str | Path) -> dict[str, Any]:
+    """Returns what ``made_again`` needs of a file that ``save_derived`` wrote; nothing for a space of the user's own.
+
+    Raises:
+        CheckpointError: as for ``read_derived``.
+    """
+    tree = read_derived(path)
+    return {key: tree[key] for key in ("recipe", "genotype")} if tree["recipe"] else {}
+
+
+def made_again(path: Path, told: Any) -> DerivedNetwork:
+    """Returns a fresh network of a ready space, from its ``recipe`` and its ``genotype``.
+
+    Raises:
+        CheckpointError: they describe none that can be built.
+    """
+    if not isinstance(told, Mapping) or not told.get("recipe"):
         raise CheckpointError(
             f"{path}: is of a search space of your own; give net=derive(space, genotype), made from that space"
         )
     try:
-        space: SearchSpace = from_recipe(tree["recipe"])
-        return derive(space, tree["genotype"])
+        space: SearchSpace = from_recipe(told["recipe"])
+        return derive(space, told.get("genotype", ""))
     except NetdialError as error:
         raise CheckpointError(
             f"{path}: describes a network that this netdial cannot build ({error}); give net=derive(space, genotype)"

@@ -18,7 +18,13 @@ from netdial.core.storage.boundary import read_json, reading, regular
 from netdial.core.storage.container import read_header, read_plain
 from netdial.models.compressed import FAMILY as RANGE
 from netdial.models.compressed import KIND as COMPRESSED
-from netdial.models.compressed import about_of, leaves_at_knots, load_compressed, read_about
+from netdial.models.compressed import (
+    about_of,
+    leaves_at_knots,
+    load_compressed,
+    opens_alone,
+    read_about,
+)
 from netdial.models.derived import KIND as DERIVED
 from netdial.models.derived import load_derived, read_derived
 from netdial.models.family import KIND as FAMILY
@@ -134,10 +140,14 @@ def _compressed_facts(path: Path) -> FileFacts:
             {**asdict(row), "shape": list(row.shape), "total": row.total} for row in told.rows
         ],
     }
-    more = f", {dense / max(told.size, 1):.1f} times smaller than its {dense} bytes of numbers"
+    ratio = dense / max(told.size, 1)
+    times = (
+        f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / max(ratio, 1e-9):.1f} times larger"
+    )
+    more = f", {times} than its {dense} bytes of numbers"
     if told_range is not None:
         more = f": a family, λ from {told_range.lo:g} to {told_range.hi:g}, told at {told_range.knots} values{more}"
-    net = "" if about.get("net") else f"{_GIVEN}; its tensors by name without"
+    net = "" if opens_alone(found) else f"{_GIVEN}; its tensors by name without"
     return FileFacts(about, facts, more, net)
 
 

@@ -54,11 +54,14 @@ def predict(
     path = model_place(model, runs_dir)
     from netdial.cli.output import print_json
     from netdial.core.storage.files import write_text
+    from netdial.models.described import described
     from netdial.models.door import load_model
     from netdial.models.predict import predictions
     from netdial.models.use import Use
 
     loaded = load_model(path)
+    if isinstance(loaded, dict):
+        described(path, {})  # refuses tensors of which nobody knows the network
     use: Use | None = getattr(loaded, "use", None)
     if use is None or use.table is None:
         raise ConfigError(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from netdial.compression.file import read_text
 from netdial.core.errors import ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.data import Splits, load_data
@@ -16,8 +20,13 @@ from netdial.jobs.analyses.slimmed import best_lam
 from netdial.jobs.opening import as_trained, open_run, open_task
 from netdial.jobs.problem import describe_net, load_net
 from netdial.jobs.ways import way_of
+from netdial.models.compressed import FAMILY
+from netdial.models.compressed import KIND as COMPRESSED
+from netdial.models.derived import KIND as DERIVED
+from netdial.models.derived import how_derived
+from netdial.models.described import described
 from netdial.models.door import inspect, load_model
-from netdial.models.kinds import Found, recognise
+from netdial.models.kinds import KINDS, Found, recognise
 from netdial.models.recipe import PRUNED, SHRUNKEN
 from netdial.models.use import Use, is_read_alike, read_use, use_of
 from netdial.runs.run import Run
@@ -59,19 +68,26 @@ def from_run(
         )
     data = open_task(run, data_dir, trust=trust)
     net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
-    cut = cut_of(recognise(run.path))
+    made = how_built(recognise(run.path))
     weights = as_trained(run, data)["class_weight"]
     about |= use_of(data, net).compact()
-    return CompressSubject(net, None, data, cut, about, class_weight=weights)
+    return CompressSubject(net, None, data, made, about, class_weight=weights)
 
 
-def cut_of(found: Found) -> dict[str, Any] | None:
-    """Returns how a network without some of its channels is made from a fresh one, as plain values; None for other models."""
-    if found.kind not in (SHRUNKEN, PRUNED):
-        return None
-    told: dict[str, Any] = json.loads(read_plain(found.path)["recipe"])
-    net = told.get("about", {}).get("net")
-    return {"cut": {**told, "about": {} if net is None else {"net": net}}}
+def how_built(found: Found) -> dict[str, Any] | None:
+    """Returns how the network of a file is made from nothing, or from a fresh one, as plain values; None where nobody said."""
+    if found.kind == COMPRESSED:
+        told = read_text(found.path).recipe
+        parts = dict(told) if isinstance(told, Mapping) else {}
+        return {key: part for key, part in parts.items() if key != FAMILY} or None
+    if found.kind == DERIVED:
+        return {"derived": how} if (how := how_derived(found.path)) else None
+    if found.kind in (SHRUNKEN, PRUNED):
+        cut: dict[str, Any] = json.loads(read_plain(found.path)["recipe"])
+        net = cut.get("about", {}).get("net")
+        return {"cut": {**cut, "about": {} if net is None else {"net": net}}}
+    net = KINDS[found.kind].about(found.path).get("net")
+    return None if net is None else {"net": net}
 
 
 def _check_whole(name: object, whole: bool) -> None:
@@ -101,6 +117,8 @@ def from_file(
     if not isinstance(name, str):
         raise ConfigError(f"{path}: does not say which data the model was trained on; give --data")
     model = load_model(path)
+    if not isinstance(model, nn.Module):
+        described(path, about)  # refuses tensors of which nobody knows the network
     shape = (about.get("net") or {}).get("input_shape", [])
     use = read_use(path, about)
     parts = _read_again(path, name, use, data_dir, flat=len(shape) == 1)
@@ -115,7 +133,7 @@ def from_file(
             if lam is None
             else f"--lam {lam:g}: {path} holds one network; leave it out"
         )
-    recipe = cut_of(recognise(path)) or ({"net": about["net"]} if about.get("net") else None)
+    recipe = how_built(recognise(path))
     meta: dict[str, Any] = {n: about[n] for n in ("data", "kind") if n in about}
     meta |= {} if use is None else use.compact()
     meta |= {} if lam is None or whole else {"lam": lam}

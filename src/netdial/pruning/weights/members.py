@@ -215,7 +215,8 @@ def _shared(family: Family, lam: float) -> Params:
 
 
 def _slice(data: Dataset, start: int, stop: int) -> Dataset:
-    return replace(data, x=data.x[start:stop], y=data.y[start:stop])
+    weight = None if data.weight is None else data.weight[start:stop]
+    return replace(data, x=data.x[start:stop], y=data.y[start:stop], weight=weight)
 
 
 def _inputs(data: Dataset, family: Family) -> Tensor:

@@ -198,7 +198,7 @@ def units(net: nn.Module) -> list[float]:
 def decoded(family: Family, tensors: Mapping[str, Codebook | Array], knots: int) -> Family:
     """Returns the family that the tensors of a file stand for."""
     leaves = {
-        n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in at_knots(tensors, knots).items()
+        n: torch.from_numpy(np.asarray(a, order="C")) for n, a in at_knots(tensors, knots).items()
     }
     return family_at_knots(
         family.net, family.config.lo, family.config.hi, knots, leaves, family.task
