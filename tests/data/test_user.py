@@ -178,3 +178,24 @@ def test_labels_with_fractions(mine: Path) -> None:
 def test_a_function_written_in_c() -> None:
     with pytest.raises(DataError, match=r"os:getcwd returned str; it must return"):
         load_data("os:getcwd")
+
+
+def test_a_module_is_drawn_from_its_own_seed_and_the_parts_from_theirs(mine: Path) -> None:
+    mine.write_text(
+        HEAD
+        + "\n\ndef fresh():\n    x = torch.randn(12, 2)\n    return nn.Linear(2, 3), (x, y), (x, y), (x, y)\n"
+    )
+    (first, parts), (other, same) = (
+        load_user("mine:fresh", seed=3, start=start) for start in (3, 4)
+    )
+    assert torch.equal(parts.train.x, same.train.x)
+    assert not torch.equal(first.weight, other.weight)
+    assert torch.equal(other.weight, load_user("mine:fresh", seed=3, start=4)[0].weight)
+
+
+def test_a_module_that_every_caller_gets_stays_as_it_is(mine: Path) -> None:
+    mine.write_text(HEAD)
+    module, _ = load_user("mine:pairs")
+    with torch.no_grad():
+        module.weight.zero_()
+    assert bool(load_user("mine:pairs")[0].weight.any())

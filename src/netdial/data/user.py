@@ -8,6 +8,7 @@ as they are: scaling them is the function's business.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import inspect
 import os
@@ -26,7 +27,9 @@ from netdial.data.dataset import PARTS, Dataset, Kind, Splits
 from netdial.data.memory import as_dataset
 
 
-def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn.Module, Splits]:
+def load_user(
+    spec: str, *, kind: Kind | None = None, seed: int = 0, start: int | None = None
+) -> tuple[nn.Module, Splits]:
     """Returns the module and the task that the function named by ``spec`` gives.
 
     Args:
@@ -34,8 +37,10 @@ def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn
             ``python -m`` does.
         kind: ``"classification"`` or ``"regression"``; default: regression if the targets are
             floats.
-        seed: Seeds torch's global generator while the function runs and its data are read; the
+        seed: seeds torch's global generator while the function runs and its data are read; the
             generator is put back afterwards.
+        start: seed of the module's initial weights, for which the function is called again where it differs from ``seed``.
+            The module is a copy, so one that the function gives to every caller stays as it is.
 
     Raises:
         ConfigError: if there is no such module or function, or it needs arguments.
@@ -66,7 +71,11 @@ def load_user(spec: str, *, kind: Kind | None = None, seed: int = 0) -> tuple[nn
                 name: _part(value, f"{spec}, {name}", seed)
                 for name, value in zip(PARTS, result[1:], strict=True)
             }
-    return result[0], _task(spec, parts, kind, seed)
+            if start is not None and start != seed:
+                torch.default_generator.manual_seed(start)
+                result = function()
+            net = copy.deepcopy(result[0])
+    return net, _task(spec, parts, kind, seed)
 
 
 def _task(spec: str, parts: dict[str, Dataset], kind: Kind | None, seed: int) -> Splits:

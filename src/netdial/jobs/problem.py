@@ -130,7 +130,7 @@ def load_problem(
     if asked is not None:
         given["kind"] = "classification" if asked.targets == "classes" else "regression"
     if is_function(data):
-        problem = _from_function(data, given, model, split_seed)
+        problem = _from_function(data, given, model, split_seed, seed)
     else:
         model = model or default_model(data)
         flat = model.partition(":")[0] in ("mlp", "linear")
@@ -196,12 +196,14 @@ def example(task: Splits) -> Tensor:
     return task.train.inputs(torch.arange(2))
 
 
-def _from_function(data: str, given: dict[str, Any], model: str | None, split_seed: int) -> Problem:
+def _from_function(
+    data: str, given: dict[str, Any], model: str | None, split_seed: int, seed: int
+) -> Problem:
     kind = given.pop("kind", None)
     taken = [*given, *(["model"] if model is not None else [])]
     if taken:
         raise ConfigError(
             f"data {data!r} takes no {' and no '.join(taken)}: the function gives network and parts; leave it out"
         )
-    net, task = load_user(data, kind=kind, seed=split_seed)
+    net, task = load_user(data, kind=kind, seed=split_seed, start=seed)
     return Problem(net, type(net).__name__, task)
