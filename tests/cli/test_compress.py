@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -239,6 +240,38 @@ def test_a_compressed_network_of_any_way_opens_predicts_and_is_compressed_again(
         assert said.code == 0, said.err
         lines = Path("guess.csv").read_text("utf-8").splitlines()
         assert lines[0].startswith("y,probability of no") and len(lines) == 61
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, True])
+def test_intervals_are_those_of_the_errors_of_the_compressed_network(
+    call: Call, tmp_path: Path, whole: bool
+) -> None:
+    source = np.random.default_rng(0)
+    x = source.normal(size=(300, 3))
+    y = x @ [3.0, -2.0, 1.0] + 0.1 * source.normal(size=300)
+    rows = [",".join(f"{v:.4f}" for v in (*one, t)) for one, t in zip(x, y, strict=True)]
+    Path("line.csv").write_text("a,b,c,y\n" + "\n".join(rows), "utf-8")
+    fit = ("--model", "mlp:16", "--epochs", "40", "--points", "2", "--samples", "0", "-q")
+    assert call("fit", "line.csv", "--target", "y", *fit).code == 0
+    small = ("--max-bytes", "1700" if whole else "1300", "--out", "small.ndz", *SHORT)
+    which = ("--family",) if whole else ("--lam", "0.1")
+    said = call("compress", "line", *which, *small)
+    assert said.code == 0, said.err
+    assert Path("small.ndz").stat().st_size == read_size(said.out) <= int(small[1])
+    model = nd.load_model("small.ndz")
+    valid = nd.load_data("line.csv", target="y").rows["valid"]
+    truth = pd.Series(y).round(4).to_numpy()[valid]
+    at = {"lam": 0.1} if whole else {}
+    guess = model.predict(pd.DataFrame(x, columns=list("abc")).iloc[valid], level=0.9, **at)
+    inside = (guess["y low"] <= truth) & (truth <= guess["y high"])
+    assert (guess["y"] - truth).abs().mean() > 0.2, "the file is too small for small errors"
+    assert 0.85 <= inside.mean() <= 0.97
+
+
+def read_size(out: str) -> int:
+    """What the command says of the size of the file."""
+    return int(out.split("small.ndz: ")[1].split(" bytes")[0])
 
 
 def test_tensors_without_a_network_are_said_to_be(call: Call, tmp_path: Path) -> None:

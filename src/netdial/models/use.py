@@ -148,6 +148,16 @@ class Use(_Value):
         noise = () if found is None else (found.model_copy(update={"lam": lam}),)
         return self.model_copy(update={"lam": lam, "noise": noise})
 
+    def measured(self, model: nn.Module, part: Dataset) -> Use:
+        """Returns the use with the errors of another model in the same place, on held-out rows; of classes it is the same."""
+        nets = [
+            (row.lam, model.export(row.lam or 1.0) if isinstance(model, Family) else model)
+            for row in self.noise
+        ]
+        return self.model_copy(
+            update={"noise": tuple(error_law(lam, net, part) for lam, net in nets)}
+        )
+
     def compact(self) -> dict[str, Any]:
         """Returns what ``to_json`` does without defaults, and numbers that scale inputs with fewer digits."""
         found = self.model_dump(mode="json", exclude_defaults=True)

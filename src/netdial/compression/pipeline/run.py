@@ -38,6 +38,7 @@ _NORMAL_PRIOR = ("l2", "scaled-kl", "scaled-prior")
 """Objectives whose pull on the weights is that of a normal prior."""
 
 Report = Callable[[str, Epoch, int], None]
+Meta = Mapping[str, Any] | Callable[[nn.Module], Mapping[str, Any]]
 
 
 @checked
@@ -53,7 +54,7 @@ def compress(
     folder: str | Path | None = None,
     report: Report | None = None,
     recipe: Mapping[str, Any] | None = None,
-    meta: Mapping[str, Any] | None = None,
+    meta: Meta | None = None,
     **settings: Any,
 ) -> Compressed:
     """Returns a small version of a trained network: weights removed, values shared, what is left trained and coded.
@@ -71,7 +72,7 @@ def compress(
         folder: where the work is kept while it is under way, so that it goes on after an interruption.
         report: told of every finished epoch: the name of the training, the epoch, how many epochs it has.
         recipe: plain values that the file is going to hold beside the tensors, whose bytes count.
-        meta: the same.
+        meta: the same; or a function that gives them for the network that was made, such as how large its errors are.
         **settings: fields of ``CompressConfig``, for example ``max_bytes=8000``.
 
     Raises:
@@ -87,7 +88,15 @@ def compress(
     if isinstance(net, Family) and lam is None:
         recipe = {**(recipe or {}), **family_recipe(net)}
         found = _whole(
-            net, data, valid, kind, config, augment, folder, report, sizer(config, recipe, meta)
+            net,
+            data,
+            valid,
+            kind,
+            config,
+            augment,
+            folder,
+            report,
+            sizer(config, recipe, meta, net),
         )
         return replace(found, recipe=recipe)
     context = context_of(
@@ -99,7 +108,7 @@ def compress(
     if config.free:
         few = train.inputs(torch.arange(min(64, len(train))), like=next(begin.parameters()))
         free["weights of constant inputs"] = fold_inputs(begin, train, few)
-    size_of = sizer(config, recipe, meta)
+    size_of = sizer(config, recipe, meta, given)
     own = losses_of(given, held, context)
     search = Search(
         context, begin, held, size_of, _reference(context, held, own), float(own.mean())
@@ -200,12 +209,16 @@ def _pull(family: Family, lam: float) -> float:
 
 
 def sizer(
-    config: CompressConfig, recipe: Mapping[str, Any] | None, meta: Mapping[str, Any] | None
+    config: CompressConfig,
+    recipe: Mapping[str, Any] | None,
+    meta: Meta | None,
+    given: nn.Module,
 ) -> Sizer:
     """Returns what counts the bytes of the file that stored tensors make, names and framing included."""
 
-    def size(tensors: Tensors) -> int:
+    def size(tensors: Tensors, net: nn.Module | None) -> int:
         parts = {name: coded(tensor, config.profile) for name, tensor in tensors.items()}
-        return len(pack(parts, tensors, recipe, meta or {}))
+        told = meta(given if net is None else net) if callable(meta) else meta
+        return len(pack(parts, tensors, recipe, told or {}))
 
     return size

@@ -50,7 +50,8 @@ _PRECISIONS = (2.0, 3.0)
 _WAIT = 2
 """Sizes in a row that may be worse before the search for a price, or lose too much before that for a loss, ends."""
 
-Sizer = Callable[[Mapping[str, Codebook | Array]], int]
+Sizer = Callable[[Mapping[str, Codebook | Array], nn.Module | None], int]
+"""(stored tensors, the network that they are) -> bytes of the file; None stands for the network given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class Search:
         context: data and settings.
         net: the network given, dead inputs folded.
         valid: validation rows.
-        size_of: bytes of the file of stored tensors.
+        size_of: bytes of the file of stored tensors, and of what it says of the network.
         start: what examples add to the metric with the network that losses are compared with ``[G]``.
         given: the metric of the network given, where it may be another one than that.
     """
@@ -138,7 +139,7 @@ class Search:
             int((t.codes if isinstance(t, Codebook) else t).astype(bool).sum())
             for t in tensors.values()
         ]
-        size = self.size_of(tensors)
+        size = self.size_of(tensors, made)
         return FrontPoint(
             size,
             float(terms.mean()),
@@ -155,7 +156,7 @@ class Search:
         return self.context.data.inputs(index, like=next(self.net.parameters()))
 
     def _for_bytes(self, most: int) -> tuple[list[FrontPoint], FrontPoint, str]:
-        level, front, text = self._begin(), list[FrontPoint](), self.size_of({})
+        level, front, text = self._begin(), list[FrontPoint](), self.size_of({}, None)
         if text >= most:
             raise ConfigError(
                 f"max_bytes={most}: without any weights the file has {text} bytes, its header and its text, which says how the "

@@ -33,6 +33,7 @@ from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.measure.verdict import LossVerdict, verdict
+from netdial.models.use import Use
 from netdial.runs.folder import WORK
 from netdial.runs.results.compressions import METHOD, SIZE
 from netdial.runs.run import Run
@@ -106,6 +107,7 @@ class CompressSubject:
         data: its data.
         recipe: how a fresh network is built, as plain values.
         meta: what else the file says.
+        use: how the model is used; None where nobody knows.
         fresh: a network of the same shape that was not trained; None where nobody knows how to build one.
         whole: whether the whole family is compressed, and ``lam`` says only which member it is measured by.
         class_weight: weights of the classes that it was trained with, by index.
@@ -116,6 +118,7 @@ class CompressSubject:
     data: Splits
     recipe: Mapping[str, Any] | None
     meta: Mapping[str, Any]
+    use: Use | None = None
     fresh: nn.Module | None = None
     whole: bool = False
     class_weight: ClassWeight = None
@@ -124,6 +127,11 @@ class CompressSubject:
     def train(self) -> Dataset:
         """What it is trained further on: its training part, with the weights of the classes."""
         return weighted(self.data.train, self.class_weight, task_of(self.data).targets)
+
+    def told(self, net: nn.Module) -> dict[str, Any]:
+        """Returns what the file says of a network that was made, with its own errors on validation rows."""
+        use = {} if self.use is None else self.use.measured(net, self.data.valid).compact()
+        return {**self.meta, **use}
 
     @property
     def wanted(self) -> float | None:
@@ -164,11 +172,15 @@ def compress_model(
     check_writable(path)
     found = compress(
         asked.model, asked.train, data.valid, lam=asked.wanted, kind=task, config=config, augment=data.augment, folder=folder,
-        report=report, recipe=asked.recipe, meta=asked.meta,
+        report=report, recipe=asked.recipe, meta=asked.told,
     )  # fmt: skip
     judged = _judged(asked, config, judging, part, found, report) if judging.seeds else None
     ledger = write(
-        path, found.chosen.tensors, recipe=found.recipe, meta=asked.meta, profile=config.profile
+        path,
+        found.chosen.tensors,
+        recipe=found.recipe,
+        meta=asked.told(found.net),
+        profile=config.profile,
     )
     start = asked.model
     if isinstance(start, Family) and asked.lam is not None:
@@ -225,7 +237,7 @@ def _pair(
 
     small = compress(
         asked.model, asked.train, data.valid, lam=asked.lam, kind=data.kind, config=config, augment=data.augment, report=told,
-        recipe=asked.recipe, meta=asked.meta,
+        recipe=asked.recipe, meta=asked.told,
     )  # fmt: skip
     context = context_of(
         asked.model, asked.train, lam=asked.lam, kind=data.kind, config=config, augment=data.augment, report=report

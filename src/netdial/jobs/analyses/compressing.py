@@ -57,10 +57,10 @@ def from_run(
         use = (
             use_of(data, family, lam=lam) if whole else use_of(data, family, lams=[lam]).alone(lam)
         )
-        meta = about | ({} if whole else {"lam": lam}) | use.compact()
+        about |= {} if whole else {"lam": lam}
         fresh = load_net(run.config, data_dir, trust=trust)
         weights = as_trained(run, data)["class_weight"]
-        return CompressSubject(family, lam, data, recipe, meta, fresh, whole, weights)
+        return CompressSubject(family, lam, data, recipe, about, use, fresh, whole, weights)
     _check_whole(run.name, whole)
     if lam is not None:
         raise ConfigError(
@@ -70,8 +70,8 @@ def from_run(
     net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
     made = how_built(recognise(run.path))
     weights = as_trained(run, data)["class_weight"]
-    about |= use_of(data, net).compact()
-    return CompressSubject(net, None, data, made, about, class_weight=weights)
+    use = use_of(data, net)
+    return CompressSubject(net, None, data, made, about, use, class_weight=weights)
 
 
 def how_built(found: Found) -> dict[str, Any] | None:
@@ -135,9 +135,9 @@ def from_file(
         )
     recipe = how_built(recognise(path))
     meta: dict[str, Any] = {n: about[n] for n in ("data", "kind") if n in about}
-    meta |= {} if use is None else use.compact()
-    meta |= {} if lam is None or whole else {"lam": lam}
-    return CompressSubject(model, lam, parts, recipe, meta, whole=whole)
+    if lam is not None and not whole:
+        meta["lam"], use = lam, use and use.alone(lam)
+    return CompressSubject(model, lam, parts, recipe, meta, use, whole=whole)
 
 
 def _read_again(

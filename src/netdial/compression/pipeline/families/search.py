@@ -163,7 +163,7 @@ class TrackSearch(Search):
             int((t.codes if isinstance(t, Codebook) else t).astype(bool).sum())
             for t in tensors.values()
         )
-        size = self.size_of(tensors)
+        size = self.size_of(tensors, family)
         return FrontPoint(
             size, float(terms.mean()), float(above[worst]), float(error[worst]), kept, price, family, tensors
         )  # fmt: skip
