@@ -1,16 +1,15 @@
-"""Bytes of a compressed CIFAR-10 network over NNCodec's, both as small as validation rows allow.
+"""Bytes of a compressed CIFAR-10 network over NNCodec's, at equal loss on validation images.
 
 LeNet-5 for colour images (62,006 parameters), 10,000 training images (JPEG), flips and crops; trained for three times the
-length of what follows. Of the files that ``nd.compress`` makes, size after size, the smallest one is taken whose log loss on
-5,000 validation images is at most .02 nats above that of a dense control, trained on as many times as there were sizes.
-NNCodec codes the control, and networks that lose weights as ours do, size after size, as many times and for as long, by
-magnitude and by netdial's own criterion; each at seven steps of quantisation, with its trellis. Of all its streams the smallest
-one is taken whose loss keeps the same limit. Both are judged by the test accuracy as well.
+length of one of the trainings that follow. ``nd.compress`` makes files of it, size after size. NNCodec codes the dense network
+trained on for as long, and networks that lose weights as ours do, size after size, as many times and for as long, by magnitude
+and by netdial's own criterion; each at seven steps of quantisation, with its trellis. For each excess of log loss over
+the dense network's on 5,000 validation images the smallest file of either side within it is taken; test images only say what
+these are worth. The headline is the excess of .02 nats, which was fixed before anything was measured.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import netdial as nd
 from benchmarks._compressed import Pair, Recipe, context_of, pair
@@ -31,7 +30,7 @@ from netdial.compression.pipeline.steps import thinner
 from netdial.core.errors import MissingExtra
 from netdial.data.dataset import Dataset
 from netdial.jobs.pool import make_all
-from netdial.measure.compare import excess, terms_of
+from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
@@ -42,7 +41,8 @@ _STORE = Store(Path("runs/benchmarks/ndz"))
 _SEEDS, _STEPS = range(3), range(-32, -11, 3)
 _RATE, _AUGMENT = 2e-3, "crop-flip"
 _LIMIT = 0.02
-"""Nats of validation loss above the control's."""
+"""Nats of validation loss above the dense network's, of the headline."""
+_LIMITS = (0.0, _LIMIT, 0.05, 0.1)
 _FACTOR = 0.6
 """Size of a network compared with the one before it, as in netdial's search."""
 
@@ -62,52 +62,72 @@ class AgainstNncodec(Cell):
         return f"cifar10 lenet5 seed {self.seed}"
 
     def make(self, run: Run, store: Store) -> dict[str, Any]:
-        """Returns bytes, validation losses and test errors."""
+        """Returns bytes, validation loss and test results of every file of either side."""
         data = nd.load_data("cifar10")
         data = replace(data, train=data.train.select(torch.arange(self.examples)))
         settings: dict[str, Any] = {"max_loss": _LIMIT, "epochs": self.epochs, "lr": _RATE}
         made = pair(data, Recipe("lenet5", 3 * self.epochs, _RATE, _AUGMENT, settings, None), self.seed, run.path)  # fmt: skip
         config = CompressConfig(**settings, seed=self.seed)
+        limits = [_loss(made.start, data.valid) + excess for excess in _LIMITS]
+        sides = {"ours": _own(data, made, run.path), "theirs": _theirs(data, made, config)}
         return {
-            "dense bytes": made.found.stages[0].n_bytes,
-            "own": _own(data, made, run.path),
-            "theirs": self._theirs(data, made, config),
-            "control": _worth(made.control, made.control, data),
+            "dense": _tested(made.start, data),
+            **{
+                name: [_told(one, data) for one in _smallest(files, limits)]
+                for name, files in sides.items()
+            },
         }
 
-    def _theirs(self, data: nd.Splits, made: Pair, config: CompressConfig) -> dict[str, Any]:
-        """Returns the smallest of NNCodec's streams that is as good as the control."""
-        best: dict[str, Any] = {}
-        for name, net in [("control", made.control), *_sparse(data, made, config)]:
-            for step in _STEPS:
-                size, back = coded(net.state_dict(), step)
-                read = copy_network(net).eval()
-                read.load_state_dict(back)
-                gap, _ = _excess(read, made.control, data.valid)
-                if gap <= _LIMIT and size < best.get("bytes", math.inf):
-                    best = {
-                        "bytes": size,
-                        "of": name,
-                        "step": step,
-                        **_worth(read, made.control, data),
-                    }
-        return best
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """A compressed network.
+
+    Attributes:
+        n_bytes: its size.
+        of: what it is.
+        net: what is read back.
+        valid: log loss on validation images.
+    """
+
+    n_bytes: int
+    of: str
+    net: nn.Module
+    valid: float
 
 
-def _own(data: nd.Splits, made: Pair, folder: Path) -> dict[str, Any]:
-    """Returns the smallest of our files that is as good as the control; the control as it is, dense, if none is."""
-    best: dict[str, Any] = {
-        "bytes": made.found.stages[0].n_bytes,
-        **_worth(made.control, made.control, data),
-    }
+def _own(data: nd.Splits, made: Pair, folder: Path) -> Iterator[File]:
+    """Yields our files."""
     for number, point in enumerate(made.found.front):
-        if _excess(point.net, made.control, data.valid)[0] <= _LIMIT:
-            path = folder / f"{number}.ndz"
-            write(path, point.tensors, recipe={"spec": "lenet5"})
-            size = path.stat().st_size
-            if size < best["bytes"]:
-                best = {"bytes": size, **_worth(point.net, made.control, data)}
-    return best
+        path = folder / f"{number}.ndz"
+        write(path, point.tensors, recipe={"spec": "lenet5"})
+        yield File(path.stat().st_size, f"file {number}", point.net, _loss(point.net, data.valid))
+
+
+def _theirs(data: nd.Splits, made: Pair, config: CompressConfig) -> Iterator[File]:
+    """Yields NNCodec's streams."""
+    for name, net in [("dense", made.control), *_sparse(data, made, config)]:
+        for step in _STEPS:
+            size, back = coded(net.state_dict(), step)
+            read = copy_network(net).eval()
+            read.load_state_dict(back)
+            yield File(size, f"{name}, qp {step}", read, _loss(read, data.valid))
+
+
+def _smallest(files: Iterator[File], limits: list[float]) -> list[File | None]:
+    """Returns the smallest file within each validation loss, None where there is none."""
+    found = list(files)
+    return [
+        min((one for one in found if one.valid <= limit), key=lambda one: one.n_bytes, default=None)
+        for limit in limits
+    ]
+
+
+def _told(file: File | None, data: nd.Splits) -> dict[str, Any] | None:
+    """Returns what is recorded of a file; its test results are read here, once."""
+    if file is None:
+        return None
+    return {"bytes": file.n_bytes, "of": file.of, "valid": file.valid, **_tested(file.net, data)}
 
 
 def measure(*, quick: bool) -> Result:
@@ -119,33 +139,47 @@ def measure(*, quick: bool) -> Result:
     cells = cells[:1] if quick else cells
     make_all(cells, _STORE, workers=1, report=print)
     found = [_STORE.read(cell) for cell in cells]
-    ratios = [one["own"]["bytes"] / one["theirs"]["bytes"] for one in found]
-    rows = [
-        {
-            "seed": cell.seed,
-            "dense bytes": round(one["dense bytes"]),
-            "ours": one["own"]["bytes"],
-            "NNCodec": one["theirs"]["bytes"],
-            "of": f"{one['theirs']['of']}, qp {one['theirs']['step']}",
-            **{
-                f"test {what}, {name}": round(one[key][what], 4)
-                for key, name in (("control", "control"), ("own", "ours"), ("theirs", "NNCodec"))
-                for what in ("accuracy", "nll")
-            },
-        }
-        for cell, one in zip(cells, found, strict=True)
-    ]
+    value, spread, rows = {}, {}, []
+    for place, excess in enumerate(_LIMITS):
+        ratios = []
+        for cell, one in zip(cells, found, strict=True):
+            ours, theirs = one["ours"][place], one["theirs"][place]
+            rows.append(_row(cell.seed, excess, one, ours, theirs))
+            if ours and theirs:
+                ratios.append(ours["bytes"] / theirs["bytes"])
+        if len(ratios) == len(cells):
+            label = f"within {excess:g} nats"
+            value[label], spread[label] = statistics.fmean(ratios), (min(ratios), max(ratios))
     return Result(
         "ndz-cifar",
-        statistics.fmean(ratios),
+        value,
         "of NNCodec's bytes",
         "lower",
         seeds=[cell.seed for cell in cells],
         quick=quick,
-        baseline="the smallest of NNCodec's streams within the same limit of the control's validation loss",
-        spread={"bytes": (min(ratios), max(ratios))},
+        baseline="the smallest of NNCodec's streams within the same validation loss",
+        spread=spread,
         rows=rows,
     )
+
+
+def _row(
+    seed: int,
+    excess: float,
+    one: dict[str, Any],
+    ours: dict[str, Any] | None,
+    theirs: dict[str, Any] | None,
+) -> dict[str, object]:
+    """Returns bytes of both, and test accuracy and log loss."""
+    row: dict[str, object] = {"seed": seed, "excess": excess, "dense": _words(one["dense"])}
+    for name, found in (("ours", ours), ("NNCodec", theirs)):
+        row[name] = found["bytes"] if found else "none"
+        row[f"{name}, test"] = _words(found) if found else ""
+    return row | {"of": theirs["of"] if theirs else ""}
+
+
+def _words(found: dict[str, Any]) -> str:
+    return f"{100 * found['accuracy']:.1f} %, {found['nll']:.3f}"
 
 
 def _sparse(data: nd.Splits, made: Pair, config: CompressConfig) -> Iterator[tuple[str, nn.Module]]:
@@ -161,23 +195,10 @@ def _sparse(data: nd.Splits, made: Pair, config: CompressConfig) -> Iterator[tup
             yield name, net.eval()
 
 
-def _losses(net: nn.Module, part: Dataset) -> Tensor:
-    out = outputs(net, part)[None]
-    return terms_of(out, part.y, named("classification"))[0]
-
-
-def _excess(net: nn.Module, control: nn.Module, part: Dataset) -> tuple[float, float]:
-    """Returns the loss above the control's, and its paired standard error."""
-    gaps, errors = excess(torch.stack([_losses(control, part), _losses(net, part)]), 0)
-    return float(gaps[1]), float(errors[1])
-
-
-def _worth(net: nn.Module, control: nn.Module, data: nd.Splits) -> dict[str, float]:
-    gap, error = _excess(net, control, data.valid)
+def _tested(net: nn.Module, data: nd.Splits) -> dict[str, float]:
     right = (outputs(net, data.test).argmax(dim=1) == data.test.y).double()
-    return {
-        "excess": gap,
-        "error": error,
-        "accuracy": float(right.mean()),
-        "nll": float(_losses(net, data.test).mean()),
-    }
+    return {"accuracy": float(right.mean()), "nll": _loss(net, data.test)}
+
+
+def _loss(net: nn.Module, part: Dataset) -> float:
+    return float(terms_of(outputs(net, part)[None], part.y, named("classification")).mean())
