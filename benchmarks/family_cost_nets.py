@@ -25,8 +25,9 @@ from netdial.family import Family
 from netdial.nets import build
 from netdial.task import Classification
 from netdial.train.config import make_config
+from netdial.train.draws import JOINT
 from netdial.train.feed import Batch
-from netdial.train.method import JOINT, FamilyMethod
+from netdial.train.method import FamilyMethod
 
 _CLASSES, _TOKENS, _LENGTH = 10, 100, 32
 _TURN_S = 0.3

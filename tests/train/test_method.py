@@ -19,7 +19,8 @@ from netdial.objective import WEIGHTINGS, Terms
 from netdial.task import Classification, categorical_nll
 from netdial.train.config import make_config
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.method import FamilyMethod, FamilyState, Workers
+from netdial.train.method import FamilyMethod, FamilyState
+from netdial.train.session import Workers
 
 RATE = 1e-6
 

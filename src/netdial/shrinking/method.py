@@ -41,8 +41,8 @@ from netdial.shrinking.removal import dead_channels, remove_branches, remove_cha
 from netdial.shrinking.state import ShrinkState, trainable
 from netdial.task import Task
 from netdial.train.feed import Batch
-from netdial.train.method import Workers
 from netdial.train.optimiser import build_optimizer, drop_gradients, make_rates
+from netdial.train.session import Workers
 
 _RATE = 0.1
 """Rate of the switches; a larger one is not stable where the loss is steep in a switch."""

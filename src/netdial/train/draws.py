@@ -17,6 +17,9 @@ from netdial.family.maps import PiecewiseMap, StackedMap, TableMap
 from netdial.objective import WEIGHTINGS
 from netdial.train.config import FitConfig
 
+JOINT = 0.7
+"""Fraction of the steps in which a family is one network, where nobody says."""
+
 _BLOCK = 256
 _FEWEST_WITH_ENDS = 4
 
@@ -53,13 +56,16 @@ class Draws:
     Args:
         family: the family.
         config: settings.
-        joint: steps in which one network is trained for all complexity values, at their mean.
+        steps: of the whole training.
+
+    Attributes:
+        joint: steps at first in which one network is trained for all complexity values, at their mean.
     """
 
-    def __init__(self, family: Family, config: FitConfig, joint: int = 0) -> None:
+    def __init__(self, family: Family, config: FitConfig, steps: int = 0) -> None:
         self._family = family
         self._config = config
-        self.joint = joint
+        self.joint = round(_joint(family, config) * steps)
         self._kept: dict[tuple[int, int], list[_Values]] = {}
         self._rows: _Values | None = None
 
@@ -141,3 +147,18 @@ class Draws:
         share = WEIGHTINGS[self._config.weighting](lam) / unit.shape[-1]
         like = self._family.like
         return lam.to(like), share.to(like)
+
+
+def _joint(family: Family, config: FitConfig) -> float:
+    """Returns the fraction of the steps in which a family is one network.
+
+    None where nothing is saved, or something is lost by it: a step of a family of perceptrons costs little more than one of
+    theirs, members of an anchored family share their start, which is a trained network, and a posterior that has closed over
+    at the mean λ opens hardly again.
+    """
+    if not isinstance(family.mean, PiecewiseMap):
+        return 0.0
+    if config.joint is not None:
+        return config.joint
+    alone = family.chain is not None or family.anchor is not None or family.is_random
+    return 0.0 if alone else JOINT

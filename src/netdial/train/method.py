@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ from netdial.core.errors import DataError, NonFiniteError
 from netdial.core.noise import Noise, seeded
 from netdial.family.family import Family
 from netdial.family.fields import Fields
-from netdial.family.maps import PiecewiseMap, TableMap
+from netdial.family.maps import TableMap
 from netdial.family.running.apart import Apart
 from netdial.family.running.compiled.step import CompiledStep, Weights, compiled_step, say_other
 from netdial.family.running.pieces import pieces
@@ -52,9 +52,7 @@ from netdial.train.optimiser import (
     make_rates,
 )
 from netdial.train.schedules import Schedule, linear_warmup
-
-JOINT = 0.7
-"""Fraction of the steps in which a family is one network, where nobody says."""
+from netdial.train.session import Workers
 
 
 @dataclass
@@ -122,35 +120,6 @@ class FamilyState:
         yield from ((n, b) for n, b in self.family.net.named_buffers() if n not in held)
 
 
-@dataclass(frozen=True)
-class Workers:
-    """This process among the processes that train together."""
-
-    rank: int = 0
-    count: int = 1
-    fabric: Any = None
-
-    def sum_(self, tensors: list[Tensor]) -> None:
-        """Replaces each tensor by its sum over the processes."""
-        if self.count > 1:
-            for tensor in tensors:
-                tensor.copy_(self.fabric.all_reduce(tensor, reduce_op="sum"))
-
-    def share(self, groups: int) -> range:
-        """Returns the groups that this process runs: neighbours, so that they lie in few cells of the statistics."""
-        owners = self.owners(groups)
-        first = owners.index(self.rank)
-        return range(first, first + owners.count(self.rank))
-
-    def owners(self, groups: int) -> list[int]:
-        """Returns for each group the process that runs it."""
-        return [group * self.count // groups for group in range(groups)]
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Returns the context in which the network runs."""
-        return self.fabric.autocast() if self.fabric is not None else nullcontext()
-
-
 class FamilyMethod:
     """Steps for a family under a configuration.
 
@@ -181,10 +150,10 @@ class FamilyMethod:
 
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
-        joint = round(_joint(family, self.config) * self.config.known_epochs * self._steps)
+        steps = self.config.known_epochs * self._steps
         optimizer = make_optimizer(family, self.config)
-        draws = Draws(family, self.config, joint)
-        rates = make_rates(optimizer, self.config, self.config.known_epochs * self._steps)
+        draws = Draws(family, self.config, steps)
+        rates = make_rates(optimizer, self.config, steps)
         compiled = None
         if self.config.compiled:
             alpha, mixed = self.config.prior_var, self.config.precision == "bf16-mixed"
@@ -337,21 +306,6 @@ class FamilyMethod:
             f"step {state.step}: {name} is {float(values[worst])} at lam={float(lam[worst]):g}; "
             f"{blame}; lower lr, set clip to 1, or check the data for huge values"
         )
-
-
-def _joint(family: Family, config: FitConfig) -> float:
-    """Returns the fraction of the steps in which a family is one network.
-
-    None where nothing is saved, or something is lost by it: a step of a family of perceptrons costs little more than one of
-    theirs, members of an anchored family share their start, which is a trained network, and a posterior that has closed over
-    at the mean λ opens hardly again.
-    """
-    if not isinstance(family.mean, PiecewiseMap):
-        return 0.0
-    if config.joint is not None:
-        return config.joint
-    alone = family.chain is not None or family.anchor is not None or family.is_random
-    return 0.0 if alone else JOINT
 
 
 def _fields(family: Family, draw: Draw, here: slice) -> Fields:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -13,9 +15,37 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch, Feed, LoaderFeed, TensorFeed
-from netdial.train.method import Workers
 
 Settled = TypeVar("Settled", bound=TrainConfig)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among the processes that train together."""
+
+    rank: int = 0
+    count: int = 1
+    fabric: Any = None
+
+    def sum_(self, tensors: list[Tensor]) -> None:
+        """Replaces each tensor by its sum over the processes."""
+        if self.count > 1:
+            for tensor in tensors:
+                tensor.copy_(self.fabric.all_reduce(tensor, reduce_op="sum"))
+
+    def share(self, groups: int) -> range:
+        """Returns the groups that this process runs: neighbours, so that they lie in few cells of the statistics."""
+        owners = self.owners(groups)
+        first = owners.index(self.rank)
+        return range(first, first + owners.count(self.rank))
+
+    def owners(self, groups: int) -> list[int]:
+        """Returns for each group the process that runs it."""
+        return [group * self.count // groups for group in range(groups)]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Returns the context in which the network runs."""
+        return self.fabric.autocast() if self.fabric is not None else nullcontext()
 
 
 def make_feed(
