@@ -15,11 +15,15 @@ from netdial.measure.cost import cost
 from netdial.measure.forward import outputs, predictive
 from netdial.measure.latency import measure_latency
 from netdial.pruning.weights.pruned import prune_by
+from netdial.train.fit import learn_noise
 
 
 def restricted(family: Family, lam: float, share: float, problem: ChoiceProblem) -> Family:
-    """Returns the member at λ without a share of its numbers, as a family of one."""
-    return prune_by(problem.pruning, family, lam, share, problem.train)
+    """Returns the member at λ without a share of its numbers, as a family of one, whose noise is that of its own errors."""
+    member = prune_by(problem.pruning, family, lam, share, problem.train)
+    if problem.valid is not None:
+        learn_noise(member, problem.valid)
+    return member
 
 
 def measured(

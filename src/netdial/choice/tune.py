@@ -20,6 +20,7 @@ from netdial.choice.table import CandidateTable
 from netdial.core.errors import ConfigError
 from netdial.family.family import Family
 from netdial.train.finetune import finetune
+from netdial.train.fit import learn_noise
 
 _WALKS = 5
 
@@ -52,7 +53,12 @@ class Tuning:
             "epochs": self.epochs,
             "seed": problem.pruning.seed,
         }
-        return finetune(family, lam, problem.train, kind=problem.task, **{**given, **self.settings})
+        member = finetune(
+            family, lam, problem.train, kind=problem.task, **{**given, **self.settings}
+        )
+        if problem.valid is not None:
+            learn_noise(member, problem.valid)
+        return member
 
 
 def with_tuned(

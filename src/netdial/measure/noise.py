@@ -102,6 +102,12 @@ def lacks_noise(task: Task | None, rows: int) -> TypeGuard[Regression]:
     return isinstance(task, Regression) and not task.noise_var and rows >= FEWEST
 
 
+def forget_noise(family: Family) -> None:
+    """Forgets the noise that was estimated of a regression: its weights have changed, and so have its errors."""
+    if isinstance(family.task, Regression) and family.task.curve is not None:
+        family.learns(replace(family.task, curve=None), family.n_data)
+
+
 def note_noise(
     family: Family,
     task: Regression,

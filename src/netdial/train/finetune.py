@@ -14,8 +14,9 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.groups import by_name
 from netdial.family.leaves import matching
+from netdial.measure.noise import forget_noise
 from netdial.objective import OBJECTIVES
-from netdial.task import Task
+from netdial.task import Regression, Task
 from netdial.train.config import FitConfig
 from netdial.train.fit import fixed, run, settings_of
 
@@ -26,6 +27,7 @@ def finetune(
     lam: float,
     data: Data,
     *,
+    valid: Data | None = None,
     kind: str | Task | None = None,
     config: FitConfig | None = None,
     **settings: Any,
@@ -36,6 +38,8 @@ def finetune(
         family: the family; it is left as it is.
         lam: complexity value of the member.
         data: training part, as for ``fit``.
+        valid: validation part, as for ``fit``. The noise of a regression is estimated on it anew, and not known without
+            it, since training changes the errors.
         kind: the task; by default that of the family.
         config: settings (``epochs``, ``lr``, ``objective``, …); objective and prior are the family's own by default.
         **settings: fields of ``FitConfig``.
@@ -70,7 +74,9 @@ def finetune(
     member = specialise(
         family, lam, objective=config.objective, freeze=config.freeze, shared=config.shared
     )
-    return run(member, data, None, kind=kind, config=config)
+    forget_noise(member)
+    kind = replace(kind, curve=None) if isinstance(kind, Regression) else kind
+    return run(member, data, valid, kind=kind, config=config)
 
 
 @checked

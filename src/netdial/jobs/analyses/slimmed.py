@@ -42,6 +42,7 @@ from netdial.pruning.channels.retrain import RATE, retrain_structured
 from netdial.runs.curves import headline, members
 from netdial.runs.prunings import METHOD, WIDTH
 from netdial.runs.run import Run
+from netdial.train.fit import learn_noise
 
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
@@ -223,6 +224,7 @@ def slim_run(
     stages = [Stage("before", dict(whole.members[0].metrics), costs[0], before.widths)]
     for label, pruned in found:
         cost_ = costs[1] if pruned is small else {"params": float(pruned.n_params)}
+        learn_noise(pruned.family, task.valid)
         measured = _against(whole, _path(pruned.family, task, part))
         stages.append(Stage(label, measured, cost_, pruned.widths))
     about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}

@@ -17,6 +17,7 @@ from netdial.measure import evaluate
 from netdial.pruning.weights import Policy, retrain
 from netdial.runs.run import Run
 from netdial.train.finetune import finetune
+from netdial.train.fit import learn_noise
 
 
 @checked_fields
@@ -113,6 +114,8 @@ def tune_run(
             **settings,
         )
         stages = [(0.0, family), *((stage.share, stage.family) for stage in done)]
+    for _, member in stages[1:]:
+        learn_noise(member, task.valid)
     rows = []
     for removed, member in stages:
         kept = member.n_params if member.kept is None else int(member.kept.sum())

@@ -20,6 +20,7 @@ from netdial.core.size import Target, parse_target
 from netdial.data.memory import Data, as_dataset
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
+from netdial.measure.noise import forget_noise
 from netdial.nets.foreign import copy_network
 from netdial.pruning.channels.choosing import (
     Limits,
@@ -149,7 +150,9 @@ def prune_family(
     if not isinstance(family, Family):
         raise ConfigError(f"prune_family: expected a family, got {type(family).__name__}")
     found = slim(family, lam, emission="drop", rounding=rounding, **options)  # type: ignore[arg-type]
-    return cut_family(family, found.plan, copy_network(found.family.net)), found
+    cut = cut_family(family, found.plan, copy_network(found.family.net))
+    forget_noise(cut)
+    return cut, found
 
 
 def goal_of(share: float | None, size: Target | str | None) -> float | Target:

@@ -19,6 +19,7 @@ from netdial.core.plan import Plan
 from netdial.core.size import Target
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
+from netdial.measure.noise import forget_noise
 from netdial.pruning.channels.choosing import (
     ChannelBlock,
     Chosen,
@@ -202,6 +203,7 @@ def _reduced(
         for name in before
     )
     small = written(member, done.plan, done.graph)
+    forget_noise(small)
     return Pruned(done.graph, small, done.plan, rows, criterion, tables, done.n_measured)
 
 

@@ -20,6 +20,7 @@ from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
+from netdial.measure.noise import forget_noise
 from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
 from netdial.pruning.weights.mask import Policy, check_shares, survival
@@ -65,7 +66,8 @@ def prune(
     """Returns the member at λ with a fraction of its weights set to 0, as a family of that one member.
 
     What was removed is 0 for good: in ``at``, ``export`` and ``nd.save``, and through ``finetune``. A family that is
-    pruned already counts what it lacks as removed, so shares are always of the whole network.
+    pruned already counts what it lacks as removed, so shares are always of the whole network. Pruning changes the errors of
+    a regression, so its noise is not known afterwards: ``netdial.measure.calibrate(member, held_out)``.
 
     Args:
         family: the family; it is left as it is.
@@ -99,6 +101,8 @@ def prune_by(
     with torch.no_grad():
         cast(TableMap, member.mean).pivots.copy_(levels.weights()[0])
     member.restrict(levels.kept()[0, 0])
+    if share > 0:
+        forget_noise(member)
     return member
 
 
