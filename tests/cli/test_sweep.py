@@ -47,6 +47,9 @@ def test_a_sweep_is_planned_made_and_asked(call: Call, spec: str, tmp_path: Path
         assert len(answer["chosen"]) == {"status": 0, "best": 1}.get(action, len(answer["chosen"]))
     told = call("sweep", "front", "small", "--by", "valid/accuracy,params")
     assert "test/accuracy" in told.out and told.code == 0
+    assert planned["workers"] == 1
+    front = " ".join(call("sweep", "front", "small").out.split())
+    assert "valid/loss" in front and "params" in front, "what it weighs is shown"
     more = json.loads(call("sweep", "resume", "small", "--trials", "3", "-q", "--json").out)
     assert more["counts"]["done"] == 3 and more["trials"][:2] == made["trials"]
     run = made["chosen"][0]["run"]

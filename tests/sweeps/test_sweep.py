@@ -197,6 +197,7 @@ def test_more_workers_than_a_sampler_lets_work_are_refused(toy: Make) -> None:
     with pytest.raises(ConfigError, match="set ahead to 9"):
         engine_of(toy(sampler="tpe", workers=9, engine="processes"))
     assert engine_of(toy(workers=9, engine="processes")) == ("processes", 4)
+    assert engine_of(toy(workers=4, engine="here")) == ("here", 1), "the plan's time is that of one"
 
 
 def test_the_front_is_what_nothing_beats_and_never_by_test_data(toy: Make) -> None:

@@ -127,7 +127,7 @@ class Sweep:
         Raises:
             ConfigError: no trial is done, or none measured that.
         """
-        names = [self._named(name) for name in by or self._two()]
+        names = [self._named(name) for name in by or self.weighed()]
         trials = self._having(names)
         points = [tuple(_loss(n, trial.measures[n]) for n in names) for trial in trials]
         kept = [t for t, mine in zip(trials, points, strict=True) if not _beaten(mine, points)]
@@ -136,7 +136,8 @@ class Sweep:
             found.setdefault(tuple(trial.measures[n] for n in names), trial)
         return sorted(found.values(), key=lambda trial: trial.measures[names[-1]])
 
-    def _two(self) -> tuple[str, ...]:
+    def weighed(self) -> tuple[str, ...]:
+        """Returns what the front weighs by default: the objectives, and with one of them parameters, too."""
         found = self.spec.optimised
         return found if len(found) > 1 else (*found, "params")
 

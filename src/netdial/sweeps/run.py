@@ -80,7 +80,7 @@ def engine_of(spec: SweepSpec) -> tuple[str, int]:
         raise ConfigError(
             f"cluster={spec.cluster!r} is for engine ray, and engine is {engine}; leave one of them out"
         )
-    return engine, workers
+    return engine, 1 if engine == "here" else workers
 
 
 def open_sweep(name: str | Path, storage: str | Path = "runs/sweeps") -> Sweep:

@@ -138,7 +138,9 @@ def _show(found: Sweep, what: str, by: list[str] | None, *, as_json: bool) -> No
     if chosen:
         title = "the best trial" if what == "best" else "the front, chosen on validation data"
         screen.print(f"{title}:", markup=False)
-        print_table(screen, trials_table(found, chosen, measures, test=True))
+        weighed = [] if what == "best" or by else found.weighed()
+        shown = list(dict.fromkeys([*measures, *weighed]))
+        print_table(screen, trials_table(found, chosen, shown, test=True))
         for trial in chosen:
             screen.print(f"trial {trial.number}: {trial.run}", markup=False, soft_wrap=True)
     if what == "sweep":
