@@ -137,7 +137,8 @@ def test_a_table_that_has_changed_is_noticed(call: Call, tmp_path: Path) -> None
     (tmp_path / "my.csv").write_text("\n".join(["a,y", *rows, "40,0"]))
     said = call("evaluate", "my")
     assert said.code == 2
-    assert "files.my.csv" in said.line
+    assert "the data have changed since the run was made (my.csv: other contents)" in said.line
+    assert "leave these options out" not in said.line
 
 
 FUNCTION = """

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial import compression
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.boundary import UncheckedFile
 from netdial.core.storage.container import load_tree, save_tree
@@ -245,6 +246,27 @@ def test_programs_are_told_and_opened_elsewhere(tmp_path: Path) -> None:
     assert torch.export.load(tmp_path / "m.pt2").module()(torch.randn(4, 3)).shape == (4, 2)
     with pytest.raises(CheckpointError, match=r"torch\.export\.load"):
         nd.load_model(tmp_path / "m.pt2")
+
+
+def test_other_things_that_netdial_makes_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    family = nd.fit(mlp(), data(), epochs=40, batch_size=8)
+    splits = nd.load_data("wine")
+    held = nd.cross_validate(mlp(), data(), folds=2, epochs=1)
+    small = nd.compress(mlp(), data(), data(), max_bytes=4000, epochs=1, tuning=0)
+    for thing, words in (
+        (held, r"nd.save\(held.family, path, lam=held.lam\)"),
+        (nd.choose(family, data(), lams=2, shares=(0.0,)), "a Choice is not saved.*choice.export"),
+        (small, "compression.write"),
+        (nd.average(family, data(), lams=2), "an Average is not saved"),
+        (mlp(), "save_model"),
+    ):
+        for more in ({}, {"data": splits}):
+            with pytest.raises(ConfigError, match=words):
+                nd.save(thing, tmp_path / "out", **more)  # type: ignore[arg-type]
+    nd.save(held.family, tmp_path / "out", lam=held.lam)
+    compression.write(tmp_path / "c.ndz", small.chosen.tensors, recipe=small.recipe)
+    x = torch.randn(3, 3)
+    torch.testing.assert_close(nd.load_model(tmp_path / "c.ndz", mlp(4))(x), small.net(x))
 
 
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:

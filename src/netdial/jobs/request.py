@@ -248,7 +248,13 @@ Compiled steps come to what others come to but for rounding; training says where
 
 
 def refuse_difference(run: Run, wanted: dict[str, Any]) -> None:
-    """Raises ConfigError if a run was made with other settings than those wanted."""
+    """Raises ConfigError if a run was made with other settings than those wanted, or from files that are others now."""
+    was, now = run.config.get("files") or {}, wanted.get("files") or {}
+    if changed := [name for name in was if now.get(name, was[name]) != was[name]]:
+        raise ConfigError(
+            f"{run.path}: the data have changed since the run was made ({', '.join(changed)}: other contents); put back what "
+            "it was made from, or start a new run (--name, or --overwrite)"
+        )
     old, new = (
         {"way": FIRST_WAY, "posterior": {}} | {k: v for k, v in c.items() if k not in _ASIDE}
         for c in (run.config, wanted)

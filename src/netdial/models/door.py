@@ -109,6 +109,8 @@ def save(
     """
     path = Path(expect("save", "path", path, str | Path))
     format = PROGRAMS.get(path.suffix, "safetensors")
+    if not isinstance(thing, Family | Shrunk | Pruned | DerivedNetwork):
+        raise ConfigError(_refusal(thing))
     if lam is not None and not isinstance(thing, Family):
         raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")
     if data is not None:
@@ -132,15 +134,29 @@ def save(
     elif isinstance(thing, Shrunk | Pruned):
         kind = recipe.PRUNED if isinstance(thing, Pruned) else recipe.SHRUNKEN
         save_network(thing, path, about, kind, tolerance=tolerance)
-    elif isinstance(thing, DerivedNetwork):
-        save_derived(thing, path, about)
     else:
-        raise ConfigError(
-            f"a {type(thing).__name__} is not saved by nd.save; give a family (with lam= for one member), what nd.shrink or "
-            "nd.slim returned, or a network derived from a search space. Any other network is saved by "
-            "safetensors.torch.save_model"
-        )
+        save_derived(thing, path, about)
     return inspect(path)
+
+
+_INSTEAD = {
+    "CrossValidated": "save its family: nd.save(held.family, path, lam=held.lam)",
+    "Choice": "write it by choice.export(path)",
+    "SearchOutcome": "save its network: nd.save(found.network, path)",
+    "Compressed": "write it by netdial.compression.write(path, found.chosen.tensors, recipe=found.recipe)",
+    "Average": "save each family of which it has members: nd.save(family, path, lam=lam)",
+}
+"""What to do with other things that netdial makes."""
+
+
+def _refusal(thing: object) -> str:
+    name = type(thing).__name__
+    what = _INSTEAD.get(
+        name,
+        "give a family (with lam= for one member), what nd.shrink or nd.slim returned, or a network derived from a search "
+        "space. Any other network is saved by safetensors.torch.save_model",
+    )
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name} is not saved by nd.save; {what}"
 
 
 def _use(thing: Family | Shrunk | Pruned | DerivedNetwork, data: Splits, lam: float | None) -> Use:
