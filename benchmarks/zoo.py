@@ -21,6 +21,16 @@ from torch import Tensor, nn
 from benchmarks._peer import NOT_INSTALLED, installed
 from benchmarks._zoo_backbones import BACKBONES, IMAGES
 from benchmarks._zoo_dense import DENSE
+from benchmarks._zoo_fifth_games import FIFTH_GAMES
+from benchmarks._zoo_fifth_generators import FIFTH_GENERATORS
+from benchmarks._zoo_fifth_images import FIFTH_IMAGES
+from benchmarks._zoo_fifth_learning import FIFTH_LEARNING
+from benchmarks._zoo_fifth_others import FIFTH_OTHERS
+from benchmarks._zoo_fifth_rows import FIFTH_ROWS
+from benchmarks._zoo_fifth_series import FIFTH_SERIES
+from benchmarks._zoo_fifth_sound import FIFTH_SOUND
+from benchmarks._zoo_fifth_vision import FIFTH_VISION
+from benchmarks._zoo_fifth_words import FIFTH_WORDS
 from benchmarks._zoo_fourth_images import FOURTH_IMAGES
 from benchmarks._zoo_fourth_others import FOURTH_OTHERS
 from benchmarks._zoo_fourth_sequences import FOURTH_SEQUENCES
@@ -85,6 +95,7 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     """Returns what makes each network and its inputs, by zoo and name."""
     if quick:
         return {"own": {name: _own(name) for name in NETWORKS}}
+    from benchmarks._zoo_fifth_models import fifth_models
     from benchmarks._zoo_fourth_models import fourth_models
     from benchmarks._zoo_models import models
     from benchmarks._zoo_more_models import more_models
@@ -92,8 +103,8 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
 
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
-    own |= second_sample() | third_sample() | fourth_sample()
-    theirs = {**models(), **more_models(), **third_models(), **fourth_models()}
+    own |= second_sample() | third_sample() | fourth_sample() | fifth_sample()
+    theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
     return {"own": own, "transformers": theirs}
 
 
@@ -111,6 +122,13 @@ def third_sample() -> dict[str, Maker]:
 def fourth_sample() -> dict[str, Maker]:
     """Returns what makes networks of kinds that none of the others has."""
     return {**FOURTH_IMAGES, **FOURTH_SEQUENCES, **FOURTH_TABLES, **FOURTH_OTHERS}
+
+
+def fifth_sample() -> dict[str, Maker]:
+    """Returns what makes networks of papers' repositories, of kinds that the others lack."""
+    images = {**FIFTH_IMAGES, **FIFTH_VISION, **FIFTH_LEARNING, **FIFTH_GENERATORS}
+    sequences = {**FIFTH_SOUND, **FIFTH_SERIES, **FIFTH_WORDS}
+    return {**images, **sequences, **FIFTH_ROWS, **FIFTH_GAMES, **FIFTH_OTHERS}
 
 
 def _own(name: str) -> Maker:

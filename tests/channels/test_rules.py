@@ -129,12 +129,39 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
         P, [4, 4], [False] * 2,
     ),
     "transposed kernel, one to a channel": (
-        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w, groups=8), w=torch.randn(8, 1, 1, 1))), P, [], [],
+        picture(Call(lambda s, x: F.conv_transpose2d(x, s.w, groups=8), w=torch.randn(8, 1, 1, 1))), P, [8], [False],
     ),
     "transposed kernel, computed, in groups": (
         picture(Call(lambda s, x: F.conv_transpose2d(x, s.w * 2, s.b, groups=2), w=torch.randn(8, 4, 1, 1), b=torch.randn(8))),
         P, [], [],
     ),
+    "kernel, one to a channel": (
+        picture(Call(lambda s, x: F.conv2d(x, s.w, groups=8), w=torch.randn(16, 1, 1, 1)), read=16), P, [8], [False],
+    ),
+    "kernel, computed, one to a channel": (
+        picture(Call(lambda s, x: F.conv2d(x, s.w * 2, s.b, 1, 0, 1, x.shape[1]), w=torch.randn(8, 1, 3, 3), b=torch.randn(8))),
+        P, [8], [False],
+    ),
+    "places of maxima": (picture(nn.MaxPool2d(2, return_indices=True), Call(lambda s, x: x[0])), P, [8], [False]),
+    "put back at their places": (
+        picture(Call(lambda s, x: (lambda d: s.up(d[0], d[1], output_size=x.shape))(s.down(x)),
+                     down=nn.MaxPool2d(2, return_indices=True), up=nn.MaxUnpool2d(2))),
+        P, [8], [False],
+    ),
+    "put back by functions": (
+        picture(Call(lambda s, x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True)[:2], 2))), P, [8], [False],
+    ),
+    "adaptive maxima": (picture(Call(lambda s, x: F.adaptive_max_pool2d(x, 2, return_indices=True)[0])), P, [8], [False]),
+    "spectrum of positions": (
+        picture(Call(lambda s, x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho") * s.w, s=x.shape[2:]),
+                     w=torch.randn(8, 4, 3))),
+        P, [8], [False],
+    ),
+    "spectrum of channels": (vector(lambda s, x: torch.fft.fft(x).abs()), V, [], []),
+    "dots": (vector(lambda s, x: (x.tanh() * s.w).sum(1, keepdim=True), 1, w=torch.randn(6)), V, [6], [False]),
+    "dots of what is never 0": (vector(lambda s, x: torch.sum(x.exp() * x.exp(), 1, True), 1), V, [], []),
+    "noise of Gumbel over positions": (tokens(lambda s, x: F.gumbel_softmax(x, dim=1) * 0 + x), T, [6], [False]),
+    "sizes of the inputs": (vector(lambda s, x: torch.cat([x, torch.ones(x.size(0), 2)], 1), 8), V, [6], [False]),
     "repeat": (vector(lambda s, x: x.repeat(1, 2), 12), V, [], []),
     "squeeze a dimension": (vector(lambda s, x: x[:, None, :].squeeze(1)), V, [6], [False]),
     "squeeze all": (vector(lambda s, x: x[:, None].squeeze()), V, [6], [False]),
@@ -182,7 +209,6 @@ def test_groups_and_what_is_left_when_they_are_cut(name: str) -> None:
 
 REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
     "no batch": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(0), nn.Linear(144, 2)), P[0], "its input has 3 dimensions"),
-    "indices": (picture(nn.MaxPool2d(2, return_indices=True), Call(lambda s, x: x[0])), P, "used in a way that has no rule"),
 }  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def in_a_buffer(self: Net, y: Tensor) -> Tensor:
         (by_places, r"node 'written' \(written, test_writing.py:\d+\): writes at places that a tensor gives"),
         (through_a_view, r"node 'setitem' \(setitem, test_writing.py:\d+\): changes in place what others see too"),
         (read_before, "look for tensors that are changed in place"),
-        (in_a_buffer, r"\(__setitem__, test_writing.py:\d+\) changes 'queue' in a way that a graph cannot keep"),
+        (in_a_buffer, r"\(setitem, test_writing.py:\d+\) changes 'queue' in a way that a graph cannot keep"),
     ],
 )  # fmt: skip
 def test_what_is_written_otherwise_is_refused(

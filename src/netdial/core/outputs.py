@@ -220,14 +220,29 @@ def touched(net: nn.Module) -> Iterator[set[str]]:
     """Gives a network back all that it holds besides parameters; yields names of what was changed, filled at the end."""
     names: set[str] = set()
     before = _held(net)
-    versions = {name: part._version for name, part in before.items() if isinstance(part, Tensor)}
+    held = {name: part for name, part in before.items() if isinstance(part, Tensor)}
+    versions = {name: (part._version, part.detach().clone()) for name, part in held.items()}
     with contents_kept(net):
         try:
             yield names
         finally:
             after = _held(net)
             names |= {name for name in before if _is_changed(before[name], after.get(name))}
-            names |= {name for name, was in versions.items() if before[name]._version != was}
+            for name, (
+                version,
+                was,
+            ) in versions.items():  # a write to x.data leaves the version as it is
+                if held[name]._version != version or not _is_same(held[name], was):
+                    names.add(name)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape hold the same numbers, nan among them; those that cannot be compared do."""
+    if one.is_meta or one.layout != torch.strided or one.shape != other.shape:
+        return one.shape == other.shape
+    return torch.equal(one, other) or bool(
+        ((one == other) | ((one != one) & (other != other))).all()
+    )
 
 
 def numbers(net: nn.Module) -> dict[str, int | float]:

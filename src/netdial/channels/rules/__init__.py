@@ -6,6 +6,7 @@ from netdial.channels.rules import (
     layers,
     mixing,
     normalising,
+    reducing,
     reshaping,
     shaping,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "layers",
     "mixing",
     "normalising",
+    "reducing",
     "reshaping",
     "shaping",
 ]

@@ -1,8 +1,7 @@
-"""Operations that move numbers without changing them: permuting, padding, pooling, resizing, repeating, scattering."""
+"""Operations that move numbers without changing them: permuting, padding, repeating, scattering."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,32 +15,6 @@ from netdial.channels.nodes import module_of, name_of, place, squeezed
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
-
-_POOLS = [
-    getattr(nn, f"{kind}Pool{n}d")
-    for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg")
-    for n in (1, 2, 3)
-]
-_POOL_FUNCTIONS = [
-    getattr(F, f"{kind}_pool{n}d")
-    for kind in ("max", "avg", "adaptive_max", "adaptive_avg")
-    for n in (1, 2, 3)
-]
-
-
-@on(
-    modules=[*_POOLS, nn.LPPool1d, nn.LPPool2d, nn.Upsample],
-    functions=[*_POOL_FUNCTIONS, F.interpolate],
-)
-def over_positions(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """Pooling and resizing: channels pass, positions change."""
-    after = scene.result(node).labels
-    kind = node.target if node.op != "call_module" else type(module_of(scene.traced, node))
-    found = re.search(r"(\d)d$", getattr(kind, "__name__", ""))
-    positions = int(found[1]) if found else len(after) - 2
-    lead = len(after) - positions
-    scene.keep(node, x.labels[lead:])
-    return Value((*x.labels[:lead], *after[lead:]))
 
 
 @on(
@@ -120,6 +93,28 @@ def running(scene: Scene, node: fx.Node, x: Value, dim: int, **kwargs: Any) -> V
     """Sums of all numbers up to each; of channels, these depend on their order, and stay."""
     scene.fix(x.labels[dim], f"{place(node)}: sums channels up in their order")
     return x
+
+
+_FOURIER = {
+    getattr(torch.fft, f"{inverse}{real}fft{n}"): dims
+    for inverse in ("", "i")
+    for real in ("", "r", "h")
+    for n, dims in (("", (-1,)), ("2", (-2, -1)), ("n", None))
+}
+"""Fourier transforms, and the dimensions that they run along by default; None means all."""
+
+
+@on(functions=_FOURIER)
+def spectrum(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Fourier transforms along positions: channels pass; channels that one runs along stay."""
+    assert callable(node.target)
+    given = kwargs.get("dim", args[1] if len(args) > 1 else _FOURIER[node.target])
+    dims = range(len(x.labels)) if given is None else [given] if isinstance(given, int) else given
+    axes, after = list(x.labels), scene.result(node).labels
+    for dim in dims:
+        scene.fix(axes[dim], f"{place(node)} runs along this dimension")
+        axes[dim] = after[dim]
+    return Value(tuple(axes))
 
 
 @on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])

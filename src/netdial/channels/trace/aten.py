@@ -29,6 +29,8 @@ Builder = Callable[..., Any]
 
 _END = 2**63 - 1
 """What ``aten`` writes for an open end."""
+_PARTS = ("fft", "linalg", "special")
+"""Parts of torch whose functions ``aten`` names with the part before: ``fft_rfft`` is ``torch.fft.rfft``."""
 _ASIDE = ("pin_memory", "layout")
 """Arguments that say nothing of numbers."""
 
@@ -54,6 +56,9 @@ def restate(
     if name in _OTHERS:
         return _OTHERS[name](graph, shapes, *args, **kwargs)
     found = [getattr(place, name) for place in (torch, F) if hasattr(place, name)]
+    part, _, short = name.partition("_")
+    if part in _PARTS and hasattr(getattr(torch, part), short):
+        found.append(getattr(getattr(torch, part), short))
     known = [function for function in found if function in FUNCTIONS]
     plain = getattr(F, name.removesuffix("_"), None)
     if (
@@ -196,6 +201,18 @@ def _attention(
     return graph.call_function(F.scaled_dot_product_attention, given, kwargs)
 
 
+def _unpooled(
+    graph: fx.Graph, shapes: Shapes, x: fx.Node, places: fx.Node, size: Sequence[Any], *rest: Any
+) -> fx.Node:
+    """Returns what puts maxima back at their places; ``aten`` has forgotten the kernel, of which the size alone is needed."""
+    sides, function = len(size), {2: F.max_unpool2d, 3: F.max_unpool3d}[len(size)]
+    pairs = zip(shapes[0][-sides:], shapes[1][-sides:], strict=True)
+    steps = [max(after // before, 1) for before, after in pairs]
+    return graph.call_function(
+        function, (x, places, steps), {"stride": steps, "output_size": list(size)}
+    )
+
+
 def _loss(function: Callable[..., Any]) -> Builder:
     """Returns what makes a loss, whose reduction is a number in ``aten``."""
 
@@ -253,6 +270,11 @@ _OTHERS: dict[str, Builder] = {
     "scaled_dot_product_attention": _attention,
     "im2col": _as(F.unfold),
     "col2im": _as(F.fold),
+    "max_unpool2d": _unpooled,
+    "max_unpool3d": _unpooled,
+    "adaptive_max_pool1d": _as(F.adaptive_max_pool1d_with_indices),
+    "adaptive_max_pool2d": _as(F.adaptive_max_pool2d_with_indices),
+    "adaptive_max_pool3d": _as(F.adaptive_max_pool3d_with_indices),
     "contiguous": _same,
     "lift_fresh_copy": _same,
     "detach_": _same,

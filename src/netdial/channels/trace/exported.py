@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import place
@@ -43,6 +44,7 @@ from netdial.core.outputs import contents_kept, numbers
 
 _INSIDE = "net"
 """Where the network lies in what is exported; the names of its parts begin with it."""
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 
 
@@ -79,6 +81,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         contents_kept(net),
         settled(net, example),
         opaque(net, whole) as calls,
+        _DataDetached(),
     ):
         warnings.simplefilter("ignore")
         inside = _OneInput(net)
@@ -146,6 +149,18 @@ def _quiet() -> Iterator[None]:
     finally:
         for log in logs:
             log.disabled = False
+
+
+class _DataDetached(TorchFunctionMode):
+    """Lets ``x.data`` be ``x.detach()``, which exports can follow."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Returns what a function of torch gives."""
+        if func == _DATA:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

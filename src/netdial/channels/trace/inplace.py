@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import like_kept, module_of, name_of, written
-from netdial.channels.trace.state import StateChanged, alone, changes
+from netdial.channels.trace.state import StateChanged, alone, attribute, changes
 from netdial.core.errors import TraceError
 from netdial.core.outputs import plain
 
@@ -236,6 +236,8 @@ def keep_changes(
     for leaf, node in replaced.items():
         if alone(net, leaf.rpartition(".")[0]) is not None:
             raise StateChanged.at(kind, leaf, node)
+        if not isinstance(attribute(net, leaf), Tensor):
+            raise StateChanged.remembered(kind, leaf)
     for leaf, node in changed(net, graph):
         made = constants.get(leaf)
         owner = leaf if made is None else owners.get(made.untyped_storage().data_ptr())
@@ -261,9 +263,16 @@ def _owners(net: nn.Module) -> dict[int, str]:
 def _base(net: nn.Module, node: fx.Node) -> str | None:
     """Returns the tensor of the network that a node changes as a whole; None if it is a view of one."""
     base: Any = node.args[0]
-    while isinstance(base, fx.Node) and changes_in_place(net, base):
+    while isinstance(base, fx.Node) and (changes_in_place(net, base) or _is_alias(base)):
         base = base.args[0]
     return str(base.target) if isinstance(base, fx.Node) and base.op == "get_attr" else None
+
+
+def _is_alias(node: fx.Node) -> bool:
+    """Whether a node gives all of a tensor, aside from its gradients: ``x.data``, ``x.detach()``."""
+    if node.target is getattr:
+        return node.args[1] == "data"
+    return node.op in ("call_method", "call_function") and name_of(node) == "detach"
 
 
 def _plainly(node: fx.Node) -> bool:
@@ -287,6 +296,8 @@ def _written(net: nn.Module, graph: fx.Graph, names: set[str]) -> dict[str, fx.N
                 node.replace_all_uses_with(now)
             continue
         source = node.args[0] if node.args else None
+        if source in stand and _is_alias(node):
+            stand[node] = stand[source]
         if source not in stand or not changes_in_place(net, node):
             continue
         leaf = stand[source]

@@ -32,11 +32,13 @@ class StateChanged(TraceError):
     """A forward pass changes a tensor or a number that its network holds.
 
     Attributes:
+        leaf: its name.
         owner: name of the module that holds it.
     """
 
     def __init__(self, leaf: str, message: str) -> None:
         super().__init__(message)
+        self.leaf = leaf
         self.owner = leaf.rpartition(".")[0]
 
     @classmethod
@@ -57,6 +59,16 @@ class StateChanged(TraceError):
             f"{line and f' and goes by it ({line})'}, and a "
             "graph would have it as it is now; hold it in a buffer (register_buffer) that is no condition of an if, or count "
             f"{_ALONE}; if it is set once only, call the network once before",
+        )
+
+    @classmethod
+    def remembered(cls, kind: str, leaf: str) -> StateChanged:
+        """Returns the error for a tensor that a forward pass remembers, where there is none before the first call."""
+        return cls(
+            leaf,
+            f"network {kind}: its forward pass remembers {leaf!r} from one call to the next, which is no tensor before the "
+            "first; take it as an input and give it as an output, or hold it in a buffer (register_buffer) from the start, of "
+            "a size that goes for every batch",
         )
 
     @classmethod

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
+from torch.utils._pytree import tree_leaves
 
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import Gated
@@ -44,6 +45,7 @@ from netdial.core.outputs import touched
 
 OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
+_MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
 _CHECKS = (torch._assert, _assert_is_none)
 
 WITHOUT_GRADIENTS = "without gradients"
@@ -132,7 +134,7 @@ def symbolic(
     numbers = [name for name in changing if not isinstance(attribute(net, name), Tensor)]
     constants: dict[str, Tensor] = {}
     try:
-        with _functions_kept(), touched(net) as names, state_kept(net) as replaced:
+        with _functions_kept(), _made_by_size(), touched(net) as names, state_kept(net) as replaced:
             try:
                 graph = tracer.trace(net, concrete_args=_defaults(net))
             finally:
@@ -143,9 +145,16 @@ def symbolic(
         raise TraceError(
             f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
         ) from error
+    if names - set(changing):
+        raise Touched(type(net).__name__, sorted(names - set(changing)))
     nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
     nodes = {leaf: node for leaf, node in nodes.items() if node is not tracer.held.get(leaf)}
-    names |= keep_changes(net, graph, constants, nodes)
+    try:
+        names |= keep_changes(net, graph, constants, nodes)
+    except StateChanged as error:  # once it is read by a node, there may be a form for it
+        if error.leaf in changing or not isinstance(attribute(net, error.leaf), Tensor):
+            raise
+        raise Touched(type(net).__name__, [error.leaf]) from error
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
     drop_numbers(net, graph, {name: tracer.held[name] for name in numbers})
@@ -170,6 +179,29 @@ def _functions_kept() -> Iterator[None]:
         yield
     finally:
         torch.autograd.Function.apply = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def _made_by_size() -> Iterator[None]:
+    """Records each call that makes a tensor of sizes which the inputs have: ``torch.zeros(x.size(0), self.n)``."""
+    originals = {name: getattr(torch, name) for name in _MAKERS}
+
+    def recorded(original: Callable[..., Any]) -> Callable[..., Any]:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            given = [part for part in tree_leaves((args, kwargs)) if isinstance(part, fx.Proxy)]
+            if not given:
+                return original(*args, **kwargs)
+            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
+
+        return make
+
+    for name, original in originals.items():
+        setattr(torch, name, recorded(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch, name, original)
 
 
 @cache

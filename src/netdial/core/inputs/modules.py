@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import TraceError
 from netdial.core.inputs.packing import Packing
@@ -93,9 +94,10 @@ def scored(found: Any) -> Tensor:
             part = found[name]
             if isinstance(part, Tensor):
                 return part
+        found = list(found.values())  # each of them packs tensors itself
     if isinstance(found, tuple | list):
         for part in found:
-            if part is not None:
+            if tree_leaves(part):
                 return scored(part)
     if not isinstance(found, Tensor):
         raise TraceError(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from netdial.channels.labels import Labels, Value
+from netdial.channels.labels import Labels, SizeNumber, Value
 from netdial.channels.nodes import place
 from netdial.channels.rules.layers.parameters import is_parameter, parameter
 from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -36,23 +37,31 @@ def convolution(scene: Scene, node: fx.Node, x: Value) -> Value:
 def functional_convolution(
     scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any
 ) -> Value:
-    """F.conv and F.conv_transpose: groups other than 1 are written in the code."""
+    """F.conv and F.conv_transpose; as many groups as channels go with these, others are written in the code."""
     transposed = node.target in _TRANSPOSED_FUNCTIONS
     given: dict[str, Any] = {**dict(zip(_NAMES, node.args, strict=False)), **node.kwargs}
-    groups, source, shift = given.get("groups", 1), given["weight"], given.get("bias")
+    values = {"groups": 1, **dict(zip(_NAMES[1:], args, strict=False)), **kwargs}
+    source, shift, groups = given["weight"], given.get("bias"), _groups(scene, node, x, values)
     if not (is_parameter(source) and (shift is None or is_parameter(shift))):
-        values = {**dict(zip(_NAMES[1:], args, strict=False)), **kwargs}
         known = values["weight"], values.get("bias")
         return _convolved(scene, node, x, *known, source, groups, made_by=int(transposed))
     weight = parameter(scene, node, source)
     bias = None if shift is None else parameter(scene, node, shift)
-    alone = len(x.labels[1]) == groups if transposed else weight.shape[1] == 1
-    if groups != 1 and alone:
-        scene.fix(
-            x.labels[1], f"{place(node)}: groups={groups} is written in the code; use a layer"
-        )
     rule = _transposed if transposed else _convolution
-    return rule(scene, node, x, weight, bias, int(groups))
+    return rule(scene, node, x, weight, bias, groups)
+
+
+def _groups(scene: Scene, node: fx.Node, x: Value, values: Mapping[str, Any]) -> int:
+    """Returns the number of groups; one for each channel follows the channels."""
+    groups = values["groups"]
+    count = groups.value if isinstance(groups, SizeNumber) else groups
+    if not isinstance(count, int):
+        raise TraceError(f"{place(node)}: computes its number of groups; write it in the code")
+    if count > 1 and count == len(x.labels[1]):
+        where = ("kwargs", "groups") if "groups" in node.kwargs else ("args", 6)
+        why = f"{place(node)}: groups={count} is written in the code; use a layer"
+        scene.demand(where, x.labels[1], groups, why)
+    return count
 
 
 def _convolved(
@@ -62,10 +71,10 @@ def _convolved(
     weight: Value,
     bias: Any,
     source: Any,
-    groups: Any,
+    groups: int,
     made_by: int = 0,
 ) -> Value:
-    """A convolution whose weight is computed: what it multiplies are the same channels; in groups they stay.
+    """A convolution whose weight is computed: what it multiplies are the same channels; in groups of several they stay.
 
     ``made_by`` is the dimension of the weight that makes channels: 0, or 1 of a transposed one.
     """
@@ -79,6 +88,11 @@ def _convolved(
         scene.reads(node, source, weight, read_by, other=(node.args[0], 1))
         return Value((x.labels[0], made, *after[2:]))
     shift = [bias.labels[0]] if isinstance(bias, Value) else []
+    if made_by == 0 and len(weight.labels[1]) == 1 and groups == len(x.labels[1]):
+        _couple(scene, x.labels[1], weight.labels[1], made, groups)
+        for axis in shift:
+            scene.join(made, axis)
+        return Value((x.labels[0], made, *after[2:]))
     for axis in (x.labels[1], *weight.labels[:2], *shift):
         scene.fix(axis, f"{place(node)}: convolves in groups, with a weight that is computed")
     return Value((x.labels[0], *after[1:]))

@@ -1,0 +1,110 @@
+"""Models of the transformers library from small random configurations, fifth sample: none of the others has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from benchmarks._zoo_models import IMAGES, MELS, TOKENS, VISION, Only, made, text
+from benchmarks._zoo_third_models import CLIPS
+
+
+def fifth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
+    """Returns what makes each model, and its inputs, by name.
+
+    Raises:
+        ImportError: transformers is not installed (extra ``zoo``).
+    """
+    import transformers as t
+
+    decoder: dict[str, Any] = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
+    words = {"max_position_embeddings": 16}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    marian: dict[str, Any] = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4,
+                              "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}  # fmt: skip
+    stages = {"stem_channels": [3, 6, 8], "stage_in_channels": [8, 12], "stage_mid_channels": [6, 8],
+              "stage_out_channels": [12, 16], "stage_num_blocks": [1, 1], "stage_downsample": [False, True],
+              "stage_light_block": [False, True], "stage_kernel_size": [3, 5], "stage_numb_of_layers": [2, 2],
+              "depths": [1, 1], "hidden_sizes": [12, 16]}  # fmt: skip
+    return {
+        "XLM-RoBERTa-XL": text("XLMRobertaXL", **words),
+        "RoBERTa PreLN": text("RobertaPreLayerNorm", **words),
+        "Megatron-BERT": text("MegatronBert", **words),
+        "Splinter": text("Splinter", **words),
+        "MPT": made(
+            TOKENS,
+            "Mpt",
+            vocab_size=50,
+            d_model=16,
+            n_heads=4,
+            n_layers=2,
+            max_seq_len=16,
+            expansion_ratio=2,
+            use_cache=False,
+        ),
+        "Persimmon": text("Persimmon", use_cache=False, **words),
+        "BioGPT": text("BioGpt", use_cache=False, **words, **ids),
+        "EXAONE 4": text("Exaone4", **decoder, sliding_window=4),
+        "Apertus": text("Apertus", **decoder),
+        "DiffLlama": text("DiffLlama", **decoder),
+        "Cohere 2": text("Cohere2", **decoder),
+        "LFM2": text("Lfm2", **decoder, layer_types=["conv", "full_attention"]),
+        "RecurrentGemma": text("RecurrentGemma", **decoder, lru_width=16, attention_window_size=8),
+        "Falcon Mamba": made(
+            TOKENS,
+            "FalconMamba",
+            vocab_size=50,
+            hidden_size=8,
+            num_hidden_layers=1,
+            state_size=4,
+            use_cache=False,
+        ),
+        "Marian encoder": lambda: (
+            Only(
+                t.MarianModel(
+                    t.MarianConfig(vocab_size=50, max_position_embeddings=16, **marian, **ids)
+                ).get_encoder(),
+                "last_hidden_state",
+            ),
+            TOKENS,
+        ),
+        "MobileViT V2": made(
+            IMAGES,
+            "MobileViTV2",
+            image_size=32,
+            width_multiplier=0.125,
+            output_stride=8,
+            n_attn_blocks=[1, 1, 1],
+        ),
+        "DINOv3": made(IMAGES, "DINOv3ViT", **VISION, num_register_tokens=2),
+        "I-JEPA": made(IMAGES, "IJepa", **VISION),
+        "AIMv2": made(IMAGES, "Aimv2Vision", **VISION),
+        "HGNet V2": lambda: (
+            Only(t.HGNetV2ForImageClassification(t.HGNetV2Config(**stages)), "logits"),
+            IMAGES,
+        ),
+        "TimeSformer": made(CLIPS, "Timesformer", **{**VISION, "image_size": 16}, num_frames=4),
+        "Swin2SR": made(
+            IMAGES,
+            "Swin2SR",
+            image_size=32,
+            patch_size=1,
+            embed_dim=12,
+            depths=[1],
+            num_heads=[2],
+            window_size=4,
+        ),
+        "Perceiver": made(
+            MELS.transpose(1, 2),
+            "Perceiver",
+            d_model=8,
+            num_latents=5,
+            d_latents=12,
+            num_blocks=1,
+            num_self_attends_per_block=1,
+            num_self_attention_heads=2,
+            num_cross_attention_heads=1,
+        ),
+    }

@@ -1,0 +1,141 @@
+"""Reductions, softmax and order: over positions each channel goes by itself, over channels all of them depend on each other.
+
+The sum of products over channels is one of what ``einsum`` says in one word: it reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from netdial.channels.labels import FIXED, Value
+from netdial.channels.nodes import name_of, place
+from netdial.channels.rules.elementwise import elementwise
+from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
+
+_TIMES = ("mul", "mul_", "imul", "multiply", "__mul__")
+
+
+@on(
+    modules=[nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d],
+    functions=[
+        torch.softmax,
+        torch.log_softmax,
+        F.softmax,
+        F.log_softmax,
+        F.softmin,
+        F.gumbel_softmax,
+        F.normalize,
+    ],
+    methods=["softmax", "log_softmax"],
+)
+def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Softmax and the like: over channels, all of them depend on each other."""
+    module: Any = scene.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+    dim = kwargs.get("dim", args[0] if args else getattr(module, "dim", 1))
+    if node.target is F.normalize:
+        dim = kwargs.get("dim", 1)
+    if not isinstance(dim, int):
+        raise TraceError(f"{place(node)}: name the dimension (dim=)")
+    scene.mix(x.labels[dim], node)
+    return x
+
+
+@on(
+    functions=[
+        torch.mean,
+        torch.sum,
+        torch.amax,
+        torch.amin,
+        torch.var,
+        torch.std,
+        torch.norm,
+        torch.prod,
+    ],
+    methods=["mean", "sum", "amax", "amin", "var", "std", "norm", "prod"],
+)
+def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Reductions over positions pass channels; over channels they depend on all of them."""
+    if getattr(node.target, "__name__", node.target) == "norm":
+        args = args[1:]  # the first is its order
+    dims = kwargs.get("dim", args[0] if args else None)
+    chosen = (
+        range(len(x.labels)) if dims is None else dims if isinstance(dims, Sequence) else [dims]
+    )
+    gone = {d % len(x.labels) for d in chosen}
+    kept = kwargs.get("keepdim", len(args) > 1 and bool(args[1]))
+    dots = _is_dots(node)
+    axes = []
+    for d, axis in enumerate(x.labels):
+        if d not in gone:
+            axes.append(axis)
+            continue
+        if dots:
+            scene.reads(node, node.args[0], x, d)
+        else:
+            scene.mix(axis, node)
+        if kept:
+            axes.append(np.full(1, FIXED))
+    if len(axes) != len(scene.shape(node)):
+        raise TraceError(f"{place(node)}: reduces in a way that has no rule; name its dimensions")
+    return Value(tuple(axes))
+
+
+def _is_dots(node: fx.Node) -> bool:
+    """Whether a node sums products of two tensors, ``(x * y).sum(-1)``: where either is 0, a channel does not count."""
+    source = node.args[0] if node.args else None
+    if name_of(node) != "sum" or not isinstance(source, fx.Node) or name_of(source) not in _TIMES:
+        return False
+    return all(isinstance(part, fx.Node) for part in source.args[:2])
+
+
+@on(functions=[torch.max, torch.min], methods=["max", "min"])
+def extreme(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """The largest number of each position of a dimension, and where it is; or of two tensors."""
+    if args and isinstance(args[0], Value):
+        return elementwise(scene, node, x, *args, **kwargs)
+    found = reduced(scene, node, x, *args, **kwargs)
+    return (found, found) if isinstance(scene.results[node], tuple) else found
+
+
+@on(
+    functions=[torch.logsumexp, torch.argmax, torch.argmin, torch.any, torch.all],
+    methods=["logsumexp", "argmax", "argmin", "any", "all"],
+)
+def reduced(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Reductions that give no number for each channel if they run over channels."""
+    dim, keep = (
+        kwargs.get("dim", args[0] if args else None),
+        kwargs.get("keepdim", len(args) > 1 and bool(args[1])),
+    )
+    dims = range(len(x.labels)) if dim is None else dim if isinstance(dim, Sequence) else [dim]
+    gone = {d % len(x.labels) for d in dims}
+    for d in gone:
+        scene.mix(x.labels[d], node)
+    axes = [
+        np.full(1, FIXED) if d in gone else a
+        for d, a in enumerate(x.labels)
+        if keep or d not in gone
+    ]
+    return Value(tuple(axes))
+
+
+@on(functions=[torch.sort, torch.topk, torch.argsort], methods=["sort", "topk", "argsort"])
+def ordered(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """Positions in order, or the first of them; an order of channels is refused."""
+    named = name_of(node)
+    rest = args[1:] if named == "topk" else args
+    dim = kwargs.get("dim", next((part for part in rest if not isinstance(part, bool)), -1))
+    scene.fix(x.labels[dim], f"{place(node)}: puts channels in an order")
+    result = scene.results[node]
+    first = result[0] if isinstance(result, tuple) else result
+    axes = list(x.labels)
+    axes[dim] = np.full(first.shape[dim], FIXED)
+    found = Value(tuple(axes))
+    return (found, found) if isinstance(result, tuple) else found

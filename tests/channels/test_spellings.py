@@ -1,0 +1,192 @@
+"""Spellings of people's code: tensors of the inputs' sizes, ``.data``, what is remembered, outputs inside of outputs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from netdial.channels.graph import Graph
+from netdial.channels.trace.state import StateChanged
+from netdial.channels.trace.trace import is_exported, trace
+from netdial.core.errors import TraceError
+from netdial.core.inputs.modules import scored
+from netdial.core.outputs import evaluated, same_outputs
+
+X = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+P = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+
+class Step(Function):
+    """A step whose gradient is that of a smooth one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad / (1 + ctx.saved_tensors[0].abs()) ** 2
+
+
+class Spikes(nn.Module):
+    """Starts with as many zeros as there are inputs, which torch.fx by itself cannot record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out, self.beta = (
+            nn.Linear(4, 6),
+            nn.Linear(6, 2),
+            nn.Parameter(torch.tensor(0.8)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.zeros(x.size(0), 6, dtype=x.dtype, device=x.device)
+        for _ in range(3):
+            state = self.beta.clamp(0, 1) * state + self.inp(x)
+        return self.out(Step.apply(state - 0.5))
+
+
+def test_tensors_of_sizes_that_inputs_have_are_recorded_and_gradients_stay() -> None:
+    net = Spikes().double()
+    traced = trace(net, X)
+    assert not is_exported(traced)
+    graph = Graph.of(copy.deepcopy(net), X)
+    assert graph.widths == {"inp": 6}
+    for size in (1, 7):
+        x = X[torch.arange(size) % 5]
+        assert same_outputs(evaluated(net, x), evaluated(traced, x))
+    for one in (net, traced):
+        one.zero_grad()
+        one.train()(X).sum().backward()
+        assert float(net.beta.grad) != 0  # type: ignore[arg-type]
+
+
+def test_makers_of_torch_are_themselves_after_tracing() -> None:
+    before = torch.zeros, torch.arange
+    trace(Spikes().double(), X)
+    assert (torch.zeros, torch.arange) == before
+
+
+class Centred(nn.Module):
+    """A running mean and a count, both changed through ``.data``; asks for shapes as ``torch.fx`` cannot if told so."""
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.inp, self.out, self.asks = nn.Linear(4, 6), nn.Linear(6, 2), asks
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inp(x)
+        if self.asks:
+            h = h.view(*x.shape[:-1], 6)
+        if self.training:
+            self.count.data.add_(1)
+            self.mean.data.mul_(0.9).add_(h.data.mean(0), alpha=0.1)
+        return self.out(torch.relu(h - self.mean / (1 + self.count)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asks", [False, True])
+def test_buffers_changed_through_data_are_changed_by_the_graph(asks: bool) -> None:
+    net = Centred(asks).double()
+    traced = trace(copy.deepcopy(net), X)
+    assert is_exported(traced) is asks
+    for one in (net, traced):
+        one.train()
+        for _ in range(3):
+            one(X)
+    held = dict(traced.named_buffers())
+    assert float(net.count) == 3
+    for name, wanted in net.named_buffers():
+        torch.testing.assert_close(held[name], wanted)
+    assert same_outputs(evaluated(net, X), evaluated(traced, X))
+
+
+class Remembers(nn.Module):
+    """Begins where the last call ended; before the first there is nothing. Asks for sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.state: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inp(x)
+        for i in range(x.shape[1]):
+            h = h + 0.1 * x[:, i : i + 1]
+        if self.state is not None:
+            h = h + self.state.mean()
+        self.state = h.detach()
+        return self.out(h)
+
+
+@pytest.mark.slow
+def test_what_is_remembered_from_call_to_call_is_refused_in_words() -> None:
+    with pytest.raises(
+        StateChanged, match=r"remembers 'state' from one call to the next.*register_buffer"
+    ):
+        trace(Remembers().double(), X)
+
+
+class Asks(nn.Module):
+    """Places of maxima, by code that asks for shapes."""
+
+    def __init__(self, adaptive: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.adaptive = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1), adaptive
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        assert len(h.shape) == 4
+        if self.adaptive:
+            return self.b(F.adaptive_max_pool2d(h, 2))
+        return self.b(F.max_unpool2d(*F.max_pool2d(h, 2, return_indices=True), 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_maxima_and_their_places_in_exported_graphs(adaptive: bool) -> None:
+    net = Asks(adaptive).double()
+    graph = Graph.of(copy.deepcopy(net), P)
+    assert is_exported(graph.traced)
+    assert graph.widths == {"a": 8}
+    assert same_outputs(evaluated(net, P), evaluated(graph.traced, P))
+
+
+class Filters(nn.Module):
+    """A long convolution by Fourier transforms, in code that asks for sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.w, self.b = nn.Linear(3, 6), nn.Parameter(torch.randn(6, 8)), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x).transpose(1, 2)
+        n = len(x[0])
+        made = torch.fft.irfft(
+            torch.fft.rfft(h, n=2 * n) * torch.fft.rfft(self.w[:, :n], n=2 * n), n=2 * n
+        )
+        return self.b(made[..., :n].transpose(1, 2))
+
+
+@pytest.mark.slow
+def test_fourier_transforms_in_exported_graphs() -> None:
+    graph = Graph.of(Filters().double(), torch.randn(2, 8, 3, dtype=torch.float64))
+    assert graph.widths == {"a": 6}
+
+
+def test_outputs_inside_of_outputs_are_scored() -> None:
+    one, other = torch.ones(2), torch.zeros(2)
+    assert scored({"levels": [one, other]}) is one
+    assert scored({"levels": [one], "logits": other}) is other
+    assert scored(([], {}, {"a": {"b": (other,)}})) is other
+    with pytest.raises(TraceError, match="no tensor can be scored"):
+        scored({"levels": []})
