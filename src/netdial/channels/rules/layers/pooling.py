@@ -39,8 +39,8 @@ def over_positions(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: 
     result = scene.results[node]
     after = fixed(tuple((result[0] if isinstance(result, tuple) else result).shape)).labels
     kind = node.target if node.op != "call_module" else type(module_of(scene.traced, node))
-    found = re.search(r"(\d)d", getattr(kind, "__name__", ""))
-    positions = int(found[1]) if found else len(after) - 2
+    sides = re.search(r"(\d)d", getattr(kind, "__name__", ""))
+    positions = int(sides[1]) if sides else len(after) - 2
     lead = len(after) - positions
     scene.keep(node, x.labels[lead:])
     found = Value((*x.labels[:lead], *after[lead:]))
