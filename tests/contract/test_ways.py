@@ -12,6 +12,8 @@ import netdial.jobs  # noqa: F401 (registers the ways)
 from netdial.cli import main
 from netdial.core.errors import NetdialError
 from netdial.jobs.reports import list_runs, write_report
+from netdial.jobs.request import Job, resumable
+from netdial.jobs.trial import Trial
 from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.report.page import Section
 from netdial.report.standing.told import TITLES, UNKNOWN
@@ -20,7 +22,12 @@ from netdial.runs.run import Run
 from netdial.train.config import TrainConfig
 
 names = pytest.mark.parametrize("name", list(WAYS))
-SHORT = ("wine", "--model", "mlp:4", "--epochs", "2", "--quiet")
+
+
+def short(name: str) -> tuple[str, ...]:
+    """Returns the words of a short run."""
+    model = ("--model", "mlp:4") if WAYS[name].takes_model else ()
+    return ("wine", *model, "--epochs", "2", "--quiet")
 
 
 def few(name: str) -> tuple[str, ...]:
@@ -37,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A finished run of every way."""
     runs = tmp_path_factory.mktemp("ways")
     for name in WAYS:
-        assert main([name, *SHORT, *few(name), "--name", name, "--runs-dir", str(runs)]) == 0
+        assert main([name, *short(name), *few(name), "--name", name, "--runs-dir", str(runs)]) == 0
     return {name: runs / name for name in WAYS}
 
 
@@ -65,6 +72,19 @@ def test_every_setting_is_an_option_that_help_shows(
     assert name in capsys.readouterr().out
 
 
+@names
+def test_a_network_is_asked_for_where_the_way_takes_one(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    assert ("--model" in capsys.readouterr().out) == WAYS[name].takes_model
+    if not WAYS[name].takes_model:
+        with pytest.raises(NetdialError, match="mlp:4"):
+            Trial("wine", {"model": "mlp:4"}, name)
+        with pytest.raises(NetdialError, match="mlp:4"):
+            resumable(Job("wine", {"model": "mlp:4"}, name_of_way=name))
+
+
 @pytest.mark.slow
 @names
 def test_a_run_is_listed_reported_and_read_from_its_records_alone(
@@ -88,7 +108,7 @@ def test_a_name_that_is_taken_is_refused_and_the_run_stays(
     name: str, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trained[name] / "records.jsonl").read_bytes()
-    words = [name, *SHORT, "--name", name, "--runs-dir", str(trained[name].parent)]
+    words = [name, *short(name), "--name", name, "--runs-dir", str(trained[name].parent)]
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (trained[name] / "records.jsonl").read_bytes() == before
@@ -98,7 +118,7 @@ def test_a_name_that_is_taken_is_refused_and_the_run_stays(
 def test_settings_that_cannot_be_are_refused_before_a_folder_is_made(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [name, *SHORT, "--runs-dir", str(tmp_path / "runs")]
+    words = [name, *short(name), "--runs-dir", str(tmp_path / "runs")]
     assert main([*words, "--epochs", "0"]) == 2
     assert "epochs" in capsys.readouterr().err
     assert main([*words, "--batch-size", "-1"]) == 2

@@ -123,6 +123,7 @@ def resumable(job: Job) -> Run | None:
     for name in job.choices:
         if name not in known:
             raise unknown("choice", name, known)
+    job.way.check_model(job.choices.get("model"))
     if not os.path.lexists(job.path) or is_half_made(job.path):
         return None
     if not job.resume:

@@ -49,6 +49,7 @@ class Trial(Cell):
     def __post_init__(self) -> None:
         """Resolves the settings, and reads the table."""
         settled = dict(self.choices)
+        WAYS[self.way].check_model(self.choices.get("model"))
         for settings in WAYS[self.way].settings:
             own = {k: v for k, v in self.choices.items() if k in settings.model_fields}
             settled |= make(settings, own).model_dump(mode="json")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from netdial.core.errors import ConfigError
 from netdial.core.registry import Registry
 from netdial.jobs.presets import default_model
 from netdial.runs import FIRST_WAY
@@ -97,6 +98,7 @@ class Way:
         extra: returns a class of further settings that do not change what is trained, or None.
         defaults: facts of the problem -> values of the further settings.
         model: name of the data -> network, where none is asked for.
+        takes_model: whether a network may be asked for; a way that finds one by itself takes none.
         makes_family: whether it leaves a family over λ, which can be evaluated, pruned, weighed and chosen from.
     """
 
@@ -111,12 +113,25 @@ class Way:
     extra: Callable[[], type[BaseModel]] | None = None
     defaults: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_defaults
     model: Callable[[str], str] = default_model
+    takes_model: bool = True
     makes_family: bool = False
 
     @property
     def settings(self) -> tuple[type[BaseModel], ...]:
         """Classes of all its settings."""
         return (self.config(), *((self.extra(),) if self.extra is not None else ()))
+
+    def check_model(self, model: str | None) -> None:
+        """Refuses a network where the way finds one by itself.
+
+        Raises:
+            ConfigError: one was asked for.
+        """
+        if model is not None and not self.takes_model:
+            raise ConfigError(
+                f"model={model!r}: netdial {self.name} finds a network by itself, in a space (space, space_options); "
+                "leave it out"
+            )
 
     @property
     def not_training(self) -> tuple[str, ...]:

@@ -116,6 +116,7 @@ def way_command(way: Way) -> Any:
     about = [
         parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in inspect.signature(about_job).parameters.values()
+        if parameter.name != "model" or way.takes_model
     ]
     settings = [flag for part in reversed(way.settings) for flag in flags(part, _TRAINING_PANEL)]
 
@@ -152,7 +153,7 @@ def _job(way: Way, given: Mapping[str, Any]) -> Job:
     """Returns the job that the command line asks for; what was not given is None."""
     from netdial.jobs.request import Job
 
-    choices = {key: given[key] for key in _DATA_CHOICES}
+    choices = {key: given[key] for key in _DATA_CHOICES if key in given}
     choices |= {part: fraction(given[part]) for part in ("valid", "test")}
     parts: list[type[BaseModel]] = [TableOptions, *way.settings]
     for settings in parts:

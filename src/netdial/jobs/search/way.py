@@ -144,5 +144,6 @@ WAYS.add("search")(
         headline=_headline,
         section=_section,
         model=_model,
+        takes_model=False,
     )
 )
