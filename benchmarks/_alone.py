@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from netdial.data.dataset import Dataset
 from netdial.train.schedules import onecycle
 
-_CHECKS, _TIMED = 10, 4
+_CHECKS, _WARM, _TIMED = 10, 5, 20
 
 
 class Alone(NamedTuple):
@@ -74,7 +74,8 @@ def trained_alone(
 
     trial = copy.deepcopy(net)
     spare = torch.optim.Adam(trial.parameters(), lr=1e-5, fused=True)
-    step(trial, spare)
+    for _ in range(_WARM):
+        step(trial, spare)
     checks = _CHECKS if stops else 1
     check = _timed(lambda: log_loss(trial, valid), 1)
     each = _timed(lambda: step(trial, spare), _TIMED)
