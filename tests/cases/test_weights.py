@@ -302,6 +302,7 @@ def test_weights_of_classes_need_classes_in_a_search() -> None:
         nd.search(space, (X, X), (X, X), class_weight="balanced", epochs=1)
 
 
+@right
 def test_choices_and_surfaces_count_every_row_once() -> None:
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] > 0).long()

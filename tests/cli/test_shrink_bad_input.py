@@ -51,8 +51,8 @@ def branches():
     return made(choose)
 
 
-def fourier():
-    return made(lambda h: torch.fft.fft(h).real)
+def renormed():
+    return made(lambda h: torch.renorm(h, 2, 0, 1.0))
 
 
 def written():
@@ -73,7 +73,7 @@ def line(code: str) -> str:
 
 WHERE = {
     "branches": f"network Two: cannot be traced at {line('if h.sum')} in choose",
-    "fourier": f"node 'fft_fft' (fft_fft, {line('torch.fft')}): has no rule",
+    "renormed": f"node 'renorm' (renorm, {line('torch.renorm')}): has no rule",
 }
 
 
@@ -100,7 +100,7 @@ class Unheard(torch.optim.Optimizer):
     ("name", "args", "words"),
     [
         ("branches", (), (WHERE["branches"], "move what depends on values")),
-        ("fourier", (), (WHERE["fourier"], "write a rule", "lenient=True")),
+        ("renormed", (), (WHERE["renormed"], "write a rule", "lenient=True")),
         ("root", (), ("step 0: switch switch_one: theta or its gradient is not finite", "lower")),
         ("plain", ("--size", "9 params"), ("there are still 11; raise the target",)),
         (
@@ -149,7 +149,7 @@ def test_sizes_written_in_the_code_follow(call: Call, networks: Path) -> None:
     assert group["after"] < group["before"]
 
 
-@pytest.mark.parametrize("name", ["branches", "fourier"])
+@pytest.mark.parametrize("name", ["branches", "renormed"])
 def test_one_shot_pruning_says_the_same(call: Call, networks: Path, name: str) -> None:
     """A family can be trained of any of these networks; that its channels cannot be followed turns up later."""
     data = f"{networks.stem}:{name}"

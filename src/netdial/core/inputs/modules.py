@@ -97,7 +97,7 @@ def scored(found: Any) -> Tensor:
         found = list(found.values())  # each of them packs tensors itself
     if isinstance(found, tuple | list):
         for part in found:
-            if tree_leaves(part):
+            if any(isinstance(leaf, Tensor) for leaf in tree_leaves(part)):
                 return scored(part)
     if not isinstance(found, Tensor):
         raise TraceError(
