@@ -221,19 +221,17 @@ def touched(net: nn.Module) -> Iterator[set[str]]:
     names: set[str] = set()
     before = _held(net)
     held = {name: part for name, part in before.items() if isinstance(part, Tensor)}
-    versions = {name: (part._version, part.detach().clone()) for name, part in held.items()}
+    versions = {name: part._version for name, part in held.items()}
+    copies = {name: part.detach().clone() for name, part in held.items()}
     with contents_kept(net):
         try:
             yield names
         finally:
             after = _held(net)
             names |= {name for name in before if _is_changed(before[name], after.get(name))}
-            for name, (
-                version,
-                was,
-            ) in versions.items():  # a write to x.data leaves the version as it is
-                if held[name]._version != version or not _is_same(held[name], was):
-                    names.add(name)
+            names |= {name for name, part in held.items() if part._version != versions[name]}
+            # a write to x.data leaves the version as it is
+            names |= {name for name, part in held.items() if not _is_same(part, copies[name])}
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

@@ -152,7 +152,7 @@ class Draws:
 def _joint(family: Family, config: FitConfig) -> float:
     """Returns the fraction of the steps in which a family is one network.
 
-    None where nothing is saved, or something is lost by it: a step of a family of perceptrons costs little more than one of
+    It is 0 where nothing is saved, or something is lost by it: a step of a family of perceptrons costs little more than one of
     theirs, members of an anchored family share their start, which is a trained network, and a posterior that has closed over
     at the mean λ opens hardly again.
     """
