@@ -269,6 +269,17 @@ def test_other_things_that_netdial_makes_are_refused_with_what_to_do(tmp_path: P
     torch.testing.assert_close(nd.load_model(tmp_path / "c.ndz", mlp(4))(x), small.net(x))
 
 
+@pytest.mark.slow
+def test_any_network_is_saved_as_a_program(tmp_path: Path) -> None:
+    family = nd.fit(mlp(), data(), epochs=4, batch_size=8)
+    mean, x = nd.average(family, data(), lams=2), torch.randn(5, 3)
+    for net in (mean, mlp()):
+        told = nd.save(net, tmp_path / "m.pt2", example=x[:2])
+        assert told.opens == "open a program with torch.export.load"
+        found = torch.export.load(tmp_path / "m.pt2").module()(x)
+        torch.testing.assert_close(found, net.eval()(x))
+
+
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     with pytest.raises(ConfigError, match="Sequential is not saved"):
@@ -277,6 +288,8 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
         nd.save(pruned, tmp_path / "x", lam=1.0)
     with pytest.raises(ConfigError, match="give a family with lam="):
         nd.save(nd.Family(mlp()), tmp_path / "x.onnx")
+    with pytest.raises(ConfigError, match="give example="):
+        nd.save(mlp(), tmp_path / "x.pt2")
     assert not list(tmp_path.iterdir())
 
 

@@ -71,11 +71,28 @@ def test_iou_by_hand() -> None:
     assert found["iou"] == pytest.approx(0.5)  # 1 of 2 places for either class
 
 
+@pytest.mark.parametrize(
+    ("targets", "cure"),
+    [
+        (F.one_hot(torch.tensor([0, 2, 1, 1])).float(), r"argmax\(1\)"),
+        (torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.float64), "binary_cross_entropy"),
+    ],
+)
+def test_classes_written_as_numbers_are_no_silent_regression(targets: Tensor, cure: str) -> None:
+    net, x = torch.nn.Linear(2, targets.shape[1]), torch.randn(len(targets), 2)
+    with pytest.raises(DataError, match=cure):
+        nd.fit(net, (x, targets), epochs=1)
+    family = nd.fit(net, (x, targets.float()), epochs=1, kind="regression")
+    assert isinstance(family.task, Regression)
+
+
 def test_targets_tell_the_task() -> None:
     assert isinstance(deduce(torch.zeros(2, 3, 4)), DenseRegression)
     assert isinstance(deduce(MASKS), DenseClassification)
     assert isinstance(deduce(torch.zeros(2, 5, dtype=torch.long)), DenseClassification)
     assert isinstance(deduce(torch.zeros(2, 5)), Regression)
+    assert isinstance(deduce(torch.tensor([[0.0], [1.0], [2.0]])), Regression)
+    assert isinstance(deduce(torch.tensor([[0.0, 1.0], [1.0, 1.0]])), Regression)
     assert settle(DenseClassification(dim=-1)).settings() == {
         "name": "dense-classification",
         "dim": -1,

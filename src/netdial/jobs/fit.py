@@ -82,7 +82,7 @@ def _train(work: Work) -> int:
 def _conclude(work: Work, step: int) -> None:
     """Evaluates the family, records and saves it."""
     from netdial.jobs.opening import MODEL, evaluate_run
-    from netdial.jobs.problem import describe_net
+    from netdial.jobs.problem import describe_net, origin_of
     from netdial.jobs.records.details import Sketcher
     from netdial.jobs.records.recorder import member_records
     from netdial.models.family import save_family
@@ -107,7 +107,7 @@ def _conclude(work: Work, step: int) -> None:
         lam=None if best is None else best.best.lam,
         lams=[row["lam"] for row in paths["valid"].table()],
     )
-    about = {"data": run.config["data"], "kind": task.kind, **describe_net(run), **use.to_json()}
+    about = {**origin_of(run), **describe_net(run), **use.to_json()}
     save_family(family, run.model_path / MODEL, about)
 
 

@@ -170,6 +170,13 @@ def load_net(
     return build(config["model"], input_shape=config["input_shape"], n_outputs=config["n_outputs"])
 
 
+def origin_of(run: Run) -> dict[str, Any]:
+    """Returns what the file of a model says of its training: data, kind of task, and weights of the classes if there were."""
+    config = run.config
+    weights = {"class_weight": config["class_weight"]} if config.get("class_weight") else {}
+    return {"data": config["data"], "kind": config["kind"], **weights}
+
+
 def describe_net(run: Run) -> dict[str, Any]:
     """Returns what lets a model be loaded without the run folder; nothing for a user's own network."""
     if is_function(run.config["data"]):

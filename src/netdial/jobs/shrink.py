@@ -70,7 +70,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     """Folds and evaluates the network, measures what it costs beside the one at the start, saves it."""
     import torch
 
-    from netdial.jobs.problem import describe_net
+    from netdial.jobs.problem import describe_net, origin_of
     from netdial.jobs.records.recorder import Measurement
     from netdial.jobs.records.shrinking import (
         BATCHES,
@@ -101,7 +101,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     for stage, numbers in zip(("start", "end"), costs([start, folded], x), strict=True):
         record(run, step, numbers, method="cost", stage=stage)
     record(run, step, [Measurement("fold_difference", fold_report.difference)], method="cost")
-    about = {"data": run.config["data"], "kind": task.kind, "model": run.config["model"]}
+    about = {**origin_of(run), "model": run.config["model"]}
     about |= {**describe_net(run), **use_of(task, folded).to_json()}
     save_network(shrunk, run.model_path / MODEL, about)
 

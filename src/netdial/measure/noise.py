@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from netdial.core.arguments import Count, checked
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.forward import FamilyForward, Forward, outputs, predictive
@@ -55,9 +56,26 @@ class Intervals:
     mean: Tensor
     level: float
 
-    def covered(self, targets: Tensor) -> Tensor:
-        """Returns which targets ``[B, T]``, in the same units, lie inside."""
-        return (targets >= self.lower) & (targets <= self.upper)
+    def covered(self, targets: Tensor | Dataset) -> Tensor:
+        """Returns which targets ``[B, T]`` lie inside.
+
+        Args:
+            targets: in the units of the intervals; or the rows themselves, ``splits.test``, which know their units.
+
+        Raises:
+            ShapeError: there are not as many as there are intervals.
+        """
+        if isinstance(targets, Dataset):
+            y = targets.y if targets.target is None else targets.target.restore(targets.y)
+        else:
+            y = torch.as_tensor(targets)
+        y = y.to(self.lower)
+        y = y[:, None] if y.ndim == 1 else y
+        if y.shape != self.lower.shape:
+            raise ShapeError(
+                f"covered: targets {list(y.shape)} for intervals {list(self.lower.shape)}; give one for each interval"
+            )
+        return (y >= self.lower) & (y <= self.upper)
 
 
 @checked

@@ -70,7 +70,7 @@ class ModelFile:
 
 
 def save(
-    thing: Family | Shrunk | Pruned | DerivedNetwork,
+    thing: Family | Shrunk | Pruned | DerivedNetwork | nn.Module,
     path: str | Path,
     *,
     lam: float | None = None,
@@ -83,10 +83,10 @@ def save(
 
     Args:
         thing: a family; with ``lam``, one member of it as an ordinary network; what ``shrink`` or ``slim`` returned; or a
-            network derived from a search space.
+            network derived from a search space. As a program any network, such as what ``average`` returned.
         path: file to write; its folder is made when missing. For a member the suffix says how: ``.onnx``, ``.pt2``
-            (``torch.export``; both also for what ``shrink`` and ``slim`` returned), ``.safetensors`` (weights with a
-            description beside them), none (a folder of weights, description and, from a choice, a card).
+            (``torch.export``; both also for any other network), ``.safetensors`` (weights with a description beside them),
+            none (a folder of weights, description and, from a choice, a card).
         lam: complexity value of the member to write.
         data: what the model was trained on, as ``nd.load_data`` returned it. Columns and their encoding, names of the classes,
             units of the target and the size of the errors on validation rows are kept, so that
@@ -109,10 +109,13 @@ def save(
     """
     path = Path(expect("save", "path", path, str | Path))
     format = PROGRAMS.get(path.suffix, "safetensors")
-    if not isinstance(thing, Family | Shrunk | Pruned | DerivedNetwork):
-        raise ConfigError(_refusal(thing))
     if lam is not None and not isinstance(thing, Family):
         raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")
+    if not isinstance(thing, Family | Shrunk | Pruned | DerivedNetwork):
+        if not (isinstance(thing, nn.Module) and path.suffix in PROGRAMS):
+            raise ConfigError(_refusal(thing))
+        write_program(thing, path, format, example)
+        return inspect(path)
     if data is not None:
         about = {**(about or {}), **_use(thing, data, lam).to_json()}
     if isinstance(thing, Family) and lam is not None:
@@ -144,7 +147,8 @@ _INSTEAD = {
     "Choice": "write it by choice.export(path)",
     "SearchOutcome": "save its network: nd.save(found.network, path)",
     "Compressed": "write it by netdial.compression.write(path, found.chosen.tensors, recipe=found.recipe)",
-    "Average": "save each family of which it has members: nd.save(family, path, lam=lam)",
+    "Average": "give a path that ends in .onnx or .pt2, with example= inputs; or save each family of which it has members: "
+    "nd.save(family, path, lam=lam)",
 }
 """What to do with other things that netdial makes."""
 
@@ -154,7 +158,8 @@ def _refusal(thing: object) -> str:
     what = _INSTEAD.get(
         name,
         "give a family (with lam= for one member), what nd.shrink or nd.slim returned, or a network derived from a search "
-        "space. Any other network is saved by safetensors.torch.save_model",
+        "space. Any other network is saved by safetensors.torch.save_model, or as a "
+        "program: a path that ends in .onnx or .pt2, with example= inputs",
     )
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name} is not saved by nd.save; {what}"
 

@@ -123,9 +123,13 @@ class Task(ABC):
         if outputs.ndim == 2 and self.fits(outputs.shape[1], asked):
             return ""
         classes = f"{asked} classes); the targets run up to {asked - 1}"
-        classes += ", and count from 0: give y - 1 if yours begin at 1" * (
-            outputs.shape[-1] == asked - 1
-        )
+        if asked == 2 and outputs.shape[-1] == 1:
+            classes = (
+                "2 classes); give the network two outputs, or targets y.float()[:, None] and "
+                "loss=torch.nn.functional.binary_cross_entropy_with_logits"
+            )
+        elif outputs.shape[-1] == asked - 1:
+            classes += ", and count from 0: give y - 1 if yours begin at 1"
         return f"[{len(outputs)}, {asked}] ({classes if self.targets == 'classes' else f'{asked} targets)'}"
 
     def seen(self, outputs: Tensor, targets: Tensor) -> Self:

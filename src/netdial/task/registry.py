@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, DataError
 from netdial.core.registry import Registry
 from netdial.data import Splits
 from netdial.task.base import Task
@@ -73,12 +73,39 @@ def deduce(targets: Tensor) -> Task:
 
     Targets of the shape of images or texts suggest the dense forms of both.
 
+    Raises:
+        DataError: columns of numbers that are classes as other libraries write them, one-hot rows or a column of 0 and 1: as
+            numbers to fit they are hardly meant.
+
     >>> import torch
     >>> deduce(torch.tensor([0, 2, 1])).name, deduce(torch.zeros(3, 1)).name
     ('classification', 'regression')
     """
     numbers = targets.is_floating_point() and targets.ndim >= 2
+    if numbers and targets.ndim == 2 and len(targets) > 1:
+        _refuse_classes(targets)
     return dense_form(TASKS["regression" if numbers else "classification"](), targets)
+
+
+def _refuse_classes(targets: Tensor) -> None:
+    """Refuses columns of numbers ``[N, T]`` that are one-hot rows, or a single column of 0 and 1.
+
+    Raises:
+        DataError: they are.
+    """
+    n_ones = (targets == 1).sum(dim=1)
+    if not bool(((targets == 0).sum(dim=1) + n_ones == targets.shape[1]).all()):
+        return
+    shape = f"targets {list(targets.shape)} of {targets.dtype}"
+    if targets.shape[1] > 1 and bool((n_ones == 1).all()):
+        raise DataError(
+            f"{shape} are one-hot rows; for classes give their indices, y.argmax(1), to fit them as numbers kind='regression'"
+        )
+    if targets.shape[1] == 1 and 0 < int(n_ones.sum()) < len(targets):
+        raise DataError(
+            f"{shape} are 0 and 1 only; for two classes give y[:, 0].long() and a network of two outputs, or your own loss "
+            "(loss=torch.nn.functional.binary_cross_entropy_with_logits); to fit them as numbers kind='regression'"
+        )
 
 
 def task_of(splits: Splits) -> Task:

@@ -1,4 +1,4 @@
-"""``netdial export``: one member as an ordinary network, or the network of a run that has no family."""
+"""``netdial export``: one member as an ordinary network, or the one network of a run or a file."""
 
 from __future__ import annotations
 
@@ -50,11 +50,18 @@ def export(
     format: FormatOption = None,
     out: Annotated[Path | None, out_option("File to write; else RUN-lamX in this folder")] = None,
 ) -> None:
-    """Write one member as an ordinary network: safetensors, torch.export or ONNX; or the network that shrink or search left."""
+    """Write one member of a run or a file as an ordinary network, or its one network: safetensors, torch.export or ONNX."""
     format = format_of(format, out)
+    if Path(at.run).is_file():
+        from netdial.jobs.analyses.exporting import export_file
+
+        model = Path(at.run)
+        path = out or Path(f"{model.stem}{'' if lam is None else f'-lam{lam:g}'}{SUFFIXES[format]}")
+        _say(at, {"model": at.run}, export_file(model, lam, format, path))
+        return
     from netdial.cli.output import console, print_json
     from netdial.jobs.opening import example_input, open_family, use_at
-    from netdial.jobs.problem import describe_net
+    from netdial.jobs.problem import describe_net, origin_of
     from netdial.jobs.ways import way_of
     from netdial.models.member import save_member
     from netdial.runs.curves import constants, headline, members, warning
@@ -62,19 +69,14 @@ def export(
     folder = at.open()
     if lam is None and not way_of(folder).makes_family:
         whole = _whole(at, folder, format, out or Path(f"{folder.name}{SUFFIXES[format]}"))
-        if at.as_json:
-            print_json({"run": str(folder.path), "format": format, **_written(whole)})
-        else:
-            console().print(
-                f"{whole.path}: {format}, {whole.size_bytes} bytes", markup=False, soft_wrap=True
-            )
+        _say(at, {"run": str(folder.path)}, whole)
         return
     lam = member_of(folder, lam)
     family = open_family(folder, at.data_dir, trust=at.trust)
     path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
     meta = {
         "run": folder.name,
-        "data": folder.config["data"],
+        **origin_of(folder),
         **describe_net(folder),
         **use_at(folder, lam),
     }
@@ -116,6 +118,18 @@ def _whole(at: AtRun, folder: Run, format: str, path: Path) -> Exported:
     content = held.read_bytes()
     write_bytes(path, content)
     return Exported(path, format, len(content), 0.0)
+
+
+def _say(at: AtRun, where: dict[str, str], made: Exported) -> None:
+    """Prints what was written, and of which run or file."""
+    from netdial.cli.output import console, print_json
+
+    if at.as_json:
+        print_json({**where, "format": made.format, **_written(made)})
+    else:
+        console().print(
+            f"{made.path}: {made.format}, {made.size_bytes} bytes", markup=False, soft_wrap=True
+        )
 
 
 def _written(made: Exported) -> dict[str, object]:

@@ -41,7 +41,7 @@ def finetune(
     from netdial.core.storage.files import check_writable
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.jobs.opening import example_input
-    from netdial.jobs.problem import describe_net
+    from netdial.jobs.problem import describe_net, origin_of
     from netdial.models.member import save_member
     from netdial.models.use import use_of
     from netdial.pruning.weights import Policy
@@ -54,7 +54,7 @@ def finetune(
     path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
     check_writable(path, is_folder=True)
     member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
-    meta = {"run": folder.name, "data": folder.config["data"], **describe_net(folder)}
+    meta = {"run": folder.name, **origin_of(folder), **describe_net(folder)}
     meta |= use_of(task, member, lams=[lam]).alone(lam).to_json()
     written = save_member(member, lam, path, format, example_input(folder), meta=meta)
     if at.as_json:

@@ -23,7 +23,7 @@ from netdial.evidence import ESTIMATORS
 from netdial.family import Family
 from netdial.jobs.analyses.fields import Criterion
 from netdial.jobs.opening import as_trained
-from netdial.jobs.problem import describe_net
+from netdial.jobs.problem import describe_net, origin_of
 from netdial.models.use import use_of
 from netdial.pruning.weights import SHARES
 from netdial.pruning.weights.mask import check_shares
@@ -140,7 +140,7 @@ def write_choice(run: Run, task: Splits, choice: Choice, place: Path) -> None:
     Raises:
         CheckpointError: the disk refused the files; what was there before is intact.
     """
-    meta = {"run": run.name, "data": run.config["data"], **describe_net(run)}
+    meta = {"run": run.name, **origin_of(run), **describe_net(run)}
     meta |= use_of(task, choice.module, lam=choice.lam).to_json()
     _write(choice, place, meta)
     _record(run, choice)

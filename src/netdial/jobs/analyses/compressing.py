@@ -10,15 +10,16 @@ from typing import Any
 from torch import nn
 
 from netdial.compression.file import read_text
-from netdial.core.errors import ConfigError
+from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.data import Splits, load_data
+from netdial.data.memory.weights import ClassWeight
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.family import Family
 from netdial.jobs.analyses.compressed import CompressSubject
 from netdial.jobs.analyses.slimmed import best_lam
 from netdial.jobs.opening import as_trained, open_run, open_task
-from netdial.jobs.problem import describe_net, load_net
+from netdial.jobs.problem import describe_net, load_net, origin_of, weights_by_index
 from netdial.jobs.ways import way_of
 from netdial.models.compressed import FAMILY
 from netdial.models.compressed import KIND as COMPRESSED
@@ -31,6 +32,7 @@ from netdial.models.recipe import PRUNED, SHRUNKEN
 from netdial.models.use import Use, is_read_alike, read_use, use_of
 from netdial.runs.run import Run
 from netdial.task.rehearsal import admit
+from netdial.train.class_weights import weights_by_class
 
 
 def from_run(
@@ -49,7 +51,7 @@ def from_run(
         ConfigError: λ is outside the trained range, or was given for a network that has none.
         CheckpointError, DataError: as for ``open_run``.
     """
-    about = {"run": run.name, "data": run.config["data"], "kind": run.config["kind"]}
+    about = {"run": run.name, **origin_of(run)}
     recipe = describe_net(run) or None
     if way_of(run).makes_family:
         lam = best_lam(run) if lam is None else lam
@@ -134,10 +136,23 @@ def from_file(
             else f"--lam {lam:g}: {path} holds one network; leave it out"
         )
     recipe = how_built(recognise(path))
-    meta: dict[str, Any] = {n: about[n] for n in ("data", "kind") if n in about}
+    meta: dict[str, Any] = {n: about[n] for n in ("data", "kind", "class_weight") if n in about}
     if lam is not None and not whole:
         meta["lam"], use = lam, use and use.alone(lam)
-    return CompressSubject(model, lam, parts, recipe, meta, use, whole=whole)
+    weights = _weights(path, about, parts)
+    return CompressSubject(model, lam, parts, recipe, meta, use, whole=whole, class_weight=weights)
+
+
+def _weights(path: Path, about: Mapping[str, Any], data: Splits) -> ClassWeight:
+    """Returns the weights of the classes that the model in a file was trained with, by index.
+
+    Raises:
+        CheckpointError: they are damaged, or of other classes.
+    """
+    try:
+        return weights_by_index(weights_by_class(about.get("class_weight")), data)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: is damaged ({error}); restore it from a copy") from None
 
 
 def _read_again(

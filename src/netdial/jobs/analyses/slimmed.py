@@ -25,7 +25,7 @@ from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.opening import as_trained
-from netdial.jobs.problem import describe_net
+from netdial.jobs.problem import describe_net, origin_of
 from netdial.measure import Path as LambdaPath
 from netdial.measure import evaluate
 from netdial.measure.compare import excess
@@ -227,7 +227,7 @@ def slim_run(
         learn_noise(pruned.family, task.valid)
         measured = _against(whole, _path(pruned.family, task, part))
         stages.append(Stage(label, measured, cost_, pruned.widths))
-    about = {"run": run.name, "data": run.config["data"], "kind": task.kind, "lam": lam}
+    about = {"run": run.name, **origin_of(run), "lam": lam}
     about |= {"model": run.config["model"], **describe_net(run)}
     about |= use_of(task, small.net, lam=lam).to_json()
     save_network(small, path, about, PRUNED)

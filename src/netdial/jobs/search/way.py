@@ -78,6 +78,7 @@ def _train(work: Work) -> SearchOutcome:
 
 def _conclude(work: Work, outcome: SearchOutcome) -> None:
     """Evaluates the network, records what it is and what it costs, saves it."""
+    from netdial.jobs.problem import origin_of
     from netdial.jobs.search.recorder import record_outcome
     from netdial.models.derived import save_derived
     from netdial.models.use import use_of
@@ -85,11 +86,7 @@ def _conclude(work: Work, outcome: SearchOutcome) -> None:
     task, run = work.problem.task, work.run
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     record_outcome(work, outcome)
-    about = {
-        "data": run.config["data"],
-        "kind": task.kind,
-        **use_of(task, outcome.network).to_json(),
-    }
+    about = {**origin_of(run), **use_of(task, outcome.network).to_json()}
     save_derived(outcome.network, run.model_path / MODEL, about)
 
 

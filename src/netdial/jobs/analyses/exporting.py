@@ -1,0 +1,69 @@
+"""What ``netdial export`` writes of a model in a file: a member of its family, or its one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from netdial.compression.export import to_safetensors
+from netdial.core.errors import ConfigError
+from netdial.family import Family
+from netdial.jobs.analyses.compressing import how_built
+from netdial.models.compressed import KIND as COMPRESSED
+from netdial.models.described import described
+from netdial.models.door import inspect, load_model
+from netdial.models.kinds import recognise
+from netdial.models.member import Exported, save_member
+from netdial.models.programs import write_program
+from netdial.models.use import read_use
+from netdial.structure.derived import DerivedNetwork
+
+
+def export_file(path: Path, lam: float | None, format: str, out: Path) -> Exported:
+    """Writes the model in a file in another format: the member of a family at ``lam``, or its one network.
+
+    Raises:
+        ConfigError: λ is missing or too many, the file is in that format, or does not say what its network takes.
+        CheckpointError: the file is damaged, or no model.
+    """
+    model, about = load_model(path), dict(inspect(path).about)
+    if isinstance(model, Family):
+        if lam is None:
+            raise ConfigError(
+                f"{path}: holds a family; give --lam, the complexity value of a member"
+            )
+        use = read_use(path, about)
+        meta = {**about, **({} if use is None else use.alone(lam).to_json())}
+        return save_member(model, lam, out, format, _example(path, model.net), meta=meta)
+    if lam is not None:
+        raise ConfigError(f"--lam {lam:g}: {path} holds one network; leave it out")
+    if not isinstance(model, nn.Module):
+        described(path, about)  # refuses tensors of which nobody knows the network
+    if format != "safetensors":
+        return Exported(out, format, *write_program(model, out, format, _example(path, model)))
+    if recognise(path).kind != COMPRESSED:
+        raise ConfigError(
+            f"{path}: is a safetensors file already; give --format onnx or torch-export, or copy it"
+        )
+    return Exported(out, format, to_safetensors(path, out), 0.0)
+
+
+def _example(path: Path, net: nn.Module) -> Tensor:
+    """Returns two inputs, all zeros, of the shape that the network in a file takes.
+
+    Raises:
+        ConfigError: the file does not say it.
+    """
+    if isinstance(net, DerivedNetwork):
+        wiring = net.space.wiring
+        return torch.zeros(2, *wiring.shapes[wiring.input])
+    told = how_built(recognise(path)) or {}
+    net_told = told.get("net") or told.get("cut", {}).get("about", {}).get("net")
+    if not net_told:
+        raise ConfigError(
+            f"{path}: does not say what inputs its network takes; export it in Python, with an example of them: "
+            "nd.save(model, out, example=x)"
+        )
+    return torch.zeros(2, *net_told["input_shape"])

@@ -1,0 +1,76 @@
+"""``netdial export`` of a model in a file; what a file says of the classes' weights goes with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import netdial as nd
+from netdial.jobs.analyses.compressing import from_file
+
+from .conftest import Call
+
+SHORT = ("--epochs", "2", "--points", "2", "--samples", "1", "--quiet")
+
+
+@pytest.fixture
+def small(call: Call, wine: Path) -> Path:
+    """A compressed member of wine."""
+    settings = ("--epochs", "1", "--tuning", "0", "--max-bytes", "2500", "--out", "small.ndz")
+    said = call("compress", str(wine / "model" / "family.safetensors"), "--lam", "0.1", *settings)
+    assert said.code == 0, said.err
+    return Path("small.ndz")
+
+
+def test_a_compressed_network_in_every_format(call: Call, small: Path) -> None:
+    net, x = nd.load_model(small), torch.randn(4, 13)
+    told = json.loads(call("export", str(small), "--json").out)
+    assert (told["model"], told["format"], told["path"]) == (
+        "small.ndz",
+        "safetensors",
+        "small.safetensors",
+    )
+    assert load_file("small.safetensors").keys() == net.state_dict().keys()
+    assert call("export", str(small), "-o", "small.pt2").code == 0
+    program = torch.export.load("small.pt2").module()
+    torch.testing.assert_close(program(x), net(x))
+
+
+def test_a_family_in_a_file_gives_a_member(call: Call, wine: Path) -> None:
+    file = wine / "model" / "family.safetensors"
+    said = call("export", str(file))
+    assert said.code == 2 and "--lam" in said.line
+    assert call("export", str(file), "--lam", "0.5", "-o", "one.safetensors").code == 0
+    assert call("export", str(wine), "--lam", "0.5", "-o", "other.safetensors").code == 0
+    x = torch.randn(4, 13)
+    one, other = nd.load_model("one.safetensors"), nd.load_model("other.safetensors")
+    torch.testing.assert_close(one(x), other(x))
+    assert one.use.lam == other.use.lam == 0.5
+
+
+def test_what_a_file_cannot_give_is_refused(call: Call, small: Path) -> None:
+    said = call("export", str(small), "--lam", "1")
+    assert said.code == 2 and "one network" in said.line
+    nd.compression.write("bare.ndz", {"0.weight": torch.ones(2, 3).numpy()})
+    said = call("export", "bare.ndz", "-o", "x.pt2")
+    assert said.code == 2 and "bare.ndz" in said.line
+    assert not Path("x.pt2").exists()
+
+
+def test_weights_of_classes_go_with_the_file(call: Call) -> None:
+    weights = ("--class-weight", "class_0=1,class_1=24,class_2=3")
+    assert call("fit", "wine", "--name", "w", "--model", "mlp:4", *SHORT, *weights).code == 0
+    assert call("export", "w", "--lam", "0.1", "-o", "member.safetensors").code == 0
+    less = ("--epochs", "1", "--tuning", "0", "--max-bytes", "2500")
+    assert call("compress", "w", *less, "--out", "small.ndz").code == 0
+    for file in ("runs/w/model/family.safetensors", "member.safetensors", "small.ndz"):
+        asked = from_file(Path(file), None, 0.1 if "family" in file else None)
+        assert asked.class_weight == {"0": 1.0, "1": 24.0, "2": 3.0}, file
+        given = asked.train.weight
+        assert given is not None
+        each = [float(given[asked.data.train.y == label][0]) for label in range(3)]
+        assert each[1] / each[0] == pytest.approx(24) and each[2] / each[0] == pytest.approx(3)
