@@ -2,6 +2,7 @@
 
 As ``ndz-lenet300``, on 5,000 training images. The network is that of Han et al. 2016, of 431,080 parameters; the limit is
 1/150 of the dense bytes. Rows with a ratio to 246,824 bytes are of the LeNet-5 of 1998, 61,706 parameters, by the same recipe.
+How long training lasts was chosen on training images that were held out, with seed 100; a test of a third of it had failed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from benchmarks.result import Result
 PAPER = 39.0
 """Han et al. 2016, Table 1."""
 
-_SEEDS = range(10, 15)
+_SEEDS = range(30, 35)
 _MOST = {PAPERS_LENET5: 11_495, "lenet5": 1_645}
 """Network -> bytes that its file may have."""
 
@@ -21,7 +22,7 @@ _MOST = {PAPERS_LENET5: 11_495, "lenet5": 1_645}
 def measure(*, quick: bool) -> Result:
     """Returns how many times smaller the files are."""
     seeds = _SEEDS[:1] if quick else _SEEDS
-    epochs, tuning, examples = (2, 1, 2_000) if quick else (16, 6, 5_000)
+    epochs, tuning, examples = (2, 1, 2_000) if quick else (48, 18, 5_000)
     found = {}
     for spec, most in _MOST.items():
         cells = [
