@@ -21,7 +21,7 @@ from netdial.curvature import diagonal
 from netdial.data.tables.options import TableOptions
 from netdial.jobs.analyses.chosen import ChoiceOptions
 from netdial.jobs.analyses.pruned import SurfaceOptions
-from netdial.jobs.analyses.slimmed import Slimming
+from netdial.jobs.analyses.slimming import Slimming
 from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
 from netdial.jobs.analyses.weighed import EvidenceOptions
 from netdial.measure import calibrate, intervals, recalibrate

@@ -18,7 +18,7 @@ from netdial.cli.options import fields, read
 from netdial.core.errors import ConfigError
 from netdial.jobs.analyses.chosen import ChoiceOptions
 from netdial.jobs.analyses.pruned import SurfaceOptions
-from netdial.jobs.analyses.slimmed import Slimming
+from netdial.jobs.analyses.slimming import Slimming
 from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
 from netdial.jobs.analyses.weighed import EvidenceOptions
 from netdial.pruning.channels import Limits, Options

@@ -95,6 +95,34 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
     assert "round 1" in Path(answer["report"]).read_text("utf-8")
 
 
+def test_several_sizes_are_files_and_prunings_of_their_own(call: Call, copy: Path) -> None:
+    said = call(
+        "slim", "wine", "--lam", "0.1", "--size", "70 params, 105 params", "--epochs", "1",
+        "--out", "small.safetensors", "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    answer = json.loads(said.out)
+    kept = {stage["path"]: stage for stage in answer["stages"] if stage["path"]}
+    assert list(kept) == ["small-105-params.safetensors", "small.safetensors"]
+    assert answer["path"] == "small.safetensors"
+    assert [stage["label"] for stage in answer["stages"]] == [
+        *("before", "pruned", "round 1", "round 2")
+    ]
+    run = Run.open(copy)
+    part = open_task(run).valid
+    for path, stage in kept.items():
+        net = load_network(path, load_net(run.config))
+        assert sum(p.numel() for p in net.parameters()) == stage["costs"]["params"]
+        assert {"params", "macs", "bytes", "ms_1", "ms_64"} <= stage["costs"].keys()
+        right = float((outputs(net, part).argmax(1) == part.y).float().mean())
+        assert right == pytest.approx(stage["metrics"]["accuracy"])
+    found = {one.how[1]: one for one in prunings(run.records())}
+    assert list(found) == ["105 params", "70 params"]
+    assert [one.how[-2] for one in found.values()] == ["1 round of 1 epoch", "2 rounds of 1 epoch"]
+    sizes = [stage["costs"]["params"] for stage in kept.values()]
+    assert [one.after.get("params") for one in found.values()] == sizes == [105, 71]
+
+
 @pytest.mark.slow
 def test_prunings_stand_side_by_side_and_the_report_is_made_again(call: Call, copy: Path) -> None:
     for args in (
@@ -185,6 +213,8 @@ def test_heads_lose_channels_or_go_as_a_whole(
         (["--minimum", "8", "--size", "90 params"], "there are still 139"),
         (["--lam", "1e9"], "outside the trained range"),
         (["--lr", "0.1"], "--lr is about training"),
+        (["--size", "99 params, 50 params"], "add --epochs"),
+        (["--size", "99 params, 50 macs", "--epochs", "1"], "in different units"),
         (["--lr", "0", "--epochs", "1"], "--lr 0.0: input should be greater than 0"),
         (["--minimum", "0"], "--minimum"),
         (["--scope", "lyer"], "did you mean 'layer'?"),

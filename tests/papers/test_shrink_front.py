@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.errors import ConfigError
+from netdial.nets.named import build
 from netdial.papers import perform
 from netdial.papers.lab.fronts import (
     FrontNetwork,
@@ -20,7 +21,17 @@ from netdial.papers.lab.fronts import (
     hypervolume,
     smallest,
 )
+from netdial.papers.lab.lab import Lab
 from netdial.papers.shrink_front import PROBLEMS, _missing, _ratios
+from netdial.runs.store import Store
+
+SHAPES = {
+    "covertype": ((51,), 7),  # three of its columns are constant
+    "mnist": ((784,), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "wine": ((13,), 3),
+}
+"""Shape of an input, and number of classes."""
 
 
 def network(params: float, valid: float, seconds: float = 1.0) -> FrontNetwork:
@@ -71,12 +82,31 @@ def test_unknown_data_are_refused(tmp_path: Path) -> None:
         perform("shrink-front", folder=tmp_path, data="covertyp")
 
 
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("size", ["quick", "usual", "full"])
+def test_every_size_that_is_drawn_lies_between_the_smallest_network_and_the_start(
+    name: str, size: str
+) -> None:
+    lab = Lab("shrink-front", Store(Path("unused")), quick=size == "quick", full=size == "full")
+    problem, (shape, n_outputs) = PROBLEMS[name].at(lab), SHAPES[name]
+    low, high = problem.sizes
+
+    def count(*widths: int) -> int:
+        net = build(problem.model(*widths), input_shape=shape, n_outputs=n_outputs)
+        return sum(p.numel() for p in net.parameters())
+
+    assert count(*[1] * len(problem.start)) < low < high < count()
+
+
 @pytest.mark.slow
 def test_the_experiment_at_its_smallest(tmp_path: Path) -> None:
     found = perform("shrink-front", folder=tmp_path, quick=True, data="wine", workers=1)
     arms = found.values["arms"]
     assert [len(arms[name]) for name in ("shrunken", "channels", "independent")] == [4, 4, 4]
-    assert len(arms["family"]) == len(arms["one-shot"]) == 1
+    assert len(arms["family"]) == len(arms["one-shot"]) == 3
+    for name in ("family", "one-shot"):
+        assert [round(one.params, -1) for one in arms[name]] == [120, 80, 60]
+        assert arms[name][0].seconds > 0 == arms[name][1].seconds == arms[name][2].seconds
     widths = [network["widths"] for network in arms["factor"]]
     assert all(len(set(line)) == 1 for line in widths)
     assert all(0 < one["inputs"] <= 13 for one in arms["shrunken"])

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import netdial as nd
+from netdial.papers.lab.fronts import ladder
 from netdial.sweeps import open_sweep
 
 pytestmark = pytest.mark.timeout(900)  # Ray takes minutes to start on a machine that is busy
@@ -62,6 +64,31 @@ def test_a_family_is_trained_once_and_refined_by_every_trial(
     assert {"valid/accuracy", "valid/nll"} <= chosen.measures.keys()
     assert "test/accuracy" in chosen.test
     assert nd.load_model(chosen.run) is not None
+
+
+@pytest.mark.slow
+def test_a_trial_of_several_sizes_keeps_the_network_of_each(tmp_path: Path) -> None:
+    settings = {"base.model": "mlp:8", "base.epochs": 3, "base.points": 3, "base.samples": 0}
+    spec = {"name": "sizes", "data": "wine", "way": "slim", "settings": {**settings, "epochs": 1}}
+    space = {"size": ["105 params, 70 params"]}
+    found = nd.sweep(
+        spec | {"space": space, "sampler": "grid"}, storage=str(tmp_path), engine="here"
+    )
+    (trial,) = found.trials
+    assert trial.state == "done", trial.error
+    large, small = ladder(found)
+    assert (large.params, small.params) == (105, 71)
+    assert (small.valid, small.test) == (
+        trial.measures["valid/accuracy"],
+        trial.test["test/accuracy"],
+    )
+    assert (large.seconds, small.seconds) == (trial.seconds, 0.0)
+    for one in (large, small):
+        net = nd.load_model(Path(one.run))
+        assert sum(p.numel() for p in net.parameters()) == one.params
+        part = nd.load_data("wine").test
+        right = net(part.inputs(torch.arange(len(part)))).argmax(1) == part.y
+        assert float(right.float().mean()) == pytest.approx(one.test)
 
 
 LONG = {**SPEC, "settings": {"model": "mlp:{w}", "epochs": 60}, "sampler": "random", "workers": 2}

@@ -46,14 +46,15 @@ _BATCHES = (1, 64)
 
 PROBLEMS = {
     "covertype": FrontProblem(
-        "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 12, (600, 40_000), reference="COVER_FC"
+        "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 12, (600, 40_000), (600, 2_500),
+        reference="COVER_FC",
     ),
-    "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000)),
+    "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000), (1_000, 3_750)),
     "cifar10": FrontProblem(
-        "cifar10", None, (64, 128, 128), "conv", 8, 6, (5_000, 200_000), inputs=False, rates=(1e-3, 1e-2),
-        reference="CIFAR10_VGG",
+        "cifar10", None, (16, 32, 32), "conv", 2, 6, (800, 11_000), (400, 1_000), batch=64, inputs=False,
+        rates=(1e-3, 1e-2), collect=50, reference="CIFAR10_VGG",
     ),
-    "wine": FrontProblem("wine", None, (24, 24), "mlp", 20, 6, (60, 800), batch=16),
+    "wine": FrontProblem("wine", None, (24, 24), "mlp", 20, 6, (60, 800), (60, 120), batch=16),
 }  # fmt: skip
 """Problems by the name of the data; of sizes that two cores make in a quarter of an hour or so. Wine is for a first look."""
 

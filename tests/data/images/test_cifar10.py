@@ -121,6 +121,20 @@ def test_batches_as_python_2_wrote_them(tmp_path: Path, colours: Colours) -> Non
     )
 
 
+def test_images_are_decoded_once_until_the_file_changes(
+    tmp_path: Path, colours: Colours, write_parquet: Writer
+) -> None:
+    images, labels = colours
+    path = tmp_path / "cifar10_jpeg_train.parquet"
+    write_parquet(path, images[:8], labels[:8])
+    first = read_parquet(path, (3, 32, 32))
+    assert read_parquet(path, (3, 32, 32)) is first
+    write_parquet(path, images[8:20], labels[8:20])
+    again = read_parquet(path, (3, 32, 32))
+    assert torch.equal(again.x, torch.from_numpy(images[8:20]))
+    assert again.y.tolist() == [int(y) for y in labels[8:20]]
+
+
 def test_jpeg_is_named(tmp_path: Path, colours: Colours, write_parquet: Writer) -> None:
     write_both(tmp_path, colours, write_parquet, kind="JPEG")
     task = load_data("cifar10", data_dir=tmp_path, valid=0.25)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
+from netdial.core.size import Target
 from netdial.pruning.channels import Options, retrain_structured, shares
 from netdial.pruning.channels.choosing import Limits
 
@@ -72,11 +73,53 @@ def test_a_member_arrives_at_a_size_under_its_own_objective(data: tuple[Tensor, 
     assert all(width >= 2 for width in done[-1].trained.widths.values())
 
 
+def test_several_sizes_are_a_ladder_of_networks(data: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    net = Residual(8, 8).eval()
+    start = sum(p.numel() for p in net.parameters())
+    sizes = [f"{round(start * share)} params" for share in (0.35, 0.7, 0.5)]
+    done = retrain_structured(net, None, data, size=sizes, rounds=2, epochs=1, batch_size=16)
+    reached = [turn for turn in done if str(turn.goal) in sizes]
+    assert [str(turn.goal) for turn in reached] == [sizes[1], sizes[2], sizes[0]]
+    assert [turn.goal for turn in done[1::2]] == [turn.goal for turn in reached]
+    for turn in reached:
+        assert isinstance(turn.goal, Target)
+        assert turn.trained.n_params == pytest.approx(turn.goal.value, abs=40)
+        small = copy.deepcopy(net)
+        cut_module(turn.trained.plan, small)  # plans are of the network at the start
+        assert sum(p.numel() for p in small.parameters()) == turn.trained.n_params
+    for larger, smaller in pairwise(done):  # each is made of the one before, not of the start
+        member, goal = larger.trained.family, smaller.goal
+        assert isinstance(goal, Target)
+        (turn,) = retrain_structured(
+            member, member.config.lams[0], data, size=goal, rounds=1, epochs=1, batch_size=16
+        )
+        assert turn.trained.widths == smaller.trained.widths
+        for a, b in zip(
+            turn.trained.net.parameters(), smaller.trained.net.parameters(), strict=True
+        ):
+            assert torch.equal(a, b)
+    alone = retrain_structured(net, None, data, size=sizes, epochs=1, batch_size=16)
+    assert [str(turn.goal) for turn in alone] == [sizes[1], sizes[2], sizes[0]]
+
+
 def test_what_is_refused(data: tuple[Tensor, Tensor]) -> None:
     net = Residual(4, 4)
     with pytest.raises(ConfigError, match="rounds=0; expected at least 1"):
         retrain_structured(net, None, data, share=0.5, rounds=0)
     with pytest.raises(ConfigError, match="there are still"):
         retrain_structured(net, None, data, size="3 params", rounds=2)
+    with pytest.raises(ConfigError, match=r"target of 3 params.*there are still"):
+        retrain_structured(net, None, data, size=["100 params", "3 params"])
+    with pytest.raises(ConfigError, match="nothing to remove"):
+        retrain_structured(net, None, data, size=["100k params", "100 params"])
+    with pytest.raises(ConfigError, match="100 params, 100 macs: in different units"):
+        retrain_structured(net, None, data, size=["100 params", "100 macs"])
+    with pytest.raises(ConfigError, match="one of them stands twice"):
+        retrain_structured(net, None, data, size=["100 params", "100 params"])
+    with pytest.raises(ConfigError, match="give either a share"):
+        retrain_structured(net, None, data, share=0.5, size=["100 params"])
+    with pytest.raises(ConfigError, match="give either a share"):
+        retrain_structured(net, None, data, size=[])
     with pytest.raises(ConfigError, match="'epoch'"):
         retrain_structured(net, None, data, share=0.5, epoch=2)

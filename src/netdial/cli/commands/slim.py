@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _parts() -> Parts:
-    from netdial.jobs.analyses.slimmed import Slimming
+    from netdial.jobs.analyses.slimming import Slimming
     from netdial.pruning.channels import Limits, Options
 
     return {"How much": (Slimming,), "Which channels": (Options, Limits)}
@@ -39,7 +39,8 @@ def slim(
     check_split(split)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.slim import latency_rows, stages_table, widths_table
-    from netdial.jobs.analyses.slimmed import Slimming, slim_run
+    from netdial.jobs.analyses.slimmed import slim_run
+    from netdial.jobs.analyses.slimming import Slimming
     from netdial.jobs.reports import write_report
     from netdial.pruning.channels import Limits, Options
 
@@ -60,11 +61,12 @@ def slim(
     for table in found.pruned.tables:
         print_table(screen, latency_rows(table))
     print_table(screen, stages_table(found, split, task.kind))
-    screen.print(
-        f"{found.path}: {found.pruned.n_params} parameters, λ = {found.lam:g}\nreport: {report}",
-        markup=False,
-        soft_wrap=True,
-    )
+    files = [
+        f"{stage.path}: {stage.costs['params']:.0f} parameters, λ = {found.lam:g}"
+        for stage in found.stages
+        if stage.path is not None
+    ]
+    screen.print("\n".join([*files, f"report: {report}"]), markup=False, soft_wrap=True)
 
 
 def _answer(found: SlimResult) -> dict[str, Any]:
@@ -76,5 +78,5 @@ def _answer(found: SlimResult) -> dict[str, Any]:
         "groups": [vars(row) for row in found.pruned.rows],
         "means_over": found.pruned.n_measured,
         "latency": [asdict(table) for table in found.pruned.tables],
-        "stages": [vars(stage) for stage in found.stages],
+        "stages": [stage.to_json() for stage in found.stages],
     }

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 
 from netdial.channels.fold.fold import fold
 from netdial.channels.graph import Graph
-from netdial.core.arguments import checked_fields
 from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place
@@ -24,6 +22,7 @@ from netdial.core.size import Target
 from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.family import Family
+from netdial.jobs.analyses.slimming import Slimming
 from netdial.jobs.opening import as_trained
 from netdial.jobs.problem import describe_net, origin_of
 from netdial.measure import Path as LambdaPath
@@ -36,7 +35,6 @@ from netdial.models.use import use_of
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import graph_of, inputs, member_of
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import goal_of
 from netdial.pruning.channels.reducing import Pruned, reduce
 from netdial.pruning.channels.retrain import RATE, retrain_structured
 from netdial.runs.curves import headline, members
@@ -58,68 +56,6 @@ _UNITS = {
 }
 
 
-@checked_fields
-@dataclass(frozen=True)
-class Slimming:
-    """Settings: which member, how many channels to remove, and the training afterwards.
-
-    Raises:
-        ConfigError: a share and a size, either out of range, or a rate without training.
-    """
-
-    lam: Annotated[
-        float | None,
-        Field(description="complexity value; else that of the best member on validation data"),
-    ] = None
-    share: Annotated[
-        float | None,
-        Field(description="share of the channels to remove, in (0, 1); else 0.5, or by --size"),
-    ] = None
-    size: Annotated[
-        str | None,
-        Field(description="size to arrive at: '20k params', '1M macs', '80 KB', '0.4 ms'"),
-    ] = None
-    by_time: Annotated[bool, Field(description="round widths by measured time")] = False
-    rounds: Annotated[
-        int | None, Field(ge=1, description="times to prune and train; else once")
-    ] = None
-    epochs: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            description="passes over the data in every round; else none, or 1 with --rounds",
-        ),
-    ] = None
-    lr: Annotated[
-        float | None,
-        Field(gt=0, description=f"peak learning rate of that training; else {RATE:g}"),
-    ] = None
-
-    def __post_init__(self) -> None:
-        """Refuses options that exclude each other."""
-        if self.lr is not None and not self.trains:
-            raise ConfigError("--lr is about training after pruning; add --epochs, or leave it out")
-        _ = self.goal
-
-    @property
-    def trains(self) -> bool:
-        """Whether the network is trained after it was pruned."""
-        return self.rounds is not None or self.epochs is not None
-
-    @property
-    def goal(self) -> float | Target:
-        """The share or the size."""
-        nothing = self.share is None and self.size is None
-        return goal_of(0.5 if nothing else self.share, self.size)
-
-    @property
-    def training(self) -> dict[str, Any] | None:
-        """Settings of the training after each round; None does not train."""
-        if not self.trains:
-            return None
-        return {"epochs": self.epochs or 1, "lr": RATE if self.lr is None else self.lr}
-
-
 @dataclass(frozen=True)
 class Stage:
     """Metrics and costs of a network at one stage.
@@ -128,14 +64,23 @@ class Stage:
         label: ``before``, ``pruned``, ``round 1`` and so on.
         metrics: on the part of the data asked for.
         costs: ``params``, ``macs``, ``bytes``, and milliseconds measured with BatchNorm folded, ``ms_1`` and ``ms_64``;
-            only parameters between the first and the last.
+            only parameters of what stands in between.
         widths: channels in each group.
+        path: file that holds the network; None of the member, and of what stands in between.
+        network: the network; None of the member.
     """
 
     label: str
     metrics: Mapping[str, float]
     costs: Mapping[str, float]
     widths: Mapping[str, int]
+    path: Path | None = None
+    network: Pruned | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the stage as plain values, without the network."""
+        found = {name: value for name, value in vars(self).items() if name != "network"}
+        return {**found, "path": None if self.path is None else str(self.path)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +89,7 @@ class SlimResult:
 
     Attributes:
         lam: its complexity value.
-        pruned: the small network.
+        pruned: the small network, the smallest of several.
         stages: from the member as it was to the end.
         path: file that holds the small network.
     """
@@ -186,7 +131,8 @@ def slim_run(
         part: ``valid`` or ``test``.
         asked: which member, how much of it goes, and how it is trained afterwards.
         options: how; task, seed and rounding by time are those of the run and of ``asked``.
-        path: file to write; ``RUN-lamX-small.safetensors`` in the working folder by default.
+        path: file to write; ``RUN-lamX-small.safetensors`` in the working folder by default. It holds the smallest of several
+            networks; the size is in the names of the others.
 
     Raises:
         ConfigError, TraceError: as ``slim``; the run is as it was.
@@ -199,41 +145,62 @@ def slim_run(
         kind=task.kind,
         seed=run.config["seed"],
     )
-    goal, example = asked.goal, inputs(task.train, None)
+    ladder, example = asked.goals, inputs(task.train, None)
     lam = best_lam(run) if asked.lam is None else asked.lam
     path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
-    check_writable(path)
+    paths = {goal: path.with_stem(f"{path.stem}-{_named(goal)}") for goal in ladder[:-1]}
+    paths[ladder[-1]] = path
+    for one in paths.values():
+        check_writable(one)
     start = member_of(family, lam, example)
-    found: list[tuple[str, Pruned]]
+    found: list[tuple[str, float | Target | None, Pruned]]
     if asked.training is None:
-        check = goal if isinstance(goal, Target) else None
-        done = reduce(start, goal, options, data=task.train, example=example, check=check)
-        found = [("pruned", done)]
+        (once,) = ladder
+        check = (once,) if isinstance(once, Target) else ()
+        done = reduce(start, once, options, data=task.train, example=example, check=check)
+        found = [("pruned", once, done)]
     else:
-        reach: dict[str, Any] = {"size" if isinstance(goal, Target) else "share": goal}
+        reach: dict[str, Any] = {"size": ladder}
+        if not isinstance(ladder[0], Target):
+            reach = {"share": ladder[0]}
         turns = retrain_structured(
             family, lam, task.train, rounds=asked.rounds or 1, options=options,
             **as_trained(run, task), **asked.training, **reach,
         )  # fmt: skip
-        found = [("pruned", turns[0].pruned)]
-        found += [(f"round {i}", turn.trained) for i, turn in enumerate(turns, 1)]
+        found = [("pruned", None, turns[0].pruned)]
+        found += [(f"round {i}", turn.goal, turn.trained) for i, turn in enumerate(turns, 1)]
+        found[-1] = (found[-1][0], ladder[-1], found[-1][2])  # it may be as small as it gets
     before = graph_of(start, example, lenient=options.lenient, heads=options.heads)
-    small = found[-1][1]
-    costs = _costs([before, small.graph], task)
+    kept = [pruned for _, goal, pruned in found if goal in paths]
+    first, *others = _costs([before, *(pruned.graph for pruned in kept)], task)
+    costs = {id(pruned): values for pruned, values in zip(kept, others, strict=True)}
     whole = _path(start, task, part)
-    stages = [Stage("before", dict(whole.members[0].metrics), costs[0], before.widths)]
-    for label, pruned in found:
-        cost_ = costs[1] if pruned is small else {"params": float(pruned.n_params)}
-        learn_noise(pruned.family, task.valid)
-        measured = _against(whole, _path(pruned.family, task, part))
-        stages.append(Stage(label, measured, cost_, pruned.widths))
+    stages = [Stage("before", dict(whole.members[0].metrics), first, before.widths)]
     about = {"run": run.name, **origin_of(run), "lam": lam}
     about |= {"model": run.config["model"], **describe_net(run)}
-    about |= use_of(task, small.net, lam=lam).to_json()
-    save_network(small, path, about, PRUNED)
-    done_so = how(small.criterion, goal, options, rounds=asked.rounds or 1, training=asked.training)
-    _record(run, done_so, lam, part, stages)
-    return SlimResult(lam, small, tuple(stages), path)
+    for label, goal, pruned in found:
+        cost_ = costs.get(id(pruned), {"params": float(pruned.n_params)})
+        learn_noise(pruned.family, task.valid)
+        measured = _against(whole, _path(pruned.family, task, part))
+        place = None if goal is None else paths.get(goal)
+        stages.append(Stage(label, measured, cost_, pruned.widths, place, pruned))
+        if place is None or goal is None:
+            continue
+        said = {**about, **use_of(task, pruned.net, lam=lam).to_json()}
+        save_network(pruned, place, said, PRUNED)
+        rounds = (asked.rounds or 1) * (ladder.index(goal) + 1)
+        done_so = how(pruned.criterion, goal, options, rounds=rounds, training=asked.training)
+        _record(run, done_so, lam, part, stages)
+    return SlimResult(lam, found[-1][2], tuple(stages), path)
+
+
+def _named(goal: float | Target) -> str:
+    """Returns a size as part of a file's name.
+
+    >>> _named(Target("params", 20_000.0))
+    '20000-params'
+    """
+    return str(goal).replace(" ", "-")
 
 
 def how(

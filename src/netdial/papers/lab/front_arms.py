@@ -7,7 +7,7 @@
     grid         a grid of widths; for each, learning rates of which the worse are stopped early
     retrained    the widths that shrinking found (arm channels), trained from scratch
     draft        as the draft trains: subgradient of a drawn λ through Adam, death by a change of sign; with ``full``
-    family       a member of one family over λ, slimmed to some sizes; one-shot: one network, slimmed
+    family       a member of one family over λ, slimmed to some sizes, each from the one before; one-shot: one network
 
 A network of fixed widths is trained by the same code, for as many epochs, with λ = 0.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from netdial.papers.lab.fronts import FrontNetwork, front_of, networks, run_arm
+from netdial.papers.lab.fronts import FrontNetwork, front_of, ladder, networks, run_arm
 from netdial.papers.lab.lab import Lab
 
 _LEAST = 8
@@ -44,6 +44,8 @@ class FrontProblem:
         batch: examples in a batch.
         inputs: whether inputs go, too: features of linear layers.
         rates: range of the learning rate.
+        small: sizes of the quick version, whose network to shrink from is narrower.
+        collect: steps between two collections; 0 for one an epoch.
         reference: name of the draft's result on these data; empty if there is none.
     """
 
@@ -54,18 +56,19 @@ class FrontProblem:
     epochs: int
     runs: int
     sizes: tuple[int, int]
+    small: tuple[int, int]
     batch: int = 256
     inputs: bool = True
     rates: tuple[float, float] = (3e-3, 3e-2)
+    collect: int = 0
     reference: str = ""
 
     def at(self, lab: Lab) -> FrontProblem:
         """Returns the problem at the size that is wanted: small, three times as large, or as it is."""
         if lab.quick:
             start = tuple(max(8, width // 8) for width in self.start)
-            low, high = self.sizes
-            sizes = (low, max(2 * low, high // 16))
-            return replace(self, runs=4, epochs=max(2, self.epochs // 10), start=start, sizes=sizes)
+            epochs = max(2, self.epochs // 10)
+            return replace(self, runs=4, epochs=epochs, start=start, sizes=self.small)
         if lab.full:
             start = tuple(3 * width for width in self.start)
             return replace(self, runs=3 * self.runs, epochs=3 * self.epochs, start=start)
@@ -102,6 +105,7 @@ def trained_arms(problem: FrontProblem) -> dict[str, Arm]:
         for place, most in zip(places, problem.start, strict=True)
     }
     shrinking = {**_SHRINKING, "model": problem.model(), "size": "{n} params"}
+    shrinking |= {"collect_every": problem.collect} if problem.collect else {}
     size = {"n": {"low": low, "high": high, "log": True}}
     each = [f"{{{place}}}" for place in places]
     return {
@@ -186,24 +190,29 @@ def _retrained(
 
 
 def _slimmed(lab: Lab, problem: FrontProblem) -> dict[str, list[FrontNetwork]]:
-    """Returns a member of one family, and one network, cut to some sizes at once, each trained a quarter as long again."""
+    """Returns a member of one family, and one network, cut to one size after another, and trained for a while after each cut.
+
+    The network to start from is trained half as long as others are, since cuts and more training follow.
+    """
     low, high = problem.sizes
-    rate, most = (problem.rates[0] * problem.rates[1]) ** 0.5, 2 if lab.quick else 6
-    sizes = [round(low * (high / low) ** (number / most)) for number in range(1, most)]
-    about: dict[str, Any] = {"base.epochs": problem.epochs, "base.model": problem.model()}
+    rate, most = (problem.rates[0] * problem.rates[1]) ** 0.5, 2 if lab.quick else 10
+    sizes = [round(low * (high / low) ** (number / most)) for number in range(most, -1, -1)]
+    half = max(1, problem.epochs // 2)
+    about: dict[str, Any] = {"base.epochs": half, "base.model": problem.model()}
     about |= {"base.lr": rate, "base.batch_size": problem.batch, "lr": rate}
     about |= {"base.target": problem.target} if problem.target else {}
-    about |= {"base.points": 5, "base.samples": 0, "epochs": max(1, problem.epochs // 4)}
-    about |= {"size": "{n} params", "per": "params", "criterion": "taylor", "lam": 0.01}
+    about |= {"base.points": 5, "base.samples": 0, "epochs": max(1, problem.epochs // 6)}
+    about |= {"per": "params", "criterion": "taylor", "lam": 0.01}
     alone = about | {"base.map": "table", "base.lams": [0.01]}
     shared = {"data": problem.data, "way": "slim", "sampler": "grid"}
     found = {}
     for name, settings in (("family", about), ("one-shot", alone)):
-        arm = {**shared, "settings": settings, "space": {"n": sizes}}
-        slimmed = networks(run_arm(lab, name, arm))
-        store = lab.store.folder / "sweeps" / name
+        space = {"size": [", ".join(f"{size} params" for size in sizes)]}
+        arm = {**shared, "settings": settings, "space": space, "trials": 1}
+        slimmed = ladder(run_arm(lab, f"{name}-sizes", arm))
+        store = lab.store.folder / "sweeps" / f"{name}-sizes"
         trained = sum(_seconds_of(path) for path in sorted(store.glob("cells/fit-*")))
-        # the family is trained once: its time is that of the first network
+        # one family and one trial: their time is that of the first network
         found[name] = [
             replace(one, seconds=one.seconds + (trained if not number else 0.0))
             for number, one in enumerate(slimmed)

@@ -6,6 +6,7 @@ the ratio of sizes is taken where both reach the same validation accuracy.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from netdial.jobs.pool import Made
 from netdial.papers.lab.lab import Lab
+from netdial.runs.folder import FOUND
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import shrinkage
 from netdial.sweeps import Sweep, sweep
@@ -91,6 +93,27 @@ def networks(found: Sweep) -> list[FrontNetwork]:
         for trial in found.trials
         if trial.state == "done" and ACCURACY in trial.measures
     ]
+
+
+def ladder(found: Sweep) -> list[FrontNetwork]:
+    """Returns the networks of several sizes that trials made each, the largest first; the first has the time of its trial."""
+    made = list[FrontNetwork]()
+    for trial in (one for one in found.trials if one.state == "done"):
+        content = json.loads((trial.run / FOUND).read_text(encoding="utf-8"))
+        for number, one in enumerate(content["networks"]):
+            measures, widths = one["measures"], tuple(one["widths"].values())
+            made.append(
+                FrontNetwork(
+                    measures[SIZE],
+                    measures[ACCURACY],
+                    measures["test/accuracy"],
+                    widths,
+                    dict(trial.params),
+                    0.0 if number else trial.seconds or 0.0,
+                    run=str(trial.run / one["path"]),
+                )
+            )
+    return made
 
 
 def widths_of(path: Any) -> tuple[int, ...]:

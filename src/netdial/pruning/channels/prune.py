@@ -9,6 +9,7 @@ Sources: Han et al. 2015 and Molchanov et al. 2017 (criteria); the dependency gr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -125,7 +126,7 @@ def slim(
         options,
         data=part,
         example=example,
-        check=goal if isinstance(goal, Target) else None,
+        check=(goal,) if isinstance(goal, Target) else (),
     )
 
 
@@ -173,3 +174,29 @@ def goal_of(share: float | None, size: Target | str | None) -> float | Target:
             f"share={share:g}: outside (0, 1); it is the part of the channels to remove, 0.5 for half of them"
         )
     return share
+
+
+def goals_of(
+    share: float | None, size: Target | str | Sequence[Target | str] | None
+) -> tuple[float | Target, ...]:
+    """Returns the share, the size, or several sizes, the largest first.
+
+    >>> [str(goal) for goal in goals_of(None, ["1k params", "20k params"])]
+    ['20k params', '1k params']
+
+    Raises:
+        ConfigError: as ``goal_of``, or sizes of different units, or one size twice.
+    """
+    if size is None or isinstance(size, str | Target):
+        return (goal_of(share, size),)
+    if not size:
+        return (goal_of(share, None),)
+    sizes = [parse_target(one) if isinstance(one, str) else one for one in size]
+    said = ", ".join(map(str, sizes))
+    if share is not None:
+        goal_of(share, said)
+    if len({one.kind for one in sizes}) > 1:
+        raise ConfigError(f"sizes {said}: in different units; give all in one")
+    if len({one.value for one in sizes}) < len(sizes):
+        raise ConfigError(f"sizes {said}: one of them stands twice")
+    return tuple(sorted(sizes, key=lambda one: -one.value))

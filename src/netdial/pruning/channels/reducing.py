@@ -6,7 +6,7 @@ Scores are those of a network that has all its channels. Where many go, they say
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, fx
@@ -125,7 +125,7 @@ def reduce(
     data: Dataset | None,
     example: Tensor,
     origin: Mapping[str, int] | None = None,
-    check: Target | None = None,
+    check: Sequence[Target] = (),
 ) -> Pruned:
     """Returns a member without some of its channels; ``slim`` and rounds of retraining end here.
 
@@ -136,7 +136,7 @@ def reduce(
         data: training data, for criteria that need them and for the means of channels.
         example: inputs to trace on.
         origin: widths that the share is counted of; those now by default.
-        check: a target to refuse if it cannot be reached.
+        check: targets to refuse if they cannot be reached.
     """
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     if options.steps == 1:
@@ -154,7 +154,7 @@ def reduce(
             replace(options, rounding=rounding),
             data,
             origin,
-            check if done is None else None,
+            check if done is None else (),
         )
         plan, n_measured = plan.then(found.plan), max(n_measured, found.n_measured)
         done = replace(found, plan=plan, rows=rows_since(found, done), n_measured=n_measured)
@@ -174,14 +174,14 @@ def _reduced(
     options: Options,
     data: Dataset | None,
     origin: Mapping[str, int] | None,
-    check: Target | None,
+    check: Sequence[Target],
 ) -> Pruned:
     """Returns a member without some of its channels, chosen by their scores now."""
     criterion = options.criterion or default_criterion(member)
     scores = _scores(member, graph, criterion, options, data)
     order = blocks(scores, options.limits, origin)
-    if check is not None:
-        check_size(graph, order, check)
+    for target in check:
+        check_size(graph, order, target)
     chosen = _choose(graph, order, goal, scores, options, origin)
     tables: tuple[LatencyTable, ...] = ()
     if options.rounding is not None:

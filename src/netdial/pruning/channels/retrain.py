@@ -2,7 +2,8 @@
 
 Shares and sizes fall geometrically: every round takes the same part of what the round before left, so that early rounds, where
 there is much to spare, take more channels than late ones. A member of a family is trained under its own objective; a network
-that belongs to none is trained on its loss alone.
+that belongs to none is trained on its loss alone. Several sizes are a ladder of networks, each cut from the one before: what
+one has learned the next, smaller one keeps, and all together take little more training than the largest alone.
 
 Source: Molchanov et al. 2017 (iterative pruning of feature maps with fine-tuning). Deviation: rounds are few and trained long,
 in place of one feature map at a time.
@@ -10,6 +11,7 @@ in place of one feature map at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from netdial.core.size import Target
 from netdial.data.memory import Data
 from netdial.pruning.channels.member import graph_of, inputs, member_of, task_of, template
 from netdial.pruning.channels.options import Options
-from netdial.pruning.channels.prune import goal_of
+from netdial.pruning.channels.prune import goals_of
 from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since, spent
 from netdial.task.rehearsal import admit
 from netdial.train.finetune import finetune
@@ -51,8 +53,8 @@ def retrain_structured(
     data: Data,
     *,
     share: float | None = None,
-    size: Target | str | None = None,
-    rounds: int = 3,
+    size: Target | str | Sequence[Target | str] | None = None,
+    rounds: int | None = None,
     options: Options | None = None,
     **settings: Any,
 ) -> list[StructuredRound]:
@@ -63,44 +65,46 @@ def retrain_structured(
         lam: complexity value of the member, for a family.
         data: training part.
         share: part of the channels to remove in the end, in (0, 1).
-        size: or the size to arrive at.
-        rounds: how many times to remove and train.
-        options: how channels are chosen and taken out; widths are rounded by time in the last round only.
+        size: or the size to arrive at; several, in one unit, are arrived at one after another, the largest first.
+        rounds: how many times to remove and train: by default 3, or once for each of several sizes.
+        options: how channels are chosen and taken out; widths are rounded by time in the last round of a size only.
         **settings: of the training after each round (``epochs``, ``lr``, …), as for ``finetune``; ``lr`` is 1e-2 by default.
 
     Returns:
-        The rounds, up to the one after which no channel can go; ``trained`` of the last is the result, its plan and rows in
-        terms of the network at the start.
+        The rounds, up to the one after which no channel can go; ``trained`` of the last is the result, and of those whose
+        ``goal`` is one of several sizes. Plans and rows are in terms of the network at the start.
 
     Raises:
-        ConfigError, TraceError: as ``slim``; or fewer than one round.
+        ConfigError, TraceError: as ``slim``; or fewer than one round, or sizes in different units.
     """
     options = options or Options()
     part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
-    goal, example = goal_of(share, size), inputs(part, None)
+    ladder, example = goals_of(share, size), inputs(part, None)
+    rounds = rounds if rounds is not None else 3 if len(ladder) == 1 else 1
     member = member_of(net, lam, example)
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
-    plan, done = start.plan({}), list[StructuredRound]()
-    check = goal if isinstance(goal, Target) else None
-    for number, step in enumerate(goals(goal, rounds, start, start.widths)):
-        if done and spent(done[-1].trained.graph, options):
-            break
-        now = options if number == rounds - 1 else replace(options, rounding=None)
-        pruned = reduce(
-            member, step, now, data=part, example=example, origin=start.widths, check=check
-        )
-        plan, check = plan.then(pruned.plan), None
-        (at,) = pruned.family.config.lams
-        member = finetune(
-            pruned.family,
-            at,
-            part,
-            **{"kind": options.kind, "seed": options.seed, **_rated(settings)},
-        ).eval()
-        graph = graph_of(member, example, lenient=options.lenient, heads=options.heads)
-        rows = rows_since(pruned, done[-1].trained if done else None)
-        trained = replace(pruned, graph=graph, family=member, plan=plan, rows=rows)
-        done.append(StructuredRound(step, pruned, trained))
+    plan, done, now = start.plan({}), list[StructuredRound](), start
+    check = tuple(goal for goal in ladder if isinstance(goal, Target))
+    for goal in ladder:
+        for number, step in enumerate(goals(goal, rounds, now, start.widths), 1):
+            if done and spent(now, options):
+                return done
+            how = options if number == rounds else replace(options, rounding=None)
+            pruned = reduce(
+                member, step, how, data=part, example=example, origin=start.widths, check=check
+            )
+            plan, check = plan.then(pruned.plan), ()
+            (at,) = pruned.family.config.lams
+            member = finetune(
+                pruned.family,
+                at,
+                part,
+                **{"kind": options.kind, "seed": options.seed, **_rated(settings)},
+            ).eval()
+            now = graph_of(member, example, lenient=options.lenient, heads=options.heads)
+            rows = rows_since(pruned, done[-1].trained if done else None)
+            trained = replace(pruned, graph=now, family=member, plan=plan, rows=rows)
+            done.append(StructuredRound(step, pruned, trained))
     return done
 
 

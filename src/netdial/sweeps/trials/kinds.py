@@ -125,7 +125,7 @@ def _compressed(data: str, choices: Mapping[str, Any]) -> Cell:
 
 
 def _slim_classes() -> tuple[type, ...]:
-    from netdial.jobs.analyses.slimmed import Slimming
+    from netdial.jobs.analyses.slimming import Slimming
     from netdial.pruning.channels import Limits, Options
 
     return Slimming, Options, Limits

@@ -22,6 +22,7 @@ from netdial.runs.store import Cell, Store
 if TYPE_CHECKING:
     from netdial.data import Splits
     from netdial.family import Family
+    from netdial.jobs.analyses.slimmed import Stage
 
 _ASIDE = ("name", "format")
 
@@ -48,17 +49,16 @@ class Refinement(Cell):
         path = store.path(self)
         shutil.rmtree(path, ignore_errors=True)
         run = _copy_of(self.base.run(store), path)
-        measures = self.refine(run, store)
-        write_json(path / FOUND, {"measures": measures})
+        write_json(path / FOUND, self.refine(run, store))
 
-    def refine(self, run: Run, store: Store) -> dict[str, float]:
-        """Does the work in a run folder of its own, and returns what it measured."""
+    def refine(self, run: Run, store: Store) -> dict[str, Any]:
+        """Does the work in a run folder of its own, and returns what it measured under ``measures``."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Slimmed(Refinement):
-    """A member without its least important channels; ``netdial slim``."""
+    """A member without its least important channels, or of several sizes; ``netdial slim``."""
 
     def __post_init__(self) -> None:
         """Refuses settings that do not go together."""
@@ -70,7 +70,7 @@ class Slimmed(Refinement):
         return f"slim {Path(self.base.data).stem}"
 
     def _settings(self) -> tuple[Any, Any]:
-        from netdial.jobs.analyses.slimmed import Slimming
+        from netdial.jobs.analyses.slimming import Slimming
         from netdial.pruning.channels import Limits, Options
 
         given = {
@@ -80,8 +80,8 @@ class Slimmed(Refinement):
         options = Options(**given[Options], limits=Limits(**given[Limits]))
         return Slimming(**given[Slimming]), options
 
-    def refine(self, run: Run, store: Store) -> dict[str, float]:
-        """Slims the member; the small network is ``model/slimmed.safetensors``."""
+    def refine(self, run: Run, store: Store) -> dict[str, Any]:
+        """Slims the member; the small network, or the smallest, is ``model/slimmed.safetensors``, and ``networks`` has all."""
         from netdial.jobs.analyses.slimmed import slim_run
         from netdial.jobs.opening import open_run
 
@@ -89,9 +89,16 @@ class Slimmed(Refinement):
         family, task = open_run(run, store.data_dir, trust=True)
         path = run.model_path / "slimmed.safetensors"
         found = slim_run(run, family, task, "valid", slimming, options, path=path)
-        last = found.stages[-1]
-        valid = {f"valid/{name}": value for name, value in last.metrics.items()}
-        return {**last.costs, **valid, **_on_test(found.pruned.family, task), "lam": found.lam}
+        networks = [
+            {
+                "path": str(stage.path.relative_to(run.path)),
+                "widths": dict(stage.widths),
+                "measures": _measures(stage, found.lam, task),
+            }
+            for stage in found.stages
+            if stage.path is not None
+        ]
+        return {"measures": networks[-1]["measures"], "networks": networks}
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Compressing(Refinement):
 
         return CompressConfig(**{n: v for n, v in self.choices.items() if n != "lam"})
 
-    def refine(self, run: Run, store: Store) -> dict[str, float]:
+    def refine(self, run: Run, store: Store) -> dict[str, Any]:
         """Compresses the member; the file is ``model/compressed.ndz``."""
         from netdial.jobs.analyses.compressed import Judging, compress_run
         from netdial.jobs.analyses.compressing import from_run
@@ -124,11 +131,12 @@ class Compressing(Refinement):
         found = compress_run(run, asked, self._settings(), Judging(), "valid", path)
         test, task = asked.data.test, task_of(asked.data)
         on_test = task.metrics(outputs(found.found.net, test), test.y.cpu())
-        return {
+        measures = {
             "bytes": float(found.ledger.size),
             **{f"valid/{name}": value for name, value in found.metrics["coded"].items()},
             **{f"test/{name}": value for name, value in on_test.items()},
         }
+        return {"measures": measures}
 
 
 def _copy_of(base: Run, path: Path) -> Run:
@@ -154,6 +162,13 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _measures(stage: Stage, lam: float, task: Splits) -> dict[str, float]:
+    """Returns what a small network costs and is worth."""
+    assert stage.network is not None
+    valid = {f"valid/{name}": value for name, value in stage.metrics.items()}
+    return {**stage.costs, **valid, **_on_test(stage.network.family, task), "lam": lam}
 
 
 def _on_test(member: Family, task: Splits) -> dict[str, float]:
