@@ -355,3 +355,16 @@ def test_channels_before_an_activation_and_a_batch_normalisation_go() -> None:
     data = x, (x[:, 0] > 0).long()
     done = shrink(net, data, size="100 params", epochs=6, batch_size=12)
     assert done.widths == {"0": 8} and done.n_params == 106
+
+
+def test_a_short_training_goes_to_a_size_step_by_step() -> None:
+    data = sum_of_units(torch.ones(5))
+    net = nn.Sequential(nn.Linear(5, 60), nn.ReLU(), nn.Linear(60, 1))
+    given = {"kind": "regression", "size": "80 params", "epochs": 2, "batch_size": 10}
+    short = shrink(net, data, **given)
+    assert [event.step for event in short.events] == [16, 24, 32, 40]  # ten in 80 steps
+    assert abs(short.n_params - 80) <= 7
+    asked = shrink(net, data, collect_every=40, **given)  # what is asked for is done
+    assert {event.step for event in asked.events} <= {40, 80}
+    long = shrink(net, data, **(given | {"epochs": 12}))
+    assert {event.step % 40 for event in long.events} == {0}  # one an epoch is enough

@@ -52,7 +52,7 @@ PROBLEMS = {
     "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000), (1_000, 3_750)),
     "cifar10": FrontProblem(
         "cifar10", None, (16, 32, 32), "conv", 2, 6, (800, 11_000), (400, 1_000), batch=64, inputs=False,
-        rates=(1e-3, 1e-2), collect=50, reference="CIFAR10_VGG",
+        collect=50, reference="CIFAR10_VGG",
     ),
     "wine": FrontProblem("wine", None, (24, 24), "mlp", 20, 6, (60, 800), (60, 120), batch=16),
 }  # fmt: skip

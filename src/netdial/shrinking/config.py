@@ -70,7 +70,9 @@ class ShrinkConfig(TrainConfig):
     )
     streams: bool = Field(False, description="switches on residual streams, too")
     collect_every: int = Field(
-        0, ge=0, description="optimizer steps between collections; 0 for one an epoch"
+        0,
+        ge=0,
+        description="optimizer steps between collections; 0 for one an epoch, with a size ten or more in all",
     )
     minimum: int = Field(1, ge=1, description="channels that every group keeps")
 

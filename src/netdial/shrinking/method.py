@@ -47,6 +47,9 @@ from netdial.train.session import Workers
 _RATE = 0.1
 """Rate of the switches; a larger one is not stable where the loss is steep in a switch."""
 
+_LEAST = 10
+"""Collections of a training with a size: with fewer, too much goes at once."""
+
 _REACH = 70.0
 """Rate × steps of a long training with a λ: a switch that nothing holds falls by 35 λ under the cosine schedule."""
 
@@ -75,7 +78,8 @@ class ShrinkMethod:
         self._schedule = LAM_SCHEDULES[config.lam_schedule](self._total)
         self._target = parse_target(config.size) if config.size else None
         if self._target is not None:  # what fades after one collection goes with the next
-            self._every = min(self._every, max(self._total // 2, 1))
+            least = 2 if config.collect_every else _LEAST
+            self._every = min(self._every, max(self._total // least, 1))
 
     def init(self, graph: Graph) -> ShrinkState:
         """Returns the state before the first step.
