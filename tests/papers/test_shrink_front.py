@@ -105,8 +105,10 @@ def test_the_experiment_at_its_smallest(tmp_path: Path) -> None:
     assert [len(arms[name]) for name in ("shrunken", "channels", "independent")] == [4, 4, 4]
     assert len(arms["family"]) == len(arms["one-shot"]) == 3
     for name in ("family", "one-shot"):
-        assert [round(one.params, -1) for one in arms[name]] == [120, 80, 60]
-        assert arms[name][0].seconds > 0 == arms[name][1].seconds == arms[name][2].seconds
+        sizes = [one["params"] for one in arms[name]]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(abs(size - goal) < 20 for size, goal in zip(sizes, (120, 85, 60), strict=True))
+        assert [one["seconds"] > 0 for one in arms[name]] == [True, False, False]
     widths = [network["widths"] for network in arms["factor"]]
     assert all(len(set(line)) == 1 for line in widths)
     assert all(0 < one["inputs"] <= 13 for one in arms["shrunken"])
