@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
 from netdial.channels.trace.state import StateChanged
 from netdial.channels.trace.trace import is_exported, trace
+from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.core.inputs.modules import scored
 from netdial.core.outputs import evaluated, same_outputs
+from netdial.core.plan import Plan
 
 X = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 P = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -190,3 +194,132 @@ def test_outputs_inside_of_outputs_are_scored() -> None:
     assert scored(([], {}, {"a": {"b": (other,)}})) is other
     with pytest.raises(TraceError, match="no tensor can be scored"):
         scored({"levels": []})
+
+
+class Positions(nn.Module):
+    """Takes as much of a table that it holds as the inputs are long."""
+
+    def __init__(self, *, buffer: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+        table = torch.randn(1, 20, 6, dtype=torch.float64)
+        if buffer:
+            self.register_buffer("table", table, persistent=False)
+        else:
+            self.table = table
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x) + self.table[:, : x.size(1)].requires_grad_(False)
+        return self.b(torch.relu(h)).mean(1)
+
+
+@pytest.mark.parametrize("buffer", [True, False])
+def test_a_table_is_cut_to_the_length_of_the_inputs_for_every_length(buffer: bool) -> None:
+    net = Positions(buffer=buffer).double()
+    x = torch.randn(3, 7, 4, dtype=torch.float64)
+    graph = Graph.of(copy.deepcopy(net), x)
+    assert not is_exported(graph.traced)
+    assert graph.widths == {"a": 6}
+    longer = torch.randn(2, 15, 4, dtype=torch.float64)
+    assert same_outputs(evaluated(net, longer), evaluated(graph.traced, longer), tolerance=1e-12)
+    assert isinstance(net.table, Tensor)
+
+
+class LookedAt(nn.Module):
+    """Leaves its weights where they can be looked at; what they were is not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.weights = nn.Linear(4, 6), nn.Linear(6, 2), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        if h.shape[-1] > 2:  # torch.fx cannot follow this
+            self.weights: Any = torch.tanh(h)
+        return self.b(self.weights * h)
+
+
+def test_an_attribute_to_look_at_is_not_remembered() -> None:
+    net = LookedAt().double()
+    graph = Graph.of(net, X)
+    assert is_exported(graph.traced)
+    assert graph.widths == {"a": 6}
+    assert net.weights is None
+
+
+class Levels(nn.Module):
+    """Draws levels in training, and has the same ones each time in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        if self.training:
+            at = torch.rand(x.size(0), 1, device=h.device).to(h.dtype)
+        else:
+            at = torch.linspace(0.1, 0.9, 1, dtype=h.dtype).expand(x.size(0), 1)
+        return self.b(h * at)
+
+
+def test_what_is_asked_for_in_one_mode_is_not_taken_for_another_question() -> None:
+    assert not is_exported(trace(Levels().double(), X))
+
+
+Made = Callable[[Any, Tensor], Tensor]
+SPELLED: dict[str, Made] = {
+    "baddbmm": lambda s, x: s.h(
+        torch.baddbmm(s.v, s.a(x), s.w.expand(x.size(0), 6, 6), beta=0.5, alpha=2)
+    ),
+    "addbmm": lambda s, x: torch.addbmm(x.new_ones(3, 3), s.a(x), s.a(x).transpose(1, 2)),
+    "mv": lambda s, x: torch.mv(s.a(x[:, 0]), s.v),
+    "addmv": lambda s, x: torch.addmv(x[:, 0, 0], s.a(x[:, 0]), s.v),
+    "tensordot": lambda s, x: torch.tensordot(s.a(x), s.w[:, :2], dims=1),
+    "tensordot of dimensions": lambda s, x: torch.tensordot(s.a(x), s.w[:, :2], dims=([2], [0])),
+    "hstack": lambda s, x: (
+        torch.hstack([s.a(x[:, 0]), s.a(x[:, 1])]) @ torch.vstack([s.w, s.w])[:, :2]
+    ),
+    "dstack": lambda s, x: s.h(torch.dstack([s.a(x[:, 0]), s.a(x[:, 1])]).mean(-1)),
+    "moveaxis": lambda s, x: s.h(torch.moveaxis(s.a(x), 1, 2).moveaxis(1, 2)),
+    "t": lambda s, x: s.h(torch.t(torch.t(s.a(x[:, 0])))),
+    "median": lambda s, x: s.h(s.a(x).median(dim=1).values),
+    "kthvalue": lambda s, x: s.h(s.a(x).kthvalue(2, dim=1)[0]),
+    "quantile": lambda s, x: s.h(torch.quantile(s.a(x), 0.3, dim=1)),
+    "nanmean": lambda s, x: s.h(torch.nanmean(s.a(x), dim=1)),
+    "var_mean": lambda s, x: s.h(torch.var_mean(s.a(x), dim=1)[1]),
+    "cummax": lambda s, x: s.h(s.a(x).cummax(1)[0]),
+    "embedding": lambda s, x: s.h(F.embedding((x[..., 0] > 0).long(), 2 * s.table)),
+    "new": lambda s, x: s.h(s.a(x) * s.a(x).data.new(x.size(0), 1, 6).fill_(0.5)),
+    "resize_": lambda s, x: s.h(s.a(x) * x.data.new().resize_((x.size(0), 1, 1)).fill_(0.5)),
+}
+
+
+class Spelled(nn.Module):
+    """One of the ways to spell an operation over channels."""
+
+    def __init__(self, run: Made) -> None:
+        super().__init__()
+        self.run, self.a, self.h = run, nn.Linear(4, 6), nn.Linear(6, 2)
+        self.v, self.w, self.table = (nn.Parameter(torch.randn(n)) for n in (6, (6, 6), (3, 6)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+@pytest.mark.parametrize("name", list(SPELLED))
+def test_spellings_of_operations_pass_channels(name: str) -> None:
+    net = Spelled(SPELLED[name]).double()
+    x = torch.randn(5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    graph = Graph.of(copy.deepcopy(net), x)
+    assert not is_exported(graph.traced)
+    free = [group for group in graph.groups if not group.mixed]
+    assert sum(group.size == 6 for group in free)
+    plan = Plan.remove(free, {group.name: range(0, 5, 2) for group in free}, graph.shapes)
+    masked = copy.deepcopy(net)
+    with torch.no_grad():
+        for leaf, part in leaves(masked).items():
+            if leaf in plan.cuts:
+                part.mul_(plan.mask(leaf, part.shape).to(part))
+    apply(plan, graph.traced)
+    assert same_outputs(evaluated(masked, x), evaluated(graph.traced, x), tolerance=1e-12)

@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from netdial.channels.layers.packed import PackedLayer, recurred
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import module_of, only_asks
 from netdial.core.errors import ShapeError
 
 RECURRENT: tuple[type[nn.Module], ...] = (
-    *(nn.LSTM, nn.GRU, nn.RNN),
+    *(nn.LSTM, nn.GRU, nn.RNN, PackedLayer),
     *(nn.LSTMCell, nn.GRUCell, nn.RNNCell),
 )
 """Layers whose units can have switches, none of their subclasses."""
@@ -35,12 +36,6 @@ RECURRENT: tuple[type[nn.Module], ...] = (
 SWITCH = "switch"
 """Name of the switch in its layer."""
 
-_LAYERS: dict[str, Any] = {
-    "LSTM": torch._VF.lstm,
-    "GRU": torch._VF.gru,
-    "RNN_TANH": torch._VF.rnn_tanh,
-    "RNN_RELU": torch._VF.rnn_relu,
-}
 _CELLS: dict[Any, Any] = {
     nn.LSTMCell: torch._VF.lstm_cell,
     nn.GRUCell: torch._VF.gru_cell,
@@ -54,35 +49,15 @@ class GatedLayer(nn.RNNBase):
 
     Attributes:
         switch: θ ``[H]``.
+        kind: class of the layer.
     """
 
     switch: Switch
+    kind: type[nn.RNNBase]
 
-    def forward(self, x: Tensor, state: Any = None) -> Any:
-        """Returns what the layer gives, its states not scaled.
-
-        Args:
-            x: ``[B, T, F]`` or ``[T, B, F]``, as ``batch_first`` says.
-            state: start state, as the layer takes it; zeros by default.
-
-        Raises:
-            ShapeError: a sequence without a batch dimension.
-        """
-        if x.dim() != 3:
-            raise ShapeError(
-                f"{self.mode} with switches: x is {list(x.shape)}, expected three dimensions; give a batch of one sequence"
-            )
-        if state is None:
-            sides = self.num_layers * (1 + self.bidirectional)
-            batch = x.shape[0 if self.batch_first else 1]
-            state = x.new_zeros(sides, batch, self.proj_size or self.hidden_size)
-            if self.mode == "LSTM":
-                state = state, x.new_zeros(sides, batch, self.hidden_size)
-        settings = (self.bias, self.num_layers, self.dropout, self.training)
-        out, *last = _LAYERS[self.mode](
-            x, state, self.scaled(), *settings, self.bidirectional, self.batch_first
-        )
-        return out, tuple(last) if self.mode == "LSTM" else last[0]
+    def forward(self, x: Tensor, *given: Any) -> Any:
+        """Returns what the layer gives (``recurred``), its states not scaled."""
+        return recurred(self, self.scaled(), x, *given)
 
     def scaled(self) -> list[Tensor]:
         """Returns the weights and biases in torch's order, with columns that read units times θ."""
@@ -144,8 +119,7 @@ def gated(layer: nn.RNNBase | nn.RNNCellBase, switch: Switch) -> Gated:
     """Returns a recurrent layer with a switch on its units: the same parameter objects, hooks and mode."""
     kind: Any = GatedLayer if isinstance(layer, nn.RNNBase) else GatedCell
     new: Any = _copied(layer, kind)
-    if kind is GatedCell:
-        new.kind = type(layer)
+    new.kind = type(layer)
     new._modules[SWITCH] = switch
     found: Gated = new
     return found
@@ -157,11 +131,9 @@ def plain(layer: Gated) -> nn.RNNBase | nn.RNNCellBase:
     weights = layer.scaled()
     if isinstance(layer, GatedLayer):
         names = [name for names in layer._all_weights for name in names]
-        kind: Any = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(layer.mode, nn.RNN)
     else:
         names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-        kind = layer.kind
-    new: Any = _copied(layer, kind)
+    new: Any = _copied(layer, layer.kind)
     new.__dict__.pop("kind", None)
     del new._modules[SWITCH]
     for name, weight in zip(names, weights, strict=True):

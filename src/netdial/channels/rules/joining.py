@@ -48,6 +48,36 @@ def stack(scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0) -> 
     return Value(tuple(axes))
 
 
+_BESIDE: dict[Any, tuple[int, int]] = {
+    torch.hstack: (1, 1),
+    torch.column_stack: (1, 2),
+    torch.vstack: (0, 2),
+    torch.dstack: (2, 3),
+}
+"""Dimension that each of them puts its parts together along, and the fewest dimensions that it gives them."""
+
+
+@on(functions=_BESIDE)
+def beside(scene: Scene, node: fx.Node, parts: Sequence[Value]) -> Value:
+    """Parts one after another along the dimension of the function, which gives them the dimensions that they lack."""
+    along, least = _BESIDE[node.target]
+    shaped = [
+        _with_dimensions(part, least, of_column=node.target is torch.column_stack) for part in parts
+    ]
+    found: Value = concatenate(scene, node, shaped, min(along, len(shaped[0].labels) - 1))
+    return found
+
+
+def _with_dimensions(part: Value, least: int, *, of_column: bool) -> Value:
+    """Returns what is known of a part after it got dimensions of one number: before its own if it had one, else behind them."""
+    one, axes = np.full(1, FIXED), list(part.labels)
+    if len(axes) == 1 and least > 1:
+        axes.insert(1 if of_column else 0, one)
+    while len(axes) < least:
+        axes.append(one)
+    return Value(tuple(axes))
+
+
 @on(functions=[torch.chunk, torch.tensor_split], methods=["chunk", "tensor_split"])
 def chunk(scene: Scene, node: fx.Node, x: Value, chunks: Any, dim: int = 0) -> Any:
     """Equal parts: what is at the same place of each goes together, so that they stay equal."""

@@ -55,6 +55,32 @@ def product(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
     return Value(tuple(out))
 
 
+@on(functions=[torch.tensordot])
+def tensordot(
+    scene: Scene, node: fx.Node, x: Value, y: Value, dims: Any = 2, **kwargs: Any
+) -> Value:
+    """Sums over pairs of dimensions: those of a pair are the same channels."""
+    if isinstance(dims, int):
+        dims = range(-dims, 0), range(dims)
+    one, other = ([d % len(v.labels) for d in gone] for v, gone in zip((x, y), dims, strict=True))
+    for left, right in zip(one, other, strict=True):
+        scene.join(x.labels[left], y.labels[right])
+        scene.reads(node, node.args[0], x, left, other=(node.args[1], right))
+        scene.reads(node, node.args[1], y, right, other=(node.args[0], left))
+    rest = [axis for d, axis in enumerate(x.labels) if d not in one]
+    return Value((*rest, *(axis for d, axis in enumerate(y.labels) if d not in other)))
+
+
+@on(functions=[torch.cdist])
+def distances(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
+    """Distances of all rows from all others: all channels of the last dimension together."""
+    scene.join(x.labels[-1], y.labels[-1])
+    scene.mix(x.labels[-1], node)
+    found = list(scene.result(node).labels)
+    found[-2:] = x.labels[-2], y.labels[-2]
+    return Value(tuple(found))
+
+
 @on(functions=[torch.addmm])
 def addmm(
     scene: Scene, node: fx.Node, bias: Value, x: Value, weight: Value, **kwargs: Any

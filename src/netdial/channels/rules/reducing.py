@@ -95,6 +95,30 @@ def _is_dots(node: fx.Node) -> bool:
     return all(isinstance(part, fx.Node) for part in source.args[:2])
 
 
+@on(
+    functions=[torch.median, torch.nanmedian, torch.mode, torch.kthvalue, torch.quantile],
+    methods=["median", "nanmedian", "mode", "kthvalue", "quantile"],
+)
+def ranked(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """A number of a certain rank of each position of a dimension, and where it is."""
+    if name_of(node) in ("kthvalue", "quantile"):
+        if isinstance(args[0] if args else kwargs.get("q"), Value | Sequence):
+            raise TraceError(f"{place(node)}: takes several quantiles at once; take each by itself")
+        args = args[1:]  # the first is the rank
+    found = reduced(scene, node, x, *args, **kwargs)
+    return (found, found) if isinstance(scene.results[node], tuple) else found
+
+
+@on(
+    functions=[torch.var_mean, torch.std_mean, torch.aminmax],
+    methods=["aminmax"],
+)
+def pair(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """Two reductions over the same dimensions."""
+    found = reduced(scene, node, x, *args, **kwargs)
+    return found, found
+
+
 @on(functions=[torch.max, torch.min], methods=["max", "min"])
 def extreme(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
     """The largest number of each position of a dimension, and where it is; or of two tensors."""
@@ -105,8 +129,11 @@ def extreme(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 
 
 @on(
-    functions=[torch.logsumexp, torch.argmax, torch.argmin, torch.any, torch.all],
-    methods=["logsumexp", "argmax", "argmin", "any", "all"],
+    functions=[
+        *(torch.logsumexp, torch.argmax, torch.argmin, torch.any, torch.all),
+        *(torch.nanmean, torch.nansum),
+    ],
+    methods=["logsumexp", "argmax", "argmin", "any", "all", "nanmean", "nansum"],
 )
 def reduced(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Reductions that give no number for each channel if they run over channels."""

@@ -59,7 +59,10 @@ def transpose(scene: Scene, node: fx.Node, x: Value, one: int, other: int) -> Va
     return Value(tuple(axes))
 
 
-@on(functions=[torch.movedim], methods=["movedim", "t"])
+@on(
+    functions=[torch.movedim, torch.moveaxis, torch.t],
+    methods=["movedim", "moveaxis", "t"],
+)
 def movedim(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
     """One dimension moved, or a matrix transposed."""
     axes = list(x.labels)
@@ -93,6 +96,16 @@ def running(scene: Scene, node: fx.Node, x: Value, dim: int, **kwargs: Any) -> V
     """Sums of all numbers up to each; of channels, these depend on their order, and stay."""
     scene.fix(x.labels[dim], f"{place(node)}: sums channels up in their order")
     return x
+
+
+_EXTREMES = ["cummax", "cummin"]
+
+
+@on(functions=[getattr(torch, name) for name in _EXTREMES], methods=_EXTREMES)
+def running_extreme(scene: Scene, node: fx.Node, x: Value, dim: int, **kwargs: Any) -> Any:
+    """Largest or smallest numbers so far, and where they are."""
+    found = running(scene, node, x, dim)
+    return found, found
 
 
 _FOURIER = {

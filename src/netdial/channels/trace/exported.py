@@ -225,8 +225,21 @@ class _Raising:
                 self._call(node)
             else:
                 raise Aside(node, self._line_inside(node))
-        keep_changes(self.net, self.graph, self.constants, replaced)
+        keep_changes(self.net, self.graph, self.constants, self._remembered(replaced))
         return self.graph, self.constants
+
+    def _remembered(self, replaced: dict[str, fx.Node]) -> dict[str, fx.Node]:
+        """Returns what the network's own tensors are set to, without attributes that are there to be looked at alone.
+
+        Such a one (``self.weights = softmax(…)``) is no tensor before the first call, and no operation reads it.
+        """
+        if self.constants:  # any of them can be what an attribute held
+            return replaced
+        return {
+            leaf: node
+            for leaf, node in replaced.items()
+            if _has(self.net, leaf) or leaf in self.lifted.values()
+        }
 
     def _line_inside(self, node: fx.Node) -> str:
         """Returns where the first operation of a part of the graph comes from, for messages; empty if that is not known."""

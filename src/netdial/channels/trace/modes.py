@@ -68,7 +68,9 @@ def _pairs(
     nodes: list[fx.Node], others: list[fx.Node]
 ) -> Iterator[tuple[fx.Node | None, fx.Node | None]]:
     """Returns the nodes of two graphs in an order that is that of either, those that do the same with each other."""
-    keys, theirs = ([(node.op, node.target) for node in part] for part in (nodes, others))
+    keys, theirs = (
+        [(node.op, node.target, _asked(node)) for node in part] for part in (nodes, others)
+    )
     if keys == theirs:
         yield from zip(nodes, others, strict=True)
         return
@@ -79,6 +81,11 @@ def _pairs(
         else:
             yield from ((node, None) for node in nodes[start:end])
             yield from ((None, node) for node in others[begin:stop])
+
+
+def _asked(node: fx.Node) -> str:
+    """Returns which attribute a node asks for: the shape is not the type, whatever the mode."""
+    return str(node.args[1]) if node.target is getattr else ""
 
 
 class _Merging:

@@ -1,20 +1,26 @@
-"""Calls by keyword, said again by position, as rules expect them: ``self.fc(input=x)`` is ``self.fc(x)``."""
+"""Calls said again as rules expect them: by position (``self.fc(input=x)``), products and sums apart (``baddbmm``)."""
 
 from __future__ import annotations
 
 import inspect
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.nodes import module_of
+from netdial.channels.nodes import module_of, name_of
 
 _ORDERS = (
     ("input", "other"),
     ("input", "mat2"),
     ("input", "dim0", "dim1"),
     ("mat1", "mat2"),
+    ("input", "batch1", "batch2"),
+    ("input", "mat", "vec"),
+    ("input", "vec"),
     ("input",),
     ("tensors",),
     ("self",),
@@ -41,6 +47,68 @@ def by_position(traced: fx.GraphModule) -> None:
             for order in _ORDERS:
                 names = order[1:] if node.op == "call_method" and order[0] == "input" else order
                 _moved(node, names, 1 if names is not order else 0)
+
+
+def spelled_out(traced: fx.GraphModule) -> None:
+    """Takes operations apart that do several things at once, in place: what each of them does has a rule."""
+    for node in list(traced.graph.nodes):
+        make = _SPELLED.get(name_of(node)) if node.op.startswith("call_") else None
+        if make is None or node.op == "call_module":
+            continue
+        with traced.graph.inserting_before(node):
+            found = make(traced.graph, *node.args, **node.kwargs)
+        if found is not None:
+            for made in _between(found, node):
+                made.stack_trace = node.stack_trace
+            node.replace_all_uses_with(found)
+            traced.graph.erase_node(node)
+
+
+def _between(last: fx.Node, node: fx.Node) -> Iterator[fx.Node]:
+    """Yields the nodes that stand for another one: all before it up to the last that is known where it comes from."""
+    while last.stack_trace is None and last.op == "call_function":
+        yield last
+        last = last.prev
+
+
+def _summed(of: Callable[[fx.Graph, fx.Node], fx.Node]) -> Callable[..., fx.Node]:
+    """Returns what makes ``beta * x + alpha * product``, the product made once more of."""
+
+    def make(
+        graph: fx.Graph, x: Any, one: Any, other: Any, *, beta: Any = 1, alpha: Any = 1
+    ) -> fx.Node:
+        product = of(graph, graph.call_function(torch.matmul, (one, other)))
+        if alpha != 1:
+            product = graph.call_function(operator.mul, (product, alpha))
+        if beta != 1:
+            x = graph.call_function(operator.mul, (x, beta))
+        return graph.call_function(operator.add, (x, product))
+
+    return make
+
+
+def _product(graph: fx.Graph, one: Any, other: Any) -> fx.Node:
+    return graph.call_function(torch.matmul, (one, other))
+
+
+def _empty(graph: fx.Graph, like: Any, *sizes: Any) -> fx.Node:
+    return graph.call_method("new_empty", (like, *(sizes or ((0,),))))
+
+
+def _resized(graph: fx.Graph, x: Any, *sizes: Any) -> fx.Node | None:
+    """Returns an empty tensor of other sizes; None for one that holds numbers."""
+    return _empty(graph, x.args[0], *sizes) if x.target == "new_empty" else None
+
+
+_SPELLED: dict[str, Callable[..., fx.Node | None]] = {
+    "baddbmm": _summed(lambda graph, product: product),
+    "addmv": _summed(lambda graph, product: product),
+    "addbmm": _summed(lambda graph, product: graph.call_method("sum", (product, 0))),
+    "mv": _product,
+    "dot": _product,
+    "new": _empty,
+    "resize_": _resized,
+}
 
 
 def _names(module: Any) -> tuple[str, ...]:

@@ -173,6 +173,17 @@ def attribute(net: nn.Module, name: str) -> Any:
     return getattr(net.get_submodule(owner), key)
 
 
+def tensors_held(net: nn.Module) -> list[str]:
+    """Returns the names of the tensors that the modules of a network hold which are not torch's own, but for parameters."""
+    return [
+        f"{name}.{key}".lstrip(".")
+        for name, module in net.named_modules()
+        if not type(module).__module__.startswith("torch.nn.modules")
+        for key, value in {**module._buffers, **vars(module)}.items()
+        if isinstance(value, Tensor)
+    ]
+
+
 def proxied(tracer: fx.Tracer, names: Iterable[str]) -> dict[str, fx.Node]:
     """Puts proxies in the places of what a network holds; returns the nodes that read it, by name."""
     nodes = {}
@@ -244,4 +255,5 @@ __all__ = [
     "proxied",
     "put_keeping",
     "state_kept",
+    "tensors_held",
 ]

@@ -14,18 +14,20 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
+from torch.nn.utils import rnn
 from torch.utils._pytree import tree_leaves
 
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import Gated
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
+from netdial.channels.layers.packed import PACKABLE, PackedLayer, Padded, pack, pad, run_packed
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
@@ -57,8 +59,8 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 
 def is_layer(module: nn.Module) -> bool:
     """Returns whether torch or netdial defines a module as a single operation."""
-    own = Attention | ByMode | Gated | Keeping | PartedInputs | Pick | ScoredOutput | Shift | Switch
-    if isinstance(module, own):
+    own = Attention | ByMode | Gated | Keeping | PackedLayer | PartedInputs | Pick | ScoredOutput
+    if isinstance(module, own | Shift | Switch):
         return True
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
@@ -102,6 +104,13 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m) or type(m) in self._whole
 
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        if type(m) in (*PACKABLE, PackedLayer) and any(isinstance(part, Padded) for part in args):
+            return run_packed(self, self.path_of_module(m), *args, *kwargs.values())
+        return super().call_module(m, forward, args, kwargs)
+
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         frame: FrameType | None = sys._getframe()
@@ -134,7 +143,13 @@ def symbolic(
     numbers = [name for name in changing if not isinstance(attribute(net, name), Tensor)]
     constants: dict[str, Tensor] = {}
     try:
-        with _functions_kept(), _made_by_size(), touched(net) as names, state_kept(net) as replaced:
+        with (
+            _functions_kept(),
+            _made_by_size(),
+            _padded(net),
+            touched(net) as names,
+            state_kept(net) as replaced,
+        ):
             try:
                 graph = tracer.trace(net, concrete_args=_defaults(net))
             finally:
@@ -147,6 +162,7 @@ def symbolic(
         ) from error
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
+    _drop_wishes(graph)
     nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
     nodes = {leaf: node for leaf, node in nodes.items() if node is not tracer.held.get(leaf)}
     try:
@@ -204,6 +220,28 @@ def _made_by_size() -> Iterator[None]:
             setattr(torch, name, original)
 
 
+@contextmanager
+def _padded(net: nn.Module) -> Iterator[None]:
+    """Lets packed sequences be padded ones and their lengths, wherever code of the network packs them."""
+    stands: dict[Any, Any] = {rnn.pack_padded_sequence: pack, rnn.pad_packed_sequence: pad}
+    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
+    functions = [f for kind in kinds for f in vars(kind).values() if isinstance(f, FunctionType)]
+    places = {id(found): found for found in [vars(rnn), *(f.__globals__ for f in functions)]}
+    before = [
+        (names, name, value)
+        for names in places.values()
+        for name, value in names.items()
+        if isinstance(value, FunctionType) and value in stands
+    ]
+    for names, name, value in before:
+        names[name] = stands[value]
+    try:
+        yield
+    finally:
+        for names, name, value in before:
+            names[name] = value
+
+
 @cache
 def applied(kind: Any) -> Callable[..., Any]:
     """Returns the function of a graph that stands for ``kind.apply``, of an ``autograd.Function``."""
@@ -244,6 +282,14 @@ def _drop_checks(graph: fx.Graph) -> None:
                 graph.erase_node(node)
     for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
         graph.erase_node(node)
+
+
+def _drop_wishes(graph: fx.Graph) -> None:
+    """Removes ``requires_grad_``, but of tensors that the network holds: no number depends on it."""
+    for node in [node for node in graph.nodes if node.target == "requires_grad_"]:
+        if isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr":
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 def _defaults(net: nn.Module) -> dict[str, Any]:

@@ -8,17 +8,19 @@ says where it is. The graph is taken in both modes, and one is made of both (``m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
 from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
-from netdial.channels.trace.positional import by_position
-from netdial.channels.trace.state import StateChanged, Touched, alone, put_keeping
+from netdial.channels.trace.positional import by_position, spelled_out
+from netdial.channels.trace.state import StateChanged, Touched, alone, put_keeping, tensors_held
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import (
     DRAWS,
@@ -70,7 +72,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     _check_scripted(net)
     lowered = lower(net)
     try:
-        taken = _both_modes(net, lowered)
+        taken = _by_fx(net, lowered)
     except TraceError as error:
         if example is None or isinstance(error, StateChanged):
             raise
@@ -98,14 +100,34 @@ def _check_scripted(net: nn.Module) -> None:
             )
 
 
-def _both_modes(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
+def _by_fx(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
     """Returns the graphs in training and in evaluation by ``torch.fx``.
+
+    Code may take a piece of a tensor that the network holds, as long as the inputs are: ``self.table[:, : x.size(1)]``. That
+    fails, as tensors take no proxies for numbers, and then the tensors themselves are proxies.
+    """
+    try:
+        return _both_modes(net, lowered, ())
+    except StateChanged:
+        raise
+    except TraceError as error:
+        held = tensors_held(lowered)
+        if not held:
+            raise
+        try:
+            return _both_modes(net, lowered, held)
+        except TraceError:
+            raise error from None
+
+
+def _both_modes(net: nn.Module, lowered: nn.Module, held: Collection[str]) -> tuple[Taken, Taken]:
+    """Returns the graphs in both modes, where what has one of some names is read by nodes.
 
     Modules of the user's own without parameters that cannot be traced in one of them are one operation each in both, and what
     the forward pass changes in one of them is followed in both.
     """
     whole: set[type[nn.Module]] = set()
-    changing: set[str] = set()
+    changing = set(held)
     while True:
         taken: list[Taken] = []
         failures: list[TraceError] = []
@@ -238,7 +260,9 @@ def _module(
             delattr(lowered, name)
     traced.training = net.training
     put_keeping(traced, training=training)
+    put_packed(traced)
     by_position(traced)
+    spelled_out(traced)
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
     return traced

@@ -11,6 +11,7 @@ from netdial.channels.labels import Value
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
+from netdial.channels.nodes import place
 from netdial.channels.rules.layers.parameters import is_parameter, parameter
 from netdial.channels.rules.table import Scene, on
 
@@ -83,3 +84,14 @@ def embedding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     assert isinstance(module, nn.Embedding | nn.EmbeddingBag)
     scene.fix(scene.leaf(module.weight)[0])
     return Value((*scene.result(node).labels[:-1], scene.makes(module.weight, 1)))
+
+
+@on(functions=[F.embedding])
+def looked_up(
+    scene: Scene, node: fx.Node, ids: Value, weight: Value, *args: Any, **kwargs: Any
+) -> Value:
+    """Rows of a table, that is a parameter or computed of one: entries stay, features pass."""
+    scene.fix(weight.labels[0], f"{place(node)} looks entries up")
+    if is_parameter(node.args[1]):
+        scene.makes(parameter(scene, node, node.args[1]), 1)
+    return Value((*ids.labels, weight.labels[1]))

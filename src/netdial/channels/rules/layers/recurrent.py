@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.layers.gated import GatedCell, GatedLayer
+from netdial.channels.layers.packed import PackedLayer
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import place
 from netdial.channels.rules.table import Inner, Scene, on
@@ -34,8 +35,8 @@ def cell(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
     return (found, found) if getattr(module, "kind", type(module)) is nn.LSTMCell else found
 
 
-@on(modules=[nn.LSTM, nn.GRU, nn.RNN, GatedLayer])
-def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None) -> Any:
+@on(modules=[nn.LSTM, nn.GRU, nn.RNN, GatedLayer, PackedLayer])
+def recurrent(scene: Scene, node: fx.Node, x: Value, state: Any = None, *lengths: Any) -> Any:
     """LSTM, GRU, RNN: a unit is one row of every gate, and a column wherever it is read, by the next step too.
 
     With projections a unit is read by the projection alone, and what that makes by everything else.
