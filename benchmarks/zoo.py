@@ -42,6 +42,11 @@ from benchmarks._zoo_parameters import COMPUTED
 from benchmarks._zoo_patches import PATCHES
 from benchmarks._zoo_peer import Outcome, peer_cut
 from benchmarks._zoo_sequences import SEQUENCES
+from benchmarks._zoo_sixth_dense import SIXTH_DENSE
+from benchmarks._zoo_sixth_others import SIXTH_OTHERS
+from benchmarks._zoo_sixth_series import SIXTH_SERIES
+from benchmarks._zoo_sixth_vision import SIXTH_VISION
+from benchmarks._zoo_sixth_words import SIXTH_WORDS
 from benchmarks._zoo_tabular import TABULAR
 from benchmarks._zoo_third_images import THIRD_IMAGES
 from benchmarks._zoo_third_sequences import THIRD_SEQUENCES
@@ -99,12 +104,14 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     from benchmarks._zoo_fourth_models import fourth_models
     from benchmarks._zoo_models import models
     from benchmarks._zoo_more_models import more_models
+    from benchmarks._zoo_sixth_models import sixth_models
     from benchmarks._zoo_third_models import third_models
 
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
-    own |= second_sample() | third_sample() | fourth_sample() | fifth_sample()
+    own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
+    theirs |= sixth_models()
     return {"own": own, "transformers": theirs}
 
 
@@ -129,6 +136,11 @@ def fifth_sample() -> dict[str, Maker]:
     images = {**FIFTH_IMAGES, **FIFTH_VISION, **FIFTH_LEARNING, **FIFTH_GENERATORS}
     sequences = {**FIFTH_SOUND, **FIFTH_SERIES, **FIFTH_WORDS}
     return {**images, **sequences, **FIFTH_ROWS, **FIFTH_GAMES, **FIFTH_OTHERS}
+
+
+def sixth_sample() -> dict[str, Maker]:
+    """Returns what makes more networks of papers' repositories and courses: packed sentences, experts, operators, grids."""
+    return {**SIXTH_SERIES, **SIXTH_VISION, **SIXTH_DENSE, **SIXTH_WORDS, **SIXTH_OTHERS}
 
 
 def _own(name: str) -> Maker:
