@@ -323,3 +323,23 @@ def test_spellings_of_operations_pass_channels(name: str) -> None:
                 part.mul_(plan.mask(leaf, part.shape).to(part))
     apply(plan, graph.traced)
     assert same_outputs(evaluated(masked, x), evaluated(graph.traced, x), tolerance=1e-12)
+
+
+class Asked(nn.Module):
+    """Looks rows of a table up behind a question that torch.fx cannot follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.b = nn.Parameter(torch.randn(3, 6)), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] > 9:
+            return self.b(x)
+        ids = (x[:, 0] > 0).long()
+        return self.b(torch.relu(F.embedding(ids, self.table, padding_idx=0)))
+
+
+def test_rows_are_looked_up_in_exported_graphs_as_well() -> None:
+    graph = Graph.of(Asked().double(), X)
+    assert is_exported(graph.traced)
+    assert graph.widths == {"table": 6}

@@ -74,6 +74,13 @@ def restate(
     return graph.call_function(target, args, kwargs)
 
 
+def _looked_up(
+    graph: fx.Graph, shapes: Shapes, weight: fx.Node, ids: Any, padding: int = -1, *rest: Any
+) -> fx.Node:
+    """Rows of a table, given behind their numbers; -1 stands for no padding."""
+    return graph.call_function(F.embedding, (ids, weight, None if padding < 0 else padding))
+
+
 def _view(graph: fx.Graph, shapes: Shapes, x: fx.Node, sizes: Sequence[Any]) -> fx.Node:
     """Returns a view; sizes of dimensions that pass or are merged are computed from the input.
 
@@ -238,6 +245,7 @@ def _as(function: Callable[..., Any]) -> Builder:
 
 
 _OTHERS: dict[str, Builder] = {
+    "embedding": _looked_up,
     "view": _view,
     "reshape": _view,
     "expand": _expand,
