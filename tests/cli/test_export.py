@@ -74,3 +74,10 @@ def test_weights_of_classes_go_with_the_file(call: Call) -> None:
         assert given is not None
         each = [float(given[asked.data.train.y == label][0]) for label in range(3)]
         assert each[1] / each[0] == pytest.approx(24) and each[2] / each[0] == pytest.approx(3)
+
+
+@pytest.mark.parametrize("command", ["prune", "finetune", "evaluate"])
+def test_a_command_about_runs_says_what_takes_a_file(call: Call, command: str) -> None:
+    Path("m.ndz").write_bytes(b"anything")
+    said = call(command, "m.ndz")
+    assert said.code == 2 and "m.ndz: is a file" in said.line and "export" in said.line

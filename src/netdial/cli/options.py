@@ -116,11 +116,16 @@ def run_folder(run: str, runs_dir: Path) -> Path:
     """Returns the folder of a run given by path or by name.
 
     Raises:
-        CheckpointError: neither is there; the nearest run is named.
+        CheckpointError: neither is there, and the nearest run is named; or it is a file.
     """
     path = Path(run)
     if path.is_dir():
         return path
+    if path.is_file():
+        raise CheckpointError(
+            f"{path}: is a file, and this command is about a run (netdial list); netdial inspect, predict, export, compress "
+            "and serve take a model in a file"
+        )
     if (runs_dir / run).is_dir():
         return runs_dir / run
     from netdial.runs.run import Run
