@@ -117,7 +117,7 @@ def _searched(problem: Problem, strategy: str, seed: int, quick: bool, **more: A
     outcome = job.run(problem.test)
     assert outcome.baseline is not None
     found = _loss(outcome.network, problem.test, task.in_training())
-    fixed = _fixed(problem, task.in_training(), config, outcome.seconds)
+    fixed = _fixed(problem, task.in_training(), job.config, outcome.seconds)
     return _Found(
         found, found - outcome.baseline.difference, fixed, outcome.seconds, outcome.cost.params
     )
