@@ -33,6 +33,8 @@ from netdial.models.use import read_use
 Array = np.ndarray[Any, Any]
 
 KIND = "compressed network"
+CUT = "cut"
+"""Key of a recipe that says which channels a network is without."""
 DERIVED = "derived"
 """Key of a recipe that says of which search space a network is, and which of its structures."""
 FAMILY = "family"
@@ -54,8 +56,8 @@ def load_compressed(
     path = Path(path)
     found = read(path)
     about, state = about_of(found), tensors_of(found)
-    if isinstance(found.recipe, Mapping) and "cut" in found.recipe:
-        return rebuilt(path, recipe_of(path, found.recipe["cut"], state), net)
+    if isinstance(found.recipe, Mapping) and CUT in found.recipe:
+        return rebuilt(path, recipe_of(path, found.recipe[CUT], state), net)
     if net is None and isinstance(found.recipe, Mapping) and DERIVED in found.recipe:
         net = made_again(path, found.recipe[DERIVED])
     if net is None and about.get("net") is None:
@@ -131,7 +133,7 @@ def about_of(found: Contents) -> dict[str, Any]:
 def opens_alone(found: Contents) -> bool:
     """Returns whether a file says how its network is built, so that none has to be given."""
     recipe = found.recipe if isinstance(found.recipe, Mapping) else {}
-    cut = recipe.get("cut")
+    cut = recipe.get(CUT)
     return bool(
         DERIVED in recipe
         or about_of(found).get("net")

@@ -21,9 +21,9 @@ from netdial.jobs.analyses.slimmed import best_lam
 from netdial.jobs.opening import as_trained, open_run, open_task
 from netdial.jobs.problem import describe_net, load_net, origin_of, weights_by_index
 from netdial.jobs.ways import way_of
-from netdial.models.compressed import FAMILY
+from netdial.models.compressed import CUT, DERIVED, FAMILY
 from netdial.models.compressed import KIND as COMPRESSED
-from netdial.models.derived import KIND as DERIVED
+from netdial.models.derived import KIND as DERIVED_NETWORK
 from netdial.models.derived import how_derived
 from netdial.models.described import described
 from netdial.models.door import inspect, load_model
@@ -82,12 +82,12 @@ def how_built(found: Found) -> dict[str, Any] | None:
         told = read_text(found.path).recipe
         parts = dict(told) if isinstance(told, Mapping) else {}
         return {key: part for key, part in parts.items() if key != FAMILY} or None
-    if found.kind == DERIVED:
-        return {"derived": how} if (how := how_derived(found.path)) else None
+    if found.kind == DERIVED_NETWORK:
+        return {DERIVED: how} if (how := how_derived(found.path)) else None
     if found.kind in (SHRUNKEN, PRUNED):
         cut: dict[str, Any] = json.loads(read_plain(found.path)["recipe"])
         net = cut.get("about", {}).get("net")
-        return {"cut": {**cut, "about": {} if net is None else {"net": net}}}
+        return {CUT: {**cut, "about": {} if net is None else {"net": net}}}
     net = KINDS[found.kind].about(found.path).get("net")
     return None if net is None else {"net": net}
 

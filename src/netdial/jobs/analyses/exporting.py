@@ -11,6 +11,7 @@ from netdial.compression.export import to_safetensors
 from netdial.core.errors import ConfigError
 from netdial.family import Family
 from netdial.jobs.analyses.compressing import how_built
+from netdial.models.compressed import CUT
 from netdial.models.compressed import KIND as COMPRESSED
 from netdial.models.described import described
 from netdial.models.door import inspect, load_model
@@ -60,7 +61,7 @@ def _example(path: Path, net: nn.Module) -> Tensor:
         wiring = net.space.wiring
         return torch.zeros(2, *wiring.shapes[wiring.input])
     told = how_built(recognise(path)) or {}
-    net_told = told.get("net") or told.get("cut", {}).get("about", {}).get("net")
+    net_told = told.get("net") or told.get(CUT, {}).get("about", {}).get("net")
     if not net_told:
         raise ConfigError(
             f"{path}: does not say what inputs its network takes; export it in Python, with an example of them: "
