@@ -164,8 +164,9 @@ def test_two_sweeps_of_one_name_are_told_apart(toy: Make) -> None:
 
 def test_trials_of_another_version_are_refused(toy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     nd.sweep(toy())
+    now = folder_module.ENGINE
     monkeypatch.setattr(folder_module, "ENGINE", "other")
-    with pytest.raises(ConfigError, match=r"version 2 of the engine.*version other"):
+    with pytest.raises(ConfigError, match=rf"version {now} of the engine.*version other"):
         nd.sweep(toy())
 
 

@@ -182,7 +182,7 @@ def goals_of(
     """Returns the share, the size, or several sizes, the largest first.
 
     >>> [str(goal) for goal in goals_of(None, ["1k params", "20k params"])]
-    ['20k params', '1k params']
+    ['20000 params', '1000 params']
 
     Raises:
         ConfigError: as ``goal_of``, or sizes of different units, or one size twice.
