@@ -192,7 +192,7 @@ SLOW = (
     "docs/tutorial.md", "docs/tutorial-choose.md", "docs/files.md", "docs/how-to-add-a-posterior.md",
     "docs/how-to-add-a-search-strategy.md", "docs/how-to-add-an-operation.md",
     "docs/tutorial-networks.md", "docs/compressing.md", "docs/structure-search.md", "own_network.py",
-    "readme_picture.py",
+    "readme_picture.py", "docs/evidence.md", "docs/structure-priors.md", "docs/tables.md",
 )  # fmt: skip
 """Scripts that take longer than a second and show what others do, too."""
 
@@ -234,6 +234,7 @@ def test_pages_with_python_blocks_are_run() -> None:
     assert shown == set(SCRIPTED)
 
 
+@pytest.mark.slow
 def test_the_blocks_on_shrinking_run(printed: Printed) -> None:
     assert "'fc1'" in printed("docs/shrinking.md")
 

@@ -111,6 +111,7 @@ def test_a_family_counts(count: Callable[[Any], None]) -> None:
     assert held == 4 if count is in_training else held > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_counter_goes_through_shrink_save_load_and_programs(tmp_path: Path, asks: bool) -> None:
     shrunk = nd.shrink(made(in_training, asks=asks), (X, Y), lam=0.3, epochs=3, batch_size=16)

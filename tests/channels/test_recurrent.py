@@ -238,6 +238,7 @@ def sequences(n: int = 96) -> tuple[Tensor, Tensor]:
     return x, (x[:, 0, 0] + x[:, 3, 1] > 0).long()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["260 params", "1100 macs"])
 def test_a_recurrence_shrinks_while_it_trains_is_saved_loaded_and_exported(
     size: str, tmp_path: Path

@@ -152,6 +152,7 @@ def test_records_of_an_older_netdial_are_shown_as_far_as_they_go(call: Call, cop
     assert "a criterion that was not recorded" in page and "Prune again to see it" in page
 
 
+@pytest.mark.slow
 def test_the_same_again_is_the_same_network(call: Call, copy: Path) -> None:
     for name in ("a", "b"):
         assert call("slim", "wine", "--share", ".3", "--out", name).code == 0

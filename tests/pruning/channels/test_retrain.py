@@ -73,6 +73,7 @@ def test_a_member_arrives_at_a_size_under_its_own_objective(data: tuple[Tensor, 
     assert all(width >= 2 for width in done[-1].trained.widths.values())
 
 
+@pytest.mark.slow
 def test_several_sizes_are_a_ladder_of_networks(data: tuple[Tensor, Tensor]) -> None:
     torch.manual_seed(0)
     net = Residual(8, 8).eval()
