@@ -46,6 +46,7 @@ class CompressedImages(Cell):
         most: bytes that the file may have.
         lr: peak learning rate.
         examples: training images; 0 for all.
+        batch_size: of all trainings.
     """
 
     spec: str
@@ -55,6 +56,7 @@ class CompressedImages(Cell):
     most: int
     lr: float = 2e-3
     examples: int = 0
+    batch_size: int = 256
 
     @property
     def label(self) -> str:
@@ -66,6 +68,7 @@ class CompressedImages(Cell):
         data = images(self.examples)
         settings = {
             "max_bytes": self.most, "epochs": self.epochs, "tuning": self.tuning, "lr": self.lr, "distil": 0.7,
+            "batch_size": self.batch_size,
         }  # fmt: skip
         recipe = Recipe(self.spec, self.epochs, self.lr, "shift", settings, "accuracy")
         return one_seed(data, recipe, self.seed, run.path)
