@@ -12,6 +12,7 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from netdial.cli import main
 from netdial.core.records import Event
 
 _LAM, _WIDTH = 0.1234567, 16
+_CLOSED = (str, bytes, torch.Tensor, type, ModuleType)
+"""What holds nothing that is looked for; modules have attributes that warn when they are read."""
 _REACH = {"lam": 6, "dead channel": 10, "forms of one event": 2}
 
 
@@ -84,7 +87,7 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from thing.values()
     elif isinstance(thing, list | tuple):
         yield from thing
-    elif not isinstance(thing, str | bytes | torch.Tensor | type) and hasattr(thing, "__dict__"):
+    elif not isinstance(thing, _CLOSED) and hasattr(thing, "__dict__"):
         yield from vars(thing).values()
 
 
