@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import IMAGES, MELS, TOKENS, VISION, Only, made, text
+from benchmarks._zoo_models import (
+    BOTH,
+    DECODER,
+    IDS,
+    IMAGES,
+    MELS,
+    TOKENS,
+    VISION,
+    WORDS,
+    Only,
+    made,
+    text,
+)
 from benchmarks._zoo_third_models import CLIPS
 
 
@@ -19,20 +30,15 @@ def fifth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     """
     import transformers as t
 
-    decoder: dict[str, Any] = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
-    words = {"max_position_embeddings": 16}
-    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    marian: dict[str, Any] = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4,
-                              "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}  # fmt: skip
     stages = {"stem_channels": [3, 6, 8], "stage_in_channels": [8, 12], "stage_mid_channels": [6, 8],
               "stage_out_channels": [12, 16], "stage_num_blocks": [1, 1], "stage_downsample": [False, True],
               "stage_light_block": [False, True], "stage_kernel_size": [3, 5], "stage_numb_of_layers": [2, 2],
               "depths": [1, 1], "hidden_sizes": [12, 16]}  # fmt: skip
     return {
-        "XLM-RoBERTa-XL": text("XLMRobertaXL", **words),
-        "RoBERTa PreLN": text("RobertaPreLayerNorm", **words),
-        "Megatron-BERT": text("MegatronBert", **words),
-        "Splinter": text("Splinter", **words),
+        "XLM-RoBERTa-XL": text("XLMRobertaXL", **WORDS),
+        "RoBERTa PreLN": text("RobertaPreLayerNorm", **WORDS),
+        "Megatron-BERT": text("MegatronBert", **WORDS),
+        "Splinter": text("Splinter", **WORDS),
         "MPT": made(
             TOKENS,
             "Mpt",
@@ -44,14 +50,14 @@ def fifth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
             expansion_ratio=2,
             use_cache=False,
         ),
-        "Persimmon": text("Persimmon", use_cache=False, **words),
-        "BioGPT": text("BioGpt", use_cache=False, **words, **ids),
-        "EXAONE 4": text("Exaone4", **decoder, sliding_window=4),
-        "Apertus": text("Apertus", **decoder),
-        "DiffLlama": text("DiffLlama", **decoder),
-        "Cohere 2": text("Cohere2", **decoder),
-        "LFM2": text("Lfm2", **decoder, layer_types=["conv", "full_attention"]),
-        "RecurrentGemma": text("RecurrentGemma", **decoder, lru_width=16, attention_window_size=8),
+        "Persimmon": text("Persimmon", use_cache=False, **WORDS),
+        "BioGPT": text("BioGpt", use_cache=False, **WORDS, **IDS),
+        "EXAONE 4": text("Exaone4", **DECODER, sliding_window=4),
+        "Apertus": text("Apertus", **DECODER),
+        "DiffLlama": text("DiffLlama", **DECODER),
+        "Cohere 2": text("Cohere2", **DECODER),
+        "LFM2": text("Lfm2", **DECODER, layer_types=["conv", "full_attention"]),
+        "RecurrentGemma": text("RecurrentGemma", **DECODER, lru_width=16, attention_window_size=8),
         "Falcon Mamba": made(
             TOKENS,
             "FalconMamba",
@@ -64,7 +70,7 @@ def fifth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         "Marian encoder": lambda: (
             Only(
                 t.MarianModel(
-                    t.MarianConfig(vocab_size=50, max_position_embeddings=16, **marian, **ids)
+                    t.MarianConfig(vocab_size=50, max_position_embeddings=16, **BOTH, **IDS)
                 ).get_encoder(),
                 "last_hidden_state",
             ),

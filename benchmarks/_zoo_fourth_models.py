@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import AUDIO, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
+from benchmarks._zoo_models import (
+    AUDIO,
+    DECODER,
+    IMAGES,
+    SMALL,
+    SOUND,
+    TOKENS,
+    VISION,
+    WORDS,
+    made,
+    text,
+)
 from benchmarks._zoo_more_models import SERIES
 
 
@@ -17,9 +27,7 @@ def fourth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     Raises:
         ImportError: transformers is not installed (extra ``zoo``).
     """
-    decoder: dict[str, Any] = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
     layers = {name: value for name, value in SMALL.items() if name != "vocab_size"}
-    words = {"max_position_embeddings": 16}
     experts = {"num_local_experts": 3, "num_experts_per_tok": 2}
     mixer = {
         "context_length": 32,
@@ -30,19 +38,19 @@ def fourth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     }
     audio = {name: value for name, value in AUDIO.items() if name != "num_feat_extract_layers"}
     return {
-        "XLM-RoBERTa": text("XLMRoberta", **words),
-        "ERNIE": text("Ernie", **words),
-        "ESM": text("Esm", **words, position_embedding_type="rotary", mask_token_id=2, pad_token_id=1),
+        "XLM-RoBERTa": text("XLMRoberta", **WORDS),
+        "ERNIE": text("Ernie", **WORDS),
+        "ESM": text("Esm", **WORDS, position_embedding_type="rotary", mask_token_id=2, pad_token_id=1),
         "Longformer": text("Longformer", max_position_embeddings=32, attention_window=4),
-        "RemBERT": text("RemBert", **words, input_embedding_size=8, output_embedding_size=8),
-        "OLMo 2": text("Olmo2", **decoder),
-        "Mixtral": text("Mixtral", **decoder, **experts),
-        "Gemma 3": text("Gemma3Text", **decoder, head_dim=4),
-        "Phi-3": text("Phi3", **decoder),
-        "Nemotron": text("Nemotron", **decoder, head_dim=4),
-        "GLM": text("Glm", **decoder, head_dim=4),
-        "Helium": text("Helium", **decoder, head_dim=4),
-        "CLIP text": text("CLIPText", **words, projection_dim=8),
+        "RemBERT": text("RemBert", **WORDS, input_embedding_size=8, output_embedding_size=8),
+        "OLMo 2": text("Olmo2", **DECODER),
+        "Mixtral": text("Mixtral", **DECODER, **experts),
+        "Gemma 3": text("Gemma3Text", **DECODER, head_dim=4),
+        "Phi-3": text("Phi3", **DECODER),
+        "Nemotron": text("Nemotron", **DECODER, head_dim=4),
+        "GLM": text("Glm", **DECODER, head_dim=4),
+        "Helium": text("Helium", **DECODER, head_dim=4),
+        "CLIP text": text("CLIPText", **WORDS, projection_dim=8),
         "Mamba 2": made(TOKENS, "Mamba2", vocab_size=50, hidden_size=8, num_hidden_layers=1, state_size=4, num_heads=4,
                         head_dim=4, n_groups=1, chunk_size=4, use_cache=False),
         "LeViT": made(IMAGES, "Levit", image_size=32, hidden_sizes=[16, 24, 32], num_attention_heads=[2, 2, 2],

@@ -19,6 +19,12 @@ SMALL = {
     "num_attention_heads": 4,
     "intermediate_size": 24,
 }
+WORDS = {"max_position_embeddings": 16}
+IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+DECODER: dict[str, Any] = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
+BOTH: dict[str, Any] = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4,
+                        "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}  # fmt: skip
+"""Settings that many models share: of texts, of their special tokens, of decoders, of models with both halves."""
 VISION = {
     "hidden_size": 16,
     "num_hidden_layers": 2,

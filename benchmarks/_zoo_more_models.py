@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import AUDIO, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
+from benchmarks._zoo_models import AUDIO, DECODER, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
 
 SERIES = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(5))
 
@@ -18,7 +18,6 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     Raises:
         ImportError: transformers is not installed (extra ``zoo``).
     """
-    decoder = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
     xlnet = {"vocab_size": 50, "d_model": 16, "n_layer": 1, "n_head": 4, "d_inner": 24}
     funnel = {
         "vocab_size": 50,
@@ -128,9 +127,9 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
             max_position_embeddings=16,
         ),
         "SqueezeBERT": text("SqueezeBert", embedding_size=16, max_position_embeddings=16),
-        "StableLM": text("StableLm", **decoder),
-        "Qwen3": text("Qwen3", **decoder, head_dim=4),
-        "OLMo": text("Olmo", **decoder),
+        "StableLM": text("StableLm", **DECODER),
+        "Qwen3": text("Qwen3", **DECODER, head_dim=4),
+        "OLMo": text("Olmo", **DECODER),
         "BART": made(TOKENS, "Bart", **bart),
         "Mamba": made(TOKENS, "Mamba", **scan),
         "RWKV": made(TOKENS, "Rwkv", **rwkv),

@@ -8,7 +8,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import AUDIO, IMAGES, SMALL, SOUND, TOKENS, VISION, Only, made, text
+from benchmarks._zoo_models import (
+    AUDIO,
+    BOTH,
+    DECODER,
+    IDS,
+    IMAGES,
+    SMALL,
+    SOUND,
+    TOKENS,
+    VISION,
+    WORDS,
+    Only,
+    made,
+    text,
+)
 from benchmarks._zoo_third_models import CLIPS
 
 
@@ -20,13 +34,8 @@ def sixth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     """
     import transformers as t
 
-    decoder: dict[str, Any] = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
-    words = {"max_position_embeddings": 16}
-    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     layers = {name: value for name, value in SMALL.items() if name != "vocab_size"}
     experts = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
-    both: dict[str, Any] = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4,
-                            "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}  # fmt: skip
     latent = {
         "q_lora_rank": 8,
         "kv_lora_rank": 8,
@@ -37,33 +46,33 @@ def sixth_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
 
     def encoder(kind: str, **settings: Any) -> Callable[[], tuple[nn.Module, Tensor]]:
         config, model = getattr(t, f"{kind}Config"), getattr(t, f"{kind}Model")
-        made_of = {"vocab_size": 50, "max_position_embeddings": 16, **both, **ids, **settings}
+        made_of = {"vocab_size": 50, "max_position_embeddings": 16, **BOTH, **IDS, **settings}
         return lambda: (Only(model(config(**made_of)).get_encoder(), "last_hidden_state"), TOKENS)
 
     return {
-        "I-BERT": text("IBert", **words),
+        "I-BERT": text("IBert", **WORDS),
         "YOSO": text("Yoso", max_position_embeddings=16, use_expectation=True),
-        "Nomic BERT": text("NomicBert", **words),
+        "Nomic BERT": text("NomicBert", **WORDS),
         "BERT generation": lambda: (
-            Only(t.BertGenerationEncoder(t.BertGenerationConfig(**SMALL, **words)), "last_hidden_state"), TOKENS),
-        "EuroBERT": text("EuroBert", **decoder),
+            Only(t.BertGenerationEncoder(t.BertGenerationConfig(**SMALL, **WORDS)), "last_hidden_state"), TOKENS),
+        "EuroBERT": text("EuroBert", **DECODER),
         "GPT": made(TOKENS, "OpenAIGPT", vocab_size=50, n_positions=16, n_embd=16, n_layer=2, n_head=4),
         "CTRL": made(TOKENS, "CTRL", vocab_size=50, n_positions=16, n_embd=16, dff=24, n_layer=2, n_head=4, use_cache=False),
-        "XGLM": made(TOKENS, "XGLM", vocab_size=50, **words, d_model=16, ffn_dim=24, num_layers=2, attention_heads=4,
-                     use_cache=False, **ids),
+        "XGLM": made(TOKENS, "XGLM", vocab_size=50, **WORDS, d_model=16, ffn_dim=24, num_layers=2, attention_heads=4,
+                     use_cache=False, **IDS),
         "XLM": made(TOKENS, "XLM", vocab_size=50, emb_dim=16, n_layers=2, n_heads=4, max_position_embeddings=16),
-        "GLM 4": text("Glm4", **decoder, head_dim=4),
-        "OLMo 3": text("Olmo3", **decoder, sliding_window=4),
-        "Arcee": text("Arcee", **decoder),
-        "Seed-OSS": text("SeedOss", **decoder, head_dim=4),
-        "Doge": text("Doge", **decoder),
-        "BitNet": text("BitNet", **decoder),
-        "Qwen3 experts": text("Qwen3Moe", **decoder, **experts, head_dim=4),
-        "OLMoE": text("Olmoe", **decoder, num_experts=3, num_experts_per_tok=2),
+        "GLM 4": text("Glm4", **DECODER, head_dim=4),
+        "OLMo 3": text("Olmo3", **DECODER, sliding_window=4),
+        "Arcee": text("Arcee", **DECODER),
+        "Seed-OSS": text("SeedOss", **DECODER, head_dim=4),
+        "Doge": text("Doge", **DECODER),
+        "BitNet": text("BitNet", **DECODER),
+        "Qwen3 experts": text("Qwen3Moe", **DECODER, **experts, head_dim=4),
+        "OLMoE": text("Olmoe", **DECODER, num_experts=3, num_experts_per_tok=2),
         "DeepSeek V3": text("DeepseekV3", use_cache=False, pad_token_id=0, **latent, n_routed_experts=4, n_group=2, topk_group=1,
                             num_experts_per_tok=2, first_k_dense_replace=1, moe_intermediate_size=8, num_key_value_heads=4),
-        "GPT-OSS": text("GptOss", **decoder, head_dim=4, num_local_experts=3, num_experts_per_tok=2, sliding_window=4),
-        "Qwen3 Next": text("Qwen3Next", **decoder, **experts, head_dim=4, linear_key_head_dim=4, linear_value_head_dim=4,
+        "GPT-OSS": text("GptOss", **DECODER, head_dim=4, num_local_experts=3, num_experts_per_tok=2, sliding_window=4),
+        "Qwen3 Next": text("Qwen3Next", **DECODER, **experts, head_dim=4, linear_key_head_dim=4, linear_value_head_dim=4,
                            linear_num_key_heads=2, linear_num_value_heads=2, shared_expert_intermediate_size=8,
                            layer_types=["linear_attention", "full_attention"]),
         "UMT5 encoder": made(TOKENS, "UMT5Encoder", vocab_size=50, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4),

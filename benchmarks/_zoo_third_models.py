@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import AUDIO, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
+from benchmarks._zoo_models import AUDIO, DECODER, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
 
 CLIPS = torch.randn(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(6))
 SPECTRA = torch.randn(2, 32, 16, generator=torch.Generator().manual_seed(7))
@@ -20,7 +19,6 @@ def third_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     Raises:
         ImportError: transformers is not installed (extra ``zoo``).
     """
-    decoder: dict[str, Any] = {"num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
     layers = {name: value for name, value in SMALL.items() if name != "vocab_size"}
     few = {"vocab_size": 50, "use_cache": False}
     audio = {
@@ -31,11 +29,11 @@ def third_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         "GPT-BigCode": made(TOKENS, "GPTBigCode", **few, n_embd=16, n_layer=2, n_head=4, n_positions=16),
         "GPT-J": made(TOKENS, "GPTJ", **few, n_embd=16, n_layer=2, n_head=4, n_positions=16, rotary_dim=4),
         "CodeGen": made(TOKENS, "CodeGen", **few, n_embd=16, n_layer=2, n_head=4, n_positions=16, rotary_dim=4),
-        "Cohere": text("Cohere", **decoder),
-        "Granite": text("Granite", **decoder),
-        "StarCoder2": text("Starcoder2", **decoder),
-        "Gemma 2": text("Gemma2", **decoder, head_dim=4),
-        "SmolLM3": text("SmolLM3", **decoder, eos_token_id=1, bos_token_id=2),
+        "Cohere": text("Cohere", **DECODER),
+        "Granite": text("Granite", **DECODER),
+        "StarCoder2": text("Starcoder2", **DECODER),
+        "Gemma 2": text("Gemma2", **DECODER, head_dim=4),
+        "SmolLM3": text("SmolLM3", **DECODER, eos_token_id=1, bos_token_id=2),
         "ModernBERT": text("ModernBert", max_position_embeddings=16, pad_token_id=0, eos_token_id=1,
                            bos_token_id=2, cls_token_id=3, sep_token_id=4, local_attention=4),
         "RoFormer": text("RoFormer", embedding_size=16, max_position_embeddings=16),

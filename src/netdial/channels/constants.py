@@ -183,9 +183,8 @@ class _Known(Recording):
         if isinstance(module, Gated):  # who reads a unit is told by the switches behind it
             return _unknown(self._shapes[node])
         if isinstance(module, nn.RNNBase):
-            if (
-                rest and rest[0] is not None
-            ):  # from a start state a unit goes on though its weights are 0
+            # from a start state a unit goes on though its weights are 0
+            if rest and rest[0] is not None:
                 return _unknown(self._shapes[node])
             return _recurrent(module, self._shapes[node])
         return None

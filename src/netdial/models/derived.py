@@ -63,9 +63,13 @@ def export_derived(
     Raises:
         ShapeError, TraceError, MissingExtra: it cannot be made, is not the network, or needs an extra.
     """
+    write_program(net, path, format, example_of(net) if example is None else example)
+
+
+def example_of(net: DerivedNetwork) -> Tensor:
+    """Returns two inputs, all zeros, of the shape that a derived network takes."""
     wiring = net.space.wiring
-    x = torch.zeros(2, *wiring.shapes[wiring.input]) if example is None else example
-    write_program(net, path, format, x)
+    return torch.zeros(2, *wiring.shapes[wiring.input])
 
 
 def read_derived(path: str | Path) -> dict[str, Any]:

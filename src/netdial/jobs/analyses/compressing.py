@@ -129,18 +129,27 @@ def from_file(
         _check_whole(path, whole)
     elif whole and lam is None:
         lam = (use and use.lam) or model.lams(1)[0]
-    if isinstance(model, Family) == (lam is None):
-        raise ConfigError(
-            f"{path}: holds a family; give --lam, the complexity value of a member, or --family"
-            if lam is None
-            else f"--lam {lam:g}: {path} holds one network; leave it out"
-        )
+    check_lam(path, model, lam, ", or --family")
     recipe = how_built(recognise(path))
     meta: dict[str, Any] = {n: about[n] for n in ("data", "kind", "class_weight") if n in about}
     if lam is not None and not whole:
         meta["lam"], use = lam, use and use.alone(lam)
     weights = _weights(path, about, parts)
     return CompressSubject(model, lam, parts, recipe, meta, use, whole=whole, class_weight=weights)
+
+
+def check_lam(path: Path, model: object, lam: float | None, instead: str = "") -> None:
+    """Refuses a family in a file without the complexity value of a member, and a value for one network.
+
+    Raises:
+        ConfigError: it is so; ``instead`` says what else could be given.
+    """
+    if isinstance(model, Family) and lam is None:
+        raise ConfigError(
+            f"{path}: holds a family; give --lam, the complexity value of a member{instead}"
+        )
+    if lam is not None and not isinstance(model, Family):
+        raise ConfigError(f"--lam {lam:g}: {path} holds one network; leave it out")
 
 
 def _weights(path: Path, about: Mapping[str, Any], data: Splits) -> ClassWeight:

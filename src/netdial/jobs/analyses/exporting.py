@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from netdial.compression.export import to_safetensors
 from netdial.core.errors import ConfigError
 from netdial.family import Family
-from netdial.jobs.analyses.compressing import how_built
+from netdial.jobs.analyses.compressing import check_lam, how_built
 from netdial.models.compressed import CUT
 from netdial.models.compressed import KIND as COMPRESSED
+from netdial.models.derived import example_of
 from netdial.models.described import described
 from netdial.models.door import inspect, load_model
 from netdial.models.kinds import recognise
@@ -30,16 +31,11 @@ def export_file(path: Path, lam: float | None, format: str, out: Path) -> Export
         CheckpointError: the file is damaged, or no model.
     """
     model, about = load_model(path), dict(inspect(path).about)
-    if isinstance(model, Family):
-        if lam is None:
-            raise ConfigError(
-                f"{path}: holds a family; give --lam, the complexity value of a member"
-            )
+    check_lam(path, model, lam)
+    if isinstance(model, Family) and lam is not None:
         use = read_use(path, about)
         meta = {**about, **({} if use is None else use.alone(lam).to_json())}
         return save_member(model, lam, out, format, _example(path, model.net), meta=meta)
-    if lam is not None:
-        raise ConfigError(f"--lam {lam:g}: {path} holds one network; leave it out")
     if not isinstance(model, nn.Module):
         described(path, about)  # refuses tensors of which nobody knows the network
     if format != "safetensors":
@@ -58,8 +54,7 @@ def _example(path: Path, net: nn.Module) -> Tensor:
         ConfigError: the file does not say it.
     """
     if isinstance(net, DerivedNetwork):
-        wiring = net.space.wiring
-        return torch.zeros(2, *wiring.shapes[wiring.input])
+        return example_of(net)
     told = how_built(recognise(path)) or {}
     net_told = told.get("net") or told.get(CUT, {}).get("about", {}).get("net")
     if not net_told:

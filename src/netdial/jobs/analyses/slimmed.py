@@ -160,9 +160,8 @@ def slim_run(
         done = reduce(start, once, options, data=task.train, example=example, check=check)
         found = [("pruned", once, done)]
     else:
-        reach: dict[str, Any] = {"size": ladder}
-        if not isinstance(ladder[0], Target):
-            reach = {"share": ladder[0]}
+        sized = isinstance(ladder[0], Target)
+        reach: dict[str, Any] = {"size": ladder} if sized else {"share": ladder[0]}
         turns = retrain_structured(
             family, lam, task.train, rounds=asked.rounds or 1, options=options,
             **as_trained(run, task), **asked.training, **reach,
