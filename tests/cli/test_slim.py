@@ -242,3 +242,34 @@ def test_points_have_no_density_and_linear_networks_no_channels(call: Call) -> N
     assert (said.code, "no channel can go" in said.line) == (2, True)
     said = call("slim", "wine", "--criterion", "density")
     assert (said.code, "a point posterior has none" in said.line) == (2, True)
+
+
+def test_inputs_that_go_are_told_by_their_names(call: Call, copy: Path) -> None:
+    args = (
+        "slim",
+        "wine",
+        "--lam",
+        "0.1",
+        "--share",
+        "0.6",
+        "--criterion",
+        "magnitude",
+        "--inputs",
+    )
+    said = call(*args, "--out", "small.safetensors")
+    assert said.code == 0, said.err
+    answer = json.loads(call(*args, "--out", "again.safetensors", "--json").out)
+    left = answer["inputs"]
+    assert 0 < len(left) < 13
+    schema = open_task(Run.open(copy)).schema
+    assert schema is not None
+    assert answer["columns"] == [schema.names[at] for at in left]
+    assert f"reads {len(left)} of 13 inputs: {', '.join(answer['columns'])}" in " ".join(
+        said.out.split()
+    )
+    run = Run.open(copy)
+    net = load_network("small.safetensors", load_net(run.config))
+    assert answer["stages"][-1]["costs"]["params"] == sum(p.numel() for p in net.parameters())
+    assert answer["stages"][0]["costs"]["bytes"] == (14 * 8 + 9 * 3) * 4, (
+        "a pick is none of the member's"
+    )

@@ -40,45 +40,59 @@ class Pick(nn.Module):
 
 
 def insert_picks(
-    traced: fx.GraphModule, *, start: Start = "unit", generator: torch.Generator | None = None
+    traced: fx.GraphModule,
+    *,
+    start: Start | None = "unit",
+    generator: torch.Generator | None = None,
 ) -> dict[str, str]:
     """Puts a pick and a switch before every linear layer that reads the network's inputs, in place; returns layer -> pick.
 
     Args:
         traced: the network; its graph is changed and compiled again.
-        start: of the switches, see ``Switch``.
+        start: of the switches, see ``Switch``; None for picks alone.
         generator: see ``Switch``.
 
     Raises:
         ConfigError: no linear layer reads the inputs as they are (or flattened).
     """
-    made = {}
+    made: dict[str, str] = {}
     for node in list(traced.graph.nodes):
         module = module_of(traced, node)
         if isinstance(module, nn.Linear) and _is_input(traced, node.args[0]):
             layer = str(node.target)
             name = f"pick_{layer.replace('.', '_')}"
             if layer not in made:
-                like = module.weight
-                count = torch.arange(module.in_features, device=like.device)
-                traced.add_submodule(name, Pick(count))
-                gate = Switch(
-                    module.in_features,
-                    dim=-1,
-                    start=start,
-                    generator=generator,
-                    dtype=like.dtype,
-                    device=like.device,
-                )
-                traced.add_submodule(f"switch_{name}", gate)
+                _add(traced, name, module, start, generator)
                 made[layer] = name
-            put_pick(traced, node, name, f"switch_{name}")
+            put_pick(traced, node, name, *([] if start is None else [f"switch_{name}"]))
     if not made:
         raise ConfigError(
             "inputs: no linear layer reads the network's inputs, so none of them can be left out; leave out inputs"
         )
     traced.recompile()
     return made
+
+
+def _add(
+    traced: fx.GraphModule,
+    name: str,
+    reader: nn.Linear,
+    start: Start | None,
+    generator: torch.Generator | None,
+) -> None:
+    """Adds a pick of all inputs of a layer, and its switch, to a network whose graph does not call them yet."""
+    like = reader.weight
+    traced.add_submodule(name, Pick(torch.arange(reader.in_features, device=like.device)))
+    if start is not None:
+        gate = Switch(
+            reader.in_features,
+            dim=-1,
+            start=start,
+            generator=generator,
+            dtype=like.dtype,
+            device=like.device,
+        )
+        traced.add_submodule(f"switch_{name}", gate)
 
 
 def put_pick(traced: fx.GraphModule, reader: fx.Node, *names: str) -> None:

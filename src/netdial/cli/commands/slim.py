@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,6 +62,10 @@ def slim(
     for table in found.pruned.tables:
         print_table(screen, latency_rows(table))
     print_table(screen, stages_table(found, split, task.kind))
+    if (left := found.pruned.inputs) is not None:
+        names = "" if found.columns is None else f": {', '.join(found.columns)}"
+        words = f"reads {len(left)} of {math.prod(task.input_shape)} inputs{names}"
+        screen.print(words, markup=False, soft_wrap=True)
     files = [
         f"{stage.path}: {stage.costs['params']:.0f} parameters, λ = {found.lam:g}"
         for stage in found.stages
@@ -75,6 +80,8 @@ def _answer(found: SlimResult) -> dict[str, Any]:
         "lam": found.lam,
         "criterion": found.pruned.criterion,
         "path": str(found.path),
+        "inputs": found.pruned.inputs,
+        "columns": found.columns,
         "groups": [vars(row) for row in found.pruned.rows],
         "means_over": found.pruned.n_measured,
         "latency": [asdict(table) for table in found.pruned.tables],

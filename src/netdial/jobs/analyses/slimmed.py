@@ -33,7 +33,12 @@ from netdial.measure.latency import quiet_ms
 from netdial.models.recipe import PRUNED, save_network
 from netdial.models.use import use_of
 from netdial.pruning.channels.latency import Rounding
-from netdial.pruning.channels.member import graph_of, inputs, member_of
+from netdial.pruning.channels.member import (
+    example_inputs,
+    graph_of,
+    member_of,
+    with_picks,
+)
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.reducing import Pruned, reduce
 from netdial.pruning.channels.retrain import RATE, retrain_structured
@@ -92,12 +97,14 @@ class SlimResult:
         pruned: the small network, the smallest of several.
         stages: from the member as it was to the end.
         path: file that holds the small network.
+        columns: names of the inputs of a table that it still reads; None of other data, or where inputs were not to go.
     """
 
     lam: float
     pruned: Pruned
     stages: tuple[Stage, ...]
     path: Path
+    columns: tuple[str, ...] | None = None
 
 
 def best_lam(run: Run) -> float:
@@ -145,7 +152,7 @@ def slim_run(
         kind=task.kind,
         seed=run.config["seed"],
     )
-    ladder, example = asked.goals, inputs(task.train, None)
+    ladder, example = asked.goals, example_inputs(task.train, None)
     lam = best_lam(run) if asked.lam is None else asked.lam
     path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
     paths = {goal: path.with_stem(f"{path.stem}-{_named(goal)}") for goal in ladder[:-1]}
@@ -153,11 +160,12 @@ def slim_run(
     for one in paths.values():
         check_writable(one)
     start = member_of(family, lam, example)
+    picking = with_picks(start, example) if options.inputs else start
     found: list[tuple[str, float | Target | None, Pruned]]
     if asked.training is None:
         (once,) = ladder
         check = (once,) if isinstance(once, Target) else ()
-        done = reduce(start, once, options, data=task.train, example=example, check=check)
+        done = reduce(picking, once, options, data=task.train, example=example, check=check)
         found = [("pruned", once, done)]
     else:
         sized = isinstance(ladder[0], Target)
@@ -190,7 +198,15 @@ def slim_run(
         rounds = (asked.rounds or 1) * (ladder.index(goal) + 1)
         done_so = how(pruned.criterion, goal, options, rounds=rounds, training=asked.training)
         _record(run, done_so, lam, part, stages)
-    return SlimResult(lam, found[-1][2], tuple(stages), path)
+    small = found[-1][2]
+    return SlimResult(lam, small, tuple(stages), path, _columns(small, task))
+
+
+def _columns(small: Pruned, task: Splits) -> tuple[str, ...] | None:
+    """Returns the names of the inputs that a network still reads, where inputs were to go and have names."""
+    if small.inputs is None or task.schema is None:
+        return None
+    return tuple(task.schema.names[at] for at in small.inputs)
 
 
 def _named(goal: float | Target) -> str:
@@ -227,6 +243,7 @@ def how(
         "by_time": (True, options.rounding is not None),
         "exact": (False, not options.exact),
         "lenient": (True, options.lenient),
+        "inputs": (True, options.inputs),
         "heads": (options.heads, options.heads != "whole"),
         "steps": (options.steps, options.steps > 1),
         "rounds": (rounds, bool(training)),

@@ -14,7 +14,9 @@ from torch import Tensor, fx, nn
 from torch.fx.graph_module import _copy_attr
 
 from netdial.channels.graph import Graph
+from netdial.channels.layers.pick import Pick, insert_picks
 from netdial.channels.rules import Heads
+from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError, NetdialError
 from netdial.core.inputs import as_packed, is_several
@@ -35,18 +37,26 @@ NO_PENALTY = 1e-8
 """λ of a network that belongs to no family: what trains it further adds no penalty worth the name."""
 
 
-def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
+def member_of(
+    net: nn.Module, lam: float | None, example: Tensor, *, inputs: bool = False
+) -> Family:
     """Returns a family with one member; the network given is not changed.
 
     Args:
         net: a family, or any trained network that can be traced.
         lam: complexity value of the member; None for a network.
         example: inputs ``[b, …]`` to trace a network on, two or more.
+        inputs: make channels of the network's inputs, see ``with_picks``.
 
     Raises:
-        ConfigError: a family without λ, a network with one, or λ outside the trained range.
+        ConfigError: a family without λ, a network with one, λ outside the trained range, or no linear layer reads the inputs.
         TraceError: the network cannot be traced.
     """
+    member = _member_of(net, lam)
+    return with_picks(member, example) if inputs else member
+
+
+def _member_of(net: nn.Module, lam: float | None) -> Family:
     if isinstance(net, Family):
         if lam is None:
             raise ConfigError("slim: which member? give lam, a complexity value")
@@ -65,6 +75,27 @@ def member_of(net: nn.Module, lam: float | None, example: Tensor) -> Family:
     return Family(net, config).to(next(net.parameters())).eval()
 
 
+def with_picks(family: Family, example: Tensor) -> Family:
+    """Returns a family whose networks pick the inputs that their first linear layers read: channels that can go.
+
+    A family that does so already comes back as it is.
+
+    Args:
+        family: the family; it is left as it is.
+        example: inputs ``[b, …]`` to trace its networks on, two or more.
+
+    Raises:
+        ConfigError: no linear layer reads the inputs.
+        TraceError: the network cannot be traced.
+    """
+    if any(isinstance(part, Pick) for part in family.net.modules()):
+        return family
+    net = with_plain_weights(copy_network(family.net))
+    traced = trace(net, _like(example, net))
+    insert_picks(traced, start=None)
+    return cut_family(family, Plan(), _whole(traced, family.net)).eval()
+
+
 def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
     """Returns a network from one tensor to one tensor, and inputs for it.
 
@@ -81,7 +112,7 @@ def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
     return net if isinstance(net, Family) else adapted(net, x, packing), x
 
 
-def inputs(data: Dataset | None, example: Any) -> Any:
+def example_inputs(data: Dataset | None, example: Any) -> Any:
     """Returns inputs to trace on.
 
     Raises:

@@ -32,6 +32,7 @@ class Options:
         kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+        inputs: let inputs of linear layers go, too: the network then picks those that are left.
         heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, as many of each.
         steps: in how many parts channels go; scores are taken anew before each.
     """
@@ -57,6 +58,9 @@ class Options:
     seed: int = 0
     lenient: Annotated[
         bool, Field(description="keep channels whole around operations that have no rule")
+    ] = False
+    inputs: Annotated[
+        bool, Field(description="let inputs of linear layers go, too: the network picks its inputs")
     ] = False
     heads: Annotated[
         Heads, Field(description="what attention loses: whole heads, or channels inside of each")

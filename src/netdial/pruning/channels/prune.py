@@ -29,11 +29,12 @@ from netdial.pruning.channels.choosing import (
 )
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import (
-    inputs,
+    example_inputs,
     member_of,
     task_of,
     template,
     tried,
+    with_picks,
 )
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.reducing import Pruned, reduce
@@ -67,6 +68,7 @@ def slim(
     loss: LossFunction | None = None,
     seed: int = 0,
     lenient: bool = False,
+    inputs: bool = False,
     heads: Heads = "whole",
 ) -> Pruned:
     """Returns a smaller copy of a network, its least important channels removed from the tensors.
@@ -95,6 +97,8 @@ def slim(
         loss: or a loss function of (outputs, targets), see ``fit``.
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
+        inputs: let inputs of linear layers go, too, such as columns of a table: the network picks those that are left, and is
+            called with all of them as before.
         heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, the same of each head. The scale of
             attention is 1 / √(channels of a head) unless it is given, so those of queries and keys go with ``exact=False``.
 
@@ -117,11 +121,11 @@ def slim(
         net = net if isinstance(net, Family) else suited(net, held)
         part, kind = admit(template(net), held, kind, task_of(net), "training part")
     options = Options(
-        criterion, limits, per, exact, emission, rounding, kind, seed, lenient, heads, steps
+        criterion, limits, per, exact, emission, rounding, kind, seed, lenient, inputs, heads, steps
     )
-    net, example = tried(net, inputs(part, example))
+    net, example = tried(net, example_inputs(part, example))
     return reduce(
-        member_of(net, lam, example),
+        member_of(net, lam, example, inputs=inputs),
         goal,
         options,
         data=part,
@@ -151,7 +155,8 @@ def prune_family(
     if not isinstance(family, Family):
         raise ConfigError(f"prune_family: expected a family, got {type(family).__name__}")
     found = slim(family, lam, emission="drop", rounding=rounding, **options)  # type: ignore[arg-type]
-    cut = cut_family(family, found.plan, copy_network(found.family.net))
+    whole = with_picks(family, found.graph.example) if options.get("inputs") else family
+    cut = cut_family(whole, found.plan, copy_network(found.family.net))
     forget_noise(cut)
     return cut, found
 

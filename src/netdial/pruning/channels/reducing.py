@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, fx
 
 from netdial.channels.graph import Graph
+from netdial.channels.layers.pick import Pick
 from netdial.channels.sizes import size
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
@@ -110,6 +111,12 @@ class Pruned:
     def widths(self) -> dict[str, int]:
         """Channels in each group."""
         return self.graph.widths
+
+    @property
+    def inputs(self) -> tuple[int, ...] | None:
+        """Numbers of the inputs that a linear layer still reads, of the flattened ones; None if inputs were not to go."""
+        picks = [part.index.tolist() for part in self.net.modules() if isinstance(part, Pick)]
+        return tuple(sorted(set().union(*picks))) if picks else None
 
     @property
     def n_params(self) -> int:

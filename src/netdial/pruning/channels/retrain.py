@@ -20,7 +20,13 @@ from torch import nn
 from netdial.core.arguments import checked
 from netdial.core.size import Target
 from netdial.data.memory import Data
-from netdial.pruning.channels.member import graph_of, inputs, member_of, task_of, template
+from netdial.pruning.channels.member import (
+    example_inputs,
+    graph_of,
+    member_of,
+    task_of,
+    template,
+)
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.prune import goals_of
 from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since, spent
@@ -79,9 +85,9 @@ def retrain_structured(
     """
     options = options or Options()
     part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
-    ladder, example = goals_of(share, size), inputs(part, None)
+    ladder, example = goals_of(share, size), example_inputs(part, None)
     rounds = rounds if rounds is not None else 3 if len(ladder) == 1 else 1
-    member = member_of(net, lam, example)
+    member = member_of(net, lam, example, inputs=options.inputs)
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     plan, done, now = start.plan({}), list[StructuredRound](), start
     check = tuple(goal for goal in ladder if isinstance(goal, Target))

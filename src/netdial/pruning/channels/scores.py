@@ -1,7 +1,8 @@
 """Score of a channel, from the importances of the numbers that make it.
 
 The numbers that make a channel are its rows of weights, its bias and the scale and shift of its BatchNorm; without them the
-channel is gone, so the columns that read it would only count it twice. How they are combined depends on the criterion:
+channel is gone, so the columns that read it would only count it twice. An input of the network, which no numbers make, is
+scored by the columns that read it. How they are combined depends on the criterion:
 
     taylor, obd-…   sum: changes of the loss in nats, to first and second order without cross terms, which add up
     magnitude       root of the sum of squares: the length of the row, which starts alike in layers of all sizes
@@ -26,6 +27,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netdial.channels.graph import Graph
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.pick import Pick
 from netdial.channels.sizes import size
 from netdial.core.arguments import checked
 from netdial.core.errors import unknown
@@ -102,7 +104,12 @@ def channel_scores(
 
 
 def making(graph: Graph, group: Group) -> list[Slot]:
-    """Returns the slots that make the channels of a group, buffers and all; those that read them are left out."""
+    """Returns the slots that make the channels of a group, buffers and all; those that read them are left out.
+
+    Nothing makes the network's inputs: those of a pick are the columns that read them.
+    """
+    if isinstance(owner(graph, group.slots[0].leaf), Pick):
+        return list(group.slots)
     ndims = {leaf: len(shape) for leaf, shape in graph.shapes.items()}
     return [
         slot
