@@ -192,6 +192,8 @@ def _retrained(
 def _slimmed(lab: Lab, problem: FrontProblem) -> dict[str, list[FrontNetwork]]:
     """Returns a member of one family, and one network, cut to one size after another, and trained for a while after each cut.
 
+    Inputs go where they do in the sweep.
+
     The network to start from is trained half as long as others are, since cuts and more training follow.
     """
     low, high = problem.sizes
@@ -202,7 +204,7 @@ def _slimmed(lab: Lab, problem: FrontProblem) -> dict[str, list[FrontNetwork]]:
     about |= {"base.lr": rate, "base.batch_size": problem.batch, "lr": rate}
     about |= {"base.target": problem.target} if problem.target else {}
     about |= {"base.points": 5, "base.samples": 0, "epochs": max(1, problem.epochs // 6)}
-    about |= {"per": "params", "criterion": "taylor", "lam": 0.01}
+    about |= {"per": "params", "criterion": "taylor", "lam": 0.01, "inputs": problem.inputs}
     alone = about | {"base.map": "table", "base.lams": [0.01]}
     shared = {"data": problem.data, "way": "slim", "sampler": "grid"}
     found = {}

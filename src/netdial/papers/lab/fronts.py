@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,15 +101,16 @@ def ladder(found: Sweep) -> list[FrontNetwork]:
     for trial in (one for one in found.trials if one.state == "done"):
         content = json.loads((trial.run / FOUND).read_text(encoding="utf-8"))
         for number, one in enumerate(content["networks"]):
-            measures, widths = one["measures"], tuple(one["widths"].values())
+            measures, widths = one["measures"], one["widths"]
             made.append(
                 FrontNetwork(
                     measures[SIZE],
                     measures[ACCURACY],
                     measures["test/accuracy"],
-                    widths,
+                    _hidden(widths),
                     dict(trial.params),
                     0.0 if number else trial.seconds or 0.0,
+                    inputs=_inputs(widths),
                     run=str(trial.run / one["path"]),
                 )
             )
@@ -118,14 +119,25 @@ def ladder(found: Sweep) -> list[FrontNetwork]:
 
 def widths_of(path: Any) -> tuple[int, ...]:
     """Returns the widths of the hidden layers of a network that a run left, in their order; nothing for a family."""
-    found = shrinkage(Run.open(path).records()).widths
-    return tuple(int(line[-1]) for group, line in found.items() if not group.startswith(_INPUTS))
+    return _hidden(_last_widths(path))
 
 
 def inputs_of(path: Any) -> int | None:
     """Returns how many inputs the first layer of a network still reads; None where no inputs were taken away."""
+    return _inputs(_last_widths(path))
+
+
+def _last_widths(path: Any) -> dict[str, int]:
     found = shrinkage(Run.open(path).records()).widths
-    return next((int(line[-1]) for group, line in found.items() if group.startswith(_INPUTS)), None)
+    return {group: int(line[-1]) for group, line in found.items()}
+
+
+def _hidden(widths: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(width for group, width in widths.items() if not group.startswith(_INPUTS))
+
+
+def _inputs(widths: Mapping[str, int]) -> int | None:
+    return next((width for group, width in widths.items() if group.startswith(_INPUTS)), None)
 
 
 def front_of(found: Sequence[FrontNetwork]) -> list[FrontNetwork]:
