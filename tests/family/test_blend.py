@@ -77,8 +77,51 @@ def test_pruned_numbers_of_a_blend_are_certain_zeros() -> None:
     assert bool((blended.mean[:, ~kept] == 0).all())
 
 
+@pytest.mark.parametrize("cacheful", [1 << 18, 12, 1])
+@pytest.mark.parametrize(
+    "norms", [("absolute_norm",), ("square_norm",), ("square_norm", "absolute_norm")]
+)
+@pytest.mark.parametrize("pivots", [1, 4])
+def test_norms_and_their_gradients_are_those_of_the_fields(
+    pivots: int, norms: tuple[str, ...], cacheful: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One norm comes with the means, a second one of them; alone, before the leaves, and after somebody asked for these."""
+    monkeypatch.setattr(blend, "_CACHEFUL", cacheful)
+    monkeypatch.setattr(blend, "_LEAST_WIDTH", 1)
+    shares, means, _, weight = parts(pivots)
+    for used, first in ((False, False), (True, False), (True, True)):
+        found = {}
+        for name, mean in (("blend", Blend(shares, means)), ("fields", shares @ means)):
+            fields = Fields(LAYOUT, mean)
+            if first:
+                fields.leaves()
+            values = [getattr(fields, norm)() for norm in norms]
+            leaves = fields.leaves()[0].values() if used else []
+            total = sum((value * weight).sum() for value in values)
+            total = total + sum((leaf.sin() * 3).sum() for leaf in leaves)
+            found[name] = [*values, *leaves, *torch.autograd.grad(total, means)]
+        for blended, general in zip(found["blend"], found["fields"], strict=True):
+            assert torch.allclose(blended, general, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_hand_written_backward_of_a_norm_is_the_derivative(order: blend.Order) -> None:
+    shares, means, _, _ = parts(2)
+    assert torch.autograd.gradcheck(lambda m: Blend(shares, m).with_norm(order), means)
+
+
+def test_pruned_numbers_of_a_blend_are_in_no_norm() -> None:
+    shares, means, _, _ = parts(2)
+    kept = torch.arange(LAYOUT.size) % 2 == 0
+    pruned = Fields(LAYOUT, Blend(shares, means), kept=kept)
+    found = pruned.absolute_norm()
+    assert torch.allclose(found, (shares @ means)[:, kept].abs().sum(dim=1))
+    (grad,) = torch.autograd.grad(found.sum(), means)
+    assert bool((grad[:, ~kept] == 0).all())
+
+
 def test_a_blend_of_means_alone_is_a_point() -> None:
     shares, means, _, prior_var = parts(2)
     point = Fields(LAYOUT, Blend(shares, means))
     assert point.members == len(prior_var)
-    assert torch.equal(point.square_norm(), (shares @ means).square().sum(dim=1))
+    assert torch.allclose(point.square_norm(), (shares @ means).square().sum(dim=1))

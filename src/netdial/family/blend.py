@@ -4,7 +4,7 @@ Under a linear or piecewise-linear map K fields are ``shares @ pivots`` with few
 divergence, the leaves, and the gradients of the pivots, and some of that is cheaper from the pivots themselves:
 
     Σ_p log σ_kp   = c_k · Σ_p S_p           the entropy
-    ∂(α_k Σ_p μ²/2)/∂V = (Cᵀ diag(α) C) V    the gradient of the means' part of the KL
+    ∂(α_k Σ_p μ²/2)/∂V = (Cᵀ diag(α) C) V    the gradient of the means' part of the KL, and of ‖μ‖²
 
 so what is left are passes over means, variances and their gradients, ``[K, P]`` each. The law it is tested against
 is the general way: fields first, then ``posterior`` on them.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ LOG2_VAR = 2 / math.log(2)
 
 
 _CACHEFUL, _LEAST_WIDTH = 1 << 18, 1 << 10
+
+Order = Literal[1, 2]
 
 
 class Blend(NamedTuple):
@@ -46,9 +48,49 @@ class Blend(NamedTuple):
         )
         return cast(tuple[Tensor, Tensor, Tensor], found)
 
+    def with_norm(self, order: Order) -> tuple[Tensor, Tensor]:
+        """Returns ‖μ‖₁ for order 1, ‖μ‖² for order 2 ``[K]``, and the means μ ``[K, P]``."""
+        found: Any = _MeansWithNorm.apply(self.pivots, self.shares, order)  # type: ignore[no-untyped-call]
+        return cast(tuple[Tensor, Tensor], found)
+
     def fields(self) -> Tensor:
         """Returns the fields ``[K, P]``."""
         return self.shares @ self.pivots
+
+
+class _MeansWithNorm(torch.autograd.Function):
+    """(pivots of mean, shares, order) -> (norms, means), by hand.
+
+    The gradients of means and norms meet in a cache: written by autograd, those of the norms take as long as all else together.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pivots: Tensor, shares: Tensor, order: Order) -> tuple[Tensor, Tensor]:
+        (members, _), size = shares.shape, pivots.shape[1]
+        mean, norm = pivots.new_empty(members, size), pivots.new_zeros(members)
+        for here in _cachefuls(members, size):
+            mean_ = torch.mm(shares, pivots[:, here], out=mean[:, here])
+            if order == 1:  # the norm of order 1 that torch has takes twice as long
+                norm += mean_.abs().sum(dim=1)
+            else:
+                norm += torch.linalg.vector_norm(mean_, dim=1).square_()
+        ctx.order = order
+        ctx.save_for_backward(pivots, shares, mean)
+        return norm, mean
+
+    @staticmethod
+    def backward(ctx: Any, grad_norm: Tensor, of_mean: Tensor) -> Any:
+        pivots, shares, mean = ctx.saved_tensors
+        back, pull = shares.mT.contiguous(), grad_norm[:, None]
+        among, grad = back @ (2 * pull * shares), torch.empty_like(pivots)
+        for here in _cachefuls(*mean.shape):
+            if ctx.order == 1:
+                of_both = mean[:, here].sgn().mul_(pull).add_(of_mean[:, here])
+                torch.mm(back, of_both, out=grad[:, here])
+            else:
+                torch.mm(among, pivots[:, here], out=grad[:, here])
+                grad[:, here].addmm_(back, of_mean[:, here])
+        return grad, None, None
 
 
 class _SpreadAndKL(torch.autograd.Function):

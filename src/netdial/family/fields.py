@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout, Params
-from netdial.family.blend import LOG2_VAR, Blend
+from netdial.family.blend import LOG2_VAR, Blend, Order
 from netdial.family.groups import GroupFields
 
 _CACHEFUL = 1 << 16
@@ -225,11 +225,19 @@ class Fields:
 
     def square_norm(self) -> Tensor:
         """Returns ‖mean‖² ``[K]``, from the anchor if there is one."""
-        return self.from_anchor.mean.square().sum(dim=1)
+        return self._norm(2)
 
     def absolute_norm(self) -> Tensor:
         """Returns ‖mean‖₁ ``[K]``, from the anchor if there is one."""
-        return self.from_anchor.mean.abs().sum(dim=1)
+        return self._norm(1)
+
+    def _norm(self, order: Order) -> Tensor:
+        """Returns a norm of the means ``[K]``: with the means from the pivots, unless these exist already."""
+        if isinstance(self._mean, Blend) and self.anchor is None and not self._touched:
+            norm, vars(self)["mean"] = self._mean.with_norm(order)
+            return norm
+        mean = self.from_anchor.mean
+        return (mean.abs() if order == 1 else mean.square()).sum(dim=1)
 
 
 def kl_between(first: Fields, second: Fields) -> Tensor:
