@@ -85,7 +85,7 @@ class _MeansWithNorm(torch.autograd.Function):
         among, grad = back @ (2 * pull * shares), torch.empty_like(pivots)
         for here in _cachefuls(*mean.shape):
             if ctx.order == 1:
-                of_both = mean[:, here].sgn().mul_(pull).add_(of_mean[:, here])
+                of_both = torch.addcmul(of_mean[:, here], pull, mean[:, here].sgn())
                 torch.mm(back, of_both, out=grad[:, here])
             else:
                 torch.mm(among, pivots[:, here], out=grad[:, here])
