@@ -277,6 +277,26 @@ SPELLED: dict[str, Made] = {
     "addmv": lambda s, x: torch.addmv(x[:, 0, 0], s.a(x[:, 0]), s.v),
     "tensordot": lambda s, x: torch.tensordot(s.a(x), s.w[:, :2], dims=1),
     "tensordot of dimensions": lambda s, x: torch.tensordot(s.a(x), s.w[:, :2], dims=([2], [0])),
+    "inner": lambda s, x: torch.inner(s.a(x), s.w[:2]),
+    "inner of rows": lambda s, x: s.a(x).inner(s.v),
+    "vecdot": lambda s, x: torch.linalg.vecdot(s.a(x), s.v),
+    "hypot": lambda s, x: s.h(torch.hypot(s.a(x), s.v)),
+    "logaddexp": lambda s, x: s.h(torch.logaddexp(s.a(x), s.v)),
+    "xlogy": lambda s, x: s.h(torch.xlogy(s.a(x).exp(), s.v.exp())),
+    "addcmul": lambda s, x: s.h(torch.addcmul(s.a(x), s.a(x), s.v, value=0.5)),
+    "addcdiv": lambda s, x: s.h(s.a(x).addcdiv(s.a(x), s.v.exp())),
+    "linalg.norm": lambda s, x: s.h(torch.linalg.norm(s.a(x), dim=1)),
+    "vector_norm": lambda s, x: s.h(torch.linalg.vector_norm(s.a(x), 3, dim=1)),
+    "trapezoid": lambda s, x: s.h(torch.trapezoid(s.a(x), dim=1)),
+    "trapezoid of places": lambda s, x: s.h(
+        torch.trapezoid(s.a(x).transpose(1, 2), x[:, :1, :3].sort(-1)[0])
+    ),
+    "tile": lambda s, x: s.h(torch.tile(s.a(x), (2, 1))),
+    "tile as a method": lambda s, x: s.h(s.a(x).tile(1, 2, 1)),
+    "ravel": lambda s, x: s.h(s.a(x)).ravel(),
+    "mH": lambda s, x: s.h(s.a(x).mH.mH),
+    "row_stack": lambda s, x: s.h(torch.row_stack([s.a(x[:, 0]), s.a(x[:, 1])])),
+    "concatenate": lambda s, x: s.h(torch.concatenate([s.a(x), 2 * s.a(x)], 1)),
     "hstack": lambda s, x: (
         torch.hstack([s.a(x[:, 0]), s.a(x[:, 1])]) @ torch.vstack([s.w, s.w])[:, :2]
     ),
@@ -343,3 +363,16 @@ def test_rows_are_looked_up_in_exported_graphs_as_well() -> None:
     graph = Graph.of(Asked().double(), X)
     assert is_exported(graph.traced)
     assert graph.widths == {"table": 6}
+
+
+def test_channels_that_are_normalised_over_their_neighbours_stay() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.LocalResponseNorm(3),
+        nn.Conv2d(8, 6, 3),
+        nn.Flatten(),
+        nn.Linear(6, 2),
+    )
+    graph = Graph.of(net, torch.randn(2, 3, 5, 5))
+    assert graph.widths == {"2": 6}
+    assert "neighbouring channels" in graph.kept["0.weight"]

@@ -25,7 +25,7 @@ _POSITIVE = (torch.relu, F.relu, F.leaky_relu, "relu")
 _OVER = (torch.mean, torch.sum, "mean", "sum")
 _HIGHEST = (torch.max, torch.amax, "max", "amax")
 _SUMS = (operator.add, torch.add, "add", operator.sub, torch.sub, "sub")
-_GATHERS = (*_SUMS, torch.stack, torch.cat, torch.concat)
+_GATHERS = (*_SUMS, torch.stack, torch.cat, torch.concat, torch.concatenate)
 
 
 def passed(node: fx.Node, user: fx.Node, affine: Affine, shapes: Shapes) -> Affine | None:
@@ -170,7 +170,7 @@ _WAYS: tuple[tuple[tuple[Any, ...], Way], ...] = (
     ((torch.permute, "permute"), _permuted),
     ((torch.unsqueeze, "unsqueeze"), _widened),
     ((torch.squeeze, "squeeze"), _narrowed),
-    ((torch.cat, torch.concat), _joined),
+    ((torch.cat, torch.concat, torch.concatenate), _joined),
     ((operator.mul, torch.mul, "mul"), _multiplied),
     ((operator.matmul, torch.matmul, torch.bmm, "matmul", "bmm", "__matmul__"), _weighed),
 )

@@ -2,7 +2,8 @@
 
 ``torch.nn.MultiheadAttention`` ties the inner width I to the embedding width E. This one has the same leaves under the same
 names and gives the same numbers, but reads I and the count of heads off its weights, so that whole heads may go: rows of the
-three blocks (queries, keys, values) of ``in_proj_weight`` and ``in_proj_bias``, and columns of ``out_proj.weight``.
+three blocks (queries, keys, values) of ``in_proj_weight`` and ``in_proj_bias``, and columns of ``out_proj.weight``. Where keys
+or values are of another width than E, the blocks are parameters of their own, ``q_proj_weight`` and so on.
 
 Shapes: B batch, T queries, S keys, E embedding, H heads, D numbers in a head, I = H D inner width.
 """
@@ -17,12 +18,15 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, ShapeError, TraceError
 
+_APART = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
 
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, §3.2.2) with heads that can be removed.
 
     Attributes:
-        in_proj_weight: ``[3 I, E]``, blocks of queries, keys, values; within a block head after head.
+        in_proj_weight: ``[3 I, E]``, blocks of queries, keys, values; within a block head after head. None where these are
+            ``q_proj_weight``, ``k_proj_weight`` and ``v_proj_weight``, ``[I, …]`` each, which are None otherwise.
         in_proj_bias: ``[3 I]`` or None.
         out_proj: linear, weight ``[E, I]``, bias ``[E]`` or None.
         head_dim: D. It stays when heads go, and with it the scale 1/√D of the scores.
@@ -41,7 +45,10 @@ class Attention(nn.Module):
         ConfigError: there is no default for D, since H does not divide E.
     """
 
-    in_proj_weight: nn.Parameter
+    in_proj_weight: nn.Parameter | None
+    q_proj_weight: nn.Parameter | None
+    k_proj_weight: nn.Parameter | None
+    v_proj_weight: nn.Parameter | None
     in_proj_bias: nn.Parameter | None
     out_proj: nn.Linear
     head_dim: int
@@ -68,6 +75,8 @@ class Attention(nn.Module):
         self.dropout, self.batch_first = dropout, batch_first
         inner = num_heads * self.head_dim
         self.in_proj_weight = nn.Parameter(torch.empty(3 * inner, embed_dim))
+        for name in _APART:
+            self.register_parameter(name, None)
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * inner)) if bias else None
         self.out_proj = nn.Linear(inner, embed_dim, bias=bias)
         nn.init.xavier_uniform_(self.in_proj_weight)
@@ -79,25 +88,19 @@ class Attention(nn.Module):
         """Returns the same attention as one of this class: the same parameter objects, hooks and mode.
 
         Raises:
-            TraceError: it has options that this class lacks (other widths of keys or values, extra keys,
-                parametrised weights).
+            TraceError: it has options that this class lacks (extra keys, parametrised weights).
         """
-        if attention.in_proj_weight is None:
-            raise TraceError(
-                f"attention with kdim={attention.kdim}, vdim={attention.vdim} for embed_dim={attention.embed_dim} cannot "
-                "shrink; project keys and values to embed_dim before it"
-            )
         if attention.bias_k is not None or attention.add_zero_attn:
             raise TraceError(
                 "attention with add_bias_kv or add_zero_attn cannot shrink; build it without them"
             )
-        if "in_proj_weight" not in attention._parameters:
+        if not {"in_proj_weight", *_APART} <= attention._parameters.keys():
             raise TraceError(
                 "attention with parametrised weights cannot shrink; call torch.nn.utils.parametrize."
                 "remove_parametrizations first"
             )
         new = cls.__new__(cls)
-        absent = {"q_proj_weight", "k_proj_weight", "v_proj_weight", "bias_k", "bias_v"}
+        absent = {"bias_k", "bias_v"}
         new.__dict__ = {
             k: v for k, v in vars(attention).items() if k not in {"embed_dim", "num_heads"}
         }
@@ -106,9 +109,16 @@ class Attention(nn.Module):
         return new
 
     @property
+    def projections(self) -> tuple[nn.Parameter, ...]:
+        """The weights that make queries, keys and values: one parameter of three blocks, or three."""
+        if self.in_proj_weight is not None:
+            return (self.in_proj_weight,)
+        return tuple(self.get_parameter(name) for name in _APART)
+
+    @property
     def embed_dim(self) -> int:
         """E, as the weights have it now."""
-        return self.in_proj_weight.shape[1]
+        return self.projections[0].shape[1]
 
     @property
     def num_heads(self) -> int:
@@ -117,10 +127,10 @@ class Attention(nn.Module):
         Raises:
             ShapeError: something else than whole heads was cut.
         """
-        rows = self.in_proj_weight.shape[0]
+        rows = sum(weight.shape[0] for weight in self.projections)
         if rows % (3 * self.head_dim):
             raise ShapeError(
-                f"in_proj_weight has {rows} rows, expected a multiple of 3 × {self.head_dim} (queries, keys, values "
+                f"queries, keys and values have {rows} rows of weights, expected a multiple of 3 × {self.head_dim} (three "
                 "× head_dim); cut whole heads in all three blocks"
             )
         return rows // (3 * self.head_dim)
@@ -140,8 +150,8 @@ class Attention(nn.Module):
 
         Args:
             query: ``[B, T, E]``, or ``[T, B, E]`` unless ``batch_first``.
-            key: ``[B, S, E]`` or ``[S, B, E]``.
-            value: like ``key``.
+            key: ``[B, S, E]`` or ``[S, B, E]``, or as wide as ``k_proj_weight`` reads.
+            value: like ``key``, or as wide as ``v_proj_weight`` reads.
             key_padding_mask: ``[B, S]``; bool (True = not attended to) or added to the scores.
             need_weights: whether to give the weights too; costs memory.
             attn_mask: ``[T, S]`` or ``[B H, T, S]``; bool (True = not attended to) or added to the scores.
@@ -182,9 +192,9 @@ class Attention(nn.Module):
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """Returns queries, keys and values, each ``[..., I]``; from one product if all three inputs are one."""
         weight, bias = self.in_proj_weight, self.in_proj_bias
-        if query is key and key is value:
+        if weight is not None and query is key and key is value:
             return F.linear(query, weight, bias).chunk(3, dim=-1)
-        weights = weight.chunk(3)
+        weights = self.projections if weight is None else weight.chunk(3)
         biases = (None, None, None) if bias is None else bias.chunk(3)
         inputs = (query, key, value)
         return tuple(F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))

@@ -106,6 +106,12 @@ _BINARY = [
     "gt",
     "ge",
     "atan2",
+    "hypot",
+    "logaddexp",
+    "logaddexp2",
+    "xlogy",
+    "addcmul",
+    "addcdiv",
     "lerp",
     "masked_fill",
     "iadd",
@@ -256,11 +262,11 @@ def sizes(scene: Scene, node: fx.Node, x: Any, *args: Any, **kwargs: Any) -> Any
         return tuple(
             SizeNumber(size, (labels,)) for size, labels in zip(found, x.labels, strict=True)
         )
-    if isinstance(found, torch.Tensor):  # .T, .mT, .data
+    if isinstance(found, torch.Tensor):  # .T, .mT, .mH, .data
         axes = list(x.labels)
         if args == ("T",):
             axes = axes[::-1]
-        elif args == ("mT",):
+        elif args in (("mT",), ("mH",)):
             axes[-2:] = axes[:-3:-1]
         elif args != ("data",):
             scene_fix_all(scene, x)

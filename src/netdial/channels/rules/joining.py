@@ -21,7 +21,7 @@ from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
 
-@on(functions=[torch.cat, torch.concat], methods=[])
+@on(functions=[torch.cat, torch.concat, torch.concatenate], methods=[])
 def concatenate(
     scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0, **kwargs: Any
 ) -> Value:
@@ -52,6 +52,7 @@ _BESIDE: dict[Any, tuple[int, int]] = {
     torch.hstack: (1, 1),
     torch.column_stack: (1, 2),
     torch.vstack: (0, 2),
+    torch.row_stack: (0, 2),
     torch.dstack: (2, 3),
 }
 """Dimension that each of them puts its parts together along, and the fewest dimensions that it gives them."""

@@ -71,6 +71,25 @@ def tensordot(
     return Value((*rest, *(axis for d, axis in enumerate(y.labels) if d not in other)))
 
 
+@on(functions=[torch.inner], methods=["inner"])
+def inner(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:
+    """Sums of products over the last dimension of both, of all rows with all."""
+    found: Value = tensordot(scene, node, x, y, ([-1], [-1]))
+    return found
+
+
+@on(functions=[torch.linalg.vecdot])
+def dots(scene: Scene, node: fx.Node, x: Value, y: Value, **kwargs: Any) -> Value:
+    """Sums of products over one dimension, of each row with its own."""
+    met, dim = elementwise(scene, node, x, y), kwargs.get("dim", -1)
+    for number, (one, other) in enumerate(((x, y), (y, x))):
+        scene.reads(node, node.args[number], one, dim, other=(node.args[1 - number], dim))
+        scene.join(one.labels[dim], other.labels[dim])
+    axes = list(met.labels)
+    del axes[dim]
+    return Value(tuple(axes))
+
+
 @on(functions=[torch.cdist])
 def distances(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
     """Distances of all rows from all others: all channels of the last dimension together."""
@@ -231,9 +250,11 @@ def attention(
     """Attention: whole heads can go; what it reads and what it makes are the stream's channels."""
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, Attention)
-    rows, columns = scene.leaf(module.in_proj_weight)
+    weights = module.projections
+    labels = [scene.leaf(weight) for weight in weights]
+    rows, read = np.concatenate([label[0] for label in labels]), [label[1] for label in labels]
     for position, (name, part) in enumerate({"query": query, "key": key, "value": value}.items()):
-        scene.join(part.labels[-1], columns)
+        scene.join(part.labels[-1], read[position % len(read)])
         scene.keep(node, part.labels[:-1])
         source = node.args[position] if position < len(node.args) else node.kwargs[name]
         scene.reads(node, source, part, -1)
@@ -243,11 +264,13 @@ def attention(
     scene.join(heads, heads[:1, :, :1])
     if module.in_proj_bias is not None:
         scene.join(rows, scene.leaf(module.in_proj_bias)[0])
-    scene.makers.append((scene.name(module.in_proj_weight), 0))
+    scene.makers += [(scene.name(weight), 0) for weight in weights]
     scene.join(heads[0].reshape(-1), scene.leaf(module.out_proj.weight)[1])
-    held = [t for t in (module.in_proj_weight, module.in_proj_bias) if t is not None]
-    values = np.arange(len(rows)).reshape(heads.shape)[2]
-    scene.inner.append(Inner(heads[2, :, 0], {scene.name(t): values for t in held}))
+    places = np.arange(len(rows)).reshape(heads.shape)[2]
+    inside = {scene.name(weights[-1]): places % len(weights[-1])}
+    if module.in_proj_bias is not None:
+        inside[scene.name(module.in_proj_bias)] = places
+    scene.inner.append(Inner(heads[2, :, 0], inside))
     made = scene.makes(module.out_proj.weight, 0)
     if module.out_proj.bias is not None:
         scene.join(made, scene.leaf(module.out_proj.bias)[0])

@@ -96,6 +96,13 @@ def over_channels_by_function(
     return x
 
 
+@on(modules=[nn.LocalResponseNorm], functions=[F.local_response_norm])
+def among_neighbours(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Normalisation over neighbouring channels: they would be other ones, so all stay."""
+    scene.fix(x.labels[1], f"{place(node)} normalises over neighbouring channels")
+    return x
+
+
 @on(functions=[F.group_norm])
 def group_norm_by_function(
     scene: Scene, node: fx.Node, x: Value, groups: Any, *held: Any, **named: Any

@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Value
 from netdial.channels.nodes import name_of, place
-from netdial.channels.rules.elementwise import elementwise
+from netdial.channels.rules.elementwise import elementwise, scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
@@ -56,13 +56,15 @@ def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs
         torch.var,
         torch.std,
         torch.norm,
+        torch.linalg.norm,
+        torch.linalg.vector_norm,
         torch.prod,
     ],
     methods=["mean", "sum", "amax", "amin", "var", "std", "norm", "prod"],
 )
 def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Reductions over positions pass channels; over channels they depend on all of them."""
-    if getattr(node.target, "__name__", node.target) == "norm":
+    if name_of(node).endswith("norm"):
         args = args[1:]  # the first is its order
     dims = kwargs.get("dim", args[0] if args else None)
     chosen = (
@@ -107,6 +109,16 @@ def ranked(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> 
         args = args[1:]  # the first is the rank
     found = reduced(scene, node, x, *args, **kwargs)
     return (found, found) if isinstance(scene.results[node], tuple) else found
+
+
+@on(functions=[torch.trapezoid, torch.trapz])
+def integral(scene: Scene, node: fx.Node, y: Value, *args: Any, **kwargs: Any) -> Value:
+    """Areas under curves: sums over positions; of channels, these depend on their order, and stay."""
+    dim = kwargs.get("dim", -1) % len(y.labels)
+    scene.fix(y.labels[dim], f"{place(node)}: sums channels up in their order")
+    for part in (*args, kwargs.get("x")):
+        scene_fix_all(scene, part, f"{place(node)}: places that are summed over")
+    return Value((*y.labels[:dim], *y.labels[dim + 1 :]))
 
 
 @on(

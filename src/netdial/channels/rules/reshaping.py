@@ -24,7 +24,7 @@ from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
 
-@on(modules=[nn.Flatten], functions=[torch.flatten], methods=["flatten"])
+@on(modules=[nn.Flatten], functions=[torch.flatten, torch.ravel], methods=["flatten", "ravel"])
 def flatten(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Flattening follows whatever is cut."""
     return _reshaped(scene, node, x, None)

@@ -223,14 +223,16 @@ def expand_as(scene: Scene, node: fx.Node, x: Value, other: Value) -> Value:
     return Value(tuple(axes))
 
 
-@on(methods=["expand", "repeat", "broadcast_to"], functions=[torch.broadcast_to])
+@on(
+    methods=["expand", "repeat", "tile", "broadcast_to"], functions=[torch.broadcast_to, torch.tile]
+)
 def expand(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Dimensions of size 1 made larger; the others pass."""
     after = scene.result(node)
     axes = list(after.labels)
     listed = bool(args) and isinstance(args[0], Sequence)
     asked = args[0] if listed else args
-    same = 1 if node.target == "repeat" else -1
+    same = 1 if name_of(node) in ("repeat", "tile") else -1
     for back in range(1, len(axes) + 1):
         axis = x.labels[-back] if back <= len(x.labels) else np.full(1, FIXED)
         size = asked[-back] if back <= len(asked) else None
