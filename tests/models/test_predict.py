@@ -178,6 +178,22 @@ def test_a_loaded_model_is_copied_and_pickled(
         assert isinstance(again, nn.Sequential)
 
 
+def test_a_loaded_graph_is_copied_and_cut_again(
+    table: Path, classes: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = classes
+    small = nd.slim(family, 0.01, size="30 params", data=data.train, inputs=True)
+    nd.save(small, tmp_path / "s.safetensors", data=data, about=about)
+    model = nd.load_model(tmp_path / "s.safetensors")
+    again: Any = copy.deepcopy(copy.deepcopy(model))
+    x = data.valid.inputs()
+    torch.testing.assert_close(again(x), small.net(x))
+    pandas.testing.assert_frame_equal(again.predict(str(table)), model.predict(str(table)))
+    smaller = nd.slim(model, share=0.3, data=data.train, inputs=True)
+    assert smaller.n_params < small.n_params
+    assert smaller.net(x).isfinite().all()
+
+
 def test_images_are_read_as_in_training() -> None:
     x = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).to(torch.uint8)
     part = nd.Dataset(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import nn
+from torch import fx, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError, warn
@@ -281,9 +281,25 @@ def ready(model: Net, use: Use | None) -> Net:
     """
     own = getattr(type(model), "predict", None)
     if own is Family.predict or (own is None and use is not None):
-        model.__class__ = _ready(type(model))
+        if isinstance(model, fx.GraphModule):
+            _make_graph_ready(model, use)
+        else:
+            model.__class__ = _ready(type(model))
         model.use = use  # type: ignore[assignment]
     return model
+
+
+def _make_graph_ready(graph: fx.GraphModule, use: Use | None) -> None:
+    """Gives a graph a class of its own again, as torch does, but one that can ``predict``.
+
+    Every graph is the only object of its class, which holds its code. A class derived from that one would be taken for the
+    kind of the graph when it is copied, and the copy would call itself without end.
+    """
+    kind = next(c for c in type(graph).__mro__ if not c.__qualname__.endswith("GraphModuleImpl"))
+    base = _ready(kind)
+    base.use = use  # copies of a graph take no attributes along
+    graph.__class__ = type(base.__new__(base))
+    graph.recompile()
 
 
 def _ready(base: type) -> Any:
