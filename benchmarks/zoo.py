@@ -67,8 +67,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _SECONDS = 120
 """Seconds that a network may take."""
-_TOLERANCE = 1e-6
-"""In double precision; models that compute parts in float32 lose some."""
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+"""By the number type of the parameters. In double precision, too, models that compute parts in float32 lose some."""
 
 Maker = Callable[[], tuple[nn.Module, Any]]
 
@@ -189,11 +189,20 @@ def _outcome(make: Maker) -> tuple[Outcome, str]:
 
 
 def _made(make: Maker) -> tuple[nn.Module, Tensor]:
-    """Returns a network from one tensor to one tensor in double precision, and inputs for it."""
+    """Returns a network from one tensor to one tensor, and inputs for it, in double precision unless it has none."""
+    try:
+        net, x = _of_type(make, torch.float64)
+        evaluated(net, x)
+    except RuntimeError:  # products of experts, for instance, are there in single precision alone
+        net, x = _of_type(make, torch.float32)
+    return net, x
+
+
+def _of_type(make: Maker, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     net, given = make()
-    net, x = tried(with_plain_weights(net.double().eval()), given)
-    return net, x.double() if x.is_floating_point() else x
+    net, x = tried(with_plain_weights(net.to(dtype).eval()), given)
+    return net, x.to(dtype) if x.is_floating_point() else x
 
 
 def _peer_outcome(make: Maker) -> tuple[Outcome, str]:
@@ -211,7 +220,7 @@ def _peer_outcome(make: Maker) -> tuple[Outcome, str]:
         if isinstance(given, Tensor):  # all outputs, as they are
             net = with_plain_weights(own.double().eval())
         layers = [name for name, part in net.named_modules() if isinstance(part, _LAYERS)]
-        return peer_cut(net, x, outputs or layers[-1:], tolerance=_TOLERANCE)
+        return peer_cut(net, x, outputs or layers[-1:], tolerance=_TOLERANCE[torch.float64])
 
 
 def _leniently(net: nn.Module, x: Tensor, why: str) -> tuple[Outcome, str]:
@@ -246,5 +255,6 @@ def _cut(graph: Graph, x: Tensor) -> tuple[Outcome, str]:
         got = evaluated(graph.traced, x)
     except Exception as error:
         return "broken", f"{type(error).__name__}: {error}"
-    found = same_outputs(evaluated(masked, x), got, tolerance=_TOLERANCE)
+    tolerance = _TOLERANCE[next(graph.traced.parameters()).dtype]
+    found = same_outputs(evaluated(masked, x), got, tolerance=tolerance)
     return ("equal", str(graph.widths)) if found else ("unequal", f"{found.difference:.1e}")
