@@ -194,6 +194,25 @@ def test_a_loaded_graph_is_copied_and_cut_again(
     assert smaller.net(x).isfinite().all()
 
 
+def test_columns_that_a_network_does_not_read_may_be_absent(table: Path, tmp_path: Path) -> None:
+    data = nd.load_data(str(table), target="price", drop=("species",))
+    net = nd.build("mlp:8", input_shape=data.input_shape, n_outputs=1)
+    torch.nn.init.zeros_(next(net.parameters()).detach()[:, 1:])
+    small = nd.slim(net, share=0.7, criterion="magnitude", data=data.train, inputs=True)
+    assert small.inputs == (0,), "nothing but width is read"
+    spec = {"spec": "mlp:8", "input_shape": list(data.input_shape), "n_outputs": 1}
+    nd.save(small, tmp_path / "s.safetensors", data=data, about={"net": spec})
+    model = nd.load_model(tmp_path / "s.safetensors")
+    rows = pandas.read_csv(table)
+    wanted = model.predict(rows)
+    pandas.testing.assert_frame_equal(model.predict(rows[["width"]]), wanted)
+    rows["colour"] = "mauve"  # no remark: nothing reads it
+    pandas.testing.assert_frame_equal(model.predict(rows), wanted)
+    with pytest.raises(DataError, match=r"the network needs width$"):
+        model.predict(rows[["length"]])
+    assert "unread" not in model.use.compact()[KEY]["table"]
+
+
 def test_images_are_read_as_in_training() -> None:
     x = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).to(torch.uint8)
     part = nd.Dataset(

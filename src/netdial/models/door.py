@@ -281,6 +281,7 @@ def ready(model: Net, use: Use | None) -> Net:
     """
     own = getattr(type(model), "predict", None)
     if own is Family.predict or (own is None and use is not None):
+        use = None if use is None else use.reading(model)
         if isinstance(model, fx.GraphModule):
             _make_graph_ready(model, use)
         else:

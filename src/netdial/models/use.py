@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from netdial.channels.layers.pick import inputs_read
 from netdial.core.storage.boundary import validated
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.tables.schema import TableSchema
@@ -147,6 +148,13 @@ class Use(_Value):
         found = self.law(lam)
         noise = () if found is None else (found.model_copy(update={"lam": lam}),)
         return self.model_copy(update={"lam": lam, "noise": noise})
+
+    def reading(self, model: nn.Module) -> Use:
+        """Returns the use by a model that may read some of a table's columns only, which new rows then need alone."""
+        if self.table is None:
+            return self
+        read = inputs_read(model.net if isinstance(model, Family) else model)
+        return self.model_copy(update={"table": self.table.reading(read)})
 
     def measured(self, model: nn.Module, part: Dataset) -> Use:
         """Returns the use with the errors of another model in the same place, on held-out rows; of classes it is the same."""

@@ -214,7 +214,7 @@ def at_once(served: Served, limits: ServerLimits, body: bytes) -> bytes | None:
 def _predicted(served: Served, wanted: PredictRequest, one: Ready) -> bytes:
     """Returns predictions as JSON; numbers that do not exist are null."""
     if one.use.table is not None:
-        rows: Any = columns_of(wanted.rows, one.use.table.inputs)
+        rows: Any = columns_of(wanted.rows, one.use.table.needed)
     else:
         rows = inputs_of(wanted.rows, one.use, served.shape, served.dtype)
     columns, remarks = member_columns(one.net, one.use, one.task, rows, wanted.level, one.like)
@@ -237,7 +237,7 @@ def described(served: Served, limits: ServerLimits) -> dict[str, Any]:
         "classes": list(use.classes),
         "columns": []
         if table is None
-        else [{"column": c.column, "kind": c.kind, "how": c.describe()} for c in table.inputs],
+        else [{"column": c.column, "kind": c.kind, "how": c.describe()} for c in table.needed],
         "targets": [] if table is None else list(table.target.columns),
         "image": None if use.pixels is None else list(use.pixels.image),
         "shape": None if served.shape is None or table is not None else list(served.shape),

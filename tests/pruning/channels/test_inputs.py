@@ -32,6 +32,20 @@ class TwoReaders(nn.Module):
         return found
 
 
+class MeanAside(TwoReaders):
+    """A network whose inputs are read by something besides linear layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = super().forward(x) + x.mean(1, keepdim=True) * x.shape[1]
+        return found
+
+
+def test_inputs_that_something_else_reads_are_not_gone() -> None:
+    small = nd.slim(MeanAside(), share=0.6, criterion="taylor", data=DATA, inputs=True)
+    assert small.widths["pick_fc"] < 12
+    assert small.inputs == tuple(range(12))
+
+
 @pytest.fixture(scope="module")
 def family() -> nd.Family:
     net = nd.build("mlp:8", input_shape=(12,), n_outputs=2)

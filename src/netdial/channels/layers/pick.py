@@ -16,6 +16,7 @@ from netdial.channels.nodes import module_of
 from netdial.core.errors import ConfigError
 
 _PLAIN = (nn.Flatten, nn.Dropout, nn.Identity)
+_OUTLINE = ("size", "dim", "shape", "ndim", "dtype", "device")
 
 
 class Pick(nn.Module):
@@ -103,6 +104,25 @@ def put_pick(traced: fx.GraphModule, reader: fx.Node, *names: str) -> None:
         for name in names:
             source = traced.graph.call_module(name, (source,))
     reader.args = (source, *reader.args[1:])
+
+
+def inputs_read(net: nn.Module) -> tuple[int, ...] | None:
+    """Returns the numbers of the flattened inputs that a network picks; None unless nothing but picks reads its inputs."""
+    picks = [part for part in net.modules() if isinstance(part, Pick)]
+    if not picks or not isinstance(net, fx.GraphModule):
+        return None
+    for node in net.graph.nodes:
+        own = node.op != "placeholder" and isinstance(module_of(net, node), Pick)
+        passes = own or _is_input(net, node) or _is_outline(node)
+        if not passes and any(_is_input(net, source) for source in node.all_input_nodes):
+            return None
+    return tuple(sorted({at for part in picks for at in part.index.tolist()}))
+
+
+def _is_outline(node: fx.Node) -> bool:
+    """Whether a node asks for a shape or a type, not for values."""
+    asked = node.args[1] if node.target is getattr else node.target
+    return node.op in ("call_method", "call_function") and asked in _OUTLINE
 
 
 def _is_input(traced: fx.GraphModule, node: object) -> bool:

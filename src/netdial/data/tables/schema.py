@@ -100,12 +100,15 @@ class TableSchema(FrozenModel):
         target: what is predicted.
         left_out: columns that are no inputs, and why.
         options: how files are opened.
+        unread: columns that the network at hand does not read: new rows may be without them. They are no part of files, since
+            the network tells them.
     """
 
     inputs: tuple[Input, ...]
     target: TargetColumns
     left_out: tuple[LeftOut, ...] = ()
     options: TableOptions = TableOptions()
+    unread: tuple[str, ...] = Field(default=(), exclude=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,7 +118,21 @@ class TableSchema(FrozenModel):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that new rows must have."""
-        return tuple(column.column for column in self.inputs)
+        return tuple(column.column for column in self.needed)
+
+    @property
+    def needed(self) -> tuple[Input, ...]:
+        """Inputs whose columns new rows must have."""
+        return tuple(column for column in self.inputs if column.column not in self.unread)
+
+    def reading(self, inputs: Sequence[int] | None) -> TableSchema:
+        """Returns the schema for a network that reads only some of the D inputs, by number; None for all."""
+        if inputs is None:
+            return self
+        ends = np.cumsum([len(column.names) for column in self.inputs])
+        read = np.searchsorted(ends, np.asarray(inputs, dtype=int), side="right").tolist()
+        unread = tuple(c.column for at, c in enumerate(self.inputs) if at not in read)
+        return self.model_copy(update={"unread": unread})
 
     def read_file(self, path: str | Path, data_dir: str | Path | None = None) -> pd.DataFrame:
         """Returns the rows of a file, opened as the training file was; it may be of another kind (Parquet for CSV).
@@ -134,7 +151,8 @@ class TableSchema(FrozenModel):
         """Returns rows as inputs, with remarks on what the training part did not hold.
 
         A text not seen in training gives zeros. A missing value where none was missing in training is replaced by the
-        median (numbers), the mean (dates) or zeros (texts). Further columns are not looked at.
+        median (numbers), the mean (dates) or zeros (texts). Further columns are not looked at, nor are ``unread`` ones, whose
+        inputs are 0.
 
         Raises:
             DataError: a column is not there, or a cell is no number or date where one is needed; infinity.
@@ -146,9 +164,12 @@ class TableSchema(FrozenModel):
                 f"{_columns(absent)} not in the table, whose columns are {', '.join(map(str, frame.columns))}; the network"
                 f" needs {', '.join(self.columns)}"
             )
-        x = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        x = np.zeros((len(frame), len(self.names)), dtype=np.float32)
         remarks, start = [], 0
         for column in self.inputs:
+            if column.column in self.unread:
+                start += len(column.names)
+                continue
             values = column.read(frame[column.column], self.options.na)
             encoded, remark = column.inputs(values)
             with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, fx
 
 from netdial.channels.graph import Graph
-from netdial.channels.layers.pick import Pick
+from netdial.channels.layers.pick import Pick, inputs_read
 from netdial.channels.sizes import size
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
@@ -114,9 +114,14 @@ class Pruned:
 
     @property
     def inputs(self) -> tuple[int, ...] | None:
-        """Numbers of the inputs that a linear layer still reads, of the flattened ones; None if inputs were not to go."""
-        picks = [part.index.tolist() for part in self.net.modules() if isinstance(part, Pick)]
-        return tuple(sorted(set().union(*picks))) if picks else None
+        """Numbers of the inputs that are still read, of the flattened ones; None if inputs were not to go.
+
+        These are all where something besides linear layers reads them.
+        """
+        if not any(isinstance(part, Pick) for part in self.net.modules()):
+            return None
+        found = inputs_read(self.net)
+        return tuple(range(self.graph.example[0].numel())) if found is None else found
 
     @property
     def n_params(self) -> int:
