@@ -169,6 +169,7 @@ def test_no_help_shows_the_place_of_a_registry(call: Call, command: str) -> None
     shown = call(command, "--help")
     assert shown.code == 0
     assert "{netdial" not in shown.out
+    assert " None" not in shown.out, "an option has no description"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -48,7 +48,9 @@ class Limits:
         ),
     ] = "global"
     minimum: Annotated[int, Field(ge=1, description="channels that every group keeps")] = 1
-    round_to: Count = 1
+    round_to: Annotated[
+        Count, Field(description="widths become multiples of this, or stay what they were")
+    ] = 1
 
 
 @dataclass(frozen=True)
