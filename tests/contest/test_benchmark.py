@@ -104,3 +104,16 @@ def test_one_that_fails_comes_last_and_alone_is_an_error(
     assert "step 3" in board.places[1].failed and "step 3" in str(board)
     with pytest.raises(ConfigError, match="step 3"):
         nd.benchmark("wine", contenders=["hopeless"], **how)
+
+
+def test_a_price_is_shown_in_its_own_units(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i % 17},{200_000 + 9_000 * (i % 17) + 31_000 * (i % 5)}" for i in range(120)]
+    table = tmp_path / "houses.csv"
+    table.write_text("\n".join(["rooms,price", *rows]))
+    out = ["--target", "price", "--out", str(tmp_path / "b")]
+    assert main(["benchmark", str(table), *out, *QUICK]) == 0
+    shown = capsys.readouterr().out
+    assert "e+0" not in shown, "powers of ten"
+    assert "nll" not in shown, "a likelihood under a noise that nobody estimated"

@@ -66,8 +66,15 @@ def _listed(places: list[Place]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}"
+    return _digits(value, 4)
 
 
 def _with_error(value: float, error: float) -> str:
-    return f"{value:.4g}" if math.isnan(error) else f"{value:.4g} ± {error:.2g}"
+    shown = _digits(value, 4)
+    return shown if math.isnan(error) else f"{shown} ± {_digits(error, 2)}"
+
+
+def _digits(value: float, digits: int) -> str:
+    """Returns a number with so many digits, or all those before the point; in thousands of a unit no power of ten."""
+    whole = 10**digits <= abs(value) < 1e12
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
