@@ -61,10 +61,11 @@ def accuracy(net: nn.Module) -> float:
     return float((net.eval()(X).argmax(1) == Y).float().mean())
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "magnitude"])
-def test_the_inputs_that_tell_are_left(family: nd.Family, criterion: str) -> None:
+@pytest.mark.parametrize("criterion", [None, "taylor", "magnitude"])
+def test_the_inputs_that_tell_are_left(family: nd.Family, criterion: str | None) -> None:
     size = "40 params"
     small = nd.slim(family, 1.0, size=size, criterion=criterion, data=DATA, inputs=True)
+    assert small.criterion == (criterion or "taylor")
     assert small.inputs is not None
     assert {3, 7} <= set(small.inputs)
     assert len(small.inputs) < 12

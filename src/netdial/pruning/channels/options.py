@@ -22,7 +22,8 @@ class Options:
     """Settings of how channels are chosen and removed.
 
     Attributes:
-        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior.
+        criterion: a name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior, or ``taylor``
+            there if inputs go and there is data.
         limits: what may go, and where shares are counted.
         per: what scores are divided by: ``channel`` nothing, ``params`` or ``macs`` that a channel saves.
         exact: leave channels whole that an operation normalises over (LayerNorm): without them the others change.
@@ -40,7 +41,7 @@ class Options:
     criterion: Annotated[
         str | None,
         Field(
-            description="what goes first, by default density, or magnitude for points",
+            description="what goes first, by default density, or magnitude for points, or taylor for points with inputs",
             json_schema_extra={"names": "netdial.pruning.weights:CRITERIA"},
         ),
     ] = None

@@ -79,7 +79,8 @@ def slim(
         share: part of the channels to remove, in (0, 1); counts are exact to half a channel as far as ``minimum`` allows.
         size: or the size to arrive at, ``"20k params"``, ``"1M macs"``, ``"80 KB"``, ``"0.4 ms"``; missed by half of a
             channel at most. Milliseconds are measured and miss it by their noise.
-        criterion: a name in ``CRITERIA``; by default ``density``, or ``magnitude`` where there is no posterior.
+        criterion: a name in ``CRITERIA``; by default ``density``, or ``magnitude`` where there is no posterior (``taylor``
+            where inputs go and there is data).
         scope: ``global`` ranks the channels of all groups together, ``layer`` takes the same share of each.
         per: divide scores by what a channel saves: ``channel`` nothing, ``params``, ``macs``.
         minimum: channels that every group keeps.

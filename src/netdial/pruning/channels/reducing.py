@@ -189,7 +189,7 @@ def _reduced(
     check: Sequence[Target],
 ) -> Pruned:
     """Returns a member without some of its channels, chosen by their scores now."""
-    criterion = options.criterion or default_criterion(member)
+    criterion = options.criterion or _default(member, options, data)
     scores = _scores(member, graph, criterion, options, data)
     order = blocks(scores, options.limits, origin)
     for target in check:
@@ -217,6 +217,17 @@ def _reduced(
     small = written(member, done.plan, done.graph)
     forget_noise(small)
     return Pruned(done.graph, small, done.plan, rows, criterion, tables, done.n_measured)
+
+
+def _default(member: Family, options: Options, data: Dataset | None) -> str:
+    """Returns the criterion where none is named.
+
+    Inputs are scored by the columns that read them, channels by the rows that make them: the lengths of these cannot be
+    compared, what they do to the loss can.
+    """
+    if options.inputs and data is not None and member.log_std is None:
+        return "taylor"
+    return default_criterion(member)
 
 
 @checked
