@@ -82,7 +82,8 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
         given = "it describes" if net is None else f"the {type(net).__name__} given"
         raise CheckpointError(
             f"{path}: was made with another network than {given} ({difference}); "
-            "give a network of the architecture that was trained"
+            "give a network of the architecture that was trained, and for a family that lost channels (prune_family) its "
+            "network as it was cut, a copy of family.net"
         )
     with reading(path, _SAID), _in_words(path):
         config = settings_of(path, tree["config"])

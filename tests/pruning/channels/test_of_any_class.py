@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.core.errors import ConfigError
 from netdial.pruning.channels import prune_family
 
 G = torch.Generator().manual_seed(0)
@@ -60,3 +61,13 @@ def test_a_slimmed_network_is_of_its_class_where_that_follows() -> None:
     model = small.family.export(small.family.config.lams[0])
     torch.testing.assert_close(model(X), small.net(X))
     assert "unused.weight" in model.state_dict()
+
+
+def test_a_refusal_names_layers_that_are_frozen() -> None:
+    data = (torch.randn(40, 6, generator=G), torch.randint(0, 2, (40,), generator=G))
+    net = nd.build("mlp:8", input_shape=(6,), n_outputs=2)
+    family = nd.fit(net, data, epochs=1, batch_size=20, objective="l1", freeze=["fc1"])
+    with pytest.raises(ConfigError, match=r"what makes fc1 is frozen or shared.*requires_grad_"):
+        nd.slim(family, 1.0, share=0.5, data=data)
+    net = family.export(1.0).requires_grad_(True)
+    assert nd.slim(net, share=0.5, data=data).widths == {"fc1": 4}

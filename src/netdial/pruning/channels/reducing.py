@@ -303,10 +303,19 @@ def _scores(
     if all(len(score) == 1 for score in free.values()):
         reasons = [f"{leaf} {why}" for leaf, why in graph.kept.items()]
         reasons += [f"{m} depends on all channels of {n}" for n, m in mixed.items()]
+        whole = [group.name for group in graph.groups if group.name not in scores]
+        reasons += [
+            f"what makes {n} is frozen or shared, so nothing ranks its channels" for n in whole
+        ]
         reasons += ["exact=False (--no-exact) lets those go, and outputs change"] if mixed else []
         raise ConfigError(
             f"{type(member.net).__name__}: no channel can go ({'; '.join(reasons) or 'all layers have one'}); "
-            "prune single weights instead (netdial.pruning.weights), or give a network with hidden layers"
+            + (
+                "export the member and unfreeze it, net = family.export(lam).requires_grad_(True); "
+                if whole
+                else ""
+            )
+            + "prune single weights instead (netdial.pruning.weights), or give a network with hidden layers"
         )
     return free
 
