@@ -123,6 +123,9 @@ def test_numbers_come_in_the_targets_own_units_with_intervals(
     wide = model.predict(str(table), level=0.99)
     inside = (wide["price low"] <= truth) & (truth <= wide["price high"])
     assert inside.mean() > 0.9
+    nobody = model.predict(pandas.read_csv(table).iloc[:0])
+    assert list(nobody) == ["price", "price low", "price high"]
+    assert len(nobody) == 0
 
 
 def test_unseen_categories_and_missing_values_are_read_as_said_and_missing_columns_refused(

@@ -317,4 +317,4 @@ def _numbers(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: flo
     half = law.half_width(level) * std
     bounded = np.stack([values, values - half, values + half], axis=2)  # [B, T, 3]
     titles = tuple(title for name in names for title in (name, f"{name} low", f"{name} high"))
-    return Columns(titles, bounded.reshape(len(values), -1))
+    return Columns(titles, bounded.reshape(len(values), 3 * count))

@@ -20,7 +20,7 @@ WIDTH = "width"
 """Name of the records of channels in a layer."""
 HOW = (
     *("criterion", "share", "size", "scope", "per", "minimum", "fold", "by_time"),
-    *("exact", "lenient", "heads", "steps", "rounds", "epochs", "lr"),
+    *("exact", "lenient", "inputs", "heads", "steps", "rounds", "epochs", "lr"),
 )
 """Axes that say how a member was pruned; those that have their default are left out."""
 
@@ -101,6 +101,8 @@ def how_words(where: Mapping[str, Place]) -> tuple[str, ...]:
     ('density', '50% of the channels', 'global')
     >>> how_words({"criterion": "taylor", "size": "0.4 ms", "per": "macs", "rounds": 2, "epochs": 1})
     ('taylor', '0.4 ms', 'global', 'per macs', '2 rounds of 1 epoch')
+    >>> how_words({"criterion": "taylor", "share": 0.5, "inputs": True, "steps": 4})
+    ('taylor', '50% of the channels', 'global', 'inputs, too', 'in 4 steps')
     """
     get = where.get
     if get("criterion") is None:
@@ -117,7 +119,9 @@ def how_words(where: Mapping[str, Place]) -> tuple[str, ...]:
         "rounded by time": get("by_time", False),
         "normalised channels, too": not get("exact", True),
         "whole around unknown operations": get("lenient", False),
+        "inputs, too": get("inputs", False),
         f"{get('heads')} of heads": "heads" in where,
+        f"in {get('steps')} steps": "steps" in where,
         f"{_counted(get('rounds'), 'round')} of {_counted(get('epochs'), 'epoch')}": "rounds"
         in where,
         f"lr {get('lr')}": "lr" in where,

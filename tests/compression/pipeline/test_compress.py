@@ -345,3 +345,14 @@ def test_a_limit_is_met_where_names_and_text_are_most_of_the_file() -> None:
     rest = {"meta": {"text": "".join(chr(33 + i * i * 7 % 89) for i in range(600))}, **QUICK}
     most = nd.compress(net, (x, y), (x, y), max_bytes=2000, **rest).n_bytes
     assert nd.compress(net, (x, y), (x, y), max_bytes=most - 40, **rest).n_bytes <= most - 40
+
+
+def test_a_loss_in_the_targets_own_units_is_refused(tmp_path: Path) -> None:
+    source = np.random.default_rng(0)
+    width = source.normal(5, 2, 80)
+    lines = [f"{w},{90_000 + 5_000 * w}" for w in width]
+    (tmp_path / "houses.csv").write_text("\n".join(["width,price", *lines]), encoding="utf-8")
+    data = nd.load_data(tmp_path / "houses.csv", target="price")
+    net = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1))
+    with pytest.raises(ConfigError, match=r"max_loss=5000.*variances of the target.*constant"):
+        nd.compress(net, data.train, data.valid, kind=data.kind, max_loss=5000.0, metric="rmse")

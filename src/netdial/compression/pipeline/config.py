@@ -34,7 +34,8 @@ class CompressConfig:
         float | None,
         Field(
             ge=0,
-            description="how much the loss on validation rows may rise against a dense control, else one paired standard error",
+            description="how much the loss on validation rows may rise against a dense control, else one paired standard error "
+            "(of a regression: squared error in variances of the target)",
         ),
     ] = None
     price: Annotated[

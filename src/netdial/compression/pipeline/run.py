@@ -21,6 +21,7 @@ from netdial.compression.pipeline.result import Compressed
 from netdial.compression.pipeline.search import Search, Sizer, finished, losses_of
 from netdial.compression.pipeline.steps import Context, recipe_alone
 from netdial.core.arguments import checked
+from netdial.core.best import SQUARED_ERROR
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -133,6 +134,7 @@ def _whole(
     held, _ = admit(family.net, valid, task, part="validation part")
     division = divide(family.net, biases=config.biases)
     context = Context(train, task, config, division, family, augment, 0.0, None, folder, report)
+    _check_bound(context)
     return compress_family(context, family, held, size_of)
 
 
@@ -166,7 +168,23 @@ def context_of(
     given = copy_network(plain).eval()
     division = divide(given, biases=config.biases)
     decay = pull / len(train)
-    return Context(train, task, config, division, given, augment, decay, spread, folder, report)
+    context = Context(train, task, config, division, given, augment, decay, spread, folder, report)
+    _check_bound(context)
+    return context
+
+
+def _check_bound(context: Context) -> None:
+    """Refuses a loss in the target's own units, or another one that allows any network.
+
+    Raises:
+        ConfigError: it is as much as a constant prediction has.
+    """
+    most = context.config.max_loss
+    if most is not None and most >= 1 and context.loss_words == SQUARED_ERROR:
+        raise ConfigError(
+            f"max_loss={most:g}: it is a {SQUARED_ERROR}, of which a constant prediction has 1, so any network would do; "
+            "give a smaller one, such as 0.01"
+        )
 
 
 def _admitted(
