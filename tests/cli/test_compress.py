@@ -104,6 +104,9 @@ def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
+)
 def test_dense_is_the_member_that_was_evaluated(call: Call, copy: Path) -> None:
     said = call("compress", "wine", "--max-loss", "9", *SHORT)
     assert said.code == 0, said.err

@@ -69,7 +69,7 @@ class MissingExtra(NetdialError, ImportError):
 
 
 class MemberWarning(UserWarning):
-    """A member that was chosen or exported does worse than a constant."""
+    """A network that was chosen, exported or compressed does no better than a constant."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -16,7 +16,7 @@ from netdial.compression import Codebook
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.result import FrontPoint
 from netdial.compression.pipeline.search import Search
-from netdial.core.errors import ConfigError, NonFiniteError
+from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.task import Regression
 from netdial.train.loop import Epoch, Interrupted
@@ -121,6 +121,9 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
+)
 def test_a_dearer_bit_makes_a_smaller_file(trained: nn.Module) -> None:
     cheap, dear = (compressed(trained, price=price).n_bytes for price in (0.02, 2.0))
     assert dear < cheap
@@ -199,6 +202,9 @@ def test_embeddings_recurrence_attention_and_normalisation() -> None:
     assert type(found.net) is Words
 
 
+@pytest.mark.filterwarnings(
+    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
+)
 def test_convolutions_with_batch_normalisation_keep_their_statistics() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -307,6 +313,9 @@ def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
+)
 def test_where_bytes_are_left_over_more_weights_are_tried(
     trained: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +354,12 @@ def test_a_limit_is_met_where_names_and_text_are_most_of_the_file() -> None:
     rest = {"meta": {"text": "".join(chr(33 + i * i * 7 % 89) for i in range(600))}, **QUICK}
     most = nd.compress(net, (x, y), (x, y), max_bytes=2000, **rest).n_bytes
     assert nd.compress(net, (x, y), (x, y), max_bytes=most - 40, **rest).n_bytes <= most - 40
+
+
+def test_a_network_that_is_no_better_than_a_constant_is_told_of(trained: nn.Module) -> None:
+    with pytest.warns(MemberWarning, match="no better than a constant"):
+        found = compressed(trained, price=1e3)
+    assert found.chosen.n_weights == 0
 
 
 def test_a_loss_in_the_targets_own_units_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,13 @@ from netdial.compression.pipeline.search import Search, Sizer, finished, losses_
 from netdial.compression.pipeline.steps import Context, recipe_alone
 from netdial.core.arguments import checked
 from netdial.core.best import SQUARED_ERROR
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, MemberWarning, warn
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
+from netdial.measure.compare import constant_of, values_of
+from netdial.measure.forward import outputs
 from netdial.nets.foreign import copy_network
 from netdial.objective import OBJECTIVES
 from netdial.pruning.channels.reducing import Pruned
@@ -114,7 +117,22 @@ def compress(
     search = Search(
         context, begin, held, size_of, _reference(context, held, own), float(own.mean())
     )
-    return replace(finished(search, dense_bytes(given), free), recipe=recipe)
+    found = replace(finished(search, dense_bytes(given), free), recipe=recipe)
+    if _is_useless(found.net, context, held):
+        warn(
+            "the compressed network predicts validation data no better than a constant (class frequencies, or the mean of the "
+            "targets); allow more bytes, a smaller loss or a lower price",
+            MemberWarning,
+        )
+    return found
+
+
+def _is_useless(net: nn.Module, context: Context, valid: Dataset) -> bool:
+    """Returns whether a constant predicts validation data as well as a network, by the proper loss."""
+    task, targets, out = context.task, valid.y.cpu(), outputs(net, valid)
+    name = task.proper
+    constant = constant_of(task, context.data.y, targets, out.shape[-1], [name])
+    return float(values_of(out[None], targets, task, name)[0]) >= constant.get(name, math.inf)
 
 
 def _whole(
