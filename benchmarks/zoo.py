@@ -193,7 +193,7 @@ def _made(make: Maker) -> tuple[nn.Module, Tensor]:
     try:
         net, x = _of_type(make, torch.float64)
         evaluated(net, x)
-    except RuntimeError:  # products of experts, for instance, are there in single precision alone
+    except Exception:  # products of experts, for instance, are there in single precision alone
         net, x = _of_type(make, torch.float32)
     return net, x
 
@@ -220,7 +220,11 @@ def _peer_outcome(make: Maker) -> tuple[Outcome, str]:
         if isinstance(given, Tensor):  # all outputs, as they are
             net = with_plain_weights(own.double().eval())
         layers = [name for name, part in net.named_modules() if isinstance(part, _LAYERS)]
-        return peer_cut(net, x, outputs or layers[-1:], tolerance=_TOLERANCE[torch.float64])
+        return peer_cut(net, x, outputs or layers[-1:], tolerance=_tolerance(net))
+
+
+def _tolerance(net: nn.Module) -> float:
+    return _TOLERANCE[next(net.parameters()).dtype]
 
 
 def _leniently(net: nn.Module, x: Tensor, why: str) -> tuple[Outcome, str]:
@@ -255,6 +259,5 @@ def _cut(graph: Graph, x: Tensor) -> tuple[Outcome, str]:
         got = evaluated(graph.traced, x)
     except Exception as error:
         return "broken", f"{type(error).__name__}: {error}"
-    tolerance = _TOLERANCE[next(graph.traced.parameters()).dtype]
-    found = same_outputs(evaluated(masked, x), got, tolerance=tolerance)
+    found = same_outputs(evaluated(masked, x), got, tolerance=_tolerance(masked))
     return ("equal", str(graph.widths)) if found else ("unequal", f"{found.difference:.1e}")

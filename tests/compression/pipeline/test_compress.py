@@ -23,6 +23,11 @@ from netdial.train.loop import Epoch, Interrupted
 
 QUICK: dict[str, Any] = {"epochs": 2, "tuning": 1, "batch_size": 64, "lr": 5e-3, "values": 8}
 
+may_be_useless = pytest.mark.filterwarnings(
+    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
+)
+"""Networks of few bytes, or of a short training, that are made for what else is true of them."""
+
 
 def rows(count: int, seed: int, shape: tuple[int, ...] = (12,)) -> tuple[Tensor, Tensor]:
     x = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
@@ -121,9 +126,7 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_a_dearer_bit_makes_a_smaller_file(trained: nn.Module) -> None:
     cheap, dear = (compressed(trained, price=price).n_bytes for price in (0.02, 2.0))
     assert dear < cheap
@@ -202,9 +205,7 @@ def test_embeddings_recurrence_attention_and_normalisation() -> None:
     assert type(found.net) is Words
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_convolutions_with_batch_normalisation_keep_their_statistics() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -313,9 +314,7 @@ def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_where_bytes_are_left_over_more_weights_are_tried(
     trained: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
