@@ -37,7 +37,7 @@ COMMANDS = {
         "prune fit",
         "slim fit",
         "evidence fit",
-        "compress fit --max-loss 9 --epochs 2 --tuning 1",
+        "compress fit --max-bytes 1500 --epochs 2 --tuning 1",
         "evaluate fit --rivals --seconds 0.2",
     ),
     "regression": ("fit diabetes --epochs 3 --points 3 --samples 2 --name regression --quiet",),
