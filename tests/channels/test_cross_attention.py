@@ -11,8 +11,9 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
-from netdial.core.cutting import leaves
 from netdial.core.outputs import evaluated, same_outputs
+
+from .networks import mask
 
 
 class Cross(nn.Module):
@@ -39,10 +40,7 @@ def test_heads_of_attention_to_a_sequence_of_another_width_go_exactly() -> None:
     gone = {"attend.q_proj_weight": [0, 2], "kv": [1, 4, 5], "q": [3], "attend.out_proj": range(9)}
     plan = graph.plan(gone)
     masked = copy.deepcopy(net)
-    with torch.no_grad():
-        for name, leaf in leaves(masked).items():
-            if name in plan.cuts:
-                leaf.mul_(plan.mask(name, leaf.shape).to(leaf))
+    mask(masked, plan)
     apply(plan, graph.traced)
     assert graph.traced.get_parameter("attend.v_proj_weight").shape == (8, 7)
     assert same_outputs(evaluated(masked, x), evaluated(graph.traced, x), tolerance=1e-12)

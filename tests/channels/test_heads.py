@@ -12,7 +12,6 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
-from netdial.core.cutting import leaves
 from netdial.pruning.channels import Limits, Options, retrain_structured
 
 from .networks import mask, stirred
@@ -64,10 +63,7 @@ def test_without_channels_inside_of_heads_a_network_is_the_one_with_zeros(how: s
     graph = Graph.of(Attending(how).double().eval(), X, heads="inside")
     plan = graph.plan(dict.fromkeys(graph.widths, (1, 2)))
     masked = copy.deepcopy(graph.traced)
-    with torch.no_grad():
-        for name, leaf in leaves(masked).items():
-            if name in plan.cuts:
-                leaf.mul_(plan.mask(name, leaf.shape).to(leaf))
+    mask(masked, plan)
     apply(plan, graph.traced)
     rows = graph.traced.get_submodule("proj").in_features
     assert rows == H * 2

@@ -20,10 +20,11 @@ from netdial.channels.layers.packed import PackedLayer
 from netdial.channels.sizes import thetas
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported, trace
-from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
+
+from .networks import mask
 
 IDS = torch.tensor([[3, 4, 5, 0, 0], [1, 2, 3, 4, 5], [6, 1, 0, 0, 0], [2, 2, 2, 2, 0]])
 OTHERS = torch.tensor([[7, 1, 1, 1, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6, 0]])
@@ -63,9 +64,7 @@ def test_packed_sequences_are_cut_as_others_are(kind: Any, two_way: bool, padded
     assert graph.widths == {"embed": 6, "first.weight_hh_l0": 5, "second.weight_hh_l0": 4}
     plan = Plan.remove(graph.groups, {g.name: range(0, g.size - 1, 2) for g in graph.groups}, graph.shapes)  # fmt: skip
     masked = copy.deepcopy(net)
-    with torch.no_grad():
-        for name, leaf in leaves(masked).items():
-            leaf.mul_(plan.mask(name, leaf.shape).to(leaf))
+    mask(masked, plan)
     apply(plan, graph.traced)
     for ids in (IDS, OTHERS, IDS[:1]):
         assert same_outputs(evaluated(masked, ids), evaluated(graph.traced, ids), tolerance=1e-12)

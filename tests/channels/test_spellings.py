@@ -16,11 +16,12 @@ from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.state import StateChanged
 from netdial.channels.trace.trace import is_exported, trace
-from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.core.inputs.modules import scored
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
+
+from .networks import mask
 
 X = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 P = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -337,10 +338,7 @@ def test_spellings_of_operations_pass_channels(name: str) -> None:
     assert sum(group.size == 6 for group in free)
     plan = Plan.remove(free, {group.name: range(0, 5, 2) for group in free}, graph.shapes)
     masked = copy.deepcopy(net)
-    with torch.no_grad():
-        for leaf, part in leaves(masked).items():
-            if leaf in plan.cuts:
-                part.mul_(plan.mask(leaf, part.shape).to(part))
+    mask(masked, plan)
     apply(plan, graph.traced)
     assert same_outputs(evaluated(masked, x), evaluated(graph.traced, x), tolerance=1e-12)
 

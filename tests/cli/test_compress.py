@@ -19,6 +19,7 @@ from netdial.runs.curves import members
 from netdial.runs.results.compressions import TRAINED_ON, compressions
 from netdial.runs.run import Run
 
+from ..marks import may_be_useless
 from .conftest import Call
 
 SHORT = ("--epochs", "2", "--tuning", "1", "--values", "8")
@@ -104,9 +105,7 @@ def test_a_slimmed_network_comes_back_with_its_smaller_layers(call: Call, copy: 
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_dense_is_the_member_that_was_evaluated(call: Call, copy: Path) -> None:
     said = call("compress", "wine", "--max-loss", "9", *SHORT)
     assert said.code == 0, said.err

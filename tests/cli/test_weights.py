@@ -11,6 +11,8 @@ import pytest
 
 from netdial.cli import main
 
+from ..marks import may_be_useless
+
 pytest.importorskip("pandas")
 
 SETTINGS = ("--epochs", "2", "--model", "mlp:4", "--target", "label", "--points", "2", "--quiet")
@@ -42,9 +44,7 @@ def test_weights_by_name_and_by_column(table: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_runs_with_weights_are_chosen_from_pruned_and_compressed(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,9 +91,7 @@ def share_of_yes(model: str, table: Path, tmp_path: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_what_is_trained_further_keeps_the_weights_of_the_classes(
     table: Path, tmp_path: Path
 ) -> None:

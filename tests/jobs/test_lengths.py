@@ -14,6 +14,8 @@ from netdial.data.dataset import Dataset
 from netdial.jobs.analyses.lengths import description_lengths, prequential
 from netdial.task import named
 
+from ..marks import may_be_useless
+
 TASK = named("classification")
 SHORT = CompressConfig(epochs=20, lr=0.05, batch_size=32, tuning=1)
 
@@ -34,9 +36,7 @@ def test_what_can_be_learned_is_told_in_fewer_bits_than_the_labels_alone_and_noi
     assert learned.model == 0
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_three_codes_side_by_side_with_what_they_choose() -> None:
     train, valid = rows(300), rows(100)
     net = nd.build("linear", input_shape=(4,), n_outputs=2, seed=0)

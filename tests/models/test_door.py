@@ -21,6 +21,8 @@ from netdial.core.storage.boundary import UncheckedFile
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.models.member import load_member
 
+from ..marks import may_be_useless
+
 NET = {"spec": "mlp:6", "input_shape": [3], "n_outputs": 2}
 KINDS = ("family", "member", "weights", "pruned", "shrunken")
 
@@ -248,9 +250,7 @@ def test_programs_are_told_and_opened_elsewhere(tmp_path: Path) -> None:
         nd.load_model(tmp_path / "m.pt2")
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
+@may_be_useless
 def test_other_things_that_netdial_makes_are_refused_with_what_to_do(tmp_path: Path) -> None:
     family = nd.fit(mlp(), data(), epochs=40, batch_size=8)
     splits = nd.load_data("wine")

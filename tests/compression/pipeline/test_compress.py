@@ -21,12 +21,9 @@ from netdial.data.dataset import Dataset
 from netdial.task import Regression
 from netdial.train.loop import Epoch, Interrupted
 
-QUICK: dict[str, Any] = {"epochs": 2, "tuning": 1, "batch_size": 64, "lr": 5e-3, "values": 8}
+from ...marks import may_be_useless
 
-may_be_useless = pytest.mark.filterwarnings(
-    "ignore:the compressed network predicts:netdial.core.errors.MemberWarning"
-)
-"""Networks of few bytes, or of a short training, that are made for what else is true of them."""
+QUICK: dict[str, Any] = {"epochs": 2, "tuning": 1, "batch_size": 64, "lr": 5e-3, "values": 8}
 
 
 def rows(count: int, seed: int, shape: tuple[int, ...] = (12,)) -> tuple[Tensor, Tensor]:

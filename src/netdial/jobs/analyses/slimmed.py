@@ -160,12 +160,12 @@ def slim_run(
     for one in paths.values():
         check_writable(one)
     start = member_of(family, lam, example)
-    picking = with_picks(start, example) if options.inputs else start
     found: list[tuple[str, float | Target | None, Pruned]]
     if asked.training is None:
         (once,) = ladder
         check = (once,) if isinstance(once, Target) else ()
-        done = reduce(picking, once, options, data=task.train, example=example, check=check)
+        member = with_picks(start, example) if options.inputs else start
+        done = reduce(member, once, options, data=task.train, example=example, check=check)
         found = [("pruned", once, done)]
     else:
         sized = isinstance(ladder[0], Target)
