@@ -42,6 +42,11 @@ from benchmarks._zoo_parameters import COMPUTED
 from benchmarks._zoo_patches import PATCHES
 from benchmarks._zoo_peer import Outcome, peer_cut
 from benchmarks._zoo_sequences import SEQUENCES
+from benchmarks._zoo_seventh_learning import SEVENTH_LEARNING
+from benchmarks._zoo_seventh_others import SEVENTH_OTHERS
+from benchmarks._zoo_seventh_series import SEVENTH_SERIES
+from benchmarks._zoo_seventh_vision import SEVENTH_VISION
+from benchmarks._zoo_seventh_words import SEVENTH_WORDS
 from benchmarks._zoo_sixth_dense import SIXTH_DENSE
 from benchmarks._zoo_sixth_others import SIXTH_OTHERS
 from benchmarks._zoo_sixth_series import SIXTH_SERIES
@@ -104,14 +109,16 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     from benchmarks._zoo_fourth_models import fourth_models
     from benchmarks._zoo_models import models
     from benchmarks._zoo_more_models import more_models
+    from benchmarks._zoo_seventh_models import seventh_models
     from benchmarks._zoo_sixth_models import sixth_models
     from benchmarks._zoo_third_models import third_models
 
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
+    own |= seventh_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
-    theirs |= sixth_models()
+    theirs |= {**sixth_models(), **seventh_models()}
     return {"own": own, "transformers": theirs}
 
 
@@ -141,6 +148,12 @@ def fifth_sample() -> dict[str, Maker]:
 def sixth_sample() -> dict[str, Maker]:
     """Returns what makes more networks of papers' repositories and courses: packed sentences, experts, operators, grids."""
     return {**SIXTH_SERIES, **SIXTH_VISION, **SIXTH_DENSE, **SIXTH_WORDS, **SIXTH_OTHERS}
+
+
+def seventh_sample() -> dict[str, Maker]:
+    """Returns what makes still more: scripted kernels, parametrised and stacked weights, hooks, memories, fields, molecules."""
+    sequences = {**SEVENTH_SERIES, **SEVENTH_WORDS}
+    return {**sequences, **SEVENTH_VISION, **SEVENTH_LEARNING, **SEVENTH_OTHERS}
 
 
 def _own(name: str) -> Maker:
