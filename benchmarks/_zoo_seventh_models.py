@@ -52,7 +52,7 @@ def seventh_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     return {
         "BigBird": text("BigBird", **WORDS, attention_type="original_full"),
         "MRA": text("Mra", max_position_embeddings=64, block_per_row=1),
-        "CANINE": text("Canine", max_position_embeddings=64, num_hash_buckets=20, num_hash_functions=2, downsampling_rate=2, local_transformer_stride=4),
+        "CANINE": text("Canine", max_position_embeddings=64, num_hash_buckets=20, num_hash_functions=2, downsampling_rate=2),
         "PLBart encoder": encoder("PLBart", max_position_embeddings=16),
         "M2M100 encoder": encoder("M2M100", max_position_embeddings=16),
         "LongT5 encoder": made(TOKENS, "LongT5Encoder", vocab_size=50, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, local_radius=3),

@@ -1,6 +1,6 @@
 """Networks of the zoo over tables, graphs, molecules, fields and games, seventh sample."""
 
-# ruff: noqa: B023, B905, C417, C419, E501, E731, E741, N803, N806, RUF005, RUF007, RUF059 - names and lines as people write them
+# ruff: noqa: B905, N803, N806, RUF005, RUF059 - names and lines as people write them
 from __future__ import annotations
 
 import itertools

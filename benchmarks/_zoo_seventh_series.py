@@ -1,6 +1,6 @@
 """Networks of the zoo over time series, traffic and sensors, seventh sample."""
 
-# ruff: noqa: B023, B905, C417, C419, E501, E731, E741, N803, N806, RUF005, RUF007, RUF059 - names and lines as people write them
+# ruff: noqa: B023, B905, E501, E731, N803, N806, RUF059 - names and lines as people write them
 from __future__ import annotations
 
 import math
