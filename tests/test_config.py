@@ -41,6 +41,11 @@ from netdial.train.config import FitConfig, make_config
             {"groups": 5, "devices": 2},
             "groups=5 does not divide among devices=2; choose a multiple of 2",
         ),
+        (
+            {"lams": (0.1, 1)},
+            r"map piecewise is trained on a whole range: give its ends, lam=\(lo, hi\)",
+        ),
+        ({"lo": 1e-40}, "lo=1e-40: input should be greater than or equal to 1e-30"),
         ({"momentum": 1.0}, "momentum=1.0: input should be less than 1"),
         ({"class_weight": "0=1, 0 =24"}, "class_weight: 0 stands there twice; leave one out"),
         ({"posterior": "gate=point,gate=normal"}, "posterior: gate stands there twice"),
@@ -49,6 +54,21 @@ from netdial.train.config import FitConfig, make_config
 def test_what_is_wrong_is_said(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_config(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lamda": (0.1, 1)}, "unknown setting 'lamda'; did you mean 'lam'"),
+        (
+            {"lam": 1.0},
+            r"lam=1.0; expected a list of numbers: the two ends of the range, lam=\(lo, hi\)",
+        ),
+    ],
+)
+def test_the_range_is_asked_for_by_its_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        nd.fit(nn.Linear(2, 2), (torch.eye(2), torch.arange(2)), **settings)
 
 
 def test_settings_cannot_be_changed_and_describe_the_family() -> None:
@@ -114,15 +134,15 @@ def test_the_range_is_that_of_the_objective_and_wide_enough_for_lams(objective: 
     config, (lo, hi) = make_config(objective=objective), OBJECTIVES[objective].range
     assert (config.lo, config.hi) == (lo, hi)
     lams = (lo / 2, 1.0, 2 * hi)
-    config = make_config(objective=objective, lams=lams)
+    config = make_config(objective=objective, map="table", lams=lams)
     assert (config.lo, config.hi) == (lo / 2, 2 * hi)
-    config = make_config(objective=objective, lams=lams, hi=0.5, lo=0.25)
+    config = make_config(objective=objective, map="table", lams=lams, hi=0.5, lo=0.25)
     assert (config.lo, config.hi) == (0.25, 0.5)
 
 
 @pytest.mark.parametrize("kind", [list, iter, np.float32, np.array, torch.tensor])
 def test_lams_of_every_kind_are_inside_the_range(kind: Any) -> None:
-    config = make_config(lams=kind([0.5, 50.0]))
+    config = make_config(map="table", lams=kind([0.5, 50.0]))
     assert config.lams == (0.5, 50.0) and (config.lo, config.hi) == (1e-2, 50)
 
 

@@ -150,6 +150,19 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: (pandas.DataFrame({"a": ["p", "q"] * 6, "b": range(12)}), Y),
         "no numbers in column 'a'",
     ),
+    "an index in another order": (
+        lambda: (pandas.DataFrame(X.numpy()), pandas.Series(Y.numpy())[::-1]),
+        r"targets have the same index in another order.*y.loc\[x.index\]",
+    ),
+    "weights in another order": (
+        lambda: (pandas.DataFrame(X.numpy()), Y, pandas.Series(W.numpy())[::-1]),
+        "inputs and weights have the same index in another order",
+    ),
+    "no numbers at all": (lambda: (X.to("meta"), Y), "device meta"),
+    "named columns of numpy": (
+        lambda: (np.zeros(12, dtype=[("a", "f4"), ("b", "f4")]), Y),
+        r"a structured array \(a, b\).*structured_to_unstructured",
+    ),
     "dates": (lambda: (X.numpy().astype("datetime64[s]"), Y), "inputs: dates"),
     "negative labels": (lambda: (X, 2 * (Y > 0).long() - 1), "-1 in row 0 .* is negative"),
     "one-hot labels": (
@@ -194,6 +207,15 @@ def test_what_cannot_be_used_is_refused_in_words(case: str) -> None:
     make, words = REFUSED[case]
     with pytest.raises(DataError, match=words):
         as_dataset(make(), "classes", "training part")
+
+
+def test_rows_of_frames_are_paired_as_they_come_where_their_labels_say_nothing_else() -> None:
+    x, y = pandas.DataFrame(X.numpy()), pandas.Series(Y.numpy())
+    for targets in (y, y.set_axis(list("abcdefghijkl")), y.set_axis([0] * 12)):
+        assert torch.equal(as_dataset((x, targets), "classes").y, Y)
+    order = x.sample(frac=1, random_state=0).index
+    found = as_dataset((x.loc[order], y.loc[order]), "classes")
+    assert torch.equal(found.y, Y[torch.tensor(order)])
 
 
 def test_infinity_in_the_targets_is_named() -> None:

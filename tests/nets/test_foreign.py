@@ -212,6 +212,13 @@ def test_wrapped_networks_are_refused_with_the_way_to_the_network_inside(
         Family(wrap(plain()))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_scripted_network_is_refused_in_words_by_fit() -> None:
+    scripted = torch.jit.script(nn.Linear(4, 3))
+    with pytest.raises(ConfigError, match=r"before torch\.jit"):
+        nd.fit(scripted, (torch.randn(6, 4), torch.arange(6) % 3), epochs=1)
+
+
 def test_what_cannot_be_copied_is_said() -> None:
     net = plain()
     net.held = iter([1])  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
-from netdial.core.errors import DataError, ShapeError
+from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.models.member import save_member
 from netdial.task import DenseClassification, DenseRegression, Regression, deduce, settle
 
@@ -92,11 +92,37 @@ def test_targets_tell_the_task() -> None:
     assert isinstance(deduce(torch.zeros(2, 5, dtype=torch.long)), DenseClassification)
     assert isinstance(deduce(torch.zeros(2, 5)), Regression)
     assert isinstance(deduce(torch.tensor([[0.0], [1.0], [2.0]])), Regression)
-    assert isinstance(deduce(torch.tensor([[0.0, 1.0], [1.0, 1.0]])), Regression)
+    assert isinstance(deduce(torch.tensor([[0.0, 1.0], [1.0, 0.5]])), Regression)
     assert settle(DenseClassification(dim=-1)).settings() == {
         "name": "dense-classification",
         "dim": -1,
     }
+
+
+@pytest.mark.parametrize(
+    ("targets", "what"),
+    [
+        (torch.tensor([[0.0, 1.0], [1.0, 1.0]]), "several labels of an example"),
+        ((torch.arange(24).reshape(2, 1, 3, 4) % 3 == 0).double(), "a mask"),
+    ],
+)
+def test_labels_and_masks_are_no_silent_regression(targets: Tensor, what: str) -> None:
+    with pytest.raises(DataError, match=f"0 and 1 only; for {what} .*binary_cross_entropy"):
+        deduce(targets)
+
+
+def test_labels_in_whole_numbers_are_told_of_the_loss_for_them() -> None:
+    x, y = torch.randn(8, 4), (torch.arange(24).reshape(8, 3) % 2)
+    with pytest.raises(ShapeError, match=r"several labels .* y\.float\(\) and loss=.*with_logits"):
+        nd.fit(nn.Linear(4, 3), (x, y), epochs=1)
+
+
+def test_probabilities_at_places_are_refused() -> None:
+    outputs = torch.rand(2, 3, 5).softmax(dim=1)
+    targets = torch.zeros(2, 5, dtype=torch.long)
+    with pytest.raises(ConfigError, match="are probabilities"):
+        DenseClassification().misfit(outputs, targets, 3)
+    assert not DenseClassification().misfit(outputs.log(), targets, 3)
 
 
 class Last(nn.Module):

@@ -44,6 +44,20 @@ def test_one_number_for_a_batch_counts_for_each_example() -> None:
     assert not each.whole and torch.allclose(each.nll(outputs, targets).mean(), found.mean())
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.BCEWithLogitsLoss(reduction="sum"),
+        lambda out, y: (out - y).square().sum(),
+    ],
+)
+def test_a_loss_that_adds_up_over_a_batch_is_refused(loss: Callable[..., Tensor]) -> None:
+    """Its weight beside the complexity would grow with the batch: at 16 examples, λ would be a sixteenth of what it says."""
+    with pytest.raises(ConfigError, match=r"adds up over the examples .*reduction='mean'"):
+        nd.fit(net(), (X, Y), loss=loss, **SHORT)
+    nd.fit(net(), (X, Y), loss=lambda out, y: (out - y).square().sum(1), **SHORT)
+
+
 def test_every_group_of_a_family_has_its_own() -> None:
     outputs, targets = torch.randn(12, 2, generator=SOURCE), Y[:12]
     task = Loss.of(labels_differ).seen(outputs, targets)

@@ -45,6 +45,17 @@ def test_networks_that_cannot_be_scored(net: nn.Module, error: type[Exception], 
         rehearse(net, X, named("classification"), 3)
 
 
+def test_outputs_that_are_probabilities_are_refused() -> None:
+    """Cross-entropy takes the softmax by itself; of probabilities it never comes near 0."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
+    with pytest.raises(ConfigError, match=r"are probabilities .*leave the last softmax out"):
+        rehearse(net, X, named("classification"), 3)
+    with pytest.raises(ConfigError, match="are probabilities"):
+        nd.fit(net, (X, torch.tensor([0, 2])), epochs=1)
+    rehearse(nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(dim=1)), X, named("classification"), 3)
+    rehearse(net, X, named("regression"), 3)  # shares, as numbers
+
+
 def test_networks_that_can() -> None:
     net = nn.Sequential(nn.Linear(4, 7), nn.BatchNorm1d(7), nn.Dropout())
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -127,6 +127,9 @@ def settings_in_words(what: str, given: Iterable[str], allowed: Collection[str])
             raise cause from None
         place = ".".join(str(part) for part in first["loc"])
         said = first["msg"].lower().removeprefix("value error, ")
+        for bound in first.get("ctx", {}).values():  # pydantic writes 1e-30 out in full
+            if isinstance(bound, float) and said.rpartition(" ")[2].startswith("0.0000"):
+                said = f"{said.rpartition(' ')[0]} {bound:g}"
         raise ConfigError(f"{given_words(place, first['input'])}: {said}") from None
 
 

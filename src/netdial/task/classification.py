@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netdial.core.errors import DataError
+from netdial.core.errors import ConfigError, DataError
 from netdial.data.memory.targets import Targets
 from netdial.task.base import Task
 from netdial.task.metric import NLL, Metric
 from netdial.task.registry import TASKS
 
 _MANY = 64
+_ROUNDING = 1e-4  # of probabilities that add up to 1
 
 
 def categorical_nll(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -37,6 +38,22 @@ def categorical_nll(outputs: Tensor, targets: Tensor) -> Tensor:
         across: Tensor = F.cross_entropy(outputs.mT[None], targets[None], reduction="none")
         return across[0]
     return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def refuse_probabilities(outputs: Tensor, dim: int) -> None:
+    """Refuses outputs that are probabilities of the classes along a dimension.
+
+    Raises:
+        ConfigError: they are. The log loss takes a softmax of them once more, so it never comes near 0.
+    """
+    if outputs.shape[dim] < 2 or not outputs.numel() or bool((outputs < 0).any()):
+        return
+    totals = outputs.double().sum(dim=dim)
+    if bool((totals - 1).abs().max() < _ROUNDING):
+        raise ConfigError(
+            "the network's outputs are probabilities (none is negative, and those of an example add up to 1); a "
+            "classification takes the numbers before the softmax, and takes it by itself: leave the last softmax out"
+        )
 
 
 def _right(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -136,6 +153,17 @@ class Classification(Task):
     def fits(self, n_outputs: int, asked: int) -> bool:
         """Returns whether there is an output for every class; a network may know more classes than occur."""
         return n_outputs >= asked
+
+    def misfit(self, outputs: Tensor, targets: Tensor | None, asked: int) -> str:
+        """Returns what outputs of a few examples should have been, in words; empty if they can be scored.
+
+        Raises:
+            ConfigError: they are probabilities.
+        """
+        if due := super().misfit(outputs, targets, asked):
+            return due
+        refuse_probabilities(outputs, dim=1)
+        return ""
 
     def constant(self, targets: Tensor, n_outputs: int) -> Tensor:
         """Returns the logarithms ``[C]`` of the class frequencies; a class that does not occur counts as half an example."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from netdial.core.errors import DataError
 from netdial.data.memory.targets import NOT_COUNTED, Targets
 from netdial.task.base import Task
+from netdial.task.classification import refuse_probabilities
 from netdial.task.metric import NLL, Metric
 from netdial.task.registry import TASKS
 from netdial.task.regression import HALF_LOG_2PI
@@ -126,11 +127,17 @@ class DenseClassification(Dense):
                 f"kind=netdial.task.DenseClassification(dim={dims[0]}), or dim={dims[1]}"
             )
         if not dims or outputs.shape[dims[0]] < asked:
-            rows = " (of one-hot rows: y.argmax(1))" if outputs.ndim == targets.ndim == 2 else ""
+            rows = (
+                " (of one-hot rows give y.argmax(1); of several labels that may hold at once y.float() and "
+                "loss=torch.nn.functional.binary_cross_entropy_with_logits)"
+                if outputs.ndim == targets.ndim == 2
+                else ""
+            )
             return (
                 f"[{len(outputs)}, {asked}, {shown}] or [{len(outputs)}, {shown}, {asked}]: {asked} classes at each of the "
                 f"places of targets {list(targets.shape)}{rows}"
             )
+        refuse_probabilities(outputs, dims[0])
         return ""
 
     def seen(self, outputs: Tensor, targets: Tensor) -> DenseClassification:

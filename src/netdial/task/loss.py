@@ -18,6 +18,9 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) -> one number for the batch, or one for each example, or more of each, which are averaged."""
 
 
+_TOLERANCE = 1e-4
+
+
 def _mean(task: Task, outputs: Tensor, targets: Tensor) -> float:
     return float(task.nll(outputs, targets).double().mean())
 
@@ -139,7 +142,25 @@ class Loss(Task):
                 f"loss {self.title}: no gradient leads from it to the outputs, so nothing could be trained; compute it by "
                 "operations of torch that have one (no argmax, item() or numpy)"
             )
+        if self._adds_up(outputs.detach(), targets):
+            raise ConfigError(
+                f"loss {self.title}: adds up over the examples of a batch, so that its weight beside the complexity would "
+                "depend on the size of batches; let it give their mean (reduction='mean'), or one number for each "
+                "(reduction='none')"
+            )
         return ""
+
+    def _adds_up(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Returns whether the function gives one number, and twice as much for examples that are all there twice."""
+        twice = [torch.cat([part, part]) for part in (outputs, targets)]
+        try:
+            with torch.no_grad():
+                once, both = self.function(outputs, targets), self.function(*twice)  # type: ignore[misc]
+        except Exception:  # a function may take batches of one size only
+            return False
+        if once.numel() != 1 or both.numel() != 1 or not float(once):
+            return False
+        return bool(torch.isclose(both.reshape(()), 2 * once.reshape(()), rtol=_TOLERANCE, atol=0))
 
     def seen(self, outputs: Tensor, targets: Tensor) -> Loss:
         """Returns the task with whether the function gives one number for a batch."""

@@ -68,7 +68,8 @@ def asked(
 def _takes_labels(net: nn.Module) -> bool:
     """Returns whether a network's class has an argument for labels."""
     kind: Any = type(net).__bases__[1] if isinstance(net, OneTensor) else type(net)
-    return _LABELS in inspect.signature(kind.forward).parameters
+    forward = getattr(kind, "forward", None)  # a scripted network's class has none to look at
+    return forward is not None and _LABELS in inspect.signature(forward).parameters
 
 
 def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:

@@ -74,38 +74,44 @@ def deduce(targets: Tensor) -> Task:
     Targets of the shape of images or texts suggest the dense forms of both.
 
     Raises:
-        DataError: columns of numbers that are classes as other libraries write them, one-hot rows or a column of 0 and 1: as
-            numbers to fit they are hardly meant.
+        DataError: numbers that are classes as other libraries write them, one-hot rows, a column of 0 and 1, labels or masks:
+            as numbers to fit they are hardly meant.
 
     >>> import torch
     >>> deduce(torch.tensor([0, 2, 1])).name, deduce(torch.zeros(3, 1)).name
     ('classification', 'regression')
     """
     numbers = targets.is_floating_point() and targets.ndim >= 2
-    if numbers and targets.ndim == 2 and len(targets) > 1:
+    if numbers and len(targets) > 1:
         _refuse_classes(targets)
     return dense_form(TASKS["regression" if numbers else "classification"](), targets)
 
 
 def _refuse_classes(targets: Tensor) -> None:
-    """Refuses columns of numbers ``[N, T]`` that are one-hot rows, or a single column of 0 and 1.
+    """Refuses numbers ``[N, T]`` or ``[N, ...]`` that are 0 and 1 alone: one-hot rows, two classes, labels or masks.
 
     Raises:
         DataError: they are.
     """
-    n_ones = (targets == 1).sum(dim=1)
-    if not bool(((targets == 0).sum(dim=1) + n_ones == targets.shape[1]).all()):
+    ones = targets == 1
+    if not ones.any() or ones.all() or not bool((ones | (targets == 0)).all()):
         return
     shape = f"targets {list(targets.shape)} of {targets.dtype}"
-    if targets.shape[1] > 1 and bool((n_ones == 1).all()):
+    own = "loss=torch.nn.functional.binary_cross_entropy_with_logits"
+    columns = targets.shape[1] if targets.ndim == 2 else 0
+    if columns > 1 and bool((ones.sum(dim=1) == 1).all()):
         raise DataError(
             f"{shape} are one-hot rows; for classes give their indices, y.argmax(1), to fit them as numbers kind='regression'"
         )
-    if targets.shape[1] == 1 and 0 < int(n_ones.sum()) < len(targets):
+    if columns == 1:
         raise DataError(
             f"{shape} are 0 and 1 only; for two classes give y[:, 0].long() and a network of two outputs, or your own loss "
-            "(loss=torch.nn.functional.binary_cross_entropy_with_logits); to fit them as numbers kind='regression'"
+            f"({own}); to fit them as numbers kind='regression'"
         )
+    what = "several labels of an example" if columns else "a mask"
+    raise DataError(
+        f"{shape} are 0 and 1 only; for {what} give the loss that is meant ({own}); to fit them as numbers kind='regression'"
+    )
 
 
 def task_of(splits: Splits) -> Task:

@@ -280,6 +280,11 @@ class FitConfig(TrainConfig):
             raise ConfigError(
                 "map table trains networks directly at given values: give lams, for example 0.01,1,100"
             )
+        if self.lams and self.map != "table":
+            raise ConfigError(
+                f"lams are the values of directly trained networks (map table), and map {self.map} is trained on a whole "
+                "range: give its ends, lam=(lo, hi) (--lo, --hi), and values to evaluate at afterwards"
+            )
         if self.devices > 1 and self.groups % self.devices and self.map != "table":
             raise ConfigError(
                 f"groups={self.groups} does not divide among devices={self.devices}; choose a multiple of {self.devices}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
-from netdial.core.errors import ConfigError, warn
+from netdial.core.errors import ConfigError, unknown, warn
 from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -225,8 +225,15 @@ def settings_of(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig
                 f"give either config or settings by name, not both ({', '.join(settings)})"
             )
         return config
+    allowed = ("lam", *FitConfig.model_fields)
+    for name in settings:
+        if name not in allowed:
+            raise unknown("setting", name, allowed)
     if "lam" in settings:
-        ends = expect("settings", "lam", settings["lam"], Sequence[float])
+        try:
+            ends = expect("settings", "lam", settings["lam"], Sequence[float])
+        except ConfigError as error:
+            raise ConfigError(f"{error}: the two ends of the range, lam=(lo, hi)") from None
         if len(ends) != 2:
             raise ConfigError(f"lam={ends!r}: expected the two ends of the range, lam=(lo, hi)")
         rest = {name: value for name, value in settings.items() if name != "lam"}

@@ -298,6 +298,12 @@ SMALL = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
         (SMALL, None, {"share": 1.0}, r"share=1: outside \(0, 1\)"),
         (SMALL, None, {"share": 0.0}, r"share=0: outside \(0, 1\)"),
         (SMALL, None, {"size": "1M params"}, "the network has 51, so there is nothing to remove"),
+        (
+            SMALL,
+            None,
+            {"size": "9 s"},
+            r"the network has [\d.e-]+ ms, so there is nothing to remove",
+        ),
         (SMALL, None, {"size": "3 params"}, "there are still 11; raise the target"),
         (SMALL, None, {"size": "40 params", "minimum": 6}, "there are still 51"),
         (SMALL, None, {"size": "40"}, "the unit is missing"),

@@ -35,6 +35,8 @@ def as_tensor(value: Any, where: str, *, labels: bool = False) -> Tensor:
     if hasattr(value, "to_numpy") and (hasattr(value, "columns") or hasattr(value, "dtype")):
         value = _of_frame(value, where, labels=labels)
     tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(_array(value, where))
+    if tensor.is_meta:
+        raise DataError(f"{where}: a tensor on the device meta, which holds no numbers")
     if tensor.layout != torch.strided:
         raise DataError(f"{where}: a sparse tensor; give a dense one (x.to_dense())")
     if tensor.is_complex():
@@ -155,6 +157,9 @@ def _array(value: Any, where: str) -> np.ndarray[Any, Any]:
         )
         targets = where.endswith("targets")
         cure = _LABELS if targets else "give numbers"
+        if array.dtype.names:
+            what = f"a structured array ({', '.join(array.dtype.names)})"
+            cure = "give numpy.lib.recfunctions.structured_to_unstructured(x)"
         if array.dtype.kind == "O" and _are_numbers(array):
             cure = f"they are numbers: give array.astype({'int' if targets else 'numpy.float32'})"
         raise DataError(f"{where}: {what} where numbers are needed; {cure}")

@@ -54,6 +54,8 @@ def as_examples(
             a number is not finite; a weight is negative.
     """
     x, y, weight = _take(parts, where, names)
+    for what, part in (("targets", y), ("weights", weight)):
+        _refuse_other_order(x, part, where, what)
     found = as_tensor(y, f"{where}: targets", labels=True)
     inputs, packing = _inputs(x, where, len(found) if found.ndim else None)
     if inputs.ndim < 2 or found.ndim < 1:
@@ -85,6 +87,20 @@ def _inputs(x: Any, where: str, count: int | None) -> tuple[Tensor, Packing | No
     if len(parts) == 1:
         return parts[0], None
     return as_packed(parts, [n if isinstance(n, str) else "" for n in named], where)
+
+
+def _refuse_other_order(x: Any, other: Any, where: str, what: str) -> None:
+    """Refuses a frame and a series whose rows have the same labels in another order: rows are paired as they come."""
+    if not all(hasattr(part, "to_numpy") and hasattr(part, "index") for part in (x, other)):
+        return
+    one, two = x.index, other.index
+    if len(one) != len(two) or not (one.is_unique and two.is_unique) or one.equals(two):
+        return
+    if bool((two.get_indexer(one) >= 0).all()):
+        raise DataError(
+            f"{where}: inputs and {what} have the same index in another order, so their rows would not belong together; bring "
+            f"the {what} into that order, y.loc[x.index], or give .to_numpy() of both to pair them as they stand"
+        )
 
 
 def as_weights(weight: Any, count: int, where: str) -> Tensor:

@@ -172,7 +172,9 @@ def check_size(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> N
     """
     smallest = replace(graph, traced=without(graph, gather(order)))
     show, still = "{:.10g}".format, "there are still"
+    shown = show
     if target.kind == "ms":
+        shown = "{:.3g} ms".format
         show = "{:.3g} ms, the cost of calling its operations".format
         clock, still = Clock(graph, smallest), "a call still takes"
         start, least = clock.start, (1 + NOISE) * clock.floor
@@ -180,7 +182,7 @@ def check_size(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> N
         start, least = (size(each, target.kind).value for each in (graph, smallest))
     if not target.value < start:
         raise ConfigError(
-            f"target of {target}: the network has {start:.10g}, so there is nothing to remove; lower the target"
+            f"target of {target}: the network has {shown(start)}, so there is nothing to remove; lower the target"
         )
     if target.value < least:
         raise ConfigError(
