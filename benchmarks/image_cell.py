@@ -27,6 +27,7 @@ from netdial.structure.graph.genotype import Genotype
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.job import SearchJob
 from netdial.structure.search.searching import prepare
+from netdial.structure.search.strategy import Asked
 from netdial.structure.search.training import losses
 from netdial.structure.spaces import ready_space
 from netdial.task import named
@@ -123,7 +124,7 @@ def _one(strategy: str, seed: int, quick: bool) -> tuple[_Scores, list[_Scores],
     outcome = job.run()
     found = _scores(outcome.network, test, valid, data.kind)
     others = [
-        _scores(job.trained(genotype, config.passes)[0], test, valid, data.kind)
+        _scores(job.trained(Asked(genotype, config.passes))[0], test, valid, data.kind)
         for genotype in _alike(job, outcome.genotype, 1 if quick else 4)
     ]
     return found, others, outcome.seconds

@@ -62,7 +62,6 @@ def search_config(recipe: TinyRecipe, strategy: str, seed: int, **more: Any) -> 
         "lr": recipe.lr,
         "schedule": "constant",
         "compare": False,
-        "candidates": 1,
         "seed": seed,
         **more,
     }

@@ -23,7 +23,7 @@ def ready() -> DerivedNetwork:
         "mlp", input_shape=(5,), n_outputs=3, depth=1, width=8, widths=(4,), norms=("batch",)
     )
     net = Supernet(space)
-    found = derive(net, {"n1->h1": "tanh4", "h0->h1": "skip"})
+    found = derive(net, {"x->h0": "linear", "n1->h1": "tanh4", "h0->h1": "skip"})
     found(X)  # moves the running statistics
     return found.eval()
 
@@ -44,7 +44,11 @@ def test_a_network_of_a_ready_space_opens_by_itself(tmp_path: Path) -> None:
     told = nd.save(net, path, about={"seen": 3})
     assert (told.kind, told.digests, told.about) == ("derived network", True, {"seen": 3})
     assert told.facts["space"] == "mlp"
-    assert told.facts["genotype"] == {"n1->h1": ["tanh4"], "h0->h1": ["skip"]}
+    assert told.facts["genotype"] == {
+        "x->h0": ["linear"],
+        "n1->h1": ["tanh4"],
+        "h0->h1": ["skip"],
+    }
     again = nd.load_model(path)
     assert not again.training
     assert again.genotype == net.genotype
@@ -75,7 +79,7 @@ def test_files_that_were_changed_or_are_newer_are_refused(tmp_path: Path) -> Non
     tree = load_tree(path, "derived network")
     changes: list[tuple[dict[str, Any], str]] = [
         ({"format": 99}, "format 99"),
-        ({"genotype": '{"n1->h1": "tanh9", "h0->h1": "skip"}'}, "tanh9"),
+        ({"genotype": '{"x->h0": "linear", "n1->h1": "tanh9", "h0->h1": "skip"}'}, "tanh9"),
         ({"recipe": {**tree["recipe"], "space": "mlq"}}, "mlq"),
         ({"recipe": {**tree["recipe"], "options": {"dept": 1}}}, "dept"),
         ({"recipe": {**tree["recipe"], "n_outputs": 4}}, "space"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import gelu
 
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.structure import StructureCosts, Supernet, derive
@@ -18,12 +19,12 @@ from netdial.structure.spaces.lecture import PolynomialFeatures
 @pytest.mark.parametrize(
     ("name", "shape", "options", "count"),
     [
-        ("mlp", (5,), {}, (5 * 3 * 2) ** 3),
+        ("mlp", (5,), {}, 3 * (7 * 3 * 2) ** 3),
         (
             "mlp",
             (2, 3),
             {"depth": 1, "widths": [4], "activations": ["gelu"], "norms": ["plain", "layer"]},
-            2 * 2 * 2,
+            2 * (3 * 2 * 2),
         ),
         ("one-layer", (4,), {}, 2),
         ("two-layer", (4,), {"width": 3}, 16),
@@ -78,10 +79,29 @@ def test_every_ready_space_is_tested_here() -> None:
 def test_depth_of_an_mlp_goes_down_to_a_linear_network() -> None:
     space = ready_space("mlp", input_shape=(5,), n_outputs=2, depth=2, width=8)
     chosen = {
-        key: "skip" if "skip" in c.operations else "none" if "none" in c.operations else "plain"
+        key: next(name for name in ("skip", "none", "plain", "linear") if name in c.operations)
         for key, c in space.choices.items()
     }
     assert StructureCosts(space).of(space.genotype(chosen)).params == 5 * 8 + 8 + 8 * 2 + 2
+
+
+@pytest.mark.parametrize("norms", [["plain", "layer"], ["batch"], ["layer", "batch"]])
+def test_the_usual_mlp_is_a_plain_perceptron(norms: list[str]) -> None:
+    options = {"depth": 2, "width": 8, "activations": ["gelu", "tanh"], "norms": norms}
+    space = ready_space("mlp", input_shape=(5,), n_outputs=2, **options)
+    assert space.usual is not None
+    net = derive(space, space.usual)
+    kinds = [type(m).__name__ for m in net.modules() if not list(m.children())]
+    norm = {"plain": "Identity", "batch": "BatchNorm1d", "layer": "LayerNorm"}[norms[0]]
+    told = [kind for kind in kinds if kind not in ("Identity", "Flatten")]
+    wanted = ["Linear", "GELU", norm, "Linear", "GELU", "Linear"]
+    assert told == [kind for kind in wanted if kind != "Identity"]
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    if norms[0] == "plain":
+        by_hand = x
+        for layer in (m for m in net.modules() if isinstance(m, torch.nn.Linear)):
+            by_hand = layer(by_hand) if layer.out_features == 2 else gelu(layer(by_hand))
+        assert torch.allclose(net(x), by_hand, atol=1e-6)
 
 
 def test_polynomials_are_all_products() -> None:

@@ -141,12 +141,16 @@ def test_remarks_are_made_where_something_was_done() -> None:
     assert "2.5" in lost
 
 
+SPARE = ("none", "plain", "linear")
+"""The least of what there is to choose on an edge of the space ``mlp``."""
+
+
 def test_identities_give_way_where_only_another_way_into_the_node_is_left() -> None:
     space = SPACES["mlp"]((13,), 3)
     given = {}
     for key, choice in space.choices.items():
         row = torch.full((len(choice.operations),), 0.1)
-        row[choice.operations.index("none" if "none" in choice.operations else "plain")] = 0.6
+        row[next(at for at, name in enumerate(choice.operations) if name in SPARE)] = 0.6
         if "skip" in choice.operations:  # likelier than any layer, and the smallest
             row = torch.tensor([0.55, 0.45])
         given[key] = row / row.sum()

@@ -58,11 +58,19 @@ class SearchSpace:
         name: what it is called.
         recipe: for spaces of ``netdial.structure.spaces``, the values that make it again; networks derived from it can be
             loaded without being given the space.
+        usual: key -> operations of the structure that one would take without a search; searches compare with it.
     """
 
-    def __init__(self, name: str = "space", *, recipe: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "space",
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        usual: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name
         self.recipe = dict(recipe) if recipe is not None else None
+        self.usual = dict(usual) if usual is not None else None
         self._inputs: dict[str, tuple[int, ...] | None] = {}
         self._nodes: dict[str, Aggregator] = {}
         self._edges: dict[str, SpaceEdge] = {}

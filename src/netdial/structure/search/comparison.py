@@ -23,20 +23,15 @@ def beside_random_search(
 ) -> SearchOutcome:
     """Returns the outcome with random search that took as much processor time."""
     source, scope = job.scope.source("baseline"), job.scope
-    known, done = list(job.done.get("baseline", [])), list[Tried]()
+    train, done = job.trainer("baseline"), list[Tried]()
     spent = 0.0
     while not done or spent + done[-1].seconds <= outcome.seconds:
         genotype = scope.draw(source)
         assert genotype is not None, "the structure that was found is within the limits"
-        if known:
-            tried = known.pop(0)
-        else:
-            tried = job.tried(Asked(genotype, job.config.passes))
-            job.told("baseline", tried)
-        done.append(tried)
-        spent += tried.seconds
+        done.append(train(Asked(genotype, job.config.passes)))
+        spent += done[-1].seconds
     best = min(done, key=lambda tried: tried.loss)
-    rival = job.trained(best.genotype, best.epochs)[0]
+    rival = job.trained(best)[0]
     part = test if test is not None else job.valid
     difference = _losses(job, outcome.network, part) - _losses(job, rival, part)
     error = (

@@ -51,10 +51,15 @@ class SearchConfig(TrainConfig):
         "constrained adds a multiplier times the distance, which grows while the expected size is above it",
     )
     candidates: int = Field(
-        4,
+        6,
         ge=1,
-        description="structures that a search by gradient trains in the end: the likeliest, and others drawn from its "
-        "probabilities; the one of least validation loss is kept",
+        description="structures that are compared in the end: the likeliest of a search by gradient, the best of one by trials",
+    )
+    starts: int = Field(
+        3,
+        ge=1,
+        description="trainings of the best of them, each from another start, the better half going on each time; the least "
+        "mean validation loss decides",
     )
     max_skips: int | None = Field(
         None,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import torch
 
-from netdial.core.errors import ConfigError
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
@@ -20,6 +19,7 @@ from netdial.structure.latency import LatencyLookup
 from netdial.structure.penalty import SizeKind, SizeShare
 from netdial.structure.search.comparison import beside_random_search
 from netdial.structure.search.config import SearchConfig
+from netdial.structure.search.final import candidates, finalists, play_final
 from netdial.structure.search.guards import (
     GuardReport,
     before_rise,
@@ -32,7 +32,6 @@ from netdial.structure.search.limits import SizeLimit
 from netdial.structure.search.objective import objective_of
 from netdial.structure.search.outcome import Gap, PricedStructure, SearchOutcome
 from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
-from netdial.structure.search.shared.choosing import draw_genotype
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategies.random_search import RandomSearch
 from netdial.structure.search.strategy import (
@@ -51,8 +50,8 @@ from netdial.task import Task
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import launch
 
-_DRAWS = 50
-"""Draws for one candidate that differs from the others and is within the limits."""
+_SEEDS_APART = 1000
+"""Between the seeds of one start and the next."""
 
 
 def _nothing(*told: Any) -> None:
@@ -72,8 +71,8 @@ class SearchJob:
         config: settings.
         limit: limit of size.
         augment: how training images are varied.
-        told: is told of every structure that was trained, with its part: ``search``, ``candidate`` (drawn from the
-            probabilities of a search by gradient), ``front`` (structures along λ) or ``baseline``.
+        told: is told of every structure that was trained, with its part: ``search``, ``candidate`` (in the final),
+            ``front`` (structures along λ) or ``baseline``.
         report: is told of every epoch of a search by gradient, with the state and the probabilities of the operations.
         done: results of an earlier run of the same search, by part.
         times: returns times of the operations on this machine, for a penalty on latency; measured by default.
@@ -132,31 +131,19 @@ class SearchJob:
             self.done.get("search", []),
             lambda tried: self.told("search", tried),
         )
-        best = self._best(strategy, results)
-        network = self.trained(best.genotype, best.epochs)[0]
+        best, more = play_final(self, [], finalists(self, strategy, results))
+        trials = [*results, *more]
         return SearchOutcome(
-            network,
+            self.trained(best)[0],
             best.genotype,
             self.limit.costs.of(best.genotype),
             best,
             None,
             None,
             None,
-            tuple(results),
-            sum(each.examples for each in results),
-            sum(each.seconds for each in results),
-        )
-
-    def _best(self, strategy: TrialStrategy, results: list[Tried]) -> Tried:
-        """Returns the best result whose network is within the limit when it is measured."""
-        left = list(results)
-        while left:
-            best = strategy.best(left)
-            if self.limit.holds(best.genotype):
-                return best
-            left = [each for each in left if each.genotype != best.genotype]
-        raise ConfigError(
-            f"none of the {len(results)} structures that were tried is within {self.limit.target}"
+            tuple(trials),
+            sum(each.examples for each in trials),
+            sum(each.seconds for each in trials),
         )
 
     def _by_gradient(self, strategy: GradientStrategy, session: Session) -> SearchOutcome:
@@ -165,46 +152,19 @@ class SearchJob:
             return self._along(strategy, state, seconds)
         curvature, epoch = before_rise(state)
         probabilities, likeliest = self.chosen(strategy, state)
-        tried = self._each("candidate", self._candidates(probabilities, likeliest))
-        genotype = min(tried, key=lambda each: tried[each].loss)
+        best, trials = play_final(self, candidates(self, probabilities, likeliest))
         return SearchOutcome(
-            self.trained(genotype, self.config.passes)[0],
-            genotype,
-            self.limit.costs.of(genotype),
-            tried[genotype],
+            self.trained(best)[0],
+            best.genotype,
+            self.limit.costs.of(best.genotype),
+            best,
             probabilities,
-            self._gap(strategy, state, genotype, tried[genotype]),
-            self._guarded(probabilities, genotype, curvature, epoch),
-            tuple(tried.values()),
-            state.examples + sum(each.examples for each in tried.values()),
-            seconds + sum(each.seconds for each in tried.values()),
+            self._gap(strategy, state, best.genotype, best),
+            self._guarded(probabilities, best.genotype, curvature, epoch),
+            tuple(trials),
+            state.examples + sum(each.examples for each in trials),
+            seconds + sum(each.seconds for each in trials),
         )
-
-    def _candidates(self, probabilities: Gamma, likeliest: Genotype) -> Iterator[Genotype]:
-        """Yields the likeliest structure, and others within the limits that are drawn from the probabilities."""
-        yield likeliest
-        source, found = self.scope.source("candidates"), {likeliest}
-        for _ in range(_DRAWS * (self.config.candidates - 1)):
-            drawn = draw_genotype(self.space, probabilities, source)
-            if len(found) == self.config.candidates:
-                return
-            few = count_skips(self.space, drawn) <= self._most_skips
-            if drawn not in found and few and self.limit.allows(drawn) and self.limit.holds(drawn):
-                found.add(drawn)
-                yield drawn
-
-    def _each(self, part: str, genotypes: Iterable[Genotype]) -> dict[Genotype, Tried]:
-        """Trains structures, each that differs once; those that an earlier run trained are taken over in order."""
-        known, tried = list(self.done.get(part, [])), dict[Genotype, Tried]()
-        for genotype in genotypes:
-            if genotype in tried:
-                continue
-            if known:
-                tried[genotype] = known.pop(0)
-            else:
-                tried[genotype] = self.tried(Asked(genotype, self.config.passes))
-                self.told(part, tried[genotype])
-        return tried
 
     def _along(self, strategy: AlongStrategy, state: SearchState, seconds: float) -> SearchOutcome:
         """Returns the structures along λ, and of them the one of least validation loss."""
@@ -214,7 +174,7 @@ class SearchJob:
         probabilities = self.chosen(strategy, state)[0]
         curvature, epoch = before_rise(state)
         return SearchOutcome(
-            self.trained(best.genotype, best.tried.epochs)[0],
+            self.trained(best.tried)[0],
             best.genotype,
             best.cost,
             best.tried,
@@ -241,7 +201,10 @@ class SearchJob:
                 strategy.settle(state, lam)
                 yield self.chosen(strategy, state)[1]
 
-        tried = self._each("front", likeliest())
+        train, tried = self.trainer("front"), dict[Genotype, Tried]()
+        for genotype in likeliest():
+            if genotype not in tried:
+                tried[genotype] = train(Asked(genotype, self.config.passes))
         share = self._share(strategy.cost)
         sizes = {genotype: share.of(genotype) for genotype in tried}
         front = []
@@ -254,10 +217,11 @@ class SearchJob:
         """Returns the probabilities of operations, and the likeliest structure within the limits and with few identities."""
         with torch.no_grad():
             rows = {k: p.detach().cpu() for k, p in strategy.probabilities(state).items()}
-        return rows, with_few_skips(self.space, rows, self._most_skips, self.limit.choose)
+        return rows, with_few_skips(self.space, rows, self.most_skips, self.limit.choose)
 
     @property
-    def _most_skips(self) -> int:
+    def most_skips(self) -> int:
+        """Identities that a search by gradient may end with."""
         most = self.config.max_skips
         return most_skips(self.space) if most is None else most
 
@@ -266,7 +230,7 @@ class SearchJob:
     ) -> GuardReport:
         before = count_skips(self.space, self.limit.choose(probabilities))
         skips = count_skips(self.space, genotype)
-        return GuardReport(skips, self._most_skips, before, curvature, epoch)
+        return GuardReport(skips, self.most_skips, before, curvature, epoch)
 
     def _gap(
         self, strategy: GradientStrategy, state: SearchState, genotype: Genotype, tried: Tried
@@ -325,15 +289,29 @@ class SearchJob:
 
     def tried(self, asked: Asked) -> Tried:
         """Trains a structure from fresh weights, and returns what came of it."""
-        return self.trained(asked.genotype, asked.epochs)[1]
+        return self.trained(asked)[1]
 
-    def trained(self, genotype: Genotype, epochs: int) -> tuple[DerivedNetwork, Tried]:
+    def trainer(self, part: str) -> Callable[[Asked], Tried]:
+        """Returns what trains structures and tells of them as a part; what an earlier run trained is taken over in order."""
+        known = list(self.done.get(part, []))
+
+        def train(asked: Asked) -> Tried:
+            if known:
+                return known.pop(0)
+            found = self.tried(asked)
+            self.told(part, found)
+            return found
+
+        return train
+
+    def trained(self, asked: Asked | Tried) -> tuple[DerivedNetwork, Tried]:
         """Returns the network of a structure trained from fresh weights, and what came of it."""
-        network = derive(self.space, genotype, seed=self.config.seed)
-        if self.config.precision == "64-true":
+        config = self.config.training(asked.epochs)
+        config = config.changed(seed=config.seed + _SEEDS_APART * asked.start)
+        network = derive(self.space, asked.genotype, seed=config.seed)
+        if config.precision == "64-true":
             network = network.double()
-        config = self.config.training(epochs)
         _, device = launch(config)
         network.to(device)
         found = try_network(network, self.data, self.valid, self.task, config, augment=self.augment)
-        return network, found
+        return network, replace(found, start=asked.start)

@@ -53,10 +53,12 @@ class Asked:
     Attributes:
         genotype: the structure.
         epochs: passes over the training data.
+        start: which of its trainings this is, from 0; each has another seed.
     """
 
     genotype: Genotype
     epochs: int
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Tried:
         loss: mean negative log-likelihood on the validation part, in nats; what is minimised.
         examples: gradients of single examples that it took.
         seconds: processor time that it took.
+        start: which of the trainings of this structure it is, from 0.
     """
 
     genotype: Genotype
@@ -76,6 +79,7 @@ class Tried:
     loss: float
     examples: int
     seconds: float
+    start: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """``mlp``: networks for tables. Depth, widths, activations, skips and normalisation are chosen.
 
-A stem takes the inputs to ``width`` numbers, blocks change these, a head reads the outputs from them. A block is
+A stem takes the inputs to ``width`` numbers, with or without an activation; blocks change these, a head reads the outputs from
+them. A block is one of
 
-    normalisation -> linear to a hidden width -> activation -> linear back to ``width``,    beside a skip.
+    normalisation -> linear -> activation,                                                 beside a skip or alone,
+    normalisation -> linear to a hidden width -> activation -> linear back to ``width``,   beside a skip or alone.
 
-A block without its hidden layer that keeps its skip is not there, so depth is chosen from 0 to ``depth`` blocks; a block
-without skip is a plain layer. All widths meet at the same interface, so what is derived holds no number that is not used.
+A block without layers that keeps its skip is not there, so depth is chosen from 0 to ``depth`` blocks. A stem with an
+activation and blocks of the first kind without skip are a plain perceptron. All widths meet at the same interface, so what is
+derived holds no number that is not used.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ def mlp(
     activations: Sequence[str] = ("relu", "tanh"),
     norms: Sequence[str] = ("plain", "batch", "layer"),
 ) -> SearchSpace:
-    """Returns the space.
+    """Returns the space; its usual structure is a perceptron of two hidden layers with the first activation.
 
     Args:
         input_shape: shape of one input, which is flattened.
@@ -62,24 +65,39 @@ def mlp(
         raise ConfigError("widths: is empty; give one hidden width at least")
     acts = names_checked("activations", activations, ACTIVATIONS)
     normed = names_checked("norms", norms, NORMS)
-    layers = {f"{act}{each}": _hidden(ACTIVATIONS[act], each) for each in hidden for act in acts}
+    layers = {act: _layer(ACTIVATIONS[act], width) for act in acts}
+    layers |= {f"{act}{each}": _hidden(ACTIVATIONS[act], each) for each in hidden for act in acts}
+    stems = {"linear": nn.Identity, **{act: ACTIVATIONS[act] for act in acts}}
     space = SearchSpace("mlp")
     x, last = space.input("x", input_shape), space.node("h0")
-    space.edge(
-        x,
-        last,
-        {"stem": lambda shape: nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), width))},
-    )
+    stem = space.edge(x, last, {name: _stem(act, width) for name, act in stems.items()})
+    usual = {stem: acts[0]}
     for number in range(1, depth + 1):
         inside, end = space.node(f"n{number}"), space.node(f"h{number}")
-        space.edge(last, inside, {name: NORMS[name] for name in normed})
-        space.edge(inside, end, {**layers, "none": ZeroOperation})
-        space.edge(last, end, {"skip": nn.Identity, "none": ZeroOperation})
+        norm = space.edge(last, inside, {name: NORMS[name] for name in normed})
+        layer = space.edge(inside, end, {**layers, "none": ZeroOperation})
+        skip = space.edge(last, end, {"skip": nn.Identity, "none": ZeroOperation})
+        if len(normed) > 1:
+            usual[norm] = "plain" if "plain" in normed else normed[0]
+        usual[layer], usual[skip] = (acts[0], "none") if number == 1 else ("none", "skip")
         last = end
     y = space.node("y")
     space.edge(last, y, {"head": lambda shape: nn.Linear(shape[0], n_outputs)})
     space.output(y)
+    space.usual = usual
     return space
+
+
+def _stem(activation: Callable[[], nn.Module], width: int) -> Callable[[Shape], nn.Module]:
+    """Returns the factory of the first layer, of flattened inputs."""
+    return lambda shape: nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(shape), width), activation()
+    )
+
+
+def _layer(activation: Callable[[], nn.Module], width: int) -> Callable[[Shape], nn.Module]:
+    """Returns the factory of a plain layer."""
+    return lambda shape: nn.Sequential(nn.Linear(shape[0], width), activation())
 
 
 def _hidden(activation: Callable[[], nn.Module], width: int) -> Callable[[Shape], nn.Module]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -63,14 +65,37 @@ class VertexCode:
         return self.genotype(code)
 
 
-def draw_genotype(space: SearchSpace, probabilities: Gamma, source: torch.Generator) -> Genotype:
-    """Returns a structure drawn from probabilities of operations (of a gate to be open), choices independent."""
-    rows = {}
+def likeliest_first(space: SearchSpace, probabilities: Gamma) -> Iterator[Genotype]:
+    """Yields all structures from the likeliest on, choices independent: the best of every choice, then one change at a time.
+
+    Args:
+        space: the search space.
+        probabilities: of operations (of a gate to be open), by key.
+    """
+    options: list[
+        list[tuple[float, str, int]]
+    ] = []  # of each part: (what it costs, key, operation or gate)
     for key, choice in space.choices.items():
-        row = probabilities[key].detach().cpu()
+        chances = probabilities[key].detach().double().cpu().clamp(1e-12, 1)
         if on_simplex(choice.domain):
-            at = torch.multinomial(row + 1e-12, 1, generator=source)
-            rows[key] = torch.zeros_like(row).scatter_(0, at, 1.0)
-        else:
-            rows[key] = torch.bernoulli(row.clamp(0, 1), generator=source)
-    return space.discretise(rows)
+            options.append(sorted((-math.log(p), key, at) for at, p in enumerate(chances.tolist())))
+            continue
+        for at, p in enumerate(chances.tolist()):
+            shut = max(1 - p, 1e-12)
+            options.append(sorted([(-math.log(p), key, at), (-math.log(shut), key, -1)]))
+    first = (0,) * len(options)
+    waiting, seen = [(sum(row[0][0] for row in options), first)], {first}
+    while waiting:
+        _, places = heapq.heappop(waiting)
+        picked = [row[place] for row, place in zip(options, places, strict=True)]
+        rows = {key: torch.zeros(len(choice.operations)) for key, choice in space.choices.items()}
+        for _, key, at in picked:
+            if at >= 0:
+                rows[key][at] = 1.0
+        yield space.discretise(rows)
+        for part, place in enumerate(places):
+            after = (*places[:part], place + 1, *places[part + 1 :])
+            if place + 1 < len(options[part]) and after not in seen:
+                seen.add(after)
+                cost = sum(row[at][0] for row, at in zip(options, after, strict=True))
+                heapq.heappush(waiting, (cost, after))
