@@ -59,8 +59,26 @@ def test_targets_come_back_without_rounding_to_single_precision() -> None:
     assert float(scale.restore(torch.ones(1, 1, dtype=torch.float64))) == 1e9 + 1 + 1e-3
 
 
+@pytest.mark.parametrize("start", [10**15, 2**53, 4_929_123_456_780_000])
+def test_long_whole_numbers_are_standardised(start: int) -> None:
+    """Their spread is below 1e-12 of their mean, but it is no rounding; inputs were as large as their differences."""
+    column = start + torch.arange(0, 1000, 4, dtype=torch.int64)[:, None]
+    z, mean, std = standardise(column, torch.arange(len(column)))
+    exact = np.arange(0, 1000, 4)
+    assert float(std) == pytest.approx(exact.std(), rel=1e-4)
+    assert float(z.abs().max()) < 2 and float(z.double().std(correction=0)) == pytest.approx(
+        1, rel=1e-4
+    )
+    assert float(mean) == pytest.approx(start + exact.mean(), rel=1e-15)
+
+
+def test_rounding_is_no_spread() -> None:
+    column = torch.tensor([[0.1 + 0.2], [0.3], [0.3]], dtype=torch.float64)
+    assert not standardise(column, torch.arange(3))[0].abs().gt(1e-12).any()
+
+
 def test_a_constant_column_stays_constant_in_any_unit() -> None:
-    for value in (0.0, 0.1, 1e-30, 1e-300, 1e15):
+    for value in (0.0, 0.1, 1e-30, 1e-300, 1e15, 9e18):
         column = torch.full((1000, 1), value, dtype=torch.float64)
         mean, std = moments(column)
         assert float(mean) == pytest.approx(value, rel=1e-12) and float(std) == 1

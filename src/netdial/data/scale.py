@@ -72,7 +72,8 @@ def standardise(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and population standard deviation [F] of float64 columns [N, F], of any unit; a constant one gets 1.
 
-    A column is constant if its standard deviation is below 1e-12 of its mean, which is what rounding leaves of equal numbers.
+    A column is constant if its numbers are equal, or, where they have fractions, if its standard deviation is below 1e-12 of
+    its mean, which is what rounding leaves of equal numbers. Long whole numbers may differ in their last digits alone.
     Small numbers are divided by the largest of them first, so that their squares do not vanish; where squares are too large for
     float64, the standard deviation is infinite.
 
@@ -84,7 +85,9 @@ def moments(values: Tensor) -> tuple[Tensor, Tensor]:
     unit = torch.where(largest > 0, largest, 1.0)
     share = values / unit
     mean, std = share.mean(0), share.std(0, correction=0)
-    return mean * unit, torch.where(std > 1e-12 * mean.abs(), std * unit, 1.0)
+    equal, whole = values.amax(0) == values.amin(0), (values == values.round()).all(0)
+    varies = ~equal & (whole | (std > 1e-12 * mean.abs()))
+    return torch.where(equal, values[0], mean * unit), torch.where(varies, std * unit, 1.0)
 
 
 def standard_targets(

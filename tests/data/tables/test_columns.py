@@ -135,6 +135,9 @@ NUMBERS = [
     (["1e-3", "2E5", "+4"], {}, [0.001, 2e5, 4]),
     (["5", "-999", "6"], {"na": "-999"}, [5, None, 6]),
     (["True", "False", ""], {}, [1, 0, None]),
+    (["\u22121.5", "2", "\u2013", "\u20133"], {}, [-1.5, 2, None, -3]),
+    (["(12.50)", "3", "(1,200)"], {}, [-12.5, 3, -1200]),
+    (["-$5", "$1,250.5", "($2)", "$-3"], {}, [-5, 1250.5, -2, -3]),
 ]
 
 
@@ -163,6 +166,8 @@ def test_numbers_written_as_texts(
         ["1,23", "4,567,8"],
         ["NA", "None", "null"],
         ["3-4", "5-6"],
+        ["(1)", "(2)"],
+        ["\u2212", "none", "a"],
     ],
 )
 def test_other_words_are_categories(tmp_path: Path, words: list[str]) -> None:
@@ -172,6 +177,25 @@ def test_other_words_are_categories(tmp_path: Path, words: list[str]) -> None:
     assert (
         column.kind == "category" and column.values == tuple(sorted(words)) and not column.missing
     )
+
+
+def test_a_negative_number_in_another_notation_is_said(tmp_path: Path) -> None:
+    """Minus signs of print and parentheses of accounts made texts of the whole column, which was left out."""
+    for word in ("\u22121.5", "(1.5)"):
+        splits = read(tmp_path, {"a": [f"{abs(x)}" for x in X[1:]] + [word]})
+        assert f"a: {word!r} is read as a negative number" in splits.source["notes"]
+        assert splits.schema is not None and splits.schema.inputs[1].kind == "number"
+
+
+def test_one_date_that_is_none_is_named(tmp_path: Path) -> None:
+    days = [f"2020-{1 + i % 12:02d}-{1 + i % 28:02d}" for i in range(N - 2)]
+    splits = read(tmp_path, {"d": [*days, "2020-02-31", "soon"]})
+    why = splits.source["left_out"]["d"]
+    assert "only 'soon', '2020-02-31' are no date; --na soon,2020-02-31 reads it as" in why
+    assert used(read(tmp_path, {"d": [*days, "2020-02-31", "soon"]}, na="soon,2020-02-31")) == [
+        "x",
+        "d",
+    ]
 
 
 def test_a_comma_that_may_be_two_things_is_asked_for(tmp_path: Path) -> None:
@@ -235,6 +259,7 @@ def test_stored_types_are_taken_at_their_word(tmp_path: Path) -> None:
             "small": X.astype("float16"),
             "text": pd.array(["one"] * 40 + [pd.NA] * 50, dtype="string"),
             "coded": pd.Categorical(["10", "20", "30"] * 30),
+            "number": pd.Categorical([10, 20, 30] * 30),
             "when": pd.date_range("2020", periods=N, tz="UTC"),
             "span": pd.to_timedelta(np.arange(N) % 5, unit="s"),
             "lists": [[1]] * N,
@@ -251,6 +276,7 @@ def test_stored_types_are_taken_at_their_word(tmp_path: Path) -> None:
         "small": ("number", False),
         "text": ("category", True),
         "coded": ("category", False),
+        "number": ("category", False),
         "when": ("date", False),
         "span": ("number", False),
     }

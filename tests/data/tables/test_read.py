@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import re
+from datetime import time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from netdial.core.errors import ConfigError, DataError, MissingExtra
 from netdial.data import TableOptions
+from netdial.data.tables.cells import read_cells
 from netdial.data.tables.dialect import find_dialect
-from netdial.data.tables.read import read_table, unique_names
+from netdial.data.tables.read import Table, read_table, unique_names
 
 pd = pytest.importorskip("pandas")
 
@@ -146,7 +148,10 @@ def test_excel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (first * 2).to_excel(book, sheet_name="two")
     frame = read_table(path, TableOptions()).frame
     assert frame["a"].tolist() == [1, 2, 3] and frame["b"].isna().tolist() == [False, True, False]
+    said = "sheet 'one' is read (--sheet); others are 'two'"
+    assert read_table(path, TableOptions()).remarks == (said,)
     table = read_table(path, TableOptions(sheet="two"))
+    assert not table.remarks
     assert table.frame["a"].tolist() == [2, 4, 6] and table.unnamed == {"Unnamed: 0"}
     with pytest.raises(ConfigError, match=r"unknown sheet of t\.xlsx 'tow'; did you mean 'two'"):
         read_table(path, TableOptions(sheet="tow"))
@@ -218,6 +223,19 @@ def test_mutated_parquet_raises_only_our_errors(tmp_path: Path, seed: int) -> No
         (tmp_path / "t.parquet").write_bytes(content)
         with contextlib.suppress(DataError):
             read_table(tmp_path / "t.parquet", TableOptions())
+
+
+def test_excel_with_empty_rows_above_and_spans_of_time(tmp_path: Path) -> None:
+    openpyxl, path = pytest.importorskip("openpyxl"), tmp_path / "t.xlsx"
+    book = openpyxl.Workbook()
+    for row in ([], [], ["a", "span"], [1, timedelta(hours=30)], [2, time(1, 0, 5)]):
+        book.active.append(row)
+    book.active["B4"].number_format = "[h]:mm:ss"
+    book.save(path)
+    frame = read_table(path, TableOptions()).frame
+    assert frame["a"].tolist() == [1, 2]
+    cells, _ = read_cells(frame["span"], "span", Table(frame), TableOptions())
+    assert cells.kind == "number" and cells.values.tolist() == [108_000, 3605]
 
 
 def test_parquet_with_an_index_and_a_name_twice(tmp_path: Path) -> None:

@@ -89,6 +89,24 @@ def test_rare_classes(tmp_path: Path) -> None:
     assert read(tmp_path, values[:-2], valid=0.5, test=0.0 + 0.2).classes == ("no", "yes")
 
 
+def test_classes_that_may_be_one_or_none_are_said(tmp_path: Path) -> None:
+    notes = read(tmp_path, ["no", "NO", "NA"] * 30).source["notes"]
+    assert any("'NO' and 'no' are different classes" in note for note in notes)
+    assert any("'NA' is a class; --na NA --drop-missing-target if" in note for note in notes)
+    assert not any("the target" in n for n in read(tmp_path, ["no", "yes"] * 30).source["notes"])
+
+
+@pytest.mark.parametrize("rows", ["0.5,0\n", "5,3\n"])
+def test_a_table_without_headings_is_told_of(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "t.csv").write_text(rows + "".join(f"{i},{i % 2}\n" for i in range(40)))
+    said = f"read as headings, but '{rows.partition(',')[0]}' looks like a number"
+    with pytest.raises(DataError, match=r"no column .y. for the target.*looks like a number"):
+        load_data(str(tmp_path / "t.csv"), target="y")
+    last = rows.strip().rpartition(",")[2]
+    notes = load_data(str(tmp_path / "t.csv"), target=last).source["notes"]
+    assert any(said in note for note in notes)
+
+
 def test_a_separator_that_is_no_comma_is_hinted_at(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a^y\n1^0\n2^1\n" * 5)
     with pytest.raises(DataError, match=r"only one column.*--sep"):

@@ -22,8 +22,8 @@ from netdial.data.tables.words import (
     MISSING_WORDS,
     Array,
     Order,
+    almost_dates,
     almost_numbers,
-    bare,
     dates,
     days_since_1970,
     find_order,
@@ -33,6 +33,8 @@ from netdial.data.tables.words import (
     numbers,
     open_order,
     open_style,
+    other_minus,
+    unit_mark,
     unit_note,
     unit_of,
     year_last,
@@ -128,7 +130,7 @@ def _stored(column: pd.Series[Any]) -> Cells | None:
         return Cells("number", np.asarray(floats))
     if all(isinstance(value, datetime.date) for value in known):
         return Cells("date", days_since_1970(pandas.to_datetime(column, utc=True, errors="coerce")))
-    if all(isinstance(value, datetime.time) for value in known):
+    if all(isinstance(value, datetime.time | datetime.timedelta) for value in known):
         return Cells("number", np.asarray([_seconds(v) for v in column]))
     return None
 
@@ -142,7 +144,9 @@ def _float(value: Any) -> float:
 
 
 def _seconds(value: Any) -> float:
-    """Returns the seconds of a time of day since midnight, NaN if it is missing."""
+    """Returns the seconds of a time of day since midnight, or of a time span; NaN if it is missing."""
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if not isinstance(value, datetime.time):
         return float("nan")
     return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond * 1e-6
@@ -196,16 +200,19 @@ def _from_texts(
 
 
 def _but_for(words: Sequence[str], table: Table, options: TableOptions) -> str:
-    """Returns a remark if texts are numbers with a unit behind them, or all but a few of a column are numbers."""
+    """Returns a remark if texts are numbers with a unit behind them, or all but a few of a column are numbers or dates."""
     if unit := unit_of(words):
         return unit_note(unit)
-    others = almost_numbers(words, table, options)
+    others, what, column = almost_numbers(words, table, options), "number", "numbers"
+    if not others and options.parse_dates != "off":
+        others = almost_dates(words, find_order(words, options) or "month-first")
+        what, column = "date", "dates"
     if not others:
         return ""
     some = ", ".join(map(repr, others[:5])) + (", …" if len(others) > 5 else "")
     return (
-        f"read as texts: of {len(words)} different values only {some} {'is' if len(others) == 1 else 'are'} no number; "
-        f"--na {shlex.quote(','.join(others))} reads it as missing and the column as numbers"
+        f"read as texts: of {len(words)} different values only {some} {'is' if len(others) == 1 else 'are'} no {what}; "
+        f"--na {shlex.quote(','.join(others))} reads it as missing and the column as {column}"
     )
 
 
@@ -217,8 +224,11 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
         remarks.append(f"with {cells.thousands!r} between thousands (--thousands)")
     elif cells.decimal == "," and any("," in word for word in words):
         remarks.append("with a decimal comma")
-    if marks := sorted({word.replace(bare(word), "").strip() for word in words} - {""}):
-        remarks.append(f"with {marks[0]}, which is left out")
+    if cells.kind == "number":
+        if marks := sorted({unit_mark(word) for word in words} - {""}):
+            remarks.append(f"with {marks[0]}, which is left out")
+        if word := other_minus([w for w, missing in zip(words, gone, strict=False) if not missing]):
+            remarks.append(f"{word!r} is read as a negative number")
     if read:
         count = int((gone[codes] & (codes >= 0)).sum())
         remarks.append(f"{', '.join(read)} in {count} row(s) read as missing")

@@ -31,6 +31,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _COMMA_NUMBER = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_FRACTION = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
 _COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 
 
@@ -123,6 +125,24 @@ def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
 def heading(field: str) -> str:
     """Returns a heading in one line, without surrounding blanks."""
     return re.sub(r"\s*[\r\n]+\s*", " ", field).strip()
+
+
+def no_headings(names: Sequence[str]) -> str:
+    """Returns a remark if headings look like a row of the table: numbers with fractions, or whole ones in no order.
+
+    >>> no_headings(["a", "0.25"])
+    "the first row is read as headings, but '0.25' looks like a number: if they are none, write headings above it"
+    >>> no_headings(["0", "1", "2"]), no_headings(["town", "2019", "2020"])
+    ('', '')
+    """
+    found = [name for name in names if _FRACTION.fullmatch(name)]
+    whole = [int(name) for name in names if _WHOLE.fullmatch(name)]
+    if not found and len(whole) == len(names) > 1 and whole != sorted(set(whole)):
+        found = [names[0]]
+    if not found:
+        return ""
+    what = f"the first row is read as headings, but {found[0]!r} looks like a number"
+    return f"{what}: if they are none, write headings above it"
 
 
 def separator_name(sep: str) -> str:

@@ -13,14 +13,20 @@ import re
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netdial.core.errors import ConfigError, DataError, first_line, missing_extra, unknown
 from netdial.data._optional import require
 from netdial.data.folder import data_folder
-from netdial.data.tables.dialect import decode, find_dialect, heading, separator_name
+from netdial.data.tables.dialect import (
+    decode,
+    find_dialect,
+    heading,
+    no_headings,
+    separator_name,
+)
 from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
 
 if TYPE_CHECKING:
@@ -104,7 +110,7 @@ def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> 
     if name.endswith(".parquet"):
         return _named(_read_parquet(path, where))
     if name.endswith(".xlsx"):
-        return _named(_read_excel(path, options, where))
+        return _read_excel(path, options, where)
     return _read_text(path, options, texts, where)
 
 
@@ -190,18 +196,31 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
         table.validate(full=True)  # texts that are no UTF-8 would fail later, anywhere
         given = table.column_names
         kept = [i for i, name in enumerate(given) if not re.fullmatch(r"__index_level_\d+__", name)]
+        coded = _categorical(table.schema.pandas_metadata)
         frame: pd.DataFrame = (
             table.rename_columns([str(i) for i in range(len(given))])
             .select([str(i) for i in kept])
             .to_pandas(ignore_metadata=True)
         )
-        return frame.set_axis([given[i] for i in kept], axis=1)
+        as_texts = {name: "category" for name in frame.columns if given[int(name)] in coded}
+        return frame.astype(as_texts).set_axis([given[i] for i in kept], axis=1)
 
     frame: pd.DataFrame = _parsed(parse, where)
     return frame
 
 
-def _read_excel(path: Path, options: TableOptions, where: str) -> pd.DataFrame:
+def _categorical(metadata: Any) -> set[str]:
+    """Returns the columns that pandas wrote as categories; those of numbers come back as plain numbers otherwise."""
+    columns = metadata.get("columns", ()) if isinstance(metadata, dict) else ()
+    return {
+        str(column.get("field_name"))
+        for column in columns
+        if isinstance(column, dict) and column.get("pandas_type") == "categorical"
+    }
+
+
+def _read_excel(path: Path, options: TableOptions, where: str) -> Table:
+    """Returns a sheet of a workbook, from the first row on that is not empty; the others are named in the remarks."""
     pandas = require("pandas", "reading a table")
     try:
         import openpyxl  # noqa: F401
@@ -211,16 +230,33 @@ def _read_excel(path: Path, options: TableOptions, where: str) -> pd.DataFrame:
         sheets = [str(name) for name in book.sheet_names]
         if options.sheet is not None and options.sheet not in sheets:
             raise unknown(f"sheet of {path.name}", options.sheet, sheets)
-        frame: pd.DataFrame = _parsed(
-            lambda: pandas.read_excel(
+        sheet = options.sheet or sheets[0]
+
+        def parse(skip: int) -> pd.DataFrame:
+            frame: pd.DataFrame = pandas.read_excel(
                 book,
-                sheet_name=options.sheet or sheets[0],
+                sheet_name=sheet,
+                skiprows=skip,
                 keep_default_na=False,
                 na_values=["", *options.na],
-            ),
-            where,
-        )
-    return frame
+            )
+            return frame
+
+        frame = _parsed(lambda: parse(0), where)
+        filled = frame.notna().any(axis=1)
+        if all(str(name).startswith("Unnamed: ") for name in frame.columns) and filled.any():
+            frame = _parsed(lambda: parse(1 + int(filled.to_numpy().argmax())), where)
+    others = [name for name in sheets if name != sheet]
+    table = _named(frame)
+    if not others or options.sheet is not None:
+        return table
+    return replace(
+        table,
+        remarks=(
+            f"sheet {sheet!r} is read (--sheet); others are {', '.join(map(repr, others))}",
+            *table.remarks,
+        ),
+    )
 
 
 def _parsed(parse: Any, where: str) -> Any:
@@ -274,10 +310,11 @@ def _twice(given: Sequence[str]) -> frozenset[str]:
 
 
 def _renamed(given: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Returns a remark if headings occur twice."""
+    """Returns remarks if headings occur twice, or look like a row of numbers."""
     twice = [
         f"{old!r} is called {new!r}"
         for old, new in zip(given, names, strict=True)
         if old and old != new
     ]
-    return [f"headings occur twice: {', '.join(twice)}"] if twice else []
+    said = [f"headings occur twice: {', '.join(twice)}"] if twice else []
+    return [*said, *([note] if (note := no_headings(given)) else [])]

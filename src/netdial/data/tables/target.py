@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from torch import Tensor
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Kind
 from netdial.data.tables.cells import Cells, read_cells, texts_of
+from netdial.data.tables.dialect import no_headings
 from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.read import Table
-from netdial.data.tables.words import Array
+from netdial.data.tables.words import MISSING_WORDS, Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +89,10 @@ def target_names(
                 hint = (
                     "; there is only one column: if another character separates columns, give --sep"
                 )
+            if note := no_headings(columns):
+                hint += f"; {note}"
+            elif 2 * len(table.unnamed) > len(columns):
+                hint += f"; {len(table.unnamed)} of {len(columns)} columns have no heading: leave lines above the headings out"
             raise DataError(f"{where}: no column {name!r} for the target{hint} (columns: {some})")
     for name in names if table.twice else ():
         again = [c for c in columns if re.fullmatch(rf"{re.escape(name)}\.\d+", c)]
@@ -133,6 +139,7 @@ def read_goal(
     if len(classes) == 1:
         text = f"the target {names[0]!r} has one class only ({classes[0]})"
         problems.append(TableFault(f"{text}; classification needs at least two"))
+    remark = "; ".join(each for each in (remark, _odd_classes(classes)) if each)
     goal = Goal(tuple(names), "classification", tuple(cells), labels, classes, remark, guessed)
     return goal, problems
 
@@ -239,6 +246,23 @@ def _classes(texts: Array, cells: Cells) -> tuple[Tensor, tuple[str, ...]]:
     position = {name: index for index, name in enumerate(names)}
     labels = [-1 if missing else position[text] for text, missing in zip(texts, gone, strict=True)]
     return torch.tensor(labels, dtype=torch.int64), tuple(names)
+
+
+def _odd_classes(classes: Sequence[str]) -> str:
+    """Returns what to know of classes that may be one, or none: names alike but for case, and words for a missing value."""
+    said = []
+    by_case: dict[str, list[str]] = {}
+    for name in classes:
+        by_case.setdefault(name.casefold(), []).append(name)
+    if alike := [names for names in by_case.values() if len(names) > 1]:
+        some = ", ".join(" and ".join(map(repr, names)) for names in alike[:3])
+        said.append(f"{some} are different classes; write them alike if they are one")
+    if words := [name for name in classes if name.lower() in MISSING_WORDS]:
+        said.append(
+            f"{', '.join(map(repr, words))} {'is a class' if len(words) == 1 else 'are classes'}; "
+            f"--na {shlex.quote(','.join(words))} --drop-missing-target if it means that the target is missing"
+        )
+    return "; ".join(said)
 
 
 def _order(name: str) -> tuple[bool, float, str]:

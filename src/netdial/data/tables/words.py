@@ -31,8 +31,32 @@ _MEASURED = re.compile(r"[+-]?\d[\d.,']*\s*([^\W\d_][^\d\s]*)")
 _UNITS = "%$€£¥"
 """Marks that a number may have at one end."""
 
+_MINUS = "-−–"
+"""Signs that stand for a minus: that of keyboards, that of print, and a dash."""
+
+_SIGNED = re.compile(rf"[{_MINUS}]\s*(\D?\s*\d.*)|\((\D?\s*[\d.,].*)\)")
+"""A negative number, with a sign or in parentheses as in accounts, perhaps with a mark such as $ before it."""
+
 MISSING_WORDS = frozenset(
-    ("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "?", "-", "--", ".", "")
+    (
+        "na",
+        "n/a",
+        "#n/a",
+        "<na>",
+        "nan",
+        "nat",
+        "null",
+        "none",
+        "nil",
+        "?",
+        "-",
+        "--",
+        ".",
+        "",
+        "–",
+        "—",
+        "−",
+    )
 )
 """Words, in small letters, that stand for a missing value among numbers and dates."""
 
@@ -82,7 +106,7 @@ def find_style(
 
     Styles with the decimal mark of the file come first. A mark such as % or $ is no matter if all words have it.
     """
-    if len({_unit(word) for word in words}) > 1:
+    if len({_unit(word) for word in words}) > 1 or all(word.startswith("(") for word in words):
         return None
     words = [bare(word) for word in words]
     for decimal, thousands in sorted(_STYLES, key=lambda s: s[0] != table.decimal):
@@ -105,16 +129,40 @@ def number(word: str, decimal: str, thousands: str | None) -> float:
 
 
 def bare(word: str) -> str:
-    """Returns a word without a mark such as % or $ at one of its ends.
+    """Returns a word without a mark such as % or $ at one of its ends, and with a plain minus where it is a negative number.
 
-    >>> bare("12.5 %"), bare("$1,200"), bare("high")
-    ('12.5', '1,200', 'high')
+    >>> bare("12.5 %"), bare("-$1,200"), bare("high")
+    ('12.5', '-1,200', 'high')
+    >>> bare("−3"), bare("(3.5)"), bare("(high)")
+    ('-3', '-3.5', '(high)')
     """
-    return word.strip(_UNITS + " ") if _unit(word) else word
+    sign, rest = _sign(word)
+    return sign + (rest.strip(_UNITS + " ") if _unit(word) else rest)
+
+
+def unit_mark(word: str) -> str:
+    """Returns the mark such as % or $ that a number has; nothing for another word.
+
+    >>> unit_mark("-$5"), unit_mark("5 %"), unit_mark("(5)")
+    ('$', '%', '')
+    """
+    return _unit(word).strip()
+
+
+def other_minus(words: Sequence[str]) -> str:
+    """Returns the first word that is a negative number and does not begin with the minus of keyboards; nothing if none is."""
+    return next((word for word in words if word[0] != "-" and _sign(word)[0]), "")
+
+
+def _sign(word: str) -> tuple[str, str]:
+    """Returns a minus and what it stands before, if a word is a negative number; else nothing and the word."""
+    match = _SIGNED.fullmatch(word)
+    return ("-", match[1] or match[2]) if match else ("", word)
 
 
 def _unit(word: str) -> str:
     """Returns the mark at one end of a word, with a blank before what starts with it; empty if there is none."""
+    word = _sign(word)[1]
     if word[-1:] in _UNITS and len(word) > 1 and word[0] not in _UNITS:
         return word[-1]
     return f"{word[0]} " if word[:1] in _UNITS and len(word) > 1 and word[-1] not in _UNITS else ""
@@ -126,6 +174,18 @@ def almost_numbers(words: Sequence[str], table: Table, options: TableOptions) ->
     rest = sorted(set(words).difference(others))
     few = 0 < len(others) <= max(_FEW_WORDS, len(words) // 20) and len(rest) >= _MANY_NUMBERS
     return others if few and find_style(rest, table, options) is not None else []
+
+
+def almost_dates(words: Sequence[str], order: Order) -> list[str]:
+    """Returns the few words that keep a column from being one of dates; none if there are many, or few dates."""
+    others = [w for w in words if not (_YEAR_FIRST.fullmatch(w) or _YEAR_LAST.fullmatch(w))]
+    rest = sorted(set(words).difference(others))
+    few = max(_FEW_WORDS, len(words) // 20)
+    if len(others) > few or len(rest) < _MANY_NUMBERS:
+        return []
+    if dates(rest, order) is None:  # some of them are no days, such as a 31st of February
+        others += [word for word in rest if dates([word], order) is None]
+    return others if len(others) <= few else []
 
 
 def unit_of(words: Sequence[str]) -> str:
