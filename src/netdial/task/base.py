@@ -26,9 +26,6 @@ from netdial.task.metric import Metric
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
 
-_GROUPS = 20
-"""Groups of examples that are left out in turn for the standard error of a metric that is no mean over examples."""
-
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -314,41 +311,13 @@ class Task(ABC):
         Raises:
             ConfigError: the task has no such metric.
         """
-        found, count = self.known(metric), len(targets)
-        if count < 2:
-            return math.nan
-        if found.each is None:
-            return self._jackknife(metric, outputs, targets)
-        terms = found.each(self, outputs, targets).double()
-        mean = terms.mean().requires_grad_()
-        with torch.enable_grad():
-            (slope,) = torch.autograd.grad(found.finish(mean), mean)
-        spread = float(terms.std()) / math.sqrt(count)
-        return abs(float(slope)) * spread if spread else 0.0
+        return self.known(metric).standard_error(self, outputs, targets)
 
     def settings(self) -> dict[str, Any]:
         """Returns the task as plain values that JSON can hold; ``restore`` reads them."""
         return {"name": self.name, **asdict(self)}
 
     def _value(self, name: str, outputs: Tensor, targets: Tensor, nll: Tensor | None) -> float:
-        found = self.known(name)
-        if bool(outputs.isnan().any()):
-            return math.nan
         if name == "nll" and nll is not None:
-            return float(nll.mean())
-        if found.each is not None:
-            return float(found.finish(found.each(self, outputs, targets).double().mean()))
-        assert found.whole is not None
-        return float(found.whole(self, outputs, targets))
-
-    def _jackknife(self, metric: str, outputs: Tensor, targets: Tensor) -> float:
-        """Returns the standard error by leaving out one of ``_GROUPS`` groups of examples in turn."""
-        count = len(targets)
-        group = torch.arange(count) % min(_GROUPS, count)
-        left_out = torch.tensor(
-            [
-                self._value(metric, outputs[group != g], targets[group != g], None)
-                for g in range(int(group.max()) + 1)
-            ]
-        )
-        return math.sqrt((len(left_out) - 1) * float(left_out.var(correction=0)))
+            return math.nan if bool(outputs.isnan().any()) else float(nll.mean())
+        return self.known(name).value(self, outputs, targets)
