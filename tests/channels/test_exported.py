@@ -405,10 +405,10 @@ def many(self: Any, x: Tensor) -> Tensor:
     return x if x.size(0) < 9 else -x
 
 
-def without_gradients(self: Any, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = 2 * x
-    return x + y
+def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = x @ x.t()
+    return x + y.sum().to(x.dtype)
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def without_gradients(self: Any, x: Tensor) -> Tensor:
         (values, "Could not guard on data-dependent expression"),
         (counted, "the code asks for the size of the batch as a number"),
         (many, "the code asks for the size of the batch, and its answer holds for 2 to 8 inputs"),
-        (without_gradients, "a part of it runs under no_grad, autocast or the like"),
+        (in_less_exact_numbers, "a part of it runs under no_grad, autocast or the like"),
     ],
 )
 def test_what_neither_can_trace_is_refused_in_one_message(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from torch import fx
+from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber
 from netdial.channels.nodes import place
@@ -60,15 +60,28 @@ def settle(scene: Scene, same: Callable[[], bool], *, lenient: bool) -> bool:
                 ways.append((demand, make))
     if ways and _made_to_follow(scene, same, ways):
         return True
+    learnt = _of_parameters(scene)
     for labels, message in scene.refused:
         if scene.atoms.is_free(labels):
-            if not lenient:
+            if not lenient and learnt & set(scene.atoms.find(labels).tolist()):
                 raise TraceError(
                     f"{message}; or keep these channels whole (lenient=True, --lenient)"
                 )
             scene.fix(labels, message)
     _settle_sources(scene)
     return False
+
+
+def _of_parameters(scene: Scene) -> set[int]:
+    """Returns the classes of channels that parameters have; those of constants and buffers alone may as well stay."""
+    held = leaves(scene.traced)
+    axes = [
+        axis
+        for leaf, found in scene.leaves.items()
+        for axis in found
+        if isinstance(held.get(leaf), nn.Parameter)
+    ]
+    return {root for axis in axes for root in scene.atoms.find(axis).tolist()} - {FIXED}
 
 
 def _settle_sources(scene: Scene) -> None:

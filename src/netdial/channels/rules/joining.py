@@ -22,12 +22,10 @@ from netdial.core.errors import TraceError
 
 
 @on(functions=[torch.cat, torch.concat, torch.concatenate], methods=[])
-def concatenate(
-    scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0, **kwargs: Any
-) -> Value:
+def concatenate(scene: Scene, node: fx.Node, parts: Sequence[Value], dim: int = 0) -> Value:
     """Parts one after another along a dimension; alike in the others. Torch passes over an empty part of one dimension."""
     parts = [part for part in parts if part.shape != (0,)] or parts[:1]
-    dim = kwargs.get("axis", dim) % len(parts[0].labels)
+    dim = dim % len(parts[0].labels)
     for part in parts[1:]:
         for d, (one, other) in enumerate(zip(parts[0].labels, part.labels, strict=True)):
             if d != dim:

@@ -12,7 +12,6 @@ from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
 from netdial.channels.nodes import module_of, name_of, place, squeezed
-from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
@@ -130,59 +129,6 @@ def spectrum(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -
     return Value(tuple(axes))
 
 
-@on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])
-def picked(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
-    """Some positions of a dimension, whose channels stay; the others pass."""
-    scene.fix(x.labels[dim], f"{place(node)}: picks channels by their numbers; use chunk")
-    axes = list(x.labels)
-    axes[dim] = scene.result(node).labels[dim]
-    return Value(tuple(axes))
-
-
-@on(
-    functions=[torch.index_add, torch.index_copy, torch.index_reduce],
-    methods=[f"index_{kind}{end}" for kind in ("add", "copy", "reduce") for end in ("", "_")],
-)
-def put(
-    scene: Scene,
-    node: fx.Node,
-    x: Value,
-    dim: int,
-    index: Value,
-    source: Value,
-    *args: Any,
-    **kwargs: Any,
-) -> Value:
-    """Rows added or put at places that a tensor gives, which stay; channels of both go together."""
-    _at_places(scene, node, dim, [x, source])
-    scene_fix_all(scene, index, f"{place(node)} puts numbers by it")
-    return x
-
-
-@on(
-    functions=[torch.scatter, torch.scatter_add, torch.scatter_reduce],
-    methods=[f"scatter{kind}{end}" for kind in ("", "_add", "_reduce") for end in ("", "_")],
-)
-def scattered(
-    scene: Scene, node: fx.Node, x: Value, dim: int, index: Value, *args: Any, **kwargs: Any
-) -> Value:
-    """Numbers added or put at places of a dimension that a tensor gives, which stay; channels of all go together."""
-    source = [part for part in (*args, *kwargs.values()) if isinstance(part, Value) and part.labels]
-    _at_places(scene, node, dim, [x, index, *source])
-    return x
-
-
-def _at_places(scene: Scene, node: fx.Node, dim: int, values: Sequence[Value]) -> None:
-    """Joins the channels of tensors in all dimensions but one; what is longer than another is written in part, and stays."""
-    for d, axes in enumerate(zip(*(value.labels for value in values), strict=True)):
-        if d == dim % len(values[0].labels) or len({len(axis) for axis in axes}) > 1:
-            for axis in axes:
-                scene.fix(axis, f"{place(node)}: puts channels at places that a tensor gives")
-        else:
-            for axis in axes[1:]:
-                scene.join(axes[0], axis)
-
-
 @on(functions=[torch.unsqueeze], methods=["unsqueeze"])
 def unsqueeze(scene: Scene, node: fx.Node, x: Value, dim: int) -> Value:
     """A new dimension of size 1."""
@@ -251,13 +197,12 @@ def expand(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> 
 
 def _grown(scene: Scene, axes: list[Labels], back: int, size: Any, where: tuple[Any, ...]) -> None:
     """Gives a dimension that was made larger the channels whose count it was given, or those that it meets."""
-    if isinstance(size, SizeNumber) and len(size.sources) == 1:
-        (source,) = size.sources
-        if len(source) == len(axes[-back]):
-            scene.handled.add(id(size))
-            axes[-back] = source
-    elif isinstance(size, int) and size == len(axes[-back]):
-        axes[-back] = scene.repeated(size)
+    count = len(axes[-back])
+    if isinstance(size, SizeNumber) and [len(source) for source in size.sources] == [count]:
+        scene.handled.add(id(size))
+        axes[-back] = size.sources[0]
+    elif (size.value if isinstance(size, SizeNumber) else size) == count:
+        axes[-back] = scene.repeated(count)
         scene.demand(where, axes[-back], size, "")
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx
+from torch._functorch import predispatch
+from torch.export import ExportedProgram
 
 from netdial.channels.rules import FUNCTIONS, METHODS
 from netdial.channels.rules.reshaping import blocks
@@ -33,6 +35,15 @@ _PARTS = ("fft", "linalg", "special")
 """Parts of torch whose functions ``aten`` names with the part before: ``fft_rfft`` is ``torch.fft.rfft``."""
 _ASIDE = ("pin_memory", "layout")
 """Arguments that say nothing of numbers."""
+
+
+def plainly(program: ExportedProgram) -> ExportedProgram:
+    """Returns an exported program whose operations are on whole tensors: those under ``torch.vmap`` know one example each."""
+    by_example = any(
+        getattr(node.target, "__module__", "") == predispatch.__name__
+        for node in program.graph.nodes
+    )
+    return program.run_decompositions({}) if by_example else program
 
 
 def restate(

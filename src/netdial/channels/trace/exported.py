@@ -14,38 +14,33 @@ Related: ``trace.py`` (when this is tried, and what is checked afterwards).
 
 from __future__ import annotations
 
-import io
-import logging
 import operator
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
-from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import place
-from netdial.channels.trace.aten import restate
+from netdial.channels.trace.aten import plainly, restate
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
+from netdial.channels.trace.ready import OWN, DataDetached, quiet, symbolic_len, unchecked
 from netdial.channels.trace.state import StateChanged, alone, settled, state_kept
-from netdial.channels.trace.symbolic import OWN, Taken
+from netdial.channels.trace.symbolic import WITHOUT_GRADIENTS, Taken, detach
 from netdial.channels.trace.training import DRAWS, drawn
 from netdial.core.errors import TraceError
 from netdial.core.outputs import contents_kept, numbers
 
+wrap_with_set_grad_enabled = torch.ops.higher_order.wrap_with_set_grad_enabled
 _INSIDE = "net"
 """Where the network lies in what is exported; the names of its parts begin with it."""
-_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
-_LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 
 
 class Aside(TraceError):
@@ -76,12 +71,13 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
     example = example if len(example) > 1 else torch.cat([example, example])
     with (
         warnings.catch_warnings(),
-        _quiet(),
-        _symbolic_len(net),
+        quiet(),
+        symbolic_len(net),
         contents_kept(net),
         settled(net, example),
         opaque(net, whole) as calls,
-        _DataDetached(),
+        unchecked(),
+        DataDetached(),
     ):
         warnings.simplefilter("ignore")
         inside = _OneInput(net)
@@ -90,6 +86,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
             lambda: torch.export.export(inside, (example,), dynamic_shapes=shapes, strict=False),
             by_torch=False,  # its own draws are operations of the graph
         )
+        program = plainly(program)
         if by_chance:
             raise TraceError(
                 f"{DRAWS} (look for random.random() and numpy.random); draw it by torch"
@@ -137,60 +134,6 @@ class _OneInput(nn.Module):
         return made, replaced
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what torch logs and prints about networks that it cannot export: the message of the error says it."""
-    logs = [log for log in map(logging.getLogger, _LOGS) if not log.disabled]
-    for log in logs:
-        log.disabled = True
-    try:
-        with redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for log in logs:
-            log.disabled = False
-
-
-class _DataDetached(TorchFunctionMode):
-    """Lets ``x.data`` be ``x.detach()``, which exports can follow."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Returns what a function of torch gives."""
-        if func == _DATA:
-            return args[0].detach()
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def _symbolic_len(net: nn.Module) -> Iterator[None]:
-    """Lets ``len`` of a tensor return the symbol of a size, as ``x.shape[0]`` does; the interpreter would make it a number.
-
-    That is so in the files where forward passes of the network are written. Others, those of torch above all, keep theirs.
-    """
-
-    def symbolic(x: Any, /) -> Any:
-        return x.shape[0] if isinstance(x, Tensor) and x.dim() else len(x)
-
-    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
-    passes = [vars(kind).get("forward") for kind in kinds]
-    theirs = [f for f in passes if isinstance(f, FunctionType) and not _is_own(f.__code__)]
-    places = {id(f.__globals__): f.__globals__ for f in theirs if "len" not in f.__globals__}
-    for names in places.values():
-        names["len"] = symbolic
-    try:
-        yield
-    finally:
-        for names in places.values():
-            del names["len"]
-
-
-def _is_own(code: CodeType) -> bool:
-    """Returns whether code is torch's or netdial's."""
-    return code.co_filename.startswith(OWN)
-
-
 def _check_batch(program: ExportedProgram) -> None:
     """Refuses a graph that holds for some sizes of the batch only."""
     for sizes in program.range_constraints.values():
@@ -210,6 +153,7 @@ class _Raising:
         self.lifted: dict[fx.Node, str] = {}
         self.constants: dict[str, Tensor] = {}
         self.x: fx.Node | None = None
+        self.gradients = True
 
     def run(self) -> tuple[fx.Graph, dict[str, Tensor]]:
         """Returns the graph and the constants it reads that are no attributes of the network."""
@@ -224,7 +168,8 @@ class _Raising:
             elif node.op == "call_function":
                 self._call(node)
             else:
-                raise Aside(node, self._line_inside(node))
+                self._block(node, self.program.graph_module)
+        detach(self.graph)
         keep_changes(self.net, self.graph, self.constants, self._remembered(replaced))
         return self.graph, self.constants
 
@@ -241,11 +186,32 @@ class _Raising:
             if _has(self.net, leaf) or leaf in self.lifted.values()
         }
 
-    def _line_inside(self, node: fx.Node) -> str:
+    def _block(self, node: fx.Node, holder: nn.Module) -> None:
+        """Notes a part of the graph that runs under a setting of torch; that of gradients can be followed."""
+        part: Any = getattr(holder, str(node.target))
+        if not all(user.target is wrap_with_set_grad_enabled for user in node.users):
+            raise Aside(node, self._line_inside(part))
+        self.values[node] = part
+
+    def _inside(self, enabled: bool, part: fx.GraphModule, *given: Any) -> Any:
+        """Returns what a block makes of what it is given, with gradients or without; its operations become the graph's own."""
+        before, self.gradients = self.gradients, enabled
+        values, made = iter(given), None
+        for node in part.graph.nodes:
+            if node.op == "placeholder":
+                self.values[node] = next(values)
+            elif node.op == "output":
+                made = fx.node.map_arg(node.args[0], self._value)
+            elif node.op == "call_function":
+                self._call(node)
+            else:
+                self._block(node, part)
+        self.gradients = before
+        return list(made) if isinstance(made, tuple | list) else made
+
+    def _line_inside(self, part: Any) -> str:
         """Returns where the first operation of a part of the graph comes from, for messages; empty if that is not known."""
-        part = getattr(self.program.graph_module, str(node.target), None)
-        inner = part.graph.nodes if isinstance(part, fx.GraphModule) else ()
-        for found in inner:
+        for found in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
             found.stack_trace = _user_line(found.stack_trace)
             if found.op == "call_function" and found.stack_trace:
                 return f", at {place(found)}"
@@ -274,6 +240,8 @@ class _Raising:
         kwargs: Any = fx.node.map_arg(node.kwargs, self._value)
         if node.target is torch.ops.netdial.layer.default:
             self.values[node] = self._layer_call(self.calls[args[1]], args[0])
+        elif node.target is wrap_with_set_grad_enabled:
+            self.values[node] = self._inside(*args)
         elif node.target is operator.getitem and isinstance(args[0], list):
             self.values[node] = args[0][args[1]]  # a part of what a layer makes
         elif isinstance(node.target, torch._ops.OpOverload):
@@ -281,7 +249,8 @@ class _Raising:
         else:
             self.values[node] = self.graph.create_node(node.op, node.target, args, kwargs)
         for made in takewhile(lambda made: made is not last, reversed(self.graph.nodes)):
-            made.stack_trace = _user_line(node.stack_trace)
+            made.stack_trace = made.stack_trace or _user_line(node.stack_trace)
+            made.meta.setdefault(WITHOUT_GRADIENTS, not self.gradients)
 
     def _operation(
         self, node: fx.Node, op: torch._ops.OpOverload, args: Any, kwargs: Mapping[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -26,6 +27,15 @@ _ORDERS = (
     ("self",),
 )
 """Names of the tensors that functions and methods of torch begin with, and of what is given by position with them."""
+_NUMPYS = {
+    "axis": "dim",
+    "keepdims": "keepdim",
+    "x": "input",
+    "a": "input",
+    "x1": "input",
+    "x2": "other",
+}
+"""Names that torch's own functions take as NumPy does, beside their own."""
 
 
 def by_position(traced: fx.GraphModule) -> None:
@@ -39,6 +49,8 @@ def by_position(traced: fx.GraphModule) -> None:
             node.kwargs = {}
         if not node.kwargs:
             continue
+        if isinstance(node.target, str | BuiltinFunctionType) and node.op != "call_module":
+            _renamed(node)
         if node.op == "call_module":
             _moved(node, _names(module_of(traced, node)))
         elif node.op in ("call_function", "call_method"):
@@ -80,6 +92,8 @@ def _summed(of: Callable[[fx.Graph, fx.Node], fx.Node]) -> Callable[..., fx.Node
         product = of(graph, graph.call_function(torch.matmul, (one, other)))
         if alpha != 1:
             product = graph.call_function(operator.mul, (product, alpha))
+        if beta == 0:  # then torch reads no number of x, which may hold any
+            return product
         if beta != 1:
             x = graph.call_function(operator.mul, (x, beta))
         return graph.call_function(operator.add, (x, product))
@@ -115,6 +129,11 @@ def _names(module: Any) -> tuple[str, ...]:
     """Returns the names of the arguments of a layer's forward pass that may be given by position."""
     found = inspect.signature(module.forward).parameters.values()
     return tuple(p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def _renamed(node: fx.Node) -> None:
+    """Gives arguments by NumPy's names torch's own."""
+    node.kwargs = {_NUMPYS.get(name, name): value for name, value in node.kwargs.items()}
 
 
 def _moved(node: fx.Node, names: tuple[str, ...], lead: int = 0) -> None:

@@ -33,6 +33,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import detached
 from netdial.channels.trace.inplace import keep_changes
+from netdial.channels.trace.ready import OWN, unchecked
 from netdial.channels.trace.state import (
     StateChanged,
     Touched,
@@ -45,7 +46,6 @@ from netdial.core.errors import TraceError, first_line
 from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
 from netdial.core.outputs import touched
 
-OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
 _MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
 _CHECKS = (torch._assert, _assert_is_none)
@@ -147,6 +147,7 @@ def symbolic(
             _functions_kept(),
             _made_by_size(),
             _padded(net),
+            unchecked(),
             touched(net) as names,
             state_kept(net) as replaced,
         ):
@@ -175,7 +176,7 @@ def symbolic(
         raise Touched(type(net).__name__, sorted(names - set(changing)))
     drop_numbers(net, graph, {name: tracer.held[name] for name in numbers})
     _drop_checks(graph)
-    _detach(graph)
+    detach(graph)
     return graph, constants
 
 
@@ -254,7 +255,7 @@ def applied(kind: Any) -> Callable[..., Any]:
     return call
 
 
-def _detach(graph: fx.Graph) -> None:
+def detach(graph: fx.Graph) -> None:
     """Sets gradients aside where what was computed without them is read by what has them."""
     for node in list(graph.nodes):
         if not node.meta.get(WITHOUT_GRADIENTS):

@@ -20,6 +20,7 @@ from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out
+from netdial.channels.trace.ready import answered, check_parts, copy_made, name_any
 from netdial.channels.trace.state import StateChanged, Touched, alone, put_keeping, tensors_held
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import (
@@ -42,7 +43,6 @@ from netdial.core.outputs import (
 )
 
 _EXPORTED = "taken by torch.export"
-_TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
 _TOLERANCE = 1e-4
 """Difference of a graph's outputs, relative to the largest: operations taken apart round otherwise."""
 
@@ -63,13 +63,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         raise ConfigError(f"network {type(net).__name__}: has no parameters, so nothing can be cut")
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
-    for name in _TAKEN:
-        if name in net._modules or name in net._parameters or name in net._buffers:
-            raise TraceError(
-                f"network {type(net).__name__}: a part of it is called {name!r}, which graphs of torch.fx have for themselves; "
-                "give it another name"
-            )
-    _check_scripted(net)
+    check_parts(net)
     lowered = lower(net)
     try:
         taken = _by_fx(net, lowered)
@@ -77,7 +71,15 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         if example is None or isinstance(error, StateChanged):
             raise
         return _exported(net, lowered, example, error)
-    traced = _joined(net, lowered, *taken)
+    try:
+        traced = _joined(net, lowered, *taken)
+    except TraceError as error:  # written in place where others see it
+        if example is None:
+            raise
+        try:
+            return _exported(net, lowered, example, error)
+        except TraceError:
+            raise error from None
     if example is not None:
         try:
             check_same(net, traced, example)
@@ -87,17 +89,6 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
             if any(changes_in_place(traced, node) for node in traced.graph.nodes):
                 raise
     return traced
-
-
-def _check_scripted(net: nn.Module) -> None:
-    """Refuses parts that are programs of TorchScript: their layers cannot be taken apart, nor given other tensors."""
-    for name, part in net.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            where = f"its part {name!r} is scripted" if name else "is scripted"
-            raise TraceError(
-                f"network {type(net).__name__}: {where} (torch.jit), so its layers cannot be cut; give the module as it was "
-                "before torch.jit.script or trace, and script what comes back"
-            )
 
 
 def _by_fx(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
@@ -189,6 +180,24 @@ def _exported(
     net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
 ) -> fx.GraphModule:
     """Returns the graph that ``torch.export`` finds, where ``torch.fx`` failed with an error."""
+    with answered(compiled=True) as asked:
+        try:
+            return _by_export(net, lowered, example, error)
+        except TraceError as first:
+            if not asked or isinstance(first, StateChanged):
+                raise
+            found = first
+    try:  # as it runs where nothing is compiled
+        with answered(compiled=False):
+            return _by_export(net, lowered, example, error)
+    except TraceError:
+        raise found from None
+
+
+def _by_export(
+    net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
+) -> fx.GraphModule:
+    """Returns the graph that ``torch.export`` finds under its own answers to code that asks whether it is compiled."""
     from netdial.channels.trace.exported import (
         export,
         export_modes,
@@ -252,6 +261,7 @@ def _module(
 ) -> fx.GraphModule:
     """Returns a graph module without calls by keyword and changes in place that others see, of a graph of one mode."""
     vars(lowered).update(constants)
+    name_any(graph)
     try:
         kind = OneTensorGraph if isinstance(net, OneTensor) else fx.GraphModule
         traced = kind(lowered, graph, class_name=type(net).__name__)
@@ -263,6 +273,7 @@ def _module(
     put_packed(traced)
     by_position(traced)
     spelled_out(traced)
+    copy_made(traced, constants)
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
     return traced

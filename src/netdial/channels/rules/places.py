@@ -1,0 +1,81 @@
+"""Operations at places that a tensor gives: along these dimensions channels stay, along the others they pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from netdial.channels.labels import Value, fixed
+from netdial.channels.nodes import place
+from netdial.channels.rules.elementwise import scene_fix_all
+from netdial.channels.rules.table import Scene, on
+
+
+@on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])
+def picked(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
+    """Some positions of a dimension, whose channels stay; the others pass."""
+    scene.fix(x.labels[dim], f"{place(node)}: picks channels by their numbers; use chunk")
+    axes = list(x.labels)
+    axes[dim] = scene.result(node).labels[dim]
+    return Value(tuple(axes))
+
+
+@on(
+    functions=[torch.index_add, torch.index_copy, torch.index_reduce],
+    methods=[f"index_{kind}{end}" for kind in ("add", "copy", "reduce") for end in ("", "_")],
+)
+def put(
+    scene: Scene,
+    node: fx.Node,
+    x: Value,
+    dim: int,
+    index: Value,
+    source: Value,
+    *args: Any,
+    **kwargs: Any,
+) -> Value:
+    """Rows added or put at places that a tensor gives, which stay; channels of both go together."""
+    _at_places(scene, node, dim, [x, source])
+    scene_fix_all(scene, index, f"{place(node)} puts numbers by it")
+    return x
+
+
+@on(
+    functions=[torch.scatter, torch.scatter_add, torch.scatter_reduce],
+    methods=[f"scatter{kind}{end}" for kind in ("", "_add", "_reduce") for end in ("", "_")],
+)
+def scattered(
+    scene: Scene, node: fx.Node, x: Value, dim: int, index: Value, *args: Any, **kwargs: Any
+) -> Value:
+    """Numbers added or put at places of a dimension that a tensor gives, which stay; channels of all go together."""
+    source = [part for part in (*args, *kwargs.values()) if isinstance(part, Value) and part.labels]
+    _at_places(scene, node, dim, [x, index, *source])
+    return x
+
+
+@on(functions=[torch.gather], methods=["gather"])
+def gathered(scene: Scene, node: fx.Node, x: Value, dim: int, index: Value, **kwargs: Any) -> Value:
+    """Numbers of a dimension at places that a tensor gives: the places stay; channels of both go together."""
+    _at_places(scene, node, dim, [x, index])
+    return index
+
+
+@on(functions=[torch.meshgrid])
+def grids(scene: Scene, node: fx.Node, *given: Any, **kwargs: Any) -> Any:
+    """Places of a grid: each line of them stays."""
+    scene_fix_all(scene, given, f"{place(node)} makes a grid of it")
+    return tuple(fixed(tuple(part.shape)) for part in scene.results[node])
+
+
+def _at_places(scene: Scene, node: fx.Node, dim: int, values: Sequence[Value]) -> None:
+    """Joins the channels of tensors in all dimensions but one; what is longer than another is written in part, and stays."""
+    for d, axes in enumerate(zip(*(value.labels for value in values), strict=True)):
+        if d == dim % len(values[0].labels) or len({len(axis) for axis in axes}) > 1:
+            for axis in axes:
+                scene.fix(axis, f"{place(node)}: puts channels at places that a tensor gives")
+        else:
+            for axis in axes[1:]:
+                scene.join(axes[0], axis)

@@ -1,0 +1,186 @@
+"""What is asked of a network before it is recorded, how its code runs meanwhile, and what its graph gets before it runs.
+
+Parts may have names that Python cannot say as attributes: ``nn.ModuleDict`` and ``add_module`` take any without a dot.
+``torch.fx`` looks those up that are no identifiers, and writes the others down, words of Python among them: ``self.flows.in``.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, redirect_stderr
+from keyword import iskeyword
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, fx, nn
+from torch.distributions import Distribution
+from torch.fx.graph import CodeGen, PythonCode
+from torch.overrides import TorchFunctionMode
+
+from netdial.channels.trace.inplace import changed
+from netdial.core.errors import TraceError
+
+OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
+"""Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
+_LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
+_TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
+
+
+def check_parts(net: nn.Module) -> None:
+    """Refuses names that graph modules have for themselves, and programs of TorchScript.
+
+    The layers of these cannot be taken apart, nor given other tensors.
+    """
+    for name in _TAKEN:
+        if name in net._modules or name in net._parameters or name in net._buffers:
+            raise TraceError(
+                f"network {type(net).__name__}: a part of it is called {name!r}, which graphs of torch.fx have for themselves; "
+                "give it another name"
+            )
+    for name, part in net.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            where = f"its part {name!r} is scripted" if name else "is scripted"
+            raise TraceError(
+                f"network {type(net).__name__}: {where} (torch.jit), so its layers cannot be cut; give the module as it was "
+                "before torch.jit.script or trace, and script what comes back"
+            )
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Lets distributions of torch take their parameters as they are: what is recorded has no numbers to look at."""
+    was = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(was)
+
+
+@contextmanager
+def answered(*, compiled: bool) -> Iterator[list[str]]:
+    """Tells code of networks that asks whether it is compiled; yields the files that asked. Torch gets its own answer.
+
+    Code may do less while it is compiled, as not to make what it was not given.
+    """
+    asked: list[str] = []
+
+    def answering(own: Callable[[], bool]) -> Callable[[], bool]:
+        def answer() -> bool:
+            file = sys._getframe(1).f_code.co_filename
+            if file.startswith(OWN):
+                return own()
+            asked.append(file)
+            return compiled and own()
+
+        return answer
+
+    questions = ("is_compiling", "is_exporting")
+    others: dict[str, Any] = {name: answering(getattr(torch.compiler, name)) for name in questions}
+    with patch.multiple(torch.compiler, **others):
+        yield asked
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what torch logs and prints about networks that it cannot export: the message of the error says it."""
+    logs = [log for log in map(logging.getLogger, _LOGS) if not log.disabled]
+    for log in logs:
+        log.disabled = True
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for log in logs:
+            log.disabled = False
+
+
+class DataDetached(TorchFunctionMode):
+    """Lets ``x.data`` be ``x.detach()``, which exports can follow."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Returns what a function of torch gives."""
+        if func == _DATA:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def symbolic_len(net: nn.Module) -> Iterator[None]:
+    """Lets ``len`` of a tensor return the symbol of a size, as ``x.shape[0]`` does; the interpreter would make it a number.
+
+    That is so in the files where forward passes of the network are written. Others, those of torch above all, keep theirs.
+    """
+
+    def symbolic(x: Any, /) -> Any:
+        return x.shape[0] if isinstance(x, Tensor) and x.dim() else len(x)
+
+    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
+    passes = [vars(kind).get("forward") for kind in kinds]
+    theirs = [f for f in passes if isinstance(f, FunctionType) and not _is_own(f.__code__)]
+    places = {id(f.__globals__): f.__globals__ for f in theirs if "len" not in f.__globals__}
+    for names in places.values():
+        names["len"] = symbolic
+    try:
+        yield
+    finally:
+        for names in places.values():
+            del names["len"]
+
+
+def _is_own(code: CodeType) -> bool:
+    """Returns whether code is torch's or netdial's."""
+    return code.co_filename.startswith(OWN)
+
+
+def name_any(graph: fx.Graph) -> None:
+    """Lets the code of a graph name all of its parts, in place."""
+    paths = [node.target for node in graph.nodes if isinstance(node.target, str)]
+    if any(iskeyword(name) for path in paths for name in path.split(".")):
+        graph.set_codegen(_AnyName())
+
+
+def copy_made(traced: fx.GraphModule, made: Collection[str]) -> None:
+    """Lets a graph change copies of tensors that its forward pass makes anew each time, which it holds as constants.
+
+    Args:
+        traced: the network; its graph is changed.
+        made: names of these tensors.
+    """
+    graph = traced.graph
+    for name in {name for name, _ in changed(traced, graph)} & set(made):
+        readers = [node for node in graph.nodes if node.op == "get_attr" and node.target == name]
+        with graph.inserting_after(readers[0]):
+            copied = graph.call_method("clone", (readers[0],))
+        for node in readers:
+            node.replace_all_uses_with(copied, delete_user_cb=lambda user: user is not copied)  # noqa: B023
+
+
+class _AnyName(CodeGen):
+    """Writes code that looks up parts which are called by a word of Python."""
+
+    def _gen_python_code(self, *args: Any, **kwargs: Any) -> PythonCode:
+        with patch("torch.fx.graph._format_target", _format_target):
+            return super()._gen_python_code(*args, **kwargs)
+
+
+def _format_target(base: str, target: str) -> str:
+    """Returns the code that reads a part of something.
+
+    >>> _format_target("self", "flows.0.in")
+    'getattr(getattr(self.flows, "0"), "in")'
+    """
+    for name in target.split("."):
+        plain = name.isidentifier() and not iskeyword(name)
+        base = f"{base}.{name}" if plain else f'getattr({base}, "{name}")'
+    return base
