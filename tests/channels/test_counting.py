@@ -86,8 +86,6 @@ def made(count: Callable[[Any], None], **how: Any) -> Counting:
 def test_a_graph_counts_as_its_network_does_in_both_modes(
     count: Callable[[Any], None], asks: bool
 ) -> None:
-    if asks and count is copied:
-        pytest.skip("torch.export has a graph of its own for no_grad, which is refused")
     net = made(count, asks=asks)
     before = net.n
     graph = Graph.of(net, X)
