@@ -63,6 +63,33 @@ def test_a_file_that_is_gone(copy: Path, name: str, capsys: Any) -> None:
         assert f"{name}: is missing" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "report"])
+def test_a_model_that_is_gone(copy: Path, command: str, capsys: Any) -> None:
+    """``fit --resume`` of it said that all was done, and left none."""
+    shutil.rmtree(copy / "model")
+    words = command.split()
+    place = "wine" if words[0] == "fit" else "w"
+    assert main([words[0], place, *words[1:], *(["w"] if words[0] == "fit" else [])]) == 2
+    assert "family.safetensors: is missing, and was" in " ".join(capsys.readouterr().err.split())
+
+
+def test_predictions_of_a_run_whose_model_is_gone(copy: Path, capsys: Any) -> None:
+    shutil.rmtree(copy / "model")
+    assert main(["predict", "w", str(copy / "rows.csv")]) == 2
+    assert "a run folder whose model is gone" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_interruption_is_said(copy: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """typer makes an exit code of it, without a word."""
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netdial.cli.output.print_json", interrupted)
+    assert main(["evaluate", "w", "--json"]) == 130
+    assert capsys.readouterr().err.endswith("netdial: interrupted\n")
+
+
 def test_the_list_and_comparisons_say_it(copy: Path, capsys: Any) -> None:
     shutil.copytree(copy, copy.parent / "v")
     assert main(["report", "w", "v", "--out", "both.html"]) == 0

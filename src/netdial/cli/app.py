@@ -38,6 +38,14 @@ _MADE: dict[str, Command] = {}
 class _Commands(PlainGroup):
     """The commands; ways of training are names and lines of help until they are run."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; says that it was interrupted, of which typer makes an exit code without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("netdial: interrupted", err=True)
+            raise typer.Exit(130) from None
+
     def list_commands(self, ctx: Any) -> list[str]:
         for name in WAYS:
             self.commands.setdefault(name, PlainCommand(name, help=WAYS[name].help))

@@ -21,6 +21,7 @@ from netdial.models.door import load_model
 from netdial.models.family import load_family
 from netdial.models.use import read_use
 from netdial.runs.run import Run
+from netdial.runs.schemas.done import check_models
 
 MODEL = "family.safetensors"
 """The trained family, in the folder ``model`` of a run."""
@@ -43,6 +44,7 @@ def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -
         raise CheckpointError(
             f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
         )
+    check_models(run.path)
     path = run.model_path / MODEL
     if not is_function(run.config["data"]) and read_plain(path)["meta"].get("net") is not None:
         # what the file describes is compared with what it holds before it is built
@@ -68,6 +70,7 @@ def open_network(run: Run, data_dir: str | None = None, *, trust: bool = False) 
         raise CheckpointError(
             f"{run.path}: training has not finished; go on with it first (netdial {way} … --resume)"
         )
+    check_models(run.path)
     if not any(run.model_path.glob("*")):
         raise ConfigError(
             f"{run.path}: is a run of netdial {way}, which left no model; look at it with netdial report, or fit a family"

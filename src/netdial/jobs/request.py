@@ -32,6 +32,7 @@ from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.runs import FIRST_WAY
 from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
 from netdial.runs.run import Run, taken
+from netdial.runs.schemas.done import check_models
 from netdial.runs.settings import config_difference
 from netdial.task import named
 from netdial.train.config import TrainConfig, make
@@ -154,6 +155,7 @@ def done_already(
     old = resumable(job)
     if old is None or not old.is_done:
         return None
+    check_models(old.path)
     if job.report and not old.report_path.exists():
         if report is None:
             return None

@@ -245,6 +245,9 @@ def _folder(path: Path) -> Found:
     if (path / "config.json").is_file() and any(
         (path / name).exists() for name in ("records.jsonl", "DONE")
     ):
+        if (path / "DONE").exists():
+            how = "restore the model from a copy, or run again with --overwrite"
+            return Found(path, RUN, "a run folder whose model is gone", how)
         how = f"finish it first (netdial {_command(path / 'config.json')} … --resume)"
         return Found(path, RUN, "a run folder without a finished model", how)
     opens = "give the file of a model, or the folder that netdial export or a choice wrote"

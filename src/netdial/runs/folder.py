@@ -22,6 +22,7 @@ from pathlib import Path
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
+from netdial.runs.schemas.done import MODELS
 from netdial.runs.searched import DRAWINGS
 from netdial.runs.shrinkage import KILLS
 
@@ -49,7 +50,7 @@ FILES = {
 FOLDERS = {
     "checkpoint": {"last.safetensors", TRIALS},
     "model": {
-        *("family.safetensors", "shrunken.safetensors", "found.safetensors"),
+        *MODELS,
         *("slimmed.safetensors", "compressed.ndz"),
     },
     "choice": {"README.md", "config.json", "model.safetensors"},

@@ -24,7 +24,7 @@ from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
-from netdial.runs.schemas.done import DONE, check_whole, write_done
+from netdial.runs.schemas.done import DONE, check_whole, models, write_done
 from netdial.runs.settings import (
     FORMAT,
     Split,
@@ -314,7 +314,8 @@ class Run:
         with self.alone():
             rows = {self.records_path: len(self.records()), self.kills_path: len(events(self.path))}
             rows |= {path: int(path.exists()) for path in (self.details_path, self.splits_path)}
-            write_done(self.path, **facts, holds={path.name: n for path, n in rows.items() if n})
+            held = {path.name: n for path, n in rows.items() if n} | models(self.path)
+            write_done(self.path, **facts, holds=held)
 
 
 def _check_replaceable(path: Path, *, overwrite: bool) -> None:

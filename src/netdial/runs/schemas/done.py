@@ -1,8 +1,8 @@
 """``DONE``: that training has ended as planned, when, and how much the files of the run held then. Loads no torch.
 
 Files that grow by lines, each sealed by itself, do not show that their end is gone, and a file that is gone shows nothing.
-``DONE`` therefore counts them: rows of the records and of the log of removals, and which sealed files there are. It is
-brought up to date after something was written, so that a process which is killed between the two leaves a count that is
+``DONE`` therefore counts them: rows of the records and of the log of removals, and which sealed files and models there are.
+It is brought up to date after something was written, so that a process which is killed between the two leaves a count that is
 too low, and never one that is too high. Runs of earlier versions have no counts, and nothing is missed in them.
 """
 
@@ -18,6 +18,10 @@ from netdial.core.storage.boundary import read_json, validated
 from netdial.core.storage.files import write_json
 
 DONE = "DONE"
+MODEL = "model"
+MODELS = ("family.safetensors", "shrunken.safetensors", "found.safetensors")
+"""Folder of the trained models of a run, and their names."""
+
 _CURE = "restore it from a copy, or run again with --overwrite"
 
 
@@ -53,6 +57,26 @@ def write_done(folder: Path, **facts: Any) -> None:
     write_json(folder / DONE, read_done(folder).model_dump(exclude_defaults=True) | facts)
 
 
+def models(folder: Path) -> dict[str, int]:
+    """Returns the trained models of a run, as ``DONE`` counts them."""
+    return {f"{MODEL}/{name}": 1 for name in MODELS if (folder / MODEL / name).exists()}
+
+
+def check_models(folder: Path) -> None:
+    """Refuses a run whose trained model was there when it ended, and is gone.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    for name in read_done(folder).holds:
+        if name.startswith(f"{MODEL}/") and not (folder / name).exists():
+            raise _missing(folder / name)
+
+
+def _missing(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path}: is missing, and was there when the run ended; {_CURE}")
+
+
 def check_whole(path: Path, rows: int) -> None:
     """Refuses a file of a run that holds less than it did when it was written.
 
@@ -67,7 +91,7 @@ def check_whole(path: Path, rows: int) -> None:
     if rows >= wanted:
         return
     if not path.exists():
-        raise CheckpointError(f"{path}: is missing, and was there when the run ended; {_CURE}")
+        raise _missing(path)
     raise CheckpointError(
         f"{path}: was cut short: it holds {rows} of the {wanted} rows that were written; {_CURE}"
     )
