@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
+from netdial.family.stacking import can_stack
 from netdial.measure import intervals
 
 SHORT: dict[str, Any] = {"epochs": 3, "batch_size": 16}
@@ -51,6 +54,64 @@ def test_networks_with_running_statistics_train_one_after_another() -> None:
     found = nd.fit_starts(nets, rows(), **SHORT)
     assert torch.equal(pivots(found[0]), pivots(nd.fit(nets[0], rows(), **SHORT)))
     assert len(found) == 2
+
+
+class Options:
+    """What a network may hold beside its layers; two of them are never equal to Python."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Scaled(nn.Module):
+    """A layer whose factor is seen nowhere but in its attribute."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+def of_layers(middle: nn.Module, width: int = 6, *, frozen: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, width), middle, nn.Linear(width, 2))
+    net[0].requires_grad_(not frozen)
+    return net
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: of_layers(nn.Tanh()),
+        lambda: of_layers(nn.ReLU(), width=5),
+        lambda: of_layers(nn.ReLU(), frozen=True),
+        lambda: of_layers(Scaled(0.1)),
+    ],
+)
+def test_networks_of_another_architecture_stay_what_they_are(
+    other: Callable[[], nn.Module],
+) -> None:
+    """All were trained as the first network, and given back as such."""
+    first = of_layers(Scaled(3.0)) if isinstance(other()[1], Scaled) else of_layers(nn.ReLU())
+    found = nd.fit_starts([first, other()], rows(), **SHORT)
+    alone = nd.fit(other(), rows(), **SHORT, seed=1)
+    assert torch.equal(pivots(found[1]), pivots(alone))
+    x = rows().x
+    assert torch.equal(found[1].export(1.0)(x), alone.export(1.0)(x))
+    direct = nd.fit_direct([first, other()], rows(), lams=[0.1, 1.0], **SHORT)
+    one = nd.fit_direct(other(), rows(), lams=[0.1, 1.0], **SHORT, seed=1)[0]
+    assert torch.equal(direct[1].export(1.0)(x), one.export(1.0)(x))
+
+
+def test_networks_that_differ_in_numbers_alone_train_side_by_side() -> None:
+    config, net = nd.FitConfig(), of_layers(Scaled(0.5))
+    net.options = Options(3)  # type: ignore[assignment]
+    two = [nd.Family(each, config.family()) for each in (net, copy.deepcopy(net))]
+    assert can_stack(two)
+    two[1].net.options.size = 4  # type: ignore[union-attr]
+    assert not can_stack(two)
 
 
 def test_a_regression_learns_its_noise_from_the_validation_part() -> None:

@@ -42,11 +42,11 @@ def fit_direct(
     """Trains networks directly at given λ, many at once, each independent of the others.
 
     Every network (one for each seed) is trained at every λ; the networks of one seed see batches in the same order.
-    Networks with running statistics (BatchNorm), or with frozen parameters or buffers that differ, cannot run side by side,
-    so their seeds are trained one after another.
+    Networks with running statistics (BatchNorm), of different architecture, or with frozen parameters or buffers that differ,
+    cannot run side by side, so they are trained one after another.
 
     Args:
-        nets: one module, or one for each seed, all of the same architecture.
+        nets: one module, or one for each seed, usually of the same architecture.
         data: training part, as for ``fit``.
         lams: complexity values.
         kind: as for ``fit``.
@@ -108,7 +108,7 @@ def fit_starts(
     ``family.stacking``) trains one after another.
 
     Args:
-        nets: the starts, of one architecture: for example ``[nd.build("mlp:50", …, seed=s) for s in range(3)]``.
+        nets: the starts, usually of one architecture: for example ``[nd.build("mlp:50", …, seed=s) for s in range(3)]``.
         data: training part, as for ``fit``.
         valid: validation part; tells the noise variance of a regression.
         kind: as for ``fit``.
