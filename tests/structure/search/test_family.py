@@ -61,6 +61,7 @@ def test_the_front_is_best_at_every_price_of_what_was_trained() -> None:
         *parts(),
         strategy="family",
         options={"lo": 0.01, "hi": 30.0, "count": 5},
+        starts=1,
         **SETTINGS,
     )
     assert found.front[0].lam == 0.01

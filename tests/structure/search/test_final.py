@@ -81,18 +81,34 @@ def test_the_better_half_stays_and_the_mean_over_starts_decides() -> None:
     losses = [(a, 0, 0.1), (b, 0, 0.2), (c, 0, 0.3), (d, 0, 0.4)]
     losses += [(a, 1, 0.5), (b, 1, 0.2), (b, 2, 0.15), (a, 2, 0.1)]
     made.done = {"candidate": [Tried(g, 1, loss, 12, 0.0, start) for g, start, loss in losses]}
-    best, trained = play_final(made, [a, b, c, d])
+    (best,), trained = play_final(made, [a, b, c, d])
     assert [(each.genotype, each.start) for each in trained] == [(g, s) for g, s, _ in losses]
     assert (best.genotype, best.start) == (b, 2)  # .55 in all, a has .7 and the best start
     made.config = made.config.changed(starts=1)
-    assert play_final(made, [a, b, c, d])[0].genotype == a
+    assert [each.genotype for each in play_final(made, [a, b, c, d])[0]] == [a]
+
+
+def test_each_price_has_a_winner_and_trainings_are_shared() -> None:
+    """The larger structure loses less; from a price of .2 of a nat on the smaller one is better."""
+    space = gated()
+    a, b, c, *_ = space.enumerate()
+    size = {a: 1.0, b: 0.5, c: 0.0}
+    losses = [(a, 0, 0.1), (b, 0, 0.2), (c, 0, 0.9), (a, 1, 0.15), (b, 1, 0.2)]
+    best, trained = play_final(
+        job(space, losses, starts=2),
+        [a, b, c],
+        prices=[lambda g, lam=lam: lam * size[g] for lam in (0.0, 0.1, 0.2, 0.4)],  # type: ignore[misc]
+    )
+    assert [each.genotype for each in best] == [a, a, b, b]
+    assert [each.loss for each in best] == [0.1, 0.1, 0.2, 0.2]
+    assert len(trained) == len(losses)
 
 
 def test_a_training_that_diverges_is_last() -> None:
     space = gated()
     a, b, *_ = space.enumerate()
     losses = [(a, 0, math.inf), (b, 0, 3.0), (b, 1, 4.0), (a, 1, 0.1)]
-    best, _ = play_final(job(space, losses, starts=2), [a, b])
+    (best,), _ = play_final(job(space, losses, starts=2), [a, b])
     assert (best.genotype, best.loss) == (b, 3.0)
 
 
@@ -100,7 +116,7 @@ def test_first_trainings_that_are_known_are_not_made_again() -> None:
     space = gated()
     a, b, *_ = space.enumerate()
     first = [Tried(a, 1, 0.3, 12, 0.0), Tried(b, 1, 0.2, 12, 0.0)]
-    best, trained = play_final(job(space, [(b, 1, 0.3), (a, 1, 0.1)], starts=2), [], first)
+    (best,), trained = play_final(job(space, [(b, 1, 0.3), (a, 1, 0.1)], starts=2), [], first)
     assert (best.genotype, best.loss, len(trained)) == (a, 0.1, 2)
 
 
@@ -133,11 +149,9 @@ def test_candidates_differ_as_networks_and_keep_the_guard() -> None:
     space = ready_space("mlp", input_shape=(3,), n_outputs=1, depth=2, width=4, widths=[2])
     even = {k: torch.full((len(c.operations),), 0.5) for k, c in space.choices.items()}
     even = {k: row / row.sum() for k, row in even.items()}
-    made = prepare(
-        space, (X, Y), (X, Y), SearchConfig(epochs=1, candidates=12, max_skips=1, compare=False)
-    )
+    made = prepare(space, (X, Y), (X, Y), SearchConfig(epochs=1, max_skips=1, compare=False))
     likeliest = space.discretise(even)
-    found = candidates(made, even, likeliest)
+    found = candidates(made, even, likeliest, 12)
     assert found[0] == likeliest
     assert len({canonical_form(space, genotype) for genotype in found}) == len(found) == 12
     for genotype in found[1:]:

@@ -8,17 +8,21 @@ space enters as well, where there is one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import islice
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from netdial.core.errors import ConfigError
 from netdial.structure.graph.canonical import canonical_form
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import Gamma
+from netdial.structure.limits import NoStructureMeets
 from netdial.structure.search.guards import count_skips
 from netdial.structure.search.shared.choosing import likeliest_first
-from netdial.structure.search.strategy import Asked, TrialStrategy, Tried
+from netdial.structure.search.state import SearchState
+from netdial.structure.search.strategy import AlongStrategy, Asked, TrialStrategy, Tried
 
 if TYPE_CHECKING:
     from netdial.structure.search.job import SearchJob
@@ -29,16 +33,28 @@ _LEAST = 2
 _LOOKED_AT = 50
 """Structures that are looked at for each candidate."""
 
+_ALONG = 2
+"""Structures that enter for each λ of a search along λ."""
 
-def candidates(job: SearchJob, probabilities: Gamma, likeliest: Genotype) -> list[Genotype]:
+_SMALLER = (0.75, 0.5)
+"""Sizes that enter beside those at the highest λ, in its likeliest structure's own."""
+
+Price = Callable[[Genotype], float]
+"""What a structure costs beside its loss, in nats."""
+
+
+def candidates(
+    job: SearchJob, probabilities: Gamma, likeliest: Genotype, most: int
+) -> list[Genotype]:
     """Returns what a search by gradient sends to the final: its likeliest structures within the limits, all different.
 
     Args:
         job: the search.
         probabilities: of the operations at its end.
         likeliest: the likeliest structure within the limits; it is the first.
+        most: how many, at most.
     """
-    most, found = job.config.candidates, {canonical_form(job.space, likeliest): likeliest}
+    found = {canonical_form(job.space, likeliest): likeliest}
     for genotype in islice(likeliest_first(job.space, probabilities), _LOOKED_AT * (most - 1)):
         if len(found) == most:
             break
@@ -47,6 +63,19 @@ def candidates(job: SearchJob, probabilities: Gamma, likeliest: Genotype) -> lis
         if few and form not in found and _within(job, genotype):
             found[form] = genotype
     return list(found.values())
+
+
+def candidates_along(job: SearchJob, strategy: AlongStrategy, state: SearchState) -> list[Genotype]:
+    """Returns what a search along λ sends to the final: the likeliest at each λ, and smaller ones than at the highest."""
+    found = dict[Genotype, None]()
+    for lam in strategy.lams:
+        strategy.settle(state, lam)
+        probabilities, likeliest = job.chosen(strategy, state)
+        found |= dict.fromkeys(candidates(job, probabilities, likeliest, _ALONG))
+    for share in _SMALLER:
+        with suppress(NoStructureMeets):
+            found[job.limit.within(probabilities, share * job.limit.size(likeliest))] = None
+    return list(found)
 
 
 def finalists(job: SearchJob, strategy: TrialStrategy, results: Sequence[Tried]) -> list[Tried]:
@@ -71,17 +100,24 @@ def finalists(job: SearchJob, strategy: TrialStrategy, results: Sequence[Tried])
 
 
 def play_final(
-    job: SearchJob, structures: Sequence[Genotype], first: Sequence[Tried] = ()
-) -> tuple[Tried, list[Tried]]:
-    """Returns the training of least loss of the best structure, and all trainings that were made to find out.
+    job: SearchJob,
+    structures: Sequence[Genotype],
+    first: Sequence[Tried] = (),
+    *,
+    prices: Sequence[Price] = (lambda genotype: 0.0,),
+    part: str = "candidate",
+) -> tuple[list[Tried], list[Tried]]:
+    """Returns the training of least loss of the best structure at each price, and all trainings that were made to find out.
 
     Args:
         job: the search.
         structures: structures that enter.
         first: others, with what their trainings from the first start gave; all of one length.
+        prices: what structures cost beside their loss; each price has a final of its own, and trainings are shared.
+        part: what trainings are told of as.
     """
     epochs = first[0].epochs if first else job.config.passes
-    train, made = job.trainer("candidate"), list[Tried]()
+    train, made = job.trainer(part), list[Tried]()
     runs = {each.genotype: [each] for each in first}
 
     def run(genotype: Genotype, start: int) -> None:
@@ -91,13 +127,21 @@ def play_final(
     for genotype in _with_usual(job, [*runs, *structures]):
         if genotype not in runs:
             run(genotype, 0)
-    left = _ranked(runs, runs)
-    for start in range(1, job.config.starts if len(left) > 1 else 1):
-        left = left[: max(_LEAST, math.ceil(len(left) / 2))]
-        for genotype in left:
+
+    def ranked(genotypes: Iterable[Genotype], price: Price) -> list[Genotype]:
+        """Returns structures from the one of least mean loss and price on; of equal ones the first comes first."""
+        return sorted(
+            genotypes,
+            key=lambda one: statistics.fmean(t.loss for t in runs[one]) + price(one),
+        )
+
+    left = [ranked(runs, price)[: job.config.candidates + 1] for price in prices]
+    for start in range(1, job.config.starts if len(runs) > 1 else 1):
+        left = [row[: max(_LEAST, math.ceil(len(row) / 2))] for row in left]
+        for genotype in dict.fromkeys(chain.from_iterable(left)):
             run(genotype, start)
-        left = _ranked(left, runs)
-    return min(runs[left[0]], key=lambda tried: tried.loss), made
+        left = [ranked(row, price) for row, price in zip(left, prices, strict=True)]
+    return [min(runs[row[0]], key=lambda tried: tried.loss) for row in left], made
 
 
 def _with_usual(job: SearchJob, entered: list[Genotype]) -> list[Genotype]:
@@ -112,8 +156,3 @@ def _with_usual(job: SearchJob, entered: list[Genotype]) -> list[Genotype]:
 
 def _within(job: SearchJob, genotype: Genotype) -> bool:
     return job.limit.allows(genotype) and job.limit.holds(genotype)
-
-
-def _ranked(genotypes: Iterable[Genotype], runs: dict[Genotype, list[Tried]]) -> list[Genotype]:
-    """Returns structures from the one of least mean loss on; of equal ones the first comes first."""
-    return sorted(genotypes, key=lambda one: math.fsum(tried.loss for tried in runs[one]))

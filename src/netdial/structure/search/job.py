@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
@@ -19,7 +19,7 @@ from netdial.structure.latency import LatencyLookup
 from netdial.structure.penalty import SizeKind, SizeShare
 from netdial.structure.search.comparison import beside_random_search
 from netdial.structure.search.config import SearchConfig
-from netdial.structure.search.final import candidates, finalists, play_final
+from netdial.structure.search.final import candidates, candidates_along, finalists, play_final
 from netdial.structure.search.guards import (
     GuardReport,
     before_rise,
@@ -131,7 +131,7 @@ class SearchJob:
             self.done.get("search", []),
             lambda tried: self.told("search", tried),
         )
-        best, more = play_final(self, [], finalists(self, strategy, results))
+        (best,), more = play_final(self, [], finalists(self, strategy, results))
         trials = [*results, *more]
         return SearchOutcome(
             self.trained(best)[0],
@@ -152,7 +152,8 @@ class SearchJob:
             return self._along(strategy, state, seconds)
         curvature, epoch = before_rise(state)
         probabilities, likeliest = self.chosen(strategy, state)
-        best, trials = play_final(self, candidates(self, probabilities, likeliest))
+        entered = candidates(self, probabilities, likeliest, self.config.candidates)
+        (best,), trials = play_final(self, entered)
         return SearchOutcome(
             self.trained(best)[0],
             best.genotype,
@@ -190,28 +191,20 @@ class SearchJob:
     def front(
         self, strategy: AlongStrategy, state: SearchState
     ) -> tuple[list[PricedStructure], list[Tried]]:
-        """Trains the likeliest structure at every λ, each that differs once.
+        """Plays the final of a search along λ.
 
         Returns:
-            At every λ the one of least validation loss plus price of all that were trained; and these.
+            At every λ the structure of least mean validation loss plus price; and all trainings.
         """
-
-        def likeliest() -> Iterator[Genotype]:
-            for lam in strategy.lams:
-                strategy.settle(state, lam)
-                yield self.chosen(strategy, state)[1]
-
-        train, tried = self.trainer("front"), dict[Genotype, Tried]()
-        for genotype in likeliest():
-            if genotype not in tried:
-                tried[genotype] = train(Asked(genotype, self.config.passes))
         share = self._share(strategy.cost)
-        sizes = {genotype: share.of(genotype) for genotype in tried}
-        front = []
-        for lam in strategy.lams:
-            best = min(tried, key=lambda each: tried[each].loss + lam * sizes[each])
-            front.append(PricedStructure(lam, best, self.limit.costs.of(best), tried[best]))
-        return front, list(tried.values())
+        prices = [lambda genotype, lam=lam: lam * share.of(genotype) for lam in strategy.lams]
+        entered = candidates_along(self, strategy, state)
+        best, made = play_final(self, entered, prices=prices, part="front")
+        front = [
+            PricedStructure(lam, tried.genotype, self.limit.costs.of(tried.genotype), tried)
+            for lam, tried in zip(strategy.lams, best, strict=True)
+        ]
+        return front, made
 
     def chosen(self, strategy: GradientStrategy, state: SearchState) -> tuple[Gamma, Genotype]:
         """Returns the probabilities of operations, and the likeliest structure within the limits and with few identities."""

@@ -68,7 +68,7 @@ class SizeLimit:
         else:
             self._table = self._counted(self.target.kind if self.target is not None else "params")
         even = {k: torch.full((len(c.operations),), 0.5) for k, c in space.choices.items()}
-        self._within(even, self.most)
+        self.within(even, self.most)
 
     @property
     def most(self) -> float:
@@ -102,7 +102,7 @@ class SizeLimit:
         """
         most = self.most
         for _ in range(_CORRECTIONS):
-            chosen = self._within(probabilities, most)
+            chosen = self.within(probabilities, most)
             if self.holds(chosen):
                 return chosen
             most = 0.99 * min(most, self.size(chosen)) * min(1.0, self.most / self.readings[chosen])
@@ -114,7 +114,7 @@ class SizeLimit:
     def nearest(self, genotype: Genotype) -> Genotype:
         """Returns a genotype within the limit that keeps as many choices of another as it can."""
         near = {key: 0.1 + 0.8 * row for key, row in self.space.gamma(genotype).items()}
-        return self._within(near, self.most)
+        return self.within(near, self.most)
 
     def holds(self, genotype: Genotype) -> bool:
         """Returns whether a genotype is within the limit when its network is measured; True for sizes that are counted."""
@@ -124,7 +124,12 @@ class SizeLimit:
             self.readings[genotype] = self._measured(genotype)
         return self.readings[genotype] <= self.most
 
-    def _within(self, probabilities: Gamma, most: float) -> Genotype:
+    def within(self, probabilities: Gamma, most: float) -> Genotype:
+        """Returns the most probable genotype of a size, in the unit of the limit.
+
+        Raises:
+            NoStructureMeets: there is none; the nearest is named.
+        """
         best = self.space.discretise(probabilities)
         if self.allows(best) and self.size(best) <= most:
             return best
