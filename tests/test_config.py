@@ -21,6 +21,7 @@ from netdial.train.config import FitConfig, make_config
     ("settings", "message"),
     [
         ({"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
+        ({"map": "PIECEWISE"}, "unknown map 'PIECEWISE'; did you mean 'piecewise'?"),
         ({"map": "liner"}, "unknown map 'liner'; did you mean 'linear'?"),
         ({"objective": "scaled-lk"}, "unknown objective 'scaled-lk'; did you mean 'scaled-kl'?"),
         ({"weighting": "balance"}, "unknown weighting 'balance'; did you mean 'balanced'?"),

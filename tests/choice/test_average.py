@@ -15,6 +15,7 @@ import netdial as nd
 from netdial.choice.averaging import greedy, pseudo_bma
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
+from netdial.data.scale import TargetScale
 from netdial.family import Family
 from netdial.task import Classification, Regression
 
@@ -107,3 +108,23 @@ def test_what_cannot_be_averaged(family: Family, rows: tuple[Tensor, Tensor]) ->
         nd.average(family, rows, lams=[100.0])
     with pytest.raises(ConfigError, match="members"):
         nd.average(family, rows, members=0)
+
+
+def test_families_of_other_tasks_and_units_are_not_averaged(
+    family: Family, rows: tuple[Tensor, Tensor]
+) -> None:
+    """Outputs of as many columns were averaged, whatever they meant."""
+    x = rows[0]
+    wide = nd.fit(nd.build("mlp:6", input_shape=(4,), n_outputs=3), rows, epochs=1, batch_size=40)
+    with pytest.raises(ConfigError, match=r"\[2\] \(family 0\) and \[3\] \(family 1\)"):
+        nd.average([family, wide], rows)
+    net = nd.build("mlp:6", input_shape=(4,), n_outputs=2)
+    numbers = nd.fit(net, (x, x[:, :2]), epochs=1, batch_size=40)
+    with pytest.raises(ConfigError, match="family 0 was trained for classification and family 1"):
+        nd.average([family, numbers], rows)
+    units = [TargetScale(("a", "b"), (mean, 0.0), (1.0, 1.0)) for mean in (0.0, 5.0)]
+    parts = [nd.Dataset(x, x[:, :2], target=unit) for unit in units]
+    two = [nd.fit(net, part, epochs=1, batch_size=40) for part in parts]
+    with pytest.raises(ConfigError, match="families 0 and 1 were trained on targets in different"):
+        nd.average(two, parts[0])
+    nd.average([two[0], two[0]], parts[0])

@@ -89,18 +89,28 @@ def average(
         seed: seed of the Bayesian bootstrap.
 
     Raises:
-        ConfigError: there is no family, or a λ lies outside the range of one.
+        ConfigError: there is no family, a λ lies outside the range of one, or families are of different tasks or units.
         NonFiniteError: no member predicts finite numbers.
     """
     families = [family] if isinstance(family, Family) else list(family)
     if not families:
         raise ConfigError("average: the list of families is empty; give at least one")
+    _check_alike(families)
     part, task = admit(families[0].net, valid, kind, families[0].task)
     task = task.plugged_in()
     found = [(which, lam) for which, one in enumerate(families) for lam in one.lams(lams)]
     nets = [families[which].export(lam) for which, lam in found]
     with torch.no_grad():
-        each = torch.stack([outputs(net, part).double() for net in nets])
+        found_outputs = [outputs(net, part).double() for net in nets]
+    shapes = {
+        tuple(each.shape[1:]): which for each, (which, _) in zip(found_outputs, found, strict=True)
+    }
+    if len(shapes) > 1:
+        some = " and ".join(f"{list(shape)} (family {which})" for shape, which in shapes.items())
+        raise ConfigError(
+            f"average: the families give outputs of different shapes, {some}; average those of one task"
+        )
+    each = torch.stack(found_outputs)
     finite = each.flatten(1).isfinite().all(dim=1)
     if not bool(finite.any()):
         raise NonFiniteError("average: no member's outputs are finite; train again with a lower lr")
@@ -118,6 +128,28 @@ def average(
         [found[i][1] for i in chosen.tolist()],
         [found[i][0] for i in chosen.tolist()],
     )
+
+
+def _check_alike(families: Sequence[Family]) -> None:
+    """Refuses families whose outputs mean different things: of different tasks, or of targets in different units.
+
+    Raises:
+        ConfigError: they do.
+    """
+    tasks = [family.task for family in families]
+    first = tasks[0]
+    for which, task in enumerate(tasks):
+        if first is None or task is None:
+            continue
+        if task.name != first.name:
+            raise ConfigError(
+                f"average: family 0 was trained for {first.name} and family {which} for {task.name}; average those of one task"
+            )
+        if getattr(task, "scale", None) != getattr(first, "scale", None):
+            raise ConfigError(
+                f"average: families 0 and {which} were trained on targets in different units (means and standard deviations); "
+                "train them on the same standardised targets"
+            )
 
 
 def pseudo_bma(nats: Tensor, seed: int = 0) -> Tensor:

@@ -96,8 +96,9 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
     "unknown map 'liner'; did you mean 'linear'? (allowed: linear, table)"
     """
     allowed = sorted(options)
-    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    small = {option.lower(): option for option in allowed}
+    close = difflib.get_close_matches(str(name).lower(), small, n=1, cutoff=0.5)
+    hint = f"; did you mean {small[close[0]]!r}?" if close else ""
     return ConfigError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
 
 
