@@ -205,8 +205,10 @@ def _made(make: Maker) -> tuple[nn.Module, Tensor]:
     """Returns a network from one tensor to one tensor, and inputs for it, in double precision unless it has none."""
     try:
         net, x = _of_type(make, torch.float64)
-        evaluated(net, x)
+        exact = all(part.isfinite().all() for part in evaluated(net, x))
     except Exception:  # products of experts, for instance, are there in single precision alone
+        exact = False
+    if not exact:  # or what masks is infinite in double precision
         net, x = _of_type(make, torch.float32)
     return net, x
 

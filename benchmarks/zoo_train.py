@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import tempfile
 import warnings
@@ -79,7 +78,7 @@ def steps(make: Maker) -> Told:
             x = given
             (due,) = evaluated(*tried(with_plain_weights(net.eval()), x))
         y = torch.randn(due.shape, generator=torch.Generator().manual_seed(1))
-        shrunk, why = _shrunk(net, x, y)
+        shrunk, why = _shrunk(make, x, y)
         if shrunk is None:
             return {"shrunk": why}
         told, path = {"shrunk": ""}, Path(folder)
@@ -107,11 +106,12 @@ def steps(make: Maker) -> Told:
         return told
 
 
-def _shrunk(net: nn.Module, x: Any, y: Tensor) -> tuple[nd.Shrunk | None, str]:
+def _shrunk(make: Maker, x: Any, y: Tensor) -> tuple[nd.Shrunk | None, str]:
     """Returns a network that lost channels in training, or why there is none.
 
     A λ is tried first, then switches on what layers add up, and where that removes nothing, a size.
     """
+    net, _ = _made(make)
     size = f"{int(0.6 * sum(p.numel() for p in net.parameters()))} params"
     ways: list[dict[str, Any]] = [{"lam": 2.0}, {"lam": 2.0, "streams": True}]
     ways += [{"size": size}, {"size": size, "streams": True}]
@@ -119,7 +119,7 @@ def _shrunk(net: nn.Module, x: Any, y: Tensor) -> tuple[nd.Shrunk | None, str]:
     for way in ways:
         try:
             shrunk = nd.shrink(
-                copy.deepcopy(net), (x, y), loss=F.mse_loss, epochs=4, batch_size=1024, **way
+                _made(make)[0], (x, y), loss=F.mse_loss, epochs=4, batch_size=1024, **way
             )
         except (
             ConfigError

@@ -14,6 +14,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported, trace
+from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
 
@@ -307,3 +308,87 @@ def test_code_that_does_less_while_it_is_compiled_is_followed_as_it_runs() -> No
     assert torch.compiler.is_compiling is asks
     traced = trace(Lazy().double(), X)
     assert is_exported(traced)
+
+
+class Neighbours(nn.Module):
+    """Adds what neighbours have, by a sparse matrix."""
+
+    def __init__(self, *, buffer: bool) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(4, 6), nn.Linear(6, 2)
+        links = torch.tensor([[0.0, 0.5], [0.5, 0.0]]).to_sparse()
+        if buffer:
+            self.register_buffer("links", links)
+        else:
+            self.links = links
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.inp(x)).mean(1)
+        return self.out(torch.sparse.mm(self.links.to(x.dtype), h))
+
+
+@pytest.mark.parametrize("buffer", [True, False])
+def test_sparse_matrices_pass(*, buffer: bool) -> None:
+    nodes = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    net = Neighbours(buffer=buffer).double()
+    assert Graph.of(net, nodes).widths == {"inp": 6}
+
+
+class Skips(nn.Module):
+    """Draws a number that decides nothing, as those do that could leave out layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out, self.drop = nn.Linear(4, 6), nn.Linear(6, 2), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] % 2:  # torch.fx cannot follow that
+            raise ValueError(x.shape)
+        h = torch.relu(self.inp(x))
+        if self.training:
+            torch.rand([])
+        return self.out(self.drop(h))
+
+
+def test_draws_that_are_not_used_do_not_make_another_network() -> None:
+    traced = trace(Skips().double(), X)
+    assert is_exported(traced)
+
+
+def taken(net: nn.Module, h: Tensor) -> Tensor:
+    """The last of three copies, by an order for all rows and channels."""
+    copies = torch.stack([h, h * 2, net.mid(h)], 1)
+    order = torch.tensor([2, 0, 1]).view(1, 3, 1)
+    return torch.take_along_dim(copies, order, dim=1)[:, 0]
+
+
+def test_places_for_all_channels_are_taken() -> None:
+    assert cut(Calls(taken), X) == {"inp": 6}
+
+
+class Triangles(nn.Module):
+    """A triangle whose entries are written at places that a tensor gives: they stay, and what is before is cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.sides = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.inp(x))
+        at = torch.tril_indices(2, 2)
+        whole = torch.zeros(x.shape[0], 2, 2, dtype=x.dtype)
+        whole[:, at[0], at[1]] = self.sides(h)
+        return whole @ whole.mT
+
+
+def test_what_is_written_at_places_of_a_tensor_stays() -> None:
+    assert cut(Triangles(), X) == {"inp": 6}
+
+
+def always(net: nn.Module, h: Tensor) -> Tensor:
+    return F.dropout(h, 0.3, training=True)
+
+
+def test_dropout_that_evaluation_has_too_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TraceError, match=r"draws in evaluation as well.*training=self\.training"):
+        Graph.of(Calls(always).double(), X)

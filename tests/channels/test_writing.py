@@ -128,12 +128,6 @@ def test_channels_that_are_written_by_their_number_stay() -> None:
     assert "picks channels 0 by a number in the code" in graph.kept["one.weight"]
 
 
-def by_places(self: Net, y: Tensor) -> Tensor:
-    y = y * 1
-    y[:, torch.tensor([0, 2])] = 0.0
-    return y
-
-
 def through_a_view(self: Net, y: Tensor) -> Tensor:
     y = y * 1
     y.view(-1, 8)[0] = 0.0
@@ -155,7 +149,6 @@ def in_a_buffer(self: Net, y: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("between", "why"),
     [
-        (by_places, r"node 'written' \(written, test_writing.py:\d+\): writes at places that a tensor gives"),
         (through_a_view, r"node 'setitem' \(setitem, test_writing.py:\d+\): changes in place what others see too"),
         (read_before, "look for tensors that are changed in place"),
         (in_a_buffer, r"\(setitem, test_writing.py:\d+\) changes 'queue' in a way that a graph cannot keep"),

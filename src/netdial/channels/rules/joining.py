@@ -18,7 +18,6 @@ from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
 from netdial.channels.nodes import name_of, place, written
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
-from netdial.core.errors import TraceError
 
 
 @on(functions=[torch.cat, torch.concat, torch.concatenate], methods=[])
@@ -229,9 +228,8 @@ def write(scene: Scene, node: fx.Node, x: Value, at: Any, value: Any) -> Value:
             scene.join(mask, other)
         return x
     if any(isinstance(part, Value | list) for _, part in spread):
-        raise TraceError(
-            f"{place(node)}: writes at places that a tensor gives; use torch.where or scatter"
-        )
+        scene_fix_all(scene, (x, at, value), f"{place(node)}: writes at places that a tensor gives")
+        return x
     piece = _picked(scene, node, x, at, spread)
     given = value.labels if isinstance(value, Value) else ()
     for one, other in zip(reversed(piece), reversed(given), strict=False):

@@ -25,7 +25,7 @@ from netdial.core.errors import TraceError
 
 
 @on(
-    functions=[torch.matmul, torch.bmm, torch.mm, operator.matmul],
+    functions=[torch.matmul, torch.bmm, torch.mm, operator.matmul, torch.sparse.mm, torch.spmm],
     methods=["matmul", "bmm", "mm", "__matmul__"],
 )
 def product(scene: Scene, node: fx.Node, x: Value, y: Value) -> Value:

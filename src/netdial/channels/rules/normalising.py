@@ -133,3 +133,21 @@ def by_channel_by_function(
         if isinstance(tensor, Value):
             scene.join(x.labels[1], tensor.labels[0])
     return x
+
+
+@on(
+    functions=[
+        *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d),
+        *(F.alpha_dropout, F.feature_alpha_dropout),
+    ]
+)
+def dropped(
+    scene: Scene, node: fx.Node, x: Value, p: Any = 0.5, training: Any = True, **kwargs: Any
+) -> Value:
+    """Dropout that is the same in both modes: none, or one that evaluation has as well, where nothing can be compared then."""
+    if training and p:
+        raise TraceError(
+            f"{place(node)}: draws in evaluation as well, so that a cut network cannot be compared with the whole; give it "
+            "training=self.training, and draw by net.train() where that is wanted"
+        )
+    return x

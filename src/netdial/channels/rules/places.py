@@ -12,6 +12,7 @@ from netdial.channels.labels import Value, fixed
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
+from netdial.core.errors import TraceError
 
 
 @on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])
@@ -61,6 +62,26 @@ def gathered(scene: Scene, node: fx.Node, x: Value, dim: int, index: Value, **kw
     """Numbers of a dimension at places that a tensor gives: the places stay; channels of both go together."""
     _at_places(scene, node, dim, [x, index])
     return index
+
+
+@on(functions=[torch.take_along_dim], methods=["take_along_dim"])
+def taken(
+    scene: Scene, node: fx.Node, x: Value, index: Value, dim: int | None = None, **kwargs: Any
+) -> Value:
+    """The same, where either may be one long in the other dimensions, for all of the other."""
+    if dim is None:
+        raise TraceError(f"{place(node)}: counts through all dimensions; name one (dim=)")
+    axes = list(index.labels)
+    for d, (one, other) in enumerate(zip(x.labels, index.labels, strict=True)):
+        if d != dim % len(axes) and len(one) == len(other):
+            scene.join(one, other)
+            continue
+        for axis in (one, other):
+            if d == dim % len(axes) or len(axis) == 1:
+                scene.fix(axis, f"{place(node)}: takes channels at places that a tensor gives")
+        if d != dim % len(axes) and len(one) > 1:
+            axes[d] = one
+    return Value(tuple(axes))
 
 
 @on(functions=[torch.meshgrid])

@@ -240,7 +240,7 @@ def keep_changes(
             raise StateChanged.remembered(kind, leaf)
     for leaf, node in changed(net, graph):
         made = constants.get(leaf)
-        owner = leaf if made is None else owners.get(made.untyped_storage().data_ptr())
+        owner = leaf if made is None else owners.get(_memory(made))
         if owner is None or owner not in owners.values():
             continue
         direct = made is None and _base(net, node) == leaf and "out" not in node.kwargs
@@ -257,7 +257,12 @@ def _owners(net: nn.Module) -> dict[int, str]:
     for name, module in net.named_modules():
         found = {k: v for k, v in plain(module).items() if isinstance(v, Tensor)}
         held |= {f"{name}.{key}".lstrip("."): value for key, value in found.items()}
-    return {tensor.untyped_storage().data_ptr(): name for name, tensor in held.items()}
+    return {_memory(tensor): name for name, tensor in held.items()}
+
+
+def _memory(tensor: Tensor) -> int:
+    """Returns where the numbers of a tensor lie, which its views share; of a sparse one, what no other has."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
 
 
 def _base(net: nn.Module, node: fx.Node) -> str | None:

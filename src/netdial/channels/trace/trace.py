@@ -25,26 +25,24 @@ from netdial.channels.trace.state import StateChanged, Touched, alone, put_keepi
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import (
     DRAWS,
+    Differs,
+    check_same,
     check_training,
     drawn,
+    failed,
     stopped_at_draws,
     training_alone,
 )
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import (
-    contents_kept,
     evaluated,
     evaluating,
     modes_kept,
     repeated,
-    same_outputs,
-    tensors,
 )
 
 _EXPORTED = "taken by torch.export"
-_TOLERANCE = 1e-4
-"""Difference of a graph's outputs, relative to the largest: operations taken apart round otherwise."""
 
 
 def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
@@ -84,7 +82,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         try:
             check_same(net, traced, example)
             check_training(lowered, traced, (example,))
-        except _Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
+        except Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
             traced = _exported(net, lowered, example, error)
             if any(changes_in_place(traced, node) for node in traced.graph.nodes):
                 raise
@@ -309,7 +307,7 @@ def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) ->
         with evaluating(traced), torch.random.fork_rng(devices=[]):
             runner.run(example.clone())
     except Exception as error:
-        raise _failed(example, error) from error
+        raise failed(example, error) from error
     return runner.results
 
 
@@ -323,47 +321,6 @@ def operations(net: fx.GraphModule) -> list[str]:
         given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
         lines.append(f"{node.name} = {what}({', '.join(given)})")
     return lines
-
-
-class _Differs(TraceError):
-    """A graph computes something else than its network."""
-
-
-def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
-    """Refuses a graph that computes something else than its network.
-
-    Raises:
-        TraceError: outputs differ, as when a tensor is changed in place (``x += y``) and read under another name; or the
-            network fails.
-    """
-    try:
-        before = _twice(net, example)
-    except Exception as error:
-        raise _failed(example, error) from error
-    try:
-        after = _twice(traced, example)
-    except Exception as error:
-        raise _Differs(
-            f"network {type(net).__name__}: its graph does not run ({first_line(error)})"
-        ) from error
-    found = same_outputs(before, after, tolerance=_TOLERANCE, equal_nan=True)
-    if not found:
-        raise _Differs(
-            f"network {type(net).__name__}: computes something else once traced (outputs differ by {found.difference:.1e} "
-            "of the largest); look for tensors that are changed in place (x += y) and read under another name, and for "
-            "values remembered between calls"
-        )
-
-
-def _twice(net: nn.Module, example: Tensor) -> list[Tensor]:
-    """Returns what a network gives, and what it gives then: it may remember. It is left as it was."""
-    with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
-        return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
-
-
-def _failed(example: Tensor, error: Exception) -> TraceError:
-    shape = list(example.shape)
-    return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
 
 
 def _why_not(error: Exception, known: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a graph trains as its network does: outputs and gradients in training mode, compared on the example.
+"""Whether a graph computes and trains as its network does: outputs in both modes and gradients, compared on the example.
 
 A graph that gives the same outputs may still have other gradients: ``torch.fx`` sees neither a ``torch.no_grad`` block nor the
 ``backward`` of an ``autograd.Function``. Blocks without gradients are put into the graph (``detached``), functions stay one
@@ -8,23 +8,27 @@ its code says. Numbers that code draws while it is traced (``random.random() < p
 
 from __future__ import annotations
 
+import io
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from netdial.core.errors import TraceError
-from netdial.core.outputs import contents_kept, modes_kept, same_outputs, tensors
+from netdial.core.errors import TraceError, first_line
+from netdial.core.outputs import contents_kept, evaluating, modes_kept, same_outputs, tensors
 
 _TOLERANCE = 1e-3
 """Largest difference of a parameter's gradient, relative to its largest number."""
 _FLOOR = 1e-5
 """The same relative to the largest gradient of all: what rounding leaves where a gradient is 0."""
+_OUTPUTS = 1e-4
+"""Largest difference of outputs, relative to the largest: operations taken apart round otherwise."""
 _SEED = 1705
 
 Result = TypeVar("Result")
@@ -35,6 +39,49 @@ _SETTINGS = ("layerdrop", "mask_time_prob", "mask_feature_prob")
 
 Run = tuple[list[Tensor], list[Tensor | None]]
 """Outputs in training mode, and the gradient of each parameter."""
+
+
+class Differs(TraceError):
+    """A graph computes something else than its network."""
+
+
+def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
+    """Refuses a graph that computes something else than its network.
+
+    Raises:
+        TraceError: outputs differ, as when a tensor is changed in place (``x += y``) and read under another name; or the
+            network fails.
+    """
+    try:
+        before = _twice(net, example)
+    except Exception as error:
+        raise failed(example, error) from error
+    try:
+        with redirect_stderr(io.StringIO()):  # graphs print where they fail
+            after = _twice(traced, example)
+    except Exception as error:
+        raise Differs(
+            f"network {type(net).__name__}: its graph does not run ({first_line(error)})"
+        ) from error
+    found = same_outputs(before, after, tolerance=_OUTPUTS, equal_nan=True)
+    if not found:
+        raise Differs(
+            f"network {type(net).__name__}: computes something else once traced (outputs differ by {found.difference:.1e} "
+            "of the largest); look for tensors that are changed in place (x += y) and read under another name, and for "
+            "values remembered between calls"
+        )
+
+
+def _twice(net: nn.Module, example: Tensor) -> list[Tensor]:
+    """Returns what a network gives, and what it gives then: it may remember. It is left as it was."""
+    with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
+        return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
+
+
+def failed(example: Tensor, error: Exception) -> TraceError:
+    """Returns the error of a network that fails on inputs."""
+    shape = list(example.shape)
+    return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
 
 
 def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> None:
@@ -66,6 +113,9 @@ def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> 
             raise TraceError(
                 f"network {type(net).__name__}: runs in training mode, its graph does not ({error})"
             ) from error
+        if not _alike(wanted[0], got[0]):  # it may draw what it does not use
+            with _DrawnAlike():  # type: ignore[no-untyped-call]
+                wanted, got = (_run(one, inputs, held) for one in (net, traced))
     if not _alike(wanted[0], got[0]):
         raise TraceError(
             f"network {type(net).__name__}: computes something else in training mode once traced; move what depends on "
@@ -79,6 +129,18 @@ def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> 
                 f"network and {_size(other)} in its graph; put what sets gradients aside (no_grad, a backward of your own, "
                 "hooks on tensors) into an autograd.Function or a module of its own"
             )
+
+
+class _DrawnAlike(TorchDispatchMode):
+    """Lets every operation that draws numbers start from one seed, whatever was drawn before it."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Returns what an operation gives."""
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            torch.manual_seed(_SEED)
+        return func(*args, **(kwargs or {}))
 
 
 def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
