@@ -164,7 +164,9 @@ class SpaceSearchConfig(SearchConfig):
 
         SPACES[self.space]
         if self.size is not None and parse_target(self.size).kind == "ms":
-            raise ConfigError(f"size={self.size!r}: give milliseconds as max_latency_ms")
+            raise ConfigError(
+                f"size={self.size!r}: give milliseconds as max_latency_ms (--max-latency-ms)"
+            )
         priced = self.penalty is not None and parse_penalty(self.penalty).kind == "ms"
         priced |= self.options.get("cost") == "ms"
         if self.latency_table is not None and self.max_latency_ms is None and not priced:
