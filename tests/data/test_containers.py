@@ -218,6 +218,39 @@ def test_rows_of_frames_are_paired_as_they_come_where_their_labels_say_nothing_e
     assert torch.equal(found.y, Y[torch.tensor(order)])
 
 
+def frame(*names: str) -> Any:
+    return pandas.DataFrame(X.numpy(), columns=["a", "b", "c"])[list(names)]
+
+
+MEETING: dict[str, Callable[[nd.Family, Any], Any]] = {
+    "evaluate": lambda family, data: nd.evaluate(family, data, lams=2),
+    "choose": lambda family, data: nd.choose(family, data, lams=2, shares=[0.0]),
+    "average": lambda family, data: nd.average(family, data, lams=2),
+    "surface": lambda family, data: nd.surface(family, data, lams=2, shares=[0.0]),
+    "fit": lambda family, data: nd.fit(
+        torch.nn.Linear(3, 3), (frame("a", "b", "c"), Y), data, epochs=1
+    ),
+    "shrink": lambda family, data: nd.shrink(
+        nd.build("mlp:4", input_shape=(3,), n_outputs=3), (frame("a", "b", "c"), Y), data, epochs=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(MEETING))
+@pytest.mark.filterwarnings("ignore")
+def test_columns_of_a_frame_are_those_of_the_training_part(name: str) -> None:
+    """Columns in another order were taken for those of the training part, since only their number was looked at."""
+    family = nd.fit(torch.nn.Linear(3, 3), (frame("a", "b", "c"), Y), epochs=1)
+    meet = MEETING[name]
+    with pytest.raises(DataError, match=r"in another order; give x\[list\(x_train.columns\)\]"):
+        meet(family, (frame("c", "b", "a"), Y))
+    renamed = frame("a", "b", "c").rename(columns={"b": "z"})
+    with pytest.raises(DataError, match="without 'b'; with 'z'"):
+        meet(family, (renamed, Y))
+    for data in ((frame("a", "b", "c"), Y), (renamed.to_numpy(), Y), nd.Dataset(X, Y)):
+        meet(family, data)
+
+
 def test_infinity_in_the_targets_is_named() -> None:
     with pytest.raises(DataError, match="targets: inf in row 0, column 0"):
         as_dataset((X, infinite()), "numbers")

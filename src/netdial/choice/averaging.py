@@ -26,6 +26,7 @@ from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.columns import check_columns
 from netdial.family.family import Family
 from netdial.measure.forward import outputs
 from netdial.task import Task
@@ -96,6 +97,8 @@ def average(
     if not families:
         raise ConfigError("average: the list of families is empty; give at least one")
     _check_alike(families)
+    for one in families:
+        check_columns(one.columns, valid, "validation rows")
     part, task = admit(families[0].net, valid, kind, families[0].task)
     task = task.plugged_in()
     found = [(which, lam) for which, one in enumerate(families) for lam in one.lams(lams)]

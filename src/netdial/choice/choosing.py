@@ -35,6 +35,7 @@ from netdial.core.best import remarks
 from netdial.core.errors import ConfigError, MemberWarning, unknown, warn
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.columns import check_columns
 from netdial.evidence import ESTIMATORS, assess, chosen, lowest
 from netdial.evidence.held_out import UNCHECKED, USELESS
 from netdial.family.family import Family
@@ -113,6 +114,8 @@ def choose(
     budget = Budget(max_params, max_bytes, max_macs, max_latency_ms, min_accuracy)
     rule = by or _default_rule(budget)
     _check(rule, (valid, train), budget, finetune_epochs, settings)
+    for data, what in ((valid, "validation part"), (train, "training part")):
+        check_columns(family.columns, data, what)
     parts, task = _admit(family, (valid, train), kind)
     if min_accuracy is not None and "accuracy" not in task.METRICS:
         raise ConfigError(f"min_accuracy: {task.name} has no accuracy; leave it out")

@@ -43,6 +43,7 @@ class Varying(nn.Module):
         groups: leaves under other posteriors, by the posterior's name.
         kept: bool ``[P]``, what was not pruned (``restrict``); None keeps all.
         anchor: centre of the prior, and the unit of distances from it, ``[2, P]``; None for zero.
+        columns: names of the columns of the frame that it was trained on; empty for other data, and once it comes from a file.
     """
 
     config: FamilyConfig
@@ -53,6 +54,7 @@ class Varying(nn.Module):
     groups: Mapping[str, LeafGroup]
     kept: Tensor | None
     anchor: Tensor | None
+    columns: tuple[str, ...] = ()
 
     def _start(
         self,

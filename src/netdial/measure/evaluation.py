@@ -20,6 +20,7 @@ from netdial.core.errors import NonFiniteError
 from netdial.core.outputs import ROWS
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
+from netdial.data.memory.columns import check_columns
 from netdial.family.family import Family
 from netdial.family.running.pieces import at_once, pieces
 from netdial.measure.compare import Scores, constant_of
@@ -81,6 +82,7 @@ def evaluate(
         ConfigError: a λ outside the trained range.
         NonFiniteError: no member gives numbers; one that does not, among others, has metrics that are nan.
     """
+    check_columns(family.columns, data, "data")
     held = as_dataset(data)
     part, task = admit(
         family.net, held, asked(family.net, held, kind, loss, family.task), family.task

@@ -26,6 +26,7 @@ from netdial.core.plan import Plan
 from netdial.core.records import Event
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
+from netdial.data.memory.columns import check_columns, columns_of
 from netdial.data.memory.weights import weighted
 from netdial.family.leaves import matching
 from netdial.measure.forward import outputs
@@ -139,6 +140,7 @@ def shrink(
         )
     config = config or make(ShrinkConfig, settings)
     check_initialised(net)
+    check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, net = asked(net, held, kind, loss), suited(net, held)
     graph = prepare(net, example_of(admit_training(net, held, kind)[0]), config)

@@ -16,6 +16,7 @@ from netdial.core.errors import ConfigError, unknown, warn
 from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.columns import check_columns, columns_of
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.family.maps import StackedMap, TableMap
@@ -78,9 +79,11 @@ def fit(
         NonFiniteError: training met a number that is not finite.
     """
     config = settings_of(config, settings)
+    check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, start = asked(net, held, kind, loss), suited(net, held)
     family = Family(start, config.family())
+    family.columns = columns_of(data)
     if old_inputs is not None:
         if config.anchor != "start":
             raise ConfigError(

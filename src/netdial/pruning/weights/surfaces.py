@@ -21,6 +21,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.columns import check_columns
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, paired, terms_of
 from netdial.pruning.weights.mask import Policy, places
@@ -221,6 +222,7 @@ def surface(
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion or metric, or a
             criterion that lacks what it needs.
     """
+    check_columns(family.columns, data, "data")
     part, task = admit(family.net, data, kind, family.task)
     if train is not None:
         train, _ = admit(family.net, train, task, part="training part")
