@@ -392,3 +392,46 @@ def always(net: nn.Module, h: Tensor) -> Tensor:
 def test_dropout_that_evaluation_has_too_is_refused_with_what_to_do() -> None:
     with pytest.raises(TraceError, match=r"draws in evaluation as well.*training=self\.training"):
         Graph.of(Calls(always).double(), X)
+
+
+class Spread(nn.Module):
+    """Variances of maps, from products of all with all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inp(x).transpose(1, 2)
+        h = h - h.mean(2, keepdim=True)
+        return self.out(torch.diagonal(h @ h.mT / h.shape[2], dim1=1, dim2=2))
+
+
+class Turned(nn.Module):
+    """Attention whose heads are turned by their places as complex numbers, and differences of neighbouring places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(4, 12), nn.Linear(12, 2)
+        self.q, self.k, self.v = (nn.Linear(12, 12) for _ in range(3))
+        angles = torch.outer(torch.arange(4.0), torch.tensor([1.0, 0.1]))
+        self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles))
+
+    def turned(self, x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * self.turns[None, :, None].to(pairs.dtype)).flatten(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inp(x)
+        q, k, v = (f(h).view(*h.shape[:-1], -1, 4) for f in (self.q, self.k, self.v))
+        scores = torch.einsum("bthd,bshd->bhts", self.turned(q), self.turned(k)).softmax(-1)
+        h = torch.einsum("bhts,bshd->bthd", scores, v).flatten(2)
+        return self.out(torch.diff(h, dim=1))
+
+
+def test_diagonals_pairs_and_neighbours() -> None:
+    x = torch.randn(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    assert cut(Spread(), x) == {"inp": 6}
+    widths = cut(Turned(), x)
+    assert widths["inp"] == 12
+    assert widths["q"] == 3  # heads

@@ -1,14 +1,15 @@
-"""Operations at places that a tensor gives: along these dimensions channels stay, along the others they pass."""
+"""Operations at places that a tensor gives, on neighbours and on pairs: there channels stay, elsewhere they pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 
-from netdial.channels.labels import Value, fixed
+from netdial.channels.labels import FIXED, Value, fixed
 from netdial.channels.nodes import place
 from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
@@ -100,3 +101,50 @@ def _at_places(scene: Scene, node: fx.Node, dim: int, values: Sequence[Value]) -
         else:
             for axis in axes[1:]:
                 scene.join(axes[0], axis)
+
+
+@on(functions=[torch.diagonal], methods=["diagonal"])
+def diagonal(
+    scene: Scene,
+    node: fx.Node,
+    x: Value,
+    offset: int = 0,
+    dim1: int = 0,
+    dim2: int = 1,
+    **kwargs: Any,
+) -> Value:
+    """Entries whose two places are the same: the channels of both dimensions are the same, too; of others, they stay."""
+    one, other = dim1 % len(x.labels), dim2 % len(x.labels)
+    rest = [axis for d, axis in enumerate(x.labels) if d not in (one, other)]
+    if offset == 0 and len(x.labels[one]) == len(x.labels[other]):
+        scene.join(x.labels[one], x.labels[other])
+        return Value((*rest, x.labels[one]))
+    for d in (one, other):
+        scene.fix(x.labels[d], f"{place(node)}: pairs channels by their places")
+    return Value((*rest, scene.result(node).labels[-1]))
+
+
+@on(functions=[torch.diff], methods=["diff"])
+def differences(
+    scene: Scene, node: fx.Node, x: Value, n: int = 1, dim: int = -1, *around: Any, **kwargs: Any
+) -> Value:
+    """Differences of neighbours along positions: channels pass; channels whose neighbours are asked for stay."""
+    scene.fix(x.labels[dim], f"{place(node)}: takes channels from their neighbours")
+    for part in (*around, *kwargs.values()):
+        scene_fix_all(scene, part, f"{place(node)}: takes channels from their neighbours")
+    axes = list(x.labels)
+    axes[dim] = scene.result(node).labels[dim]
+    return Value(tuple(axes))
+
+
+@on(functions=[torch.view_as_complex])
+def pairs(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """Complex numbers of pairs, whose two parts stay."""
+    scene.fix(x.labels[-1], f"{place(node)}: makes complex numbers of pairs")
+    return Value(x.labels[:-1])
+
+
+@on(functions=[torch.view_as_real])
+def unpaired(scene: Scene, node: fx.Node, x: Value) -> Value:
+    """Real and imaginary parts along a last dimension."""
+    return Value((*x.labels, np.full(2, FIXED)))
