@@ -435,3 +435,28 @@ def test_diagonals_pairs_and_neighbours() -> None:
     widths = cut(Turned(), x)
     assert widths["inp"] == 12
     assert widths["q"] == 3  # heads
+
+
+class Laid(nn.Module):
+    """Lays numbers out anew before a dropout, which draws in that order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out, self.drop = nn.Conv1d(4, 6, 1), nn.Linear(6, 2), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] % 2:  # torch.fx cannot follow that
+            raise ValueError(x.shape)
+        return self.out(self.drop(torch.relu(self.inp(x)).transpose(1, 2).contiguous()))
+
+
+def test_dropout_draws_in_the_order_that_numbers_are_laid_out_in() -> None:
+    x = torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    net = Laid().double()
+    traced = trace(net, x)
+    assert is_exported(traced)
+    runs = []
+    for one in (net, traced):
+        torch.manual_seed(0)
+        runs.append(one.train()(x))
+    assert torch.equal(*runs)

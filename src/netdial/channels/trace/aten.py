@@ -294,7 +294,6 @@ _OTHERS: dict[str, Builder] = {
     "adaptive_max_pool1d": _as(F.adaptive_max_pool1d_with_indices),
     "adaptive_max_pool2d": _as(F.adaptive_max_pool2d_with_indices),
     "adaptive_max_pool3d": _as(F.adaptive_max_pool3d_with_indices),
-    "contiguous": _same,
     "lift_fresh_copy": _same,
     "detach_": _same,
     "_assert_tensor_metadata": _same,
