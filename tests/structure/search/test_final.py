@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from netdial.structure import Genotype, SearchSpace, canonical_form
+import netdial as nd
+from netdial.structure import Genotype, SearchSpace, StructureCosts, canonical_form
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.final import candidates, play_final
 from netdial.structure.search.job import SearchJob
@@ -97,7 +98,7 @@ def test_each_price_has_a_winner_and_trainings_are_shared() -> None:
     best, trained = play_final(
         job(space, losses, starts=2),
         [a, b, c],
-        prices=[lambda g, lam=lam: lam * size[g] for lam in (0.0, 0.1, 0.2, 0.4)],  # type: ignore[misc]
+        worths=[lambda g, loss, lam=lam: loss + lam * size[g] for lam in (0.0, 0.1, 0.2, 0.4)],  # type: ignore[misc]
     )
     assert [each.genotype for each in best] == [a, a, b, b]
     assert [each.loss for each in best] == [0.1, 0.1, 0.2, 0.2]
@@ -156,3 +157,16 @@ def test_candidates_differ_as_networks_and_keep_the_guard() -> None:
     assert len({canonical_form(space, genotype) for genotype in found}) == len(found) == 12
     for genotype in found[1:]:
         assert sum("skip" in genotype[key] for key in genotype) <= 1
+
+
+def test_what_size_and_likeness_add_counts_in_the_final() -> None:
+    space = ready_space("mlp", input_shape=(3,), n_outputs=1, depth=1, width=4, widths=[2])
+    settings: dict[str, Any] = {"epochs": 1, "compare": False, "candidates": 8, "starts": 2}
+    parts = (X, Y), (X, Y)
+    free = nd.search(space, *parts, **settings)
+    priced = nd.search(space, *parts, penalty="1000 params", **settings)
+    costs = StructureCosts(space)
+    sizes = {costs.of(each.genotype).params for each in priced.trials}
+    assert len(sizes) > 1 and priced.cost.params == min(sizes)
+    apart = nd.search(space, *parts, unlike={free.genotype: 1000.0}, **settings)
+    assert all(apart.genotype[key] != free.genotype[key] for key in space.choices)

@@ -39,8 +39,8 @@ _ALONG = 2
 _SMALLER = (0.75, 0.5)
 """Sizes that enter beside those at the highest λ, in its likeliest structure's own."""
 
-Price = Callable[[Genotype], float]
-"""What a structure costs beside its loss, in nats."""
+Worth = Callable[[Genotype, float], float]
+"""(structure, its mean validation loss) -> what is minimised: the loss, with what size or likeness adds."""
 
 
 def candidates(
@@ -104,16 +104,16 @@ def play_final(
     structures: Sequence[Genotype],
     first: Sequence[Tried] = (),
     *,
-    prices: Sequence[Price] = (lambda genotype: 0.0,),
+    worths: Sequence[Worth] = (lambda genotype, loss: loss,),
     part: str = "candidate",
 ) -> tuple[list[Tried], list[Tried]]:
-    """Returns the training of least loss of the best structure at each price, and all trainings that were made to find out.
+    """Returns the training of least loss of the best structure, and all trainings that were made to find out.
 
     Args:
         job: the search.
         structures: structures that enter.
         first: others, with what their trainings from the first start gave; all of one length.
-        prices: what structures cost beside their loss; each price has a final of its own, and trainings are shared.
+        worths: what is minimised; several have a winner each, and trainings are shared.
         part: what trainings are told of as.
     """
     epochs = first[0].epochs if first else job.config.passes
@@ -128,19 +128,18 @@ def play_final(
         if genotype not in runs:
             run(genotype, 0)
 
-    def ranked(genotypes: Iterable[Genotype], price: Price) -> list[Genotype]:
-        """Returns structures from the one of least mean loss and price on; of equal ones the first comes first."""
+    def ranked(genotypes: Iterable[Genotype], worth: Worth) -> list[Genotype]:
+        """Returns structures from the best on; of equal ones the first comes first."""
         return sorted(
-            genotypes,
-            key=lambda one: statistics.fmean(t.loss for t in runs[one]) + price(one),
+            genotypes, key=lambda one: worth(one, statistics.fmean(t.loss for t in runs[one]))
         )
 
-    left = [ranked(runs, price)[: job.config.candidates + 1] for price in prices]
+    left = [ranked(runs, worth)[: job.config.candidates + 1] for worth in worths]
     for start in range(1, job.config.starts if len(runs) > 1 else 1):
         left = [row[: max(_LEAST, math.ceil(len(row) / 2))] for row in left]
         for genotype in dict.fromkeys(chain.from_iterable(left)):
             run(genotype, start)
-        left = [ranked(row, price) for row, price in zip(left, prices, strict=True)]
+        left = [ranked(row, worth) for row, worth in zip(left, worths, strict=True)]
     return [min(runs[row[0]], key=lambda tried: tried.loss) for row in left], made
 
 

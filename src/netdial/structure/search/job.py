@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Any, Unpack
 
 import torch
 
+from netdial.core.errors import ConfigError
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
@@ -28,7 +30,7 @@ from netdial.structure.search.guards import (
     note_curvature,
     with_few_skips,
 )
-from netdial.structure.search.limits import SizeLimit
+from netdial.structure.search.limits import Constraint, SizeLimit
 from netdial.structure.search.objective import objective_of
 from netdial.structure.search.outcome import Gap, PricedStructure, SearchOutcome
 from netdial.structure.search.running import GradientMethod, gradient_feeds, run_trials
@@ -38,6 +40,7 @@ from netdial.structure.search.strategy import (
     AlongStrategy,
     Asked,
     GradientStrategy,
+    Objective,
     Scope,
     StepContext,
     Strategy,
@@ -153,7 +156,7 @@ class SearchJob:
         curvature, epoch = before_rise(state)
         probabilities, likeliest = self.chosen(strategy, state)
         entered = candidates(self, probabilities, likeliest, self.config.candidates)
-        (best,), trials = play_final(self, entered)
+        (best,), trials = play_final(self, entered, worths=[self._worth])
         return SearchOutcome(
             self.trained(best)[0],
             best.genotype,
@@ -197,9 +200,11 @@ class SearchJob:
             At every λ the structure of least mean validation loss plus price; and all trainings.
         """
         share = self._share(strategy.cost)
-        prices = [lambda genotype, lam=lam: lam * share.of(genotype) for lam in strategy.lams]
+        worths = [
+            lambda genotype, loss, lam=lam: loss + lam * share.of(genotype) for lam in strategy.lams
+        ]
         entered = candidates_along(self, strategy, state)
-        best, made = play_final(self, entered, prices=prices, part="front")
+        best, made = play_final(self, entered, worths=worths, part="front")
         front = [
             PricedStructure(lam, tried.genotype, self.limit.costs.of(tried.genotype), tried)
             for lam, tried in zip(strategy.lams, best, strict=True)
@@ -211,6 +216,17 @@ class SearchJob:
         with torch.no_grad():
             rows = {k: p.detach().cpu() for k, p in strategy.probabilities(state).items()}
         return rows, with_few_skips(self.space, rows, self.most_skips, self.limit.choose)
+
+    def _worth(self, genotype: Genotype, loss: float) -> float:
+        """Returns what a search by gradient minimises, at a vertex; infinity where that is not defined."""
+        objective, _ = self._objective()
+        try:
+            return float(objective(torch.tensor(loss), self.space.gamma(genotype), 1.0))
+        except ConfigError:  # the logarithm of a latency of at most 1
+            return math.inf
+
+    def _objective(self) -> tuple[Objective, Constraint | None]:
+        return objective_of(self.space, self.config, self.limit, self.unlike, self._share)
 
     @property
     def most_skips(self) -> int:
@@ -247,9 +263,7 @@ class SearchJob:
         _, device = launch(config.training(epochs))
         feeds = gradient_feeds(self.data, self.judged, config, device)
         steps = epochs * feeds.steps
-        objective, constraint = objective_of(
-            self.space, config, self.limit, self.unlike, self._share
-        )
+        objective, constraint = self._objective()
         context = StepContext(
             self.task, steps, config.seed, objective, self._share, config.clip, constraint
         )
