@@ -417,7 +417,7 @@ def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
         (values, "Could not guard on data-dependent expression"),
         (counted, "the code asks for the size of the batch as a number"),
         (many, "the code asks for the size of the batch, and its answer holds for 2 to 8 inputs"),
-        (in_less_exact_numbers, "a part of it runs under no_grad, autocast or the like"),
+        (in_less_exact_numbers, "a part of it runs under autocast or the like"),
     ],
 )
 def test_what_neither_can_trace_is_refused_in_one_message(

@@ -44,14 +44,14 @@ _INSIDE = "net"
 
 
 class Aside(TraceError):
-    """A part of a forward pass runs under ``no_grad``, ``autocast`` or the like.
+    """A part of a forward pass runs under ``autocast`` or the like.
 
     Attributes:
         owner: name of the module whose forward pass it is.
     """
 
     def __init__(self, node: fx.Node, line: str) -> None:
-        super().__init__(f"a part of it runs under no_grad, autocast or the like{line}")
+        super().__init__(f"a part of it runs under autocast or the like{line}")
         places = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
         self.owner = _own_name(places[-1] if places else "")
 
@@ -65,7 +65,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         whole: classes of the user's own modules that are one operation each.
 
     Raises:
-        TraceError: it cannot be exported, depends on the size of the batch, runs partly under ``no_grad`` (``Aside``) or
+        TraceError: it cannot be exported, depends on the size of the batch, runs partly under ``autocast`` (``Aside``) or
             changes buffers (``StateChanged``).
     """
     example = example if len(example) > 1 else torch.cat([example, example])
@@ -100,7 +100,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
 def export_modes(net: nn.Module, example: Tensor) -> tuple[Taken, Taken]:
     """Returns the graphs in training and in evaluation; the network is left in evaluation.
 
-    Modules of the user's own without parameters that change buffers, or set gradients aside, are one operation in both.
+    Modules of the user's own without parameters that change buffers, or run under ``autocast``, are one operation in both.
     """
     whole: set[type[nn.Module]] = set()
     while True:
