@@ -288,6 +288,7 @@ def guard_remarks(
     curvature: Sequence[float],
     epoch: float,
     skips: float | None = None,
+    skips_entered: float | None = None,
 ) -> list[str]:
     """Returns what the guards of a search did, in sentences; none if they did nothing.
 
@@ -297,17 +298,24 @@ def guard_remarks(
         curvature: of the structure's loss after each epoch; empty if it was not watched.
         epoch: the epoch whose structure was taken.
         skips: identities in the network that was taken, where they are known.
+        skips_entered: identities in the likeliest structure that entered the final, where they are known.
     """
     said = []
-    if skips is not None and skips > most_skips:
+    over = skips is not None and skips > most_skips
+    if over and skips_entered is not None and skips_entered <= most_skips:
+        said.append(
+            f"The network has {skips:.0f} identities: {most_skips:.0f} is the most of structures that enter the final by their "
+            "probability, not of the usual structure of a space and of smaller ones along λ, unless max_skips is given."
+        )
+    elif over:
         said.append(
             f"The likeliest structure had {skips_before:.0f} identities, and none with {most_skips:.0f} or fewer was found "
             f"within the limits: the one that was taken has {skips:.0f} (max_skips)."
         )
     elif skips_before > most_skips:
         said.append(
-            f"The likeliest structure had {skips_before:.0f} identities; the likeliest with {most_skips:.0f} or fewer was "
-            "taken (max_skips)."
+            f"The likeliest structure had {skips_before:.0f} identities; the likeliest with {most_skips:.0f} or fewer "
+            "entered the final (max_skips)."
         )
     if curvature and epoch < len(curvature):
         here = int(epoch)

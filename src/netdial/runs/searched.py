@@ -40,8 +40,8 @@ class Searched:
         scores: ``valid/accuracy``, ``test/nll`` and the like of the network.
         constant: the same of a prediction that looks at no input.
         gap: ``mixture``, ``inherited``, ``retrained``: validation losses in nats.
-        guards: of a search by gradient: ``skips`` (identities in the network), ``most_skips``, ``skips_before``, and the
-            ``epoch`` whose structure was taken.
+        guards: of a search by gradient: ``skips`` (identities in the network), ``most_skips``, ``skips_before``,
+            ``skips_entered``, and the ``epoch`` whose structure was taken.
         curvature: of the structure's loss after each epoch, if it was watched.
         baseline: ``difference`` of the loss from that of the best random structure, its ``standard_error``, ``trials``,
             ``best_loss``.
@@ -87,6 +87,7 @@ class Searched:
             self.curvature,
             found["epoch"],
             found.get("skips"),
+            found.get("skips_entered"),
         )
 
     @property

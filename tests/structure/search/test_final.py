@@ -16,11 +16,13 @@ import netdial as nd
 from netdial.structure import Genotype, SearchSpace, StructureCosts, canonical_form
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.final import candidates, play_final
+from netdial.structure.search.guards import count_skips
 from netdial.structure.search.job import SearchJob
 from netdial.structure.search.searching import prepare
 from netdial.structure.search.shared.choosing import likeliest_first
 from netdial.structure.search.strategy import Tried
 from netdial.structure.spaces import ready_space
+from netdial.train.loop import Interrupted
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 Y = X.sum(1, keepdim=True)
@@ -170,3 +172,39 @@ def test_what_size_and_likeness_add_counts_in_the_final() -> None:
     assert len(sizes) > 1 and priced.cost.params == min(sizes)
     apart = nd.search(space, *parts, unlike={free.genotype: 1000.0}, **settings)
     assert all(apart.genotype[key] != free.genotype[key] for key in space.choices)
+
+
+def test_an_explicit_limit_of_identities_holds_for_the_usual_structure_too() -> None:
+    """It has two: its plain normalisation, and the block that is skipped."""
+    space = ready_space("mlp", input_shape=(3,), n_outputs=1, depth=2, width=4, widths=[2])
+    usual = space.genotype(space.usual or {})
+    assert count_skips(space, usual) == 2
+    other = next(g for g in space.enumerate() if count_skips(space, g) == 1)
+    for most, entered in ((None, [other, usual]), (2, [other, usual]), (1, [other])):
+        config = SearchConfig(epochs=1, compare=False, starts=1, max_skips=most)
+        made = prepare(space, (X, Y), (X, Y), config)
+        assert [t.genotype for t in play_final(made, [other])[1]] == entered
+
+
+def test_trainings_of_an_earlier_run_are_taken_over_by_what_they_were() -> None:
+    """Measured times may let other structures enter the second time."""
+    space = gated()
+    a, b, c, *_ = space.enumerate()
+    (best,), trained = play_final(
+        job(space, [(a, 0, 0.1), (b, 0, 0.3), (c, 0, 0.2)], starts=1), [b, c]
+    )
+    assert [(each.genotype, each.loss) for each in trained] == [(b, 0.3), (c, 0.2)]
+    assert best.genotype == c
+
+
+def test_a_stop_within_a_training_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step is that of one network and not of the search."""
+    space = gated()
+    made = prepare(space, (X, Y), (X, Y), SearchConfig(epochs=1, compare=False))
+
+    def stopped(*args: Any, **settings: Any) -> Any:
+        raise Interrupted("stopped at step 1")
+
+    monkeypatch.setattr("netdial.structure.search.job.try_network", stopped)
+    with pytest.raises(Interrupted, match="stopped while a structure was trained"):
+        play_final(made, [next(iter(space.enumerate()))])

@@ -127,12 +127,14 @@ def test_a_search_says_what_its_guards_saw() -> None:
 
 
 def test_remarks_are_made_where_something_was_done() -> None:
-    quiet = GuardReport(1, 2, 1, (1.0, 1.0), 2)
+    quiet = GuardReport(1, 2, 1, 1, (1.0, 1.0), 2)
     assert quiet.remarks == []
-    loud = GuardReport(2, 2, 5, (1.0, 8.0), 1)
+    loud = GuardReport(2, 2, 5, 2, (1.0, 8.0), 1)
     assert len(loud.remarks) == 2
-    assert "the likeliest with 2 or fewer was taken" in loud.remarks[0]
-    (none,) = GuardReport(3, 2, 3, (), 0).remarks
+    assert "the likeliest with 2 or fewer entered the final" in loud.remarks[0]
+    (usual,) = GuardReport(3, 2, 1, 1, (), 0).remarks
+    assert usual.startswith("The network has 3 identities: 2 is the most of structures that enter")
+    (none,) = GuardReport(3, 2, 3, 3, (), 0).remarks
     assert none.endswith("the one that was taken has 3 (max_skips).")
     assert "5 identities" in loud.remarks[0]
     assert Gap(0.5, 0.52, 0.3).remark is None
@@ -191,6 +193,7 @@ def test_the_page_says_what_guards_did() -> None:
             ("skips", 2.0, {"method": "guards"}),
             ("most_skips", 2.0, {"method": "guards"}),
             ("skips_before", 5.0, {"method": "guards"}),
+            ("skips_entered", 2.0, {"method": "guards"}),
             ("epoch", 1.0, {"method": "guards"}),
             ("curvature", 1.0, {"method": "guards", "epoch": 1}),
             ("curvature", 8.0, {"method": "guards", "epoch": 2}),
@@ -198,4 +201,4 @@ def test_the_page_says_what_guards_did() -> None:
     ]
     found = searched(rows)
     assert found.curvature == [1.0, 8.0]
-    assert found.remarks == GuardReport(2, 2, 5, (1.0, 8.0), 1).remarks
+    assert found.remarks == GuardReport(2, 2, 5, 2, (1.0, 8.0), 1).remarks

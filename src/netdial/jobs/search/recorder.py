@@ -152,7 +152,7 @@ def record_outcome(work: Work, outcome: SearchOutcome) -> None:
     if (guards := outcome.guards) is not None:
         seen = [
             Measurement(name, float(getattr(guards, name)))
-            for name in ("skips", "most_skips", "skips_before", "epoch")
+            for name in ("skips", "most_skips", "skips_before", "skips_entered", "epoch")
         ]
         seen += [
             Measurement("curvature", value, "", {"epoch": number})

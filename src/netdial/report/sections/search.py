@@ -42,8 +42,9 @@ _GAP = {
 }
 _GUARDS = {
     "skips": "identities in the network",
-    "most_skips": "identities it may have",
     "skips_before": "identities in the likeliest structure",
+    "skips_entered": "identities in the likeliest structure of the final",
+    "most_skips": "identities that one may have",
 }
 _SHADES = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _MOST_EDGES = 24

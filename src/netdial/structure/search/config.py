@@ -64,7 +64,8 @@ class SearchConfig(TrainConfig):
     max_skips: int | None = Field(
         None,
         ge=0,
-        description="identities that a search by gradient may end with; by default a third of the edges that can be one",
+        description="identities that a search by gradient may end with; by default a third of the edges that can be one, "
+        "and what the usual structure of the space has",
     )
     curvature: bool = Field(
         False,

@@ -74,7 +74,9 @@ def candidates_along(job: SearchJob, strategy: AlongStrategy, state: SearchState
         found |= dict.fromkeys(candidates(job, probabilities, likeliest, _ALONG))
     for share in _SMALLER:
         with suppress(NoStructureMeets):
-            found[job.limit.within(probabilities, share * job.limit.size(likeliest))] = None
+            smaller = job.limit.within(probabilities, share * job.limit.size(likeliest))
+            if _free(job, smaller):
+                found[smaller] = None
     return list(found)
 
 
@@ -150,7 +152,14 @@ def _with_usual(job: SearchJob, entered: list[Genotype]) -> list[Genotype]:
     usual = job.space.genotype(job.space.usual)
     form = canonical_form(job.space, usual)
     known = any(canonical_form(job.space, each) == form for each in entered)
-    return entered if known or not _within(job, usual) else [*entered, usual]
+    enters = not known and _free(job, usual) and _within(job, usual)
+    return [*entered, usual] if enters else entered
+
+
+def _free(job: SearchJob, genotype: Genotype) -> bool:
+    """Returns whether a structure that enters for another reason than its probability has no more identities than asked for."""
+    most = job.config.max_skips
+    return most is None or count_skips(job.space, genotype) <= most
 
 
 def _within(job: SearchJob, genotype: Genotype) -> bool:

@@ -51,6 +51,7 @@ class GuardReport:
         skips: identities in the network.
         most_skips: how many it may have.
         skips_before: identities in the likeliest structure, before the guard.
+        skips_entered: identities in the likeliest structure that entered the final, after the guard.
         curvature: largest eigenvalue after each epoch; empty if it was not watched.
         epoch: the epoch whose structure was taken: the last one unless curvature rose; 0 if it was not watched.
     """
@@ -58,6 +59,7 @@ class GuardReport:
     skips: int
     most_skips: int
     skips_before: int
+    skips_entered: int
     curvature: tuple[float, ...]
     epoch: int
 
@@ -65,7 +67,12 @@ class GuardReport:
     def remarks(self) -> list[str]:
         """What was done, in sentences for people; empty if nothing was."""
         return guard_remarks(
-            self.skips_before, self.most_skips, self.curvature, self.epoch, self.skips
+            self.skips_before,
+            self.most_skips,
+            self.curvature,
+            self.epoch,
+            self.skips,
+            self.skips_entered,
         )
 
 

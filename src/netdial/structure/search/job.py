@@ -50,7 +50,7 @@ from netdial.structure.search.strategy import (
 )
 from netdial.structure.search.training import losses, mean_loss, try_network, weighted_mean
 from netdial.task import Task
-from netdial.train.loop import Epoch, Session, going_on, train
+from netdial.train.loop import Epoch, Interrupted, Session, going_on, train
 from netdial.train.session import launch
 
 _SEEDS_APART = 1000
@@ -164,7 +164,7 @@ class SearchJob:
             best,
             probabilities,
             self._gap(strategy, state, best.genotype, best),
-            self._guarded(probabilities, best.genotype, curvature, epoch),
+            self._guarded(probabilities, likeliest, best.genotype, curvature, epoch),
             tuple(trials),
             state.examples + sum(each.examples for each in trials),
             seconds + sum(each.seconds for each in trials),
@@ -175,7 +175,7 @@ class SearchJob:
         front, tried = self.front(strategy, state)
         best = min(front, key=lambda point: point.tried.loss)
         strategy.settle(state, best.lam)
-        probabilities = self.chosen(strategy, state)[0]
+        probabilities, likeliest = self.chosen(strategy, state)
         curvature, epoch = before_rise(state)
         return SearchOutcome(
             self.trained(best.tried)[0],
@@ -184,8 +184,8 @@ class SearchJob:
             best.tried,
             probabilities,
             self._gap(strategy, state, best.genotype, best.tried),
-            self._guarded(probabilities, best.genotype, curvature, epoch),
-            (),
+            self._guarded(probabilities, likeliest, best.genotype, curvature, epoch),
+            tuple(tried),
             state.examples + sum(each.examples for each in tried),
             seconds + sum(each.seconds for each in tried),
             front=tuple(front),
@@ -235,11 +235,18 @@ class SearchJob:
         return most_skips(self.space) if most is None else most
 
     def _guarded(
-        self, probabilities: Gamma, genotype: Genotype, curvature: tuple[float, ...], epoch: int
+        self,
+        probabilities: Gamma,
+        likeliest: Genotype,
+        genotype: Genotype,
+        curvature: tuple[float, ...],
+        epoch: int,
     ) -> GuardReport:
-        before = count_skips(self.space, self.limit.choose(probabilities))
-        skips = count_skips(self.space, genotype)
-        return GuardReport(skips, self.most_skips, before, curvature, epoch)
+        before, entered, skips = (
+            count_skips(self.space, each)
+            for each in (self.limit.choose(probabilities), likeliest, genotype)
+        )
+        return GuardReport(skips, self.most_skips, before, entered, curvature, epoch)
 
     def _gap(
         self, strategy: GradientStrategy, state: SearchState, genotype: Genotype, tried: Tried
@@ -295,16 +302,24 @@ class SearchJob:
         return state, state.seconds
 
     def tried(self, asked: Asked) -> Tried:
-        """Trains a structure from fresh weights, and returns what came of it."""
-        return self.trained(asked)[1]
+        """Trains a structure from fresh weights, and returns what came of it.
+
+        Raises:
+            Interrupted: it was asked to stop; a search goes on with this structure.
+        """
+        try:
+            return self.trained(asked)[1]
+        except Interrupted as error:
+            raise Interrupted("stopped while a structure was trained") from error
 
     def trainer(self, part: str) -> Callable[[Asked], Tried]:
-        """Returns what trains structures and tells of them as a part; what an earlier run trained is taken over in order."""
-        known = list(self.done.get(part, []))
+        """Returns what trains structures and tells of them as a part; what an earlier run trained is taken over."""
+        known = {(t.genotype, t.epochs, t.start): t for t in self.done.get(part, [])}
 
         def train(asked: Asked) -> Tried:
-            if known:
-                return known.pop(0)
+            before = known.pop((asked.genotype, asked.epochs, asked.start), None)
+            if before is not None:
+                return before
             found = self.tried(asked)
             self.told(part, found)
             return found

@@ -96,7 +96,7 @@ class SearchOutcome:
         probabilities: of the operations at the end of a search by gradient; None for one by trials.
         gap: of a search by gradient.
         guards: what guards of a search by gradient saw.
-        trials: all structures that were trained; of a search by gradient the candidates drawn from its probabilities.
+        trials: all structures that were trained, those of the final last; of a search by gradient these alone.
         examples: gradients of single examples that the search and the last training took.
         seconds: processor time that they took.
         baseline: random search at equal cost, if it was asked for.
