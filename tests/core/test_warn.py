@@ -27,3 +27,10 @@ def test_training_points_at_the_line_that_called_it() -> None:
         nd.fit(nn.Linear(1, 1), (x, y), kind="regression", epochs=1)
     assert found[0].filename == __file__
     assert found[0].lineno == frame.f_lineno - 2
+
+
+def test_a_constant_target_is_told_of() -> None:
+    x = torch.arange(40.0)[:, None]
+    targets = torch.cat([x / 40, torch.full((40, 1), 7.0)], dim=1)
+    with pytest.warns(UserWarning, match="target 1 is 7 in all 40 examples"):
+        nd.fit(nn.Linear(1, 2), (x, targets), epochs=1)

@@ -177,9 +177,16 @@ class Regression(Task):
         return replace(self, scale=scale) if self.scale is None and scale is not None else self
 
     def advice(self, targets: Tensor) -> str:
-        """Returns what to mend about targets far from the unit scale that prior and noise are made for."""
+        """Returns what to mend about targets that are constant, or far from the unit scale of prior and noise."""
         if len(targets) < 2:
             return ""
+        equal = (targets == targets[0]).all(dim=0) & (targets[0] != 0)  # standardised ones are 0
+        if bool(equal.any()):
+            which = int(equal.int().argmax())
+            return (
+                f"target {which} is {float(targets[0, which]):.6g} in all {len(targets)} examples, so there is nothing to "
+                "learn of it; is it the column that is meant?"
+            )
         mean, std = targets.double().mean(dim=0), targets.double().std(dim=0)
         far = (std > 0) & ((std > _FAR) | (std < 1 / _FAR) | (mean.abs() > _FAR * std))
         if not bool(far.any()):
