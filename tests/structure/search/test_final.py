@@ -15,7 +15,7 @@ from torch import nn
 import netdial as nd
 from netdial.structure import Genotype, SearchSpace, StructureCosts, canonical_form
 from netdial.structure.search.config import SearchConfig
-from netdial.structure.search.final import candidates, play_final
+from netdial.structure.search.ending.final import candidates, play_final
 from netdial.structure.search.guards import count_skips
 from netdial.structure.search.job import SearchJob
 from netdial.structure.search.searching import prepare

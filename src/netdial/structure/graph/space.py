@@ -58,19 +58,15 @@ class SearchSpace:
         name: what it is called.
         recipe: for spaces of ``netdial.structure.spaces``, the values that make it again; networks derived from it can be
             loaded without being given the space.
-        usual: key -> operations of the structure that one would take without a search; searches compare with it.
+
+    Attributes:
+        usual: key -> operations of the structure that one would take without a search, if there is one; it enters finals.
     """
 
-    def __init__(
-        self,
-        name: str = "space",
-        *,
-        recipe: Mapping[str, Any] | None = None,
-        usual: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, name: str = "space", *, recipe: Mapping[str, Any] | None = None) -> None:
         self.name = name
         self.recipe = dict(recipe) if recipe is not None else None
-        self.usual = dict(usual) if usual is not None else None
+        self.usual: dict[str, Any] | None = None
         self._inputs: dict[str, tuple[int, ...] | None] = {}
         self._nodes: dict[str, Aggregator] = {}
         self._edges: dict[str, SpaceEdge] = {}
@@ -313,8 +309,8 @@ class SearchSpace:
         found = []
         for key, choice in self.choices.items():
             values = gamma[key].detach().double().cpu().tolist()
-            names = (choice.operations[index] for index in nearest_vertex(values, choice.domain))
-            found.append((key, tuple(names)))
+            at = nearest_vertex(values, choice.domain)
+            found.append((key, tuple(choice.operations[index] for index in at)))
         return Genotype(self.fingerprint, tuple(found))
 
     def gamma(self, genotype: Genotype | Mapping[str, Any]) -> Gamma:
@@ -337,9 +333,8 @@ class SearchSpace:
         """Returns the operations chosen on an edge in the order of the space, checked."""
         choice = self.choices[key]
         if names is None:
-            raise ConfigError(
-                f"genotype: edge {key} is left open; choose of {', '.join(choice.operations)}"
-            )
+            able = ", ".join(choice.operations)
+            raise ConfigError(f"genotype: edge {key} is left open; choose of {able}")
         for name in names:
             if name not in choice.operations:
                 raise ConfigError(

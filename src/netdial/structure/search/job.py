@@ -19,9 +19,14 @@ from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.latency import LatencyLookup
 from netdial.structure.penalty import SizeKind, SizeShare
-from netdial.structure.search.comparison import beside_random_search
 from netdial.structure.search.config import SearchConfig
-from netdial.structure.search.final import candidates, candidates_along, finalists, play_final
+from netdial.structure.search.ending.comparison import beside_random_search
+from netdial.structure.search.ending.final import (
+    candidates,
+    candidates_along,
+    finalists,
+    play_final,
+)
 from netdial.structure.search.guards import (
     GuardReport,
     before_rise,

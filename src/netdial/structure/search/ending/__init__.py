@@ -1,0 +1,1 @@
+"""What follows a search: the final of its structures, and random search at equal cost."""
