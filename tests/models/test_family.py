@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage import container as checkpoint
 from netdial.family import Family, FamilyConfig
 from netdial.models.family import load_family, mismatch, read_family, save_family
+from netdial.models.member import save_member
 from netdial.nets import build
 
 DESCRIBED = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}}
@@ -145,6 +147,23 @@ def test_another_architecture_is_refused_by_name(
     save_family(Family(mlp()), tmp_path / "f")
     with pytest.raises(CheckpointError, match=message):
         load_family(tmp_path / "f", net)
+
+
+def test_other_activations_of_equal_shapes_are_refused(tmp_path: Path) -> None:
+    """Shapes and names say nothing of them; dropout and what does nothing may change."""
+
+    def net(*layers: nn.Module) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 4), layers[0], nn.Linear(4, 2), layers[1])
+
+    saved = net(nn.ReLU(), nn.Dropout(0.3))
+    family = Family(saved)
+    save_family(family, tmp_path / "f")
+    save_member(family, 1.0, tmp_path / "m")
+    for place in ("f", "m"):
+        for wrong in (nn.Tanh(), nn.GELU()):
+            with pytest.raises(CheckpointError, match=f"1 is {type(wrong).__name__}, .* ReLU"):
+                nd.load_model(tmp_path / place, net(wrong, nn.Dropout(0.3)))
+        nd.load_model(tmp_path / place, net(nn.ReLU(inplace=True), nn.Identity()))
 
 
 def test_differences_are_told_in_words() -> None:

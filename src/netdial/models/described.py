@@ -106,6 +106,38 @@ def mismatch(given: Shapes, saved: Shapes) -> str:
     return "; ".join(lines[:_SHOWN] + more)
 
 
+def layers_of(net: nn.Module) -> dict[str, str]:
+    """Returns the kind of every layer of torch that has no tensors, by name: activations, pooling and the like.
+
+    Layers that do nothing once training is over (dropout, identities) are left out.
+    """
+    return {
+        name: type(layer).__name__
+        for name, layer in net.named_modules()
+        if type(layer).__module__.startswith("torch.nn.")
+        and not isinstance(layer, nn.Identity | nn.modules.dropout._DropoutNd)
+        and not any(True for _ in layer.children())
+        and not any(True for _ in layer.parameters())
+        and not any(True for _ in layer.buffers())
+    }
+
+
+def other_layers(given: nn.Module, saved: Mapping[str, str]) -> str:
+    """Returns which layers of a network are of another kind than those that were saved, in words; empty if none is.
+
+    >>> other_layers(nn.Sequential(nn.Tanh()), {"0": "ReLU", "1": "GELU"})
+    '0 is Tanh, saved as ReLU'
+    """
+    here = layers_of(given)
+    lines = [
+        f"{name} is {here[name]}, saved as {kind}"
+        for name, kind in saved.items()
+        if here.get(name, kind) != kind
+    ]
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "; ".join(lines[:_SHOWN] + more)
+
+
 def check_meta(meta: Mapping[str, Any] | None, name: str = "meta") -> dict[str, Any]:
     """Returns ``meta`` as plain JSON values; ``name`` is what the caller calls it, for messages.
 

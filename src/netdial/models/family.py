@@ -26,7 +26,15 @@ from netdial.core.storage.boundary import reading, validated
 from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
-from netdial.models.described import check_meta, described, mismatch, outline, shapes_of
+from netdial.models.described import (
+    check_meta,
+    described,
+    layers_of,
+    mismatch,
+    other_layers,
+    outline,
+    shapes_of,
+)
 from netdial.nets.foreign import copy_network
 from netdial.task import restore
 
@@ -53,6 +61,7 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
     tree: dict[str, Any] = {
         "config": _plain(family.config),
         "net": shapes_of(family.net),
+        "layers": layers_of(family.net),
         "constants": constants,
         "state": dict(family.state_dict()),
         "meta": check_meta(meta),
@@ -77,7 +86,8 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     path = Path(path)
     tree = read_family(path)
     shape = outline(path, tree["meta"]) if net is None else net
-    difference = mismatch(shapes_of(shape), tree["net"])
+    layers = validated(dict[str, str], tree.get("layers", {}), path)
+    difference = mismatch(shapes_of(shape), tree["net"]) or other_layers(shape, layers)
     if difference:
         given = "it describes" if net is None else f"the {type(net).__name__} given"
         raise CheckpointError(

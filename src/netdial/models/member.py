@@ -42,7 +42,15 @@ from netdial.core.storage.boundary import (
 from netdial.core.storage.container import check_finite, say_unchecked
 from netdial.core.storage.files import write_bytes
 from netdial.family.family import Family
-from netdial.models.described import Shapes, check_meta, described, mismatch, outline
+from netdial.models.described import (
+    Shapes,
+    check_meta,
+    described,
+    layers_of,
+    mismatch,
+    other_layers,
+    outline,
+)
 from netdial.models.programs import ExportJob, onnx, torch_export
 
 FORMAT = 3
@@ -83,6 +91,7 @@ class Description(BaseModel):
         meta: plain values of whoever wrote it.
         packed: shapes of the tensors that are stored as values and a bitmap.
         weights: SHA-256 digest of the weights file; None in earlier formats.
+        layers: kinds of the layers without tensors, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -94,6 +103,7 @@ class Description(BaseModel):
     meta: dict[str, Any]
     packed: dict[str, list[int]] = {}
     weights: str | None = None
+    layers: dict[str, str] = {}
 
 
 def save_member(
@@ -156,6 +166,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     config, state = read_description(Path(path)), read_weights(Path(path))
     shape = outline(beside, config.meta) if net is None else net
     difference = mismatch(_shapes(shape.state_dict()), _shapes(state))
+    difference = difference or other_layers(shape, config.layers)
     if difference:
         raise CheckpointError(
             f"{weights}: does not fit the {type(shape).__name__} ({difference}); "
@@ -249,6 +260,7 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
         "size_bytes": len(content),
         "meta": job.meta,
         **({"packed": packed} if packed else {}),
+        "layers": layers_of(job.net),
         "weights": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(seal(config), indent=2) + "\n"
