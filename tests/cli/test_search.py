@@ -248,6 +248,38 @@ def test_a_limit_of_latency_is_kept_when_it_is_measured(
     assert "nearest" in err
 
 
+def test_what_was_measured_of_networks_stays_over_a_stop(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine may not change which structures are within the limit of a search that goes on."""
+    from netdial.structure.search import limits
+
+    def quiet(net: Any, shape: Any, batch: int) -> float:
+        return sum(p.numel() for p in net.parameters()) / 1000
+
+    def busy(net: Any, shape: Any, batch: int) -> float:
+        return 10.0
+
+    def stopping(net: Any, *args: Any, **more: Any) -> Any:
+        made.append(net.genotype)
+        if len(made) == 3:
+            raise Interrupted("stopped at step 1")
+        return real(net, *args, **more)
+
+    made, real = [], job.try_network
+    monkeypatch.setattr(latency, "measure_table", timed)
+    monkeypatch.setattr(limits, "measure_network", quiet)
+    words = ["search", "wine", *SMALL, "--max-latency-ms", "0.24", "--no-compare"]
+    whole = answer(capsys, *words, "--name", "whole")
+    monkeypatch.setattr(job, "try_network", stopping)
+    assert main([*words, "--name", "parts"]) == 130
+    monkeypatch.setattr(limits, "measure_network", busy)
+    parts = answer(capsys, *words, "--name", "parts", "--resume")
+    for same in ("genotype", "scores"):
+        assert parts[same] == whole[same]
+    assert parts["cost"]["ms"] == whole["cost"]["ms"] <= 0.24
+
+
 def test_one_search_gives_structures_along_lambda(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--strategy", "family", "--options", "count=3,lo=0.01,hi=30", "--no-compare"]
     told = answer(capsys, "search", "wine", *SMALL, *words)
@@ -262,6 +294,7 @@ def test_one_search_gives_structures_along_lambda(capsys: pytest.CaptureFixture[
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert "Structures along λ" in page
     assert page.count("Graph at λ") == 3
+    assert "probability (middle λ)" in page
 
 
 def test_fbnets_product_is_given_on_the_command_line(

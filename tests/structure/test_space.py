@@ -230,3 +230,23 @@ def test_tied_edges_have_the_same_operations() -> None:
     space.output("y2")
     with pytest.raises(ConfigError, match=r"a->y2.*x->a"):
         _ = space.wiring
+
+
+def test_arguments_of_other_types_are_named() -> None:
+    space, cell = SearchSpace(), SearchSpace("cell")
+    x, h = space.input("x", (4,)), space.node("h")
+    cell.edge(cell.input("a"), cell.node("b"), {"i": nn.Identity})
+    cell.output("b")
+    wrong: Any = [
+        (lambda: space.edge([x], h, {"i": nn.Identity}), "source is a list"),
+        (
+            lambda: space.edge(x, h, [nn.Identity]),
+            "operations is a list of type; expected a mapping$",
+        ),
+        (lambda: space.repeat(cell, "c", 2, x), "inputs='x'; expected a list"),
+        (lambda: space.node("n", 3), "aggregate=3"),
+        (lambda: space.output([h]), "node is a list"),
+    ]
+    for call, said in wrong:
+        with pytest.raises(ConfigError, match=said):
+            call()

@@ -332,7 +332,9 @@ def _literals(wanted: Any) -> tuple[str, ...]:
 
 
 def _classes(wanted: Any) -> list[type]:
-    """Returns the classes that an annotation names."""
+    """Returns the classes that an annotation names, without those that a function takes or gives."""
+    if typing.get_origin(wanted) is collections.abc.Callable:
+        return []
     if isinstance(wanted, type) and not typing.get_args(wanted):
         return [wanted]
     return [kind for one in typing.get_args(wanted) for kind in _classes(one)]

@@ -9,7 +9,8 @@ Shapes: K members, ``*edges`` variables, n choices of a variable (the leaf's las
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol, Self
+from contextlib import suppress
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -67,9 +68,10 @@ def check_temperature(temperature: float) -> None:
     Raises:
         ConfigError: it is 0, negative or not finite.
     """
-    if not (temperature > 0 and math.isfinite(temperature)):
+    value = _number(temperature)
+    if not (value > 0 and math.isfinite(value)):
         raise ConfigError(
-            f"temperature={temperature}; expected a finite number above 0 (draws at vertices: sample(…, temperature=0))"
+            f"temperature={temperature!r}; expected a finite number above 0 (draws at vertices: sample(…, temperature=0))"
         )
 
 
@@ -79,10 +81,17 @@ def check_draw(temperature: float) -> bool:
     Raises:
         ConfigError: the temperature is negative or not finite.
     """
-    if temperature == 0:
+    if _number(temperature) == 0:
         return True
     check_temperature(temperature)
     return False
+
+
+def _number(given: Any) -> float:
+    """Returns a number, or NaN for what is none, such as a text or a tensor of several numbers."""
+    with suppress(TypeError, ValueError, RuntimeError):
+        return math.nan if isinstance(given, str) else float(given)
+    return math.nan
 
 
 def check_gamma(gamma: Tensor, domain: GammaDomain) -> None:

@@ -31,6 +31,9 @@ from netdial.train.loop import Epoch
 
 _KIND = "trials of a search"
 _WORDS = {"baseline": "random structure", "front": "structure along λ", "candidate": "candidate"}
+_TIMES = "measured times"
+"""Name of what was measured of networks beside the trials, for a limit that is measured."""
+
 _PARTS = {"fit": "train", "valid": "valid"}
 """Part of the data that a loss of a step is on, by its name; a search of one level has no ``valid``."""
 
@@ -50,7 +53,10 @@ class SearchRecorder:
         self.done: dict[str, list[Tried]] = {}
         path = self._trials_path
         if work.session["resuming"] and path.exists():
-            for part, trials in load_tree(path, _KIND).items():
+            kept = load_tree(path, _KIND)
+            times = {space.genotype(text): ms for text, ms in kept.pop(_TIMES, {}).items()}
+            work.start.limit.readings.update(times)
+            for part, trials in kept.items():
                 self.done[part] = [_tried(space, plain) for plain in trials]
         self._all = {part: list(found) for part, found in self.done.items()}
         self._checkpoint = work.session["checkpoint"]
@@ -83,7 +89,9 @@ class SearchRecorder:
         """Records a structure that was trained, and keeps it for a search that goes on."""
         trials = self._all.setdefault(part, [])
         trials.append(tried)
-        plain = {p: [_plain(each) for each in found] for p, found in self._all.items()}
+        plain: dict[str, Any] = {p: [*map(_plain, found)] for p, found in self._all.items()}
+        if times := self._work.start.limit.readings:
+            plain[_TIMES] = {genotype.dumps(): ms for genotype, ms in times.items()}
         save_tree(self._trials_path, plain, _KIND)
         number = len(trials) - 1
         self._record(part, number, tried)

@@ -245,7 +245,7 @@ def trials_figure(found: Searched) -> go.Figure | None:
     for role, words, colour in (
         ("baseline", "random structures", COLOURS["test"]),
         ("search", "structures that the search tried", COLOURS["valid"]),
-        ("front", "structures along λ", COLOURS["valid"]),
+        ("front", "structures of the final", COLOURS["valid"]),
         ("candidate", "structures of the final", COLOURS["valid"]),
     ):
         rows = [t for t in found.trials if t.role == role and {"loss", "params"} <= set(t.values)]

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.family.posteriors.structure import GammaDomain
 from netdial.structure.graph.aggregate import Aggregator, aggregator
@@ -73,6 +74,7 @@ class SearchSpace:
         self._output: str | None = None
         self._wiring: Wiring | None = None
 
+    @checked
     def input(self, name: str = "x", shape: Sequence[int] | None = None) -> str:
         """Adds an input and returns its name.
 
@@ -84,6 +86,7 @@ class SearchSpace:
         self._inputs[name] = tuple(shape) if shape is not None else None
         return name
 
+    @checked
     def node(
         self, name: str, aggregate: str | Callable[[list[Tensor]], Tensor] | Aggregator = "sum"
     ) -> str:
@@ -98,6 +101,7 @@ class SearchSpace:
         self._nodes[name] = aggregator(aggregate)
         return name
 
+    @checked
     def edge(
         self,
         source: str,
@@ -147,6 +151,7 @@ class SearchSpace:
         self._edges[name], self._wiring = made, None
         return name
 
+    @checked
     def output(self, node: str) -> None:
         """Says which node is the output.
 
@@ -157,6 +162,7 @@ class SearchSpace:
             raise ConfigError(f"output: {unknown('node', node, self._nodes)}")
         self._output, self._wiring = node, None
 
+    @checked
     def embed(
         self, cell: SearchSpace, name: str, inputs: Sequence[str], *, tie: str | None = None
     ) -> str:
@@ -192,6 +198,7 @@ class SearchSpace:
             )
         return place[cell._output]
 
+    @checked
     def repeat(
         self, cell: SearchSpace, name: str, count: int, inputs: Sequence[str], *, tie: bool = True
     ) -> list[str]:
