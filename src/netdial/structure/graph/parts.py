@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from netdial.core.errors import unknown
+from netdial.core.errors import ConfigError, unknown
 from netdial.family.posteriors.structure import GammaDomain
 from netdial.structure.graph.aggregate import Aggregator
-from netdial.structure.graph.domain import count_vertices
+from netdial.structure.graph.domain import count_vertices, on_simplex
 from netdial.structure.graph.operations import Factory, Shape
 
 
@@ -60,6 +60,26 @@ class StructureChoice:
     def count(self) -> int:
         """How many vertices there are to choose from."""
         return count_vertices(len(self.operations), self.domain)
+
+    def named(self, names: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Returns operations in the order of the space.
+
+        Raises:
+            ConfigError: none is given, one is unknown, or there are several on a simplex.
+        """
+        if names is None:
+            able = ", ".join(self.operations)
+            raise ConfigError(f"genotype: edge {self.key} is left open; choose of {able}")
+        for name in names:
+            if name not in self.operations:
+                raise ConfigError(
+                    f"genotype, edge {self.key}: {unknown('operation', name, self.operations)}"
+                )
+        if on_simplex(self.domain) and len(names) != 1:
+            raise ConfigError(
+                f"genotype, edge {self.key}: {len(names)} operations; in the domain {self.domain} it is one"
+            )
+        return tuple(name for name in self.operations if name in names)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ from netdial.structure.graph.domain import (
     check_domain,
     drawn_vertex,
     nearest_vertex,
-    on_simplex,
     vertices,
 )
 from netdial.structure.graph.genotype import Genotype, parse
@@ -304,7 +303,7 @@ class SearchSpace:
                 raise ConfigError(f"genotype: {unknown('edge', key, self.choices)}")
         return Genotype(
             self.fingerprint,
-            tuple((key, self._named(key, chosen.get(key))) for key in self.choices),
+            tuple((key, choice.named(chosen.get(key))) for key, choice in self.choices.items()),
         )
 
     def discretise(self, gamma: Mapping[str, Tensor]) -> Genotype:
@@ -335,23 +334,6 @@ class SearchSpace:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"node {name!r}: a name is made of letters, digits, '_', '-' and '/'")
         self._wiring = None
-
-    def _named(self, key: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Returns the operations chosen on an edge in the order of the space, checked."""
-        choice = self.choices[key]
-        if names is None:
-            able = ", ".join(choice.operations)
-            raise ConfigError(f"genotype: edge {key} is left open; choose of {able}")
-        for name in names:
-            if name not in choice.operations:
-                raise ConfigError(
-                    f"genotype, edge {key}: {unknown('operation', name, choice.operations)}"
-                )
-        if on_simplex(choice.domain) and len(names) != 1:
-            raise ConfigError(
-                f"genotype, edge {key}: {len(names)} operations; in the domain {choice.domain} it is one"
-            )
-        return tuple(name for name in choice.operations if name in names)
 
 
 __all__ = ["Gamma", "SearchSpace", "ZeroOperation"]
