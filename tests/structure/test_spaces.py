@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +147,9 @@ def test_one_value_of_a_list_is_a_list_of_one(name: str) -> None:
             ]
             assert spaces[0].count == spaces[1].count
             assert spaces[0].recipe == spaces[1].recipe
+
+
+def test_the_tutorial_tells_how_large_the_space_is() -> None:
+    count = ready_space("mlp", input_shape=(13,), n_outputs=3).count
+    tutorial = Path(__file__).parents[2] / "docs" / "tutorial-search.md"
+    assert f"a space of {count:,} networks" in tutorial.read_text(encoding="utf-8")

@@ -282,6 +282,10 @@ def beside_random(difference: float, standard_error: float, trials: float, part:
     return f"{'Better' if difference < 0 else 'Worse'} than the best of {said}"
 
 
+def _identities(number: float) -> str:
+    return f"{number:.0f} identit{'y' if number == 1 else 'ies'}"
+
+
 def guard_remarks(
     skips_before: float,
     most_skips: float,
@@ -304,17 +308,17 @@ def guard_remarks(
     over = skips is not None and skips > most_skips
     if over and skips_entered is not None and skips_entered <= most_skips:
         said.append(
-            f"The network has {skips:.0f} identities: {most_skips:.0f} is the most of structures that enter the final by their "
+            f"The network has {_identities(skips)}: {most_skips:.0f} is the most of structures that enter the final by their "
             "probability, not of the usual structure of a space and of smaller ones along λ, unless max_skips is given."
         )
     elif over:
         said.append(
-            f"The likeliest structure had {skips_before:.0f} identities, and none with {most_skips:.0f} or fewer was found "
+            f"The likeliest structure had {_identities(skips_before)}, and none with {most_skips:.0f} or fewer was found "
             f"within the limits: the one that was taken has {skips:.0f} (max_skips)."
         )
     elif skips_before > most_skips:
         said.append(
-            f"The likeliest structure had {skips_before:.0f} identities; the likeliest with {most_skips:.0f} or fewer "
+            f"The likeliest structure had {_identities(skips_before)}; the likeliest with {most_skips:.0f} or fewer "
             "entered the final (max_skips)."
         )
     if curvature and epoch < len(curvature):

@@ -134,6 +134,8 @@ def test_remarks_are_made_where_something_was_done() -> None:
     assert "the likeliest with 2 or fewer entered the final" in loud.remarks[0]
     (usual,) = GuardReport(3, 2, 1, 1, (), 0).remarks
     assert usual.startswith("The network has 3 identities: 2 is the most of structures that enter")
+    (one,) = GuardReport(0, 0, 1, 0, (), 0).remarks
+    assert one.startswith("The likeliest structure had 1 identity; the likeliest with 0")
     (none,) = GuardReport(3, 2, 3, 3, (), 0).remarks
     assert none.endswith("the one that was taken has 3 (max_skips).")
     assert "5 identities" in loud.remarks[0]
