@@ -305,16 +305,16 @@ def guard_remarks(
         skips_entered: identities in the likeliest structure that entered the final, where they are known.
     """
     said = []
-    over = skips is not None and skips > most_skips
-    if over and skips_entered is not None and skips_entered <= most_skips:
+    has = most_skips if skips is None else skips
+    if has > most_skips and skips_entered is not None and skips_entered <= most_skips:
         said.append(
-            f"The network has {_identities(skips)}: {most_skips:.0f} is the most of structures that enter the final by their "
+            f"The network has {_identities(has)}: {most_skips:.0f} is the most of structures that enter the final by their "
             "probability, not of the usual structure of a space and of smaller ones along λ, unless max_skips is given."
         )
-    elif over:
+    elif has > most_skips:
         said.append(
             f"The likeliest structure had {_identities(skips_before)}, and none with {most_skips:.0f} or fewer was found "
-            f"within the limits: the one that was taken has {skips:.0f} (max_skips)."
+            f"within the limits: the one that was taken has {has:.0f} (max_skips)."
         )
     elif skips_before > most_skips:
         said.append(
