@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import torch
 
+from benchmarks._zoo_inputs import drawn
+
 _G = torch.Generator().manual_seed(66)
-IMAGES = torch.randn(2, 3, 32, 32, generator=_G)
-GREY = torch.randn(2, 1, 16, 16, generator=_G)
-VOLUMES = torch.randn(2, 1, 8, 16, 16, generator=_G)
-CLIPS = torch.randn(2, 3, 8, 16, 16, generator=_G)
-SERIES = torch.randn(2, 24, 4, generator=_G)
-WAVES = torch.randn(2, 1, 320, generator=_G)
-MELS = torch.randn(2, 10, 30, generator=_G)
-TOKENS = torch.randint(1, 30, (2, 8), generator=_G)
-OTHER_TOKENS = torch.randint(1, 30, (2, 6), generator=_G)
-NUMBERS = torch.randn(4, 6, generator=_G)
-FIELDS = torch.randint(0, 10, (4, 5), generator=_G)
-NODES = torch.randn(2, 6, 5, generator=_G)
-EDGES = (torch.rand(2, 6, 6, generator=_G) > 0.5).float()
-POINTS = torch.randn(2, 16, 3, generator=_G)
-TRAFFIC = torch.randn(2, 2, 12, 6, generator=_G)
+(
+    IMAGES,
+    GREY,
+    VOLUMES,
+    CLIPS,
+    SERIES,
+    WAVES,
+    MELS,
+    TOKENS,
+    OTHER_TOKENS,
+    NUMBERS,
+    FIELDS,
+    NODES,
+    EDGES,
+    POINTS,
+    TRAFFIC,
+) = drawn(_G)

@@ -102,8 +102,7 @@ def mismatch(given: Shapes, saved: Shapes) -> str:
     ]
     lines += [f"{name} is missing" for name in saved if name not in given]
     lines += [f"{name} is not in the file" for name in given if name not in saved]
-    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "; ".join(lines[:_SHOWN] + more)
+    return _joined(lines)
 
 
 def layers_of(net: nn.Module) -> dict[str, str]:
@@ -129,11 +128,17 @@ def other_layers(given: nn.Module, saved: Mapping[str, str]) -> str:
     '0 is Tanh, saved as ReLU'
     """
     here = layers_of(given)
-    lines = [
-        f"{name} is {here[name]}, saved as {kind}"
-        for name, kind in saved.items()
-        if here.get(name, kind) != kind
-    ]
+    return _joined(
+        [
+            f"{name} is {here[name]}, saved as {kind}"
+            for name, kind in saved.items()
+            if here.get(name, kind) != kind
+        ]
+    )
+
+
+def _joined(lines: list[str]) -> str:
+    """Returns the first lines as one, and how many more there are."""
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return "; ".join(lines[:_SHOWN] + more)
 

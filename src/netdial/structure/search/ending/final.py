@@ -58,9 +58,10 @@ def candidates(
     for genotype in islice(likeliest_first(job.space, probabilities), _LOOKED_AT * (most - 1)):
         if len(found) == most:
             break
-        few = count_skips(job.space, genotype) <= job.most_skips
+        if count_skips(job.space, genotype) > job.most_skips:
+            continue
         form = canonical_form(job.space, genotype)
-        if few and form not in found and _within(job, genotype):
+        if form not in found and _within(job, genotype):
             found[form] = genotype
     return list(found.values())
 
@@ -109,13 +110,13 @@ def play_final(
     worths: Sequence[Worth] = (lambda genotype, loss: loss,),
     part: str = "candidate",
 ) -> tuple[list[Tried], list[Tried]]:
-    """Returns the training of least loss of the best structure, and all trainings that were made to find out.
+    """Returns, for each of ``worths``, the training of least loss of the best structure; and all trainings that were made.
 
     Args:
         job: the search.
         structures: structures that enter.
         first: others, with what their trainings from the first start gave; all of one length.
-        worths: what is minimised; several have a winner each, and trainings are shared.
+        worths: what is minimised; each has a winner of its own, and trainings are shared.
         part: what trainings are told of as.
     """
     epochs = first[0].epochs if first else job.config.passes
