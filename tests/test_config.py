@@ -26,6 +26,8 @@ from netdial.train.config import FitConfig, make_config
         ({"objective": "scaled-lk"}, "unknown objective 'scaled-lk'; did you mean 'scaled-kl'?"),
         ({"weighting": "balance"}, "unknown weighting 'balance'; did you mean 'balanced'?"),
         ({"epochs": 0}, "epochs=0: input should be greater than or equal to 1"),
+        ({"epochs": True}, "epochs=True: give a number; true and false .* are none"),
+        ({"lams": (0.1, True)}, "give a number; true and false"),
         ({"lr": -1}, "lr=-1: input should be greater than 0"),
         ({"lr": "fast"}, "lr='fast': input should be a valid number"),
         (

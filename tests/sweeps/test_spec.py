@@ -58,6 +58,12 @@ GOOD: dict[str, Any] = {
         ({"storage": "s3://bucket/sweeps", "halving": {}}, r"halving.*s3://bucket.*folder"),
         ({"cluster": "auto", "engine": "processes"}, r"cluster.*engine ray"),
         ({"space": {"base.lr": [0.1]}}, "base.lr"),
+        ({"trials": True}, "trials=True: give a number; true and false"),
+        ({"settings": {"epochs": True}}, "epochs=True: give a number; true and false"),
+        ({"space": {"epochs": [2, True]}, "settings": {}}, "epochs=True: give a number"),
+        ({"space": {"lam": {"low": False, "high": 1}}}, "low=False: give a number"),
+        ({"objectives": ["accuracy"]}, "did you mean 'valid/accuracy'"),
+        ({"way": "fit", "space": {"lo": [1e-3, 50.0]}}, r"lo=50.*tried with lo=50.0 of space"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], words: str) -> None:
@@ -131,13 +137,13 @@ def test_every_sampler_proposes_what_the_space_allows_and_the_same_again(name: s
 @pytest.mark.parametrize("name", list(REFINEMENTS))
 def test_refinements_train_the_family_that_they_need_once(name: str) -> None:
     kind = trial_kind(name)
-    cells = [kind.cell("wine", {"base.epochs": 2, "lam": lam}) for lam in (0.1, 1.0)]
+    cells = [kind.cell("wine", {"base.epochs": 2, "lam": lam}, None) for lam in (0.1, 1.0)]
     assert cells[0] != cells[1]
     assert list(cells[0].needs) == list(cells[1].needs)
     assert {"base.lr", "base.model", "lam"} <= kind.names().keys()
     assert name in trial_names()
     with pytest.raises(ConfigError):
-        kind.cell("wine", {"base.epochs": 0})
+        kind.cell("wine", {"base.epochs": 0}, None)
 
 
 @pytest.mark.parametrize("task", list(TASKS))

@@ -13,6 +13,10 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationInfo
 
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 """Folder of the package."""
@@ -132,6 +136,33 @@ def settings_in_words(what: str, given: Iterable[str], allowed: Collection[str])
             if isinstance(bound, float) and said.rpartition(" ")[2].startswith("0.0000"):
                 said = f"{said.rpartition(' ')[0]} {bound:g}"
         raise ConfigError(f"{given_words(place, first['input'])}: {said}") from None
+
+
+def refuse_truth(cls: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
+    """Returns the value of a field, as a validator of pydantic; true and false are no 1 and 0 of a field that takes numbers.
+
+    Raises:
+        ValueError: a number is wanted, and true or false is given, or stands in the list that is given.
+    """
+    types = _types_in(cls.model_fields[str(info.field_name)].annotation)
+    if types & {int, float} and not types & {bool, Any} and _holds_truth(value):
+        raise ValueError(
+            "give a number; true and false (in a file of settings also yes, no, on, off) are none"
+        )
+    return value
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    """Returns the types that an annotation names, those inside others included."""
+    inner = get_args(annotation)
+    return {annotation}.union(*map(_types_in, inner)) if inner else {annotation}
+
+
+def _holds_truth(value: Any) -> bool:
+    """Returns whether a value, or one of a list, is true or false."""
+    return isinstance(value, bool) or (
+        isinstance(value, list | tuple) and any(map(_holds_truth, value))
+    )
 
 
 def given_words(name: str, value: object, most: int = 120) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from netdial.core.errors import DataError
+from netdial.data.tables.options import is_table
 from netdial.data.tables.read import table_digest
 from netdial.jobs.job import do_job
 from netdial.jobs.records.watch import Watch
@@ -22,8 +25,8 @@ from netdial.train.config import make
 class Trial(Cell):
     """One job of a way of training; its folder is the run folder that ``netdial`` commands take.
 
-    Its key depends on the way, the data (on the bytes of a table, too) and on all settings, those left to their defaults
-    included.
+    Its key depends on the way, the data (on the bytes of tables, too, those of further parts included) and on all settings,
+    those left to their defaults included.
 
     Attributes:
         data: name of a data set, a table, or a user's function ``package.module:function``.
@@ -31,8 +34,9 @@ class Trial(Cell):
         way: name of the way of training.
         data_dir: folder that a table is looked for in, beside this one and that of NETDIAL_DATA.
         watch: told how it goes.
+        digests: name of a table -> SHA-256 of its bytes; None has the tables read now.
         settings: all settings with the choices.
-        content: digest of a table, empty for other data.
+        content: digest of the tables, empty for other data.
 
     Raises:
         ConfigError: a setting is not allowed, or the way is not known.
@@ -43,6 +47,7 @@ class Trial(Cell):
     way: str = FIRST_WAY
     data_dir: str | None = field(default=None, compare=False)
     watch: Watch = field(default_factory=Watch, compare=False, repr=False)
+    digests: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
     settings: Mapping[str, Any] = field(init=False)
     content: str = field(init=False)
 
@@ -54,7 +59,15 @@ class Trial(Cell):
             own = {k: v for k, v in self.choices.items() if k in settings.model_fields}
             settled |= make(settings, own).model_dump(mode="json")
         object.__setattr__(self, "settings", settled)
-        object.__setattr__(self, "content", table_digest(self.data, self.data_dir))
+        if self.digests is None:
+            found = {name: table_digest(name, self.data_dir) for name in self.tables}
+            object.__setattr__(self, "digests", found)
+        object.__setattr__(self, "content", _joined([self._digest(name) for name in self.tables]))
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that the data are read from."""
+        return tables_of(self.data, self.choices)
 
     @property
     def label(self) -> str:
@@ -66,7 +79,13 @@ class Trial(Cell):
         return Run.open(store.path(self))
 
     def fill(self, store: Store) -> None:
-        """Does the job, or goes on with it."""
+        """Does the job, or goes on with it.
+
+        Raises:
+            DataError: a table is no longer what it was when the trial was planned.
+        """
+        for name in self.tables:
+            refuse_changed(name, self._digest(name), table_digest(name, store.data_dir))
         path = store.path(self)
         job = Job(
             self.data,
@@ -79,3 +98,32 @@ class Trial(Cell):
             report=False,
         )
         do_job(job, self.watch)
+
+    def _digest(self, table: str) -> str:
+        return (self.digests or {}).get(table, "")
+
+
+def tables_of(data: str, choices: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the tables that data are read from: the data themselves, and files of validation and test rows."""
+    names = [data, *(choices.get(part) for part in ("valid", "test"))]
+    return [name for name in names if isinstance(name, str) and is_table(name)]
+
+
+def refuse_changed(table: str, before: str, now: str) -> None:
+    """Refuses a table whose bytes are others than they were; one that is not there is told by whoever reads it.
+
+    Raises:
+        DataError: it was changed.
+    """
+    if before and now and before != now:
+        raise DataError(
+            f"data {table!r}: was changed since (its SHA-256 began with {before[:12]}, and now with {now[:12]}), and results "
+            "from different data are not put side by side: bring it back as it was, or begin a sweep of another name"
+        )
+
+
+def _joined(digests: list[str]) -> str:
+    """Returns one digest for several; that of a single table is its own."""
+    if len(digests) < 2:
+        return "".join(digests)
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -16,7 +16,7 @@ from netdial.runs.folder import break_lock
 from netdial.runs.store import Cell, key
 from netdial.sweeps.folder import SweepFolder
 from netdial.sweeps.proposals import Proposals
-from netdial.sweeps.spec import cell_of, is_higher
+from netdial.sweeps.spec import is_higher
 from netdial.sweeps.trials.halving import STOPPED
 from netdial.sweeps.trials.kinds import measures_of
 from netdial.sweeps.trials.making import TrialEnd
@@ -194,7 +194,7 @@ class Conductor:
         number = self._proposals.n_asked
         written = self._written[number] if number < len(self._written) else None
         params = self._proposals.ask(written)
-        cell = cell_of(self._spec, params)
+        cell = self._folder.cell_of(params)
         if written is None:
             self._folder.note_proposed(number, params)
         if isinstance(cell, NetdialError):

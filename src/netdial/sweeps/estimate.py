@@ -20,7 +20,7 @@ from netdial.sweeps.folder import SweepFolder
 from netdial.sweeps.proposals import Proposals
 from netdial.sweeps.result import ENDED, Sweep
 from netdial.sweeps.run import engine_of
-from netdial.sweeps.spec import SweepSpec, cell_of
+from netdial.sweeps.spec import SweepSpec
 from netdial.sweeps.trials.refining import Refinement
 
 _PROBES, _STEPS, _SECONDS = 4, 20, 5.0
@@ -74,7 +74,7 @@ def plan(spec: SweepSpec) -> SweepPlan:
     folder = SweepFolder.of(spec)
     engine, workers = engine_of(spec)
     params = _known(spec, folder)
-    cells = [cell_of(spec, one) for one in params]
+    cells = [folder.cell_of(one) for one in params]
     store, failures = folder.store, folder.failures()
     real = {
         n: store.seconds(cell)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netdial import __version__
-from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.storage.boundary import (
     read_json,
     reading,
@@ -25,9 +25,11 @@ from netdial.core.storage.boundary import (
     unseal_line,
 )
 from netdial.core.storage.files import write_json, writing
+from netdial.data.tables.read import locate_table, table_digest
+from netdial.jobs.trial import refuse_changed
 from netdial.runs.folder import whole_lines
 from netdial.runs.settings import config_difference
-from netdial.runs.store import ENGINE, Store
+from netdial.runs.store import ENGINE, Cell, Store
 from netdial.sweeps.remote import Remote, RemoteStore
 from netdial.sweeps.spec import RUNNING, SweepSpec
 
@@ -44,10 +46,12 @@ class SweepFolder:
     Attributes:
         path: the folder.
         spec: the sweep.
+        digests: name of a table that trials read -> SHA-256 of its bytes when the sweep began.
     """
 
     path: Path
     spec: SweepSpec
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: SweepSpec) -> SweepFolder:
@@ -55,14 +59,18 @@ class SweepFolder:
 
         Raises:
             ConfigError: a sweep of that name is another one, or its trials were made by another version.
+            DataError: a table is not there, or is no longer what trials were made from.
         """
-        path = spec.path
+        path, digests = spec.path, _digests(spec)
         if spec.address:
             fetch_about(spec.address, path)
         if (path / "sweep.json").exists():
             old = cls.open(path)
             _refuse_another(path, old.spec, spec)
-        return cls(path, spec)
+            for name, digest in old.digests.items():
+                refuse_changed(name, digest, digests.get(name, ""))
+            digests |= {name: digest for name, digest in old.digests.items() if digest}
+        return cls(path, spec, digests)
 
     @classmethod
     def open(cls, path: Path) -> SweepFolder:
@@ -92,7 +100,8 @@ class SweepFolder:
         spec = SweepSpec(**found["spec"])
         if not spec.address:  # a folder may have been moved
             spec = spec.changed(storage=str(path.parent), name=path.name)
-        return cls(path, spec)
+        digests = found.get("digests")  # earlier versions wrote none
+        return cls(path, spec, _digests(spec, need=False) if digests is None else digests)
 
     @property
     def store(self) -> Store:
@@ -100,6 +109,13 @@ class SweepFolder:
         if self.spec.address:
             return RemoteStore(self.path.resolve(), self.spec.data_dir, self.spec.address)
         return Store(self.path.resolve(), self.spec.data_dir)
+
+    def cell_of(self, params: Mapping[str, Any]) -> Cell | NetdialError:
+        """Returns the piece of work of a trial, or what is wrong with these values together."""
+        try:
+            return self.spec.cell(params, self.digests)
+        except NetdialError as error:
+            return error
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -111,7 +127,13 @@ class SweepFolder:
         """
         with writing(self.path), self.store.alone():
             plain = self.spec.model_dump(mode="json")
-            about = {"format": FORMAT, "engine": ENGINE, "netdial": __version__, "spec": plain}
+            about = {
+                "format": FORMAT,
+                "engine": ENGINE,
+                "netdial": __version__,
+                "spec": plain,
+                "digests": dict(self.digests),
+            }
             write_json(self.path / "sweep.json", about)
             self._send("sweep.json")
             yield
@@ -163,6 +185,18 @@ def fetch_about(address: str, path: Path) -> None:
     for name in ("sweep.json", "trials.jsonl", "failed.jsonl"):
         if remote.exists(name):
             remote.fetch(name)
+
+
+def _digests(spec: SweepSpec, *, need: bool = True) -> dict[str, str]:
+    """Returns the SHA-256 of every table that trials read; empty for one that this machine does not see.
+
+    Raises:
+        DataError: ``need``, and a table is not there, where trials are made on this machine.
+    """
+    if need and not spec.cluster:
+        for name in spec.tables():
+            locate_table(name, spec.data_dir)
+    return {name: table_digest(name, spec.data_dir) for name in spec.tables()}
 
 
 def _refuse_another(path: Path, old: SweepSpec, new: SweepSpec) -> None:

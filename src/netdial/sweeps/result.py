@@ -16,7 +16,7 @@ from netdial.core.errors import CheckpointError, ConfigError, NetdialError, unkn
 from netdial.runs.run import Run
 from netdial.runs.store import key
 from netdial.sweeps.folder import SweepFolder
-from netdial.sweeps.spec import SweepSpec, cell_of, is_higher
+from netdial.sweeps.spec import SweepSpec, is_higher
 from netdial.sweeps.trials.halving import STOPPED
 from netdial.sweeps.trials.kinds import measures_of
 
@@ -90,8 +90,10 @@ class Sweep:
     def counts(self) -> dict[str, int]:
         """How many trials are in each state, those not proposed yet among the waiting."""
         states = [trial.state for trial in self.trials]
-        found = {name: states.count(name) for name in ("done", "stopped", "failed", "unfinished")}
-        return {**found, "waiting": self.spec.count - sum(found.values())}
+        names = ("done", "stopped", "failed", "unfinished", "waiting")
+        found = {name: states.count(name) for name in names}
+        found["waiting"] += max(0, self.spec.count - len(self.trials))
+        return found
 
     def _repr_html_(self) -> str:
         """Returns the trials as a table, for notebooks."""
@@ -170,7 +172,7 @@ def _rows(folder: SweepFolder) -> list[SweepTrial]:
     failures, store = folder.failures(), folder.store
     rows = []
     for number, params in enumerate(folder.proposed()):
-        cell = cell_of(folder.spec, params)
+        cell = folder.cell_of(params)
         if isinstance(cell, NetdialError):
             rows.append(SweepTrial(number, params, "failed", folder.path, error=str(cell)))
             continue

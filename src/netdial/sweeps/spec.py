@@ -10,13 +10,14 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from netdial.core.errors import ConfigError, NetdialError, missing_extra, unknown
+from netdial.core.errors import ConfigError, missing_extra, unknown
+from netdial.jobs.trial import tables_of
 from netdial.runs.folder import check_name
 from netdial.runs.store import Cell
 from netdial.sweeps.remote import folder_for, is_address
 from netdial.sweeps.samplers import SAMPLERS, grid_size
 from netdial.sweeps.space import Range, Values, read_space
-from netdial.sweeps.trials.kinds import TrialKind, check_settings, trial_kind
+from netdial.sweeps.trials.kinds import BASE, TrialKind, check_settings, trial_kind
 from netdial.train.config import Settings, names_of
 
 RUNNING = (
@@ -129,8 +130,14 @@ class SweepSpec(Settings):
         if self.trials is None and self.sampler != "grid":
             raise ConfigError("trials: is missing; say how many trials the sweep has")
         sampler.make(self.space, self.seed) if self.sampler == "grid" else None
-        for params in self._ends():
-            self.cell(params)
+        first, *others = self._ends()
+        self.cell(first, {})
+        for params in others:
+            try:
+                self.cell(params, {})
+            except ConfigError as error:
+                apart = [f"{n}={value}" for n, value in params.items() if value != first[n]]
+                raise ConfigError(f"{error} (tried with {', '.join(apart)} of space)") from None
 
     @property
     def kind(self) -> TrialKind:
@@ -177,8 +184,23 @@ class SweepSpec(Settings):
         plain = self.model_dump(mode="json")
         return {name: value for name, value in plain.items() if name not in RUNNING}
 
-    def cell(self, params: Mapping[str, Any]) -> Cell:
+    def tables(self) -> list[str]:
+        """Returns the names of all tables that trials read."""
+        found = dict.fromkeys(tables_of(self.data, {}))
+        for where in (self.settings, self.space):
+            for name, value in where.items():
+                part = name.removeprefix(BASE)
+                for one in value if isinstance(value, tuple | list) else (value,):
+                    if "{" not in str(one):  # else known with the trial alone
+                        found |= dict.fromkeys(tables_of(self.data, {part: one}))
+        return list(found)
+
+    def cell(self, params: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> Cell:
         """Returns the piece of work of a trial with these values.
+
+        Args:
+            params: what is varied.
+            digests: name of a table -> SHA-256 of its bytes; None has the tables read now.
 
         Raises:
             ConfigError: they cannot be.
@@ -189,7 +211,7 @@ class SweepSpec(Settings):
             for name, value in self.settings.items()
         }
         own = {name: value for name, value in params.items() if name not in inside}
-        return self.kind.cell(self.data, {**filled, **own})
+        return self.kind.cell(self.data, {**filled, **own}, digests)
 
     def _ends(self) -> list[dict[str, Any]]:
         """Returns settings that between them have both ends of every range, and every value of a list."""
@@ -210,22 +232,15 @@ class SweepSpec(Settings):
         ]
 
 
-def cell_of(spec: SweepSpec, params: Mapping[str, Any]) -> Cell | NetdialError:
-    """Returns the piece of work of a trial, or what is wrong with these values together."""
-    try:
-        return spec.cell(params)
-    except NetdialError as error:
-        return error
-
-
 def _check_measure(name: str) -> None:
     """Refuses a measure that no task has; costs go by names of their own."""
     from netdial.task import metric_names
 
     part, among, metric = name.rpartition("/")
-    known = [f"valid/{each}" for each in ("loss", *metric_names(), "excess")]
+    metrics = ("loss", *metric_names(), "excess")
+    known = [f"valid/{each}" for each in metrics]
     base = metric.removesuffix("_error").removesuffix("_predictive")
-    if among and f"{part}/{base}" not in known:
+    if (among and f"{part}/{base}" not in known) or (not among and base in metrics):
         raise unknown("measure in objectives", name, known)
 
 

@@ -10,17 +10,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from netdial.core.arguments import refuse_twice
-from netdial.core.errors import ConfigError, settings_in_words
+from netdial.core.errors import ConfigError, refuse_truth, settings_in_words
 from netdial.train.class_weights import weights_by_class
 from netdial.train.schedules import usual_batch_size, usual_epochs
 
@@ -45,6 +38,8 @@ class Settings(BaseModel):
     """Frozen settings; what is wrong with one is said in one line when they are made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _numbers = field_validator("*", mode="before")(refuse_truth)
 
     @field_validator("*", mode="after")
     @classmethod

@@ -80,7 +80,8 @@ def table_digest(data: str, data_dir: str | Path | None = None) -> str:
     if not is_table(data):
         return ""
     try:
-        return hashlib.sha256(locate_table(data, data_dir).read_bytes()).hexdigest()
+        with locate_table(data, data_dir).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (DataError, OSError):
         return ""
 

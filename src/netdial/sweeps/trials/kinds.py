@@ -27,6 +27,9 @@ from netdial.sweeps.trials.refining import Compressing, Slimmed
 BASE = "base."
 """What the settings of the run begin with that a family is taken from."""
 
+Digests = Mapping[str, str] | None
+"""Name of a table -> SHA-256 of its bytes."""
+
 _ABOUT_DATA = ("model", "target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
 
 
@@ -36,14 +39,14 @@ class TrialKind:
 
     Attributes:
         classes: returns the classes of its settings, pydantic models or dataclasses.
-        cell: (data, settings) -> the piece of work.
+        cell: (data, settings, digests of tables or None) -> the piece of work.
         objectives: what is made small where nobody says what, names of measures.
         refines: whether it starts from a trained family.
         more: settings that no class holds.
     """
 
     classes: Callable[[], tuple[type, ...]]
-    cell: Callable[[str, Mapping[str, Any]], Cell]
+    cell: Callable[[str, Mapping[str, Any], Digests], Cell]
     objectives: tuple[str, ...]
     refines: bool = False
     more: tuple[str, ...] = ()
@@ -86,7 +89,7 @@ def trial_kind(way: str) -> TrialKind:
     second = ("params",) if way == "shrink" else ()
     return TrialKind(
         lambda: WAYS[way].settings,
-        lambda data, choices: Trial(data, choices, way),
+        lambda data, choices, digests: Trial(data, choices, way, digests=digests),
         ("valid/loss", *second),
     )
 
@@ -114,14 +117,14 @@ def _split(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return base, {n: v for n, v in choices.items() if not n.startswith(BASE)}
 
 
-def _slimmed(data: str, choices: Mapping[str, Any]) -> Cell:
+def _slimmed(data: str, choices: Mapping[str, Any], digests: Digests) -> Cell:
     base, own = _split(choices)
-    return Slimmed(Trial(data, base), own)
+    return Slimmed(Trial(data, base, digests=digests), own)
 
 
-def _compressed(data: str, choices: Mapping[str, Any]) -> Cell:
+def _compressed(data: str, choices: Mapping[str, Any], digests: Digests) -> Cell:
     base, own = _split(choices)
-    return Compressing(Trial(data, base), own)
+    return Compressing(Trial(data, base, digests=digests), own)
 
 
 def _slim_classes() -> tuple[type, ...]:
