@@ -21,6 +21,11 @@ from torch import Tensor, nn
 from benchmarks._peer import NOT_INSTALLED, installed
 from benchmarks._zoo_backbones import BACKBONES, IMAGES
 from benchmarks._zoo_dense import DENSE
+from benchmarks._zoo_eighth_learning import EIGHTH_LEARNING
+from benchmarks._zoo_eighth_others import EIGHTH_OTHERS
+from benchmarks._zoo_eighth_series import EIGHTH_SERIES
+from benchmarks._zoo_eighth_vision import EIGHTH_VISION
+from benchmarks._zoo_eighth_words import EIGHTH_WORDS
 from benchmarks._zoo_fifth_games import FIFTH_GAMES
 from benchmarks._zoo_fifth_generators import FIFTH_GENERATORS
 from benchmarks._zoo_fifth_images import FIFTH_IMAGES
@@ -105,6 +110,7 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     """Returns what makes each network and its inputs, by zoo and name."""
     if quick:
         return {"own": {name: _own(name) for name in NETWORKS}}
+    from benchmarks._zoo_eighth_models import eighth_models
     from benchmarks._zoo_fifth_models import fifth_models
     from benchmarks._zoo_fourth_models import fourth_models
     from benchmarks._zoo_models import models
@@ -116,9 +122,9 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
-    own |= seventh_sample()
+    own |= seventh_sample() | eighth_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
-    theirs |= {**sixth_models(), **seventh_models()}
+    theirs |= {**sixth_models(), **seventh_models(), **eighth_models()}
     return {"own": own, "transformers": theirs}
 
 
@@ -154,6 +160,12 @@ def seventh_sample() -> dict[str, Maker]:
     """Returns what makes still more: scripted kernels, parametrised and stacked weights, hooks, memories, fields, molecules."""
     sequences = {**SEVENTH_SERIES, **SEVENTH_WORDS}
     return {**sequences, **SEVENTH_VISION, **SEVENTH_LEARNING, **SEVENTH_OTHERS}
+
+
+def eighth_sample() -> dict[str, Maker]:
+    """Returns what makes networks of lectures, books, notebooks and agents of one file: caches, crops, several inputs."""
+    sequences = {**EIGHTH_SERIES, **EIGHTH_WORDS}
+    return {**sequences, **EIGHTH_VISION, **EIGHTH_LEARNING, **EIGHTH_OTHERS}
 
 
 def _own(name: str) -> Maker:
