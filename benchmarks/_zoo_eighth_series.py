@@ -1,6 +1,6 @@
 """Networks of the zoo over series and sound, eighth sample."""
 
-# ruff: noqa: B905, E741, N801, N802, N803, N806 - names and lines as people write them
+# ruff: noqa: B905, N801, N802, N803, N806 - names and lines as people write them
 from __future__ import annotations
 
 import itertools

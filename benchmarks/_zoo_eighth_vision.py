@@ -1,6 +1,6 @@
 """Networks of the zoo over images and videos, eighth sample: backbones, heads, masks, flows as repositories write them."""
 
-# ruff: noqa: B905, E741, N801, N802, N803, N806 - names and lines as people write them
+# ruff: noqa: B905, N803, N806 - names and lines as people write them
 from __future__ import annotations
 
 import itertools
