@@ -1,6 +1,6 @@
 """Networks of the zoo over words, eighth sample: small language models of several teaching styles, taggers, recurrent gates."""
 
-# ruff: noqa: B905, N806, RUF059 - names and lines as people write them
+# ruff: noqa: B905, E741, N806, RUF059 - names and lines as people write them
 from __future__ import annotations
 
 import inspect
