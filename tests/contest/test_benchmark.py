@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,61 @@ def test_a_table_that_changes_is_measured_anew(tmp_path: Path) -> None:
     noisy = [f"{i % 7},{(i * 37 % 11) * 2.5}" for i in range(60)]
     table.write_text("\n".join(["a,y", *noisy]))
     assert nd.benchmark(str(table), **how).first.loss > 1
+
+
+def test_rows_of_another_file_that_change_are_measured_anew(tmp_path: Path) -> None:
+    """Results on the validation and test rows of before were shown for the new ones."""
+    train, test = tmp_path / "t.csv", tmp_path / "test.csv"
+    rows = [f"{i % 7 + i / 100},{(i % 7) * 2.5 + 1}" for i in range(60)]
+    train.write_text("\n".join(["a,y", *rows]))
+    test.write_text("\n".join(["a,y", *rows[:20]]))
+    how: dict[str, Any] = {
+        "target": "y", "test": str(test), "seconds": 0.05, "seeds": 1, "contenders": ["constant"], "folder": tmp_path / "out",
+    }  # fmt: skip
+    before = nd.benchmark(str(train), **how).first.loss
+    test.write_text("\n".join(["a,y", *[f"{i % 7},{1000 + i}" for i in range(20)]]))
+    assert nd.benchmark(str(train), **how).first.loss > 50 * before
+
+
+def test_a_table_that_changes_while_it_is_benchmarked_ends_it(tmp_path: Path) -> None:
+    """Contenders on different rows would stand on one board."""
+    table = tmp_path / "t.csv"
+    rows = [f"{i % 7 + i / 100},{(i % 7) * 2.5 + 1}" for i in range(60)]
+    table.write_text("\n".join(["a,y", *rows]))
+
+    def report(_: object) -> None:
+        table.write_text("\n".join(["a,y", *rows[:40]]))
+
+    how: dict[str, Any] = {"target": "y", "seconds": 0.05, "seeds": 1, "folder": tmp_path / "out"}
+    with pytest.raises(NetdialError, match="was changed since"):
+        nd.benchmark(str(table), contenders=["constant", "linear model"], report=report, **how)
+
+
+def test_it_says_how_a_table_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns that are left out, and rows that stand in two parts, were not told."""
+    table = tmp_path / "t.csv"
+    rows = [f"{i},{i % 9},k{i % 3},5" for i in range(40)]
+    table.write_text("\n".join(["a,b,y,c", *rows, *rows]))
+    how = [str(table), "--target", "y", "--only", "constant", "--seconds", "0.05", "--seeds", "1"]
+    assert main(["benchmark", *how, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert re.search(r"^  c +left out +is constant \(5\)$", told.err, re.MULTILINE)
+    assert "test rows have the inputs and the target of a training row" in told.err
+    assert main(["benchmark", *how, "--out", str(tmp_path / "out"), "--json", "-q"]) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert {one["column"]: one["read as"] for one in board["columns"]}["c"] == "left out"
+    assert any("have the inputs and the target" in one for one in board["remarks"])
+
+
+def test_a_wide_board_has_the_names_beside_every_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second half of the columns stood beside numbers of places alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main(["benchmark", "wine", *QUICK]) == 0
+    blocks = capsys.readouterr().out.split("contender")[1:]
+    assert len(blocks) > 1 and all("linear model" in block for block in blocks)
 
 
 @pytest.mark.parametrize(

@@ -30,14 +30,15 @@ def console() -> Console:
     return Console(highlight=False, width=int(os.environ.get("COLUMNS") or _WIDTH))
 
 
-def print_table(screen: Console, table: Table) -> None:
-    """Prints a table whole: where it is too wide, in blocks of columns, each with the labels of the first column."""
+def print_table(screen: Console, table: Table, labels: int = 1) -> None:
+    """Prints a table whole: where it is too wide, in blocks of columns, each with the first columns, which are labels."""
     widths = [_needed(column) for column in table.columns]
-    blocks, block, used = [], [0], widths[0] + 1
-    for index, width in enumerate(widths[1:], start=1):
-        if used + width > screen.width and len(block) > 1:
+    names, wide = list(range(labels)), sum(widths[:labels]) + 1
+    blocks, block, used = [], names[:], wide
+    for index, width in enumerate(widths[labels:], start=labels):
+        if used + width > screen.width and len(block) > labels:
             blocks.append(block)
-            block, used = [0], widths[0] + 1
+            block, used = names[:], wide
         block.append(index)
         used += width
     for chosen in [*blocks, block]:

@@ -58,6 +58,8 @@ class Leaderboard:
         rows: sizes of the parts, by name.
         places: contenders; those that failed come last.
         notes: what to know before comparing.
+        columns: what became of each column of a table (first seed): ``column``, ``read as``, ``how``.
+        remarks: what was found out while it was read.
     """
 
     data: str
@@ -68,6 +70,8 @@ class Leaderboard:
     rows: Mapping[str, int]
     places: Sequence[Place]
     notes: Sequence[str] = ()
+    columns: Sequence[Mapping[str, str]] = ()
+    remarks: Sequence[str] = ()
 
     @property
     def first(self) -> Place:

@@ -16,9 +16,9 @@ from netdial.contest.board import Leaderboard, ranked
 from netdial.contest.match import CONTENDERS, Match
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError
-from netdial.data.tables.read import table_digest
 from netdial.jobs.pool import Made, make_all
-from netdial.jobs.problem import Problem, is_function, load_problem
+from netdial.jobs.problem import Problem, is_function, load_problem, reading_lines
+from netdial.jobs.trial import content_of, digests_of, refuse_changed, tables_of
 from netdial.nets import build
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
@@ -42,8 +42,8 @@ class ContestEntry(Cell):
         options: on the data and ``model``, by name.
         seconds: processor time.
         seed: seed of the split and of everything random.
-        data_dir: folder that a table is looked for in.
-        content: digest of a table, empty for other data.
+        digests: name of a table -> SHA-256 of its bytes.
+        content: digest of the tables, empty for other data.
     """
 
     contender: str
@@ -51,12 +51,12 @@ class ContestEntry(Cell):
     options: Mapping[str, Any]
     seconds: float
     seed: int
-    data_dir: str | None = field(default=None, compare=False)
+    digests: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Reads the table."""
-        object.__setattr__(self, "content", table_digest(self.data, self.data_dir))
+        """Joins the digests of all tables."""
+        object.__setattr__(self, "content", content_of(self.data, self.options, self.digests))
 
     @property
     def label(self) -> str:
@@ -64,7 +64,12 @@ class ContestEntry(Cell):
         return f"{self.contender} {Path(self.data).stem} seed {self.seed}"
 
     def make(self, run: Run, store: Store) -> dict[str, Any]:
-        """Returns what the contender reached on test data, or why it failed."""
+        """Returns what the contender reached on test data, or why it failed.
+
+        Raises:
+            DataError: a table is no longer what it was when the benchmark began.
+        """
+        refuse_changed(tables_of(self.data, self.options), self.digests, store.data_dir)
         problem = opened(self.data, self.options, self.seed, store.data_dir)
         contender, match = CONTENDERS[self.contender], _match(problem, self)
         try:
@@ -98,6 +103,7 @@ def benchmark(
     data_dir: str | None = None,
     folder: str | Path = FOLDER,
     report: Callable[[Made], None] | None = None,
+    reading: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Leaderboard:
     """Returns a leaderboard: families, shrinking and search against plain networks, boosted trees and a linear model.
@@ -115,6 +121,7 @@ def benchmark(
         data_dir: folder of data files.
         folder: where results are kept.
         report: told after every contender and seed.
+        reading: told how a table was read, a line for each column and each remark.
         **options: on the data (``target``, ``kind``, ``valid``, ``test``, …) and ``model``, as for ``netdial fit``.
 
     Raises:
@@ -129,14 +136,16 @@ def benchmark(
     given = {key: value for key, value in options.items() if value is not None}
     if "split_seed" in given:
         raise ConfigError("split_seed: a benchmark splits by its seeds; give seeds= in its place")
+    digests = digests_of(tables_of(data, given), data_dir)
     problem = opened(data, given, 0, data_dir)
+    if reading is not None and (lines := reading_lines(problem.task)):
+        for line in (f"reading {data}", *lines):
+            reading(line)
     store = Store(Path(folder), data_dir)
     found: dict[str, list[dict[str, Any]]] = {}
     notes = []
     for name in names:
-        entries = [
-            ContestEntry(name, data, given, seconds, seed, data_dir) for seed in range(seeds)
-        ]
+        entries = [ContestEntry(name, data, given, seconds, seed, digests) for seed in range(seeds)]
         try:
             make_all(entries, store, workers=1, report=report)
         except MissingExtra as error:
@@ -155,7 +164,8 @@ def benchmark(
         for one in (one for ones in found.values() for one in ones):
             one.get("metrics", {}).pop("nll", None)
     places = ranked(found)
-    return Leaderboard(data, task.proper, unit, seconds, range(seeds), parts, places, notes)
+    read = [problem.task.source.get(name, []) for name in ("columns", "notes")]
+    return Leaderboard(data, task.proper, unit, seconds, range(seeds), parts, places, notes, *read)
 
 
 def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | None) -> Problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,9 @@ class Trial(Cell):
             settled |= make(settings, own).model_dump(mode="json")
         object.__setattr__(self, "settings", settled)
         if self.digests is None:
-            found = {name: table_digest(name, self.data_dir) for name in self.tables}
+            found = digests_of(tables_of(self.data, self.choices), self.data_dir)
             object.__setattr__(self, "digests", found)
-        object.__setattr__(self, "content", _joined([self._digest(name) for name in self.tables]))
-
-    @property
-    def tables(self) -> list[str]:
-        """Names of the tables that the data are read from."""
-        return tables_of(self.data, self.choices)
+        object.__setattr__(self, "content", content_of(self.data, self.choices, self.digests or {}))
 
     @property
     def label(self) -> str:
@@ -84,8 +79,7 @@ class Trial(Cell):
         Raises:
             DataError: a table is no longer what it was when the trial was planned.
         """
-        for name in self.tables:
-            refuse_changed(name, self._digest(name), table_digest(name, store.data_dir))
+        refuse_changed(tables_of(self.data, self.choices), self.digests or {}, store.data_dir)
         path = store.path(self)
         job = Job(
             self.data,
@@ -99,9 +93,6 @@ class Trial(Cell):
         )
         do_job(job, self.watch)
 
-    def _digest(self, table: str) -> str:
-        return (self.digests or {}).get(table, "")
-
 
 def tables_of(data: str, choices: Mapping[str, Any]) -> list[str]:
     """Returns the names of the tables that data are read from: the data themselves, and files of validation and test rows."""
@@ -109,21 +100,29 @@ def tables_of(data: str, choices: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str) and is_table(name)]
 
 
-def refuse_changed(table: str, before: str, now: str) -> None:
-    """Refuses a table whose bytes are others than they were; one that is not there is told by whoever reads it.
+def digests_of(tables: Iterable[str], data_dir: str | None) -> dict[str, str]:
+    """Returns the SHA-256 of tables, by name; empty for one that is not there."""
+    return {name: table_digest(name, data_dir) for name in tables}
+
+
+def content_of(data: str, choices: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    """Returns one digest of all tables that data are read from, of a single table its own; empty where there is none."""
+    found = [digests.get(name, "") for name in tables_of(data, choices)]
+    if len(found) < 2:
+        return "".join(found)
+    return hashlib.sha256(" ".join(found).encode()).hexdigest()
+
+
+def refuse_changed(tables: Iterable[str], before: Mapping[str, str], data_dir: str | None) -> None:
+    """Refuses tables whose bytes are others than they were; one that is not there is told by whoever reads it.
 
     Raises:
-        DataError: it was changed.
+        DataError: one was changed.
     """
-    if before and now and before != now:
-        raise DataError(
-            f"data {table!r}: was changed since (its SHA-256 began with {before[:12]}, and now with {now[:12]}), and results "
-            "from different data are not put side by side: bring it back as it was, or begin a sweep of another name"
-        )
-
-
-def _joined(digests: list[str]) -> str:
-    """Returns one digest for several; that of a single table is its own."""
-    if len(digests) < 2:
-        return "".join(digests)
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    for name, now in digests_of(tables, data_dir).items():
+        old = before.get(name)
+        if old and now and old != now:
+            raise DataError(
+                f"data {name!r}: was changed since (its SHA-256 began with {old[:12]}, and now with {now[:12]}), and results "
+                "from different data are not put side by side: bring it back as it was, or begin anew under another name"
+            )

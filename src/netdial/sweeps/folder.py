@@ -25,8 +25,8 @@ from netdial.core.storage.boundary import (
     unseal_line,
 )
 from netdial.core.storage.files import write_json, writing
-from netdial.data.tables.read import locate_table, table_digest
-from netdial.jobs.trial import refuse_changed
+from netdial.data.tables.read import locate_table
+from netdial.jobs.trial import digests_of, refuse_changed
 from netdial.runs.folder import whole_lines
 from netdial.runs.settings import config_difference
 from netdial.runs.store import ENGINE, Cell, Store
@@ -67,8 +67,7 @@ class SweepFolder:
         if (path / "sweep.json").exists():
             old = cls.open(path)
             _refuse_another(path, old.spec, spec)
-            for name, digest in old.digests.items():
-                refuse_changed(name, digest, digests.get(name, ""))
+            refuse_changed(old.digests, old.digests, spec.data_dir)
             digests |= {name: digest for name, digest in old.digests.items() if digest}
         return cls(path, spec, digests)
 
@@ -196,7 +195,7 @@ def _digests(spec: SweepSpec, *, need: bool = True) -> dict[str, str]:
     if need and not spec.cluster:
         for name in spec.tables():
             locate_table(name, spec.data_dir)
-    return {name: table_digest(name, spec.data_dir) for name in spec.tables()}
+    return digests_of(spec.tables(), spec.data_dir)
 
 
 def _refuse_another(path: Path, old: SweepSpec, new: SweepSpec) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError
-from netdial.data.dataset import PARTS
+from netdial.data.dataset import PARTS, Dataset
 from netdial.data.split import split_rows
 from netdial.data.tables.words import Array
 
@@ -18,6 +18,7 @@ _WORDS = {
     "valid": ("valid", "validation", "val", "dev"),
     "test": ("test", "testing", "tst", "te", "holdout"),
 }
+_COPIED = 0.05  # fraction of rows that are found in the training part, from which on it is told
 _DRAWS = 64  # orders of the groups that are tried for parts of the right size and classes
 
 
@@ -184,3 +185,25 @@ def _check_fractions(valid: float, test: float, where: str) -> None:
         raise ConfigError(
             f"{where}: valid={valid}, test={test} leave no training rows; give fractions >= 0 whose sum is below 1"
         )
+
+
+def copied_rows(parts: Mapping[str, Dataset]) -> list[str]:
+    """Returns a remark if many rows of validation and test part are in the training part, too: inputs and target alike."""
+    known = set(map(hash, _rows(parts["train"])))
+    said = []
+    for part in PARTS[1:]:
+        found = [hash(row) in known for row in _rows(parts[part])]
+        if sum(found) > _COPIED * len(found):
+            said.append(f"{sum(found)} of {len(found)} {part} rows")
+    if not said:
+        return []
+    return [
+        f"{' and '.join(said)} have the inputs and the target of a training row: if rows were copied, what is measured there "
+        "is partly memory; leave copies out, or keep them in one part (--group-column)"
+    ]
+
+
+def _rows(part: Dataset) -> list[bytes]:
+    """Returns inputs and target of each row as bytes."""
+    x, y = part.x.flatten(1).numpy(), part.y.reshape(len(part), -1).numpy()
+    return [one.tobytes() + other.tobytes() for one, other in zip(x, y, strict=True)]

@@ -24,7 +24,12 @@ from netdial.data.split import split_rows
 from netdial.data.tables.cells import Cells, days_of, numbers_of, read_cells, texts_of
 from netdial.data.tables.columns import Learned, learn_columns
 from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
-from netdial.data.tables.parts import split_by_column, split_by_group, split_by_time
+from netdial.data.tables.parts import (
+    copied_rows,
+    split_by_column,
+    split_by_group,
+    split_by_time,
+)
 from netdial.data.tables.read import Table, locate_table, read_table
 from netdial.data.tables.schema import TableSchema
 from netdial.data.tables.target import (
@@ -160,6 +165,7 @@ def load_table(
         ),
         *learned.remarks,
         *unseen,
+        *copied_rows(parts),
         "numeric inputs standardised by mean and standard deviation of the training part",
         *source["notes"],
     ]

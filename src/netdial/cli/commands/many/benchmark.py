@@ -77,6 +77,7 @@ def benchmark(
             data_dir=data_dir,
             folder=out,
             report=None if quiet else _say,
+            reading=None if quiet else _say,
             **options,
             **values(TableOptions, given),
         )
@@ -86,7 +87,7 @@ def benchmark(
     _show(board, as_json=as_json)
 
 
-def _say(made: Made) -> None:
+def _say(made: Made | str) -> None:
     print(made, file=sys.stderr)
 
 
@@ -99,6 +100,6 @@ def _show(board: Leaderboard, *, as_json: bool) -> None:
         print_json(board.to_json())
         return
     out = console()
-    print_table(out, board_table(board))
+    print_table(out, board_table(board), labels=2)
     for line in board_lines(board):
         out.print(line, markup=False, soft_wrap=True)
