@@ -507,6 +507,38 @@ def test_a_class_that_does_something_else_once_cut_is_loaded_as_a_graph(
     assert loaded.get_submodule("one").weight.shape == (4, 4)
 
 
+class Masked(nn.Module):
+    """Positions read what came before them; the mask is registered by the first call, for the length that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("mask", None, persistent=False)
+
+    def before(self, length: int) -> Tensor:
+        if self.mask is not None and self.mask.shape[-1] >= length:
+            return self.mask[:length, :length]
+        self.register_buffer("mask", torch.ones(length, length).tril().double(), persistent=False)
+        return self.mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.before(x.shape[1]) @ self.one(x).relu())
+
+
+def test_a_buffer_that_the_first_call_registers_is_one_of_the_graph() -> None:
+    net, x = Masked().double().eval(), numbers(3, 5, 4).double()
+    graph = Graph.of(net, x)
+    assert graph.widths == {"one": 6}
+    assert is_exported(graph.traced)
+    assert net.mask is None
+    plan = graph.plan({"one": [1, 4]})
+    with torch.no_grad():
+        wanted = torch.ones(5, 5).tril().double() @ net.one(x).relu()[..., [0, 2, 3, 5]]
+        wanted = wanted @ net.two.weight[:, [0, 2, 3, 5]].T + net.two.bias
+    apply(plan, graph.traced)
+    torch.testing.assert_close(graph.traced(x), wanted)
+
+
 def test_dynamo_still_compiles_after_an_export() -> None:
     traced = trace(Net(lambda self, x: x.view(len(x), -1)), X)
     torch._dynamo.reset()

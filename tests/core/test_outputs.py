@@ -102,3 +102,28 @@ def test_modes_come_back_after_an_error() -> None:
     with modes_kept(net):
         net.eval()
     assert net.training
+
+
+class Recorder(nn.Module):
+    """A network that hooks its layers when it is first called, and gives what they made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.seen = nn.Linear(3, 4), nn.Linear(4, 2), []
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if not getattr(self, "hooked", False):
+            for layer in (self.one, self.two):
+                layer.register_forward_hook(lambda _, args, made: self.seen.append(made))
+            self.hooked = True
+        self.seen.clear()
+        self.two(self.one(x))
+        return tuple(self.seen)
+
+
+def test_hooks_that_the_first_call_registers_are_not_registered_twice() -> None:
+    net = Recorder()
+    for _ in range(2):
+        assert [part.shape[1] for part in evaluated(net, torch.ones(2, 3))] == [4, 2]
+    assert not net.one._forward_hooks
+    assert len(net(torch.ones(2, 3))) == 2

@@ -34,6 +34,7 @@ _LARGEST_KEPT_BYTES = 1 << 29
 
 _CONTAINERS = (list, dict, set, deque)
 _BARE = nn.Module()
+_HOOKS = [key for key in vars(_BARE) if key.startswith("_forward_")]
 
 
 @contextlib.contextmanager
@@ -202,7 +203,7 @@ def plain(module: nn.Module) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def contents_kept(*nets: nn.Module) -> Iterator[None]:
-    """Gives networks back buffers and plain attributes as they were: tensors, numbers, lists and what else code remembers.
+    """Gives networks back buffers, hooks and plain attributes as they were: tensors, numbers, lists and what code remembers.
 
     Layers without a shape yet, which their first call gives one, are left as the call makes them.
     """
@@ -275,9 +276,11 @@ class _Contents:
             for part in held
             if isinstance(part, Tensor) and not part.is_meta and not part.is_inference()
         ]
-        self.containers = [
+        self.containers: list[tuple[Any, Any]] = [
             (part, part.copy()) for part in self.plain.values() if type(part) in _CONTAINERS
         ]
+        hooks = (vars(module)[key] for key in _HOOKS)  # code may register them in its first call
+        self.containers += [(part, part.copy()) for part in hooks]
 
     def put_back(self) -> None:
         """Makes the module hold it again."""

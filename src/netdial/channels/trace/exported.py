@@ -222,10 +222,15 @@ class _Raising:
             self.x = self.values[node] = self.graph.placeholder(node.name)
             return
         name = _own_name(str(spec.target))
-        if spec.kind is InputKind.CONSTANT_TENSOR and not _has(self.net, name):
-            constant = self.program.constants[str(spec.target)]
+        if spec.kind is not InputKind.PARAMETER and not _has(self.net, name):
+            target = str(spec.target)  # of a buffer, if the first call registers it
+            kept = (
+                self.program.constants
+                if target in self.program.constants
+                else self.program.state_dict
+            )
             name = f"_tensor_constant{len(self.constants)}"
-            self.constants[name] = constant
+            self.constants[name] = kept[target]
         self.lifted[node] = name
 
     def _value(self, node: fx.Node) -> Any:

@@ -64,7 +64,7 @@ class StateChanged(TraceError):
     @classmethod
     def remembered(cls, kind: str, leaf: str) -> StateChanged:
         """Returns the error for a tensor that a forward pass remembers, where there is none before the first call."""
-        return cls(
+        return Remembered(
             leaf,
             f"network {kind}: its forward pass remembers {leaf!r} from one call to the next, which is no tensor before the "
             "first; take it as an input and give it as an output, or hold it in a buffer (register_buffer) from the start, of "
@@ -79,6 +79,10 @@ class StateChanged(TraceError):
             f"network {type(net).__name__}: its forward pass sets the parameter {leaf!r}, which a graph would not; if only the "
             "first one does, call the network once on data before",
         )
+
+
+class Remembered(StateChanged):
+    """A forward pass sets what is no tensor before its first call; one that the first call alone makes can be exported."""
 
 
 @contextmanager
@@ -246,6 +250,7 @@ def alone(net: nn.Module, owner: str) -> type[nn.Module] | None:
 
 
 __all__ = [
+    "Remembered",
     "StateChanged",
     "Touched",
     "alone",

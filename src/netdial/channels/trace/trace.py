@@ -21,7 +21,14 @@ from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out
 from netdial.channels.trace.ready import answered, check_parts, copy_made, name_any
-from netdial.channels.trace.state import StateChanged, Touched, alone, put_keeping, tensors_held
+from netdial.channels.trace.state import (
+    Remembered,
+    StateChanged,
+    Touched,
+    alone,
+    put_keeping,
+    tensors_held,
+)
 from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
 from netdial.channels.trace.training import (
     DRAWS,
@@ -66,9 +73,16 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     try:
         taken = _by_fx(net, lowered)
     except TraceError as error:
-        if example is None or isinstance(error, StateChanged):
+        if example is None or (
+            isinstance(error, StateChanged) and not isinstance(error, Remembered)
+        ):
             raise
-        return _exported(net, lowered, example, error)
+        try:
+            return _exported(net, lowered, example, error)
+        except TraceError:
+            if isinstance(error, Remembered):
+                raise error from None
+            raise
     try:
         traced = _joined(net, lowered, *taken)
     except TraceError as error:  # written in place where others see it
