@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -43,12 +44,42 @@ def copy_network(net: nn.Module) -> nn.Module:
     """
     memo = {id(tensor): tensor.detach().clone() for tensor in _computed(net)}
     try:
-        return copy.deepcopy(net, memo)
+        copied = copy.deepcopy(net, memo)
+        _turn_hooks(copied, memo)
+        return copied
     except Exception as error:
         raise ConfigError(
             f"network {type(net).__name__}: cannot be copied ({type(error).__name__}: {error}); remove what it holds beside "
             "layers and tensors, or give its class a __deepcopy__"
         ) from error
+
+
+def _turn_hooks(copied: nn.Module, memo: dict[int, Any]) -> None:
+    """Lets hooks of a copy that were made in functions of the network write to the copy, in place.
+
+    ``copy.deepcopy`` takes functions as they are, so that ``lambda layer, args, made: self.seen.append(made)`` would write to
+    the network.
+    """
+    for module in copied.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key, hook in hooks.items():
+                if isinstance(hook, FunctionType) and hook.__closure__:
+                    hooks[key] = _turned(hook, memo)
+
+
+def _turned(hook: FunctionType, memo: dict[int, Any]) -> FunctionType:
+    """Returns a function that holds copies of what it held, where there are some."""
+    cells = []
+    for cell in hook.__closure__ or ():
+        try:
+            cells.append(CellType(memo.get(id(cell.cell_contents), cell.cell_contents)))
+        except ValueError:  # it is empty
+            cells.append(cell)
+    made = FunctionType(
+        hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, tuple(cells)
+    )
+    made.__kwdefaults__ = hook.__kwdefaults__
+    return made
 
 
 def check_exchangeable(net: nn.Module) -> None:

@@ -31,7 +31,14 @@ from netdial.channels.nodes import place
 from netdial.channels.trace.aten import plainly, restate
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
-from netdial.channels.trace.ready import OWN, DataDetached, quiet, symbolic_len, unchecked
+from netdial.channels.trace.ready import (
+    OWN,
+    DataDetached,
+    hooks_kept,
+    quiet,
+    symbolic_len,
+    unchecked,
+)
 from netdial.channels.trace.state import StateChanged, alone, settled, state_kept
 from netdial.channels.trace.symbolic import WITHOUT_GRADIENTS, Taken, detach
 from netdial.channels.trace.training import DRAWS, drawn
@@ -74,6 +81,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         quiet(),
         symbolic_len(net),
         contents_kept(net),
+        hooks_kept(net),
         settled(net, example),
         opaque(net, whole) as calls,
         unchecked(),

@@ -7,7 +7,7 @@ was given and how it was packed is noted, so that the node can become a call of 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
+from netdial.channels.trace.ready import tell_hooks
 from netdial.channels.trace.state import state_kept
 from netdial.channels.trace.symbolic import is_layer
 
@@ -69,6 +70,8 @@ def _(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
 def opaque(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Iterator[list[Call]]:
     """Makes every layer run as one operation, without its hooks: they belong to the call that takes its place.
 
+    They are shown what it makes, so that code which reads what hooks have kept can be followed.
+
     Yields the calls, filled as they happen.
 
     Args:
@@ -83,7 +86,7 @@ def opaque(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Iterator[
     try:
         for name, (layer, _) in before.items():
             hooks: dict[str, Any] = {key: OrderedDict() for key in _HOOKS}
-            vars(layer).update(hooks, forward=_stand_in(name, _keeping(layer)))
+            vars(layer).update(hooks, forward=_stand_in(name, layer, dict(layer._forward_hooks)))
         yield calls
     finally:
         _calls.reset(token)
@@ -118,16 +121,19 @@ def _keeping(layer: nn.Module) -> Callable[..., Any]:
     return forward
 
 
-def _stand_in(layer: str, run: Callable[..., Any]) -> Callable[..., Any]:
+def _stand_in(name: str, layer: nn.Module, hooks: Mapping[int, Any]) -> Callable[..., Any]:
     """Returns a forward pass that is one operation."""
+    run = _keeping(layer)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         given, spec = tree_flatten((args, kwargs))
-        call, calls = Call(layer, run, given, spec), _calls.get()
+        call, calls = Call(name, run, given, spec), _calls.get()
         calls.append(call)
         tensors = [part for part in given if isinstance(part, Tensor)]
         made = torch.ops.netdial.layer(tensors, len(calls) - 1)
-        return filled([part for _, part in call.made], made, call.packed)
+        found = filled([part for _, part in call.made], made, call.packed)
+        tell_hooks(layer, hooks, args, kwargs, found)
+        return found
 
     return forward
 

@@ -10,11 +10,12 @@ import io
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, suppress
+from functools import partial
 from keyword import iskeyword
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -141,6 +142,66 @@ def symbolic_len(net: nn.Module) -> Iterator[None]:
 def _is_own(code: CodeType) -> bool:
     """Returns whether code is torch's or netdial's."""
     return code.co_filename.startswith(OWN)
+
+
+@contextmanager
+def hooks_kept(net: nn.Module) -> Iterator[None]:
+    """Gives what hooks of a network's layers write to back as it was: objects, dicts and lists that they hold."""
+    held: dict[int, Any] = {}
+    for module in net.modules():
+        for hook in module._forward_hooks.values():
+            _gather(hook, held, 3)
+    dicts = [vars(part) if hasattr(part, "__dict__") else part for part in held.values()]
+    was = [(part, part.copy()) for part in dicts]
+    try:
+        yield
+    finally:
+        for part, before in was:
+            if isinstance(part, list):
+                part[:] = before
+            else:
+                part.clear()
+                part.update(before)
+
+
+def _gather(part: Any, held: dict[int, Any], depth: int) -> None:
+    """Adds what a hook, or what it holds, can write to; modules are kept elsewhere."""
+    if isinstance(part, partial):
+        inside = [part.func, *part.args, *part.keywords.values()]
+    elif isinstance(part, MethodType):
+        inside = [part.__self__, part.__func__]
+    elif isinstance(part, FunctionType):
+        names = part.__globals__
+        inside = [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
+        inside += [names[name] for name in part.__code__.co_names if name in names]
+        inside += part.__defaults__ or ()
+    elif isinstance(part, nn.Module | Tensor | type | ModuleType) or id(part) in held:
+        return
+    elif isinstance(part, dict | list | set) or hasattr(part, "__dict__"):
+        held[id(part)] = part
+        inside = list(vars(part).values()) if hasattr(part, "__dict__") else []
+    else:
+        return
+    for other in inside if depth else ():
+        _gather(other, held, depth - 1)
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def tell_hooks(
+    layer: nn.Module, hooks: Mapping[int, Any], args: Any, kwargs: Any, made: Any
+) -> None:
+    """Shows hooks what a layer makes, so that they can keep it; those that cannot look at it, or change it, do so later."""
+    for key, hook in hooks.items():
+        with suppress(Exception):  # it asks for numbers, and there are none yet
+            named = (kwargs,) if key in layer._forward_hooks_with_kwargs else ()
+            hook(layer, args, *named, made)
 
 
 def name_any(graph: fx.Graph) -> None:

@@ -33,7 +33,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import detached
 from netdial.channels.trace.inplace import keep_changes
-from netdial.channels.trace.ready import OWN, unchecked
+from netdial.channels.trace.ready import OWN, hooks_kept, tell_hooks, unchecked
 from netdial.channels.trace.state import (
     StateChanged,
     Touched,
@@ -109,7 +109,10 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if type(m) in (*PACKABLE, PackedLayer) and any(isinstance(part, Padded) for part in args):
             return run_packed(self, self.path_of_module(m), *args, *kwargs.values())
-        return super().call_module(m, forward, args, kwargs)
+        made = super().call_module(m, forward, args, kwargs)
+        if m._forward_hooks and self.is_leaf_module(m, ""):
+            tell_hooks(m, m._forward_hooks, args, kwargs, made)
+        return made
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -148,6 +151,7 @@ def symbolic(
             _made_by_size(),
             _padded(net),
             unchecked(),
+            hooks_kept(net),
             touched(net) as names,
             state_kept(net) as replaced,
         ):
