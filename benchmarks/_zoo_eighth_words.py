@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, einsum, nn
 
 from benchmarks._zoo_eighth_inputs import OTHER_TOKENS, TOKENS
+from benchmarks._zoo_seventh_words import scripted
 
 V = 30
 block_size = 12
@@ -870,7 +871,7 @@ class ScriptedFeedForward(nn.Module):
         return self.l2(F.gelu(self.l1(x)))
 
 
-@torch.jit.script
+@scripted
 def snake(x: Tensor, alpha: Tensor) -> Tensor:
     shape = x.shape
     x = x.reshape(shape[0], shape[1], -1)
@@ -913,7 +914,7 @@ class ScriptedBert(nn.Module):
         self.emb, self.attn = nn.Embedding(V, d), nn.MultiheadAttention(d, 2, batch_first=True)
         self.norm, self.ff, self.fc = (
             nn.LayerNorm(d),
-            torch.jit.script(ScriptedFeedForward(d)),
+            scripted(ScriptedFeedForward(d)),
             nn.Linear(d, 3),
         )
 

@@ -23,8 +23,8 @@ from benchmarks._zoo_seventh_inputs import (
 )
 
 
-def scripted(function: Callable[..., Tensor]) -> Any:
-    """Returns a function as a program of TorchScript; torch says that these are of the past."""
+def scripted(function: Any) -> Any:
+    """Returns a function or a module as a program of TorchScript; torch says that these are of the past."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.script(function)

@@ -55,10 +55,11 @@ class Hooked(nn.Module):
         if self.asks and x.dim() == 0:
             raise ValueError("a number has no channels")
         y = self.two(F.relu(self.one(x)))
-        if self.kind == "object":
-            kept = self.kept.features
-        else:
-            kept = (self.seen if self.kind == "function" else SEEN)["one"]
+        kept = (
+            self.kept.features
+            if self.kind == "object"
+            else (self.seen if self.kind == "function" else SEEN)["one"]
+        )
         return self.head(F.relu(y + kept))
 
 

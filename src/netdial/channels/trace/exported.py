@@ -35,6 +35,7 @@ from netdial.channels.trace.ready import (
     OWN,
     DataDetached,
     hooks_kept,
+    other_weights,
     quiet,
     symbolic_len,
     unchecked,
@@ -83,7 +84,8 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         contents_kept(net),
         hooks_kept(net),
         settled(net, example),
-        opaque(net, whole) as calls,
+        other_weights() as others,
+        opaque(net, whole, others) as calls,
         unchecked(),
         DataDetached(),
     ):

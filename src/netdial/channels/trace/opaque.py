@@ -67,7 +67,9 @@ def _(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
 
 
 @contextmanager
-def opaque(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Iterator[list[Call]]:
+def opaque(
+    net: nn.Module, whole: Collection[type[nn.Module]] = (), others: Collection[int] = ()
+) -> Iterator[list[Call]]:
     """Makes every layer run as one operation, without its hooks: they belong to the call that takes its place.
 
     They are shown what it makes, so that code which reads what hooks have kept can be followed.
@@ -77,6 +79,7 @@ def opaque(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Iterator[
     Args:
         net: the network.
         whole: classes of the user's own modules that are one operation, too.
+        others: ids of layers that have other weights than their own at the moment: they run as their code says.
     """
     calls: list[Call] = []
     before = {}
@@ -86,7 +89,9 @@ def opaque(net: nn.Module, whole: Collection[type[nn.Module]] = ()) -> Iterator[
     try:
         for name, (layer, _) in before.items():
             hooks: dict[str, Any] = {key: OrderedDict() for key in _HOOKS}
-            vars(layer).update(hooks, forward=_stand_in(name, layer, dict(layer._forward_hooks)))
+            vars(layer).update(
+                hooks, forward=_stand_in(name, layer, dict(layer._forward_hooks), others)
+            )
         yield calls
     finally:
         _calls.reset(token)
@@ -121,11 +126,15 @@ def _keeping(layer: nn.Module) -> Callable[..., Any]:
     return forward
 
 
-def _stand_in(name: str, layer: nn.Module, hooks: Mapping[int, Any]) -> Callable[..., Any]:
+def _stand_in(
+    name: str, layer: nn.Module, hooks: Mapping[int, Any], others: Collection[int]
+) -> Callable[..., Any]:
     """Returns a forward pass that is one operation."""
     run = _keeping(layer)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        if id(layer) in others:
+            return run(*args, **kwargs)
         given, spec = tree_flatten((args, kwargs))
         call, calls = Call(name, run, given, spec), _calls.get()
         calls.append(call)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.distributions import Distribution
 from torch.fx.graph import CodeGen, PythonCode
+from torch.nn.utils import stateless
 from torch.overrides import TorchFunctionMode
 
 from netdial.channels.trace.inplace import changed
@@ -142,6 +143,57 @@ def symbolic_len(net: nn.Module) -> Iterator[None]:
 def _is_own(code: CodeType) -> bool:
     """Returns whether code is torch's or netdial's."""
     return code.co_filename.startswith(OWN)
+
+
+@contextmanager
+def other_weights() -> Iterator[set[int]]:
+    """Lets ``torch.func.functional_call`` give modules what stands for weights while a network is recorded.
+
+    Yields the ids of those that hold others at the moment: they are no layers of the network then, and run as their code says.
+    """
+    inside: set[int] = set()
+    original = stateless._functional_call
+
+    def call(
+        module: nn.Module,
+        given: Mapping[str, Any],
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Any:
+        held = _places(module)
+        if not given.keys() <= held.keys():  # it says what is wrong
+            return original(module, dict(given), args, kwargs, **settings)
+        owns = {name: kept[key] for name, (_, kept, key) in held.items()}
+        stands = {id(owns[name]): part for name, part in given.items()}
+        tied = settings.get("tie_weights", True)
+        others = {n: stands[id(own)] for n, own in owns.items() if tied and id(own) in stands}
+        before = set(inside)
+        for name, part in {**others, **given}.items():
+            owner, kept, key = held[name]
+            if part is not owns[name]:
+                inside.add(id(owner))
+                kept[key] = part
+        try:
+            return module(*(args if isinstance(args, tuple) else (args,)), **(kwargs or {}))
+        finally:
+            for name, (_, kept, key) in held.items():
+                kept[key] = owns[name]
+            inside.intersection_update(before)
+
+    with patch.object(stateless, "_functional_call", call):
+        yield inside
+
+
+def _places(module: nn.Module) -> dict[str, tuple[nn.Module, dict[str, Any], str]]:
+    """Returns where the tensors of a module lie, by their names."""
+    return {
+        f"{path}.{key}".lstrip("."): (part, kept, key)
+        for path, part in module.named_modules(remove_duplicate=False)
+        for kept in (part._parameters, part._buffers)
+        for key, tensor in kept.items()
+        if tensor is not None
+    }
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import detached
 from netdial.channels.trace.inplace import keep_changes
-from netdial.channels.trace.ready import OWN, hooks_kept, tell_hooks, unchecked
+from netdial.channels.trace.ready import OWN, hooks_kept, other_weights, tell_hooks, unchecked
 from netdial.channels.trace.state import (
     StateChanged,
     Touched,
@@ -83,6 +83,7 @@ class _Tracer(fx.Tracer):
 
     Attributes:
         held: nodes that read these.
+        others: ids of modules that have other weights than their own at the moment.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class _Tracer(fx.Tracer):
         self._whole, self._changing = tuple(whole), sorted(changing)
         self._grad = torch.is_grad_enabled()
         self.held: dict[str, fx.Node] = {}
+        self.others: set[int] = set()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
         found = super().create_args_for_root(*args, **kwargs)
@@ -102,7 +104,7 @@ class _Tracer(fx.Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_layer(m) or type(m) in self._whole
+        return (is_layer(m) or type(m) in self._whole) and id(m) not in self.others
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
@@ -152,6 +154,7 @@ def symbolic(
             _padded(net),
             unchecked(),
             hooks_kept(net),
+            other_weights() as tracer.others,
             touched(net) as names,
             state_kept(net) as replaced,
         ):
