@@ -460,3 +460,32 @@ def test_dropout_draws_in_the_order_that_numbers_are_laid_out_in() -> None:
         torch.manual_seed(0)
         runs.append(one.train()(x))
     assert torch.equal(*runs)
+
+
+class Fused(nn.Module):
+    """One layer makes a part that stays, and the values and gates of a unit, by sizes written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = (3, 2 * 6)
+        self.both, self.kept, self.out = nn.Linear(4, 15), nn.Linear(3, 2), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, unit = self.both(x).split(self.sizes, dim=-1)
+        value, gate = unit.chunk(2, dim=-1)
+        return self.kept(kept.softmax(-1)) + self.out(F.silu(gate) * value)
+
+
+def test_a_part_that_has_each_channel_twice_follows() -> None:
+    torch.manual_seed(0)
+    net, x = Fused().double().eval(), torch.randn(3, 4, dtype=torch.float64)
+    graph = Graph.of(net, x)
+    assert graph.widths == {"both": 6}
+    with torch.no_grad():
+        made, left = net.both(x), [0, 2, 3, 5]
+        unit = F.silu(made[:, 9:][:, left]) * made[:, 3:9][:, left]
+        wanted = net.kept(made[:, :3].softmax(-1))
+        wanted = wanted + F.linear(unit, net.out.weight[:, left], net.out.bias)
+    apply(graph.plan({"both": [1, 4]}), graph.traced)
+    assert net.both.weight.shape == (11, 4)
+    torch.testing.assert_close(graph.traced(x), wanted)

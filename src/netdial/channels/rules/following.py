@@ -51,6 +51,7 @@ def settle(scene: Scene, same: Callable[[], bool], *, lenient: bool) -> bool:
         ):
             make = demand.make or (None if shared else leaf_size(scene, demand.labels))
             make = make or demand.spare or (None if shared else part_of_leaf(scene, demand.labels))
+            make = make or (None if shared else times_leaf(scene, demand.labels))
             make = make if demand.place else None
             if make is None and not demand.message:
                 scene.fix(demand.labels, f"{place(demand.node)} makes as many, written in the code")
@@ -114,6 +115,18 @@ def leaf_size(scene: Scene, labels: Labels) -> Make | None:
 def part_of_leaf(scene: Scene, labels: Labels) -> Make | None:
     """The same from a leaf that has several rows for each channel, as many for all: heads, of a layer that makes them."""
     return _from_leaf(scene, labels, lambda held: held > 1)
+
+
+def times_leaf(scene: Scene, labels: Labels) -> Make | None:
+    """The same of channels that are there several times, as value and gate are, from a leaf that has each of them once."""
+    once, times = np.unique(scene.atoms.find(labels), return_counts=True)
+    if times.min(initial=2) < 2 or len(set(times.tolist())) > 1:
+        return None
+    make = leaf_size(scene, once)
+    if make is None:
+        return None
+    found, count = make, int(times[0])
+    return lambda graph: graph.call_function(operator.mul, (found(graph), count))
 
 
 def _from_leaf(scene: Scene, labels: Labels, fits: Callable[[int], bool]) -> Make | None:
