@@ -480,12 +480,12 @@ def test_a_part_that_has_each_channel_twice_follows() -> None:
     torch.manual_seed(0)
     net, x = Fused().double().eval(), torch.randn(3, 4, dtype=torch.float64)
     graph = Graph.of(net, x)
-    assert graph.widths == {"both": 6}
+    assert graph.widths == {"both": 3, "both#2": 6}  # the softmax normalises over the first
     with torch.no_grad():
         made, left = net.both(x), [0, 2, 3, 5]
         unit = F.silu(made[:, 9:][:, left]) * made[:, 3:9][:, left]
         wanted = net.kept(made[:, :3].softmax(-1))
         wanted = wanted + F.linear(unit, net.out.weight[:, left], net.out.bias)
-    apply(graph.plan({"both": [1, 4]}), graph.traced)
+    apply(graph.plan({"both#2": [1, 4]}), graph.traced)
     assert net.both.weight.shape == (11, 4)
     torch.testing.assert_close(graph.traced(x), wanted)

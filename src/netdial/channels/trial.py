@@ -115,7 +115,9 @@ class _Trial:
                 got = evaluated(small, x)
                 if exact and (why := self._differs(exact, x, whole, got, small)):
                     return why
-            apply(self._plan([group for group in groups if group.mixed]), small)
+            if any(group.mixed for group in groups):
+                small = copy.deepcopy(self._traced)
+                apply(self._plan(groups), small)
             for x, whole in zip(inputs, self._batches.wanted, strict=True):
                 number = len(x)
                 got = evaluated(small, x)
