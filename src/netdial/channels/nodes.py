@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+import sys
+import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
+OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), traceback.__file__)
+"""Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
 _ASKS = ("size", "dim", "numel", "new_zeros", "new_ones", "new_full", "new_empty")
 _ABOUT = ("shape", "ndim", "dtype", "device", "layout", "requires_grad", "is_cuda")
+
+
+def user_line() -> tuple[str, int] | None:
+    """Returns the file and line of the innermost code under way that is neither torch's nor netdial's; None if none is."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(OWN):
+        frame = frame.f_back
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def place(node: fx.Node) -> str:

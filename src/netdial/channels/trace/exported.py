@@ -27,12 +27,11 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
-from netdial.channels.nodes import place
+from netdial.channels.nodes import OWN, place
 from netdial.channels.trace.aten import plainly, restate
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
 from netdial.channels.trace.ready import (
-    OWN,
     DataDetached,
     hooks_kept,
     other_weights,

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
+import operator
 import sys
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from functools import partial
 from keyword import iskeyword
-from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -26,11 +25,10 @@ from torch.fx.graph import CodeGen, PythonCode
 from torch.nn.utils import stateless
 from torch.overrides import TorchFunctionMode
 
+from netdial.channels.nodes import OWN
 from netdial.channels.trace.inplace import changed
 from netdial.core.errors import TraceError
 
-OWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent), traceback.__file__)
-"""Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 _TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
@@ -254,6 +252,22 @@ def tell_hooks(
         with suppress(Exception):  # it asks for numbers, and there are none yet
             named = (kwargs,) if key in layer._forward_hooks_with_kwargs else ()
             hook(layer, args, *named, made)
+
+
+def asks_for_any(node: fx.Node) -> bool:
+    """Whether a node tells whether there are any: ``mask.any()``, ``mask.sum() > 0``."""
+    if node.target in (operator.gt, operator.ne) and node.args[1:] == (0,):
+        counted = node.args[0]
+        return isinstance(counted, fx.Node) and _of_all(counted, ("sum", "count_nonzero"))
+    return _of_all(node, ("any",))
+
+
+def _of_all(node: fx.Node, names: Collection[str]) -> bool:
+    """Whether a node is one of some reductions over all dimensions."""
+    if node.target == "item" and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    name = getattr(node.target, "__name__", node.target)
+    return node.op != "call_module" and name in names and len(node.args) == 1 and not node.kwargs
 
 
 def name_any(graph: fx.Graph) -> None:

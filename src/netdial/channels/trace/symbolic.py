@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import inspect
 import operator
-import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -31,9 +30,15 @@ from netdial.channels.layers.packed import PACKABLE, PackedLayer, Padded, pack, 
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import detached
+from netdial.channels.nodes import OWN, detached, user_line
 from netdial.channels.trace.inplace import keep_changes
-from netdial.channels.trace.ready import OWN, hooks_kept, other_weights, tell_hooks, unchecked
+from netdial.channels.trace.ready import (
+    asks_for_any,
+    hooks_kept,
+    other_weights,
+    tell_hooks,
+    unchecked,
+)
 from netdial.channels.trace.state import (
     StateChanged,
     Touched,
@@ -52,6 +57,8 @@ _CHECKS = (torch._assert, _assert_is_none)
 
 WITHOUT_GRADIENTS = "without gradients"
 """What is noted at nodes of a ``no_grad`` block."""
+ASKED = "asked whether there are any"
+"""What is noted at the output: files and lines of code that goes by that."""
 
 Taken = tuple[fx.Graph, dict[str, Tensor]]
 """A graph, and the tensors that its network does not hold but makes while it runs, by the names that the graph has for them."""
@@ -84,6 +91,7 @@ class _Tracer(fx.Tracer):
     Attributes:
         held: nodes that read these.
         others: ids of modules that have other weights than their own at the moment.
+        asked: where code asks whether there are any: files and lines.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class _Tracer(fx.Tracer):
         self._grad = torch.is_grad_enabled()
         self.held: dict[str, fx.Node] = {}
         self.others: set[int] = set()
+        self.asked: set[tuple[str, int]] = set()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
         found = super().create_args_for_root(*args, **kwargs)
@@ -116,13 +125,19 @@ class _Tracer(fx.Tracer):
             tell_hooks(m, m._forward_hooks, args, kwargs, made)
         return made
 
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Says that there are some, where code asks whether there are any."""
+        at = user_line()
+        if at is None or not asks_for_any(obj.node):
+            return super().to_bool(obj)
+        self.asked.add(at)
+        return True
+
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
-        frame: FrameType | None = sys._getframe()
-        while frame is not None and frame.f_code.co_filename.startswith(OWN):
-            frame = frame.f_back
-        if frame is not None and node.op.startswith("call"):
-            node.stack_trace = f'File "{frame.f_code.co_filename}", line {frame.f_lineno}'
+        at = user_line()
+        if at is not None and node.op.startswith("call"):
+            node.stack_trace = 'File "{}", line {}'.format(*at)
             node.meta[WITHOUT_GRADIENTS] = self._grad and not torch.is_grad_enabled()
         return node
 
@@ -184,6 +199,7 @@ def symbolic(
     drop_numbers(net, graph, {name: tracer.held[name] for name in numbers})
     _drop_checks(graph)
     detach(graph)
+    graph.output_node().meta[ASKED] = frozenset(tracer.asked)
     return graph, constants
 
 

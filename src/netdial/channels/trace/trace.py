@@ -29,10 +29,11 @@ from netdial.channels.trace.state import (
     put_keeping,
     tensors_held,
 )
-from netdial.channels.trace.symbolic import ADVICE, Taken, symbolic, where
+from netdial.channels.trace.symbolic import ADVICE, ASKED, Taken, symbolic, where
 from netdial.channels.trace.training import (
     DRAWS,
     Differs,
+    check_answers,
     check_same,
     check_training,
     drawn,
@@ -83,6 +84,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
             if isinstance(error, Remembered):
                 raise error from None
             raise
+    asked = frozenset[tuple[str, int]]().union(*(g.output_node().meta[ASKED] for g, _ in taken))
     try:
         traced = _joined(net, lowered, *taken)
     except TraceError as error:  # written in place where others see it
@@ -95,6 +97,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if example is not None:
         try:
             check_same(net, traced, example)
+            check_answers(net, traced, example, asked)
             check_training(lowered, traced, (example,))
         except Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
             traced = _exported(net, lowered, example, error)
