@@ -83,3 +83,15 @@ def written(x: Tensor, at: Any, value: Any) -> Tensor:
     found = x.clone()
     found[at] = value
     return found
+
+
+def operations(net: fx.GraphModule) -> list[str]:
+    """Returns the operations of a network as text, one in a line."""
+    lines = []
+    for node in net.graph.nodes:
+        what = getattr(node.target, "__name__", str(node.target))
+        if node.op == "call_module":
+            what += f":{type(net.get_submodule(what)).__name__}"
+        given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
+        lines.append(f"{node.name} = {what}({', '.join(given)})")
+    return lines

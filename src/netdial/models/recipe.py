@@ -27,7 +27,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.channels.trace.trace import operations
+from netdial.channels.nodes import operations
 from netdial.core.cutting import leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.inputs import Packing, PartedInputs

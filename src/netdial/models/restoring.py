@@ -18,8 +18,9 @@ from netdial.channels.fold.bypass import redo
 from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
+from netdial.channels.nodes import operations
 from netdial.channels.trace.lower import lower
-from netdial.channels.trace.trace import operations, trace
+from netdial.channels.trace.trace import trace
 from netdial.channels.trace.training import check_training
 from netdial.channels.trial import Batches
 from netdial.core.cutting import cut_module, leaf_shapes, leaves

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from netdial.channels.clock import NOISE, Clock
 from netdial.channels.graph import Graph
+from netdial.channels.nodes import operations
 from netdial.channels.optimizers import prepare_optimizer
 from netdial.channels.sizes import size, thetas
-from netdial.channels.trace.trace import operations
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx.graph_module import _copy_attr
 
 from netdial.channels.layers.keeping import Keeping
@@ -86,6 +86,22 @@ def _pairs(
 def _asked(node: fx.Node) -> str:
     """Returns which attribute a node asks for: the shape is not the type, whatever the mode."""
     return str(node.args[1]) if node.target is getattr else ""
+
+
+def apart(
+    constants: dict[str, Tensor], others: dict[str, Tensor], graph: fx.Graph
+) -> dict[str, Tensor]:
+    """Gives constants of a second graph names of their own where the first has others; returns them by name."""
+    renamed = {
+        name: name
+        if name in constants and torch.equal(constants[name], value)
+        else f"{name}_in_evaluation"
+        for name, value in others.items()
+    }
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target in renamed:
+            node.target = renamed[str(node.target)]
+    return {renamed[name]: value for name, value in others.items()}
 
 
 class _Merging:

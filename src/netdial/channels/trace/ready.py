@@ -24,6 +24,7 @@ from torch.distributions import Distribution
 from torch.fx.graph import CodeGen, PythonCode
 from torch.nn.utils import stateless
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from netdial.channels.nodes import OWN
 from netdial.channels.trace.inplace import changed
@@ -31,6 +32,7 @@ from netdial.core.errors import TraceError
 
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
+_MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
 _TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
 
 
@@ -141,6 +143,29 @@ def symbolic_len(net: nn.Module) -> Iterator[None]:
 def _is_own(code: CodeType) -> bool:
     """Returns whether code is torch's or netdial's."""
     return code.co_filename.startswith(OWN)
+
+
+@contextmanager
+def made_by_size() -> Iterator[None]:
+    """Records each call that makes a tensor of sizes which the inputs have: ``torch.zeros(x.size(0), self.n)``."""
+    originals = {name: getattr(torch, name) for name in _MAKERS}
+
+    def recorded(original: Callable[..., Any]) -> Callable[..., Any]:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            given = [part for part in tree_leaves((args, kwargs)) if isinstance(part, fx.Proxy)]
+            if not given:
+                return original(*args, **kwargs)
+            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
+
+        return make
+
+    for name, original in originals.items():
+        setattr(torch, name, recorded(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch, name, original)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import operator
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
 from torch.nn.utils import rnn
-from torch.utils._pytree import tree_leaves
 
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import Gated
@@ -35,6 +35,7 @@ from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.ready import (
     asks_for_any,
     hooks_kept,
+    made_by_size,
     other_weights,
     tell_hooks,
     unchecked,
@@ -52,13 +53,15 @@ from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
 from netdial.core.outputs import touched
 
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
-_MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
 _CHECKS = (torch._assert, _assert_is_none)
 
 WITHOUT_GRADIENTS = "without gradients"
 """What is noted at nodes of a ``no_grad`` block."""
+_AT = "file and line"
 ASKED = "asked whether there are any"
 """What is noted at the output: files and lines of code that goes by that."""
+
+_ANSWERS = ContextVar("whether there are some, where code asks", default=False)
 
 Taken = tuple[fx.Graph, dict[str, Tensor]]
 """A graph, and the tensors that its network does not hold but makes while it runs, by the names that the graph has for them."""
@@ -72,6 +75,20 @@ def is_layer(module: nn.Module) -> bool:
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
     return type(module).__module__.startswith("torch.nn.modules")
+
+
+class Unanswered(TraceError):
+    """Code asks whether there are any, and does something else where there are none."""
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Lets there be some where code asks whether there are any; what comes of it has to be checked (``check_answers``)."""
+    token = _ANSWERS.set(True)
+    try:
+        yield
+    finally:
+        _ANSWERS.reset(token)
 
 
 class _Proxy(fx.Proxy):
@@ -128,16 +145,16 @@ class _Tracer(fx.Tracer):
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Says that there are some, where code asks whether there are any."""
         at = user_line()
-        if at is None or not asks_for_any(obj.node):
+        if at is None or not _ANSWERS.get() or not asks_for_any(obj.node):
             return super().to_bool(obj)
-        self.asked.add(at)
+        self.asked.add(obj.node.meta[_AT] if obj.node.target == "item" else at)
         return True
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         at = user_line()
         if at is not None and node.op.startswith("call"):
-            node.stack_trace = 'File "{}", line {}'.format(*at)
+            node.stack_trace, node.meta[_AT] = 'File "{}", line {}'.format(*at), at
             node.meta[WITHOUT_GRADIENTS] = self._grad and not torch.is_grad_enabled()
         return node
 
@@ -165,7 +182,7 @@ def symbolic(
     try:
         with (
             _functions_kept(),
-            _made_by_size(),
+            made_by_size(),
             _padded(net),
             unchecked(),
             hooks_kept(net),
@@ -219,29 +236,6 @@ def _functions_kept() -> Iterator[None]:
         yield
     finally:
         torch.autograd.Function.apply = original  # type: ignore[method-assign]
-
-
-@contextmanager
-def _made_by_size() -> Iterator[None]:
-    """Records each call that makes a tensor of sizes which the inputs have: ``torch.zeros(x.size(0), self.n)``."""
-    originals = {name: getattr(torch, name) for name in _MAKERS}
-
-    def recorded(original: Callable[..., Any]) -> Callable[..., Any]:
-        def make(*args: Any, **kwargs: Any) -> Any:
-            given = [part for part in tree_leaves((args, kwargs)) if isinstance(part, fx.Proxy)]
-            if not given:
-                return original(*args, **kwargs)
-            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
-
-        return make
-
-    for name, original in originals.items():
-        setattr(torch, name, recorded(original))
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(torch, name, original)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
 from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
-from netdial.channels.trace.modes import settle_modes
+from netdial.channels.trace.modes import apart, settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out
 from netdial.channels.trace.ready import answered, check_parts, copy_made, name_any
 from netdial.channels.trace.state import (
@@ -29,7 +29,15 @@ from netdial.channels.trace.state import (
     put_keeping,
     tensors_held,
 )
-from netdial.channels.trace.symbolic import ADVICE, ASKED, Taken, symbolic, where
+from netdial.channels.trace.symbolic import (
+    ADVICE,
+    ASKED,
+    Taken,
+    Unanswered,
+    answering,
+    symbolic,
+    where,
+)
 from netdial.channels.trace.training import (
     DRAWS,
     Differs,
@@ -70,6 +78,21 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
     check_parts(net)
+    if example is not None:
+        try:
+            with answering():
+                return _trace(net, example)
+        except Unanswered:
+            pass
+    return _trace(net, example)
+
+
+def _trace(net: nn.Module, example: Tensor | None) -> fx.GraphModule:
+    """Returns the graph of a network that has none yet.
+
+    Raises:
+        Unanswered: code asks whether there are any, and cannot go by what is answered.
+    """
     lowered = lower(net)
     try:
         taken = _by_fx(net, lowered)
@@ -100,6 +123,8 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
             check_answers(net, traced, example, asked)
             check_training(lowered, traced, (example,))
         except Differs as error:  # something changed in place, or isinstance(x, Tensor) went wrong
+            if asked:
+                raise Unanswered(str(error)) from None
             traced = _exported(net, lowered, example, error)
             if any(changes_in_place(traced, node) for node in traced.graph.nodes):
                 raise
@@ -258,7 +283,7 @@ def _joined(
 ) -> fx.GraphModule:
     """Returns one graph module of the graphs in both modes."""
     (graph, constants), (other, others) = training, evaluating
-    others = _apart(constants, others, other)
+    others = apart(constants, others, other)
     traced = _module(net, lowered, graph, constants, training=True)
     settle_modes(traced, _module(net, lowered, other, others, training=False), place)
     traced.graph.eliminate_dead_code()
@@ -294,22 +319,6 @@ def _module(
     return traced
 
 
-def _apart(
-    constants: dict[str, Tensor], others: dict[str, Tensor], graph: fx.Graph
-) -> dict[str, Tensor]:
-    """Gives constants of a second graph names of their own where the first has others; returns them by name."""
-    renamed = {
-        name: name
-        if name in constants and torch.equal(constants[name], value)
-        else f"{name}_in_evaluation"
-        for name, value in others.items()
-    }
-    for node in graph.nodes:
-        if node.op == "get_attr" and node.target in renamed:
-            node.target = renamed[str(node.target)]
-    return {renamed[name]: value for name, value in others.items()}
-
-
 def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) -> dict[fx.Node, Any]:
     """Returns the result of every node on the example, in evaluation mode without gradients.
 
@@ -326,18 +335,6 @@ def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) ->
     except Exception as error:
         raise failed(example, error) from error
     return runner.results
-
-
-def operations(net: fx.GraphModule) -> list[str]:
-    """Returns the operations of a network as text, one in a line."""
-    lines = []
-    for node in net.graph.nodes:
-        what = getattr(node.target, "__name__", str(node.target))
-        if node.op == "call_module":
-            what += f":{type(net.get_submodule(what)).__name__}"
-        given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
-        lines.append(f"{node.name} = {what}({', '.join(given)})")
-    return lines
 
 
 def _why_not(error: Exception, known: str) -> str:

@@ -156,7 +156,7 @@ def check_answers(
     """
     held = list(net.parameters())
     before = [p.detach().clone() for p in held]
-    answers = _Answers()  # type: ignore[no-untyped-call]
+    answers = _Answers()
     source = torch.Generator().manual_seed(_SEED)
     try:
         for _ in range(_DRAWS):
