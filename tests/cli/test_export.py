@@ -81,3 +81,17 @@ def test_a_command_about_runs_says_what_takes_a_file(call: Call, command: str) -
     Path("m.ndz").write_bytes(b"anything")
     said = call(command, "m.ndz")
     assert said.code == 2 and "m.ndz: is a file" in said.line and "export" in said.line
+
+
+def test_the_folder_of_a_member_is_a_model_and_no_run(call: Call, wine: Path) -> None:
+    """It was taken for a run of a newer netdial by every command but predict."""
+    assert call("export", str(wine), "--lam", "0.5", "--out", "one").code == 0
+    assert call("export", "one", "-o", "one.pt2").code == 0
+    x, net = torch.randn(4, 13), nd.load_model("one")
+    torch.testing.assert_close(torch.export.load("one.pt2").module()(x), net(x))
+    short = ("--epochs", "1", "--tuning", "0", "--max-bytes", "2500", "--out", "one.ndz")
+    assert call("compress", "one", *short).code == 0
+    assert nd.load_model("one.ndz")(x).shape == (4, 3)
+    for command in (("evaluate",), ("slim",), ("report",), ("finetune", "--lam", "1")):
+        said = call(command[0], "one", *command[1:])
+        assert said.code == 2 and "one: is one network (an exported member), no run" in said.line

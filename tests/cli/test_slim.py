@@ -273,3 +273,13 @@ def test_inputs_that_go_are_told_by_their_names(call: Call, copy: Path) -> None:
     assert answer["stages"][0]["costs"]["bytes"] == (14 * 8 + 9 * 3) * 4, (
         "a pick is none of the member's"
     )
+
+
+def test_a_second_network_does_not_replace_the_first(call: Call, copy: Path) -> None:
+    """The file of one share was overwritten by that of another one."""
+    assert call("slim", "wine", "--lam", "0.1", "--share", "0.5").code == 0
+    first = Path("wine-lam0.1-small.safetensors").read_bytes()
+    said = call("slim", "wine", "--lam", "0.1", "--share", "0.25")
+    assert "wine-lam0.1-small-2.safetensors" in said.out
+    assert Path("wine-lam0.1-small.safetensors").read_bytes() == first
+    assert read_recipe("wine-lam0.1-small-2.safetensors").widths == {"fc1": 6}

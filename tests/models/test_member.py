@@ -344,3 +344,23 @@ def test_what_does_not_belong_is_refused_on_loading(family: Family, tmp_path: Pa
     (place / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="missing or damaged"):
         load_member(place)
+
+
+def test_a_disk_that_is_full_leaves_the_member_that_was_there(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New weights were left beside the description of the old ones, and nothing could be loaded."""
+    save_member(family, 0.1, tmp_path / "m.safetensors", meta=META)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if ".json." in path.name:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"No space left.*free some space"):
+        save_member(family, 1.0, tmp_path / "m.safetensors", meta=META)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert load_member(tmp_path / "m.safetensors") is not None

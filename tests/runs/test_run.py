@@ -362,3 +362,14 @@ def test_a_format_that_is_not_read_is_named(run: Run, version: str) -> None:
     run.config_path.write_text(f'{{"format": {version}}}')
     with pytest.raises(CheckpointError, match=rf"format {version}.*1 or 2"):
         Run.open(run.path)
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:
+    """On a full disk the hidden folder of the new run stayed, and took the space that was left."""
+
+    def full(_: Run) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConfigError, match="No space left on device"):
+        Run.create(tmp_path, "one", CONFIG, fill=full)
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".one.lock"] == []

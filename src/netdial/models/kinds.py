@@ -202,6 +202,11 @@ class Found:
     digests: bool = False
 
 
+def is_model(path: Path) -> bool:
+    """Returns whether a path is that of a model and not of a run: a file, or the folder of an exported member."""
+    return path.is_file() or ((path / "config.json").is_file() and _is_member(path / "config.json"))
+
+
 def recognise(path: Path) -> Found:
     """Returns what a file or folder is; of a run folder that is done, its model.
 

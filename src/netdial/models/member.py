@@ -40,7 +40,7 @@ from netdial.core.storage.boundary import (
     validated,
 )
 from netdial.core.storage.container import check_finite, say_unchecked
-from netdial.core.storage.files import write_bytes
+from netdial.core.storage.files import write_together
 from netdial.family.family import Family
 from netdial.models.described import (
     Shapes,
@@ -267,8 +267,7 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
     files = {weights: content, beside: text.encode()}
     if job.card is not None:
         files[job.path / "README.md"] = job.card.encode()
-    for path, written in files.items():
-        write_bytes(path, written)
+    write_together(files)
     return sum(len(written) for written in files.values()), 0.0
 
 

@@ -125,13 +125,18 @@ def tidy_up(path: Path) -> None:
             pass
 
 
-def fresh_folder(path: Path) -> Path:
-    """Returns the empty folder in which a run is made before it appears as ``path``."""
+@contextmanager
+def fresh_folder(path: Path) -> Iterator[Path]:
+    """Gives the empty folder in which a run is made before it appears as ``path``; nothing is left of it if that fails."""
     fresh = _fresh(path)
     _remove(fresh)
     fresh.mkdir()
     _used.add(path.parent.absolute())
-    return fresh
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
 
 
 def put_in_place(path: Path) -> None:

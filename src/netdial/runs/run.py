@@ -123,14 +123,15 @@ class Run:
                 there = os.path.lexists(path) and not folder.is_half_made(path)
                 if there:
                     _check_replaceable(path, overwrite=overwrite)
-                run = cls(folder.fresh_folder(path), config, path)
-                run.records_path.touch()
-                write_json(run.env_path, environment())
-                write_config(run.config_path, config)
-                if fill is not None:
-                    fill(run)
-                if not there:
-                    run.put_in_place()
+                with folder.fresh_folder(path) as fresh:
+                    run = cls(fresh, config, path)
+                    run.records_path.touch()
+                    write_json(run.env_path, environment())
+                    write_config(run.config_path, config)
+                    if fill is not None:
+                        fill(run)
+                    if not there:
+                        run.put_in_place()
         except OSError as error:
             raise ConfigError(
                 f"{path}: cannot make the run folder ({error.strerror}); choose another place for runs"

@@ -72,6 +72,11 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: carries no format number, so this is not a run folder; give a folder made by netdial fit"
         )
+    if config.get("kind") == "netdial-member":
+        raise CheckpointError(
+            f"{path.parent}: is one network (an exported member), no run; predict, inspect, export and compress take it, other "
+            "commands the run that it came from"
+        )
     version = config["format"]
     if type(version) is not int or version not in READS:
         known = " or ".join(map(str, READS))

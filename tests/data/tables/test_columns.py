@@ -187,6 +187,16 @@ def test_a_negative_number_in_another_notation_is_said(tmp_path: Path) -> None:
         assert splits.schema is not None and splits.schema.inputs[1].kind == "number"
 
 
+def test_exponents_of_fortran_are_numbers(tmp_path: Path) -> None:
+    """A column of 1.5D+03 was read as texts, and left out; codes such as 1D3 stay texts."""
+    plain = read(tmp_path, {"a": [f"{x * 1000:.6e}" for x in X]})
+    fortran = read(tmp_path, {"a": [f"{x * 1000:.6e}".replace("e", "D") for x in X]})
+    assert fortran.schema is not None and fortran.schema.inputs[1].kind == "number"
+    assert torch.equal(fortran.train.x, plain.train.x)
+    codes = read(tmp_path, {"a": [f"{1 + i % 3}D{i % 4}" for i in range(N)]})
+    assert codes.schema is not None and codes.schema.inputs[1].kind == "category"
+
+
 def test_one_date_that_is_none_is_named(tmp_path: Path) -> None:
     days = [f"2020-{1 + i % 12:02d}-{1 + i % 28:02d}" for i in range(N - 2)]
     splits = read(tmp_path, {"d": [*days, "2020-02-31", "soon"]})

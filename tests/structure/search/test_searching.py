@@ -158,6 +158,10 @@ def test_options_are_checked() -> None:
     with pytest.raises(ConfigError, match="epoch"):
         nd.search(planted(), *parts(), epoch=3)
     assert SearchConfig(strategy="random", options="trials=3").options == {"trials": 3}
+    with pytest.raises(
+        ConfigError, match=r"candidates: is a setting of every search.*--candidates 2"
+    ):
+        strategy_of("darts", {"candidates": 2})
     assert strategy_of("darts", {"structure_lr": 0.5}).model_dump()["structure_lr"] == 0.5
     with pytest.raises(ConfigError, match="options"):
         SearchConfig(options="trials")

@@ -38,7 +38,7 @@ def finetune(
     format = format_of(format, out)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
-    from netdial.core.storage.files import check_writable
+    from netdial.core.storage.files import check_writable, free_path
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.jobs.opening import example_input
     from netdial.jobs.problem import describe_net, origin_of
@@ -51,7 +51,7 @@ def finetune(
     folder = at.open()
     lam = member_of(folder, lam)
     family, task = at.family(folder, [lam])
-    path = out or Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}")
+    path = out or free_path(Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}"))
     check_writable(path, is_folder=True)
     member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
     meta = {"run": folder.name, **origin_of(folder), **describe_net(folder)}

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,35 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
     write_atomic(path, write)
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Writes files that belong together: none takes its place before all are on the disk.
+
+    Raises:
+        WriteError: the disk refused one; all files that were there before are intact.
+    """
+    if not files:
+        return
+    rest = dict(files)
+    path, content = next(iter(files.items()))
+    del rest[path]
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        write_together(rest)
+
+    write_atomic(path, write)
+
+
+def free_path(path: Path) -> Path:
+    """Returns a path where nothing is yet: this one, or one with a number from 2 on behind its name."""
+    number, free = 2, path
+    while os.path.lexists(free):
+        number, free = number + 1, path.with_stem(f"{path.stem}-{number}")
+    return free
 
 
 def write_text(path: Path, text: str) -> None:

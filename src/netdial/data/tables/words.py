@@ -83,7 +83,8 @@ def _patterns(decimal: str, thousands: str | None) -> re.Pattern[str]:
         group = "[ \u00a0\u202f]"
     if thousands is None:
         return re.compile(
-            rf"[+-]?(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.I
+            rf"[+-]?(\d+({mark}\d*)?|{mark}\d+)(e[+-]?\d+)?|[+-]?(\d+{mark}\d*|{mark}\d+)d[+-]\d+|[+-]?inf(inity)?",
+            re.I,
         )
     return re.compile(rf"[+-]?([1-9]\d{{0,2}}({group}\d{{3}})+|\d+)({mark}\d*)?")
 
@@ -125,7 +126,9 @@ def number(word: str, decimal: str, thousands: str | None) -> float:
     word = bare(word)
     if thousands is not None:
         word = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", word)
-    return float(word.replace(decimal, "."))
+    return float(
+        re.sub("d", "e", word.replace(decimal, "."), flags=re.I)
+    )  # 1.5D+03, as Fortran writes it
 
 
 def bare(word: str) -> str:

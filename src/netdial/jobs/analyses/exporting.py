@@ -42,7 +42,7 @@ def export_file(path: Path, lam: float | None, format: str, out: Path) -> Export
         return Exported(out, format, *write_program(model, out, format, _example(path, model)))
     if recognise(path).kind != COMPRESSED:
         raise ConfigError(
-            f"{path}: is a safetensors file already; give --format onnx or torch-export, or copy it"
+            f"{path}: is in safetensors already; give --format onnx or torch-export, or copy it"
         )
     return Exported(out, format, to_safetensors(path, out), 0.0)
 

@@ -19,7 +19,7 @@ from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place
 from netdial.core.size import Target
-from netdial.core.storage.files import check_writable
+from netdial.core.storage.files import check_writable, free_path
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.analyses.slimming import Slimming
@@ -138,8 +138,8 @@ def slim_run(
         part: ``valid`` or ``test``.
         asked: which member, how much of it goes, and how it is trained afterwards.
         options: how; task, seed and rounding by time are those of the run and of ``asked``.
-        path: file to write; ``RUN-lamX-small.safetensors`` in the working folder by default. It holds the smallest of several
-            networks; the size is in the names of the others.
+        path: file to write; ``RUN-lamX-small.safetensors`` in the working folder by default, with a number where that is
+            there. It holds the smallest of several networks; the size is in the names of the others.
 
     Raises:
         ConfigError, TraceError: as ``slim``; the run is as it was.
@@ -154,7 +154,7 @@ def slim_run(
     )
     ladder, example = asked.goals, example_inputs(task.train, None)
     lam = best_lam(run) if asked.lam is None else asked.lam
-    path = path or Path(f"{run.name}-lam{lam:g}-small.safetensors")
+    path = path or free_path(Path(f"{run.name}-lam{lam:g}-small.safetensors"))
     paths = {goal: path.with_stem(f"{path.stem}-{_named(goal)}") for goal in ladder[:-1]}
     paths[ladder[-1]] = path
     for one in paths.values():

@@ -50,10 +50,11 @@ def compress(
     from netdial.jobs.analyses.compressed import Judging, compress_model, compress_run
     from netdial.jobs.analyses.compressing import from_file, from_run
     from netdial.jobs.reports import write_report
+    from netdial.models.kinds import is_model
 
     config, judging = read(CompressConfig, given), read(Judging, given)
     report = None if at.as_json or at.quiet else _said
-    if Path(at.run).is_file():
+    if is_model(Path(at.run)):
         asked = from_file(Path(at.run), data, lam, at.data_dir, whole=family)
         path = out or _named(Path(at.run).stem, asked.wanted)
         found = compress_model(asked, config, judging, split, path, report=report)
