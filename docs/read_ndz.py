@@ -65,7 +65,7 @@ def read(path, most=1 << 28):
         start = file.at
         kind = file.take(1)[0]
         body = file.take(file.whole())
-        if kind not in (0, 1, 2, 3) and kind < 128: raise ValueError(f'a part of the unknown type {kind}')
+        if kind not in (0, 1, 2, 3, 4) and kind < 128: raise ValueError(f'a part of the unknown type {kind}')
         right = sha256(data[:start]).digest()[:8] if kind == 0 else struct.pack('<I', zlib.crc32(data[start:file.at]))
         if (body if kind == 0 else file.take(4)) != right: raise ValueError('a checksum differs')
         if kind < 128:
@@ -75,9 +75,10 @@ def read(path, most=1 << 28):
     if sum((4 * prod(shape) for _, _, _, shape, _, _ in entries)) > most:
         raise ValueError(f'tensors take more than {most} bytes')
     found = {}
-    for (name, kind, coder, shape, digest, lengths), (_, body) in zip(entries, bodies[1:-1], strict=True):
-        parts = Reader(body)
-        found[name] = tensor(kind, coder, shape, digest, [parts.take(size) for size in lengths])
+    sections = Reader(b''.join(body for _, body in bodies[1:-1]))
+    for name, kind, coder, shape, digest, lengths in entries:
+        found[name] = tensor(kind, coder, shape, digest, [sections.take(size) for size in lengths])
+    if sections.at != len(sections.data): raise ValueError('tensors are longer than the head says')
     return (found, text)
 
 def read_head(kind, body):

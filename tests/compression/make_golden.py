@@ -1,5 +1,6 @@
 """Writes the files of ``golden``, which have to be read for ever: run once for each version of the format, never again;
-the first line made `1.0-words.ndz`, whose head has type 3, the others those of type 1 before there was another."""
+the first line made `1.0-shared.ndz`, whose small tensors share a chunk, and before that `1.0-words.ndz`, whose head has type 3;
+the others made those with a head of type 1 before there was another."""
 
 from __future__ import annotations
 
@@ -32,6 +33,6 @@ def tensors() -> dict[str, Codebook | np.ndarray]:
 
 
 if __name__ == "__main__":
-    write(PLACE / "1.0-words.ndz", tensors(), recipe={"net": "λ"}, meta={"version": 1})
+    write(PLACE / "1.0-shared.ndz", tensors(), recipe={"net": "λ"}, meta={"version": 1})
     for profile in ("max", "fast", "huffman"):
         write(PLACE / f"1.0-{profile}.ndz", tensors(), recipe={"net": "λ"}, meta={"version": 1}, profile=profile)  # fmt: skip

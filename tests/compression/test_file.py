@@ -210,6 +210,22 @@ def test_parts_that_are_not_known_are_skipped_if_they_may_be(tmp_path: Path) -> 
         compression.read(path)
 
 
+def test_small_tensors_share_a_chunk_and_large_ones_do_not(tmp_path: Path) -> None:
+    path, source = tmp_path / "a.ndz", np.random.default_rng(0)
+    sizes = {"a": 3, "b": 2, "none": 0, "large": 500, "c": 1, "larger": 600, "d": 4, "last": 0}
+    tensors = {name: source.integers(0, 256, size).astype(np.uint8) for name, size in sizes.items()}
+    compression.write(path, tensors)
+    parts = [(kind, len(body)) for kind, body, _ in decoder.chunks(path.read_bytes())][1:-1]
+    assert parts == [(4, 5), (2, 500), (2, 1), (2, 600), (4, 4)]
+    found = compression.read(path).tensors
+    assert {name: one.tolist() for name, one in found.items()} == {
+        name: one.tolist() for name, one in tensors.items()
+    }
+    assert compression.read(path, ["c"]).tensors["c"].tolist() == tensors["c"].tolist()
+    told = compression.ledger(path)
+    assert sum(told.split.values()) == told.size == path.stat().st_size
+
+
 def head(names: str, entries: bytes) -> bytes:
     text = ('{"names":[' + names + "]}").encode()
     pack = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, decoder.TEXT)
@@ -230,6 +246,11 @@ def entry(*shape: int, kind: int = 0x10, lengths: tuple[int, ...] = (3, 0, 0)) -
         (head('"w","w"', entry(2) + entry(2)) + 2 * chunk(2, b"\1\0\0"), "two tensors"),
         (head('"w"', entry(2)), "another number of tensors"),
         (head('"w"', entry(2)) + chunk(2, b"\1"), "another length"),
+        (head('"w"', entry(2)) + chunk(4, b"\1\0\0\1"), "another length"),
+        (head('"w","v"', 2 * entry(2)) + chunk(4, b"\1\0\0\1\0"), "'w' has another length"),
+        (head('"w","v"', 2 * entry(2)) + chunk(4, b"\1\0\0"), "another number of tensors"),
+        (head('"w","v"', 2 * entry(2)) + chunk(2, 2 * b"\1\0\0"), "'w' has another length"),
+        (head('"w"', entry(2)) + 2 * chunk(4, b"\1\0\0"), "another number of tensors"),
         (head('"w"', entry(2) + b"x") + chunk(2, b"\1\0\0"), "longer"),
         (head('"w"', entry(2)) + chunk(2, b"\1\0\0"), "something else than was encoded"),
         (head('"w"', entry(2)) + chunk(2, b"\0\0\0"), "no values"),

@@ -29,6 +29,8 @@ def test_there_is_one_of_every_profile() -> None:
     assert {path.stem for path in FILES} >= {f"1.0-{profile}" for profile in encoder.PROFILES}
     heads = {next(decoder.chunks(path.read_bytes()))[0] for path in FILES}
     assert heads == set(decoder.HEADS)
+    parts = {kind for path in FILES for kind, *_ in decoder.chunks(path.read_bytes())}
+    assert parts == {*heads, decoder.TENSOR, decoder.TENSORS, decoder.END}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

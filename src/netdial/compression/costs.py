@@ -19,7 +19,7 @@ class Share:
         symbols: codes of the values.
         tables: values of the codebook, and what the coder has to know.
         exact: numbers that are kept as they are.
-        framing: its entry in the head but for its name, and length and checksum of its part of the file.
+        framing: its entry in the head but for its name.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Ledger:
     Attributes:
         size: of the file.
         rows: its tensors.
-        header: magic number, version, frame of the head, and the checksum of the whole file.
+        header: magic number, version, frames and checksums of the parts and of the whole file.
         text: names, recipe and plain values, packed.
         other: parts that this version does not know and need not.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod
@@ -16,7 +17,7 @@ from netdial.compression.codebook import Codebook
 from netdial.compression.coding import decoder, native
 from netdial.compression.coding.encoder import PROFILES, Packed, encoded
 from netdial.compression.coding.packing import whole
-from netdial.compression.coding.static import Bytes, Damaged, check
+from netdial.compression.coding.static import Bytes, Damaged
 from netdial.compression.coding.text import packed_text
 from netdial.compression.costs import Ledger, Share
 from netdial.core.errors import CheckpointError, ConfigError, unknown
@@ -31,6 +32,9 @@ MAX_BYTES = 1 << 28
 
 MAX_RATIO = 2000
 """Decoded bytes for each byte of a file, beyond ``MAX_BYTES``."""
+
+_SMALL = 256
+"""Tensors of fewer bytes that follow each other share a chunk."""
 
 _CURE = "restore it from a copy"
 
@@ -171,7 +175,7 @@ def pack(
     for name, part in parts.items():
         head += _entry(part, _shape(tensors[name]))
     content = decoder.MAGIC + bytes([decoder.MAJOR, decoder.MINOR]) + _chunk(kind, head)
-    content += b"".join(_chunk(decoder.TENSOR, b"".join(part.sections)) for part in parts.values())
+    content += b"".join(_chunks([b"".join(part.sections) for part in parts.values()]))
     return content + bytes([decoder.END, 8]) + sha256(content).digest()[:8]
 
 
@@ -186,12 +190,7 @@ def unpack(
     found = list(decoder.chunks(content)) if found is None else found
     known = [(kind, body) for kind, body, _ in found if not kind & decoder.ANCILLARY]
     text, entries = decoder.head(*known[0])
-    kinds = [kind for kind, _ in known[1:-1]]
-    check(kinds == [decoder.TENSOR] * len(entries), "it has another number of tensors than it says")
-    bodies = [body for _, body in known[1:-1]]
-    for entry, body in zip(entries, bodies, strict=True):
-        check(sum(entry.lengths) == len(body), f"tensor {entry.name!r} has another length")
-    return text, entries, bodies
+    return text, entries, decoder.bodies(entries, known[1:-1])
 
 
 def _ledger(content: bytes) -> Ledger:
@@ -200,16 +199,12 @@ def _ledger(content: bytes) -> Ledger:
     head = Bytes(next(body for kind, body, _ in found if kind in decoder.HEADS))
     head.whole()
     text = head.whole()
-    sizes: dict[int, list[int]] = {}
-    for kind, _, size in found:
-        sizes.setdefault(min(kind, decoder.ANCILLARY), []).append(size)
     rows = []
-    for entry, size in zip(entries, sizes.get(decoder.TENSOR, []), strict=True):
-        entry_size = len(_entry(Packed(entry.kind, entry.coder, entry.digest, ()), entry.shape))
-        entry_size += sum(len(whole(length)) for length in entry.lengths)
+    for entry in entries:
+        framing = len(_entry(Packed(entry.kind, entry.coder, entry.digest, ()), entry.shape))
+        framing += sum(len(whole(length)) for length in entry.lengths)
         exact = entry.kind != decoder.CODEBOOK and len(entry.lengths) == 1
         tables, positions, symbols = (0, 0, 0) if exact else entry.lengths
-        framing = size - sum(entry.lengths) + entry_size
         coder = next((n for n, code in PROFILES.items() if code == entry.coder), "exact")
         rows.append(
             Share(
@@ -223,7 +218,7 @@ def _ledger(content: bytes) -> Ledger:
                 framing,
             )
         )
-    other = sum(sizes.get(decoder.ANCILLARY, []))
+    other = sum(size for kind, _, size in found if kind & decoder.ANCILLARY)
     header = len(content) - other - text - sum(row.total for row in rows)
     return Ledger(len(content), tuple(rows), header, text, other)
 
@@ -233,6 +228,16 @@ def _entry(part: Packed, shape: tuple[int, ...]) -> bytes:
     numbers = (len(shape), *shape)
     start = bytes([part.coder << 4 | part.kind]) + b"".join(map(whole, numbers)) + part.digest
     return start + b"".join(whole(len(section)) for section in part.sections)
+
+
+def _chunks(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields the chunks of tensors."""
+    for small, group in itertools.groupby(bodies, lambda body: len(body) < _SMALL):
+        found = list(group)
+        if small and len(found) > 1:
+            yield _chunk(decoder.TENSORS, b"".join(found))
+        else:
+            yield from (_chunk(decoder.TENSOR, body) for body in found)
 
 
 def _chunk(kind: int, body: bytes) -> bytes:

@@ -349,7 +349,7 @@ def test_a_limit_is_met_where_names_and_text_are_most_of_the_file() -> None:
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
     rest = {"meta": {"text": "".join(chr(33 + i * i * 7 % 89) for i in range(600))}, **QUICK}
     most = nd.compress(net, (x, y), (x, y), max_bytes=2000, **rest).n_bytes
-    assert nd.compress(net, (x, y), (x, y), max_bytes=most - 40, **rest).n_bytes <= most - 40
+    assert nd.compress(net, (x, y), (x, y), max_bytes=most - 30, **rest).n_bytes <= most - 30
 
 
 def test_a_network_that_is_no_better_than_a_constant_is_told_of(trained: nn.Module) -> None:

@@ -29,7 +29,7 @@ from netdial.compression.coding.static import (
 
 MAGIC = b"\x89NDZ\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
-END, OLD_HEAD, TENSOR, HEAD, ANCILLARY = 0, 1, 2, 3, 128
+END, OLD_HEAD, TENSOR, HEAD, TENSORS, ANCILLARY = 0, 1, 2, 3, 4, 128
 NUMBERS = {1: "<f4", 2: "<f8", 3: "<f2", 4: "|i1", 5: "|u1", 6: "<i2", 7: "<i4", 8: "<i8", 9: "|b1"}
 HEADS = (OLD_HEAD, HEAD)
 CODEBOOK, GRID = 0, 10
@@ -65,7 +65,7 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         start = file.place
         kind = file.take(1)[0]
         body = file.take(file.whole(len(data)))
-        known = kind in (END, TENSOR, *HEADS) or kind & ANCILLARY
+        known = kind in (END, TENSOR, TENSORS, *HEADS) or kind & ANCILLARY
         check(
             known,
             f"it has a part of type {kind} that this program does not know; a newer one wrote it",
@@ -117,6 +117,28 @@ def head(kind: int, body: bytes) -> tuple[dict[str, Any], list[Entry]]:
         entries.append(Entry(name, kind & 15, kind >> 4, shape, digest, lengths))
     check(file.place == len(body), "its head is longer than it says")
     return found, entries
+
+
+def bodies(entries: list[Entry], parts: list[tuple[int, bytes]]) -> list[bytes]:
+    """Returns the sections of each tensor, from type and body of the chunks between head and end."""
+    found: list[bytes] = []
+    sizes = [sum(entry.lengths) for entry in entries]
+    for kind, body in parts:
+        check(
+            kind in (TENSOR, TENSORS) and len(found) < len(entries),
+            "it has another number of tensors than it says",
+        )
+        place = 0
+        while True:
+            size = sizes[len(found)]
+            found.append(body[place : place + size])
+            place += size
+            at = len(found)
+            if kind == TENSOR or at == len(sizes) or place + sizes[at] > len(body):
+                break
+        check(place == len(body), f"tensor {entries[at - 1].name!r} has another length")
+    check(len(found) == len(entries), "it has another number of tensors than it says")
+    return found
 
 
 def _rows(pairs: list[tuple[str, Any]]) -> Any:
