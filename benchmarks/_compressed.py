@@ -122,7 +122,7 @@ def _built(spec: str, data: nd.Splits, seed: int) -> nn.Module:
         return nd.build(spec, input_shape=data.input_shape, n_outputs=data.n_outputs, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(
+        net = nn.Sequential(
             nn.Conv2d(1, 20, 5),
             nn.MaxPool2d(2),
             nn.Conv2d(20, 50, 5),
@@ -131,7 +131,11 @@ def _built(spec: str, data: nd.Splits, seed: int) -> nn.Module:
             nn.Linear(800, 500),
             nn.ReLU(),
             nn.Linear(500, data.n_outputs),
-        ).to(memory_format=torch.channels_last)  # half again as fast on a processor
+        )
+    for leaf in net.parameters():
+        if leaf.ndim == 4:  # channels last in memory are half again as fast on a processor
+            leaf.data = leaf.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
