@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, NonFiniteError, ShapeError
 from netdial.measure.latency import Machine
 from netdial.structure import Genotype, SearchSpace, StructureCosts, ZeroOperation
 from netdial.structure.latency import LatencyLookup, OperationTime
@@ -251,3 +251,38 @@ def test_candidates_are_within_the_limit() -> None:
     costs = StructureCosts(planted())
     assert all(costs.of(each.genotype).params <= 12 for each in found.trials)
     assert len({each.genotype for each in found.trials}) == 2  # a line, and an identity
+
+
+class OfFew(nn.Module):
+    """A layer that is sound for a few examples alone."""
+
+    def __init__(self, width: int, *, raises: bool) -> None:
+        super().__init__()
+        self.layer, self.raises = nn.Linear(width, 2), raises
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.raises and len(x) > 8:
+            raise RuntimeError("too many examples")
+        return self.layer(x) / (len(x) <= 8)
+
+
+@pytest.mark.parametrize("strategy", ["darts", "random", "exhaustive"])
+def test_an_operation_that_fails_on_a_batch_is_named_before_the_search(strategy: str) -> None:
+    """It ended a search by trials in a traceback of the network's, and one by gradient without its name."""
+    for raises, error in ((True, ShapeError), (False, NonFiniteError)):
+        space = SearchSpace()
+        space.input("x", (3,))
+        space.node("y")
+        space.edge(
+            "x",
+            "y",
+            {
+                "few": lambda shape, raises=raises: OfFew(shape[0], raises=raises),
+                "linear": lambda shape: nn.Linear(shape[0], 2),
+            },
+        )
+        space.output("y")
+        x = torch.randn(32, 3)
+        part = (x, (x.sum(1) > 0).long())
+        with pytest.raises(error, match=r"edge x->y, operation few: .* 16 inputs of shape \[3\]"):
+            nd.search(space, part, part, strategy=strategy, epochs=1, batch_size=16, compare=False)

@@ -173,3 +173,25 @@ def _choices(
         tied = (*(before.edges if before else ()), edge.name)
         found[edge.key] = StructureChoice(edge.key, names, edge.domain, *special[edge.name], tied)
     return found
+
+
+def check_batch(wiring: Wiring, size: int) -> None:
+    """Runs every operation of the user's own on a batch of this size, since some work on few examples alone.
+
+    Raises:
+        ConfigError, ShapeError, NonFiniteError: as ``wire``; the edge, the operation and the size of the batch are named.
+    """
+    seen = set()
+    for edge in wiring.edges.values():
+        shape = wiring.shapes[edge.source]
+        for name, factory in edge.operations.items():
+            made_here = str(getattr(factory, "__module__", "")).startswith(
+                "netdial."
+            )  # tested as they are
+            if made_here or (id(factory), shape) in seen:
+                continue
+            seen.add((id(factory), shape))
+            where = f"edge {edge.name}, operation {name}"
+            module = make(factory, shape, where, 0, edge.name, name)
+            if not isinstance(module, ZeroOperation):
+                shape_after(module, shape, where, size)

@@ -72,22 +72,22 @@ def make(factory: Factory, shape: Shape, where: str, *seed: int | str) -> nn.Mod
     return made
 
 
-def shape_after(module: nn.Module, shape: Shape, where: str) -> Shape:
-    """Returns the shape of an operation's output, without the batch, found by a run on an example.
+def shape_after(module: nn.Module, shape: Shape, where: str, examples: int = _EXAMPLES) -> Shape:
+    """Returns the shape of an operation's output, without the batch, found by a run on so many examples.
 
     Raises:
         ShapeError: the operation fails on inputs of this shape, or its output has another batch size.
         ConfigError: it returns no tensor, or changes its inputs in place, which other edges read.
         NonFiniteError: it returns NaN or infinity for inputs from a normal distribution.
     """
-    x = torch.randn(_EXAMPLES, *shape, generator=generator("operation"))
+    x = torch.randn(examples, *shape, generator=generator("operation"))
     given = x.clone()
     try:
         with evaluating(module), seeded("operation"):
             out = module(given)
     except Exception as error:
         raise ShapeError(
-            f"{where}: fails on inputs of shape {list(shape)} ({type(error).__name__}: {first_line(error)})"
+            f"{where}: fails on {examples} inputs of shape {list(shape)} ({type(error).__name__}: {first_line(error)})"
         ) from error
     if not isinstance(out, Tensor):
         raise ConfigError(f"{where}: returns a {type(out).__name__}; expected a tensor")
@@ -95,13 +95,15 @@ def shape_after(module: nn.Module, shape: Shape, where: str) -> Shape:
         raise ConfigError(
             f"{where}: changes its inputs in place, and other operations read them; leave inplace=True out of its first layer"
         )
-    if out.ndim < 1 or len(out) != _EXAMPLES:
+    if out.ndim < 1 or len(out) != examples:
         raise ShapeError(
-            f"{where}: turns {_EXAMPLES} examples of shape {list(shape)} into a tensor {list(out.shape)}; expected as many "
+            f"{where}: turns {examples} examples of shape {list(shape)} into a tensor {list(out.shape)}; expected as many "
             "examples as it was given"
         )
     if not bool(torch.isfinite(out).all()):
-        raise NonFiniteError(f"{where}: returns NaN or infinity for inputs of shape {list(shape)}")
+        raise NonFiniteError(
+            f"{where}: returns NaN or infinity for {examples} inputs of shape {list(shape)}"
+        )
     return tuple(out.shape[1:])
 
 

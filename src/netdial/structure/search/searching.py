@@ -8,9 +8,11 @@ from typing import Any
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target
+from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted_both
 from netdial.structure.derived import DerivedNetwork, derive
+from netdial.structure.graph.checking import check_batch
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.latency import LatencyLookup, measure_table
@@ -93,6 +95,8 @@ def prepare(
     else:
         limit = SizeLimit(space, config.size)
     config = with_lengths(config, admitted)
+    batch = config.known_batch_size
+    check_batch(space.wiring, min(batch, len(admitted)) if isinstance(admitted, Dataset) else batch)
     job = SearchJob(space, admitted, part, judged, task.in_training(), config, limit, augment)
     job.times = lambda: measured_times(space)
     return job
