@@ -699,3 +699,22 @@ def test_conversions_to_float32_do_not_end_the_check_in_double_precision() -> No
     _, report = fold(settled(net), x)
     assert [merged.module for merged in report.merged] == ["switch_a"]
     assert report.difference_float64 < 1e-14
+
+
+def test_whole_numbers_are_divided_in_double_precision_there() -> None:
+    class Timed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.time = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(1, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            step = x.argmax(-1, keepdim=True) / 3  # of the type that torch makes by default
+            return self.b(self.a(x)) + self.time(step)
+
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    net = trace(Timed(), x)
+    insert_switches(net)
+    _, report = fold(settled(net), x)
+    assert [merged.module for merged in report.merged] == ["switch_a"]
+    assert report.difference_float64 < 1e-14
+    assert torch.get_default_dtype() is torch.float32

@@ -52,6 +52,11 @@ def by_linear(s: Any, x: Tensor) -> Tensor:
     return torch.relu(F.linear(torch.relu(F.linear(x, s.w0, s.b0)), s.w1, bias=s.b1))
 
 
+def by_converted(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(F.linear(x, s.w0.to(x.dtype), s.b0.type_as(x)))
+    return torch.relu(F.linear(h, s.w1.to(h.dtype), s.b1.float()))
+
+
 def by_convolution(s: Any, x: Tensor) -> Tensor:
     h = torch.relu(F.conv1d(x[:, :, None].expand(-1, -1, 4), s.w0, s.b0, padding=1))
     return torch.relu(F.conv1d(h, s.w1, s.b1)).mean(2)
@@ -66,6 +71,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "products": lambda: Own(by_products, (6, 12), (12, 12)),
     "addmm": lambda: Own(by_addmm, (6, 12), (12, 12)),
     "linear": lambda: Own(by_linear, (12, 6), (12, 12)),
+    "converted": lambda: Own(by_converted, (12, 6), (12, 12)),
     "convolution": lambda: Own(by_convolution, (12, 6, 3), (12, 12, 1)),
     "transposed": lambda: Own(by_transposed_convolution, (6, 12, 3), (12, 12, 1)),
 }

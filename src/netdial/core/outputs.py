@@ -83,6 +83,17 @@ def evaluating(*nets: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def made_in(dtype: torch.dtype) -> Iterator[None]:
+    """Lets numbers that code makes, as of whole ones divided, be of a type by default."""
+    was = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(was)
+
+
 def tensors(result: Any) -> list[Tensor]:
     """Returns all tensors in what a network gave, whatever they are packed in."""
     return [part for part in tree_leaves(result) if isinstance(part, Tensor)]

@@ -19,6 +19,7 @@ _TRANSPOSED: dict[Any, int] = {
     **{F.conv_transpose1d: 1, F.conv_transpose2d: 2, F.conv_transpose3d: 3},
     **{torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3},
 }
+_CONVERSIONS = ("to", "type", "type_as", "float", "double", "half", "bfloat16")
 ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
@@ -64,11 +65,21 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
             return None  # the parameter has the channels of one group
     else:
         return None
+    weight, bias = _bare(weight), _bare(bias)
     if not isinstance(source, fx.Node) or source.op == "get_attr" or not lone_parameter(weight):
         return None
     if bias is not None and not lone_parameter(bias):
         return None
     return ParameterProduct(source, weight, bias, axis, dim)
+
+
+def _bare(node: Any) -> Any:
+    """Returns what a node converts to another number type, ``weight.to(x.dtype)``; any other as it is."""
+    while isinstance(node, fx.Node) and node.op == "call_method" and node.target in _CONVERSIONS:
+        if len(node.users) > 1:
+            break
+        node = node.args[0]
+    return node
 
 
 def unswitched(traced: fx.GraphModule, node: fx.Node) -> str:

@@ -54,6 +54,7 @@ from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import (
     evaluated,
     evaluating,
+    made_in,
     modes_kept,
     repeated,
 )
@@ -329,8 +330,9 @@ def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) ->
             float32 do; the network and the example are in double precision already.
     """
     runner = InDouble(traced) if double else Recording(traced)
+    made = torch.float64 if double else torch.get_default_dtype()
     try:
-        with evaluating(traced), torch.random.fork_rng(devices=[]):
+        with made_in(made), evaluating(traced), torch.random.fork_rng(devices=[]):
             runner.run(example.clone())
     except Exception as error:
         raise failed(example, error) from error
