@@ -22,6 +22,7 @@ from netdial.core.errors import (
     NetdialError,
     NonFiniteError,
 )
+from netdial.core.storage.files import writing
 from netdial.data import names
 from netdial.jobs import failure, request
 from netdial.jobs.job import do_job
@@ -182,6 +183,19 @@ def test_a_full_disk_is_explained(tmp_path: Path) -> None:
     listener.epoch = full  # type: ignore[method-assign,assignment]
     with pytest.raises(CheckpointError, match=r"No space left on device.*start again"):
         do_job(job(tmp_path), listener)
+
+
+def test_a_full_disk_is_told_what_to_do_once(tmp_path: Path) -> None:
+    listener = Listener()
+
+    def full(epoch: FinishedEpoch) -> None:
+        with writing(tmp_path / "x"):
+            raise OSError(28, "No space left on device")
+
+    listener.epoch = full  # type: ignore[method-assign,assignment]
+    with pytest.raises(CheckpointError, match=r"No space left on device") as found:
+        do_job(job(tmp_path), listener)
+    assert str(found.value).count("free some space") == 1
 
 
 def files(path: Path) -> dict[str, bytes]:

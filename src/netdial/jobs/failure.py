@@ -51,6 +51,7 @@ def _in_words(error: BaseException, job: Job, run: Run, *, kept: bool) -> BaseEx
     if isinstance(error, OSError) and error.errno in _REFUSED:
         what = f"{run.name}: the run could not be written"
         first = str(error) if isinstance(error, WriteError) else f"{what} ({error.strerror})"
+        first = first.removesuffix("; free some space and try again")  # the cure below says it
         cure = "free some space, then " if error.errno in _FULL else "then "
         state = "its last state is kept" if kept else "nothing of it was saved"
         return CheckpointError(f"{first}; {state}; {cure}{again}")
