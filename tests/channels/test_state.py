@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
 from netdial.channels.trace.state import StateChanged
 from netdial.channels.trace.trace import is_exported
 from netdial.core.errors import TraceError
@@ -219,3 +220,43 @@ def test_a_parameter_that_the_first_data_set_is_not_lost() -> None:
     graph = Graph.of(net, x)
     assert graph.widths == {"one": 6}
     torch.testing.assert_close(graph.traced(x), wanted)
+
+
+class Counted(nn.Module):
+    """Gives what it is given, a mean and how often it was called in training, which it counts in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.training:
+            self.calls.data.add_(1)
+        return x.relu(), x.mean(), self.calls.clone()
+
+
+def test_a_part_that_gives_several_tensors_keeps_whole_what_it_reads() -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.one, self.two, self.three = nn.Linear(3, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+            self.counted = Counted()
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y, mean, _ = self.counted(self.two(self.one(x).relu()))
+            return self.three(y), mean
+
+    net = Several().double().eval()
+    x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    graph = Graph.of(net, x)
+    assert graph.widths == {"one": 6}
+    assert "gives several parts" in graph.kept["two.weight"]
+    with torch.no_grad():
+        hidden = net.one(x).relu()[:, [0, 2, 3, 5]]
+        due = hidden @ net.two.weight[:, [0, 2, 3, 5]].T + net.two.bias
+        wanted = net.three(due.relu()), due.mean()
+    apply(graph.plan({"one": [1, 4]}), graph.traced)
+    torch.testing.assert_close(graph.traced(x), wanted)
+    graph.traced.train()(x)
+    assert graph.traced.get_submodule("counted").calls == 1

@@ -99,6 +99,9 @@ def _passed(
         found = passes(scene, node, args, kwargs)
         if found is not None:
             return found
+        if node.op == "call_module" and not isinstance(scene.results[node], Tensor):
+            scene_fix_all(scene, [args, kwargs], f"enters {place(node)}, which gives several parts")
+            return _whole(scene.results[node])
         message = (
             f"{place(node)}: has no rule, so what may be cut around it is not known; write a rule "
             "(netdial.channels.rules)"
