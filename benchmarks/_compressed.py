@@ -34,8 +34,6 @@ class Recipe:
         augment: how images are varied.
         settings: of the compression.
         metric: that decides; None for the proper loss.
-        rounds: trainings of the dense network before it is compressed: one on the targets, and others with the outputs of the
-            one before as part of the targets, as the compression and its control have them.
     """
 
     spec: str
@@ -44,7 +42,6 @@ class Recipe:
     augment: str | None
     settings: dict[str, Any]
     metric: str | None
-    rounds: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +79,15 @@ def pair(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> Pair:
     net = _built(recipe.spec, data, seed)
     config = CompressConfig(**recipe.settings, metric=recipe.metric, seed=seed)
 
-    start = net
-    for turn in range(recipe.rounds):
-        alone = CompressConfig(
-            epochs=recipe.epochs,
-            tuning=recipe.epochs * 3 // 8 if turn else 0,
-            distil=config.distil if turn else 0.0,
-            lr=recipe.lr,
-            batch_size=config.batch_size,
-            seed=seed,
-        )
-        start = recipe_alone(context_of(data, start, alone, recipe.augment), start, "dense")
+    alone = CompressConfig(
+        epochs=recipe.epochs,
+        tuning=0,
+        distil=0.0,
+        lr=recipe.lr,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
+    start = recipe_alone(context_of(data, net, alone, recipe.augment), net, "dense")
     sizes: set[str] = set()
 
     def told(name: str, *_: object) -> None:

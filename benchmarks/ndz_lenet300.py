@@ -41,14 +41,12 @@ class CompressedImages(Cell):
     Attributes:
         spec: the network.
         seed: the seed.
-        epochs: passes over the data, of the compression and, unless ``dense`` says otherwise, of the dense network.
+        epochs: passes over the data, of the dense network and of the compression.
         tuning: passes over the data with shared values.
         most: bytes that the file may have.
         lr: peak learning rate.
         examples: training images; 0 for all.
         batch_size: of all trainings.
-        dense: passes over the data of each training of the dense network; 0 for as many as of the compression.
-        rounds: trainings of the dense network, see ``Recipe``.
     """
 
     spec: str
@@ -59,8 +57,6 @@ class CompressedImages(Cell):
     lr: float = 2e-3
     examples: int = 0
     batch_size: int = 256
-    dense: int = 0
-    rounds: int = 1
 
     @property
     def label(self) -> str:
@@ -74,8 +70,7 @@ class CompressedImages(Cell):
             "max_bytes": self.most, "epochs": self.epochs, "tuning": self.tuning, "lr": self.lr, "distil": 0.7,
             "batch_size": self.batch_size,
         }  # fmt: skip
-        dense = self.dense or self.epochs
-        recipe = Recipe(self.spec, dense, self.lr, "shift", settings, "accuracy", self.rounds)
+        recipe = Recipe(self.spec, self.epochs, self.lr, "shift", settings, "accuracy")
         return one_seed(data, recipe, self.seed, run.path)
 
 
