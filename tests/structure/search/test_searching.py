@@ -161,7 +161,7 @@ def test_options_are_checked() -> None:
     with pytest.raises(
         ConfigError, match=r"candidates: is a setting of every search.*--candidates 2"
     ):
-        strategy_of("darts", {"candidates": 2})
+        SearchConfig(strategy="darts", options={"candidates": 2})
     assert strategy_of("darts", {"structure_lr": 0.5}).model_dump()["structure_lr"] == 0.5
     with pytest.raises(ConfigError, match="options"):
         SearchConfig(options="trials")

@@ -69,8 +69,7 @@ def load_table(
     """Returns a table as splits.
 
     Args:
-        path: A ``.csv``, ``.tsv`` (also ``.gz``), ``.parquet`` or ``.xlsx`` file; a relative one is also looked for in the
-            data folder.
+        path: A ``.csv``, ``.tsv`` (also ``.gz``), ``.parquet`` or ``.xlsx`` file, also looked for in the data folder.
         target: Column to predict; several regression targets are separated by commas.
         data_dir: The data folder; default: the environment variable NETDIAL_DATA.
         kind: ``"classification"`` or ``"regression"``; default: what the target looks like.

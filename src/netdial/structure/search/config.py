@@ -97,6 +97,12 @@ class SearchConfig(TrainConfig):
                     f"penalty={self.penalty!r}: {self.strategy} trains structures by themselves and has no loss to add it to; "
                     "choose one by gradient, or give size"
                 )
+        for name in self.options.keys() - SEARCHES[self.strategy].model_fields.keys():
+            if name in type(self).model_fields:
+                raise ConfigError(
+                    f"{name}: is a setting of every search, no option of strategy {self.strategy}: give {name}= "
+                    f"(--{name.replace('_', '-')} {self.options[name]})"
+                )
         if self.limit_term != "hinge" and not issubclass(SEARCHES[self.strategy], GradientStrategy):
             raise ConfigError(
                 f"limit_term={self.limit_term!r}: {self.strategy} trains structures by themselves and has no loss to "

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from netdial.core.errors import ConfigError, settings_in_words
+from netdial.core.errors import settings_in_words
 from netdial.core.noise import generator
 from netdial.core.registry import Registry
 from netdial.structure.graph.genotype import Genotype
@@ -29,7 +29,6 @@ from netdial.structure.graph.parts import StructureChoice
 from netdial.structure.graph.relaxing import relaxed
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.penalty import SizeKind, SizeShare
-from netdial.structure.search.config import SpaceSearchConfig
 from netdial.structure.search.limits import Constraint
 from netdial.structure.search.state import SearchState
 from netdial.structure.supernet import Supernet
@@ -339,11 +338,5 @@ def strategy_of(name: str, options: Mapping[str, Any] | None = None) -> Strategy
         ConfigError: the name or an option is unknown, or has a value that is not allowed.
     """
     kind, given = SEARCHES[name], dict(options or {})
-    for option in given:
-        if option not in kind.model_fields and option in SpaceSearchConfig.model_fields:
-            raise ConfigError(
-                f"{option}: is a setting of every search, no option of strategy {name}: give {option}= "
-                f"(--{option.replace('_', '-')} {given[option]})"
-            )
     with settings_in_words(f"option of strategy {name}", given, kind.model_fields):
         return kind(**given)
