@@ -92,6 +92,10 @@ def test_the_folder_of_a_member_is_a_model_and_no_run(call: Call, wine: Path) ->
     short = ("--epochs", "1", "--tuning", "0", "--max-bytes", "2500", "--out", "one.ndz")
     assert call("compress", "one", *short).code == 0
     assert nd.load_model("one.ndz")(x).shape == (4, 3)
+    Path("one").rename("one-0.5")
+    assert call("export", "one-0.5", "--format", "onnx").code == 0 and Path("one-0.5.onnx").exists()
+    assert call("compress", "one-0.5", *short[:-2]).code == 0 and Path("one-0.5.ndz").exists()
+    Path("one-0.5").rename("one")
     for command in (("evaluate",), ("slim",), ("report",), ("finetune", "--lam", "1")):
         said = call(command[0], "one", *command[1:])
         assert said.code == 2 and "one: is one network (an exported member), no run" in said.line

@@ -207,6 +207,12 @@ def is_model(path: Path) -> bool:
     return path.is_file() or ((path / "config.json").is_file() and _is_member(path / "config.json"))
 
 
+def stem_of(model: Path) -> str:
+    """Returns the name of a model's file or folder without its ending; of a folder, ``.safetensors`` alone is one."""
+    ends = model.is_file() or model.suffix == ".safetensors"
+    return model.stem if ends else model.name
+
+
 def recognise(path: Path) -> Found:
     """Returns what a file or folder is; of a run folder that is done, its model.
 

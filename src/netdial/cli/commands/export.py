@@ -52,15 +52,14 @@ def export(
 ) -> None:
     """Write one member of a run or a file as an ordinary network, or its one network: safetensors, torch.export or ONNX."""
     format = format_of(format, out)
-    from netdial.models.kinds import is_model
+    from netdial.models.kinds import is_model, stem_of
 
     if is_model(Path(at.run)):
         from netdial.jobs.analyses.exporting import export_file
 
         model = Path(at.run)
-        path = out or Path(
-            f"{_stem(model)}{'' if lam is None else f'-lam{lam:g}'}{SUFFIXES[format]}"
-        )
+        name = stem_of(model) + ("" if lam is None else f"-lam{lam:g}")
+        path = out or Path(f"{name}{SUFFIXES[format]}")
         _say(at, {"model": at.run}, export_file(model, lam, format, path))
         return
     from netdial.cli.output import console, print_json
@@ -106,11 +105,6 @@ def export(
     )
     if said:
         console().print(f"warning: {said}", markup=False, soft_wrap=True)
-
-
-def _stem(model: Path) -> str:
-    """Returns the name of a file without its ending, or of a folder."""
-    return model.name if model.is_dir() else model.stem
 
 
 def _whole(at: AtRun, folder: Run, format: str, path: Path) -> Exported:

@@ -126,9 +126,7 @@ def number(word: str, decimal: str, thousands: str | None) -> float:
     word = bare(word)
     if thousands is not None:
         word = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", word)
-    return float(
-        re.sub("d", "e", word.replace(decimal, "."), flags=re.I)
-    )  # 1.5D+03, as Fortran writes it
+    return float(word.replace(decimal, ".").lower().replace("d", "e"))  # Fortran writes 1.5D+03
 
 
 def bare(word: str) -> str:

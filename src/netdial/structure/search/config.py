@@ -97,8 +97,8 @@ class SearchConfig(TrainConfig):
                     f"penalty={self.penalty!r}: {self.strategy} trains structures by themselves and has no loss to add it to; "
                     "choose one by gradient, or give size"
                 )
-        for name in self.options.keys() - SEARCHES[self.strategy].model_fields.keys():
-            if name in type(self).model_fields:
+        for name in self.options:
+            if name in type(self).model_fields and name not in SEARCHES[self.strategy].model_fields:
                 raise ConfigError(
                     f"{name}: is a setting of every search, no option of strategy {self.strategy}: give {name}= "
                     f"(--{name.replace('_', '-')} {self.options[name]})"

@@ -50,13 +50,13 @@ def compress(
     from netdial.jobs.analyses.compressed import Judging, compress_model, compress_run
     from netdial.jobs.analyses.compressing import from_file, from_run
     from netdial.jobs.reports import write_report
-    from netdial.models.kinds import is_model
+    from netdial.models.kinds import is_model, stem_of
 
     config, judging = read(CompressConfig, given), read(Judging, given)
     report = None if at.as_json or at.quiet else _said
     if is_model(Path(at.run)):
         asked = from_file(Path(at.run), data, lam, at.data_dir, whole=family)
-        path = out or _named(Path(at.run).stem, asked.wanted)
+        path = out or _named(stem_of(Path(at.run)), asked.wanted)
         found = compress_model(asked, config, judging, split, path, report=report)
         where: dict[str, Any] = {"model": at.run}
     else:
