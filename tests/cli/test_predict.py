@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,16 @@ def test_what_cannot_be_predicted_is_said(call: Call, table: Path, tmp_path: Pat
     ):
         said = call("predict", *args)
         assert said.code == 2 and message in said.line, said.err
+
+
+def test_predictions_replace_such_predictions_and_no_table(call: Call, table: Path) -> None:
+    assert call("fit", "rows.csv", "--target", "kind", "--name", "r", *QUICK).code == 0
+    assert call("predict", "r", "rows.csv", "--out", "found.csv").code == 0
+    for _ in range(2):
+        assert call("predict", "r", "rows.csv", "--out", "found.csv").code == 0
+    rows = table.read_bytes()
+    shutil.copy(table, "other.csv")
+    for name, words in (("rows.csv", "what this command reads"), ("other.csv", "is there and is")):
+        told = call("predict", "r", "rows.csv", "--out", name)
+        assert told.code == 2 and words in told.line
+        assert Path(name).read_bytes() == rows

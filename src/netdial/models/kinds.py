@@ -207,6 +207,26 @@ def is_model(path: Path) -> bool:
     return path.is_file() or ((path / "config.json").is_file() and _is_member(path / "config.json"))
 
 
+def may_replace(format: str) -> Callable[[Path], bool]:
+    """Returns a check whether what is in a place is of a format, and may be replaced by another of it.
+
+    Args:
+        format: ``safetensors`` (one network, no family), ``torch-export``, ``onnx``, or the kind of a file.
+    """
+    one_network = (MEMBER, SHRUNKEN, PRUNED, DERIVED, "safetensors")
+    kinds = {"safetensors": one_network, "torch-export": ("zip",)}.get(format, (format,))
+
+    def check(path: Path) -> bool:
+        if path.is_dir():  # names of files in a folder are looked at where they are written
+            return format == "safetensors"
+        try:
+            return path.stat().st_size == 0 or recognise(path).kind in kinds
+        except CheckpointError:
+            return False
+
+    return check
+
+
 def stem_of(model: Path) -> str:
     """Returns the name of a model's file or folder without its ending; of a folder, ``.safetensors`` alone is one."""
     ends = model.is_file() or model.suffix == ".safetensors"

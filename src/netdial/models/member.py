@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,35 @@ def files_of(path: Path) -> tuple[Path, Path]:
     return path / "model.safetensors", path / "config.json"
 
 
+def check_place(path: Path, files: Iterable[Path] = ()) -> None:
+    """Refuses to write a member where files of something else have the names of its own.
+
+    Args:
+        path: folder or file to write.
+        files: what will be written, if there is more than weights and description.
+
+    Raises:
+        ConfigError: the description beside the weights is that of something else, such as a run, or other files are there
+            without one.
+    """
+    weights, beside = files_of(path)
+    if beside.is_file():
+        try:
+            found = read_json(beside)
+        except CheckpointError:
+            found = None
+        if isinstance(found, dict) and found.get("kind") == KIND:
+            return
+        raise ConfigError(
+            f"{path}: the description of the weights would replace {beside}, which is something else; give another name"
+        )
+    if path == weights:
+        return
+    taken = next((file for file in files if file.exists()), None)
+    if taken is not None:
+        raise ConfigError(f"{path}: {taken} is there and would be replaced; give another folder")
+
+
 def read_description(path: Path) -> Description:
     """Returns the description of a member; its weights are not read.
 
@@ -267,6 +296,7 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
     files = {weights: content, beside: text.encode()}
     if job.card is not None:
         files[job.path / "README.md"] = job.card.encode()
+    check_place(job.path, files)
     write_together(files)
     return sum(len(written) for written in files.values()), 0.0
 

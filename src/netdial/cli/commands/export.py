@@ -43,6 +43,29 @@ def format_of(asked: str | None, out: Path | None) -> str:
     return asked or endings.get("" if out is None else out.suffix, "safetensors")
 
 
+def written_to(out: Path | None, otherwise: str, format: str, reads: list[Path]) -> Path:
+    """Returns where a network is written: to ``--out``, unless something else is lost there, or to a name that is free.
+
+    Raises:
+        ConfigError: what is at ``--out`` is read, or is no network of that format.
+        WriteError: nothing can be written there.
+    """
+    from netdial.core.storage.files import check_writable
+    from netdial.core.storage.places import check_replaceable, free_path
+    from netdial.models.kinds import may_replace
+    from netdial.models.member import check_place
+
+    if out is None:
+        return free_path(Path(otherwise), ".json" if format == "safetensors" else "")
+    words = {"safetensors": "a network in safetensors", "onnx": "an ONNX graph"}
+    what = words.get(format, "a program of torch.export")
+    path = check_replaceable(out, what, may_replace(format), reads)
+    check_writable(path, is_folder=format == "safetensors")
+    if format == "safetensors":
+        check_place(path)
+    return path
+
+
 @options_of(dict)
 def export(
     at: AtRun,
@@ -59,7 +82,7 @@ def export(
 
         model = Path(at.run)
         name = stem_of(model) + ("" if lam is None else f"-lam{lam:g}")
-        path = out or Path(f"{name}{SUFFIXES[format]}")
+        path = written_to(out, f"{name}{SUFFIXES[format]}", format, [model])
         _say(at, {"model": at.run}, export_file(model, lam, format, path))
         return
     from netdial.cli.output import console, print_json
@@ -71,12 +94,13 @@ def export(
 
     folder = at.open()
     if lam is None and not way_of(folder).makes_family:
-        whole = _whole(at, folder, format, out or Path(f"{folder.name}{SUFFIXES[format]}"))
+        path = written_to(out, f"{folder.name}{SUFFIXES[format]}", format, [folder.path])
+        whole = _whole(at, folder, format, path)
         _say(at, {"run": str(folder.path)}, whole)
         return
     lam = member_of(folder, lam)
     family = open_family(folder, at.data_dir, trust=at.trust)
-    path = out or Path(f"{folder.name}-lam{lam:g}{SUFFIXES[format]}")
+    path = written_to(out, f"{folder.name}-lam{lam:g}{SUFFIXES[format]}", format, [folder.path])
     meta = {
         "run": folder.name,
         **origin_of(folder),

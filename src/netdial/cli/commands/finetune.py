@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from netdial.cli.command import Parts, options_of
-from netdial.cli.commands.export import SUFFIXES, FormatOption, format_of
+from netdial.cli.commands.export import SUFFIXES, FormatOption, format_of, written_to
 from netdial.cli.options import (
     AtRun,
     out_option,
@@ -38,7 +38,6 @@ def finetune(
     format = format_of(format, out)
     from netdial.cli.output import console, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
-    from netdial.core.storage.files import check_writable, free_path
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.jobs.opening import example_input
     from netdial.jobs.problem import describe_net, origin_of
@@ -51,8 +50,9 @@ def finetune(
     folder = at.open()
     lam = member_of(folder, lam)
     family, task = at.family(folder, [lam])
-    path = out or free_path(Path(f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}"))
-    check_writable(path, is_folder=True)
+    path = written_to(
+        out, f"{folder.name}-lam{lam:g}-tuned{SUFFIXES[format]}", format, [folder.path]
+    )
     member, rows = tune_run(folder, family, task, lam, tuning, rounds, policy)
     meta = {"run": folder.name, **origin_of(folder), **describe_net(folder)}
     meta |= use_of(task, member, lams=[lam]).alone(lam).to_json()

@@ -53,12 +53,16 @@ def predict(
     """Predict for the rows of a table: classes with probabilities, or numbers with intervals."""
     path = model_place(model, runs_dir)
     from netdial.cli.output import print_json
-    from netdial.core.storage.files import write_text
+    from netdial.core.storage.files import check_writable, write_text
+    from netdial.core.storage.places import check_replaceable, starts_as
     from netdial.models.described import described
     from netdial.models.door import load_model
     from netdial.models.predict import predictions
     from netdial.models.use import Use
 
+    if out is not None:
+        check_replaceable(out, "a table of predictions", Path.is_file, [table, path])
+        check_writable(out)
     loaded = load_model(path)
     if isinstance(loaded, dict):
         described(path, {})  # refuses tensors of which nobody knows the network
@@ -72,7 +76,9 @@ def predict(
     for remark in remarks:
         print(f"netdial: {remark}", file=sys.stderr)
     if out is not None:
-        write_text(out, found.to_csv(index=False))
+        text = found.to_csv(index=False)
+        alike = starts_as(text.partition("\n")[0])
+        write_text(check_replaceable(out, "a table of such predictions", alike), text)
     if as_json:
         print_json(
             {

@@ -63,10 +63,13 @@ def report(
     """
     from netdial.cli.output import console, print_json
     from netdial.core.arguments import refuse_twice
+    from netdial.core.storage.places import check_replaceable, free_path, starts_as
     from netdial.jobs.reports import write_comparison, write_report
 
     folders = [run_folder(run, runs_dir) for run in runs]
     refuse_twice("runs", [str(folder.resolve()) for folder in folders])
+    if out is not None:
+        out = check_replaceable(out, "a page", starts_as("<!doctype html>"))
     if len(folders) == 1 and (folders[0] / "sweep.json").exists():
         from netdial.sweeps import open_sweep
         from netdial.sweeps.page import write_sweep_page
@@ -75,7 +78,7 @@ def report(
     elif len(folders) == 1:
         path, told = write_report(folders[0], out), {"run": str(folders[0])}
     else:
-        path, told = write_comparison(folders, out or Path("compare.html")), {}
+        path, told = write_comparison(folders, out or free_path(Path("compare.html"))), {}
     if as_json:
         print_json({**told, "runs": [str(folder) for folder in folders], "report": str(path)})
         return

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import socket
+import stat
 import sys
 import tempfile
 import zlib
@@ -29,6 +30,8 @@ _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Writes a file through a temporary neighbour, flushed to disk and then renamed over ``path``.
 
+    A file that is replaced hands on its permissions; one that is protected from writing stays as it is.
+
     Args:
         path: the file to write; its folder is made when missing.
         write: called with the temporary path; whatever it raises leaves the old file as it was.
@@ -38,16 +41,33 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.tmp")
     with writing(path):
+        mode = _mode(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         try:
             write(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
             os.replace(temporary, path)
         finally:
             if temporary.exists():
                 temporary.unlink()
+
+
+def _mode(path: Path) -> int | None:
+    """Returns the permissions of the file that is there, None if there is none.
+
+    Raises:
+        PermissionError: nobody may write to it, which a rename would not notice.
+    """
+    if not path.is_file():
+        return None
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EACCES, "the file is protected from writing")
+    return mode
 
 
 def sync_folder(path: Path) -> None:
@@ -114,6 +134,7 @@ def check_writable(path: Path, *, is_folder: bool = False) -> None:
     with writing(path):
         if path.is_dir() and not is_folder:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _mode(path)
         there = next(place for place in path.absolute().parents if os.path.lexists(place))
         probe, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=there)
         os.close(probe)
@@ -174,14 +195,6 @@ def write_together(files: Mapping[Path, bytes]) -> None:
         write_together(rest)
 
     write_atomic(path, write)
-
-
-def free_path(path: Path) -> Path:
-    """Returns a path where nothing is yet: this one, or one with a number from 2 on behind its name."""
-    number, free = 2, path
-    while os.path.lexists(free):
-        number, free = number + 1, path.with_stem(f"{path.stem}-{number}")
-    return free
 
 
 def write_text(path: Path, text: str) -> None:

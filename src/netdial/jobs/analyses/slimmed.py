@@ -19,7 +19,8 @@ from netdial.core.best import MEAN
 from netdial.core.errors import ConfigError
 from netdial.core.records import Place
 from netdial.core.size import Target
-from netdial.core.storage.files import check_writable, free_path
+from netdial.core.storage.files import check_writable
+from netdial.core.storage.places import check_replaceable, free_path
 from netdial.data import Splits
 from netdial.family import Family
 from netdial.jobs.analyses.slimming import Slimming
@@ -30,6 +31,7 @@ from netdial.measure import evaluate
 from netdial.measure.compare import excess
 from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
+from netdial.models.kinds import may_replace
 from netdial.models.recipe import PRUNED, save_network
 from netdial.models.use import use_of
 from netdial.pruning.channels.latency import Rounding
@@ -154,9 +156,8 @@ def slim_run(
     )
     ladder, example = asked.goals, example_inputs(task.train, None)
     lam = best_lam(run) if asked.lam is None else asked.lam
-    path = path or free_path(Path(f"{run.name}-lam{lam:g}-small.safetensors"))
-    paths = {goal: path.with_stem(f"{path.stem}-{_named(goal)}") for goal in ladder[:-1]}
-    paths[ladder[-1]] = path
+    paths = _paths(path, f"{run.name}-lam{lam:g}-small.safetensors", ladder)
+    path = paths[ladder[-1]]
     for one in paths.values():
         check_writable(one)
     start = member_of(family, lam, example)
@@ -207,6 +208,26 @@ def _columns(small: Pruned, task: Splits) -> tuple[str, ...] | None:
     if small.inputs is None or task.schema is None:
         return None
     return tuple(task.schema.names[at] for at in small.inputs)
+
+
+def _paths(
+    given: Path | None, otherwise: str, ladder: Sequence[float | Target]
+) -> dict[float | Target, Path]:
+    """Returns where the network of each size is written; the last has the name itself, the others the size in theirs.
+
+    Raises:
+        ConfigError: something else would be lost in a place that was given.
+    """
+    path = free_path(Path(otherwise)) if given is None else given
+    places = {goal: path.with_stem(f"{path.stem}-{_named(goal)}") for goal in ladder[:-1]}
+    places[ladder[-1]] = path
+    if given is None:
+        return {goal: free_path(place) for goal, place in places.items()}
+    is_one = may_replace("safetensors")
+    return {
+        goal: check_replaceable(place, "a network in safetensors", is_one)
+        for goal, place in places.items()
+    }
 
 
 def _named(goal: float | Target) -> str:

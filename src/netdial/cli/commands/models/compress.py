@@ -56,14 +56,14 @@ def compress(
     report = None if at.as_json or at.quiet else _said
     if is_model(Path(at.run)):
         asked = from_file(Path(at.run), data, lam, at.data_dir, whole=family)
-        path = out or _named(stem_of(Path(at.run)), asked.wanted)
+        path = _place(out, stem_of(Path(at.run)), asked.wanted, Path(at.run))
         found = compress_model(asked, config, judging, split, path, report=report)
         where: dict[str, Any] = {"model": at.run}
     else:
         folder = at.open()
         with folder.alone():
             asked = from_run(folder, lam, at.data_dir, whole=family, trust=at.trust)
-            path = out or _named(folder.name, asked.wanted)
+            path = _place(out, folder.name, asked.wanted, folder.path)
             found = compress_run(folder, asked, config, judging, split, path, report)
             where = {"run": str(folder.path), "report": str(write_report(folder.path))}
     _show(found, where, split, asked.data.kind, as_json=at.as_json)
@@ -124,8 +124,15 @@ def _answer(found: CompressResult) -> dict[str, Any]:
     }
 
 
-def _named(name: str, lam: float | None) -> Path:
-    return Path(f"{name}.ndz" if lam is None else f"{name}-lam{lam:g}.ndz")
+def _place(out: Path | None, name: str, lam: float | None, model: Path) -> Path:
+    """Returns where the file is written: to ``--out``, or to a name that is free."""
+    from netdial.core.storage.places import check_replaceable, free_path
+    from netdial.models.compressed import KIND
+    from netdial.models.kinds import may_replace
+
+    if out is None:
+        return free_path(Path(f"{name}.ndz" if lam is None else f"{name}-lam{lam:g}.ndz"))
+    return check_replaceable(out, "a compressed network", may_replace(KIND), [model])
 
 
 def _said(name: str, epoch: Epoch, epochs: int) -> None:

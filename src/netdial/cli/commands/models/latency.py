@@ -56,10 +56,13 @@ def latency(
     """Measure the operations of a search space on this machine, and hold their sums against whole networks."""
     from netdial.cli.output import console, print_json, print_table
     from netdial.core.storage.files import check_writable
+    from netdial.core.storage.places import check_replaceable, free_path
     from netdial.data import load_data
     from netdial.jobs.search.latency import measured
 
-    path = out or Path(f"{space}-latency.json")
+    path = free_path(Path(f"{space}-latency.json"))
+    if out is not None:
+        path = check_replaceable(out, "a table of latencies", _is_table)
     check_writable(path)
     task = load_data(data, data_dir=data_dir, target=target)
     with _threads(threads):
@@ -79,6 +82,18 @@ def latency(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _is_table(path: Path) -> bool:
+    """Returns whether a file is one that this command wrote."""
+    from netdial.core.errors import NetdialError
+    from netdial.structure.latency import LatencyLookup
+
+    try:
+        LatencyLookup.load(path)
+    except NetdialError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
