@@ -141,3 +141,34 @@ def test_options_of_tables_go_with_tables(call: Call) -> None:
     assert said.code == 2 and "takes no na" in said.line
     said = call("shrink", "wine", "--valid", "v.csv", "-q")
     assert said.code == 2 and "v.csv" in said.line
+
+
+def test_two_targets_in_other_units_are_told_apart(call: Call) -> None:
+    """What is said of a member beside a constant, and of each target in its own unit, holds in whatever unit they are."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=200)
+    small = 0.001 * x + 0.0001 * random.normal(size=200)
+    pd.DataFrame({"x": x, "noise": 1e6 * random.normal(size=200), "small": small}).to_csv(
+        "t.csv", index=False
+    )
+    short = (
+        "--model",
+        "linear",
+        "--epochs",
+        "40",
+        "--lr",
+        "0.05",
+        "--points",
+        "3",
+        "--samples",
+        "0",
+        "--quiet",
+    )
+    told = json.loads(call("fit", "t.csv", "--target", "noise,small", *short, "--json").out)
+    first = told["members"][0]
+    assert first["valid/rmse"] < 0.85 * told["constant"]["valid/rmse"] < 1.0
+    each = {one.pop("name"): one for one in told["targets"]}
+    assert each["noise"]["valid/rmse"] > 5e5 and each["small"]["valid/rmse"] < 5e-4
+    assert each["small"]["valid/r2"] > 0.8 > 0.2 > each["noise"]["valid/r2"]
+    said = call("fit", "t.csv", "--target", "noise,small", *short, "--name", "again").out
+    assert "standard deviations" in said and "small 0.000" in said

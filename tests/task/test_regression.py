@@ -596,3 +596,19 @@ def test_the_estimator_speaks_in_the_units_of_y() -> None:
     assert best == pytest.approx(10, rel=0.35)
     low, high = model.predict_interval(part.x.numpy())
     assert low.shape == y.shape and 0.8 < ((low <= y) & (y <= high)).mean() < 0.97
+
+
+def test_rmse_of_several_targets_does_not_depend_on_their_units() -> None:
+    """In units of their own the one with the largest numbers would be all that counts; one target keeps its unit."""
+    outputs, targets = (
+        torch.tensor([[0.0, 1.0], [0.0, -1.0]]),
+        torch.tensor([[2.0, 1.0], [2.0, 2.0]]),
+    )
+    for std in ((1.0, 1.0), (1e6, 1e-3), (1e-3, 1e6)):
+        task = nd.task.Regression(scale=TargetScale(("a", "b"), (5.0, 7.0), std))
+        found = task.metrics(outputs, targets, ["rmse"])["rmse"]
+        assert found == pytest.approx(math.sqrt((4 + 4 + 0 + 9) / 4))
+        assert task.unit("rmse") == "standard deviations of the targets"
+    one = nd.task.Regression(scale=TargetScale(("a",), (5.0,), (1e6,)))
+    assert one.metrics(outputs[:, :1], targets[:, :1], ["rmse"])["rmse"] == pytest.approx(2e6)
+    assert one.unit("rmse") == "units of the target"

@@ -159,7 +159,7 @@ def benchmark(
         raise ConfigError(f"no contender has a result; the first said: {why}")
     task = task_of(problem.task)
     parts = {part: len(problem.task.part(part)) for part in ("train", "valid", "test")}
-    unit = task.known(task.proper).unit
+    unit = task.unit(task.proper)
     if task.targets == "numbers":  # its nll has a noise of variance 1: no contender tells its own
         for one in (one for ones in found.values() for one in ones):
             one.get("metrics", {}).pop("nll", None)

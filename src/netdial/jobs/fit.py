@@ -113,7 +113,7 @@ def _conclude(work: Work, step: int) -> None:
 
 def _headline(run: Run) -> Answer:
     """Returns the members, the best of them on validation data, and the simplest within one standard error of it."""
-    from netdial.report.tables import answer_line, members_table, rows_json
+    from netdial.report.tables import answer_line, members_table, rows_json, targets_line
     from netdial.runs.curves import constants, headline, members
     from netdial.runs.listing import worth
 
@@ -129,7 +129,30 @@ def _headline(run: Run) -> Answer:
         measures = values | {"lam": best.best.lam}
         if "n_params" in run.config:  # not in folders of early versions
             measures["params"] = float(run.config["n_params"])
-    return Answer(found, [table], [answer_line(best)], row, measures)
+    lines = [answer_line(best)]
+    if best is not None and (each := _by_target(run, best.best.lam)):
+        found["targets"] = each
+        lines.append(targets_line(each, run.config))
+    return Answer(found, [table], lines, row, measures)
+
+
+def _by_target(run: Run, lam: float) -> list[dict[str, Any]]:
+    """Returns RMSE (in the unit of each target) and R² of a member for each of several targets; [] for others."""
+    from netdial.runs.schemas.details import read_details
+
+    details = read_details(run.details_path)
+    here = [] if details is None else [one for one in details.members if one.lam == lam]
+    if details is None or len(details.targets) < 2 or not here:
+        return []
+    return [
+        {"name": target.name}
+        | {
+            f"{part}/{metric}": getattr(values.targets[index], metric)
+            for part, values in here[0].parts.items()
+            for metric in ("rmse", "r2")
+        }
+        for index, target in enumerate(details.targets)
+    ]
 
 
 def _best_json(answer: Headline | None) -> dict[str, Any] | None:

@@ -72,7 +72,9 @@ COMMON = [
 def panels(config: dict[str, Any]) -> list[Panel]:
     """Returns the panels of a run; only those of which something was recorded are drawn."""
     error, explained = REGRESSION
-    if config.get("units"):
+    if config.get("units") and (config.get("n_outputs") or 1) > 1:
+        error = replace(error, title=error.title.replace("target units", "standard deviations"))
+    elif config.get("units"):
         error = replace(
             error, title=error.title.replace("target units", f"units of {config['units']}")
         )

@@ -8,7 +8,17 @@ from typing import Any
 from rich.table import Table
 
 from netdial.core.best import PREDICTIVE
-from netdial.report.text import count, fixed, in_units, metric_of, number, percent, value_of, worth
+from netdial.report.text import (
+    count,
+    fixed,
+    in_units,
+    metric_of,
+    number,
+    percent,
+    units_sentence,
+    value_of,
+    worth,
+)
 from netdial.runs.curves import Headline, MemberRow, deciding, is_worse, metrics_of
 from netdial.runs.shrinkage import Shrinkage
 
@@ -83,6 +93,20 @@ def answer_line(answer: Headline | None) -> str:
             "what is exported is the network of mean weights"
         )
     return "\n".join([*lines, *answer.remarks])
+
+
+def targets_line(each: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
+    """Returns what a member is worth for each of several targets, in units of their own.
+
+    Args:
+        each: ``name``, ``valid/rmse``, ``valid/r2`` of the targets.
+        config: configuration of the run.
+    """
+    found = ", ".join(
+        f"{one['name']} {in_units(one.get('valid/rmse'))} (R² {fixed(one.get('valid/r2'))})"
+        for one in each
+    )
+    return f"{units_sentence(dict(config)).strip()} Of each in its own unit, by validation data: {found}."
 
 
 def rows_json(rows: Sequence[MemberRow]) -> list[dict[str, float]]:

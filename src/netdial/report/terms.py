@@ -88,7 +88,7 @@ TERMS = {
     ),
     "rmse": Term(
         "RMSE",
-        "Root mean squared error, in the units of the target.",
+        "Root mean squared error, in the units of the target; of several targets in standard deviations of each.",
         "√( (1/n) Σ (ŷᵢ − yᵢ)² )",
         words=(
             "root mean squared error",

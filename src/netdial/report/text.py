@@ -128,9 +128,7 @@ def units_sentence(config: dict[str, Any]) -> str:
     if not units:
         return ""
     if isinstance(count_, int) and count_ > 1:
-        return (
-            f" RMSE is over the targets {units}, each in its own unit, so large numbers weigh most."
-        )
+        return f" RMSE is over the targets {units}, each in its standard deviations (over training rows)."
     return f" RMSE is in units of {units.replace(' ', NO_BREAK) if len(units) < 30 else units}."
 
 

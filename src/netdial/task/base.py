@@ -186,6 +186,10 @@ class Task(ABC):
         """Returns the task of M members at M complexity values, for ``member_nll``; see ``at``."""
         return self
 
+    def unit(self, metric: str) -> str:
+        """Returns the unit of a metric, in words; empty if it has none."""
+        return self.known(metric).unit
+
     def in_units(self, scale: TargetScale | None) -> Self:
         """Returns the task with the units of its targets, where it has units and did not know them."""
         return self

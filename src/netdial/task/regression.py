@@ -71,10 +71,13 @@ def _check_shapes(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _square_error(task: Regression, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Returns squared errors in the units of the data, averaged over the targets."""
+    """Returns squared errors in the unit of the target, or of several in their variances, averaged over them.
+
+    In units of their own the target with the largest numbers would be the only one that counts.
+    """
     error = (outputs - targets).double()  # float32 has no room for squares in any unit
-    if task.scale is not None:
-        error = error * error.new_tensor(task.scale.std)
+    if task.scale is not None and len(task.scale.std) == 1:
+        error = error * task.scale.std[0]
     return error.square().mean(dim=-1)
 
 
@@ -95,7 +98,8 @@ class Regression(Task):
     """T numbers: targets float ``[N, T]``, outputs their means ``[N, T]``; choices are made by squared error.
 
     Attributes:
-        scale: units of the targets; ``rmse`` is in them. None: targets are in their own units.
+        scale: units of the targets; ``rmse`` is in that of one target, and in standard deviations (over training rows) of
+            several. None: targets are as they are given.
         curve: laws of the errors along λ; None before they were estimated.
         noise_var: squared scales of the noise ``[T]``, or of M members ``[M, T]``, which are variances if ``tails`` is 0;
             empty if it is not known. If it is given, training uses it, and nothing is estimated.
@@ -142,6 +146,12 @@ class Regression(Task):
                 f"noise_var={noise_var:g}, but the task has a known noise of {self.noise_var}, which training uses; give one"
             )
         return replace(self, train_var=(noise_var,))
+
+    def unit(self, metric: str) -> str:
+        """Returns the unit of a metric, in words."""
+        if metric == "rmse" and self.scale is not None and len(self.scale.std) > 1:
+            return "standard deviations of the targets"
+        return super().unit(metric)
 
     def in_training(self) -> Regression:
         """Returns the task with the likelihood that training maximises: normal laws of the variance that it assumes."""
