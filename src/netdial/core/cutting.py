@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
@@ -28,6 +28,8 @@ from netdial.core.errors import ConfigError, NetdialError, ShapeError, unknown
 from netdial.core.plan import Plan, Positions
 
 Change = Callable[[], None]
+_NOTE = "_netdial_cut"
+"""Attribute of a module that says what was cut of it."""
 _REWRITTEN = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
@@ -38,6 +40,24 @@ def cut_module(plan: Plan, module: nn.Module) -> None:
         ConfigError, ShapeError: see ``prepare``; the module is as it was.
     """
     commit(prepare(plan, module))
+
+
+def note_cut(plan: Plan, module: nn.Module) -> None:
+    """Notes in a module what was cut of it since it was built; plain values, so that it is pickled as any other.
+
+    A graph (``torch.fx``) has other leaves than the class that it was made from, and gets no note.
+    """
+    if isinstance(module, fx.GraphModule):
+        return
+    before = noted_cut(module)
+    whole = plan if before is None else before.then(plan)
+    module.__dict__[_NOTE] = Plan(whole.cuts).to_json()
+
+
+def noted_cut(module: nn.Module) -> Plan | None:
+    """Returns what was cut of a module since it was built; None if nothing was noted."""
+    found = module.__dict__.get(_NOTE)
+    return None if found is None else Plan.from_json(found)
 
 
 def commit(changes: Iterable[Change]) -> None:

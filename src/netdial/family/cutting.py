@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netdial.core.cutting import cut_module
+from netdial.core.cutting import cut_module, note_cut
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Layout
 from netdial.core.plan import Plan
@@ -39,6 +39,7 @@ def cut_family(family: Family, plan: Plan, net: nn.Module | None = None) -> Fami
     if net is None:
         net = copy_network(family.net)
         cut_module(plan, net)
+        note_cut(plan, net)
     made = Family(net, family.config)
     for path, whole in family.maps.items():
         if made.maps[path].layout.names != whole.layout.names:

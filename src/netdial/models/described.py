@@ -15,9 +15,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from netdial.core.cutting import cut_module, note_cut, noted_cut
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
+from netdial.core.plan import Plan
 from netdial.core.storage.boundary import validated
 from netdial.nets import build
+from netdial.nets.foreign import copy_network
 
 _SHOWN = 3
 _CURE = "give the network (net=), built as it was for training"
@@ -87,6 +90,24 @@ def shapes_of(net: nn.Module) -> Shapes:
     """Returns the shape of every parameter and buffer of a network, by name."""
     tensors: list[tuple[str, Tensor]] = [*net.named_parameters(), *net.named_buffers()]
     return {name: list(tensor.shape) for name, tensor in tensors}
+
+
+def cut_like(net: nn.Module, cut: Mapping[str, Any] | None) -> nn.Module:
+    """Returns a smaller copy of a network as it was built, or the network itself if nothing was cut or it does not fit.
+
+    Args:
+        net: the network.
+        cut: what was cut, as JSON; None if nothing was.
+    """
+    if cut is None or noted_cut(net) is not None:
+        return net
+    plan, small = Plan.from_json(cut), copy_network(net)
+    try:
+        cut_module(plan, small)
+    except NetdialError:  # of another architecture, which the caller says
+        return net
+    note_cut(plan, small)
+    return small
 
 
 def mismatch(given: Shapes, saved: Shapes) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from netdial.core.cutting import noted_cut
 from netdial.core.errors import CheckpointError, NetdialError
 from netdial.core.inputs import OneTensor, Packing, one_tensor
 from netdial.core.storage.boundary import reading, validated
@@ -28,6 +29,7 @@ from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
 from netdial.models.described import (
     check_meta,
+    cut_like,
     described,
     layers_of,
     mismatch,
@@ -39,6 +41,8 @@ from netdial.nets.foreign import copy_network
 from netdial.task import restore
 
 KIND = "family"
+AS_BUILT = "the network as it was built for training"
+AS_GRAPH = "the network that the family had when it was saved, a copy of family.net (it is a graph of torch.fx)"
 _SAID = "cannot be turned into a family"
 
 
@@ -66,6 +70,10 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
         "state": dict(family.state_dict()),
         "meta": check_meta(meta),
     }
+    if (cut := noted_cut(family.net)) is not None:
+        tree["cut"] = cut.to_json()
+    if isinstance(family.net, fx.GraphModule):
+        tree["graph"] = True
     if isinstance(family.net, OneTensor):
         tree["inputs"] = [] if family.net.packing is None else [asdict(family.net.packing)]
     save_tree(path, tree, KIND)
@@ -77,7 +85,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     Args:
         path: file that ``save_family`` wrote.
         net: a network of the same architecture; its own weights do not matter. Needed unless the file describes a
-            built-in network.
+            built-in network. A family that lost channels (``prune_family``) takes it as it was built, or as it was cut.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or of a newer format, or the network has other
@@ -85,20 +93,20 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     """
     path = Path(path)
     tree = read_family(path)
-    shape = outline(path, tree["meta"]) if net is None else net
+    cut = validated(dict[str, Any] | None, tree.get("cut"), path)
+    shape = cut_like(outline(path, tree["meta"]) if net is None else net, cut)
     layers = validated(dict[str, str], tree.get("layers", {}), path)
     difference = mismatch(shapes_of(shape), tree["net"]) or other_layers(shape, layers)
     if difference:
         given = "it describes" if net is None else f"the {type(net).__name__} given"
         raise CheckpointError(
             f"{path}: was made with another network than {given} ({difference}); "
-            "give a network of the architecture that was trained, and for a family that lost channels (prune_family) its "
-            "network as it was cut, a copy of family.net"
+            f"give {network_words(tree)}"
         )
     with reading(path, _SAID), _in_words(path):
         config = settings_of(path, tree["config"])
         _check_sizes(path, config, shape, tree["state"])
-        net = described(path, tree["meta"]).build() if net is None else net
+        net = cut_like(described(path, tree["meta"]).build() if net is None else net, cut)
         family = Family(_adapted(_thawed(net), tree), config)
         kept = tree["state"].get("kept")
         if kept is not None:
@@ -109,6 +117,11 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
             if name in tree["constants"]:
                 buffer.copy_(tree["constants"][name])
     return family.eval()
+
+
+def network_words(tree: Mapping[str, Any]) -> str:
+    """Returns which network has to be given to open a family's file."""
+    return AS_GRAPH if tree.get("graph") else AS_BUILT
 
 
 def read_family(path: str | Path) -> dict[str, Any]:

@@ -27,8 +27,15 @@ from netdial.models.compressed import (
 )
 from netdial.models.derived import KIND as DERIVED
 from netdial.models.derived import load_derived, read_derived
+from netdial.models.family import (
+    AS_BUILT,
+    AS_GRAPH,
+    load_family,
+    network_words,
+    read_family,
+    settings_of,
+)
 from netdial.models.family import KIND as FAMILY
-from netdial.models.family import load_family, read_family, settings_of
 from netdial.models.member import FORMAT as MEMBER_FORMAT
 from netdial.models.member import KIND as MEMBER
 from netdial.models.member import files_of, load_member, read_description, read_weights
@@ -82,7 +89,7 @@ class FileKind:
     facts: Callable[[Path], FileFacts]
 
 
-_GIVEN = "net=the network as it was built for training"
+_GIVEN = f"net={AS_BUILT}"
 
 
 def _needs(about: Plain) -> str:
@@ -95,7 +102,9 @@ def _family_facts(path: Path) -> FileFacts:
     count = sum(tensor.numel() for tensor in tree["state"].values())
     facts = {"lo": config.lo, "hi": config.hi, "map": config.map, "n_stored": count}
     more = f", λ from {config.lo:g} to {config.hi:g}"
-    return FileFacts(tree["meta"], facts, more, _needs(tree["meta"]))
+    opens = tree["meta"].get("net") and not tree.get("graph")
+    net = "" if opens else f"net={network_words(tree)}"
+    return FileFacts(tree["meta"], facts, more, net)
 
 
 def _member_facts(path: Path) -> FileFacts:
@@ -103,7 +112,8 @@ def _member_facts(path: Path) -> FileFacts:
     config = read_description(path)
     facts = {"lam": config.lam, "n_params": config.n_params}
     more = f", λ = {config.lam:g}, {config.n_params} parameters"
-    return FileFacts(config.meta, facts, more, _needs(config.meta))
+    net = f"net={AS_GRAPH}" if config.graph else _needs(config.meta)
+    return FileFacts(config.meta, facts, more, net)
 
 
 def _network_facts(path: Path) -> FileFacts:

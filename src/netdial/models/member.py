@@ -25,8 +25,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.torch import save as dump_tensors
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from netdial.core.cutting import noted_cut
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.storage.bitmap import pack, stored_bytes, unpack
 from netdial.core.storage.boundary import (
@@ -45,6 +46,7 @@ from netdial.family.family import Family
 from netdial.models.described import (
     Shapes,
     check_meta,
+    cut_like,
     described,
     layers_of,
     mismatch,
@@ -92,6 +94,8 @@ class Description(BaseModel):
         packed: shapes of the tensors that are stored as values and a bitmap.
         weights: SHA-256 digest of the weights file; None in earlier formats.
         layers: kinds of the layers without tensors, by name.
+        cut: what the network lost since it was built, as ``Plan.to_json`` gives it.
+        graph: whether the network is a graph of ``torch.fx``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -104,6 +108,8 @@ class Description(BaseModel):
     packed: dict[str, list[int]] = {}
     weights: str | None = None
     layers: dict[str, str] = {}
+    cut: dict[str, Any] | None = None
+    graph: bool = False
 
 
 def save_member(
@@ -164,7 +170,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     """
     weights, beside = files_of(Path(path))
     config, state = read_description(Path(path)), read_weights(Path(path))
-    shape = outline(beside, config.meta) if net is None else net
+    shape = cut_like(outline(beside, config.meta) if net is None else net, config.cut)
     difference = mismatch(_shapes(shape.state_dict()), _shapes(state))
     difference = difference or other_layers(shape, config.layers)
     if difference:
@@ -173,6 +179,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
             "give a network of the architecture that was exported"
         )
     net = described(beside, config.meta).build() if net is None else net
+    net = cut_like(net, config.cut)
     with reading(weights, "does not fit the network"):
         numbers = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(numbers) == 1:
@@ -280,6 +287,7 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
     weights, beside = files_of(job.path)
     state = {name: tensor.contiguous().clone() for name, tensor in job.net.state_dict().items()}
     state, packed = _packed(state) if job.pruned else (state, {})
+    cut = noted_cut(job.net)
     content = dump_tensors(state, metadata={"format": "pt"})
     config = {
         "format": FORMAT,
@@ -290,6 +298,8 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
         "meta": job.meta,
         **({"packed": packed} if packed else {}),
         "layers": layers_of(job.net),
+        **({} if cut is None else {"cut": cut.to_json()}),
+        **({"graph": True} if isinstance(job.net, fx.GraphModule) else {}),
         "weights": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(seal(config), indent=2) + "\n"

@@ -28,8 +28,8 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
 
     Attributes:
         family_: the trained ``netdial.Family``; its inputs and outputs are standardised.
-        path_: rows ``{"lam", "rmse", "r2", "nll", …}`` of the validation part, by λ, in the unit of y (``rmse`` of several targets in
-            standard deviations of each); empty if fewer than 8 rows could be held out.
+        path_: rows ``{"lam", "rmse", "r2", "nll", …}`` of the validation part, by λ, in the unit of y (``rmse`` of several
+            targets in standard deviations of each); empty if fewer than 8 rows could be held out.
         constant_: the same metrics of a constant, the mean of the targets.
         lam_, using_: as for ``FamilyClassifier``, by RMSE.
         scaler_: the ``StandardScaler`` of the inputs.
