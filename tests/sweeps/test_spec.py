@@ -130,8 +130,22 @@ def test_every_sampler_proposes_what_the_space_allows_and_the_same_again(name: s
     first = asked()
     assert first == asked()
     assert all(p["batch_size"] in (16, 32, 64) and p["epochs"] in (1, 2) for p in first)
-    if name == "grid":
-        assert len({tuple(p.values()) for p in first}) == 6
+    assert len({tuple(p.values()) for p in first}) == 6, "none twice"
+
+
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"grid"}))
+def test_a_sampler_that_is_stuck_proposes_the_rest_all_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it draws one value again and again, and where whole numbers are a range."""
+    monkeypatch.setattr("netdial.sweeps.proposals._REDRAWS", 0)
+    space = {"epochs": {"low": 1, "high": 40}, "batch_size": [16, 32]}
+    spec = read_spec(GOOD | {"sampler": name, "settings": {}, "space": space, "trials": 100})
+    assert spec.count == spec.different == 80 and "80 different settings" in spec.remark
+    proposals = Proposals(spec)
+    found = [tuple(sorted(proposals.ask().items())) for _ in range(spec.count)]
+    assert len(set(found)) == 80
+    assert read_spec(GOOD | {"trials": 7}).different is None
 
 
 @pytest.mark.parametrize("name", list(REFINEMENTS))

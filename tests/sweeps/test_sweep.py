@@ -146,10 +146,30 @@ def test_a_disk_that_is_full_once_costs_nothing_and_for_good_one_trial(
         object.__setattr__(toy_way.TOY, "conclude", conclude)
 
 
-def test_equal_trials_are_made_once(toy: Make) -> None:
+@pytest.mark.parametrize("space", [{}, {"pull": [0.25, 0.5]}])
+def test_a_space_has_no_more_trials_than_settings_and_says_so(
+    toy: Make, space: dict[str, Any]
+) -> None:
+    """Further ones repeated those before, and nobody was told."""
     told: list[Told] = []
-    found = nd.sweep(toy(space={"pull": [0.25, 0.5]}, trials=6), report=told.append)
-    assert found.counts["done"] == 6
+    count = 2 if space else 1
+    with pytest.warns(UserWarning, match=rf"space has {count} (different )?setting.*and not 6"):
+        found = nd.sweep(toy(space=space, trials=6), report=told.append)
+    assert found.counts["done"] == len(found.trials) == found.spec.count == count
+    assert [one.state for one in told].count("running") == count
+    assert not toy(space=space, trials=count).remark
+
+
+def test_equal_trials_of_an_earlier_version_are_made_once(toy: Make) -> None:
+    spec = toy(space={"pull": [0.25, 0.5, 0.75]}, trials=3)
+    folder = SweepFolder.of(spec)
+    with folder.working():
+        for number in range(2):
+            folder.note_proposed(number, {"pull": 0.25})
+    told: list[Told] = []
+    found = nd.sweep(spec, report=told.append)
+    assert [trial.params["pull"] for trial in found.trials][:2] == [0.25, 0.25]
+    assert found.trials[2].params["pull"] != 0.25 and found.counts["done"] == 3
     assert [one.state for one in told].count("running") == 2
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.errors import CheckpointError, ConfigError, warn
 from netdial.jobs.pool import cores
 from netdial.sweeps.conductor import Conductor, Told
 from netdial.sweeps.engines import ENGINES
@@ -50,6 +50,8 @@ def sweep(
     need_optuna()
     folder = SweepFolder.of(asked)
     engine, workers = engine_of(asked)
+    if asked.remark:
+        warn(f"sweep {asked.name}: {asked.remark}")
     with folder.working():
         if retry:
             folder.forget_failures()

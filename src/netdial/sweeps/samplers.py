@@ -84,15 +84,3 @@ SAMPLERS.add("tpe")(Sampler(_tpe, learns=True))
 SAMPLERS.add("random")(Sampler(_random, learns=False))
 SAMPLERS.add("grid")(Sampler(_grid, learns=False))
 SAMPLERS.add("nsga2")(Sampler(_nsga2, learns=True))
-
-
-def grid_size(space: Space) -> int:
-    """Returns how many combinations lists have.
-
-    >>> grid_size({"lr": (0.1, 0.01), "seed": (0, 1, 2)})
-    6
-    """
-    count = 1
-    for one in space.values():
-        count *= len(one) if isinstance(one, tuple) else 1
-    return count

@@ -94,6 +94,27 @@ def _one(value: Any) -> Range | Values:
     return tuple(value)
 
 
+def values_of(
+    space: Mapping[str, Range | Values], whole: Mapping[str, bool]
+) -> dict[str, Sequence[Plain]] | None:
+    """Returns all values of each name; None where one has a range of numbers with fractions.
+
+    Args:
+        space: what is varied.
+        whole: whether a name takes whole numbers.
+    """
+    found: dict[str, Sequence[Plain]] = {}
+    for name, one in space.items():
+        if isinstance(one, Range):
+            if not whole[name]:
+                return None
+            low, high = one.whole()
+            found[name] = range(low, high + 1)
+        else:
+            found[name] = one
+    return found
+
+
 def distributions(
     space: Mapping[str, Range | Values], whole: Mapping[str, bool]
 ) -> dict[str, BaseDistribution]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ from netdial.jobs.trial import tables_of
 from netdial.runs.folder import check_name
 from netdial.runs.store import Cell
 from netdial.sweeps.remote import folder_for, is_address
-from netdial.sweeps.samplers import SAMPLERS, grid_size
-from netdial.sweeps.space import Range, Values, read_space
+from netdial.sweeps.samplers import SAMPLERS
+from netdial.sweeps.space import Range, Values, read_space, values_of
 from netdial.sweeps.trials.kinds import BASE, TrialKind, check_settings, trial_kind
 from netdial.train.config import Settings, names_of
 
@@ -147,8 +148,28 @@ class SweepSpec(Settings):
     @property
     def count(self) -> int:
         """How many trials there are."""
-        most = grid_size(self.space) if self.sampler == "grid" else self.trials
-        return min(most or 0, self.trials or most or 0)
+        different = self.different
+        if different is None:
+            return self.trials or 0
+        return different if self.trials is None else min(different, self.trials)
+
+    @property
+    def different(self) -> int | None:
+        """How many trials differ from each other; None if there is no end of them."""
+        values = values_of(self.space, self.whole)
+        return None if values is None else math.prod(map(len, values.values()))
+
+    @property
+    def remark(self) -> str:
+        """What to know of the count of trials; empty if it is the one that was asked for."""
+        if self.trials is None or self.count == self.trials:
+            return ""
+        different = "1 setting" if self.count == 1 else f"{self.count} different settings"
+        trials = "1 trial is" if self.count == 1 else f"{self.count} trials are"
+        return (
+            f"space has {different}, so {trials} made and not {self.trials}, each once; vary more for more, such as seed: "
+            "[0, 1, 2]"
+        )
 
     @property
     def optimised(self) -> tuple[str, ...]:

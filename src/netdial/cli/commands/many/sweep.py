@@ -87,6 +87,8 @@ def sweep(
     where = {"data_dir": data_dir} | ({} if what in ACTIONS else {"storage": storage})
     spec = read_spec(start, **changes, **where)
     if dry_run:
+        if spec.remark:
+            print(f"netdial: {spec.remark}", file=sys.stderr)
         _show_plan(plan(spec), as_json=as_json)
         return
     found = _made(spec, retry=retry, quiet=quiet)
