@@ -277,3 +277,12 @@ def test_a_run_that_is_done_is_only_shown(call: Call, copy: Path) -> None:
     assert "done already" in said.err
     assert len(json.loads(said.out)["members"]) == 5
     assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("--learning-rate", "--lr"), ("--device", "--accelerator"), ("--epoch", "--epochs")],
+)
+def test_an_option_by_the_name_that_others_give_it(call: Call, given: str, meant: str) -> None:
+    said = call("fit", "wine", given, "1")
+    assert said.code == 2 and f"did you mean {meant}?" in said.line

@@ -65,6 +65,8 @@ FORMS: dict[str, Callable[[], Any]] = {
     "labels uint16": lambda: (X, Y.numpy().astype("uint16")),
     "labels [N, 1]": lambda: (X, Y[:, None]),
     "big-endian": lambda: (X.numpy().astype(">f4"), Y.numpy().astype(">i8")),
+    "long double": lambda: (X.numpy().astype(np.longdouble), Y),
+    "columns of one name": lambda: (pandas.DataFrame(X.numpy(), columns=["a", "a", "b"]), Y),
     "reversed": lambda: (X.numpy()[::-1], Y.numpy()[::-1]),
     "read-only": lambda: (np.broadcast_to(X.numpy(), (12, 3)), Y),
     "with a gradient": lambda: (X.clone().requires_grad_(), Y),
@@ -99,6 +101,26 @@ def test_a_third_part_is_the_weight(data: Any) -> None:
 def test_truth_values_are_two_classes() -> None:
     assert as_dataset((X, Y == 1), "classes").y.tolist() == (Y == 1).long().tolist()
     assert as_dataset((X > 0, Y), "classes").x.dtype == torch.float32
+
+
+def test_whole_numbers_beyond_the_largest_of_torch_stay_positive() -> None:
+    """They were turned round into negative ones."""
+    found = as_dataset((np.full((12, 1), 2**63 + 2**40, dtype="uint64"), Y), "classes")
+    assert found.x.double().tolist() == [[float(2**63 + 2**40)]] * 12
+
+
+@pytest.mark.parametrize(
+    ("y", "first"), [([0.0, 1.0, 2.0], "classes are whole"), ([0.5, 1.0, 2.0], "numbers are")]
+)
+def test_a_row_of_floating_point_is_told_both_ways(y: list[float], first: str) -> None:
+    """The advice kind='regression' was refused for its shape in the next step."""
+    with pytest.raises(DataError, match=rf"are no classes; {first}.*y\[:, None\]|astype\(int\)"):
+        nd.fit(torch.nn.Linear(3, 3), (X[:3], torch.tensor(y)), epochs=1)
+
+
+def test_quantities_for_a_network_of_one_output_are_told() -> None:
+    with pytest.raises(ShapeError, match=r"if they are quantities give y.astype\(float\)"):
+        nd.fit(torch.nn.Linear(3, 1), (X, torch.arange(12)), epochs=1)
 
 
 def test_targets_of_a_regression_are_columns_of_numbers() -> None:

@@ -93,6 +93,35 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+ALIASES = {
+    "device": "accelerator",
+    "dtype": "precision",
+    "early_stopping": "patience",
+    "iterations": "epochs",
+    "lambda": "lam",
+    "learning_rate": "lr",
+    "n_iter": "epochs",
+    "num_workers": "devices",
+    "random_state": "seed",
+    "steps": "epochs",
+}
+"""What settings are called in other libraries -> what they are called here."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """Returns the option that a name probably means: by its meaning elsewhere, or by its letters.
+
+    >>> nearest("learning_rate", ["lr", "epochs"]), nearest("Epoch", ["lr", "epochs"]), nearest("x", ["lr"])
+    ('lr', 'epochs', None)
+    """
+    small = {option.lower(): option for option in options}
+    known = ALIASES.get(name.lower().replace("-", "_"))
+    if known in small:
+        return small[known]
+    close = difflib.get_close_matches(name.lower(), small, n=1, cutoff=0.5)
+    return small[close[0]] if close else None
+
+
 def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
     """Returns the error for a name that is not registered, with the nearest one that is.
 
@@ -100,9 +129,8 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
     "unknown map 'liner'; did you mean 'linear'? (allowed: linear, table)"
     """
     allowed = sorted(options)
-    small = {option.lower(): option for option in allowed}
-    close = difflib.get_close_matches(str(name).lower(), small, n=1, cutoff=0.5)
-    hint = f"; did you mean {small[close[0]]!r}?" if close else ""
+    close = nearest(str(name), allowed)
+    hint = f"; did you mean {close!r}?" if close else ""
     return ConfigError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
 
 

@@ -125,6 +125,8 @@ class Task(ABC):
                 "2 classes); give the network two outputs, or targets y.float()[:, None] and "
                 "loss=torch.nn.functional.binary_cross_entropy_with_logits"
             )
+        elif outputs.shape[-1] == 1:
+            classes += "; if they are quantities give y.astype(float)[:, None]"
         elif outputs.shape[-1] == asked - 1:
             classes += ", and count from 0: give y - 1 if yours begin at 1"
         return f"[{len(outputs)}, {asked}] ({classes if self.targets == 'classes' else f'{asked} targets)'}"

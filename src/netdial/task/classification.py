@@ -144,9 +144,16 @@ class Classification(Task):
         """
         whole = targets.dtype in (torch.int64, torch.uint8)
         if targets.ndim != 1 or not whole or int(targets.min()) < 0:
+            cure = "give int64 [N] from 0 on, or kind='regression'"
+            if targets.ndim == 1 and targets.is_floating_point():
+                are_whole = bool((targets == targets.round()).all())
+                ways = (
+                    "classes are whole numbers, y.astype(int)",
+                    "numbers are columns, y[:, None]",
+                )
+                cure = "; ".join(ways if are_whole else ways[::-1])
             raise DataError(
-                f"targets {list(targets.shape)} of {targets.dtype} are no classes; give int64 [N] from 0 on, or "
-                "kind='regression'"
+                f"targets {list(targets.shape)} of {targets.dtype} are no classes; {cure}"
             )
         return int(targets.max()) + 1
 

@@ -119,10 +119,23 @@ def test_several_targets(tmp_path: Path) -> None:
     task = load_data(path, target="price,size")
     assert task.kind == "regression" and task.n_outputs == 2
     assert task.source["targets"] == ["price", "size"]
-    with pytest.raises(ConfigError, match="classification has one target column"):
+    with pytest.raises(ConfigError, match=r"classification has one target column.*--drop"):
         load_data(path, target="price,size", kind="classification")
     with pytest.raises(DataError, match="named twice"):
         load_data(path, target="price,price")
+    with pytest.raises(DataError, match=r"needs numbers in word.*one run for each.*--drop"):
+        load_data(path, target="price,word")
+
+
+def test_several_targets_of_0_and_1_are_said_to_be_numbers(tmp_path: Path) -> None:
+    """They are labels as other libraries write them; that no probabilities come out was said nowhere."""
+    table = frame()
+    middle = table["price"].median()
+    table["a"], table["b"] = table["price"] > middle, (table["price"] < middle).astype(int)
+    found = load_data(str(save(table, tmp_path / "t.csv")), target="a,b").source["notes"]
+    assert any("'a', 'b'" in note and "not as probabilities" in note for note in found)
+    found = load_data(str(tmp_path / "t.csv"), target="price,b").source["notes"]
+    assert not any("probabilities" in note for note in found)
 
 
 def test_relative_path_in_the_data_folder(tmp_path: Path) -> None:

@@ -94,7 +94,10 @@ def column_names(value: Any) -> tuple[str, ...]:
 
 def _of_frame(frame: Any, where: str, *, labels: bool) -> np.ndarray[Any, Any]:
     """Returns a frame ``[N, F]`` or a series ``[N]`` of numbers as an array."""
-    columns = [frame[name] for name in frame.columns] if hasattr(frame, "columns") else [frame]
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # names may occur twice
+        columns = [frame.iloc[:, place] for place in range(len(frame.columns))]
+    else:
+        columns = [frame[name] for name in frame.columns] if hasattr(frame, "columns") else [frame]
     parts = [np.asarray(column.to_numpy()) for column in columns]
     parts = [_numbers(part) for part in parts]
     texts = [
@@ -163,8 +166,11 @@ def _array(value: Any, where: str) -> np.ndarray[Any, Any]:
         if array.dtype.kind == "O" and _are_numbers(array):
             cure = f"they are numbers: give array.astype({'int' if targets else 'numpy.float32'})"
         raise DataError(f"{where}: {what} where numbers are needed; {cure}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double, which torch lacks
+        array = array.astype(np.float64)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
+        too_large = array.size and int(array.max()) > np.iinfo(np.int64).max
+        array = array.astype(np.float64 if too_large else np.int64)
     if isinstance(value, list) and array.dtype == np.float64:
         array = array.astype(str(torch.get_default_dtype()).removeprefix("torch."))
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -158,7 +158,7 @@ def load_table(
         *table.remarks,
         *([f"{gone} row(s) without a target are left out"] if gone else []),
         *(
-            [f"the target {names[0]!r} is read as {goal.kind}: {goal.remark}"]
+            [f"the target {', '.join(map(repr, names))} is read as {goal.kind}: {goal.remark}"]
             if goal.remark
             else []
         ),

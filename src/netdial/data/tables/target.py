@@ -127,7 +127,10 @@ def read_goal(
         cells.append(found)
         problems += [TableFault(p.text.replace("column", "the target", 1), p.mend) for p in wrong]
     if kind == "classification" and len(names) > 1:
-        raise ConfigError(f"{where}: classification has one target column, got {', '.join(names)}")
+        raise ConfigError(
+            f"{where}: classification has one target column, got {', '.join(names)}; fit one run for each, and leave the "
+            "others out (--drop)"
+        )
     found_kind, remark, guessed = _infer(cells) if kind is None else (kind, "", False)
     if found_kind == "regression":
         _check_numbers(cells, names, where)
@@ -186,7 +189,11 @@ def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[TableFault]:
 def _infer(cells: Sequence[Cells]) -> tuple[Kind, str, bool]:
     """Returns the kind that target columns look like, why, and whether the other one may be meant."""
     if len(cells) > 1:
-        return "regression", "several targets", False
+        flags = all(
+            one.kind == "number" and set(np.unique(one.values)) <= {0.0, 1.0} for one in cells
+        )
+        ways = "; 0 and 1 are predicted as numbers, not as probabilities: fit one run for each (--drop leaves the others out)"
+        return "regression", f"several targets{ways if flags else ''}", False
     only = cells[0]
     if only.kind != "number":
         return "classification", "", False
@@ -233,9 +240,13 @@ def _check_numbers(cells: Sequence[Cells], names: Sequence[str], where: str) -> 
         return
     found = next(c for c in cells if c.kind != "number")
     word = next((str(value) for value in found.values if value is not None), "nothing")
+    cure = "choose another target or kind='classification' (--kind classification)"
+    if len(names) > 1:
+        cure = (
+            "several targets are numbers: fit one run for each, and leave the others out (--drop)"
+        )
     raise DataError(
-        f"{where}: regression needs numbers in {', '.join(wrong)}, which holds {word!r}; choose another target or"
-        " kind='classification' (--kind classification)"
+        f"{where}: regression needs numbers in {', '.join(wrong)}, which holds {word!r}; {cure}"
     )
 
 
