@@ -21,6 +21,7 @@ from netdial.channels.layers.mode import ByMode
 from netdial.channels.surgery import apply
 from netdial.core.cutting import leaves
 from netdial.core.errors import first_line
+from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import (
     contents_kept,
     evaluated,
@@ -110,17 +111,20 @@ class _Trial:
         number = len(inputs[0])
         try:
             apply(exact, small)
+            masked = _masked(self._traced, exact) if exact else small
+            made = []
             for x, whole in zip(inputs, self._batches.wanted, strict=True):
                 number = len(x)
-                got = evaluated(small, x)
-                if exact and (why := self._differs(exact, x, whole, got, small)):
+                made.append(evaluated(small, x))
+                if exact and (why := _differs(masked, small, x, whole, made[-1])):
                     return why
             if any(group.mixed for group in groups):
                 small = copy.deepcopy(self._traced)
                 apply(self._plan(groups), small)
-            for x, whole in zip(inputs, self._batches.wanted, strict=True):
+                made = []
+            for index, (x, whole) in enumerate(zip(inputs, self._batches.wanted, strict=True)):
                 number = len(x)
-                got = evaluated(small, x)
+                got = made[index] if made else evaluated(small, x)
                 _in_training(small, x)
                 shapes = [list(part.shape) for part in got]
                 if shapes != [list(part.shape) for part in whole]:
@@ -135,27 +139,34 @@ class _Trial:
     def _plan(self, groups: Sequence[Group]) -> Plan:
         return Plan.remove(groups, {g.name: range(0, g.size - 1, 2) for g in groups}, self._shapes)
 
-    def _differs(
-        self, plan: Plan, x: Tensor, whole: list[Tensor], got: list[Tensor], small: nn.Module
-    ) -> str:
-        """Returns how a network that was cut differs from one with zeros, in words."""
-        masked = copy.deepcopy(self._traced)
-        _mask(masked, plan)
-        wanted = evaluated(masked, x)
-        one, other = (_in_training(masked, x, seed) for seed in (1, 2))
-        if same_outputs(one, other):  # what draws numbers cannot be compared
-            wanted, got = wanted + one, got + _in_training(small, x)
-        if not all(part.isfinite().all() for part in wanted):
-            return ""  # zeros are no numbers that this network can do with: nothing to compare
-        largest = max((float(part.abs().max()) for part in whole if part.numel()), default=0.0)
-        found = same_outputs(
-            wanted,
-            got,
-            tolerance=_tolerance(wanted),
-            least=largest if math.isfinite(largest) else 0.0,
-        )
-        apart = f"differ by {found.difference:.1e} of the largest from those with zeros"
-        return "" if found else f"without some of its channels outputs {apart}"
+
+def _differs(
+    masked: nn.Module, small: nn.Module, x: Tensor, whole: list[Tensor], got: list[Tensor]
+) -> str:
+    """Returns how a network that was cut differs from one with zeros, in words.
+
+    Args:
+        masked: the network with zeros.
+        small: the network that was cut.
+        x: inputs.
+        whole: what the network itself gives for them.
+        got: what the one that was cut gives.
+    """
+    wanted = evaluated(masked, x)
+    one, other = (_in_training(masked, x, seed) for seed in (1, 2))
+    if same_outputs(one, other):  # what draws numbers cannot be compared
+        wanted, got = wanted + one, got + _in_training(small, x)
+    if not all(part.isfinite().all() for part in wanted):
+        return ""  # zeros are no numbers that this network can do with: nothing to compare
+    largest = max((float(part.abs().max()) for part in whole if part.numel()), default=0.0)
+    found = same_outputs(
+        wanted,
+        got,
+        tolerance=_tolerance(wanted),
+        least=largest if math.isfinite(largest) else 0.0,
+    )
+    apart = f"differ by {found.difference:.1e} of the largest from those with zeros"
+    return "" if found else f"without some of its channels outputs {apart}"
 
 
 def _silent() -> redirect_stderr[io.StringIO]:
@@ -174,18 +185,20 @@ def _in_training(net: nn.Module, example: Tensor, seed: int = 1) -> list[Tensor]
     if not ways:
         return []
     with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        seed_everywhere(seed)
         for module in ways:
             module.training = True
         return tensors(net(example.clone()))
 
 
-def _mask(net: nn.Module, plan: Plan) -> None:
-    """Sets to 0 what a plan removes, in place."""
+def _masked(net: nn.Module, plan: Plan) -> nn.Module:
+    """Returns a copy with zeros in place of what a plan removes."""
+    net = copy.deepcopy(net)
     with torch.no_grad():
         for name, leaf in leaves(net).items():
             if name in plan.cuts:
                 leaf.mul_(plan.mask(name, leaf.shape).to(leaf.device, leaf.dtype))
+    return net
 
 
 __all__ = ["Batches", "broken"]

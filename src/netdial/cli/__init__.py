@@ -53,9 +53,9 @@ def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
 
 
 def _run(args: list[str]) -> int:
-    from netdial.cli.app import app
+    from netdial.cli.app import commands
 
-    code = app(args=args, prog_name="netdial", standalone_mode=False)
+    code = commands()(args=args, prog_name="netdial", standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 

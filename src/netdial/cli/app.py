@@ -6,6 +6,7 @@ commands are put together only when they are asked for.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -117,3 +118,9 @@ for _name, _command in (
         app.command(_name, cls=PlainCommand, help=_command.help)(lambda: None)
     else:
         app.command(_name, cls=PlainCommand)(_command)
+
+
+@cache
+def commands() -> Any:
+    """Returns the commands as click runs them; a process that runs several of them makes them once."""
+    return typer.main.get_command(app)

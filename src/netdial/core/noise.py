@@ -34,16 +34,22 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 @contextmanager
 def seeded(*words: int | str) -> Iterator[None]:
-    """Seeds the global generators for layers that draw from them (dropout), and puts them back afterwards.
+    """Seeds the global generators for layers that draw from them (dropout), and puts them back afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        seed_everywhere(derive_seed(*words))
+        yield
+
+
+def seed_everywhere(seed: int) -> None:
+    """Seeds the global generators.
 
     Where there is only the processor, its generator alone: ``torch.manual_seed`` writes the call stack down for each kind of
     accelerator that is missing, which takes longer than a step of a small network.
     """
-    accelerated = torch.accelerator.is_available()
-    seed = torch.manual_seed if accelerated else torch.default_generator.manual_seed
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        seed(derive_seed(*words))
-        yield
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 class Noise:

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.labels import FIXED, Labels, Value
 from netdial.channels.nodes import module_of, place
 from netdial.channels.rules.table import Scene
+from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import contents_kept, modes_kept, same_outputs
 
 _SEED = 1705
@@ -122,7 +123,7 @@ def _run(
             contents_kept(*parts),
             modes_kept(*parts),
         ):
-            torch.manual_seed(_SEED)
+            seed_everywhere(_SEED)
             if module is not None:
                 found = module.train(training)(*args, **kwargs)
             elif node.op == "call_method":

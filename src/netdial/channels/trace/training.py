@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from netdial.channels.nodes import user_line
 from netdial.core.errors import TraceError, first_line
+from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import contents_kept, evaluating, modes_kept, same_outputs, tensors
 
 _TOLERANCE = 1e-3
@@ -210,7 +211,7 @@ class _DrawnAlike(TorchDispatchMode):
     ) -> Any:
         """Returns what an operation gives."""
         if torch.Tag.nondeterministic_seeded in func.tags:
-            torch.manual_seed(_SEED)
+            seed_everywhere(_SEED)
         return func(*args, **(kwargs or {}))
 
 
@@ -218,7 +219,7 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
     """Runs a network in training mode, its random numbers from one seed."""
     net.train()
     with contents_kept(net), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+        seed_everywhere(_SEED)
         found = net(*_own(inputs))
         outputs = [part for part in tensors(found) if part.is_floating_point() or part.is_complex()]
         source = torch.Generator().manual_seed(_SEED)

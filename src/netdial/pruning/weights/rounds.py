@@ -18,7 +18,7 @@ from torch import nn
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, unknown
-from netdial.core.noise import derive_seed
+from netdial.core.noise import derive_seed, seed_everywhere
 from netdial.core.registry import Registry
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -144,7 +144,7 @@ def _afresh(member: Family, seed: int) -> Family:
     lam = member.config.lams[0]
     net = member.export(lam)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        seed_everywhere(seed)
         before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         for name, module in net.named_modules():
             if any(p.requires_grad for p in module.parameters(recurse=False)):
