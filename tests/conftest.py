@@ -11,14 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 if sys.dont_write_bytecode:
-    # Half of what it takes to start, in this process and in those that tests start, is compiling. Where no compiled files
-    # may lie beside the sources, they lie where pytest keeps what it knows from one run to the next.
-    _COMPILED = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled")
-    sys.dont_write_bytecode, sys.pycache_prefix = False, _COMPILED
-    os.environ["PYTHONPYCACHEPREFIX"] = _COMPILED
+    # Starting this process, its workers and the commands that tests start is for the most part compiling, if each of them has
+    # to do it anew. What they keep is what Python keeps by default, and git ignores it.
+    sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
