@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as one line of JSON, sealed with a CRC-32."""
-        return seal_line(json.dumps(asdict(self)))
+        return seal_line(json.dumps(vars(self)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def series(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Returns records with those of one quantity in one row, which takes a tenth of the place; the page's download has each."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
-        told = asdict(record)
+        told = dict(vars(record))
         step, value = told.pop("step"), told.pop("value")
         one = found.setdefault(json.dumps(told, sort_keys=True), {**told, "step": [], "value": []})
         one["step"].append(step)

@@ -34,7 +34,8 @@ def complexity_colours(n: int) -> list[str]:
 def stacked(n: int, top_pixels: int) -> go.Figure:
     """Returns an empty figure of ``n`` panels over one x axis, with so much space on top."""
     inner = n * PANEL_PIXELS + (n - 1) * GAP_PIXELS
-    figure = go.Figure(
+    tops = [1 - index * (PANEL_PIXELS + GAP_PIXELS) / inner for index in range(n)]
+    return go.Figure(
         layout={
             "template": None,
             "height": inner + top_pixels + 60,
@@ -60,15 +61,16 @@ def stacked(n: int, top_pixels: int) -> go.Figure:
                 "ticklen": 5,
                 "title": {"font": {"size": 13}},
             },
+            **{
+                axis_name("yaxis", index): {
+                    "domain": [max(top - PANEL_PIXELS / inner, 0), top],
+                    "zeroline": False,
+                    "showspikes": False,
+                }
+                for index, top in enumerate(tops, 1)
+            },
         }
     )
-    for index in range(1, n + 1):
-        top = 1 - (index - 1) * (PANEL_PIXELS + GAP_PIXELS) / inner
-        domain = [max(top - PANEL_PIXELS / inner, 0), top]
-        figure.update_layout(
-            {axis_name("yaxis", index): {"domain": domain, "zeroline": False, "showspikes": False}}
-        )
-    return figure
 
 
 def axis_name(kind: str, index: int) -> str:
