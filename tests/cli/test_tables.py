@@ -172,3 +172,25 @@ def test_two_targets_in_other_units_are_told_apart(call: Call) -> None:
     assert each["small"]["valid/r2"] > 0.8 > 0.2 > each["noise"]["valid/r2"]
     said = call("fit", "t.csv", "--target", "noise,small", *short, "--name", "again").out
     assert "standard deviations" in said and "small 0.000" in said
+    said = call(
+        "shrink", "t.csv", "--target", "noise,small", "--epochs", "1", "--lam", "1", "--quiet"
+    ).out
+    assert "each in its standard deviations" in said
+
+
+def test_a_column_that_stands_there_twice_is_read_once(call: Call) -> None:
+    """Tables that were joined have some; new rows had to have the second one, too."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=60), "y": random.normal(size=60)})
+    frame.insert(1, "other", frame["x"] + 1)
+    frame["town"] = random.choice(["a", "b"], 60)
+    both = pd.concat([frame, frame[["x", "town"]]], axis=1)
+    both.columns = ["x", "other", "y", "town", "x", "town"]
+    both.to_csv("t.csv", index=False)
+    said = call("fit", "t.csv", "--target", "y", *QUICK)
+    assert "x.1     left out  is a copy of 'x' (--keep x.1 to use it)" in said.err
+    assert "town.1  left out  is a copy of 'town'" in said.err
+    frame.to_csv("new.csv", index=False)
+    assert call("predict", "t", "new.csv").code == 0
+    kept = call("fit", "t.csv", "--target", "y", "--keep", "x.1", "--name", "k", *QUICK)
+    assert "x.1     number" in kept.err

@@ -289,3 +289,33 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="file/tree: could not be written"):
         save_tree(tmp_path / "file" / "tree", {}, "test")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_have_the_permissions_that_the_users_files_have(tmp_path: Path, umask: int) -> None:
+    """Those of safetensors were for the owner alone, so that nobody else could open a run or a family."""
+    path, plain = tmp_path / "tree.safetensors", tmp_path / "plain"
+    before = os.umask(umask)
+    try:
+        save_tree(path, {"a": torch.ones(2)}, "family")
+        plain.touch()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    save_tree(path, {"a": torch.zeros(2)}, "family")
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o400)
+    with pytest.raises(CheckpointError, match="protected from writing"):
+        save_tree(path, {"a": torch.ones(2)}, "family")
+    assert torch.equal(load_tree(path, "family")["a"], torch.zeros(2))
+
+
+def test_a_file_that_may_not_be_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said to be damaged."""
+    save_tree(tmp_path / "a.safetensors", {"a": torch.ones(2)}, "family")
+    monkeypatch.setattr(os, "access", lambda *given: False)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: you may not read it.*chmod a\+r"):
+        load_tree(tmp_path / "a.safetensors", "family")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdial.core.errors import BusyError, CheckpointError, ConfigError
+from netdial.core.errors import BusyError, CheckpointError, ConfigError, WriteError
 from netdial.core.records import Record
 from netdial.core.storage import files
 from netdial.jobs.reports import list_runs
@@ -359,3 +359,12 @@ def test_a_copy_of_a_run_is_a_run(run: Run, root: Path) -> None:
         shutil.copytree(run.path, root / "copy")
     Run.open(root / "copy").record([record(5)])
     assert [row.name for row in list_runs(root)] == ["copy", "wine"]
+
+
+def test_a_run_that_is_not_ours_to_write_to_says_how_to_go_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(WriteError, match=r"keeps what it finds in the run.*cp -r"):
+        run.record([record(2)])
+    assert run.records() == [record(1)]

@@ -132,7 +132,7 @@ def _headline(run: Run) -> Answer:
     lines = [answer_line(best)]
     if best is not None and (each := _by_target(run, best.best.lam)):
         found["targets"] = each
-        lines.append(targets_line(each, run.config))
+        lines.append(targets_line(each))
     return Answer(found, [table], lines, row, measures)
 
 

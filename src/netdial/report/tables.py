@@ -15,7 +15,6 @@ from netdial.report.text import (
     metric_of,
     number,
     percent,
-    units_sentence,
     value_of,
     worth,
 )
@@ -95,18 +94,17 @@ def answer_line(answer: Headline | None) -> str:
     return "\n".join([*lines, *answer.remarks])
 
 
-def targets_line(each: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
+def targets_line(each: Sequence[Mapping[str, Any]]) -> str:
     """Returns what a member is worth for each of several targets, in units of their own.
 
     Args:
         each: ``name``, ``valid/rmse``, ``valid/r2`` of the targets.
-        config: configuration of the run.
     """
     found = ", ".join(
         f"{one['name']} {in_units(one.get('valid/rmse'))} (R² {fixed(one.get('valid/r2'))})"
         for one in each
     )
-    return f"{units_sentence(dict(config)).strip()} Of each in its own unit, by validation data: {found}."
+    return f"RMSE of each in its own unit, on validation data: {found}"
 
 
 def rows_json(rows: Sequence[MemberRow]) -> list[dict[str, float]]:

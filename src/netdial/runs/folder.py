@@ -12,6 +12,7 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from fnmatch import fnmatchcase
 from io import FileIO
 from pathlib import Path
 
-from netdial.core.errors import CheckpointError, ConfigError, NetdialError
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError, WriteError
 from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
 from netdial.runs.schemas.done import MODELS
@@ -91,10 +92,15 @@ def hold(path: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another process works there.
-        CheckpointError: the disk refused the lock.
+        WriteError: the folder that the run lies in is not ours to write to, or the disk refused the lock.
     """
     root, made = path.parent, not path.parent.exists()
     place = root.absolute()
+    if path.is_dir() and not os.access(root, os.W_OK):
+        raise WriteError(
+            f"{path}: this command keeps what it finds in the run, and {root} is read-only or not yours to write to; copy the "
+            f"run to a folder of yours (cp -r {shlex.quote(str(path))} .) and name the copy"
+        )
     with writing(path):
         try:
             root.mkdir(parents=True, exist_ok=True)

@@ -134,6 +134,8 @@ def way_command(way: Way) -> Any:
 
 def _show(run: Run, answer: Answer, seconds: float, *, as_json: bool) -> None:
     """Prints what came out of a run, for people or as JSON."""
+    from netdial.report.text import units_sentence
+
     source = run.data_source()
     if as_json:
         about = {"run": str(run.path), "report": str(run.report_path), "seconds": round(seconds, 3)}
@@ -142,7 +144,9 @@ def _show(run: Run, answer: Answer, seconds: float, *, as_json: bool) -> None:
     out = console()
     for table in answer.tables:
         print_table(out, table)
-    for line in (*answer.lines, left_out_line(source)):
+    several = (run.config.get("n_outputs") or 1) > 1
+    units = units_sentence(run.config).strip() if several else ""
+    for line in (*answer.lines, units, left_out_line(source)):
         if line:
             out.print(line, markup=False, soft_wrap=True)
     out.print(f"{run.path}: done in {seconds:.1f} s", markup=False)

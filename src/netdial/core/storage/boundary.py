@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import re
+import shlex
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,7 +85,7 @@ def regular(path: Path) -> Path:
     """Returns the path of an ordinary file.
 
     Raises:
-        CheckpointError: there is none, or a folder, a pipe or a device stands in its place.
+        CheckpointError: there is none, it may not be read, or a folder, a pipe or a device stands in its place.
     """
     try:
         found = path.is_file()
@@ -95,6 +97,10 @@ def regular(path: Path) -> Path:
     if not found:
         what = "a folder" if path.is_dir() else "no ordinary file"
         raise CheckpointError(f"{path}: not a netdial file, or damaged (it is {what})")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(
+            f"{path}: you may not read it; ask its owner for the permission (chmod a+r {shlex.quote(str(path))})"
+        )
     return path
 
 

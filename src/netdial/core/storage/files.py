@@ -30,7 +30,8 @@ _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Writes a file through a temporary neighbour, flushed to disk and then renamed over ``path``.
 
-    A file that is replaced hands on its permissions; one that is protected from writing stays as it is.
+    A file that is replaced hands on its permissions, and a new one has those that the user's files have, whoever writes it
+    (safetensors makes files that nobody else can read). One that is protected from writing stays as it is.
 
     Args:
         path: the file to write; its folder is made when missing.
@@ -45,11 +46,12 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         try:
+            temporary.touch()
+            mode = stat.S_IMODE(temporary.stat().st_mode) if mode is None else mode
             write(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            if mode is not None:
-                temporary.chmod(mode)
+            temporary.chmod(mode)
             os.replace(temporary, path)
         finally:
             if temporary.exists():

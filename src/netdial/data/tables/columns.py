@@ -7,6 +7,7 @@ numbers, counters, ids, texts that are different in almost every row; and copies
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,13 +75,15 @@ def learn_columns(
             why[name] = reason
         elif name in options.keep:
             continue
-        elif (reason := _copies(column, goal, rows)) or (
-            reason := _names_rows(name, column, rows, train, unnamed)
+        elif reason := (
+            _copies(column, goal, rows)
+            or _stands_twice(name, cells, rows)
+            or _names_rows(name, column, rows, train, unnamed)
         ):
             about = f"; {column.remark}" if column.kind == "category" and column.remark else ""
-            why[name] = f"{reason} (--keep {name} to use it){about}"
+            why[name] = f"{reason} (--keep {shlex.quote(name)} to use it){about}"
         elif _counts(column, rows):
-            why[name] = f"counts the rows (--keep {name} to use it)"
+            why[name] = f"counts the rows (--keep {shlex.quote(name)} to use it)"
             only_counts.append(name)
     if len(why) == len(cells):  # a plain counter is better than nothing to predict from
         for name in only_counts:
@@ -114,17 +117,27 @@ def _says_nothing(column: Cells, train: Array) -> str:
 def _copies(column: Cells, goal: Goal, rows: Array) -> str:
     """Returns why a column is a copy of the target, or nothing."""
     for name, target in zip(goal.names, goal.cells, strict=True):
-        if column.kind != target.kind:
-            continue
-        mine, theirs = column.values[rows], target.values[rows]
-        equal = (
-            np.array_equal(mine, theirs)
-            if column.kind == "category"
-            else np.array_equal(mine, theirs, equal_nan=True)
-        )
-        if equal:
+        if _equal(column, target, rows):
             return f"is a copy of the target {name!r}"
     return ""
+
+
+def _stands_twice(name: str, cells: Mapping[str, Cells], rows: Array) -> str:
+    """Returns why a column stands there a second time, under the same heading and with the same cells, or nothing."""
+    first, _, number = name.rpartition(".")
+    if number.isdecimal() and first in cells and _equal(cells[name], cells[first], rows):
+        return f"is a copy of {first!r}"
+    return ""
+
+
+def _equal(column: Cells, other: Cells, rows: Array) -> bool:
+    """Returns whether two columns have the same cells."""
+    if column.kind != other.kind:
+        return False
+    mine, theirs = column.values[rows], other.values[rows]
+    if column.kind == "category":
+        return np.array_equal(mine, theirs)
+    return np.array_equal(mine, theirs, equal_nan=True)
 
 
 def _names_rows(
