@@ -21,7 +21,7 @@ from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.runs.run import Run
-from netdial.task import Task, named
+from netdial.task import Task, named, task_of
 from netdial.task.rehearsal import rehearse
 from netdial.train.config import TrainConfig
 
@@ -56,7 +56,10 @@ class Problem:
             "input_type": str(example(task).dtype).removeprefix("torch."),
             "n_outputs": task.n_outputs,
             **(
-                {"units": ", ".join(task.source.get("targets", []))}
+                {
+                    "units": ", ".join(task.source.get("targets", [])),
+                    "error_unit": task_of(task).unit(predicted.proper),
+                }
                 if predicted.targets == "numbers"
                 else {}
             ),

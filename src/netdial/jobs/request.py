@@ -243,7 +243,7 @@ def folder(
     return run, writes
 
 
-_ASIDE = ("name", "data_dir", "metric", "proper", "compiled")
+_ASIDE = ("name", "data_dir", "metric", "proper", "compiled", "error_unit")
 """What does not make a run another one; metrics follow from the kind of task, and earlier runs do not hold them.
 
 Compiled steps come to what others come to but for rounding; training says where it goes on with the other kind.

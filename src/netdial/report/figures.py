@@ -72,7 +72,7 @@ COMMON = [
 def panels(config: dict[str, Any]) -> list[Panel]:
     """Returns the panels of a run; only those of which something was recorded are drawn."""
     error, explained = REGRESSION
-    if config.get("units") and (config.get("n_outputs") or 1) > 1:
+    if (config.get("n_outputs") or 1) > 1 and "error_unit" in config:
         error = replace(error, title=error.title.replace("target units", "standard deviations"))
     elif config.get("units"):
         error = replace(

@@ -128,7 +128,10 @@ def units_sentence(config: dict[str, Any]) -> str:
     if not units:
         return ""
     if isinstance(count_, int) and count_ > 1:
-        return f" RMSE is over the targets {units}, each in its standard deviations (over training rows)."
+        how = "its standard deviations (over training rows)"
+        if "error_unit" not in config:  # a run of before
+            how = "its own unit, so large numbers weigh most"
+        return f" RMSE is over the targets {units}, each in {how}."
     return f" RMSE is in units of {units.replace(' ', NO_BREAK) if len(units) < 30 else units}."
 
 

@@ -213,3 +213,25 @@ def test_real_table(real_data: Path) -> None:
     assert task.train.x.shape == (9072, 51) and task.n_outputs == 7
     assert len(task.source["left_out"]) == 3  # rare soil types, absent from the training part
     assert task.test.y.bincount().tolist() == [432] * 7
+
+
+def test_codes_that_begin_with_0_are_told(tmp_path: Path) -> None:
+    """Read as numbers, postcodes say that one town is more than another."""
+    (tmp_path / "t.csv").write_text("zip,y\n" + "01067,a\n80331,b\n20095,a\n10115,b\n" * 10)
+    found = load_data(str(tmp_path / "t.csv"), target="y")
+    assert any("'01067' begins with 0" in note for note in found.source["notes"])
+    read = load_data(str(tmp_path / "t.csv"), target="y", categorical=("zip",))
+    assert read.input_shape == (4,) and not any("begins" in n for n in read.source["notes"])
+    classes = load_data(
+        str(
+            save(
+                pd.DataFrame({"x": range(40), "y": ["01", "02", "10", "2"] * 10}),
+                tmp_path / "c.csv",
+            )
+        ),
+        target="y",
+    )
+    assert classes.schema is not None and classes.schema.target.classes == ("01", "02", "2", "10")
+    (tmp_path / "u.csv").write_text("x,y\n" + "0,a\n0.5,b\n10,a\n-0.1,b\n" * 10)
+    plain = load_data(str(tmp_path / "u.csv"), target="y")
+    assert not any("begins" in note for note in plain.source["notes"])

@@ -19,6 +19,7 @@ from netdial.core.errors import DataError
 from netdial.data._optional import require
 from netdial.data.tables.options import TableFault
 from netdial.data.tables.words import (
+    CODE,
     MISSING_WORDS,
     Array,
     Order,
@@ -227,6 +228,10 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
     if cells.kind == "number":
         if marks := sorted({unit_mark(word) for word in words} - {""}):
             remarks.append(f"with {marks[0]}, which is left out")
+        if code := next((word for word in words if CODE.fullmatch(word)), None):
+            remarks.append(
+                f"{code!r} begins with 0, as codes do; --categorical reads them as texts"
+            )
         if word := other_minus([w for w, missing in zip(words, gone, strict=False) if not missing]):
             remarks.append(f"{word!r} is read as a negative number")
     if read:

@@ -28,6 +28,7 @@ from netdial.data.tables.dialect import (
     separator_name,
 )
 from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
+from netdial.data.tables.words import CODE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,22 +131,30 @@ def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: s
             " no lines may stand above the header), or give --sep"
         )
     names = unique_names(dialect.header)
-    frame = _parsed(
-        lambda: pandas.read_csv(
+
+    def parse(types: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        found: pd.DataFrame = pandas.read_csv(
             io.StringIO(text),
             sep=r"\s+" if dialect.sep == " " else dialect.sep,
             header=0,
             names=names,
+            usecols=columns,
             index_col=False,
             decimal=dialect.decimal,
             keep_default_na=False,
             na_values=["", *options.na],
             skipinitialspace=dialect.sep != "\t",
             low_memory=False,
-            dtype={name: str for name in (*texts, *options.categorical) if name in names} or None,
-        ),
-        where,
-    )
+            dtype=types,
+        )
+        return found
+
+    as_texts = {name: str for name in (*texts, *options.categorical) if name in names}
+    frame = _parsed(lambda: parse(as_texts or None), where)
+    if re.search(rf'(?:^|["\s{re.escape(dialect.sep)}])0\d', text, re.MULTILINE):
+        written = parse(str, frame.select_dtypes("number").columns.tolist())
+        coded = [n for n in written if written[n].str.fullmatch(CODE.pattern).eq(True).any()]
+        frame[coded] = written[coded]
     return Table(
         frame,
         decimal=dialect.decimal,

@@ -37,6 +37,9 @@ _MINUS = "-−–"
 _SIGNED = re.compile(rf"[{_MINUS}]\s*(\D?\s*\d.*)|\((\D?\s*[\d.,].*)\)")
 """A negative number, with a sign or in parentheses as in accounts, perhaps with a mark such as $ before it."""
 
+CODE = re.compile(r"0\d+")
+"""A whole number as codes are written, with a 0 in front."""
+
 MISSING_WORDS = frozenset(
     (
         "na",
