@@ -7,25 +7,9 @@ import torch
 from benchmarks._zoo_inputs import drawn
 
 _G = torch.Generator().manual_seed(88)
-(
-    IMAGES,
-    GREY,
-    VOLUMES,
-    CLIPS,
-    SERIES,
-    WAVES,
-    MELS,
-    TOKENS,
-    OTHER_TOKENS,
-    NUMBERS,
-    FIELDS,
-    NODES,
-    EDGES,
-    POINTS,
-    TRAFFIC,
-) = drawn(_G)
-PAIR = (IMAGES, torch.randn(2, 3, 32, 32, generator=_G))
-CAPTIONED = (IMAGES, TOKENS)
+INPUTS = drawn(_G)
+PAIR = (INPUTS.images, torch.randn(2, 3, 32, 32, generator=_G))
+CAPTIONED = (INPUTS.images, INPUTS.tokens)
 TIMES = torch.tensor([3, 7])
 LABELS = torch.tensor([1, 4])
 SEEN = (
@@ -33,5 +17,5 @@ SEEN = (
     (torch.rand(2, 10, 5, generator=_G) > 0.3).float(),
     torch.rand(2, 10, 5, generator=_G),
 )
-GRAPH = (NODES, EDGES)
+GRAPH = (INPUTS.nodes, INPUTS.edges)
 BOXES = torch.tensor([[1.0, 1.0, 6.0, 6.0], [2.0, 0.0, 8.0, 5.0], [0.0, 3.0, 4.0, 8.0]])

@@ -16,16 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
-from benchmarks._zoo_eighth_inputs import (
-    CAPTIONED,
-    CLIPS,
-    GREY,
-    IMAGES,
-    LABELS,
-    NUMBERS,
-    PAIR,
-    TIMES,
-)
+from benchmarks._zoo_eighth_inputs import CAPTIONED, INPUTS, LABELS, PAIR, TIMES
 
 
 class Embed(nn.Module):
@@ -846,26 +837,29 @@ class ChebyshevNet(nn.Module):
 
 
 EIGHTH_LEARNING: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "annotated_diffusion": lambda: (AnnotatedDiffusion(), (GREY, TIMES)),
+    "annotated_diffusion": lambda: (AnnotatedDiffusion(), (INPUTS.grey, TIMES)),
     "preconditioned_denoiser": lambda: (
         PreconditionedDenoiser(),
-        (GREY, torch.tensor([0.7, 2.1]), LABELS),
+        (INPUTS.grey, torch.tensor([0.7, 2.1]), LABELS),
     ),
-    "flow_matching": lambda: (FlowMatching(), (NUMBERS, torch.tensor([0.1, 0.4, 0.6, 0.9]))),
-    "star_translator": lambda: (StarTranslator(), (IMAGES, torch.tensor([[1.0, 0, 1], [0, 1, 0]]))),
-    "info_critic": lambda: (InfoCritic(), GREY),
-    "two_level_codes": lambda: (TwoLevelCodes(), GREY),
-    "ladder_vae": lambda: (LadderVAE(), NUMBERS),
+    "flow_matching": lambda: (FlowMatching(), (INPUTS.numbers, torch.tensor([0.1, 0.4, 0.6, 0.9]))),
+    "star_translator": lambda: (
+        StarTranslator(),
+        (INPUTS.images, torch.tensor([[1.0, 0, 1], [0, 1, 0]])),
+    ),
+    "info_critic": lambda: (InfoCritic(), INPUTS.grey),
+    "two_level_codes": lambda: (TwoLevelCodes(), INPUTS.grey),
+    "ladder_vae": lambda: (LadderVAE(), INPUTS.numbers),
     "bootstrap_latent": lambda: (BootstrapLatent(), PAIR),
     "picture_words": lambda: (PictureWords(), CAPTIONED),
-    "categorical_values": lambda: (CategoricalValues(), IMAGES),
-    "proximal_agent": lambda: (ProximalAgent(), NUMBERS),
+    "categorical_values": lambda: (CategoricalValues(), INPUTS.images),
+    "proximal_agent": lambda: (ProximalAgent(), INPUTS.numbers),
     "asynchronous_agent": lambda: (
         AsynchronousAgent(),
-        (IMAGES, torch.zeros(2, 12), torch.zeros(2, 12)),
+        (INPUTS.images, torch.zeros(2, 12), torch.zeros(2, 12)),
     ),
-    "dreamer": lambda: (Dreamer(), CLIPS),
-    "deterministic_twins": lambda: (DeterministicTwins(), NUMBERS),
-    "augmented_ode": lambda: (AugmentedODE(), NUMBERS),
-    "chebyshev_kan": lambda: (ChebyshevNet(), NUMBERS),
+    "dreamer": lambda: (Dreamer(), INPUTS.clips),
+    "deterministic_twins": lambda: (DeterministicTwins(), INPUTS.numbers),
+    "augmented_ode": lambda: (AugmentedODE(), INPUTS.numbers),
+    "chebyshev_kan": lambda: (ChebyshevNet(), INPUTS.numbers),
 }

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_eighth_inputs import FIELDS, GRAPH, NUMBERS, POINTS, TOKENS
+from benchmarks._zoo_eighth_inputs import GRAPH, INPUTS
 
 
 class FeaturesEmbedding(nn.Module):
@@ -479,18 +479,18 @@ class PairwiseRanker(nn.Module):
 
 
 EIGHTH_OTHERS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "neural_factorisation": lambda: (NeuralFactorisation(), FIELDS),
-    "product_network": lambda: (ProductNetwork(), FIELDS),
-    "logarithmic_net": lambda: (LogarithmicNet(), FIELDS),
-    "session_gru": lambda: (SessionGRU(), TOKENS),
-    "entire_space": lambda: (EntireSpace(), FIELDS),
-    "interest_capsules": lambda: (InterestCapsules(), TOKENS),
-    "table_convolutions": lambda: (TableConvolutions(), NUMBERS),
-    "abstract_layers": lambda: (AbstractLayers(), NUMBERS),
+    "neural_factorisation": lambda: (NeuralFactorisation(), INPUTS.fields),
+    "product_network": lambda: (ProductNetwork(), INPUTS.fields),
+    "logarithmic_net": lambda: (LogarithmicNet(), INPUTS.fields),
+    "session_gru": lambda: (SessionGRU(), INPUTS.tokens),
+    "entire_space": lambda: (EntireSpace(), INPUTS.fields),
+    "interest_capsules": lambda: (InterestCapsules(), INPUTS.tokens),
+    "table_convolutions": lambda: (TableConvolutions(), INPUTS.numbers),
+    "abstract_layers": lambda: (AbstractLayers(), INPUTS.numbers),
     "deep_graph": lambda: (DeepGraph(), GRAPH),
     "propagation": lambda: (Propagation(), GRAPH),
     "fingerprint_attention": lambda: (FingerprintAttention(), GRAPH),
-    "point_voxels": lambda: (PointVoxels(), POINTS),
-    "deep_survival": lambda: (DeepSurvival(), NUMBERS),
-    "pairwise_ranker": lambda: (PairwiseRanker(), TOKENS),
+    "point_voxels": lambda: (PointVoxels(), INPUTS.points),
+    "deep_survival": lambda: (DeepSurvival(), INPUTS.numbers),
+    "pairwise_ranker": lambda: (PairwiseRanker(), INPUTS.tokens),
 }

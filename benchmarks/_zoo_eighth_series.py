@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_eighth_inputs import MELS, SEEN, SERIES, WAVES
+from benchmarks._zoo_eighth_inputs import INPUTS, SEEN
 
 
 class ProbAttention(nn.Module):
@@ -706,16 +706,16 @@ class SpeakerEncoder(nn.Module):
 
 
 EIGHTH_SERIES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "informer_sparse": lambda: (Informer(), SERIES),
-    "temporal_fusion": lambda: (TemporalFusion(), SERIES),
-    "time_mixer": lambda: (TimeMixer(), SERIES),
+    "informer_sparse": lambda: (Informer(), INPUTS.series),
+    "temporal_fusion": lambda: (TemporalFusion(), INPUTS.series),
+    "time_mixer": lambda: (TimeMixer(), INPUTS.series),
     "gru_decay": lambda: (GRUDecay(), SEEN),
-    "lstm_autoencoder": lambda: (LSTMAutoencoder(), SERIES),
-    "smoothing_former": lambda: (SmoothingFormer(), SERIES),
-    "pyraformer": lambda: (PyramidSeries(), SERIES),
-    "listen_attend_spell": lambda: (PyramidListener(), MELS),
-    "stream_codec": lambda: (StreamCodec(), WAVES),
-    "diffusion_wave": lambda: (DiffusionWave(), (WAVES, torch.tensor([3, 11]))),
-    "wave_u_net": lambda: (WaveUNet(), WAVES),
-    "speaker_windows": lambda: (SpeakerEncoder(), MELS),
+    "lstm_autoencoder": lambda: (LSTMAutoencoder(), INPUTS.series),
+    "smoothing_former": lambda: (SmoothingFormer(), INPUTS.series),
+    "pyraformer": lambda: (PyramidSeries(), INPUTS.series),
+    "listen_attend_spell": lambda: (PyramidListener(), INPUTS.mels),
+    "stream_codec": lambda: (StreamCodec(), INPUTS.waves),
+    "diffusion_wave": lambda: (DiffusionWave(), (INPUTS.waves, torch.tensor([3, 11]))),
+    "wave_u_net": lambda: (WaveUNet(), INPUTS.waves),
+    "speaker_windows": lambda: (SpeakerEncoder(), INPUTS.mels),
 }

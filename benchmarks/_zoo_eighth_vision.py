@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_eighth_inputs import CLIPS, GREY, IMAGES, PAIR, VOLUMES
+from benchmarks._zoo_eighth_inputs import INPUTS, PAIR
 
 
 class AlexNet(nn.Module):
@@ -1067,27 +1067,27 @@ class GrowingChange(nn.Module):
 
 
 EIGHTH_VISION: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "alexnet": lambda: (AlexNet(), IMAGES),
-    "wide_resnet": lambda: (WideResNet(), IMAGES),
-    "pyramidnet_zeros": lambda: (PyramidNet(), IMAGES),
-    "fractalnet": lambda: (FractalNet(), IMAGES),
-    "xception": lambda: (Xception(), IMAGES),
-    "inception_resnet": lambda: (InceptionResNet(), IMAGES),
-    "resnet9": lambda: (resnet9(), IMAGES),
-    "compact_transformer": lambda: (CompactTransformer(), IMAGES),
-    "coatnet": lambda: (CoAtNet(), IMAGES),
-    "transformer_in_transformer": lambda: (TransformerInTransformer(), IMAGES),
-    "bisenet": lambda: (BiSeNet(), IMAGES),
-    "unet_center_crop": lambda: (CroppedUNet(), GREY.repeat(1, 1, 3, 3)),
-    "unet_scse_children": lambda: (SqueezedUNet(), IMAGES),
-    "unet_save_features": lambda: (HookedUNet(), IMAGES),
-    "yolo_v3_in_place": lambda: (YoloLayer(), IMAGES),
-    "region_heads": lambda: (RegionHeads(), IMAGES),
-    "pose_stages": lambda: (PoseStages(), IMAGES),
-    "crowd_counter": lambda: (CrowdCounter(), IMAGES),
+    "alexnet": lambda: (AlexNet(), INPUTS.images),
+    "wide_resnet": lambda: (WideResNet(), INPUTS.images),
+    "pyramidnet_zeros": lambda: (PyramidNet(), INPUTS.images),
+    "fractalnet": lambda: (FractalNet(), INPUTS.images),
+    "xception": lambda: (Xception(), INPUTS.images),
+    "inception_resnet": lambda: (InceptionResNet(), INPUTS.images),
+    "resnet9": lambda: (resnet9(), INPUTS.images),
+    "compact_transformer": lambda: (CompactTransformer(), INPUTS.images),
+    "coatnet": lambda: (CoAtNet(), INPUTS.images),
+    "transformer_in_transformer": lambda: (TransformerInTransformer(), INPUTS.images),
+    "bisenet": lambda: (BiSeNet(), INPUTS.images),
+    "unet_center_crop": lambda: (CroppedUNet(), INPUTS.grey.repeat(1, 1, 3, 3)),
+    "unet_scse_children": lambda: (SqueezedUNet(), INPUTS.images),
+    "unet_save_features": lambda: (HookedUNet(), INPUTS.images),
+    "yolo_v3_in_place": lambda: (YoloLayer(), INPUTS.images),
+    "region_heads": lambda: (RegionHeads(), INPUTS.images),
+    "pose_stages": lambda: (PoseStages(), INPUTS.images),
+    "crowd_counter": lambda: (CrowdCounter(), INPUTS.images),
     "flownet_crop_like": lambda: (FlowNet(), PAIR),
-    "rcan_dncnn": lambda: (ChannelAttentionSR(), GREY),
-    "unetr": lambda: (TransformerUNet(), VOLUMES),
-    "i3d_padding": lambda: (InflatedVideo(), CLIPS),
+    "rcan_dncnn": lambda: (ChannelAttentionSR(), INPUTS.grey),
+    "unetr": lambda: (TransformerUNet(), INPUTS.volumes),
+    "i3d_padding": lambda: (InflatedVideo(), INPUTS.clips),
     "change_detector": lambda: (GrowingChange(), PAIR),
 }

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, einsum, nn
 
-from benchmarks._zoo_eighth_inputs import OTHER_TOKENS, TOKENS
+from benchmarks._zoo_eighth_inputs import INPUTS
 from benchmarks._zoo_seventh_words import scripted
 
 V = 30
@@ -925,8 +925,8 @@ class ScriptedBert(nn.Module):
 
 
 EIGHTH_WORDS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "lecture_gpt": lambda: (LectureGPT(), TOKENS),
-    "lecture_experts_noisy": lambda: (LectureGPT(experts=True), TOKENS),
+    "lecture_gpt": lambda: (LectureGPT(), INPUTS.tokens),
+    "lecture_experts_noisy": lambda: (LectureGPT(experts=True), INPUTS.tokens),
     "book_gpt": lambda: (
         BookGPT(
             {
@@ -938,18 +938,18 @@ EIGHTH_WORDS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
                 "drop_rate": 0.1,
             }
         ),
-        TOKENS,
+        INPUTS.tokens,
     ),
-    "llama_cached_complex": lambda: (LlamaCached(), TOKENS),
-    "speedrun_gpt": lambda: (SpeedrunGPT(), TOKENS),
-    "layers_of_kinds": lambda: (LayersOfKinds(), (OTHER_TOKENS, TOKENS)),
-    "palm_fused_parallel": lambda: (PalmBlocks(), TOKENS),
-    "gpt_presents_layerdrop": lambda: (CachedGPT(), TOKENS),
-    "griffin_loop": lambda: (GriffinGate(), TOKENS),
-    "global_pointer": lambda: (GlobalPointer(), TOKENS),
-    "chain_partition": lambda: (WordCharTagger(), TOKENS),
-    "seq2seq_written_outputs": lambda: (ScheduledSeq2Seq(), (TOKENS, OTHER_TOKENS)),
-    "functional_lora": lambda: (FunctionalLoRA(), TOKENS),
-    "scripted_snake": lambda: (SnakeText(), TOKENS),
-    "scripted_feedforward": lambda: (ScriptedBert(), TOKENS),
+    "llama_cached_complex": lambda: (LlamaCached(), INPUTS.tokens),
+    "speedrun_gpt": lambda: (SpeedrunGPT(), INPUTS.tokens),
+    "layers_of_kinds": lambda: (LayersOfKinds(), (INPUTS.other_tokens, INPUTS.tokens)),
+    "palm_fused_parallel": lambda: (PalmBlocks(), INPUTS.tokens),
+    "gpt_presents_layerdrop": lambda: (CachedGPT(), INPUTS.tokens),
+    "griffin_loop": lambda: (GriffinGate(), INPUTS.tokens),
+    "global_pointer": lambda: (GlobalPointer(), INPUTS.tokens),
+    "chain_partition": lambda: (WordCharTagger(), INPUTS.tokens),
+    "seq2seq_written_outputs": lambda: (ScheduledSeq2Seq(), (INPUTS.tokens, INPUTS.other_tokens)),
+    "functional_lora": lambda: (FunctionalLoRA(), INPUTS.tokens),
+    "scripted_snake": lambda: (SnakeText(), INPUTS.tokens),
+    "scripted_feedforward": lambda: (ScriptedBert(), INPUTS.tokens),
 }

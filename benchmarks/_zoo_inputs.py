@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 
-def drawn(source: torch.Generator) -> tuple[Tensor, ...]:
-    """Returns images to traffic, in the order in which samples name them; each draw follows the one before."""
-    return (
+class Inputs(NamedTuple):
+    """Inputs of the kinds that a sample of networks takes, in the order in which they are drawn."""
+
+    images: Tensor
+    grey: Tensor
+    volumes: Tensor
+    clips: Tensor
+    series: Tensor
+    waves: Tensor
+    mels: Tensor
+    tokens: Tensor
+    other_tokens: Tensor
+    numbers: Tensor
+    fields: Tensor
+    nodes: Tensor
+    edges: Tensor
+    points: Tensor
+    traffic: Tensor
+
+
+def drawn(source: torch.Generator) -> Inputs:
+    """Returns images to traffic; each draw follows the one before."""
+    return Inputs(
         torch.randn(2, 3, 32, 32, generator=source),
         torch.randn(2, 1, 16, 16, generator=source),
         torch.randn(2, 1, 8, 16, 16, generator=source),

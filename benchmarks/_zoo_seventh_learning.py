@@ -14,7 +14,7 @@ from torch import Tensor, einsum, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import parametrizations, parametrize
 
-from benchmarks._zoo_seventh_inputs import GREY, IMAGES, NUMBERS, TOKENS, WORDS_SEEN
+from benchmarks._zoo_seventh_inputs import INPUTS, WORDS_SEEN
 
 
 class Moco(nn.Module):
@@ -931,22 +931,22 @@ class CrissCross(nn.Module):
 
 
 SEVENTH_LEARNING: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "moco_queue": lambda: (Moco(), IMAGES),
-    "dino_head": lambda: (DinoHead(), NUMBERS),
-    "slimmable": lambda: (Slimmable(), IMAGES),
-    "parametrised_weights": lambda: (Parametrised(), NUMBERS),
-    "vmap_ensemble": lambda: (Ensemble(), NUMBERS),
-    "maml_variables": lambda: (MamlNet(), GREY),
-    "hooked_features": lambda: (HookedFeatures(), IMAGES),
-    "neural_turing": lambda: (TuringMachine(), TOKENS),
+    "moco_queue": lambda: (Moco(), INPUTS.images),
+    "dino_head": lambda: (DinoHead(), INPUTS.numbers),
+    "slimmable": lambda: (Slimmable(), INPUTS.images),
+    "parametrised_weights": lambda: (Parametrised(), INPUTS.numbers),
+    "vmap_ensemble": lambda: (Ensemble(), INPUTS.numbers),
+    "maml_variables": lambda: (MamlNet(), INPUTS.grey),
+    "hooked_features": lambda: (HookedFeatures(), INPUTS.images),
+    "neural_turing": lambda: (TuringMachine(), INPUTS.tokens),
     "show_attend_tell": lambda: (Captioner(), WORDS_SEEN),
-    "score_network": lambda: (ScoreNet(partial(marginal_prob_std, sigma=25.0)), (GREY, torch.tensor([0.3, 0.7]))),
-    "latent_diffusion_words": lambda: (SpatialTransformer(), (GREY, TOKENS)),
-    "finite_scalar_codes": lambda: (FiniteScalar(), GREY),
-    "partial_convolutions": lambda: (Inpainting(), GREY),
-    "zero_dce_curves": lambda: (ZeroDce(), IMAGES),
-    "kernel_fusion": lambda: (KernelFusion(), GREY),
-    "implicit_zoom": lambda: (ImplicitZoom(), GREY),
-    "expectation_segmenter": lambda: (ExpectationSegmenter(), IMAGES),
-    "criss_cross": lambda: (CrissCross(), IMAGES),
+    "score_network": lambda: (ScoreNet(partial(marginal_prob_std, sigma=25.0)), (INPUTS.grey, torch.tensor([0.3, 0.7]))),
+    "latent_diffusion_words": lambda: (SpatialTransformer(), (INPUTS.grey, INPUTS.tokens)),
+    "finite_scalar_codes": lambda: (FiniteScalar(), INPUTS.grey),
+    "partial_convolutions": lambda: (Inpainting(), INPUTS.grey),
+    "zero_dce_curves": lambda: (ZeroDce(), INPUTS.images),
+    "kernel_fusion": lambda: (KernelFusion(), INPUTS.grey),
+    "implicit_zoom": lambda: (ImplicitZoom(), INPUTS.grey),
+    "expectation_segmenter": lambda: (ExpectationSegmenter(), INPUTS.images),
+    "criss_cross": lambda: (CrissCross(), INPUTS.images),
 }  # fmt: skip

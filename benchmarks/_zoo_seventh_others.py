@@ -14,16 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 
-from benchmarks._zoo_seventh_inputs import (
-    ATOMS,
-    EDGES,
-    FIELDS,
-    GREY,
-    NODES,
-    NUMBERS,
-    POINTS,
-    TOKENS,
-)
+from benchmarks._zoo_seventh_inputs import ATOMS, INPUTS
 
 
 class TabR(nn.Module):
@@ -776,21 +767,21 @@ class FusedModes(nn.Module):
 
 
 SEVENTH_OTHERS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "tabr_neighbours": lambda: (TabR(), NUMBERS),
-    "piecewise_linear_numbers": lambda: (PiecewiseLinear(), NUMBERS),
-    "field_aware": lambda: (FieldAware(), FIELDS),
-    "interest_evolution": lambda: (InterestEvolution(), TOKENS),
-    "star_domains": lambda: (StarTopology(), NUMBERS),
-    "count_vae": lambda: (CountVae(), NUMBERS),
-    "recurrent_actor_critic": lambda: (RecurrentActorCritic(), (GREY, torch.zeros(2, 12), torch.zeros(2, 12))),
-    "tdmpc_simplices": lambda: (TdMpc(), NUMBERS),
+    "tabr_neighbours": lambda: (TabR(), INPUTS.numbers),
+    "piecewise_linear_numbers": lambda: (PiecewiseLinear(), INPUTS.numbers),
+    "field_aware": lambda: (FieldAware(), INPUTS.fields),
+    "interest_evolution": lambda: (InterestEvolution(), INPUTS.tokens),
+    "star_domains": lambda: (StarTopology(), INPUTS.numbers),
+    "count_vae": lambda: (CountVae(), INPUTS.numbers),
+    "recurrent_actor_critic": lambda: (RecurrentActorCritic(), (INPUTS.grey, torch.zeros(2, 12), torch.zeros(2, 12))),
+    "tdmpc_simplices": lambda: (TdMpc(), INPUTS.numbers),
     "crystal_graph": lambda: (CrystalNet(), ATOMS),
-    "painn_vectors": lambda: (Painn(), (NODES, POINTS[:, :6])),
-    "graph_vae": lambda: (GraphVae(), (NODES, EDGES)),
-    "galerkin_attention": lambda: (Galerkin(), POINTS),
-    "transolver_slices": lambda: (Transolver(), POINTS),
-    "deep_potential": lambda: (DeepPotential(), POINTS[:, :6]),
-    "outer_product_mean": lambda: (OuterProductMean(), TOKENS),
-    "kernel_head": lambda: (KernelHead(), NUMBERS),
-    "fused_modes": lambda: (FusedModes(), NUMBERS),
+    "painn_vectors": lambda: (Painn(), (INPUTS.nodes, INPUTS.points[:, :6])),
+    "graph_vae": lambda: (GraphVae(), (INPUTS.nodes, INPUTS.edges)),
+    "galerkin_attention": lambda: (Galerkin(), INPUTS.points),
+    "transolver_slices": lambda: (Transolver(), INPUTS.points),
+    "deep_potential": lambda: (DeepPotential(), INPUTS.points[:, :6]),
+    "outer_product_mean": lambda: (OuterProductMean(), INPUTS.tokens),
+    "kernel_head": lambda: (KernelHead(), INPUTS.numbers),
+    "fused_modes": lambda: (FusedModes(), INPUTS.numbers),
 }  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_seventh_inputs import SERIES, SKELETONS, TRAFFIC
+from benchmarks._zoo_seventh_inputs import INPUTS, SKELETONS
 
 
 class ModernTcnBlock(nn.Module):
@@ -538,14 +538,14 @@ class SkeletonNet(nn.Module):
 
 
 SEVENTH_SERIES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "modern_tcn": lambda: (ModernTcn(), SERIES),
-    "crossformer_routers": lambda: (Crossformer(), SERIES),
-    "batch_norm_encoder": lambda: (TimeSeriesTransformer(), SERIES),
-    "mlstm_fcn": lambda: (MlstmFcn(), SERIES),
-    "temporal_pattern_lstm": lambda: (TemporalPattern(), SERIES),
-    "adaptive_graph_gru": lambda: (AdaptiveGraphGru(), TRAFFIC),
-    "mtgnn": lambda: (Mtgnn(), TRAFFIC),
-    "anomaly_transformer": lambda: (AnomalyTransformer(), SERIES),
-    "tran_ad": lambda: (TranAd(), SERIES),
+    "modern_tcn": lambda: (ModernTcn(), INPUTS.series),
+    "crossformer_routers": lambda: (Crossformer(), INPUTS.series),
+    "batch_norm_encoder": lambda: (TimeSeriesTransformer(), INPUTS.series),
+    "mlstm_fcn": lambda: (MlstmFcn(), INPUTS.series),
+    "temporal_pattern_lstm": lambda: (TemporalPattern(), INPUTS.series),
+    "adaptive_graph_gru": lambda: (AdaptiveGraphGru(), INPUTS.traffic),
+    "mtgnn": lambda: (Mtgnn(), INPUTS.traffic),
+    "anomaly_transformer": lambda: (AnomalyTransformer(), INPUTS.series),
+    "tran_ad": lambda: (TranAd(), INPUTS.series),
     "skeleton_st_gcn": lambda: (SkeletonNet(), SKELETONS),
 }

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_seventh_inputs import CLIPS, CUBES, GREY, IMAGES, MATCHES
+from benchmarks._zoo_seventh_inputs import CUBES, INPUTS, MATCHES
 
 
 class LeNetTutorial(nn.Module):
@@ -817,23 +817,23 @@ class DeformableAttention(nn.Module):
 
 
 SEVENTH_VISION: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "lenet_flat_features": lambda: (LeNetTutorial(), GREY),
-    "starnet": lambda: (StarNet(), IMAGES),
-    "metaformer_star_relu": lambda: (MetaFormer(), IMAGES),
-    "mixed_depthwise": lambda: (MixedNet(), IMAGES),
-    "cross_vit": lambda: (CrossVit(), IMAGES),
-    "permute_mlp": lambda: (PermuteNet(), IMAGES),
-    "resnet_triplet_attention": lambda: (AttentionResNet("triplet"), IMAGES),
-    "resnet_global_context": lambda: (AttentionResNet("gc"), IMAGES),
-    "resnet_simam": lambda: (AttentionResNet("simam"), IMAGES),
-    "resnet_double_attention": lambda: (AttentionResNet("a2"), IMAGES),
-    "resnet_dynamic_relu": lambda: (AttentionResNet("dynamic"), IMAGES),
+    "lenet_flat_features": lambda: (LeNetTutorial(), INPUTS.grey),
+    "starnet": lambda: (StarNet(), INPUTS.images),
+    "metaformer_star_relu": lambda: (MetaFormer(), INPUTS.images),
+    "mixed_depthwise": lambda: (MixedNet(), INPUTS.images),
+    "cross_vit": lambda: (CrossVit(), INPUTS.images),
+    "permute_mlp": lambda: (PermuteNet(), INPUTS.images),
+    "resnet_triplet_attention": lambda: (AttentionResNet("triplet"), INPUTS.images),
+    "resnet_global_context": lambda: (AttentionResNet("gc"), INPUTS.images),
+    "resnet_simam": lambda: (AttentionResNet("simam"), INPUTS.images),
+    "resnet_double_attention": lambda: (AttentionResNet("a2"), INPUTS.images),
+    "resnet_dynamic_relu": lambda: (AttentionResNet("dynamic"), INPUTS.images),
     "shake_shake": lambda: (
-        nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), ShakeBlock(6, 6), ShakeBlock(6, 10, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 5)), IMAGES),
+        nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), ShakeBlock(6, 6), ShakeBlock(6, 10, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 5)), INPUTS.images),
     "hybrid_spectral": lambda: (HybridSn(), CUBES),
-    "r2plus1d": lambda: (R2Plus1d(), CLIPS),
-    "yolo_v1": lambda: (YoloV1(), IMAGES),
-    "superpoint": lambda: (SuperPoint(), GREY),
+    "r2plus1d": lambda: (R2Plus1d(), INPUTS.clips),
+    "yolo_v1": lambda: (YoloV1(), INPUTS.images),
+    "superpoint": lambda: (SuperPoint(), INPUTS.grey),
     "superglue_sinkhorn": lambda: (SuperGlue(), MATCHES),
-    "deformable_attention": lambda: (DeformableAttention(), IMAGES),
+    "deformable_attention": lambda: (DeformableAttention(), INPUTS.images),
 }  # fmt: skip

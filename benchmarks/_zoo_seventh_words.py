@@ -14,13 +14,7 @@ from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.utils import weight_norm
 
-from benchmarks._zoo_seventh_inputs import (
-    MELS,
-    OTHER_TOKENS,
-    SPECTRA,
-    TOKENS,
-    WAVES,
-)
+from benchmarks._zoo_seventh_inputs import INPUTS, SPECTRA
 
 
 def scripted(function: Any) -> Any:
@@ -737,19 +731,19 @@ class Vocos(nn.Module):
 
 
 SEVENTH_WORDS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "megatron_scripted": lambda: (Megatron(), TOKENS),
-    "text_rcnn": lambda: (TextRcnn(), TOKENS),
-    "tree_lstm": lambda: (TreeCell(), TOKENS),
-    "conv_seq2seq": lambda: (ConvSeq2Seq(), (TOKENS, OTHER_TOKENS)),
-    "mixture_of_depths": lambda: (MixtureOfDepths(), TOKENS),
-    "quasi_recurrent": lambda: (QuasiRecurrent(), TOKENS),
-    "match_lstm": lambda: (MatchLstm(), (TOKENS, OTHER_TOKENS)),
-    "medusa_named_tuple": lambda: (Medusa(), TOKENS),
-    "deberta_disentangled": lambda: (Deberta(), TOKENS),
-    "deep_speech_2": lambda: (DeepSpeech2(), MELS),
-    "dual_path_rnn": lambda: (DualPath(), WAVES),
+    "megatron_scripted": lambda: (Megatron(), INPUTS.tokens),
+    "text_rcnn": lambda: (TextRcnn(), INPUTS.tokens),
+    "tree_lstm": lambda: (TreeCell(), INPUTS.tokens),
+    "conv_seq2seq": lambda: (ConvSeq2Seq(), (INPUTS.tokens, INPUTS.other_tokens)),
+    "mixture_of_depths": lambda: (MixtureOfDepths(), INPUTS.tokens),
+    "quasi_recurrent": lambda: (QuasiRecurrent(), INPUTS.tokens),
+    "match_lstm": lambda: (MatchLstm(), (INPUTS.tokens, INPUTS.other_tokens)),
+    "medusa_named_tuple": lambda: (Medusa(), INPUTS.tokens),
+    "deberta_disentangled": lambda: (Deberta(), INPUTS.tokens),
+    "deep_speech_2": lambda: (DeepSpeech2(), INPUTS.mels),
+    "dual_path_rnn": lambda: (DualPath(), INPUTS.waves),
     "audio_tagging_dict": lambda: (AudioTagging(), SPECTRA),
-    "rawnet_scaling": lambda: (RawNet(), WAVES),
-    "waveglow": lambda: (WaveGlow(), WAVES),
-    "vocos_istft": lambda: (Vocos(), MELS),
+    "rawnet_scaling": lambda: (RawNet(), INPUTS.waves),
+    "waveglow": lambda: (WaveGlow(), INPUTS.waves),
+    "vocos_istft": lambda: (Vocos(), INPUTS.mels),
 }

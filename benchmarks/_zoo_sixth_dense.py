@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_sixth_inputs import GREY, IMAGES, VOLUMES
+from benchmarks._zoo_sixth_inputs import INPUTS
 
 
 def conv_bn(i: int, o: int, k: int = 3, s: int = 1, p: int | None = None) -> nn.Sequential:
@@ -602,19 +602,19 @@ class Binarised(nn.Module):
 
 
 SIXTH_DENSE: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "retina_towers": lambda: (RetinaNet(), IMAGES),
-    "center_net": lambda: (CenterNet({"hm": 3, "wh": 2, "reg": 2}), IMAGES),
-    "yolox_decoupled": lambda: (DecoupledHead(), IMAGES),
-    "mask_former": lambda: (MaskFormer(), IMAGES),
-    "segformer_head": lambda: (SegFormerHead(), IMAGES),
-    "object_context": lambda: (ObjectContext(), IMAGES),
-    "fast_scnn": lambda: (FastScnn(), IMAGES),
-    "solo_dynamic_masks": lambda: (DynamicMasks(), IMAGES),
-    "siamese_tracker": lambda: (SiameseTracker(), IMAGES),
-    "stereo_cost_volume": lambda: (StereoVolume(), (GREY, GREY.flip(-1))),
-    "depth_decoder_keys": lambda: (DepthDecoder(), IMAGES),
-    "vnet_repeated_input": lambda: (VNet(), VOLUMES),
-    "nnunet_deep_supervision": lambda: (DeepSupervised(), VOLUMES),
-    "u_squared": lambda: (USquared(), GREY),
-    "differentiable_binarisation": lambda: (Binarised(), IMAGES),
+    "retina_towers": lambda: (RetinaNet(), INPUTS.images),
+    "center_net": lambda: (CenterNet({"hm": 3, "wh": 2, "reg": 2}), INPUTS.images),
+    "yolox_decoupled": lambda: (DecoupledHead(), INPUTS.images),
+    "mask_former": lambda: (MaskFormer(), INPUTS.images),
+    "segformer_head": lambda: (SegFormerHead(), INPUTS.images),
+    "object_context": lambda: (ObjectContext(), INPUTS.images),
+    "fast_scnn": lambda: (FastScnn(), INPUTS.images),
+    "solo_dynamic_masks": lambda: (DynamicMasks(), INPUTS.images),
+    "siamese_tracker": lambda: (SiameseTracker(), INPUTS.images),
+    "stereo_cost_volume": lambda: (StereoVolume(), (INPUTS.grey, INPUTS.grey.flip(-1))),
+    "depth_decoder_keys": lambda: (DepthDecoder(), INPUTS.images),
+    "vnet_repeated_input": lambda: (VNet(), INPUTS.volumes),
+    "nnunet_deep_supervision": lambda: (DeepSupervised(), INPUTS.volumes),
+    "u_squared": lambda: (USquared(), INPUTS.grey),
+    "differentiable_binarisation": lambda: (Binarised(), INPUTS.images),
 }

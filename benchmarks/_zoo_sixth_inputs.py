@@ -7,20 +7,4 @@ import torch
 from benchmarks._zoo_inputs import drawn
 
 _G = torch.Generator().manual_seed(66)
-(
-    IMAGES,
-    GREY,
-    VOLUMES,
-    CLIPS,
-    SERIES,
-    WAVES,
-    MELS,
-    TOKENS,
-    OTHER_TOKENS,
-    NUMBERS,
-    FIELDS,
-    NODES,
-    EDGES,
-    POINTS,
-    TRAFFIC,
-) = drawn(_G)
+INPUTS = drawn(_G)

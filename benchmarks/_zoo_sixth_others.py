@@ -12,16 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from benchmarks._zoo_sixth_inputs import (
-    EDGES,
-    FIELDS,
-    GREY,
-    IMAGES,
-    NODES,
-    NUMBERS,
-    POINTS,
-    TOKENS,
-)
+from benchmarks._zoo_sixth_inputs import INPUTS
 
 
 class Mlp(nn.Module):
@@ -890,33 +881,33 @@ class FourierPlane(nn.Module):
 
 
 SIXTH_OTHERS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "progressive_extraction": lambda: (ProgressiveExtraction(), NUMBERS),
-    "attentional_fm": lambda: (AttentionalFm(), FIELDS),
-    "caser": lambda: (Caser(), TOKENS),
-    "light_gcn": lambda: (LightGcn(), FIELDS),
-    "mask_net": lambda: (MaskNet(), FIELDS),
-    "gated_features": lambda: (GatedFeatures(), NUMBERS),
-    "pna_aggregators": lambda: (Pna(), (NODES, EDGES)),
-    "graphormer_bias": lambda: (Graphormer(), (NODES, EDGES)),
-    "ggnn_set2set": lambda: (GatedGraph(), (NODES, EDGES)),
-    "graph_u_net": lambda: (GraphUNet(), (NODES, EDGES)),
-    "point_transformer": lambda: (PointTransformer(), POINTS),
-    "pillars_scatter": lambda: (Pillars(), POINTS),
-    "implicit_quantiles": lambda: (ImplicitQuantile(), NUMBERS),
-    "alpha_zero": lambda: (AlphaZero(), GREY),
-    "value_iteration": lambda: (ValueIteration(), GREY),
-    "curiosity": lambda: (Curiosity(), (NUMBERS, NUMBERS.flip(0))),
+    "progressive_extraction": lambda: (ProgressiveExtraction(), INPUTS.numbers),
+    "attentional_fm": lambda: (AttentionalFm(), INPUTS.fields),
+    "caser": lambda: (Caser(), INPUTS.tokens),
+    "light_gcn": lambda: (LightGcn(), INPUTS.fields),
+    "mask_net": lambda: (MaskNet(), INPUTS.fields),
+    "gated_features": lambda: (GatedFeatures(), INPUTS.numbers),
+    "pna_aggregators": lambda: (Pna(), (INPUTS.nodes, INPUTS.edges)),
+    "graphormer_bias": lambda: (Graphormer(), (INPUTS.nodes, INPUTS.edges)),
+    "ggnn_set2set": lambda: (GatedGraph(), (INPUTS.nodes, INPUTS.edges)),
+    "graph_u_net": lambda: (GraphUNet(), (INPUTS.nodes, INPUTS.edges)),
+    "point_transformer": lambda: (PointTransformer(), INPUTS.points),
+    "pillars_scatter": lambda: (Pillars(), INPUTS.points),
+    "implicit_quantiles": lambda: (ImplicitQuantile(), INPUTS.numbers),
+    "alpha_zero": lambda: (AlphaZero(), INPUTS.grey),
+    "value_iteration": lambda: (ValueIteration(), INPUTS.grey),
+    "curiosity": lambda: (Curiosity(), (INPUTS.numbers, INPUTS.numbers.flip(0))),
     "dit_adaln": lambda: (
         DiffusionTransformer(),
-        (GREY, torch.tensor([3, 70]), torch.tensor([1, 4])),
+        (INPUTS.grey, torch.tensor([3, 70]), torch.tensor([1, 4])),
     ),
-    "sagan_projection": lambda: (SelfAttentionGan(), IMAGES),
-    "pixel_cnn_masked": lambda: (PixelCnn(), GREY),
-    "residual_quantiser": lambda: (ResidualQuantiser(), GREY),
-    "implicit_image": lambda: (ImplicitImage(), GREY),
-    "hash_grid": lambda: (HashGrid(), POINTS),
-    "neural_process": lambda: (NeuralProcess(), POINTS),
-    "straightened_text": lambda: (Transformed(), IMAGES),
-    "hamiltonian": lambda: (Hamiltonian(), NUMBERS),
-    "fourier_plane": lambda: (FourierPlane(), GREY),
+    "sagan_projection": lambda: (SelfAttentionGan(), INPUTS.images),
+    "pixel_cnn_masked": lambda: (PixelCnn(), INPUTS.grey),
+    "residual_quantiser": lambda: (ResidualQuantiser(), INPUTS.grey),
+    "implicit_image": lambda: (ImplicitImage(), INPUTS.grey),
+    "hash_grid": lambda: (HashGrid(), INPUTS.points),
+    "neural_process": lambda: (NeuralProcess(), INPUTS.points),
+    "straightened_text": lambda: (Transformed(), INPUTS.images),
+    "hamiltonian": lambda: (Hamiltonian(), INPUTS.numbers),
+    "fourier_plane": lambda: (FourierPlane(), INPUTS.grey),
 }

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._zoo_sixth_inputs import CLIPS, EDGES, SERIES, TRAFFIC
+from benchmarks._zoo_sixth_inputs import INPUTS
 
 
 @dataclass
@@ -343,7 +343,7 @@ class StGcn(nn.Module):
 
     def __init__(self, n: int = 6) -> None:
         super().__init__()
-        a = EDGES[0] + EDGES[0].T
+        a = INPUTS.edges[0] + INPUTS.edges[0].T
         lap = torch.eye(n) - a / a.sum(1, keepdim=True).clamp(min=1)
         self.register_buffer("lk", torch.stack([torch.eye(n), lap, 2 * lap @ lap - torch.eye(n)]))
         self.st1, self.st2 = StGcnBlock(2, 6, n), StGcnBlock(6, 8, n)
@@ -447,14 +447,14 @@ class FactorisedClip(nn.Module):
 
 
 SIXTH_SERIES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "fedformer_modes": lambda: (Fedformer(SeriesConfig()), SERIES),
-    "segrnn_reversible": lambda: (SegRnn(SeriesConfig()), SERIES),
-    "frets_frequencies": lambda: (FreTs(SeriesConfig()), SERIES),
-    "tide_dense": lambda: (Tide(SeriesConfig()), SERIES),
-    "inception_time": lambda: (InceptionTime(), SERIES),
-    "nonstationary_attention": lambda: (Nonstationary(SeriesConfig()), SERIES),
-    "stgcn_chebyshev": lambda: (StGcn(), TRAFFIC),
-    "graph_wavenet": lambda: (GraphWaveNet(), SERIES),
-    "slow_fast": lambda: (SlowFast(), CLIPS),
-    "clip_factorised": lambda: (FactorisedClip(), CLIPS),
+    "fedformer_modes": lambda: (Fedformer(SeriesConfig()), INPUTS.series),
+    "segrnn_reversible": lambda: (SegRnn(SeriesConfig()), INPUTS.series),
+    "frets_frequencies": lambda: (FreTs(SeriesConfig()), INPUTS.series),
+    "tide_dense": lambda: (Tide(SeriesConfig()), INPUTS.series),
+    "inception_time": lambda: (InceptionTime(), INPUTS.series),
+    "nonstationary_attention": lambda: (Nonstationary(SeriesConfig()), INPUTS.series),
+    "stgcn_chebyshev": lambda: (StGcn(), INPUTS.traffic),
+    "graph_wavenet": lambda: (GraphWaveNet(), INPUTS.series),
+    "slow_fast": lambda: (SlowFast(), INPUTS.clips),
+    "clip_factorised": lambda: (FactorisedClip(), INPUTS.clips),
 }

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from benchmarks._zoo_sixth_inputs import IMAGES
+from benchmarks._zoo_sixth_inputs import INPUTS
 
 
 class SraAttention(nn.Module):
@@ -682,20 +682,20 @@ class TokensToToken(nn.Module):
 
 
 SIXTH_VISION: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "pyramid_reduced_keys": lambda: (Pyramid(), IMAGES),
-    "levit_bias_cache": lambda: (LeVit(), IMAGES),
-    "cait_talking_heads": lambda: (Cait(), IMAGES),
-    "focal_modulation": lambda: (FocalNet(), IMAGES),
-    "hornet_recursive": lambda: (VisualAttention(16, Gnconv), IMAGES),
-    "van_large_kernel": lambda: (VisualAttention(), IMAGES),
-    "fasternet_partial": lambda: (FasterNet(), IMAGES),
-    "resnest_radix": lambda: (ResNest(), IMAGES),
-    "hardnet_links": lambda: (HarDNet(), IMAGES),
-    "deep_aggregation": lambda: (DeepAggregation(), IMAGES),
+    "pyramid_reduced_keys": lambda: (Pyramid(), INPUTS.images),
+    "levit_bias_cache": lambda: (LeVit(), INPUTS.images),
+    "cait_talking_heads": lambda: (Cait(), INPUTS.images),
+    "focal_modulation": lambda: (FocalNet(), INPUTS.images),
+    "hornet_recursive": lambda: (VisualAttention(16, Gnconv), INPUTS.images),
+    "van_large_kernel": lambda: (VisualAttention(), INPUTS.images),
+    "fasternet_partial": lambda: (FasterNet(), INPUTS.images),
+    "resnest_radix": lambda: (ResNest(), INPUTS.images),
+    "hardnet_links": lambda: (HarDNet(), INPUTS.images),
+    "deep_aggregation": lambda: (DeepAggregation(), INPUTS.images),
     "vovnet_one_shot": lambda: (
         Staged(10, OneShotAggregation(10, 6, 10, True), residual=False),
-        IMAGES,
+        INPUTS.images,
     ),
-    "efficientvit_relu": lambda: (Staged(8, ReluAttention()), IMAGES),
-    "tokens_to_token": lambda: (TokensToToken(), IMAGES),
+    "efficientvit_relu": lambda: (Staged(8, ReluAttention()), INPUTS.images),
+    "tokens_to_token": lambda: (TokensToToken(), INPUTS.images),
 }

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks._zoo_sixth_inputs import MELS, OTHER_TOKENS, TOKENS, WAVES
+from benchmarks._zoo_sixth_inputs import INPUTS
 
 
 @dataclass
@@ -847,23 +847,23 @@ class MelGan(nn.Module):
 
 
 SIXTH_WORDS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "mla_routed_experts": lambda: (LatentLm(LatentArgs(), RoutedExperts), TOKENS),
-    "mla_dense_experts": lambda: (LatentLm(LatentArgs(), DenseExperts), TOKENS),
-    "annotated_transformer": lambda: (Annotated(), (TOKENS, OTHER_TOKENS)),
-    "packed_lstm": lambda: (PackedTagger(), TOKENS),
-    "padded_again_lstm": lambda: (PaddedTagger(), TOKENS),
-    "bidaf": lambda: (BiDaf(), (TOKENS, OTHER_TOKENS)),
-    "pyramid_text_cnn": lambda: (PyramidCnn(), TOKENS),
-    "biaffine_parser": lambda: (Biaffine(), TOKENS),
-    "pointer_generator": lambda: (PointerGenerator(), (TOKENS, OTHER_TOKENS)),
-    "awd_lstm_tied": lambda: (AwdLstm(), TOKENS),
-    "rwkv_loop": lambda: (RwkvLm(), TOKENS),
-    "gated_linear_chunks": lambda: (GatedDecay(), TOKENS),
-    "complex_recurrence": lambda: (LinearRecurrent(), TOKENS),
-    "conv_tasnet": lambda: (ConvTasNet(), WAVES),
-    "transducer_joiner": lambda: (Transducer(), (MELS, OTHER_TOKENS)),
-    "fastspeech_bins": lambda: (FastSpeech(), TOKENS),
-    "quartz_net": lambda: (QuartzNet(), MELS),
-    "xvector_unfold": lambda: (XVector(), MELS),
-    "melgan_scales": lambda: (MelGan(), MELS),
+    "mla_routed_experts": lambda: (LatentLm(LatentArgs(), RoutedExperts), INPUTS.tokens),
+    "mla_dense_experts": lambda: (LatentLm(LatentArgs(), DenseExperts), INPUTS.tokens),
+    "annotated_transformer": lambda: (Annotated(), (INPUTS.tokens, INPUTS.other_tokens)),
+    "packed_lstm": lambda: (PackedTagger(), INPUTS.tokens),
+    "padded_again_lstm": lambda: (PaddedTagger(), INPUTS.tokens),
+    "bidaf": lambda: (BiDaf(), (INPUTS.tokens, INPUTS.other_tokens)),
+    "pyramid_text_cnn": lambda: (PyramidCnn(), INPUTS.tokens),
+    "biaffine_parser": lambda: (Biaffine(), INPUTS.tokens),
+    "pointer_generator": lambda: (PointerGenerator(), (INPUTS.tokens, INPUTS.other_tokens)),
+    "awd_lstm_tied": lambda: (AwdLstm(), INPUTS.tokens),
+    "rwkv_loop": lambda: (RwkvLm(), INPUTS.tokens),
+    "gated_linear_chunks": lambda: (GatedDecay(), INPUTS.tokens),
+    "complex_recurrence": lambda: (LinearRecurrent(), INPUTS.tokens),
+    "conv_tasnet": lambda: (ConvTasNet(), INPUTS.waves),
+    "transducer_joiner": lambda: (Transducer(), (INPUTS.mels, INPUTS.other_tokens)),
+    "fastspeech_bins": lambda: (FastSpeech(), INPUTS.tokens),
+    "quartz_net": lambda: (QuartzNet(), INPUTS.mels),
+    "xvector_unfold": lambda: (XVector(), INPUTS.mels),
+    "melgan_scales": lambda: (MelGan(), INPUTS.mels),
 }
