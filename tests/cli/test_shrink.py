@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import netdial as nd
-from netdial.jobs.shrink import MODEL
 from netdial.nets import build
 from netdial.runs.run import Run
+from netdial.runs.schemas.done import SHRUNKEN_FILE
 from netdial.runs.shrinkage import KILLS
 
 from .conftest import Call
@@ -65,7 +65,7 @@ def test_json_and_the_saved_network_agree(call: Call) -> None:
     answer = json.loads(said.out)
     net = build("mlp:16-12", input_shape=(13,), n_outputs=3)
     small = load_network(Path(answer["model"]), net)
-    assert Path(answer["model"]).name == MODEL
+    assert Path(answer["model"]).name == SHRUNKEN_FILE
     assert sum(p.numel() for p in small.parameters()) == answer["end"]["params"]
     assert answer["widths"]["fc1"][0] == 16
     assert small(torch.zeros(2, 13)).shape == (2, 3)

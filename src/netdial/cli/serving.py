@@ -126,15 +126,16 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
 def _of_run(run: Any, data_dir: str | None, *, trust: bool) -> Any:
     """Returns the model of a run, ready to predict."""
     from netdial.core.storage.container import read_plain
-    from netdial.jobs.opening import MODEL, open_family
+    from netdial.jobs.opening import open_family
     from netdial.jobs.ways import way_of
     from netdial.models.door import load_model, ready
     from netdial.models.use import read_use
+    from netdial.runs.schemas.done import FAMILY_FILE
 
     if not way_of(run).makes_family:
         return load_model(run.path)
     family = open_family(run, data_dir, trust=trust)
-    file = run.model_path / MODEL
+    file = run.model_path / FAMILY_FILE
     return ready(family, read_use(file, read_plain(file)["meta"]))
 
 

@@ -81,7 +81,7 @@ def _train(work: Work) -> int:
 
 def _conclude(work: Work, step: int) -> None:
     """Evaluates the family, records and saves it."""
-    from netdial.jobs.opening import MODEL, evaluate_run
+    from netdial.jobs.opening import evaluate_run
     from netdial.jobs.problem import describe_net, origin_of
     from netdial.jobs.records.details import Sketcher
     from netdial.jobs.records.recorder import member_records
@@ -89,6 +89,7 @@ def _conclude(work: Work, step: int) -> None:
     from netdial.models.use import use_of
     from netdial.runs.curves import headline, members
     from netdial.runs.schemas.details import write_details
+    from netdial.runs.schemas.done import FAMILY_FILE
     from netdial.task import task_of
 
     run, task, family = work.run, work.problem.task, work.start
@@ -108,7 +109,7 @@ def _conclude(work: Work, step: int) -> None:
         lams=[row["lam"] for row in paths["valid"].table()],
     )
     about = {**origin_of(run), **describe_net(run), **use.to_json()}
-    save_family(family, run.model_path / MODEL, about)
+    save_family(family, run.model_path / FAMILY_FILE, about)
 
 
 def _headline(run: Run) -> Answer:

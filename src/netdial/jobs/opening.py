@@ -21,10 +21,7 @@ from netdial.models.door import load_model
 from netdial.models.family import load_family
 from netdial.models.use import read_use
 from netdial.runs.run import Run
-from netdial.runs.schemas.done import check_models
-
-MODEL = "family.safetensors"
-"""The trained family, in the folder ``model`` of a run."""
+from netdial.runs.schemas.done import FAMILY_FILE, check_models
 
 
 def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -> Family:
@@ -45,7 +42,7 @@ def open_family(run: Run, data_dir: str | None = None, *, trust: bool = False) -
             f"{run.path}: training has not finished; go on with it first (netdial fit … --resume)"
         )
     check_models(run.path)
-    path = run.model_path / MODEL
+    path = run.model_path / FAMILY_FILE
     if not is_function(run.config["data"]) and read_plain(path)["meta"].get("net") is not None:
         # what the file describes is compared with what it holds before it is built
         return load_family(path)
@@ -112,7 +109,7 @@ def open_run(
 
 def use_at(run: Run, lam: float) -> dict[str, Any]:
     """Returns how the member at λ of a run's family is used, as plain values; nothing if the run does not say."""
-    path = run.model_path / MODEL
+    path = run.model_path / FAMILY_FILE
     use = read_use(path, read_plain(path)["meta"])
     return {} if use is None else use.alone(lam).to_json()
 

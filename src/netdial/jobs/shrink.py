@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from netdial.shrinking.config import ShrinkConfig
     from netdial.shrinking.shrink import Shrunk
 
-MODEL = "shrunken.safetensors"
-"""The shrunken network, in the folder ``model`` of a run."""
-
 
 def _config() -> type[ShrinkConfig]:
     """Returns the class of the settings."""
@@ -83,6 +80,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     from netdial.models.use import use_of
     from netdial.nets.foreign import copy_network
     from netdial.runs.curves import CONSTANT
+    from netdial.runs.schemas.done import SHRUNKEN_FILE
 
     run, task = work.run, work.problem.task
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
@@ -103,7 +101,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     record(run, step, [Measurement("fold_difference", fold_report.difference)], method="cost")
     about = {**origin_of(run), "model": run.config["model"]}
     about |= {**describe_net(run), **use_of(task, folded).to_json()}
-    save_network(shrunk, run.model_path / MODEL, about)
+    save_network(shrunk, run.model_path / SHRUNKEN_FILE, about)
 
 
 def _headline(run: Run) -> Answer:
@@ -111,6 +109,7 @@ def _headline(run: Run) -> Answer:
     from netdial.report.tables import costs_table, verdict, widths_table
     from netdial.runs.curves import MemberRow
     from netdial.runs.listing import worth
+    from netdial.runs.schemas.done import SHRUNKEN_FILE
     from netdial.runs.shrinkage import shrinkage
 
     found = shrinkage(run.records())
@@ -120,7 +119,7 @@ def _headline(run: Run) -> Answer:
     row |= worth(MemberRow(math.nan, found.scores), run.config)
     return Answer(
         json={
-            "model": str(run.model_path / MODEL),
+            "model": str(run.model_path / SHRUNKEN_FILE),
             "widths": {name: [line[0], line[-1]] for name, line in found.widths.items()},
             "start": found.start,
             "end": found.end,

@@ -23,7 +23,7 @@ from pathlib import Path
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError, WriteError
 from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
-from netdial.runs.schemas.done import MODELS
+from netdial.runs.schemas.done import MODEL_FOLDER, MODELS
 from netdial.runs.searched import DRAWINGS
 from netdial.runs.shrinkage import KILLS
 
@@ -50,7 +50,7 @@ FILES = {
 
 FOLDERS = {
     "checkpoint": {"last.safetensors", TRIALS},
-    "model": {
+    MODEL_FOLDER: {
         *MODELS,
         *("slimmed.safetensors", "compressed.ndz"),
     },

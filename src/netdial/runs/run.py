@@ -24,7 +24,7 @@ from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
-from netdial.runs.schemas.done import DONE, check_whole, models, write_done
+from netdial.runs.schemas.done import DONE, MODEL_FOLDER, check_whole, models, write_done
 from netdial.runs.settings import (
     FORMAT,
     Split,
@@ -82,7 +82,7 @@ class Run:
     """What a network that shrinks lost, one JSON object per collection."""
     checkpoint_path = _Inside("checkpoint")
     """Folder of the state to resume from."""
-    model_path = _Inside("model")
+    model_path = _Inside(MODEL_FOLDER)
     """Folder of the trained family."""
     report_path = _Inside("report.html")
     """The report for people."""

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from netdial.structure.search.job import SearchJob
     from netdial.structure.search.outcome import SearchOutcome
 
-MODEL = "found.safetensors"
-"""The network that was found, in the folder ``model`` of a run."""
-
 
 def _config() -> type[SpaceSearchConfig]:
     """Returns the class of the settings."""
@@ -82,12 +79,13 @@ def _conclude(work: Work, outcome: SearchOutcome) -> None:
     from netdial.jobs.search.recorder import record_outcome
     from netdial.models.derived import save_derived
     from netdial.models.use import use_of
+    from netdial.runs.schemas.done import FOUND_FILE
 
     task, run = work.problem.task, work.run
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     record_outcome(work, outcome)
     about = {**origin_of(run), **use_of(task, outcome.network).to_json()}
-    save_derived(outcome.network, run.model_path / MODEL, about)
+    save_derived(outcome.network, run.model_path / FOUND_FILE, about)
 
 
 def _headline(run: Run) -> Answer:
@@ -95,13 +93,14 @@ def _headline(run: Run) -> Answer:
     from netdial.report.sections.search import front_table, structure_table, worth_table
     from netdial.runs.curves import MemberRow
     from netdial.runs.listing import worth
+    from netdial.runs.schemas.done import FOUND_FILE
     from netdial.runs.searched import searched
 
     found = searched(run.records())
     row: dict[str, Any] = dict(worth(MemberRow(float("nan"), found.scores), run.config))
     return Answer(
         json={
-            "model": str(run.model_path / MODEL),
+            "model": str(run.model_path / FOUND_FILE),
             "genotype": found.chosen,
             "cost": found.cost,
             "scores": found.scores,

@@ -18,9 +18,14 @@ from netdial.core.storage.boundary import read_json, validated
 from netdial.core.storage.files import write_json
 
 DONE = "DONE"
-MODEL = "model"
-MODELS = ("family.safetensors", "shrunken.safetensors", "found.safetensors")
-"""Folder of the trained models of a run, and their names."""
+MODEL_FOLDER = "model"
+"""Folder of the trained models of a run."""
+FAMILY_FILE, SHRUNKEN_FILE, FOUND_FILE = MODELS = (
+    "family.safetensors",
+    "shrunken.safetensors",
+    "found.safetensors",
+)
+"""Their names: a family, a network that shrank, one that a search found."""
 
 _CURE = "restore it from a copy, or run again with --overwrite"
 
@@ -59,7 +64,9 @@ def write_done(folder: Path, **facts: Any) -> None:
 
 def models(folder: Path) -> dict[str, int]:
     """Returns the trained models of a run, as ``DONE`` counts them."""
-    return {f"{MODEL}/{name}": 1 for name in MODELS if (folder / MODEL / name).exists()}
+    return {
+        f"{MODEL_FOLDER}/{name}": 1 for name in MODELS if (folder / MODEL_FOLDER / name).exists()
+    }
 
 
 def check_models(folder: Path) -> None:
@@ -69,7 +76,7 @@ def check_models(folder: Path) -> None:
         CheckpointError: it is.
     """
     for name in read_done(folder).holds:
-        if name.startswith(f"{MODEL}/") and not (folder / name).exists():
+        if name.startswith(f"{MODEL_FOLDER}/") and not (folder / name).exists():
             raise _missing(folder / name)
 
 
