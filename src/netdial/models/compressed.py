@@ -105,7 +105,7 @@ def leaves_at_knots(path: Path, found: Contents) -> tuple[TrackRange, dict[str, 
 def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Module | None) -> Family:
     """Returns the family in a file of shared tracks."""
     told, arrays = leaves_at_knots(path, found)
-    leaves = {n: torch.from_numpy(np.asarray(a, order="C")) for n, a in arrays.items()}
+    leaves = _as_tensors(arrays)
     shape = outline(path, about) if net is None else net
     wanted = {n: list(p.shape) for n, p in shape.named_parameters() if p.is_floating_point()}
     held = {n: list(leaves[n].shape[1:]) for n in wanted.keys() & leaves.keys()}
@@ -152,7 +152,12 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def tensors_of(found: Contents) -> dict[str, Tensor]:
     """Returns the tensors of a compressed file."""
-    return {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in found.dense().items()}
+    return _as_tensors(found.dense())
+
+
+def _as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """Returns arrays as tensors, numbers in the order of rows."""
+    return {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in arrays.items()}
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
