@@ -134,6 +134,18 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigError:
     return ConfigError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
 
 
+def some_of(names: Iterable[object], most: int = 12) -> str:
+    """Returns names for a message, the first of them where there are many.
+
+    >>> some_of("abc"), some_of("abcdef", most=2)
+    ('a, b, c', 'a, b and 4 more')
+    """
+    given = [str(name) for name in names]
+    if len(given) <= most + 1:
+        return ", ".join(given)
+    return f"{', '.join(given[:most])} and {len(given) - most} more"
+
+
 @contextmanager
 def settings_in_words(what: str, given: Iterable[str], allowed: Collection[str]) -> Iterator[None]:
     """Says what is wrong with settings that a pydantic model is made of: an unknown name, or the first value that does not fit.

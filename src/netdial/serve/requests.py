@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from torch import Tensor
 
-from netdial.core.errors import DataError, ShapeError
+from netdial.core.errors import DataError, ShapeError, some_of
 from netdial.data.tables.inputs import Input
 from netdial.models.use import Pixels, Use
 from netdial.serve.repeats import repeated_key
@@ -87,11 +87,11 @@ def columns_of(rows: list[Any], inputs: Sequence[Input]) -> dict[str, list[Cell]
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise DataError(
-                f"rows[{index}] is a JSON {_kind(row)}; each row is an object with the columns {', '.join(columns)}"
+                f"rows[{index}] is a JSON {_kind(row)}; each row is an object with the columns {some_of(columns)}"
             )
         if absent := [name for name in columns if name not in row]:
             raise DataError(
-                f"rows[{index}] has no column {absent[0]!r}; the model needs {', '.join(columns)} (null is a missing value)"
+                f"rows[{index}] has no column {absent[0]!r}; the model needs {some_of(columns)} (null is a missing value)"
             )
     found = {name: [row[name] for row in rows] for name in columns}
     for one in inputs:

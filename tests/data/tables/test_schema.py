@@ -127,6 +127,15 @@ def test_rows_that_do_not_fit(splits: Any, change: dict[str, Any], words: str) -
         splits.schema.encode(rows)
 
 
+def test_headings_in_other_letters_are_named_and_long_lists_cut_short(splits: Any) -> None:
+    rows = {name.upper(): cells for name, cells in _row().items()}
+    with pytest.raises(DataError, match=r"'[A-Z]+' is there: write headings as in training"):
+        splits.schema.encode(rows)
+    many = {f"other_{number}": [1] for number in range(500)}
+    with pytest.raises(DataError, match="other_11 and 488 more"):
+        splits.schema.encode(many)
+
+
 def test_a_number_beyond_float32_is_refused_with_its_row_and_column(splits: Any) -> None:
     rows = pd.concat([pd.DataFrame(_row())] * 3, ignore_index=True)
     rows.loc[1, "size"] = -1e300

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from netdial.core.errors import DataError, ShapeError, warn
+from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
 from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
@@ -160,9 +160,12 @@ class TableSchema(FrozenModel):
         frame = _frame(frame)
         absent = [column for column in self.columns if column not in frame.columns]
         if absent:
+            alike = {str(name).strip().casefold(): name for name in frame.columns}
+            meant = alike.get(absent[0].strip().casefold())
+            hint = "" if meant is None else f"; {meant!r} is there: write headings as in training"
             raise DataError(
-                f"{_columns(absent)} not in the table, whose columns are {', '.join(map(str, frame.columns))}; the network"
-                f" needs {', '.join(self.columns)}"
+                f"{_columns(absent)} not in the table, whose columns are {some_of(frame.columns)}; the network needs "
+                f"{some_of(self.columns)}{hint}"
             )
         x = np.zeros((len(frame), len(self.names)), dtype=np.float32)
         remarks, start = [], 0
@@ -305,5 +308,5 @@ def _frame(rows: Any) -> pd.DataFrame:
 
 
 def _columns(names: Sequence[str]) -> str:
-    listed = ", ".join(repr(name) for name in names)
+    listed = some_of(map(repr, names))
     return f"column {listed} is" if len(names) == 1 else f"columns {listed} are"
