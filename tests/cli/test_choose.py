@@ -59,6 +59,8 @@ def test_an_earlier_choice_is_replaced(call: Call, run: Path) -> None:
     assert one["costs"]["params"] > 60 >= two["costs"]["params"]
     net = load_member(run / "choice")
     assert sum(int(leaf.count_nonzero()) for leaf in net.parameters()) == two["costs"]["params"]
+    assert "in place of an earlier choice" in call("choose", "wine").out
+    assert "in place" not in call("choose", "wine", "--out", "other").out
 
 
 def test_all_options_together_for_people(call: Call, run: Path, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def choose(
         family, task = at.family(folder, values)
         place = out or folder.path / "choice"
         check_place(place)
+        replaces = (place / "config.json").is_file()
         choice = choose_run(folder, family, task, options, budget, lams=values or points, test=test)
         verdicts = compare(family, choice) if agreement else []
         write_choice(folder, task, choice, place)
@@ -70,7 +71,7 @@ def choose(
     screen = console()
     if verdicts:
         print_table(screen, verdicts_table(verdicts, choice))
-    for line in answer_lines(choice, place):
+    for line in answer_lines(choice, place, replaces=replaces):
         screen.print(line, markup=False, soft_wrap=True)
 
 

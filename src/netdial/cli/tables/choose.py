@@ -59,8 +59,8 @@ def _beside(choice: Choice) -> list[str]:
     return lines
 
 
-def answer_lines(choice: Choice, place: Path) -> list[str]:
-    """Returns the answer for people."""
+def answer_lines(choice: Choice, place: Path, *, replaces: bool = False) -> list[str]:
+    """Returns the answer for people; ``replaces`` says that an earlier choice was there."""
     metric = choice.table.metric
     worth = costs(choice.row, metric)
     if choice.problem.valid is not None:
@@ -75,4 +75,5 @@ def answer_lines(choice: Choice, place: Path) -> list[str]:
     if choice.test:
         also = f", test accuracy {choice.test['accuracy']:.4f}" if "accuracy" in choice.test else ""
         lines.append(f"test {metric} {choice.test[metric]:.4f} ± {choice.test['error']:.4f}{also}")
-    return [*lines, f"{place}: network and card"]
+    before = ", in place of an earlier choice (--out keeps both)" if replaces else ""
+    return [*lines, f"{place}: network and card{before}"]
