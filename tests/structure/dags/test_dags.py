@@ -212,3 +212,29 @@ def test_bad_input_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match="="):
             make()
+
+
+def test_a_frame_has_the_names_of_its_columns() -> None:
+    """They were x0 and x1."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"rain": ["yes", "no"] * 20, "wet": [True, False] * 20})
+    posterior = dag_posterior(FamilyScores(frame), BlockPrior())
+    assert posterior.formula() in ("p(rain) p(wet | rain)", "p(rain | wet) p(wet)")
+    assert FamilyScores(frame).names == FamilyScores(dict(frame)).names == ["rain", "wet"]
+
+
+@pytest.mark.parametrize("gone", [None, float("nan"), "NA"])
+def test_missing_values_are_refused_in_words(gone: Any) -> None:
+    """They ended in a traceback."""
+    pandas = pytest.importorskip("pandas")
+    values = pandas.array([1, pandas.NA, 2], dtype="Int64") if gone == "NA" else ["a", gone, "b"]
+    with pytest.raises(DataError, match=r"'x' has no value in 1 row\(s\), first in row 1"):
+        FamilyScores({"x": values, "y": [0, 1, 0]})
+
+
+def test_values_that_differ_in_most_rows_are_refused() -> None:
+    """Such a column, pure noise, had all others as its parents with probability 1."""
+    noise = [round(7919 * i % 1009) for i in range(200)]
+    with pytest.raises(DataError, match=r"'id' has 200 different values in 200 rows.*bins"):
+        FamilyScores({"id": noise, "y": [i % 2 for i in range(200)]})
+    FamilyScores({"few": list(range(10)), "y": [0, 1] * 5})

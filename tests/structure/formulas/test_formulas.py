@@ -122,3 +122,28 @@ def test_bad_input_is_refused() -> None:
     other.output("y")
     with pytest.raises(ConfigError, match="'other'"):
         formula_of(derive(other, {"x->y": "one"}))
+
+
+@pytest.mark.parametrize(("of_x", "of_y"), [(1.0, 1e3), (1.0, 1e-3), (1e3, 1.0), (1e-3, 1e6)])
+def test_a_formula_does_not_depend_on_units(of_x: float, of_y: float) -> None:
+    """Targets in thousands, or inputs, were fitted a thousand times worse."""
+    x = torch.rand(60, 2, generator=torch.Generator().manual_seed(0)) * 3
+    y = 2 * torch.sin(x[:, 0]) + x[:, 1]
+    plain = fit_formula(x, y, functions=["id", "sin"], trials=12)
+    found = fit_formula(x * of_x, y * of_y, functions=["id", "sin"], trials=12)
+    assert found.genotype == plain.genotype
+    assert found.loss == pytest.approx(plain.loss * of_y**2, rel=0.05)
+    predicted = found.net((x * of_x).double())[:, 0].detach()
+    assert float((predicted - y * of_y).square().mean()) == pytest.approx(found.loss, rel=1e-3)
+
+
+def test_arrays_and_frames_are_taken_with_their_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    x = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)).double()
+    frame = pandas.DataFrame(x.numpy(), columns=["angle", "weight"])
+    given = {"functions": ["id"], "trials": 4}
+    plain = fit_formula(x, x[:, 0], **given)
+    found = fit_formula(frame, frame["angle"], **given)
+    assert found.loss == pytest.approx(plain.loss, abs=1e-12)
+    assert found.text == plain.text.replace("x0", "angle").replace("x1", "weight")
+    assert fit_formula(x.numpy(), x[:, 0].numpy(), **given).text == plain.text

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from netdial.core.errors import ConfigError, DataError
+from netdial.data.memory.arrays import column_names
 from netdial.structure.dags.graphs import Dags, bits
 
 MOST_NODES = 24
@@ -25,11 +26,12 @@ class FamilyScores:
     """Log marginal likelihood of each variable given a set of parents, computed once each.
 
     Args:
-        columns: name of each variable -> its values, as text or whole numbers; or ``[N, variables]`` whole numbers.
+        columns: name of each variable -> its values, as text or whole numbers; a frame; or ``[N, variables]`` whole numbers.
         sample_size: s, the rows that the prior of the tables is worth, above 0.
 
     Raises:
-        DataError: no rows, columns of different lengths, numbers that are not whole.
+        DataError: no rows, columns of different lengths, missing values, numbers that are not whole, or values that are
+            different in most rows.
         ConfigError: too many variables, or a sample size that is not above 0.
     """
 
@@ -86,6 +88,10 @@ class FamilyScores:
         return float(each.sum() + whole.sum())
 
 
+_MOST_VALUES = 20
+"""Values that a variable may have in few rows."""
+_BINS = "sort numbers into bins, such as pandas.qcut(values, 4, labels=False)"
+
 _log_gamma = np.vectorize(math.lgamma, otypes=[float])
 
 
@@ -93,18 +99,49 @@ def _coded(
     columns: Mapping[str, Sequence[Any]] | ArrayLike,
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Returns the names of the variables, and their values as numbers from 0 on ``[N, variables]``."""
-    if isinstance(columns, Mapping):
-        names, given = list(columns), [np.asarray(list(values)) for values in columns.values()]
+    if frame := column_names(columns):
+        table: Any = columns
+        names = list(frame)
+        given = [table.iloc[:, place].tolist() for place in range(len(frame))]
+    elif isinstance(columns, Mapping):
+        names, given = list(columns), [list(values) for values in columns.values()]
     else:
         matrix = np.asarray(columns)
         if matrix.ndim != 2:
             raise DataError(f"data of shape {list(matrix.shape)}; expected [rows, variables]")
-        names, given = [f"x{i}" for i in range(matrix.shape[1])], list(matrix.T)
+        names, given = [f"x{i}" for i in range(matrix.shape[1])], matrix.T.tolist()
     lengths = {len(values) for values in given}
     if len(lengths) != 1 or 0 in lengths:
         raise DataError(f"columns have {sorted(lengths)} rows; expected equally many, at least 1")
-    for name, values in zip(names, given, strict=True):
-        if values.dtype.kind == "f" and not (values == np.round(values)).all():
-            raise DataError(f"column {name!r} has values like {values[0]}; sort numbers into bins")
-    codes = [np.unique(values, return_inverse=True)[1] for values in given]
-    return names, np.stack(codes, axis=1).astype(np.int64)
+    return names, np.stack([_codes(*pair) for pair in zip(names, given, strict=True)], axis=1)
+
+
+def _codes(name: str, cells: list[Any]) -> NDArray[np.int64]:
+    """Returns the values of a variable as numbers from 0 on ``[N]``.
+
+    Raises:
+        DataError: some are missing, or they are numbers that were not sorted into bins.
+    """
+    missing = np.asarray([_is_missing(value) for value in cells], dtype=bool)
+    if missing.any():
+        raise DataError(
+            f"column {name!r} has no value in {int(missing.sum())} row(s), first in row {int(missing.argmax())} (counted from "
+            "0); leave these rows out, or give them a value of their own"
+        )
+    values = np.asarray(cells)
+    if values.dtype.kind == "f" and not (values == np.round(values)).all():
+        raise DataError(f"column {name!r} has values like {values[0]}; {_BINS}")
+    kinds, codes = np.unique(
+        values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True
+    )
+    if len(kinds) > max(_MOST_VALUES, len(values) // 5):
+        raise DataError(
+            f"column {name!r} has {len(kinds)} different values in {len(values)} rows, too many to count how often each occurs "
+            f"with others; {_BINS}, or leave an id out"
+        )
+    return codes.astype(np.int64)
+
+
+def _is_missing(value: Any) -> bool:
+    """Returns whether a cell is None, NaN, or pandas' own missing value."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value

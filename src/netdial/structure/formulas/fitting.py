@@ -14,7 +14,9 @@ from torch import Tensor
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import DataError
 from netdial.core.noise import generator
+from netdial.data.memory.arrays import as_tensor, column_names
 from netdial.structure.derived import DerivedNetwork, derive
+from netdial.structure.formulas.operations import InputNumber
 from netdial.structure.formulas.trees import OUTPUT, formula_of, formula_space
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
@@ -52,8 +54,8 @@ class FormulaFit:
 
 @checked
 def fit_formula(
-    x: Tensor,
-    y: Tensor,
+    x: Any,
+    y: Any,
     *,
     names: Sequence[str] | None = None,
     goal: Goal = "values",
@@ -68,9 +70,9 @@ def fit_formula(
     Up to ``trials`` structures all are tried; of more, random ones and variations of the best.
 
     Args:
-        x: inputs ``[N, D]``.
+        x: inputs ``[N, D]``: a tensor, an array or a frame.
         y: targets ``[N]``; for ``ranks`` only their order matters.
-        names: names of the inputs.
+        names: names of the inputs; by default those of a frame's columns, else x0, x1, ….
         goal: ``values`` or ``ranks``.
         depth: operators on the way from an input to the output.
         functions: elementary functions.
@@ -81,6 +83,8 @@ def fit_formula(
     Raises:
         DataError: inputs and targets do not fit, or hold NaN.
     """
+    names = names or column_names(x) or None
+    x, y = as_tensor(x, "fit_formula: inputs"), as_tensor(y, "fit_formula: targets")
     if x.ndim != 2 or y.shape != x.shape[:1] or len(x) < 3:
         raise DataError(f"inputs {list(x.shape)}, targets {list(y.shape)}; expected [N, D], [N]")
     if not bool(x.isfinite().all() and y.isfinite().all()):
@@ -143,7 +147,9 @@ def _alike(space: SearchSpace, genotype: Genotype, vertex: int) -> object:
 
 
 class Rows:
-    """Examples, and the loss of predictions for them.
+    """Examples, and the loss of predictions for them; in units of their own, so that theirs do not matter.
+
+    Inputs are divided by their root mean squares; targets have mean 0 and standard deviation 1, if values are predicted.
 
     Args:
         x: inputs ``[N, D]``.
@@ -152,7 +158,12 @@ class Rows:
     """
 
     def __init__(self, x: Tensor, y: Tensor, goal: Goal) -> None:
-        self.x, self.y, self.goal = x, y, goal
+        self.units, self.mean, self.std = x.square().mean(dim=0).sqrt(), 0.0, 1.0
+        self.units = torch.where(self.units > 0, self.units, 1.0)
+        if goal == "values":
+            spread = float(y.std(correction=0))
+            self.mean, self.std = float(y.mean()), spread if spread > 0 else 1.0
+        self.x, self.y, self.goal = x / self.units, (y - self.mean) / self.std, goal
         self.upper, self.lower = torch.nonzero(y[:, None] > y[None], as_tuple=True)
         if len(self.upper) > _PAIRS:
             some = torch.randperm(len(self.upper), generator=generator("pairs"))[:_PAIRS]
@@ -165,6 +176,21 @@ class Rows:
         if self.goal == "values":
             return (predicted - self.y).square().mean()
         return F.softplus(predicted[self.lower] - predicted[self.upper]).mean()
+
+    def restore(self, net: DerivedNetwork) -> None:
+        """Gives a network for these examples the constants that it has for inputs and targets in the units of the data."""
+        edges: dict[str, Any] = dict(net.edges.items())
+        with torch.no_grad():
+            for name, edge in edges.items():
+                (module,) = edge.values()
+                if isinstance(module, InputNumber):
+                    leaf = name.partition("->")[2]
+                    for unary in edges.get(f"{leaf}->{int(leaf) // 2}/pair", {}).values():
+                        unary.scale /= self.units[module.index]
+            if f"1->{OUTPUT}" in edges:
+                head = edges[f"1->{OUTPUT}"]["linear"]
+                head.weight *= self.std
+                head.bias.copy_(head.bias * self.std + self.mean)
 
     def score(self, loss: float, constants: int) -> float:
         """Returns the criterion, smaller is better."""
@@ -186,6 +212,8 @@ def _fitted(
         _minimised(derive(space, genotype, seed=seed + i).double(), rows) for i in range(restarts)
     ]
     loss, net = min(tries, key=lambda one: one[0])
+    rows.restore(net)
+    loss *= rows.std**2
     constants = sum(parameter.numel() for parameter in net.parameters())
     return FormulaFit(formula_of(net, names), net, genotype, loss, rows.score(loss, constants), 1)
 
