@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from torch import nn
 
 import netdial as nd
 from netdial.core.errors import MemberWarning, warn
+from netdial.structure.evidence import weigh_structures
+from netdial.structure.spaces import ready_space
+from netdial.train.config import TrainConfig, make
 
 
 def test_a_warning_of_ours_points_at_the_caller() -> None:
@@ -27,6 +31,32 @@ def test_training_points_at_the_line_that_called_it() -> None:
         nd.fit(nn.Linear(1, 1), (x, y), kind="regression", epochs=1)
     assert found[0].filename == __file__
     assert found[0].lineno == frame.f_lineno - 2
+
+
+X = torch.linspace(-1, 1, 40)[:, None]
+FAR = {"data": (X, 1e5 * X), "kind": "regression"}
+SPACE = {"input_shape": (1,), "n_outputs": 1}
+TRAININGS: dict[str, Callable[[], object]] = {
+    "fit": lambda: nd.fit(nn.Linear(1, 1), epochs=1, **FAR),
+    "fit_direct": lambda: nd.fit_direct(nn.Linear(1, 1), lams=[1.0], epochs=1, **FAR),
+    "shrink": lambda: nd.shrink(nd.build("mlp:8", **SPACE), size="16 params", epochs=1, **FAR),
+    "search": lambda: nd.search(
+        ready_space("mlp", **SPACE), (X, 1e5 * X), (X, 1e5 * X), strategy="random", options={"trials": 1},
+        epochs=1, candidates=1, starts=1, compare=False,
+    ),
+    "weigh_structures": lambda: weigh_structures(
+        space := ready_space("polynomial", degree=1, **SPACE), list(space.enumerate()), (X, 1e5 * X),
+        make(TrainConfig, {"epochs": 1}),
+    ),
+}  # fmt: skip
+"""Everything that trains from data."""
+
+
+@pytest.mark.parametrize("training", list(TRAININGS))
+def test_every_training_tells_of_targets_far_from_unit_scale(training: str) -> None:
+    """Searches and shrinking did not."""
+    with pytest.warns(UserWarning, match="standardise targets"):
+        TRAININGS[training]()
 
 
 def test_a_constant_target_is_told_of() -> None:

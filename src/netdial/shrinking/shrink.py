@@ -38,7 +38,7 @@ from netdial.shrinking.state import ShrinkState
 from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
-from netdial.task.rehearsal import admit, admit_training, hold, suited
+from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
 from netdial.train.config import make
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import agreement, launch, make_feed, with_lengths
@@ -187,6 +187,7 @@ def run(
     net = graph.traced
     like = next(net.parameters())
     admitted, task = admit_training(net, data, kind)
+    advise(task, admitted)
     admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(net, valid, task, part="validation part")[0]
     config = with_lengths(config, admitted)

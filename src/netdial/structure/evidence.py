@@ -30,7 +30,7 @@ from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.search.training import train_network
 from netdial.task import Task
-from netdial.task.rehearsal import admit_training
+from netdial.task.rehearsal import admit_training, advise
 from netdial.train.config import FitConfig, TrainConfig, make
 from netdial.train.direct import fit_direct
 
@@ -118,6 +118,7 @@ def weigh_structures(
     networks = (derive(space, genotype) for genotype in genotypes)
     largest = max(networks, key=lambda net: sum(p.numel() for p in net.parameters()))
     part, task = admit_training(largest, data, kind)
+    advise(task, part)
     if not isinstance(part, Dataset):
         raise ConfigError("evidence is that of data in memory; give tensors, not a loader")
     rows = []

@@ -203,9 +203,9 @@ class Regression(Task):
             return ""
         which = int(far.int().argmax())
         return (
-            f"target {which} has mean {float(mean[which]):.3g} and standard deviation {float(std[which]):.3g}; the prior of "
-            "weights and noise are of unit scale, so standardise targets ((y - mean) / std), or use FamilyRegressor, a "
-            "table or Dataset(target=TargetScale(...)), which bring results back into the units of the data"
+            f"target {which} has mean {float(mean[which]):.3g} and standard deviation {float(std[which]):.3g}; learning "
+            "rates, penalties and priors are of unit scale, so standardise targets ((y - mean) / std), or use FamilyRegressor, "
+            "a table or Dataset(target=TargetScale(...)), which bring results back into the units of the data"
         )
 
     def of_constant(self, targets: Tensor, constant: Tensor) -> Regression:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
+from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, warn
 from netdial.core.inputs import OneTensor, Packing, one_tensor
 from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
@@ -76,6 +76,12 @@ def admit_training(
     taken, outputs = _try(net, few, task, _counted(task, first.y, part), y)
     task = _seen(task, outputs, y, part, weighed=first.weight is not None)
     return loader.suited(task.targets, taken.dtype, task.classes_of(outputs)), task
+
+
+def advise(task: Task, data: Dataset | Loader) -> None:
+    """Warns of training targets that are constant, or far from unit scale; those of a loader are not looked at."""
+    if isinstance(data, Dataset) and (advice := task.advice(data.y)):
+        warn(advice)
 
 
 def _seen(task: Task, outputs: Tensor, targets: Tensor, part: str, *, weighed: bool) -> Task:

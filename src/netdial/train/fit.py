@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
-from netdial.core.errors import ConfigError, unknown, warn
+from netdial.core.errors import ConfigError, unknown
 from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -28,7 +28,7 @@ from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
-from netdial.task.rehearsal import admit, admit_training, hold, suited
+from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
@@ -123,8 +123,7 @@ def run(
         task = task.assuming(config.noise_var)
     admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
-    if isinstance(admitted, Dataset) and (advice := task.advice(admitted.y)):
-        warn(advice)
+    advise(task, admitted)
     config = with_lengths(config, admitted)
     workers, device = launch(config)
     family.to(device)

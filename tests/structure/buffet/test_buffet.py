@@ -202,3 +202,11 @@ def test_bad_cascades_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"\[2, 3\].*\[B, 1\]"):
         CascadeNetwork(Cascade(1), 2)(torch.zeros(2, 3))
     assert isinstance(CascadeNetwork(Cascade(1), 2), nn.Module)
+
+
+@pytest.mark.parametrize("change", [lambda x: 1e4 * x, lambda x: x + 5, lambda x: 1e-4 * x])
+def test_columns_far_from_what_the_model_assumes_are_told_of(change: Any) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    LinearGaussian(rows)
+    with pytest.warns(UserWarning, match="column 0 has mean.*standardise columns"):
+        LinearGaussian(change(rows))

@@ -13,18 +13,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, warn
 from netdial.structure.buffet.cascade import Cascade
 
 Weights = Sequence[NDArray[np.float64]]
 """Weights of the edges, a matrix for each incidence matrix."""
 
 
+_FAR = 30.0
+"""Standard deviation over that of the noise from which on, or its inverse below which, a column is far from its scale."""
+
+
 class LinearGaussian:
     """The log likelihood of data under a cascade with weights.
 
     Args:
-        data: ``[N, visible]``, centred.
+        data: ``[N, visible]``, centred and of a standard deviation near √``noise_var``, which weights of unit scale add to;
+            what is far from it is warned of.
         noise_var: σ² of the visible units, above 0.
 
     Raises:
@@ -38,6 +43,8 @@ class LinearGaussian:
             raise DataError(f"data of shape {list(rows.shape)}; expected finite [N, visible]")
         if not (noise_var > 0 and math.isfinite(noise_var)):
             raise ConfigError(f"noise_var={noise_var}; expected a finite number above 0")
+        if said := _far(rows, noise_var):
+            warn(said)
         self._n, self._noise_var = len(rows), noise_var
         self._scatter = rows.T @ rows
 
@@ -56,3 +63,17 @@ class LinearGaussian:
         _, log_det = np.linalg.slogdet(2 * math.pi * cover)
         quadratic = np.trace(np.linalg.solve(cover, self._scatter))
         return float(-0.5 * (self._n * log_det + quadratic))
+
+
+def _far(rows: NDArray[np.float64], noise_var: float) -> str:
+    """Returns what to mend about columns that are not centred, or far from the scale of the noise; nothing if none is."""
+    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    ratio = std / math.sqrt(noise_var)
+    far = (std > 0) & ((np.abs(mean) > std) | (ratio > _FAR) | (ratio < 1 / _FAR))
+    if len(rows) < 2 or not far.any():
+        return ""
+    which = int(far.argmax())
+    return (
+        f"column {which} has mean {mean[which]:.3g} and standard deviation {std[which]:.3g}; the model is of centred data "
+        f"with a noise of variance {noise_var:g}, so standardise columns ((x - mean) / std)"
+    )

@@ -23,7 +23,7 @@ from netdial.structure.search.outcome import SearchOutcome
 from netdial.structure.search.strategy import GradientStrategy, strategy_of
 from netdial.structure.unlike import check_unlike
 from netdial.task import Task
-from netdial.task.rehearsal import admit, admit_training
+from netdial.task.rehearsal import admit, admit_training, advise
 from netdial.train.config import make
 from netdial.train.session import with_lengths
 
@@ -88,6 +88,7 @@ def prepare(
     strategy_of(config.strategy, config.options)
     net = _probe(space)
     admitted, task = admit_training(net, data, kind)
+    advise(task, admitted)
     part, _ = admit(net, valid, task, part="validation part")
     admitted, judged = weighted_both(admitted, part, config.class_weight, task.targets)
     if config.size is not None and parse_target(config.size).kind == "ms":
