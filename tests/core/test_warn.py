@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -34,8 +35,8 @@ def test_training_points_at_the_line_that_called_it() -> None:
 
 
 X = torch.linspace(-1, 1, 40)[:, None]
-FAR = {"data": (X, 1e5 * X), "kind": "regression"}
-SPACE = {"input_shape": (1,), "n_outputs": 1}
+FAR: dict[str, Any] = {"data": (X, 1e5 * X), "kind": "regression"}
+SPACE: dict[str, Any] = {"input_shape": (1,), "n_outputs": 1}
 TRAININGS: dict[str, Callable[[], object]] = {
     "fit": lambda: nd.fit(nn.Linear(1, 1), epochs=1, **FAR),
     "fit_direct": lambda: nd.fit_direct(nn.Linear(1, 1), lams=[1.0], epochs=1, **FAR),
