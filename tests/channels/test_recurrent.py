@@ -119,6 +119,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "GRU to GRU": lambda: Translator(nn.GRU),
     "started": Started,
 }
+SLOW = {f"{k.__name__} {read}" for k in KINDS[1:] for read in ("mean", "both", "weighed")}
+"""Ways of reading that an LSTM is read by, too, of kinds that are read in other ways."""
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NETS]
 
 
 def gated(name: str) -> Graph:
@@ -138,7 +141,7 @@ def switch_off(graph: Graph) -> None:
                 theta[[1, 3]] = 0.0
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EACH)
 def test_switches_change_nothing_and_units_that_are_off_go_exactly(name: str) -> None:
     torch.manual_seed(1)
     net = NETS[name]().double()
@@ -158,7 +161,7 @@ def test_switches_change_nothing_and_units_that_are_off_go_exactly(name: str) ->
     assert small.traced(other).shape == (7, 2), "and batches of other sizes run"
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EACH)
 def test_switches_merge_and_plain_layers_come_back(name: str) -> None:
     graph = gated(name)
     switch_off(graph)

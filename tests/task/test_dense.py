@@ -184,8 +184,17 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
         work()
 
 
-@pytest.mark.parametrize("kind", [None, "named"])
-@pytest.mark.parametrize("what", ["classes", "images"])
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        ("classes", None),
+        ("images", "named"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (("classes", "named"), ("images", None))
+        ),
+    ],
+)
 def test_images_go_all_the_way(what: str, kind: str | None, tmp_path: Path) -> None:
     channels, y = (3, MASKS) if what == "classes" else (1, IMAGES)
     if kind is not None:
