@@ -141,7 +141,7 @@ def test_arrays_and_frames_are_taken_with_their_names() -> None:
     pandas = pytest.importorskip("pandas")
     x = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)).double()
     frame = pandas.DataFrame(x.numpy(), columns=["angle", "weight"])
-    given = {"functions": ["id"], "trials": 4}
+    given: dict[str, Any] = {"functions": ["id"], "trials": 4}
     plain = fit_formula(x, x[:, 0], **given)
     found = fit_formula(frame, frame["angle"], **given)
     assert found.loss == pytest.approx(plain.loss, abs=1e-12)
