@@ -127,3 +127,43 @@ def test_predictions_replace_such_predictions_and_no_table(call: Call, table: Pa
         told = call("predict", "r", "rows.csv", "--out", name)
         assert told.code == 2 and words in told.line
         assert Path(name).read_bytes() == rows
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "xlsx"])
+def test_predictions_are_written_as_the_ending_says(call: Call, table: Path, ending: str) -> None:
+    """Whatever it was, the file held text with commas, which no spreadsheet opens as .xlsx."""
+    assert call("fit", "rows.csv", "--target", "kind", "--name", "r", *QUICK).code == 0
+    told = json.loads(call("predict", "r", "rows.csv", "--json").out)["predictions"]
+    read = {
+        "csv": pd.read_csv,
+        "tsv": lambda path: pd.read_csv(path, sep="\t"),
+        "parquet": pd.read_parquet,
+        "xlsx": pd.read_excel,
+    }[ending]
+    for _ in range(2):  # its own kind is replaced
+        assert call("predict", "r", "rows.csv", "--out", f"found.{ending}").code == 0
+        found = read(f"found.{ending}")
+        assert list(found) == list(told[0]) and found["kind"].tolist() == [
+            one["kind"] for one in told
+        ]
+        np.testing.assert_allclose(
+            found["probability of big"], [one["probability of big"] for one in told]
+        )
+    frame = pd.DataFrame({"mine": [1]})
+    if ending == "parquet":
+        frame.to_parquet("other.parquet")
+    elif ending == "xlsx":
+        frame.to_excel("other.xlsx", index=False)
+    else:
+        frame.to_csv(f"other.{ending}", index=False)
+    told = call("predict", "r", "rows.csv", "--out", f"other.{ending}")
+    assert told.code == 2 and "is there and is not" in told.line
+    assert list(read(f"other.{ending}")) == ["mine"]
+
+
+def test_an_ending_that_is_not_written_is_refused_before_the_work(call: Call) -> None:
+    said = call("predict", "nowhere", "rows.csv", "--out", "found.json")
+    assert said.code == 2
+    Path("model").touch()
+    said = call("predict", "model", "rows.csv", "--out", "found.json")
+    assert said.code == 2 and ".parquet" in said.line

@@ -44,7 +44,10 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="CSV file to write; else it is printed.", show_default=False
+            "--out",
+            "-o",
+            help="File to write: .csv, .tsv, .parquet or .xlsx; else it is printed as CSV.",
+            show_default=False,
         ),
     ] = None,
     runs_dir: RunsDirOption = Path("runs"),
@@ -53,14 +56,15 @@ def predict(
     """Predict for the rows of a table: classes with probabilities, or numbers with intervals."""
     path = model_place(model, runs_dir)
     from netdial.cli.output import print_json
-    from netdial.core.storage.files import check_writable, write_text
-    from netdial.core.storage.places import check_replaceable, starts_as
+    from netdial.core.storage.files import check_writable
+    from netdial.core.storage.places import check_replaceable
     from netdial.models.described import described
     from netdial.models.door import load_model
     from netdial.models.predict import predictions
     from netdial.models.use import Use
 
     if out is not None:
+        _check_ending(out)
         check_replaceable(out, "a table of predictions", Path.is_file, [table, path])
         check_writable(out)
     loaded = load_model(path)
@@ -76,9 +80,7 @@ def predict(
     for remark in remarks:
         print(f"netdial: {remark}", file=sys.stderr)
     if out is not None:
-        text = found.to_csv(index=False)
-        alike = starts_as(text.partition("\n")[0])
-        write_text(check_replaceable(out, "a table of such predictions", alike), text)
+        _write(out, found)
     if as_json:
         print_json(
             {
@@ -94,6 +96,62 @@ def predict(
         print(found.to_csv(index=False), end="")
     else:
         print(f"{out}: {len(found)} predictions of {', '.join(map(str, found.columns))}")
+
+
+_ENDINGS = (".csv", ".tsv", ".parquet", ".xlsx", ".txt", "")
+"""Endings of files that predictions are written to; text with commas where nothing else is said."""
+
+
+def _check_ending(out: Path) -> None:
+    """Refuses a file whose ending says something that is not written, and one that needs what is not installed."""
+    from netdial.core.errors import missing_extra, unknown
+
+    ending = out.suffix.lower()
+    if ending not in _ENDINGS:
+        raise unknown(f"ending of --out {out}:", ending, [one for one in _ENDINGS if one])
+    if ending == ".xlsx":
+        try:
+            import openpyxl  # noqa: F401
+        except ImportError as error:
+            raise missing_extra("writing Excel files (openpyxl)", "excel") from error
+
+
+def _write(out: Path, found: pd.DataFrame) -> None:
+    """Writes predictions as the ending of the file says, unless a table with other columns is there."""
+    import pandas
+
+    from netdial.core.storage.files import write_atomic
+    from netdial.core.storage.places import check_replaceable
+
+    ending = out.suffix.lower()
+
+    def alike(path: Path) -> bool:
+        try:
+            if ending in (".parquet", ".xlsx"):
+                read = pandas.read_parquet if ending == ".parquet" else pandas.read_excel
+                return list(read(path).columns) == list(found.columns)
+            with path.open(encoding="utf-8") as file:
+                return file.readline().rstrip("\n") in ("", _text(found[:0], ending).rstrip("\n"))
+        except Exception:  # whatever a file of another kind makes a reader raise
+            return False
+
+    def write(to: Path) -> None:
+        if ending == ".parquet":
+            found.to_parquet(to, index=False)
+        elif ending == ".xlsx":
+            with to.open("wb") as file:
+                found.to_excel(file, index=False, engine="openpyxl")
+        else:
+            to.write_text(_text(found, ending), encoding="utf-8", newline="")
+
+    write_atomic(check_replaceable(out, "a table of such predictions", alike), write)
+
+
+def _text(found: pd.DataFrame, ending: str) -> str:
+    text: str = found.to_csv(
+        index=False, sep="\t" if ending == ".tsv" else ",", lineterminator="\n"
+    )
+    return text
 
 
 def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
