@@ -27,7 +27,10 @@ def check_splits(task: Splits) -> Splits:
         where = f"data {task.name!r}, {name} part"
         needed = 2 if name == "train" else 1
         if len(part) < needed:
-            raise DataError(f"{where}: {len(part)} row(s); at least {needed} needed")
+            cure = (
+                "" if name == "train" else f"; give {name} a share above 0, such as 0.2, or a table"
+            )
+            raise DataError(f"{where}: {len(part)} row(s); at least {needed} needed{cure}")
         if part.x.shape[1:] != task.train.x.shape[1:]:
             raise DataError(
                 f"{where}: inputs of shape {list(part.x.shape[1:])}, but the train part has"

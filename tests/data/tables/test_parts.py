@@ -206,3 +206,30 @@ def test_files_are_for_tables_only() -> None:
         load_data("wine", valid="v.csv")
     with pytest.raises(ConfigError, match="takes no sep"):
         load_data("wine", sep=";")
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d"])
+def test_times_are_read_as_dates_of_inputs_are(tmp_path: Path, form: str) -> None:
+    """Dates with the day first were refused, or put in the order of their days."""
+    table = frame()
+    table["day"] = pd.to_datetime(table["day"]).dt.strftime(form)
+    splits = read(tmp_path, table, time_column="day")
+    day = pd.to_datetime(frame()["day"]).to_numpy()
+    assert max(day[splits.rows["train"].numpy()]) < min(day[splits.rows["valid"].numpy()])
+    assert max(day[splits.rows["valid"].numpy()]) < min(day[splits.rows["test"].numpy()])
+
+
+def test_times_of_which_day_and_month_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    table = frame()
+    table["day"] = [f"{1 + i % 12:02}/{1 + i // 12:02}/2020" for i in range(60)]
+    with pytest.raises(DataError, match=r"'day'.*--date-order"):
+        read(tmp_path, table, time_column="day")
+    splits = read(tmp_path, table, time_column="day", date_order="day-first")
+    assert splits.rows["train"].tolist() == list(range(36))
+
+
+def test_a_part_without_rows_says_how_to_get_some(tmp_path: Path) -> None:
+    """It ended in a traceback."""
+    for part in ("valid", "test"):
+        with pytest.raises(DataError, match=f"{part} part: 0 row.*give {part} a share above 0"):
+            read(tmp_path, **{part: 0})

@@ -17,7 +17,7 @@ import numpy as np
 
 from netdial.core.errors import DataError
 from netdial.data._optional import require
-from netdial.data.tables.options import TableFault
+from netdial.data.tables.options import TableFault, refuse
 from netdial.data.tables.words import (
     CODE,
     MISSING_WORDS,
@@ -293,6 +293,27 @@ def days_of(
     if stored is not None and stored.kind == "date":
         return stored.values
     return _each(column, name, na, lambda words: dates(words, order or "month-first"), "a date")
+
+
+def times_of(
+    column: pd.Series[Any], name: str, table: Table, options: TableOptions, where: str
+) -> Array:
+    """Returns a column of times as numbers [N], read as an input would be: numbers, or days of dates; NaN where missing.
+
+    Raises:
+        DataError: it holds something else, or dates of which day and month cannot be told apart.
+    """
+    cells, problems = read_cells(
+        column, name, table, options.model_copy(update={"parse_dates": "number"})
+    )
+    refuse(where, problems)
+    if cells.kind not in ("number", "date"):
+        word = next((str(value) for value in cells.values if value is not None), "nothing")
+        raise DataError(
+            f"{where}: the time column {name!r} holds {word!r}, which is not a date and no number; "
+            f"{cells.remark or 'write dates as 2024-12-31'}"
+        )
+    return cells.values
 
 
 def _each(

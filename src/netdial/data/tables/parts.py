@@ -205,5 +205,7 @@ def copied_rows(parts: Mapping[str, Dataset]) -> list[str]:
 
 def _rows(part: Dataset) -> list[bytes]:
     """Returns inputs and target of each row as bytes."""
+    if not len(part):
+        return []
     x, y = part.x.flatten(1).numpy(), part.y.reshape(len(part), -1).numpy()
     return [one.tobytes() + other.tobytes() for one, other in zip(x, y, strict=True)]

@@ -21,7 +21,7 @@ from netdial.data.dataset import PARTS, Dataset, Kind, Splits
 from netdial.data.folder import fingerprints
 from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
-from netdial.data.tables.cells import Cells, days_of, numbers_of, read_cells, texts_of
+from netdial.data.tables.cells import Cells, read_cells, texts_of, times_of
 from netdial.data.tables.columns import Learned, learn_columns
 from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
 from netdial.data.tables.parts import (
@@ -232,7 +232,8 @@ def _divide(
     labels = None if goal.labels is None else goal.labels[torch.from_numpy(rows)]
     common: dict[str, Any] = {**shares, "where": where}
     if name := options.time_column:
-        found = split_by_time(_times(frame[name], name, options), name, **common)
+        times = times_of(table.frame[name], name, table, options, where)
+        found = split_by_time(times[rows], name, **common)
     elif name := options.group_column:
         groups = texts_of(frame[name], options.na)
         found = split_by_group(groups, name, seed=seed, labels=labels, **common)
@@ -243,14 +244,6 @@ def _divide(
         else:
             found = split_rows(len(rows), **common)
     return {part: torch.from_numpy(rows)[index] for part, index in found.items()}
-
-
-def _times(column: Any, name: str, options: TableOptions) -> Array:
-    """Returns a column of times as numbers [N]: numbers as they are, or days of dates."""
-    try:
-        return numbers_of(column, name, options.decimal or ".", options.thousands, options.na)
-    except DataError:
-        return days_of(column, name, options.date_order, options.na)
 
 
 def _schema(
@@ -327,9 +320,11 @@ def _check_apart(
         frame = schema.read_file(files[part]) if part in files else table.frame
         if name not in frame.columns:
             raise DataError(f"data {files[part].name!r}: no column {name!r}")
-        column = frame[name].iloc[splits[part].numpy()] if part not in files else frame[name]
-        times = options.time_column is not None
-        found[part] = _times(column, name, options) if times else texts_of(column, options.na)
+        if options.time_column is not None:
+            cells = times_of(frame[name], name, table, options, f"data, {part} part")
+        else:
+            cells = texts_of(frame[name], options.na)
+        found[part] = cells if part in files else cells[splits[part].numpy()]
     for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
         one, two = found[first], found[second]
         if options.group_column and (both := set(one.tolist()) & set(two.tolist())):
