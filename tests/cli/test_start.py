@@ -115,7 +115,7 @@ def test_every_setting_is_a_flag(call: Call) -> None:
     for name, field in FitConfig.model_fields.items():
         assert f"--{name.replace('_', '-')} " in shown.out
         assert unwrapped(field.description) in unwrapped(shown.out)
-    assert "[default: 0.004]" in shown.out
+    assert "[default: piecewise]" in shown.out
     for flag in (
         "--model",
         "--target",

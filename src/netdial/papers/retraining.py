@@ -104,7 +104,7 @@ class Retrained(Cell):
         done = retrain(
             family, lam, data, share=self.share, rounds=rounds, criterion="magnitude", fold=False,
             start="random" if afresh else "previous", epochs=self.epochs // rounds,
-            lr=config.lr if afresh else config.lr / 2, objective=config.objective, batch_size=config.batch_size,
+            lr=config.known_lr if afresh else config.known_lr / 2, objective=config.objective, batch_size=config.batch_size,
             seed=config.seed,
         )  # fmt: skip
         return done[-1].family

@@ -93,7 +93,7 @@ class ShrinkMethod:
         """
         weights = trainable(graph)
         moved = list(thetas(graph).values()) if self.config.penalty == "subgradient" else []
-        groups = [{"params": [*weights, *moved], "lr": self.config.lr}]
+        groups = [{"params": [*weights, *moved], "lr": self.config.known_lr}]
         optimizer = build_optimizer(groups, self.config)
         _check_optimizer(optimizer, graph)
         state = ShrinkState(

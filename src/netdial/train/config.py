@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 from netdial.core.arguments import refuse_twice
 from netdial.core.errors import ConfigError, refuse_truth, settings_in_words
 from netdial.train.class_weights import weights_by_class
-from netdial.train.schedules import usual_batch_size, usual_epochs
+from netdial.train.schedules import USUAL_RATE, usual_batch_size, usual_epochs
 
 if TYPE_CHECKING:
     from netdial.family.config import FamilyConfig
@@ -73,7 +73,12 @@ class TrainConfig(Settings):
         description="optimizer of torch.optim",
         json_schema_extra=names_of("netdial.train.optimiser:optimizer_names"),
     )
-    lr: float = Field(4e-3, gt=0, description="peak learning rate")
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="peak learning rate; by default 0.004, which families of multilayer perceptrons without a posterior adapt "
+        "to rows and columns",
+    )
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
     schedule: Literal["onecycle", "cosine", "constant"] = Field(
         "onecycle", description="learning-rate schedule"
@@ -111,6 +116,11 @@ class TrainConfig(Settings):
     def known_batch_size(self) -> int:
         """Batch size, once it is known: given, or set by ``for_rows``."""
         return _known("batch_size", self.batch_size)
+
+    @property
+    def known_lr(self) -> float:
+        """Peak learning rate: given, or the usual one."""
+        return self.lr or USUAL_RATE
 
     _class_weights = field_validator("class_weight", mode="before")(weights_by_class)
 

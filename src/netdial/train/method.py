@@ -151,7 +151,8 @@ class FamilyMethod:
     def init(self, family: Family) -> FamilyState:
         """Returns the state before the first step."""
         steps = self.config.known_epochs * self._steps
-        optimizer = make_optimizer(family, self.config)
+        n_rows = int(torch.as_tensor(self._n_data).max())
+        optimizer = make_optimizer(family, self.config, n_rows)
         draws = Draws(family, self.config, steps)
         rates = make_rates(optimizer, self.config, steps)
         compiled = None

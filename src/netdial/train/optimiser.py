@@ -37,22 +37,40 @@ def moves_numbers_apart(config: TrainConfig) -> bool:
     return config.optimizer not in _WHOLE_TENSORS
 
 
-def make_optimizer(family: Family, config: FitConfig) -> torch.optim.Optimizer:
+def make_optimizer(family: Family, config: FitConfig, n_rows: int = 0) -> torch.optim.Optimizer:
     """Returns the optimiser of a family: spreads (log_std) at ``std_rate`` times ``lr``, everything else at ``lr``.
 
     What is frozen is not given to it, so that no rule of an optimiser (weight decay) can move it.
+
+    Args:
+        family: the family.
+        config: settings.
+        n_rows: training examples; 0 where they are not known.
     """
+    rate = peak_rate(family, config, n_rows)
     spread: list[nn.Parameter] = [p for made in family.spreads for p in made.parameters()]
     held = {id(parameter) for parameter in spread}
     groups: list[dict[str, Any]] = [
         {
             "params": [p for p in family.parameters() if id(p) not in held and p.requires_grad],
-            "lr": config.lr,
+            "lr": rate,
         }
     ]
     if spread:
-        groups.append({"params": spread, "lr": config.lr * config.std_rate})
+        groups.append({"params": spread, "lr": rate * config.std_rate})
     return build_optimizer(groups, config)
+
+
+def peak_rate(family: Family, config: FitConfig, n_rows: int) -> float:
+    """Returns the peak learning rate of a family: given, or the usual one, which a family of perceptrons adapts to its data.
+
+    A posterior was not measured and keeps the usual rate, as other optimisers and trainings that start from a network do.
+    """
+    if config.lr is not None or not n_rows or config.optimizer != "Adam":
+        return config.known_lr
+    if family.chain is None or family.is_random or family.anchor is not None:
+        return config.known_lr
+    return schedules.usual_rate(n_rows, family.chain.links[0].shape[1])
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:

@@ -12,6 +12,10 @@ from collections.abc import Callable
 Schedule = Callable[[int], float]
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 10, 250
+USUAL_RATE = 4e-3
+"""Peak learning rate of Adam."""
+_COLUMNS, _ROWS_A_COLUMN = 45, 2
+"""Columns at which a family of perceptrons has that rate; rows for each column from which more columns do not lower it."""
 _BATCHES = (32, 64, 128, 256)
 _PER_BATCH = 50
 """Batches in an epoch up to which batches stay as small as they are."""
@@ -70,3 +74,20 @@ def usual_epochs(steps: int) -> int:
     [250, 200, 19, 10]
     """
     return min(max(round(_STEPS / steps), _FEWEST_EPOCHS), _MOST_EPOCHS)
+
+
+def usual_rate(n_rows: int, n_columns: int) -> float:
+    """Returns the usual peak learning rate of Adam for a family of perceptrons of so many inputs: 0.001 to 0.016.
+
+    It falls with the columns to the power of 0.7, where there are more than 45 only as long as rows are few beside them: a low
+    rate keeps a network from fitting rows that are fewer than its inputs, and with many rows it is training that is too slow.
+    Measured, see the experiments; there is no theory behind it.
+
+    >>> [round(usual_rate(n, c), 4) for n, c in ((150, 10), (300, 45), (150, 784), (50_000, 784))]
+    [0.0115, 0.004, 0.001, 0.004]
+    """
+    power = 0.7
+    if n_columns > _COLUMNS:
+        power /= 1 + (n_rows / (_ROWS_A_COLUMN * n_columns)) ** 2
+    rate = USUAL_RATE * math.pow(_COLUMNS / n_columns, power)
+    return min(max(rate, USUAL_RATE / 4), USUAL_RATE * 4)

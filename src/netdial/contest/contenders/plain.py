@@ -80,7 +80,7 @@ def trained(
     began = time.process_time()
     net = match.net(match.seed)
     config = TrainConfig(**match.settings, seed=match.seed)
-    rate = config.lr if lr is None else lr
+    rate = lr or config.known_lr
     parameters = [p for p in net.parameters() if p.requires_grad]
     feed = make_feed(match.train, config, augment=match.augment)
     task = match.task.in_training()

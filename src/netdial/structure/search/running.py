@@ -54,7 +54,7 @@ class GradientMethod:
                 f"space {space.name}: leaves nothing to choose; give edges several operations"
             )
         module = StructuredSupernet(supernet, self.strategy.structure(space)).to(device)
-        groups = [{"params": list(supernet.parameters()), "lr": self.config.lr}]
+        groups = [{"params": list(supernet.parameters()), "lr": self.config.known_lr}]
         weights = build_optimizer(groups, self.config)
         architect = self.strategy.optimizer(list(module.structure))
         return SearchState(

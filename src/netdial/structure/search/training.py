@@ -83,7 +83,9 @@ class NetworkMethod:
         parameters = [p for p in net.parameters() if p.requires_grad]
         if not parameters:
             return NetworkState(net, None, None)
-        optimizer = build_optimizer([{"params": parameters, "lr": self.config.lr}], self.config)
+        optimizer = build_optimizer(
+            [{"params": parameters, "lr": self.config.known_lr}], self.config
+        )
         return NetworkState(net, optimizer, make_rates(optimizer, self.config, steps))
 
     def step(self, state: NetworkState, batch: Batch) -> dict[str, Tensor]:
