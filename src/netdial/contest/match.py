@@ -22,7 +22,7 @@ from netdial.data.memory.weights import weighted
 from netdial.jobs.presets import PRESETS
 from netdial.measure.forward import outputs
 from netdial.task import Task, task_of
-from netdial.train.schedules import usual_batch_size
+from netdial.train.schedules import usual_batch_size, usual_rate
 
 T = TypeVar("T")
 
@@ -84,7 +84,11 @@ class Match:
         cls, splits: Splits, net: Callable[[int], nn.Module], seconds: float, seed: int
     ) -> Match:
         """Returns the match on a data set, with the batch size and learning rate that ``netdial fit`` has there."""
-        known = {"batch_size": usual_batch_size(len(splits.train)), **PRESETS.get(splits.name, {})}
+        rows, shape = len(splits.train), splits.input_shape
+        known: dict[str, Any] = {"batch_size": usual_batch_size(rows)}
+        if len(shape) == 1:
+            known["lr"] = usual_rate(rows, shape[0])
+        known |= PRESETS.get(splits.name, {})
         train = weighted(splits.train, None, task_of(splits).targets)
         return cls(
             train,
