@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -367,3 +368,21 @@ def test_a_loss_in_the_targets_own_units_is_refused(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1))
     with pytest.raises(ConfigError, match=r"max_loss=5000.*variances of the target.*constant"):
         nd.compress(net, data.train, data.valid, kind=data.kind, max_loss=5000.0, metric="rmse")
+
+
+@pytest.mark.slow
+def test_a_price_keeps_the_weights_that_are_worth_their_bits() -> None:
+    """What leaves out one weight costs says little of what all cost: sharing at a price alone emptied this network."""
+    data = nd.load_data("digits", flat=True)
+    net = nd.build("mlp:100-50", input_shape=(64,), n_outputs=10, seed=0)
+    optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(data.train.x), data.train.y).backward()
+        optimizer.step()
+    found = nd.compress(net, data.train, data.valid, price=0.1, epochs=10, lr=2e-3)
+    rows_ = len(data.train)
+    empty = rows_ * math.log2(10) + 0.1 * 8 * 110
+    total = rows_ * found.chosen.loss / math.log(2) + 0.1 * 8 * found.n_bytes
+    assert total < empty / 2
+    assert found.chosen.loss < 1

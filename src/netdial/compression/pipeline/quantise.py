@@ -36,6 +36,8 @@ _EXAMPLES = 2048
 _DAMPING = 1e-2
 _HALVINGS = 13
 _LEAST, _MOST = 1e-9, 1e9
+_NATS = math.log(2)
+"""Nats of a bit; curvature is that of a loss in nats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +197,8 @@ def share_network(
             for name, leaf in leaves.items()
         }
         return _books(net, found), 0.0
-    if price is None:
-        price = price_for(leaves, 3.0 if bits is None else bits, config)
-    return _books(net, shared_at(leaves, price, config)), price
+    nats = _NATS * price if price is not None else price_for(leaves, bits or 3.0, config)
+    return _books(net, shared_at(leaves, nats, config)), nats / _NATS
 
 
 def _books(net: nn.Module, found: Mapping[str, Shared]) -> dict[str, Book]:

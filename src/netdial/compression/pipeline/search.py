@@ -117,9 +117,10 @@ class Search:
         masks = {n: level.masks[n] & (net.get_parameter(n) != 0) for n in level.masks}
         if config.share == "kmeans":
             return [self._point(net, masks, f"{name}-values")]
+        found = [self._point(net, masks, f"{name}-{b:g}bits", bits=b) for b in _PRECISIONS]
         if config.price is not None:
-            return [self._point(net, masks, f"{name}-price", price=config.price)]
-        return [self._point(net, masks, f"{name}-{bits:g}bits", bits=bits) for bits in _PRECISIONS]
+            found.append(self._point(net, masks, f"{name}-price", price=config.price))
+        return found
 
     def _point(
         self,
@@ -266,7 +267,8 @@ class Search:
         for turn in range(_SIZES):
             level, points = self._descend(level, goal, f"size{turn}")
             front += points
-            now = min(map(total, points))
+            # what the price itself thins may be empty at any size
+            now = min(map(total, points[: len(_PRECISIONS)]))
             waited = 0 if now < least else waited + 1
             least = min(least, now)
             if waited >= _WAIT:
