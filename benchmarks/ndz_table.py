@@ -1,13 +1,13 @@
 """Size of compressed networks on real tables, against dense ones in half precision with zstd, as they are and of equal loss.
 
 For each table and seed a perceptron (100-50) is trained and compressed at a price: .004 bits of loss on all training rows for
-a bit of the file, chosen with seeds 20 to 24 of digits and gas sensors. Its rivals, stored as float16 and packed by zstd at level 19: the same network, and the
-smallest of a ladder of dense perceptrons, trained by the same recipe, that is no worse on validation rows. Of that one both
-the numbers alone count and a safetensors file, which has names and shapes as ours has. The verdict is on test rows, against
-the network trained on by the same recipe.
+a bit of the file, chosen with seeds 20 to 24 of digits and gas sensors. Its rivals, stored as float16 and packed by zstd at
+level 19: the same network, and the smallest of a ladder of dense perceptrons, trained by the same recipe, that is no worse on
+validation rows. Of that one both the numbers alone count and a safetensors file, which has names and shapes as ours has. The
+verdict is on test rows, against the network trained on by the same recipe.
 
-Inputs of validation and test rows are limited to the range of the training rows: one row of the gas sensors lies 25,000 standard
-deviations out, and any network's loss on it says nothing of the others.
+Inputs of validation and test rows are limited to the range of the training rows: one row of the gas sensors lies 25,000
+standard deviations out, and any network's loss on it says nothing of the others.
 """
 
 from __future__ import annotations
