@@ -159,7 +159,7 @@ def _train(
     net.train()
     for epoch in range(*epochs):
         for step, (x, y, *_) in enumerate(feed.epoch(epoch)):
-            rate = config.lr * factor((epoch - cycle[0]) * feed.steps + step)
+            rate = config.known_lr * factor((epoch - cycle[0]) * feed.steps + step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)

@@ -150,7 +150,7 @@ class SqueezeMethod:
         shared = [
             book.values for name, book in books.items() if net.get_parameter(name).requires_grad
         ]
-        groups = [{"params": own + shared, "lr": self.config.lr}]
+        groups = [{"params": own + shared, "lr": self.config.known_lr}]
         optimizer = build_optimizer(groups, self.config)
         rates = make_rates(optimizer, self.config, self.config.known_epochs * self.steps)
         state = Squeezing(net, dict(masks or {}), books, optimizer, rates)
