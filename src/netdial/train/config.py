@@ -74,10 +74,7 @@ class TrainConfig(Settings):
         json_schema_extra=names_of("netdial.train.optimiser:optimizer_names"),
     )
     lr: float | None = Field(
-        None,
-        gt=0,
-        description="peak learning rate; by default 0.004, which families of multilayer perceptrons without a posterior adapt "
-        "to rows and columns",
+        None, gt=0, description="peak learning rate; else 0.004, or by rows and columns"
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum, for optimizers that take it")
     schedule: Literal["onecycle", "cosine", "constant"] = Field(
@@ -324,9 +321,7 @@ class FitConfig(TrainConfig):
 class Evaluation(Settings):
     """How the members of a trained family are evaluated; what is not given depends on the size of the data."""
 
-    samples: int | None = Field(
-        None, ge=0, description="posterior draws of the final evaluation; 0 for none"
-    )
+    samples: int | None = Field(None, ge=0, description="posterior draws at the end; 0 for none")
     points: int | None = Field(None, ge=1, description="complexity values of the final curves")
 
 
