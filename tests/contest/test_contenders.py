@@ -12,10 +12,12 @@ from netdial.contest import contenders
 from netdial.contest.match import CONTENDERS, Guess, Match, best, lengths
 from netdial.contest.smaller import SMALLER
 from netdial.core.errors import NonFiniteError
+from netdial.data import load_data
 from netdial.data.dataset import Dataset
 from netdial.nets import build
 from netdial.runs.curves import WHOLE
 from netdial.task import Task, named
+from netdial.train.schedules import usual_rate
 
 assert contenders.__all__
 
@@ -56,6 +58,13 @@ def test_it_gives_outputs_and_the_loss_it_chose_by(name: str, kind: str) -> None
     assert guess.valid == pytest.approx(match.loss(found, match.valid), rel=1e-5)
     other = guess.outputs(_part(kind, 5, 2))
     assert other.shape == (5, 2) and bool(other.isfinite().all())
+
+
+def test_all_networks_of_a_table_have_the_rate_that_a_family_has() -> None:
+    splits = replace(load_data("diabetes"), name="own")
+    match = Match.of(splits, lambda seed: build("mlp:4", input_shape=(10,), n_outputs=1), 1.0, 0)
+    assert match.settings["lr"] == usual_rate(len(splits.train), 10) > 0.01
+    assert Match.of(load_data("diabetes"), match.net, 1.0, 0).settings["lr"] == 0.01  # its preset
 
 
 @pytest.mark.slow

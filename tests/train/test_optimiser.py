@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from netdial.family.family import Family
 from netdial.family.maps import MAPS, TableMap
 from netdial.train.config import make_config
 from netdial.train.optimiser import make_optimizer, make_rates, optimizer_names
+from netdial.train.schedules import usual_rate
 
 
 def family_of(map_name: str = "piecewise", **settings: object) -> tuple[Family, object]:
@@ -101,3 +104,31 @@ def test_schedules_scale_both_rates(name: str, ends: float) -> None:
         seen.append(first)
     assert seen[-1] == pytest.approx(0.1 * ends, abs=1e-9)
     assert max(seen) <= 0.1 + 1e-12
+
+
+def rate_of(layers: list[nn.Module], n_rows: int, **settings: Any) -> float:
+    net = nn.Sequential(*layers)
+    config = make_config(**settings)
+    return float(make_optimizer(Family(net, config.family()), config, n_rows).param_groups[0]["lr"])
+
+
+def test_families_of_perceptrons_adapt_the_usual_rate_to_rows_and_columns() -> None:
+    def perceptron(columns: int) -> list[nn.Module]:
+        return [nn.Linear(columns, 4), nn.ReLU(), nn.Linear(4, 2)]
+
+    assert rate_of(perceptron(10), 150) == pytest.approx(4e-3 * 4.5**0.7)
+    assert rate_of(perceptron(300), 100) < 1.5e-3
+    assert rate_of(perceptron(300), 100_000) == pytest.approx(4e-3, rel=1e-3)  # rows are many
+    for other in ({"lr": 0.02}, {"objective": "ard"}, {"optimizer": "SGD"}, {"anchor": "start"}):
+        expected = other.get("lr", 4e-3)
+        assert rate_of(perceptron(10), 150, **other) == expected
+    convolution = [nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(16, 2)]
+    assert rate_of(convolution, 150) == 4e-3
+
+
+def test_the_rate_falls_with_columns_and_stays_within_its_bounds() -> None:
+    rates = [usual_rate(100, columns) for columns in (1, 10, 45, 46, 200, 10_000)]
+    assert rates == sorted(rates, reverse=True)
+    assert (rates[0], rates[-1]) == (0.016, 0.001)
+    by_rows = [usual_rate(rows, 500) for rows in (10, 500, 2_000, 10**7)]
+    assert by_rows == sorted(by_rows)
