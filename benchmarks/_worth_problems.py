@@ -36,6 +36,11 @@ class Problem:
     test: Dataset
     n_outputs: int
 
+    @property
+    def n_columns(self) -> int:
+        """Inputs of an example, flat."""
+        return self.train.inputs(torch.arange(1)).flatten(1).shape[1]
+
 
 def problem(name: str, seed: int) -> Problem:
     """Returns a problem; the seed draws the data where they are made up, and the split.
@@ -57,8 +62,8 @@ def is_there(name: str) -> bool:
 
 def start(data: Problem, seed: int) -> nn.Module:
     """Returns the network that is compared on a problem, with 50 hidden units, before training."""
-    width = data.train.inputs(torch.arange(1)).flatten(1).shape[1]
-    return nd.build("mlp:50", input_shape=(width,), n_outputs=data.n_outputs, seed=seed)
+    shape = (data.n_columns,)
+    return nd.build("mlp:50", input_shape=shape, n_outputs=data.n_outputs, seed=seed)
 
 
 def _table(x: Tensor, y: Tensor, count: int, kind: str) -> Problem:

@@ -130,8 +130,7 @@ def _lengths(data: Problem, epochs: int | None) -> tuple[int, int]:
 
 def _rates(data: Problem) -> dict[str, float]:
     """Returns the learning rates of grids under L1 by name."""
-    columns = data.train.inputs(torch.arange(1)).flatten(1).shape[1]
-    ours = usual_rate(len(data.train), columns)
+    ours = usual_rate(len(data.train), data.n_columns)
     return {"l1 grid": 4e-3, "l1 grid, rate 1e-2": 1e-2, "l1 grid, our rate": ours}
 
 

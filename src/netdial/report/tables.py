@@ -8,16 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from netdial.core.best import PREDICTIVE
-from netdial.report.text import (
-    count,
-    fixed,
-    in_units,
-    metric_of,
-    number,
-    percent,
-    value_of,
-    worth,
-)
+from netdial.report.text import count, fixed, in_units, metric_of, number, percent, value_of, worth
 from netdial.runs.curves import Headline, MemberRow, deciding, is_worse, metrics_of
 from netdial.runs.shrinkage import Shrinkage
 

@@ -47,7 +47,7 @@ def make_optimizer(family: Family, config: FitConfig, n_rows: int = 0) -> torch.
         config: settings.
         n_rows: training examples; 0 where they are not known.
     """
-    rate = peak_rate(family, config, n_rows)
+    rate = _peak_rate(family, config, n_rows)
     spread: list[nn.Parameter] = [p for made in family.spreads for p in made.parameters()]
     held = {id(parameter) for parameter in spread}
     groups: list[dict[str, Any]] = [
@@ -61,7 +61,7 @@ def make_optimizer(family: Family, config: FitConfig, n_rows: int = 0) -> torch.
     return build_optimizer(groups, config)
 
 
-def peak_rate(family: Family, config: FitConfig, n_rows: int) -> float:
+def _peak_rate(family: Family, config: FitConfig, n_rows: int) -> float:
     """Returns the peak learning rate of a family: given, or the usual one, which a family of perceptrons adapts to its data.
 
     A posterior was not measured and keeps the usual rate, as other optimisers and trainings that start from a network do.

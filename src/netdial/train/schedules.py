@@ -1,4 +1,4 @@
-"""Schedules: plain functions from an optimiser step to a factor; and how long training is where nobody says.
+"""Schedules: plain functions from an optimiser step to a factor; and length and rate of training where nobody says.
 
 A family needs some thousand steps, however few rows there are: 25 passes in batches of 256, which suit 54,000 images, are 25
 steps for a table of 200 rows, and leave most of the loss where it was (measured: `docs/experiments.md`).
