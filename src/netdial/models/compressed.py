@@ -25,7 +25,7 @@ from netdial.core.storage.boundary import reading, validated
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
 from netdial.models.derived import made_again
-from netdial.models.described import described, mismatch, outline
+from netdial.models.described import cut_like, described, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
 from netdial.models.use import read_use
@@ -84,6 +84,7 @@ class TrackRange(BaseModel):
     lo: Annotated[float, Field(gt=0)]
     hi: float
     knots: Annotated[int, Field(ge=2, le=64)]
+    cut: dict[str, Any] | None = None
 
 
 def leaves_at_knots(path: Path, found: Contents) -> tuple[TrackRange, dict[str, Array]]:
@@ -107,6 +108,12 @@ def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Modul
     told, arrays = leaves_at_knots(path, found)
     leaves = _as_tensors(arrays)
     shape = outline(path, about) if net is None else net
+    try:
+        shape = cut_like(shape, told.cut)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path}: describes no cut ({error}); restore it from a copy"
+        ) from None
     wanted = {n: list(p.shape) for n, p in shape.named_parameters() if p.is_floating_point()}
     held = {n: list(leaves[n].shape[1:]) for n in wanted.keys() & leaves.keys()}
     if difference := mismatch(wanted, held):
@@ -114,7 +121,7 @@ def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Modul
             f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "
             "compressed"
         )
-    net = described(path, about).build() if net is None else net
+    net = cut_like(described(path, about).build() if net is None else net, told.cut)
     use = read_use(path, about)
     try:
         return family_at_knots(

@@ -16,6 +16,7 @@ from netdial.compression.pipeline.families.moving import Dial, SharedMoving, Who
 from netdial.compression.pipeline.families.vectors import shared_tracks
 from netdial.compression.tracks import Track
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.pruning.channels import prune_family
 
 from .test_compress import QUICK, rows
 
@@ -53,6 +54,28 @@ def test_any_member_comes_out_of_one_file(family: nd.Family, tmp_path: Path) -> 
     assert facts["dense_bytes"] >= 7 * 4 * family.n_params
     with pytest.raises(CheckpointError, match="does not fit"):
         nd.load_model(path, nd.build("mlp:23", input_shape=(12,), n_outputs=3))
+
+
+@pytest.mark.slow
+def test_a_family_that_lost_channels_opens_by_its_description_or_a_fresh_network(
+    family: nd.Family, tmp_path: Path
+) -> None:
+    small, _ = prune_family(family, 1.0, share=0.5, data=rows(300, 0))
+    found = compressed(small, max_bytes=700, recipe={"net": SPEC})
+    path, x = tmp_path / "a.ndz", rows(300, 1)[0]
+    told = compression.write(path, found.chosen.tensors, recipe=found.recipe)
+    assert told.size == found.n_bytes <= 700
+    built = nd.build("mlp:24", input_shape=(12,), n_outputs=3, seed=7)
+    for net in (None, built, small.net):
+        again = nd.load_model(path, net)
+        assert isinstance(again, nd.Family) and isinstance(found.net, nd.Family)
+        assert [tuple(p.shape) for p in again.net.parameters()][:2] == [(12, 12), (12,)]
+        torch.testing.assert_close(again.export(0.1)(x), found.net.export(0.1)(x), rtol=0, atol=0)
+    assert next(built.parameters()).shape == (24, 12)
+    about = {**found.recipe, "family": {**found.recipe["family"], "cut": {"cuts": 3}}}
+    compression.write(path, found.chosen.tensors, recipe=about)
+    with pytest.raises(CheckpointError, match="no cut"):
+        nd.load_model(path)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from netdial.compression.pipeline.leaves import dense_bytes, divide
 from netdial.compression.pipeline.result import Compressed
 from netdial.compression.pipeline.search import Sizer, finished
 from netdial.compression.pipeline.steps import Context
+from netdial.core.cutting import noted_cut
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
@@ -57,8 +58,10 @@ def compress_family(context: Context, family: Family, valid: Dataset, size_of: S
 
 
 def family_recipe(family: Family) -> dict[str, Any]:
-    """Returns what the recipe of a file says of a family."""
-    return {"family": {"lo": family.config.lo, "hi": family.config.hi, "knots": KNOTS}}
+    """Returns what the recipe of a file says of a family, and of the channels that its network is without."""
+    cut = noted_cut(family.net)
+    told = {"lo": family.config.lo, "hi": family.config.hi, "knots": KNOTS}
+    return {"family": told if cut is None else {**told, "cut": cut.to_json()}}
 
 
 def _check(config: CompressConfig, family: Family) -> None:
