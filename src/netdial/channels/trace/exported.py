@@ -28,6 +28,7 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import OWN, place
+from netdial.channels.trace.answers.questions import Guarded
 from netdial.channels.trace.aten import plainly, restate
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
@@ -87,6 +88,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         opaque(net, whole, others) as calls,
         unchecked(),
         DataDetached(),
+        Guarded(),
     ):
         warnings.simplefilter("ignore")
         inside = _OneInput(net)

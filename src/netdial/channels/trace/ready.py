@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import operator
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -277,22 +276,6 @@ def tell_hooks(
         with suppress(Exception):  # it asks for numbers, and there are none yet
             named = (kwargs,) if key in layer._forward_hooks_with_kwargs else ()
             hook(layer, args, *named, made)
-
-
-def asks_for_any(node: fx.Node) -> bool:
-    """Whether a node tells whether there are any: ``mask.any()``, ``mask.sum() > 0``."""
-    if node.target in (operator.gt, operator.ne) and node.args[1:] == (0,):
-        counted = node.args[0]
-        return isinstance(counted, fx.Node) and _of_all(counted, ("sum", "count_nonzero"))
-    return _of_all(node, ("any",))
-
-
-def _of_all(node: fx.Node, names: Collection[str]) -> bool:
-    """Whether a node is one of some reductions over all dimensions."""
-    if node.target == "item" and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    name = getattr(node.target, "__name__", node.target)
-    return node.op != "call_module" and name in names and len(node.args) == 1 and not node.kwargs
 
 
 def name_any(graph: fx.Graph) -> None:

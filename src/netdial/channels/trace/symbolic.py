@@ -31,9 +31,9 @@ from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import OWN, detached, user_line
+from netdial.channels.trace.answers.questions import asks_for_any, if_finite
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.ready import (
-    asks_for_any,
     hooks_kept,
     made_by_size,
     other_weights,
@@ -143,7 +143,9 @@ class _Tracer(fx.Tracer):
         return made
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """Says that there are some, where code asks whether there are any."""
+        """Says that numbers are finite, and that there are some, where code asks whether they are and whether there are any."""
+        if (found := if_finite(obj.node)) is not None:
+            return found
         at = user_line()
         if at is None or not _ANSWERS.get() or not asks_for_any(obj.node):
             return super().to_bool(obj)

@@ -16,6 +16,8 @@ from torch import Tensor, fx, nn
 
 from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
+from netdial.channels.trace.answers.questions import guards_told
+from netdial.channels.trace.answers.tried import check_answers
 from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import apart, settle_modes
@@ -41,7 +43,6 @@ from netdial.channels.trace.symbolic import (
 from netdial.channels.trace.training import (
     DRAWS,
     Differs,
-    check_answers,
     check_same,
     check_training,
     drawn,
@@ -79,13 +80,14 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
     check_parts(net)
-    if example is not None:
-        try:
-            with answering():
-                return _trace(net, example)
-        except Unanswered:
-            pass
-    return _trace(net, example)
+    with guards_told(type(net).__name__):
+        if example is not None:
+            try:
+                with answering():
+                    return _trace(net, example)
+            except Unanswered:
+                pass
+        return _trace(net, example)
 
 
 def _trace(net: nn.Module, example: Tensor | None) -> fx.GraphModule:

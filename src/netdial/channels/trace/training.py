@@ -11,19 +11,15 @@ from __future__ import annotations
 import io
 import random
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from netdial.channels.nodes import user_line
 from netdial.core.errors import TraceError, first_line
 from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import contents_kept, evaluating, modes_kept, same_outputs, tensors
@@ -35,8 +31,6 @@ _FLOOR = 1e-5
 _OUTPUTS = 1e-4
 """Largest difference of outputs, relative to the largest: operations taken apart round otherwise."""
 _SEED = 1705
-_DRAWS = 24
-"""How often other weights are drawn at most, so that there are some of something and none."""
 
 Result = TypeVar("Result")
 
@@ -60,12 +54,12 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
             network fails.
     """
     try:
-        before = _twice(net, example)
+        before = twice(net, example)
     except Exception as error:
         raise failed(example, error) from error
     try:
         with redirect_stderr(io.StringIO()):  # graphs print where they fail
-            after = _twice(traced, example)
+            after = twice(traced, example)
     except Exception as error:
         raise Differs(
             f"network {type(net).__name__}: its graph does not run ({first_line(error)})"
@@ -79,7 +73,7 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
         )
 
 
-def _twice(net: nn.Module, example: Tensor) -> list[Tensor]:
+def twice(net: nn.Module, example: Tensor) -> list[Tensor]:
     """Returns what a network gives, and what it gives then: it may remember. It is left as it was."""
     with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
         return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
@@ -136,71 +130,6 @@ def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> 
                 f"network and {_size(other)} in its graph; put what sets gradients aside (no_grad, a backward of your own, "
                 "hooks on tensors) into an autograd.Function or a module of its own"
             )
-
-
-def check_answers(
-    net: nn.Module, traced: fx.GraphModule, example: Tensor, asked: Collection[tuple[str, int]]
-) -> None:
-    """Refuses a graph that goes on as if there were some, unless that is what its network does where there are none.
-
-    An expert without tokens adds nothing, whether its code asks or not. So both are compared for other weights, drawn until
-    every question was answered by yes and by no.
-
-    Args:
-        net: the network; its parameters are left as they were.
-        traced: its graph; the parameters are the same objects.
-        example: inputs.
-        asked: files and lines of the questions.
-
-    Raises:
-        Differs: they give something else, or a question has always the same answer.
-    """
-    held = list(net.parameters())
-    before = [p.detach().clone() for p in held]
-    answers = _Answers()
-    source = torch.Generator().manual_seed(_SEED)
-    try:
-        for _ in range(_DRAWS):
-            if all(len(answers.given[at]) > 1 for at in asked):
-                break
-            with answers:
-                _twice(net, example)
-            check_same(net, traced, example)
-            for p, was in zip(held, before, strict=True):
-                size, shift = torch.rand(2, generator=source, dtype=torch.float64).tolist()
-                drawn_now = torch.randn(p.shape, generator=source, dtype=torch.float64).to(p)
-                size = 4 * size * float(was.std(correction=0)) + 4 * shift * (p.dim() == 1)
-                p.data.copy_(was + size * drawn_now)
-    finally:
-        for p, was in zip(held, before, strict=True):
-            p.data.copy_(was)
-    for file, line in sorted(asked):
-        if len(answers.given[file, line]) < 2:
-            raise Differs(
-                f"network {type(net).__name__}: asks whether there are any at {Path(file).name}:{line}, and what it does where "
-                "there are none could not be tried"
-            )
-
-
-class _Answers(TorchFunctionMode):
-    """Notes the answers to questions that code asks of tensors.
-
-    Attributes:
-        given: file and line -> answers there.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: defaultdict[tuple[str, int], set[bool]] = defaultdict(set)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Returns what a function of torch gives."""
-        found = func(*args, **(kwargs or {}))
-        if func in (Tensor.__bool__, Tensor.item) and (at := user_line()) is not None:
-            self.given[at].add(bool(found))
-        return found
 
 
 class _DrawnAlike(TorchDispatchMode):
