@@ -1,21 +1,27 @@
-"""Numbers that code draws while it runs: operations of the graph, or refused with their line, never kept as they fell once."""
+"""Numbers that code draws while it runs: operations of a graph, left out and told of, or refused, never kept as they fell."""
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported, trace
-from netdial.core.errors import TraceError
+from netdial.channels.trace.training import DRAWS
+from netdial.core.errors import TraceError, TraceWarning
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
+from netdial.shrinking.shrink import Shrunk
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 
@@ -49,26 +55,135 @@ def by_tensor(self: Net, y: Tensor) -> Tensor:
     return y if self.training and torch.rand([]) < 0.5 else y + self.block(y)
 
 
+def told(*places: str) -> Any:
+    """Returns what expects a warning of modules that draw numbers in training."""
+    return pytest.warns(
+        TraceWarning,
+        match=rf"^network \w+: draws random numbers in training that a graph cannot draw \({'; '.join(places)}\), as to leave "
+        "out layers or to mask positions; what is made of it does there what the network does in evaluation, dropout aside$",
+    )
+
+
 @pytest.mark.parametrize("between", [by_python, by_numpy, by_torch, by_tensor])
 @pytest.mark.parametrize("start", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_blocks_that_fall_out_at_random_are_refused_with_their_line(
+def test_blocks_that_fall_out_at_random_are_there_and_that_is_told(
     between: Callable[[Any, Tensor], Tensor], start: int
 ) -> None:
     """Blocks were there or not ever after, as the number fell while the network was traced."""
-    net = Net(between)
+    net = Net(between).train()
     random.seed(start)
     np.random.seed(start)
     torch.manual_seed(start)
     was = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    with pytest.raises(
-        TraceError,
-        match=rf"test_draws.py:\d+ in {between.__name__} .*draws a random number, and a graph would go by that one ever after"
-        r".*in training alone: turn off what it does at random there, or draw it for each input",
-    ):
-        Graph.of(net, X)
+    line = between.__code__.co_firstlineno + 1
+    with told(f"Net, test_draws.py:{line}") as found:
+        graph = Graph.of(net, X)
+    assert len(found) == 1
     assert random.getstate() == was[0]
     assert np.random.get_state()[1].tolist() == was[1]
     assert torch.equal(torch.get_rng_state(), was[2])
+    assert net.training
+    assert "train" not in vars(net)
+    hidden = torch.relu(net.one(X))
+    wanted = net.two(hidden if between is by_numpy else hidden + net.block(hidden))
+    for training in (True, False):
+        torch.testing.assert_close(graph.traced.train(training)(X), wanted)
+
+
+def test_code_that_draws_in_evaluation_is_refused_with_its_line() -> None:
+    line = always.__code__.co_firstlineno + 1
+    with pytest.raises(TraceError, match=rf"test_draws.py:{line} in always .*{DRAWS}"):
+        Graph.of(Net(always), X)
+
+
+def always(self: Net, y: Tensor) -> Tensor:
+    return y if random.random() < 0.5 else y + self.block(y)
+
+
+class Layer(nn.Module):
+    """A layer with statistics and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.norm, self.down = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 6)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.dropout(torch.relu(self.norm(self.up(x)))))
+
+
+class Layers(nn.Module):
+    """Layers each of which is left out at random in training, behind a dropout of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.rate = nn.ModuleList(Layer() for _ in range(3)), 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(x, 0.1, training=self.training)
+        for layer in self.layers:
+            if self.training and self.rate > 0:
+                drawn = torch.rand([])
+                if drawn < self.rate:
+                    continue
+            x = layer(x)
+        return x
+
+
+class Speech(nn.Module):
+    """Masks inputs at random in training, for which it asks for sizes, and goes through layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.inside, self.two = nn.Linear(3, 6), Layers(), nn.Linear(6, 2)
+        self.nothing = nn.Parameter(torch.zeros(6))
+
+    def masked(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        hidden = np.zeros(tuple(x.shape[:1]), dtype=bool)
+        for i in range(x.shape[0]):
+            hidden[i] = np.random.rand() < 0.3
+        return torch.where(torch.tensor(hidden)[:, None], self.nothing, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.inside(self.masked(self.one(x))))
+
+
+def test_parts_of_a_module_that_draws_train_and_its_dropout_stays() -> None:
+    net = Speech().double()
+    x = X.double()
+    with told(r"Layers, test_draws.py:\d+", r"Speech, test_draws.py:\d+"):
+        graph = Graph.of(net, x)
+    assert graph.widths == {f"inside.layers.{i}.up": 8 for i in range(3)} | {"one": 6}
+    rates = [part.p for part in graph.traced.modules() if isinstance(part, nn.Dropout)]
+    assert sorted(rates) == [0.1, 0.2, 0.2, 0.2]
+    before = copy.deepcopy(net).eval()
+    assert torch.equal(graph.traced.eval()(x), before(x))
+    for part in graph.traced.modules():
+        part.p = 0.0 if isinstance(part, nn.Dropout) else getattr(part, "p", None)
+    hidden = before.one(x)
+    for layer in before.inside.layers:  # statistics of the batch
+        made = layer.up(hidden)
+        made = (made - made.mean(0)) / (made.var(0, correction=0) + 1e-5).sqrt()
+        hidden = hidden + layer.down(torch.relu(made))
+    torch.testing.assert_close(graph.traced.train()(x), before.two(hidden))
+    assert int(graph.traced.get_submodule("inside.layers.2.norm").num_batches_tracked) == 1
+
+
+def test_a_network_that_draws_is_slimmed_saved_and_loaded_as_its_class(tmp_path: Path) -> None:
+    with told(r"Layers, test_draws.py:\d+", r"Speech, test_draws.py:\d+"):
+        graph = Graph.of(Speech(), X)
+    plan = graph.plan({"inside.layers.1.up": [0, 3, 5]})
+    apply(plan, graph.traced)
+    save_network(Shrunk(graph.after(plan), plan, {}), tmp_path / "f")
+    loaded = load_network(tmp_path / "f", Speech())
+    assert type(loaded) is Speech
+    assert loaded.inside.layers[1].up.weight.shape == (5, 6)
+    torch.testing.assert_close(loaded(X), graph.traced.eval()(X))
+    loaded.train()
+    assert loaded.inside.training
 
 
 class Dropped(nn.Module):
@@ -96,13 +211,6 @@ def test_a_number_that_is_drawn_is_drawn_each_time() -> None:
     assert graph.widths == {"one": 8}
     graph.traced.train()
     assert not torch.equal(graph.traced(X), graph.traced(X))
-
-
-def test_settings_by_which_models_train_at_random_are_named() -> None:
-    net = Net(by_tensor)
-    net.config = SimpleNamespace(layerdrop=0.1, hidden_dropout=0.1, mask_time_prob=0.0)
-    with pytest.raises(TraceError, match=r"set to 0 in its configuration: layerdrop=0.1\)"):
-        Graph.of(net, X)
 
 
 def policy(self: Net, y: Tensor) -> Tensor:

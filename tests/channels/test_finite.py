@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported
-from netdial.core.errors import TraceError
+from netdial.core.errors import TraceError, TraceWarning
 
 X = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
@@ -60,7 +60,7 @@ def test_what_protects_numbers_is_left_out_and_said(asks: Asks, *, by_shape: boo
     torch.manual_seed(0)
     net = Clamped(asks, by_shape=by_shape).double()
     with pytest.warns(
-        UserWarning,
+        TraceWarning,
         match=r"^network Clamped: asks whether its numbers are finite \(test_finite.py:\d+(, test_finite.py:\d+)?\); "
         "what is made of it goes by finite ones, and does not do what the code does with others$",
     ) as told:

@@ -76,6 +76,10 @@ class MemberWarning(UserWarning):
     """A network that was chosen, exported or compressed does no better than a constant."""
 
 
+class TraceWarning(UserWarning):
+    """What is made of a network leaves out something that its code does."""
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warns the caller of netdial: the warning has the place of the nearest line that is not ours."""
     level, frame = 1, sys._getframe(1)

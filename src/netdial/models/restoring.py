@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,12 +20,20 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import operations
+from netdial.channels.trace.answers.chance import standing_still
 from netdial.channels.trace.lower import lower
-from netdial.channels.trace.trace import trace
+from netdial.channels.trace.trace import stands_still, trace
 from netdial.channels.trace.training import check_training
 from netdial.channels.trial import Batches
 from netdial.core.cutting import cut_module, leaf_shapes, leaves
-from netdial.core.errors import CheckpointError, NetdialError, TraceError, first_line, warn
+from netdial.core.errors import (
+    CheckpointError,
+    NetdialError,
+    TraceError,
+    TraceWarning,
+    first_line,
+    warn,
+)
 from netdial.core.inputs import as_packed, one_tensor
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.storage.boundary import reading
@@ -115,7 +124,9 @@ def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, s
         net = one_tensor(net, recipe.packing)
     make_plain(net)
     lowered = lower(net)
-    traced = _traced(lowered, recipe)
+    with warnings.catch_warnings():  # it was told when the network was cut
+        warnings.simplefilter("ignore", TraceWarning)
+        traced = _traced(lowered, recipe)
     for pick in recipe.picks:
         _pick_again(traced, pick, recipe.tensors)
     for kept in recipe.switches:
@@ -182,7 +193,8 @@ def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
             found = same_outputs(wanted, got, tolerance=_TOLERANCE, equal_nan=True)
             if not found:
                 return f"outputs differ by {found.difference:.1e} of the largest"
-        check_training(traced, net, (x,))
+        with standing_still(net, stands_still(traced)):
+            check_training(traced, net, (x,))
     except TraceError:
         return "it would train otherwise"
     except Exception as error:

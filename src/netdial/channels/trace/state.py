@@ -249,6 +249,24 @@ def alone(net: nn.Module, owner: str) -> type[nn.Module] | None:
     return None if part is net or any(True for _ in part.parameters()) else type(part)
 
 
+def failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
+    """Returns the class of the innermost module, without parameters, in whose forward pass tracing failed; None for others.
+
+    Of one whose buffer is changed, it is taken to be that which holds the buffer.
+    """
+    held = {id(module) for module in net.modules() if module is not net}
+    inside: nn.Module | None = None
+    frames = None if error.__cause__ is None else error.__cause__.__traceback__
+    while frames is not None:
+        owner = frames.tb_frame.f_locals.get("self")
+        if id(owner) in held and frames.tb_frame.f_code.co_name == "forward":
+            inside = owner
+        frames = frames.tb_next
+    if isinstance(error, StateChanged) and error.owner:
+        return alone(net, error.owner)
+    return None if inside is None or any(True for _ in inside.parameters()) else type(inside)
+
+
 __all__ = [
     "Remembered",
     "StateChanged",
@@ -257,6 +275,7 @@ __all__ = [
     "attribute",
     "changes",
     "drop_numbers",
+    "failing",
     "proxied",
     "put_keeping",
     "state_kept",

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
+from netdial.channels.trace.answers.chance import by_chance, standing_still, tell_still
 from netdial.channels.trace.answers.questions import guards_told
 from netdial.channels.trace.answers.tried import check_answers
 from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
@@ -28,6 +29,7 @@ from netdial.channels.trace.state import (
     StateChanged,
     Touched,
     alone,
+    failing,
     put_keeping,
     tensors_held,
 )
@@ -43,24 +45,23 @@ from netdial.channels.trace.symbolic import (
 from netdial.channels.trace.training import (
     DRAWS,
     Differs,
+    check_batches,
     check_same,
     check_training,
     drawn,
     failed,
     stopped_at_draws,
-    training_alone,
 )
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import (
-    evaluated,
     evaluating,
     made_in,
     modes_kept,
-    repeated,
 )
 
 _EXPORTED = "taken by torch.export"
+_STILL = "modules that go as in evaluation"
 
 
 def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
@@ -69,7 +70,8 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     Args:
         net: any module, or a graph module, which comes back as it is.
         example: inputs ``[b, ...]``, two or more. With them a network that ``torch.fx`` cannot trace is tried with
-            ``torch.export``, and what comes back has been checked to compute what the network does.
+            ``torch.export``, modules that go by random numbers in training go as in evaluation (with a warning), and what
+            comes back has been checked to compute what the network does.
 
     Raises:
         TraceError: the network cannot be traced; the message names the line.
@@ -81,22 +83,47 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         return net
     check_parts(net)
     with guards_told(type(net).__name__):
+        try:
+            return _followed(net, example)
+        except StateChanged:
+            raise
+        except TraceError:
+            still = {} if example is None else by_chance(net, example)
+            if not still:
+                raise
+        traced = _followed(net, example, still)
+    traced.meta[_STILL] = tuple(still)
+    tell_still(net, still)
+    return traced
+
+
+def _followed(
+    net: nn.Module, example: Tensor | None, still: Collection[str] = ()
+) -> fx.GraphModule:
+    """Returns the graph of a network that has none yet.
+
+    Args:
+        net: the network.
+        example: inputs.
+        still: names of modules that go as in evaluation.
+    """
+    lowered = lower(net)
+    with standing_still(lowered, still):
         if example is not None:
             try:
                 with answering():
-                    return _trace(net, example)
+                    return _trace(net, lowered, example)
             except Unanswered:
                 pass
-        return _trace(net, example)
+        return _trace(net, lowered, example)
 
 
-def _trace(net: nn.Module, example: Tensor | None) -> fx.GraphModule:
-    """Returns the graph of a network that has none yet.
+def _trace(net: nn.Module, lowered: nn.Module, example: Tensor | None) -> fx.GraphModule:
+    """Returns the graph of a network.
 
     Raises:
         Unanswered: code asks whether there are any, and cannot go by what is answered.
     """
-    lowered = lower(net)
     try:
         taken = _by_fx(net, lowered)
     except TraceError as error:
@@ -180,7 +207,7 @@ def _both_modes(net: nn.Module, lowered: nn.Module, held: Collection[str]) -> tu
             continue
         if len(failures) == 2 and not isinstance(failures[0], StateChanged):
             raise failures[0]
-        kind = _failing(lowered, failures[0])
+        kind = failing(lowered, failures[0])
         if kind is None or kind in whole:
             raise failures[0]
         whole.add(kind)
@@ -196,27 +223,15 @@ def _recorded(net: nn.Module, whole: set[type[nn.Module]], changing: set[str]) -
     return taken
 
 
-def _failing(net: nn.Module, error: TraceError) -> type[nn.Module] | None:
-    """Returns the class of the innermost module, without parameters, in whose forward pass tracing failed; None for others.
-
-    Of one whose buffer is changed, it is taken to be that which holds the buffer.
-    """
-    held = {id(module) for module in net.modules() if module is not net}
-    inside: nn.Module | None = None
-    frames = None if error.__cause__ is None else error.__cause__.__traceback__
-    while frames is not None:
-        owner = frames.tb_frame.f_locals.get("self")
-        if id(owner) in held and frames.tb_frame.f_code.co_name == "forward":
-            inside = owner
-        frames = frames.tb_next
-    if isinstance(error, StateChanged) and error.owner:
-        return alone(net, error.owner)
-    return None if inside is None or any(True for _ in inside.parameters()) else type(inside)
-
-
 def is_exported(traced: fx.GraphModule) -> bool:
     """Returns whether a graph was taken by ``torch.export``; code that asks about shapes was followed for one example."""
     return bool(traced.meta.get(_EXPORTED))
+
+
+def stands_still(traced: fx.GraphModule) -> tuple[str, ...]:
+    """Returns the names of the modules whose code a graph has as in evaluation, for it goes by random numbers in training."""
+    found: tuple[str, ...] = traced.meta.get(_STILL, ())
+    return found
 
 
 def _exported(
@@ -241,10 +256,7 @@ def _by_export(
     net: nn.Module, lowered: nn.Module, example: Tensor, error: TraceError
 ) -> fx.GraphModule:
     """Returns the graph that ``torch.export`` finds under its own answers to code that asks whether it is compiled."""
-    from netdial.channels.trace.exported import (
-        export,
-        export_modes,
-    )  # slow to load, and rarely needed
+    from netdial.channels.trace.exported import export_modes  # slow to load, and rarely needed
 
     try:
         with modes_kept(net, lowered):
@@ -254,31 +266,13 @@ def _by_export(
     except Exception as other:
         first = str(error).removesuffix(ADVICE)
         then = f"; torch.export cannot follow it either{_why_not(other, first)}"
-        then += training_alone(lowered, lambda: export(lowered.eval(), example))
         raise TraceError(first + then + ADVICE) from other
     traced = _joined(net, lowered, *taken)
     check_same(net, traced, example)
     check_training(lowered, traced, (example,))
-    _check_batches(net, traced, example)
+    check_batches(net, traced, example)
     traced.meta[_EXPORTED] = True
     return traced
-
-
-def _check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
-    """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input."""
-    for size in (1, len(example) + 1):
-        batch = repeated(example, size)
-        try:
-            evaluated(net, batch)
-        except Exception:  # the network itself takes no such batch, for whatever reason
-            continue
-        try:
-            check_same(net, traced, batch)
-        except Exception as error:
-            raise TraceError(
-                f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}; "
-                "make them independent of the size of the batch"
-            ) from error
 
 
 def _joined(

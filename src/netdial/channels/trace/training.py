@@ -22,7 +22,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from netdial.core.errors import TraceError, first_line
 from netdial.core.noise import seed_everywhere
-from netdial.core.outputs import contents_kept, evaluating, modes_kept, same_outputs, tensors
+from netdial.core.outputs import (
+    contents_kept,
+    evaluated,
+    evaluating,
+    modes_kept,
+    repeated,
+    same_outputs,
+    tensors,
+)
 
 _TOLERANCE = 1e-3
 """Largest difference of a parameter's gradient, relative to its largest number."""
@@ -35,9 +43,6 @@ _SEED = 1705
 Result = TypeVar("Result")
 
 DRAWS = "draws a random number, and a graph would go by that one ever after"
-_SETTINGS = ("layerdrop", "mask_time_prob", "mask_feature_prob")
-"""How names of settings end by which models of libraries leave out layers and positions at random."""
-
 Run = tuple[list[Tensor], list[Tensor | None]]
 """Outputs in training mode, and the gradient of each parameter."""
 
@@ -77,6 +82,23 @@ def twice(net: nn.Module, example: Tensor) -> list[Tensor]:
     """Returns what a network gives, and what it gives then: it may remember. It is left as it was."""
     with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
         return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
+
+
+def check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
+    """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input."""
+    for size in (1, len(example) + 1):
+        batch = repeated(example, size)
+        try:
+            evaluated(net, batch)
+        except Exception:  # the network itself takes no such batch, for whatever reason
+            continue
+        try:
+            check_same(net, traced, batch)
+        except Exception as error:
+            raise TraceError(
+                f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}; "
+                "make them independent of the size of the batch"
+            ) from error
 
 
 def failed(example: Tensor, error: Exception) -> TraceError:
@@ -173,9 +195,9 @@ def drawn(run: Callable[[], Result], *, by_torch: bool = True) -> tuple[Result, 
 
 
 @contextmanager
-def stopped_at_draws() -> Iterator[None]:
+def stopped_at_draws(*, by_torch: bool = True) -> Iterator[None]:
     """Raises ``ValueError`` in the code that draws a random number while it runs, where it does."""
-    with _generators_kept(True) as moved:
+    with _generators_kept(by_torch) as moved:
 
         def stop(frame: Any, event: str, found: Any) -> None:
             if event in ("c_return", "return") and moved():
@@ -211,31 +233,6 @@ def _generators_kept(by_torch: bool) -> Iterator[Callable[[], bool]]:
 def _numbers(state: Any) -> tuple[Any, ...]:
     """Returns what the state of numpy's generator holds, to be compared."""
     return (state[1].tobytes(), *state[2:])
-
-
-def training_alone(net: nn.Module, evaluating: Callable[[], Any]) -> str:
-    """Returns what mends a network that cannot be followed in training, in words; empty if it cannot be in evaluation either.
-
-    Args:
-        net: the network.
-        evaluating: follows it in evaluation.
-    """
-    try:
-        with modes_kept(net):
-            evaluating()
-    except Exception:  # whatever its code raises
-        return ""
-    found = {
-        f"{name}={value}"
-        for module in net.modules()
-        for name, value in vars(getattr(module, "config", object)).items()
-        if name.endswith(_SETTINGS) and isinstance(value, float) and value > 0
-    }
-    where = f" (set to 0 in its configuration: {', '.join(sorted(found))})" if found else ""
-    return (
-        f"; that is so in training alone: turn off what it does at random there{where}, or draw it for each input and write "
-        "it without an if, as x + keep * f(x)"
-    )
 
 
 def _own(inputs: Sequence[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 
 from netdial.channels.nodes import name_of, user_line
-from netdial.core.errors import warn
+from netdial.core.errors import TraceWarning, warn
 
 Place = tuple[str, int]
 """File and line."""
@@ -32,7 +32,7 @@ _COMPARED = ("gt", "ne", "eq")
 _BOTH = ("and", "logical_and", "bitwise_and")
 _EITHER = ("or", "logical_or", "bitwise_or", "add")
 _COUNTED = ("sum", "count_nonzero")
-_SHOWN = 3
+SHOWN = 3
 """Lines that are named at most."""
 
 _noted: ContextVar[set[Place]] = ContextVar(
@@ -67,10 +67,11 @@ def guards_told(kind: str) -> Iterator[None]:
         _noted.reset(token)
     if found:
         lines = [f"{Path(file).name}:{line}" for file, line in sorted(found)]
-        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         warn(
-            f"network {kind}: asks whether its numbers are finite ({', '.join(lines[:_SHOWN])}{more}); what is made of it "
-            "goes by finite ones, and does not do what the code does with others"
+            f"network {kind}: asks whether its numbers are finite ({', '.join(lines[:SHOWN])}{more}); what is made of it "
+            "goes by finite ones, and does not do what the code does with others",
+            TraceWarning,
         )
 
 
