@@ -90,6 +90,31 @@ def test_gradients_are_those_without_checkpointing(how: str, posterior: str, nor
         assert torch.allclose(one.double(), other.double(), rtol=1e-9, atol=1e-12)
 
 
+def test_code_may_ask_for_gradients_of_its_inputs() -> None:
+    """Encoders of sound do, for the sake of checkpoints behind; torch refuses that for what has been computed."""
+
+    class Asks(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = x[:, None]
+            if self.training:
+                hidden.requires_grad = True
+            return super().forward(hidden.squeeze(1))
+
+    for how in ("plain", "reentrant"):
+        found = []
+        for kind in (Asks, Net):
+            family = Family(kind(how).double(), FamilyConfig(map="linear")).train()
+            x = torch.randn(12, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            unit = torch.tensor([0.3], dtype=torch.float64)
+            for _ in range(2):
+                family.zero_grad()
+                out = family.run(x, family.fields(unit), unit, Noise(0, 0, [0]))
+                out.square().sum().backward()
+            found.append([cast(Tensor, p.grad) for p in family.parameters()])
+        for one, other in zip(*found, strict=True):
+            assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 def test_checkpoints_inside_checkpoints() -> None:
     class Sines(Net):
         def part(self, block: nn.Module, x: Tensor) -> Any:

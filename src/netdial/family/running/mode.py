@@ -43,6 +43,7 @@ _WHOLE_CHANNELS: dict[Callable[..., Tensor], bool] = {
 _LOOKUPS: dict[Callable[..., Tensor], int] = {F.embedding: 6, F.embedding_bag: 7}
 """Functions that look up rows, and which of their arguments asks for a sparse gradient."""
 _PLAIN = (bool, int, float, str, torch.dtype, torch.device)
+_WANTS_GRADIENT = Tensor.requires_grad.__set__  # type: ignore[attr-defined]
 _VIEWS = tuple(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "data"))
 
 
@@ -105,8 +106,10 @@ class MemberMode(TorchFunctionMode):
             return self._convolution(func, *args, **kwargs)
         if func in _WHOLE_CHANNELS:
             return self._dropout(func, *args, **kwargs)
-        look_up = _LOOKUPS.get(func)
-        if self._leaf and not (getattr(func, "__name__", "") == "__get__" and func not in _VIEWS):
+        look_up, name = _LOOKUPS.get(func), getattr(func, "__name__", "")
+        if name == "__set__" and func == _WANTS_GRADIENT and args[1] and args[0].requires_grad:
+            return None  # it has: torch would refuse to set that of inputs which are a copy (``rerun``)
+        if self._leaf and not (name == "__get__" and func not in _VIEWS):
             args = [self._put(value) for value in args]
             if kwargs:
                 kwargs = {name: self._put(value) for name, value in kwargs.items()}
