@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import torch
@@ -56,6 +58,7 @@ class Pair:
         side: share of tables and biases in it.
         split: its bytes by kind.
         sizes: how many sizes were tried.
+        seconds: processor time of the first training, the compression and the control.
     """
 
     start: nn.Module
@@ -65,6 +68,7 @@ class Pair:
     side: float
     split: dict[str, float]
     sizes: int
+    seconds: dict[str, float]
 
 
 def context_of(
@@ -74,20 +78,15 @@ def context_of(
     return Context(data.train, named(data.kind), config, divide(start), start, augment)
 
 
-def pair(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> Pair:
-    """Returns a compressed network of one seed, its file in a folder, beside its control."""
-    net = _built(recipe.spec, data, seed)
+def pair(
+    data: nd.Splits, recipe: Recipe, seed: int, folder: Path, start: nn.Module | None = None
+) -> Pair:
+    """Returns a compressed network of one seed, its file in a folder, beside its control; ``start`` is trained already."""
     config = CompressConfig(**recipe.settings, metric=recipe.metric, seed=seed)
-
-    alone = CompressConfig(
-        epochs=recipe.epochs,
-        tuning=0,
-        distil=0.0,
-        lr=recipe.lr,
-        batch_size=config.batch_size,
-        seed=seed,
-    )
-    start = recipe_alone(context_of(data, net, alone, recipe.augment), net, "dense")
+    clock = [process_time()]
+    if start is None:
+        start = _started(data, recipe, config)
+    clock.append(process_time())
     sizes: set[str] = set()
 
     def told(name: str, *_: object) -> None:
@@ -103,12 +102,30 @@ def pair(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> Pair:
         augment=recipe.augment,
         report=told,
     )
+    clock.append(process_time())
     control = start
     for _ in sizes:  # as many trainings as the search for the size took
         control = recipe_alone(context_of(data, start, config, recipe.augment), control, "control")
+    clock.append(process_time())
     path = folder / f"seed{seed}.ndz"
     ledger = write(path, found.chosen.tensors, recipe={"spec": recipe.spec})
-    return Pair(start, found, control, path, ledger.side, dict(ledger.split), len(sizes))
+    steps = zip(("start", "ours", "control"), itertools.pairwise(clock), strict=True)
+    seconds = {name: end - begin for name, (begin, end) in steps}
+    return Pair(start, found, control, path, ledger.side, dict(ledger.split), len(sizes), seconds)
+
+
+def _started(data: nd.Splits, recipe: Recipe, config: CompressConfig) -> nn.Module:
+    """Returns the dense network of a recipe, trained."""
+    net = _built(recipe.spec, data, config.seed)
+    alone = CompressConfig(
+        epochs=recipe.epochs,
+        tuning=0,
+        distil=0.0,
+        lr=recipe.lr,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    return recipe_alone(context_of(data, net, alone, recipe.augment), net, "dense")
 
 
 def _built(spec: str, data: nd.Splits, seed: int) -> nn.Module:
@@ -133,13 +150,21 @@ def _built(spec: str, data: nd.Splits, seed: int) -> nn.Module:
     return net
 
 
-def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
+def one_seed(
+    data: nd.Splits, recipe: Recipe, seed: int, folder: Path, start: nn.Module | None = None
+) -> dict[str, Any]:
     """Returns sizes of one seed, and the test loss of each example of the dense, the control and the compressed network."""
-    made = pair(data, recipe, seed, folder)
+    made = pair(data, recipe, seed, folder, start)
     found = made.found
 
     def losses(one: nn.Module) -> list[float]:
-        return _losses(one, data, recipe.metric).tolist()
+        return _losses(one, data.test, data.kind, recipe.metric).tolist()
+
+    dense = {"start": made.start, "control": made.control}
+    held = {
+        n: float(_losses(one, data.valid, data.kind, recipe.metric).mean())
+        for n, one in dense.items()
+    }
 
     return {
         "bytes": made.path.stat().st_size,
@@ -147,16 +172,17 @@ def one_seed(data: nd.Splits, recipe: Recipe, seed: int, folder: Path) -> dict[s
         "n_weights": found.chosen.n_weights,
         "split": made.split,
         "side": made.side,
-        "start": losses(made.start),
-        "control": losses(made.control),
+        "sizes": made.sizes,
+        "seconds": made.seconds,
+        **{name: losses(one) for name, one in dense.items()},
         "compressed": losses(found.net),
         "valid": {name: getattr(found.chosen, name) for name in ("loss", "excess", "error")},
+        "dense valid": held,
     }
 
 
-def _losses(net: nn.Module, data: nd.Splits, metric: str | None) -> Tensor:
-    task = named(data.kind)
-    return terms_of(outputs(net, data.test)[None], data.test.y, task, metric)[0]
+def _losses(net: nn.Module, part: nd.Dataset, kind: str, metric: str | None) -> Tensor:
+    return terms_of(outputs(net, part)[None], part.y, named(kind), metric)[0]
 
 
 def stacked(found: list[dict[str, Any]], name: str) -> Tensor:

@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import torch
@@ -70,13 +71,14 @@ class AgainstNncodec(Cell):
         config = CompressConfig(**settings, seed=self.seed)
         limits = [_loss(made.start, data.valid) + excess for excess in _LIMITS]
         sides = {"ours": _own(data, made, run.path), "theirs": _theirs(data, made, config)}
-        return {
-            "dense": _tested(made.start, data),
-            **{
-                name: [_told(one, data) for one in _smallest(files, limits)]
-                for name, files in sides.items()
-            },
-        }
+        found: dict[str, Any] = {"dense": _tested(made.start, data)}
+        seconds = {"ours": made.seconds["ours"], "theirs": made.seconds["control"]}
+        for name, files in sides.items():
+            begin = process_time()
+            smallest = _smallest(files, limits)
+            seconds[name] += process_time() - begin
+            found[name] = [_told(one, data) for one in smallest]
+        return {**found, "seconds": seconds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +177,8 @@ def _row(
     for name, found in (("ours", ours), ("NNCodec", theirs)):
         row[name] = found["bytes"] if found else "none"
         row[f"{name}, test"] = _words(found) if found else ""
-    return row | {"of": theirs["of"] if theirs else ""}
+    seconds = {f"seconds, {name}": round(s) for name, s in one["seconds"].items()}
+    return row | {"of": theirs["of"] if theirs else ""} | seconds
 
 
 def _words(found: dict[str, Any]) -> str:
