@@ -12,7 +12,9 @@ from netdial.data import embedded, user
 from netdial.data.dataset import Kind, Splits
 from netdial.data.images import cifar10, mnist
 from netdial.data.tables.options import SUFFIXES, is_table, table_options
-from netdial.data.tables.table import Share, load_table
+from netdial.data.tables.read import Frame
+from netdial.data.tables.source import Share
+from netdial.data.tables.table import load_table
 
 FILES = ("mnist", "cifar10")
 
@@ -24,7 +26,7 @@ def names() -> tuple[str, ...]:
 
 @checked
 def load_data(
-    name: str | Path,
+    name: str | Path | Frame,
     *,
     data_dir: str | Path | None = None,
     target: str | None = None,
@@ -38,18 +40,18 @@ def load_data(
     """Returns the data called ``name``, split and checked.
 
     Args:
-        name: One of ``names()``, a table (a path ending in .csv, .tsv, .parquet or .xlsx; text also as .gz), or
-            ``package.module:function`` (whose module is left aside here; ``load_user`` gives it
-            too).
+        name: One of ``names()``, a table (a path ending in .csv, .tsv, .parquet or .xlsx; text also as .gz), a table in memory
+            (a frame of pandas or polars, a table of pyarrow), or ``package.module:function`` (whose module is left aside
+            here; ``load_user`` gives it too).
         data_dir: Folder of MNIST, CIFAR-10 and tables; default: the environment variable
             NETDIAL_DATA.
         target: Column to predict; for tables only.
         kind: Overrules the kind of task; for tables and user functions only.
         seed: Decides the split; the same seed always gives the same parts.
         valid: Fraction for validation; default 0.2, or 0.1 of the training images for MNIST and
-            CIFAR-10. For tables also the path of a file that holds the part.
+            CIFAR-10. For tables also a file or frame that holds the part.
         test: Fraction for the test part; default 0.2. MNIST and CIFAR-10 have a test part of their
-            own. For tables also the path of a file.
+            own. For tables also a file or frame.
         flat: Images as vectors, for networks of fully connected layers.
         **table: How a table is read and divided: the fields of ``netdial.data.TableOptions``, such as ``sep=";"``,
             ``na=("?",)``, ``drop=("id",)``, ``group_column="patient"``.
@@ -59,8 +61,8 @@ def load_data(
         DataError: if the data are missing, damaged or cannot be learnt from.
         MissingExtra: if a library of the extra ``data`` is needed and not installed.
     """
-    name = str(name)
-    if is_table(name):
+    name = name if isinstance(name, Frame) else str(name)
+    if isinstance(name, Frame) or is_table(name):
         return load_table(
             name,
             target=target,
@@ -91,9 +93,10 @@ def load_data(
 
 def _fraction(name: str, share: Share | None) -> float | None:
     """Returns a fraction of the rows; files of their own are for tables only."""
-    if isinstance(share, str | Path):
+    if isinstance(share, str | Path | Frame):
         raise ConfigError(
-            f"data {name!r}: a part in a file of its own ({share}) is for tables; give a fraction such as 0.2"
+            f"data {name!r}: a part of its own ({share if isinstance(share, str | Path) else 'a frame'}) is for tables; give a "
+            "fraction such as 0.2"
         )
     return share
 

@@ -147,10 +147,13 @@ class Classification(Task):
             cure = "give int64 [N] from 0 on, or kind='regression'"
             if targets.ndim == 1 and targets.is_floating_point():
                 are_whole = bool((targets == targets.round()).all())
-                ways = (
+                ways = [
                     "classes are whole numbers, y.astype(int)",
                     "numbers are columns, y[:, None]",
-                )
+                ]
+                if are_whole and int(targets.max()) <= 1:
+                    own = "loss=torch.nn.functional.binary_cross_entropy_with_logits"
+                    ways.insert(1, f"0 and 1 for one output are for a loss of yours, {own}")
                 cure = "; ".join(ways if are_whole else ways[::-1])
             raise DataError(
                 f"targets {list(targets.shape)} of {targets.dtype} are no classes; {cure}"

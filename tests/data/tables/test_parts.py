@@ -202,7 +202,7 @@ def test_what_cannot_be_divided(
 
 
 def test_files_are_for_tables_only() -> None:
-    with pytest.raises(ConfigError, match=r"file of its own .* is for tables"):
+    with pytest.raises(ConfigError, match=r"part of its own .* is for tables"):
         load_data("wine", valid="v.csv")
     with pytest.raises(ConfigError, match="takes no sep"):
         load_data("wine", sep=";")

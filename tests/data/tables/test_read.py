@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from netdial.core.errors import ConfigError, DataError, MissingExtra
 from netdial.data import TableOptions
 from netdial.data.tables.cells import read_cells
-from netdial.data.tables.dialect import find_dialect
-from netdial.data.tables.read import Table, read_table, unique_names
+from netdial.data.tables.dialect import find_dialect, unique_names
+from netdial.data.tables.read import Table, read_table
 
 pd = pytest.importorskip("pandas")
 

@@ -235,3 +235,43 @@ def test_codes_that_begin_with_0_are_told(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("x,y\n" + "0,a\n0.5,b\n10,a\n-0.1,b\n" * 10)
     plain = load_data(str(tmp_path / "u.csv"), target="y")
     assert not any("begins" in note for note in plain.source["notes"])
+
+
+def test_a_frame_is_read_as_the_parquet_file_of_it(tmp_path: Path) -> None:
+    table = frame().astype({"word": "string", "town": "category"}).set_index("size")
+    before = table.copy()
+    held = load_data(table, target="label")
+    pd.testing.assert_frame_equal(table, before)
+    table.to_parquet(tmp_path / "people.parquet")
+    read = load_data(tmp_path / "people.parquet", target="label")
+    for part in ("train", "valid", "test"):
+        one, two = getattr(held, part), getattr(read, part)
+        assert torch.equal(one.x, two.x) and torch.equal(one.y, two.y)
+    assert held.schema is not None and read.schema is not None
+    assert held.schema.names == read.schema.names and held.classes == read.classes
+    again = load_data(table, target="label").source["files"]
+    changed = load_data(table.assign(age=1.0), target="label").source["files"]
+    assert held.source["files"] == again != changed
+
+
+def test_parts_of_a_frame_may_be_frames_and_pyarrow_tables_are_frames() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    table = frame()
+    held = load_data(
+        arrow.Table.from_pandas(table[:40]), target="price", valid=table[40:50], test=table[50:]
+    )
+    assert held.train.x.shape[0] == 40 and held.valid.x.shape[0] == held.test.x.shape[0] == 10
+    mean, std = held.source["target_mean"][0], held.source["target_std"][0]
+    wanted = torch.tensor(table.price[40:50].to_numpy(), dtype=torch.float32)
+    torch.testing.assert_close(held.valid.y[:, 0] * std + mean, wanted)
+
+
+def test_what_a_frame_cannot_be_is_said() -> None:
+    with pytest.raises(ConfigError, match="sep"):
+        load_data(frame(), target="label", sep=";")
+    with pytest.raises(ConfigError, match=r"wine.*frame"):
+        load_data("wine", valid=frame())
+    with pytest.raises(ConfigError, match="Series"):
+        load_data(frame()["age"], target="age")
+    with pytest.raises(DataError, match="labell"):
+        load_data(frame(), target="labell")

@@ -146,7 +146,8 @@ def _what(data: Any) -> str:
         return "got all three parts; give one of them: splits.train, splits.valid or splits.test"
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         return (
-            "got one frame; say which column is the target: (frame.drop(columns='y'), frame['y'])"
+            "got one frame; say which column is the target: (frame.drop(columns='y'), frame['y']); or have its columns read, "
+            "texts and gaps as well, and its rows split: splits = nd.load_data(frame, target='y')"
         )
     if isinstance(data, Tensor | np.ndarray):
         return f"got {describe(data)} and no targets; give a pair (x, y)"

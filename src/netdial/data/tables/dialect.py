@@ -127,6 +127,23 @@ def heading(field: str) -> str:
     return re.sub(r"\s*[\r\n]+\s*", " ", field).strip()
 
 
+def unique_names(given: Sequence[str]) -> list[str]:
+    """Returns names that differ: repeated ones get a number, missing ones their position.
+
+    >>> unique_names(["x", "y", "y", ""])
+    ['x', 'y', 'y.1', 'Unnamed: 3']
+    """
+    taken = set(given)
+    names: dict[str, None] = {}
+    for position, name in enumerate(given):
+        found, count = name or f"Unnamed: {position}", 0
+        while found in names or (found in taken and found != name):
+            count += 1
+            found = f"{name}.{count}"
+        names[found] = None
+    return list(names)
+
+
 def no_headings(names: Sequence[str]) -> str:
     """Returns a remark if headings look like a row of the table: numbers with fractions, or whole ones in no order.
 

@@ -1,8 +1,9 @@
-"""The rows of a table for training, validation and test, where a column decides: a part named in each row, groups, time."""
+"""What columns say of the rows of a table: which part each is in (a part named in each row, groups, time), and its weight."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,12 @@ from torch import Tensor
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.split import split_rows
+from netdial.data.tables.cells import numbers_of
+from netdial.data.tables.options import TableOptions
 from netdial.data.tables.words import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WORDS = {
     "train": ("train", "training", "trn", "tr"),
@@ -209,3 +215,34 @@ def _rows(part: Dataset) -> list[bytes]:
         return []
     x, y = part.x.flatten(1).numpy(), part.y.reshape(len(part), -1).numpy()
     return [one.tobytes() + other.tobytes() for one, other in zip(x, y, strict=True)]
+
+
+def row_weights(
+    frame: pd.DataFrame, rows: Array, options: TableOptions, where: str
+) -> Tensor | None:
+    """Returns the weights of all rows of a table, float32 [N], or None without a column of weights.
+
+    Args:
+        frame: the table.
+        rows: numbers of the rows that are used; weights of others are not looked at.
+        options: which column it is, and how numbers are written.
+        where: the table, for messages.
+
+    Raises:
+        DataError: the column is not there, or a weight is missing, no number, negative or infinite.
+    """
+    name = options.weight_column
+    if name is None:
+        return None
+    if name not in frame.columns:
+        raise DataError(f"{where}: no column {name!r}, which holds the weights of the rows")
+    values = numbers_of(frame[name], name, options.decimal or ".", options.thousands, options.na)
+    used = values[rows]
+    bad = ~(used >= 0)  # NaN, too
+    if bad.any():
+        row = int(rows[int(bad.argmax())])
+        what = "is empty" if np.isnan(values[row]) else f"holds {values[row]:g}"
+        raise DataError(
+            f"{where}: the weight column {name!r} {what} in row {row} (counted from 0); weights are numbers, 0 or more"
+        )
+    return torch.as_tensor(np.nan_to_num(values), dtype=torch.float32)

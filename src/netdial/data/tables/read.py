@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from netdial.core.errors import ConfigError, DataError, first_line, missing_extra, unknown
 from netdial.data._optional import require
@@ -26,12 +26,25 @@ from netdial.data.tables.dialect import (
     heading,
     no_headings,
     separator_name,
+    unique_names,
 )
 from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
 from netdial.data.tables.words import CODE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """Rows in memory, under names: a frame of pandas or polars, or a table of pyarrow."""
+
+    @property
+    def columns(self) -> Any:
+        """Its columns, or their names."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> 
             f"{where}: such a file has no {' and no '.join(foreign)} to choose; leave the option out"
         )
     if name.endswith(".parquet"):
-        return _named(_read_parquet(path, where))
+        return named(_read_parquet(path, where))
     if name.endswith(".xlsx"):
         return _read_excel(path, options, where)
     return _read_text(path, options, texts, where)
@@ -257,7 +270,7 @@ def _read_excel(path: Path, options: TableOptions, where: str) -> Table:
         if all(str(name).startswith("Unnamed: ") for name in frame.columns) and filled.any():
             frame = _parsed(lambda: parse(1 + int(filled.to_numpy().argmax())), where)
     others = [name for name in sheets if name != sheet]
-    table = _named(frame)
+    table = named(frame)
     if not others or options.sheet is not None:
         return table
     return replace(
@@ -282,37 +295,35 @@ def _parsed(parse: Any, where: str) -> Any:
         raise DataError(f"{where}: damaged, or not a table ({first_line(error)})") from error
 
 
-def _named(frame: pd.DataFrame) -> Table:
+def as_frame(rows: Any) -> pd.DataFrame:
+    """Returns rows as a frame of pandas: a frame of another library, or a mapping from names to columns.
+
+    Raises:
+        DataError: they are no table.
+    """
+    pandas = require("pandas", "reading a table")
+    try:
+        frame: pd.DataFrame = (
+            rows.to_pandas() if hasattr(rows, "to_pandas") else pandas.DataFrame(rows)
+        )
+    except (ValueError, TypeError) as error:
+        raise DataError(f"these rows are no table ({error}); give a pandas DataFrame") from None
+    return frame
+
+
+def named(frame: pd.DataFrame) -> Table:
     """Returns a table whose columns have different texts as names, and whose rows are numbered."""
     given = [
         "" if str(name).startswith("Unnamed: ") else heading(str(name)) for name in frame.columns
     ]
     names = unique_names(given)
-    frame.columns = names
     unnamed = frozenset(n for n, old in zip(names, given, strict=True) if not old)
     return Table(
-        frame.reset_index(drop=True),
+        frame.set_axis(names, axis=1).reset_index(drop=True),
         unnamed=unnamed,
         twice=_twice(given),
         remarks=tuple(_renamed(given, names)),
     )
-
-
-def unique_names(given: Sequence[str]) -> list[str]:
-    """Returns names that differ: repeated ones get a number, missing ones their position.
-
-    >>> unique_names(["x", "y", "y", ""])
-    ['x', 'y', 'y.1', 'Unnamed: 3']
-    """
-    taken = set(given)
-    names: dict[str, None] = {}
-    for position, name in enumerate(given):
-        found, count = name or f"Unnamed: {position}", 0
-        while found in names or (found in taken and found != name):
-            count += 1
-            found = f"{name}.{count}"
-        names[found] = None
-    return list(names)
 
 
 def _twice(given: Sequence[str]) -> frozenset[str]:

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
-from netdial.data._optional import require
 from netdial.data.tables.cells import numbers_of, texts_of
 from netdial.data.tables.inputs import FrozenModel, Input, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
-from netdial.data.tables.read import locate_table, read_table
+from netdial.data.tables.read import as_frame, locate_table, read_table
 from netdial.data.tables.words import MISSING_WORDS, Array
 
 if TYPE_CHECKING:
@@ -297,11 +296,7 @@ class TableSchema(FrozenModel):
 
 def _frame(rows: Any) -> pd.DataFrame:
     """Returns rows as a frame with texts as column names."""
-    pandas = require("pandas", "reading a table")
-    try:
-        frame: pd.DataFrame = pandas.DataFrame(rows)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"these rows are no table ({error}); give a pandas DataFrame") from None
+    frame = as_frame(rows)
     if any(not isinstance(name, str) for name in frame.columns):
         frame = frame.rename(columns=str)
     return frame

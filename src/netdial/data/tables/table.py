@@ -17,8 +17,7 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.assemble import assemble
-from netdial.data.dataset import PARTS, Dataset, Kind, Splits
-from netdial.data.folder import fingerprints
+from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
 from netdial.data.tables.cells import Cells, read_cells, texts_of, times_of
@@ -26,12 +25,14 @@ from netdial.data.tables.columns import Learned, learn_columns
 from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
 from netdial.data.tables.parts import (
     copied_rows,
+    row_weights,
     split_by_column,
     split_by_group,
     split_by_time,
 )
-from netdial.data.tables.read import Table, locate_table, read_table
+from netdial.data.tables.read import Frame, Table
 from netdial.data.tables.schema import TableSchema
+from netdial.data.tables.source import Share, check_apart, own_part, rows_text, source_of
 from netdial.data.tables.target import (
     Goal,
     missing_target,
@@ -40,12 +41,9 @@ from netdial.data.tables.target import (
     target_json,
     target_names,
 )
-from netdial.data.tables.weights import row_weights
 from netdial.data.tables.words import Array
 
 VALID, TEST = 0.2, 0.2
-Share = float | str | Path
-"""A fraction of the rows, or a file of its own."""
 
 _ROLES = {
     "split_column": "says which part each row is in",
@@ -56,7 +54,7 @@ _ROLES = {
 
 
 def load_table(
-    path: str | Path,
+    given: str | Path | Frame,
     *,
     target: str | None,
     data_dir: str | Path | None = None,
@@ -69,13 +67,14 @@ def load_table(
     """Returns a table as splits.
 
     Args:
-        path: A ``.csv``, ``.tsv`` (also ``.gz``), ``.parquet`` or ``.xlsx`` file, also looked for in the data folder.
+        given: A ``.csv``, ``.tsv`` (also ``.gz``), ``.parquet`` or ``.xlsx`` file, also looked for in the data folder; or a
+            frame.
         target: Column to predict; several regression targets are separated by commas.
         data_dir: The data folder; default: the environment variable NETDIAL_DATA.
         kind: ``"classification"`` or ``"regression"``; default: what the target looks like.
         seed: Decides the split.
-        valid: Fraction of rows for validation (0.2), or a file that holds them.
-        test: Fraction of rows for the test part (0.2), or a file that holds them.
+        valid: Fraction of rows for validation (0.2), or a file or frame that holds them.
+        test: Fraction of rows for the test part (0.2), or a file or frame that holds them.
         options: How the file is read and divided.
 
     Raises:
@@ -85,9 +84,8 @@ def load_table(
         MissingExtra: if pandas, pyarrow or openpyxl is needed and not installed.
     """
     options = options or TableOptions()
-    file = locate_table(path, data_dir)
-    where = f"data {file.name!r}"
-    table = read_table(file, options)
+    whole = source_of(given, data_dir)
+    where, table = whole.where, whole.read(options)
     if len(table.frame) < 2:
         raise DataError(
             f"{where}: {len(table.frame)} row(s) of data; at least two are needed to learn anything"
@@ -96,14 +94,8 @@ def load_table(
     roles = _roles(table, names, options, where)
     goal, problems = read_goal(table, names, kind, options, where)
     asked = {"valid": VALID if valid is None else valid, "test": TEST if test is None else test}
-    files = {
-        part: locate_table(share, data_dir)
-        for part, share in asked.items()
-        if isinstance(share, str | Path)
-    }
-    shares = {
-        part: 0.0 if isinstance(share, str | Path) else share for part, share in asked.items()
-    }
+    own = {p: source_of(s, data_dir) for p, s in asked.items() if not isinstance(s, float | int)}
+    shares = {p: float(s) if isinstance(s, float | int) else 0.0 for p, s in asked.items()}
     by_rows = not (options.split_column or options.group_column or options.time_column)
     problems += missing_target(goal, options)
     problems += rare_classes(goal, shares) if by_rows else []
@@ -122,11 +114,11 @@ def load_table(
     )
     source: dict[str, Any] = {
         "origin": "table",
-        "files": fingerprints([file, *files.values()]),
-        "rows": _rows_text(file, files),
+        "files": [one.fingerprint() for one in (whole, *own.values())],
+        "rows": rows_text(whole, own),
         "split": {
             "seed": seed,
-            **{part: str(files[part]) if part in files else shares[part] for part in shares},
+            **{part: own[part].said if part in own else shares[part] for part in shares},
             "stratified": by_rows and goal.labels is not None,
             **{
                 name: getattr(options, name)
@@ -144,10 +136,10 @@ def load_table(
         part: Dataset(x[index], y[index], weight=None if weight is None else weight[index])
         for part, index in splits.items()
     }
-    for part, other in files.items():
-        parts[part], splits[part], said = _from_file(other, schema, where)
+    for part, other in own.items():
+        parts[part], splits[part], said = own_part(other, schema, where)
         unseen += [f"{other.name}: {remark}" for remark in said]
-    _check_apart(table, splits, files, schema)
+    check_apart(table, splits, own, schema)
     gone = len(table.frame) - len(rows)
     source["encoding"] = [column.model_dump(mode="json") for column in schema.inputs]
     source["left_out"] = {column.column: column.why for column in schema.left_out}
@@ -169,7 +161,7 @@ def load_table(
         *source["notes"],
     ]
     return assemble(
-        table_name(file),
+        table_name(whole.name),
         goal.kind,
         parts=parts,
         splits=splits,
@@ -289,57 +281,3 @@ def _encode(
         start += encoded.shape[1]
         remarks += [remark] if remark else []
     return torch.from_numpy(x), remarks
-
-
-def _from_file(
-    path: Path, schema: TableSchema, where: str
-) -> tuple[Dataset, Tensor, tuple[str, ...]]:
-    """Returns a part that is a file of its own, its row numbers, and what was not seen in training."""
-    frame = schema.read_file(path)
-    try:
-        if schema.options.drop_missing_target:
-            frame = frame[schema.has_target(frame)]
-        encoded = schema.encode_rows(frame)
-        weight = row_weights(frame, np.arange(len(frame)), schema.options, f"data {path.name!r}")
-        part = Dataset(encoded.x, schema.encode_target(frame), weight=weight)
-    except DataError as error:
-        raise DataError(f"data {path.name!r}, to be used with {where}: {error}") from None
-    return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64).copy()), encoded.remarks
-
-
-def _check_apart(
-    table: Table, splits: Mapping[str, Tensor], files: Mapping[str, Path], schema: TableSchema
-) -> None:
-    """Refuses files of their own that share a group with another part, or lie before it in time."""
-    options = schema.options
-    name = options.group_column or options.time_column
-    if not files or name is None:
-        return
-    found: dict[str, Array] = {}
-    for part in PARTS:
-        frame = schema.read_file(files[part]) if part in files else table.frame
-        if name not in frame.columns:
-            raise DataError(f"data {files[part].name!r}: no column {name!r}")
-        if options.time_column is not None:
-            cells = times_of(frame[name], name, table, options, f"data, {part} part")
-        else:
-            cells = texts_of(frame[name], options.na)
-        found[part] = cells if part in files else cells[splits[part].numpy()]
-    for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        one, two = found[first], found[second]
-        if options.group_column and (both := set(one.tolist()) & set(two.tolist())):
-            raise DataError(
-                f"group {sorted(map(str, both))[0]!r} of {name!r} is in both the {first} and the {second} part"
-            )
-        if options.time_column and len(one) and len(two) and one.max() > two.min():
-            raise DataError(
-                f"some rows of the {second} part lie before rows of the {first} part by {name!r}; training must come"
-                " before validation, and that before test"
-            )
-
-
-def _rows_text(file: Path, files: Mapping[str, Path]) -> str:
-    """Returns what row numbers of the splits count."""
-    text = "rows of the file, counted from 0 after the header"
-    own = [f"{part}: rows of {path.name}" for part, path in files.items()]
-    return "; ".join([text if not own else f"{text} ({file.name})", *own])
