@@ -109,3 +109,10 @@ def test_a_run_is_not_compared_with_itself(copy: Path, capsys: Any) -> None:
     assert main(["report", "w", "./w", "--out", "both.html"]) == 2
     assert "w stands there twice" in " ".join(capsys.readouterr().err.split())
     assert not (copy.parent / "both.html").exists()
+
+
+def test_a_page_is_written_as_a_page_alone(copy: Path, capsys: Any) -> None:
+    assert main(["report", "w", "--out", "w.pdf"]) == 2
+    assert ".html" in capsys.readouterr().err and not Path("w.pdf").exists()
+    assert main(["report", "w", "--out", "w.htm"]) == 0
+    assert Path("w.htm").read_text().startswith("<!doctype html>")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _WORDS = {"best on validation": 10}
 """Widths of columns that keep their words whole."""
+_PAGES = (".html", ".htm", "")
+"""Endings of pages."""
 
 
 def list_command(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
@@ -63,12 +65,15 @@ def report(
     """
     from netdial.cli.output import console, print_json
     from netdial.core.arguments import refuse_twice
+    from netdial.core.errors import unknown
     from netdial.core.storage.places import check_replaceable, free_path, starts_as
     from netdial.jobs.reports import write_comparison, write_report
 
     folders = [run_folder(run, runs_dir) for run in runs]
     refuse_twice("runs", [str(folder.resolve()) for folder in folders])
     if out is not None:
+        if out.suffix.lower() not in _PAGES:
+            raise unknown(f"ending of --out {out}:", out.suffix, [one for one in _PAGES if one])
         out = check_replaceable(out, "a page", starts_as("<!doctype html>"))
     if len(folders) == 1 and (folders[0] / "sweep.json").exists():
         from netdial.sweeps import open_sweep
