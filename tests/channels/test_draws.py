@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
+from netdial.channels.trace.answers.draws import DRAWS
 from netdial.channels.trace.trace import is_exported, trace
-from netdial.channels.trace.training import DRAWS
 from netdial.core.errors import TraceError, TraceWarning
 from netdial.models.recipe import save_network
 from netdial.models.restoring import load_network
@@ -87,6 +87,53 @@ def test_blocks_that_fall_out_at_random_are_there_and_that_is_told(
     hidden = torch.relu(net.one(X))
     wanted = net.two(hidden if between is by_numpy else hidden + net.block(hidden))
     for training in (True, False):
+        torch.testing.assert_close(graph.traced.train(training)(X), wanted)
+
+
+OWN = np.random.default_rng(0)
+
+
+class Held(nn.Module):
+    """A block that falls out by a generator of the network's, of its file's or of a function's that it calls."""
+
+    def __init__(self, draw: Callable[[Any], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.numpy, self.python = np.random.default_rng(0), random.Random(0)
+        self.torch, self.old = torch.Generator().manual_seed(0), np.random.RandomState(0)
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.one(x)
+        return self.two(y if self.training and self.draw(self) < 0.5 else torch.relu(y))
+
+
+def helped() -> float:
+    return OWN.random()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda net: net.numpy.random(),
+        lambda net: net.python.random(),
+        lambda net: net.old.rand(),
+        lambda net: torch.rand(1, generator=net.torch),
+        lambda net: OWN.random(),
+        lambda net: helped(),
+    ],
+)
+def test_generators_of_ones_own_are_seen(draw: Callable[[Any], Any]) -> None:
+    """What they drew while the network was traced stood ever after, untold."""
+    net = Held(draw)
+    before = OWN.bit_generator.state, net.torch.get_state()
+    with pytest.warns(TraceWarning, match=r"that a graph cannot draw \(Held, test_draws.py:\d+\)"):
+        graph = Graph.of(net, X)
+    assert OWN.bit_generator.state == before[0]
+    assert torch.equal(net.torch.get_state(), before[1])
+    for training in (True, False):
+        wanted = net.two(torch.relu(net.one(X)))
         torch.testing.assert_close(graph.traced.train(training)(X), wanted)
 
 

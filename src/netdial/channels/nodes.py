@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -52,6 +53,28 @@ def only_asks(node: fx.Node) -> bool:
     if node.target is getattr:
         return node.args[1] in _ABOUT
     return node.op == "call_method" and node.target in _ASKS
+
+
+def reached(part: Any) -> list[Any]:
+    """Returns what a function, a method or a partial call holds and calls by name; nothing for other things."""
+    if isinstance(part, partial):
+        return [part.func, *part.args, *part.keywords.values()]
+    if isinstance(part, MethodType):
+        return [part.__self__, part.__func__]
+    if not isinstance(part, FunctionType):
+        return []
+    names = part.__globals__
+    inside = [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
+    inside += [names[name] for name in part.__code__.co_names if name in names]
+    return inside + list(part.__defaults__ or ())
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
 
 
 def is_even(lines: Tensor) -> bool:

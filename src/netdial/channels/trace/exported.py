@@ -28,6 +28,7 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import OWN, place
+from netdial.channels.trace.answers.draws import DRAWS, drawn
 from netdial.channels.trace.answers.questions import Guarded
 from netdial.channels.trace.aten import plainly, restate
 from netdial.channels.trace.inplace import keep_changes
@@ -42,7 +43,6 @@ from netdial.channels.trace.ready import (
 )
 from netdial.channels.trace.state import StateChanged, alone, settled, state_kept
 from netdial.channels.trace.symbolic import WITHOUT_GRADIENTS, Taken, detach
-from netdial.channels.trace.training import DRAWS, drawn
 from netdial.core.errors import TraceError
 from netdial.core.outputs import contents_kept, numbers
 
@@ -95,6 +95,7 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         shapes = {"x": {0: Dim.DYNAMIC}}
         program, by_chance = drawn(
             lambda: torch.export.export(inside, (example,), dynamic_shapes=shapes, strict=False),
+            net,
             by_torch=False,  # its own draws are operations of the graph
         )
         program = plainly(program)

@@ -25,7 +25,7 @@ from torch.nn.utils import stateless
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from netdial.channels.nodes import OWN
+from netdial.channels.nodes import OWN, reached
 from netdial.channels.trace.inplace import changed
 from netdial.core.errors import TraceError
 
@@ -240,15 +240,8 @@ def hooks_kept(net: nn.Module) -> Iterator[None]:
 
 def _gather(part: Any, held: dict[int, Any], depth: int) -> None:
     """Adds what a hook, or what it holds, can write to; modules are kept elsewhere."""
-    if isinstance(part, partial):
-        inside = [part.func, *part.args, *part.keywords.values()]
-    elif isinstance(part, MethodType):
-        inside = [part.__self__, part.__func__]
-    elif isinstance(part, FunctionType):
-        names = part.__globals__
-        inside = [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
-        inside += [names[name] for name in part.__code__.co_names if name in names]
-        inside += part.__defaults__ or ()
+    if isinstance(part, partial | MethodType | FunctionType):
+        inside = reached(part)
     elif isinstance(part, nn.Module | Tensor | type | ModuleType) or id(part) in held:
         return
     elif isinstance(part, dict | list | set) or hasattr(part, "__dict__"):
@@ -258,14 +251,6 @@ def _gather(part: Any, held: dict[int, Any], depth: int) -> None:
         return
     for other in inside if depth else ():
         _gather(other, held, depth - 1)
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
 
 
 def tell_hooks(

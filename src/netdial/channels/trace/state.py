@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import place
-from netdial.channels.trace.training import drawn
+from netdial.channels.trace.answers.draws import drawn
 from netdial.core.errors import TraceError
 
 _ALONE = (
@@ -95,7 +95,7 @@ def settled(net: nn.Module, example: Tensor) -> Iterator[None]:
     whole = {name: p.data for name, p in net.named_parameters() if not is_lazy(p)}
     before = {name: numbers.clone() for name, numbers in whole.items()}
     with torch.no_grad(), suppress(Exception):  # its failure is said by the export
-        drawn(lambda: net(example.clone()))
+        drawn(lambda: net(example.clone()), net)
     changed = [
         name
         for name, kept in before.items()

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
 from netdial.channels.trace.answers.chance import by_chance, standing_still, tell_still
+from netdial.channels.trace.answers.draws import DRAWS, drawn, stopped_at_draws
 from netdial.channels.trace.answers.questions import guards_told
 from netdial.channels.trace.answers.tried import check_answers
 from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
@@ -43,14 +44,11 @@ from netdial.channels.trace.symbolic import (
     where,
 )
 from netdial.channels.trace.training import (
-    DRAWS,
     Differs,
     check_batches,
     check_same,
     check_training,
-    drawn,
     failed,
-    stopped_at_draws,
 )
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
@@ -215,9 +213,9 @@ def _both_modes(net: nn.Module, lowered: nn.Module, held: Collection[str]) -> tu
 
 def _recorded(net: nn.Module, whole: set[type[nn.Module]], changing: set[str]) -> Taken:
     """Returns the graph of a network in its present mode by ``torch.fx``; code must not draw numbers while it is recorded."""
-    taken, by_chance = drawn(lambda: symbolic(net, whole, changing))
+    taken, by_chance = drawn(lambda: symbolic(net, whole, changing), net)
     if by_chance:
-        with stopped_at_draws():
+        with stopped_at_draws(net):
             symbolic(net, whole, changing)
         raise TraceError(f"network {type(net).__name__}: {DRAWS}{ADVICE}")
     return taken

@@ -3,19 +3,16 @@
 A graph that gives the same outputs may still have other gradients: ``torch.fx`` sees neither a ``torch.no_grad`` block nor the
 ``backward`` of an ``autograd.Function``. Blocks without gradients are put into the graph (``detached``), functions stay one
 operation (``symbolic``), and what remains is compared here, so that a network is refused before it is trained otherwise than
-its code says. Numbers that code draws while it is traced (``random.random() < p``) would be the same ever after: it is refused.
+its code says.
 """
 
 from __future__ import annotations
 
 import io
-import random
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,9 +37,6 @@ _OUTPUTS = 1e-4
 """Largest difference of outputs, relative to the largest: operations taken apart round otherwise."""
 _SEED = 1705
 
-Result = TypeVar("Result")
-
-DRAWS = "draws a random number, and a graph would go by that one ever after"
 Run = tuple[list[Tensor], list[Tensor | None]]
 """Outputs in training mode, and the gradient of each parameter."""
 
@@ -186,53 +180,6 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
         with torch.no_grad():  # once more: what it remembers
             again = tensors(net(*_own(inputs)))
     return outputs + [part for part in again if part.is_floating_point()], list(gradients)
-
-
-def drawn(run: Callable[[], Result], *, by_torch: bool = True) -> tuple[Result, bool]:
-    """Returns what something gives, and whether it drew random numbers; all generators are left as they were."""
-    with _generators_kept(by_torch) as moved:
-        return run(), moved()
-
-
-@contextmanager
-def stopped_at_draws(*, by_torch: bool = True) -> Iterator[None]:
-    """Raises ``ValueError`` in the code that draws a random number while it runs, where it does."""
-    with _generators_kept(by_torch) as moved:
-
-        def stop(frame: Any, event: str, found: Any) -> None:
-            if event in ("c_return", "return") and moved():
-                raise ValueError(DRAWS)
-
-        before = sys.getprofile()
-        sys.setprofile(stop)
-        try:
-            yield
-        finally:
-            sys.setprofile(before)
-
-
-@contextmanager
-def _generators_kept(by_torch: bool) -> Iterator[Callable[[], bool]]:
-    """Puts generators back; yields what tells whether they moved."""
-    held, array, mine = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    before = _numbers(array)
-
-    def moved() -> bool:
-        if random.getstate() != held or _numbers(np.random.get_state()) != before:
-            return True
-        return by_torch and not torch.equal(torch.get_rng_state(), mine)
-
-    try:
-        yield moved
-    finally:
-        random.setstate(held)
-        np.random.set_state(array)
-        torch.set_rng_state(mine)
-
-
-def _numbers(state: Any) -> tuple[Any, ...]:
-    """Returns what the state of numpy's generator holds, to be compared."""
-    return (state[1].tobytes(), *state[2:])
 
 
 def _own(inputs: Sequence[Any]) -> list[Any]:

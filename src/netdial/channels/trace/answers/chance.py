@@ -22,8 +22,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from netdial.channels.nodes import OWN
+from netdial.channels.trace.answers.draws import DRAWS, stopped_at_draws
 from netdial.channels.trace.answers.questions import SHOWN, Place
-from netdial.channels.trace.training import DRAWS, stopped_at_draws
 from netdial.core.errors import TraceWarning, warn
 from netdial.core.outputs import contents_kept, modes_kept
 
@@ -53,7 +53,7 @@ def by_chance(net: nn.Module, example: Tensor) -> dict[str, Place]:
         try:
             with modes_kept(net), contents_kept(net), standing_still(net, found), torch.no_grad():
                 net.train()
-                with stopped_at_draws(by_torch=False), _Stopping():
+                with stopped_at_draws(net, by_torch=False), _Stopping():
                     net(example.clone())
         except Exception as error:
             kind = _drawing(error)
