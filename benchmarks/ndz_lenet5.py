@@ -2,7 +2,8 @@
 
 As ``ndz-lenet300``, with batches of 128. The network is that of Han et al. 2016, of 431,080 parameters; the limit is 1/150 of
 the dense bytes. Tests on 5,000 training images had failed, by .15 to .25 points; this one trains on all of them, half again as
-long as one trial did on training images that were held out, with seed 100.
+long as one trial did on training images that were held out, with seed 100. Two tests of five seeds had gaps of .066 and .062
+points, which twelve seeds could have shown to be no loss; seeds and their number were fixed before any of them ran.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from benchmarks.result import Result
 PAPER = 39.0
 """Han et al. 2016, Table 1."""
 
-_SEEDS = range(60, 65)
+_SEEDS = range(80, 92)
 _MOST = 11_495
 
 
