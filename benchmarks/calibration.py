@@ -2,7 +2,7 @@
 
 The classification problems of ``worth``, networks of 50 hidden units, about 1,000 steps of the family. Ours is ``nd.fit`` and
 the member of the least validation loss; ``ours, scaled`` divides its logits by the temperature of least validation loss.
-Rivals, each in the processor time of ours:
+Rivals, each in the processor time of ours and at its usual learning rate:
 
 ``one network``         early stopping, no penalty
 ``one network, scaled`` the same, its logits divided by the temperature of least validation loss (Guo et al. 2017)
@@ -37,6 +37,7 @@ from netdial.measure import evaluate
 from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
 from netdial.task import named
+from netdial.train.schedules import usual_rate
 
 _STEPS, _QUICK_STEPS, _SEEDS, _MEMBERS = 1000, 150, 5, 5
 _STORE = Store(Path("runs/benchmarks/calibration"))
@@ -72,7 +73,8 @@ class Calibrated(Cell):
         found, budget = _ours(data, self.seed, self.steps)
         net = start(data, self.seed)
         starts = [start(data, 1000 + _MEMBERS * self.seed + i) for i in range(_MEMBERS)]
-        common: dict[str, Any] = {"norm": "l2", "lr": 4e-3, "seed": self.seed}
+        rate = usual_rate(len(data.train), data.n_columns)
+        common: dict[str, Any] = {"norm": "l2", "lr": rate, "seed": self.seed}
         one = trained(data, net, budget, lams=[0.0], **common)
         grid = trained(data, net, budget, lams=_L2, **common)
         several = trained(data, net, budget, lams=[0.0] * _MEMBERS, starts=starts, **common)
@@ -150,7 +152,6 @@ def _ours(data: Problem, seed: int, steps: int) -> tuple[dict[str, dict[str, flo
         kind=data.kind,
         epochs=epochs,
         batch_size=32,
-        lr=4e-3,
         seed=seed,
     )
     path = evaluate(family, data.valid, lams=21, n_samples=0, metric="nll")
