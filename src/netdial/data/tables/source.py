@@ -109,8 +109,9 @@ def source_of(given: str | Path | Frame, data_dir: str | Path | None) -> Source:
         return Source(path.name, path)
     pandas = require("pandas", "reading a table")
     frame = as_frame(given)
-    index = [frame.index.get_level_values(name) for name in frame.index.names if name is not None]
-    columns = [frame.reset_index(drop=True), *(level.to_frame(index=False) for level in index)]
+    named_levels = [at for at, name in enumerate(frame.index.names) if name is not None]
+    levels = [frame.index.get_level_values(at).to_frame(index=False) for at in named_levels]
+    columns = [frame.reset_index(drop=True), *levels]
     return Source(FRAME, pandas.concat(columns, axis=1))
 
 
