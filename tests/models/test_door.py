@@ -20,6 +20,7 @@ from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.boundary import UncheckedFile
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.models.member import load_member
+from netdial.pruning.channels import prune_family
 
 from ..marks import may_be_useless
 
@@ -313,3 +314,36 @@ def test_an_unfinished_run_names_the_command_that_finishes_it(
     (tmp_path / "records.jsonl").write_text("")
     with pytest.raises(CheckpointError, match=command):
         nd.load_model(tmp_path)
+
+
+def test_families_of_networks_that_were_built_by_name_open_alone(tmp_path: Path) -> None:
+    x = torch.randn(5, 3)
+    family = nd.Family(mlp())
+    nd.save(family, tmp_path / "whole")
+    nd.save(family, tmp_path / "one", lam=2.0)
+    torch.testing.assert_close(
+        nd.load_model(tmp_path / "whole").export(2.0)(x), family.export(2.0)(x)
+    )
+    torch.testing.assert_close(nd.load_model(tmp_path / "one")(x), family.export(2.0)(x))
+    cut, found = prune_family(family, 1.0, share=0.5, example=x)
+    nd.save(cut, tmp_path / "cut")
+    torch.testing.assert_close(nd.load_model(tmp_path / "cut").export(1.0)(x), cut.export(1.0)(x))
+    assert next(found.net.parameters()).shape == (3, 3)
+
+
+def test_a_network_that_was_changed_since_it_was_built_is_not_taken_for_that(
+    tmp_path: Path,
+) -> None:
+    for number, (name, layer) in enumerate(
+        {"fc1": nn.Linear(3, 6, bias=False), "fc2": nn.LazyLinear(2)}.items()
+    ):
+        net = mlp()
+        setattr(net, name, layer)
+        net(torch.randn(2, 3))
+        wide = isinstance(layer, nn.Linear) and layer.bias is None
+        nd.save(nd.Family(net), tmp_path / str(number))
+        assert ("net" in nd.inspect(tmp_path / str(number)).about) is not wide
+    net = mlp()
+    net.add_module("more", nn.Linear(2, 2))
+    nd.save(nd.Family(nn.Sequential(net)), tmp_path / "around")
+    assert "net" not in nd.inspect(tmp_path / "around").about

@@ -19,7 +19,7 @@ from netdial.core.cutting import cut_module, note_cut, noted_cut
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.plan import Plan
 from netdial.core.storage.boundary import validated
-from netdial.nets import build
+from netdial.nets import build, built_as
 from netdial.nets.foreign import copy_network
 
 _SHOWN = 3
@@ -68,6 +68,21 @@ def described(path: Path, meta: Mapping[str, Any]) -> Described:
     where = f"{path}: describes a network that netdial cannot build"
     found: Described = validated(Described, meta["net"], where, _CURE)
     return found
+
+
+def description(net: nn.Module) -> dict[str, Any]:
+    """Returns ``{"net": …}`` for a network of ``nets.build``, or one that was cut from it; nothing for any other.
+
+    It is compared with what it was built as: layers that were put in since make it another one.
+    """
+    if (built := built_as(net)) is None:
+        return {}
+    cut = noted_cut(net)
+    with torch.device("meta"):
+        fresh = Described(**built).build()
+    again = cut_like(fresh, None if cut is None else cut.to_json())
+    known = not mismatch(shapes_of(again), shapes_of(net)) and layers_of(again) == layers_of(net)
+    return {"net": built} if known else {}
 
 
 def outline(path: Path, meta: Mapping[str, Any]) -> nn.Module:

@@ -20,6 +20,7 @@ from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe
 from netdial.models.derived import export_derived, save_derived
+from netdial.models.described import description
 from netdial.models.family import save_family
 from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
 from netdial.models.member import save_member
@@ -92,7 +93,8 @@ def save(
             units of the target and the size of the errors on validation rows are kept, so that
             ``load_model(path).predict(rows)`` works on rows as people have them.
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
-            "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one.
+            "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one; families of
+            networks that ``nd.build`` made, and their members, have it by themselves.
         example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them; a tuple or mapping of several.
             By default those that the network was shrunk or slimmed with.
         tolerance: for what ``shrink`` returned, how far outputs may differ once its switches are merged into the layers beside
@@ -118,6 +120,8 @@ def save(
         return inspect(path)
     if data is not None:
         about = {**(about or {}), **_use(thing, data, lam).to_json()}
+    if isinstance(thing, Family):
+        about = {**description(thing.net), **(about or {})} or None
     if isinstance(thing, Family) and lam is not None:
         save_member(thing, lam, path, format, example, meta=about)
         return inspect(path)

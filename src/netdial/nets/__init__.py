@@ -1,5 +1,5 @@
 """Networks to start from, as ordinary torch modules; nothing here knows of λ."""
 
-from netdial.nets.named import build, names
+from netdial.nets.named import build, built_as, names
 
-__all__ = ["build", "names"]
+__all__ = ["build", "built_as", "names"]

@@ -8,6 +8,7 @@ is left as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,9 @@ from netdial.nets.plain import conv_blocks, lenet5, paper_cnn, vgg16_bn
 from netdial.nets.resnet import ResNet
 
 Shape = tuple[int, ...]
+
+_NOTE = "_netdial_built"
+"""Attribute of a network that says how it was built."""
 
 _WITH_WIDTHS = ("mlp", "conv")
 """Networks whose name is followed by widths."""
@@ -64,7 +68,19 @@ def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 
     widths = _widths(spec, rest) if name in _WITH_WIDTHS else ()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return NETWORKS[name](spec, shape, n_outputs, widths)
+        net = NETWORKS[name](spec, shape, n_outputs, widths)
+    net.__dict__[_NOTE] = {"spec": spec, "input_shape": list(shape), "n_outputs": n_outputs}
+    return net
+
+
+def built_as(net: nn.Module) -> dict[str, Any] | None:
+    """Returns what ``build`` was given for a network or one that it is a copy of; None for others. It may have changed since.
+
+    >>> built_as(build("mlp:50", input_shape=(784,), n_outputs=10))
+    {'spec': 'mlp:50', 'input_shape': [784], 'n_outputs': 10}
+    """
+    found: dict[str, Any] | None = net.__dict__.get(_NOTE)
+    return found
 
 
 def names() -> tuple[str, ...]:
