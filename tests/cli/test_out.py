@@ -116,7 +116,7 @@ def test_what_was_named_is_replaced_by_its_own_kind_alone(
     shutil.copy(family, "family.safetensors")
     Path("table.csv").write_text("a,b\n1,2\n")
     Path("package.json").write_text('{"name": "mine"}')
-    Path("notes.md").write_text("# mine\n")
+    Path("notes.html").write_text("# mine\n")
     for words, name in (
         (export, "family.safetensors"),
         (("export", "family.safetensors", "--lam", "1", "--out"), "family.safetensors"),
@@ -125,7 +125,7 @@ def test_what_was_named_is_replaced_by_its_own_kind_alone(
         (("finetune", *export[1:]), "family.safetensors"),
         (("slim", *export[1:]), "table.csv"),
         (("compress", *export[1:]), "table.csv"),
-        (("report", str(run), "--out"), "notes.md"),
+        (("report", str(run), "--out"), "notes.html"),
         (("latency", "wine", "--out"), "package.json"),
     ):
         beside = Path(name.replace("package.safetensors", "package.json"))
