@@ -133,7 +133,8 @@ class CompressedTable(Cell):
         for turn in range(rounds):
             lr, seed = _RATE_ON if turn else _RATE, self.seed + 1000 * turn
             config = CompressConfig(epochs=self.epochs, tuning=0, lr=lr, distil=distil, seed=seed)
-            context = Context(data.train, task, config, divide(net), teacher or net)
+            taught = net if teacher is None else teacher
+            context = Context(data.train, task, config, divide(net), taught)
             net = recipe_alone(context, net, width)
             tried.append((net, float(task.nll(outputs(net, data.valid), data.valid.y).mean())))
         return min(tried, key=lambda one: one[1])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import CheckpointError
+from netdial.core.storage.container import load_tree, save_tree
 from netdial.family import Family
 from netdial.pruning.channels import prune_family
 
@@ -98,3 +99,12 @@ def test_a_graph_says_that_it_is_one(tmp_path: Path) -> None:
         found = nd.load_model(tmp_path / "a.safetensors", copy.deepcopy(cut.net))
         out = found(X) if lam else found.export(1.0)(X)
         assert torch.equal(out, cut.export(1.0)(X))
+
+
+def test_a_cut_that_is_none_is_the_files_fault(family: Family, tmp_path: Path) -> None:
+    nd.save(once(family), tmp_path / "a")
+    tree = {**load_tree(tmp_path / "a", "family"), "cut": {"cuts": 3}}
+    save_tree(tmp_path / "a", tree, "family")
+    for net in (None, built()):
+        with pytest.raises(CheckpointError, match=r"a: describes no cut"):
+            nd.load_model(tmp_path / "a", net)

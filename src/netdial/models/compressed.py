@@ -3,7 +3,8 @@
 The file says how the network is built in its recipe, ``{"net": {"spec": …, "input_shape": …, "n_outputs": …}}`` for a built-in
 one; for one without some of its channels, ``{"cut": …}`` with what ``recipe`` would have written; for one that a search found,
 ``{"derived": {"recipe": …, "genotype": …}}``, see ``derived``; for a family besides
-``{"family": {"lo": …, "hi": …, "knots": …}}``, see ``compression.tracks``. Related: ``compression``.
+``{"family": {"lo": …, "hi": …, "knots": …}}``, see ``compression.tracks``, with ``cut`` in it if it lost channels.
+Related: ``compression``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from netdial.core.storage.boundary import reading, validated
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
 from netdial.models.derived import made_again
-from netdial.models.described import cut_like, described, mismatch, outline
+from netdial.models.described import described, fresh, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
 from netdial.models.use import read_use
@@ -107,13 +108,7 @@ def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Modul
     """Returns the family in a file of shared tracks."""
     told, arrays = leaves_at_knots(path, found)
     leaves = _as_tensors(arrays)
-    shape = outline(path, about) if net is None else net
-    try:
-        shape = cut_like(shape, told.cut)
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{path}: describes no cut ({error}); restore it from a copy"
-        ) from None
+    shape = fresh(path, about, net, told.cut, numbers=False)
     wanted = {n: list(p.shape) for n, p in shape.named_parameters() if p.is_floating_point()}
     held = {n: list(leaves[n].shape[1:]) for n in wanted.keys() & leaves.keys()}
     if difference := mismatch(wanted, held):
@@ -121,7 +116,7 @@ def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Modul
             f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "
             "compressed"
         )
-    net = cut_like(described(path, about).build() if net is None else net, told.cut)
+    net = fresh(path, about, net, told.cut)
     use = read_use(path, about)
     try:
         return family_at_knots(

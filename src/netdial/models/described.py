@@ -125,6 +125,36 @@ def cut_like(net: nn.Module, cut: Mapping[str, Any] | None) -> nn.Module:
     return small
 
 
+def fresh(
+    path: Path,
+    meta: Mapping[str, Any],
+    net: nn.Module | None,
+    cut: Mapping[str, Any] | None,
+    *,
+    numbers: bool = True,
+) -> nn.Module:
+    """Returns the network given, or else the one that ``meta["net"]`` describes, cut as a file says.
+
+    Args:
+        path: the file, for messages.
+        meta: its plain values.
+        net: a network as it was built, or cut already; None for that of the description.
+        cut: what was cut, as JSON; None if nothing was.
+        numbers: whether that of the description has numbers, or shapes alone.
+
+    Raises:
+        CheckpointError: there is no description, or it or the cut is none.
+    """
+    if net is None:
+        net = described(path, meta).build() if numbers else outline(path, meta)
+    try:
+        return cut_like(net, cut)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path}: describes no cut ({error}); restore it from a copy"
+        ) from None
+
+
 def mismatch(given: Shapes, saved: Shapes) -> str:
     """Returns how two sets of named shapes differ, in words; empty if they do not.
 

@@ -29,12 +29,10 @@ from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
 from netdial.models.described import (
     check_meta,
-    cut_like,
-    described,
+    fresh,
     layers_of,
     mismatch,
     other_layers,
-    outline,
     shapes_of,
 )
 from netdial.nets.foreign import copy_network
@@ -94,7 +92,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     path = Path(path)
     tree = read_family(path)
     cut = validated(dict[str, Any] | None, tree.get("cut"), path)
-    shape = cut_like(outline(path, tree["meta"]) if net is None else net, cut)
+    shape = fresh(path, tree["meta"], net, cut, numbers=False)
     layers = validated(dict[str, str], tree.get("layers", {}), path)
     difference = mismatch(shapes_of(shape), tree["net"]) or other_layers(shape, layers)
     if difference:
@@ -106,7 +104,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     with reading(path, _SAID), _in_words(path):
         config = settings_of(path, tree["config"])
         _check_sizes(path, config, shape, tree["state"])
-        net = cut_like(described(path, tree["meta"]).build() if net is None else net, cut)
+        net = fresh(path, tree["meta"], net, cut)
         family = Family(_adapted(_thawed(net), tree), config)
         kept = tree["state"].get("kept")
         if kept is not None:

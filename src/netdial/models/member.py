@@ -46,12 +46,10 @@ from netdial.family.family import Family
 from netdial.models.described import (
     Shapes,
     check_meta,
-    cut_like,
-    described,
+    fresh,
     layers_of,
     mismatch,
     other_layers,
-    outline,
 )
 from netdial.models.programs import ExportJob, onnx, torch_export
 
@@ -170,7 +168,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     """
     weights, beside = files_of(Path(path))
     config, state = read_description(Path(path)), read_weights(Path(path))
-    shape = cut_like(outline(beside, config.meta) if net is None else net, config.cut)
+    shape = fresh(beside, config.meta, net, config.cut, numbers=False)
     difference = mismatch(_shapes(shape.state_dict()), _shapes(state))
     difference = difference or other_layers(shape, config.layers)
     if difference:
@@ -178,8 +176,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
             f"{weights}: does not fit the {type(shape).__name__} ({difference}); "
             "give a network of the architecture that was exported"
         )
-    net = described(beside, config.meta).build() if net is None else net
-    net = cut_like(net, config.cut)
+    net = fresh(beside, config.meta, net, config.cut)
     with reading(weights, "does not fit the network"):
         numbers = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(numbers) == 1:
