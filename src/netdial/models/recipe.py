@@ -28,6 +28,7 @@ from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import operations
+from netdial.channels.trace.answers.ways import checked
 from netdial.core.cutting import leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.inputs import Packing, PartedInputs
@@ -94,17 +95,19 @@ class KeptPick:
 
 @dataclass(frozen=True)
 class InputOutline:
-    """What one input of a network looked like when its graph was taken; not what was in it.
+    """What one input of a network looked like when its graph was taken; not what was in it, unless code goes by that.
 
     Attributes:
         shape: ``[b, ...]``.
         dtype: number type, as torch calls it.
         high: largest number, for integers (classes of an embedding).
+        numbers: those of integers, in order, where the graph checks what they have to be (ends of sentences in each row).
     """
 
     shape: tuple[int, ...]
     dtype: str
     high: int = 0
+    numbers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -281,14 +284,16 @@ def _inputs(graph: Graph) -> tuple[tuple[InputOutline, ...], tuple[str, ...] | N
     apart = next((m for m in graph.traced.modules() if isinstance(m, PartedInputs)), None)
     parts = (graph.example,) if apart is None else apart(graph.example)
     names = None if apart is None else () if apart.packing is None else apart.packing.names
-    return tuple(map(_outline, parts)), names
+    by_numbers = any(node.target is checked for node in graph.traced.graph.nodes)
+    return tuple(_outline(part, by_numbers=by_numbers) for part in parts), names
 
 
-def _outline(x: Tensor) -> InputOutline:
+def _outline(x: Tensor, *, by_numbers: bool) -> InputOutline:
     """Returns what inputs look like."""
     whole = not (x.is_floating_point() or x.is_complex()) and x.numel() > 0
     high = int(x.max()) if whole else 0
-    return InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high)
+    numbers = tuple(map(int, x.flatten().tolist())) if whole and by_numbers else None
+    return InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high, numbers)
 
 
 def _of_class(net: fx.GraphModule, plan: Plan) -> Plan:

@@ -21,6 +21,7 @@ from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import operations
 from netdial.channels.trace.answers.chance import standing_still
+from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.trace import stands_still, trace
 from netdial.channels.trace.training import check_training
@@ -162,10 +163,12 @@ def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
 
 
 def _like_outline(outline: InputOutline, like: Tensor) -> Tensor:
-    """Returns made-up inputs."""
+    """Returns made-up inputs, or those that a file holds."""
     shape, dtype = outline.shape, getattr(torch, outline.dtype)
     if not (shape and min(shape) >= 1 and math.prod(shape) <= _MOST_INPUTS):
         raise CheckpointError(f"its example of inputs {list(shape)!s:.80} is out of bounds")
+    if outline.numbers is not None:
+        return torch.tensor(outline.numbers).reshape(shape).to(dtype).to(like.device)
     source = torch.Generator().manual_seed(_SEED)
     if dtype.is_floating_point or dtype.is_complex:
         kind = like.dtype if dtype.is_floating_point else dtype
@@ -180,6 +183,8 @@ def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
     Code that reads sizes of layers or asks for shapes may compute something else or go another way when they are smaller, sizes
     written in it are those of before, and layers whose results nobody uses were not cut.
     """
+    if goes_one_way(traced):
+        return "its code goes by numbers, one way or another"
     x = _example(recipe, net)
     if x is None:
         return ""

@@ -178,7 +178,8 @@ def getitem(scene: Scene, node: fx.Node, x: Any, index: Any) -> Any:
         return x[index.value if isinstance(index, SizeNumber) else index]
     spread = _spread(x, index)
     if any(isinstance(part, Value | list) for _, part in spread):
-        return _by_tensors(scene, node, x, [part for _, part in spread])
+        by_mask = _by_mask(scene, node, x, index)
+        return by_mask or _by_tensors(scene, node, x, [part for _, part in spread])
     return Value(tuple(_picked(scene, node, x, index, spread)))
 
 
@@ -310,6 +311,20 @@ def _by_tensors(scene: Scene, node: fx.Node, x: Value, places: list[Any]) -> Val
     for part in places:
         scene_fix_all(scene, part, f"{place(node)} picks by it")
     return Value((*first, *middle, *after))
+
+
+def _by_mask(scene: Scene, node: fx.Node, x: Value, index: Any) -> Value | None:
+    """Indexing by one mask: dimensions that it lies over stay, the others pass; None for any other index."""
+    given: Any = node.args[1]
+    parts, places = (part if isinstance(part, tuple) else (part,) for part in (given, index))
+    at = next((i for i, part in enumerate(places) if isinstance(part, Value)), -1)
+    rest = [part for i, part in enumerate(places) if i != at]
+    if at < 0 or not _is_mask(scene, parts[at]) or any(part != slice(None) for part in rest):
+        return None
+    end = at + len(places[at].labels)
+    for axis in (*x.labels[at:end], *places[at].labels):
+        scene.fix(axis, f"{place(node)}: picks channels by a mask")
+    return Value((*x.labels[:at], scene.result(node).labels[at], *x.labels[end:]))
 
 
 def _is_mask(scene: Scene, node: fx.Node) -> bool:

@@ -23,6 +23,7 @@ from torch.export import ExportedProgram
 
 from netdial.channels.rules import FUNCTIONS, METHODS
 from netdial.channels.rules.reshaping import blocks
+from netdial.channels.trace.answers.ways import checked, size_on_example, what_holds
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Of an operation's first input and of its result, on the example; empty if they are no tensors."""
@@ -44,6 +45,12 @@ def plainly(program: ExportedProgram) -> ExportedProgram:
         for node in program.graph.nodes
     )
     return program.run_decompositions({}) if by_example else program
+
+
+def shape_of(node: Any) -> tuple[Any, ...]:
+    """Returns the shape of what an exported node gives, on the example; None stands for sizes that are not known."""
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    return tuple(map(size_on_example, value.shape)) if isinstance(value, torch.Tensor) else ()
 
 
 def restate(
@@ -246,6 +253,13 @@ def _loss(function: Callable[..., Any]) -> Builder:
     return made
 
 
+def _checked(graph: fx.Graph, shapes: Shapes, condition: Any, message: str) -> Any:
+    """Returns what checks a condition whenever the graph runs; one that always holds needs no check."""
+    if not isinstance(condition, fx.Node):
+        return condition
+    return graph.call_function(checked, (condition, what_holds(condition, message)))
+
+
 def _same(graph: fx.Graph, shapes: Shapes, x: Any, *args: Any, **kwargs: Any) -> Any:
     return x
 
@@ -294,6 +308,17 @@ _OTHERS: dict[str, Builder] = {
     "adaptive_max_pool1d": _as(F.adaptive_max_pool1d_with_indices),
     "adaptive_max_pool2d": _as(F.adaptive_max_pool2d_with_indices),
     "adaptive_max_pool3d": _as(F.adaptive_max_pool3d_with_indices),
+    "_assert_scalar": _checked,
+    # torch's functions give as many parts as they are asked for, those of aten all three
+    "unique_consecutive": lambda graph, shapes, x, inverse=False, counts=False, dim=None: (
+        graph.call_function(torch.unique_consecutive, (x, True, True, dim))
+    ),
+    "_unique2": lambda graph, shapes, x, ordered=True, *rest: graph.call_function(
+        torch.unique, (x, ordered, True, True)
+    ),
+    "unique_dim": lambda graph, shapes, x, dim, ordered=True, *rest: graph.call_function(
+        torch.unique, (x, ordered, True, True, dim)
+    ),
     "lift_fresh_copy": _same,
     "detach_": _same,
     "_assert_tensor_metadata": _same,

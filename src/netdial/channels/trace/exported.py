@@ -29,8 +29,14 @@ from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import OWN, place
 from netdial.channels.trace.answers.draws import DRAWS, drawn
-from netdial.channels.trace.answers.questions import Guarded
-from netdial.channels.trace.aten import plainly, restate
+from netdial.channels.trace.answers.questions import Guarded, Place
+from netdial.channels.trace.answers.ways import (
+    ASKS_NUMBERS,
+    asks_numbers,
+    by_example,
+    settle_checks,
+)
+from netdial.channels.trace.aten import plainly, restate, shape_of
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
 from netdial.channels.trace.ready import (
@@ -64,13 +70,19 @@ class Aside(TraceError):
         self.owner = _own_name(places[-1] if places else "")
 
 
-def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] = ()) -> Taken:
+def export(
+    net: nn.Module,
+    example: Tensor,
+    whole: Collection[type[nn.Module]] = (),
+    asked: Collection[Place] = (),
+) -> Taken:
     """Returns the graph of a network in its present mode, and the constants that its forward pass makes, by name.
 
     Args:
         net: the network.
         example: inputs ``[b, ...]``; one is taken twice, for a size of 1 is no symbol.
         whole: classes of the user's own modules that are one operation each.
+        asked: where code goes the example's way.
 
     Raises:
         TraceError: it cannot be exported, depends on the size of the batch, runs partly under ``autocast`` (``Aside``) or
@@ -100,16 +112,25 @@ def export(net: nn.Module, example: Tensor, whole: Collection[type[nn.Module]] =
         )
         program = plainly(program)
         if by_chance:
-            raise TraceError(
-                f"{DRAWS} (look for random.random() and numpy.random); draw it by torch"
-            )
-    _check_batch(program)
+            raise TraceError(f"{DRAWS} (see random.random(), numpy.random); draw it by torch")
+    settle_checks(program, asked)
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
     return _Raising(net, program, calls).run()
 
 
-def export_modes(net: nn.Module, example: Tensor) -> tuple[Taken, Taken]:
+def export_modes(net: nn.Module, example: Tensor, asked: set[Place]) -> tuple[Taken, Taken]:
+    """Returns the graphs in training and in evaluation; files and lines are added where they go the example's way."""
+    try:
+        return _both_modes(net, example, ())
+    except Exception as error:
+        if not asks_numbers(error):
+            raise
+    with by_example(asked):
+        return _both_modes(net, example, asked)
+
+
+def _both_modes(net: nn.Module, example: Tensor, asked: Collection[Place]) -> tuple[Taken, Taken]:
     """Returns the graphs in training and in evaluation; the network is left in evaluation.
 
     Modules of the user's own without parameters that change buffers, or run under ``autocast``, are one operation in both.
@@ -117,7 +138,8 @@ def export_modes(net: nn.Module, example: Tensor) -> tuple[Taken, Taken]:
     whole: set[type[nn.Module]] = set()
     while True:
         try:
-            return export(net.train(), example, whole), export(net.eval(), example, whole)
+            trained = export(net.train(), example, whole, asked)
+            return trained, export(net.eval(), example, whole, asked)
         except (StateChanged, Aside) as error:
             kind = alone(net, error.owner)
             if kind is None or kind in whole:
@@ -144,15 +166,6 @@ class _OneInput(nn.Module):
             made = net(x)
         self.counted |= {name for name, value in numbers(net).items() if value != before.get(name)}
         return made, replaced
-
-
-def _check_batch(program: ExportedProgram) -> None:
-    """Refuses a graph that holds for some sizes of the batch only."""
-    for sizes in program.range_constraints.values():
-        if sizes.lower > 2 or sizes.upper < 2**31:
-            raise TraceError(
-                f"the code asks for the size of the batch, and its answer holds for {sizes.lower} to {sizes.upper} inputs"
-            )
 
 
 class _Raising:
@@ -273,11 +286,12 @@ class _Raising:
         self, node: fx.Node, op: torch._ops.OpOverload, args: Any, kwargs: Mapping[str, Any]
     ) -> Any:
         args, kwargs = tree_map(self._where, (args, kwargs))
-        shapes = _shape(node.args[0] if node.args else None), _shape(node)
+        shapes = shape_of(node.args[0] if node.args else None), shape_of(node)
         try:
             return restate(self.graph, op, args, kwargs, shapes)
         except TypeError as error:
-            raise TraceError(f"{op} is used in a way that has no rule ({error})") from error
+            why = ASKS_NUMBERS if None in (*shapes[0], *shapes[1]) else error
+            raise TraceError(f"{op} is used in a way that has no rule ({why})") from error
 
     def _where(self, part: Any) -> Any:
         """Returns the device of the inputs in place of one that was theirs in the example, so that the graph can move."""
@@ -289,9 +303,9 @@ class _Raising:
     def _layer_call(self, call: Call, tensors: Sequence[fx.Node]) -> list[Any]:
         """Returns the parts that a call of a layer makes, in order; those that nobody reads are removed later."""
         if any(isinstance(part, torch.SymInt) for part in call.given):
-            raise TraceError(f"layer {call.layer} is given the size of the batch")
+            raise TraceError(f"layer {call.name} is given the size of the batch")
         args, kwargs = filled(call.given, tensors, call.spec)
-        made = self.graph.call_module(call.layer, args, kwargs)
+        made = self.graph.call_module(call.name, args, kwargs)
         parts = []
         for path, part in call.made:
             value = made
@@ -326,16 +340,6 @@ def _has(net: nn.Module, name: str) -> bool:
         return isinstance(getattr(net.get_submodule(owner), last, None), Tensor)
     except AttributeError:
         return False
-
-
-def _shape(node: Any) -> tuple[int, ...]:
-    """Returns the shape of what an exported node gives, on the example."""
-    value = node.meta.get("val") if isinstance(node, fx.Node) else None
-    return tuple(map(_hint, value.shape)) if isinstance(value, Tensor) else ()
-
-
-def _hint(size: int | torch.SymInt) -> int:
-    return size.node.hint if isinstance(size, torch.SymInt) else size
 
 
 def _user_line(stack: str | None) -> str | None:

@@ -15,7 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
+from torch.nn.utils import stateless
+from torch.utils._pytree import (
+    tree_flatten,
+    tree_flatten_with_path,
+    tree_leaves,
+    tree_unflatten,
+)
 
 from netdial.channels.trace.ready import tell_hooks
 from netdial.channels.trace.state import state_kept
@@ -29,7 +35,8 @@ class Call:
     """One call of a layer, as it was seen.
 
     Attributes:
-        layer: name of the layer in the network.
+        layer: the layer.
+        name: that of the layer in the network.
         run: its forward pass.
         given: arguments, flat; tensors are those of the export.
         spec: how arguments are packed.
@@ -37,7 +44,8 @@ class Call:
         packed: how that is packed.
     """
 
-    layer: str
+    layer: nn.Module
+    name: str
     run: Callable[..., Any]
     given: list[Any]
     spec: Any
@@ -51,14 +59,23 @@ class Call:
         self.made, self.packed = tree_flatten_with_path(made)
         return [part.clone() for _, part in self.made if isinstance(part, Tensor)]
 
+    def on_numbers(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Returns what the layer makes of numbers, with those of its own leaves; nothing is noted, and nothing learns."""
+        args, kwargs = filled(self.given, tensors, self.spec)
+        held = [*self.layer.named_parameters(), *self.layer.named_buffers()]
+        numbers = {name: getattr(leaf, "real_tensor", leaf).detach().clone() for name, leaf in held}
+        with torch.no_grad(), stateless._reparametrize_module(self.layer, numbers):
+            made = self.run(*args, **kwargs)
+        return [part.clone() for part in tree_leaves(made) if isinstance(part, Tensor)]
+
 
 _calls: ContextVar[list[Call]] = ContextVar("calls of layers in the export that is under way")
 
 
 @torch.library.custom_op("netdial::layer", mutates_args=())
 def _layer(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
-    """Stands for the call of a layer while it is exported; it is never run on numbers."""
-    raise AssertionError("netdial::layer stands for a layer in an exported graph only")
+    """Stands for the call of a layer while it is exported; runs it where code goes by the numbers of the example."""
+    return _calls.get()[number].on_numbers(tensors)
 
 
 @_layer.register_fake
@@ -136,7 +153,7 @@ def _stand_in(
         if id(layer) in others:
             return run(*args, **kwargs)
         given, spec = tree_flatten((args, kwargs))
-        call, calls = Call(name, run, given, spec), _calls.get()
+        call, calls = Call(layer, name, run, given, spec), _calls.get()
         calls.append(call)
         tensors = [part for part in given if isinstance(part, Tensor)]
         made = torch.ops.netdial.layer(tensors, len(calls) - 1)

@@ -18,8 +18,9 @@ from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
 from netdial.channels.trace.answers.chance import by_chance, standing_still, tell_still
 from netdial.channels.trace.answers.draws import DRAWS, drawn, stopped_at_draws
-from netdial.channels.trace.answers.questions import guards_told
+from netdial.channels.trace.answers.questions import Place, guards_told
 from netdial.channels.trace.answers.tried import check_answers
+from netdial.channels.trace.answers.ways import tell_ways
 from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import apart, settle_modes
@@ -256,9 +257,10 @@ def _by_export(
     """Returns the graph that ``torch.export`` finds under its own answers to code that asks whether it is compiled."""
     from netdial.channels.trace.exported import export_modes  # slow to load, and rarely needed
 
+    asked: set[Place] = set()
     try:
         with modes_kept(net, lowered):
-            taken = export_modes(lowered, example)
+            taken = export_modes(lowered, example, asked)
     except StateChanged:
         raise
     except Exception as other:
@@ -270,6 +272,7 @@ def _by_export(
     check_training(lowered, traced, (example,))
     check_batches(net, traced, example)
     traced.meta[_EXPORTED] = True
+    tell_ways(traced, type(net).__name__, asked)
     return traced
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from netdial.channels.trace.answers.ways import OtherWay
 from netdial.core.errors import TraceError, first_line
 from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import (
@@ -89,8 +90,12 @@ def check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> No
         try:
             check_same(net, traced, batch)
         except Exception as error:
+            other_way = isinstance(error.__cause__, OtherWay)
+            if other_way and size == 1:  # one of them may have other numbers than all
+                continue
+            why = f" ({error.__cause__})" if other_way else ""
             raise TraceError(
-                f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}; "
+                f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}{why}; "
                 "make them independent of the size of the batch"
             ) from error
 

@@ -7,6 +7,7 @@ channels were removed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from torch.fx.graph_module import _copy_attr
 from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, insert_picks
 from netdial.channels.rules import Heads
+from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError, NetdialError
@@ -166,17 +168,18 @@ def written(member: Family, plan: Plan, graph: Graph) -> Family:
     """Returns the member cut by a plan, with the numbers of the network that is left.
 
     Its network is the member's own class, unless that does not compute what the graph does, since sizes that its code writes
-    or reads from layers did not follow; then it is the graph.
+    or reads from layers did not follow, or could do something else for other inputs, with layers that were not cut for that;
+    then it is the graph.
 
     Args:
         member: family of one, before the cut.
         plan: what was cut.
         graph: the network afterwards, constants folded in.
     """
-    try:
-        made = _holding(cut_family(member, plan), graph)
-    except NetdialError:  # a layer of torch that cannot be cut stands as another one in the graph
-        made = None
+    made = None
+    if not goes_one_way(graph.traced):
+        with suppress(NetdialError):  # a layer of torch that cannot be cut is another in the graph
+            made = _holding(cut_family(member, plan), graph)
     if made is not None and _computes(made, graph):
         return made
     return _holding(cut_family(member, plan, _whole(graph.traced, member.net)), graph)
