@@ -150,6 +150,30 @@ def test_one_way_of_several_is_told_and_other_inputs_are_refused(
             one(other)
 
 
+class Labelled(Net):
+    """The same with labels beside the words: inputs that are taken apart."""
+
+    def forward(self, words: Tensor, labels: Tensor) -> Any:
+        made = super().forward(words)
+        places = (labels >= 0).nonzero()
+        loss = made.new_zeros(())
+        if places.size(0) > 0:
+            loss = nn.functional.cross_entropy(made[places[:, 0]], labels[places[:, 0]])
+        return made, loss
+
+
+def test_labels_that_are_looked_for_are_found() -> None:
+    net = Labelled(lambda self, x, y: y.mean(1)).eval()
+    given = {"words": X, "labels": torch.tensor([2, 0])}
+    with pytest.warns(TraceWarning, match="goes one way or another by its numbers"):
+        small = nd.slim(net, share=0.3, example=given)
+    assert small.widths["one"] < 8
+    made, loss = small.family.net(X, torch.tensor([-1, 1]))
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(made[1:], torch.tensor([1])))
+    with pytest.raises(ValueError, match="the code goes by numbers"):
+        small.family.net(X, torch.tensor([-1, -1]))
+
+
 def test_following_code_by_its_numbers_leaves_the_network_as_it_was() -> None:
     """Layers run on numbers meanwhile: nothing learns, and no random number is drawn for good."""
     net = Net(any_of_them).train()

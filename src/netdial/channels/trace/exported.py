@@ -29,13 +29,13 @@ from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import OWN, place
 from netdial.channels.trace.answers.draws import DRAWS, drawn
-from netdial.channels.trace.answers.questions import Guarded, Place
-from netdial.channels.trace.answers.ways import (
+from netdial.channels.trace.answers.example import (
     ASKS_NUMBERS,
     asks_numbers,
     by_example,
     settle_checks,
 )
+from netdial.channels.trace.answers.questions import Guarded, Place
 from netdial.channels.trace.aten import plainly, restate, shape_of
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
@@ -113,7 +113,7 @@ def export(
         program = plainly(program)
         if by_chance:
             raise TraceError(f"{DRAWS} (see random.random(), numpy.random); draw it by torch")
-    settle_checks(program, asked)
+    settle_checks(program, asked, [call.layer for call in calls])
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
     return _Raising(net, program, calls).run()

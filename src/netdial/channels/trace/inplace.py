@@ -49,6 +49,19 @@ OPERATORS = {
     "ixor",
 }
 _SETS = (operator.setitem.__name__, "__setitem__")
+_NEW = {
+    "softmax",
+    "log_softmax",
+    "masked_fill",
+    "where",
+    "clone",
+    "cat",
+    "matmul",
+    "einsum",
+    "add",
+    "mul",
+}
+"""Operations whose results share memory with nothing."""
 _VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
@@ -111,8 +124,24 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
             elif any(order[user] > order[made] for user in whole.users):
                 raise _seen(where(node), whole)
             base = whole
-        if base.op == "get_attr" or (base.op != "placeholder" and not made.users):
+        unread = base.op != "placeholder" and not made.users
+        if base.op == "get_attr" or (unread and _is_shared(base, made, order)):
             raise _seen(where(made), base)
+
+
+def _is_shared(base: fx.Node, made: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Whether something that may share a tensor's memory is read after it was changed; if not, nobody sees the change."""
+    near, seen = [base], set[fx.Node]()
+    while near:
+        node = near.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op == "get_attr" or any(order[user] > order[made] for user in node.users):
+            return True
+        if node.op == "call_module" or name_of(node) not in _NEW:
+            near += node.all_input_nodes
+    return False
 
 
 def _seen(place: str, base: fx.Node) -> TraceError:
