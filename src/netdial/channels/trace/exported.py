@@ -36,7 +36,8 @@ from netdial.channels.trace.answers.example import (
     settle_checks,
 )
 from netdial.channels.trace.answers.questions import Guarded, Place
-from netdial.channels.trace.aten import plainly, restate, shape_of
+from netdial.channels.trace.aten.plain import plainly
+from netdial.channels.trace.aten.restating import restate, shape_of
 from netdial.channels.trace.inplace import keep_changes
 from netdial.channels.trace.opaque import Call, filled, opaque
 from netdial.channels.trace.ready import (

@@ -15,10 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map_only
 
-from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import like_kept, module_of, name_of, written
+from netdial.channels.nodes import like_kept, name_of, written
 from netdial.channels.trace.state import StateChanged, alone, attribute, changes
 from netdial.core.errors import TraceError
 from netdial.core.outputs import plain
@@ -194,56 +192,6 @@ def _is_view(traced: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(traced.get_submodule(str(node.target)), _VIEW_MODULES)
     return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
-
-
-class Running(fx.Interpreter):
-    """Runs a graph so that nothing a node gave is changed in place later."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.extra_traceback = False
-
-    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
-        """Returns what a node reads, copied if it would change it."""
-        found, net = super().fetch_args_kwargs_from_env(n), self.module
-        if isinstance(net, fx.GraphModule) and (
-            changes_in_place(net, n) or isinstance(module_of(net, n), Keeping)
-        ):
-            found = tree_map_only(Tensor, Tensor.clone, found)
-        return found
-
-
-_CONVERSIONS = ("float", "half", "bfloat16")
-
-
-class Recording(Running):
-    """Runs a graph and keeps what every node gave."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.results: dict[fx.Node, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Returns what a node gives, and keeps it."""
-        self.results[n] = super().run_node(n)
-        return self.results[n]
-
-
-class InDouble(Recording):
-    """Runs a graph in double precision, past conversions to less exact numbers."""
-
-    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
-        """Returns what a node reads, floating number types replaced."""
-        found = super().fetch_args_kwargs_from_env(n)
-        return tree_map_only(torch.dtype, _at_least_double, found)
-
-    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Returns what a method gives; those that convert give double precision."""
-        return super().call_method("double" if target in _CONVERSIONS else target, args, kwargs)
-
-
-def _at_least_double(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype.is_floating_point else dtype
 
 
 def keep_changes(

@@ -21,11 +21,12 @@ from netdial.channels.trace.answers.draws import DRAWS, drawn, stopped_at_draws
 from netdial.channels.trace.answers.questions import Place, guards_told
 from netdial.channels.trace.answers.tried import check_answers
 from netdial.channels.trace.answers.ways import tell_ways
-from netdial.channels.trace.inplace import InDouble, Recording, changes_in_place, make_explicit
+from netdial.channels.trace.inplace import changes_in_place, make_explicit
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import apart, settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out
 from netdial.channels.trace.ready import answered, check_parts, copy_made, name_any
+from netdial.channels.trace.running import InDouble, Recording
 from netdial.channels.trace.state import (
     Remembered,
     StateChanged,

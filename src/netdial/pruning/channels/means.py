@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from netdial.channels.graph import Graph
-from netdial.channels.trace.inplace import Running
+from netdial.channels.trace.running import Running
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 

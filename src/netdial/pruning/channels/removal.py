@@ -35,7 +35,7 @@ from netdial.channels.constants import known
 from netdial.channels.graph import Channels, Graph
 from netdial.channels.rules import Reader
 from netdial.channels.surgery import apply
-from netdial.channels.trace.inplace import Running
+from netdial.channels.trace.running import Running
 from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluating, same_outputs

@@ -13,14 +13,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from math import prod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx
-from torch._functorch import predispatch
-from torch.export import ExportedProgram
 
 from netdial.channels.rules import FUNCTIONS, METHODS
 from netdial.channels.rules.reshaping import blocks
@@ -38,15 +35,6 @@ _PARTS = ("fft", "linalg", "special")
 """Parts of torch whose functions ``aten`` names with the part before: ``fft_rfft`` is ``torch.fft.rfft``."""
 _ASIDE = ("pin_memory", "layout")
 """Arguments that say nothing of numbers."""
-
-
-def plainly(program: ExportedProgram) -> ExportedProgram:
-    """Returns an exported program whose operations are on whole tensors: those under ``torch.vmap`` know one example each."""
-    by_example = any(
-        getattr(node.target, "__module__", "") == predispatch.__name__
-        for node in program.graph.nodes
-    )
-    return program.run_decompositions({}) if by_example else program
 
 
 def shape_of(node: Any) -> tuple[Any, ...]:
@@ -228,41 +216,6 @@ def _attention(
     return graph.call_function(F.scaled_dot_product_attention, given, kwargs)
 
 
-def _strided(
-    graph: fx.Graph,
-    shapes: Shapes,
-    x: fx.Node,
-    size: Sequence[Any],
-    stride: Sequence[Any],
-    offset: Any = None,
-) -> fx.Node:
-    """Returns windows along a dimension, where that is what steps through memory make of a tensor that lies there in order.
-
-    Their sizes follow the tensor's. That it does lie in order shows when the graph is compared with its network.
-    """
-    before, after = shapes
-    step = [prod(before[dim + 1 :]) for dim in range(len(before))]
-    lead = trail = 0
-    while lead < len(after) - 2 and (after[lead], stride[lead]) == (before[lead], step[lead]):
-        lead += 1
-    while trail < len(after) - lead - 2 and (after[~trail], stride[~trail]) == (
-        before[~trail],
-        step[~trail],
-    ):
-        trail += 1
-    merged = before[lead : len(before) - trail]
-    base = prod(before[len(before) - trail :])
-    if not merged or offset or len(after) != lead + trail + 2 or stride[lead + 1] != base:
-        return graph.call_method("as_strided", (x, size, stride, offset))
-    window, way = after[lead + 1], stride[lead] // base
-    if stride[lead] % base or after[lead] != (prod(merged) - window) // way + 1:
-        return graph.call_method("as_strided", (x, size, stride, offset))
-    if len(merged) > 1:
-        x = graph.call_method("flatten", (x, lead, lead + len(merged) - 1))
-    found = graph.call_method("unfold", (x, lead, window, way))
-    return graph.call_function(torch.movedim, (found, -1, lead + 1))
-
-
 def _unpooled(
     graph: fx.Graph, shapes: Shapes, x: fx.Node, places: fx.Node, size: Sequence[Any], *rest: Any
 ) -> fx.Node:
@@ -338,7 +291,6 @@ _OTHERS: dict[str, Builder] = {
     ),
     "feature_dropout": _dropout_of_channels,
     "scaled_dot_product_attention": _attention,
-    "as_strided": _strided,
     "im2col": _as(F.unfold),
     "col2im": _as(F.fold),
     "max_unpool2d": _unpooled,

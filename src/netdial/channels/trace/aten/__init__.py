@@ -1,0 +1,1 @@
+"""Operations of exported graphs (``aten``), said as those that the rules know."""
