@@ -62,6 +62,7 @@ _CURES = {
     "Family": "nd.fit(net, data) trains one, nd.load_model(path) reads one",
     "Module": "nd.build makes a network, nd.load_model(path) reads one",
     "Splits": "nd.load_data reads them",
+    "Target": "write for example '50k params' or '1.5M macs'",
 }
 """Where things of our own come from, by the name of their class."""
 

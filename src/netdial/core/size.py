@@ -54,6 +54,17 @@ class Target:
         return f"{self.value:.10g} {self.kind}"
 
 
+def in_words(size: object) -> object:
+    """Returns a size as it was given, as a validator of pydantic.
+
+    Raises:
+        ConfigError: it is a number, which has no unit.
+    """
+    if isinstance(size, int | float):
+        raise ConfigError(f"size={size!r}: the unit is missing; {_EXAMPLES}")
+    return size
+
+
 def parse_target(text: str) -> Target:
     """Returns the target that a text says; upper and lower case are one.
 
@@ -71,6 +82,11 @@ def parse_target(text: str) -> Target:
     if found is None:
         raise ConfigError(f"target {text!r}: expected a number and a unit; {_EXAMPLES}")
     number, unit = float(found[1]), found[2]
+    if unit.startswith("%"):
+        raise ConfigError(
+            f"target {text!r}: a size is counted, not a share of what there is; {_EXAMPLES} (nd.slim takes a share of the "
+            "channels, share=)"
+        )
     if not unit:
         raise ConfigError(f"target {text!r}: the unit is missing; {_EXAMPLES}")
     if unit in _UNITS:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from netdial.core.cutting import cut_module, note_cut, noted_cut
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError
@@ -21,11 +21,10 @@ from netdial.core.plan import Plan
 from netdial.core.storage.boundary import validated
 from netdial.nets import build, built_as
 from netdial.nets.foreign import copy_network
+from netdial.nets.layers import Shapes, layers_of, shapes_of
 
 _SHOWN = 3
 _CURE = "give the network (net=), built as it was for training"
-
-Shapes = dict[str, list[int]]
 
 
 class Described(BaseModel):
@@ -101,12 +100,6 @@ def outline(path: Path, meta: Mapping[str, Any]) -> nn.Module:
         ) from None
 
 
-def shapes_of(net: nn.Module) -> Shapes:
-    """Returns the shape of every parameter and buffer of a network, by name."""
-    tensors: list[tuple[str, Tensor]] = [*net.named_parameters(), *net.named_buffers()]
-    return {name: list(tensor.shape) for name, tensor in tensors}
-
-
 def cut_like(net: nn.Module, cut: Mapping[str, Any] | None) -> nn.Module:
     """Returns a smaller copy of a network as it was built, or the network itself if nothing was cut or it does not fit.
 
@@ -169,22 +162,6 @@ def mismatch(given: Shapes, saved: Shapes) -> str:
     lines += [f"{name} is missing" for name in saved if name not in given]
     lines += [f"{name} is not in the file" for name in given if name not in saved]
     return _joined(lines)
-
-
-def layers_of(net: nn.Module) -> dict[str, str]:
-    """Returns the kind of every layer of torch that has no tensors, by name: activations, pooling and the like.
-
-    Layers that do nothing once training is over (dropout, identities) are left out.
-    """
-    return {
-        name: type(layer).__name__
-        for name, layer in net.named_modules()
-        if type(layer).__module__.startswith("torch.nn.")
-        and not isinstance(layer, nn.Identity | nn.modules.dropout._DropoutNd)
-        and not any(True for _ in layer.children())
-        and not any(True for _ in layer.parameters())
-        and not any(True for _ in layer.buffers())
-    }
 
 
 def other_layers(given: nn.Module, saved: Mapping[str, str]) -> str:

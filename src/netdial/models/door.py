@@ -28,6 +28,7 @@ from netdial.models.predict import predictions
 from netdial.models.programs import write_program
 from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
+from netdial.nets import built_as
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.structure.derived import DerivedNetwork
@@ -94,7 +95,7 @@ def save(
             ``load_model(path).predict(rows)`` works on rows as people have them.
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one; families of
-            networks that ``nd.build`` made, and their members, have it by themselves.
+            networks that ``nd.build`` made, their members, and what ``shrink`` and ``slim`` made of them have it by themselves.
         example: inputs ``[B, ...]`` for ``.onnx`` and ``.pt2``, which trace the network on them; a tuple or mapping of several.
             By default those that the network was shrunk or slimmed with.
         tolerance: for what ``shrink`` returned, how far outputs may differ once its switches are merged into the layers beside
@@ -122,6 +123,8 @@ def save(
         about = {**(about or {}), **_use(thing, data, lam).to_json()}
     if isinstance(thing, Family):
         about = {**description(thing.net), **(about or {})} or None
+    elif isinstance(thing, Shrunk | Pruned) and (built := built_as(thing.graph.traced)) is not None:
+        about = {"net": built, **(about or {})}
     if isinstance(thing, Family) and lam is not None:
         save_member(thing, lam, path, format, example, meta=about)
         return inspect(path)

@@ -30,12 +30,11 @@ from netdial.family.family import Family
 from netdial.models.described import (
     check_meta,
     fresh,
-    layers_of,
     mismatch,
     other_layers,
-    shapes_of,
 )
 from netdial.nets.foreign import copy_network
+from netdial.nets.layers import layers_of, shapes_of
 from netdial.task import restore
 
 KIND = "family"

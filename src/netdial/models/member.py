@@ -44,14 +44,13 @@ from netdial.core.storage.container import check_finite, say_unchecked
 from netdial.core.storage.files import write_together
 from netdial.family.family import Family
 from netdial.models.described import (
-    Shapes,
     check_meta,
     fresh,
-    layers_of,
     mismatch,
     other_layers,
 )
 from netdial.models.programs import ExportJob, onnx, torch_export
+from netdial.nets.layers import Shapes, layers_of
 
 FORMAT = 3
 """Version of the description that is written; 1 and 2 (with packed tensors) had no digests."""

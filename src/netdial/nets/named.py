@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from netdial.core import errors
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.nets.dense import dense
+from netdial.nets.layers import layers_of, shapes_of
 from netdial.nets.plain import conv_blocks, lenet5, paper_cnn, vgg16_bn
 from netdial.nets.resnet import ResNet
 
 Shape = tuple[int, ...]
 
 _NOTE = "_netdial_built"
-"""Attribute of a network that says how it was built."""
+"""Attribute of a network, or entry of a graph's ``meta``, that says how it was built."""
 
 _WITH_WIDTHS = ("mlp", "conv")
 """Networks whose name is followed by widths."""
@@ -74,13 +75,34 @@ def build(spec: str, *, input_shape: Sequence[int], n_outputs: int, seed: int = 
 
 
 def built_as(net: nn.Module) -> dict[str, Any] | None:
-    """Returns what ``build`` was given for a network or one that it is a copy of; None for others. It may have changed since.
+    """Returns what ``build`` was given for a network, or one that it is a copy or a graph of; None for others.
+
+    It may have changed since.
 
     >>> built_as(build("mlp:50", input_shape=(784,), n_outputs=10))
     {'spec': 'mlp:50', 'input_shape': [784], 'n_outputs': 10}
     """
-    found: dict[str, Any] | None = net.__dict__.get(_NOTE)
+    notes = net.meta if isinstance(net, fx.GraphModule) else net.__dict__
+    found: dict[str, Any] | None = notes.get(_NOTE)
     return found
+
+
+def note_built(net: nn.Module, traced: fx.GraphModule) -> None:
+    """Notes on the graph of a network what ``build`` was given for it, unless channels or layers are others since.
+
+    Args:
+        net: the network, or a graph of it, which may have leaves of its own beside (switches, picked inputs).
+        traced: its graph.
+    """
+    traced.meta.pop(_NOTE, None)
+    if (built := built_as(net)) is None:
+        return
+    with torch.device("meta"):
+        fresh = build(**built)
+    held, first = shapes_of(net), shapes_of(fresh)
+    whole = all(held.get(name) == shape for name, shape in first.items())
+    if whole and (isinstance(net, fx.GraphModule) or layers_of(net) == layers_of(fresh)):
+        traced.meta[_NOTE] = built
 
 
 def names() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from netdial.core.errors import ConfigError
 from netdial.train.config import TrainConfig, names_of
@@ -81,6 +81,13 @@ class ShrinkConfig(TrainConfig):
         description="keep channels whole that an unknown operation touches or whose count is written in code, in place of "
         "refusing the network",
     )
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _with_unit(cls, size: object) -> object:
+        from netdial.core.size import in_words
+
+        return in_words(size)
 
     @model_validator(mode="after")
     def _agree(self) -> ShrinkConfig:

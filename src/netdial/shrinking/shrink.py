@@ -32,6 +32,7 @@ from netdial.family.leaves import matching
 from netdial.measure.forward import outputs
 from netdial.measure.path import mean_fit
 from netdial.nets.foreign import check_initialised, with_plain_weights
+from netdial.nets.named import note_built
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import ShrinkState
@@ -163,6 +164,7 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     if config.precision == "64-true":
         net, example = net.double(), example.double() if example.is_floating_point() else example
     traced = trace(net, example)
+    note_built(net, traced)
     source = generator(config.seed, "switches")
     stay = without_switch(traced, streams=config.streams)
     insert_switches(traced, start=config.begin, generator=source, streams=config.streams)

@@ -30,6 +30,7 @@ from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.nets.foreign import check_initialised, copy_network, with_plain_weights
+from netdial.nets.named import note_built
 from netdial.shrinking.shrink import example_of
 from netdial.task import Task
 from netdial.task.rehearsal import adapted
@@ -94,6 +95,7 @@ def with_picks(family: Family, example: Tensor) -> Family:
         return family
     net = with_plain_weights(copy_network(family.net))
     traced = trace(net, _like(example, net))
+    note_built(family.net, traced)
     insert_picks(traced, start=None)
     return cut_family(family, Plan(), _whole(traced, family.net)).eval()
 
@@ -154,7 +156,9 @@ def graph_of(
             f"network {type(net).__name__}: weights are computed from other parameters, and a family cannot lose channels of "
             "those; prune the member as a network, slim(family.export(lam), …)"
         )
-    return Graph.of(net, _like(example, net), lenient=lenient, heads=heads)
+    graph = Graph.of(net, _like(example, net), lenient=lenient, heads=heads)
+    note_built(member.net, graph.traced)
+    return graph
 
 
 def _like(example: Tensor, net: nn.Module) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from netdial.core.arguments import refuse_twice
 from netdial.core.errors import ConfigError
-from netdial.core.size import parse_target
+from netdial.core.size import in_words, parse_target
 from netdial.train.config import TrainConfig, names_of
 
 Plain = str | int | float | bool
@@ -75,6 +75,8 @@ class SearchConfig(TrainConfig):
         True,
         description="train random structures at equal cost, and say whether the search did better",
     )
+
+    _with_unit = field_validator("size", mode="before")(in_words)
 
     @field_validator("options", mode="before")
     @classmethod

@@ -1,0 +1,29 @@
+"""What a network consists of: shapes of its tensors and kinds of its layers, by name."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+Shapes = dict[str, list[int]]
+
+
+def shapes_of(net: nn.Module) -> Shapes:
+    """Returns the shape of every parameter and buffer of a network, by name."""
+    tensors: list[tuple[str, Tensor]] = [*net.named_parameters(), *net.named_buffers()]
+    return {name: list(tensor.shape) for name, tensor in tensors}
+
+
+def layers_of(net: nn.Module) -> dict[str, str]:
+    """Returns the kind of every layer of torch that has no tensors, by name: activations, pooling and the like.
+
+    Layers that do nothing once training is over (dropout, identities) are left out.
+    """
+    return {
+        name: type(layer).__name__
+        for name, layer in net.named_modules()
+        if type(layer).__module__.startswith("torch.nn.")
+        and not isinstance(layer, nn.Identity | nn.modules.dropout._DropoutNd)
+        and not any(True for _ in layer.children())
+        and not any(True for _ in layer.parameters())
+        and not any(True for _ in layer.buffers())
+    }
