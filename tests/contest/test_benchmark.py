@@ -6,7 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -173,3 +173,30 @@ def test_a_price_is_shown_in_its_own_units(
     shown = capsys.readouterr().out
     assert "e+0" not in shown, "powers of ten"
     assert "nll" not in shown, "a likelihood under a noise that nobody estimated"
+
+
+def test_a_frame_is_compared_as_the_file_of_it(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    rows = range(120)
+    frame = pandas.DataFrame(
+        {"size": [i % 17 for i in rows], "kind": [f"k{i % 3}" for i in rows]}, index=[9] * 120
+    )
+    frame["price"] = 2.0 * frame["size"] + (frame["kind"] == "k1")
+    frame.to_parquet(tmp_path / "rows.parquet", index=False)
+    asked: dict[str, Any] = {"target": "price", "seconds": 0.05, "seeds": 2}
+    asked |= {"contenders": ["linear model", "constant"]}
+    of_file, of_frame, again = (
+        nd.benchmark(data, folder=tmp_path / "out", **asked)
+        for data in (tmp_path / "rows.parquet", frame, frame.copy())
+    )
+    losses = [[place.loss for place in board.places] for board in (of_file, of_frame, again)]
+    assert losses[0] == losses[1] == losses[2] and of_frame.data == again.data
+    assert len(list((tmp_path / "out").rglob("DONE"))) == 8, "the second time nothing is made"
+    own = nd.benchmark(frame, valid=frame[:30], test=frame[30:60], folder=tmp_path / "own", **asked)
+    assert own.rows == {"train": 120, "valid": 30, "test": 30}
+    frame["kind"] = [1, "a"] * 60
+    with pytest.raises(NetdialError, match=r"kind|one kind"):
+        nd.benchmark(frame, folder=tmp_path / "out", **asked)
+    with pytest.raises(NetdialError, match=r"data=3; expected .* Frame"):
+        nd.benchmark(cast(Any, 3), folder=tmp_path / "out", **asked)

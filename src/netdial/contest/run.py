@@ -16,6 +16,8 @@ from netdial.contest.board import Leaderboard, ranked
 from netdial.contest.match import CONTENDERS, Match
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError
+from netdial.data.tables.read import Frame
+from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import Made, make_all
 from netdial.jobs.problem import Problem, is_function, load_problem, reading_lines
 from netdial.jobs.trial import content_of, digests_of, refuse_changed, tables_of
@@ -95,7 +97,7 @@ class ContestEntry(Cell):
 
 @checked
 def benchmark(
-    data: str,
+    data: str | Path | Frame,
     *,
     seconds: float = 10.0,
     seeds: Count = 3,
@@ -113,7 +115,8 @@ def benchmark(
     so an interrupted benchmark goes on where it was.
 
     Args:
-        data: name of a data set, a table, or a user's function ``package.module:function``.
+        data: name of a data set, a table, a user's function ``package.module:function``, or a frame (pandas, polars,
+            pyarrow), which is kept in the folder as Parquet; ``valid`` and ``test`` may be frames, too.
         seconds: processor time for each contender and seed. At least one training is always finished, so a slow contender can
             take more; what it took is in the leaderboard.
         seeds: how many splits and starts.
@@ -134,6 +137,10 @@ def benchmark(
     for name in names:
         CONTENDERS[name]
     given = {key: value for key, value in options.items() if value is not None}
+    data = kept_as_file(data, Path(folder))
+    for part in ("valid", "test"):
+        if part in given and not isinstance(given[part], float | int):
+            given[part] = kept_as_file(given[part], Path(folder))
     if "split_seed" in given:
         raise ConfigError("split_seed: a benchmark splits by its seeds; give seeds= in its place")
     digests = digests_of(tables_of(data, given), data_dir)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError
+from netdial.core.storage.files import write_atomic
 from netdial.data._optional import require
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.folder import fingerprints
@@ -113,6 +114,34 @@ def source_of(given: str | Path | Frame, data_dir: str | Path | None) -> Source:
     levels = [frame.index.get_level_values(at).to_frame(index=False) for at in named_levels]
     columns = [frame.reset_index(drop=True), *levels]
     return Source(FRAME, pandas.concat(columns, axis=1))
+
+
+def kept_as_file(given: str | Path | Frame, folder: Path) -> str:
+    """Returns the name of a table: a frame is written into a folder, as Parquet, under what its bytes say.
+
+    Raises:
+        ConfigError: it is no frame.
+        DataError: a column cannot be written.
+        WriteError: the disk refused it.
+    """
+    if isinstance(given, str | Path):
+        return str(given)
+    require("pyarrow", "keeping a frame")
+    source = source_of(given, None)
+    frame = source.given
+    path = folder / f"{FRAME}-{str(source.fingerprint()['sha256'])[:16]}.parquet"
+    assert not isinstance(frame, Path)
+
+    def write(to: Path) -> None:
+        try:
+            frame.to_parquet(to, index=False)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"data of a frame: {error}; make each column of one kind") from None
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, write)
+    return str(path.absolute())
 
 
 def own_part(
