@@ -109,6 +109,8 @@ def judged(name: str, cells: list[CompressedImages], *, quick: bool, paper: floa
             "ratio": round(ratio, 1),
             "weights": one["n_weights"],
             "side %": round(100 * one["side"], 1),
+            "sizes": one["sizes"],
+            **{f"{name} s": round(one["seconds"][name]) for name in ("start", "ours", "control")},
             **{
                 f"{n} %": round(100 - 100 * statistics.fmean(one[n]), 2)
                 for n in ("start", "control", "compressed")
