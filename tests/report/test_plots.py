@@ -110,4 +110,10 @@ def test_every_main_result_is_short_and_a_table_in_notebooks() -> None:
         assert html.startswith("<table><caption>")
         assert html.count("<tr>") >= 1 + rows[name], name
         assert name == "Family" or len(repr(found)) < 200, name
-        assert name == "Family" or repr(found).startswith(f"{name}(")
+        assert repr(found).startswith(f"{name}(")
+    assert "λ: 0.01 to 10, objective: l1" in repr(one)
+    for short, facts in (
+        (wine, "wine: classification, inputs [13], 3 classes; examples: train 106"),
+        (whole.path, "3 members"),
+    ):
+        assert len(repr(short)) < 200 and facts in repr(short)

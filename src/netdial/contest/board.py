@@ -95,6 +95,10 @@ class Leaderboard:
             f"{self.data}, test data, {len(self.seeds)} seeds",
         )
 
+    def __repr__(self) -> str:
+        """Returns how many there are, and the first."""
+        return f"Leaderboard({len(self.places)} contenders, {self.first.name} first; print it for the table)"
+
     def __str__(self) -> str:
         """Returns a table for people."""
         lines = [f"{'contender':<18} {self.measure:>9} {'± s.e.':>8} {'behind':>9} {'± s.e.':>8}"]

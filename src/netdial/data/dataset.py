@@ -166,6 +166,13 @@ class Splits:
     augment: str | None = None
     schema: TableSchema | None = None
 
+    def __repr__(self) -> str:
+        """Returns what is predicted from what, and how many examples each part has."""
+        count, what = self.n_outputs, "output" if self.n_outputs == 1 else "outputs"
+        outputs = f"{len(self.classes)} classes" if self.classes else f"{count} {what}"
+        parts = ", ".join(f"{name} {len(self.part(name))}" for name in PARTS)
+        return f"Splits({self.name}: {self.kind}, inputs {list(self.input_shape)}, {outputs}; examples: {parts})"
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input, without the batch."""

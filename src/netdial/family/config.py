@@ -51,3 +51,12 @@ class FamilyConfig:
     objective: str | None = None
     task: Task | None = None
     n_data: int | None = None
+
+    def in_words(self) -> dict[str, str]:
+        """Returns range, objective, map and task, for people."""
+        return {
+            "λ": f"{self.lo:g} to {self.hi:g}",
+            "objective": self.objective or "–",
+            "map": self.map,
+            "predicts": "–" if self.task is None else self.task.name,
+        }

@@ -103,15 +103,13 @@ class Family(Varying):
         """Returns what it is as a table, for notebooks."""
         from netdial.report.plots import html_table
 
-        config = self.config
-        about = {
-            "λ": f"{config.lo:g} to {config.hi:g}",
-            "objective": config.objective or "–",
-            "map": config.map,
-            "parameters": self.n_params,
-            "predicts": "–" if self.task is None else self.task.name,
-        }
+        about = {**self.config.in_words(), "parameters": self.n_params}
         return html_table([about], "family of networks")
+
+    def extra_repr(self) -> str:
+        """Returns what it is, as modules are shown."""
+        about = {**self.config.in_words(), "parameters": self.n_params}
+        return ", ".join(f"{name}: {value}" for name, value in about.items())
 
     @property
     def net(self) -> nn.Module:

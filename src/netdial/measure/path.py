@@ -154,6 +154,10 @@ class Path:
 
         return html_table(self.table(), self._caption)
 
+    def __repr__(self) -> str:
+        """Returns how many members there are."""
+        return f"Path({self._caption}; print it for the table)"
+
     def __str__(self) -> str:
         """Returns the members as a table of text."""
         from netdial.report.plots import text_table
