@@ -185,3 +185,17 @@ def test_following_code_by_its_numbers_leaves_the_network_as_it_was() -> None:
     assert net.training
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+def test_channels_that_a_mask_picks_are_shrunk(tmp_path: Path) -> None:
+    """What is known of numbers behind a switch at 0 was forgotten where a mask picks them, so nothing could go."""
+    source = torch.Generator().manual_seed(0)
+    words = torch.randint(3, 10, (64, 5), generator=source)
+    words[torch.arange(64), torch.randint(0, 5, (64,), generator=source)] = END
+    classes = torch.randint(0, 3, (64,), generator=source)
+    shrunk = nd.shrink(Net(last_ends), (words, classes), size="130 params", epochs=2, batch_size=16)
+    assert shrunk.widths["one"] < 8
+    nd.save(shrunk, tmp_path / "small.ndz")
+    again = nd.load_model(tmp_path / "small.ndz", net=Net(last_ends))
+    assert type(again) is Net
+    torch.testing.assert_close(again(words), shrunk.net.eval()(words))

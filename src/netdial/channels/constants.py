@@ -121,11 +121,14 @@ class _Known(Recording):
         _, *real = fx.node.map_arg(node.args, self._shapes.__getitem__)
         if name == "getitem":
             asked = given[0] if isinstance(given[0], tuple) else (given[0],)
-            dims = [dim for dim, part in enumerate(asked) if isinstance(part, Tensor)]
-            wanted = real[0] if isinstance(real[0], tuple) else (real[0],)
-            masks = any(isinstance(part, Tensor) and part.dtype == torch.bool for part in wanted)
-            if masks or any(part is None or part is Ellipsis for part in asked):
+            wanted: Any = real[0] if isinstance(real[0], tuple) else (real[0],)
+            if any(part is None or part is Ellipsis for part in asked):
                 return _unknown(result)
+            dims, at = [], 0
+            for part in wanted:
+                is_mask = isinstance(part, Tensor) and part.dtype == torch.bool
+                over = range(at, at + (part.ndim if is_mask else 1))
+                dims, at = dims + list(over) * isinstance(part, Tensor), over.stop
         even = x.amax(dims, keepdim=True) == x.amin(
             dims, keepdim=True
         )  # False where anything is NaN
