@@ -416,7 +416,7 @@ def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
     [
         (
             values,
-            r"the code goes by numbers that its layers make or that are drawn \(test_exported.py:\d+\)",
+            r"the code goes by numbers that its layers make, that are drawn or that are measured \(test_exported.py:\d+\)",
         ),
         (counted, "the code asks for the size of the batch as a number"),
         (many, "the code asks for the size of the batch, and its answer holds for 2 to 8 inputs"),

@@ -97,7 +97,7 @@ def settle_checks(
 ) -> None:
     """Refuses a graph whose checks later inputs or weights would fail in any case, and removes those that nobody asked for.
 
-    The graph of one size of the batch is such a one, and that of code which goes by numbers that layers make or that are drawn.
+    The graph of one size of the batch is such a one, and that of code which goes by numbers that change.
 
     Args:
         program: what was exported.
@@ -114,12 +114,15 @@ def settle_checks(
     for node in [node for node in graph.nodes if _is_implied(node)]:
         graph.erase_node(node)
     ours = {number for number, layer in enumerate(layers) if isinstance(layer, PartedInputs)}
-    weights = {spec.arg.name for spec in specs if spec.kind is InputKind.PARAMETER}
-    sources = _Sources(weights, ours)
+    changing = {spec.arg.name for spec in specs if spec.kind is InputKind.PARAMETER}
+    given = {spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT}
+    changing |= {node.name for node in graph.nodes if node.name in given and _is_measured(node)}
+    sources = _Sources(changing, ours)
     if asked and any(sources.change(node) for node in graph.nodes if node.target is _CHECK):
         lines = ", ".join(f"{Path(file).name}:{line}" for file, line in sorted(asked))
         raise TraceError(
-            f"the code goes by numbers that its layers make or that are drawn ({lines}), and they change as it is trained"
+            f"the code goes by numbers that its layers make, that are drawn or that are measured ({lines}), and they "
+            "change; graphs go by whole numbers of the inputs alone"
         )
 
 
@@ -138,20 +141,25 @@ def _is_implied(node: fx.Node) -> bool:
     return not any(one.expr.free_symbols == {size.node.expr} for one in asked)
 
 
+def _is_measured(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
+
+
 class _Sources:
     """What numbers in an exported program depend on.
 
     Args:
-        weights: names of parameters.
+        changing: names of parameters and of inputs that are no whole numbers.
         ours: numbers of layers that take inputs apart.
     """
 
-    def __init__(self, weights: Collection[str], ours: Collection[int]) -> None:
-        self._weights, self._ours = weights, ours
+    def __init__(self, changing: Collection[str], ours: Collection[int]) -> None:
+        self._changing, self._ours = changing, ours
         self._known: dict[tuple[str, fx.Node], bool] = {}
 
     def change(self, part: Any) -> bool:
-        """Whether numbers depend on layers, on weights, or on chance."""
+        """Whether numbers depend on layers, on weights, on what was measured, or on chance."""
         return self._found(part, "numbers", self._changes)
 
     def resize(self, part: Any) -> bool:
@@ -169,11 +177,14 @@ class _Sources:
 
     def _changes(self, node: fx.Node) -> bool:
         if node.op == "placeholder":
-            return node.name in self._weights
+            return node.name in self._changing
         if node.target is torch.ops.aten.sym_size.int:
             return self.resize(node.args[0])
         if node.target is torch.ops.netdial.layer.default:
-            return node.args[1] not in self._ours or self.change(node.args[0])
+            return True
+        source: Any = node.args[0] if node.target is operator.getitem else None
+        if getattr(source, "target", None) is torch.ops.netdial.layer.default:
+            return source.args[1] not in self._ours or _is_measured(node)
         by_chance = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
         return by_chance or self.change(node.all_input_nodes)
 
