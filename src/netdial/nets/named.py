@@ -94,8 +94,9 @@ def note_built(net: nn.Module, traced: fx.GraphModule) -> None:
         net: the network, or a graph of it, which may have leaves of its own beside (switches, picked inputs).
         traced: its graph.
     """
-    traced.meta.pop(_NOTE, None)
-    if (built := built_as(net)) is None:
+    built = built_as(net)
+    traced.meta.pop(_NOTE, None)  # it may be the network itself
+    if built is None:
         return
     with torch.device("meta"):
         fresh = build(**built)
