@@ -16,7 +16,7 @@ import netdial as nd
 from netdial.compression import Codebook
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.result import FrontPoint
-from netdial.compression.pipeline.search import Search
+from netdial.compression.pipeline.search import Found, Level, Search
 from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.task import Regression
@@ -61,6 +61,34 @@ def test_a_size_in_bytes_is_met_and_the_network_is_what_is_stored(trained: nn.Mo
             assert stored.values[0] == 0 and len(stored.values) <= 9
     x, y = rows(300, 1)
     assert float((found.net(x).argmax(1) == y).float().mean()) > 0.7
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@may_be_useless
+def test_steps_are_larger_networks_on_the_way_and_values_that_are_too_long_are_not_trained(
+    steps: int,
+) -> None:
+    net = nd.build("mlp:100", input_shape=(12,), n_outputs=3, seed=0)
+    most, names, sizes = 250, list[str](), list[int]()
+
+    class Noted(Search):
+        def _points(self, level: Level, name: str, most: float) -> Found:
+            found = super()._points(level, name, most)
+            sizes.append(found.least)
+            assert all(p.n_bytes <= 1.02 * most for p in found.points)
+            return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("netdial.compression.pipeline.run.Search", Noted)
+        found = compressed(net, max_bytes=most, steps=steps, report=lambda n, *_: names.append(n))
+    assert found.n_bytes <= most
+    on_the_way = sizes[: steps - 1]
+    assert len(on_the_way) == steps - 1 and on_the_way == sorted(on_the_way, reverse=True)
+    assert all(size > 1.2 * most for size in on_the_way)
+    levels = [name for name in dict.fromkeys(names) if "-" not in name]
+    assert levels == [f"size{turn}" for turn in range(len(levels))]
+    trained = {name.partition("-")[0] for name in names if "-" in name}
+    assert trained and not trained & set(levels[: steps - 1])
 
 
 @pytest.mark.slow
@@ -113,8 +141,9 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
         def _first_goal(self) -> float:
             return 1.0
 
-        def _descend(self, level: Any, goal: float, name: str) -> Any:
-            return level, [point(0.1, 100) if name == "size0" else point(0.4, 60)]
+        def _descend(self, level: Any, goal: float, name: str, most: float = math.inf) -> Any:
+            one = point(0.1, 100) if name == "size0" else point(0.4, 60)
+            return level, Found([one], one.n_bytes)
 
     rows_ = Dataset(torch.zeros(1000, 1), torch.zeros(1000, 1))
     config = CompressConfig(price=1.0)

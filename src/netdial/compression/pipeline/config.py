@@ -62,6 +62,13 @@ class CompressConfig:
             description="passes over the data with shared values, 0 for none; else 3/8 of the epochs",
         ),
     ] = None
+    steps: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="networks on the way to max_bytes, each 1.6 times as large as the next; 1 goes straight to it",
+        ),
+    ] = 1
     lr: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
     batch_size: Annotated[
         int | None, Field(ge=1, description="examples in a batch; else 256, or 1/8 of few data")

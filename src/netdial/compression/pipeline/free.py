@@ -13,6 +13,7 @@ found by the dependency graph of ``netdial.channels``; where a network cannot be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -23,8 +24,9 @@ from netdial.channels.absorb import shifts
 from netdial.channels.collect import removable
 from netdial.channels.constants import known
 from netdial.channels.graph import Graph
+from netdial.compression.codebook import Codebook
 from netdial.compression.pipeline.leaves import Division, tensors_of
-from netdial.compression.pipeline.rate import context_bits
+from netdial.compression.pipeline.rate import Array, context_bits
 from netdial.compression.pipeline.sparsify import one_member
 from netdial.core.errors import NetdialError
 from netdial.core.outputs import evaluated, same_outputs
@@ -239,6 +241,30 @@ def reorder(net: nn.Module, division: Division, x: Tensor) -> tuple[int, dict[st
                 places[name] = _permuted(places[name], name, group, best)
     still = {n: torch.arange(t.numel()).view(t.shape) for n, t in tensors.items()}
     return count, {n: at for n, at in places.items() if not torch.equal(at, still[n])}
+
+
+def tidied(net: nn.Module, division: Division, x: Tensor) -> nn.Module:
+    """Returns a network without dead units, its units scaled alike; the one given stays as it is."""
+    found = copy_network(net).eval()
+    empty_units(found, division, x)
+    rescale(found, division, x)
+    return found
+
+
+def ordered(
+    net: nn.Module, division: Division, tensors: Mapping[str, Codebook | Array], x: Tensor
+) -> dict[str, Codebook | Array]:
+    """Returns stored tensors with hidden units in an order that codes well; the network follows, in place."""
+    _, moved = reorder(net, division, x)
+    found = dict(tensors)
+    for name, places in moved.items():
+        at = places.numpy().reshape(-1)
+        one = tensors[name]
+        if isinstance(one, Codebook):
+            found[name] = replace(one, codes=one.codes.reshape(-1)[at].reshape(one.codes.shape))
+        else:
+            found[name] = one.reshape(-1)[at].reshape(one.shape)
+    return found
 
 
 def _orders(net: nn.Module, group: Group) -> list[Tensor]:

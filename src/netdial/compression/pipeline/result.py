@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,16 @@ class FrontPoint:
     price: float
     net: nn.Module
     tensors: Mapping[str, Codebook | Array]
+
+
+def pareto(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
+    """Returns points by falling size, those that another one beats in both size and loss left out."""
+    ranked = sorted(points, key=lambda p: (p.n_bytes, p.loss))
+    found: list[FrontPoint] = []
+    for point in ranked:
+        if not found or point.loss < found[-1].loss:
+            found.append(point)
+    return tuple(reversed(found))
 
 
 TRAINED_ON = "trained on"

@@ -1,9 +1,10 @@
 """The front of size against loss, and the network on it that was asked for; ``nd.compress`` ends here.
 
 Sizes fall by a constant factor; every network is trained from the one before, its weights are shared, trained, put in order and
-measured on validation rows. For a size in bytes the search goes straight to it, and once more from the same network with more
-weights if bytes are left over; for a loss it ends where the loss has risen too far twice, and looks once more below the last
-good one; for a price it ends where loss and bits together have risen.
+measured on validation rows. For a size in bytes the search goes straight to it, or by as many larger networks as ``steps``
+says, and once more from the same network with more weights if bytes are left over; values that are too long for it are not
+trained. For a loss it ends where the loss has risen too far twice, and looks once more below the last good one; for a price it
+ends where loss and bits together have risen.
 Nothing is chosen on test data.
 """
 
@@ -11,13 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
-from netdial.compression.pipeline.free import empty_units, reorder, rescale
+from netdial.compression.pipeline.free import ordered, tidied
 from netdial.compression.pipeline.leaves import tensors_of
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.result import (
@@ -26,17 +27,25 @@ from netdial.compression.pipeline.result import (
     FrontPoint,
     WaterfallStep,
     exact_bits,
+    pareto,
     uncoded_bytes,
     unshared_bytes,
 )
 from netdial.compression.pipeline.sparsify import bits_of
-from netdial.compression.pipeline.steps import Context, keep_level, kept_level, shared, thinner
+from netdial.compression.pipeline.steps import (
+    Context,
+    Values,
+    keep_level,
+    kept_level,
+    shared,
+    thinner,
+    trained_values,
+)
 from netdial.compression.pipeline.training import Masks
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.measure.compare import excess, terms_of
 from netdial.measure.forward import outputs
-from netdial.nets.foreign import copy_network
 
 _FACTOR = 0.6
 """Size of a network compared with the one before it."""
@@ -45,6 +54,10 @@ _FIRST = 4.0
 _SIZES, _AGAIN = 12, 8
 """Sizes that are tried at most on the way down; and to meet a size in bytes."""
 _NEAR, _FULL, _UP = 0.97, 0.93, 3
+_ABOVE = 1.6
+"""Size of a network on the way to a size in bytes, compared with the next."""
+_UNTRAINED = 1.01
+"""Size of values before they are trained, compared with the bytes allowed, above which they will not fit after it either."""
 _PRECISIONS = (2.0, 3.0)
 """Bits of value of a weight on average that are tried at every size."""
 _WAIT = 2
@@ -61,6 +74,19 @@ class Level:
     goal: float
     net: nn.Module
     masks: Masks
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What became of a network of one size.
+
+    Attributes:
+        points: its networks of shared values.
+        least: bytes of the smallest file, of those too that are too long and were not trained.
+    """
+
+    points: list[FrontPoint]
+    least: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +126,10 @@ class Search:
         masks = {n: self.net.get_parameter(n).detach() != 0 for n in self.context.division.weights}
         return Level(math.inf, self.net, masks)
 
-    def _descend(self, level: Level, goal: float, name: str) -> tuple[Level, list[FrontPoint]]:
-        """Returns the network of another size, and what becomes of it."""
+    def _descend(
+        self, level: Level, goal: float, name: str, most: float = math.inf
+    ) -> tuple[Level, Found]:
+        """Returns the network of another size, and what becomes of it in at most so many bytes."""
         kept = kept_level(self.context, name, goal, self.net)
         if kept is None:
             net, masks = thinner(self.context, level.net, level.masks, goal, name)
@@ -109,46 +137,50 @@ class Search:
         else:
             net, masks = kept
         level = Level(goal, net, masks)
-        return level, self._points(level, name)
+        return level, self._points(level, name, most)
 
-    def _points(self, level: Level, name: str) -> list[FrontPoint]:
+    def _points(self, level: Level, name: str, most: float) -> Found:
         context, config = self.context, self.context.config
-        net = tidied(context, level.net, self._few())
+        net = tidied(level.net, context.division, self._few()) if config.free else level.net
         masks = {n: level.masks[n] & (net.get_parameter(n) != 0) for n in level.masks}
-        if config.share == "kmeans":
-            return [self._point(net, masks, f"{name}-values")]
-        found = [self._point(net, masks, f"{name}-{b:g}bits", bits=b) for b in _PRECISIONS]
-        if config.price is not None:
-            found.append(self._point(net, masks, f"{name}-price", price=config.price))
-        return found
+        ways: list[tuple[str, float | None, float | None]] = [("values", None, None)]
+        if config.share != "kmeans":
+            ways = [(f"{bits:g}bits", bits, None) for bits in _PRECISIONS]
+            ways += [("price", None, config.price)] if config.price is not None else []
+        points, lengths = list[FrontPoint](), list[int]()
+        for way, bits, price in ways:
+            chosen = shared(context, net, masks, bits=bits, price=price)
+            if most < math.inf:
+                lengths.append(self._in_file(chosen)[2])
+                if lengths[-1] > _UNTRAINED * most:
+                    continue
+            points.append(self._point(chosen, f"{name}-{way}"))
+        return Found(points, min([*lengths, *(p.n_bytes for p in points)]))
 
-    def _point(
-        self,
-        net: nn.Module,
-        masks: Masks,
-        name: str,
-        *,
-        bits: float | None = None,
-        price: float | None = None,
-    ) -> FrontPoint:
-        made, tensors, price = shared(self.context, net, masks, name, bits=bits, price=price)
+    def _in_file(self, chosen: Values) -> tuple[nn.Module, Mapping[str, Codebook | Array], int]:
+        """Returns the network of shared values, its tensors as the file holds them, and the bytes of that."""
+        net, tensors = chosen.stored()
         if self.context.config.free:
-            tensors = ordered(self.context, made, tensors, self._few())
-        terms = losses_of(made, self.valid, self.context)
+            tensors = ordered(net, self.context.division, tensors, self._few())
+        return net, tensors, self.size_of(tensors, net)
+
+    def _point(self, chosen: Values, name: str) -> FrontPoint:
+        """Returns a network whose shared values have been trained."""
+        net, tensors, size = self._in_file(trained_values(self.context, chosen, name))
+        terms = losses_of(net, self.valid, self.context)
         gaps, errors = excess(torch.stack([self.start, terms]), 0)
         kept = [
             int((t.codes if isinstance(t, Codebook) else t).astype(bool).sum())
             for t in tensors.values()
         ]
-        size = self.size_of(tensors, made)
         return FrontPoint(
             size,
             float(terms.mean()),
             float(gaps[1]),
             float(errors[1]),
             sum(kept),
-            price,
-            made,
+            chosen.price,
+            net,
             tensors,
         )
 
@@ -169,28 +201,30 @@ class Search:
                 f"max_bytes={most}: what is kept exactly (normalisation, buffers) takes {math.ceil(fixed / 8)} bytes; "
                 "allow more"
             )
-        goal = 8.0 * most * _NEAR - fixed
+        before = self.context.config.steps - 1
+        goal = _ABOVE**before * (8.0 * most * _NEAR - fixed)
         numbers = sum(int(one.count_nonzero()) for one in tensors_of(self.net).values())
-        for turn in range(_AGAIN):
+        reached = list[int]()
+        for turn in range(before + _AGAIN):
             above = level
-            level, points = self._descend(above, goal, f"size{turn}")
-            front += points
-            if fits := [p for p in points if p.n_bytes <= most]:
+            level, found = self._descend(above, goal, f"size{turn}", most)
+            front += found.points
+            reached.append(found.least)
+            if fits := [p for p in found.points if p.n_bytes <= most]:
                 best = self._best(fits)
                 if best.n_bytes < _FULL * most and best.n_weights < numbers:
                     goal *= _NEAR * most / best.n_bytes
-                    front += self._descend(above, goal, f"size{turn}-fuller")[1]
+                    front += self._descend(above, goal, f"size{turn}-fuller", most)[1].points
                     best = self._best([p for p in front if p.n_bytes <= most])
                 return front, best, f"the least loss of files of up to {most} bytes"
             if not any(bool(mask.any()) for mask in level.masks.values()):
                 break
             # names and tables do not shrink: all that is too much comes from weights
-            surplus = 8 * (min(p.n_bytes for p in points) - _NEAR * most)
+            surplus = 8 * (found.least - _NEAR * most * _ABOVE ** max(0, before - 1 - turn))
             now = min(goal, bits_of(level.masks, 3.0))
             goal = max(now - surplus, _FACTOR**2 * now)
-        smallest = min(front, key=lambda p: p.n_bytes)
         raise ConfigError(
-            f"max_bytes={most}: the smallest file that was reached has {smallest.n_bytes}, {text} of them header and text; "
+            f"max_bytes={most}: the smallest file that was reached has {min(reached)}, {text} of them header and text; "
             "allow more bytes, fewer --values, or compress a smaller network"
         )
 
@@ -218,10 +252,10 @@ class Search:
         level, front = self._begin(), list[FrontPoint]()
         goal, good_level, missed = self._first_goal(), level, list[float]()
         for turn in range(_SIZES):
-            level, points = self._descend(level, goal, f"size{turn}")
-            front += points
+            level, found = self._descend(level, goal, f"size{turn}")
+            front += found.points
             missed.append(goal)
-            if any(map(good, points)):
+            if any(map(good, found.points)):
                 good_level, missed = level, []
             elif len(missed) == _WAIT:
                 front += self._above(good_level, missed[0], f"size{turn}", good)
@@ -246,10 +280,10 @@ class Search:
     ) -> list[FrontPoint]:
         """Returns what is between a size that is too small and the one before it; above it, if there was none before."""
         if math.isfinite(level.goal):
-            return self._descend(level, math.sqrt(goal * level.goal), f"{name}-between")[1]
+            return self._descend(level, math.sqrt(goal * level.goal), f"{name}-between")[1].points
         front: list[FrontPoint] = []
         for turn in range(1, _UP + 1):
-            points = self._descend(level, goal / _FACTOR**turn, f"{name}-above{turn}")[1]
+            points = self._descend(level, goal / _FACTOR**turn, f"{name}-above{turn}")[1].points
             front += points
             if any(map(good, points)):
                 break
@@ -265,10 +299,10 @@ class Search:
         level, front, waited = self._begin(), list[FrontPoint](), 0
         goal, least = self._first_goal(), math.inf
         for turn in range(_SIZES):
-            level, points = self._descend(level, goal, f"size{turn}")
-            front += points
+            level, found = self._descend(level, goal, f"size{turn}")
+            front += found.points
             # what the price itself thins may be empty at any size
-            now = min(map(total, points[: len(_PRECISIONS)]))
+            now = min(map(total, found.points[: len(_PRECISIONS)]))
             waited = 0 if now < least else waited + 1
             least = min(least, now)
             if waited >= _WAIT:
@@ -291,42 +325,6 @@ def losses_of(net: nn.Module, data: Dataset, context: Context) -> Tensor:
     """Returns what rows add to the metric that decides with a network ``[G]``, lower is better."""
     out = outputs(net, data)[None]
     return terms_of(out, data.y.cpu(), context.task, context.config.metric)[0]
-
-
-def tidied(context: Context, net: nn.Module, x: Tensor) -> nn.Module:
-    """Returns a network without dead units, its units scaled alike, if free bits are wanted; the one given stays as it is."""
-    if not context.config.free:
-        return net
-    found = copy_network(net).eval()
-    empty_units(found, context.division, x)
-    rescale(found, context.division, x)
-    return found
-
-
-def ordered(
-    context: Context, net: nn.Module, tensors: Mapping[str, Codebook | Array], x: Tensor
-) -> dict[str, Codebook | Array]:
-    """Returns stored tensors with hidden units in an order that codes well; the network follows."""
-    _, moved = reorder(net, context.division, x)
-    found = dict(tensors)
-    for name, places in moved.items():
-        at = places.numpy().reshape(-1)
-        one = tensors[name]
-        if isinstance(one, Codebook):
-            found[name] = replace(one, codes=one.codes.reshape(-1)[at].reshape(one.codes.shape))
-        else:
-            found[name] = one.reshape(-1)[at].reshape(one.shape)
-    return found
-
-
-def pareto(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
-    """Returns points by falling size, those that another one beats in both size and loss left out."""
-    ranked = sorted(points, key=lambda p: (p.n_bytes, p.loss))
-    found: list[FrontPoint] = []
-    for point in ranked:
-        if not found or point.loss < found[-1].loss:
-            found.append(point)
-    return tuple(reversed(found))
 
 
 def finished(search: Search, dense: float, free: Mapping[str, int]) -> Compressed:

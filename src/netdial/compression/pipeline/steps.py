@@ -161,35 +161,57 @@ def _schedule(context: Context) -> list[tuple[int, float, str]]:
     return [one for one in found if one[0]]
 
 
+@dataclass(frozen=True, eq=False)
+class Values:
+    """A sparse network and the values that its weights share.
+
+    Attributes:
+        net: the network.
+        masks: which of its weights there are.
+        books: leaf -> shared values.
+        price: bits of loss that a bit of the file was worth when values were chosen.
+    """
+
+    net: nn.Module
+    masks: Mapping[str, Tensor]
+    books: Mapping[str, Book]
+    price: float
+
+    def stored(self) -> tuple[nn.Module, dict[str, Codebook | Array]]:
+        """Returns the network of these values, and its tensors as they are stored."""
+        net = copy_network(self.net)
+        tensors = encoded(net, self.books)
+        load(net, tensors)
+        return net.eval(), tensors
+
+
 def shared(
     context: Context,
     net: nn.Module,
     masks: Mapping[str, Tensor],
-    name: str,
     *,
     bits: float | None = None,
     price: float | None = None,
-) -> tuple[nn.Module, dict[str, Codebook | Array], float]:
-    """Returns the network of shared values, its tensors as they are stored, and the price that values were chosen at.
+) -> Values:
+    """Returns values that the weights of a network can share; the network stays as it is.
 
     Args:
         context: data and settings.
-        net: the sparse network; it stays as it is.
+        net: the sparse network.
         masks: which of its weights there are.
-        name: of the training.
         bits: bits of value of a weight on average; or
         price: bits of loss that a bit of the file is worth.
     """
-    config = context.config
-    net = copy_network(net)
-    pulls = pulls_of(context, net)
     books, price = share_network(
-        net, context.division, masks, pulls, config, bits=bits, price=price
+        net, context.division, masks, pulls_of(context, net), context.config, bits=bits, price=price
     )
-    state = _tuned(context, net, masks, books, name)
-    tensors = encoded(state.net, state.books)
-    load(state.net, tensors)
-    return state.net.eval(), tensors, price
+    return Values(copy_network(net), masks, books, price)
+
+
+def trained_values(context: Context, chosen: Values, name: str) -> Values:
+    """Returns values after the training of shared values, by its name; those given change in place."""
+    state = _tuned(context, chosen.net, chosen.masks, chosen.books, name)
+    return Values(state.net, state.masks, state.books, chosen.price)
 
 
 def tuned(context: Context, net: nn.Module, name: str) -> nn.Module:
