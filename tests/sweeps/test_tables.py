@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netdial.core.errors import DataError
+from netdial.core.errors import ConfigError, DataError
 from netdial.sweeps.conductor import Told
 from netdial.sweeps.run import open_sweep, sweep
 from netdial.sweeps.spec import SweepSpec
@@ -83,3 +83,27 @@ def test_fewer_trials_than_there_are_leave_none_waiting(toy: Make) -> None:
     sweep(toy(trials=4))
     found = sweep(toy(trials=2))
     assert found.counts == {"done": 4, "stopped": 0, "failed": 0, "unfinished": 0, "waiting": 0}
+
+
+def test_tables_in_memory_are_kept_with_the_sweep_and_an_equal_one_goes_on(
+    toy: Make, tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    rows = pandas.DataFrame({"x": range(60), "y": [2.0 * x + x % 7 for x in range(60)]})
+    rows.to_parquet(tmp_path / "homes.parquet", index=False)
+    keys = {name: value for name, value in toy(trials=2).model_dump().items() if value is not None}
+
+    def made(data: object, valid: object, **changes: object) -> list[dict[str, float]]:
+        settings = {"epochs": 2, "target": "y", "valid": valid}
+        found = sweep({**keys, "data": data, "settings": settings}, **changes)
+        return [trial.measures for trial in found.trials]
+
+    of_file = made("homes.parquet", "homes.parquet", name="files")
+    of_frame = made(rows, rows.copy())
+    assert of_frame == of_file
+    assert made(rows.copy(), rows, trials=3)[:2] == of_frame
+    (kept,) = Path("runs/sweeps/toy").glob("*.parquet")
+    assert pandas.read_parquet(kept).equals(rows)
+    with pytest.raises(ConfigError, match="s3://bucket/a: other machines cannot read it"):
+        made(rows, rows, storage="s3://bucket/a", name="far")

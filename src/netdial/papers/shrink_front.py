@@ -46,7 +46,7 @@ _BATCHES = (1, 64)
 
 PROBLEMS = {
     "covertype": FrontProblem(
-        "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 12, (600, 40_000), (600, 2_500),
+        "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 24, (600, 40_000), (600, 2_500),
         reference="COVER_FC",
     ),
     "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000), (1_000, 3_750)),
@@ -56,7 +56,7 @@ PROBLEMS = {
     ),
     "wine": FrontProblem("wine", None, (24, 24), "mlp", 20, 6, (60, 800), (60, 120), batch=16),
 }  # fmt: skip
-"""Problems by the name of the data; of sizes that two cores make in a quarter of an hour or so. Wine is for a first look."""
+"""Problems by the name of the data; of sizes that two cores make in half an hour or so. Wine is for a first look."""
 
 
 def experiment(lab: Lab) -> Outcome:

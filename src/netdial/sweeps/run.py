@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError, warn
+from netdial.data.tables.read import Frame
+from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import cores
 from netdial.sweeps.conductor import Conductor, Told
 from netdial.sweeps.engines import ENGINES
@@ -33,7 +35,8 @@ def sweep(
 
     Args:
         spec: a YAML file, or its keys: ``name``, ``data``, ``way``, ``settings``, ``space``, ``trials``, ``sampler``,
-            ``objectives`` … (`SweepSpec`).
+            ``objectives`` … (`SweepSpec`). ``data``, and ``valid`` and ``test`` in ``settings``, may be tables in memory; they
+            are kept in the folder of the sweep, as Parquet.
         retry: try trials again that failed.
         report: told of every trial that begins or ends.
         changes: keys of the spec to set besides.
@@ -46,6 +49,7 @@ def sweep(
         BusyError: another process works on it.
         MissingExtra: Optuna is not installed.
     """
+    spec, changes = _frames_kept(spec, changes)
     asked = read_spec(spec, **changes)
     need_optuna()
     folder = SweepFolder.of(asked)
@@ -59,6 +63,30 @@ def sweep(
         make = functools.partial(make_trial, store=folder.store, halving=asked.halving)
         ENGINES[engine](conductor, make, workers)
     return Sweep.read(folder)
+
+
+def _frames_kept(spec: Any, changes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Returns a spec and changes to it in which tables in memory are names of files."""
+    keys = {**(spec if isinstance(spec, Mapping) else {}), **changes}
+    storage = str(keys.get("storage") or SweepSpec.model_fields["storage"].default)
+    folder = Path(storage) / str(keys.get("name"))
+
+    def kept(value: Any) -> Any:
+        if not isinstance(value, Frame):
+            return value
+        if is_address(storage):
+            raise ConfigError(
+                f"data of a frame with storage {storage}: other machines cannot read it; write it there and give its name"
+            )
+        return kept_as_file(value, folder)
+
+    def named(given: Mapping[str, Any]) -> dict[str, Any]:
+        found = {key: kept(value) for key, value in given.items()}
+        if isinstance(found.get("settings"), Mapping):
+            found["settings"] = {key: kept(value) for key, value in found["settings"].items()}
+        return found
+
+    return (named(spec) if isinstance(spec, Mapping) else spec), named(changes)
 
 
 def engine_of(spec: SweepSpec) -> tuple[str, int]:

@@ -16,7 +16,7 @@ import netdial as nd
 from netdial.compression import Codebook
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.result import FrontPoint
-from netdial.compression.pipeline.search import Found, Level, Search
+from netdial.compression.pipeline.search import Level, Search, SizePoints
 from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.task import Regression
@@ -72,7 +72,7 @@ def test_steps_are_larger_networks_on_the_way_and_values_that_are_too_long_are_n
     most, names, sizes = 250, list[str](), list[int]()
 
     class Noted(Search):
-        def _points(self, level: Level, name: str, most: float) -> Found:
+        def _points(self, level: Level, name: str, most: float) -> SizePoints:
             found = super()._points(level, name, most)
             sizes.append(found.least)
             assert all(p.n_bytes <= 1.02 * most for p in found.points)
@@ -143,7 +143,7 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
 
         def _descend(self, level: Any, goal: float, name: str, most: float = math.inf) -> Any:
             one = point(0.1, 100) if name == "size0" else point(0.4, 60)
-            return level, Found([one], one.n_bytes)
+            return level, SizePoints([one], one.n_bytes)
 
     rows_ = Dataset(torch.zeros(1000, 1), torch.zeros(1000, 1))
     config = CompressConfig(price=1.0)

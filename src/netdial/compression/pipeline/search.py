@@ -77,7 +77,7 @@ class Level:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SizePoints:
     """What became of a network of one size.
 
     Attributes:
@@ -128,7 +128,7 @@ class Search:
 
     def _descend(
         self, level: Level, goal: float, name: str, most: float = math.inf
-    ) -> tuple[Level, Found]:
+    ) -> tuple[Level, SizePoints]:
         """Returns the network of another size, and what becomes of it in at most so many bytes."""
         kept = kept_level(self.context, name, goal, self.net)
         if kept is None:
@@ -139,7 +139,7 @@ class Search:
         level = Level(goal, net, masks)
         return level, self._points(level, name, most)
 
-    def _points(self, level: Level, name: str, most: float) -> Found:
+    def _points(self, level: Level, name: str, most: float) -> SizePoints:
         context, config = self.context, self.context.config
         net = tidied(level.net, context.division, self._few()) if config.free else level.net
         masks = {n: level.masks[n] & (net.get_parameter(n) != 0) for n in level.masks}
@@ -155,7 +155,7 @@ class Search:
                 if lengths[-1] > _UNTRAINED * most:
                     continue
             points.append(self._point(chosen, f"{name}-{way}"))
-        return Found(points, min([*lengths, *(p.n_bytes for p in points)]))
+        return SizePoints(points, min([*lengths, *(p.n_bytes for p in points)]))
 
     def _in_file(self, chosen: Values) -> tuple[nn.Module, Mapping[str, Codebook | Array], int]:
         """Returns the network of shared values, its tensors as the file holds them, and the bytes of that."""

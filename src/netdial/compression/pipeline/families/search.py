@@ -28,7 +28,7 @@ from netdial.compression.pipeline.free import reorder
 from netdial.compression.pipeline.leaves import Division
 from netdial.compression.pipeline.quantise import curvature_of
 from netdial.compression.pipeline.result import FrontPoint
-from netdial.compression.pipeline.search import Found, Level, Search, losses_of
+from netdial.compression.pipeline.search import Level, Search, SizePoints, losses_of
 from netdial.compression.pipeline.steps import tuned
 from netdial.compression.tracks import Track, at_knots, stored
 from netdial.family.family import Family
@@ -56,7 +56,7 @@ class TrackSearch(Search):
     family: Family
     plain: Division
 
-    def _points(self, level: Level, name: str, most: float) -> Found:
+    def _points(self, level: Level, name: str, most: float) -> SizePoints:
         net = cast(WholeMoving, level.net)
         weights = {n: leaf.cpu().double().numpy() for n, leaf in net.tracks().items()}
         pulls = self._pulls(net)
@@ -64,7 +64,7 @@ class TrackSearch(Search):
         if self.context.config.share == "kmeans":
             ways = [("values", None)]
         points = [self._shared(net, weights, pulls, f"{name}-{way}", bits) for way, bits in ways]
-        return Found(points, min(p.n_bytes for p in points))
+        return SizePoints(points, min(p.n_bytes for p in points))
 
     def _pulls(self, net: WholeMoving) -> dict[str, Array]:
         """Returns second derivatives of the losses of the members at the knots by leaf ``[J, ...]``."""
