@@ -92,11 +92,18 @@ def dropouts(s: Any, x: Tensor) -> Any:
     return s.head(F.dropout(s.two(h), p=0.2, training=s.training))
 
 
+def dropouts_by_share(s: Any, x: Tensor) -> Any:
+    h = F.dropout(F.relu(s.one(x)), 0.5 if s.training else 0.0, s.training)
+    return s.head(F.dropout(F.relu(s.two(h)), p=0.2 if s.training else 0.0))
+
+
 NETS = {
     name: run
     for name, run in globals().items()
     if callable(run) and getattr(run, "__annotations__", {}).get("s") == "Any"
 }
+
+DRAWING = {"sampling", "dropouts", "dropouts_by_share", "dropout_of_weights"}
 
 
 def found(net: nn.Module, *, training: bool) -> list[Tensor]:
@@ -119,7 +126,7 @@ def test_the_graph_is_the_network_in_both_modes(name: str, export: bool) -> None
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(set(NETS) - {"sampling", "dropouts", "dropout_of_weights"}))
+@pytest.mark.parametrize("name", sorted(set(NETS) - DRAWING))
 def test_a_cut_network_is_the_one_with_zeros_in_both_modes(name: str) -> None:
     graph = Graph.of(Net(NETS[name]).double(), X.double())
     free = [group for group in graph.groups if not group.mixed]
@@ -133,6 +140,21 @@ def test_a_cut_network_is_the_one_with_zeros_in_both_modes(name: str) -> None:
             found(masked, training=training), found(graph.traced, training=training), strict=True
         ):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["dropouts", "dropouts_by_share"])
+def test_dropout_in_training_alone_is_cut_and_still_drawn(name: str) -> None:
+    graph = Graph.of(Net(NETS[name]).double(), X.double())
+    assert {group.name: group.size for group in graph.groups} == {"one": 12, "two": 12}
+    shares = [layer.p for layer in graph.traced.modules() if isinstance(layer, nn.Dropout)]
+    assert shares == [0.5, 0.2]
+    plan = graph.plan({"one": range(6), "two": range(3)})
+    masked = copy.deepcopy(graph.traced)
+    mask(masked, plan)
+    apply(plan, graph.traced)
+    one, other = found(masked, training=False), found(graph.traced, training=False)
+    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    assert not torch.equal(found(graph.traced, training=True)[0], other[0])
 
 
 def test_sampling_loses_what_both_modes_make() -> None:

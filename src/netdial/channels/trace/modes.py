@@ -112,7 +112,7 @@ class _Merging:
         evaluating: the network with the second.
         where: function that tells where a node comes from.
         stands: node of the second graph -> the node that gives its result in evaluation.
-        dropouts: functional dropouts that know their mode.
+        dropouts: functional dropouts of training alone.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class _Merging:
         mapped = fx.node.map_arg((second.args, second.kwargs), self.stands.__getitem__)
         if isinstance(kept := module_of(self.traced, first), Keeping):
             kept.also(cast(Keeping, module_of(self.evaluating, second)))
-        if _is_dropout(first, second) and _knows_its_mode(first, second):
+        if _is_dropout(first, second) and _in_training_alone(first, second):
             self.dropouts.append(first)
             mapped = (mapped[0][:1] + first.args[1:], first.kwargs)
         if not _same_shape((first.args, first.kwargs), mapped) and first.op != "output":
@@ -198,11 +198,16 @@ class _Merging:
         return self._made[key]
 
 
-def _knows_its_mode(first: fx.Node, second: fx.Node) -> bool:
-    """Returns whether two functional dropouts differ in being on in training and off in evaluation, and in nothing else."""
+def _in_training_alone(first: fx.Node, second: fx.Node) -> bool:
+    """Returns whether two functional dropouts are on in training and off in evaluation, and differ in nothing else.
+
+    Off is one that is told so, or whose share is 0: ``F.dropout(x, p=self.p if self.training else 0.0)``.
+    """
     one, other = _given(first), _given(second)
-    modes = one.pop("training", True), other.pop("training", True)
-    return modes == (True, False) and one == other
+    shares = [part.pop("p", 0.5) for part in (one, other)]
+    on, off = one.pop("training", True), not other.pop("training", True)
+    known = isinstance(shares[0], int | float) and isinstance(shares[1], int | float)
+    return known and on is True and (off or shares[1] == 0) and one == other
 
 
 def _given(node: fx.Node) -> dict[str, Any]:
@@ -254,7 +259,7 @@ def _chosen(traced: fx.GraphModule, one: Any, other: Any) -> fx.Node:
 
 
 def _dropout_module(traced: fx.GraphModule, node: fx.Node) -> None:
-    """Replaces a functional dropout by a module that knows its mode."""
+    """Replaces a functional dropout of training alone by a module that knows its mode."""
     assert callable(node.target)
     kind, name = _DROPOUT[node.target], f"{node.name}_of_forward"
     traced.add_submodule(name, kind(p=_given(node).get("p", 0.5)))
