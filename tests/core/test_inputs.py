@@ -75,7 +75,9 @@ def test_a_network_takes_one_tensor_and_stays_what_it_was() -> None:
 def test_other_inputs_are_refused() -> None:
     _, packing = as_packed([X, IDS], ["", "ids"], "data")
     _, other = as_packed([X, IDS[:, :2]], ["", "ids"], "data")
-    with pytest.raises(ConfigError, match=r"takes inputs \[3\], ids \[4\]; got \[3\], ids \[2\]"):
+    with pytest.raises(
+        ConfigError, match=r"by position \[3\], ids \[4\]; got by position \[3\], ids \[2\]"
+    ):
         one_tensor(one_tensor(Net(), packing), other)
     with pytest.raises(ConfigError, match="half precision"):
         one_tensor(Net().half(), packing)

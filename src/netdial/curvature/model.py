@@ -31,7 +31,7 @@ from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data
 from netdial.nets.foreign import copy_network
 from netdial.task import Task
-from netdial.task.rehearsal import with_task
+from netdial.task.rehearsal import in_order_of, with_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +100,7 @@ def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int
     part, task = with_task(data, kind)
     if not len(part):
         raise DataError("curvature: the data have no examples; give at least one")
+    part = in_order_of(net, part)
     net = copy_network(net).eval()
     params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
     if not params:

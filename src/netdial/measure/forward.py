@@ -13,6 +13,7 @@ from netdial.core.outputs import ROWS, evaluating, failing_in_words, keep_freed_
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
+from netdial.task.rehearsal import in_order_of
 
 
 @checked
@@ -57,7 +58,7 @@ def predictive(
     Raises:
         ConfigError: λ is outside the trained range, or there is nothing to draw.
     """
-    part = as_dataset(data)
+    part = in_order_of(family.net, as_dataset(data))
     net, source, draw = family.export(lam), generator(seed, "predictive"), family.sampler(lam)
     draws = []
     for _ in range(n_samples):

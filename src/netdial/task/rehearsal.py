@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, warn
-from netdial.core.inputs import OneTensor, Packing, one_tensor
+from netdial.core.inputs import OneTensor, Packing, one_tensor, packing_of
 from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
@@ -47,7 +48,7 @@ def admit(
     found, task = with_task(data, kind, known, part)
     if len(found) == 0:
         raise DataError(f"the {part} is empty; give at least one example")
-    found = _in_type_of(net, found)
+    found = _in_type_of(net, in_order_of(net, found, part))
     like = _like(net, found.x)
     few = match(found.inputs(torch.arange(min(2, len(found)), device=found.x.device)), like)
     y = match(found.y[: len(few)], like)
@@ -69,7 +70,7 @@ def admit_training(
     if isinstance(loader, Dataset):
         return admit(net, loader, kind, known, part)
     task = settle_task(kind, loader, known)
-    loader = loader.suited(task.targets)
+    loader = loader.suited(task.targets, packing=packing_of(net))
     first = loader.first()
     like = _like(net, first.x)
     few, y = match(first.x[:2], like), match(first.y[:2], like)
@@ -113,7 +114,12 @@ def suited(net: nn.Module, data: Dataset | Loader) -> nn.Module:
 
 
 def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
-    """Returns a network as one from one tensor to one tensor, if it has to be; arguments as of ``suited``."""
+    """Returns a network as one from one tensor to one tensor, if it has to be; arguments as of ``suited``.
+
+    It takes inputs by name in the order of its own arguments; ``in_order_of`` brings data into that order.
+    """
+    if packing is not None and not isinstance(net, OneTensor):  # a call by position means the same
+        packing = packing.in_order(list(inspect.signature(net.forward).parameters))
     if packing is not None or isinstance(net, OneTensor):
         return one_tensor(net, packing)
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
@@ -135,6 +141,18 @@ def _gives_several(net: nn.Module, x: Tensor, *, training: bool) -> bool:
             return not isinstance(net.train(training)(x), Tensor)
     except Exception:  # whatever is wrong is said by the rehearsal
         return False
+
+
+def in_order_of(net: nn.Module, data: Dataset, part: str = "data") -> Dataset:
+    """Returns data whose several inputs lie in their tensor as a network takes them; by name, they may come in any order.
+
+    Raises:
+        DataError: they are others than those that the network was made for.
+    """
+    wanted = packing_of(net)
+    if wanted is None or data.packing is None or wanted.fits(data.packing):
+        return data
+    return replace(data, x=wanted.of(data.x, data.packing, part), packing=wanted)
 
 
 def hold(data: Data, part: str = "training part") -> Dataset | Loader:

@@ -111,7 +111,7 @@ def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
         ConfigError: it takes other inputs already, or computes in half precision.
     """
     if isinstance(net, OneTensor):
-        if net.packing is not None and packing is not None and not net.packing.fits(packing):
+        if net.packing is not None and packing is not None and not net.packing.serves(packing):
             raise ConfigError(
                 f"network {type(net).__name__}: takes inputs {net.packing}; got {packing}; give those that it was made for"
             )

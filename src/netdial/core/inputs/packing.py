@@ -74,10 +74,60 @@ class Packing:
         """Returns whether inputs packed in another way are those that this one is for."""
         return (self.names, self.shapes) == (other.names, other.shapes)
 
+    def in_order(self, names: Sequence[str]) -> Packing:
+        """Returns the same inputs, those by name in the order of names; others follow as they are."""
+        known = {name: place for place, name in enumerate(names, 1)}
+        rank = [known.get(name, len(known) + 1) if name else 0 for name in self.names]
+        order = sorted(range(len(rank)), key=rank.__getitem__)
+        return Packing(
+            tuple(self.names[i] for i in order),
+            tuple(self.shapes[i] for i in order),
+            tuple(self.dtypes[i] for i in order),
+        )
+
+    def serves(self, other: Packing) -> bool:
+        """Returns whether inputs packed in another way are those that this one is for; names may come in any order."""
+        return self.fits(other) or self._places(other) is not None
+
+    def of(self, x: Tensor, other: Packing, where: str) -> Tensor:
+        """Returns inputs ``[B, F]`` that are packed in another way as this one packs them; names may come in any order.
+
+        Args:
+            x: the inputs.
+            other: how they lie in it.
+            where: whose they are, for messages.
+
+        Raises:
+            DataError: they are other inputs.
+        """
+        if self.fits(other):
+            return x
+        places = self._places(other)
+        if places is None:
+            raise DataError(
+                f"{where}: inputs {other}; the network takes {self}; give all of one shape (pad texts to one length), with the "
+                "names that it was made for"
+            )
+        parts = x.split(list(other.sizes), dim=1)
+        return torch.cat([parts[place] for place in places], 1)
+
+    def _places(self, other: Packing) -> list[int] | None:
+        """Returns where each input of this one lies in another; None if that has others. Inputs by position keep theirs."""
+        if self.shapes == other.shapes and not any(other.names):
+            return list(range(len(self.names)))  # all by position, as in a call
+        own, theirs = (
+            [
+                (name or str(place), shape)
+                for place, (name, shape) in enumerate(zip(one.names, one.shapes, strict=True))
+            ]
+            for one in (self, other)
+        )
+        return [theirs.index(one) for one in own] if sorted(own) == sorted(theirs) else None
+
     def __str__(self) -> str:
         """Returns names and shapes of the inputs, for messages."""
         parts = zip(self.names, self.shapes, strict=True)
-        return ", ".join(f"{name} {list(shape)}".strip() for name, shape in parts)
+        return ", ".join(f"{name or 'by position'} {list(shape)}" for name, shape in parts)
 
 
 def is_several(inputs: Any, count: int | None = None) -> bool:

@@ -76,6 +76,7 @@ class Loader:
         targets: Targets,
         dtype: torch.dtype | None = None,
         n_outputs: int | None = None,
+        packing: Packing | None = None,
     ) -> Loader:
         """Returns the loader with batches as a task and a network take them.
 
@@ -83,8 +84,10 @@ class Loader:
             targets: what targets are.
             dtype: type of the inputs; that of floating-point targets, too, if it is one.
             n_outputs: outputs of the network: class indices stay below it.
+            packing: how the network takes several inputs; by default as the first batch has them.
         """
         again = copy.copy(self)
+        again._packing = packing or self._packing
         again.targets, again._dtype, again._n_outputs = targets, dtype, n_outputs
         return again
 
@@ -138,11 +141,8 @@ class Loader:
         where = f"{self.part}: batch {step}"
         x, y, weight, packing = as_examples(batch, where, targets=self.targets, names=self._names)
         self._packing = self._packing or packing
-        if packing is not None and self._packing is not None and not packing.fits(self._packing):
-            raise DataError(
-                f"{where}: inputs {packing}, in the batches before {self._packing}; give all of one shape (pad texts to one "
-                "length)"
-            )
+        if packing is not None and self._packing is not None:
+            x, packing = self._packing.of(x, packing, where), self._packing
         highest = int(y.max()) if len(y) and not y.is_floating_point() else 0
         if self._n_outputs is not None and highest >= self._n_outputs:
             raise DataError(

@@ -21,7 +21,7 @@ from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.trace import trace
 from netdial.core.cutting import leaves
 from netdial.core.errors import ConfigError, NetdialError
-from netdial.core.inputs import as_packed, is_several
+from netdial.core.inputs import as_packed, is_several, packing_of
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
@@ -113,7 +113,9 @@ def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
     x, packing = as_packed(
         list(named.values()), [n if isinstance(n, str) else "" for n in named], "example"
     )
-    return net if isinstance(net, Family) else adapted(net, x, packing), x
+    found = net if isinstance(net, Family) else adapted(net, x, packing)
+    wanted = packing_of(template(found))
+    return found, x if wanted is None else wanted.of(x, packing, "example")
 
 
 def example_inputs(data: Dataset | None, example: Any) -> Any:
