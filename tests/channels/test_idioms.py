@@ -310,6 +310,19 @@ def test_code_that_does_less_while_it_is_compiled_is_followed_as_it_runs() -> No
     assert is_exported(traced)
 
 
+class LazyByValues(Lazy):
+    """The same, where nothing can follow it as it runs either."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        made = super().forward(x, mask)
+        return made if made.sum() > 0 else -made
+
+
+def test_code_that_fails_where_it_is_compiled_is_refused_for_what_it_does_as_it_runs() -> None:
+    with pytest.raises(TraceError, match=r"either: the code goes by numbers .*test_idioms\.py:\d+"):
+        trace(LazyByValues().double(), X)
+
+
 class Neighbours(nn.Module):
     """Adds what neighbours have, by a sparse matrix."""
 

@@ -49,6 +49,22 @@ class Sign(torch.autograd.Function):
         return gradients[0]
 
 
+class MaskedSoftmax(torch.autograd.Function):
+    """A softmax over some places, which writes in place what its own gradient is computed of."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, away: Tensor) -> Tensor:
+        found = torch.softmax(x.masked_fill(away, torch.finfo(x.dtype).min), -1)
+        found.masked_fill_(away, 0)
+        ctx.save_for_backward(found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (found,) = ctx.saved_tensors
+        return torch._softmax_backward_data(gradients[0], found, -1, found.dtype), None
+
+
 def frozen(self: Net, x: Tensor) -> Tensor:
     with torch.no_grad():
         h = torch.relu(self.a(x))
@@ -66,13 +82,20 @@ def straight(self: Net, x: Tensor) -> Tensor:
     return h
 
 
+def masked(self: Net, x: Tensor) -> Tensor:
+    if x.shape[1] != 8:  # torch.fx cannot follow that, and torch.export follows the operations inside
+        raise ValueError(x.shape)
+    h: Tensor = MaskedSoftmax.apply(self.a(x), torch.arange(16) % 3 == 0)  # type: ignore[no-untyped-call]
+    return h
+
+
 def gradients(net: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
     net.zero_grad()
     net(x).square().sum().backward()
     return {name: parameter.grad for name, parameter in net.named_parameters()}
 
 
-@pytest.mark.parametrize("between", [frozen, decorated, straight])
+@pytest.mark.parametrize("between", [frozen, decorated, straight, masked])
 def test_a_graph_has_the_gradients_of_its_network(between: Any) -> None:
     net = Net(between)
     wanted = gradients(net, X)

@@ -60,6 +60,17 @@ _NEW = {
     "mul",
 }
 """Operations whose results share memory with nothing."""
+_SAVED = {
+    "softmax",
+    "log_softmax",
+    "sigmoid",
+    "tanh",
+    "exp",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+}
+"""Operations whose gradient is computed of their result, which nobody may change."""
 _VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
@@ -94,6 +105,9 @@ def changed(net: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, fx.Node]]:
 def make_explicit(traced: fx.GraphModule, where: Any) -> None:
     """Makes later readers of a tensor that is changed in place read the result.
 
+    An ``autograd.Function`` may change what the gradient needs, as it has a gradient of its own; a graph of its operations
+    has not, and makes a new tensor.
+
     Args:
         traced: the network; its graph is changed.
         where: function that tells where a node comes from, for messages.
@@ -125,6 +139,17 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
         unread = base.op != "placeholder" and not made.users
         if base.op == "get_attr" or (unread and _is_shared(base, made, order)):
             raise _seen(where(made), base)
+        if name_of(source) in _SAVED and source.op != "call_module" and _plainly(made):
+            _replace(made, order)
+
+
+def _replace(node: fx.Node, order: dict[fx.Node, int]) -> None:
+    """Puts what gives a new tensor in the place of a node that changes one."""
+    with node.graph.inserting_after(node):
+        made = _out_of_place(node.graph, node)
+    made.stack_trace, made.meta, order[made] = node.stack_trace, {**node.meta}, order[node]
+    node.replace_all_uses_with(made)
+    node.graph.erase_node(node)
 
 
 def _is_shared(base: fx.Node, made: fx.Node, order: dict[fx.Node, int]) -> bool:

@@ -62,6 +62,8 @@ from netdial.core.outputs import (
 
 _EXPORTED = "taken by torch.export"
 _STILL = "modules that go as in evaluation"
+_OWN_FAILURES = (TypeError, AttributeError, ValueError, IndexError, KeyError, RuntimeError)
+"""Errors of code that fails by itself where it is compiled, which says nothing of how it runs; torch's have classes of their own."""
 
 
 def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
@@ -248,8 +250,8 @@ def _exported(
     try:  # as it runs where nothing is compiled
         with answered(compiled=False):
             return _by_export(net, lowered, example, error)
-    except TraceError:
-        raise found from None
+    except TraceError as second:
+        raise (second if type(found.__cause__) in _OWN_FAILURES else found) from None
 
 
 def _by_export(
