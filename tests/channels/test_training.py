@@ -83,7 +83,9 @@ def straight(self: Net, x: Tensor) -> Tensor:
 
 
 def masked(self: Net, x: Tensor) -> Tensor:
-    if x.shape[1] != 8:  # torch.fx cannot follow that, and torch.export follows the operations inside
+    if (
+        x.shape[1] != 8
+    ):  # torch.fx cannot follow that, and torch.export follows the operations inside
         raise ValueError(x.shape)
     h: Tensor = MaskedSoftmax.apply(self.a(x), torch.arange(16) % 3 == 0)  # type: ignore[no-untyped-call]
     return h

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import netdial as nd
@@ -119,6 +120,41 @@ def test_sizes_that_numbers_make_are_followed_and_the_codes_own_checks_stay(
     again = nd.load_model(tmp_path / "small.ndz", net=Net(ends))
     assert type(again) is Net
     torch.testing.assert_close(again(X), small.net(X))
+
+
+class Letters(nn.Module):
+    """Words whose letters are told by a loss of connectionist temporal classification, as networks of speech have it."""
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.one, self.two = nn.Embedding(10, 6), nn.Linear(6, 8), nn.Linear(8, 4)
+        self.reduction = reduction
+
+    def forward(self, x: Tensor) -> Tensor:
+        letters = x[:, :2] % 4
+        if x.shape[1] < 2:
+            raise ValueError("two letters or more")
+        likely = self.two(torch.relu(self.one(self.words(x)))).log_softmax(-1).transpose(0, 1)
+        known = letters != 0
+        steps = torch.div(torch.ones_like(x).sum(-1) * 2, 2, rounding_mode="floor").to(torch.long)
+        return F.ctc_loss(
+            likely, letters.masked_select(known), steps, known.sum(-1), reduction=self.reduction
+        )
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_a_loss_over_letters_is_followed(reduction: str) -> None:
+    """The labels of HuBERT and others for speech: the loss has no form in an exported graph."""
+    net = Letters(reduction).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TraceWarning)
+        graph = Graph.of(copy.deepcopy(net), X)
+    assert graph.widths == {"words": 6, "one": 8}
+    assert "counts these channels as classes" in graph.kept["two.weight"]
+    torch.testing.assert_close(graph.traced.eval()(X), net(X))
+    torch.testing.assert_close(graph.traced(X[:1]), net(X[:1]))
+    cut(graph, net)
 
 
 @pytest.mark.parametrize("ends", WAYS)

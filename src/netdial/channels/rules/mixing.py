@@ -230,6 +230,15 @@ def loss(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: 
     return scene.result(node)
 
 
+@on(modules=[nn.CTCLoss], functions=[F.ctc_loss])
+def letters(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """A loss over letters, which it goes to by their numbers: all stay."""
+    scene.fix(x.labels[-1], f"{place(node)} counts these channels as classes")
+    for axis in x.labels[:-1]:
+        scene.mix(axis, node)
+    return scene.result(node)
+
+
 @on(functions=[F.cosine_similarity, F.pairwise_distance])
 def cosine(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
     """Cosines and distances: all channels of the dimension together."""

@@ -8,8 +8,6 @@ layers again, lifted parameters become attributes, and operations of ``aten`` th
 
 The size of the batch stays a symbol. Whatever else the code asks about shapes is answered for the example, once: the graph is
 that of the way which the example takes. Code that asks for the size of the batch is refused if the answer matters.
-
-Related: ``trace.py`` (when this is tried, and what is checked afterwards).
 """
 
 from __future__ import annotations
@@ -36,6 +34,7 @@ from netdial.channels.trace.answers.example import (
     settle_checks,
 )
 from netdial.channels.trace.answers.questions import Guarded, Place
+from netdial.channels.trace.aten.ctc import ctc_named
 from netdial.channels.trace.aten.plain import plainly
 from netdial.channels.trace.aten.restating import restate, shape_of
 from netdial.channels.trace.inplace import keep_changes
@@ -101,6 +100,7 @@ def export(
         opaque(net, whole, others) as calls,
         unchecked(),
         DataDetached(),
+        ctc_named(),
         Guarded(),
     ):
         warnings.simplefilter("ignore")

@@ -63,7 +63,7 @@ from netdial.core.outputs import (
 _EXPORTED = "taken by torch.export"
 _STILL = "modules that go as in evaluation"
 _OWN_FAILURES = (TypeError, AttributeError, ValueError, IndexError, KeyError, RuntimeError)
-"""Errors of code that fails by itself where it is compiled, which says nothing of how it runs; torch's have classes of their own."""
+"""Errors of code that fails by itself where it is compiled: that says nothing of how it runs. Torch has classes of its own."""
 
 
 def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:

@@ -32,8 +32,10 @@ from netdial.core.inputs import PartedInputs
 
 _NOTED = "_log_real_tensor_propagation"
 """Method of torch that is called where code goes by numbers of the example."""
-_COMPARED = "_check_fake_real_tensors"
-"""Function of torch that compares offsets in memory, and so makes a size that depends on numbers that of the example."""
+_COMPARED = ("_check_fake_real_tensors", "_check_alias_info")
+"""Functions of torch that compare places in memory: one makes sizes that depend on numbers those of the example, one refuses
+what may or may not be a copy (``x.to(dtype)``).
+"""
 ASKS_NUMBERS = "data-dependent"
 """What errors say where code goes by numbers."""
 _ASKED = ("real_tensor_prop_unbacked_vals", "unbacked_var_to_val")
@@ -44,7 +46,7 @@ _CHECK = torch.ops.aten._assert_scalar.default
 
 def asks_numbers(error: Exception) -> bool:
     """Whether an export failed because code goes by numbers."""
-    known = hasattr(ShapeEnv, _NOTED) and hasattr(fake_utils, _COMPARED)
+    known = hasattr(ShapeEnv, _NOTED) and all(hasattr(fake_utils, one) for one in _COMPARED)
     return known and ASKS_NUMBERS in str(error)
 
 
@@ -61,6 +63,7 @@ def by_example(asked: set[Place]) -> Iterator[None]:
         if at is not None and not env._is_python_assert():
             asked.add(at)
 
+    unchecked: dict[str, Any] = dict.fromkeys(_COMPARED, lambda *_, **__: None)
     log = logging.getLogger(symbolic_shapes.__name__)
     was = log.disabled
     log.disabled = True
@@ -68,7 +71,7 @@ def by_example(asked: set[Place]) -> Iterator[None]:
         with (
             settings.patch(fake_tensor_propagate_real_tensors=True),
             patch.object(ShapeEnv, _NOTED, note),
-            patch.object(fake_utils, _COMPARED, lambda *_, **__: None),
+            patch.multiple(fake_utils, **unchecked),
         ):
             yield
     finally:
