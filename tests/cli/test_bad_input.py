@@ -286,3 +286,30 @@ def test_a_run_that_is_done_is_only_shown(call: Call, copy: Path) -> None:
 def test_an_option_by_the_name_that_others_give_it(call: Call, given: str, meant: str) -> None:
     said = call("fit", "wine", given, "1")
     assert said.code == 2 and f"did you mean {meant}?" in said.line
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("fit wine --target y1 --target y2", "--target"),
+        ("fit wine --lo .1 --epochs 1 --lo .2", "--lo"),
+        ("shrink wine --size 1k --size 2k", "--size"),
+        ("evaluate there --lams 1 --lams 2", "--lams"),
+        ("sweep there.yaml --by loss --by params", "--by"),
+        ("benchmark wine --target a --target b", "--target"),
+    ],
+)
+def test_an_option_given_twice_does_not_drop_the_first_untold(
+    call: Call, line: str, option: str
+) -> None:
+    said = call(*line.split())
+    assert said.code == 2
+    assert f"{option} is given 2 times" in said.err and "joined by commas" in said.err
+    assert not Path("runs").exists()
+
+
+def test_options_that_collect_and_switches_may_be_given_twice(call: Call) -> None:
+    said = call("list", "-q", "-q", "--json")
+    assert "is given" not in said.err
+    said = call("fit", "wine", "--log", "no-such", "--log", "no-such", "-q", "-q")
+    assert said.code == 2 and "is given" not in said.err

@@ -325,3 +325,11 @@ def test_numbers_held_as_objects_and_classes_from_one_are_refused_with_the_cure(
     for data in (tensors, torch.utils.data.TensorDataset(*tensors)):
         with pytest.raises(ShapeError, match=r"give y - 1 if yours begin at 1"):
             nd.fit(net, data, epochs=1)
+
+
+def test_texts_as_targets_of_rows_are_told_how_classes_are_numbered() -> None:
+    rows: Any = [(torch.randn(3), name) for name in "abab"]
+    forms: list[Any] = [rows, DataLoader(rows, batch_size=2)]
+    for data in forms:
+        with pytest.raises(DataError, match=r"targets: texts .* numpy\.unique"):
+            as_dataset(data)

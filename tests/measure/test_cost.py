@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from netdial.core.errors import TraceError
 from netdial.core.storage.bitmap import pack, stored_bytes, unpack
 from netdial.measure.cost import cost, count_macs, size_bytes
 
@@ -118,3 +119,8 @@ def test_bytes_follow_the_zeros_only_where_that_is_smaller() -> None:
         net.bias[0] = 0  # one zero in ten: a bitmap would not pay
     assert size_bytes(net.state_dict()) == 4 * 100 + 125 + 40
     assert size_bytes(net.state_dict(), packed=False) == dense
+
+
+def test_inputs_that_the_network_does_not_take_are_refused_in_words() -> None:
+    with pytest.raises(TraceError, match=r"network Linear: fails on inputs of shape \[1, 5\]"):
+        cost(nn.Linear(3, 2), torch.randn(1, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.core.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, TraceError
 from netdial.core.storage.boundary import seal
 from netdial.family import Family, FamilyConfig
@@ -182,8 +184,12 @@ def test_a_network_of_ones_own_is_given_to_the_loader(tmp_path: Path) -> None:
     save_member(family, 1.0, tmp_path / "tied")
     again = load_member(tmp_path / "tied", Tied())
     assert torch.equal(again(inputs(4, 3)), member(inputs(4, 3)))
-    with pytest.raises(CheckpointError, match=r"does not say which network .* \(net=\)"):
+    with pytest.raises(CheckpointError, match=r"does not say which network .* \(net=\)") as said:
         load_member(tmp_path / "tied")
+    said.match(re.escape(f"nd.load_model({str(tmp_path / 'tied')!r}, net=net)"))
+    assert torch.equal(
+        nd.load_model(tmp_path / "tied", net=Tied())(inputs(4, 3)), member(inputs(4, 3))
+    )
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 import netdial as nd
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, TraceError
 from netdial.core.layout import Layout
 from netdial.family.family import Family
 from netdial.family.fields import Anchor, Fields
@@ -160,3 +160,11 @@ def test_bad_input_is_refused() -> None:
         nd.fit(net, (x, y), old_inputs=x)
     with pytest.raises(DataError, match="old_inputs"):
         nd.fit(net, (x, y), anchor="start", old_inputs=0 * x, epochs=1)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_old_inputs_that_the_network_does_not_take_are_refused_in_words(outputs: int) -> None:
+    x = torch.randn(20, 3)
+    y = (x[:, 0] > 0).long() if outputs == 2 else x[:, :1]
+    with pytest.raises(TraceError, match=r"network Linear: fails on inputs of shape \[\d+, 5\]"):
+        nd.fit(nn.Linear(3, outputs), (x, y), anchor="start", old_inputs=torch.randn(6, 5))

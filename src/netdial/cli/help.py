@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from netdial.core.registry import names_at
@@ -22,7 +23,20 @@ _PLACE = re.compile(r"\{([\w.]+:\w+)\}")
 
 
 class PlainCommand(TyperCommand):
-    """A command that lists its options under their headings."""
+    """A command that lists its options under their headings, and takes each once unless it collects."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads arguments; click would take the last of those given twice and drop the others untold."""
+        order = self.make_parser(ctx).parse_args(list(args))[2]
+        for one in order:
+            single = not (getattr(one, "multiple", False) or getattr(one, "is_flag", False))
+            if one.param_type_name == "option" and single and order.count(one) > 1:
+                raise typer.BadParameter(
+                    f"{max(one.opts, key=len)} is given {order.count(one)} times, and one alone would count; give it once, "
+                    "several values joined by commas where it takes several (y1,y2)",
+                    ctx,
+                )
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes arguments and options."""

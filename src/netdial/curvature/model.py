@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
+from netdial.core.outputs import failing_in_words
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data
 from netdial.nets.foreign import copy_network
@@ -102,6 +103,9 @@ def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int
         raise DataError("curvature: the data have no examples; give at least one")
     part = in_order_of(net, part)
     net = copy_network(net).eval()
+    few = part.inputs(torch.arange(min(2, len(part))), next(net.parameters(), None))
+    with torch.no_grad(), failing_in_words(net, few):
+        net(few)
     params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
     if not params:
         raise ConfigError(f"curvature: {type(net).__name__} has no parameters")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.layout import Params
-from netdial.core.outputs import evaluating
+from netdial.core.outputs import evaluating, failing_in_words
 from netdial.curvature.diagonals import diagonal
 from netdial.data.dataset import Dataset
 from netdial.task import Task
@@ -26,6 +26,6 @@ def own_fisher(net: nn.Module, inputs: Tensor, task: Task) -> Params:
     if task.targets == "classes":
         targets = torch.zeros(len(inputs), dtype=torch.long)
     else:
-        with evaluating(net):
+        with evaluating(net), failing_in_words(net, inputs):
             targets = torch.zeros(len(inputs), net(inputs[:1]).shape[-1], dtype=inputs.dtype)
     return diagonal(net, Dataset(inputs, targets), kind=task.in_training(), how="ggn")

@@ -80,8 +80,9 @@ class Dataset:
             raise DataError("shift and scale belong together; give both or neither")
         if self.x.dtype == torch.uint8 and self.shift is None:
             raise DataError(
-                "uint8 inputs need shift and scale, used as (x - shift) * scale; give both or"
-                " float32"
+                "uint8 inputs need shift and scale, used as (x - shift) * scale; give"
+                " nd.Dataset(x, y, shift=torch.tensor(127.5), scale=torch.tensor(1 / 127.5)), or"
+                " numbers as the network takes them, x.float() / 255"
             )
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from netdial.core.arguments import checked
-from netdial.core.outputs import evaluating
+from netdial.core.outputs import evaluating, failing_in_words
 from netdial.core.storage.bitmap import stored_bytes
 
 _DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -122,6 +122,7 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
         stack.enter_context(evaluating(net))
         stack.enter_context(_spelled_out())
         stack.enter_context(counter)
+        stack.enter_context(failing_in_words(net, x))
         net(x)
     return counter.get_total_flops() // (2 * len(x)), {
         name: count // len(x) for name, count in uses.items()

@@ -59,9 +59,10 @@ def described(path: Path, meta: Mapping[str, Any]) -> Described:
         CheckpointError: there is no description, or it is not one.
     """
     if meta.get("net") is None:
+        model = path.parent if path.name == "config.json" else path  # an exported folder
         raise CheckpointError(
             f"{path}: does not say which network it belongs to; give the network (net=), built as it was for training, in "
-            f"Python: nd.load_model({path.name!r}, net=net).predict(rows). The command line reads models of networks that are "
+            f"Python: nd.load_model({str(model)!r}, net=net).predict(rows). The command line reads models of networks that are "
             "known by name, such as those of netdial fit"
         )
     where = f"{path}: describes a network that netdial cannot build"

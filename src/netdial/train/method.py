@@ -323,7 +323,7 @@ def _blame(fields: Fields) -> str:
     trees = [layout.split(flat.detach()) for layout, flat in flats]
     bad = {name for tree in trees for name, leaf in tree.items() if not bool(leaf.isfinite().all())}
     if not bad:
-        return "all parameters are finite, so the network's output overflowed"
+        return "all parameters are finite, so the network's output overflowed, or a loss of your own has no value there"
     return f"not finite: {', '.join(sorted(bad))}"
 
 

@@ -134,6 +134,8 @@ def _array(value: Any, where: str) -> np.ndarray[Any, Any]:
     if isinstance(value, dict) or (
         isinstance(value, tuple) and value and not isinstance(value[0], (int, float, np.number))
     ):
+        if value and isinstance(next(iter(value)), str) and not isinstance(value, dict):
+            raise DataError(f"{where}: texts where numbers are needed; {_LABELS}")
         raise DataError(
             f"{where}: a {type(value).__name__} of {len(value)} parts; networks of several inputs are not supported, "
             "give one array"
