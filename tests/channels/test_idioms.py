@@ -310,6 +310,45 @@ def test_code_that_does_less_while_it_is_compiled_is_followed_as_it_runs() -> No
     assert is_exported(traced)
 
 
+class InMemory(Lazy):
+    """A conversion that says how its result lies in memory."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if x.shape[1] % 2:  # torch.fx cannot follow that
+            raise ValueError(x.shape)
+        h = torch.relu(self.inp(x)).to(torch.float32, memory_format=torch.contiguous_format)
+        return self.out(h.to(x, memory_format=torch.preserve_format))
+
+
+def test_how_tensors_lie_in_memory_is_followed() -> None:
+    assert cut(InMemory(), X) == {"inp": 6}
+
+
+class Pictured(nn.Module):
+    """Words among which rows of pictures are put, picture by picture: as models that read both do."""
+
+    def __init__(self, together: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.together = together
+        self.inp, self.seen, self.out = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 2)
+        self.register_buffer("places", torch.tensor([True, False, True]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.together(self, list(self.seen(x[:, 1:])))
+        places = self.places[:, None].expand(x.shape[0], -1, 1)
+        return self.out(torch.relu(self.inp(x).masked_scatter(places, rows)))
+
+
+def test_a_list_of_examples_that_is_put_together_is_followed() -> None:
+    x = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    assert cut(Pictured(lambda s, rows: torch.cat(rows, dim=0)), x) == {"seen": 6}
+    assert cut(Pictured(lambda s, rows: torch.stack(rows)), x) == {"seen": 6}
+    one_by_one = Pictured(lambda s, rows: torch.cat([torch.relu(row) for row in rows]))
+    with pytest.raises(TraceError, match=r"test_idioms\.py:\d+ .*examples of the batch one by one"):
+        trace(one_by_one.double(), x)
+    assert len(x) == len(list(x)) == 2
+
+
 class LazyByValues(Lazy):
     """The same, where nothing can follow it as it runs either."""
 

@@ -22,6 +22,7 @@ T = torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual
 V = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 AT = torch.tensor([2, 0, 2])
+ROWS = torch.tensor([[[True], [False], [True], [False], [False]]])
 
 
 def picture(*middle: nn.Module, read: int = 8) -> nn.Module:
@@ -75,6 +76,9 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "einsum with dots": (
         tokens(lambda s, x: torch.einsum("...i,oi->...o", x, s.w), w=torch.randn(6, 6)), T, [6, 6], [False] * 2,
     ),
+    "einsum in capitals with dots": (
+        tokens(lambda s, x: torch.einsum("...F,GF->...G", x, s.w), w=torch.randn(6, 6)), T, [6, 6], [False] * 2,
+    ),
     "listed einsum": (vector(lambda s, x: torch.einsum("bi,oi", x, s.w), 5, w=torch.randn(5, 6)), V, [6, 5], [False] * 2),
     "computed weight": (vector(lambda s, x: F.linear(x, s.w * 2), w=torch.randn(6, 6)), V, [6, 6], [False] * 2),
     "tensor split": (vector(lambda s, x: x.tensor_split(3, 1)[0] * x.tensor_split(3, 1)[2], 2), V, [2], [False]),
@@ -86,6 +90,8 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "index add of zeros": (vector(lambda s, x: torch.index_add(torch.zeros(3, 6, dtype=x.dtype), 0, AT, x)), V, [6], [False]),
     "index add to channels": (vector(lambda s, x: x.new_zeros(3, 3).index_add(1, AT.repeat(2), x), 3), V, [], []),
     "index copy": (vector(lambda s, x: torch.zeros_like(x).index_copy(0, AT.sort()[0], x)), V, [6], [False]),
+    "masked scatter of rows": (tokens(lambda s, x: x.masked_scatter(ROWS, x[:, 1:].flatten(0, 1))), T, [6], [False]),
+    "masked scatter of numbers": (tokens(lambda s, x: x.masked_scatter(ROWS.expand(1, -1, 6).clone(), x[:, 1:])), T, [], []),
     "scatter add": (
         vector(lambda s, x: torch.zeros(3, 6, dtype=x.dtype).scatter_add(0, (x[:, :1] > 0).long().expand(3, 6), x)),
         V, [5], [False],

@@ -149,7 +149,7 @@ def einsum(scene: Scene, node: fx.Node, equation: Any, *operands: Any) -> Value:
 
 
 def _spelled(text: str, ndims: Sequence[int]) -> str | None:
-    """Returns an equation with letters in place of dots and with what is left out; None if that is not plain.
+    """Returns an equation with letters of its own in place of dots and with what is left out; None if that is not plain.
 
     >>> _spelled("...i,oi->...o", [3, 2])
     'ABi,oi->ABo'
@@ -162,9 +162,10 @@ def _spelled(text: str, ndims: Sequence[int]) -> str | None:
         return None
     missing = [n - len(word.replace("...", "")) for word, n in zip(words, ndims, strict=True)]
     dots = {count for word, count in zip(words, missing, strict=True) if "..." in word}
-    if len(dots) > 1 or any(letter.isupper() for letter in text):
+    if len(dots) > 1:
         return None
-    letters = string.ascii_uppercase[: max(dots, default=0)]
+    unused = "".join(letter for letter in string.ascii_uppercase if letter not in text)
+    letters = unused[: max(dots, default=0)]
     if not arrow:
         seen = "".join(words).replace("...", "")
         after = ("..." if dots else "") + "".join(

@@ -58,6 +58,21 @@ def scattered(
     return x
 
 
+@on(functions=[torch.masked_scatter], methods=["masked_scatter", "masked_scatter_"])
+def filled_in(scene: Scene, node: fx.Node, x: Value, mask: Value, source: Value) -> Value:
+    """Rows put one after another where a mask says so, which is the same for all channels of a row: they go together."""
+    said: torch.Tensor = scene.results[node.args[1]]  # type: ignore[index]
+    by_row = said.shape[-1] == 1 or said.stride(-1) == 0
+    kept = [*x.labels, *source.labels]
+    if by_row and source.labels and len(x.labels[-1]) == len(source.labels[-1]):
+        scene.join(x.labels[-1], source.labels[-1])
+        kept = [*x.labels[:-1], *source.labels[:-1]]
+    for axis in kept:
+        scene.fix(axis, f"{place(node)}: puts channels at places that a mask gives")
+    scene_fix_all(scene, mask, f"{place(node)} puts numbers by it")
+    return x
+
+
 @on(functions=[torch.gather], methods=["gather"])
 def gathered(scene: Scene, node: fx.Node, x: Value, dim: int, index: Value, **kwargs: Any) -> Value:
     """Numbers of a dimension at places that a tensor gives: the places stay; channels of both go together."""

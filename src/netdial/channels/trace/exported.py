@@ -34,6 +34,7 @@ from netdial.channels.trace.answers.example import (
     settle_checks,
 )
 from netdial.channels.trace.answers.questions import Guarded, Place
+from netdial.channels.trace.answers.rows import rows_as_one
 from netdial.channels.trace.aten.ctc import ctc_named
 from netdial.channels.trace.aten.plain import plainly
 from netdial.channels.trace.aten.restating import restate, shape_of
@@ -101,6 +102,7 @@ def export(
         unchecked(),
         DataDetached(),
         ctc_named(),
+        rows_as_one(),
         Guarded(),
     ):
         warnings.simplefilter("ignore")
@@ -249,14 +251,9 @@ class _Raising:
             return
         name = _own_name(str(spec.target))
         if spec.kind is not InputKind.PARAMETER and not _has(self.net, name):
-            target = str(spec.target)  # of a buffer, if the first call registers it
-            kept = (
-                self.program.constants
-                if target in self.program.constants
-                else self.program.state_dict
-            )
+            kept = {**self.program.state_dict, **self.program.constants}
             name = f"_tensor_constant{len(self.constants)}"
-            self.constants[name] = kept[target]
+            self.constants[name] = kept[str(spec.target)]  # a buffer that the first call registers
         self.lifted[node] = name
 
     def _value(self, node: fx.Node) -> Any:

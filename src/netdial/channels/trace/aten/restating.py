@@ -243,6 +243,13 @@ def _loss(function: Callable[..., Any]) -> Builder:
     return made
 
 
+def _to(graph: fx.Graph, shapes: Shapes, x: Any, *args: Any, **kwargs: Any) -> fx.Node:
+    """Returns a conversion; the method takes the order in memory by name alone."""
+    if args and isinstance(args[-1], torch.memory_format):
+        args, kwargs = args[:-1], {**kwargs, "memory_format": args[-1]}
+    return graph.call_method("to", (x, *args), kwargs)
+
+
 def _checked(graph: fx.Graph, shapes: Shapes, condition: Any, message: str) -> Any:
     """Returns what checks a condition whenever the graph runs; one that always holds needs no check."""
     if not isinstance(condition, fx.Node):
@@ -281,6 +288,7 @@ _OTHERS: dict[str, Builder] = {
     "group_norm": _norm(F.group_norm),
     "batch_norm": _norm_by_channel(F.batch_norm),
     "instance_norm": _norm_by_channel(F.instance_norm),
+    "to": _to,
     "mse_loss": _loss(F.mse_loss),
     "l1_loss": _loss(F.l1_loss),
     "smooth_l1_loss": _loss(F.smooth_l1_loss),
