@@ -145,6 +145,9 @@ def test_drawings_show_what_is_there() -> None:
     space = dense_cell(3)
     genotype = space.genotype({"x->a": "linear", "x->b": "none", "a->b": "skip"})
     dot, svg = to_dot(space, genotype), to_svg(space, genotype)
+    for draw in (to_dot, to_svg):
+        with pytest.raises(ConfigError, match="shown='x'"):
+            draw(space, "x")  # type: ignore[arg-type]
     assert '"x" -> "a" [label="linear"' in dot
     assert '"x" -> "b"' not in dot
     assert svg.startswith("<svg")

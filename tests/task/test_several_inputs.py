@@ -15,6 +15,7 @@ import netdial as nd
 from netdial.core.errors import DataError
 from netdial.core.inputs import packing_of
 from netdial.curvature import diagonal
+from netdial.structure.spaces import ready_space
 
 LEFT, RIGHT = torch.randn(2, 60, 3, generator=torch.Generator().manual_seed(0))
 Y = (LEFT[:, 0] > RIGHT[:, 1]).long()
@@ -123,3 +124,15 @@ def test_other_inputs_are_refused_by_name(family: nd.Family, x: dict[str, Tensor
     for call in (nd.evaluate, lambda f, d: nd.predictive(f, 1.0, d)):
         with pytest.raises(DataError, match=r"the network takes left \[3\], right \[3\]"):
             call(family, (x, Y))
+
+
+def test_several_inputs_for_a_network_of_one_are_refused() -> None:
+    x = torch.cat([LEFT, RIGHT], 1)
+    space = ready_space("mlp", input_shape=(6,), n_outputs=2, depth=1, width=4)
+    plain = nd.fit(nn.Linear(6, 2), (x, Y), epochs=1)
+    said = r"several inputs, left \[3\], right \[3\]; network \w+ takes one tensor"
+    with pytest.raises(DataError, match=said):
+        nd.search(space, (FORTH, Y), (BACK, Y), strategy="random", epochs=1, compare=False)
+    with pytest.raises(DataError, match=said):
+        nd.evaluate(plain, (FORTH, Y), lams=2)
+    assert len(nd.evaluate(plain, (x, Y), lams=2).members) == 2

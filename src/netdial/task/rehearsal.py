@@ -150,8 +150,12 @@ def in_order_of(net: nn.Module, data: Dataset, part: str = "data") -> Dataset:
         DataError: they are others than those that the network was made for.
     """
     wanted = packing_of(net)
-    if wanted is None or data.packing is None or wanted.fits(data.packing):
+    if data.packing is None or (wanted is not None and wanted.fits(data.packing)):
         return data
+    if wanted is None:
+        raise DataError(
+            f"{part}: several inputs, {data.packing}; network {type(net).__name__} takes one tensor; give them as one"
+        )
     return replace(data, x=wanted.of(data.x, data.packing, part), packing=wanted)
 
 

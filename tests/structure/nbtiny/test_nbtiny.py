@@ -175,7 +175,7 @@ def test_tables_are_kept_and_damage_is_found(tmp_path: Path) -> None:
     table = load_table()
     file = tmp_path / "tables.npz"
     save_tables(file, [table])
-    again = load_table("spirals", file)
+    again = load_table("spirals", str(file))
     assert np.array_equal(again.test, table.test)
     assert np.array_equal(again.valid, table.valid)
     assert (again.seeds, again.recipe) == (table.seeds, table.recipe)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.live import live_operations
 from netdial.structure.graph.parts import Wiring
@@ -33,6 +34,7 @@ class _Line:
     number: int
 
 
+@checked
 def to_dot(space: SearchSpace, shown: Genotype | Mapping[str, Tensor] | None = None) -> str:
     """Returns a drawing in the language of Graphviz.
 
@@ -50,6 +52,7 @@ def to_dot(space: SearchSpace, shown: Genotype | Mapping[str, Tensor] | None = N
     return "\n".join([*rows, "}"]) + "\n"
 
 
+@checked
 def to_svg(space: SearchSpace, shown: Genotype | Mapping[str, Tensor] | None = None) -> str:
     """Returns a drawing as an SVG picture; nodes stand in columns by the longest path from the input.
 

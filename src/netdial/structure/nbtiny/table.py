@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from netdial.core.arguments import checked
 from netdial.core.errors import CheckpointError, ConfigError, unknown
 from netdial.core.storage.files import write_bytes
 from netdial.measure.latency import Machine
@@ -190,8 +191,9 @@ def save_tables(path: Path, tables: Sequence[TinyTable]) -> None:
     write_bytes(path, content.getvalue())
 
 
+@checked
 @functools.cache
-def load_table(problem: str = "spirals", path: Path = _HERE) -> TinyTable:
+def load_table(problem: str = "spirals", path: str | Path = _HERE) -> TinyTable:
     """Returns the table of a problem, by default that of the package.
 
     Args:
@@ -205,7 +207,7 @@ def load_table(problem: str = "spirals", path: Path = _HERE) -> TinyTable:
     if problem not in PROBLEMS:
         raise unknown("problem of NB-Tiny", problem, PROBLEMS)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             parts = [arrays[f"{problem}.{name}"] for name in ("valid", "test", "right")]
             stored = {one["name"]: one for one in about["problems"]}[problem]
