@@ -29,6 +29,8 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
     F.dropout2d: nn.Dropout2d,
     F.dropout3d: nn.Dropout3d,
 }
+Pair = tuple[fx.Node | None, fx.Node | None]
+"""A node of the graph of training, and one of evaluation that does the same; None where one mode alone does it."""
 _REMEMBERING = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
 """Functions that change statistics which they are given."""
 
@@ -52,7 +54,7 @@ def settle_modes(
     """
     nodes, others = list(traced.graph.nodes), list(evaluating.graph.nodes)
     merging = _Merging(traced, evaluating, where)
-    for first, second in list(_pairs(nodes, others)):
+    for first, second in _parted(list(_pairs(nodes, others))):
         if second is None:
             assert first is not None
             merging.alone(first)
@@ -64,9 +66,7 @@ def settle_modes(
         _dropout_module(traced, node)
 
 
-def _pairs(
-    nodes: list[fx.Node], others: list[fx.Node]
-) -> Iterator[tuple[fx.Node | None, fx.Node | None]]:
+def _pairs(nodes: list[fx.Node], others: list[fx.Node]) -> Iterator[Pair]:
     """Returns the nodes of two graphs in an order that is that of either, those that do the same with each other."""
     keys, theirs = (
         [(node.op, node.target, _asked(node)) for node in part] for part in (nodes, others)
@@ -81,6 +81,47 @@ def _pairs(
         else:
             yield from ((node, None) for node in nodes[start:end])
             yield from ((None, node) for node in others[begin:stop])
+
+
+def _parted(pairs: list[Pair]) -> list[Pair]:
+    """Returns the pairs of nodes but for those that differ by mode and are read by what one mode alone does.
+
+    That is computed in the other mode as well, and could fail on what it then reads. Layers stay pairs.
+    """
+    while True:
+        stands = {second: first for first, second in pairs if first and second}
+        differing: set[fx.Node] = set()
+        for first, second in pairs:
+            if first and second:
+                read = [stands.get(source) for source in second.all_input_nodes]
+                same = first.all_input_nodes == read and differing.isdisjoint(first.all_input_nodes)
+                differing |= set() if same else {first}
+        lone = [
+            stands.get(source, source)
+            for first, second in pairs
+            for source in _sources(first, second)
+        ]
+        split = {node for node in lone if node in differing and _is_plain(node)}
+        if not split:
+            return pairs
+        parted: list[Pair] = []
+        for first, second in pairs:
+            parted += [(first, None), (None, second)] if first in split else [(first, second)]
+        pairs = parted
+
+
+def _sources(first: fx.Node | None, second: fx.Node | None) -> list[fx.Node]:
+    """Returns what a node of one mode alone reads; of a pair, nothing."""
+    if first and second:
+        return []
+    node = first or second
+    return node.all_input_nodes if node else []
+
+
+def _is_plain(node: fx.Node) -> bool:
+    """Whether a node computes something of its inputs alone, and leaves nothing behind."""
+    function = node.op in ("call_function", "call_method")
+    return function and node.target not in (*_DROPOUT, *_REMEMBERING)
 
 
 def _asked(node: fx.Node) -> str:
