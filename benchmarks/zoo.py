@@ -115,6 +115,8 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     from benchmarks._zoo_fourth_models import fourth_models
     from benchmarks._zoo_models import models
     from benchmarks._zoo_more_models import more_models
+    from benchmarks._zoo_ninth_others import ninth_others
+    from benchmarks._zoo_ninth_texts import ninth_texts
     from benchmarks._zoo_seventh_models import seventh_models
     from benchmarks._zoo_sixth_models import sixth_models
     from benchmarks._zoo_third_models import third_models
@@ -124,7 +126,8 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
     own |= seventh_sample() | eighth_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
-    theirs |= {**sixth_models(), **seventh_models(), **eighth_models()}
+    theirs |= {**sixth_models(), **seventh_models(), **eighth_models(), **ninth_texts()}
+    theirs |= ninth_others()
     return {"own": own, "transformers": theirs}
 
 
