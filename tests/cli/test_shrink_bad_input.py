@@ -207,3 +207,15 @@ def test_going_on_with_other_code_is_refused(call: Call, networks: Path) -> None
     networks.write_text(NETWORKS)
     sys.modules.pop(networks.stem)
     assert call("shrink", data, "--name", "r", "--resume", "--quiet").code == 0
+
+
+@pytest.mark.parametrize(("size", "end"), [("36 params", 38), ("38 params", 38), ("33 params", 29)])
+def test_a_size_that_half_a_channel_goes_beyond_is_said(
+    call: Call, networks: Path, size: str, end: int
+) -> None:
+    said = call("shrink", f"{networks.stem}:plain", *QUICK, "--size", size, "--json")
+    assert said.code == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["end"]["params"] == end
+    words = f"{end} params where {size.split()[0]} were asked for"
+    assert (words in Path(answer["report"]).read_text(encoding="utf-8")) == (size == "36 params")

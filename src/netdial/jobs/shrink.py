@@ -113,7 +113,7 @@ def _headline(run: Run) -> Answer:
     from netdial.runs.shrinkage import shrinkage
 
     found = shrinkage(run.records())
-    exhausted = found.exhausted(run.config)
+    exhausted, above = found.exhausted(run.config), found.above(run.config)
     sizes = found.parameters
     row: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
     row |= worth(MemberRow(math.nan, found.scores), run.config)
@@ -128,7 +128,7 @@ def _headline(run: Run) -> Answer:
             "warning": exhausted,
         },
         tables=[widths_table(found), costs_table(found)],
-        lines=[verdict(found), *([exhausted] if exhausted else [])],
+        lines=[line for line in (verdict(found), exhausted, above) if line],
         row=row,
         measures={**found.end, **found.scores},
     )

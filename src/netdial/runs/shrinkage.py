@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.records import Event, Record
+from netdial.core.size import parse_target
 from netdial.core.storage.boundary import (
     reading,
     regular,
@@ -80,6 +81,23 @@ class Shrinkage:
         return (
             f"All channels died but the last {minimum} of every layer: lam={config.get('lam')} is too large for this network. "
             "Lower lam, raise minimum, or ask for a size."
+        )
+
+    def above(self, config: Mapping[str, Any]) -> str:
+        """Returns that a counted size ended above the one that was asked for, and how to stay below; else nothing.
+
+        Args:
+            config: settings of the run.
+        """
+        if not config.get("size"):
+            return ""
+        asked = parse_target(config["size"])
+        found = self.end.get(asked.kind, 0.0)
+        if asked.kind == "ms" or found <= asked.value:
+            return ""
+        return (
+            f"{found:,.0f} {asked.kind} where {asked.value:,.10g} were asked for: a size is met to half a channel. Ask for a "
+            "little less where it is a limit."
         )
 
 

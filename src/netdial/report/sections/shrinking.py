@@ -167,6 +167,8 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Event]) -> list[str]:
         )
     if exhausted := found.exhausted(run.config):
         said.append(exhausted)
+    if above := found.above(run.config):
+        said.append(above)
     slower = [
         str(batch)
         for batch, key in _times(found).items()
