@@ -147,7 +147,9 @@ def test_unknown_target_offers_the_nearest(tmp_path: Path) -> None:
     path = str(save(frame(), tmp_path / "t.csv"))
     with pytest.raises(DataError, match="no column 'prize' for the target; did you mean 'price'"):
         load_data(path, target="prize")
-    with pytest.raises(DataError, match=r"Give --target COLUMN \(columns: size, age"):
+    with pytest.raises(
+        DataError, match=r"Give --target COLUMN, in Python target='COLUMN' \(columns: size, age"
+    ):
         load_data(path)
 
 

@@ -78,7 +78,7 @@ def target_names(
     some = ", ".join(columns[:12]) + (f", ... ({len(columns)} in all)" if len(columns) > 12 else "")
     if not target:
         raise DataError(
-            f"{where}: which column is to be predicted? Give --target COLUMN (columns: {some})"
+            f"{where}: which column is to be predicted? Give --target COLUMN, in Python target='COLUMN' (columns: {some})"
         )
     names = [target] if target in columns else [name.strip() for name in target.split(",")]
     for name in names:
