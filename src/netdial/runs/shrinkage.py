@@ -26,6 +26,9 @@ from netdial.runs.schemas.done import check_whole
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
 
+_NOTED = 0.005
+"""Share of a size from which it is said that the network ended above it."""
+
 _WIDTH, _DELETE = "width", "delete that line to go on"
 
 
@@ -93,7 +96,7 @@ class Shrinkage:
             return ""
         asked = parse_target(config["size"])
         found = self.end.get(asked.kind, 0.0)
-        if asked.kind == "ms" or found <= asked.value:
+        if asked.kind == "ms" or found <= (1 + _NOTED) * asked.value:
             return ""
         return (
             f"{found:,.0f} {asked.kind} where {asked.value:,.10g} were asked for: a size is met to half a channel. Ask for a "
