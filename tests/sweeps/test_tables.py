@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_tables_in_memory_are_kept_with_the_sweep_and_an_equal_one_goes_on(
     rows.to_parquet(tmp_path / "homes.parquet", index=False)
     keys = {name: value for name, value in toy(trials=2).model_dump().items() if value is not None}
 
-    def made(data: object, valid: object, **changes: object) -> list[dict[str, float]]:
+    def made(data: object, valid: object, **changes: Any) -> list[Mapping[str, float]]:
         settings = {"epochs": 2, "target": "y", "valid": valid}
         found = sweep({**keys, "data": data, "settings": settings}, **changes)
         return [trial.measures for trial in found.trials]
