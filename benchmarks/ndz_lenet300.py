@@ -47,6 +47,7 @@ class CompressedImages(Cell):
         lr: peak learning rate.
         examples: training images; 0 for all.
         batch_size: of all trainings.
+        steps: networks on the way to the size.
     """
 
     spec: str
@@ -57,6 +58,7 @@ class CompressedImages(Cell):
     lr: float = 2e-3
     examples: int = 0
     batch_size: int = 256
+    steps: int = 1
 
     @property
     def label(self) -> str:
@@ -68,7 +70,7 @@ class CompressedImages(Cell):
         data = images(self.examples)
         settings = {
             "max_bytes": self.most, "epochs": self.epochs, "tuning": self.tuning, "lr": self.lr, "distil": 0.7,
-            "batch_size": self.batch_size,
+            "batch_size": self.batch_size, "steps": self.steps,
         }  # fmt: skip
         recipe = Recipe(self.spec, self.epochs, self.lr, "shift", settings, "accuracy")
         return one_seed(data, recipe, self.seed, run.path)

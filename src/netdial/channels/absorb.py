@@ -70,7 +70,10 @@ def shifts(
         if reader.bias is not None:
             out[reader.bias] = shift, count
         else:
-            out[f"{_norm_after(graph.traced, reader, found)}.running_mean"] = -shift, count
+            out[f"{norm_after(graph.traced, reader, found[reader.node].ndim)}.running_mean"] = (
+                -shift,
+                count,
+            )
     return out
 
 
@@ -90,7 +93,7 @@ def _why_not(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> str:
     """Returns why a reader cannot absorb constants; empty if it can."""
     if not reader.foldable:
         return f"{_who(reader)} and has no bias of its own to take them up"
-    if reader.bias is None and _norm_after(graph.traced, reader, found) is None:
+    if reader.bias is None and norm_after(graph.traced, reader, found[reader.node].ndim) is None:
         return f"{_who(reader)} and has no bias, and no BatchNorm of its own behind it, to take them up"
     if _frozen(graph, reader, found):
         return f"{_who(reader)}, and what would take them up is frozen"
@@ -102,7 +105,9 @@ def _frozen(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> bool:
     if reader.bias is not None:
         parameters = dict(graph.traced.named_parameters())
         return reader.bias in parameters and not parameters[reader.bias].requires_grad
-    norm = graph.traced.get_submodule(str(_norm_after(graph.traced, reader, found)))
+    norm = graph.traced.get_submodule(
+        str(norm_after(graph.traced, reader, found[reader.node].ndim))
+    )
     own = list(norm.parameters())
     return bool(own) and not any(parameter.requires_grad for parameter in own)
 
@@ -157,8 +162,8 @@ def _only(x: Tensor, dim: int, where: Sequence[int], *, vary: bool = False) -> T
     return torch.zeros_like(x).index_copy(dim, at, part)
 
 
-def _norm_after(traced: fx.GraphModule, reader: Reader, found: Mapping[fx.Node, Any]) -> str | None:
-    """Returns the BatchNorm with running statistics that alone reads a node, and reads nothing else, by name."""
+def norm_after(traced: fx.GraphModule, reader: Reader, ndim: int) -> str | None:
+    """Returns the BatchNorm with running statistics that alone reads a node of so many dimensions, and reads nothing else."""
     users = list(reader.node.users)
     if len(users) != 1 or users[0].op != "call_module":
         return None
@@ -168,6 +173,6 @@ def _norm_after(traced: fx.GraphModule, reader: Reader, found: Mapping[fx.Node, 
         for node in traced.graph.nodes
         if node.op == "call_module" and traced.get_submodule(str(node.target)) is module
     ]
-    same = reader.made % found[reader.node].ndim == 1
+    same = reader.made % ndim == 1
     keeps = isinstance(module, _BatchNorm) and module.running_mean is not None
     return str(users[0].target) if keeps and same and len(called) == 1 else None

@@ -130,7 +130,7 @@ def test_the_mean_that_is_folded_is_that_of_the_data(
         x = torch.randn(40, 4, dtype=torch.float64)
         net = stirred(nn.Sequential(nn.Linear(4, 5), act(), nn.Linear(5, 3))).double()
     y = torch.zeros(40, dtype=torch.int64)
-    pruned = slim(net, share=0.4, data=(x, y))
+    pruned = slim(net, share=0.4, data=(x, y), emission="fold")
     (row,) = pruned.rows
     assert row.assumed == {"measured mean": 2} and row.sent == "2 measured mean"
     assert pruned.n_measured == 40
@@ -157,7 +157,8 @@ def test_means_are_those_of_all_batches_and_each_reader() -> None:
 
     torch.manual_seed(0)
     net, x = Two().double(), torch.randn(1100, 3, dtype=torch.float64).sort(0)[0]
-    pruned = slim(net, share=0.5, data=(x, torch.zeros(1100, dtype=torch.int64)))
+    y = torch.zeros(1100, dtype=torch.int64)
+    pruned = slim(net, share=0.5, data=(x, y), emission="fold")
     with torch.no_grad():
         h, gone = net.a(x), list(pruned.plan.removed["a"])
         one, other = torch.sigmoid(h), h.relu()

@@ -250,9 +250,9 @@ def how(
     """Returns how a member was pruned, as axes of records: criterion, goal, and what differs from the default.
 
     >>> how("density", 0.5, Options())
-    {'criterion': 'density', 'share': 0.5}
+    {'criterion': 'density', 'share': 0.5, 'refit': True}
     >>> how("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
-    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'rounds': 2, 'epochs': 1, 'lr': 0.001}
+    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'refit': True, 'rounds': 2, 'epochs': 1, 'lr': 0.001}
     """
     limits, training = options.limits, training or {}
     least = limits.minimum
@@ -261,6 +261,7 @@ def how(
         "per": (options.per, options.per != "channel"),
         "minimum": (least, least > 1),
         "fold": (False, options.emission == "drop"),
+        "refit": (True, options.emission == "refit"),
         "by_time": (True, options.rounding is not None),
         "exact": (False, not options.exact),
         "lenient": (True, options.lenient),

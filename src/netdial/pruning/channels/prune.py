@@ -59,7 +59,7 @@ def slim(
     minimum: int = 1,
     round_to: int = 1,
     exact: bool = True,
-    emission: Emission = "fold",
+    emission: Emission = "refit",
     rounding: Rounding | None = None,
     steps: int = 1,
     data: Data | None = None,
@@ -86,8 +86,9 @@ def slim(
         minimum: channels that every group keeps.
         round_to: widths are multiples of this, or what they were.
         exact: leave channels whole that an operation normalises over (LayerNorm).
-        emission: ``fold`` into biases what the channels send, or ``drop`` it. What is the same for every input is folded
-            exactly, else its mean over ``data`` (or ``example``, without); ``rows`` of the result tell which.
+        emission: ``fold`` into biases what the channels send: exactly what is the same for every input, else its mean over
+            ``data`` (or ``example``, without); ``rows`` of the result tell which. ``refit`` does that, and gives the layers
+            behind the weights that expect it from the channels that are left, by least squares over ``data``; or ``drop`` it.
         steps: take scores anew of what is left, that often; channels go in as many parts. Pays where many go, by a criterion
             that looks at the data: scores of a network that has all its channels say little of one that has a tenth of them.
         rounding: choose widths near the wanted ones by measured time; the share or size is missed by as much.

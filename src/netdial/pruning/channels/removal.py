@@ -43,8 +43,9 @@ from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
 from netdial.pruning.channels.choosing import Chosen
 from netdial.pruning.channels.means import Place, means
+from netdial.pruning.channels.refit import refit
 
-Emission = Literal["fold", "drop"]
+Emission = Literal["refit", "fold", "drop"]
 How = Literal["whole", "folded", "dropped", "mixed"]
 Assumed = Literal["exact", "measured mean", "dropped"]
 ASSUMED: tuple[Assumed, ...] = ("exact", "measured mean", "dropped")
@@ -64,6 +65,7 @@ class Removed:
         why: group -> why something was dropped.
         assumed: group -> what was assumed of the channels that went (``ASSUMED``) -> of how many.
         n_measured: inputs that means were measured over; 0 if none was needed.
+        refitted: layers that make up for what went.
     """
 
     graph: Graph
@@ -72,6 +74,7 @@ class Removed:
     why: Mapping[str, str]
     assumed: Mapping[str, Mapping[Assumed, int]]
     n_measured: int = 0
+    refitted: tuple[str, ...] = ()
 
 
 @dataclass
@@ -94,19 +97,27 @@ class _Settled:
 
 
 def remove(
-    graph: Graph, chosen: Chosen, *, emission: Emission = "fold", data: Dataset | None = None
+    graph: Graph,
+    chosen: Chosen,
+    *,
+    emission: Emission = "fold",
+    data: Dataset | None = None,
+    seed: int = 0,
 ) -> Removed:
     """Removes channels in place.
 
     Args:
         graph: the network; its module changes in place.
         chosen: group -> channels that go.
-        emission: ``fold`` lets biases take up what the channels send (see the top of this file), ``drop`` does not.
+        emission: ``fold`` lets biases take up what the channels send (see the top of this file), ``drop`` does not; ``refit``
+            is ``fold``, with layers refit afterwards where there are data (`refit`).
         data: examples to measure means over; the inputs that the graph was traced on by default.
+        seed: which examples layers are refit on.
     """
+    whole = copy.deepcopy(graph.traced) if emission == "refit" and data is not None else None
     plan, mixed = graph.plan(chosen), {g.name for g in graph.groups if g.mixed}
     free = {name: channels for name, channels in chosen.items() if channels and name not in mixed}
-    fold = emission == "fold" and bool(free)
+    fold = emission != "drop" and bool(free)
     settled = _settle(graph, free, data) if fold else _all_dropped(free)
     apply(plan, graph.traced)
     with _double(graph):
@@ -115,7 +126,10 @@ def remove(
     how: dict[str, How] = {g.name: "whole" for g in graph.groups}
     how |= dict.fromkeys((name for name, channels in chosen.items() if channels), "mixed")
     how |= {name: "dropped" if "dropped" in found else "folded" for name, found in assumed.items()}
-    return Removed(graph.after(plan), plan, how, settled.why, assumed, settled.n_measured)
+    left, refitted = graph.after(plan), list[str]()
+    if whole is not None and data is not None:
+        refitted = refit(whole, left, plan, data, seed)
+    return Removed(left, plan, how, settled.why, assumed, settled.n_measured, tuple(refitted))
 
 
 def _count(settled: _Settled, name: str, channels: tuple[int, ...]) -> dict[Assumed, int]:

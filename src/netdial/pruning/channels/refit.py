@@ -1,0 +1,259 @@
+"""Lets the layers that are left make up for channels that went: least squares, one layer after the other.
+
+What a removed channel sends is told in part by the channels that stay. So a layer that read it gets other weights: with x what
+the layer reads in the network before, ``[C]`` at each position of each input, and x' what it reads now, ``[K]``,
+
+    B, c = argmin Σ ‖x - B x' - c‖² + ε N ‖B - S‖²        W ← W B,   b ← b + W c
+
+where S takes each channel that is left to itself, and ε is small beside the variances of x'. A layer without bias has that of
+the BatchNorm behind it; where there is neither, or a border is padded with zeros, c is 0. Layers follow each other as they are
+executed, each on what those before it give by now (He, Zhang, Sun 2017, §3.2; there for convolutions and whole patches, here
+one matrix for all positions of the kernel). Channels that are the same for every input leave nothing to make up for, and layers
+as they are.
+
+Shapes: C channels read before, K of them now, O made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from netdial.channels.absorb import norm_after
+from netdial.channels.graph import Graph
+from netdial.channels.nodes import module_of
+from netdial.channels.rules import Reader
+from netdial.channels.trace.running import Running
+from netdial.core.noise import generator
+from netdial.core.outputs import evaluating
+from netdial.core.plan import Plan
+from netdial.data.dataset import Dataset
+
+_WIDEST = 4096
+"""Channels read beyond which a layer stays as it is: their products take the square of this in memory."""
+_ROWS, _LINES, _BATCH = 256, 16, 128
+"""Inputs at least; values of a channel for each channel at least; inputs at a time."""
+_RIDGE = 1e-3
+"""Part of the mean variance of what is read that keeps weights where they are."""
+_NOTHING = 1e-9
+"""Part of the variance that is not made up for, below which there is nothing to make up for."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer that can be refit, before and after the cut.
+
+    Attributes:
+        reader: what it reads.
+        before: the layer of the network before.
+        now: the same, cut.
+        kept: channels read before that are read now ``[K]``.
+        made: channels made before that are made now.
+        shift: leaf that takes up a constant; None if there is none.
+        sign: with which it takes it up: 1 a bias, -1 a running mean.
+    """
+
+    reader: Reader
+    before: nn.Module
+    now: nn.Module
+    kept: Tensor
+    made: Tensor
+    shift: str | None
+    sign: int
+
+
+def refit(
+    whole: fx.GraphModule, graph: Graph, plan: Plan, data: Dataset, seed: int = 0
+) -> list[str]:
+    """Refits the layers of a network to what they were, in place; returns their names.
+
+    Args:
+        whole: the network before.
+        graph: the network after a plan was applied and constants were folded in.
+        plan: what was cut.
+        data: training inputs.
+        seed: which of them.
+    """
+    order = {node.name: place for place, node in enumerate(graph.traced.graph.nodes)}
+    readers = sorted((reader for reader, _ in graph.reads), key=lambda r: order[r.node.name])
+    rows = torch.randperm(len(data), generator=generator(seed, "refit"))
+    found, behind = list[str](), False
+    with evaluating(graph.traced, whole), torch.no_grad():
+        for reader in readers:
+            layer = _layer(whole, graph, plan, reader)
+            if layer is None:
+                continue
+            behind = behind or len(layer.kept) < _width(layer.before)
+            if behind and _refit(whole, graph.traced, plan, layer, data, rows):
+                found.append(str(reader.node.target))
+    return found
+
+
+def _layer(whole: fx.GraphModule, graph: Graph, plan: Plan, reader: Reader) -> _Layer | None:
+    """Returns the layer that reads, if it is one whose weights are its own and can be changed."""
+    now, name = module_of(graph.traced, reader.node), str(reader.node.target)
+    if not isinstance(now, nn.Linear | _ConvNd) or not now.weight.requires_grad:
+        return None
+    uses = Counter(str(n.target) for n in graph.traced.graph.nodes if n.op == "call_module")
+    same = [p for _, p in graph.traced.named_parameters(remove_duplicate=False) if p is now.weight]
+    if uses[name] > 1 or len(same) > 1 or getattr(now, "groups", 1) > 1:
+        return None
+    before = whole.get_submodule(name)
+    weight = before.get_parameter("weight")
+    if _width(before) > _WIDEST or weight.is_complex():
+        return None
+    made, kept = _left(plan, f"{name}.weight", weight.shape, _reads(before))
+    shift, sign = _shift(graph, reader, now, weight.ndim)
+    return _Layer(reader, before, now, kept, made, shift, sign)
+
+
+def _reads(layer: nn.Module) -> int:
+    """Returns the dimension of a layer's weights that reads channels."""
+    return 0 if isinstance(layer, _ConvTransposeNd) else 1
+
+
+def _width(layer: nn.Module) -> int:
+    return layer.get_parameter("weight").shape[_reads(layer)]
+
+
+def _left(plan: Plan, leaf: str, shape: torch.Size, reads: int) -> tuple[Tensor, Tensor]:
+    """Returns which channels made and read of a leaf of weights a plan leaves."""
+    places = []
+    for dim in (1 - reads, reads):
+        line = torch.arange(shape[dim]).view([-1 if d == dim else 1 for d in range(len(shape))])
+        places.append(plan.cut(leaf, line.expand(shape)).movedim(dim, 0).flatten(1)[:, 0])
+    return places[0], places[1]
+
+
+def _shift(graph: Graph, reader: Reader, layer: nn.Module, ndim: int) -> tuple[str | None, int]:
+    """Returns the leaf that takes up a constant, if it counts the same everywhere, and its sign."""
+    padding = getattr(layer, "padding", 0)
+    if isinstance(layer, _ConvTransposeNd) or padding not in (0, (0,) * (ndim - 2), "valid"):
+        return None, 1
+    bias = dict(layer.named_parameters(recurse=False)).get("bias")
+    if bias is not None:
+        return (f"{reader.node.target}.bias", 1) if bias.requires_grad else (None, 1)
+    norm = norm_after(graph.traced, reader, ndim)
+    return (f"{norm}.running_mean", -1) if norm else (None, 1)
+
+
+def _refit(
+    whole: fx.GraphModule,
+    traced: fx.GraphModule,
+    plan: Plan,
+    layer: _Layer,
+    data: Dataset,
+    rows: Tensor,
+) -> bool:
+    """Refits one layer; returns whether there was anything to make up for."""
+    moments = _Moments()
+    for was, now in _pairs(whole, traced, layer.reader, data, rows):
+        moments.add(was, now)
+        if moments.rows >= _ROWS and moments.count >= _LINES * was.shape[1]:
+            break
+    chosen = torch.zeros(moments.cross.shape, dtype=torch.float64)
+    chosen[layer.kept, torch.arange(len(layer.kept))] = 1
+    centred = layer.shift is not None
+    mean, given = moments.means(centred=centred)
+    inner = moments.inner / moments.count - torch.outer(mean, mean)
+    missing = moments.cross / moments.count - torch.outer(given, mean) - chosen @ inner
+    if float(missing.abs().max()) <= _NOTHING * float(inner.diagonal().mean()):
+        return False
+    ridge = _RIDGE * inner.diagonal().mean() * torch.eye(len(inner), dtype=torch.float64)
+    mix = chosen + torch.linalg.solve(inner + ridge, missing, left=False)
+    _write(whole, traced, plan, layer, mix, given - mix @ mean)
+    return True
+
+
+class _Moments:
+    """Sums over positions of what a layer read and reads now.
+
+    Attributes:
+        count: positions.
+        rows: inputs.
+        inner: products of what is read now ``[K, K]``.
+        cross: of what was read with that ``[C, K]``.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.rows = 0, 0
+        self.inner = self.cross = self._now = self._was = torch.zeros(())
+
+    def add(self, was: Tensor, now: Tensor) -> None:
+        """Adds lines ``[n, C]`` and ``[n, K]`` of some inputs."""
+        self.count += len(was)
+        self.rows += _BATCH
+        self.inner = self.inner + now.T @ now
+        self.cross = self.cross + was.T @ now
+        self._now, self._was = self._now + now.sum(0), self._was + was.sum(0)
+
+    def means(self, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """Returns the means of what is read now and what was; zeros if sums are to count from 0."""
+        scale = 1 / self.count if centred else 0.0
+        return self._now * scale, self._was * scale
+
+
+def _pairs(
+    whole: fx.GraphModule, traced: fx.GraphModule, reader: Reader, data: Dataset, rows: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields what a layer read and reads now, a line for each position of some inputs."""
+    like = next(traced.parameters())
+    for index in rows.split(_BATCH):
+        x = data.inputs(index.to(data.x.device), like=like)
+        yield _lines(whole, reader, x), _lines(traced, reader, x)
+
+
+def _lines(traced: fx.GraphModule, reader: Reader, x: Tensor) -> Tensor:
+    """Returns what a node of a network reads, ``[n, C]``."""
+    try:
+        _Until(traced, reader).run(x.clone())
+    except _Reached as reached:
+        found: Tensor = reached.args[0]
+        return found.movedim(reader.dim, -1).flatten(0, -2).double().cpu()
+    raise AssertionError(f"node {reader.node.name} was not executed")
+
+
+class _Reached(Exception):
+    """Carries what a node reads."""
+
+
+class _Until(Running):
+    """Runs a graph as far as a node."""
+
+    def __init__(self, traced: fx.GraphModule, reader: Reader) -> None:
+        super().__init__(traced)
+        self._node, self._source = reader.node.name, reader.source.name
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Returns what a node gives."""
+        if n.name == self._node:
+            raise _Reached(next(x for node, x in self.env.items() if node.name == self._source))
+        return super().run_node(n)
+
+
+def _write(
+    whole: fx.GraphModule,
+    traced: fx.GraphModule,
+    plan: Plan,
+    layer: _Layer,
+    mix: Tensor,
+    constant: Tensor,
+) -> None:
+    """Writes the weights W B of a layer, and what takes up W c."""
+    dim = _reads(layer.before)
+    weight = layer.before.get_parameter("weight").detach().double().cpu().movedim(dim, -1)
+    weight = weight.index_select(0, layer.made)
+    leaf = layer.now.get_parameter("weight")
+    leaf.copy_((weight @ mix).movedim(-1, dim))
+    if layer.shift is None:
+        return
+    held = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}[layer.shift]
+    now = {**dict(traced.named_parameters()), **dict(traced.named_buffers())}[layer.shift]
+    added = (weight @ constant).reshape(len(weight), -1).sum(1)
+    now.copy_(plan.cut(layer.shift, held.detach()).double().cpu() + layer.sign * added)

@@ -1,0 +1,142 @@
+"""Layers behind removed channels expect what these sent from the channels that are left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netdial as nd
+from netdial.core.cutting import leaves
+
+
+def rows(count: int, *shape: int) -> tuple[Tensor, Tensor]:
+    x = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return x, torch.zeros(count, dtype=torch.int64)
+
+
+def test_weights_are_the_ridge_regression_of_what_was_read_on_what_is_left() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 12), nn.Tanh(), nn.Linear(12, 3)).double()
+    data = rows(256, 5)
+    small = nd.slim(net, share=0.5, data=data)
+    left = [i for i in range(12) if i not in small.plan.removed["0"]]
+    with torch.no_grad():
+        was = net[1](net[0](data[0]))
+    now, centre = was[:, left], was.mean(0)
+    start = torch.eye(12, dtype=torch.float64)[:, left]
+    weight = (1e-3 * now.var(0, correction=0).mean() * len(now)).sqrt() * torch.eye(6).double()
+    rows_ = torch.cat([now - centre[left], weight])
+    mix = torch.linalg.lstsq(rows_, torch.cat([was - centre, weight @ start.T])).solution.T
+    second = net[2]
+    expected = second.weight @ mix
+    found = leaves(small.net)
+    assert torch.allclose(found["2.weight"], expected, rtol=1e-9, atol=1e-12)
+    shift = second.bias + second.weight @ (centre - mix @ centre[left])
+    assert torch.allclose(found["2.bias"], shift, rtol=1e-9, atol=1e-12)
+    # means of outputs over the data stay what they were
+    assert torch.allclose(small.net(data[0]).mean(0), net(data[0]).mean(0), atol=1e-12)
+
+
+class Padded(nn.Module):
+    """Convolutions with and without padding, with BatchNorm, a residual addition and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 16, 3, padding=1)
+        self.middle = nn.Conv2d(16, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        self.point, self.after = nn.Conv2d(16, 12, 1, bias=False), nn.BatchNorm2d(12)
+        self.up = nn.ConvTranspose2d(12, 8, 2, stride=2)
+        self.last = nn.Linear(8 * 4 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        x = x + self.norm(self.middle(x)).relu()
+        x = self.after(self.point(x[..., ::2, ::2])).relu()
+        out: Tensor = self.last(self.up(x[..., ::2, ::2]).relu().flatten(1))
+        return out
+
+
+class Stream(nn.Module):
+    """A stream behind a LayerNorm, and a convolution of one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.norm = nn.Conv1d(3, 24, 2), nn.LayerNorm(24)
+        self.one, self.two = nn.Linear(24, 32), nn.Linear(32, 24)
+        self.head = nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.into(x).transpose(1, 2)
+        x = x + self.two(nn.functional.gelu(self.one(self.norm(x))))
+        out: Tensor = self.head(x.mean(1))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"), [(Padded, (2, 8, 8)), (Stream, (3, 9))], ids=["padded", "stream"]
+)
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_outputs_stay_closer_to_those_of_the_whole_network(
+    make: Any, shape: tuple[int, ...], share: float
+) -> None:
+    torch.manual_seed(0)
+    net = make().double()
+    x, y = rows(600, *shape)
+    net(x)  # statistics of BatchNorm
+    net.eval()
+    new = torch.randn(200, *shape, dtype=torch.float64)
+    cut = {
+        emission: nd.slim(net, share=share, data=(x, y), exact=False, emission=emission)
+        for emission in ("refit", "fold", "drop")
+    }
+    assert cut["refit"].widths == cut["fold"].widths
+    with torch.no_grad():
+        lost = {name: float((one.net(new) - net(new)).square().mean()) for name, one in cut.items()}
+    assert lost["refit"] < 0.75 * min(lost["fold"], lost["drop"])
+    again = nd.slim(net, share=share, data=(x, y), exact=False)
+    assert torch.equal(again.net(new), cut["refit"].net(new))
+
+
+def test_channels_that_are_the_same_for_every_input_leave_weights_as_they_are() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    with torch.no_grad():
+        net[0].weight[:3] = 0
+    found = {
+        emission: nd.slim(net, share=0.5, data=rows(200, 4), emission=emission)  # type: ignore[arg-type]
+        for emission in ("refit", "fold")
+    }
+    assert found["refit"].plan.removed["0"] == (0, 1, 2)
+    state = found["fold"].net.state_dict()
+    assert all(torch.equal(p, state[name]) for name, p in found["refit"].net.state_dict().items())
+
+
+@pytest.mark.parametrize("how", ["frozen", "shared"])
+def test_layers_that_are_frozen_or_shared_are_left_alone(how: str) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.b(self.a(x).relu()).relu()
+            out: Tensor = self.out(self.b(x).relu() if how == "shared" else x)
+            return out
+
+    torch.manual_seed(0)
+    net = Twice().double()
+    net.b.requires_grad_(how != "frozen")
+    small = nd.slim(net, share=0.4, data=rows(300, 4))
+    left = small.plan.cut("b.weight", net.b.weight.detach())
+    assert torch.equal(leaves(small.net)["b.weight"], left)
+
+
+def test_without_data_nothing_is_refit() -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(50, 4)
+    one, other = (nd.slim(net, share=0.5, example=x, emission=e) for e in ("refit", "fold"))  # type: ignore[arg-type]
+    assert torch.equal(one.net(x), other.net(x))
