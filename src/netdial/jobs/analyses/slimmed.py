@@ -252,16 +252,16 @@ def how(
     >>> how("density", 0.5, Options())
     {'criterion': 'density', 'share': 0.5, 'refit': True}
     >>> how("taylor", Target("ms", 0.4), Options(per="macs"), rounds=2, training={"epochs": 1, "lr": 1e-3})
-    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'refit': True, 'rounds': 2, 'epochs': 1, 'lr': 0.001}
+    {'criterion': 'taylor', 'size': '0.4 ms', 'per': 'macs', 'rounds': 2, 'epochs': 1, 'lr': 0.001}
     """
     limits, training = options.limits, training or {}
-    least = limits.minimum
+    least, emission = limits.minimum, options.emission or ("fold" if training else "refit")
     others: dict[str, tuple[Place, bool]] = {
         "scope": ("layer", limits.scope == "layer"),
         "per": (options.per, options.per != "channel"),
         "minimum": (least, least > 1),
-        "fold": (False, options.emission == "drop"),
-        "refit": (True, options.emission == "refit"),
+        "fold": (False, emission == "drop"),
+        "refit": (True, emission == "refit"),
         "by_time": (True, options.rounding is not None),
         "exact": (False, not options.exact),
         "lenient": (True, options.lenient),

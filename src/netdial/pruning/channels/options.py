@@ -28,7 +28,8 @@ class Options:
         per: what scores are divided by: ``channel`` nothing, ``params`` or ``macs`` that a channel saves.
         exact: leave channels whole that an operation normalises over (LayerNorm): without them the others change.
         emission: ``fold`` what the channels send into biases (exactly where it is the same for every input, else its mean
-            over the data), ``refit`` the layers behind them as well, where there are data, or ``drop`` it.
+            over the data), ``refit`` the layers behind them as well, where there are data, or ``drop`` it. By default
+            ``refit``, and ``fold`` where training follows, which did better from weights that were not refit.
         rounding: choose widths by measured time; None does not.
         kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
@@ -52,12 +53,12 @@ class Options:
         Field(description="leave channels whole that an operation normalises over (LayerNorm)"),
     ] = True
     emission: Annotated[
-        Emission,
+        Emission | None,
         Field(
             description="what channels sent: refit the layers behind them to expect it from those that are left, "
-            "fold its mean into biases, or drop it"
+            "fold its mean into biases, or drop it; by default refit, and fold where training follows"
         ),
-    ] = "refit"
+    ] = None
     rounding: Rounding | None = None
     kind: str | Task | None = None
     seed: int = 0

@@ -59,7 +59,7 @@ def slim(
     minimum: int = 1,
     round_to: int = 1,
     exact: bool = True,
-    emission: Emission = "refit",
+    emission: Emission | None = None,
     rounding: Rounding | None = None,
     steps: int = 1,
     data: Data | None = None,
@@ -88,7 +88,8 @@ def slim(
         exact: leave channels whole that an operation normalises over (LayerNorm).
         emission: ``fold`` into biases what the channels send: exactly what is the same for every input, else its mean over
             ``data`` (or ``example``, without); ``rows`` of the result tell which. ``refit`` does that, and gives the layers
-            behind the weights that expect it from the channels that are left, by least squares over ``data``; or ``drop`` it.
+            behind the weights that expect it from the channels that are left, by least squares over ``data`` (the default);
+            or ``drop`` it. Where you train on, ``fold`` is the better start.
         steps: take scores anew of what is left, that often; channels go in as many parts. Pays where many go, by a criterion
             that looks at the data: scores of a network that has all its channels say little of one that has a tenth of them.
         rounding: choose widths near the wanted ones by measured time; the share or size is missed by as much.

@@ -201,7 +201,8 @@ def _reduced(
             graph, scores, chosen, options.rounding, minimum=options.limits.minimum
         )
     before = graph.widths
-    done = remove(graph, chosen, emission=options.emission, data=data, seed=options.seed)
+    emission = options.emission or "refit"
+    done = remove(graph, chosen, emission=emission, data=data, seed=options.seed)
     whys = {g.name: f"{g.mixed[0]} normalises over it" for g in graph.groups if g.mixed}
     rows = tuple(
         GroupRow(

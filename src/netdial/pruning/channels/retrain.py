@@ -84,6 +84,7 @@ def retrain_structured(
         ConfigError, TraceError: as ``slim``; or fewer than one round, or sizes in different units.
     """
     options = options or Options()
+    options = replace(options, emission=options.emission or "fold")
     part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
     ladder, example = goals_of(share, size), example_inputs(part, None)
     rounds = rounds if rounds is not None else 3 if len(ladder) == 1 else 1
