@@ -27,7 +27,7 @@ def test_weights_are_the_ridge_regression_of_what_was_read_on_what_is_left() -> 
         was = net[1](net[0](data[0]))
     now, centre = was[:, left], was.mean(0)
     start = torch.eye(12, dtype=torch.float64)[:, left]
-    weight = (1e-3 * now.var(0, correction=0).mean() * len(now)).sqrt() * torch.eye(6).double()
+    weight = (1e-2 * now.var(0, correction=0).mean() * len(now)).sqrt() * torch.eye(6).double()
     rows_ = torch.cat([now - centre[left], weight])
     mix = torch.linalg.lstsq(rows_, torch.cat([was - centre, weight @ start.T])).solution.T
     second = net[2]

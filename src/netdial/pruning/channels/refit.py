@@ -39,7 +39,7 @@ _WIDEST = 4096
 """Channels read beyond which a layer stays as it is: their products take the square of this in memory."""
 _ROWS, _LINES, _BATCH = 256, 16, 128
 """Inputs at least; values of a channel for each channel at least; inputs at a time."""
-_RIDGE = 1e-3
+_RIDGE = 1e-2
 """Part of the mean variance of what is read that keeps weights where they are."""
 _NOTHING = 1e-9
 """Part of the variance that is not made up for, below which there is nothing to make up for."""
