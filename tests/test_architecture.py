@@ -219,6 +219,7 @@ ALLOWED: dict[str, set[str]] = {
         "sweeps",
         "serve",
     },
+    "__main__": {"cli"},
 }
 LATE = {
     ("measure", "report"),

@@ -232,3 +232,9 @@ def test_the_installed_program_is_this_one() -> None:
         pytest.skip("netdial is not installed in this environment")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"netdial {__version__}"
+
+
+def test_the_package_is_run_as_the_command_is() -> None:
+    line = [sys.executable, "-m", "netdial", "frobnicate"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("netdial: No such command")
