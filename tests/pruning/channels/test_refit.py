@@ -33,6 +33,7 @@ def test_weights_are_the_ridge_regression_of_what_was_read_on_what_is_left() -> 
     second = net[2]
     expected = second.weight @ mix
     found = leaves(small.net)
+    assert small.refitted == ("2",)
     assert torch.allclose(found["2.weight"], expected, rtol=1e-9, atol=1e-12)
     shift = second.bias + second.weight @ (centre - mix @ centre[left])
     assert torch.allclose(found["2.bias"], shift, rtol=1e-9, atol=1e-12)
@@ -139,4 +140,4 @@ def test_without_data_nothing_is_refit() -> None:
     torch.manual_seed(0)
     net, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(50, 4)
     one, other = (nd.slim(net, share=0.5, example=x, emission=e) for e in ("refit", "fold"))  # type: ignore[arg-type]
-    assert torch.equal(one.net(x), other.net(x))
+    assert torch.equal(one.net(x), other.net(x)) and one.refitted == ()

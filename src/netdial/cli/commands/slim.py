@@ -62,6 +62,9 @@ def slim(
     for table in found.pruned.tables:
         print_table(screen, latency_rows(table))
     print_table(screen, stages_table(found, split, task.kind))
+    if found.pruned.refitted:
+        words = f"refit to make up for what went: {', '.join(found.pruned.refitted)}"
+        screen.print(words, markup=False, soft_wrap=True)
     if (left := found.pruned.inputs) is not None:
         names = "" if found.columns is None else f": {', '.join(found.columns)}"
         words = f"reads {len(left)} of {math.prod(task.input_shape)} inputs{names}"
@@ -84,6 +87,7 @@ def _answer(found: SlimResult) -> dict[str, Any]:
         "columns": found.columns,
         "groups": [vars(row) for row in found.pruned.rows],
         "means_over": found.pruned.n_measured,
+        "refitted": found.pruned.refitted,
         "latency": [asdict(table) for table in found.pruned.tables],
         "stages": [stage.to_json() for stage in found.stages],
     }

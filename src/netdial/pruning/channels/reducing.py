@@ -82,6 +82,7 @@ class Pruned:
         criterion: name of the criterion that ranked the channels.
         tables: what was measured to choose widths; empty without.
         n_measured: inputs over which the means of channels were measured; 0 if none was needed.
+        refitted: layers with other weights, which make up for what went.
     """
 
     graph: Graph
@@ -91,6 +92,7 @@ class Pruned:
     criterion: str
     tables: tuple[LatencyTable, ...] = ()
     n_measured: int = 0
+    refitted: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         """Returns what became of each group as a table, for notebooks."""
@@ -169,7 +171,14 @@ def reduce(
             check if done is None else (),
         )
         plan, n_measured = plan.then(found.plan), max(n_measured, found.n_measured)
-        done = replace(found, plan=plan, rows=rows_since(found, done), n_measured=n_measured)
+        refitted = tuple(dict.fromkeys([*(done.refitted if done else ()), *found.refitted]))
+        done = replace(
+            found,
+            plan=plan,
+            rows=rows_since(found, done),
+            n_measured=n_measured,
+            refitted=refitted,
+        )
     assert done is not None
     return done
 
@@ -217,7 +226,9 @@ def _reduced(
     )
     small = written(member, done.plan, done.graph)
     forget_noise(small)
-    return Pruned(done.graph, small, done.plan, rows, criterion, tables, done.n_measured)
+    return Pruned(
+        done.graph, small, done.plan, rows, criterion, tables, done.n_measured, done.refitted
+    )
 
 
 def _default(member: Family, options: Options, data: Dataset | None) -> str:

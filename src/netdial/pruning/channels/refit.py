@@ -167,6 +167,8 @@ def _refit(
         return False
     ridge = _RIDGE * inner.diagonal().mean() * torch.eye(len(inner), dtype=torch.float64)
     mix = chosen + torch.linalg.solve(inner + ridge, missing, left=False)
+    if not mix.isfinite().all():
+        return False
     _write(whole, traced, plan, layer, mix, given - mix @ mean)
     return True
 
@@ -215,7 +217,7 @@ def _lines(traced: fx.GraphModule, reader: Reader, x: Tensor) -> Tensor:
         _Until(traced, reader).run(x.clone())
     except _Reached as reached:
         found: Tensor = reached.args[0]
-        return found.movedim(reader.dim, -1).flatten(0, -2).double().cpu()
+        return found.movedim(reader.dim, -1).flatten(0, -2).cpu().double()
     raise AssertionError(f"node {reader.node.name} was not executed")
 
 
@@ -247,7 +249,7 @@ def _write(
 ) -> None:
     """Writes the weights W B of a layer, and what takes up W c."""
     dim = _reads(layer.before)
-    weight = layer.before.get_parameter("weight").detach().double().cpu().movedim(dim, -1)
+    weight = layer.before.get_parameter("weight").detach().cpu().double().movedim(dim, -1)
     weight = weight.index_select(0, layer.made)
     leaf = layer.now.get_parameter("weight")
     leaf.copy_((weight @ mix).movedim(-1, dim))
@@ -256,4 +258,4 @@ def _write(
     held = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}[layer.shift]
     now = {**dict(traced.named_parameters()), **dict(traced.named_buffers())}[layer.shift]
     added = (weight @ constant).reshape(len(weight), -1).sum(1)
-    now.copy_(plan.cut(layer.shift, held.detach()).double().cpu() + layer.sign * added)
+    now.copy_(plan.cut(layer.shift, held.detach()).cpu().double() + layer.sign * added)
