@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
+from netdial.data.dataset import Dataset
 from netdial.task import named
-from netdial.task.rehearsal import rehearse
+from netdial.task.rehearsal import advise, rehearse
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
 
@@ -129,3 +131,17 @@ def test_shrinking_begins_with_a_rehearsal() -> None:
 def test_double_precision_is_rehearsed_in_double_precision() -> None:
     data = X, torch.tensor([0, 1])
     assert nd.fit(nn.Linear(4, 2), data, epochs=1, precision="64-true").dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "told"),
+    [(1.0, 0.0, False), (20.0, 5.0, False), (1.0, 1000.0, True), (1e-4, 0.0, True), (80.0, 100.0, True)],
+)  # fmt: skip
+def test_inputs_far_from_unit_scale_are_told(scale: float, shift: float, told: bool) -> None:
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    data = Dataset(scale * x + shift, (x[:, 0] > 0).long())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        advise(named("classification"), data)
+    said = [str(one.message) for one in caught]
+    assert len(said) == told and all("inputs have mean" in line for line in said)

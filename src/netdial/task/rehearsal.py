@@ -22,6 +22,9 @@ from netdial.task.base import Task
 from netdial.task.loss import Loss
 from netdial.task.registry import deduce, dense_form, settle
 
+_FAR, _LOOKED_AT = 30.0, 4096
+"""Standard deviation of inputs, or mean over it, above which they are far from unit scale; and how many rows are looked at."""
+
 
 def admit(
     net: nn.Module,
@@ -80,9 +83,32 @@ def admit_training(
 
 
 def advise(task: Task, data: Dataset | Loader) -> None:
-    """Warns of training targets that are constant, or far from unit scale; those of a loader are not looked at."""
-    if isinstance(data, Dataset) and (advice := task.advice(data.y)):
-        warn(advice)
+    """Warns of training targets that are constant, and of targets or inputs far from unit scale, but for those of a loader."""
+    if not isinstance(data, Dataset):
+        return
+    for advice in (task.advice(data.y), _input_advice(data)):
+        if advice:
+            warn(advice)
+
+
+def _input_advice(data: Dataset) -> str:
+    """Returns what to mend about inputs that are far from unit scale; empty if there is nothing, or they are several."""
+    if data.packing is not None or not data.x.is_floating_point() or len(data) < 2:
+        return ""
+    x = data.inputs(torch.arange(min(_LOOKED_AT, len(data)), device=data.x.device))
+    lines = x.double().flatten(1)
+    mean, std = lines.mean(0), lines.std(0)
+    there = std > 0
+    if not bool(there.any()):
+        return ""
+    mean, std = mean[there].abs().median(), std[there].median()
+    if 1 / _FAR <= std <= _FAR and mean <= _FAR * std:
+        return ""
+    return (
+        f"inputs have mean {float(mean):.3g} and standard deviation {float(std):.3g} (medians over inputs); "
+        "learning rates, penalties and priors are of unit scale, so standardise inputs ((x - mean) / std), or use "
+        "FamilyClassifier, FamilyRegressor or a table, which do it"
+    )
 
 
 def _seen(task: Task, outputs: Tensor, targets: Tensor, part: str, *, weighed: bool) -> Task:
