@@ -18,6 +18,7 @@ from benchmarks._zoo_models import (
     MELS,
     SMALL,
     SOUND,
+    T5,
     TOKENS,
     VISION,
     WORDS,
@@ -63,15 +64,6 @@ def _models() -> Makers:
     """Returns models that no other sample has; many of them read two things."""
     import transformers as t
 
-    t5 = {
-        "vocab_size": 50,
-        "d_model": 16,
-        "d_kv": 4,
-        "d_ff": 24,
-        "num_layers": 1,
-        "num_heads": 4,
-        "decoder_start_token_id": 0,
-    }
     both = {"vocab_size": 50, "max_position_embeddings": 16, **BOTH, **IDS}
     words = {
         **SMALL,
@@ -85,8 +77,8 @@ def _models() -> Makers:
     resnet = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
     captions = {"input_ids": TOKENS, "pixel_values": IMAGES}
     return {
-        "T5 with labels": of("T5ForConditionalGeneration", lambda: t.T5Config(**t5), {"input_ids": TOKENS, "labels": WORDS_TOO}),
-        "mT5": of("MT5Model", lambda: t.MT5Config(**t5), {"input_ids": TOKENS, "decoder_input_ids": WORDS_TOO}),
+        "T5 with labels": of("T5ForConditionalGeneration", lambda: t.T5Config(**T5), {"input_ids": TOKENS, "labels": WORDS_TOO}),
+        "mT5": of("MT5Model", lambda: t.MT5Config(**T5), {"input_ids": TOKENS, "decoder_input_ids": WORDS_TOO}),
         "BART with labels": of("BartForConditionalGeneration", lambda: t.BartConfig(**both, decoder_start_token_id=2), {"input_ids": TOKENS, "labels": WORDS_TOO}),
         "Whisper": of("WhisperForConditionalGeneration", lambda: t.WhisperConfig(**{**both, "vocab_size": 50}, num_mel_bins=8, max_source_positions=16, max_target_positions=16, decoder_start_token_id=1, use_cache=False),
                       {"input_features": MELS, "decoder_input_ids": WORDS_TOO}),

@@ -33,6 +33,10 @@ VISION = {
     "image_size": 32,
 }
 VISION |= {"patch_size": 8}
+SWIN: dict[str, Any] = {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1]}
+SWIN |= {"num_heads": [2, 4], "window_size": 4}
+T5: dict[str, Any] = {"vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1}
+T5 |= {"num_heads": 4, "decoder_start_token_id": 0}
 AUDIO: dict[str, Any] = {
     "conv_dim": (8, 8),
     "conv_stride": (4, 2),

@@ -7,7 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks._zoo_models import AUDIO, DECODER, IMAGES, SMALL, SOUND, TOKENS, VISION, made, text
+from benchmarks._zoo_models import (
+    AUDIO,
+    DECODER,
+    IMAGES,
+    SMALL,
+    SOUND,
+    SWIN,
+    TOKENS,
+    VISION,
+    made,
+    text,
+)
 
 SERIES = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(5))
 
@@ -78,14 +89,6 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     }
     bart |= {"use_cache": False}
     stages = {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2, "patch_size": 2}
-    swin = {
-        "image_size": 32,
-        "patch_size": 4,
-        "embed_dim": 8,
-        "depths": [1, 1],
-        "num_heads": [2, 4],
-        "window_size": 4,
-    }
     pool = {
         "hidden_sizes": [8, 12],
         "depths": [1, 1],
@@ -134,7 +137,7 @@ def more_models() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         "Mamba": made(TOKENS, "Mamba", **scan),
         "RWKV": made(TOKENS, "Rwkv", **rwkv),
         "ConvNeXt V2": made(IMAGES, "ConvNextV2", **stages),
-        "Swin V2": made(IMAGES, "Swinv2", **swin),
+        "Swin V2": made(IMAGES, "Swinv2", **SWIN),
         "FocalNet": made(
             IMAGES,
             "FocalNet",

@@ -19,6 +19,7 @@ from benchmarks._zoo_models import (
     MELS,
     SMALL,
     SOUND,
+    SWIN,
     TOKENS,
     VISION,
     WORDS,
@@ -56,14 +57,6 @@ def _vision() -> Makers:
 
     resnet = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
     dino = {name: value for name, value in VISION.items() if name != "intermediate_size"}
-    swin = {
-        "image_size": 32,
-        "patch_size": 4,
-        "embed_dim": 8,
-        "depths": [1, 1],
-        "num_heads": [2, 4],
-        "window_size": 4,
-    }
     stages = {
         "depths": [1, 1, 1],
         "hidden_sizes": [8, 12, 16],
@@ -87,7 +80,7 @@ def _vision() -> Makers:
         "Deformable DETR": of("DeformableDetrForObjectDetection", lambda: t.DeformableDetrConfig(**{**detr, "d_model": 32, "decoder_layers": 2}, backbone_config=t.ResNetConfig(**stages, out_features=["stage2", "stage3"]), num_feature_levels=2, encoder_n_points=2, decoder_n_points=2, use_timm_backbone=False, use_pretrained_backbone=False), seen),
         "RT-DETR": of("RTDetrForObjectDetection", lambda: t.RTDetrConfig(backbone_config=t.RTDetrResNetConfig(embedding_size=8, hidden_sizes=[8, 12, 16], depths=[1, 1, 1], layer_type="basic", out_features=["stage2", "stage3"]), encoder_hidden_dim=16, encoder_in_channels=[12, 16], feat_strides=[16, 32],
                       encode_proj_layers=[1], encoder_ffn_dim=16, d_model=16, num_queries=4, decoder_in_channels=[16, 16], decoder_ffn_dim=16, num_feature_levels=2, decoder_layers=1, decoder_attention_heads=4, decoder_n_points=2, num_denoising=0, num_labels=3, encoder_attention_heads=4), seen),
-        "Mask2Former": of("Mask2FormerForUniversalSegmentation", lambda: t.Mask2FormerConfig(backbone_config=t.SwinConfig(**{**swin, "depths": [1] * 4, "num_heads": [2] * 4, "window_size": 2}, out_features=["stage1", "stage2", "stage3", "stage4"]), feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=12, encoder_layers=1, decoder_layers=1, num_attention_heads=2, dim_feedforward=12, num_queries=4, num_labels=3), seen),
+        "Mask2Former": of("Mask2FormerForUniversalSegmentation", lambda: t.Mask2FormerConfig(backbone_config=t.SwinConfig(**{**SWIN, "depths": [1] * 4, "num_heads": [2] * 4, "window_size": 2}, out_features=["stage1", "stage2", "stage3", "stage4"]), feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=12, encoder_layers=1, decoder_layers=1, num_attention_heads=2, dim_feedforward=12, num_queries=4, num_labels=3), seen),
         "VitPose": of("VitPoseForPoseEstimation", lambda: t.VitPoseConfig(backbone_config=t.VitPoseBackboneConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, image_size=[32, 32], patch_size=[8, 8], mlp_ratio=2, out_indices=[2], num_experts=1), num_labels=3), seen),
         "ViTMatte": of("VitMatteForImageMatting", lambda: t.VitMatteConfig(backbone_config=t.VitDetConfig(**{**dino, "num_channels": 4, "patch_size": 16}, mlp_ratio=2, out_features=["stage2"]), hidden_size=16, convstream_hidden_sizes=[4, 6, 8], fusion_hidden_sizes=[12, 8, 6, 4]), {"pixel_values": torch.cat([IMAGES, IMAGES[:, :1]], 1)}),
         "ZoeDepth": of("ZoeDepthForDepthEstimation", lambda: t.ZoeDepthConfig(backbone_config=t.BeitConfig(**{**VISION, "num_hidden_layers": 4}, out_indices=[0, 1, 2, 3], reshape_hidden_states=False, use_relative_position_bias=True), neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, bottleneck_features=8, num_relative_features=4, bin_embedding_dim=8, num_attractors=[4, 2, 2, 1], bin_configurations=[{"n_bins": 4, "min_depth": 0.001, "max_depth": 10.0, "name": "nyu"}]), seen),

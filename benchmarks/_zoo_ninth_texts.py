@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks._zoo_eighth_models import BOXES, LABELS, SEEN, TAGS, WORDS_TOO, of
-from benchmarks._zoo_models import BOTH, DECODER, IDS, SMALL, TOKENS, WORDS
+from benchmarks._zoo_models import BOTH, DECODER, IDS, SMALL, T5, TOKENS, WORDS
 
 _G = torch.Generator().manual_seed(9)
 MASKED = {"input_ids": TOKENS, "attention_mask": SEEN}
@@ -151,15 +151,6 @@ def _experts() -> Makers:
 def _both() -> Makers:
     import transformers as t
 
-    t5 = {
-        "vocab_size": 50,
-        "d_model": 16,
-        "d_kv": 4,
-        "d_ff": 24,
-        "num_layers": 1,
-        "num_heads": 4,
-        "decoder_start_token_id": 0,
-    }
     both = {
         "vocab_size": 50,
         "max_position_embeddings": 16,
@@ -171,10 +162,10 @@ def _both() -> Makers:
     gemma = {**SMALL, **DECODER, "head_dim": 4, "sliding_window": 4}
     bert = {**SMALL, **WORDS}
     return {
-        "Flan-T5": of("T5Model", lambda: t.T5Config(**t5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), BOTH_SIDES),
-        "UMT5": of("UMT5Model", lambda: t.UMT5Config(**t5), BOTH_SIDES),
-        "LongT5": of("LongT5Model", lambda: t.LongT5Config(**t5, local_radius=3), BOTH_SIDES),
-        "LongT5, global": of("LongT5Model", lambda: t.LongT5Config(**t5, local_radius=3, encoder_attention_type="transient-global", global_block_size=2), BOTH_SIDES),
+        "Flan-T5": of("T5Model", lambda: t.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), BOTH_SIDES),
+        "UMT5": of("UMT5Model", lambda: t.UMT5Config(**T5), BOTH_SIDES),
+        "LongT5": of("LongT5Model", lambda: t.LongT5Config(**T5, local_radius=3), BOTH_SIDES),
+        "LongT5, global": of("LongT5Model", lambda: t.LongT5Config(**T5, local_radius=3, encoder_attention_type="transient-global", global_block_size=2), BOTH_SIDES),
         "Marian": of("MarianMTModel", lambda: t.MarianConfig(**both), taught),
         "mBART": of("MBartForConditionalGeneration", lambda: t.MBartConfig(**both), taught),
         "M2M100": of("M2M100ForConditionalGeneration", lambda: t.M2M100Config(**both), taught),
@@ -187,7 +178,7 @@ def _both() -> Makers:
         "ProphetNet": of("ProphetNetModel", lambda: t.ProphetNetConfig(vocab_size=50, hidden_size=16, encoder_ffn_dim=24, num_encoder_layers=1, num_encoder_attention_heads=4, decoder_ffn_dim=24, num_decoder_layers=1, num_decoder_attention_heads=4, max_position_embeddings=16, **IDS, use_cache=False), BOTH_SIDES),
         "FSMT": of("FSMTModel", lambda: t.FSMTConfig(langs=["en", "de"], src_vocab_size=50, tgt_vocab_size=50, **BOTH, max_position_embeddings=16, **IDS, use_cache=False), BOTH_SIDES),
         "NLLB experts": of("NllbMoeModel", lambda: t.NllbMoeConfig(**both, num_experts=3, expert_capacity=8, encoder_sparse_step=1, decoder_sparse_step=1), BOTH_SIDES),
-        "Switch": of("SwitchTransformersModel", lambda: t.SwitchTransformersConfig(**{**t5, "num_layers": 2}, num_experts=3, num_sparse_encoder_layers=1, num_sparse_decoder_layers=1, expert_capacity=8), BOTH_SIDES),
+        "Switch": of("SwitchTransformersModel", lambda: t.SwitchTransformersConfig(**{**T5, "num_layers": 2}, num_experts=3, num_sparse_encoder_layers=1, num_sparse_decoder_layers=1, expert_capacity=8), BOTH_SIDES),
         "T5Gemma": of("T5GemmaModel", lambda: t.T5GemmaConfig(encoder=t.T5GemmaModuleConfig(**gemma), decoder=t.T5GemmaModuleConfig(**gemma), vocab_size=50), BOTH_SIDES),
         "BERT to BERT": of("EncoderDecoderModel", lambda: t.EncoderDecoderConfig.from_encoder_decoder_configs(t.BertConfig(**bert), t.BertConfig(**bert, is_decoder=True, add_cross_attention=True)), BOTH_SIDES),
     }  # fmt: skip

@@ -67,14 +67,19 @@ def shifts(
         if not count:
             continue
         shift = _lines(graph, reader, x, found)[:, 0]
-        if reader.bias is not None:
-            out[reader.bias] = shift, count
-        else:
-            out[f"{norm_after(graph.traced, reader, found[reader.node].ndim)}.running_mean"] = (
-                -shift,
-                count,
-            )
+        taken = _taker(graph, reader, found)
+        assert taken is not None  # else blocked
+        leaf, sign = taken
+        out[leaf] = sign * shift, count
     return out
+
+
+def taker(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> tuple[str, int] | None:
+    """Returns the leaf that takes up what constants add to a reader's result, and with which sign; None if none can.
+
+    It is the reader's bias, or the running mean of the BatchNorm behind it, with sign -1.
+    """
+    return None if _why_not(graph, reader, found) else _taker(graph, reader, found)
 
 
 def add(module: nn.Module, found: Shifts, plan: Plan) -> None:
@@ -93,7 +98,7 @@ def _why_not(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> str:
     """Returns why a reader cannot absorb constants; empty if it can."""
     if not reader.foldable:
         return f"{_who(reader)} and has no bias of its own to take them up"
-    if reader.bias is None and norm_after(graph.traced, reader, found[reader.node].ndim) is None:
+    if _taker(graph, reader, found) is None:
         return f"{_who(reader)} and has no bias, and no BatchNorm of its own behind it, to take them up"
     if _frozen(graph, reader, found):
         return f"{_who(reader)}, and what would take them up is frozen"
@@ -105,9 +110,7 @@ def _frozen(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> bool:
     if reader.bias is not None:
         parameters = dict(graph.traced.named_parameters())
         return reader.bias in parameters and not parameters[reader.bias].requires_grad
-    norm = graph.traced.get_submodule(
-        str(norm_after(graph.traced, reader, found[reader.node].ndim))
-    )
+    norm = graph.traced.get_submodule(str(_norm_after(graph.traced, reader, found)))
     own = list(norm.parameters())
     return bool(own) and not any(parameter.requires_grad for parameter in own)
 
@@ -162,8 +165,16 @@ def _only(x: Tensor, dim: int, where: Sequence[int], *, vary: bool = False) -> T
     return torch.zeros_like(x).index_copy(dim, at, part)
 
 
-def norm_after(traced: fx.GraphModule, reader: Reader, ndim: int) -> str | None:
-    """Returns the BatchNorm with running statistics that alone reads a node of so many dimensions, and reads nothing else."""
+def _taker(graph: Graph, reader: Reader, found: Mapping[fx.Node, Any]) -> tuple[str, int] | None:
+    """Returns what ``taker`` does, frozen or not."""
+    if reader.bias is not None:
+        return reader.bias, 1
+    norm = _norm_after(graph.traced, reader, found)
+    return None if norm is None else (f"{norm}.running_mean", -1)
+
+
+def _norm_after(traced: fx.GraphModule, reader: Reader, found: Mapping[fx.Node, Any]) -> str | None:
+    """Returns the BatchNorm with running statistics that alone reads a node, and reads nothing else, by name."""
     users = list(reader.node.users)
     if len(users) != 1 or users[0].op != "call_module":
         return None
@@ -173,6 +184,6 @@ def norm_after(traced: fx.GraphModule, reader: Reader, ndim: int) -> str | None:
         for node in traced.graph.nodes
         if node.op == "call_module" and traced.get_submodule(str(node.target)) is module
     ]
-    same = reader.made % ndim == 1
+    same = reader.made % found[reader.node].ndim == 1
     keeps = isinstance(module, _BatchNorm) and module.running_mean is not None
     return str(users[0].target) if keeps and same and len(called) == 1 else None

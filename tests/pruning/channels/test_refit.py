@@ -141,3 +141,16 @@ def test_without_data_nothing_is_refit() -> None:
     net, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(50, 4)
     one, other = (nd.slim(net, share=0.5, example=x, emission=e) for e in ("refit", "fold"))  # type: ignore[arg-type]
     assert torch.equal(one.net(x), other.net(x)) and one.refitted == ()
+
+
+def test_a_norm_over_positions_takes_up_nothing_of_channels() -> None:
+    """It is behind a layer without bias, and as long as there are channels."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 5, bias=False), nn.BatchNorm1d(5), nn.Flatten(), nn.Linear(25, 2)
+    ).double()  # fmt: skip
+    x, y = rows(300, 5, 6)
+    net(x)
+    small = nd.slim(net.eval(), share=0.4, data=(x, y))
+    assert "2" in small.refitted
+    assert torch.equal(leaves(small.net)["3.running_mean"], leaves(net)["3.running_mean"])

@@ -16,8 +16,7 @@ Shapes: C channels read before, K of them now, O made.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +24,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from netdial.channels.absorb import norm_after
+from netdial.channels.absorb import taker
 from netdial.channels.graph import Graph
 from netdial.channels.nodes import module_of
 from netdial.channels.rules import Reader
-from netdial.channels.trace.running import Running
+from netdial.channels.trace.running import Recording, Running
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.core.plan import Plan
@@ -55,8 +54,7 @@ class _Layer:
         now: the same, cut.
         kept: channels read before that are read now ``[K]``.
         made: channels made before that are made now.
-        shift: leaf that takes up a constant; None if there is none.
-        sign: with which it takes it up: 1 a bias, -1 a running mean.
+        taker: leaf that takes up a constant, and with which sign; None if there is none.
     """
 
     reader: Reader
@@ -64,8 +62,7 @@ class _Layer:
     now: nn.Module
     kept: Tensor
     made: Tensor
-    shift: str | None
-    sign: int
+    taker: tuple[str, int] | None
 
 
 def refit(
@@ -85,8 +82,10 @@ def refit(
     rows = torch.randperm(len(data), generator=generator(seed, "refit"))
     found, behind = list[str](), False
     with evaluating(graph.traced, whole), torch.no_grad():
+        seen = Recording(graph.traced)
+        seen.run(graph.example.clone())
         for reader in readers:
-            layer = _layer(whole, graph, plan, reader)
+            layer = _layer(whole, graph, plan, reader, seen.results)
             if layer is None:
                 continue
             behind = behind or len(layer.kept) < _width(layer.before)
@@ -95,22 +94,28 @@ def refit(
     return found
 
 
-def _layer(whole: fx.GraphModule, graph: Graph, plan: Plan, reader: Reader) -> _Layer | None:
-    """Returns the layer that reads, if it is one whose weights are its own and can be changed."""
+def _layer(
+    whole: fx.GraphModule,
+    graph: Graph,
+    plan: Plan,
+    reader: Reader,
+    found: Mapping[fx.Node, Any],
+) -> _Layer | None:
+    """Returns the layer that reads, if it is one whose weights are its own and can be changed; nodes give what was found."""
     now, name = module_of(graph.traced, reader.node), str(reader.node.target)
     if not isinstance(now, nn.Linear | _ConvNd) or not now.weight.requires_grad:
         return None
-    uses = Counter(str(n.target) for n in graph.traced.graph.nodes if n.op == "call_module")
+    uses = [n for n in graph.traced.graph.nodes if n.op == "call_module" and n.target == name]
     same = [p for _, p in graph.traced.named_parameters(remove_duplicate=False) if p is now.weight]
-    if uses[name] > 1 or len(same) > 1 or getattr(now, "groups", 1) > 1:
+    if len(uses) > 1 or len(same) > 1 or getattr(now, "groups", 1) > 1:
         return None
     before = whole.get_submodule(name)
     weight = before.get_parameter("weight")
     if _width(before) > _WIDEST or weight.is_complex():
         return None
     made, kept = _left(plan, f"{name}.weight", weight.shape, _reads(before))
-    shift, sign = _shift(graph, reader, now, weight.ndim)
-    return _Layer(reader, before, now, kept, made, shift, sign)
+    taken = taker(graph, reader, found) if _is_even(now) else None
+    return _Layer(reader, before, now, kept, made, taken)
 
 
 def _reads(layer: nn.Module) -> int:
@@ -131,16 +136,11 @@ def _left(plan: Plan, leaf: str, shape: torch.Size, reads: int) -> tuple[Tensor,
     return places[0], places[1]
 
 
-def _shift(graph: Graph, reader: Reader, layer: nn.Module, ndim: int) -> tuple[str | None, int]:
-    """Returns the leaf that takes up a constant, if it counts the same everywhere, and its sign."""
+def _is_even(layer: nn.Module) -> bool:
+    """Returns whether a constant adds the same at every position."""
     padding = getattr(layer, "padding", 0)
-    if isinstance(layer, _ConvTransposeNd) or padding not in (0, (0,) * (ndim - 2), "valid"):
-        return None, 1
-    bias = dict(layer.named_parameters(recurse=False)).get("bias")
-    if bias is not None:
-        return (f"{reader.node.target}.bias", 1) if bias.requires_grad else (None, 1)
-    norm = norm_after(graph.traced, reader, ndim)
-    return (f"{norm}.running_mean", -1) if norm else (None, 1)
+    padded = (isinstance(padding, tuple) and any(padding)) or padding == "same"
+    return not isinstance(layer, _ConvTransposeNd) and not padded
 
 
 def _refit(
@@ -159,7 +159,7 @@ def _refit(
             break
     chosen = torch.zeros(moments.cross.shape, dtype=torch.float64)
     chosen[layer.kept, torch.arange(len(layer.kept))] = 1
-    centred = layer.shift is not None
+    centred = layer.taker is not None
     mean, given = moments.means(centred=centred)
     inner = moments.inner / moments.count - torch.outer(mean, mean)
     missing = moments.cross / moments.count - torch.outer(given, mean) - chosen @ inner
@@ -253,9 +253,10 @@ def _write(
     weight = weight.index_select(0, layer.made)
     leaf = layer.now.get_parameter("weight")
     leaf.copy_((weight @ mix).movedim(-1, dim))
-    if layer.shift is None:
+    if layer.taker is None:
         return
-    held = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}[layer.shift]
-    now = {**dict(traced.named_parameters()), **dict(traced.named_buffers())}[layer.shift]
+    name, sign = layer.taker
+    held = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}[name]
+    now = {**dict(traced.named_parameters()), **dict(traced.named_buffers())}[name]
     added = (weight @ constant).reshape(len(weight), -1).sum(1)
-    now.copy_(plan.cut(layer.shift, held.detach()).cpu().double() + layer.sign * added)
+    now.copy_(plan.cut(name, held.detach()).cpu().double() + sign * added)
