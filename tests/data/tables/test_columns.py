@@ -11,6 +11,9 @@ import torch
 
 from netdial.core.errors import ConfigError, DataError
 from netdial.data import Splits, load_data
+from netdial.data.tables.cells import read_cells
+from netdial.data.tables.options import TableOptions
+from netdial.data.tables.read import Table
 
 pd = pytest.importorskip("pandas")
 
@@ -325,3 +328,10 @@ def test_values_too_large_for_a_standard_deviation_are_refused(tmp_path: Path) -
     (tmp_path / "huge.csv").write_text("a,y\n" + rows)
     with pytest.raises(DataError, match=r"column 'a'.*1e\+300"):
         load_data(str(tmp_path / "huge.csv"), target="y")
+
+
+def test_truth_values_as_texts_are_numbers_as_in_a_file() -> None:
+    frame = pd.DataFrame({"flag": ["True", "false ", "TRUE"], "word": ["True", "no", "False"]})
+    read = [read_cells(frame[n], n, Table(frame), TableOptions())[0] for n in frame]
+    assert [cells.kind for cells in read] == ["number", "category"]
+    assert read[0].values.tolist() == [1, 0, 1]

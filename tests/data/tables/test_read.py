@@ -238,6 +238,16 @@ def test_excel_with_empty_rows_above_and_spans_of_time(tmp_path: Path) -> None:
     assert cells.kind == "number" and cells.values.tolist() == [108_000, 3605]
 
 
+def test_texts_of_a_workbook_stay_texts(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    given = pd.DataFrame({"code": ["01", "10", "007"], "n": [1, 2, 3], "x": [0.5, None, 2.0]})
+    given.to_excel(tmp_path / "t.xlsx", index=False)
+    frame = read_table(tmp_path / "t.xlsx", TableOptions()).frame
+    assert frame["code"].tolist() == ["01", "10", "007"] and frame["n"].tolist() == [1, 2, 3]
+    cells, _ = read_cells(frame["x"], "x", Table(frame), TableOptions())
+    assert cells.kind == "number" and cells.missing.tolist() == [False, True, False]
+
+
 def test_parquet_with_an_index_and_a_name_twice(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "who": ["a", "b", "c"]})

@@ -72,6 +72,47 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
     assert torch.equal(splits.schema.encode(frame)[splits.rows["valid"]], splits.valid.x)
 
 
+@pytest.mark.parametrize(("sep", "suffix"), [(";", "csv"), (",", "csv"), ("\t", "tsv")])
+def test_a_file_of_one_row_is_read_as_the_row_of_the_whole_file(
+    tmp_path: Path, sep: str, suffix: str
+) -> None:
+    rng = np.random.default_rng(0)
+    grouped = [f"{v:,}".replace(",", ".") for v in rng.integers(100, 3_000_000, 60)]
+    price = [f"{v:,}".replace(",", ".") for v in rng.integers(1_000, 9_000_000, 60)]
+    rows = pd.DataFrame({"area": grouped, "flag": ["yes", "no", ""] * 20, "price": price})
+    rows.to_csv(tmp_path / "t.csv", index=False, sep=";")
+    schema = load_data(tmp_path / "t.csv", target="price", kind="regression").schema
+    whole = schema.read_file(tmp_path / "t.csv")
+    x, y = schema.encode(whole), schema.encode_target(whole)
+    for row in range(20):
+        rows.iloc[[row]].to_csv(tmp_path / f"one.{suffix}", index=False, sep=sep)
+        one = schema.read_file(tmp_path / f"one.{suffix}")
+        assert torch.equal(schema.encode(one)[0], x[row]), rows.iloc[row].to_dict()
+        assert torch.equal(schema.encode_target(one)[0], y[row])
+
+
+def test_numbers_among_texts_are_the_numbers_that_they_are(tmp_path: Path) -> None:
+    grouped = [f"{1000 * i + 500:,}".replace(",", ".") for i in range(1, 61)]
+    frame = pd.DataFrame({"area": [*grouped, "1.500.000"], "y": [*["no", "yes"] * 30, "no"]})
+    schema = load_data(frame, target="y").schema
+    both = schema.encode({"area": [68.057, "68.057", "2.000"]})
+    alone = [schema.encode({"area": [one]}) for one in (68.057, "68.057", 2000)]
+    assert torch.equal(both, torch.cat(alone)) and both[0] != both[1]
+
+
+@pytest.mark.parametrize("words", [("TRUE", "FALSE"), ("true", "false"), ("1.0", "0.0")])
+def test_classes_in_another_spelling_are_those_of_training(
+    tmp_path: Path, words: tuple[str, str]
+) -> None:
+    frame = pd.DataFrame({"a": range(40), "b": np.arange(40.0) ** 2, "y": words * 20})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame[:9].to_csv(tmp_path / "v.csv", index=False)
+    splits = load_data(tmp_path / "t.csv", target="y", valid=tmp_path / "v.csv", keep=("a",))
+    assert splits.valid.y.tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1]
+    with pytest.raises(DataError, match=r"is '01' in row 0"):
+        splits.schema.encode_target({"y": ["01"]})
+
+
 def test_words_for_missing_are_categories_among_texts(splits: Any) -> None:
     town = next(column for column in splits.schema.inputs if column.column == "town")
     assert town == Category(column="town", values=("Kazan", "NA", "None"), missing=True)

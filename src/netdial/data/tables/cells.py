@@ -35,6 +35,7 @@ from netdial.data.tables.words import (
     open_order,
     open_style,
     other_minus,
+    text_of,
     unit_mark,
     unit_note,
     unit_of,
@@ -98,7 +99,12 @@ def _read(
         return Cells("category", texts_of(column, options.na)), []
     stored = _stored(column)
     if stored is None:
-        return _from_texts(texts_of(column, options.na), name, table, options)
+        texts = texts_of(column, options.na)
+        cells, problems = _from_texts(texts, name, table, options)
+        if cells.kind == "number" and column.dtype == object:
+            stands = _numbers_among(column, texts)
+            cells = replace(cells, values=np.where(np.isnan(stands), cells.values, stands))
+        return cells, problems
     if stored.kind == "date" and options.parse_dates == "off":
         return Cells("category", texts_of(column, options.na)), []
     for word in options.na if stored.kind == "number" else ():
@@ -159,17 +165,10 @@ def texts_of(column: pd.Series[Any], na: Sequence[str] = ()) -> Array:
     codes, unique = pandas.factorize(column)
     texts = np.empty(len(unique) + 1, dtype=object)  # the last one, index -1, is for missing cells
     for position, value in enumerate(unique):
-        text = _text(value)
+        text = text_of(value)
         texts[position] = None if not text or text in na else text
     found: Array = texts[codes]
     return found
-
-
-def _text(value: object) -> str:
-    """Returns a cell as text: whole numbers without a decimal point, so that 1.0 and 1 are the same."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 def _from_texts(
@@ -189,6 +188,9 @@ def _from_texts(
         values[~gone] = [number(word, *style) for word in known]
         cells = Cells("number", values[codes], decimal=style[0], thousands=style[1])
         problems = open_style(known, name, style, table, options) or _infinite(cells.values, name)
+    elif (truth := numbers(known, ())) is not None:
+        values[~gone] = truth
+        cells, problems = Cells("number", values[codes], decimal=table.decimal), []
     else:
         order = find_order(known, options)
         days = dates(known, order or "month-first") if options.parse_dates != "off" else None
@@ -273,7 +275,11 @@ def numbers_of(
         values = stored.values
     else:
         styles = [(decimal, thousands), (".", None)]
-        values = _each(column, name, na, lambda words: numbers(words, styles), "a number")
+        texts = texts_of(column, na)
+        stands = _numbers_among(column, texts)
+        texts[~np.isnan(stands)] = None
+        values = _each(texts, name, lambda words: numbers(words, styles), "a number")
+        values = np.where(np.isnan(stands), values, stands)
     if said := _infinity(values, name):
         raise DataError(
             f"{said}; give a finite number, or leave the cell empty if the value is missing"
@@ -292,7 +298,8 @@ def days_of(
     stored = _stored(column)
     if stored is not None and stored.kind == "date":
         return stored.values
-    return _each(column, name, na, lambda words: dates(words, order or "month-first"), "a date")
+    texts = texts_of(column, na)
+    return _each(texts, name, lambda words: dates(words, order or "month-first"), "a date")
 
 
 def times_of(
@@ -316,16 +323,18 @@ def times_of(
     return cells.values
 
 
+def _numbers_among(column: pd.Series[Any], texts: Array) -> Array:
+    """Returns the numbers [N] that stand among the texts of a column; NaN for texts, and where ``texts`` has nothing."""
+    cells = zip(column, texts, strict=True)
+    return np.asarray([_float(v) if t and isinstance(v, _NUMBERS) else np.nan for v, t in cells])
+
+
 def _each(
-    column: pd.Series[Any],
-    name: str,
-    na: Sequence[str],
-    read: Callable[[Sequence[str]], Array | None],
-    what: str,
+    texts: Array, name: str, read: Callable[[Sequence[str]], Array | None], what: str
 ) -> Array:
     """Returns what ``read`` makes of the different texts of a column, NaN for words that mean a missing value."""
     pandas = require("pandas", "reading a table")
-    codes, unique = pandas.factorize(texts_of(column, na))
+    codes, unique = pandas.factorize(texts)
     known = [position for position, word in enumerate(unique) if word.lower() not in MISSING_WORDS]
     values = np.full(len(unique) + 1, np.nan)
     found = read([unique[position] for position in known]) if known else np.empty(0)

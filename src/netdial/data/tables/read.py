@@ -262,6 +262,7 @@ def _read_excel(path: Path, options: TableOptions, where: str) -> Table:
                 skiprows=skip,
                 keep_default_na=False,
                 na_values=["", *options.na],
+                dtype=object,  # a cell of text stays one: 01 is a code, 1.234 may be a thousand
             )
             return frame
 

@@ -6,6 +6,7 @@ training rows were read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from netdial.data.tables.cells import numbers_of, texts_of
 from netdial.data.tables.inputs import FrozenModel, Input, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import as_frame, locate_table, read_table
-from netdial.data.tables.words import MISSING_WORDS, Array
+from netdial.data.tables.words import CODE, MISSING_WORDS, Array, number_or_nan, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,8 +140,9 @@ class TableSchema(FrozenModel):
         Raises:
             DataError: the file is not there, or damaged.
         """
-        texts = [c.column for c in self.inputs if c.kind == "category"]
-        texts += self.target.columns if self.target.kind == "classification" else ()
+        texts = [c.column for c in self.inputs if c.kind == "category" or _is_grouped(c)]
+        target = self.target
+        texts += target.columns if target.kind == "classification" or _is_grouped(target) else ()
         file = locate_table(path, data_dir)
         other = foreign_options(self.options, file.name)
         options = self.options.model_copy(update=dict.fromkeys(other))
@@ -236,6 +238,9 @@ class TableSchema(FrozenModel):
         position: dict[str | None, float] = {None: np.nan}
         position |= {word: np.nan for word in texts if str(word).lower() in MISSING_WORDS}
         position |= {name: index for index, name in enumerate(self.target.classes)}
+        position |= {
+            word: position[meant] for word in texts if (meant := _other_word(word, position))
+        }
         for row, text in enumerate(texts):
             if text not in position:
                 raise DataError(
@@ -292,6 +297,21 @@ class TableSchema(FrozenModel):
             *((column.column, column.kind, column.describe()) for column in self.inputs),
             *((column.column, "left out", column.why) for column in self.left_out),
         )
+
+
+def _other_word(word: str | None, known: Mapping[str | None, float]) -> str | None:
+    """Returns the class that a word is in another spelling, TRUE for True and 1.0 for 1; None if it is one itself, or none."""
+    if word is None or word in known:
+        return None
+    spellings = [word.capitalize()] if word.lower() in ("true", "false") else []
+    if not CODE.fullmatch(word) and math.isfinite(value := number_or_nan(word)):
+        spellings += [text_of(value)]
+    return next((spelling for spelling in spellings if spelling in known), None)
+
+
+def _is_grouped(column: Input | TargetColumns) -> bool:
+    """Returns whether numbers have marks between thousands, so that the words 1.234 of other rows are no fraction."""
+    return getattr(column, "thousands", None) is not None
 
 
 def _frame(rows: Any) -> pd.DataFrame:

@@ -103,6 +103,13 @@ _STYLES: tuple[tuple[str, str | None], ...] = (
 )
 
 
+def text_of(value: object) -> str:
+    """Returns a cell as text: whole numbers without a decimal point, so that 1.0 and 1 are the same."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
 def find_style(
     words: Sequence[str], table: Table, options: TableOptions
 ) -> tuple[str, str | None] | None:
