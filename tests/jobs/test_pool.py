@@ -19,6 +19,7 @@ from netdial.core.errors import ConfigError, DataError
 from netdial.jobs.pool import Made, make_all
 from netdial.jobs.reports import list_runs
 from netdial.papers.lab import training as training_module
+from netdial.papers.lab.fronts import cpu_seconds_of
 from netdial.papers.lab.training import Training
 from netdial.runs import store as store_module
 from netdial.runs.run import Run
@@ -58,6 +59,15 @@ class Square(Cell):
         return store.read(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class Idle(Square):
+    """Waits a tenth of a second before it writes its square."""
+
+    def make(self, run: Run, store: Store) -> int:
+        time.sleep(0.1)
+        return super().make(run, store)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "here")
@@ -81,6 +91,16 @@ def test_cells_are_made_once(store: Store) -> None:
     assert len(told) == 2
     assert [cell.read(store) for cell in cells] == [4, 9, 4]
     assert store.seconds(cells[0]) >= 0
+
+
+def test_processor_time_leaves_out_what_a_cell_waited_for(store: Store) -> None:
+    cell = Idle(2)
+    make_all([cell], store, workers=1)
+    assert cpu_seconds_of(store.path(cell)) <= store.seconds(cell) - 0.09
+    done = store.path(cell) / "DONE"
+    older = {k: v for k, v in json.loads(done.read_text()).items() if k != "cpu_seconds"}
+    done.write_text(json.dumps(older))
+    assert cpu_seconds_of(store.path(cell)) == store.seconds(cell)
 
 
 def test_what_a_cell_needs_is_made_before_it(store: Store) -> None:

@@ -85,7 +85,7 @@ def experiment(lab: Lab) -> Outcome:
         f"At equal validation accuracy, networks of fixed widths have {means['independent']:.2f} times the parameters of "
         f"shrunken ones (geometric mean over {len(ratios['independent'])} levels, {len(arms['shrunken'])} runs of each). One "
         f"family, slimmed, covers {family['hypervolume']:.3f} of the area of that sweep's front in {family['compute']:.3f} of "
-        "its time."
+        "its processor time."
     )
     values = {
         "ratios": ratios,
@@ -119,7 +119,7 @@ def experiment(lab: Lab) -> Outcome:
             ),
             "cost": (
                 f"{time_of(arms['shrunken']):.0f} s",
-                "of training on one thread, all shrunken networks",
+                "of processor time, all shrunken networks",
             ),
             "rival": (
                 f"× {means['independent']:.2f}",

@@ -113,19 +113,19 @@ class Store:
         """
         path = self.path(cell)
         self._sweep(path)
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         try:
             cell.fill(self)
         except BaseException:
             self._sweep(path)
             raise
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
         files = {
             str(file.relative_to(path)): _digest(file)
             for file in sorted(path.rglob("*"))
             if file.is_file() and file.relative_to(path).parts[0] not in _GROWS
         }
-        Run.open(path).finish(seconds=seconds, files=files)
+        Run.open(path).finish(seconds=seconds, cpu_seconds=cpu_seconds, files=files)
         return seconds
 
     def read(self, cell: Cell) -> Any:

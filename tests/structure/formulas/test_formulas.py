@@ -137,6 +137,20 @@ def test_a_formula_does_not_depend_on_units(of_x: float, of_y: float) -> None:
     assert float((predicted - y * of_y).square().mean()) == pytest.approx(found.loss, rel=1e-3)
 
 
+@pytest.mark.parametrize("shift", [30.0, 2000.0, -1e5])
+def test_a_formula_does_not_depend_on_where_inputs_lie(shift: float) -> None:
+    """Of years, the loss was that of a constant, and four digits of a constant made another function of the text."""
+    x = torch.rand(80, 2, generator=torch.Generator().manual_seed(0)).double() * 3
+    y = 2 * torch.sin(2 * x[:, 0]) + x[:, 1]
+    found = fit_formula(x + shift, y, functions=["id", "sin"], trials=12)
+    assert found.loss < 1e-3 * float(y.var())
+    predicted = found.net(x + shift)[:, 0].detach()
+    assert float((predicted - y).square().mean()) == pytest.approx(found.loss, rel=0.01, abs=1e-12)
+    for row, value in zip(x + shift, predicted.tolist(), strict=True):
+        places = {"x0": float(row[0]), "x1": float(row[1]), "sin": math.sin}
+        assert eval(found.text, {"__builtins__": {}}, places) == pytest.approx(value, abs=0.02)
+
+
 def test_arrays_and_frames_are_taken_with_their_names() -> None:
     pandas = pytest.importorskip("pandas")
     x = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)).double()

@@ -14,13 +14,18 @@ A network of fixed widths is trained by the same code, for as many epochs, with 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from netdial.papers.lab.fronts import FrontNetwork, front_of, ladder, networks, run_arm
+from netdial.papers.lab.fronts import (
+    FrontNetwork,
+    cpu_seconds_of,
+    front_of,
+    ladder,
+    networks,
+    run_arm,
+)
 from netdial.papers.lab.lab import Lab
 
 _LEAST = 8
@@ -194,7 +199,8 @@ def _slimmed(lab: Lab, problem: FrontProblem) -> dict[str, list[FrontNetwork]]:
 
     Inputs go where they do in the sweep.
 
-    The network to start from is trained half as long as others are, since cuts and more training follow.
+    The network to start from is trained half as long as others are, since cuts and more training follow; for half of that a
+    family is one network.
     """
     low, high = problem.sizes
     rate, most = (problem.rates[0] * problem.rates[1]) ** 0.5, 2 if lab.quick else 10
@@ -206,6 +212,7 @@ def _slimmed(lab: Lab, problem: FrontProblem) -> dict[str, list[FrontNetwork]]:
     about |= {"base.points": 5, "base.samples": 0, "epochs": max(1, problem.epochs // 6)}
     about |= {"per": "params", "criterion": "taylor", "lam": 0.01, "inputs": problem.inputs}
     alone = about | {"base.map": "table", "base.lams": [0.01]}
+    about |= {"base.joint": 0.5}
     shared = {"data": problem.data, "way": "slim", "sampler": "grid"}
     found = {}
     for name, settings in (("family", about), ("one-shot", alone)):
@@ -213,15 +220,10 @@ def _slimmed(lab: Lab, problem: FrontProblem) -> dict[str, list[FrontNetwork]]:
         arm = {**shared, "settings": settings, "space": space, "trials": 1}
         slimmed = ladder(run_arm(lab, f"{name}-sizes", arm))
         store = lab.store.folder / "sweeps" / f"{name}-sizes"
-        trained = sum(_seconds_of(path) for path in sorted(store.glob("cells/fit-*")))
+        trained = sum(cpu_seconds_of(path) for path in sorted(store.glob("cells/fit-*")))
         # one family and one trial: their time is that of the first network
         found[name] = [
             replace(one, seconds=one.seconds + (trained if not number else 0.0))
             for number, one in enumerate(slimmed)
         ]
     return found
-
-
-def _seconds_of(path: Path) -> float:
-    """Returns the time that a run took."""
-    return float(json.loads((path / "DONE").read_text(encoding="utf-8"))["seconds"])

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from netdial.jobs.pool import Made
@@ -35,7 +36,7 @@ class FrontNetwork:
         valid, test: accuracy on validation and on test data.
         widths: channels of its layers, in their order; empty where they were not recorded.
         params_of: values of what was varied.
-        seconds: time of its training.
+        seconds: processor time of its training, which other work on the machine does not change.
         inputs: inputs that are left; None where all are.
         run: its run folder.
     """
@@ -86,7 +87,7 @@ def networks(found: Sweep) -> list[FrontNetwork]:
             trial.test["test/accuracy"],
             widths_of(trial.run),
             dict(trial.params),
-            trial.seconds or 0.0,
+            cpu_seconds_of(trial.run),
             inputs_of(trial.run),
             str(trial.run),
         )
@@ -109,7 +110,7 @@ def ladder(found: Sweep) -> list[FrontNetwork]:
                     measures["test/accuracy"],
                     _hidden(widths),
                     dict(trial.params),
-                    0.0 if number else trial.seconds or 0.0,
+                    0.0 if number else cpu_seconds_of(trial.run),
                     inputs=_inputs(widths),
                     run=str(trial.run / one["path"]),
                 )
@@ -155,8 +156,14 @@ def smallest(found: Sequence[FrontNetwork], accuracy: float) -> FrontNetwork | N
     return min(reaching, key=lambda one: one.params, default=None)
 
 
+def cpu_seconds_of(run: Path) -> float:
+    """Returns the processor time that a finished run took; of older runs, which do not say it, the time by the clock."""
+    done = json.loads((run / "DONE").read_text(encoding="utf-8"))
+    return float(done.get("cpu_seconds", done["seconds"]))
+
+
 def time_of(found: Sequence[FrontNetwork]) -> float:
-    """Returns the seconds of all trainings."""
+    """Returns the seconds of processor time of all trainings."""
     return sum(one.seconds for one in found)
 
 

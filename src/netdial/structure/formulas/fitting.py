@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from netdial.core.errors import DataError
 from netdial.core.noise import generator
 from netdial.data.memory.arrays import as_tensor, column_names
 from netdial.structure.derived import DerivedNetwork, derive
-from netdial.structure.formulas.operations import InputNumber
+from netdial.structure.formulas.operations import InputNumber, Unary
 from netdial.structure.formulas.trees import OUTPUT, formula_of, formula_space
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
@@ -28,6 +29,13 @@ _KEPT, _FRESH, _TRIES = 8, 3, 20
 
 _STEPS, _PAIRS = 40, 20_000
 """Steps of the minimisation; pairs of rows that are compared at most."""
+
+_DIGITS, _ALL_DIGITS = 4, 17
+"""Significant digits of constants in a text at least, and those that say a number exactly."""
+
+_FAR, _ROUNDED = 3.0, 1e-3
+"""Mean of an input over its standard deviation above which it lies far from 0; error of the output, over its standard
+deviation, that rounding of constants may make in the text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +107,12 @@ def fit_formula(
         key = _alike(space, genotype, 1)
         if key not in seen:
             seen.add(key)
-            best.append(_fitted(space, genotype, data, names, restarts, seed))
+            best.append(_fitted(space, genotype, data, restarts, seed))
             best.sort(key=lambda fit: fit.score)
             del best[_KEPT:]
         if len(seen) >= trials:
             break
-    return replace(best[0], tried=len(seen))
+    return replace(best[0], text=_text(best[0].net, x.double(), names), tried=len(seen))
 
 
 def _structures(
@@ -149,7 +157,9 @@ def _alike(space: SearchSpace, genotype: Genotype, vertex: int) -> object:
 class Rows:
     """Examples, and the loss of predictions for them; in units of their own, so that theirs do not matter.
 
-    Inputs are divided by their root mean squares; targets have mean 0 and standard deviation 1, if values are predicted.
+    Inputs are divided by their root mean squares; targets have mean 0 and standard deviation 1, if values are predicted. Years,
+    say, lie far from 0, where constants to begin with make all functions flat: these columns stand a second time, of mean 0 and
+    standard deviation 1, for functions that add a constant, so that the formulas are the same.
 
     Args:
         x: inputs ``[N, D]``.
@@ -160,10 +170,15 @@ class Rows:
     def __init__(self, x: Tensor, y: Tensor, goal: Goal) -> None:
         self.units, self.mean, self.std = x.square().mean(dim=0).sqrt(), 0.0, 1.0
         self.units = torch.where(self.units > 0, self.units, 1.0)
+        self.deviations, self.centres = torch.std_mean(x, dim=0, correction=0)
+        self.far = (self.deviations > 0) & (self.centres.abs() > _FAR * self.deviations)
+        self.deviations = torch.where(self.deviations > 0, self.deviations, 1.0)
         if goal == "values":
             spread = float(y.std(correction=0))
             self.mean, self.std = float(y.mean()), spread if spread > 0 else 1.0
-        self.x, self.y, self.goal = x / self.units, (y - self.mean) / self.std, goal
+        centred = (x - self.centres) / self.deviations
+        self.x = torch.cat([x / self.units, centred], dim=1)
+        self.y, self.goal = (y - self.mean) / self.std, goal
         self.upper, self.lower = torch.nonzero(y[:, None] > y[None], as_tuple=True)
         if len(self.upper) > _PAIRS:
             some = torch.randperm(len(self.upper), generator=generator("pairs"))[:_PAIRS]
@@ -177,18 +192,26 @@ class Rows:
             return (predicted - self.y).square().mean()
         return F.softplus(predicted[self.lower] - predicted[self.upper]).mean()
 
+    def centre(self, net: DerivedNetwork) -> DerivedNetwork:
+        """Gives a network the centred columns of inputs that lie far from 0, where its functions add a constant; returns it."""
+        for leaf, unary in _leaves(net):
+            if self.far[leaf.index] and unary.shift is not None:
+                leaf.index += len(self.units)
+        return net
+
     def restore(self, net: DerivedNetwork) -> None:
         """Gives a network for these examples the constants that it has for inputs and targets in the units of the data."""
-        edges: dict[str, Any] = dict(net.edges.items())
         with torch.no_grad():
-            for name, edge in edges.items():
-                (module,) = edge.values()
-                if isinstance(module, InputNumber):
-                    leaf = name.partition("->")[2]
-                    for unary in edges.get(f"{leaf}->{int(leaf) // 2}/pair", {}).values():
-                        unary.scale /= self.units[module.index]
-            if f"1->{OUTPUT}" in edges:
-                head = edges[f"1->{OUTPUT}"]["linear"]
+            for leaf, unary in _leaves(net):
+                if leaf.index < len(self.units):
+                    unary.scale.div_(self.units[leaf.index])
+                    continue
+                leaf.index -= len(self.units)
+                unary.scale.div_(self.deviations[leaf.index])
+                assert unary.shift is not None
+                unary.shift.sub_(unary.scale * self.centres[leaf.index])
+            if f"1->{OUTPUT}" in net.edges:
+                head: Any = net.edges[f"1->{OUTPUT}"]["linear"]  # type: ignore[index]
                 head.weight *= self.std
                 head.bias.copy_(head.bias * self.std + self.mean)
 
@@ -203,19 +226,42 @@ def _fitted(
     space: SearchSpace,
     genotype: Genotype,
     rows: Rows,
-    names: Sequence[str] | None,
     restarts: int,
     seed: int,
 ) -> FormulaFit:
-    """Returns a structure with the best constants of a few starts."""
-    tries = [
-        _minimised(derive(space, genotype, seed=seed + i).double(), rows) for i in range(restarts)
-    ]
-    loss, net = min(tries, key=lambda one: one[0])
+    """Returns a structure with the best constants of a few starts, without its text."""
+    starts = [derive(space, genotype, seed=seed + i).double() for i in range(restarts)]
+    starts[-1::-2] = [rows.centre(net) for net in starts[-1::-2]]  # the others begin at 0
+    loss, net = min((_minimised(net, rows) for net in starts), key=lambda one: one[0])
     rows.restore(net)
     loss *= rows.std**2
     constants = sum(parameter.numel() for parameter in net.parameters())
-    return FormulaFit(formula_of(net, names), net, genotype, loss, rows.score(loss, constants), 1)
+    return FormulaFit("", net, genotype, loss, rows.score(loss, constants), 1)
+
+
+def _leaves(net: DerivedNetwork) -> Iterator[tuple[InputNumber, Unary]]:
+    """Yields the inputs of a formula, each with the function that takes it."""
+    edges: dict[str, Any] = dict(net.edges.items())
+    for name, edge in edges.items():
+        (module,) = edge.values()
+        if isinstance(module, InputNumber):
+            leaf = name.partition("->")[2]
+            for unary in edges.get(f"{leaf}->{int(leaf) // 2}/pair", {}).values():
+                yield module, unary
+
+
+def _text(net: DerivedNetwork, x: Tensor, names: Sequence[str] | None) -> str:
+    """Returns the formula with as many digits as its constants need, four at least: those of years need more."""
+    with torch.no_grad():
+        whole, rounded = net(x), copy.deepcopy(net)
+        allowed = _ROUNDED * whole.std(correction=0)
+        for digits in range(_DIGITS, _ALL_DIGITS):
+            for new, old in zip(rounded.parameters(), net.parameters(), strict=True):
+                values = [float(f"{value:.{digits}g}") for value in old.flatten().tolist()]
+                new.copy_(torch.tensor(values, dtype=old.dtype).reshape(old.shape))
+            if (rounded(x) - whole).square().mean().sqrt() <= allowed:
+                return formula_of(net, names, digits=digits)
+    return formula_of(net, names, digits=_ALL_DIGITS)
 
 
 def _minimised(net: DerivedNetwork, rows: Rows) -> tuple[float, DerivedNetwork]:
