@@ -1,4 +1,4 @@
-"""One family, slimmed, against a sweep of shrunken networks: area of the front and processor time, over those of the whole sweep.
+"""One family, slimmed, against a sweep of shrunken networks: the area of its front and its processor time, over the sweep's.
 
 Area is decades of parameters times validation accuracy above the worst network, on a subset of COVERTYPE. The runs are those of
 the figure ``shrink-front``; one network that is slimmed in one shot stands beside the family.
