@@ -90,7 +90,7 @@ def far(a: Tensor, b: Tensor) -> float:
 @given(
     chains(),
     st.sampled_from(OBJECTIVES),
-    st.sampled_from(["linear", "piecewise"]),
+    st.sampled_from(["linear", "piecewise", "centred"]),
     st.sampled_from(["stratified", "whole"]),
     st.sampled_from([Classification(), Regression(), Regression(train_var=(0.3,))]),
     st.sampled_from([torch.float32, torch.float64]),

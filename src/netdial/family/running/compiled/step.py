@@ -1,8 +1,8 @@
 """A training step of a chain at once: terms, and gradients of the pivots, by one compiled operation.
 
 It comes to what the family, the objective and the task do one after another, but for rounding, and leaves no autograd graph.
-It serves chains (``running.chain``) on the processor, linear and piecewise maps, and the objectives and likelihoods below;
-random numbers are drawn outside of it, as everywhere.
+It serves chains (``running.chain``) on the processor, linear, piecewise and centred maps, and the objectives and likelihoods
+below; random numbers are drawn outside of it, as everywhere.
 
 Shapes: K members, n blocks of b examples, each shared by K / n members; J pivots, P numbers of a member.
 """
@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from netdial.core.errors import warn
 from netdial.core.noise import Noise
 from netdial.family.family import Family
-from netdial.family.maps import LinearMap, PiecewiseMap, StackedMap
+from netdial.family.maps import CentredMap, LinearMap, PiecewiseMap, StackedMap
 from netdial.family.running.chain import Chain
 from netdial.family.running.compiled.library import VARIABLE, is_off, load
 from netdial.objective import Objective, Terms, ard, l1, l2, scaled_kl, scaled_prior
 from netdial.task import Classification, Regression, Task
 
 _AFTER: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
-_MAPS = (PiecewiseMap, LinearMap, StackedMap)
+_MAPS = (PiecewiseMap, LinearMap, CentredMap, StackedMap)
 _L1, _L2, _KL, _ARD = range(4)
 _CATEGORICAL, _GAUSSIAN = range(2)
 
@@ -80,7 +80,7 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
     if family.chain is None:
         return "the network is no chain of linear layers with ReLU, Tanh or Sigmoid between them"
     if type(family.mean) not in _MAPS or type(family.log_std) not in (*_MAPS, type(None)):
-        return f"the map {family.config.map!r} is neither linear nor piecewise"
+        return f"the map {family.config.map!r} is neither linear, piecewise nor centred"
     if objective.penalty not in _PENALTIES:
         return f"the objective is none of {', '.join(made.__name__ for made in _PENALTIES)}"
     if (family.log_std is None) != (_PENALTIES[objective.penalty].kind in (_L1, _L2)):
@@ -91,6 +91,40 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
     if family.device.type != "cpu" or family.dtype not in (torch.float32, torch.float64):
         return "it runs on the processor in single or double precision"
     return ""
+
+
+class _Ends:
+    """Values between which a map is linear ``[J, P]``, and where their gradients go.
+
+    Those of a centred map are its deviations plus the base, which gets the sum of their gradients.
+
+    Attributes:
+        values: the values.
+        grad: their gradients, written by the operation.
+        adds: whether it adds to what is there.
+    """
+
+    def __init__(self, map_: PiecewiseMap) -> None:
+        self._pivots, self._is_centred = map_.pivots, isinstance(map_, CentredMap)
+        self.adds = self._pivots.grad is not None
+        if self._pivots.grad is None:
+            self._pivots.grad = torch.empty_like(self._pivots)
+        self.values: Tensor = self._pivots
+        self.grad = self._pivots.grad
+        if self._is_centred:
+            self.values = self._pivots[:-1] + self._pivots[-1]
+            self.grad = torch.zeros_like(self.values)
+
+    def hand_back(self) -> None:
+        """Gives the gradients to the map's own numbers."""
+        if not self._is_centred:
+            return
+        assert self._pivots.grad is not None
+        own = torch.cat([self.grad, self.grad.sum(0, keepdim=True)])
+        if self.adds:
+            self._pivots.grad += own
+        else:
+            self._pivots.grad.copy_(own)
 
 
 class CompiledStep:
@@ -154,28 +188,25 @@ class CompiledStep:
         """
         examples = x.shape[0] // blocks
         maps = [self._family.mean, self._family.log_std]
-        pivots, spreads = (None if m is None else cast(PiecewiseMap, m).pivots for m in maps)
-        assert pivots is not None
+        ends = [None if m is None else _Ends(cast(PiecewiseMap, m)) for m in maps]
+        mean, spread = ends
+        assert mean is not None
         normal: list[Tensor] = []
-        if spreads is not None:
+        if spread is not None:
             source = noise()
             normal = [
                 source.normal(examples, link.shape[0], dtype=x.dtype) for link in self._chain.links
             ]
         factor, prior = (part(lam, self._alpha) for part in self._penalty[1:])
-        add = pivots.grad is not None
-        for held in (pivots, spreads):
-            if held is not None and held.grad is None:
-                held.grad = torch.empty_like(held)
         fit, penalty = self._operation(
             x.reshape(blocks, examples, -1).contiguous(),
             y.long().contiguous() if self._classes else y.contiguous(),
             None if weight is None else weight.to(x).contiguous(),
-            pivots,
-            spreads,
-            pivots.grad,
-            None if spreads is None else spreads.grad,
-            add,
+            mean.values,
+            None if spread is None else spread.values,
+            mean.grad,
+            None if spread is None else spread.grad,
+            mean.adds,
             unit.double().contiguous(),
             normal,
             self._links,
@@ -184,6 +215,9 @@ class CompiledStep:
             self._penalty.kind,
             torch.stack([factor, prior, weights.fit / examples, weights.penalty]),
         )
+        for one in ends:
+            if one is not None:
+                one.hand_back()
         return Terms(fit, penalty)
 
     def _variances(self, task: Task) -> Tensor | None:
