@@ -347,6 +347,16 @@ def test_whole_weights_are_counts_and_the_order_of_rows_plays_no_part(make: Any)
     assert np.array_equal(make(**settings).fit(x[::-1], y[::-1], counts[::-1]).predict(x), found)
 
 
+@pytest.mark.parametrize("folds", [0, 4])
+def test_rows_that_weights_repeat_are_not_chosen_on_as_well(folds: int) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(80, 8)), random.integers(0, 2, 80)  # nothing to learn but by heart
+    model = FamilyClassifier("mlp:64", epochs=40, folds=folds, random_state=0)
+    model.fit(x, y, sample_weight=np.full(80, 10.0))
+    assert max(row["accuracy"] for row in model.path_) < 0.8  # 1 where copies are in both parts
+    assert model.lam_ > 1
+
+
 @pytest.mark.parametrize("make", [classifier, regressor])
 def test_weights_of_rows_are_checked(make: Any) -> None:
     x, y = (X, Y) if make is classifier else (XR, YR)

@@ -140,6 +140,17 @@ def test_folds_of_a_splitter_hold_rows_of_one_group_together() -> None:
     assert [rows.tolist() for rows in again.rows] == [fold.tolist() for fold in folds]
 
 
+def test_repeated_rows_are_held_out_together() -> None:
+    few, again = rows(12), torch.arange(12).repeat(5)
+    few = replace(few, y=torch.arange(12) % 2)
+    found = nd.cross_validate(perceptron(), few.select(again), folds=4, lams=2, **SHORT)
+    held = [set(again[numbers].tolist()) for numbers in found.rows]
+    assert [len(numbers) for numbers in found.rows] == [15] * 4
+    assert sorted(row for fold in held for row in fold) == list(range(12))
+    with pytest.raises(ConfigError, match="60 rows, 12 of them different; give a number from 2 to"):
+        nd.cross_validate(perceptron(), few.select(again), folds=13, **SHORT)
+
+
 def test_a_regression_gets_intervals_from_its_held_out_rows() -> None:
     source = torch.Generator().manual_seed(1)
     x = torch.randn(60, 3, generator=source)

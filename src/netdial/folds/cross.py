@@ -23,6 +23,7 @@ from netdial.core.errors import ConfigError, DataError
 from netdial.core.noise import generator
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
+from netdial.data.memory.rows import alike
 from netdial.family.family import Family
 from netdial.folds.training import families_on, held_out_rows
 from netdial.measure.evaluation import path_of
@@ -131,9 +132,9 @@ def cross_validate(
     Args:
         net: as of ``fit``; all families start from it.
         data: all rows, in memory.
-        folds: S, how many folds, of random rows with as even a mix of classes as can be; or the held-out rows of each fold;
-            or pairs of (rows trained on, rows held out), such as splitters of scikit-learn give (``GroupKFold`` for rows
-            that belong together): ``splitter.split(x, y, groups)``.
+        folds: S, how many folds, of random rows with as even a mix of classes as can be, equal rows in the same one; or the
+            held-out rows of each fold; or pairs of (rows trained on, rows held out), such as splitters of scikit-learn give
+            (``GroupKFold`` for rows that belong together): ``splitter.split(x, y, groups)``.
         lams: complexity values that are compared, or how many to space evenly over the range.
         kind: as of ``fit``.
         loss: as of ``fit``.
@@ -202,11 +203,7 @@ def _held_out(part: Dataset, folds: int | Iterable[Any], seed: int) -> list[Tens
     """Returns the held-out rows of each fold, checked."""
     count = len(part)
     if isinstance(folds, int):
-        if not 2 <= folds <= count:
-            raise ConfigError(
-                f"folds={folds}: there are {count} rows; give a number from 2 to {count}"
-            )
-        return held_out_rows(part.y, folds, generator(seed, "folds"))
+        return _random_folds(part, folds, seed)
     held = [_rows_of(fold, place, count) for place, fold in enumerate(folds, 1)]
     if len(held) < 2:
         raise ConfigError(
@@ -219,6 +216,20 @@ def _held_out(part: Dataset, folds: int | Iterable[Any], seed: int) -> list[Tens
             f"every row from 0 to {count - 1} must be held out exactly once"
         )
     return held
+
+
+def _random_folds(part: Dataset, folds: int, seed: int) -> list[Tensor]:
+    """Returns the held-out rows of random folds; equal rows, such as repeated ones, are held out together."""
+    same = alike(part.x, part.y)
+    count = int(same.max()) + 1 if len(same) else 0
+    if not 2 <= folds <= count:
+        different = "" if count == len(part) else f", {count} of them different"
+        raise ConfigError(
+            f"folds={folds}: there are {len(part)} rows{different}; give a number from 2 to {count}"
+        )
+    first = torch.full((count,), len(part)).scatter_reduce(0, same, torch.arange(len(part)), "amin")
+    held = held_out_rows(part.y[first.to(part.y.device)], folds, generator(seed, "folds"))
+    return [torch.isin(same, numbers).nonzero().flatten() for numbers in held]
 
 
 def _rows_of(fold: Any, place: int, count: int) -> Tensor:

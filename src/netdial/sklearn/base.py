@@ -24,7 +24,7 @@ from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.core.noise import generator
 from netdial.core.outputs import ROWS
 from netdial.data.dataset import Dataset
-from netdial.data.memory.rows import arranged
+from netdial.data.memory.rows import alike, arranged
 from netdial.data.scale import TargetScale
 from netdial.family.domain import Domain
 from netdial.family.family import Family
@@ -255,26 +255,47 @@ class FamilyEstimator(BaseEstimator):
         return found
 
     def _hold_out(
-        self, n_rows: int, labels: NDArray[Any] | None, source: np.random.RandomState
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[Any],
+        labels: NDArray[Any] | None,
+        source: np.random.RandomState,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Returns sorted rows for training and validation, class by class when labels are given.
 
-        Every class keeps a row for training. A validation part below ``_MIN_VALID`` rows is given up.
+        Rows that are equal, such as those of a whole-number weight, are in the same part. Every class keeps a row for
+        training. A validation part below ``_MIN_VALID`` different rows is given up.
         """
         fraction = self.validation_fraction
         if not 0 <= fraction < 1:
             raise ConfigError(f"validation_fraction={fraction}; expected 0 <= fraction < 1")
-        rows = np.arange(n_rows)
+        rows = np.arange(len(x))
         if self.folds:  # every row is held out in turn
             return rows, rows[:0]
         groups = (
             [rows] if labels is None else [rows[labels == label] for label in np.unique(labels)]
         )
-        held = [
-            source.permutation(group)[: min(round(fraction * len(group)), len(group) - 1)]
-            for group in groups
-        ]
-        valid = np.sort(np.concatenate(held))
-        if len(valid) < _MIN_VALID:
+        same = alike(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+        held = np.concatenate([_drawn(same[group], fraction, source) for group in groups])
+        if len(held) < _MIN_VALID:
             return rows, rows[:0]
-        return np.setdiff1d(rows, valid), valid
+        valid = np.isin(same, held)
+        return rows[~valid], rows[valid]
+
+
+def _drawn(
+    same: NDArray[np.int64], fraction: float, source: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Returns which different rows to hold out so that they are next to a fraction of all, and not all.
+
+    Args:
+        same: for each row which one it is ``[N]``.
+        fraction: of the rows.
+        source: of the draw.
+    """
+    numbers, counts = np.unique(same, return_counts=True)
+    order = source.permutation(len(numbers))
+    sizes = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
+    taken = int(np.abs(sizes - round(fraction * len(same))).argmin())
+    found: NDArray[np.int64] = numbers[order[:taken]]
+    return found

@@ -96,7 +96,7 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
             )
             weight = of_class[index] * (1.0 if weight is None else weight)
         source, seed = self._seed()
-        parts = self._hold_out(len(x), index, source)
+        parts = self._hold_out(x, index, index, source)
         self._train(x, torch.as_tensor(index, dtype=torch.int64), weight, parts, seed)
         return self
 

@@ -60,7 +60,7 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
         rows, weight = self._rows(x, columns, sample_weight)
         x, columns = x[rows], columns[rows]
         source, seed = self._seed()
-        train, valid = self._hold_out(len(x), None, source)
+        train, valid = self._hold_out(x, columns, None, source)
         scales = None if weight is None else weight[train]
         self.target_scaler_ = StandardScaler().fit(columns[train], sample_weight=scales)
         scaled = torch.as_tensor(self.target_scaler_.transform(columns), dtype=torch.float32)

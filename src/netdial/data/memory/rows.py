@@ -1,14 +1,18 @@
 """Rows of a table in an order that depends on what is in them, whole-number weights as repetitions.
 
 So training that is seeded does not depend on the order in which rows come, and a row of weight 2 is the same as two rows.
+What holds rows out of training holds out all that are equal (``alike``): a copy of a row that was trained on tells nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from netdial.core.errors import DataError
 from netdial.core.noise import derive_seed
@@ -45,6 +49,24 @@ def arranged(
             "to one another give sample_weight / sample_weight.mean()"
         )
     return rows.repeat(kept.astype(np.int64)), None
+
+
+def alike(*parts: Tensor) -> Tensor:
+    """Returns a number for each of N rows ``[N]``, the same for rows that are equal in all parts ``[N, ...]``.
+
+    Numbers go up from 0 in the order in which rows come first.
+
+    >>> alike(torch.tensor([[0.5], [0.0], [0.5], [-0.0], [0.5]]), torch.tensor([1, 0, 1, 0, 0])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    plain = [(part.detach().cpu() + 0).reshape(len(part), -1).contiguous() for part in parts]
+    raw = [part.view(torch.uint8).numpy() for part in plain]  # -0.0 + 0 is 0.0
+    seen: dict[bytes, int] = {}
+    found = []
+    for rows in zip(*raw, strict=True):
+        digest = hashlib.blake2b(b"".join(row.tobytes() for row in rows), digest_size=16).digest()
+        found.append(seen.setdefault(digest, len(seen)))
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def _by_content(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
