@@ -13,7 +13,7 @@ from netdial.core.storage.container import read_plain
 from netdial.data import Splits
 from netdial.family import Domain, Family
 from netdial.jobs.problem import check_trust, is_function, load_net, load_problem, weights_by_index
-from netdial.jobs.records.shrinking import constant_scores, scores
+from netdial.jobs.records.scoring import constant_scores, scores
 from netdial.jobs.request import refuse_difference, refuse_other_rows
 from netdial.jobs.ways import way_of
 from netdial.measure import Path, evaluate

@@ -69,13 +69,8 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
 
     from netdial.jobs.problem import describe_net, origin_of
     from netdial.jobs.records.recorder import Measurement
-    from netdial.jobs.records.shrinking import (
-        BATCHES,
-        constant_scores,
-        costs,
-        record,
-        scores,
-    )
+    from netdial.jobs.records.scoring import constant_scores, scores
+    from netdial.jobs.records.shrinking import BATCHES, costs, record
     from netdial.models.recipe import save_network
     from netdial.models.use import use_of
     from netdial.nets.foreign import copy_network

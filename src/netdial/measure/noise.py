@@ -120,6 +120,21 @@ def lacks_noise(task: Task | None, rows: int) -> TypeGuard[Regression]:
     return isinstance(task, Regression) and not task.noise_var and rows >= FEWEST
 
 
+def with_errors(task: Task, outputs: Tensor, targets: Tensor) -> Task:
+    """Returns the task of a network whose errors on held-out rows are its noise, as that of members is; else the task.
+
+    Args:
+        task: what is predicted.
+        outputs: of the network on the rows ``[B, ...]``.
+        targets: of these rows.
+    """
+    if not lacks_noise(task, len(targets)):
+        return task
+    law = law_of(outputs.double().cpu() - targets.cpu().double(), targets.cpu())
+    rows = ((law.var,), (law.var,), (law.tails,), (law.reach,), (law.reach,))
+    return replace(task, curve=NoiseCurve((1.0,), *rows))
+
+
 def forget_noise(family: Family) -> None:
     """Forgets the noise that was estimated of a regression: its weights have changed, and so have its errors."""
     if isinstance(family.task, Regression) and family.task.curve is not None:

@@ -30,6 +30,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory.weights import ClassWeight, weighted
 from netdial.family import Family
 from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
+from netdial.jobs.records.scoring import scores
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.measure.verdict import LossVerdict, verdict
@@ -189,8 +190,7 @@ def compress_model(
     if isinstance(end, Family) and asked.lam is not None:
         end = end.export(asked.lam)
     nets = {"dense": start, "coded": end}
-    where = data.part(part)
-    metrics = {name: task.metrics(outputs(net, where), where.y.cpu()) for name, net in nets.items()}
+    metrics = {name: scores(net, data, part) for name, net in nets.items()}
     lengths = tuple(_lengths(asked, found, config)) if judging.lengths else ()
     return CompressResult(path, found, ledger, metrics, judged, asked.lam, lengths)
 

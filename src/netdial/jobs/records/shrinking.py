@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
@@ -14,14 +13,12 @@ from netdial.core.records import Place
 from netdial.core.storage.boundary import seal_line
 from netdial.data import Splits
 from netdial.jobs.records.recorder import Measurement, of_epoch, tell, valid_words
+from netdial.jobs.records.scoring import scores
 from netdial.jobs.records.watch import Watch
-from netdial.measure.compare import constant_of, spread_of, terms_of
 from netdial.measure.cost import cost
-from netdial.measure.forward import outputs
 from netdial.measure.latency import quiet_ms
 from netdial.runs.run import Run
 from netdial.shrinking.state import ShrinkState
-from netdial.task import task_of
 from netdial.train.loop import Epoch
 
 BATCHES = (1, 64)
@@ -97,28 +94,6 @@ def costs(nets: Sequence[nn.Module], x: Tensor) -> list[list[Measurement]]:
             for found, ms in zip(values, quiet_ms(nets, x[:batch]), strict=True):
                 found.append(Measurement("ms", ms, "ms", {"batch": batch}))
     return values
-
-
-def scores(net: nn.Module, task: Splits, part: str, *, error: bool = False) -> dict[str, float]:
-    """Returns what the network is worth on a part of the data: accuracy, loss, calibration; or RMSE, in units, and R².
-
-    Args:
-        net: the network.
-        task: its data.
-        part: part of the data.
-        error: whether to add the standard error of the proper loss, ``nll_error`` or ``rmse_error``.
-    """
-    data, judge = task.part(part), task_of(task)
-    found = judge.metrics(out := outputs(net, data), y := data.y.cpu())
-    if error:
-        terms = terms_of(out[None], y, judge)[0]
-        found[f"{judge.proper}_error"] = spread_of(terms, judge, None, found[judge.proper])
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def constant_scores(task: Splits, part: str) -> dict[str, float]:
-    """Returns what a prediction that looks at no input is worth on a part of the data."""
-    return constant_of(task_of(task), task.train.y, task.part(part).y, task.n_outputs)
 
 
 def record(run: Run, step: int, numbers: Iterable[Measurement], **where: Place) -> None:

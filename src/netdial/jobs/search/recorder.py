@@ -16,7 +16,8 @@ from netdial.core.records import Place
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.core.storage.files import write_text
 from netdial.jobs.records.recorder import Measurement, of_epoch, tell
-from netdial.jobs.records.shrinking import constant_scores, record, scores
+from netdial.jobs.records.scoring import constant_scores, scores
+from netdial.jobs.records.shrinking import record
 from netdial.jobs.ways import Work
 from netdial.runs.curves import CONSTANT
 from netdial.runs.folder import TRIALS

@@ -123,14 +123,12 @@ class Compressing(Refinement):
         """Compresses the member; the file is ``model/compressed.ndz``."""
         from netdial.jobs.analyses.compressed import Judging, compress_run
         from netdial.jobs.analyses.compressing import from_run
-        from netdial.measure.forward import outputs
-        from netdial.task import task_of
+        from netdial.jobs.records.scoring import scores
 
         asked = from_run(run, self.choices.get("lam"), store.data_dir, trust=True)
         path = run.model_path / "compressed.ndz"
         found = compress_run(run, asked, self._settings(), Judging(), "valid", path)
-        test, task = asked.data.test, task_of(asked.data)
-        on_test = task.metrics(outputs(found.found.net, test), test.y.cpu())
+        on_test = scores(found.found.net, asked.data, "test")
         measures = {
             "bytes": float(found.ledger.size),
             **{f"valid/{name}": value for name, value in found.metrics["coded"].items()},
