@@ -113,6 +113,20 @@ def test_classes_in_another_spelling_are_those_of_training(
         splits.schema.encode_target({"y": ["01"]})
 
 
+def test_categories_in_another_spelling_are_those_of_training() -> None:
+    def inputs(values: tuple[str, ...], word: str) -> list[float]:
+        column = Category(column="c", values=values, missing=False)
+        found, said = column.inputs(np.array([word], dtype=object))
+        assert bool(said) == (not found.any())
+        return list(found[0])
+
+    assert inputs(("1.0", "1.5"), "1") == inputs(("1", "1.5"), "1.0") == [1, 0]
+    assert inputs(("NA", "false", "true"), "True") == [0, 0, 1]
+    assert inputs(("TRUE", "true"), "true") == [0, 1]
+    assert inputs(("TRUE", "true"), "True") == inputs(("1", "1.0"), "1.00") == [0, 0]  # which one?
+    assert inputs(("1.1", "2"), "1.10") == inputs(("1", "2"), "01") == [0, 0]  # versions, codes
+
+
 def test_words_for_missing_are_categories_among_texts(splits: Any) -> None:
     town = next(column for column in splits.schema.inputs if column.column == "town")
     assert town == Category(column="town", values=("Kazan", "NA", "None"), missing=True)

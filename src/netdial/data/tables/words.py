@@ -40,6 +40,9 @@ _SIGNED = re.compile(rf"[{_MINUS}]\s*(\D?\s*\d.*)|\((\D?\s*[\d.,].*)\)")
 CODE = re.compile(r"0\d+")
 """A whole number as codes are written, with a 0 in front."""
 
+_WHOLE_AS_FLOAT = re.compile(r"(-?[1-9]\d*|0)\.0")
+"""A whole number as it is written among numbers with fractions."""
+
 MISSING_WORDS = frozenset(
     (
         "na",
@@ -108,6 +111,17 @@ def text_of(value: object) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
+
+
+def plainly(word: str) -> str:
+    """Returns a text as a program writes what it means, if that is a whole number or a truth value; else as it is.
+
+    >>> [plainly(word) for word in ("1.0", "TRUE", "1.10", "01.0", "west")]
+    ['1', 'True', '1.10', '01.0', 'west']
+    """
+    if _WHOLE_AS_FLOAT.fullmatch(word):
+        return word[:-2]
+    return word.capitalize() if word.lower() in ("true", "false") else word
 
 
 def find_style(
