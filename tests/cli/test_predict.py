@@ -58,6 +58,22 @@ def test_everything_that_is_written_predicts(call: Call, table: Path) -> None:
         assert len(call("predict", path, "rows.csv").out.splitlines()) == 91
 
 
+def test_draws_are_those_of_the_evaluation_whatever_the_seed(call: Call, table: Path) -> None:
+    settings = ("--target", "kind", "--objective", "ard", "--seed", "3", *QUICK)
+    assert call("fit", "rows.csv", "--name", "r", *settings).code == 0
+    evaluated = call("evaluate", "r", "--lams", "0.1", "--samples", "4", "--json")
+    told = json.loads(evaluated.out)["members"][0]
+    predicted = call("predict", "r", "rows.csv", "--lam", "0.1", "--samples", "4", "--json")
+    rows = json.loads(Path("runs/r/splits.json").read_text())["parts"]["valid"]
+    found = pd.DataFrame(json.loads(predicted.out)["predictions"]).iloc[rows]
+    truth = pd.read_csv(table, sep=";", decimal=",", keep_default_na=False)["kind"].iloc[rows]
+    shares = [
+        row[f"probability of {name}"]
+        for (_, row), name in zip(found.iterrows(), truth, strict=True)
+    ]
+    assert told["nll_predictive"] == pytest.approx(-np.log(shares).mean(), rel=1e-5)
+
+
 @pytest.mark.slow
 def test_regression_predicts_in_its_own_units_and_writes_a_file(call: Call, table: Path) -> None:
     assert call("shrink", "rows.csv", "--target", "price", "--model", "mlp:12", "--lam", "0.001",

@@ -167,6 +167,24 @@ def test_the_member_of_a_family_is_named_or_asked_for(
     column = "probability of setosa"
     assert not np.allclose(one[column], two[column]) and not np.allclose(one[column], mean[column])
     pandas.testing.assert_frame_equal(one, model.predict(str(table), lam=0.01, n_samples=4))
+    told = nd.evaluate(model, data.valid, lams=[0.01], n_samples=4).table()[0]  # of the same draws
+    shares = one[["probability of setosa", "probability of virginica"]].to_numpy()
+    right = shares[data.rows["valid"], data.valid.y]
+    assert told["nll_predictive"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
+
+
+def test_a_loaded_family_is_saved_with_what_it_knows_of_columns_and_errors(
+    table: Path, prices: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = prices
+    nd.save(family, tmp_path / "f", data=data, about=about)
+    model = nd.load_model(tmp_path / "f")
+    found = model.predict(str(table), lam=0.3)
+    nd.save(model, tmp_path / "again", about=about)
+    nd.save(model, tmp_path / "one.safetensors", lam=0.3, about=about)
+    for path, lam in (("again", 0.3), ("one.safetensors", None)):
+        other = nd.load_model(tmp_path / path).predict(str(table), lam=lam)
+        pandas.testing.assert_frame_equal(other, found, rtol=1e-6)
 
 
 def test_a_loaded_model_is_copied_and_pickled(

@@ -92,7 +92,7 @@ def save(
         lam: complexity value of the member to write.
         data: what the model was trained on, as ``nd.load_data`` returned it. Columns and their encoding, names of the classes,
             units of the target and the size of the errors on validation rows are kept, so that
-            ``load_model(path).predict(rows)`` works on rows as people have them.
+            ``load_model(path).predict(rows)`` works on rows as people have them. A family that was loaded knows them.
         about: plain JSON values to keep with it. The key ``net``, ``{"spec": "mlp:50", "input_shape": [13],
             "n_outputs": 3}``, says which built-in network it is, so that it opens without being given one; families of
             networks that ``nd.build`` made, their members, and what ``shrink`` and ``slim`` made of them have it by themselves.
@@ -119,8 +119,11 @@ def save(
             raise ConfigError(_refusal(thing))
         write_program(thing, path, format, example)
         return inspect(path)
+    known = getattr(thing, "use", None)
     if data is not None:
         about = {**(about or {}), **_use(thing, data, lam).to_json()}
+    elif isinstance(known, Use):  # of a family that was loaded
+        about = {**(known if lam is None else known.alone(lam)).to_json(), **(about or {})}
     if isinstance(thing, Family):
         about = {**description(thing.net), **(about or {})} or None
     elif isinstance(thing, Shrunk | Pruned) and (built := built_as(thing.graph.traced)) is not None:

@@ -88,7 +88,7 @@ def predictions(
         lam: member of a family; by default the one that ``use`` names.
         n_samples: draws of a family's weights whose predictions are averaged; 0 takes the mean weights.
         level: probability of the intervals of a regression, in (0, 1).
-        seed: seed of the draws.
+        seed: seed of the draws: with that of an evaluation, and as many, they are the same weights.
 
     Returns:
         For a classification the columns are the target, with the name of the likeliest class, and ``probability of NAME`` for
@@ -236,7 +236,7 @@ def _outputs(
     assert lam is not None
     if not n_samples:
         return _run(model.export(lam), x)
-    source, means = generator(seed, "predict"), []
+    source, means = generator(seed, "predictive"), []  # those of an evaluation
     x = x.to(model.dtype) if x.is_floating_point() else x
     for _ in range(n_samples):
         weights = model.sample(lam, source)

@@ -76,7 +76,9 @@ def predict(
             f"{path}: does not say how the columns of a table become inputs; it was trained on something else, or written "
             "before that was kept: fit or export it again"
         )
-    found, remarks = predictions(loaded, use, table, lam=lam, n_samples=samples, level=level)
+    found, remarks = predictions(
+        loaded, use, table, lam=lam, n_samples=samples, level=level, seed=_seed(path)
+    )
     for remark in remarks:
         print(f"netdial: {remark}", file=sys.stderr)
     if out is not None:
@@ -96,6 +98,15 @@ def predict(
         print(found.to_csv(index=False), end="")
     else:
         print(f"{out}: {len(found)} predictions of {', '.join(map(str, found.columns))}")
+
+
+def _seed(path: Path) -> int:
+    """Returns the seed of draws: that of a run, as where it was evaluated, else 0."""
+    from netdial.runs.run import Run
+
+    if not (path / "records.jsonl").is_file():  # a member or a family in a folder
+        return 0
+    return int(Run.open(path).config.get("seed", 0))
 
 
 _ENDINGS = (".csv", ".tsv", ".parquet", ".xlsx", ".txt", "")
