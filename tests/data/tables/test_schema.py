@@ -127,6 +127,18 @@ def test_categories_in_another_spelling_are_those_of_training() -> None:
     assert inputs(("1.1", "2"), "1.10") == inputs(("1", "2"), "01") == [0, 0]  # versions, codes
 
 
+def test_days_and_months_that_training_does_not_order_are_no_guess() -> None:
+    def days(*words: str, order: Any = None) -> list[float]:
+        column = Date(column="d", parts=("days",), mean=(0,), std=(1,), missing=False, order=order)
+        return list(column.read(pd.Series(words), ()))
+
+    april = days("2020-04-03")
+    assert days("03.04.2020") == days("03/04/2020", order="day-first") == april  # points: the day
+    assert days("03/04/2020", "13/04/2020")[:1] == days("04/03/2020", "04/13/2020")[:1] == april
+    with pytest.raises(DataError, match="'d': in '03/04/2020' the day or the month may come first"):
+        days("2020-01-01", "03/04/2020")
+
+
 def test_words_for_missing_are_categories_among_texts(splits: Any) -> None:
     town = next(column for column in splits.schema.inputs if column.column == "town")
     assert town == Category(column="town", values=("Kazan", "NA", "None"), missing=True)

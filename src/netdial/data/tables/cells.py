@@ -17,7 +17,7 @@ import numpy as np
 
 from netdial.core.errors import DataError
 from netdial.data._optional import require
-from netdial.data.tables.options import TableFault, refuse
+from netdial.data.tables.options import TableFault, TableOptions, refuse
 from netdial.data.tables.words import (
     CODE,
     MISSING_WORDS,
@@ -35,6 +35,7 @@ from netdial.data.tables.words import (
     open_order,
     open_style,
     other_minus,
+    seconds,
     text_of,
     unit_mark,
     unit_note,
@@ -45,7 +46,6 @@ from netdial.data.tables.words import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from netdial.data.tables.options import TableOptions
     from netdial.data.tables.read import Table
 
 _NUMBERS = (bool, int, float, decimals.Decimal, np.number, np.bool_)
@@ -138,7 +138,7 @@ def _stored(column: pd.Series[Any]) -> Cells | None:
     if all(isinstance(value, datetime.date) for value in known):
         return Cells("date", days_since_1970(pandas.to_datetime(column, utc=True, errors="coerce")))
     if all(isinstance(value, datetime.time | datetime.timedelta) for value in known):
-        return Cells("number", np.asarray([_seconds(v) for v in column]))
+        return Cells("number", np.asarray([seconds(v) for v in column]))
     return None
 
 
@@ -148,15 +148,6 @@ def _float(value: Any) -> float:
         return float(value)
     except OverflowError:
         return np.inf if value > 0 else -np.inf
-
-
-def _seconds(value: Any) -> float:
-    """Returns the seconds of a time of day since midnight, or of a time span; NaN if it is missing."""
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if not isinstance(value, datetime.time):
-        return float("nan")
-    return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond * 1e-6
 
 
 def texts_of(column: pd.Series[Any], na: Sequence[str] = ()) -> Array:
@@ -293,12 +284,19 @@ def days_of(
     """Returns new cells of a column of dates as days since 1970-01-01 [B], NaN where missing.
 
     Raises:
-        DataError: a cell is no date.
+        DataError: a cell is no date, or neither training nor these cells say whether the day or the month comes first.
     """
     stored = _stored(column)
     if stored is not None and stored.kind == "date":
         return stored.values
     texts = texts_of(column, na)
+    known = [] if order else [word for word in set(texts) if word is not None and year_last([word])]
+    order = order or find_order(known, TableOptions())
+    if order is None and known:
+        raise DataError(
+            f"column {name!r}: in {min(known)!r} the day or the month may come first, and training had no such dates; "
+            "write dates as 2024-12-31"
+        )
     return _each(texts, name, lambda words: dates(words, order or "month-first"), "a date")
 
 

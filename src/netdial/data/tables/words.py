@@ -5,6 +5,7 @@ Where a text can be read in two ways and nothing in the file decides, that is a 
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,6 +112,15 @@ def text_of(value: object) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
+
+
+def seconds(value: Any) -> float:
+    """Returns the seconds of a time of day since midnight, or of a time span; NaN if it is missing."""
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if not isinstance(value, datetime.time):
+        return float("nan")
+    return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond * 1e-6
 
 
 def plainly(word: str) -> str:
