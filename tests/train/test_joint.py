@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netdial as nd
+from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.task import Classification
@@ -138,3 +139,12 @@ def test_families_side_by_side_are_what_each_is_alone() -> None:
 
 def _pivots(family: Family) -> Tensor:
     return torch.cat([part.detach().flatten() for part in family.parameters()])
+
+
+@pytest.mark.parametrize("kind", ["centred", "lowrank", "table"])
+def test_maps_that_cannot_begin_as_one_network_say_so(kind: str) -> None:
+    """The setting was passed over, so what it does was looked for in vain."""
+    more: dict[str, Any] = {"lams": (1.0, 2.0)} if kind == "table" else {}
+    with pytest.raises(ConfigError, match=kind):
+        begun(convolutions(), joint=0.5, map=kind, **more)
+    begun(convolutions(), joint=0.0, map=kind, **more)

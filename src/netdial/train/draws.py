@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.family.family import Family
 from netdial.family.maps import PiecewiseMap, StackedMap, TableMap
@@ -155,8 +156,16 @@ def _joint(family: Family, config: FitConfig) -> float:
     It is 0 where nothing is saved, or something is lost by it: a step of a family of perceptrons costs little more than one of
     theirs, members of an anchored family share their start, which is a trained network, and a posterior that has closed over
     at the mean λ opens hardly again.
+
+    Raises:
+        ConfigError: it is given for a map that cannot begin so.
     """
     if not isinstance(family.mean, PiecewiseMap):
+        if config.joint:
+            raise ConfigError(
+                f"joint={config.joint:g}: a piecewise or linear map can begin as one network, map {config.map} cannot; leave "
+                "joint out, or choose another map"
+            )
         return 0.0
     if config.joint is not None:
         return config.joint
