@@ -1,6 +1,7 @@
 """Models of the transformers library from small random configurations, ninth sample: images, sounds, series, and several things."""
 
 # ruff: noqa: E501 - configurations
+# mypy: disable-error-code="arg-type,call-arg"
 from __future__ import annotations
 
 from collections.abc import Callable
