@@ -6,7 +6,6 @@ Shape legend: B rows.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netdial.core.best import signed
 from netdial.data.tables.cells import days_of, numbers_of, texts_of
-from netdial.data.tables.words import Array, plainly, unit_note, unit_of
+from netdial.data.tables.words import Array, other_spellings, unit_note, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +123,8 @@ class Category(FrozenModel):
             position[None] = len(position)  # type: ignore[index]
         out = np.zeros((len(values), len(position)))
         if any(value not in position for value in values):
-            position |= self._other_spellings(values)
+            meant = other_spellings(values, self.values)
+            position |= {word: position[text] for word, text in meant.items()}
         found = np.asarray([position.get(value, -1) for value in values], dtype=np.int64)
         known = found >= 0
         out[np.flatnonzero(known), found[known]] = 1
@@ -140,14 +140,6 @@ class Category(FrozenModel):
         return out, "; ".join(
             [*remarks, *filter(None, [_never_missing(self.column, gone, "none")])]
         )
-
-    def _other_spellings(self, values: Array) -> dict[str, int]:
-        """Returns where texts stand that training spelled otherwise, 1.0 for 1 or TRUE for True, and in one way only."""
-        spelled = [plainly(value) for value in self.values]
-        plain = {word: at for at, word in enumerate(spelled)}
-        known = {word for word, count in Counter(spelled).items() if count == 1}
-        new = {value for value in values if value is not None} - set(self.values)
-        return {word: plain[plainly(word)] for word in new if plainly(word) in known}
 
 
 class Date(FrozenModel):

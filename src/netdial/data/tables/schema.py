@@ -6,7 +6,6 @@ training rows were read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from netdial.data.tables.cells import numbers_of, texts_of
 from netdial.data.tables.inputs import FrozenModel, Input, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import as_frame, locate_table, read_table
-from netdial.data.tables.words import CODE, MISSING_WORDS, Array, number_or_nan, text_of
+from netdial.data.tables.words import MISSING_WORDS, Array, other_spellings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,9 +237,8 @@ class TableSchema(FrozenModel):
         position: dict[str | None, float] = {None: np.nan}
         position |= {word: np.nan for word in texts if str(word).lower() in MISSING_WORDS}
         position |= {name: index for index, name in enumerate(self.target.classes)}
-        position |= {
-            word: position[meant] for word in texts if (meant := _other_word(word, position))
-        }
+        meant = other_spellings(texts, self.target.classes)
+        position |= {word: position[text] for word, text in meant.items()}
         for row, text in enumerate(texts):
             if text not in position:
                 raise DataError(
@@ -297,16 +295,6 @@ class TableSchema(FrozenModel):
             *((column.column, column.kind, column.describe()) for column in self.inputs),
             *((column.column, "left out", column.why) for column in self.left_out),
         )
-
-
-def _other_word(word: str | None, known: Mapping[str | None, float]) -> str | None:
-    """Returns the class that a word is in another spelling, TRUE for True and 1.0 for 1; None if it is one itself, or none."""
-    if word is None or word in known:
-        return None
-    spellings = [word.capitalize()] if word.lower() in ("true", "false") else []
-    if not CODE.fullmatch(word) and math.isfinite(value := number_or_nan(word)):
-        spellings += [text_of(value)]
-    return next((spelling for spelling in spellings if spelling in known), None)
 
 
 def _is_grouped(column: Input | TargetColumns) -> bool:

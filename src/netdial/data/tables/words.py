@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -132,6 +133,19 @@ def plainly(word: str) -> str:
     if _WHOLE_AS_FLOAT.fullmatch(word):
         return word[:-2]
     return word.capitalize() if word.lower() in ("true", "false") else word
+
+
+def other_spellings(words: Iterable[str | None], known: Collection[str]) -> dict[str, str]:
+    """Returns which known text each of some that are none means: 1 for 1.0, True for TRUE, where only one is so spelled.
+
+    >>> other_spellings(["1", "TRUE", "west", None, "2.0"], ["1.0", "True", "2", "2.0"])
+    {'1': '1.0', 'TRUE': 'True'}
+    """
+    spelled = [(plainly(word), word) for word in known]
+    count = Counter(plain for plain, _ in spelled)
+    once = {plain: word for plain, word in spelled if count[plain] == 1}
+    new = [word for word in dict.fromkeys(words) if word is not None and word not in known]
+    return {word: once[plainly(word)] for word in new if plainly(word) in once}
 
 
 def find_style(
