@@ -82,7 +82,7 @@ def test_a_trial_of_several_sizes_keeps_the_network_of_each(tmp_path: Path) -> N
         trial.measures["valid/accuracy"],
         trial.test["test/accuracy"],
     )
-    assert (large.seconds, small.seconds) == (trial.seconds, 0.0)
+    assert large.seconds > small.seconds == 0
     for one in (large, small):
         net = nd.load_model(Path(one.run))
         assert sum(p.numel() for p in net.parameters()) == one.params
