@@ -39,5 +39,6 @@ def scores(net: nn.Module, task: Splits, part: str, *, error: bool = False) -> d
 
 def constant_scores(task: Splits, part: str) -> dict[str, float]:
     """Returns what a prediction that looks at no input is worth on a part of the data."""
+    # any errors do: those of the constant itself take their place
     judge = with_errors(task_of(task), torch.zeros_like(task.valid.y), task.valid.y)
     return constant_of(judge, task.train.y, task.part(part).y, task.n_outputs)

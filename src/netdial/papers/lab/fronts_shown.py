@@ -50,7 +50,7 @@ def fronts_table(
     """Returns a row for each arm: its networks and time, and its front as a whole beside that of the shrunken ones."""
     return TextTable(
         "Fronts as a whole",
-        ("arm", "networks", "time, s", "area of the sweep's front", "time of the sweep's"),
+        ("arm", "networks", "processor time, s", "area of the sweep's front", "processor time of the sweep's"),
         tuple(
             (
                 ARMS[name],
@@ -61,8 +61,8 @@ def fronts_table(
             )
             for name, found in arms.items()
         ),
-        "Area: decades of parameters times validation accuracy above the worst network. Time is that of training on one "
-        "thread, of the family once.",
+        "Area: decades of parameters times validation accuracy above the worst network. Time is the processor's, "
+        "all of a run with its loading of libraries, of the family once.",
     )  # fmt: skip
 
 

@@ -192,12 +192,11 @@ class Rows:
             return (predicted - self.y).square().mean()
         return F.softplus(predicted[self.lower] - predicted[self.upper]).mean()
 
-    def centre(self, net: DerivedNetwork) -> DerivedNetwork:
-        """Gives a network the centred columns of inputs that lie far from 0, where its functions add a constant; returns it."""
+    def centre(self, net: DerivedNetwork) -> None:
+        """Gives a network the centred columns of inputs that lie far from 0, where its functions add a constant."""
         for leaf, unary in _leaves(net):
             if self.far[leaf.index] and unary.shift is not None:
                 leaf.index += len(self.units)
-        return net
 
     def restore(self, net: DerivedNetwork) -> None:
         """Gives a network for these examples the constants that it has for inputs and targets in the units of the data."""
@@ -231,7 +230,8 @@ def _fitted(
 ) -> FormulaFit:
     """Returns a structure with the best constants of a few starts, without its text."""
     starts = [derive(space, genotype, seed=seed + i).double() for i in range(restarts)]
-    starts[-1::-2] = [rows.centre(net) for net in starts[-1::-2]]  # the others begin at 0
+    for net in starts[-1::-2]:  # the others begin at 0
+        rows.centre(net)
     loss, net = min((_minimised(net, rows) for net in starts), key=lambda one: one[0])
     rows.restore(net)
     loss *= rows.std**2
