@@ -110,6 +110,34 @@ def test_networks_of_convolutions_and_normalisation() -> None:
     assert bool(torch.isfinite(found.net.export(1.0)(x)).all())
 
 
+class Scaled(nn.Module):
+    """A layer with normalisation, and a scale of its own for each unit, which no training changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(12, 16), nn.BatchNorm1d(16), nn.Linear(16, 3)
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.linspace(0.1, 3, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.last(self.norm(self.first(x)).relu() * self.scale)
+        return scores
+
+
+@pytest.mark.slow
+def test_buffers_follow_units_that_are_put_in_another_order() -> None:
+    torch.manual_seed(0)
+    family = nd.fit(Scaled(), rows(300, 0), epochs=25, batch_size=16, lr=2e-2)
+    found = compressed(family, max_bytes=2050)
+    order = found.net.export(0.1).scale
+    assert not torch.equal(order, family.net.scale)
+    assert torch.equal(order.sort().values, family.net.scale)
+    right = [
+        nd.evaluate(one, rows(300, 1), lams=3).column("accuracy") for one in (family, found.net)
+    ]
+    assert max(a - b for a, b in zip(*right, strict=True)) < 0.1
+
+
 def test_gradients_of_tracks_are_sums_over_their_weights() -> None:
     net = nn.Linear(3, 2, bias=False)
     codes = np.array([[0, 1, 1], [2, 1, 0]], np.int32)

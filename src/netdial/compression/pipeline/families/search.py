@@ -123,15 +123,14 @@ class TrackSearch(Search):
 
     def _stored(self, made: SharedMoving) -> dict[str, Codebook | Array]:
         """Returns the tensors of the file: tracks in the order of units that codes best, statistics measured afresh."""
-        leaves = made.tracks()
+        leaves, net = made.tracks(), made.member(0.5)
         if self.context.config.free:
-            _, moved = reorder(made.member(0.5), self.plain, self._few())
-            for name, places in moved.items():
-                leaves[name] = _permuted(leaves[name], places.numpy().reshape(-1))
+            _, moved = reorder(net, self.plain, self._few())  # the buffers of the network follow
+            for name in moved.keys() & leaves.keys():
+                leaves[name] = _permuted(leaves[name], moved[name].numpy().reshape(-1))
         found = stored(
             {n: t if isinstance(t, Track) else t.cpu().numpy() for n, t in leaves.items()}
         )
-        net = made.inner
         held = self.family.statistics
         found |= {n: b.cpu().numpy() for n, b in net.named_buffers() if n not in held.names}
         found |= {
