@@ -69,6 +69,7 @@ def test_experts_without_inputs_may_be_left_out(asks: Asks) -> None:
         torch.testing.assert_close(graph.traced(x), torch.stack(rows))
 
 
+@pytest.mark.slow
 def test_what_does_something_where_there_are_none_is_refused() -> None:
     torch.manual_seed(0)
     net = Routed(lambda chosen: chosen.any(), none=1.0).double().eval()

@@ -81,7 +81,7 @@ def made(count: Callable[[Any], None], **how: Any) -> Counting:
     return Counting(count, **how)
 
 
-@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("asks", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count", [*WAYS, plain_tensor])
 def test_a_graph_counts_as_its_network_does_in_both_modes(
     count: Callable[[Any], None], asks: bool

@@ -64,7 +64,14 @@ def told(*places: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("between", [by_python, by_numpy, by_torch, by_tensor])
+@pytest.mark.parametrize(
+    "between",
+    [
+        by_python,
+        by_torch,
+        *(pytest.param(d, marks=pytest.mark.slow) for d in (by_numpy, by_tensor)),
+    ],
+)
 @pytest.mark.parametrize("start", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_blocks_that_fall_out_at_random_are_there_and_that_is_told(
     between: Callable[[Any, Tensor], Tensor], start: int
@@ -224,6 +231,7 @@ def test_parts_of_a_module_that_draws_train_and_its_dropout_stays() -> None:
     assert int(graph.traced.get_submodule("inside.layers.2.norm").num_batches_tracked) == 1
 
 
+@pytest.mark.slow
 def test_a_network_that_draws_is_slimmed_saved_and_loaded_as_its_class(tmp_path: Path) -> None:
     with told(r"Layers, test_draws.py:\d+", r"Speech, test_draws.py:\d+"):
         graph = Graph.of(Speech(), X)

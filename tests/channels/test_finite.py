@@ -54,7 +54,7 @@ ASKS: dict[str, Asks] = {
 }
 
 
-@pytest.mark.parametrize("by_shape", [False, True])
+@pytest.mark.parametrize("by_shape", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("asks", ASKS.values(), ids=list(ASKS))
 def test_what_protects_numbers_is_left_out_and_said(asks: Asks, *, by_shape: bool) -> None:
     torch.manual_seed(0)

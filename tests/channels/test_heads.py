@@ -47,7 +47,7 @@ class Attending(nn.Module):
         return self.head(F.relu(self.proj(y.transpose(1, 2).flatten(2)).mean(1)))
 
 
-@pytest.mark.parametrize("how", ["reshape", "chunk", "apart"])
+@pytest.mark.parametrize("how", ["reshape", pytest.param("chunk", marks=pytest.mark.slow), "apart"])
 def test_whole_heads_go_or_channels_inside_of_all_of_them(how: str) -> None:
     net = Attending(how).double().eval()
     maker = "q" if how == "apart" else "qkv"
@@ -58,7 +58,7 @@ def test_whole_heads_go_or_channels_inside_of_all_of_them(how: str) -> None:
     assert not any(group.mixed for group in graph.groups)
 
 
-@pytest.mark.parametrize("how", ["reshape", "chunk", "apart"])
+@pytest.mark.parametrize("how", ["reshape", pytest.param("chunk", marks=pytest.mark.slow), "apart"])
 def test_without_channels_inside_of_heads_a_network_is_the_one_with_zeros(how: str) -> None:
     graph = Graph.of(Attending(how).double().eval(), X, heads="inside")
     plan = graph.plan(dict.fromkeys(graph.widths, (1, 2)))
@@ -82,6 +82,7 @@ def test_a_scale_that_follows_the_size_of_a_head_keeps_queries_and_keys_whole() 
     assert isinstance(small.family.export(small.family.config.lams[0]), Attending)
 
 
+@pytest.mark.slow
 def test_rounds_go_on_where_one_head_is_left() -> None:
     torch.manual_seed(0)
     net = Attending("reshape").eval()

@@ -283,6 +283,7 @@ class Members(nn.Module):
         return self.out(made.mean(0))
 
 
+@pytest.mark.slow
 def test_members_in_one_call_are_cut() -> None:
     assert cut(Members(), X) == {"inp": 6, "weights": 2, "weights#2": 5}  # members and rows of each
 
@@ -339,6 +340,7 @@ class Pictured(nn.Module):
         return self.out(torch.relu(self.inp(x).masked_scatter(places, rows)))
 
 
+@pytest.mark.slow
 def test_a_list_of_examples_that_is_put_together_is_followed() -> None:
     x = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     assert cut(Pictured(lambda s, rows: torch.cat(rows, dim=0)), x) == {"seen": 6}

@@ -129,7 +129,9 @@ def test_nor_does_an_export_lose_the_change(center: type[Center], what: str) -> 
     assert net.center.ema is before and torch.equal(before, was)
 
 
-@pytest.mark.parametrize("center", [InPlace, Assigned, Copied])
+@pytest.mark.parametrize(
+    "center", [InPlace, *(pytest.param(c, marks=pytest.mark.slow) for c in (Assigned, Copied))]
+)
 def test_what_the_refusal_says_to_do_helps_where_only_export_can_trace(
     center: type[Center],
 ) -> None:

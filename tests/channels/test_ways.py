@@ -97,7 +97,10 @@ def cut(graph: Graph, net: nn.Module) -> fx.GraphModule:
     return graph.traced
 
 
-@pytest.mark.parametrize("ends", OWN_CHECKS)
+@pytest.mark.parametrize(
+    "ends",
+    [one if one is last_ends else pytest.param(one, marks=pytest.mark.slow) for one in OWN_CHECKS],
+)
 def test_sizes_that_numbers_make_are_followed_and_the_codes_own_checks_stay(
     ends: Callable[..., Tensor], tmp_path: Path
 ) -> None:
@@ -143,7 +146,7 @@ class Letters(nn.Module):
         )
 
 
-@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("reduction", ["mean", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_loss_over_letters_is_followed(reduction: str) -> None:
     """The labels of HuBERT and others for speech: the loss has no form in an exported graph."""
     net = Letters(reduction).eval()
@@ -157,7 +160,10 @@ def test_a_loss_over_letters_is_followed(reduction: str) -> None:
     cut(graph, net)
 
 
-@pytest.mark.parametrize("ends", WAYS)
+@pytest.mark.parametrize(
+    "ends",
+    [one if one is some_places else pytest.param(one, marks=pytest.mark.slow) for one in WAYS],
+)
 def test_one_way_of_several_is_told_and_other_inputs_are_refused(
     ends: Callable[..., Tensor], tmp_path: Path
 ) -> None:
@@ -223,6 +229,7 @@ def test_following_code_by_its_numbers_leaves_the_network_as_it_was() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.slow
 def test_channels_that_a_mask_picks_are_shrunk(tmp_path: Path) -> None:
     """What is known of numbers behind a switch at 0 was forgotten where a mask picks them, so nothing could go."""
     source = torch.Generator().manual_seed(0)

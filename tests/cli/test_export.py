@@ -93,6 +93,7 @@ def test_a_command_about_runs_says_what_takes_a_file(call: Call, command: str) -
     assert said.code == 2 and "m.ndz: is a file" in said.line and "export" in said.line
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_member_is_a_model_and_no_run(call: Call, wine: Path) -> None:
     """It was taken for a run of a newer netdial by every command but predict."""
     assert call("export", str(wine), "--lam", "0.5", "--out", "one").code == 0

@@ -248,6 +248,7 @@ def test_a_limit_of_latency_is_kept_when_it_is_measured(
     assert "nearest" in err
 
 
+@pytest.mark.slow
 def test_what_was_measured_of_networks_stays_over_a_stop(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def test_options_of_tables_go_with_tables(call: Call) -> None:
     assert said.code == 2 and "v.csv" in said.line
 
 
+@pytest.mark.slow
 def test_two_targets_in_other_units_are_told_apart(call: Call) -> None:
     """What is said of a member beside a constant, and of each target in its own unit, holds in whatever unit they are."""
     random = np.random.default_rng(0)

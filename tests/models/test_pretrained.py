@@ -70,7 +70,9 @@ def differ(one: nn.Module, other: nn.Module, kind: str) -> float:
 
 
 @pytest.mark.filterwarnings("ignore:save_pretrained")
-@pytest.mark.parametrize("kind", ["ViT", pytest.param("Bert", marks=pytest.mark.slow), "ResNet"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("ViT", "Bert")), "ResNet"]
+)
 def test_what_is_written_is_opened_with_equal_outputs(kind: str, tmp_path: Path) -> None:
     small = cut(kind)
     assert differ(small, fresh(kind), kind) > 1e-3

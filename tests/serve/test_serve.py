@@ -273,6 +273,7 @@ def test_a_body_that_does_not_come_holds_nobody_up() -> None:
     slow.stop()
 
 
+@pytest.mark.slow
 def test_many_slow_bodies_hold_up_no_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netdial.serve.app._ARRIVING", 1)
     slow = Running(served(), replace(LIMITS, body_bytes=500_000, rows=10_000, seconds=20.0))

@@ -53,7 +53,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n.endswith("words") else n for n in MODELS]
+)
 def test_the_own_loss_is_taken_out_of_the_model(name: str) -> None:
     make, labels = MODELS[name]
     net = make()
@@ -104,6 +106,7 @@ def test_a_loss_of_weights_is_refused_in_words() -> None:
     assert nd.fit(Weighs(), (x, y), kind="classification", epochs=1, batch_size=2).task is not None
 
 
+@pytest.mark.slow
 def test_next_words_are_learnt() -> None:
     net, words = gpt2(), WORDS[:1].repeat(32, 1)
     before = float(net(input_ids=words, labels=words).loss.detach())

@@ -63,7 +63,9 @@ def test_a_size_in_bytes_is_met_and_the_network_is_what_is_stored(trained: nn.Mo
     assert float((found.net(x).argmax(1) == y).float().mean()) > 0.7
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 @may_be_useless
 def test_steps_are_larger_networks_on_the_way_and_values_that_are_too_long_are_not_trained(
     steps: int,
@@ -159,6 +161,7 @@ def test_a_dearer_bit_makes_a_smaller_file(trained: nn.Module) -> None:
     assert dear < cheap
 
 
+@pytest.mark.slow
 def test_the_loss_may_be_a_metric_of_the_task(trained: nn.Module) -> None:
     found = compressed(trained, max_bytes=700, metric="accuracy")
     assert found.metric == "accuracy"
@@ -382,6 +385,7 @@ def test_a_limit_is_met_where_names_and_text_are_most_of_the_file() -> None:
     assert nd.compress(net, (x, y), (x, y), max_bytes=most - 30, **rest).n_bytes <= most - 30
 
 
+@pytest.mark.slow
 def test_a_network_that_is_no_better_than_a_constant_is_told_of(trained: nn.Module) -> None:
     with pytest.warns(MemberWarning, match="no better than a constant"):
         found = compressed(trained, price=1e3)

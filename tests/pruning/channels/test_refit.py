@@ -80,7 +80,7 @@ class Stream(nn.Module):
 @pytest.mark.parametrize(
     ("make", "shape"), [(Padded, (2, 8, 8)), (Stream, (3, 9))], ids=["padded", "stream"]
 )
-@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("share", [0.3, pytest.param(0.6, marks=pytest.mark.slow)])
 def test_outputs_stay_closer_to_those_of_the_whole_network(
     make: Any, shape: tuple[int, ...], share: float
 ) -> None:

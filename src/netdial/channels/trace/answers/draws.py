@@ -5,6 +5,7 @@ Torch's, Python's and NumPy's own generators are watched, and those that a netwo
 
 from __future__ import annotations
 
+import functools
 import pickle
 import random
 import sys
@@ -21,6 +22,7 @@ from netdial.channels.nodes import OWN, reached
 
 DRAWS = "draws a random number, and a graph would go by that one ever after"
 _KINDS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+_TORCHS = (*OWN, functools.__file__)
 _DEPTH = 2
 """Through how many functions generators are looked for."""
 
@@ -47,7 +49,12 @@ def stopped_at_draws(net: nn.Module, *, by_torch: bool = True) -> Iterator[None]
     with _generators_kept(net, by_torch) as moved:
 
         def stop(frame: Any, event: str, found: Any) -> None:
-            if event in ("c_return", "return") and moved():
+            if event == "return":
+                frame = frame.f_back
+            elif event != "c_return":
+                return
+            # in torch's code, and in the wrappers that it makes, is too often to look at states, and no line of the network's
+            if frame and not frame.f_code.co_filename.startswith(_TORCHS) and moved():
                 raise ValueError(DRAWS)
 
         before = sys.getprofile()
