@@ -34,7 +34,7 @@ from netdial.core.outputs import evaluating
 
 Call = Callable[[], Any]
 
-_QUIET_S, _LEAST_WINDOWS, _MOST_WINDOWS, _SAME = 0.05, 5, 40, 0.02
+_QUIET_S, _LEAST_WINDOWS, _MOST_WINDOWS, _SAME = 0.02, 5, 40, 0.02
 """Of ``quiet_ms``: seconds of a window and of a pause, windows at least and at most, how near two readings are the same."""
 
 _WINDOW_S, _LEAST_READINGS = 1e-3, 5

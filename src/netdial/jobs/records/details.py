@@ -40,8 +40,8 @@ _RESIDUALS, _SAMPLE, _SPREADS = 41, 150, 3.0
 """Bins of residuals, examples of a scatter plot, and standard deviations of the target that residuals are shown up to."""
 _LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Probabilities of the intervals whose coverage is counted."""
-_SHUFFLES, _MOST_ROWS, _MOST_COLUMNS = 5, 5000, 100
-"""Shuffles of a column, rows and columns at most, for importance."""
+_SHUFFLES, _MOST_COLUMNS, _MOST_ROWS, _ROWS_IN_ALL = 5, 100, 5000, 300_000
+"""Shuffles of a column, columns and rows at most, and rows at most over all columns and shuffles, for importance."""
 
 
 class _Fitted:
@@ -237,7 +237,8 @@ class Sketcher:
         scikit-learn shuffles numbers of rows, a column of them for each column of the table, so that what one column became
         in the encoding moves together. Without scikit-learn there is none.
         """
-        part = self._data.valid.select(torch.arange(min(len(self._data.valid), _MOST_ROWS)))
+        most = min(_MOST_ROWS, _ROWS_IN_ALL // (_SHUFFLES * max(1, len(schema.inputs))))
+        part = self._data.valid.select(torch.arange(min(len(self._data.valid), most)))
         if len(schema.inputs) > _MOST_COLUMNS or part.x.ndim != 2 or find_spec("sklearn") is None:
             return {}
         from sklearn.inspection import permutation_importance
