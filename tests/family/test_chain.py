@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.core.layout import Layout
 from netdial.core.noise import Noise
 from netdial.family import Family, FamilyConfig
@@ -28,6 +30,128 @@ def tied() -> nn.Sequential:
     return nn.Sequential(layer, nn.ReLU(), layer)
 
 
+class Written(nn.Module):
+    """A perceptron as people write it; its layers are registered last to first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.fc2, self.fc1 = nn.Linear(6, 3), nn.Linear(7, 6), nn.Linear(5, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(x.size(0), -1)
+        x = F.relu(self.fc1(x))
+        x = torch.tanh(self.fc2(x))
+        scores: Tensor = self.out(x)
+        return scores
+
+
+class Looped(nn.Module):
+    """Layers in a list, inside another module, and a function that is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 3)])
+        self.act = torch.sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            x = layer(x)
+            if number < len(self.layers) - 1:
+                x = self.act(x)
+        return x
+
+
+class Held(nn.Module):
+    """Weights that the network holds itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b, self.w = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4, 5))
+        self.v = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.relu(F.linear(x, self.w, self.b), inplace=True), self.v)
+
+
+class Other(nn.Module):
+    """Two layers and code between that is no chain, though it looks like one; every class below is one way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.depth = nn.Linear(5, 4), nn.Linear(4, 3), 2
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+class Residual(Other):
+    def forward(self, x: Tensor) -> Any:
+        h = self.fc1(x)
+        return self.fc2(h + F.relu(h))
+
+
+class Earlier(Other):
+    def forward(self, x: Tensor) -> Any:
+        h = self.fc1(x)
+        F.relu(h)
+        return self.fc2(h)
+
+
+class ByMode(Other):
+    def forward(self, x: Tensor) -> Any:
+        h = self.fc1(x)
+        return self.fc2(F.relu(h) if self.training else h)
+
+
+class ByRows(Other):
+    def forward(self, x: Tensor) -> Any:
+        h = self.fc1(x)
+        return self.fc2(F.relu(h) if x.size(0) == 4 else h)
+
+
+class ByAttribute(Other):
+    def forward(self, x: Tensor) -> Any:
+        h = self.fc1(x)
+        return self.fc2(F.relu(h) if self.depth == 2 else h)
+
+
+class Keeping(Other):
+    def forward(self, x: Tensor) -> Any:
+        h = self.fc1(x)
+        self.seen.append(h)
+        return self.fc2(h)
+
+
+class Transposed(Other):
+    def forward(self, x: Tensor) -> Any:
+        return self.fc2(F.linear(self.fc1(x), self.fc1.weight.T))
+
+
+class Pair(Other):
+    def forward(self, x: Tensor) -> Any:
+        return self.fc2(self.fc1(x)), x
+
+
+class HalfUsed(Other):
+    def forward(self, x: Tensor) -> Any:
+        return self.fc1(x)
+
+
+class Caught(Other):
+    def forward(self, x: Tensor) -> Any:
+        try:
+            return self.fc2(self.fc1(x + 1))
+        except:  # noqa: E722
+            return self.fc2(self.fc1(x))
+
+
+def put() -> nn.Module:
+    net = Other()
+    vars(net)["forward"] = net.fc1.forward
+    return net
+
+
 CHAINS: dict[str, Callable[[], nn.Module]] = {
     **{kind.__name__: (lambda kind=kind: mlp(kind)) for kind in POINTWISE},
     "one layer": lambda: nn.Linear(5, 3),
@@ -35,6 +159,10 @@ CHAINS: dict[str, Callable[[], nn.Module]] = {
         nn.Flatten(), nn.Sequential(nn.Linear(5, 4), nn.ReLU()), nn.Identity(), nn.Linear(4, 3)
     ),
     "some biases": lambda: nn.Sequential(nn.Linear(5, 4, bias=False), nn.Tanh(), nn.Linear(4, 3)),
+    "a class": Written,
+    "a class, from images": Written,
+    "a list of layers": Looped,
+    "wrapped": lambda: nn.Sequential(Looped(), nn.Identity()),
     "no function between": lambda: nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3), nn.Sigmoid()),
 }
 OTHERS: dict[str, nn.Module] = {
@@ -46,6 +174,8 @@ OTHERS: dict[str, nn.Module] = {
     "function first": nn.Sequential(nn.ReLU(), nn.Linear(5, 4)),
     "flattened in part": nn.Sequential(nn.Flatten(1, 2), nn.Linear(5, 4)),
     "flattened late": nn.Sequential(nn.Linear(5, 4), nn.Flatten()),
+    **{kind.__name__: kind() for kind in Other.__subclasses__()},
+    "another forward": put(),
     "another class": nn.Sequential(nn.Linear(5, 4), nn.Bilinear(4, 4, 3)),
 }
 
@@ -155,6 +285,41 @@ def test_inputs_that_a_chain_leaves_to_the_handler() -> None:
     assert not chain.takes(torch.zeros(2, 5))
     hook.remove()
     assert chain.takes(torch.zeros(2, 5))
+
+
+def test_a_chain_leaves_the_network_as_it_was_and_does_not_call_hooks() -> None:
+    net, called = Looped(), list[Any]()
+    net.layers[0].register_forward_hook(lambda *seen: called.append(seen))
+    held = dict(vars(net))
+    assert Chain.of(net, Layout.of(dict(net.named_parameters()))) is not None
+    assert not called and held == vars(net)
+
+
+def held_by_layers(net: Held) -> nn.Sequential:
+    """Returns the same network with layers that hold its weights."""
+    whole = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3, bias=False))
+    whole[0].weight, whole[0].bias, whole[2].weight = net.w, net.b, net.v
+    return whole
+
+
+def in_a_row(net: Looped) -> nn.Sequential:
+    """Returns the same network in a row."""
+    first, second, third = net.layers
+    return nn.Sequential(first, nn.Sigmoid(), second, nn.Sigmoid(), third)
+
+
+@pytest.mark.parametrize(("kind", "other"), [(Looped, in_a_row), (Held, held_by_layers)])
+def test_one_network_is_trained_alike_however_it_is_written(
+    kind: Callable[[], Any], other: Callable[[Any], nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    net = kind()
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(1))
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    found = [nd.fit(one, (x, y), epochs=3, batch_size=20) for one in (net, other(net))]
+    for lam in (0.01, 1.0):
+        first, second = (family.export(lam)(x) for family in found)
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
 def test_a_family_that_has_run_can_be_pickled() -> None:

@@ -11,7 +11,7 @@ Shapes: K members; n blocks of b examples, each shared by K / n members; P numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from netdial.core.layout import Layout
 from netdial.core.noise import Noise
 from netdial.family.running.local import across, sampled_across, stack
+from netdial.family.running.steps import hooks_of, steps_of
 
 _aten = torch.ops.aten
 
@@ -70,34 +71,35 @@ class Chain:
     """
 
     def __init__(self, net: nn.Module, links: Sequence[Link], flattens: bool) -> None:
-        self._hooks = [hooks for module in net.modules() for hooks in _hooks(module)]
+        self._hooks = [hooks for module in net.modules() for hooks in hooks_of(module)]
         self.links = links
         self._flattens = flattens
 
     @classmethod
     def of(cls, net: nn.Module, layout: Layout) -> Chain | None:
-        """Returns the network as a chain, or None if it is none: other layers, tied or shared parameters."""
+        """Returns the network as a chain, or None if it is none: other code, tied, shared or unused parameters."""
+        found = steps_of(net)
+        if found is None:
+            return None
         offsets = dict(zip(layout.names, accumulate(layout.sizes, initial=0), strict=False))
+        shapes = dict(zip(layout.names, layout.shapes, strict=True))
+        read = [n for step in found.steps for n in (step.weight, step.bias) if n is not None]
+        if sorted(read) != sorted(layout.names):
+            return None
         links: list[Link] = []
-        flattens = False
-        for path, layer in _layers(net):
-            kind = type(layer)
-            whole = type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1)
-            if whole and not links:
-                flattens = True
-            elif type(layer) is nn.Linear and f"{path}weight" in offsets:
-                if layer.bias is not None and f"{path}bias" not in offsets:
-                    return None
-                links.append(_link(path, layer, offsets))
-            elif kind in POINTWISE and links and links[-1].after is None:
-                links[-1] = links[-1]._replace(after=kind)
-            elif kind is not nn.Identity:
+        for step in found.steps:
+            if step.weight is not None:
+                links.append(_link(step.weight, step.bias, shapes, offsets))
+            elif links and links[-1].after is None:
+                links[-1] = links[-1]._replace(after=step.after)
+            else:
                 return None
-        return cls(net, links, flattens) if links else None
+        return cls(net, links, found.flattens) if links else None
 
     def takes(self, x: Tensor) -> bool:
         """Returns whether inputs ``[B, ...]`` can run here: flat, in full precision, with nobody looking on."""
         flat = x.ndim == 2 or (self._flattens and x.ndim > 2)
+        flat = flat and x[:1].numel() in (0, self.links[0].shape[1])
         watched = x.requires_grad or any(self._hooks)
         return flat and not watched and not torch.is_autocast_enabled(x.device.type)
 
@@ -193,26 +195,10 @@ def _outer(grad: Tensor, inside: Tensor, link: Link, flat: Tensor) -> None:
         torch.sum(grad, dim=2, out=flat[:, link.bias])
 
 
-def _layers(net: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yields the layers of nested ``nn.Sequential`` with the beginning of their parameters' names."""
-    if type(net) is not nn.Sequential:
-        yield path, net
-        return
-    for name, layer in net._modules.items():
-        assert layer is not None
-        yield from _layers(layer, f"{path}{name}.")
-
-
-def _link(path: str, layer: nn.Linear, offsets: dict[str, int]) -> Link:
-    outputs, inputs = layer.weight.shape
-    weight, bias = offsets[f"{path}weight"], None
-    if layer.bias is not None:
-        start = offsets[f"{path}bias"]
-        bias = slice(start, start + outputs)
-    return Link((outputs, inputs), slice(weight, weight + outputs * inputs), bias)
-
-
-def _hooks(module: nn.Module) -> list[dict[int, Any]]:
-    """Returns the tables of a module's hooks, which it keeps for life."""
-    forward: list[dict[int, Any]] = [module._forward_pre_hooks, module._forward_hooks]
-    return [*forward, module._backward_pre_hooks, module._backward_hooks]
+def _link(
+    weight: str, bias: str | None, shapes: dict[str, tuple[int, ...]], offsets: dict[str, int]
+) -> Link:
+    outputs, inputs = shapes[weight]
+    start = offsets[weight]
+    held = None if bias is None else slice(offsets[bias], offsets[bias] + outputs)
+    return Link((outputs, inputs), slice(start, start + outputs * inputs), held)

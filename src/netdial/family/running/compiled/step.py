@@ -78,7 +78,10 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
     if family.anchor is not None:
         return "the prior is not centred on zero"
     if family.chain is None:
-        return "the network is no chain of linear layers with ReLU, Tanh or Sigmoid between them"
+        return (
+            "the network is no chain of linear layers with ReLU, Tanh or Sigmoid between them, or its code does not show it "
+            "(an nn.Sequential does)"
+        )
     if type(family.mean) not in _MAPS or type(family.log_std) not in (*_MAPS, type(None)):
         return f"the map {family.config.map!r} is neither linear, piecewise nor centred"
     if objective.penalty not in _PENALTIES:
