@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.columns import check_columns
@@ -69,6 +70,7 @@ class Average(nn.Module):
 
 
 @checked
+@in_usual_modes
 def average(
     family: Family | Sequence[Family],
     valid: Data,

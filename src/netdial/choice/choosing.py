@@ -33,6 +33,7 @@ from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.arguments import Whole, checked
 from netdial.core.best import remarks
 from netdial.core.errors import ConfigError, MemberWarning, unknown, warn
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.columns import check_columns
@@ -48,6 +49,7 @@ from netdial.task.rehearsal import admit
 
 
 @checked
+@in_usual_modes
 def choose(
     family: Family,
     valid: Data | None = None,

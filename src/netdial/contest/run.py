@@ -16,6 +16,7 @@ from netdial.contest.board import Leaderboard, ranked
 from netdial.contest.match import CONTENDERS, Match
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError
+from netdial.core.outputs import in_usual_modes
 from netdial.data.tables.read import Frame
 from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import Made, make_all
@@ -96,6 +97,7 @@ class ContestEntry(Cell):
 
 
 @checked
+@in_usual_modes
 def benchmark(
     data: str | Path | Frame,
     *,

@@ -96,7 +96,8 @@ class Noise:
 
     def uniform(self, *shape: int) -> Tensor:
         """Returns numbers ``[K, *shape]`` uniform on [0, 1), from the same stream."""
-        out = torch.empty(len(self._generators), *shape, device=self._device)
+        shape = (len(self._generators), *shape)
+        out = torch.empty(shape, dtype=torch.float32, device=self._device)
         for row, source in zip(out, self._generators, strict=True):
             row.uniform_(generator=source)
         return out

@@ -12,9 +12,9 @@ import math
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import NetdialError, TraceError, first_line
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Relative difference allowed by default for each number type; others are held to that of float32."""
@@ -33,6 +36,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT_BYTES = 1 << 29
 
 _CONTAINERS = (list, dict, set, deque)
+_CASTING = ("cpu", "cuda", "mps", "xpu")
+"""Devices on which torch may compute in other number types than those of the weights."""
 _BARE = nn.Module()
 _HOOKS = [key for key in vars(_BARE) if key.startswith("_forward_")]
 
@@ -81,6 +86,27 @@ def evaluating(*nets: nn.Module) -> Iterator[None]:
         for net in nets:
             net.eval()
         yield
+
+
+@contextlib.contextmanager
+def without_casting() -> Iterator[None]:
+    """Lets torch compute in the number types of the weights, whatever ``autocast`` a caller has on."""
+    with contextlib.ExitStack() as stack:
+        for kind in _CASTING:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def in_usual_modes(function: Callable[P, R]) -> Callable[P, R]:
+    """Returns a function that trains and measures as ever where its caller has gradients off, or ``autocast`` on."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.enable_grad(), without_casting():
+            return function(*args, **kwargs)
+
+    return call
 
 
 @contextlib.contextmanager

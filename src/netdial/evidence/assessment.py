@@ -15,6 +15,7 @@ from torch import Tensor
 import netdial.evidence.estimators  # noqa: F401 (registers them)
 from netdial.core.arguments import Several, checked
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
@@ -60,6 +61,7 @@ class Estimate:
 
 
 @checked
+@in_usual_modes
 def assess(
     family: Family,
     data: Data,

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from netdial.core.arguments import Several, checked
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import in_usual_modes
 from netdial.data.memory import Data
 from netdial.data.memory.weights import unweighted
 from netdial.evidence.estimators.bounds import fit_trace, kept_mask, leaf_sums
@@ -134,6 +135,7 @@ class Health:
 
 
 @checked
+@in_usual_modes
 def health(
     family: Family,
     data: Data,

@@ -26,7 +26,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, TraceError
 from netdial.core.layout import Params
 from netdial.core.noise import Noise
-from netdial.core.outputs import failing_in_words, modes_kept
+from netdial.core.outputs import failing_in_words, modes_kept, without_casting
 from netdial.family.buffers import StatisticsBank
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
@@ -154,7 +154,7 @@ class Family(Varying):
     @checked
     def at(self, lam: float) -> Params:
         """Returns the member at λ: mean weights of every leaf, and the shared parameters."""
-        with torch.no_grad():
+        with torch.no_grad(), without_casting():
             fields = self.fields_at([lam])
             return self._tree(fields.mean[0], {n: v[0] for n, v in fields.group_means().items()})
 
@@ -165,7 +165,7 @@ class Family(Varying):
 
     def sampler(self, lam: float) -> Callable[[torch.Generator], Params]:
         """Returns what draws as ``sample`` does at one λ, with the fields made once for all draws."""
-        with torch.no_grad():
+        with torch.no_grad(), without_casting():
             fields = self.fields_at([lam])
             mean, var = fields.mean[0], fields.var
             std = None if var is None else var[0].sqrt()
@@ -189,7 +189,8 @@ class Family(Varying):
         """Returns the buffers of the member at λ: statistics along λ, everything else from the network."""
         found = dict(self.net.named_buffers())
         unit = float(self.domain.unit(torch.tensor([lam], dtype=torch.float64)))
-        return {**found, **self.statistics.at(unit)}
+        with without_casting():
+            return {**found, **self.statistics.at(unit)}
 
     def outputs(self, params: Params, x: Tensor, lam: float) -> Tensor:
         """Returns the outputs of a member with the given parameters, in the network's current mode."""

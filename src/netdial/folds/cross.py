@@ -21,6 +21,7 @@ from netdial.choice.averaging import Average
 from netdial.core.arguments import Whole, checked
 from netdial.core.errors import ConfigError, DataError
 from netdial.core.noise import generator
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.data.memory.rows import alike
@@ -107,6 +108,7 @@ class CrossValidated:
 
 
 @checked
+@in_usual_modes
 def cross_validate(
     net: nn.Module,
     data: Data,

@@ -17,7 +17,7 @@ from torch import Tensor
 from netdial.core.arguments import Count, Whole, checked
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.core.errors import NonFiniteError
-from netdial.core.outputs import ROWS
+from netdial.core.outputs import ROWS, in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.data.memory.columns import check_columns
@@ -37,6 +37,7 @@ _DRAWS = 8
 
 
 @checked
+@in_usual_modes
 def evaluate(
     family: Family,
     data: Data,

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from netdial.core.arguments import Count, checked
 from netdial.core.noise import generator
-from netdial.core.outputs import ROWS, evaluating, failing_in_words, keep_freed_memory
+from netdial.core.outputs import (
+    ROWS,
+    evaluating,
+    failing_in_words,
+    in_usual_modes,
+    keep_freed_memory,
+)
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
 from netdial.family.family import Family
@@ -33,6 +39,7 @@ def _run(net: nn.Module, x: Tensor) -> Tensor:
 
 
 @checked
+@in_usual_modes
 def predictive(
     family: Family,
     lam: float,
@@ -106,6 +113,7 @@ class FamilyForward:
 
 
 @checked
+@in_usual_modes
 def recalibrate(
     family: Family, net: nn.Module, data: Dataset, *, batches: Count = 20, batch_size: Count = 256
 ) -> nn.Module:

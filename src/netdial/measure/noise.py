@@ -24,6 +24,7 @@ from torch import Tensor
 
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -79,6 +80,7 @@ class Intervals:
 
 
 @checked
+@in_usual_modes
 def calibrate(
     family: Family,
     data: Data,

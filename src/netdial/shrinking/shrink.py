@@ -22,6 +22,7 @@ from netdial.channels.trace.trace import trace
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
+from netdial.core.outputs import in_usual_modes
 from netdial.core.plan import Plan
 from netdial.core.records import Event
 from netdial.data.dataset import Dataset
@@ -105,6 +106,7 @@ class Shrunk:
 
 
 @checked
+@in_usual_modes
 def shrink(
     net: nn.Module,
     data: Data,

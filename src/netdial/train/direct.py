@@ -9,6 +9,7 @@ from torch import nn
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import in_usual_modes
 from netdial.data.memory import Data, Loader
 from netdial.family.family import Family
 from netdial.family.stacking import can_stack, stack, unstack
@@ -29,6 +30,7 @@ from netdial.train.loop import Epoch
 
 
 @checked
+@in_usual_modes
 def fit_direct(
     nets: nn.Module | Sequence[nn.Module],
     data: Data,
@@ -90,6 +92,7 @@ def fit_direct(
 
 
 @checked
+@in_usual_modes
 def fit_starts(
     nets: Sequence[nn.Module],
     data: Data,

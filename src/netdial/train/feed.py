@@ -289,7 +289,7 @@ def crop_flip(images: Tensor, source: torch.Generator, padding: int = 4) -> Tens
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, [padding] * 4)
     shift = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=source).to(images.device)
-    flip = (torch.rand(count, 1, generator=source) < 0.5).to(images.device)
+    flip = (torch.rand(count, 1, generator=source, dtype=torch.float32) < 0.5).to(images.device)
     rows = torch.arange(height, device=images.device) + shift[0]
     columns = torch.arange(width, device=images.device)
     columns = torch.where(flip, width - 1 - columns, columns) + shift[1]

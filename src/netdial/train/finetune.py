@@ -10,6 +10,7 @@ import torch
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import in_usual_modes
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.family.groups import by_name
@@ -22,6 +23,7 @@ from netdial.train.fit import fixed, run, settings_of
 
 
 @checked
+@in_usual_modes
 def finetune(
     family: Family,
     lam: float,
@@ -80,6 +82,7 @@ def finetune(
 
 
 @checked
+@in_usual_modes
 def specialise(
     family: Family,
     lam: float,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import ConfigError, unknown
+from netdial.core.outputs import in_usual_modes
 from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -37,6 +38,7 @@ from netdial.train.session import agreement, launch, make_feed, with_lengths
 
 
 @checked
+@in_usual_modes
 def fit(
     net: nn.Module,
     data: Data,

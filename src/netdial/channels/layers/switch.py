@@ -62,7 +62,7 @@ class Switch(nn.Module):
             raise unknown("start of a switch", start, ("unit", "sampled"))
         drawn = torch.ones(channels)
         if start == "sampled":
-            drawn = torch.randn(channels, generator=generator)
+            drawn = torch.randn(channels, generator=generator, dtype=torch.float32)
         self.theta = nn.Parameter(drawn.to(device=device, dtype=dtype))
         self.dim, self.copies = dim, copies
 

@@ -24,6 +24,7 @@ from netdial.compression.pipeline.steps import Context, recipe_alone
 from netdial.core.arguments import checked
 from netdial.core.best import SQUARED_ERROR
 from netdial.core.errors import ConfigError, MemberWarning, warn
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.weights import weighted
@@ -46,6 +47,7 @@ Meta = Mapping[str, Any] | Callable[[nn.Module], Mapping[str, Any]]
 
 
 @checked
+@in_usual_modes
 def compress(
     net: nn.Module | Shrunk | Pruned,
     data: Data,

@@ -22,6 +22,7 @@ from netdial.compression.pipeline.rate import as_matrix, cost_of_presence, prese
 from netdial.compression.pipeline.training import Masks, Squeezing
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, unknown
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
@@ -131,6 +132,7 @@ def _first(order: Tensor, count: int, masks: Mapping[str, Tensor]) -> Masks:
 
 
 @checked
+@in_usual_modes
 def damage_of(
     criterion: str,
     leaves: tuple[str, ...],

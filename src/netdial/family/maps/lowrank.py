@@ -44,10 +44,15 @@ class LowRankMap(nn.Module):
     def start(cls, layout: Layout, initial: Tensor, options: MapOptions) -> LowRankMap:
         """Returns the map whose value is ``initial`` ``[P]`` everywhere."""
         source, width = generator(options.seed, "lowrank"), options.hidden
-        sign = torch.where(torch.rand(width, generator=source) < 0.5, -1.0, 1.0)
-        kinks = torch.rand(width, generator=source)
+        sign = torch.where(
+            torch.rand(width, generator=source, dtype=torch.float32) < 0.5, -1.0, 1.0
+        )
+        kinks = torch.rand(width, generator=source, dtype=torch.float32)
         left = [
-            (torch.randn(width, shape[0], generator=source) / math.sqrt(width)).to(initial)
+            (
+                torch.randn(width, shape[0], generator=source, dtype=torch.float32)
+                / math.sqrt(width)
+            ).to(initial)
             for shape in layout.shapes
             if _is_matrix(shape)
         ]

@@ -17,6 +17,7 @@ from torch import nn
 from netdial.channels.rules import Heads
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import in_usual_modes
 from netdial.core.size import Target, parse_target
 from netdial.data.memory import Data, as_dataset
 from netdial.family.cutting import cut_family
@@ -47,6 +48,7 @@ from netdial.task.rehearsal import admit, suited
 
 
 @checked
+@in_usual_modes
 def slim(
     net: nn.Module,
     lam: float | None = None,
@@ -138,6 +140,7 @@ def slim(
 
 
 @checked
+@in_usual_modes
 def prune_family(
     family: Family, lam: float, *, rounding: Rounding | None = None, **options: object
 ) -> tuple[Family, Pruned]:

@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from netdial.core.arguments import checked
+from netdial.core.outputs import in_usual_modes
 from netdial.core.size import Target
 from netdial.data.memory import Data
 from netdial.pruning.channels.member import (
@@ -53,6 +54,7 @@ class StructuredRound:
 
 
 @checked
+@in_usual_modes
 def retrain_structured(
     net: nn.Module,
     lam: float | None,

@@ -31,6 +31,7 @@ from netdial.channels.layers.pick import Pick
 from netdial.channels.sizes import size
 from netdial.core.arguments import checked
 from netdial.core.errors import unknown
+from netdial.core.outputs import in_usual_modes
 from netdial.core.plan import Group, Slot
 
 Per = Literal["channel", "params", "macs"]
@@ -73,6 +74,7 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @checked
+@in_usual_modes
 def channel_scores(
     graph: Graph, importance: Mapping[str, Tensor], criterion: str, *, per: Per = "channel"
 ) -> Scores:

@@ -26,6 +26,7 @@ from torch import Tensor
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
+from netdial.core.outputs import in_usual_modes
 from netdial.core.registry import Registry
 from netdial.curvature import gradient
 from netdial.data.dataset import Dataset
@@ -80,6 +81,7 @@ OF_A_NORMAL = ("density", "graves", "snr")
 
 
 @checked
+@in_usual_modes
 def importance(
     family: Family,
     lams: Sequence[float],

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 
 from netdial.core.arguments import checked, checked_fields
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -51,6 +52,7 @@ class Rule:
 
 
 @checked
+@in_usual_modes
 def prune(
     family: Family,
     lam: float,

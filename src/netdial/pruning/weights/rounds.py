@@ -19,6 +19,7 @@ from torch import nn
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.noise import derive_seed, seed_everywhere
+from netdial.core.outputs import in_usual_modes
 from netdial.core.registry import Registry
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -84,6 +85,7 @@ def shares(share: float, rounds: int, schedule: str = "cubic") -> list[float]:
 
 
 @checked
+@in_usual_modes
 def retrain(
     family: Family,
     lam: float,

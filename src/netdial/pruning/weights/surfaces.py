@@ -19,6 +19,7 @@ from netdial.core.arguments import Whole, checked
 from netdial.core.best import Row, best
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.columns import check_columns
@@ -183,6 +184,7 @@ class Surface:
 
 
 @checked
+@in_usual_modes
 def surface(
     family: Family,
     data: Data,

@@ -15,6 +15,7 @@ from torch import Tensor
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import DataError
 from netdial.core.noise import generator
+from netdial.core.outputs import in_usual_modes
 from netdial.data.memory.arrays import as_tensor, column_names
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.formulas.operations import InputNumber, Unary
@@ -61,6 +62,7 @@ class FormulaFit:
 
 
 @checked
+@in_usual_modes
 def fit_formula(
     x: Any,
     y: Any,

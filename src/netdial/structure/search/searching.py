@@ -7,6 +7,7 @@ from typing import Any
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import in_usual_modes
 from netdial.core.size import parse_target
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -29,6 +30,7 @@ from netdial.train.session import with_lengths
 
 
 @checked
+@in_usual_modes
 def search(
     space: SearchSpace,
     train: Data,

@@ -119,7 +119,8 @@ class FamilySearch(LogitStrategy, AlongStrategy):
 
     def _drawn(self, state: SearchState, context: StepContext, what: str) -> float:
         """Returns the unit coordinate of a λ that is drawn for half a step."""
-        return float(torch.rand((), generator=context.source(state, "λ", what)))
+        source = context.source(state, "λ", what)
+        return float(torch.rand((), generator=source, dtype=torch.float32))
 
     def _leaves(self, state: SearchState) -> VaryingStructure:
         return VaryingStructure(state.supernet.space, self.regions)
