@@ -84,6 +84,23 @@ def test_a_network_of_ones_own_is_given(saved: Path, kind: str) -> None:
     torch.testing.assert_close(own(x), other(x))
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "compressed"])
+def test_the_network_given_stays_as_it_is(saved: Path, kind: str, tmp_path: Path) -> None:
+    path = path_of(saved, kind)
+    if kind == "compressed":
+        path = tmp_path / "a.ndz"
+        values = {n: p.detach().numpy() for n, p in mlp(seed=5).named_parameters()}
+        compression.write(path, values)
+    net, x = mlp(seed=3).train(), torch.randn(5, 3)
+    held = {name: leaf.detach().clone() for name, leaf in net.named_parameters()}
+    first, second = nd.load_model(path, net), nd.load_model(path, net)
+    assert net.training and first is not second
+    for name, leaf in net.named_parameters():
+        assert torch.equal(leaf, held[name])
+    if kind != "family":
+        assert torch.equal(first(x), second(x)) and not torch.equal(first(x), net(x))
+
+
 def test_a_pruned_network_computes_what_it_did(tmp_path: Path) -> None:
     pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     told = nd.save(pruned, tmp_path / "small.safetensors", about={"net": NET})

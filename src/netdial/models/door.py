@@ -29,6 +29,7 @@ from netdial.models.programs import write_program
 from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
 from netdial.nets import built_as
+from netdial.nets.foreign import copy_network
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.structure.derived import DerivedNetwork
@@ -190,7 +191,7 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     Args:
         path: what ``save``, ``netdial export`` or a choice wrote, or a run folder, whose model is meant.
         net: a network as it was built for training, whose weights do not matter; needed unless the file describes one of
-            ``netdial.nets``. For a network that was shrunk or pruned it is cut in place and returned.
+            ``netdial.nets``. It stays as it is: what is loaded, and cut as the file says, is a copy.
 
     Returns:
         A ``Family``, or for a member and a network that was shrunk, pruned, derived or compressed the ``torch.nn.Module``
@@ -206,7 +207,7 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     if found.kind not in KINDS:
         raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")
     kind = KINDS[found.kind]
-    model = kind.load(found.path, net)
+    model = kind.load(found.path, None if net is None else copy_network(net))
     if not isinstance(model, nn.Module):
         return model
     return ready(model, read_use(found.path, kind.about(found.path)))
