@@ -8,7 +8,8 @@ from torch import nn
 
 from netdial.channels.graph import Graph
 from netdial.core.errors import ConfigError
-from netdial.pruning.channels.scores import WAYS, channel_scores, making
+from netdial.pruning.channels import slim
+from netdial.pruning.channels.scores import WAYS, channel_scores, free_first, making
 from netdial.pruning.weights import CRITERIA
 
 
@@ -76,3 +77,55 @@ def test_scores_can_be_divided_by_what_a_channel_saves() -> None:
 
 def test_ways_belong_to_criteria_that_exist() -> None:
     assert set(WAYS) <= set(CRITERIA)
+
+
+def with_idle_units(seed: int, kind: str) -> tuple[nn.Module, torch.Tensor]:
+    """Returns a network of which 3 of 9 channels go without a trace, with the longest rows of all, and inputs."""
+    torch.manual_seed(seed)
+    x = torch.randn(40, 2, 5, 5)
+    first: nn.Module = nn.Conv2d(2, 9, 3)
+    last: nn.Module = nn.Linear(81, 4)
+    net = nn.Sequential(first, nn.BatchNorm2d(9), nn.ReLU(), nn.Flatten(), last)
+    if kind == "rows":
+        x, net = x.flatten(1), nn.Sequential(nn.Linear(50, 9), nn.Tanh(), nn.Linear(9, 4))
+        first, last = net[0], net[2]
+    idle = torch.tensor([1, 4, 8])
+    with torch.no_grad():
+        first.get_parameter("weight")[idle] *= 30
+        if kind == "constant":
+            net.get_parameter("1.weight")[idle] = 0
+            net.get_parameter("1.bias")[idle] = 20
+        else:
+            last.get_parameter("weight").view(4, 9, -1)[:, idle] = 0
+    return net.eval(), x
+
+
+@pytest.mark.parametrize("kind", ["rows", "unread", "constant"])
+@pytest.mark.parametrize("criterion", ["magnitude", "taylor", "random"])
+def test_what_goes_without_a_trace_goes_first(kind: str, criterion: str) -> None:
+    net, x = with_idle_units(0, kind)
+    y = torch.arange(len(x)) % 4
+    found = slim(net, share=1 / 3, criterion=criterion, data=(x, y))
+    assert list(found.widths.values()) == [6]
+    torch.testing.assert_close(found.net(x), net(x), rtol=1e-4, atol=1e-5)
+    assert found.plan.removed[next(iter(found.widths))] == (1, 4, 8)
+
+
+def test_what_something_else_reads_is_not_unread() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(6, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = torch.relu(self.first(x))
+            return torch.cat([self.second(h), self.last(h)], 1)
+
+    torch.manual_seed(0)
+    net = Twice()
+    with torch.no_grad():
+        net.second.weight[:, :4] = 0
+        net.last.weight[:, 3:] = 0
+    graph = graph_of(net, 4)
+    found = free_first(graph, {"first": torch.ones(6).double()})
+    assert (found["first"] < 0).tolist() == [False, False, False, True, False, False]

@@ -82,7 +82,7 @@ def slim(
         size: or the size to arrive at, ``"20k params"``, ``"1M macs"``, ``"80 KB"``, ``"0.4 ms"``; missed by half of a
             channel at most. Milliseconds are measured and miss it by their noise.
         criterion: a name in ``CRITERIA``; by default ``density``, or ``magnitude`` where there is no posterior (``taylor``
-            where inputs go and there is data).
+            where inputs go and there is data). Channels that nobody reads, or that send the same for every input, go first.
         scope: ``global`` ranks the channels of all groups together, ``layer`` takes the same share of each.
         per: divide scores by what a channel saves: ``channel`` nothing, ``params``, ``macs``.
         minimum: channels that every group keeps.

@@ -33,7 +33,7 @@ from netdial.pruning.channels.latency import LatencyTable, rounded
 from netdial.pruning.channels.member import graph_of, written
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.removal import ASSUMED, Assumed, How, remove
-from netdial.pruning.channels.scores import Scores, channel_scores
+from netdial.pruning.channels.scores import Scores, channel_scores, free_first
 from netdial.pruning.weights.criteria import default_criterion, importance
 from netdial.shrinking.control import course
 
@@ -199,7 +199,10 @@ def _reduced(
 ) -> Pruned:
     """Returns a member without some of its channels, chosen by their scores now."""
     criterion = options.criterion or _default(member, options, data)
+    emission = options.emission or "refit"
     scores = _scores(member, graph, criterion, options, data)
+    if emission != "drop":
+        scores = free_first(graph, scores)
     order = blocks(scores, options.limits, origin)
     for target in check:
         check_size(graph, order, target)
@@ -210,7 +213,6 @@ def _reduced(
             graph, scores, chosen, options.rounding, minimum=options.limits.minimum
         )
     before = graph.widths
-    emission = options.emission or "refit"
     done = remove(graph, chosen, emission=emission, data=data, seed=options.seed)
     whys = {g.name: f"{g.mixed[0]} normalises over it" for g in graph.groups if g.mixed}
     rows = tuple(

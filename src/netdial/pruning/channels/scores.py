@@ -11,13 +11,14 @@ scored by the columns that read it. How they are combined depends on the criteri
     graves          1 - mean: the part of the numbers that the posterior holds apart from 0, between 0 and 1
     random          one of them: the mean of many would be near ½ in every wide layer
 
-A criterion that is not in ``WAYS`` is summed.
+A criterion that is not in ``WAYS`` is summed. Whatever it says, channels whose removal changes nothing go first.
 
 Shapes: C channels of a group, n numbers that make one of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
@@ -25,12 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from netdial.channels.collect import removable
 from netdial.channels.graph import Graph
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.pick import Pick
 from netdial.channels.sizes import size
 from netdial.core.arguments import checked
-from netdial.core.errors import unknown
+from netdial.core.errors import TraceError, unknown
 from netdial.core.outputs import in_usual_modes
 from netdial.core.plan import Group, Slot
 
@@ -103,6 +105,42 @@ def channel_scores(
             score = way(torch.cat(parts, dim=1).double())
             found[group.name] = score / max(saved.get(group.name, 1.0), 1e-30)
     return found
+
+
+def free_first(graph: Graph, scores: Scores) -> Scores:
+    """Returns scores by which channels that can go without changing any output go before all others.
+
+    A row may be long, and a criterion think much of it, though nobody reads what it makes, or that is the same for all inputs.
+    """
+    try:
+        constant = removable(graph, continues=False)
+    except TraceError:  # what is the same for all inputs cannot be told
+        constant = {}
+    least = math.nextafter(min(0.0, *(float(score.min()) for score in scores.values())), -math.inf)
+    return {
+        group.name: scores[group.name].index_fill(
+            0,
+            torch.tensor(sorted({*constant.get(group.name, ()), *_unread(graph, group)})).long(),
+            least,
+        )
+        for group in graph.groups
+        if group.name in scores
+    }
+
+
+def _unread(graph: Graph, group: Group) -> list[int]:
+    """Returns the channels whose columns are all 0 in the layers that read them, where nothing else reads the group."""
+    made = making(graph, group)
+    columns = [slot for slot in group.slots if slot not in made]
+    readers = [reader for reader, places in graph.reads if any(p[0] == group.name for p in places)]
+    inside = any(p[0] == group.name for _, places in graph.inner for p in places)
+    layers = {reader.node.target for reader in readers if reader.node.op == "call_module"}
+    known = {slot.leaf.rpartition(".")[0] for slot in columns}
+    if inside or not readers or len(layers) < len(readers) or layers != known:
+        return []
+    leaves = dict(graph.traced.named_parameters())
+    read = torch.cat([_numbers(leaves[slot.leaf], slot) for slot in columns], dim=1)
+    return (read == 0).all(1).nonzero().flatten().tolist()
 
 
 def making(graph: Graph, group: Group) -> list[Slot]:
