@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,3 +334,17 @@ def test_texts_as_targets_of_rows_are_told_how_classes_are_numbered() -> None:
     for data in forms:
         with pytest.raises(DataError, match=r"targets: texts .* numpy\.unique"):
             as_dataset(data)
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "random"])
+def test_examples_that_are_drawn_anew_are_told_of_where_they_are_read_once(library: str) -> None:
+    draws = {"torch": lambda: torch.randn(()), "numpy": np.random.randn, "random": random.random}
+    rows = Rows(lambda place: (X[place] + float(draws[library]()), Y[place]))
+    for data in (rows, DataLoader(rows, 5)):
+        with pytest.warns(UserWarning, match="others each time they are read"):
+            as_dataset(data)
+    net = torch.nn.Linear(3, 3)
+    with pytest.warns(UserWarning, match="training part: examples are others"):
+        nd.fit(net, rows, epochs=1, batch_size=6)
+    nd.fit(net, DataLoader(rows, 6), epochs=1)  # each epoch reads them anew
+    as_dataset(DataLoader(Rows(lambda place: (X[place], Y[place])), 5, shuffle=True))

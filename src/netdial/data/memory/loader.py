@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import data as torch_data
+from torch.utils._pytree import tree_leaves
 
-from netdial.core.errors import DataError
+from netdial.core.errors import DataError, warn
 from netdial.core.inputs import Packing
 from netdial.core.noise import derive_seed
 from netdial.data.memory.examples import Examples, Names, as_examples, joined
@@ -33,6 +35,9 @@ _KNOWN_LENGTHS = (
     torch_data.DistributedSampler,
 )
 """Samplers whose length is what they yield; others are walked through and counted."""
+
+_LOOKED_AT = 4
+"""Examples that are read twice to see whether they are drawn."""
 
 _PASSES_AT_MOST = 100
 """How often a sampler may go over its data set before it is taken for one without an end."""
@@ -133,9 +138,30 @@ class Loader:
         raise DataError(f"{self.part}: the {self.part} is empty; the DataLoader gives no batch")
 
     def everything(self, seed: int = 0) -> Examples:
-        """Returns all examples of one pass, joined."""
+        """Returns all examples of one pass, joined; warns if another pass would give others."""
         self._check_end()
-        return joined(list(self.batches(seed, 0)), self.part)
+        found = joined(list(self.batches(seed, 0)), self.part)
+        if self._draws():
+            warn(
+                f"{self.part}: examples are others each time they are read, as under random transformations; they are read "
+                "once here, and stay what they were drawn as. nd.fit, nd.fit_direct and nd.shrink go through a DataLoader "
+                "anew in each epoch; for all else give examples without such transformations"
+            )
+        return found
+
+    def _draws(self) -> bool:
+        """Returns whether its data set gives other examples under other random numbers; False where that cannot be told."""
+        data: Any = self._loader.dataset
+        if isinstance(data, torch_data.IterableDataset):
+            return False
+        passes = []
+        for number in range(2):
+            with _seeded(0, "drawn", number):
+                try:
+                    passes.append([tree_leaves(data[i]) for i in range(min(_LOOKED_AT, len(data)))])
+                except Exception:  # its sampler may know other places
+                    return False
+        return any(map(_differ, *passes))
 
     def _checked(self, batch: Any, step: int) -> Examples:
         where = f"{self.part}: batch {step}"
@@ -239,6 +265,15 @@ class Loader:
                     f"{self.part}: reading batch {step} failed ({type(error).__name__}: {error})"
                 ) from error
             yield batch
+
+
+def _differ(first: list[Any], second: list[Any]) -> bool:
+    """Returns whether the numbers of an example are others than when it was read before."""
+    return len(first) != len(second) or any(
+        not torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+        for one, other in zip(first, second, strict=True)
+        if isinstance(one, Tensor | np.ndarray | float)
+    )
 
 
 def _bounded(
