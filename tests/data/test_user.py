@@ -53,6 +53,10 @@ def regression():
     return net, (x, x[:, 0].double()), (x, x[:, 0]), (x, x[:, 0])
 
 
+def wide():
+    return nn.Linear(2, 1).double(), *[(x.double(), torch.arange(12.0).double() / 3)] * 3
+
+
 def tokens():
     return net, (x.long(), y), (x.long(), y), (x.long(), y)
 """
@@ -97,6 +101,9 @@ def test_regression_and_tokens(mine: Path) -> None:
     assert task.train.y.dtype == torch.float32
     assert load_data("mine:tokens").train.x.dtype == torch.int64
     assert load_data("mine:pairs", kind="regression").train.y.dtype == torch.float32
+    wide = load_data("mine:wide")
+    assert wide.train.x.dtype == wide.train.y.dtype == torch.float64
+    assert float(wide.train.y[1]) == 1 / 3
 
 
 def test_exception_is_reported_with_its_line(mine: Path) -> None:

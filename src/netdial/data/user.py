@@ -68,21 +68,31 @@ def load_user(
             )
         with _report(spec, file):
             parts = {
-                name: _part(value, f"{spec}, {name}", seed)
+                name: _part(value, f"{spec}, {name}", seed, _type_of(result[0]))
                 for name, value in zip(PARTS, result[1:], strict=True)
             }
             if start is not None and start != seed:
                 torch.default_generator.manual_seed(start)
                 result = function()
             net = copy.deepcopy(result[0])
-    return net, _task(spec, parts, kind, seed)
+    return net, _task(spec, parts, kind, seed, _type_of(net))
 
 
-def _task(spec: str, parts: dict[str, Dataset], kind: Kind | None, seed: int) -> Splits:
+def _type_of(net: nn.Module) -> torch.dtype:
+    """Returns the number type of a network's inputs: double precision if all of its numbers are."""
+    floats = {p.dtype for p in net.parameters() if p.is_floating_point()}
+    return torch.float64 if floats == {torch.float64} else torch.float32
+
+
+def _task(
+    spec: str, parts: dict[str, Dataset], kind: Kind | None, seed: int, like: torch.dtype
+) -> Splits:
     """Returns the checked task of three parts."""
     floats = parts["train"].y.is_floating_point()
     kind = kind or ("regression" if floats else "classification")
-    parts = {name: _with_targets(part, kind, f"{spec}, {name}") for name, part in parts.items()}
+    parts = {
+        name: _with_targets(part, kind, f"{spec}, {name}", like) for name, part in parts.items()
+    }
     classes: tuple[str, ...] = ()
     if kind == "classification":
         highest = max(int(part.y.max()) if len(part) else 0 for part in parts.values())
@@ -164,20 +174,20 @@ def _find(spec: str) -> Callable[[], Any]:
     return found
 
 
-def _part(value: Any, where: str, seed: int) -> Dataset:
-    """Returns one part in whatever form it was given; targets are still as given."""
+def _part(value: Any, where: str, seed: int, like: torch.dtype) -> Dataset:
+    """Returns one part in whatever form it was given, inputs in a number type; targets are still as given."""
     if isinstance(value, Dataset):
         return value
     found = as_dataset(value, part=where, seed=seed)
-    x = found.x if found.x.dtype == torch.int64 else found.x.to(torch.float32)
+    x = found.x if found.x.dtype == torch.int64 else found.x.to(like)
     return Dataset(x.cpu(), found.y.cpu(), weight=found.weight)
 
 
-def _with_targets(part: Dataset, kind: Kind, where: str) -> Dataset:
-    """Returns the part with targets as the kind needs them: int64 [N], or float32 [N, T]."""
+def _with_targets(part: Dataset, kind: Kind, where: str, like: torch.dtype) -> Dataset:
+    """Returns the part with targets as the kind needs them: int64 [N], or numbers of a type [N, T]."""
     y = part.y
     if kind == "regression":
-        y = y.to(torch.float32)
+        y = y.to(like)
         y = y[:, None] if y.ndim == 1 else y
     else:
         if y.ndim == 2 and y.shape[1] == 1:
