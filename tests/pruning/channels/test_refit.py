@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def test_weights_are_the_ridge_regression_of_what_was_read_on_what_is_left() -> 
         was = net[1](net[0](data[0]))
     now, centre = was[:, left], was.mean(0)
     start = torch.eye(12, dtype=torch.float64)[:, left]
-    weight = (1e-2 * now.var(0, correction=0).mean() * len(now)).sqrt() * torch.eye(6).double()
+    weight = (1e-2 * now.var(0, correction=0) * len(now)).sqrt().diag()
     rows_ = torch.cat([now - centre[left], weight])
     mix = torch.linalg.lstsq(rows_, torch.cat([was - centre, weight @ start.T])).solution.T
     second = net[2]
@@ -39,6 +40,24 @@ def test_weights_are_the_ridge_regression_of_what_was_read_on_what_is_left() -> 
     assert torch.allclose(found["2.bias"], shift, rtol=1e-9, atol=1e-12)
     # means of outputs over the data stay what they were
     assert torch.allclose(small.net(data[0]).mean(0), net(data[0]).mean(0), atol=1e-12)
+
+
+def test_nothing_depends_on_the_scale_of_a_unit() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 3))
+    other = copy.deepcopy(net.double())
+    with torch.no_grad():
+        for at in (0, 2):
+            first, second = other[at], other[at + 2]
+            scale = torch.exp2(torch.arange(len(first.bias)) % 7 - 3).double()
+            first.weight.mul_(scale[:, None])
+            first.bias.mul_(scale)
+            second.weight.div_(scale)
+    data = rows(256, 5)
+    torch.testing.assert_close(other(data[0]), net(data[0]), rtol=0, atol=0)
+    one, two = (nd.slim(each, share=0.5, criterion="taylor", data=data) for each in (net, other))
+    assert one.plan.removed == two.plan.removed and one.refitted
+    torch.testing.assert_close(two.net(data[0]), one.net(data[0]), rtol=1e-8, atol=1e-10)
 
 
 class Padded(nn.Module):

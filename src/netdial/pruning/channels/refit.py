@@ -3,10 +3,11 @@
 What a removed channel sends is told in part by the channels that stay. So a layer that read it gets other weights: with x what
 the layer reads in the network before, ``[C]`` at each position of each input, and x' what it reads now, ``[K]``,
 
-    B, c = argmin Σ ‖x - B x' - c‖² + ε N ‖B - S‖²        W ← W B,   b ← b + W c
+    B, c = argmin Σ ‖x - B x' - c‖² + ε N Σ_k v_k ‖B_k - S_k‖²        W ← W B,   b ← b + W c
 
-where S takes each channel that is left to itself, and ε is small beside the variances of x'. A layer without bias has that of
-the BatchNorm behind it; where there is neither, or a border is padded with zeros, c is 0. Layers follow each other as they are
+where S takes each channel that is left to itself, v are the variances of x', and ε is small. So nothing depends on the scale of
+a channel: a unit before a ReLU may have weights twice as large, read by half of them. A layer without bias has that of the
+BatchNorm behind it; where there is neither, or a border is padded with zeros, c is 0. Layers follow each other as they are
 executed, each on what those before it give by now (He, Zhang, Sun 2017, §3.2; there for convolutions and whole patches, here
 one matrix for all positions of the kernel). Channels that are the same for every input leave nothing to make up for, and layers
 as they are.
@@ -39,7 +40,7 @@ _WIDEST = 4096
 _ROWS, _LINES, _BATCH = 256, 16, 128
 """Inputs at least; values of a channel for each channel at least; inputs at a time."""
 _RIDGE = 1e-2
-"""Part of the mean variance of what is read that keeps weights where they are."""
+"""Part of the variance of what is read that keeps weights where they are."""
 _NOTHING = 1e-9
 """Part of the variance that is not made up for, below which there is nothing to make up for."""
 
@@ -165,7 +166,8 @@ def _refit(
     missing = moments.cross / moments.count - torch.outer(given, mean) - chosen @ inner
     if float(missing.abs().max()) <= _NOTHING * float(inner.diagonal().mean()):
         return False
-    ridge = _RIDGE * inner.diagonal().mean() * torch.eye(len(inner), dtype=torch.float64)
+    spread = inner.diagonal()
+    ridge = _RIDGE * spread.clamp_min(_NOTHING * float(spread.mean())).diag()
     mix = chosen + torch.linalg.solve(inner + ridge, missing, left=False)
     if not mix.isfinite().all():
         return False
