@@ -66,15 +66,21 @@ def load_compressed(
     if about.get(FAMILY) is not None:
         return _family(path, found, about, net)
     shape = outline(path, about) if net is None else net
-    if difference := mismatch(_shapes(shape.state_dict()), _shapes(state)):
+    if difference := mismatch(_shapes(_held(shape)), _shapes(state)):
         raise CheckpointError(
             f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "
             "compressed"
         )
     net = described(path, about).build() if net is None else net
-    with reading(path, "does not fit the network"):
-        net.load_state_dict(state)
+    with reading(path, "does not fit the network"), torch.no_grad():
+        for name, tensor in _held(net).items():
+            tensor.copy_(state[name])
     return net.eval()
+
+
+def _held(net: nn.Module) -> dict[str, Tensor]:
+    """Returns what a file holds of a network: parameters and buffers, tied ones once, and buffers of no state, too."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 
 
 class TrackRange(BaseModel):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial import compression
 from netdial.compression import Codebook
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.result import FrontPoint
@@ -251,6 +252,39 @@ def test_convolutions_with_batch_normalisation_keep_their_statistics() -> None:
     assert found.n_bytes <= 500
     assert isinstance(found.chosen.tensors["1.running_var"], np.ndarray)
     assert found.chosen.tensors["1.num_batches_tracked"].dtype == np.int64
+
+
+class Kept(nn.Module):
+    """Layers tied to each other, normalisation of units that go in another order, and a buffer that is no part of the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(12, 16), nn.BatchNorm1d(16)
+        self.middle, self.again = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.again.weight = self.middle.weight
+        self.last = nn.Linear(16, 3)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.linspace(0.5, 2, 16), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x)).relu() * self.scale
+        scores: Tensor = self.last(x + self.again(self.middle(x).relu()))
+        return scores
+
+
+@pytest.mark.slow
+@may_be_useless
+def test_the_file_holds_the_network_that_was_measured(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Kept()
+    found = nd.compress(net, rows(200, 0), rows(100, 1), max_bytes=600, **QUICK)
+    x, _ = rows(50, 2)
+    for point in found.front:
+        compression.write(tmp_path / "a.ndz", point.tensors)
+        again = nd.load_model(tmp_path / "a.ndz", Kept())
+        torch.testing.assert_close(again(x), point.net(x), rtol=0, atol=0)
+    # units are in another order, or this would say little
+    assert any(not torch.equal(p.net.get_buffer("scale"), net.scale) for p in found.front)
 
 
 def test_a_slimmed_network_is_compressed_further(trained: nn.Module) -> None:

@@ -213,7 +213,8 @@ def _books(net: nn.Module, found: Mapping[str, Shared]) -> dict[str, Book]:
 def encoded(net: nn.Module, books: Mapping[str, Book]) -> dict[str, Codebook | Array]:
     """Returns all tensors of a network by name, those that share values as codes and values in half precision where it is one.
 
-    Values that became alike while they were trained are one; those that nobody has are left out.
+    Values that became alike while they were trained are one; those that nobody has are left out. Nothing is shared with the
+    network, which may change afterwards.
     """
     found: dict[str, Codebook | Array] = {}
     for name, leaf in tensors_of(net).items():
@@ -222,7 +223,7 @@ def encoded(net: nn.Module, books: Mapping[str, Book]) -> dict[str, Codebook | A
                 books[name].codes.cpu().numpy(), books[name].values.detach().cpu().numpy()
             )
         else:
-            found[name] = leaf.detach().cpu().numpy()
+            found[name] = leaf.detach().cpu().numpy().copy()
     return found
 
 
