@@ -107,13 +107,23 @@ def dropouts_by_share(s: Any, x: Tensor) -> Any:
     return s.head(F.dropout(F.relu(s.two(h)), p=0.2 if s.training else 0.0))
 
 
+def dropouts_by_code(s: Any, x: Tensor) -> Any:
+    h = F.relu(s.one(x))
+    if s.training:
+        h = F.dropout(h)
+    h = F.relu(s.two(h))
+    if s.training:
+        h = F.dropout(h, p=0.2, training=True)
+    return s.head(h)
+
+
 NETS = {
     name: run
     for name, run in globals().items()
     if callable(run) and getattr(run, "__annotations__", {}).get("s") == "Any"
 }
 
-DRAWING = {"sampling", "dropouts", "dropouts_by_share", "dropout_of_weights"}
+DRAWING = {"sampling", "dropouts", "dropouts_by_share", "dropouts_by_code", "dropout_of_weights"}
 
 
 def found(net: nn.Module, *, training: bool) -> list[Tensor]:
@@ -152,7 +162,7 @@ def test_a_cut_network_is_the_one_with_zeros_in_both_modes(name: str) -> None:
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["dropouts", "dropouts_by_share"])
+@pytest.mark.parametrize("name", ["dropouts", "dropouts_by_share", "dropouts_by_code"])
 def test_dropout_in_training_alone_is_cut_and_still_drawn(name: str) -> None:
     graph = Graph.of(Net(NETS[name]).double(), X.double())
     assert {group.name: group.size for group in graph.groups} == {"one": 12, "two": 12}

@@ -368,3 +368,19 @@ def test_a_short_training_goes_to_a_size_step_by_step() -> None:
     assert {event.step for event in asked.events} <= {40, 80}
     long = shrink(net, data, **(given | {"epochs": 12}))
     assert {event.step % 40 for event in long.events} == {0}  # one an epoch is enough
+
+
+def test_a_network_of_which_nothing_can_go_is_refused_with_the_reasons() -> None:
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.last(self.first(x).relu()[:, torch.arange(6)])
+
+    x = torch.randn(20, 4)
+    with pytest.raises(
+        ConfigError, match=r"no layer that can shrink: .*picks channels by a tensor"
+    ):
+        shrink(Summed(), (x, (x[:, 0] > 0).long()), lam=0.1, epochs=1, lenient=True)

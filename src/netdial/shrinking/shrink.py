@@ -173,7 +173,11 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     if config.inputs:
         insert_picks(traced, start=config.begin, generator=source)
     graph = Graph.of(traced, example, lenient=config.lenient)
-    return replace(graph, kept={**stay, **graph.kept})
+    kept = {**stay, **graph.kept}
+    if not graph.groups:
+        reasons = "; ".join(f"{leaf} {why}" for leaf, why in kept.items())
+        raise ConfigError(f"the network has no layer that can shrink: {reasons}")
+    return replace(graph, kept=kept)
 
 
 def run(

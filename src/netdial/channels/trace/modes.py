@@ -174,6 +174,10 @@ class _Merging:
             raise TraceError(
                 f"{self.where(node)}: changes statistics, and is called in training alone; use a layer (nn.BatchNorm2d)"
             )
+        given = _given(node)
+        is_on = isinstance(given.get("p", 0.5), int | float) and given.get("training", True) is True
+        if node.target in _DROPOUT and is_on:
+            self.dropouts.append(node)
         self._last = node
 
     def copied(self, node: fx.Node) -> None:
