@@ -578,3 +578,24 @@ def test_pruned_numbers_stay_zero_through_finetuning_saving_and_export(
 def test_restrict_says_what_it_takes() -> None:
     with pytest.raises(ShapeError, match=r"kept is torch.float32 \[3\], expected torch.bool \["):
         Family(mlp(), make_config().family()).restrict(torch.ones(3))
+
+
+def test_a_buffer_that_training_changes_and_no_file_holds_is_told_of(
+    blobs: tuple[Tensor, Tensor],
+) -> None:
+    class Moving(nn.Module):
+        def __init__(self, *, persistent: bool) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+            self.mean: Tensor
+            self.register_buffer("mean", torch.zeros(5), persistent=persistent)
+
+        def forward(self, x: Tensor) -> Any:
+            if self.training:
+                self.mean.lerp_(x.detach().mean(0), 0.1)
+            return self.layer(x - self.mean)
+
+    x, y = blobs
+    with pytest.warns(UserWarning, match=r"'mean' changed in training .* persistent=True"):
+        fit(Moving(persistent=False), (x[:, :5], y), epochs=1)
+    fit(Moving(persistent=True), (x[:, :5], y), epochs=1)

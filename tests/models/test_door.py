@@ -101,6 +101,12 @@ def test_the_network_given_stays_as_it_is(saved: Path, kind: str, tmp_path: Path
         assert torch.equal(first(x), second(x)) and not torch.equal(first(x), net(x))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_without_values_is_told(saved: Path, kind: str) -> None:
+    with pytest.raises(ConfigError, match=r"weight has no values \(device meta\)"):
+        nd.load_model(path_of(saved, kind), mlp().to("meta"))
+
+
 def test_a_pruned_network_computes_what_it_did(tmp_path: Path) -> None:
     pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     told = nd.save(pruned, tmp_path / "small.safetensors", about={"net": NET})

@@ -207,7 +207,14 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     if found.kind not in KINDS:
         raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")
     kind = KINDS[found.kind]
-    model = kind.load(found.path, None if net is None else copy_network(net))
+    if net is not None:
+        net = copy_network(net)
+        for name, leaf in (*net.named_parameters(), *net.named_buffers()):
+            if leaf.is_meta:
+                raise ConfigError(
+                    f"network {type(net).__name__}: {name} has no values (device meta); give one that is made on the processor"
+                )
+    model = kind.load(found.path, net)
     if not isinstance(model, nn.Module):
         return model
     return ready(model, read_use(found.path, kind.about(found.path)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError, unknown, warn
 from netdial.core.outputs import in_usual_modes
 from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
@@ -118,6 +118,7 @@ def run(
             f"patience={config.patience} needs validation data; give valid, or leave patience out"
         )
     blocks = _blocks(family, config)
+    started = {name: buffer.clone() for name, buffer in _unsaved(family.net).items()}
     if config.precision == "64-true":
         family = family.double()
     admitted, task = admit_training(family.net, data, kind, family.task)
@@ -160,9 +161,32 @@ def run(
         agree=agreement(workers),
     )
     family.eval()
+    _tell_unsaved(family.net, started)
     if part is not None:
         learn_noise(family, part)
     return family
+
+
+def _unsaved(net: nn.Module) -> dict[str, Tensor]:
+    """Returns the buffers of a network that are no part of its state."""
+    state = net.state_dict()
+    return {name: buffer for name, buffer in net.named_buffers() if name not in state}
+
+
+def _tell_unsaved(net: nn.Module, started: Mapping[str, Tensor]) -> None:
+    """Warns of buffers that training changed, and that files of members do not hold; a cache that grew is none."""
+    changed = [
+        name
+        for name, buffer in _unsaved(net).items()
+        if name in started
+        and started[name].shape == buffer.shape
+        and not torch.equal(started[name].to(buffer), buffer)
+    ]
+    if changed:
+        warn(
+            f"buffer {changed[0]!r} changed in training and is no part of the network's state (persistent=False), so files of "
+            "members do not hold it, and what is loaded from them may predict otherwise; register it with persistent=True"
+        )
 
 
 def learn_noise(family: Family, valid: Dataset) -> None:
