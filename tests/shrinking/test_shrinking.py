@@ -384,3 +384,33 @@ def test_a_network_of_which_nothing_can_go_is_refused_with_the_reasons() -> None
         ConfigError, match=r"no layer that can shrink: .*picks channels by a tensor"
     ):
         shrink(Summed(), (x, (x[:, 0] > 0).long()), lam=0.1, epochs=1, lenient=True)
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+@pytest.mark.parametrize("aim", [{"size": "60 params"}, {"lam": 0.02}])
+def test_weights_are_those_of_the_best_epoch_since_a_channel_went(
+    aim: dict[str, Any], *, restore_best: bool
+) -> None:
+    """A network that went on to learn its rows by heart after it had its size was left so."""
+    source = torch.Generator().manual_seed(3)
+    x = torch.randn(120, 5, generator=source)
+    y = (x[:, 0] + torch.randn(120, generator=source) > 0).long()
+    valid, sizes, losses = Dataset(x[60:], y[60:]), list[int](), list[float]()
+
+    def note(epoch: Epoch, state: ShrinkState) -> None:
+        assert epoch.valid is not None
+        sizes.append(sum(part.numel() for part in state.module.parameters()))
+        losses.append(epoch.valid)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 20), nn.ReLU(), nn.Linear(20, 2))
+    settings = {"epochs": 40, "batch_size": 10, "lr": 0.03, **aim, "restore_best": restore_best}
+    shrunk = shrink(net, Dataset(x[:60], y[:60]), valid, report=note, **settings)
+    last = sizes.index(sizes[-1])  # the first epoch of the shape that stays
+    assert sizes[last:] == sizes[-1:] * (40 - last)
+    wanted = min(losses[last:]) if restore_best else losses[-1]
+    assert shrunk.epoch == losses.index(wanted) + 1
+    with torch.no_grad():
+        found = float(nn.functional.cross_entropy(shrunk.net(x[60:]), y[60:]))
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert min(losses) < min(losses[last:]) < 0.97 * losses[-1]

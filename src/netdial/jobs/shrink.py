@@ -78,6 +78,8 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     from netdial.runs.schemas.done import SHRUNKEN_FILE
 
     run, task = work.run, work.problem.task
+    if shrunk.epoch < run.config["epochs"]:
+        work.watch.say(f"weights of epoch {shrunk.epoch}: the validation loss is lowest there")
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     folded, fold_report = shrunk.fold()
     step = run.last_step

@@ -75,7 +75,11 @@ class ShrinkConfig(TrainConfig):
         description="optimizer steps between collections; 0 for one an epoch, with a size ten or more in all",
     )
     minimum: int = Field(1, ge=1, description="channels that every group keeps")
-
+    restore_best: bool = Field(
+        True,
+        description="end with the weights of the epoch that has the lowest validation loss of those since a channel last went, "
+        "not with those of the last epoch",
+    )
     lenient: bool = Field(
         False,
         description="keep channels whole that an unknown operation touches or whose count is written in code, in place of "

@@ -55,12 +55,14 @@ class Shrunk:
         plan: all that was cut, in terms of the network at the start.
         alive: group -> the channels that are left, as they were numbered at the start.
         events: the removals of channels, in order.
+        epoch: the epoch whose weights these are, from 1; 0 if nothing was trained.
     """
 
     graph: Graph
     plan: Plan
     alive: Mapping[str, tuple[int, ...]]
     events: tuple[Event, ...] = ()
+    epoch: int = 0
 
     @property
     def net(self) -> fx.GraphModule:
@@ -124,7 +126,8 @@ def shrink(
         net: any module that ``torch.fx`` or ``torch.export`` can trace; it is copied.
         data: training part, in any of the forms of ``netdial.data.memory``: a pair of tensors, arrays or frames, a
             ``Dataset``, a torch data set, a ``DataLoader``, …
-        valid: validation part, measured after every epoch; a ``DataLoader`` is read into memory.
+        valid: validation part, measured after every epoch; the best of those since a channel last went is gone back to
+            (``restore_best``). A ``DataLoader`` is read into memory.
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
             targets suggest; targets may be images, or classes of pixels and words.
         loss: or a loss function of (outputs, targets), see ``fit``.
@@ -218,7 +221,8 @@ def run(
         state.past += state.events
         state.events = []
 
-    train(
+    best = config.restore_best and part is not None
+    progress = train(
         method,
         state,
         feed,
@@ -227,13 +231,15 @@ def run(
         report=tell,
         advance=session.get("advance"),
         validate=None if part is None else _validator(part, task),
+        best=best,
         checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
         saved=session.get("saved"),
         identity=session.get("identity"),
         agree=agreement(workers),
     )
     state.module.eval()
-    return Shrunk(state.graph, state.plan, state.alive, tuple(state.past))
+    epoch = config.known_epochs - (progress.waited if best else 0)
+    return Shrunk(state.graph, state.plan, state.alive, tuple(state.past), epoch)
 
 
 def _validator(part: Dataset, task: Task) -> Callable[[ShrinkState], float]:

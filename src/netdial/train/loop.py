@@ -180,6 +180,7 @@ def train(
     advance: Callable[[int, int], None] | None = None,
     validate: Callable[[S], float] | None = None,
     patience: int = 0,
+    best: bool = False,
     checkpoint: Path | None = None,
     saved: Callable[[], Path] | None = None,
     identity: dict[str, Any] | None = None,
@@ -195,16 +196,17 @@ def train(
         progress: how far ``state`` is, as ``resume`` gave it; by default at the very beginning.
         report: told of every finished epoch.
         advance: told (step, steps in all) after every step, for a progress bar.
-        validate: gives the validation objective; needed for ``patience``.
+        validate: gives the validation objective; needed for ``patience`` and ``best``.
         patience: epochs without a better validation objective before stopping, and going back to the best epoch;
-            0 never stops and keeps the last.
+            0 never stops.
+        best: whether to go back to the best epoch of those since the shapes in the module last changed; else the last counts.
         checkpoint: file that the state is saved to, after every epoch and at least once a minute.
         saved: told of every state that was saved; gives the file for the next one.
         identity: what the run is; stored in the checkpoint, compared on resume.
         agree: whether any of the processes that train together says yes, so that all stop at the same step.
 
     Returns:
-        How far training came; with ``patience`` the module is that of the best epoch.
+        How far training came; with ``patience`` or ``best`` the module is that of the best epoch.
 
     Raises:
         Interrupted: a signal asked for it; the state is saved.
@@ -240,7 +242,7 @@ def train(
                 if time.monotonic() - since > _SAVE_EVERY_S:
                     save()
                     since = time.monotonic()
-            valid = _validate(state, progress, validate, keep=patience > 0)
+            valid = _validate(state, progress, validate, keep=best or patience > 0)
             seconds = time.monotonic() - started
             measured = progress.measured()
             report(
@@ -310,12 +312,20 @@ def _validate(
             f"step {progress.step}: the validation objective is {value}, so no epoch can be called the best; "
             "the network's outputs overflow on the validation part: lower lr, set clip to 1, or check it for huge values"
         )
+    parts = state.module.state_dict()
+    if keep and _shapes(parts) != _shapes(progress.kept):
+        progress.best = math.inf
     better = value < progress.best
     progress.best = value if better else progress.best
     progress.waited = 0 if better else progress.waited + 1
     if better and keep:
-        progress.kept = {name: part.clone() for name, part in state.module.state_dict().items()}
+        progress.kept = {name: part.clone() for name, part in parts.items()}
     return value
+
+
+def _shapes(parts: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Returns the shape of each tensor."""
+    return {name: part.shape for name, part in parts.items()}
 
 
 @contextmanager
