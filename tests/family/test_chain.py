@@ -30,6 +30,9 @@ def tied() -> nn.Sequential:
     return nn.Sequential(layer, nn.ReLU(), layer)
 
 
+functions = F  # by whatever name
+
+
 class Written(nn.Module):
     """A perceptron as people write it; its layers are registered last to first."""
 
@@ -39,7 +42,7 @@ class Written(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.view(x.size(0), -1)
-        x = F.relu(self.fc1(x))
+        x = functions.relu(self.fc1(x))
         x = torch.tanh(self.fc2(x))
         scores: Tensor = self.out(x)
         return scores

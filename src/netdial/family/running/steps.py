@@ -25,10 +25,10 @@ FUNCTIONS: dict[Any, type[nn.Module]] = {
 _LAYERS = (nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten)
 _HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _NAMES = frozenset(
-    {"F", "torch", "nn", "functional", "linear", "relu", "relu_", "tanh", "sigmoid"}
+    {"nn", "functional", "linear", "relu", "relu_", "tanh", "sigmoid"}
     | {"flatten", "view", "reshape", "size", "shape", "values", "range", "len", "enumerate"}
 )
-"""Names in code that may be run, besides those of layers and tensors of its own."""
+"""Names in code that may be run, besides those of layers and tensors of its own, of torch and of functions that are known."""
 
 
 class Step(NamedTuple):
@@ -88,11 +88,20 @@ def _is_plain(module: nn.Module) -> bool:
     inside = any(hasattr(constant, "co_code") for constant in code.co_consts)
     if inside or code.co_freevars or code.co_exceptiontable:
         return False
-    return all(n in _NAMES or _is_part(getattr(module, n, None)) for n in code.co_names)
+    around = kind.forward.__globals__
+    return all(
+        n in _NAMES or _is_ours(around.get(n)) or _is_part(getattr(module, n, None))
+        for n in code.co_names
+    )
+
+
+def _is_ours(held: Any) -> bool:
+    """Returns whether something is a function that is known, or where such functions come from."""
+    return any(held is one for one in (torch, nn, F, *FUNCTIONS))
 
 
 def _is_part(held: Any) -> bool:
-    return isinstance(held, nn.Module | nn.Parameter) or any(held is one for one in FUNCTIONS)
+    return isinstance(held, nn.Module | nn.Parameter) or _is_ours(held)
 
 
 class _Refused(Exception):
