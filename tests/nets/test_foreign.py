@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils import spectral_norm as old_spectral_norm
 
 import netdial as nd
+from netdial import compression
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family import Family
@@ -285,3 +287,59 @@ def test_computed_weights_become_plain_ones_of_the_same_outputs(
     torch.testing.assert_close(plain(x), wanted)
     assert isinstance(plain[0].weight, nn.Parameter)  # type: ignore[index]
     check_plain_weights(plain)
+
+
+def orthogonal(by: str = "matrix_exp") -> nn.Module:
+    net = plain()
+    parametrizations.orthogonal(net[0], orthogonal_map=by)
+    return net
+
+
+@pytest.mark.parametrize("objective", ["ard", "l2"])
+def test_an_orthogonal_weight_stays_orthogonal_in_families(
+    objective: str, data: tuple[Tensor, Tensor]
+) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "objective": objective}
+    leaf = "0.parametrizations.weight.original"
+    with pytest.raises(ConfigError, match=r"layer '0'.*signs.*'matrix_exp'.*shared"):
+        nd.fit(orthogonal("householder"), data, **settings)
+    shared = nd.fit(orthogonal("householder"), data, shared=[leaf], **settings)
+    for family in (shared, nd.fit(orthogonal(), data, **settings)):
+        weight = family.export(1.0).get_submodule("0").weight
+        assert isinstance(weight, Tensor)
+        torch.testing.assert_close(weight.T @ weight, torch.eye(4))
+
+
+@pytest.mark.parametrize("make", [weight_norm, spectral_norm, parametrized, orthogonal])
+def test_numbers_that_a_weight_is_computed_from_are_not_pruned(
+    make: Callable[[], nn.Module], data: tuple[Tensor, Tensor]
+) -> None:
+    family = nd.fit(make(), data, epochs=1, batch_size=16, groups=4)
+    for call in (
+        lambda: nd.prune(family, 0.1, 0.5),
+        lambda: nd.surface(family, data, lams=[0.1], shares=[0.0, 0.5]),
+        lambda: nd.choose(family, data, shares=[0.0, 0.5]),
+        lambda: nd.retrain(family, 0.1, data, share=0.5),
+        lambda: nd.compress(family, data, data, max_bytes=1000, epochs=1),
+    ):
+        with pytest.raises(ConfigError, match=r"layer '0': its weight is computed .*remove_"):
+            call()
+    assert torch.equal(nd.prune(family, 0.1, 0.0).export(0.1)(data[0]), family.export(0.1)(data[0]))
+
+
+@pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
+@pytest.mark.parametrize("make", [weight_norm, spectral_norm, parametrized, orthogonal])
+@pytest.mark.parametrize("lam", [None, 0.1])
+def test_weights_of_compressed_networks_are_plain_ones(
+    make: Callable[[], nn.Module], lam: float | None, data: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    net = make() if lam is None else nd.fit(make(), data, epochs=9, batch_size=16, lr=0.05)
+    with pytest.warns(UserWarning, match=r"0\.weight.* are plain"):
+        found = nd.compress(net, data, data, lam=lam, max_bytes=220, epochs=20, lr=0.01)
+    kept = found.net.get_parameter("0.weight")
+    assert len(kept.unique()) < kept.numel() / 2
+    compression.write(tmp_path / "c.ndz", found.chosen.tensors, recipe=found.recipe)
+    fresh = make()
+    again = nd.load_model(tmp_path / "c.ndz", fresh)
+    torch.testing.assert_close(again(data[0]), found.net(data[0]))
+    assert fresh.state_dict().keys() == make().state_dict().keys()

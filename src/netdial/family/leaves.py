@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.layout import carrying, owners
+from netdial.nets.foreign import check_vary
 from netdial.objective import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def divide(net: nn.Module, *, freeze: Sequence[str], shared: Sequence[str]) -> L
 
     Raises:
         ConfigError: nothing is left that could vary with λ, a pattern names nothing, or a leaf cannot be trained as it is
-            (on another device, of another number type).
+            (on another device, of another number type, the signs of an orthogonal weight).
     """
     leaves: dict[str, Tensor] = dict(net.named_parameters())
     still = matching(net, "freeze", freeze) | {n for n, p in leaves.items() if not p.requires_grad}
@@ -62,6 +63,7 @@ def divide(net: nn.Module, *, freeze: Sequence[str], shared: Sequence[str]) -> L
     varying = {name: leaf for name, leaf in leaves.items() if name not in alike}
     if not varying:
         raise ConfigError(f"{type(net).__name__} {_why_nothing_varies(leaves, still, shared)}")
+    check_vary(net, varying)
     _check_devices({**leaves, **dict(net.named_buffers())})
     _check_types({name: leaf for name, leaf in leaves.items() if name not in still})
     return Leaves(

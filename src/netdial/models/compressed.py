@@ -30,6 +30,7 @@ from netdial.models.described import described, fresh, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
 from netdial.models.use import read_use
+from netdial.nets.foreign import make_plain
 
 Array = np.ndarray[Any, Any]
 
@@ -66,6 +67,8 @@ def load_compressed(
     if about.get(FAMILY) is not None:
         return _family(path, found, about, net)
     shape = outline(path, about) if net is None else net
+    if net is not None and mismatch(_shapes(_held(net)), _shapes(state)):
+        make_plain(net)  # weights that a norm computes are plain in the file
     if difference := mismatch(_shapes(_held(shape)), _shapes(state)):
         raise CheckpointError(
             f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "

@@ -7,7 +7,7 @@ parameters before each run (``torch.nn.utils.weight_norm``, ``torch.nn.utils.pru
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import CellType, FunctionType
 from typing import Any
 
@@ -101,6 +101,27 @@ def check_exchangeable(net: nn.Module) -> None:
             raise ConfigError(f"network {name}: its parameters cannot be exchanged; {cure}")
 
 
+def check_vary(net: nn.Module, leaves: Collection[str]) -> None:
+    """Refuses leaves whose values a parametrisation takes as signs, where a prior or noise moves them.
+
+    Householder's map of ``torch.nn.utils.parametrizations.orthogonal`` rounds the diagonal of its parameter to whole numbers,
+    ±1 at the start, without a gradient: whatever pulls it or adds noise makes the whole weight 0.
+
+    Raises:
+        ConfigError: there is one among the leaves of these names.
+    """
+    for path, layer in net.named_modules():
+        for name, maps in getattr(layer, "parametrizations", {}).items():
+            signs = any(str(getattr(m, "orthogonal_map", "")).endswith("householder") for m in maps)
+            leaf = f"{path}.parametrizations.{name}.original".lstrip(".")
+            if signs and leaf in leaves:
+                raise ConfigError(
+                    f"layer {path!r}: its {name} is orthogonal by Householder's map, which takes the diagonal of its "
+                    "parameter as signs, so that a prior makes the weight 0; give orthogonal(layer, "
+                    f"orthogonal_map='matrix_exp'), or train it alike for all complexity values: shared=[{leaf!r}]"
+                )
+
+
 def check_initialised(net: nn.Module) -> None:
     """Refuses lazy layers that have not met an input yet.
 
@@ -115,18 +136,35 @@ def check_initialised(net: nn.Module) -> None:
             )
 
 
-def check_plain_weights(net: nn.Module) -> None:
-    """Refuses layers whose weights a hook computes before each run: rows and columns of those cannot be cut.
+def check_plain_weights(net: nn.Module, *, masks: bool = True, instead: str = "") -> None:
+    """Refuses layers whose weights are computed before each run: rows, columns and numbers of those cannot be cut.
+
+    A number of what they are computed from is no number of theirs: an orthogonal weight has no zeros where its parameters have
+    some, and a weight norm divides a row without any by 0.
+
+    Args:
+        net: any module.
+        masks: whether masks of ``torch.nn.utils.prune`` are refused, too; zeros stay zeros there.
+        instead: what else can be done, in words.
 
     Raises:
         ConfigError: there is such a layer; the message says which call of torch makes its weights plain.
     """
-    for path, name, hook in _computing(net):
-        cure = next(text for kind, text in _CURES.items() if isinstance(hook, kind))
+    found = [(path, name, _cure(hook, name)) for path, name, hook in _computing(net)
+             if masks or not isinstance(hook, BasePruningMethod)]  # fmt: skip
+    for path, layer in net.named_modules():
+        if is_parametrized(layer):
+            call = "torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})"
+            found += [(path, name, call.format(name=name)) for name in layer.parametrizations]
+    for path, name, cure in found:
         raise ConfigError(
-            f"layer {path!r}: its {name} is computed from other parameters at each run; make it plain first: "
-            + cure.format(name=name)
+            f"layer {path!r}: its {name} is computed from other parameters at each run; make it plain first: {cure}{instead}"
         )
+
+
+def _cure(hook: object, name: str) -> str:
+    """Returns the call that makes plain what a hook computes."""
+    return next(text for kind, text in _CURES.items() if isinstance(hook, kind)).format(name=name)
 
 
 def with_plain_weights(net: nn.Module) -> nn.Module:

@@ -31,7 +31,7 @@ from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, values_of
 from netdial.measure.forward import outputs
-from netdial.nets.foreign import copy_network
+from netdial.nets.foreign import copy_network, with_plain_weights
 from netdial.objective import OBJECTIVES
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
@@ -185,8 +185,10 @@ def context_of(
     """Returns what the trainings of a compression and of a control work on; arguments and errors are those of ``compress``."""
     plain, spread, pull, known = _opened(net, lam)
     train, task = _admitted(plain, data, kind, known)
-    given = copy_network(plain).eval()
+    given = with_plain_weights(plain).eval()
     division = divide(given, biases=config.biases)
+    if spread is not None and not spread.keys() <= dict(given.named_parameters()).keys():
+        spread = None  # it is that of what a weight was computed from
     decay = pull / len(train)
     context = Context(train, task, config, division, given, augment, decay, spread, folder, report)
     _check_bound(context)

@@ -29,7 +29,7 @@ from netdial.data.dataset import Dataset
 from netdial.evidence import assess
 from netdial.family import Family
 from netdial.measure.forward import outputs
-from netdial.nets.foreign import copy_network
+from netdial.nets.foreign import copy_network, with_plain_weights
 from netdial.task import Task
 
 _FIRST = 64
@@ -111,6 +111,7 @@ def prequential(
 
     The start is the network as it is built: give one that has not been trained, or its training is told for nothing.
     """
+    net = with_plain_weights(net)
     order = torch.randperm(len(train), generator=generator(config.seed, "prequential"))
     mixed = train.select(order.to(train.x.device))
     ends = [min(_FIRST, len(train))]

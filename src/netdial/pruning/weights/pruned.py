@@ -22,6 +22,7 @@ from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
 from netdial.measure.noise import forget_noise
+from netdial.nets.foreign import check_plain_weights
 from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
 from netdial.pruning.weights.mask import Policy, check_shares, survival
@@ -29,6 +30,11 @@ from netdial.pruning.weights.members import Levels
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
 from netdial.train.finetune import specialise
+
+_INSTEAD = (
+    " and train that network; or prune nothing (share 0), or give the family and lam to nd.slim or nd.compress, which make it "
+    "plain themselves"
+)
 
 
 @checked_fields
@@ -85,7 +91,7 @@ def prune(
 
     Raises:
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion, or one that lacks what
-            it needs.
+            it needs; or a weight is computed from others (weight norm, an orthogonal weight).
     """
     return prune_by(Rule(criterion, policy or Policy(), fold, kind, seed), family, lam, share, data)
 
@@ -135,6 +141,8 @@ def decide_in_turn(
     if data is not None:
         part, _ = admit(family.net, data, rule.kind, family.task, "training part")
     family.weights_alone("pruning")
+    if max(shares) > 0:
+        check_plain_weights(family.net, masks=False, instead=_INSTEAD)
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)
