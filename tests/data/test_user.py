@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +86,7 @@ def test_every_form_gives_the_same(mine: Path, name: str) -> None:
     assert load_data(f"mine:{name}").name == f"mine:{name}"
 
 
+@pytest.mark.filterwarnings("ignore:.*a DataLoader is read once")
 def test_shuffled_loader_is_read_by_seed(mine: Path) -> None:
     mine.write_text(HEAD)
     state = torch.get_rng_state()
@@ -174,6 +177,38 @@ def test_what_is_refused(mine: Path, returned: str, message: str) -> None:
     mine.write_text(f"{HEAD}\n\ndef make():\n    return {returned}\n")
     with pytest.raises(DataError, match=message):
         load_user("mine:make")
+
+
+@pytest.mark.parametrize(
+    ("loader", "told"),
+    [
+        ("DataLoader(Pairs())", ""),
+        ("DataLoader(Pairs(), shuffle=True)", ""),
+        (
+            "DataLoader(Pairs(), batch_size=4)",
+            r"train: .*batch_size=4 is not used.*--batch-size 4\)$",
+        ),
+        (
+            "DataLoader(Pairs(), batch_size=5, drop_last=True)",
+            "train: .*batch_size=5 is not used.*the 10 examples of one pass, .* of 12",
+        ),
+        (
+            "DataLoader(Pairs(), sampler=WeightedRandomSampler([1.0] * 12, 9))",
+            "train: .*read once.*: the part is the 9 examples of one pass, .* of 12",
+        ),
+    ],
+)
+def test_what_a_loader_says_of_batches_and_is_not_used_is_told(
+    mine: Path, loader: str, told: str
+) -> None:
+    header = f"{HEAD}\nfrom torch.utils.data import WeightedRandomSampler\n"
+    plain = "DataLoader(Pairs(), batch_size=4)"
+    mine.write_text(f"{header}\n\ndef make():\n    return net, {loader}, {plain}, {plain}\n")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        load_user("mine:make")
+    assert len(seen) == bool(told)
+    assert all(re.search(told, str(warning.message)) for warning in seen)
 
 
 def test_labels_with_fractions(mine: Path) -> None:

@@ -1,8 +1,8 @@
 """A user's own function ``package.module:function`` as the source of a network and its data.
 
 The function takes no arguments and returns ``(module, train, valid, test)``. A part may be in any of
-the forms of ``netdial.data.memory``; a ``DataLoader`` is read once, whole, into memory. Data are taken
-as they are: scaling them is the function's business.
+the forms of ``netdial.data.memory``; a ``DataLoader`` is read once, whole, into memory, and a warning says what of it is not
+used. Data are taken as they are: scaling them is the function's business.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import data as torch_data
 
 from netdial.core import errors
 from netdial.core.errors import ConfigError, DataError, NetdialError
 from netdial.data.assemble import assemble
 from netdial.data.dataset import PARTS, Dataset, Kind, Splits
-from netdial.data.memory import as_dataset
+from netdial.data.memory import Named, as_dataset, is_loader
 
 
 def load_user(
@@ -67,14 +68,17 @@ def load_user(
                 " with a torch module first"
             )
         with _report(spec, file):
+            given = dict(zip(PARTS, result[1:], strict=True))
             parts = {
                 name: _part(value, f"{spec}, {name}", seed, _type_of(result[0]))
-                for name, value in zip(PARTS, result[1:], strict=True)
+                for name, value in given.items()
             }
             if start is not None and start != seed:
                 torch.default_generator.manual_seed(start)
                 result = function()
             net = copy.deepcopy(result[0])
+    for name, value in given.items():
+        _tell_unused(value, f"{spec}, {name}", len(parts[name]), trains=name == PARTS[0])
     return net, _task(spec, parts, kind, seed, _type_of(net))
 
 
@@ -181,6 +185,29 @@ def _part(value: Any, where: str, seed: int, like: torch.dtype) -> Dataset:
     found = as_dataset(value, part=where, seed=seed)
     x = found.x if found.x.dtype == torch.int64 else found.x.to(like)
     return Dataset(x.cpu(), found.y.cpu(), weight=found.weight)
+
+
+def _tell_unused(value: Any, where: str, n: int, *, trains: bool) -> None:
+    """Warns of what a ``DataLoader`` of a part says that is not used, where it was read once and gave n examples."""
+    if not is_loader(value):
+        return
+    loader: Any = value.data if isinstance(value, Named) else value
+    said, size, rows = [], loader.batch_size, loader.dataset
+    if trains and size is not None and size > 1:
+        said.append(
+            f"its batch_size={size} is not used, give it to the training (--batch-size {size})"
+        )
+    if hasattr(rows, "__len__") and not isinstance(rows, torch_data.IterableDataset):
+        batches = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+        sampler: Any = getattr(batches, "sampler", batches)
+        plain = isinstance(sampler, torch_data.SequentialSampler | torch_data.RandomSampler)
+        if not plain or getattr(sampler, "replacement", False) or n != len(rows):
+            said.append(
+                f"the part is the {n} examples of one pass, as its sampler gave them of {len(rows)}, in all epochs"
+            )
+    if said:
+        shuffled = ", and training shuffles what it gave" if trains else ""
+        errors.warn(f"{where}: a DataLoader is read once{shuffled}: {'; '.join(said)}")
 
 
 def _with_targets(part: Dataset, kind: Kind, where: str, like: torch.dtype) -> Dataset:
