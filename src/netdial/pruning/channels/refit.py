@@ -51,16 +51,18 @@ class _Layer:
 
     Attributes:
         reader: what it reads.
-        before: the layer of the network before.
-        now: the same, cut.
+        name: of the layer, or of its weight where a function reads that.
+        leaf: its weight.
+        dim: dimension of the weight that reads channels.
         kept: channels read before that are read now ``[K]``.
         made: channels made before that are made now.
         taker: leaf that takes up a constant, and with which sign; None if there is none.
     """
 
     reader: Reader
-    before: nn.Module
-    now: nn.Module
+    name: str
+    leaf: str
+    dim: int
     kept: Tensor
     made: Tensor
     taker: tuple[str, int] | None
@@ -89,9 +91,9 @@ def refit(
             layer = _layer(whole, graph, plan, reader, seen.results)
             if layer is None:
                 continue
-            behind = behind or len(layer.kept) < _width(layer.before)
+            behind = behind or len(layer.kept) < _width(whole, layer.leaf, layer.dim)
             if behind and _refit(whole, graph.traced, plan, layer, data, rows):
-                found.append(str(reader.node.target))
+                found.append(layer.name)
     return found
 
 
@@ -103,29 +105,57 @@ def _layer(
     found: Mapping[fx.Node, Any],
 ) -> _Layer | None:
     """Returns the layer that reads, if it is one whose weights are its own and can be changed; nodes give what was found."""
-    now, name = module_of(graph.traced, reader.node), str(reader.node.target)
-    if not isinstance(now, nn.Linear | _ConvNd) or not now.weight.requires_grad:
+    place = _place(graph.traced, reader.node)
+    if place is None:
         return None
-    uses = [n for n in graph.traced.graph.nodes if n.op == "call_module" and n.target == name]
-    same = [p for _, p in graph.traced.named_parameters(remove_duplicate=False) if p is now.weight]
-    if len(uses) > 1 or len(same) > 1 or getattr(now, "groups", 1) > 1:
+    name, leaf, dim, even = place
+    now = _parameters(graph.traced).get(leaf)
+    if now is None or not now.requires_grad or now.is_complex() or _uses(graph.traced, now) > 1:
         return None
-    before = whole.get_submodule(name)
-    weight = before.get_parameter("weight")
-    if _width(before) > _WIDEST or weight.is_complex():
+    if _width(whole, leaf, dim) > _WIDEST:
         return None
-    made, kept = _left(plan, f"{name}.weight", weight.shape, _reads(before))
-    taken = taker(graph, reader, found) if _is_even(now) else None
-    return _Layer(reader, before, now, kept, made, taken)
+    made, kept = _left(plan, leaf, whole.get_parameter(leaf).shape, dim)
+    taken = taker(graph, reader, found) if even else None
+    return _Layer(reader, name, leaf, dim, kept, made, taken)
 
 
-def _reads(layer: nn.Module) -> int:
-    """Returns the dimension of a layer's weights that reads channels."""
-    return 0 if isinstance(layer, _ConvTransposeNd) else 1
+def _place(traced: fx.GraphModule, node: fx.Node) -> tuple[str, str, int, bool] | None:
+    """Returns name, weight and dimension that reads channels of a layer, and whether constants add the same at every position.
+
+    None for what is no linear layer or convolution of one group.
+    """
+    layer, name = module_of(traced, node), str(node.target)
+    if isinstance(layer, nn.Linear | _ConvNd):
+        one = getattr(layer, "groups", 1) == 1
+        dim = 0 if isinstance(layer, _ConvTransposeNd) else 1
+        return (name, f"{name}.weight", dim, _is_even(layer)) if one else None
+    if node.target is nn.functional.linear:
+        weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+        if isinstance(weight, fx.Node) and weight.op == "get_attr":
+            leaf = str(weight.target)
+            return leaf.removesuffix(".weight"), leaf, 1, True
+    return None
 
 
-def _width(layer: nn.Module) -> int:
-    return layer.get_parameter("weight").shape[_reads(layer)]
+def _parameters(traced: fx.GraphModule) -> dict[str, nn.Parameter]:
+    """Returns the parameters by all of their names."""
+    return dict(traced.named_parameters(remove_duplicate=False))
+
+
+def _uses(traced: fx.GraphModule, leaf: Tensor) -> int:
+    """Returns how many nodes and names a parameter has: calls of its layer, what reads it, and other places that it lies in."""
+    names = [name for name, held in _parameters(traced).items() if held is leaf]
+    count = len(names) - 1
+    for node in traced.graph.nodes:
+        if node.op == "call_module":
+            count += sum(held is leaf for held in traced.get_submodule(node.target).parameters())
+        elif node.op == "get_attr" and node.target in names:
+            count += len(node.users)
+    return count
+
+
+def _width(net: nn.Module, leaf: str, dim: int) -> int:
+    return net.get_parameter(leaf).shape[dim]
 
 
 def _left(plan: Plan, leaf: str, shape: torch.Size, reads: int) -> tuple[Tensor, Tensor]:
@@ -250,11 +280,10 @@ def _write(
     constant: Tensor,
 ) -> None:
     """Writes the weights W B of a layer, and what takes up W c."""
-    dim = _reads(layer.before)
-    weight = layer.before.get_parameter("weight").detach().cpu().double().movedim(dim, -1)
+    weight = whole.get_parameter(layer.leaf).detach().cpu().double().movedim(layer.dim, -1)
     weight = weight.index_select(0, layer.made)
-    leaf = layer.now.get_parameter("weight")
-    leaf.copy_((weight @ mix).movedim(-1, dim))
+    leaf = traced.get_parameter(layer.leaf)
+    leaf.copy_((weight @ mix).movedim(-1, layer.dim))
     if layer.taker is None:
         return
     name, sign = layer.taker

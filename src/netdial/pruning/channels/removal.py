@@ -206,7 +206,7 @@ def _folding(
         here = {**found, reader.source: _held(found[reader.source], reader.dim, at, mean)}
         reads.append((reader, channels, here))
         for index in at:
-            if index in mean:
+            if index in mean and done.assumed[channels[index]] != "dropped":
                 done.assumed[channels[index]] = "measured mean"
         _note(done, channels, at, blocked(graph, reader, channels, here))
     for part, channels in graph.inner:
