@@ -77,6 +77,7 @@ def test_what_does_something_where_there_are_none_is_refused() -> None:
         Graph.of(net, X)
 
 
+@pytest.mark.slow
 def test_a_question_with_one_answer_is_refused() -> None:
     net = Routed(lambda chosen: chosen.any(), least=-1).double().eval()
     with pytest.raises(TraceError, match=r"cannot be traced at test_answers.py:\d+ in forward"):

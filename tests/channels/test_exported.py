@@ -297,7 +297,8 @@ def test_structured_pruning_takes_such_a_network() -> None:
     assert pruned.net(numbers(5, 6, 6)).shape == (5, 3)
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, pytest.param(nn.RNN, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
 def test_other_recurrences_and_their_weights_stay_whole_objects(kind: type[nn.RNNBase]) -> None:
     net = Recurrent(kind).double()
     weights = list(net.inside._flat_weights)

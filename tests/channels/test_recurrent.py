@@ -120,7 +120,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "started": Started,
 }
 SLOW = {f"{k.__name__} {read}" for k in KINDS[1:] for read in ("mean", "both", "weighed")}
-"""Ways of reading that an LSTM is read by, too, of kinds that are read in other ways."""
+SLOW |= {"started"}
+"""Ways of reading that an LSTM is read by, too, of kinds that are read in other ways, and what torch.export has to trace."""
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NETS]
 
 

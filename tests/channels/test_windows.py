@@ -68,7 +68,14 @@ def dead_write(self: Net, y: Tensor) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("between", [overlapping, of_heads, context, skew, dead_write])
+@pytest.mark.parametrize(
+    "between",
+    [
+        overlapping,
+        dead_write,
+        *(pytest.param(b, marks=pytest.mark.slow) for b in (of_heads, context, skew)),
+    ],
+)
 def test_windows_and_what_nobody_reads_are_followed(
     between: Callable[[Any, Tensor], Tensor],
 ) -> None:

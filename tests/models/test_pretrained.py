@@ -83,6 +83,7 @@ def test_what_is_written_is_opened_with_equal_outputs(kind: str, tmp_path: Path)
     assert after < before
 
 
+@pytest.mark.slow
 def test_sizes_that_a_configuration_can_say_are_in_it(tmp_path: Path) -> None:
     small = cut("ViT")
     small.save_pretrained(tmp_path / "folder")  # nothing is filled up, so no warning

@@ -328,8 +328,17 @@ def test_numbers_that_a_weight_is_computed_from_are_not_pruned(
 
 
 @pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
-@pytest.mark.parametrize("make", [weight_norm, spectral_norm, parametrized, orthogonal])
-@pytest.mark.parametrize("lam", [None, 0.1])
+@pytest.mark.parametrize(
+    "make",
+    [
+        weight_norm,
+        *(
+            pytest.param(m, marks=pytest.mark.slow)
+            for m in (spectral_norm, parametrized, orthogonal)
+        ),
+    ],
+)
+@pytest.mark.parametrize("lam", [None, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_weights_of_compressed_networks_are_plain_ones(
     make: Callable[[], nn.Module], lam: float | None, data: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

@@ -144,7 +144,9 @@ def test_a_formula_does_not_depend_on_units(of_x: float, of_y: float) -> None:
     assert float((predicted - y * of_y).square().mean()) == pytest.approx(found.loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("shift", [30.0, 2000.0, -1e5])
+@pytest.mark.parametrize(
+    "shift", [2000.0, *(pytest.param(s, marks=pytest.mark.slow) for s in (30.0, -1e5))]
+)
 def test_a_formula_does_not_depend_on_where_inputs_lie(shift: float) -> None:
     """Of years, the loss was that of a constant, and four digits of a constant made another function of the text."""
     x = torch.rand(80, 2, generator=torch.Generator().manual_seed(0)).double() * 3
