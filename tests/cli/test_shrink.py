@@ -12,7 +12,7 @@ import netdial as nd
 from netdial.nets import build
 from netdial.runs.run import Run
 from netdial.runs.schemas.done import SHRUNKEN_FILE
-from netdial.runs.shrinkage import KILLS
+from netdial.runs.shrinkage import KILLS, shrinkage
 
 from .conftest import Call
 
@@ -161,3 +161,18 @@ def test_recurrent_networks_shrink_by_their_units(call: Call) -> None:
     assert 1 <= width < before == 8
     again = call("evaluate", "r", "--trust", "--json")
     assert again.code == 0, again.err
+
+
+def test_whose_weights_these_are_is_said_and_on_the_page(call: Call) -> None:
+    words = ("--size", "300 params", "--epochs", "20", "--batch-size", "64", "--lr", "0.02", "-q")
+    said = call("shrink", "breast-cancer", "--name", "b", *words)
+    course = shrinkage(Run.open(Path("runs/b")).records()).course
+    losses, sizes = course["valid/nll"][1:], course["params"][1:]
+    last = sizes.index(sizes[-1])
+    best = losses.index(min(losses[last:])) + 1
+    assert last <= best - 1 < 19
+    line = f"epoch {best} of 20"
+    assert line in said.out
+    assert line in (Path("runs/b") / "report.html").read_text(encoding="utf-8")
+    words = (*words, "--no-restore-best")
+    assert "of 20" not in call("shrink", "breast-cancer", "--name", "c", *words).out

@@ -37,6 +37,7 @@ def test_readers_make_of_earlier_records_what_they_made_then() -> None:
     family = Run.open(EARLIER / "wine").records()
     shrunk = asdict(shrinkage(Run.open(EARLIER / "wine-shrink").records()))
     assert shrunk.pop("batches") == (1,) and shrunk.pop("constant") == {}
+    assert shrunk.pop("epoch") is None
     found = {
         "members": [asdict(row) for row in members(family)],
         "constants": constants(family),

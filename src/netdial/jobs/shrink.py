@@ -76,13 +76,13 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     from netdial.nets.foreign import copy_network
     from netdial.runs.curves import CONSTANT
     from netdial.runs.schemas.done import SHRUNKEN_FILE
+    from netdial.runs.shrinkage import WEIGHTS
 
     run, task = work.run, work.problem.task
-    if shrunk.epoch < run.config["epochs"]:
-        work.watch.say(f"weights of epoch {shrunk.epoch}: the validation loss is lowest there")
     work.watch.say(f"evaluating on {len(task.valid)} validation and {len(task.test)} test examples")
     folded, fold_report = shrunk.fold()
     step = run.last_step
+    record(run, step, [Measurement("epoch", shrunk.epoch)], method=WEIGHTS)
     for part in ("valid", "test"):
         found = {
             "evaluate": scores(folded, task, part, error=True),
@@ -107,10 +107,11 @@ def _headline(run: Run) -> Answer:
     from netdial.runs.curves import MemberRow
     from netdial.runs.listing import worth
     from netdial.runs.schemas.done import SHRUNKEN_FILE
-    from netdial.runs.shrinkage import shrinkage
+    from netdial.runs.shrinkage import restored, shrinkage
 
     found = shrinkage(run.records())
     exhausted, above = found.exhausted(run.config), found.above(run.config)
+    whose = restored(found.epoch, run.config)
     sizes = found.parameters
     row: dict[str, Any] = {"params": sizes and (round(sizes[0]), round(sizes[1]))}
     row |= worth(MemberRow(math.nan, found.scores), run.config)
@@ -125,7 +126,7 @@ def _headline(run: Run) -> Answer:
             "warning": exhausted,
         },
         tables=[widths_table(found), costs_table(found)],
-        lines=[line for line in (verdict(found), exhausted, above) if line],
+        lines=[line for line in (verdict(found), whose, exhausted, above) if line],
         row=row,
         measures={**found.end, **found.scores},
     )

@@ -26,6 +26,9 @@ from netdial.runs.schemas.done import check_whole
 KILLS = "kills.jsonl"
 """The log of collections, in the run folder: one JSON object a line."""
 
+WEIGHTS = "weights"
+"""Method of the record that says of which epoch the weights are."""
+
 _NOTED = 0.005
 """Share of a size from which it is said that the network ended above it."""
 
@@ -46,6 +49,7 @@ class Shrinkage:
         scores: ``valid/accuracy``, ``test/accuracy`` and the like of the folded network.
         fold_difference: largest change of an output by folding, relative to the largest output; None when not recorded.
         constant: the same of a prediction that looks at no input; empty in runs that did not record it.
+        epoch: the epoch whose weights the network has; None when not recorded.
         batches: sizes of the batches at which time was measured, rising; ``ms_B`` of ``start`` and ``end``.
     """
 
@@ -58,6 +62,7 @@ class Shrinkage:
     fold_difference: float | None = None
     batches: tuple[int, ...] = ()
     constant: dict[str, float] = field(default_factory=dict)
+    epoch: int | None = None
 
     def is_worse_than_constant(self, metric: str) -> bool:
         """Whether the folded network predicts worse than a constant by a metric; False if either is not known."""
@@ -104,6 +109,18 @@ class Shrinkage:
         )
 
 
+def restored(epoch: int | None, config: Mapping[str, Any]) -> str:
+    """Returns that the weights are not those of the last epoch; else nothing.
+
+    Args:
+        epoch: the epoch whose weights the network has.
+        config: settings of the run.
+    """
+    if epoch is None or epoch >= config["epochs"]:
+        return ""
+    return f"The weights are those of epoch {epoch} of {config['epochs']}, where the validation loss is lowest."
+
+
 def shrinkage(records: Iterable[Record]) -> Shrinkage:
     """Returns what the records of a shrinking run say."""
     rows = list(records)
@@ -119,6 +136,7 @@ def shrinkage(records: Iterable[Record]) -> Shrinkage:
         {row.column: row.value for row in costs if row.where.get("stage") == stage}
         for stage in ("start", "end")
     )
+    epochs = [round(row.value) for row in rows if row.method == WEIGHTS and row.name == "epoch"]
     folding = [row.value for row in costs if row.name == "fold_difference"]
     return Shrinkage(
         steps,
@@ -130,6 +148,7 @@ def shrinkage(records: Iterable[Record]) -> Shrinkage:
         folding[-1] if folding else None,
         tuple(sorted({b for row in costs if isinstance(b := row.where.get("batch"), int)})),
         constants(rows),
+        epochs[-1] if epochs else None,
     )
 
 

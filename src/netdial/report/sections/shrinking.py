@@ -38,7 +38,7 @@ from netdial.report.text import (
 )
 from netdial.runs.curves import metrics_of, rivals
 from netdial.runs.run import Run
-from netdial.runs.shrinkage import KILLS, Shrinkage, events, shrinkage
+from netdial.runs.shrinkage import KILLS, Shrinkage, events, restored, shrinkage
 
 OPEN_LOG = 12
 """Collections up to which the log is shown unfolded."""
@@ -165,6 +165,8 @@ def notes(run: Run, found: Shrinkage, log: Sequence[Event]) -> list[str]:
         said.append(
             "The network predicts validation data worse than a constant; lower lam, ask for a larger size, or train longer."
         )
+    if whose := restored(found.epoch, run.config):
+        said.append(f"{whose} It chose them, so it is a little too good there.")
     if exhausted := found.exhausted(run.config):
         said.append(exhausted)
     if above := found.above(run.config):
