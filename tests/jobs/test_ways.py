@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netdial.cli import main
+from netdial.cli.app import commands
 from netdial.core.errors import ConfigError
 from netdial.jobs.pool import make_all
 from netdial.jobs.reports import list_runs, write_report
@@ -28,6 +29,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     toy_way.register()
     yield tmp_path / "runs"
     WAYS._parts.pop("toy")
+    commands.cache_clear()  # they know of it
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
