@@ -347,7 +347,8 @@ def test_whole_weights_are_counts_and_the_order_of_rows_plays_no_part(make: Any)
     assert np.array_equal(make(**settings).fit(x[::-1], y[::-1], counts[::-1]).predict(x), found)
 
 
-@pytest.mark.parametrize("folds", [0, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("folds", [0, 4])
 def test_rows_that_weights_repeat_are_not_chosen_on_as_well(folds: int) -> None:
     random = np.random.default_rng(0)
     x, y = random.normal(size=(80, 8)), random.integers(0, 2, 80)  # nothing to learn but by heart

@@ -73,6 +73,7 @@ def test_a_deep_network_folds(switched: Shrunk, norms: bool) -> None:
     assert report.difference_float64 <= TOLERANCE_FLOAT64
 
 
+@pytest.mark.slow
 def test_a_deep_network_is_saved_and_opened(switched: Shrunk, tmp_path: Path) -> None:
     nd.save(switched, tmp_path / "deep.safetensors")
     again = nd.load_model(tmp_path / "deep.safetensors", deep())

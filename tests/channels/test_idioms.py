@@ -483,6 +483,7 @@ class Turned(nn.Module):
         return self.out(torch.diff(h, dim=1))
 
 
+@pytest.mark.slow
 def test_diagonals_pairs_and_neighbours() -> None:
     x = torch.randn(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     assert cut(Spread(), x) == {"inp": 6}

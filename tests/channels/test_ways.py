@@ -204,6 +204,7 @@ class Labelled(Net):
         return made, loss
 
 
+@pytest.mark.slow
 def test_labels_that_are_looked_for_are_found() -> None:
     net = Labelled(lambda self, x, y: y.mean(1)).eval()
     given = {"words": X, "labels": torch.tensor([2, 0])}

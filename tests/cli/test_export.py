@@ -37,6 +37,7 @@ def small(call: Call, compressed: Path) -> Path:
     return Path(shutil.copy(compressed, "small.ndz"))
 
 
+@pytest.mark.slow
 def test_a_compressed_network_in_every_format(call: Call, small: Path) -> None:
     net, x = nd.load_model(small), torch.randn(4, 13)
     told = json.loads(call("export", str(small), "--json").out)

@@ -53,7 +53,8 @@ BY = {
 }
 
 
-@pytest.mark.parametrize("objective", ["scaled-kl", pytest.param("ard", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", list(BY))
 def test_what_may_choose_takes_a_member_about_as_good_as_the_best(objective: str) -> None:
     """On 1,000 rows that nothing else saw: within 15 % of the RMSE of the member that validation takes."""
     valid, test, train = friedman(80, 1), friedman(1000, 2), friedman(160, 0)

@@ -274,6 +274,7 @@ def test_programs_are_told_and_opened_elsewhere(tmp_path: Path) -> None:
         nd.load_model(tmp_path / "m.pt2")
 
 
+@pytest.mark.slow
 @may_be_useless
 def test_other_things_that_netdial_makes_are_refused_with_what_to_do(tmp_path: Path) -> None:
     family = nd.fit(mlp(), data(), epochs=40, batch_size=8)

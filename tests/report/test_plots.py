@@ -95,6 +95,7 @@ def test_names_in_tables_and_maps_stay_text() -> None:
     assert figure(surface_plot(cells, "rmse", "rmse", "test"))["data"][0]["z"] == [[1, 2], [1, 2]]
 
 
+@pytest.mark.slow
 def test_every_main_result_is_short_and_a_table_in_notebooks() -> None:
     wine = nd.load_data("wine")
     net = nd.build("mlp:6", input_shape=(13,), n_outputs=3)
