@@ -312,13 +312,13 @@ def _validate(
             f"step {progress.step}: the validation objective is {value}, so no epoch can be called the best; "
             "the network's outputs overflow on the validation part: lower lr, set clip to 1, or check it for huge values"
         )
-    parts = state.module.state_dict()
-    if keep and _shapes(parts) != _shapes(progress.kept):
-        progress.best = math.inf
+    parts = state.module.state_dict() if keep else {}
+    if _shapes(parts) != _shapes(progress.kept):
+        progress.best = math.inf  # what was best is of another network
     better = value < progress.best
     progress.best = value if better else progress.best
     progress.waited = 0 if better else progress.waited + 1
-    if better and keep:
+    if better:
         progress.kept = {name: part.clone() for name, part in parts.items()}
     return value
 
