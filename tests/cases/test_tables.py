@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -300,11 +301,47 @@ def test_numbers_with_a_mark_are_numbers(tmp_path: Path, mark: str, name: str) -
     marked = nd.load_data(
         rows_csv(tmp_path, lambda i: mark.format(i * 37 % 60 / 4), two), target="y"
     )
-    assert torch.equal(plain.train.x, marked.train.x)
+    torch.testing.assert_close(plain.train.x, marked.train.x)  # % is hundredths, standardised away
     assert any(name in note for note in marked.source["notes"])
     assert marked.schema is not None
     again = marked.schema.encode_rows(marked.schema.read_file(tmp_path / "rows.csv"))
     assert torch.equal(again.x[marked.rows["train"]], marked.train.x)
+
+
+@right
+def test_a_percent_is_a_hundredth_as_excel_stores_it(tmp_path: Path) -> None:
+    """``12.5%`` in CSV and .125 under a format of percent in Excel are one number, in training and in new rows."""
+    pytest.importorskip("openpyxl")
+    numbers = [i * 37 % 60 / 1000 for i in range(60)]
+    text = rows_csv(tmp_path, lambda i: f"{100 * numbers[i]:.1f}%", two)
+    frame = pd.read_csv(text).assign(x=numbers)
+    frame.to_excel(tmp_path / "rows.xlsx", index=False)
+    csv, excel = (nd.load_data(p, target="y") for p in (text, tmp_path / "rows.xlsx"))
+    assert csv.schema is not None and excel.schema is not None
+    assert torch.equal(csv.train.x, excel.train.x)
+    texts = csv.schema.read_file(text)
+    mine, theirs = csv.schema.encode_rows(texts), excel.schema.encode_rows(texts)
+    assert torch.equal(mine.x, theirs.x) and not mine.remarks and "hundredths" in theirs.remarks[0]
+    bare = csv.schema.encode_rows(frame)
+    assert torch.equal(mine.x, bare.x) and "0.125 for 12.5%" in bare.remarks[0]
+
+
+@right
+def test_a_percent_in_runs_made_before_it_was_a_hundredth(tmp_path: Path) -> None:
+    """A schema that does not say how % is read leaves it out, as the network was trained."""
+    text = rows_csv(tmp_path, lambda i: f"{i * 37 % 60 / 4}%", lambda i: f"{i * 7 % 13 + 0.5}%")
+    now = nd.load_data(text, target="y").schema
+    assert now is not None and now.target.percent
+    stored = json.loads(json.dumps(now.to_json()))
+    for part in (*stored["inputs"], stored["target"]):
+        del part["percent"]
+    (x,) = (part for part in stored["inputs"] if part["column"] == "x")
+    x |= {name: 100 * x[name] for name in ("mean", "std", "fill")}
+    for name in ("mean", "std"):
+        stored["target"][name] = [100 * value for value in stored["target"][name]]
+    old, rows = type(now).from_json(stored), now.read_file(text)
+    torch.testing.assert_close(old.encode(rows), now.encode(rows))
+    torch.testing.assert_close(old.encode_target(rows), now.encode_target(rows))
 
 
 @right

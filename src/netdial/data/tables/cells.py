@@ -11,13 +11,14 @@ import decimal as decimals
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from netdial.core.errors import DataError
 from netdial.data._optional import require
-from netdial.data.tables.options import TableFault, TableOptions, refuse
+from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.words import (
     CODE,
     MISSING_WORDS,
@@ -29,6 +30,8 @@ from netdial.data.tables.words import (
     days_since_1970,
     find_order,
     find_style,
+    has_percent,
+    mark_note,
     number,
     number_or_nan,
     numbers,
@@ -37,7 +40,6 @@ from netdial.data.tables.words import (
     other_minus,
     seconds,
     text_of,
-    unit_mark,
     unit_note,
     unit_of,
     year_last,
@@ -62,6 +64,7 @@ class Cells:
         remark: how it was read, where that may surprise; or why it cannot be used.
         decimal: decimal mark of numbers that were texts.
         thousands: mark between their thousands.
+        percent: whether they had a % and are hundredths.
         order: order of day and month in dates that were texts.
         distinct: whether no two cells are equal and none is missing.
     """
@@ -71,6 +74,7 @@ class Cells:
     remark: str = ""
     decimal: str = "."
     thousands: str | None = None
+    percent: bool = False
     order: Order | None = None
     distinct: bool = False
 
@@ -177,7 +181,7 @@ def _from_texts(
     style = find_style(known, table, options)
     if style is not None:
         values[~gone] = [number(word, *style) for word in known]
-        cells = Cells("number", values[codes], decimal=style[0], thousands=style[1])
+        cells = Cells("number", values[codes], "", *style, percent=has_percent(known))
         problems = open_style(known, name, style, table, options) or _infinite(cells.values, name)
     elif (truth := numbers(known, ())) is not None:
         values[~gone] = truth
@@ -219,8 +223,7 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
     elif cells.decimal == "," and any("," in word for word in words):
         remarks.append("with a decimal comma")
     if cells.kind == "number":
-        if marks := sorted({unit_mark(word) for word in words} - {""}):
-            remarks.append(f"with {marks[0]}, which is left out")
+        remarks += filter(None, [mark_note(words)])
         if code := next((word for word in words if CODE.fullmatch(word)), None):
             remarks.append(
                 f"{code!r} begins with 0, as codes do; --categorical reads them as texts"
@@ -252,9 +255,15 @@ def _infinity(values: Array, name: str) -> str:
 
 
 def numbers_of(
-    column: pd.Series[Any], name: str, decimal: str, thousands: str | None, na: Sequence[str] = ()
+    column: pd.Series[Any],
+    name: str,
+    decimal: str,
+    thousands: str | None,
+    na: Sequence[str] = (),
+    *,
+    hundredths: bool = True,
 ) -> Array:
-    """Returns new cells of a column of numbers as float64 [B], NaN where missing.
+    """Returns new cells of a column of numbers as float64 [B], NaN where missing; % makes ``hundredths``, or is left out.
 
     Raises:
         DataError: a cell is no number, or infinite.
@@ -269,7 +278,9 @@ def numbers_of(
         texts = texts_of(column, na)
         stands = _numbers_among(column, texts)
         texts[~np.isnan(stands)] = None
-        values = _each(texts, name, lambda words: numbers(words, styles), "a number")
+        values = _each(
+            texts, name, partial(numbers, styles=styles, hundredths=hundredths), "a number"
+        )
         values = np.where(np.isnan(stands), values, stands)
     if said := _infinity(values, name):
         raise DataError(
@@ -298,27 +309,6 @@ def days_of(
             "write dates as 2024-12-31"
         )
     return _each(texts, name, lambda words: dates(words, order or "month-first"), "a date")
-
-
-def times_of(
-    column: pd.Series[Any], name: str, table: Table, options: TableOptions, where: str
-) -> Array:
-    """Returns a column of times as numbers [N], read as an input would be: numbers, or days of dates; NaN where missing.
-
-    Raises:
-        DataError: it holds something else, or dates of which day and month cannot be told apart.
-    """
-    cells, problems = read_cells(
-        column, name, table, options.model_copy(update={"parse_dates": "number"})
-    )
-    refuse(where, problems)
-    if cells.kind not in ("number", "date"):
-        word = next((str(value) for value in cells.values if value is not None), "nothing")
-        raise DataError(
-            f"{where}: the time column {name!r} holds {word!r}, which is not a date and no number; "
-            f"{cells.remark or 'write dates as 2024-12-31'}"
-        )
-    return cells.values
 
 
 def _numbers_among(column: pd.Series[Any], texts: Array) -> Array:

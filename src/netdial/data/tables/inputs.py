@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netdial.core.best import signed
 from netdial.data.tables.cells import days_of, numbers_of, texts_of
-from netdial.data.tables.words import Array, other_spellings, unit_note, unit_of
+from netdial.data.tables.words import Array, has_percent, other_spellings, unit_note, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,8 @@ class Number(FrozenModel):
     missing: bool
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
+    percent: bool | None = None
+    """Whether cells had a % and are hundredths; None, in older files, leaves a % out."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,13 +67,28 @@ class Number(FrozenModel):
         words = [
             f"mean {signed(self.mean, '.4g')}, standard deviation {self.std:.4g}",
             f"{self.thousands!r} between thousands" if self.thousands else "",
+            "hundredths, with % in the table" if self.percent else "",
             _marked(self.missing),
         ]
         return "; ".join(word for word in words if word)
 
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
-        return numbers_of(column, self.column, self.decimal, self.thousands, na)
+        hundredths = self.percent is not None
+        return numbers_of(
+            column, self.column, self.decimal, self.thousands, na, hundredths=hundredths
+        )
+
+    def unlike(self, column: pd.Series[Any]) -> str:
+        """Returns a remark if new cells have a % and those of training had none, or the other way about."""
+        percent = has_percent(column.unique())
+        if self.percent is None or percent == self.percent or column.isna().all():
+            return ""
+        if percent:
+            return f"column {self.column!r}: has %, which training had not; read as hundredths, 12.5% is 0.125"
+        return (
+            f"column {self.column!r}: has no %, which training had; read as it is, 0.125 for 12.5%"
+        )
 
     def inputs(self, values: Array) -> tuple[Array, str]:
         """Returns inputs [B, 1 or 2] of numbers [B], and a remark if something was not seen in training."""

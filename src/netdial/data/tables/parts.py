@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.split import split_rows
-from netdial.data.tables.cells import numbers_of
-from netdial.data.tables.options import TableOptions
+from netdial.data.tables.cells import numbers_of, read_cells
+from netdial.data.tables.options import TableOptions, refuse
 from netdial.data.tables.words import Array
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from netdial.data.tables.read import Table
 
 _WORDS = {
     "train": ("train", "training", "trn", "tr"),
@@ -246,3 +248,24 @@ def row_weights(
             f"{where}: the weight column {name!r} {what} in row {row} (counted from 0); weights are numbers, 0 or more"
         )
     return torch.as_tensor(np.nan_to_num(values), dtype=torch.float32)
+
+
+def times_of(
+    column: pd.Series[Any], name: str, table: Table, options: TableOptions, where: str
+) -> Array:
+    """Returns a column of times as numbers [N], read as an input would be: numbers, or days of dates; NaN where missing.
+
+    Raises:
+        DataError: it holds something else, or dates of which day and month cannot be told apart.
+    """
+    cells, problems = read_cells(
+        column, name, table, options.model_copy(update={"parse_dates": "number"})
+    )
+    refuse(where, problems)
+    if cells.kind not in ("number", "date"):
+        word = next((str(value) for value in cells.values if value is not None), "nothing")
+        raise DataError(
+            f"{where}: the time column {name!r} holds {word!r}, which is not a date and no number; "
+            f"{cells.remark or 'write dates as 2024-12-31'}"
+        )
+    return cells.values

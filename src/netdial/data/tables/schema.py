@@ -19,7 +19,7 @@ from torch import Tensor
 from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
 from netdial.data.tables.cells import numbers_of, texts_of
-from netdial.data.tables.inputs import FrozenModel, Input, some_texts
+from netdial.data.tables.inputs import FrozenModel, Input, Number, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import as_frame, locate_table, read_table
 from netdial.data.tables.words import MISSING_WORDS, Array, other_spellings
@@ -53,6 +53,8 @@ class TargetColumns(FrozenModel):
     std: tuple[Annotated[float, Field(gt=0)], ...] = ()
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
+    percent: bool | None = None
+    """Whether the first target had a % and is hundredths; None, in older files, leaves a % out."""
 
     @model_validator(mode="after")
     def _agree(self) -> TargetColumns:
@@ -168,13 +170,15 @@ class TableSchema(FrozenModel):
                 f"{some_of(self.columns)}{hint}"
             )
         x = np.zeros((len(frame), len(self.names)), dtype=np.float32)
-        remarks, start = [], 0
+        remarks, start = list[str](), 0
         for column in self.inputs:
             if column.column in self.unread:
                 start += len(column.names)
                 continue
-            values = column.read(frame[column.column], self.options.na)
+            cells = frame[column.column]
+            values = column.read(cells, self.options.na)
             encoded, remark = column.inputs(values)
+            unlike = column.unlike(cells) if isinstance(column, Number) else ""
             with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
                 x[:, start : start + encoded.shape[1]] = encoded
             large = ~np.isfinite(x[:, start : start + encoded.shape[1]]).all(axis=1)
@@ -184,7 +188,7 @@ class TableSchema(FrozenModel):
                     f"column {column.column!r}, row {row}: the number is too large for float32; give a smaller one"
                 )
             start += encoded.shape[1]
-            remarks += [remark] if remark else []
+            remarks += filter(None, [remark, unlike])
         return Encoded(torch.from_numpy(x), tuple(remarks))
 
     def encode(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Tensor:
@@ -227,8 +231,9 @@ class TableSchema(FrozenModel):
             raise DataError(f"the target {_columns(absent)} not in the table")
         if target.kind == "classification":
             return [self._classes(texts_of(frame[target.columns[0]], self.options.na))]
+        style, hundredths = (target.decimal, target.thousands), target.percent is not None
         return [
-            numbers_of(frame[name], name, target.decimal, target.thousands, self.options.na)
+            numbers_of(frame[name], name, *style, self.options.na, hundredths=hundredths)
             for name in target.columns
         ]
 

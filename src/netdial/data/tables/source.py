@@ -17,9 +17,9 @@ from netdial.core.storage.files import write_atomic
 from netdial.data._optional import require
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.folder import fingerprints
-from netdial.data.tables.cells import texts_of, times_of
+from netdial.data.tables.cells import texts_of
 from netdial.data.tables.options import TableOptions, foreign_options
-from netdial.data.tables.parts import row_weights
+from netdial.data.tables.parts import row_weights, times_of
 from netdial.data.tables.read import Frame, Table, as_frame, locate_table, named, read_table
 from netdial.data.tables.schema import TableSchema
 from netdial.data.tables.words import Array

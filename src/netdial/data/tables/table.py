@@ -20,7 +20,7 @@ from netdial.data.assemble import assemble
 from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
-from netdial.data.tables.cells import Cells, read_cells, texts_of, times_of
+from netdial.data.tables.cells import Cells, read_cells, texts_of
 from netdial.data.tables.columns import Learned, learn_columns
 from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
 from netdial.data.tables.parts import (
@@ -29,6 +29,7 @@ from netdial.data.tables.parts import (
     split_by_column,
     split_by_group,
     split_by_time,
+    times_of,
 )
 from netdial.data.tables.read import Frame, Table
 from netdial.data.tables.schema import TableSchema

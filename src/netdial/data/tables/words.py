@@ -9,6 +9,7 @@ import datetime
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -45,27 +46,8 @@ CODE = re.compile(r"0\d+")
 _WHOLE_AS_FLOAT = re.compile(r"(-?[1-9]\d*|0)\.0")
 """A whole number as it is written among numbers with fractions."""
 
-MISSING_WORDS = frozenset(
-    (
-        "na",
-        "n/a",
-        "#n/a",
-        "<na>",
-        "nan",
-        "nat",
-        "null",
-        "none",
-        "nil",
-        "?",
-        "-",
-        "--",
-        ".",
-        "",
-        "–",
-        "—",
-        "−",
-    )
-)
+_NOT_GIVEN = "na n/a #n/a <na> nan nat null none nil ? - -- . – — −"
+MISSING_WORDS = frozenset(("", *_NOT_GIVEN.split()))
 """Words, in small letters, that stand for a missing value among numbers and dates."""
 
 _SECONDS_A_DAY = 86_400.0
@@ -169,12 +151,19 @@ def find_style(
     return None
 
 
-def number(word: str, decimal: str, thousands: str | None) -> float:
-    """Returns the number that a word of a style is, without a mark such as % or $."""
-    word = bare(word)
+def number(word: str, decimal: str, thousands: str | None, *, hundredths: bool = True) -> float:
+    """Returns the number that a word of a style is, without a mark such as $; with a % it is so many hundredths.
+
+    >>> number("12.5%", ".", None), number("$1,200", ".", ","), number("12.5%", ".", None, hundredths=False)
+    (0.125, 1200.0, 12.5)
+    """
+    plain = bare(word)
     if thousands is not None:
-        word = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", word)
-    return float(word.replace(decimal, ".").lower().replace("d", "e"))  # Fortran writes 1.5D+03
+        plain = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", plain)
+    plain = plain.replace(decimal, ".").lower().replace("d", "e")  # Fortran writes 1.5D+03
+    if hundredths and unit_mark(word) == "%":
+        return float(Decimal(plain).scaleb(-2))  # 63.7 / 100 is not the float next to .637
+    return float(plain)
 
 
 def bare(word: str) -> str:
@@ -196,6 +185,19 @@ def unit_mark(word: str) -> str:
     ('$', '%', '')
     """
     return _unit(word).strip()
+
+
+def has_percent(words: Iterable[object]) -> bool:
+    """Returns whether some texts are numbers with a % at one end."""
+    return any(isinstance(word, str) and unit_mark(word.strip()) == "%" for word in words)
+
+
+def mark_note(words: Sequence[str]) -> str:
+    """Returns how a mark that numbers have is read; nothing if they have none."""
+    if has_percent(words):
+        return "with %, read as hundredths: 12.5% is 0.125"
+    mark = next(filter(None, map(unit_mark, words)), "")
+    return f"with {mark}, which is left out" if mark else ""
 
 
 def other_minus(words: Sequence[str]) -> str:
@@ -325,7 +327,9 @@ def dates(words: Sequence[str], order: Order) -> Array | None:
     return None if stamps.isna().any() else days_since_1970(stamps)
 
 
-def numbers(words: Sequence[str], styles: Sequence[tuple[str, str | None]]) -> Array | None:
+def numbers(
+    words: Sequence[str], styles: Sequence[tuple[str, str | None]], *, hundredths: bool = True
+) -> Array | None:
     """Returns the numbers that words are by the first style that fits each; None if one is no number or truth value."""
     truth = {"true": 1.0, "false": 0.0}
     patterns = [(_patterns(*style), style) for style in styles]
@@ -333,7 +337,7 @@ def numbers(words: Sequence[str], styles: Sequence[tuple[str, str | None]]) -> A
     for word in words:
         plain = bare(word)
         style = next((style for pattern, style in patterns if pattern.fullmatch(plain)), None)
-        value = number(word, *style) if style else truth.get(word.lower())
+        value = number(word, *style, hundredths=hundredths) if style else truth.get(word.lower())
         if value is None:
             return None
         found.append(value)
