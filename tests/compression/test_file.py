@@ -290,7 +290,10 @@ def test_a_large_tensor_of_zeros_needs_permission(tmp_path: Path) -> None:
     assert compression.read(path, max_bytes=size).tensors["w"].codes.shape == (2, 1 << 20)
 
 
-def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_numbers_that_are_none_are_refused_and_infinite_ones_kept(tmp_path: Path) -> None:
+    compression.write(tmp_path / "b.ndz", {"mask": np.array([0.0, -np.inf])})
+    assert compression.read(tmp_path / "b.ndz").tensors["mask"].tolist() == [0.0, -np.inf]
+    (tmp_path / "b.ndz").unlink()
     with pytest.raises(CheckpointError, match="b has 1 of 2"):
         compression.write(tmp_path / "a.ndz", {"b": np.array([np.nan, 1.0])})
     assert not list(tmp_path.iterdir())

@@ -158,3 +158,41 @@ def test_a_real_network_costs_a_few_passes() -> None:
     assert all(
         math.isfinite(float(leaf.sum())) and bool((leaf >= 0).all()) for leaf in ggn.values()
     )
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_layer_without_units_has_no_curvature() -> None:
+    """The layers beside it have theirs."""
+
+    class WithNone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.none = nn.Linear(3, 2), nn.Linear(3, 0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = self.last(x)
+            return scores.add(self.none(x).sum(dim=1, keepdim=True))
+
+    net = WithNone()
+    data = torch.randn(7, 3), torch.randint(2, (7,))
+    found, alone = diagonal(net, data), diagonal(net.last, data)
+    assert found["none.weight"].shape == (0, 3)
+    torch.testing.assert_close(found["last.weight"], alone["weight"])
+
+
+def test_torch_says_nothing_of_how_it_runs_single_examples() -> None:
+    """Recurrent layers have no batched form there; the warning asks users to file an issue with torch."""
+    net = nn.Sequential(nn.Unflatten(1, (3, 1)), Last(nn.LSTM(1, 2, batch_first=True)))
+    assert diagonal(net, (torch.randn(5, 3), torch.randint(2, (5,))))
+
+
+class Last(nn.Module):
+    """The last state of a recurrent layer."""
+
+    def __init__(self, cell: nn.LSTM) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.cell(x)[0][:, -1]
+        return found

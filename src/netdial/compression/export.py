@@ -17,8 +17,10 @@ FILE = "model.ndz"
 def to_safetensors(path: str | Path, out: str | Path, max_bytes: int | None = None) -> int:
     """Writes the dense tensors of a compressed file as safetensors, atomically; returns the bytes written.
 
-    Tensors keep their names, so that ``net.load_state_dict(safetensors.torch.load_file(out))`` fills a network. Recipe and
-    plain values stand in the metadata as JSON, under ``recipe`` and ``meta``.
+    Tensors keep their names and types, so that ``net.load_state_dict(safetensors.torch.load_file(out))`` fills a network. What
+    lies in several places of it (tied layers) is there once, by its first name, as ``safetensors.torch.load_model(net, out)``
+    expects it; weights that a norm computes are plain, complex numbers are pairs, and buffers of no state are there, too.
+    Recipe and plain values stand in the metadata as JSON, under ``recipe`` and ``meta``.
 
     Args:
         path: the compressed file.

@@ -82,7 +82,7 @@ def write(
 
     Raises:
         ConfigError: an unknown profile, a type of numbers that the format does not have, or values that are not JSON.
-        CheckpointError: a tensor holds NaN or infinity, or the disk refused the file; one that was there before is intact.
+        CheckpointError: a tensor holds NaN, or the disk refused the file; one that was there before is intact.
     """
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
@@ -266,10 +266,10 @@ def _check(path: Path, name: object, tensor: object) -> None:
     if tensor.dtype.newbyteorder("<").str not in decoder.NUMBERS.values():
         kinds = ", ".join(np.dtype(form).name for form in decoder.NUMBERS.values())
         raise ConfigError(f"{name}: holds {tensor.dtype}; a file holds {kinds}")
-    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-        bad = int((~np.isfinite(tensor)).sum())
+    if tensor.dtype.kind == "f" and np.isnan(tensor).any():
+        bad = int(np.isnan(tensor).sum())
         raise CheckpointError(
-            f"{path}: {name} has {bad} of {tensor.size} numbers that are NaN or infinite; such a network is of no use"
+            f"{path}: {name} has {bad} of {tensor.size} numbers that are NaN; such a network is of no use"
         )
 
 

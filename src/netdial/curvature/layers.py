@@ -13,6 +13,7 @@ Shapes: B examples, T positions (1 for a linear layer on a flat input), I number
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def _close(ours: Tensor, true: Tensor) -> bool:
 def _patches(module: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     """Returns ``[B, T, I]``."""
     if isinstance(module, nn.Linear):
-        return inputs.reshape(len(inputs), -1, inputs.shape[-1])
+        return _flat(inputs)
     assert not isinstance(module.padding, str)
     patches = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)
     return patches.transpose(1, 2)
@@ -183,5 +184,10 @@ def _patches(module: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
 def _positions(module: nn.Linear | nn.Conv2d, grad: Tensor) -> Tensor:
     """Returns ``[B, T, U]``."""
     if isinstance(module, nn.Linear):
-        return grad.reshape(len(grad), -1, grad.shape[-1])
+        return _flat(grad)
     return grad.flatten(2).transpose(1, 2)
+
+
+def _flat(rows: Tensor) -> Tensor:
+    """Returns ``[B, ..., U]`` as ``[B, T, U]``; T is told, since U may be 0."""
+    return rows.reshape(len(rows), math.prod(rows.shape[1:-1]), rows.shape[-1])

@@ -17,6 +17,7 @@ Shapes: B examples, O outputs, K columns of the root of Λ, P parameters.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -143,11 +144,19 @@ def one_tensor_of(outputs: object) -> Tensor:
 
 @contextlib.contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Runs attention as the products it consists of: its fused kernels have no second derivative and cannot be batched."""
+    """Runs attention as the products it consists of: its fused kernels have no second derivative and cannot be batched.
+
+    What torch runs example by example, since it has no batched form, is no matter of whoever calls, and is not told of.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with (
+            torch.enable_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", "There is a performance drop")
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -176,10 +176,10 @@ class KroneckerBlock:
 
     def _matrix(self, v: Tensor) -> Tensor:
         """Returns a vector over weight and bias as ``[U, I]``."""
-        out = len(self._strength)
+        out, size = len(self._strength), len(self._inputs)
         if len(self.names) == 1:
-            return v.view(out, -1)
-        return torch.cat([v[:-out].view(out, -1), v[-out:, None]], dim=1)
+            return v.view(out, size)
+        return torch.cat([v[:-out].view(out, size - 1), v[-out:, None]], dim=1)
 
     def _flat(self, matrix: Tensor) -> Tensor:
         """Returns a matrix ``[U, I]`` as a vector over weight and bias."""

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from netdial.compression import Codebook, Contents, read
+from netdial.compression.exact import as_held
 from netdial.compression.file import MAX_BYTES, MAX_RATIO, read_text
 from netdial.compression.tracks import at_knots
 from netdial.core.errors import CheckpointError, ConfigError, ShapeError
@@ -67,8 +68,9 @@ def load_compressed(
     if about.get(FAMILY) is not None:
         return _family(path, found, about, net)
     shape = outline(path, about) if net is None else net
-    if net is not None and mismatch(_shapes(_held(net)), _shapes(state)):
+    if net is not None and mismatch(_shapes(_held(net)), _shapes(as_held(state, _held(net)))):
         make_plain(net)  # weights that a norm computes are plain in the file
+    state = as_held(state, _held(shape))
     if difference := mismatch(_shapes(_held(shape)), _shapes(state)):
         raise CheckpointError(
             f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "
@@ -116,8 +118,8 @@ def leaves_at_knots(path: Path, found: Contents) -> tuple[TrackRange, dict[str, 
 def _family(path: Path, found: Contents, about: Mapping[str, Any], net: nn.Module | None) -> Family:
     """Returns the family in a file of shared tracks."""
     told, arrays = leaves_at_knots(path, found)
-    leaves = _as_tensors(arrays)
     shape = fresh(path, about, net, told.cut, numbers=False)
+    leaves = as_held(_as_tensors(arrays), dict(shape.named_buffers()))
     wanted = {n: list(p.shape) for n, p in shape.named_parameters() if p.is_floating_point()}
     held = {n: list(leaves[n].shape[1:]) for n in wanted.keys() & leaves.keys()}
     if difference := mismatch(wanted, held):

@@ -367,6 +367,8 @@ def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> Non
             share="kmeans",
             lr=1e-8,
         )
+    with pytest.raises(ConfigError, match=r"share='posterior' .* there are none; give lam"):
+        compressed(trained, share="posterior", max_bytes=900)
     with pytest.raises(ConfigError, match="which member"):
         nd.compress(trained, rows(60, 0), rows(30, 1), **QUICK)
     with pytest.raises(ConfigError, match="no complexity values"):

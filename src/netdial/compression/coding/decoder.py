@@ -186,9 +186,10 @@ def decoded(entry: Entry, body: bytes) -> tuple[Array, Array | None]:
         check(entry.kind in NUMBERS, f"numbers of type {entry.kind} are not known")
         form = np.dtype(NUMBERS[entry.kind])
         found = _exact(parts[0], entry.coder, size, form.itemsize).view(form).reshape(entry.shape)
-    for floats in (found, values):
-        if floats is not None and floats.dtype.kind == "f":
-            check(np.isfinite(floats).all(), "a tensor holds NaN or infinity")
+    if values is not None:
+        check(np.isfinite(values).all(), "a codebook holds NaN or infinity")
+    elif found.dtype.kind == "f":
+        check(not np.isnan(found).any(), "a tensor holds NaN")
     check(
         digest(found, values) == entry.digest,
         "a tensor was decoded to something else than was encoded",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from netdial.compression.exact import check_kept
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.nets.foreign import check_exchangeable, check_initialised, check_plain_weights
 
@@ -54,7 +55,7 @@ def divide(net: nn.Module, *, biases: bool = True) -> Division:
 
     Raises:
         ConfigError: it is no module, has lazy layers or computed weights, or nothing that can be shared.
-        NonFiniteError: a parameter holds NaN or infinity.
+        NonFiniteError: a parameter holds NaN or infinity, or a buffer NaN.
     """
     check_exchangeable(net)
     check_initialised(net)
@@ -74,7 +75,9 @@ def divide(net: nn.Module, *, biases: bool = True) -> Division:
             found["biases" if biases else "exact"].append(name)
         else:
             found["weights"].append(name)
-    found["exact"] += [name for name, _ in net.named_buffers()]
+    for name, buffer in net.named_buffers():
+        check_kept(name, buffer)
+        found["exact"].append(name)
     if not found["weights"]:
         raise ConfigError(
             f"network {type(net).__name__}: has no weights to compress (parameters of two dimensions or more)"
@@ -93,7 +96,9 @@ def dense_bytes(net: nn.Module) -> int:
 
 
 def _check(name: str, leaf: Tensor) -> None:
-    bad = int((~torch.isfinite(leaf)).sum()) if leaf.is_floating_point() else 0
+    check_kept(name, leaf)
+    floats = leaf.is_floating_point() or leaf.is_complex()
+    bad = int((~torch.isfinite(leaf)).sum()) if floats else 0
     if bad:
         raise NonFiniteError(
             f"{name}: {bad} of {leaf.numel()} numbers are NaN or infinite; such a network cannot be compressed, train it again"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
+from netdial.compression.exact import array_of
 from netdial.compression.pipeline import sharing
 from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.leaves import Division, tensors_of
@@ -220,10 +221,10 @@ def encoded(net: nn.Module, books: Mapping[str, Book]) -> dict[str, Codebook | A
     for name, leaf in tensors_of(net).items():
         if name in books:
             found[name] = tidy(
-                books[name].codes.cpu().numpy(), books[name].values.detach().cpu().numpy()
+                books[name].codes.cpu().numpy(), books[name].values.detach().float().cpu().numpy()
             )
         else:
-            found[name] = leaf.detach().cpu().numpy().copy()
+            found[name] = array_of(leaf)
     return found
 
 

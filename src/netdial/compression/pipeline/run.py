@@ -189,10 +189,24 @@ def context_of(
     division = divide(given, biases=config.biases)
     if spread is not None and not spread.keys() <= dict(given.named_parameters()).keys():
         spread = None  # it is that of what a weight was computed from
+    _check_spread(config, spread)
     decay = pull / len(train)
     context = Context(train, task, config, division, given, augment, decay, spread, folder, report)
     _check_bound(context)
     return context
+
+
+def _check_spread(config: CompressConfig, spread: Mapping[str, Tensor] | None) -> None:
+    """Refuses to share values by a posterior that there is none of.
+
+    Raises:
+        ConfigError: it was asked for.
+    """
+    if config.share == "posterior" and not spread:
+        raise ConfigError(
+            "share='posterior' goes by the posterior's standard deviations, and there are none; give lam and a family with a "
+            "normal posterior (objective ard has one), or choose another way (entropy, kmeans, uniform)"
+        )
 
 
 def _check_bound(context: Context) -> None:

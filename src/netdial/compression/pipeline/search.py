@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
+from netdial.compression.exact import array_of
 from netdial.compression.pipeline.free import ordered, tidied
 from netdial.compression.pipeline.leaves import tensors_of
 from netdial.compression.pipeline.rate import Array
@@ -195,7 +196,7 @@ class Search:
                 f"max_bytes={most}: without any weights the file has {text} bytes, its header and its text, which says how the "
                 "network is built and used; allow more"
             )
-        fixed = exact_bits({n: t.numpy() for n, t in self._exact().items()})
+        fixed = exact_bits(self._exact())
         if fixed / 8 >= most:
             raise ConfigError(
                 f"max_bytes={most}: what is kept exactly (normalisation, buffers) takes {math.ceil(fixed / 8)} bytes; "
@@ -241,9 +242,9 @@ class Search:
         near = [i for i in range(len(points)) if gaps[i] <= errors[i]]
         return points[min(near, key=lambda i: (float(proper[i]), points[i].n_bytes))]
 
-    def _exact(self) -> dict[str, Tensor]:
+    def _exact(self) -> dict[str, Array]:
         held = tensors_of(self.net)
-        return {n: held[n].detach().cpu() for n in self.context.division.exact}
+        return {n: array_of(held[n]) for n in self.context.division.exact}
 
     def _for_loss(self, most: float | None) -> tuple[list[FrontPoint], FrontPoint, str]:
         def good(point: FrontPoint) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
+from netdial.compression.exact import as_held
 from netdial.compression.pipeline.config import CompressConfig, ResolvedConfig
 from netdial.compression.pipeline.leaves import Division
 from netdial.compression.pipeline.quantise import (
@@ -252,9 +253,9 @@ def pulls_of(context: Context, net: nn.Module) -> dict[str, Tensor]:
 def load(net: nn.Module, tensors: Mapping[str, Codebook | Array]) -> None:
     """Writes stored tensors into a network, in place."""
     held = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    for name, tensor in tensors.items():
-        dense = tensor.dense() if isinstance(tensor, Codebook) else tensor
-        held[name].copy_(torch.from_numpy(dense).to(held[name]))
+    dense = {n: t.dense() if isinstance(t, Codebook) else t for n, t in tensors.items()}
+    for name, tensor in as_held({n: torch.from_numpy(a) for n, a in dense.items()}, held).items():
+        held[name].copy_(tensor)
 
 
 def _teacher(context: Context) -> nn.Module | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.compression.codebook import Codebook
+from netdial.compression.exact import array_of, as_held
 from netdial.compression.pipeline.families.moving import (
     INNER,
     SharedMoving,
@@ -132,9 +133,9 @@ class TrackSearch(Search):
             {n: t if isinstance(t, Track) else t.cpu().numpy() for n, t in leaves.items()}
         )
         held = self.family.statistics
-        found |= {n: b.cpu().numpy() for n, b in net.named_buffers() if n not in held.names}
+        found |= {n: array_of(b) for n, b in net.named_buffers() if n not in held.names}
         found |= {
-            n: np.stack([b.cpu().numpy()] * len(held.centres))
+            n: np.stack([array_of(b)] * len(held.centres))
             for n, b in net.named_buffers()
             if n in held.names
         }
@@ -146,7 +147,7 @@ class TrackSearch(Search):
             for u in held.centres
         ]
         return found | {
-            n: np.stack([net.get_buffer(n).cpu().numpy() for net in members]) for n in held.names
+            n: np.stack([array_of(net.get_buffer(n)) for net in members]) for n in held.names
         }
 
     def _measured(
@@ -177,7 +178,7 @@ class TrackSearch(Search):
         index = torch.arange(min(64, len(self.context.data)))
         return self.context.data.inputs(index, like=next(self.family.net.parameters()))
 
-    def _exact(self) -> dict[str, Tensor]:
+    def _exact(self) -> dict[str, Array]:
         return {}
 
 
@@ -202,7 +203,12 @@ def decoded(family: Family, tensors: Mapping[str, Codebook | Array], knots: int)
         n: torch.from_numpy(np.asarray(a, order="C")) for n, a in at_knots(tensors, knots).items()
     }
     return family_at_knots(
-        family.net, family.config.lo, family.config.hi, knots, leaves, family.task
+        family.net,
+        family.config.lo,
+        family.config.hi,
+        knots,
+        as_held(leaves, dict(family.net.named_buffers())),
+        family.task,
     )
 
 
