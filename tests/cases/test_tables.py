@@ -306,6 +306,8 @@ def test_numbers_with_a_mark_are_numbers(tmp_path: Path, mark: str, name: str) -
     assert marked.schema is not None
     again = marked.schema.encode_rows(marked.schema.read_file(tmp_path / "rows.csv"))
     assert torch.equal(again.x[marked.rows["train"]], marked.train.x)
+    other = pd.DataFrame({"x": ["£7"], "z": [1.0]})
+    assert any(name in remark for remark in marked.schema.encode_rows(other).remarks)
 
 
 @right
@@ -331,10 +333,10 @@ def test_a_percent_in_runs_made_before_it_was_a_hundredth(tmp_path: Path) -> Non
     """A schema that does not say how % is read leaves it out, as the network was trained."""
     text = rows_csv(tmp_path, lambda i: f"{i * 37 % 60 / 4}%", lambda i: f"{i * 7 % 13 + 0.5}%")
     now = nd.load_data(text, target="y").schema
-    assert now is not None and now.target.percent
+    assert now is not None and now.target.mark == "%"
     stored = json.loads(json.dumps(now.to_json()))
     for part in (*stored["inputs"], stored["target"]):
-        del part["percent"]
+        del part["mark"]
     (x,) = (part for part in stored["inputs"] if part["column"] == "x")
     x |= {name: 100 * x[name] for name in ("mean", "std", "fill")}
     for name in ("mean", "std"):

@@ -30,8 +30,8 @@ from netdial.data.tables.words import (
     days_since_1970,
     find_order,
     find_style,
-    has_percent,
     mark_note,
+    mark_of,
     number,
     number_or_nan,
     numbers,
@@ -64,7 +64,7 @@ class Cells:
         remark: how it was read, where that may surprise; or why it cannot be used.
         decimal: decimal mark of numbers that were texts.
         thousands: mark between their thousands.
-        percent: whether they had a % and are hundredths.
+        mark: what stood at one end of each number, such as $; with % they are hundredths.
         order: order of day and month in dates that were texts.
         distinct: whether no two cells are equal and none is missing.
     """
@@ -74,7 +74,7 @@ class Cells:
     remark: str = ""
     decimal: str = "."
     thousands: str | None = None
-    percent: bool = False
+    mark: str = ""
     order: Order | None = None
     distinct: bool = False
 
@@ -181,7 +181,7 @@ def _from_texts(
     style = find_style(known, table, options)
     if style is not None:
         values[~gone] = [number(word, *style) for word in known]
-        cells = Cells("number", values[codes], "", *style, percent=has_percent(known))
+        cells = Cells("number", values[codes], "", *style, mark=mark_of(known))
         problems = open_style(known, name, style, table, options) or _infinite(cells.values, name)
     elif (truth := numbers(known, ())) is not None:
         values[~gone] = truth

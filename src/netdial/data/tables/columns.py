@@ -242,7 +242,7 @@ def _learn(
             "missing": missing,
             "decimal": column.decimal,
             "thousands": column.thousands,
-            "percent": column.percent,
+            "mark": column.mark,
         }
     )
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netdial.core.best import signed
 from netdial.data.tables.cells import days_of, numbers_of, texts_of
-from netdial.data.tables.words import Array, has_percent, other_spellings, unit_note, unit_of
+from netdial.data.tables.words import Array, mark_of, other_spellings, unit_note, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,10 @@ class FrozenModel(BaseModel):
     """A frozen value that JSON can hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Mark = Literal["", "%", "$", "€", "£", "¥"]
+"""What may stand at one end of a number."""
 
 
 class Number(FrozenModel):
@@ -43,8 +47,8 @@ class Number(FrozenModel):
     missing: bool
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
-    percent: bool | None = None
-    """Whether cells had a % and are hundredths; None, in older files, leaves a % out."""
+    mark: Mark | None = None
+    """What stood at one end of each number, with % they are hundredths; None, in older files, leaves a % out."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,27 +71,31 @@ class Number(FrozenModel):
         words = [
             f"mean {signed(self.mean, '.4g')}, standard deviation {self.std:.4g}",
             f"{self.thousands!r} between thousands" if self.thousands else "",
-            "hundredths, with % in the table" if self.percent else "",
+            "hundredths, with % in the table" if self.mark == "%" else "",
             _marked(self.missing),
         ]
         return "; ".join(word for word in words if word)
 
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
-        hundredths = self.percent is not None
+        hundredths = self.mark is not None
         return numbers_of(
             column, self.column, self.decimal, self.thousands, na, hundredths=hundredths
         )
 
     def unlike(self, column: pd.Series[Any]) -> str:
-        """Returns a remark if new cells have a % and those of training had none, or the other way about."""
-        percent = has_percent(column.unique())
-        if self.percent is None or percent == self.percent or column.isna().all():
+        """Returns a remark if new cells have another mark than those of training, where that may be another number."""
+        mark, known = mark_of(column.unique()), self.mark
+        if known is None or mark == known or column.isna().all():
             return ""
-        if percent:
+        if mark == "%":
             return f"column {self.column!r}: has %, which training had not; read as hundredths, 12.5% is 0.125"
+        if known == "%":
+            return f"column {self.column!r}: has no %, which training had; read as it is, 0.125 for 12.5%"
         return (
-            f"column {self.column!r}: has no %, which training had; read as it is, 0.125 for 12.5%"
+            f"column {self.column!r}: has {mark} for {known}, and is read alike"
+            if mark and known
+            else ""
         )
 
     def inputs(self, values: Array) -> tuple[Array, str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
 from netdial.data.tables.cells import numbers_of, texts_of
-from netdial.data.tables.inputs import FrozenModel, Input, Number, some_texts
+from netdial.data.tables.inputs import FrozenModel, Input, Mark, Number, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import as_frame, locate_table, read_table
 from netdial.data.tables.words import MISSING_WORDS, Array, other_spellings
@@ -53,8 +53,8 @@ class TargetColumns(FrozenModel):
     std: tuple[Annotated[float, Field(gt=0)], ...] = ()
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
-    percent: bool | None = None
-    """Whether the first target had a % and is hundredths; None, in older files, leaves a % out."""
+    mark: Mark | None = None
+    """What stood at one end of each number of the first target; None, in older files, leaves a % out."""
 
     @model_validator(mode="after")
     def _agree(self) -> TargetColumns:
@@ -231,7 +231,7 @@ class TableSchema(FrozenModel):
             raise DataError(f"the target {_columns(absent)} not in the table")
         if target.kind == "classification":
             return [self._classes(texts_of(frame[target.columns[0]], self.options.na))]
-        style, hundredths = (target.decimal, target.thousands), target.percent is not None
+        style, hundredths = (target.decimal, target.thousands), target.mark is not None
         return [
             numbers_of(frame[name], name, *style, self.options.na, hundredths=hundredths)
             for name in target.columns

@@ -287,5 +287,5 @@ def target_json(goal: Goal, extra: dict[str, Any]) -> dict[str, Any]:
     base: dict[str, Any] = {"kind": goal.kind, "columns": goal.names, "classes": goal.classes}
     if goal.kind == "regression":
         first = goal.cells[0]
-        base |= {"decimal": first.decimal, "thousands": first.thousands, "percent": first.percent}
+        base |= {"decimal": first.decimal, "thousands": first.thousands, "mark": first.mark}
     return base | extra

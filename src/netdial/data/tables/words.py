@@ -187,17 +187,17 @@ def unit_mark(word: str) -> str:
     return _unit(word).strip()
 
 
-def has_percent(words: Iterable[object]) -> bool:
-    """Returns whether some texts are numbers with a % at one end."""
-    return any(isinstance(word, str) and unit_mark(word.strip()) == "%" for word in words)
+def mark_of(words: Iterable[object]) -> str:
+    """Returns the first mark such as % or $ that a number has among some cells; nothing if none has one."""
+    texts = (word for word in words if isinstance(word, str))
+    return next((mark for text in texts if (mark := unit_mark(text.strip()))), "")
 
 
 def mark_note(words: Sequence[str]) -> str:
-    """Returns how a mark that numbers have is read; nothing if they have none."""
-    if has_percent(words):
-        return "with %, read as hundredths: 12.5% is 0.125"
-    mark = next(filter(None, map(unit_mark, words)), "")
-    return f"with {mark}, which is left out" if mark else ""
+    """Returns how the mark that numbers have is read; nothing if they have none."""
+    mark = mark_of(words)
+    read = "read as hundredths: 12.5% is 0.125" if mark == "%" else "which is left out"
+    return f"with {mark}, {read}" if mark else ""
 
 
 def other_minus(words: Sequence[str]) -> str:
