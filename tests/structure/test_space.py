@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -250,3 +251,20 @@ def test_arguments_of_other_types_are_named() -> None:
     for call, said in wrong:
         with pytest.raises(ConfigError, match=said):
             call()
+
+
+def test_an_operation_whose_trainings_would_share_numbers_is_refused() -> None:
+    one, frozen = nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(requires_grad=False)
+
+    def space(operation: Any) -> SearchSpace:
+        found = SearchSpace("shared")
+        x, y = found.input("x", (3,)), found.node("y")
+        found.edge(x, y, {"plain": nn.ReLU, "given": operation})
+        found.output(y)
+        return found
+
+    for operation in (lambda: one, lambda shape: nn.Sequential(nn.ReLU(), one)):
+        with pytest.raises(ConfigError, match="operation given: its function returns the same"):
+            space(operation).wiring  # noqa: B018
+    assert space(lambda: nn.Sequential(frozen, nn.Linear(3, 3))).count == 2
+    assert space(lambda: copy.deepcopy(one)).count == 2

@@ -8,7 +8,14 @@ from torch import nn
 
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.structure.graph.aggregate import Aggregator, joined_shape
-from netdial.structure.graph.operations import Shape, ZeroOperation, make, shape_after
+from netdial.structure.graph.operations import (
+    Shape,
+    ZeroOperation,
+    check_fresh,
+    is_own,
+    make,
+    shape_after,
+)
 from netdial.structure.graph.parts import SpaceEdge, StructureChoice, Wiring
 
 Special = tuple[frozenset[int], frozenset[int]]
@@ -136,6 +143,7 @@ def _outputs(edge: SpaceEdge, shape: Shape) -> tuple[dict[str, Shape | None], Sp
         if type(module) is nn.Identity:
             identities.add(index)
         found[name] = None if index in zeros else shape_after(module, shape, where)
+        check_fresh(factory, module, shape, where)
     return found, (frozenset(zeros), frozenset(identities))
 
 
@@ -185,8 +193,7 @@ def check_batch(wiring: Wiring, size: int) -> None:
     for edge in wiring.edges.values():
         shape = wiring.shapes[edge.source]
         for name, factory in edge.operations.items():
-            own = not str(getattr(factory, "__module__", "")).startswith("netdial.")
-            if not own or (id(factory), shape) in seen:
+            if not is_own(factory) or (id(factory), shape) in seen:
                 continue
             seen.add((id(factory), shape))
             where = f"edge {edge.name}, operation {name}"

@@ -72,6 +72,35 @@ def make(factory: Factory, shape: Shape, where: str, *seed: int | str) -> nn.Mod
     return made
 
 
+def is_own(factory: Factory) -> bool:
+    """Returns whether a factory is the user's own, and none of netdial's."""
+    return not str(getattr(factory, "__module__", "")).startswith("netdial.")
+
+
+def check_fresh(factory: Factory, module: nn.Module, shape: Shape, where: str) -> None:
+    """Refuses a user's factory whose modules share parameters: every training would go on with the numbers of the one before.
+
+    Args:
+        factory: what made the module.
+        module: one that it made for inputs of this shape.
+        shape: of inputs.
+        where: for the message.
+
+    Raises:
+        ConfigError: another one has a trained parameter of the first.
+    """
+    trained = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+    if not trained or not is_own(factory):
+        return
+    again = make(factory, shape, where, "again")
+    both = [trained[id(p)] for p in again.parameters() if id(p) in trained]
+    if both:
+        raise ConfigError(
+            f"{where}: its function returns the same parameters each time ({both[0]}), and every training of a structure "
+            "begins with fresh ones; make the module inside the function, such as lambda: nn.Linear(6, 6)"
+        )
+
+
 def shape_after(module: nn.Module, shape: Shape, where: str, examples: int = _EXAMPLES) -> Shape:
     """Returns the shape of an operation's output, without the batch, found by a run on so many examples.
 

@@ -14,6 +14,10 @@ from netdial.train.config import TrainConfig, names_of
 
 Plain = str | int | float | bool
 
+_SINGLE = (
+    "times are measured of networks in single precision; leave precision out, or limit another size"
+)
+
 
 class SearchConfig(TrainConfig):
     """Settings of a search; those of training hold for the supernet and for every network that is trained."""
@@ -118,6 +122,8 @@ class SearchConfig(TrainConfig):
             raise ConfigError(
                 f"devices={self.devices}, precision={self.precision}: a search runs on one device, in 32-true or 64-true"
             )
+        if self.precision == "64-true" and self.size and parse_target(self.size).kind == "ms":
+            raise ConfigError(f"size={self.size!r}, precision=64-true: {_SINGLE}")
         return self
 
     @property
@@ -185,6 +191,10 @@ class SpaceSearchConfig(SearchConfig):
         if self.size is not None and self.max_latency_ms is not None:
             raise ConfigError(
                 f"size={self.size!r} and max_latency_ms={self.max_latency_ms:g} are two limits; give one of them"
+            )
+        if self.precision == "64-true" and self.max_latency_ms is not None:
+            raise ConfigError(
+                f"max_latency_ms={self.max_latency_ms:g}, precision=64-true: {_SINGLE}"
             )
         return self
 

@@ -13,18 +13,20 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError
 from netdial.core.size import Kind, Target, parse_target
+from netdial.measure.cost import size_bytes
 from netdial.structure.cost import StructureCosts
 from netdial.structure.derived import derive
 from netdial.structure.graph.domain import vertices
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.live import live_operations
+from netdial.structure.graph.parts import SpaceEdge
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.latency import LatencyLookup, measure_network
 from netdial.structure.limits import CountedSizes, SizeTable, best_within
 from netdial.structure.search.state import SearchState
+from netdial.structure.supernet import fresh
 from netdial.structure.terms import ConstrainedTerm, HingeTerm
 
-_BYTES = 4
 _NO_LIMIT = 1e300
 _MULTIPLIER = "multiplier of the limit"
 """Name in the memory of a search."""
@@ -42,6 +44,7 @@ class SizeLimit:
         table: times of the operations, for a size in milliseconds.
         measured: returns the size of a network as it is measured, for sizes that are not counted; what is chosen then is within
             the limit by that, too.
+        dtype: precision of the networks, for a size in bytes: those of parameters and buffers, as a file holds them.
 
     Raises:
         ConfigError: no structure is within the limit (the message names the nearest), or a table is missing.
@@ -53,6 +56,7 @@ class SizeLimit:
         size: str | None,
         table: SizeTable | None = None,
         measured: Callable[[Genotype], float] | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.space = space
         self.target: Target | None = parse_target(size) if size is not None else None
@@ -66,7 +70,9 @@ class SizeLimit:
                 )
             self._table = table
         else:
-            self._table = self._counted(self.target.kind if self.target is not None else "params")
+            self._table = self._counted(
+                self.target.kind if self.target is not None else "params", dtype
+            )
         even = {k: torch.full((len(c.operations),), 0.5) for k, c in space.choices.items()}
         self.within(even, self.most)
 
@@ -135,14 +141,18 @@ class SizeLimit:
             return best
         return best_within(self.space, self._table, most, probabilities, costs=self.costs)
 
-    def _counted(self, kind: Kind) -> CountedSizes:
+    def _counted(self, kind: Kind, dtype: torch.dtype) -> CountedSizes:
         if kind == "bytes":
-            table = {
-                edge: {name: _BYTES * count for name, count in row.items()}
-                for edge, row in self.costs.params.items()
-            }
-            return CountedSizes(kind, table)
+            edges = self.space.wiring.edges.items()
+            return CountedSizes(kind, {name: self._bytes_of(edge, dtype) for name, edge in edges})
         return CountedSizes(kind, self.costs.macs if kind == "macs" else self.costs.params)
+
+    def _bytes_of(self, edge: SpaceEdge, dtype: torch.dtype) -> dict[str, int]:
+        """Returns what each operation of an edge takes in a file."""
+        modules = {name: fresh(self.space, edge, name, 0).to(dtype) for name in edge.operations}
+        return {
+            name: size_bytes(module.state_dict(), packed=False) for name, module in modules.items()
+        }
 
 
 @dataclass(frozen=True)

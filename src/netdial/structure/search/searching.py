@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import in_usual_modes
@@ -96,13 +98,18 @@ def prepare(
     if config.size is not None and parse_target(config.size).kind == "ms":
         limit = latency_limit(space, config.size, measure_table(space))
     else:
-        limit = SizeLimit(space, config.size)
+        limit = SizeLimit(space, config.size, dtype=precision_of(config))
     config = with_lengths(config, admitted)
     batch = config.known_batch_size
     check_batch(space.wiring, min(batch, len(admitted)) if isinstance(admitted, Dataset) else batch)
     job = SearchJob(space, admitted, part, judged, task.in_training(), config, limit, augment)
     job.times = lambda: measured_times(space)
     return job
+
+
+def precision_of(config: SearchConfig) -> torch.dtype:
+    """Returns the precision of the networks of a search."""
+    return torch.float64 if config.precision == "64-true" else torch.float32
 
 
 def measured_times(space: SearchSpace) -> LatencyLookup:

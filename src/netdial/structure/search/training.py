@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,7 +152,9 @@ def try_network(
         examples = train_network(net, data, task, config, augment=augment)
         loss = mean_loss(net, valid, task)
     except NonFiniteError:
-        examples, loss = config.known_epochs * _size(data), float("inf")
+        examples, loss = config.known_epochs * _size(data), math.inf
+    if math.isnan(loss):  # which every comparison would take for the least
+        loss = math.inf
     taken = time.process_time() - begun
     return Tried(net.genotype, config.known_epochs, loss, examples, taken)
 
@@ -190,6 +193,17 @@ def weighted_mean(values: Tensor, data: Dataset) -> float:
         return float(values.mean())
     weight = data.weight.to(values)
     return float((weight * values).sum() / weight.sum())
+
+
+def error_of_mean(values: Tensor, data: Dataset) -> float:
+    """Returns the standard error of ``weighted_mean``; nan where fewer than two examples count."""
+    weight = torch.ones_like(values) if data.weight is None else data.weight.to(values)
+    count = int((weight > 0).sum())
+    if count < 2:
+        return math.nan
+    share = weight / weight.sum()
+    apart = values - (share * values).sum()
+    return float((share * apart).square().sum().sqrt()) * math.sqrt(count / (count - 1))
 
 
 def _least(net: nn.Module) -> int:

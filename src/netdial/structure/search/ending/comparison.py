@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -12,7 +11,7 @@ from netdial.data.dataset import Dataset
 from netdial.structure.derived import DerivedNetwork
 from netdial.structure.search.outcome import RandomBaseline, SearchOutcome
 from netdial.structure.search.strategy import Asked, Tried
-from netdial.structure.search.training import losses, weighted_mean
+from netdial.structure.search.training import error_of_mean, losses, weighted_mean
 
 if TYPE_CHECKING:
     from netdial.structure.search.job import SearchJob
@@ -34,10 +33,7 @@ def beside_random_search(
     rival = job.trained(best)[0]
     part = test if test is not None else job.valid
     difference = _losses(job, outcome.network, part) - _losses(job, rival, part)
-    error = (
-        float(difference.std() / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
-    )
-    mean = weighted_mean(difference, part)
+    mean, error = weighted_mean(difference, part), error_of_mean(difference, part)
     name = "valid" if test is None else "test"
     baseline = RandomBaseline(tuple(done), best, mean, error, name)
     return SearchOutcome(**{**vars(outcome), "baseline": baseline})

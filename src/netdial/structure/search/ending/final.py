@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.structure.graph.canonical import canonical_form
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import Gamma
@@ -118,6 +118,9 @@ def play_final(
         first: others, with what their trainings from the first start gave; all of one length.
         worths: what is minimised; each has a winner of its own, and trainings are shared.
         part: what trainings are told of as.
+
+    Raises:
+        NonFiniteError: all trainings of the best structure diverged.
     """
     epochs = first[0].epochs if first else job.config.passes
     train, made = job.trainer(part), list[Tried]()
@@ -143,7 +146,13 @@ def play_final(
         for genotype in dict.fromkeys(chain.from_iterable(left)):
             run(genotype, start)
         left = [ranked(row, worth) for row, worth in zip(left, worths, strict=True)]
-    return [min(runs[row[0]], key=lambda tried: tried.loss) for row in left], made
+    winners = [min(runs[row[0]], key=lambda tried: tried.loss) for row in left]
+    if not all(math.isfinite(each.loss) for each in winners):
+        raise NonFiniteError(
+            f"none of the {len(runs)} structures that were compared has a finite loss on validation data: trainings diverged; "
+            "lower lr, set clip to 1, or look for values that are far too large in the data"
+        )
+    return winners, made
 
 
 def _with_usual(job: SearchJob, entered: list[Genotype]) -> list[Genotype]:
