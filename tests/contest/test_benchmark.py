@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 
 import netdial as nd
 from netdial.cli import main
@@ -43,6 +44,8 @@ def test_places_follow_the_mean_and_differences_are_paired() -> None:
     assert second.loss == 4 and second.error == pytest.approx(2 / math.sqrt(3))
     assert second.behind == 2 and second.behind_error == pytest.approx(math.sqrt(3) / math.sqrt(3))
     assert first.behind == 0 and first.level and not second.level and math.isnan(first.params)
+    (alone, other) = ranked({"a": [_one(1.0)], "b": [_one(2.0)]})
+    assert alone.level and alone.behind_error == 0 and math.isnan(other.behind_error)
 
 
 def test_it_compares_from_the_command_line_and_goes_on(
@@ -160,6 +163,21 @@ def test_one_that_fails_comes_last_and_alone_is_an_error(
     assert "step 3" in board.places[1].failed and "step 3" in str(board)
     with pytest.raises(ConfigError, match="step 3"):
         nd.benchmark("wine", contenders=["hopeless"], **how)
+
+
+def test_one_that_predicts_no_numbers_for_test_rows_has_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is no number, beside which the order of all others would be anything."""
+
+    def overflowing(match: Match) -> Guess:
+        return Guess(lambda part: torch.full((len(part), match.n_outputs), math.inf), 0.1)
+
+    monkeypatch.setitem(CONTENDERS._parts, "overflowing", overflowing)
+    names = ["overflowing", "constant", "linear model"]
+    board = nd.benchmark("wine", contenders=names, seconds=0.05, seeds=1, folder=tmp_path)
+    assert [place.name for place in board.places] == ["linear model", "constant", "overflowing"]
+    assert "not finite" in board.places[-1].failed
 
 
 def test_a_price_is_shown_in_its_own_units(

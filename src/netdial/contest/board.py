@@ -140,7 +140,7 @@ def _place(
         _mean(ones, "loss"),
         _error([one["loss"] for one in ones]),
         statistics.fmean(gaps),
-        _error(gaps),
+        0.0 if ones is first else _error(gaps),
         _mean(ones, "valid"),
         {key: statistics.fmean(one["metrics"][key] for one in ones) for key in ones[0]["metrics"]},
         _mean(ones, "seconds"),

@@ -15,13 +15,13 @@ from netdial.contest import contenders
 from netdial.contest.board import Leaderboard, ranked
 from netdial.contest.match import CONTENDERS, Match
 from netdial.core.arguments import Count, checked
-from netdial.core.errors import ConfigError, MissingExtra, NetdialError
+from netdial.core.errors import ConfigError, MissingExtra, NetdialError, NonFiniteError
 from netdial.core.outputs import in_usual_modes
 from netdial.data.tables.read import Frame
 from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import Made, make_all
 from netdial.jobs.problem import Problem, is_function, load_problem, reading_lines
-from netdial.jobs.trial import content_of, digests_of, refuse_changed, tables_of
+from netdial.jobs.trial import content_of, digests_of, refuse_changed, sources_of
 from netdial.nets import build
 from netdial.nets.foreign import copy_network
 from netdial.runs.run import Run
@@ -58,7 +58,7 @@ class ContestEntry(Cell):
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Joins the digests of all tables."""
+        """Joins the digests of all that the data come from."""
         object.__setattr__(self, "content", content_of(self.data, self.options, self.digests))
 
     @property
@@ -72,7 +72,7 @@ class ContestEntry(Cell):
         Raises:
             DataError: a table is no longer what it was when the benchmark began.
         """
-        refuse_changed(tables_of(self.data, self.options), self.digests, store.data_dir)
+        refuse_changed(sources_of(self.data, self.options), self.digests, store.data_dir)
         problem = opened(self.data, self.options, self.seed, store.data_dir)
         contender, match = CONTENDERS[self.contender], _match(problem, self)
         try:
@@ -82,6 +82,8 @@ class ContestEntry(Cell):
             seconds = time.process_time() - began
             task, test = task_of(problem.task), problem.task.test
             metrics = task.metrics(guess.outputs(test), test.y)
+            if not math.isfinite(metrics[task.proper]):
+                raise NonFiniteError("it predicts numbers for test rows that are not finite")
         except MissingExtra:
             raise  # the same command finds it once it is installed: nothing is kept
         except NetdialError as error:
@@ -145,7 +147,7 @@ def benchmark(
             given[part] = kept_as_file(given[part], Path(folder))
     if "split_seed" in given:
         raise ConfigError("split_seed: a benchmark splits by its seeds; give seeds= in its place")
-    digests = digests_of(tables_of(data, given), data_dir)
+    digests = digests_of(sources_of(data, given), data_dir)
     problem = opened(data, given, 0, data_dir)
     if reading is not None and (lines := reading_lines(problem.task)):
         for line in (f"reading {data}", *lines):

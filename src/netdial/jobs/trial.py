@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,18 @@ from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
 from netdial.train.config import make
 
+_CODE: dict[str, tuple[object, str]] = {}
+"""Module -> what it was loaded by, and the digest of its file: one that changes later is not what runs here."""
+_WAITING: set[str] = set()
+"""Modules whose file was looked at before they were loaded."""
+
 
 @dataclass(frozen=True)
 class Trial(Cell):
     """One job of a way of training; its folder is the run folder that ``netdial`` commands take.
 
-    Its key depends on the way, the data (on the bytes of tables, too, those of further parts included) and on all settings,
-    those left to their defaults included.
+    Its key depends on the way, the data (on the bytes of tables, too, those of further parts included, and of the file that a
+    user's function stands in) and on all settings, those left to their defaults included.
 
     Attributes:
         data: name of a data set, a table, or a user's function ``package.module:function``.
@@ -34,9 +42,9 @@ class Trial(Cell):
         way: name of the way of training.
         data_dir: folder that a table is looked for in, beside this one and that of NETDIAL_DATA.
         watch: told how it goes.
-        digests: name of a table -> SHA-256 of its bytes; None has the tables read now.
+        digests: name of a table or function -> SHA-256 of its bytes; None has them read now.
         settings: all settings with the choices.
-        content: digest of the tables, empty for other data.
+        content: digest of them, empty for other data.
 
     Raises:
         ConfigError: a setting is not allowed, or the way is not known.
@@ -60,7 +68,7 @@ class Trial(Cell):
             settled |= make(settings, own).model_dump(mode="json")
         object.__setattr__(self, "settings", settled)
         if self.digests is None:
-            found = digests_of(tables_of(self.data, self.choices), self.data_dir)
+            found = digests_of(sources_of(self.data, self.choices), self.data_dir)
             object.__setattr__(self, "digests", found)
         object.__setattr__(self, "content", content_of(self.data, self.choices, self.digests or {}))
 
@@ -79,7 +87,7 @@ class Trial(Cell):
         Raises:
             DataError: a table is no longer what it was when the trial was planned.
         """
-        refuse_changed(tables_of(self.data, self.choices), self.digests or {}, store.data_dir)
+        refuse_changed(sources_of(self.data, self.choices), self.digests or {}, store.data_dir)
         path = store.path(self)
         job = Job(
             self.data,
@@ -94,32 +102,65 @@ class Trial(Cell):
         do_job(job, self.watch)
 
 
-def tables_of(data: str, choices: Mapping[str, Any]) -> list[str]:
-    """Returns the names of the tables that data are read from: the data themselves, and files of validation and test rows."""
-    names = [data, *(choices.get(part) for part in ("valid", "test"))]
-    return [name for name in names if isinstance(name, str) and is_table(name)]
+def sources_of(data: str, choices: Mapping[str, Any]) -> list[str]:
+    """Returns the names of what may change that data come from: tables, further parts included, or a user's function."""
+    parts = [choices.get(part) for part in ("valid", "test")]
+    tables = [name for name in parts if isinstance(name, str) and is_table(name)]
+    return [data, *tables] if is_table(data) or _is_code(data) else tables
 
 
-def digests_of(tables: Iterable[str], data_dir: str | None) -> dict[str, str]:
-    """Returns the SHA-256 of tables, by name; empty for one that is not there."""
-    return {name: table_digest(name, data_dir) for name in tables}
+def digests_of(sources: Iterable[str], data_dir: str | None) -> dict[str, str]:
+    """Returns the SHA-256 of tables, and of the files that functions stand in, by name; empty for one that is not there."""
+    return {n: _code_digest(n) if _is_code(n) else table_digest(n, data_dir) for n in sources}
+
+
+def _is_code(data: str) -> bool:
+    return ":" in data and not is_table(data)
+
+
+def _code_digest(data: str) -> str:
+    """Returns the SHA-256 of the file of a function's module, as it was when that was loaded; empty where there is none."""
+    module = data.partition(":")[0]
+    loaded = getattr(sys.modules.get(module), "__spec__", None)
+    before, digest = _CODE.get(module, (None, ""))
+    if loaded is None or (before is not loaded and module not in _WAITING):
+        digest = _file_digest(module)
+    (_WAITING.add if loaded is None else _WAITING.discard)(module)
+    _CODE[module] = (loaded, digest)
+    return digest
+
+
+def _file_digest(module: str) -> str:
+    """Returns the SHA-256 of a module's file, which is found but not run; empty where there is none."""
+    PathFinder.invalidate_caches()
+    places: Sequence[str] = (os.getcwd(), *sys.path)
+    origin = None
+    for name in module.split("."):
+        found = PathFinder.find_spec(name, places)
+        if found is None:
+            return ""
+        places, origin = found.submodule_search_locations or (), found.origin
+    try:
+        return hashlib.sha256(Path(origin or "").read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def content_of(data: str, choices: Mapping[str, Any], digests: Mapping[str, str]) -> str:
-    """Returns one digest of all tables that data are read from, of a single table its own; empty where there is none."""
-    found = [digests.get(name, "") for name in tables_of(data, choices)]
+    """Returns one digest of all that data come from, of a single table its own; empty where there is none."""
+    found = [digests.get(name, "") for name in sources_of(data, choices)]
     if len(found) < 2:
         return "".join(found)
     return hashlib.sha256(" ".join(found).encode()).hexdigest()
 
 
-def refuse_changed(tables: Iterable[str], before: Mapping[str, str], data_dir: str | None) -> None:
-    """Refuses tables whose bytes are others than they were; one that is not there is told by whoever reads it.
+def refuse_changed(sources: Iterable[str], before: Mapping[str, str], data_dir: str | None) -> None:
+    """Refuses tables and functions whose bytes are others than they were; one that is not there is told by whoever reads it.
 
     Raises:
         DataError: one was changed.
     """
-    for name, now in digests_of(tables, data_dir).items():
+    for name, now in digests_of(sources, data_dir).items():
         old = before.get(name)
         if old and now and old != now:
             raise DataError(

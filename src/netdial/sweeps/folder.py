@@ -25,6 +25,7 @@ from netdial.core.storage.boundary import (
     unseal_line,
 )
 from netdial.core.storage.files import write_json, writing
+from netdial.data.tables.options import is_table
 from netdial.data.tables.read import locate_table
 from netdial.jobs.trial import digests_of, refuse_changed
 from netdial.runs.folder import whole_lines
@@ -46,7 +47,8 @@ class SweepFolder:
     Attributes:
         path: the folder.
         spec: the sweep.
-        digests: name of a table that trials read -> SHA-256 of its bytes when the sweep began.
+        digests: name of a table that trials read, or of the function -> SHA-256 of its bytes when the sweep began; earlier
+            versions had none of functions.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class SweepFolder:
             old = cls.open(path)
             _refuse_another(path, old.spec, spec)
             refuse_changed(old.digests, old.digests, spec.data_dir)
+            digests = {n: d for n, d in digests.items() if is_table(n) or n in old.digests}
             digests |= {name: digest for name, digest in old.digests.items() if digest}
         return cls(path, spec, digests)
 
@@ -187,15 +190,15 @@ def fetch_about(address: str, path: Path) -> None:
 
 
 def _digests(spec: SweepSpec, *, need: bool = True) -> dict[str, str]:
-    """Returns the SHA-256 of every table that trials read; empty for one that this machine does not see.
+    """Returns the SHA-256 of all that trials read; empty for what this machine does not see.
 
     Raises:
         DataError: ``need``, and a table is not there, where trials are made on this machine.
     """
     if need and not spec.cluster:
-        for name in spec.tables():
+        for name in filter(is_table, spec.sources()):
             locate_table(name, spec.data_dir)
-    return digests_of(spec.tables(), spec.data_dir)
+    return digests_of(spec.sources(), spec.data_dir)
 
 
 def _refuse_another(path: Path, old: SweepSpec, new: SweepSpec) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from netdial.core.errors import ConfigError, missing_extra, unknown
-from netdial.jobs.trial import tables_of
+from netdial.jobs.trial import sources_of
 from netdial.runs.folder import check_name
 from netdial.runs.store import Cell
 from netdial.sweeps.remote import folder_for, is_address
@@ -205,15 +205,15 @@ class SweepSpec(Settings):
         plain = self.model_dump(mode="json")
         return {name: value for name, value in plain.items() if name not in RUNNING}
 
-    def tables(self) -> list[str]:
-        """Returns the names of all tables that trials read."""
-        found = dict.fromkeys(tables_of(self.data, {}))
+    def sources(self) -> list[str]:
+        """Returns the names of all tables that trials read, or of the function that gives the data."""
+        found = dict.fromkeys(sources_of(self.data, {}))
         for where in (self.settings, self.space):
             for name, value in where.items():
                 part = name.removeprefix(BASE)
                 for one in value if isinstance(value, tuple | list) else (value,):
                     if "{" not in str(one):  # else known with the trial alone
-                        found |= dict.fromkeys(tables_of(self.data, {part: one}))
+                        found |= dict.fromkeys(sources_of(self.data, {part: one}))
         return list(found)
 
     def cell(self, params: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> Cell:
