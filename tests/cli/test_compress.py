@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import netdial as nd
 from netdial.compression import ledger, read, write
 from netdial.jobs.opening import open_run
 from netdial.measure.forward import outputs
+from netdial.report.sections.compress import waterfall_figure
 from netdial.runs.curves import members
 from netdial.runs.results.compressions import TRAINED_ON, compressions
 from netdial.runs.run import Run
@@ -73,6 +75,9 @@ def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
         sum(row["bits"] for row in one.layers.values()) / 8
     )
     assert sum(one.split.values()) == ledger("small.ndz").size == Path("small.ndz").stat().st_size
+    empty = {name: {**row, "bytes": 0.0} for name, row in one.stages.items() if name != "coded"}
+    none_left = replace(one, stages={**one.stages, **empty}, bounds={"no context": 0.0})
+    assert waterfall_figure(none_left).layout.yaxis.type == "log"
     page = run.report_path.read_text("utf-8")
     assert "Compressed to a file" in page and "max-bytes 1600" in page
     assert "code length, no context" in page

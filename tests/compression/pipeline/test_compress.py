@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,8 @@ import netdial as nd
 from netdial import compression
 from netdial.compression import Codebook
 from netdial.compression.pipeline.config import CompressConfig
-from netdial.compression.pipeline.result import FrontPoint
-from netdial.compression.pipeline.search import Level, Search, SizePoints
+from netdial.compression.pipeline.result import FrontPoint, Level, SizePoints
+from netdial.compression.pipeline.search import Search
 from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.task import Regression
@@ -139,7 +140,8 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
         return FrontPoint(n_bytes, squared_error, 0.0, 0.0, 2, 1.0, net, {})
 
     class Two(Search):
-        def _begin(self) -> Any: ...
+        def _begin(self) -> Level:
+            return Level(math.inf, nn.Identity(), {})
 
         def _first_goal(self) -> float:
             return 1.0
@@ -384,7 +386,11 @@ def test_what_cannot_be_is_refused_before_or_in_words(trained: nn.Module) -> Non
 def test_where_bytes_are_left_over_more_weights_are_tried(
     trained: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netdial.compression.pipeline.search._PRECISIONS", (0.5,))
+    class Coarse(Search):
+        def _begin(self) -> Level:
+            return replace(super()._begin(), precisions=(0.5,))
+
+    monkeypatch.setattr("netdial.compression.pipeline.run.Search", Coarse)
     net = nd.build("mlp:60-40", input_shape=(12,), n_outputs=3, seed=0)
     names: list[str] = []
     found = compressed(net, max_bytes=1000, report=lambda name, *_: names.append(name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdial.core.best import signed
 from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number
-from netdial.runs.results.compressions import STAGES, TRAINED_ON, stage_words
+from netdial.runs.results.compressions import STAGES, TRAINED_ON, ratio_words, stage_words
 from netdial.task import named
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
         table.add_row(
             stage_words(stage.label),
             count(round(stage.n_bytes)),
-            f"× {first / stage.n_bytes:.3g}",
+            ratio_words(first, stage.n_bytes),
             number(stage.loss),
             "" if measured is None else show(measured),
         )

@@ -14,6 +14,9 @@ from netdial.core.errors import ConfigError
 _EPOCHS, _STEPS, _TUNED = 8, 300, 3 / 8
 """Passes over the data and optimiser steps that a training has at least, and the part of it with shared values."""
 
+_VALUES, _MOST_VALUES = 32, 128
+"""Values in a layer at most, and where more precision is asked for."""
+
 _GOALS = ("max_bytes", "max_loss", "price")
 
 
@@ -94,7 +97,13 @@ class CompressConfig:
             "uniform: multiples of a step; posterior: entropy, with the variances of the posterior in place of curvature"
         ),
     ] = "entropy"
-    values: Annotated[int, Field(ge=1, description="values in a layer at most, beside 0")] = 32
+    values: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="values in a layer at most, beside 0; else 32, up to 128 where bytes are left or a loss is not met",
+        ),
+    ] = None
     start: Annotated[
         str,
         Field(
@@ -130,6 +139,21 @@ class CompressConfig:
             raise ConfigError(
                 f"{' and '.join(given)} exclude each other; give one: the size, the loss, or the price of a bit"
             )
+
+    def most_values(self, bits: float = 0.0) -> int:
+        """Returns how many values a layer has at most, where a value takes so many bits on average.
+
+        >>> CompressConfig().most_values(3.0), CompressConfig().most_values(6.0), CompressConfig(values=9).most_values(6.0)
+        (32, 128, 9)
+        """
+        return self.values or min(max(_VALUES, 2 ** math.ceil(bits + 1)), _MOST_VALUES)
+
+    @property
+    def finest(self) -> float:
+        """Bits of value that are tried at most; 0 where values are not told by bits."""
+        if self.share == "kmeans":
+            return 0.0
+        return math.log2(self.values + 1) if self.values else math.log2(_MOST_VALUES) - 1
 
     def resolved(self, n_data: int) -> ResolvedConfig:
         """Returns the settings of the trainings on so many examples."""

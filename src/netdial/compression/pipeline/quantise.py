@@ -117,20 +117,19 @@ def leaves_of(
 
 
 def shared_at(
-    leaves: Mapping[str, SharedLeaf], price: float, config: CompressConfig
+    leaves: Mapping[str, SharedLeaf], price: float, config: CompressConfig, values: int
 ) -> dict[str, Shared]:
-    """Returns each leaf at the least of distortion + price · bits, over the number of values."""
-    return {name: _best(leaf, price, config) for name, leaf in leaves.items()}
+    """Returns each leaf at the least of distortion + price · bits, over the number of values up to so many."""
+    return {name: _best(leaf, price, config, values) for name, leaf in leaves.items()}
 
 
-def _best(leaf: SharedLeaf, price: float, config: CompressConfig) -> Shared:
+def _best(leaf: SharedLeaf, price: float, config: CompressConfig, values: int) -> Shared:
     if config.share == "uniform":
         tried = [
-            sharing.uniform(leaf.weights, step, leaf.pull)
-            for step in _steps(leaf.weights, config.values)
+            sharing.uniform(leaf.weights, step, leaf.pull) for step in _steps(leaf.weights, values)
         ]
     else:
-        counts = [2**n for n in range(1, 8) if 2**n < config.values] + [config.values]
+        counts = [2**n for n in range(1, 8) if 2**n < values] + [values]
         tried = [
             sharing.entropy(
                 leaf.weights, leaf.pull, price, k, zero=leaf.zero, start=config.start, seed=config.seed
@@ -161,9 +160,10 @@ def value_bits(shared: Mapping[str, Shared]) -> float:
 def price_for(leaves: Mapping[str, SharedLeaf], bits: float, config: CompressConfig) -> float:
     """Returns the price at which weights that are not 0 take so many bits of value on average, or nearly."""
     low, high = math.log(_LEAST), math.log(_MOST)
+    values = config.most_values(bits)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if value_bits(shared_at(leaves, math.exp(middle), config)) > bits:
+        if value_bits(shared_at(leaves, math.exp(middle), config, values)) > bits:
             low = middle
         else:
             high = middle
@@ -194,12 +194,15 @@ def share_network(
     leaves = leaves_of(net, division, masks, pulls, thin=price is not None)
     if config.share == "kmeans":
         found = {
-            name: sharing.share(leaf.weights, config.values, start=config.start, seed=config.seed)
+            name: sharing.share(
+                leaf.weights, config.most_values(), start=config.start, seed=config.seed
+            )
             for name, leaf in leaves.items()
         }
         return _books(net, found), 0.0
     nats = _NATS * price if price is not None else price_for(leaves, bits or 3.0, config)
-    return _books(net, shared_at(leaves, nats, config)), nats / _NATS
+    values = config.most_values(0.0 if bits is None else bits)
+    return _books(net, shared_at(leaves, nats, config, values)), nats / _NATS
 
 
 def _books(net: nn.Module, found: Mapping[str, Shared]) -> dict[str, Book]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from netdial.compression.pipeline.rate import (
     context_bits,
     entropy_bits,
 )
+from netdial.compression.pipeline.training import Masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,49 @@ class FrontPoint:
     price: float
     net: nn.Module
     tensors: Mapping[str, Codebook | Array]
+
+
+PRECISIONS = (2.0, 3.0)
+"""Bits of value of a weight on average that are tried at every size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A network of one size before its values are shared.
+
+    Attributes:
+        goal: bits that its code was to have.
+        net: the network.
+        masks: which of its weights there are.
+        precisions: bits of value of a weight on average that it is tried with.
+    """
+
+    goal: float
+    net: nn.Module
+    masks: Masks
+    precisions: tuple[float, ...] = PRECISIONS
+
+    @property
+    def n_weights(self) -> int:
+        """Weights that there are."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+
+@dataclass(frozen=True, eq=False)
+class SizePoints:
+    """What became of a network of one size.
+
+    Attributes:
+        points: its networks of shared values.
+        least: bytes of the smallest file, of those too that are too long and were not trained.
+    """
+
+    points: list[FrontPoint]
+    least: int
+
+
+Sizer = Callable[[Mapping[str, Codebook | Array], nn.Module | None], int]
+"""(stored tensors, the network that they are) -> bytes of the file; None stands for the network given."""
 
 
 def pareto(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
@@ -154,6 +198,27 @@ class Compressed:
     def layers(self) -> list[LayerBits]:
         """Returns what each tensor takes, in the order of the network."""
         return [layer_bits(name, tensor) for name, tensor in self.chosen.tensors.items()]
+
+
+def waterfall(
+    chosen: FrontPoint, dense: float, given: float, start: float
+) -> tuple[WaterfallStep, ...]:
+    """Returns the steps from a network of so many bytes to the file of the chosen one.
+
+    Args:
+        chosen: the network in the file.
+        dense: bytes of the network given.
+        given: its loss.
+        start: that of the network that losses are compared with, which is a dense control where it is another.
+    """
+    longer = (WaterfallStep(TRAINED_ON, dense, start),) if start != given else ()
+    return (
+        WaterfallStep("dense", dense, given),
+        *longer,
+        WaterfallStep("pruned", unshared_bytes(chosen.tensors), chosen.loss),
+        WaterfallStep("shared", uncoded_bytes(chosen.tensors), chosen.loss),
+        WaterfallStep("coded", chosen.n_bytes, chosen.loss),
+    )
 
 
 def layer_bits(name: str, tensor: Codebook | Array) -> LayerBits:

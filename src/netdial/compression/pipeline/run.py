@@ -18,9 +18,9 @@ from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.families.run import compress_family, family_recipe
 from netdial.compression.pipeline.free import fold_inputs
 from netdial.compression.pipeline.leaves import dense_bytes, divide
-from netdial.compression.pipeline.result import Compressed
-from netdial.compression.pipeline.search import Search, Sizer, finished, losses_of
-from netdial.compression.pipeline.steps import Context, recipe_alone
+from netdial.compression.pipeline.result import Compressed, Sizer
+from netdial.compression.pipeline.search import Search, finished
+from netdial.compression.pipeline.steps import Context, losses_of, recipe_alone
 from netdial.core.arguments import checked
 from netdial.core.best import SQUARED_ERROR
 from netdial.core.errors import ConfigError, MemberWarning, warn

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,14 @@ from netdial.compression.pipeline.free import ordered, tidied
 from netdial.compression.pipeline.leaves import tensors_of
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.result import (
-    TRAINED_ON,
     Compressed,
     FrontPoint,
-    WaterfallStep,
+    Level,
+    SizePoints,
+    Sizer,
     exact_bits,
     pareto,
-    uncoded_bytes,
-    unshared_bytes,
+    waterfall,
 )
 from netdial.compression.pipeline.sparsify import bits_of
 from netdial.compression.pipeline.steps import (
@@ -38,11 +38,11 @@ from netdial.compression.pipeline.steps import (
     Values,
     keep_level,
     kept_level,
+    losses_of,
     shared,
     thinner,
     trained_values,
 )
-from netdial.compression.pipeline.training import Masks
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.measure.compare import excess, terms_of
@@ -54,40 +54,15 @@ _FIRST = 4.0
 """Bits for a weight of the network given, from which sizes fall."""
 _SIZES, _AGAIN = 12, 8
 """Sizes that are tried at most on the way down; and to meet a size in bytes."""
-_NEAR, _FULL, _UP = 0.97, 0.93, 3
+_NEAR, _FULL, _UP, _TRIES = 0.97, 0.93, 3, 3
 _ABOVE = 1.6
 """Size of a network on the way to a size in bytes, compared with the next."""
 _UNTRAINED = 1.01
 """Size of values before they are trained, compared with the bytes allowed, above which they will not fit after it either."""
-_PRECISIONS = (2.0, 3.0)
-"""Bits of value of a weight on average that are tried at every size."""
+_FINER = (4.0, 5.0, 6.0)
+"""Bits of value that are tried where a loss is not met with fewer."""
 _WAIT = 2
 """Sizes in a row that may be worse before the search for a price, or lose too much before that for a loss, ends."""
-
-Sizer = Callable[[Mapping[str, Codebook | Array], nn.Module | None], int]
-"""(stored tensors, the network that they are) -> bytes of the file; None stands for the network given."""
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """A network of one size before its values are shared."""
-
-    goal: float
-    net: nn.Module
-    masks: Masks
-
-
-@dataclass(frozen=True, eq=False)
-class SizePoints:
-    """What became of a network of one size.
-
-    Attributes:
-        points: its networks of shared values.
-        least: bytes of the smallest file, of those too that are too long and were not trained.
-    """
-
-    points: list[FrontPoint]
-    least: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +112,7 @@ class Search:
             keep_level(self.context, name, goal, net, masks)
         else:
             net, masks = kept
-        level = Level(goal, net, masks)
+        level = replace(level, goal=goal, net=net, masks=masks)
         return level, self._points(level, name, most)
 
     def _points(self, level: Level, name: str, most: float) -> SizePoints:
@@ -146,7 +121,7 @@ class Search:
         masks = {n: level.masks[n] & (net.get_parameter(n) != 0) for n in level.masks}
         ways: list[tuple[str, float | None, float | None]] = [("values", None, None)]
         if config.share != "kmeans":
-            ways = [(f"{bits:g}bits", bits, None) for bits in _PRECISIONS]
+            ways = [(f"{bits:.3g}bits", bits, None) for bits in level.precisions]
             ways += [("price", None, config.price)] if config.price is not None else []
         points, lengths = list[FrontPoint](), list[int]()
         for way, bits, price in ways:
@@ -204,7 +179,6 @@ class Search:
             )
         before = self.context.config.steps - 1
         goal = _ABOVE**before * (8.0 * most * _NEAR - fixed)
-        numbers = sum(int(one.count_nonzero()) for one in tensors_of(self.net).values())
         reached = list[int]()
         for turn in range(before + _AGAIN):
             above = level
@@ -212,11 +186,14 @@ class Search:
             front += found.points
             reached.append(found.least)
             if fits := [p for p in found.points if p.n_bytes <= most]:
-                best = self._best(fits)
-                if best.n_bytes < _FULL * most and best.n_weights < numbers:
+                best, full = self._best(fits), level
+                if best.n_bytes < _FULL * most and level.n_weights < self._begin().n_weights:
                     goal *= _NEAR * most / best.n_bytes
-                    front += self._descend(above, goal, f"size{turn}-fuller", most)[1].points
-                    best = self._best([p for p in front if p.n_bytes <= most])
+                    full, found = self._descend(above, goal, f"size{turn}-fuller", most)
+                    front += found.points
+                if full.n_weights == self._begin().n_weights:
+                    front += self._finer(full, f"size{turn}-finer", found.points, most)
+                best = self._best([p for p in front if p.n_bytes <= most])
                 return front, best, f"the least loss of files of up to {most} bytes"
             if not any(bool(mask.any()) for mask in level.masks.values()):
                 break
@@ -228,6 +205,24 @@ class Search:
             f"max_bytes={most}: the smallest file that was reached has {min(reached)}, {text} of them header and text; "
             "allow more bytes, fewer --values, or compress a smaller network"
         )
+
+    def _finer(
+        self, level: Level, name: str, known: Sequence[FrontPoint], most: int
+    ) -> list[FrontPoint]:
+        """Returns a network that has all its weights with values of as many bits as fill the bytes that are left over."""
+        fits, finest = [p for p in known if p.n_bytes <= most], self.context.config.finest
+        if not fits or not level.n_weights or fits[-1].n_bytes >= _FULL * most:
+            return []
+        size, bits = fits[-1].n_bytes, (start := level.precisions[len(fits) - 1])
+        for _ in range(_TRIES):
+            bits = min(bits + 8 * (_NEAR * most - size) / level.n_weights, finest)
+            if bits <= start:
+                break
+            found = self._points(replace(level, precisions=(bits,)), name, most)
+            if any(p.n_bytes <= most for p in found.points):
+                return found.points
+            size = found.least
+        return []
 
     def _best(self, points: Sequence[FrontPoint]) -> FrontPoint:
         """Returns the point of least loss; of those within one paired standard error of it, that of the least proper loss.
@@ -250,25 +245,30 @@ class Search:
         def good(point: FrontPoint) -> bool:
             return point.excess <= (point.error if most is None else most)
 
-        level, front = self._begin(), list[FrontPoint]()
+        level, front, seen = self._begin(), list[FrontPoint](), list[Level]()
         goal, good_level, missed = self._first_goal(), level, list[float]()
         for turn in range(_SIZES):
             level, found = self._descend(level, goal, f"size{turn}")
-            front += found.points
+            front, seen = front + found.points, [*seen, level]
             missed.append(goal)
             if any(map(good, found.points)):
                 good_level, missed = level, []
             elif len(missed) == _WAIT:
-                front += self._above(good_level, missed[0], f"size{turn}", good)
+                more = self._above(good_level, missed[0], f"size{turn}", good)
+                front += [point for _, found in more for point in found.points]
+                seen += [above for above, _ in more]
                 break
             goal *= _FACTOR
         asked = "one paired standard error" if most is None else f"{most:g}"
+        if not any(map(good, front)):
+            front += self._more_precise(seen, good)
         fits = [p for p in front if good(p)]
         if not fits:
             best = min(front, key=lambda p: p.excess)
             raise ConfigError(
                 f"max_loss: no network stays within {asked} of the loss; the best one, {best.n_bytes} bytes, is worse by "
-                f"{best.excess:.3g} ± {best.error:.2g} {self.context.loss_words}; allow more, or train longer (epochs, tuning)"
+                f"{best.excess:.3g} ± {best.error:.2g} {self.context.loss_words}; "
+                "allow more, more --values, or train longer (epochs, tuning)"
             )
         return (
             front,
@@ -278,17 +278,30 @@ class Search:
 
     def _above(
         self, level: Level, goal: float, name: str, good: Callable[[FrontPoint], bool]
-    ) -> list[FrontPoint]:
+    ) -> list[tuple[Level, SizePoints]]:
         """Returns what is between a size that is too small and the one before it; above it, if there was none before."""
         if math.isfinite(level.goal):
-            return self._descend(level, math.sqrt(goal * level.goal), f"{name}-between")[1].points
-        front: list[FrontPoint] = []
+            return [self._descend(level, math.sqrt(goal * level.goal), f"{name}-between")]
+        found: list[tuple[Level, SizePoints]] = []
         for turn in range(1, _UP + 1):
-            points = self._descend(level, goal / _FACTOR**turn, f"{name}-above{turn}")[1].points
-            front += points
-            if any(map(good, points)):
+            found.append(self._descend(level, goal / _FACTOR**turn, f"{name}-above{turn}"))
+            if any(map(good, found[-1][1].points)):
                 break
-        return front
+        return found
+
+    def _more_precise(
+        self, levels: Sequence[Level], good: Callable[[FrontPoint], bool]
+    ) -> list[FrontPoint]:
+        """Returns levels with values of more bits, from that of most weights down, until a loss is not met."""
+        found, finest = list[FrontPoint](), self.context.config.finest
+        for number, level in enumerate(sorted(levels, key=lambda one: -one.n_weights)):
+            if finest <= level.precisions[-1]:
+                break
+            finer = replace(level, precisions=tuple(sorted({min(b, finest) for b in _FINER})))
+            found += (points := self._points(finer, f"finer{number}", math.inf).points)
+            if not any(map(good, points)):
+                break
+        return found
 
     def _for_price(self, price: float) -> tuple[list[FrontPoint], FrontPoint, str]:
         count, task, targets = len(self.context.data), self.context.task, self.valid.y.cpu()
@@ -303,7 +316,7 @@ class Search:
             level, found = self._descend(level, goal, f"size{turn}")
             front += found.points
             # what the price itself thins may be empty at any size
-            now = min(map(total, found.points[: len(_PRECISIONS)]))
+            now = min(map(total, found.points[: len(level.precisions)]))
             waited = 0 if now < least else waited + 1
             least = min(least, now)
             if waited >= _WAIT:
@@ -322,27 +335,12 @@ class Search:
         return _FACTOR * min(whole, _FIRST * count)
 
 
-def losses_of(net: nn.Module, data: Dataset, context: Context) -> Tensor:
-    """Returns what rows add to the metric that decides with a network ``[G]``, lower is better."""
-    out = outputs(net, data)[None]
-    return terms_of(out, data.y.cpu(), context.task, context.config.metric)[0]
-
-
 def finished(search: Search, dense: float, free: Mapping[str, int]) -> Compressed:
     """Runs a search and returns the compressed network with its waterfall, whose first step has so many bytes."""
     points, chosen, why = search.run()
     task, config = search.context.task, search.context.config
-    tensors = chosen.tensors
     start = float(search.start.mean())
     given = start if search.given is None else search.given
-    longer = (WaterfallStep(TRAINED_ON, dense, start),) if start != given else ()
-    stages = (
-        WaterfallStep("dense", dense, given),
-        *longer,
-        WaterfallStep("pruned", unshared_bytes(tensors), chosen.loss),
-        WaterfallStep("shared", uncoded_bytes(tensors), chosen.loss),
-        WaterfallStep("coded", chosen.n_bytes, chosen.loss),
-    )
-    front = pareto([*points, chosen])
+    stages = waterfall(chosen, dense, given, start)
     metric, words = config.metric or task.proper, search.context.loss_words
-    return Compressed(front, chosen, stages, why, metric, words, free)
+    return Compressed(pareto([*points, chosen]), chosen, stages, why, metric, words, free)

@@ -27,7 +27,8 @@ from netdial.compression.pipeline.sparsify import GRADIENT, Sparsify, bits_of, d
 from netdial.compression.pipeline.training import Book, Masks, SqueezeMethod, Squeezing
 from netdial.core.storage.container import load_tree, save_tree, tensor_digest
 from netdial.data.dataset import Dataset
-from netdial.measure.compare import loss_words
+from netdial.measure.compare import loss_words, terms_of
+from netdial.measure.forward import outputs
 from netdial.nets.foreign import copy_network
 from netdial.task import Task
 from netdial.train.config import TrainConfig, make
@@ -256,6 +257,12 @@ def load(net: nn.Module, tensors: Mapping[str, Codebook | Array]) -> None:
     dense = {n: t.dense() if isinstance(t, Codebook) else t for n, t in tensors.items()}
     for name, tensor in as_held({n: torch.from_numpy(a) for n, a in dense.items()}, held).items():
         held[name].copy_(tensor)
+
+
+def losses_of(net: nn.Module, data: Dataset, context: Context) -> Tensor:
+    """Returns what rows add to the metric that decides with a network ``[G]``, lower is better."""
+    out = outputs(net, data)[None]
+    return terms_of(out, data.y.cpu(), context.task, context.config.metric)[0]
 
 
 def _teacher(context: Context) -> nn.Module | None:

@@ -25,6 +25,7 @@ from netdial.runs.results.compressions import (
     TRAINED_ON,
     Compression,
     compressions,
+    ratio_words,
     rest_words,
     stage_words,
     times_words,
@@ -109,9 +110,10 @@ def waterfall_figure(one: Compression) -> go.Figure:
             text=[count(round(size)) for size in sizes], showlegend=False,
         )
     )  # fmt: skip
-    for size in one.bounds.values():
+    bounds = [size for size in one.bounds.values() if size > 0]
+    for size in bounds:
         figure.add_hline(y=size, line={"color": MUTED, "width": 1, "dash": "dot"})
-    figure.update_layout(yaxis=log_axis([*sizes, *one.bounds.values()]), xaxis={"showgrid": False})
+    figure.update_layout(yaxis=log_axis([*filter(None, sizes), *bounds]), xaxis={"showgrid": False})
     return figure
 
 
@@ -152,7 +154,7 @@ def _rows(one: Compression, loss: str) -> CompressedRows:
         [
             stage_words(name),
             count(round(s[SIZE])),
-            f"× {first / s[SIZE]:.3g}",
+            ratio_words(first, s[SIZE]),
             number(s["valid/loss"]) if "valid/loss" in s else "",
         ]
         for name in STAGES
@@ -165,7 +167,7 @@ def _rows(one: Compression, loss: str) -> CompressedRows:
                 name,
                 count(round(row["size"])),
                 count(round(row["kept"])),
-                count(round(row["values"])) if row["values"] else "exact",
+                count(round(row["values"])) if row["values"] else "exact" if row["kept"] else "",
             ],
             round(100 * row["bits"] / most, 1),
             count(round(row["bits"] / 8)),

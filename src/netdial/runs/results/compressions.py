@@ -45,6 +45,15 @@ def times_words(before: float, after: float) -> str:
     return f"{times:.3g} times {'larger' if more else 'smaller'}"
 
 
+def ratio_words(before: float, after: float) -> str:
+    """Returns how many times smaller bytes became, for a cell of a table; nothing where none are left.
+
+    >>> ratio_words(1100, 550), ratio_words(1100, 0)
+    ('× 2', '')
+    """
+    return f"× {before / after:.3g}" if after > 0 else ""
+
+
 def rest_words(split: Mapping[str, float]) -> str:
     """Returns how much of a file is no weights, in a sentence.
 

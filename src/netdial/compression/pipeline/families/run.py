@@ -11,8 +11,8 @@ from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.families.moving import Dial, Teacher, WholeMoving, pivots_of
 from netdial.compression.pipeline.families.search import TrackSearch, member_losses, prefixed
 from netdial.compression.pipeline.leaves import dense_bytes, divide
-from netdial.compression.pipeline.result import Compressed
-from netdial.compression.pipeline.search import Sizer, finished
+from netdial.compression.pipeline.result import Compressed, Sizer
+from netdial.compression.pipeline.search import finished
 from netdial.compression.pipeline.steps import Context
 from netdial.core.cutting import noted_cut
 from netdial.core.errors import ConfigError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -28,9 +28,9 @@ from netdial.compression.pipeline.families.vectors import shared_tracks
 from netdial.compression.pipeline.free import reorder
 from netdial.compression.pipeline.leaves import Division
 from netdial.compression.pipeline.quantise import curvature_of
-from netdial.compression.pipeline.result import FrontPoint
-from netdial.compression.pipeline.search import Level, Search, SizePoints, losses_of
-from netdial.compression.pipeline.steps import tuned
+from netdial.compression.pipeline.result import FrontPoint, Level, SizePoints
+from netdial.compression.pipeline.search import Search
+from netdial.compression.pipeline.steps import losses_of, tuned
 from netdial.compression.tracks import Track, at_knots, stored
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
@@ -57,11 +57,16 @@ class TrackSearch(Search):
     family: Family
     plain: Division
 
+    def _begin(self) -> Level:
+        return replace(super()._begin(), precisions=_BITS)
+
     def _points(self, level: Level, name: str, most: float) -> SizePoints:
         net = cast(WholeMoving, level.net)
         weights = {n: leaf.cpu().double().numpy() for n, leaf in net.tracks().items()}
         pulls = self._pulls(net)
-        ways: list[tuple[str, float | None]] = [(f"{bits:g}bits", bits) for bits in _BITS]
+        ways: list[tuple[str, float | None]] = [
+            (f"{bits:.3g}bits", bits) for bits in level.precisions
+        ]
         if self.context.config.share == "kmeans":
             ways = [("values", None)]
         points = [self._shared(net, weights, pulls, f"{name}-{way}", bits) for way, bits in ways]
@@ -89,7 +94,8 @@ class TrackSearch(Search):
         """Returns the family of shared tracks, trained."""
         context = self.context
         price = 0.0 if bits is None else self._price(weights, pulls, bits)
-        books = self._books(weights, pulls, price, _counts(context.config.values))
+        most = context.config.most_values(bits or 0.0)
+        books = self._books(weights, pulls, price, _counts(most))
         whole = {
             n: torch.from_numpy(leaf).to(net.moves) for n, leaf in weights.items() if n not in books
         }
@@ -116,9 +122,10 @@ class TrackSearch(Search):
     ) -> float:
         """Returns the price at which codes of weights that are not 0 take so many bits on average, or nearly."""
         low, high = math.log(_LEAST), math.log(_MOST)
+        most = self.context.config.most_values(bits)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            books = self._books(weights, pulls, math.exp(middle), [self.context.config.values])
+            books = self._books(weights, pulls, math.exp(middle), [most])
             low, high = (middle, high) if _code_bits(books) > bits else (low, middle)
         return math.exp(high)
 
