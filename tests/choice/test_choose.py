@@ -130,6 +130,22 @@ def test_what_is_worse_than_a_constant_is_said(
         bad.export(tmp_path / "bad.safetensors")
 
 
+def test_what_is_said_of_a_constant_is_of_the_member_as_it_is_now(
+    family: Family, wine: Splits
+) -> None:
+    """The constant is put between what pruning costs and what training brings back."""
+    good = choose(family, wine.valid, train=wine.train, by="best", lams=[0.01, 0.1], shares=[0.0])
+    worst = good.prune(fraction=0.8, criterion="random").row.value
+    good = replace(good, constant={"nll": worst - 0.01})
+    bad = good.prune(fraction=0.8, criterion="random")
+    back = bad.finetune(epochs=20)
+    assert [c.is_worse_than_constant for c in (good, bad, back)] == [False, True, False]
+    said = [[text for text in c.remarks if "worse than a constant" in text] for c in (bad, back)]
+    assert "with 0.8 removed" in said[0][0] and not said[1]
+    assert said[0][0] in bad.card and "worse than a constant" not in back.card
+    assert good.remarks == back.remarks
+
+
 def test_a_choice_at_an_end_of_the_range_says_what_to_do(family: Family, wine: Splits) -> None:
     found = choose(family, wine.valid, by="sparsest", lams=[1.0, 100.0], shares=[0.0, 0.99])
     assert found.lam == 100.0

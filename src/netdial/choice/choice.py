@@ -98,6 +98,14 @@ class Choice:
         value, limit = (m.get(task.proper, math.nan) for m in (self.row.metrics, self.constant))
         return (limit - value) * task.better(task.proper) > 0
 
+    @property
+    def caution(self) -> tuple[str, ...]:
+        """A sentence where the member's network does worse than a constant on validation data."""
+        if not self.is_worse_than_constant:
+            return ()
+        words = worse_than_constant(self.lam, self.share)
+        return (f"{words[0].upper()}{words[1:]}.",)
+
     def _repr_html_(self) -> str:
         """Returns what was chosen as a table, for notebooks."""
         from netdial.report.plots import html_table
@@ -273,7 +281,7 @@ class Choice:
         timed = not math.isnan(self.row.latency_ms)
         row, scored = measured(family, self.lam, share, self.problem, timed=timed)
         average = averaged(family, self.lam, self.problem)
-        return replace(
+        changed = replace(
             self,
             family=family,
             row=replace(row, epochs=self.row.epochs),
@@ -283,6 +291,8 @@ class Choice:
             steps=(*self.steps, step),
             test={},
         )
+        kept = [one for one in self.remarks if one not in self.caution]
+        return replace(changed, remarks=(*kept, *changed.caution))
 
 
 def worse_than_constant(lam: float, share: float) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from netdial.choice.budget import Budget, feasible
-from netdial.choice.choice import Choice, worse_than_constant
+from netdial.choice.choice import Choice
 from netdial.choice.member import averaged, better_way, restricted
 from netdial.choice.rules import RULES, best
 from netdial.choice.search import ChoiceProblem, search
@@ -184,10 +184,7 @@ def _remarks(taken: Choice, index: int, family: Family) -> tuple[str, ...]:
         metric=table.metric,
         loss=loss_words(task),
     )
-    if taken.is_worse_than_constant:
-        words = worse_than_constant(taken.lam, taken.share)
-        said.append(f"{words[0].upper()}{words[1:]}.")
-    return tuple(said)
+    return (*said, *taken.caution)
 
 
 def _admit(
