@@ -345,6 +345,27 @@ def test_a_search_begins_anew_where_another_one_was_stopped(
         assert torch.equal(one, other_)
 
 
+@pytest.mark.slow
+@may_be_useless
+@pytest.mark.parametrize("other", [{"rows": 7}, {"augment": "shift"}], ids=str)
+def test_a_search_on_other_rows_begins_anew(tmp_path: Path, other: dict[str, Any]) -> None:
+    """As many rows as before, other ones or varied: levels of the search before are of no use."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 3))
+    said = dict(other)
+    data, valid = rows(120, said.pop("rows", 0), (1, 4, 4)), rows(60, 1, (1, 4, 4))
+    asked: dict[str, Any] = {"max_bytes": 160, **QUICK}
+    nd.compress(net, rows(120, 0, (1, 4, 4)), valid, folder=tmp_path, **asked)
+    told: list[str] = []
+    again = nd.compress(
+        net, data, valid, folder=tmp_path, report=lambda n, *_: told.append(n), **said, **asked
+    )
+    whole = nd.compress(net, data, valid, **said, **asked)
+    assert "size0" in told
+    for one, one_again in zip(whole.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(one, one_again)
+
+
 def test_the_network_given_stays_as_it_is(trained: nn.Module) -> None:
     net = trained.export(1e-3)
     before = {n: p.detach().clone() for n, p in net.named_parameters()}

@@ -5,6 +5,7 @@ Both run in the library's loop: they can be interrupted, and go on from a checkp
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,6 @@ from netdial.train.session import make_feed
 
 _KIND = "sparse network"
 """Kind of the files that a search keeps its levels in."""
-
 PRUNED_PART = 0.6
 """Part of a training in which weights go; what is left recovers in the rest."""
 
@@ -84,6 +84,20 @@ class Context:
     def loss_words(self) -> str:
         """What losses are, with their unit."""
         return loss_words(self.task, self.config.metric)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What makes two searches the same one; nothing without a folder to find another one in."""
+        if self.folder is None:
+            return {}
+        rows = {n: getattr(self.data, n) for n in ("x", "y", "weight", "shift", "scale")}
+        told = {"data": rows, "given": self.teacher.state_dict(), "spread": self.spread or {}}
+        digests = {
+            part: {name: tensor_digest(t) for name, t in tensors.items() if t is not None}
+            for part, tensors in told.items()
+        }
+        own = {"augment": self.augment, "decay": self.decay, "task": self.task.name}
+        return digests | own | asdict(self.config)
 
     @property
     def lengths(self) -> ResolvedConfig:
@@ -261,8 +275,7 @@ def load(net: nn.Module, tensors: Mapping[str, Codebook | Array]) -> None:
 
 def losses_of(net: nn.Module, data: Dataset, context: Context) -> Tensor:
     """Returns what rows add to the metric that decides with a network ``[G]``, lower is better."""
-    out = outputs(net, data)[None]
-    return terms_of(out, data.y.cpu(), context.task, context.config.metric)[0]
+    return terms_of(outputs(net, data)[None], data.y.cpu(), context.task, context.config.metric)[0]
 
 
 def _teacher(context: Context) -> nn.Module | None:
@@ -278,7 +291,7 @@ def _feed(context: Context, settings: TrainConfig, net: nn.Module) -> Any:
 
 def _run(context: Context, method: SqueezeMethod, state: Any, feed: Any, name: str) -> None:
     path = None if context.folder is None else context.folder / f"{name}.checkpoint"
-    identity = {"training": name, **_identity(context), **method.config.model_dump(mode="json")}
+    identity = {"training": name, **context.identity, **method.config.model_dump(mode="json")}
     progress = None if path is None else _resumed(state, path, identity)
     epochs = method.config.known_epochs
 
@@ -311,7 +324,7 @@ def keep_level(context: Context, name: str, goal: float, net: nn.Module, masks: 
     """Writes a sparse network into the folder of the context, if it has one."""
     if context.folder is not None:
         tree = {
-            "identity": {"goal": goal, **_identity(context)},
+            "identity": {"goal": goal, **context.identity},
             "net": dict(net.state_dict()),
             "masks": masks,
         }
@@ -330,14 +343,8 @@ def kept_level(
     if path is None or not path.exists():
         return None
     tree = load_tree(path, _KIND)
-    if tree["identity"] != {"goal": goal, **_identity(context)}:
+    if tree["identity"] != {"goal": goal, **context.identity}:
         return None
     net = copy_network(like)
     net.load_state_dict(tree["net"])
     return net.eval(), tree["masks"]
-
-
-def _identity(context: Context) -> dict[str, Any]:
-    """Returns what makes two searches the same one."""
-    weights = {name: tensor_digest(leaf) for name, leaf in context.teacher.state_dict().items()}
-    return {"data": len(context.data), "given": weights, **asdict(context.config)}
