@@ -274,6 +274,27 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_is_run_by_workers_where_it_tells_that_from_a_run_of_its_own(
+    tmp_path: Path, guarded: bool
+) -> None:
+    """A plain script would call for its workers again in each of them; with a guard, what it registers is there."""
+    call = "make_all([small(e) for e in (1, 2)], Store(folder), workers=2)"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os; from pathlib import Path; from netdial.train.config import make_config;"
+        "from netdial.jobs.pool import make_all; from netdial.runs.store import Store;"
+        "from netdial.papers.lab.training import Training\n"
+        "folder = Path(__file__).parent; (folder / f'run by {os.getpid()}').touch()\n"
+        "def small(epochs): return Training('wine', 'linear', make_config(epochs=epochs))\n"
+        + (f"if __name__ == '__main__':\n    {call}\n" if guarded else f"{call}\nassert __file__\n")
+    )
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300)
+    assert len(list(tmp_path.glob("cells/wine*/DONE"))) == 2
+    assert len(list(tmp_path.glob("run by *"))) == (3 if guarded else 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_killed_in_the_middle_with_processes_of_its_own(
     tmp_path: Path, number: signal.Signals

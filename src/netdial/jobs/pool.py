@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,9 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from netdial.core.errors import NetdialError
@@ -173,8 +177,7 @@ def _here(workers: int) -> Iterator[Executor]:
 def _processes(workers: int) -> Iterator[Executor]:
     """Yields a pool whose processes end with it, also when it is left in the middle of their work."""
     others = set(multiprocessing.active_children())
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=_Apart(), initializer=_start_worker)
     try:
         yield pool
     except BaseException:
@@ -183,6 +186,37 @@ def _processes(workers: int) -> Iterator[Executor]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class _Worker(SpawnProcess):
+    """A process that does not run the script of its parent, unless that tells a run of its own from an import."""
+
+    def start(self) -> None:
+        """Starts it. A plain script would come to the call that started the worker, and fail there."""
+        main = sys.modules["__main__"]
+        if _tells_imports(main):
+            super().start()
+            return
+        kept = vars(main).pop("__file__"), main.__spec__
+        main.__spec__ = None
+        try:
+            super().start()
+        finally:
+            main.__file__, main.__spec__ = kept
+
+
+class _Apart(SpawnContext):
+    """Starts processes anew, as ``spawn`` does, and as `_Worker`."""
+
+    Process = _Worker
+
+
+def _tells_imports(main: ModuleType) -> bool:
+    """Returns whether a script asks for ``__main__``, as in ``if __name__ == "__main__"``, or is no file that can be read."""
+    try:
+        return b"__main__" in Path(main.__file__ or "").read_bytes()
+    except (AttributeError, OSError):
+        return True
 
 
 def _start_worker() -> None:
