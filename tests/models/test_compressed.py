@@ -175,3 +175,9 @@ def test_inspect_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "0.weight" in shown or "1.weight" in shown
     assert "positions" in shown and str(path.stat().st_size) in shown
     assert main(["inspect", str(tmp_path / "none.ndz")]) != 0
+
+
+def test_a_network_without_shapes_is_refused_in_words(tmp_path: Path) -> None:
+    compression.write(tmp_path / "a.ndz", {"weight": np.ones((2, 3)), "bias": np.ones(2)})
+    with pytest.raises(ConfigError, match="no shape yet; run the network once"):
+        nd.load_model(tmp_path / "a.ndz", nn.LazyLinear(2))

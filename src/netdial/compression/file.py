@@ -17,7 +17,7 @@ from netdial.compression.codebook import Codebook
 from netdial.compression.coding import decoder, native
 from netdial.compression.coding.encoder import PROFILES, Packed, encoded
 from netdial.compression.coding.packing import whole
-from netdial.compression.coding.static import Bytes, Damaged
+from netdial.compression.coding.static import Bytes, Damaged, Newer
 from netdial.compression.coding.text import packed_text
 from netdial.compression.costs import Ledger, Share
 from netdial.core.errors import CheckpointError, ConfigError, unknown
@@ -292,6 +292,10 @@ class _Reading:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Newer):
+            raise CheckpointError(
+                f"{self._path}: {error}; a newer netdial wrote it, then update netdial, or it is damaged, then {_CURE}"
+            ) from None
         if isinstance(error, Damaged):
             raise CheckpointError(
                 f"{self._path}: not a compressed network (.ndz), or damaged: {self._what}{error}; {_CURE}"

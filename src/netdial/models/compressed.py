@@ -31,7 +31,7 @@ from netdial.models.described import described, fresh, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
 from netdial.models.use import read_use
-from netdial.nets.foreign import make_plain
+from netdial.nets.foreign import check_initialised, make_plain
 
 Array = np.ndarray[Any, Any]
 
@@ -55,8 +55,11 @@ def load_compressed(
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, or does not fit the network.
+        ConfigError: the network has lazy layers, which have no shape yet.
     """
     path = Path(path)
+    if net is not None:
+        check_initialised(net)
     found = read(path)
     about, state = about_of(found), tensors_of(found)
     if isinstance(found.recipe, Mapping) and CUT in found.recipe:

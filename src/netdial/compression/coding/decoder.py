@@ -21,6 +21,7 @@ from netdial.compression.coding.static import (
     Array,
     Bytes,
     Damaged,
+    Newer,
     check,
     unhuffed,
     unranked,
@@ -59,17 +60,14 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     file = Bytes(data)
     file.take(8)
     major, _minor = file.take(2)
-    check(major == MAJOR, f"it has version {major}, and this program reads version {MAJOR}")
+    check(major == MAJOR, f"has version {major}, and this netdial reads version {MAJOR}", Newer)
     kind = -1
     while kind != END:
         start = file.place
         kind = file.take(1)[0]
         body = file.take(file.whole(len(data)))
         known = kind in (END, TENSOR, TENSORS, *HEADS) or kind & ANCILLARY
-        check(
-            known,
-            f"it has a part of type {kind} that this program does not know; a newer one wrote it",
-        )
+        check(known, f"has a part of type {kind} that this netdial does not know", Newer)
         own = sha256(data[:start]).digest()[:8] if kind == END else zlib.crc32(data[start : file.place]).to_bytes(4, "little")  # fmt: skip  # noqa: E501
         check(
             (body if kind == END else file.take(4)) == own,

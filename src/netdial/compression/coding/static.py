@@ -21,10 +21,14 @@ class Damaged(ValueError):
     """A file is not what its format says."""
 
 
-def check(holds: object, said: str) -> None:
-    """Raises ``Damaged`` unless something holds."""
+class Newer(Damaged):
+    """A file has something that a later version of the format may have, unless it is damaged."""
+
+
+def check(holds: object, said: str, error: type[Damaged] = Damaged) -> None:
+    """Raises ``Damaged``, or a kind of it, unless something holds."""
     if not holds:
-        raise Damaged(said)
+        raise error(said)
 
 
 class Bytes:
