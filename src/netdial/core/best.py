@@ -270,6 +270,11 @@ def beside_random(difference: float, standard_error: float, trials: float, part:
     >>> beside_random(-0.1, 0.02, 8, "test")
     'Better than the best of 8 random structures trained in the same time (−0.1000 ± 0.0200 nats on the test part).'
     """
+    if not math.isfinite(difference):
+        return (
+            f"Not compared with random search: the {part} losses of the best of {trials:.0f} random structures, or of what was "
+            "found, are no finite numbers."
+        )
     if difference == standard_error == 0:
         return (
             f"No better than random search: the best of {trials:.0f} random structures trained in the same time predicts the "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.core.best import beside_random
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.structure import SearchSpace
@@ -96,3 +97,9 @@ def test_the_error_beside_random_search_is_that_of_the_weighted_mean() -> None:
     apart = [(w / 6 * (v - mean)) ** 2 for w, v in ((1, 0.5), (2, -1.0), (3, 4.0))]
     assert error_of_mean(values, rows) == pytest.approx(math.sqrt(sum(apart) * 3 / 2))
     assert math.isnan(error_of_mean(values[:1], even.select(torch.tensor([0]))))
+
+
+def test_beside_random_structures_that_all_diverged_nothing_is_said_to_be_as_good() -> None:
+    said = beside_random(math.nan, math.nan, 3, "valid")
+    assert said.startswith("Not compared with random search") and "3 random structures" in said
+    assert beside_random(-0.1, math.nan, 3, "valid").startswith("No better")  # one row says nothing
