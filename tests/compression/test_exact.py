@@ -46,6 +46,7 @@ def test_a_tensor_of_any_type_comes_back_with_the_same_numbers(kind: torch.dtype
         (torch.tensor([1j * torch.nan]), NonFiniteError, "kept: 1 of 1 numbers are NaN"),
         (torch.ones(2, dtype=torch.bfloat16) / 0 * 0, NonFiniteError, "2 of 2"),
         (torch.ones(2, dtype=torch.uint64), ConfigError, "kept: holds torch.uint64.*int64"),
+        (torch.ones(2, device="meta"), ConfigError, "kept: has no values"),
         (torch.eye(2).to_sparse(), ConfigError, "kept: .*sparse.*to_dense"),
     ],
 )

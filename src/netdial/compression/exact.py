@@ -53,10 +53,13 @@ def check_kept(name: str, tensor: Tensor) -> None:
     """Refuses what no file can keep; infinity is kept, such as that of a mask.
 
     Raises:
-        ConfigError: a number type without one in the format that holds the same numbers, or a tensor that is not dense.
+        ConfigError: a number type without one in the format that holds the same numbers, or a tensor that is not dense
+            or has no values.
         NonFiniteError: it holds NaN.
     """
     kind = tensor.dtype
+    if tensor.is_meta:
+        raise ConfigError(f"{name}: has no values (device meta); load the network's weights first")
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise ConfigError(
             f"{name}: is a tensor of the layout {tensor.layout}, type {kind}; make it dense (to_dense, dequantize)"
