@@ -482,3 +482,29 @@ def test_a_price_keeps_the_weights_that_are_worth_their_bits() -> None:
     total = rows_ * found.chosen.loss / math.log(2) + 0.1 * 8 * found.n_bytes
     assert total < empty / 2
     assert found.chosen.loss < 1
+
+
+class _TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.out = nn.Linear(8, 12), nn.Linear(4, 12), nn.Linear(12, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        out: Tensor = self.out(torch.tanh(self.left(left) + self.right(right)))
+        return out
+
+
+@may_be_useless
+def test_a_network_of_several_inputs_is_compressed_as_it_is(tmp_path: Path) -> None:
+    """``forward(left, right)``: by position, or by name in any order; the file opens in its class."""
+    torch.manual_seed(0)
+    x, y = rows(200, 0)
+    left, right = x[:, :8], x[:, 8:]
+    net, settings = _TwoInputs(), {**QUICK, "max_bytes": 300}
+    placed = nd.compress(net, ((left, right), y), ((left, right), y), **settings)
+    named = {"right": right, "left": left}, y
+    assert nd.compress(net, named, named, **settings).chosen.loss == placed.chosen.loss
+    compression.write(tmp_path / "two.ndz", placed.chosen.tensors, recipe=placed.recipe)
+    opened = nd.load_model(tmp_path / "two.ndz", _TwoInputs())
+    with torch.no_grad():
+        assert torch.equal(opened(left, right), placed.net(left, right))

@@ -26,7 +26,7 @@ from netdial.core.best import SQUARED_ERROR
 from netdial.core.errors import ConfigError, MemberWarning, warn
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
-from netdial.data.memory import Data
+from netdial.data.memory import Data, as_dataset
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, values_of
@@ -36,7 +36,7 @@ from netdial.objective import OBJECTIVES
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.task import Task
-from netdial.task.rehearsal import admit
+from netdial.task.rehearsal import admit, suited
 from netdial.train.loop import Epoch
 
 _NORMAL_PRIOR = ("l2", "scaled-kl", "scaled-prior")
@@ -184,7 +184,9 @@ def context_of(
 ) -> Context:
     """Returns what the trainings of a compression and of a control work on; arguments and errors are those of ``compress``."""
     plain, spread, pull, known = _opened(net, lam)
-    train, task = _admitted(plain, data, kind, known)
+    rows = as_dataset(data, part="training part")
+    plain = suited(plain, rows)
+    train, task = _admitted(plain, rows, kind, known)
     given = with_plain_weights(plain).eval()
     division = divide(given, biases=config.biases)
     if spread is not None and not spread.keys() <= dict(given.named_parameters()).keys():
