@@ -494,6 +494,7 @@ class _TwoInputs(nn.Module):
         return out
 
 
+@pytest.mark.slow
 @may_be_useless
 def test_a_network_of_several_inputs_is_compressed_as_it_is(tmp_path: Path) -> None:
     """``forward(left, right)``: by position, or by name in any order; the file opens in its class."""
