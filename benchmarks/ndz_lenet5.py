@@ -3,7 +3,8 @@
 As ``ndz-lenet300``, with batches of 64 and a larger network on the way (``steps=2``). The network is that of Han et al. 2016,
 of 431,080 parameters; the limit is 1/150 of the dense bytes. Tests of other recipes on these test images had failed: on 5,000
 training images by .15 to .25 points, on all of them in batches of 128, straight to the size, by .06 to .09. What was changed
-was chosen on training images that were held out, with seeds 100 and 101; seeds and their number were fixed before any ran.
+was chosen on training images that were held out, with seeds 100 and 101; seeds and their number were fixed before any ran. Each
+of the sixteen takes some 22 minutes of a core. Eight others before them could not tell a loss from none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from benchmarks.result import Result
 PAPER = 39.0
 """Han et al. 2016, Table 1."""
 
-_SEEDS = range(110, 118)
+_SEEDS = range(118, 134)
 _MOST = 11_495
 
 

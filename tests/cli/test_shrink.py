@@ -163,6 +163,7 @@ def test_recurrent_networks_shrink_by_their_units(call: Call) -> None:
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_whose_weights_these_are_is_said_and_on_the_page(call: Call) -> None:
     words = ("--size", "300 params", "--epochs", "20", "--batch-size", "64", "--lr", "0.02", "-q")
     said = call("shrink", "breast-cancer", "--name", "b", *words)

@@ -98,6 +98,7 @@ def test_what_is_filled_up_is_said(tmp_path: Path) -> None:
         small.save_pretrained(tmp_path / "folder")
 
 
+@pytest.mark.slow
 def test_what_no_configuration_says_is_not_written(tmp_path: Path) -> None:
     small = cut("ViT")
     small.config.hidden_act = "relu"  # the layers were made with another
