@@ -24,9 +24,7 @@ from netdial.runs.store import Cell, Store
 from netdial.train.config import make
 
 _CODE: dict[str, tuple[object, str]] = {}
-"""Module -> what it was loaded by, and the digest of its file: one that changes later is not what runs here."""
-_WAITING: set[str] = set()
-"""Modules whose file was looked at before they were loaded."""
+"""Module -> what it was loaded by, None before that, and the digest of its file: one that changes later is not what runs."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,10 @@ def _code_digest(data: str) -> str:
     """Returns the SHA-256 of the file of a function's module, as it was when that was loaded; empty where there is none."""
     module = data.partition(":")[0]
     loaded = getattr(sys.modules.get(module), "__spec__", None)
-    before, digest = _CODE.get(module, (None, ""))
-    if loaded is None or (before is not loaded and module not in _WAITING):
+    before, digest = _CODE.get(module, ("", ""))
+    if loaded is None or (before is not None and before is not loaded):
         digest = _file_digest(module)
-    (_WAITING.add if loaded is None else _WAITING.discard)(module)
-    _CODE[module] = (loaded, digest)
+    _CODE[module] = loaded, digest
     return digest
 
 
