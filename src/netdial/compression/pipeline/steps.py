@@ -38,7 +38,6 @@ from netdial.train.session import make_feed
 
 _KIND = "sparse network"
 """Kind of the files that a search keeps its levels in."""
-
 PRUNED_PART = 0.6
 """Part of a training in which weights go; what is left recovers in the rest."""
 
