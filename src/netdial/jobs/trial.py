@@ -15,12 +15,13 @@ from netdial.core.errors import DataError
 from netdial.data.tables.options import is_table
 from netdial.data.tables.read import table_digest
 from netdial.jobs.job import do_job
+from netdial.jobs.problem import is_function
 from netdial.jobs.records.watch import Watch
 from netdial.jobs.request import Job
 from netdial.jobs.ways import WAYS
 from netdial.runs import FIRST_WAY
 from netdial.runs.run import Run
-from netdial.runs.store import Cell, Store
+from netdial.runs.store import Cell, Store, file_digest
 from netdial.train.config import make
 
 _CODE: dict[str, tuple[object, str]] = {}
@@ -104,16 +105,12 @@ def sources_of(data: str, choices: Mapping[str, Any]) -> list[str]:
     """Returns the names of what may change that data come from: tables, further parts included, or a user's function."""
     parts = [choices.get(part) for part in ("valid", "test")]
     tables = [name for name in parts if isinstance(name, str) and is_table(name)]
-    return [data, *tables] if is_table(data) or _is_code(data) else tables
+    return [data, *tables] if is_table(data) or is_function(data) else tables
 
 
 def digests_of(sources: Iterable[str], data_dir: str | None) -> dict[str, str]:
     """Returns the SHA-256 of tables, and of the files that functions stand in, by name; empty for one that is not there."""
-    return {n: _code_digest(n) if _is_code(n) else table_digest(n, data_dir) for n in sources}
-
-
-def _is_code(data: str) -> bool:
-    return ":" in data and not is_table(data)
+    return {n: _code_digest(n) if is_function(n) else table_digest(n, data_dir) for n in sources}
 
 
 def _code_digest(data: str) -> str:
@@ -138,7 +135,7 @@ def _file_digest(module: str) -> str:
             return ""
         places, origin = found.submodule_search_locations or (), found.origin
     try:
-        return hashlib.sha256(Path(origin or "").read_bytes()).hexdigest()
+        return file_digest(Path(origin or ""))
     except OSError:
         return ""
 

@@ -102,7 +102,7 @@ class Store:
         path = self.path(cell)
         try:
             files = json.loads((path / "DONE").read_text(encoding="utf-8"))["files"]
-            return all(_digest(path / name) == digest for name, digest in files.items())
+            return all(file_digest(path / name) == digest for name, digest in files.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
@@ -121,7 +121,7 @@ class Store:
             raise
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
         files = {
-            str(file.relative_to(path)): _digest(file)
+            str(file.relative_to(path)): file_digest(file)
             for file in sorted(path.rglob("*"))
             if file.is_file() and file.relative_to(path).parts[0] not in _GROWS
         }
@@ -178,7 +178,8 @@ def content_hash(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -179,7 +179,7 @@ class Search:
             )
         before = self.context.config.steps - 1
         goal = _ABOVE**before * (8.0 * most * _NEAR - fixed)
-        reached = list[int]()
+        whole, reached = level.n_weights, list[int]()
         for turn in range(before + _AGAIN):
             above = level
             level, found = self._descend(above, goal, f"size{turn}", most)
@@ -187,11 +187,11 @@ class Search:
             reached.append(found.least)
             if fits := [p for p in found.points if p.n_bytes <= most]:
                 best, full = self._best(fits), level
-                if best.n_bytes < _FULL * most and level.n_weights < self._begin().n_weights:
+                if best.n_bytes < _FULL * most and level.n_weights < whole:
                     goal *= _NEAR * most / best.n_bytes
                     full, found = self._descend(above, goal, f"size{turn}-fuller", most)
                     front += found.points
-                if full.n_weights == self._begin().n_weights:
+                if full.n_weights == whole:
                     front += self._finer(full, f"size{turn}-finer", found.points, most)
                 best = self._best([p for p in front if p.n_bytes <= most])
                 return front, best, f"the least loss of files of up to {most} bytes"

@@ -85,7 +85,8 @@ class Number(FrozenModel):
 
     def unlike(self, column: pd.Series[Any]) -> str:
         """Returns a remark if new cells have another mark than those of training, where that may be another number."""
-        mark, known = mark_of(column.unique()), self.mark
+        plain = column.dtype.kind in "biuf"  # numbers already, of which none is a text
+        mark, known = "" if plain else mark_of(column.unique()), self.mark
         if known is None or mark == known or column.isna().all():
             return ""
         if mark == "%":

@@ -12,7 +12,7 @@ from netdial.structure.graph.operations import (
     Shape,
     ZeroOperation,
     check_fresh,
-    is_own,
+    is_users,
     make,
     shape_after,
 )
@@ -193,7 +193,7 @@ def check_batch(wiring: Wiring, size: int) -> None:
     for edge in wiring.edges.values():
         shape = wiring.shapes[edge.source]
         for name, factory in edge.operations.items():
-            if not is_own(factory) or (id(factory), shape) in seen:
+            if not is_users(factory) or (id(factory), shape) in seen:
                 continue
             seen.add((id(factory), shape))
             where = f"edge {edge.name}, operation {name}"

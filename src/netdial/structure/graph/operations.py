@@ -72,7 +72,7 @@ def make(factory: Factory, shape: Shape, where: str, *seed: int | str) -> nn.Mod
     return made
 
 
-def is_own(factory: Factory) -> bool:
+def is_users(factory: Factory) -> bool:
     """Returns whether a factory is the user's own, and none of netdial's."""
     return not str(getattr(factory, "__module__", "")).startswith("netdial.")
 
@@ -90,7 +90,7 @@ def check_fresh(factory: Factory, module: nn.Module, shape: Shape, where: str) -
         ConfigError: another one has a trained parameter of the first.
     """
     trained = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
-    if not trained or not is_own(factory):
+    if not trained or not is_users(factory):
         return
     again = make(factory, shape, where, "again")
     both = [trained[id(p)] for p in again.parameters() if id(p) in trained]

@@ -82,7 +82,7 @@ def gradient_feeds(
         config: settings.
         device: where batches are put.
     """
-    dtype = torch.float64 if config.precision == "64-true" else torch.float32
+    dtype = precision_of(config)
     epochs, batch_size = config.known_epochs, config.known_batch_size
     least = 2 if min(batch_size, len(judged)) > 1 else 1  # BatchNorm has no variance of one
     training = config.training(epochs)
@@ -134,3 +134,8 @@ def run_trials(
             f"space {scope.space.name}: no structure within the limits was found to try"
         )
     return results
+
+
+def precision_of(config: SearchConfig) -> torch.dtype:
+    """Returns the precision of the networks of a search."""
+    return torch.float64 if config.precision == "64-true" else torch.float32

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import in_usual_modes
@@ -23,6 +21,7 @@ from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.job import SearchJob
 from netdial.structure.search.limits import SizeLimit, latency_limit
 from netdial.structure.search.outcome import SearchOutcome
+from netdial.structure.search.running import precision_of
 from netdial.structure.search.strategy import GradientStrategy, strategy_of
 from netdial.structure.unlike import check_unlike
 from netdial.task import Task
@@ -105,11 +104,6 @@ def prepare(
     job = SearchJob(space, admitted, part, judged, task.in_training(), config, limit, augment)
     job.times = lambda: measured_times(space)
     return job
-
-
-def precision_of(config: SearchConfig) -> torch.dtype:
-    """Returns the precision of the networks of a search."""
-    return torch.float64 if config.precision == "64-true" else torch.float32
 
 
 def measured_times(space: SearchSpace) -> LatencyLookup:
