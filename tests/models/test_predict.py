@@ -297,3 +297,14 @@ def test_a_compact_use_reads_rows_alike(tmp_path: Path, target: str) -> None:
         one, other = found.law(None), use.law(None)
         assert one is not None and other is not None
         np.testing.assert_allclose(one.half_width(0.9), other.half_width(0.9), rtol=1e-5)
+
+
+def test_predictions_of_a_percent_are_said_to_be_hundredths(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"x": np.arange(60) % 7, "y": [f"{i % 7 + 0.5}%" for i in range(60)]})
+    data = nd.load_data(frame, target="y")
+    family = nd.fit(nn.Linear(1, 1), data.train, epochs=1)
+    nd.save(family, tmp_path / "m", lam=1.0, data=data)
+    model = nd.load_model(tmp_path / "m", nn.Linear(1, 1))
+    with pytest.warns(UserWarning, match="'y': hundredths, as training had % there"):
+        found = model.predict(frame)
+    assert found["y"].between(0, 0.1).all()

@@ -144,7 +144,7 @@ def predicted_columns(
             raise _not_taken(x, error) from None
     law = use.law(chosen)
     columns = _columns(use, task, out, law, level)
-    return columns.by_name(), _remarked(task, law, remarks), index
+    return columns.by_name(), _remarked(use, task, law, remarks), index
 
 
 def member_columns(
@@ -168,7 +168,7 @@ def member_columns(
         except _FAILURES as error:
             raise _not_taken(x, error) from None
     law = use.law(use.lam)
-    return _columns(use, task, out, law, level), _remarked(task, law, remarks)
+    return _columns(use, task, out, law, level), _remarked(use, task, law, remarks)
 
 
 def _not_taken(x: Tensor, error: Exception) -> NetdialError:
@@ -181,11 +181,16 @@ def _not_taken(x: Tensor, error: Exception) -> NetdialError:
     )
 
 
-def _remarked(task: Task, law: ErrorLaw | None, remarks: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns remarks, with one that there are no intervals where a regression has none."""
-    if law is None and task.targets == "numbers":
-        return (*remarks, f"no intervals: {UNKNOWN}")
-    return remarks
+def _remarked(
+    use: Use, task: Task, law: ErrorLaw | None, remarks: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Returns remarks, with one on targets that are hundredths, and one where a regression has no intervals."""
+    if task.targets != "numbers":
+        return remarks
+    if use.table is not None and (names := use.table.target.hundredths):
+        named = ", ".join(map(repr, names))
+        remarks = (*remarks, f"{named}: hundredths, as training had % there: 0.125 is 12.5%")
+    return remarks if law is not None else (*remarks, f"no intervals: {UNKNOWN}")
 
 
 def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:

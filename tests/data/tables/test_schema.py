@@ -332,3 +332,42 @@ def test_description_names_every_column_once(splits: Any) -> None:
 def test_texts_that_could_be_read_as_two_are_in_quotes() -> None:
     category = Category(column="c", values=("north", "harbour, old"), missing=False)
     assert category.describe() == '2 texts: north, "harbour, old"'
+
+
+def test_each_target_is_read_as_it_was_written(tmp_path: Path) -> None:
+    x = np.arange(60) * 37 % 101
+    frame = pd.DataFrame(
+        {
+            "x": x,
+            "share": [f"{v / 4:.2f}".replace(".", ",") + "%" for v in x],
+            "sum": [f"{1000.5 + v:,.1f}" for v in x],
+        }
+    )
+    splits = load_data(frame, target="share,sum")
+    schema = TableSchema.from_json(json.loads(json.dumps(splits.schema.to_json())))
+    assert schema.target.hundredths == ("share",)
+    truth = torch.as_tensor(np.stack([x / 400, 1000.5 + x], axis=1))
+    whole = schema.decode(schema.encode_target(frame).double())
+    assert isinstance(whole, torch.Tensor) and torch.allclose(whole, truth, rtol=1e-6)
+    notes = splits.source["notes"]
+    assert "share: with a decimal comma; with %, read as hundredths: 12.5% is 0.125" in notes
+    assert ("share", "target", "regression; hundredths, with % in the table") in schema.describe()
+
+
+def test_a_target_with_another_mark_in_a_part_of_its_own_is_told_of(tmp_path: Path) -> None:
+    marked = pd.DataFrame({"x": range(60), "y": [f"{i * 37 % 101 / 4}%" for i in range(60)]})
+    plain = pd.DataFrame({"x": range(20), "y": [i * 37 % 101 / 400 for i in range(20)]})
+    marked.to_csv(tmp_path / "t.csv", index=False)
+    plain.to_csv(tmp_path / "v.csv", index=False)
+    keep: Any = {"target": "y", "keep": ("x",)}
+    notes = load_data(str(tmp_path / "t.csv"), **keep, valid=str(tmp_path / "v.csv")).source[
+        "notes"
+    ]
+    assert (
+        "v.csv: the target 'y': has no %, which training had; read as it is, 0.125 for 12.5%"
+        in notes
+    )
+    notes = load_data(plain, **keep, valid=marked).source["notes"]
+    assert any(
+        "the target 'y': has %, which training had not; read as hundredths" in n for n in notes
+    )

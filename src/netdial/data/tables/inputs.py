@@ -32,6 +32,38 @@ Mark = Literal["", "%", "$", "€", "£", "¥"]
 """What may stand at one end of a number."""
 
 
+class Style(FrozenModel):
+    """How the numbers of a column are written: decimal mark, mark between thousands, and what stands at one end.
+
+    ``mark`` with % makes them hundredths; None, in older files, leaves a % out.
+    """
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    mark: Mark | None = None
+
+    def describe(self) -> str:
+        """Returns what is to be known of the numbers, in words."""
+        return "hundredths, with % in the table" if self.mark == "%" else ""
+
+    def read(self, column: pd.Series[Any], name: str, na: Sequence[str]) -> Array:
+        """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
+        hundredths = self.mark is not None
+        return numbers_of(column, name, self.decimal, self.thousands, na, hundredths=hundredths)
+
+    def unlike(self, column: pd.Series[Any], where: str) -> str:
+        """Returns a remark if new cells have another mark than those of training, where that may be another number."""
+        plain = column.dtype.kind in "biuf"  # numbers already, of which none is a text
+        mark, known = "" if plain else mark_of(column.unique()), self.mark
+        if known is None or mark == known or column.isna().all():
+            return ""
+        if mark == "%":
+            return f"{where}: has %, which training had not; read as hundredths, 12.5% is 0.125"
+        if known == "%":
+            return f"{where}: has no %, which training had; read as it is, 0.125 for 12.5%"
+        return f"{where}: has {mark} for {known}, and is read alike" if mark and known else ""
+
+
 class Number(FrozenModel):
     """A column of numbers: one input, (value - mean) / std.
 
@@ -48,7 +80,6 @@ class Number(FrozenModel):
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
     mark: Mark | None = None
-    """What stood at one end of each number, with % they are hundredths; None, in older files, leaves a % out."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,38 +97,28 @@ class Number(FrozenModel):
         spread = self.mean * (1 - self.mean)
         return 0 < self.mean < 1 and math.isclose(self.std**2, spread, rel_tol=1e-9)
 
+    @property
+    def style(self) -> Style:
+        """How the numbers are written."""
+        return Style(decimal=self.decimal, thousands=self.thousands, mark=self.mark)
+
     def describe(self) -> str:
         """Returns how the column is read, in words."""
         words = [
             f"mean {signed(self.mean, '.4g')}, standard deviation {self.std:.4g}",
             f"{self.thousands!r} between thousands" if self.thousands else "",
-            "hundredths, with % in the table" if self.mark == "%" else "",
+            self.style.describe(),
             _marked(self.missing),
         ]
         return "; ".join(word for word in words if word)
 
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
-        hundredths = self.mark is not None
-        return numbers_of(
-            column, self.column, self.decimal, self.thousands, na, hundredths=hundredths
-        )
+        return self.style.read(column, self.column, na)
 
     def unlike(self, column: pd.Series[Any]) -> str:
         """Returns a remark if new cells have another mark than those of training, where that may be another number."""
-        plain = column.dtype.kind in "biuf"  # numbers already, of which none is a text
-        mark, known = "" if plain else mark_of(column.unique()), self.mark
-        if known is None or mark == known or column.isna().all():
-            return ""
-        if mark == "%":
-            return f"column {self.column!r}: has %, which training had not; read as hundredths, 12.5% is 0.125"
-        if known == "%":
-            return f"column {self.column!r}: has no %, which training had; read as it is, 0.125 for 12.5%"
-        return (
-            f"column {self.column!r}: has {mark} for {known}, and is read alike"
-            if mark and known
-            else ""
-        )
+        return self.style.unlike(column, f"column {self.column!r}")
 
     def inputs(self, values: Array) -> tuple[Array, str]:
         """Returns inputs [B, 1 or 2] of numbers [B], and a remark if something was not seen in training."""

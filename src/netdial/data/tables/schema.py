@@ -18,8 +18,8 @@ from torch import Tensor
 
 from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
-from netdial.data.tables.cells import numbers_of, texts_of
-from netdial.data.tables.inputs import FrozenModel, Input, Mark, Number, some_texts
+from netdial.data.tables.cells import texts_of
+from netdial.data.tables.inputs import FrozenModel, Input, Mark, Number, Style, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import as_frame, locate_table, read_table
 from netdial.data.tables.words import MISSING_WORDS, Array, other_spellings
@@ -44,6 +44,8 @@ class TargetColumns(FrozenModel):
         classes: names of the classes in the order of the outputs; none for regression.
         mean: for regression, what a standardised 0 is in the units of each target.
         std: for regression, what a standardised step of 1 is in the units of each target.
+        decimal, thousands, mark: how the numbers of the first target are written, see ``Style``.
+        others: how those of each further target are; none in older files, which read them as the first.
     """
 
     kind: Literal["classification", "regression"]
@@ -54,7 +56,7 @@ class TargetColumns(FrozenModel):
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
     mark: Mark | None = None
-    """What stood at one end of each number of the first target; None, in older files, leaves a % out."""
+    others: tuple[Style, ...] = ()
 
     @model_validator(mode="after")
     def _agree(self) -> TargetColumns:
@@ -62,9 +64,22 @@ class TargetColumns(FrozenModel):
             good = len(self.columns) == 1 and len(self.classes) > 1 and not (self.mean or self.std)
         else:
             good = len(self.columns) == len(self.mean) == len(self.std) > 0 and not self.classes
+            good = good and len(self.others) in (0, len(self.columns) - 1)
         if not good:
-            raise ValueError("columns, classes, mean and std do not go together")
+            raise ValueError("columns, classes, mean, std and others do not go together")
         return self
+
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """How the numbers of each target are written."""
+        first = Style(decimal=self.decimal, thousands=self.thousands, mark=self.mark)
+        return (first, *(self.others or (first,) * (len(self.columns) - 1)))
+
+    @property
+    def hundredths(self) -> tuple[str, ...]:
+        """Targets that had a % in training: numbers of them, and predictions, are hundredths."""
+        named = zip(self.columns, self.styles, strict=True)
+        return tuple(name for name, style in named if style.mark == "%")
 
     @property
     def n_outputs(self) -> int:
@@ -141,9 +156,10 @@ class TableSchema(FrozenModel):
         Raises:
             DataError: the file is not there, or damaged.
         """
-        texts = [c.column for c in self.inputs if c.kind == "category" or _is_grouped(c)]
+        texts = [c.column for c in self.inputs if _is_text(c)]
         target = self.target
-        texts += target.columns if target.kind == "classification" or _is_grouped(target) else ()
+        for name, style in zip(target.columns, target.styles, strict=True):
+            texts += [name] if target.kind == "classification" or style.thousands else []
         file = locate_table(path, data_dir)
         other = foreign_options(self.options, file.name)
         options = self.options.model_copy(update=dict.fromkeys(other))
@@ -204,7 +220,7 @@ class TableSchema(FrozenModel):
         return known
 
     def encode_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Tensor:
-        """Returns targets: class indices int64 [B], or standardised numbers float32 [B, T].
+        """Returns targets: class indices int64 [B], or standardised numbers float32 [B, T]; see ``unlike_target``, too.
 
         Raises:
             DataError: a target column is not there, a value is missing, or it is no class of the training part.
@@ -231,11 +247,17 @@ class TableSchema(FrozenModel):
             raise DataError(f"the target {_columns(absent)} not in the table")
         if target.kind == "classification":
             return [self._classes(texts_of(frame[target.columns[0]], self.options.na))]
-        style, hundredths = (target.decimal, target.thousands), target.mark is not None
-        return [
-            numbers_of(frame[name], name, *style, self.options.na, hundredths=hundredths)
-            for name in target.columns
-        ]
+        named = zip(target.columns, target.styles, strict=True)
+        return [style.read(frame[name], name, self.options.na) for name, style in named]
+
+    def unlike_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+        """Returns a remark on each target whose numbers have another mark than in training: with a % for none, and so on."""
+        frame, target = _frame(frame), self.target
+        if target.kind == "classification":
+            return ()
+        named = zip(target.columns, target.styles, strict=True)
+        said = (style.unlike(frame[name], f"the target {name!r}") for name, style in named)
+        return tuple(filter(None, said))
 
     def _classes(self, texts: Array) -> Array:
         """Returns class indices as float64 [B], NaN where missing."""
@@ -294,17 +316,23 @@ class TableSchema(FrozenModel):
     def describe(self) -> tuple[tuple[str, str, str], ...]:
         """Returns for each column its name, what it is (target, number, category, date, left out), and how it is read."""
         target = self.target
-        what = f"{target.kind}: {some_texts(target.classes)}" if target.classes else target.kind
+        whats = [
+            "; ".join(filter(None, [target.kind, style.describe()])) for style in target.styles
+        ]
+        if target.classes:
+            whats = [f"{target.kind}: {some_texts(target.classes)}"]
         return (
-            *((name, "target", what) for name in target.columns),
+            *((name, "target", what) for name, what in zip(target.columns, whats, strict=True)),
             *((column.column, column.kind, column.describe()) for column in self.inputs),
             *((column.column, "left out", column.why) for column in self.left_out),
         )
 
 
-def _is_grouped(column: Input | TargetColumns) -> bool:
-    """Returns whether numbers have marks between thousands, so that the words 1.234 of other rows are no fraction."""
-    return getattr(column, "thousands", None) is not None
+def _is_text(column: Input) -> bool:
+    """Returns whether cells are read as texts: categories, and numbers with marks between thousands (1.234 is no fraction)."""
+    if isinstance(column, Number):
+        return column.thousands is not None
+    return column.kind == "category"
 
 
 def _frame(rows: Any) -> pd.DataFrame:

@@ -157,7 +157,8 @@ def own_part(
         part = Dataset(encoded.x, schema.encode_target(frame), weight=weight)
     except DataError as error:
         raise DataError(f"{source.where}, to be used with {where}: {error}") from None
-    return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64).copy()), encoded.remarks
+    remarks = (*encoded.remarks, *schema.unlike_target(frame))
+    return part, torch.from_numpy(frame.index.to_numpy(dtype=np.int64).copy()), remarks
 
 
 def check_apart(

@@ -155,6 +155,7 @@ def load_table(
             if goal.remark
             else []
         ),
+        *_target_remarks(goal),
         *learned.remarks,
         *unseen,
         *copied_rows(parts),
@@ -170,6 +171,12 @@ def load_table(
         classes=goal.classes,
         schema=schema,
     )
+
+
+def _target_remarks(goal: Goal) -> list[str]:
+    """Returns how the numbers of targets were read, where that may surprise."""
+    named = zip(goal.names, goal.cells, strict=True)
+    return [f"{name}: {one.remark}" for name, one in named if goal.labels is None and one.remark]
 
 
 def _roles(table: Table, names: list[str], options: TableOptions, where: str) -> dict[str, str]:

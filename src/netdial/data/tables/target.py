@@ -134,8 +134,8 @@ def read_goal(
     found_kind, remark, guessed = _infer(cells) if kind is None else (kind, "", False)
     if found_kind == "regression":
         _check_numbers(cells, names, where)
-        if kind is None:
-            problems += _open_thousands(cells, names)
+        if kind is None and len(cells) == 1:
+            problems += _open_thousands(cells[0], names[0])
         problems += _constant(cells, names)
         return Goal(tuple(names), "regression", tuple(cells), None, (), remark, guessed), problems
     labels, classes = _classes(texts_of(table.frame[names[0]], options.na), cells[0])
@@ -209,17 +209,15 @@ def _infer(cells: Sequence[Cells]) -> tuple[Kind, str, bool]:
     return "regression", why, True
 
 
-def _open_thousands(cells: Sequence[Cells], names: Sequence[str]) -> list[TableFault]:
-    """Returns problems for targets such as 1,234, whose kind is not plain."""
-    problems = []
-    for found, name in zip(cells, names, strict=True):
-        if found.thousands is not None:
-            text = (
-                f"the target {name!r} holds texts that look like numbers with {found.thousands!r} between thousands; say"
-                " whether they are numbers (--kind regression) or names of classes (--kind classification)"
-            )
-            problems.append(TableFault(text, {"kind": "regression"}))
-    return problems
+def _open_thousands(found: Cells, name: str) -> list[TableFault]:
+    """Returns a problem for a target such as 1,234, whose kind is not plain."""
+    if found.thousands is None:
+        return []
+    text = (
+        f"the target {name!r} holds texts that look like numbers with {found.thousands!r} between thousands; say"
+        " whether they are numbers (--kind regression) or names of classes (--kind classification)"
+    )
+    return [TableFault(text, {"kind": "regression"})]
 
 
 def _constant(cells: Sequence[Cells], names: Sequence[str]) -> list[TableFault]:
@@ -286,6 +284,9 @@ def target_json(goal: Goal, extra: dict[str, Any]) -> dict[str, Any]:
     """Returns what a schema holds of the target."""
     base: dict[str, Any] = {"kind": goal.kind, "columns": goal.names, "classes": goal.classes}
     if goal.kind == "regression":
-        first = goal.cells[0]
-        base |= {"decimal": first.decimal, "thousands": first.thousands, "mark": first.mark}
+        first, *others = [
+            {"decimal": one.decimal, "thousands": one.thousands, "mark": one.mark}
+            for one in goal.cells
+        ]
+        base |= {**first, "others": others}
     return base | extra
