@@ -58,6 +58,12 @@ from benchmarks._zoo_sixth_series import SIXTH_SERIES
 from benchmarks._zoo_sixth_vision import SIXTH_VISION
 from benchmarks._zoo_sixth_words import SIXTH_WORDS
 from benchmarks._zoo_tabular import TABULAR
+from benchmarks._zoo_tenth_dense import TENTH_DENSE
+from benchmarks._zoo_tenth_others import TENTH_OTHERS
+from benchmarks._zoo_tenth_rows import TENTH_ROWS
+from benchmarks._zoo_tenth_series import TENTH_SERIES
+from benchmarks._zoo_tenth_vision import TENTH_VISION
+from benchmarks._zoo_tenth_words import TENTH_WORDS
 from benchmarks._zoo_third_images import THIRD_IMAGES
 from benchmarks._zoo_third_sequences import THIRD_SEQUENCES
 from benchmarks._zoo_tokens import TOKEN_NETS
@@ -124,7 +130,7 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     vision = {name: _with(make, X) for name, make in VISION.items()}
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
-    own |= seventh_sample() | eighth_sample()
+    own |= seventh_sample() | eighth_sample() | tenth_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
     theirs |= {**sixth_models(), **seventh_models(), **eighth_models(), **ninth_texts()}
     theirs |= ninth_others()
@@ -169,6 +175,12 @@ def eighth_sample() -> dict[str, Maker]:
     """Returns what makes networks of lectures, books, notebooks and agents of one file: caches, crops, several inputs."""
     sequences = {**EIGHTH_SERIES, **EIGHTH_WORDS}
     return {**sequences, **EIGHTH_VISION, **EIGHTH_LEARNING, **EIGHTH_OTHERS}
+
+
+def tenth_sample() -> dict[str, Maker]:
+    """Returns what makes networks of styles that the others lack: subclassed layers, structured matrices, controls, signs."""
+    images = {**TENTH_VISION, **TENTH_DENSE}
+    return {**images, **TENTH_SERIES, **TENTH_WORDS, **TENTH_ROWS, **TENTH_OTHERS}
 
 
 def _own(name: str) -> Maker:
