@@ -5,6 +5,7 @@ K = 8 values of λ in a batch, K = 64 where it says so; the plain network by a l
 fused Adam, the same batches. Both take turns in one process on one thread, and what counts is the quotient of their processor
 times within a turn: the median over turns, and the quotient of the quietest ones. Families of anything but perceptrons are one
 network for the first part of a run by default: ``one network`` is a step of it, ``mean of a run`` the mean of all steps.
+Families of perceptrons are trained with ``compiled=True``, too, where there is a compiler.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.result import Result
 from netdial.family import Family
+from netdial.family.running.compiled.library import missing
 from netdial.nets import build
 from netdial.task import Classification
 from netdial.train.config import make_config
@@ -123,7 +125,7 @@ CASES = {
 }
 _PERCEPTRONS = [name for name in CASES if name.startswith("MLP")]
 """Networks whose families do not begin as one network."""
-_RUN = "l1, mean of a run"
+_RUN, _COMPILED = "l1, mean of a run", "l1, compiled"
 
 
 def measure(*, quick: bool = False) -> Result:
@@ -144,6 +146,8 @@ def measure(*, quick: bool = False) -> Result:
             steps["scaled-kl, linear map"] = family(net, case, objective="scaled-kl", map="linear")
         if name not in _PERCEPTRONS:
             steps["l1, one network"] = family(net, case, joint=0.999)
+        elif not missing():
+            steps[_COMPILED] = family(net, case, compiled=True)
         seconds = in_turns(steps, rounds, _TURN_S / 3 if quick else _TURN_S)
         if name not in _PERCEPTRONS:
             both = zip(seconds["l1"], seconds["l1, one network"], strict=True)
@@ -151,7 +155,7 @@ def measure(*, quick: bool = False) -> Result:
         for label in list(seconds)[1:]:
             quotients = [a / b for a, b in zip(seconds[label], seconds["plain"], strict=True)]
             middle, reach = statistics.median(quotients), (min(quotients), max(quotients))
-            if label in ("scaled-kl", "l1", _RUN):
+            if label in ("scaled-kl", "l1", _RUN, _COMPILED):
                 value[f"{name}, {label}"], spread[f"{name}, {label}"] = middle, reach
             rows.append(
                 {
