@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.labels import Labels, SizeNumber, Value, fixed
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
-from netdial.channels.nodes import detached, name_of, place
+from netdial.channels.nodes import detached, module_of, name_of, place
 from netdial.channels.rules.table import Scene, on
 from netdial.core.inputs import PartedInputs, ScoredOutput
 
@@ -242,13 +242,17 @@ def broadcast(scene: Scene, node: fx.Node, *values: Value) -> Any:
     return tuple(Value(axes) for _ in values)
 
 
-@on(modules=[nn.PReLU])
-def prelu(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """PReLU: one slope for each channel, or one for all."""
-    module = scene.traced.get_submodule(str(node.target))
-    assert isinstance(module, nn.PReLU)
-    if module.weight.numel() > 1:
-        scene.join(x.labels[1], scene.leaf(module.weight)[0])
+@on(modules=[nn.PReLU], functions=[torch.prelu], methods=["prelu"])
+def prelu(scene: Scene, node: fx.Node, x: Value, weight: Value | None = None) -> Value:
+    """PReLU, with slopes of a layer or given: one for each channel, or one for all."""
+    module = module_of(scene.traced, node)
+    if isinstance(module, nn.PReLU):
+        weight = Value(scene.leaf(module.weight))
+    assert isinstance(weight, Value)
+    if weight.shape[-1:] > (1,):
+        scene.join(x.labels[1], weight.labels[0])
+    else:
+        scene_fix_all(scene, weight)
     return x
 
 

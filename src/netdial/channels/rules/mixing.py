@@ -219,11 +219,19 @@ def _meet_mask(scene: Scene, node: fx.Node, mask: Value, weights: tuple[Labels, 
         F.binary_cross_entropy,
         F.kl_div,
         F.binary_cross_entropy_with_logits,
+        *(F.gaussian_nll_loss, F.poisson_nll_loss, F.soft_margin_loss, F.hinge_embedding_loss),
+        *(F.margin_ranking_loss, F.triplet_margin_loss, F.cosine_embedding_loss),
+        *(torch.triplet_margin_loss, torch.cosine_embedding_loss),
     ]
 )
-def loss(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Any:
+def loss(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
     """A loss inside a network: all numbers together."""
-    met = elementwise(scene, node, x, y)
+    given = [part for part in (*args, *kwargs.values()) if isinstance(part, Value)]
+    most = max(len(value.labels) for value in given)
+    for value in given:
+        if len(value.labels) < most:  # what is said of whole vectors, as whether they are alike
+            scene_fix_all(scene, value, f"{place(node)} goes by these numbers")
+    met = elementwise(scene, node, *(v for v in given if len(v.labels) == most))
     if scene.shape(node) == met.shape:
         return met
     for axis in met.labels:
@@ -231,11 +239,13 @@ def loss(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: 
     return scene.result(node)
 
 
-@on(modules=[nn.CTCLoss], functions=[F.ctc_loss])
+@on(modules=[nn.CTCLoss], functions=[F.ctc_loss, F.cross_entropy, F.nll_loss])
 def letters(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
-    """A loss over letters, which it goes to by their numbers: all stay."""
-    scene.fix(x.labels[-1], f"{place(node)} counts these channels as classes")
-    for axis in x.labels[:-1]:
+    """A loss over letters or classes, which it goes to by their numbers: all stay."""
+    classes = min(1, len(x.labels) - 1) if node.target in (F.cross_entropy, F.nll_loss) else -1
+    scene.fix(x.labels[classes], f"{place(node)} counts these channels as classes")
+    scene_fix_all(scene, (*args, *kwargs.values()), f"{place(node)} goes by these numbers")
+    for axis in x.labels:
         scene.mix(axis, node)
     return scene.result(node)
 

@@ -5,7 +5,7 @@ The sum of products over channels is one of what ``einsum`` says in one word: it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from netdial.channels.rules.elementwise import elementwise, scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
+_SPREADS = ("var", "std", "var_mean", "std_mean")
 _TIMES = ("mul", "mul_", "imul", "multiply", "__mul__")
 
 
@@ -66,12 +67,7 @@ def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     """Reductions over positions pass channels; over channels they depend on all of them."""
     if name_of(node).endswith("norm"):
         args = args[1:]  # the first is its order
-    dims = kwargs.get("dim", args[0] if args else None)
-    chosen = (
-        range(len(x.labels)) if dims is None else dims if isinstance(dims, Sequence) else [dims]
-    )
-    gone = {d % len(x.labels) for d in chosen}
-    kept = kwargs.get("keepdim", len(args) > 1 and bool(args[1]))
+    gone, kept = _gone(node, len(x.labels), args, kwargs)
     dots = _is_dots(node)
     axes = []
     for d, axis in enumerate(x.labels):
@@ -87,6 +83,18 @@ def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     if len(axes) != len(scene.shape(node)):
         raise TraceError(f"{place(node)}: reduces in a way that has no rule; name its dimensions")
     return Value(tuple(axes))
+
+
+def _gone(
+    node: fx.Node, number: int, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[set[int], bool]:
+    """Returns the dimensions that a reduction of a tensor of a number of them runs over, and whether they stay as of size 1."""
+    if name_of(node) in _SPREADS:  # between the two stands whether the spread is that of a sample
+        args = (None, *args[1:]) if args and isinstance(args[0], bool) else args
+        args = (*args[:1], *args[2:])
+    dim = kwargs.get("dim", args[0] if args else None)
+    dims = range(number) if dim is None else dim if isinstance(dim, Sequence) else [dim]
+    return {d % number for d in dims}, kwargs.get("keepdim", len(args) > 1 and bool(args[1]))
 
 
 def _is_dots(node: fx.Node) -> bool:
@@ -149,12 +157,7 @@ def extreme(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 )
 def reduced(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Reductions that give no number for each channel if they run over channels."""
-    dim, keep = (
-        kwargs.get("dim", args[0] if args else None),
-        kwargs.get("keepdim", len(args) > 1 and bool(args[1])),
-    )
-    dims = range(len(x.labels)) if dim is None else dim if isinstance(dim, Sequence) else [dim]
-    gone = {d % len(x.labels) for d in dims}
+    gone, keep = _gone(node, len(x.labels), args, kwargs)
     for d in gone:
         scene.mix(x.labels[d], node)
     axes = [

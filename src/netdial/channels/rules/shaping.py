@@ -63,12 +63,14 @@ def transpose(scene: Scene, node: fx.Node, x: Value, one: int, other: int) -> Va
     methods=["movedim", "moveaxis", "t"],
 )
 def movedim(scene: Scene, node: fx.Node, x: Value, *args: Any) -> Value:
-    """One dimension moved, or a matrix transposed."""
-    axes = list(x.labels)
+    """Dimensions moved, one or several at once, or a matrix transposed."""
     if not args:
-        return Value(tuple(axes[::-1]))
-    moved = axes.pop(args[0])
-    axes.insert(args[1] % len(x.labels), moved)
+        return Value(x.labels[::-1])
+    size = len(x.labels)
+    came, went = ([d % size for d in np.atleast_1d(part)] for part in args)
+    axes = [axis for d, axis in enumerate(x.labels) if d not in came]
+    for new, old in sorted(zip(went, came, strict=True)):
+        axes.insert(new, x.labels[old])
     return Value(tuple(axes))
 
 

@@ -26,6 +26,8 @@ _ORDERS = (
     ("tensors",),
     ("self",),
 )
+_PERMUTED = ("input", "dims")
+"""The same of a permutation alone; others take dimensions under that name behind other numbers."""
 """Names of the tensors that functions and methods of torch begin with, and of what is given by position with them."""
 _NUMPYS = {
     "axis": "dim",
@@ -56,7 +58,8 @@ def by_position(traced: fx.GraphModule) -> None:
         elif node.op in ("call_function", "call_method"):
             if node.target is F.scaled_dot_product_attention:
                 _moved(node, ("query", "key", "value"))
-            for order in _ORDERS:
+            orders = (*_ORDERS, _PERMUTED) if name_of(node) == "permute" else _ORDERS
+            for order in orders:
                 names = order[1:] if node.op == "call_method" and order[0] == "input" else order
                 _moved(node, names, 1 if names is not order else 0)
 
@@ -105,6 +108,11 @@ def _product(graph: fx.Graph, one: Any, other: Any) -> fx.Node:
     return graph.call_function(torch.matmul, (one, other))
 
 
+def _exchanged(graph: fx.Graph, x: Any, *dims: Any, **named: Any) -> fx.Node:
+    """Returns what exchanges two dimensions, under the name of it that is known everywhere."""
+    return graph.call_function(torch.transpose, (x, *dims, *named.values()))
+
+
 def _empty(graph: fx.Graph, like: Any, *sizes: Any) -> fx.Node:
     return graph.call_method("new_empty", (like, *(sizes or ((0,),))))
 
@@ -118,6 +126,7 @@ _SPELLED: dict[str, Callable[..., fx.Node | None]] = {
     "baddbmm": _summed(lambda graph, product: product),
     "addmv": _summed(lambda graph, product: product),
     "addbmm": _summed(lambda graph, product: graph.call_method("sum", (product, 0))),
+    "swapdims": _exchanged,
     "mv": _product,
     "dot": _product,
     "new": _empty,

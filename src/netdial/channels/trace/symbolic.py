@@ -67,6 +67,10 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 """A graph, and the tensors that its network does not hold but makes while it runs, by the names that the graph has for them."""
 
 
+_FUNCTIONS = ("torch.nn.modules.loss", "torch.nn.modules.distance")
+"""Where torch has modules that do nothing but call a function with the settings that they hold."""
+
+
 def is_layer(module: nn.Module) -> bool:
     """Returns whether torch or netdial defines a module as a single operation."""
     own = Attention | ByMode | Gated | Keeping | PackedLayer | PartedInputs | Pick | ScoredOutput
@@ -74,7 +78,10 @@ def is_layer(module: nn.Module) -> bool:
         return True
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
-    return type(module).__module__.startswith("torch.nn.modules")
+    home = type(module).__module__
+    if home in _FUNCTIONS and not isinstance(module, nn.CTCLoss):
+        return False
+    return home.startswith("torch.nn.modules")
 
 
 class Unanswered(TraceError):

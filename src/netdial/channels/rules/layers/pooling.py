@@ -31,8 +31,8 @@ _POOL_FUNCTIONS += [
 
 
 @on(
-    modules=[*_POOLS, nn.LPPool1d, nn.LPPool2d, nn.Upsample],
-    functions=[*_POOL_FUNCTIONS, F.interpolate],
+    modules=[*_POOLS, nn.LPPool1d, nn.LPPool2d, nn.LPPool3d, nn.Upsample],
+    functions=[*_POOL_FUNCTIONS, F.lp_pool1d, F.lp_pool2d, F.lp_pool3d, F.interpolate],
 )
 def over_positions(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Any:
     """Pooling and resizing: channels pass, positions change; places of maxima are of each channel by itself."""

@@ -23,6 +23,7 @@ from netdial.channels.rules import FUNCTIONS, METHODS
 from netdial.channels.rules.reshaping import blocks
 from netdial.channels.trace.answers.example import size_on_example
 from netdial.channels.trace.answers.ways import checked, what_holds
+from netdial.channels.trace.aten.arguments import REDUCTIONS, as_named
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Of an operation's first input and of its result, on the example; empty if they are no tensors."""
@@ -33,6 +34,8 @@ _END = 2**63 - 1
 """What ``aten`` writes for an open end."""
 _PARTS = ("fft", "linalg", "special")
 """Parts of torch whose functions ``aten`` names with the part before: ``fft_rfft`` is ``torch.fft.rfft``."""
+_NAMES = {"cross_entropy_loss": "cross_entropy", "nll_loss_nd": "nll_loss"}
+"""Names in ``aten`` of functions that torch calls otherwise, with the same names of their arguments."""
 _ASIDE = ("pin_memory", "layout")
 """Arguments that say nothing of numbers."""
 
@@ -63,6 +66,7 @@ def restate(
     kwargs = {key: value for key, value in kwargs.items() if key not in _ASIDE}
     if name in _OTHERS:
         return _OTHERS[name](graph, shapes, *args, **kwargs)
+    name = _NAMES.get(name, name)
     found = [getattr(place, name) for place in (torch, F) if hasattr(place, name)]
     part, _, short = name.partition("_")
     if part in _PARTS and hasattr(getattr(torch, part), short):
@@ -79,6 +83,7 @@ def restate(
     if name in METHODS and not known:
         return graph.call_method(name, args, kwargs)
     target: Callable[..., Any] = (known or found or [op])[0]
+    args, kwargs = as_named(op, target, args, kwargs)
     return graph.call_function(target, args, kwargs)
 
 
@@ -234,7 +239,7 @@ def _loss(function: Callable[..., Any]) -> Builder:
     def made(
         graph: fx.Graph, shapes: Shapes, x: Any, y: Any, reduction: int = 1, *rest: Any
     ) -> fx.Node:
-        given: dict[str, Any] = {"reduction": ("none", "mean", "sum")[reduction]}
+        given: dict[str, Any] = {"reduction": REDUCTIONS[reduction]}
         given |= dict(
             zip(("beta" if function is F.smooth_l1_loss else "delta",), rest, strict=False)
         )
@@ -266,6 +271,20 @@ def _as(function: Callable[..., Any]) -> Builder:
     return lambda graph, shapes, *args, **kwargs: graph.call_function(function, args, kwargs)
 
 
+def _spectrum(
+    graph: fx.Graph, shapes: Shapes, x: fx.Node, size: int, *rest: Any, **kwargs: Any
+) -> fx.Node:
+    """Returns a Fourier transform of windows; where windows are centred, an operation before has padded for it."""
+    names = ("hop_length", "win_length", "window", "normalized", "onesided", "return_complex")
+    given = dict(zip(names, rest, strict=False)) | kwargs | {"center": False}
+    return graph.call_function(torch.stft, (x, size), given)
+
+
+def _of_parts(name: str) -> Builder:
+    """Returns what makes a call of a function that takes tensors one by one, of which ``aten`` has a list."""
+    return lambda graph, shapes, parts: graph.call_function(getattr(torch, name), tuple(parts))
+
+
 _OTHERS: dict[str, Builder] = {
     "embedding": _looked_up,
     "view": _view,
@@ -294,8 +313,10 @@ _OTHERS: dict[str, Builder] = {
     "smooth_l1_loss": _loss(F.smooth_l1_loss),
     "huber_loss": _loss(F.huber_loss),
     "linalg_vector_norm": _as(torch.norm),
-    "broadcast_tensors": lambda graph, shapes, parts: graph.call_function(
-        torch.broadcast_tensors, tuple(parts)
+    **{name: _of_parts(name) for name in ("broadcast_tensors", "block_diag", "cartesian_prod")},
+    "stft": _spectrum,
+    "tensordot": lambda graph, shapes, x, y, one, other: graph.call_function(
+        torch.tensordot, (x, y, (one, other))
     ),
     "feature_dropout": _dropout_of_channels,
     "scaled_dot_product_attention": _attention,
