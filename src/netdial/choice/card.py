@@ -33,6 +33,7 @@ class Facts:
         row: the member.
         whole: costs of the network that it was cut from.
         criterion: what was removed first.
+        refit: whether what is left was refit.
         why: how it was chosen.
         steps: what was done with it afterwards.
         error: standard error of its value.
@@ -51,6 +52,7 @@ class Facts:
     row: Candidate
     whole: Cost
     criterion: str
+    refit: bool
     why: str
     steps: tuple[str, ...]
     error: float
@@ -109,10 +111,11 @@ def _head(name: str, facts: Facts) -> str:
 def _table(facts: Facts) -> str:
     """Returns the table of facts."""
     row, whole = facts.row, facts.whole
+    removed = f"{row.share:.4g} of the removable numbers, by {facts.criterion}"
     rows = {
         "data": facts.data,
         "λ": f"{row.lam:.6g}",
-        "share removed": f"{row.share:.4g} of the removable numbers, by {facts.criterion}",
+        "share removed": removed + ("; layers refit" if facts.refit and row.share else ""),
         "parameters": f"{row.params} of {whole.params} are not zero",
         "stored": f"{row.bytes} bytes (dense: {whole.bytes})",
         "MACs for one example": f"{row.macs} with a weight that is not zero (dense: {whole.macs})",

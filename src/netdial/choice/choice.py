@@ -146,6 +146,7 @@ class Choice:
                 row=self.row,
                 whole=cost(self.module, x, packed=False),
                 criterion=problem.pruning.criterion or default_criterion(self.family),
+                refit=problem.pruning.refit,
                 why=self.why,
                 steps=self.steps,
                 error=self.error,

@@ -66,6 +66,7 @@ def choose(
     shares: Sequence[float] = SHARES,
     criterion: str | None = None,
     policy: Policy | None = None,
+    refit: bool = False,
     kind: str | Task | None = None,
     objective: str | None = None,
     finetune_epochs: Whole = 0,
@@ -95,6 +96,7 @@ def choose(
         shares: shares removed to look at.
         criterion: what is removed first; by default ``density``, or ``magnitude`` for points.
         policy: what may be removed.
+        refit: let the weights that are left make up for those that went, by least squares over ``train``, see ``prune``.
         kind: the task: a name, or a ``Task``; by default that of the family.
         objective: what the family was trained under, if it does not know (``Family.objective``).
         finetune_epochs: epochs of fine-tuning after every step of pruning; 0 for none.
@@ -121,7 +123,7 @@ def choose(
     parts, task = _admit(family, (valid, train), kind)
     if min_accuracy is not None and "accuracy" not in task.METRICS:
         raise ConfigError(f"min_accuracy: {task.name} has no accuracy; leave it out")
-    pruning = Rule(criterion, policy or Policy(), kind=task, seed=seed)
+    pruning = Rule(criterion, policy or Policy(), kind=task, seed=seed, refit=refit)
     task.known(metric or task.proper)
     problem = ChoiceProblem(*parts, pruning, data_name, metric, n_samples)
     objective = objective or family.objective

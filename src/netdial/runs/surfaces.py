@@ -1,8 +1,8 @@
 """What ``netdial prune`` measured of pruned members, in the form that reports want it. Loads no torch.
 
 Pruned members stand among a run's records as method ``prune``, placed by ``lam``, ``sparsity`` and how they were pruned
-(``criterion``, and ``scope``, ``biases``, ``rows`` and ``fold`` where they differ from the default). They are compared by the
-rules of ``core.best``.
+(``criterion``, and ``scope``, ``biases``, ``rows``, ``fold`` and ``refit`` where they differ from the default). They are
+compared by the rules of ``core.best``.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def how_words(where: Mapping[str, Place]) -> str:
         "biases too": where.get("biases", False),
         "whole rows": where.get("rows", False),
         "nothing folded": not where.get("fold", True),
+        "layers refit": where.get("refit", False),
     }
     criterion = str(where.get("criterion", DEFAULT))
     return ", ".join([criterion, *(word for word, holds in words.items() if holds)])

@@ -54,6 +54,7 @@ def prune(
             criterion=options.criterion,
             policy=policy,
             fold=options.fold,
+            refit=options.refit,
             n_samples=options.samples,
         )
         report = write_report(folder.path)

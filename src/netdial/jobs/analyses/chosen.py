@@ -21,7 +21,7 @@ from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.evidence import ESTIMATORS
 from netdial.family import Family
-from netdial.jobs.analyses.fields import Criterion
+from netdial.jobs.analyses.fields import Criterion, Refit
 from netdial.jobs.opening import as_trained
 from netdial.jobs.problem import describe_net, origin_of
 from netdial.models.use import use_of
@@ -60,6 +60,7 @@ class ChoiceOptions:
         Field(description="shares of the weights removed to look at, in [0, 1)"),
     ] = SHARES
     criterion: Criterion = None
+    refit: Refit = False
     finetune: Annotated[
         int, Field(ge=0, description="epochs of training after every step of pruning")
     ] = 0
@@ -108,6 +109,7 @@ def choose_run(
         lams=lams or config["points"],
         shares=options.shares,
         criterion=options.criterion,
+        refit=options.refit,
         kind=task.kind,
         objective=config["objective"],
         n_samples=config["samples"],

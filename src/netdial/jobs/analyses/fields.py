@@ -14,3 +14,12 @@ Criterion = Annotated[
     ),
 ]
 """A name in ``CRITERIA``; None for ``density``, or ``magnitude`` where there is no posterior."""
+
+Refit = Annotated[
+    bool,
+    Field(
+        description="let what is left make up for what went: layers are fit to what they made before, by least squares over "
+        "training inputs"
+    ),
+]
+"""Whether the layers of pruned members are refit."""

@@ -19,7 +19,7 @@ from netdial.core.best import PREDICTIVE
 from netdial.core.records import Place, Record
 from netdial.data import Splits
 from netdial.family import Family
-from netdial.jobs.analyses.fields import Criterion
+from netdial.jobs.analyses.fields import Criterion, Refit
 from netdial.jobs.records.recorder import comparison_records, constant_records
 from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
@@ -45,6 +45,7 @@ class SurfaceOptions:
     ] = SHARES
     criterion: Criterion = None
     fold: Annotated[bool, Field(description="fold weights of constant inputs into biases")] = True
+    refit: Refit = False
     samples: Annotated[
         int | None, Field(ge=0, description="posterior draws; else as in training")
     ] = None
@@ -65,6 +66,7 @@ def prune_run(
     criterion: str | None = None,
     policy: Policy | None = None,
     fold: bool = True,
+    refit: bool = False,
     n_samples: int | None = None,
 ) -> Surface:
     """Returns the surface of a run's family on one part of its data, and writes it into the run's records.
@@ -79,6 +81,7 @@ def prune_run(
         criterion: what goes first.
         policy: what may go.
         fold: whether weights of constant inputs go first, into biases.
+        refit: whether what is left makes up for what went, by least squares over the training part.
         n_samples: draws of the posterior predictive.
 
     Raises:
@@ -95,15 +98,18 @@ def prune_run(
         policy=policy,
         train=task.train,
         fold=fold,
+        refit=refit,
         kind=task.kind,
         n_samples=run.config["samples"] if n_samples is None else n_samples,
         seed=run.config["seed"],
     )
-    run.replace(surface_records(run, found, part, how(criterion, policy, fold=fold)))
+    run.replace(surface_records(run, found, part, how(criterion, policy, fold=fold, refit=refit)))
     return found
 
 
-def how(criterion: str, policy: Policy, *, fold: bool = True) -> dict[str, Place]:
+def how(
+    criterion: str, policy: Policy, *, fold: bool = True, refit: bool = False
+) -> dict[str, Place]:
     """Returns how members are pruned, as axes of records: the criterion, and what differs from the default.
 
     >>> how("density", Policy())
@@ -115,7 +121,8 @@ def how(criterion: str, policy: Policy, *, fold: bool = True) -> dict[str, Place
     found |= {"scope": "layer"} if policy.scope == "layer" else {}
     found |= {"biases": True} if policy.biases else {}
     found |= {"rows": True} if policy.rows else {}
-    return found | ({"fold": False} if not fold and not policy.rows else {})
+    found |= {"fold": False} if not fold and not policy.rows else {}
+    return found | ({"refit": True} if refit else {})
 
 
 def surface_records(run: Run, found: Surface, part: str, how: Mapping[str, Place]) -> list[Record]:

@@ -34,15 +34,7 @@ from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
-
-_WIDEST = 4096
-"""Channels read beyond which a layer stays as it is: their products take the square of this in memory."""
-_ROWS, _LINES, _BATCH = 256, 16, 128
-"""Inputs at least; values of a channel for each channel at least; inputs at a time."""
-_RIDGE = 1e-2
-"""Part of the variance of what is read that keeps weights where they are."""
-_NOTHING = 1e-9
-"""Part of the variance that is not made up for, below which there is nothing to make up for."""
+from netdial.pruning.moments import BATCH, NOTHING, WIDEST, Moments, held_by
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ def _layer(
     now = _parameters(graph.traced).get(leaf)
     if now is None or not now.requires_grad or now.is_complex() or _uses(graph.traced, now) > 1:
         return None
-    if _width(whole, leaf, dim) > _WIDEST:
+    if _width(whole, leaf, dim) > WIDEST:
         return None
     made, kept = _left(plan, leaf, whole.get_parameter(leaf).shape, dim)
     taken = taker(graph, reader, found) if even else None
@@ -183,54 +175,25 @@ def _refit(
     rows: Tensor,
 ) -> bool:
     """Refits one layer; returns whether there was anything to make up for."""
-    moments = _Moments()
+    moments = Moments()
     for was, now in _pairs(whole, traced, layer.reader, data, rows):
         moments.add(was, now)
-        if moments.rows >= _ROWS and moments.count >= _LINES * was.shape[1]:
+        moments.rows += BATCH
+        if moments.are_enough(was.shape[1]):
             break
     chosen = torch.zeros(moments.cross.shape, dtype=torch.float64)
     chosen[layer.kept, torch.arange(len(layer.kept))] = 1
     centred = layer.taker is not None
     mean, given = moments.means(centred=centred)
-    inner = moments.inner / moments.count - torch.outer(mean, mean)
-    missing = moments.cross / moments.count - torch.outer(given, mean) - chosen @ inner
-    if float(missing.abs().max()) <= _NOTHING * float(inner.diagonal().mean()):
+    inner, cross = moments.products(centred=centred)
+    missing = cross - chosen @ inner
+    if float(missing.abs().max()) <= NOTHING * float(inner.diagonal().mean()):
         return False
-    spread = inner.diagonal()
-    ridge = _RIDGE * spread.clamp_min(_NOTHING * float(spread.mean())).diag()
-    mix = chosen + torch.linalg.solve(inner + ridge, missing, left=False)
+    mix = chosen + torch.linalg.solve(inner + held_by(inner).diag(), missing, left=False)
     if not mix.isfinite().all():
         return False
     _write(whole, traced, plan, layer, mix, given - mix @ mean)
     return True
-
-
-class _Moments:
-    """Sums over positions of what a layer read and reads now.
-
-    Attributes:
-        count: positions.
-        rows: inputs.
-        inner: products of what is read now ``[K, K]``.
-        cross: of what was read with that ``[C, K]``.
-    """
-
-    def __init__(self) -> None:
-        self.count, self.rows = 0, 0
-        self.inner = self.cross = self._now = self._was = torch.zeros(())
-
-    def add(self, was: Tensor, now: Tensor) -> None:
-        """Adds lines ``[n, C]`` and ``[n, K]`` of some inputs."""
-        self.count += len(was)
-        self.rows += _BATCH
-        self.inner = self.inner + now.T @ now
-        self.cross = self.cross + was.T @ now
-        self._now, self._was = self._now + now.sum(0), self._was + was.sum(0)
-
-    def means(self, *, centred: bool) -> tuple[Tensor, Tensor]:
-        """Returns the means of what is read now and what was; zeros if sums are to count from 0."""
-        scale = 1 / self.count if centred else 0.0
-        return self._now * scale, self._was * scale
 
 
 def _pairs(
@@ -238,7 +201,7 @@ def _pairs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields what a layer read and reads now, a line for each position of some inputs."""
     like = next(traced.parameters())
-    for index in rows.split(_BATCH):
+    for index in rows.split(BATCH):
         x = data.inputs(index.to(data.x.device), like=like)
         yield _lines(whole, reader, x), _lines(traced, reader, x)
 

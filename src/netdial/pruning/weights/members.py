@@ -25,6 +25,7 @@ from netdial.family.running.mode import Leaf, MemberMode
 from netdial.measure.members import Members
 from netdial.pruning.weights.constants import Constants
 from netdial.pruning.weights.nested import FirstLayer, NestedLinear, Product, is_worthwhile
+from netdial.pruning.weights.refit import Refit
 
 _NUMBERS = 4_000_000
 """Most leaves that are held at once, over members and levels."""
@@ -49,6 +50,8 @@ class Levels:
         survival: how many levels each number survives ``[K, P]``.
         count: S.
         constants: weights that leave something to a bias when they are removed.
+        refit: makes what is left up for what is not, in the members that are selected; None to leave it as it is.
+        refitted: the weights after that ``[K, S, P]``.
     """
 
     family: Family
@@ -57,15 +60,18 @@ class Levels:
     survival: Tensor
     count: int
     constants: Constants | None = None
+    refit: Refit | None = None
+    refitted: Tensor | None = None
 
     def select(self, members: slice) -> Levels:
-        """Returns some of the members."""
-        return replace(
+        """Returns some of the members, refit if they are to be."""
+        found = replace(
             self,
             lams=self.lams[members],
             mean=self.mean[members],
             survival=self.survival[members],
         )
+        return found if self.refit is None else replace(found, refitted=found._refit(self.refit))
 
     def groups(self, numbers: int = 0) -> list[slice]:
         """Returns groups of members that fit into memory, when ``numbers`` are kept of each member at each level."""
@@ -81,18 +87,38 @@ class Levels:
 
     def weights(self, noise: Tensor | None = None) -> Tensor:
         """Returns the weights of all levels ``[K, S, P]``: means, plus noise ``[K, P]`` where weights stay."""
-        return self._weights(
-            self.mean[:, None], noise if noise is None else noise[:, None], self.kept()
-        )
+        kept, noise = self.kept(), noise if noise is None else noise[:, None]
+        if self.refitted is not None:
+            return self.refitted if noise is None else self.refitted + noise * kept
+        return self._weights(self.mean[:, None], noise, kept)
 
     def weights_of(self, member: int, level: int, noise: Tensor | None = None) -> Tensor:
         """Returns the weights of one member at one level ``[P]``."""
-        of_member = noise if noise is None else noise[member]
-        return self._weights(self.mean[member], of_member, self.survival[member] > level)
+        of_member, kept = noise if noise is None else noise[member], self.survival[member] > level
+        if self.refitted is not None:
+            found = self.refitted[member, level]
+            return found if of_member is None else found + of_member * kept
+        return self._weights(self.mean[member], of_member, kept)
 
     def _weights(self, mean: Tensor, noise: Tensor | None, kept: Tensor) -> Tensor:
         found = mean * kept if self.constants is None else self.constants.fold(mean, kept)
         return found if noise is None else found + noise * kept
+
+    @torch.no_grad()
+    def _refit(self, refit: Refit) -> Tensor:
+        """Returns the weights ``[K, S, P]``, refit at each level that took something away."""
+        found, kept, layout = self.weights().clone(), self.kept(), self.family.layout
+        for k, lam in enumerate(self.lams):
+            whole, pruned = self.family.export(lam), self.family.export(lam)
+            leaves = {name: pruned.get_parameter(name) for name in layout.names}
+            for level in range(self.count):
+                if bool((found[k, level] == self.mean[k]).all()):
+                    continue
+                for name, weight in layout.split(found[k, level]).items():
+                    leaves[name].copy_(weight)
+                refit(whole, pruned, layout.split(kept[k, level]))
+                found[k, level] = layout.join(leaves)
+        return found
 
 
 def pieces(levels: Levels, data: Dataset) -> list[Dataset]:
@@ -149,7 +175,7 @@ def _run_together(
     weights = family.layout.split(levels.weights(noise).flatten(0, 1))
     leaves = {name: Leaf(leaf.contiguous(), None) for name, leaf in weights.items()}
     tree = {**_shared(family, levels.lams[0]), **{name: leaf.mean for name, leaf in leaves.items()}}
-    products = _products(levels, noise, tree)
+    products = {} if levels.refitted is not None else _products(levels, noise, tree)
     placed = {name: (leaf.mean, leaf) for name, leaf in leaves.items()}
     for part in data:
         mode = MemberMode(placed, examples=len(part), shared=1, noise=None)

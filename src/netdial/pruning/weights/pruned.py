@@ -9,12 +9,13 @@ Shapes: K members, S shares, P numbers of the leaves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
 
 from netdial.core.arguments import checked, checked_fields
+from netdial.core.errors import ConfigError
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
@@ -27,6 +28,7 @@ from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
 from netdial.pruning.weights.mask import Policy, check_shares, survival
 from netdial.pruning.weights.members import Levels
+from netdial.pruning.weights.refit import Refit
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit
 from netdial.train.finetune import specialise
@@ -48,6 +50,7 @@ class Rule:
         fold: whether weights of constant inputs go first, into biases; only where there are data and no whole rows.
         kind: the task: a name, or a ``Task``; by default that of the family.
         seed: seed of criteria that draw.
+        refit: whether what is left makes up for what went, by least squares over training inputs (``refit.py``).
     """
 
     criterion: str | None = None
@@ -55,6 +58,7 @@ class Rule:
     fold: bool = True
     kind: str | Task | None = None
     seed: int = 0
+    refit: bool = False
 
 
 @checked
@@ -68,6 +72,7 @@ def prune(
     policy: Policy | None = None,
     data: Data | None = None,
     fold: bool = True,
+    refit: bool = False,
     kind: str | Task | None = None,
     seed: int = 0,
 ) -> Family:
@@ -86,14 +91,17 @@ def prune(
         data: training data, for criteria that need them and to find constant inputs.
         fold: fold weights of inputs that are constant over ``data`` into biases and remove them first. Nothing is folded
             without data, or when whole rows are removed.
+        refit: let the weights that are left make up for those that went: each layer is fit to what it made before, by least
+            squares over ``data``, without labels. Much better where much goes and nothing is trained afterwards.
         kind: the task: a name, or a ``Task``; by default that of the family.
-        seed: seed of criteria that draw.
+        seed: seed of criteria that draw, and of the inputs that ``refit`` looks at.
 
     Raises:
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion, or one that lacks what
-            it needs; or a weight is computed from others (weight norm, an orthogonal weight).
+            it needs; ``refit`` without data; or a weight is computed from others (weight norm, an orthogonal weight).
     """
-    return prune_by(Rule(criterion, policy or Policy(), fold, kind, seed), family, lam, share, data)
+    rule = Rule(criterion, policy or Policy(), fold, kind, seed, refit)
+    return prune_by(rule, family, lam, share, data)
 
 
 def prune_by(
@@ -104,7 +112,7 @@ def prune_by(
     data: Data | None,
 ) -> Family:
     """Returns what ``prune`` does, its options given as a rule; errors are those of ``prune``."""
-    levels = decide(family, [lam], [share], rule, data)
+    levels = decide(family, [lam], [share], rule, data).select(slice(None))
     member = specialise(family, lam)
     with torch.no_grad():
         cast(TableMap, member.mean).pivots.copy_(levels.weights()[0])
@@ -137,6 +145,10 @@ def decide_in_turn(
 ) -> Iterator[Levels]:
     """Yields what ``decide`` gives for each group of complexity values; what they share is found once."""
     check_shares(shares)
+    if rule.refit and data is None:
+        raise ConfigError(
+            "refit=True fits layers to what they make of training data: give them, or leave it out"
+        )
     part = None
     if data is not None:
         part, _ = admit(family.net, data, rule.kind, family.task, "training part")
@@ -146,8 +158,9 @@ def decide_in_turn(
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)
+    refit = Refit(part, rule.seed) if rule.refit and part is not None else None
     for lams in groups:
-        yield _decide(family, lams, shares, rule, part, constants)
+        yield replace(_decide(family, lams, shares, rule, part, constants), refit=refit)
 
 
 def _decide(

@@ -195,6 +195,7 @@ def surface(
     policy: Policy | None = None,
     train: Data | None = None,
     fold: bool = True,
+    refit: bool = False,
     kind: str | Task | None = None,
     metrics: Sequence[str] | None = None,
     n_samples: Whole = 0,
@@ -214,6 +215,7 @@ def surface(
         train: training data, for criteria that need them and to find constant inputs.
         fold: fold weights of inputs that are constant over ``train`` into biases and remove them first. Nothing is
             folded without ``train``, or when whole rows are removed.
+        refit: let the weights that are left make up for those that went, by least squares over ``train``, see ``prune``.
         kind: the task: a name, or a ``Task``; by default that of the family.
         metrics: which metrics of the task; by default ``task.metric`` and nll. ``best`` compares by that of the task's
             proper loss if it is among them, else by the first.
@@ -222,14 +224,14 @@ def surface(
 
     Raises:
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion or metric, or a
-            criterion that lacks what it needs.
+            criterion that lacks what it needs, or ``refit`` without training data.
     """
     check_columns(family.columns, data, "data")
     part, task = admit(family.net, data, kind, family.task)
     if train is not None:
         train, _ = admit(family.net, train, task, part="training part")
     values = family.lams(lams)
-    rule = Rule(criterion, policy or Policy(), fold, task, seed)
+    rule = Rule(criterion, policy or Policy(), fold, task, seed, refit)
     step = max(1, _FIELDS // family.layout.size)
     groups = [values[start : start + step] for start in range(0, len(values), step)]
     means, averages, removed, counted = [], [], [], []
@@ -237,10 +239,10 @@ def surface(
     whole, width = _others(family, values[0]), 0
     for levels in decide_in_turn(family, groups, shares, rule, train):
         removed.append(_removed(levels, shares))
-        counted.append({"params": _counted(levels) + whole})
         draws, width = n_samples if family.log_std is not None else 0, n_outputs(levels, part)
         for here in levels.groups(len(part) * width if draws else 0):
             members = levels.select(here)
+            counted.append({"params": _counted(members) + whole})
             batches = pieces(members, part)
             means.append(_of_means(members, batches, metrics, task, losses))
             if draws:

@@ -1,0 +1,236 @@
+"""Lets the weights that are left make up for those that went: least squares, one layer after the other, without labels.
+
+With y what a layer makes in the network before, W x + b, and x' what it reads now that layers before it were pruned and refit,
+the weights W' that are left and the bias b' are
+
+    argmin Σ ‖y - W' x' - b'‖² + ε N Σ_i v_i ‖W'_i - W_i‖²        over W' that are 0 where weights went
+
+with v the variances of x' and ε small; every row of W' is a system of its own (Dong, Chen, Pan 2017, §3, there with what the
+layer read before). All rows are solved at once by conjugate gradients: the products of x' are the same for all, and only the
+places that are left differ. A row whose bias went stays as it is; a layer whose bias is no leaf of the family, or is none,
+keeps its sums about 0. Linear layers and convolutions of one group that run once are refit, and nothing else.
+
+Shapes: O outputs, I inputs of a layer (of a patch, for a convolution).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netdial.core.noise import generator
+from netdial.core.outputs import evaluating
+from netdial.data.dataset import Dataset
+from netdial.pruning.moments import BATCH, WIDEST, Moments, held_by
+
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NUMBERS = 1 << 22
+"""Numbers of patches that are held at once."""
+_STEPS, _ENOUGH = 300, 1e-10
+"""Steps of conjugate gradients at most; part of the first error at which they end."""
+
+
+class Refit:
+    """Refits pruned networks to what they were, on some training inputs.
+
+    Args:
+        data: training inputs.
+        seed: which of them.
+    """
+
+    def __init__(self, data: Dataset, seed: int = 0) -> None:
+        self._data = data
+        self._rows = torch.randperm(len(data), generator=generator(seed, "refit"))
+        self._first: tuple[Tensor, Moments] | None = None
+
+    def __call__(self, whole: nn.Module, pruned: nn.Module, kept: Mapping[str, Tensor]) -> None:
+        """Changes what is left of a network in place.
+
+        Args:
+            whole: the network before.
+            pruned: the same with zeros where weights went.
+            kept: what is left of each parameter that may be changed.
+        """
+        with evaluating(whole, pruned):
+            for place, name in enumerate(self._layers(whole, kept)):
+                self._refit(whole, pruned, name, kept, is_first=not place)
+
+    def _layers(self, net: nn.Module, kept: Mapping[str, Tensor]) -> list[str]:
+        """Returns the layers that can be refit, in the order in which they run."""
+        uses: dict[int, int] = {}
+        for _, held in net.named_parameters(remove_duplicate=False):
+            uses[id(held)] = uses.get(id(held), 0) + 1
+        calls: list[str] = []
+        with ExitStack() as hooks:
+            for name, layer in net.named_modules():
+                if (
+                    type(layer) in _LAYERS
+                    and f"{name}.weight" in kept
+                    and uses[id(layer.weight)] == 1
+                    and getattr(layer, "groups", 1) == 1
+                    and layer.weight[0].numel() <= WIDEST
+                ):
+                    note = _noting(calls, name)
+                    hooks.callback(layer.register_forward_pre_hook(note).remove)
+            net(self._inputs(net, self._rows[:2]))
+        return [name for name in dict.fromkeys(calls) if calls.count(name) == 1]
+
+    def _inputs(self, net: nn.Module, rows: Tensor) -> Tensor:
+        return self._data.inputs(rows.to(self._data.x.device), like=next(net.parameters()))
+
+    def _refit(
+        self,
+        whole: nn.Module,
+        pruned: nn.Module,
+        name: str,
+        kept: Mapping[str, Tensor],
+        *,
+        is_first: bool,
+    ) -> None:
+        layer: Any = pruned.get_submodule(name)
+        left = kept[f"{name}.weight"].flatten(1).cpu()
+        start = layer.weight.detach().flatten(1).cpu().double()
+        moments = self._moments(whole, pruned, name, start.shape[1], is_first=is_first)
+        if moments is None:
+            return
+        bias = kept.get(f"{name}.bias")
+        if bias is not None:
+            left = left & bias.cpu()[:, None]
+        inner, cross = moments.products(centred=bias is not None)
+        found = solve(inner, cross, start, left)
+        if not found.isfinite().all():
+            return
+        layer.weight.copy_(found.view_as(layer.weight))
+        if bias is not None:
+            read, wanted = moments.means(centred=True)
+            layer.bias.copy_(torch.where(bias.cpu(), wanted - found @ read, layer.bias.cpu()))
+
+    def _moments(
+        self, whole: nn.Module, pruned: nn.Module, name: str, width: int, *, is_first: bool
+    ) -> Moments | None:
+        """Returns the sums of what a layer reads now and made before; None if the pruned network does not come to it.
+
+        The first layer reads the data in every network, so its sums are made once.
+        """
+        layer, found = whole.get_submodule(name), Moments()
+        for index in self._rows.split(BATCH):
+            was, now = (
+                _read(net, name, self._inputs(net, index).clone()) for net in (whole, pruned)
+            )
+            if was is None or now is None or _is_other(layer, now):
+                return None
+            if is_first and not found.count and torch.equal(was, now):
+                if self._first is not None and torch.equal(self._first[0], now):
+                    return _made_by(layer, self._first[1])
+                self._first = now, found
+            for x, y in zip(_lines(layer, now), _made(layer, was), strict=True):
+                found.add(y, x)
+            found.rows += len(index)
+            if found.are_enough(width):
+                break
+        return found
+
+
+def solve(inner: Tensor, cross: Tensor, start: Tensor, left: Tensor) -> Tensor:
+    """Returns the W ``[O, I]`` that differs from ``start`` where weights are left, and gives what is wanted best.
+
+    It minimises ``tr(W inner Wᵀ) - 2 tr(W crossᵀ) + Σ_i h_i ‖W_i - start_i‖²`` with ``h = held_by(inner)``.
+
+    Args:
+        inner: products of what is read ``[I, I]``.
+        cross: of what is wanted with that ``[O, I]``.
+        start: weights to begin with ``[O, I]``.
+        left: which may change ``[O, I]``.
+    """
+    may, hold = left.to(inner), held_by(inner)
+    scale = may / (inner.diagonal() + hold).clamp_min(torch.finfo(inner.dtype).tiny)
+    weights, error = start.clone(), (cross - start @ inner) * may
+    step = scaled = error * scale
+    size = (error * scaled).sum(1)
+    enough = _ENOUGH * size
+    for _ in range(_STEPS):
+        if bool((size <= enough).all()):
+            break
+        pull = (step @ inner + hold * step) * may
+        by = size / (step * pull).sum(1)
+        by = by.masked_fill(size <= enough, 0)[:, None]
+        weights, error = weights + by * step, error - by * pull
+        scaled = error * scale
+        before, size = size, torch.where(size <= enough, size, (error * scaled).sum(1))
+        step = scaled + (size / before.clamp_min(1e-300))[:, None] * step
+    return weights
+
+
+def _noting(calls: list[str], name: str) -> Any:
+    def note(module: nn.Module, args: object) -> None:
+        calls.append(name)
+
+    return note
+
+
+class _Reached(Exception):
+    """Carries what a layer reads."""
+
+
+def _read(net: nn.Module, name: str, x: Tensor) -> Tensor | None:
+    """Returns what a layer of a network reads; None if it does not run."""
+
+    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
+        raise _Reached(args[0])
+
+    hook = net.get_submodule(name).register_forward_pre_hook(stop)
+    try:
+        net(x)
+    except _Reached as reached:
+        found: Tensor = reached.args[0]
+        return found
+    finally:
+        hook.remove()
+    return None
+
+
+def _is_other(layer: nn.Module, x: Tensor) -> bool:
+    """Returns whether a layer reads a single input of a convolution, without a dimension of inputs."""
+    return not isinstance(layer, nn.Linear) and x.ndim != layer.weight.ndim
+
+
+def _parts(layer: Any, x: Tensor) -> Iterator[Tensor]:
+    """Yields what a layer reads in parts whose patches fit memory."""
+    lines = x[0].numel() if isinstance(layer, nn.Linear) else layer.forward(x[:1])[0, 0].numel()
+    size = lines if isinstance(layer, nn.Linear) else lines * layer.weight[0].numel()
+    yield from x.split(max(1, _NUMBERS // max(size, 1)))
+
+
+def _lines(layer: Any, x: Tensor) -> Iterator[Tensor]:
+    """Yields lines ``[n, I]`` of what a layer reads, each the weights of one output meet at one position."""
+    for part in _parts(layer, x):
+        if isinstance(layer, nn.Linear):
+            lines = part
+        else:
+            mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+            lines = F.pad(part, layer._reversed_padding_repeated_twice, mode)
+            for dim, width in enumerate(layer.kernel_size):
+                gap, stride = layer.dilation[dim], layer.stride[dim]
+                lines = lines.unfold(2 + dim, gap * (width - 1) + 1, stride)[..., ::gap]
+            lines = lines.movedim(1, 1 + len(layer.kernel_size)).flatten(1 + len(layer.kernel_size))
+        yield lines.flatten(0, -2).cpu().double()
+
+
+def _made(layer: Any, x: Tensor) -> Iterator[Tensor]:
+    """Yields what a layer makes, lines ``[n, O]``."""
+    for part in _parts(layer, x):
+        made = layer.forward(part)
+        made = made if isinstance(layer, nn.Linear) else made.movedim(1, -1)
+        yield made.flatten(0, -2).cpu().double()
+
+
+def _made_by(layer: Any, read: Moments) -> Moments:
+    """Returns the sums of a layer whose inputs have sums already."""
+    weight = layer.weight.detach().flatten(1).cpu().double()
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.cpu().double()
+    return read.given_by(weight, bias)
