@@ -4,12 +4,14 @@
 folded. Ours are families under ``l1`` with three regions; for each fraction that is removed the λ of the best validation
 accuracy among 11 is taken, evaluation included in the time. The rival is the textbook's: plain networks with an L1 penalty,
 four weights of it, with the same batches, schedule and rate, in the same processor time in all, and the best of them on
-validation data at each fraction; those of 784-50-10 in one batched loop, LeNet-5 one after the other. Results of a seed are
-kept in ``runs/benchmarks/sparse``.
+validation data at each fraction; those of 784-50-10 in one batched loop, LeNet-5 one after the other. Every contender stands
+there twice: pruned, and with the weights that are left refit by ``pruning/weights/refit.py``, whose time comes on top. Results
+of a seed are kept in ``runs/benchmarks/sparse``.
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Sequence
@@ -25,7 +27,9 @@ from benchmarks._alone import trained_alone
 from benchmarks._rivals import Stack, trained
 from benchmarks._worth_problems import Problem
 from benchmarks.result import Result
+from netdial.core.outputs import evaluating
 from netdial.jobs.pool import make_all
+from netdial.pruning.weights.refit import Refit
 from netdial.pruning.weights.surfaces import surface
 from netdial.runs.run import Run
 from netdial.runs.store import Cell, Store
@@ -36,6 +40,7 @@ _ALL = 54_000
 _STORE = Store(Path("runs/benchmarks/sparse"))
 _OURS = {"centred": {"map": "centred"}, "piecewise": {"map": "piecewise"}}
 GRID = "plain L1 grid"
+REFIT = ", refit"
 
 
 class Case(NamedTuple):
@@ -107,9 +112,13 @@ class Pruned(Cell):
         _family(
             case._replace(epochs=1), data, self.seed, {}
         )  # what is loaded at the first call is not counted
-        found = {name: _family(case, data, self.seed, _OURS[name]) for name in case.ours}
+        found: dict[str, Any] = {}
+        for name in case.ours:
+            plain, refit = _family(case, data, self.seed, _OURS[name])
+            found |= {name: plain, name + REFIT: refit}
         grid = _stacked if case.model.startswith("mlp") else _one_by_one
-        return found | {GRID: grid(case, data, self.seed, found[case.budget]["seconds"])}
+        plain, refit = grid(case, data, self.seed, found[case.budget]["seconds"])
+        return found | {GRID: plain, GRID + REFIT: refit}
 
 
 def measure(*, quick: bool = False) -> Result:
@@ -166,49 +175,60 @@ def _net(case: Case, seed: int) -> nn.Module:
     return nd.build(case.model, input_shape=case.shape, n_outputs=10, seed=seed)
 
 
-def _family(case: Case, data: Problem, seed: int, how: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a family is worth, and the time of training and choice."""
+def _family(
+    case: Case, data: Problem, seed: int, how: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what a family is worth, pruned and refit, and the time of training and choice."""
     started = time.process_time()
     family = nd.fit(
         _net(case, seed), data.train, objective="l1", regions=3, lam=_scaled(case.span, data), epochs=case.epochs,
         batch_size=case.batch_size, lr=case.lr, seed=seed, kind="classification", **how,
     )  # fmt: skip
-    lams = family.lams(11)
-    valid = _accuracies(family, data.valid, lams)
-    seconds = time.process_time() - started
-    tested = _accuracies(family, data.test, lams)
-    return {"accuracy": _chosen(valid, tested), "seconds": seconds}
+    lams, found, spent = family.lams(11), [], time.process_time() - started
+    for train in (None, data.train):
+        started = time.process_time()
+        valid = _accuracies(family, data.valid, lams, train)
+        seconds = spent + time.process_time() - started
+        tested = _accuracies(family, data.test, lams, train)
+        found.append({"accuracy": _chosen(valid, tested), "seconds": seconds})
+    return found[0], found[1]
 
 
-def _accuracies(family: nd.Family, part: Any, lams: Sequence[float]) -> Tensor:
-    """Returns accuracy in points ``[L, S]``."""
+def _accuracies(family: nd.Family, part: Any, lams: Sequence[float], train: Any) -> Tensor:
+    """Returns accuracy in points ``[L, S]``; with training data, of members that are refit."""
     found = surface(
-        family, part, lams=lams, shares=SHARES, criterion="magnitude", fold=False, metrics=("accuracy",)
+        family, part, lams=lams, shares=SHARES, criterion="magnitude", fold=False, metrics=("accuracy",), train=train,
+        refit=train is not None,
     )  # fmt: skip
     accuracy: Tensor = found.metrics["accuracy"]
     return 100 * accuracy
 
 
-def _stacked(case: Case, data: Problem, seed: int, seconds: float) -> dict[str, Any]:
-    """Returns what plain perceptrons are worth; the penalty is λ ‖w‖₁ / N, as the family's."""
+def _stacked(
+    case: Case, data: Problem, seed: int, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what plain perceptrons are worth, pruned and refit; the penalty is λ ‖w‖₁ / N, as the family's."""
     lams = _scaled(case.grid, data)
     made = trained(
         data, _net(case, seed), seconds, norm="l1", lams=lams, lr=case.lr,
         seed=seed, batch_size=case.batch_size, stops=False,
     )  # fmt: skip
-    valid, tested = (
-        torch.stack([_stack_accuracy(made.stack, part, share) for share in SHARES], dim=1)
-        for part in (data.valid, data.test)
-    )
-    return {
-        "accuracy": _chosen(valid, tested),
-        "seconds": made.seconds,
-        "steps": made.steps,
-    }
+    return _pruned([_alone(case, made.stack, k) for k in range(len(lams))], data, made.seconds)
 
 
-def _one_by_one(case: Case, data: Problem, seed: int, seconds: float) -> dict[str, Any]:
-    """Returns what plain networks of any kind are worth, trained one after the other."""
+def _alone(case: Case, stack: Stack, k: int) -> nn.Module:
+    """Returns one of the networks of a stack."""
+    net = _net(case, 0)
+    with torch.no_grad():
+        for leaf, weights in zip(net.parameters(), stack.weights, strict=True):
+            leaf.copy_(weights[k].view_as(leaf))
+    return net
+
+
+def _one_by_one(
+    case: Case, data: Problem, seed: int, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what plain networks of any kind are worth, trained one after the other, pruned and refit."""
     made = [
         trained_alone(
             _net(case, seed), data.train, data.valid, seconds / len(case.grid),
@@ -216,44 +236,48 @@ def _one_by_one(case: Case, data: Problem, seed: int, seconds: float) -> dict[st
         )
         for lam in _scaled(case.grid, data)
     ]  # fmt: skip
-    valid, tested = (
-        torch.stack([_alone_accuracies(one.net, part) for one in made])
-        for part in (data.valid, data.test)
-    )
-    return {"accuracy": _chosen(valid, tested), "seconds": sum(one.seconds for one in made)}
+    return _pruned([one.net for one in made], data, sum(one.seconds for one in made))
 
 
-def _alone_accuracies(net: nn.Module, part: Any) -> Tensor:
-    """Returns accuracy ``[S]`` in points without the share of the smallest weights of all matrices and kernels."""
-    net.eval()
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    sizes = torch.cat([p.detach().abs().flatten() for p in weights]).sort().values
-    before = [p.detach().clone() for p in weights]
-    x, found = part.inputs(torch.arange(len(part))), []
+def _pruned(
+    nets: Sequence[nn.Module], data: Problem, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what networks are worth without the share of the smallest weights of all matrices and kernels, and refit."""
+    found = []
+    for refit in (None, Refit(data.train)):
+        started = time.process_time()
+        cells = [[_without(net, share, refit) for share in SHARES] for net in nets]
+        spent = time.process_time() - started if refit is not None else 0.0
+        valid, tested = (
+            torch.tensor([[_accuracy(net, part) for net in row] for row in cells])
+            for part in (data.valid, data.test)
+        )
+        found.append({"accuracy": _chosen(valid, tested), "seconds": seconds + spent})
+    return found[0], found[1]
+
+
+def _without(net: nn.Module, share: float, refit: Refit | None) -> nn.Module:
+    """Returns a copy without a share of the weights of all matrices and kernels."""
+    small = copy.deepcopy(net)
+    weights = {n: p for n, p in small.named_parameters() if p.ndim > 1}
+    sizes = torch.cat([p.detach().abs().flatten() for p in weights.values()]).sort().values
+    limit = sizes[round(share * len(sizes))]
+    kept = {n: torch.ones_like(p, dtype=torch.bool) for n, p in small.named_parameters()}
     with torch.no_grad():
-        for share in SHARES:
-            limit = sizes[round(share * len(sizes))]
-            for p, whole in zip(weights, before, strict=True):
-                p.copy_(whole * (whole.abs() >= limit))
-            right = torch.cat([net(piece).argmax(1) for piece in x.split(500)]) == part.y
-            found.append(100 * right.double().mean())
-        for p, whole in zip(weights, before, strict=True):
-            p.copy_(whole)
-    return torch.stack(found)
+        for name, p in weights.items():
+            kept[name] = p.abs() >= limit
+            p.mul_(kept[name])
+    if refit is not None and share:
+        refit(net, small, kept)
+    return small
 
 
-def _stack_accuracy(stack: Stack, part: Any, share: float) -> Tensor:
-    """Returns accuracy ``[K]`` in points without the share of the smallest weights of both matrices."""
-    first, bias, second, shift = stack.weights
-    flat = torch.cat([first.flatten(1), second.flatten(1)], dim=1).abs()
-    gone = round(share * flat.shape[1])
-    limit = flat.sort(dim=1).values[:, gone, None, None]
-    pruned = Stack([first * (first.abs() >= limit), bias, second * (second.abs() >= limit), shift])
-    x = part.inputs(torch.arange(len(part))).flatten(1)
-    with torch.no_grad():
-        right = torch.cat([pruned.outputs(piece).argmax(2) for piece in x.split(2000)], dim=1)
-    accuracy: Tensor = (right == part.y).double().mean(1)
-    return 100 * accuracy
+def _accuracy(net: nn.Module, part: Any) -> float:
+    """Returns accuracy in points."""
+    x = part.inputs(torch.arange(len(part)))
+    with evaluating(net):
+        right = torch.cat([net(piece).argmax(1) for piece in x.split(500)]) == part.y
+    return 100 * float(right.double().mean())
 
 
 def _chosen(valid: Tensor, tested: Tensor) -> list[float]:

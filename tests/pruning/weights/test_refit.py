@@ -164,7 +164,7 @@ def test_rows_without_a_bias_stay_as_they_are() -> None:
 
 def far(family: nd.Family, member: nd.Family, lam: float, x: Tensor) -> float:
     """Returns how far outputs are from those of the whole member."""
-    return float((family.export(lam)(x) - member.export(lam)(x)).square().mean())
+    return (family.export(lam)(x) - member.export(lam)(x)).square().mean().item()
 
 
 @pytest.mark.parametrize("policy", [None, Policy(scope="layer"), Policy(biases=True)])
