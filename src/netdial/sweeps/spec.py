@@ -122,7 +122,7 @@ class SweepSpec(Settings):
                 raise ConfigError(
                     f"objectives: {name} would choose by test data, which are to be looked at once; use valid/{name[5:]}"
                 )
-            _check_measure(name)
+            _check_measure(name, self.way)
         if self.halving is not None and is_address(self.storage):
             raise ConfigError(
                 f"halving with storage {self.storage}: trials compare themselves by files of a folder that all machines see; "
@@ -253,8 +253,8 @@ class SweepSpec(Settings):
         ]
 
 
-def _check_measure(name: str) -> None:
-    """Refuses a measure that no task has; costs go by names of their own."""
+def _check_measure(name: str, way: str) -> None:
+    """Refuses a measure that no task or way has; costs go by names of their own."""
     from netdial.task import metric_names
 
     part, among, metric = name.rpartition("/")
@@ -263,6 +263,11 @@ def _check_measure(name: str) -> None:
     base = metric.removesuffix("_error").removesuffix("_predictive")
     if (among and f"{part}/{base}" not in known) or (not among and base in metrics):
         raise unknown("measure in objectives", name, known)
+    if base == "excess" and not trial_kind(way).refines:
+        raise ConfigError(
+            f"objectives: {name} is the loss above that of the network that slim or compress was given; a trial of {way} has "
+            "none; take valid/loss"
+        )
 
 
 def is_higher(measure: str) -> bool:
