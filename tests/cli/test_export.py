@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import netdial as nd
 from netdial.cli import main
-from netdial.jobs.analyses.compressing import from_file
+from netdial.jobs.analyses.subjects import from_file
 
 from .conftest import Call
 
@@ -108,6 +108,6 @@ def test_the_folder_of_a_member_is_a_model_and_no_run(call: Call, wine: Path) ->
     assert Path("one-0.5.pt2").exists()
     assert call("compress", "one-0.5", *LESS).code == 0 and Path("one-0.5.ndz").exists()
     Path("one-0.5").rename("one")
-    for command in (("evaluate",), ("slim",), ("report",), ("finetune", "--lam", "1")):
+    for command in (("evaluate",), ("report",), ("finetune", "--lam", "1")):
         said = call(command[0], "one", *command[1:])
         assert said.code == 2 and "one: is one network (an exported member), no run" in said.line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import traceback
@@ -16,6 +17,9 @@ from torch.utils._pytree import tree_map_only
 
 OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), traceback.__file__)
 """Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
+_FREE = ("training", "inplace", "p", "dropout", "momentum")
+"""Attributes of layers that may differ: they do not change what the network computes once it is trained."""
+_PLAIN = (bool, int, float, str, tuple)
 _ASKS = ("size", "dim", "numel", "new_zeros", "new_ones", "new_full", "new_empty")
 _ABOUT = ("shape", "ndim", "dtype", "device", "layout", "requires_grad", "is_cuda")
 
@@ -118,3 +122,18 @@ def operations(net: fx.GraphModule) -> list[str]:
         given = [*map(str, node.args), *(f"{k}={v}" for k, v in node.kwargs.items())]
         lines.append(f"{node.name} = {what}({', '.join(given)})")
     return lines
+
+
+def constants_of(net: fx.GraphModule) -> dict[str, dict[str, Any]]:
+    """Returns strides, numbers of heads and the like: plain attributes of all modules that are called."""
+    called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
+    found = {
+        name: {
+            key: value
+            for key, value in vars(net.get_submodule(name)).items()
+            if not (key.startswith("_") or key in _FREE) and isinstance(value, _PLAIN)
+        }
+        for name in called
+    }
+    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
+    return plain

@@ -123,8 +123,8 @@ def run_folder(run: str, runs_dir: Path) -> Path:
         return path
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file, and this command is about a run (netdial list); netdial inspect, predict, export, compress "
-            "and serve take a model in a file"
+            f"{path}: is a file, and this command is about a run (netdial list); netdial inspect, predict, export, slim, "
+            "compress and serve take a model in a file"
         )
     if (runs_dir / run).is_dir():
         return runs_dir / run

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from netdial.runs.run import Run
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Data set of a model in a file; else what the file says.", show_default=False
+    ),
+]
 
 _MOST = 8
 """Runs that are named where none of the name asked for is there."""

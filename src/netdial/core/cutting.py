@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -43,21 +44,32 @@ def cut_module(plan: Plan, module: nn.Module) -> None:
 
 
 def note_cut(plan: Plan, module: nn.Module) -> None:
-    """Notes in a module what was cut of it since it was built; plain values, so that it is pickled as any other.
-
-    A graph (``torch.fx``) has other leaves than the class that it was made from, and gets no note.
-    """
-    if isinstance(module, fx.GraphModule):
-        return
-    before = noted_cut(module)
+    """Notes in a module what was cut of it since it was built; plain values, so that it is pickled as any other."""
+    before = cut_since_built(module)
     whole = plan if before is None else before.then(plan)
-    module.__dict__[_NOTE] = Plan(whole.cuts).to_json()
+    _notes(module)[_NOTE] = Plan(whole.cuts).to_json()
 
 
 def noted_cut(module: nn.Module) -> Plan | None:
-    """Returns what was cut of a module since it was built; None if nothing was noted."""
-    found = module.__dict__.get(_NOTE)
+    """Returns what was cut of a module that is still of its class; None if nothing was noted, and of a graph (``torch.fx``)."""
+    return None if isinstance(module, fx.GraphModule) else cut_since_built(module)
+
+
+def cut_since_built(module: nn.Module) -> Plan | None:
+    """Returns what was cut of a module, or of the one that a graph was made from, since it was built; None if nothing was."""
+    found = _notes(module).get(_NOTE)
     return None if found is None else Plan.from_json(found)
+
+
+def carry_cut(module: nn.Module, traced: fx.GraphModule) -> None:
+    """Notes in the graph of a module what was cut of that."""
+    if (found := _notes(module).get(_NOTE)) is not None:
+        traced.meta[_NOTE] = found
+
+
+def _notes(module: nn.Module) -> dict[str, Any]:
+    """Returns where notes are kept: copies of a graph (``torch.fx``) take no attributes along."""
+    return module.meta if isinstance(module, fx.GraphModule) else module.__dict__
 
 
 def commit(changes: Iterable[Change]) -> None:

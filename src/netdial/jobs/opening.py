@@ -132,7 +132,7 @@ def _check_family(run: Run) -> None:
         network = f"its network is {left[0]} (nd.load_model opens it); " if len(left) == 1 else ""
         raise ConfigError(
             f"{run.path}: is a run of netdial {way.name}, which has one network and no family; {network}"
-            "netdial evaluate, predict, export and report take this run, netdial fit trains a family"
+            "netdial evaluate, predict, export, slim, compress, serve and report take this run, netdial fit trains a family"
         )
 
 

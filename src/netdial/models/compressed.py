@@ -26,7 +26,7 @@ from netdial.core.errors import CheckpointError, ConfigError, ShapeError
 from netdial.core.storage.boundary import reading, validated
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
-from netdial.models.derived import made_again
+from netdial.models.derived import STRUCTURE, made_again
 from netdial.models.described import described, fresh, mismatch, outline
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
@@ -38,8 +38,6 @@ Array = np.ndarray[Any, Any]
 KIND = "compressed network"
 CUT = "cut"
 """Key of a recipe that says which channels a network is without."""
-DERIVED = "derived"
-"""Key of a recipe that says of which search space a network is, and which of its structures."""
 FAMILY = "family"
 """Key of a recipe that says how members lie along λ."""
 
@@ -64,8 +62,8 @@ def load_compressed(
     about, state = about_of(found), tensors_of(found)
     if isinstance(found.recipe, Mapping) and CUT in found.recipe:
         return rebuilt(path, recipe_of(path, found.recipe[CUT], state), net)
-    if net is None and isinstance(found.recipe, Mapping) and DERIVED in found.recipe:
-        net = made_again(path, found.recipe[DERIVED])
+    if net is None and isinstance(found.recipe, Mapping) and STRUCTURE in found.recipe:
+        net = made_again(path, found.recipe[STRUCTURE])
     if net is None and about.get("net") is None:
         return state
     if about.get(FAMILY) is not None:
@@ -150,10 +148,9 @@ def opens_alone(found: Contents) -> bool:
     """Returns whether a file says how its network is built, so that none has to be given."""
     recipe = found.recipe if isinstance(found.recipe, Mapping) else {}
     cut = recipe.get(CUT)
+    told = (cut.get("about") or {}) if isinstance(cut, Mapping) else {}
     return bool(
-        DERIVED in recipe
-        or about_of(found).get("net")
-        or (isinstance(cut, Mapping) and (cut.get("about") or {}).get("net"))
+        STRUCTURE in recipe or about_of(found).get("net") or told.get("net") or told.get(STRUCTURE)
     )
 
 

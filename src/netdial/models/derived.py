@@ -26,6 +26,9 @@ from netdial.structure.spaces import from_recipe
 
 KIND = "derived network"
 
+STRUCTURE = "derived"
+"""Key under which other files say which structure of a ready search space they hold: what ``how_derived`` returns."""
+
 FORMAT = 1
 """Version of the file; a file says by which it was written."""
 

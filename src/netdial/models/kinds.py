@@ -26,7 +26,7 @@ from netdial.models.compressed import (
     read_about,
 )
 from netdial.models.derived import KIND as DERIVED
-from netdial.models.derived import load_derived, read_derived
+from netdial.models.derived import STRUCTURE, load_derived, read_derived
 from netdial.models.family import (
     AS_BUILT,
     AS_GRAPH,
@@ -93,7 +93,7 @@ _GIVEN = f"net={AS_BUILT}"
 
 
 def _needs(about: Plain) -> str:
-    return "" if about.get("net") else _GIVEN
+    return "" if about.get("net") or about.get(STRUCTURE) else _GIVEN
 
 
 def _family_facts(path: Path) -> FileFacts:

@@ -27,9 +27,9 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import operations
+from netdial.channels.nodes import constants_of, operations
 from netdial.channels.trace.answers.ways import checked
-from netdial.core.cutting import leaf_shapes, leaves
+from netdial.core.cutting import cut_since_built, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.inputs import Packing, PartedInputs
 from netdial.core.plan import Plan
@@ -42,11 +42,6 @@ SHRUNKEN, PRUNED = "shrunken network", "pruned network"
 
 FORMAT = 1
 """Version of the recipe; a file says by which it was written."""
-
-_FREE = ("training", "inplace", "p", "dropout", "momentum")
-"""Attributes of layers that may differ: they do not change what the network computes once it is trained."""
-
-_PLAIN = (bool, int, float, str, tuple)
 
 
 class Cut(Protocol):
@@ -128,6 +123,7 @@ class Recipe:
         graph: the operations, as text.
         constants: what layers say about themselves: module -> attribute -> value.
         tensors: leaf -> its numbers.
+        whole: what survives in terms of the network as it was built, where it had been cut before; else None.
     """
 
     about: Mapping[str, Any]
@@ -142,6 +138,7 @@ class Recipe:
     graph: Sequence[str]
     constants: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
+    whole: Plan | None = None
 
     @property
     def packing(self) -> Packing | None:
@@ -182,10 +179,12 @@ def save_network(
     graph, plan = network.graph, network.plan
     net, _ = fold(graph.traced, graph.example, norms=False, tolerance=tolerance)
     check_finite(Path(path), net.named_parameters())
-    tensors = leaves(net)
+    tensors, own = leaves(net), _of_class(net, plan)
+    since = cut_since_built(graph.traced)
+    whole = own if since is None else _of_class(net, since)
     recipe = Recipe(
         check_meta(about, "about"),
-        _of_class(net, plan),
+        own,
         graph.widths,
         tuple(_kept_switches(net)),
         tuple(_kept_picks(net)),
@@ -195,10 +194,12 @@ def save_network(
         operations(net),
         constants_of(net),
         tensors,
+        whole if whole.cuts != own.cuts else None,
     )
     text = {
         "about": recipe.about,
         "plan": recipe.plan.to_json(),
+        **({} if recipe.whole is None else {"whole": recipe.whole.to_json()}),
         "widths": recipe.widths,
         "merged": recipe.merged,
         "switches": [asdict(kept) for kept in recipe.switches],
@@ -259,6 +260,7 @@ def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:
             text.graph,
             text.constants,
             tensors,
+            None if text.whole is None else Plan.from_json(text.whole),
         )
 
 
@@ -268,6 +270,7 @@ class _Text(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
     about: dict[str, Any]
     plan: dict[str, Any]
+    whole: dict[str, Any] | None = None
     widths: dict[str, int]
     switches: tuple[KeptSwitch, ...]
     picks: tuple[KeptPick, ...]
@@ -333,18 +336,3 @@ def _kept_picks(net: fx.GraphModule) -> Iterator[KeptPick]:
         if isinstance(module, Pick):
             calls = [n for n in net.graph.nodes if n.op == "call_module" and n.target == name]
             yield KeptPick(name, tuple(user.name for call in calls for user in call.users))
-
-
-def constants_of(net: fx.GraphModule) -> dict[str, dict[str, Any]]:
-    """Returns strides, numbers of heads and the like: plain attributes of all modules that are called."""
-    called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
-    found = {
-        name: {
-            key: value
-            for key, value in vars(net.get_submodule(name)).items()
-            if not (key.startswith("_") or key in _FREE) and isinstance(value, _PLAIN)
-        }
-        for name in called
-    }
-    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
-    return plain

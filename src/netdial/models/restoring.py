@@ -10,7 +10,9 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,14 +21,21 @@ from netdial.channels.fold.bypass import redo
 from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import operations
+from netdial.channels.nodes import constants_of, operations
 from netdial.channels.trace.answers.chance import standing_still
 from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.trace import stands_still, trace
 from netdial.channels.trace.training import check_training
 from netdial.channels.trial import Batches
-from netdial.core.cutting import cut_module, leaf_shapes, leaves
+from netdial.core.cutting import (
+    carry_cut,
+    cut_module,
+    cut_since_built,
+    leaf_shapes,
+    leaves,
+    note_cut,
+)
 from netdial.core.errors import (
     CheckpointError,
     NetdialError,
@@ -39,13 +48,13 @@ from netdial.core.inputs import as_packed, one_tensor
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite
+from netdial.models.derived import STRUCTURE, made_again
 from netdial.models.described import outline
 from netdial.models.recipe import (
     InputOutline,
     KeptPick,
     KeptSwitch,
     Recipe,
-    constants_of,
     read_recipe,
 )
 from netdial.nets.foreign import make_plain
@@ -85,9 +94,9 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
     Raises:
         CheckpointError: the network is of another architecture.
     """
-    fresh = (
-        outline(path, recipe.about) if net is None else net
-    )  # without memory until it has been cut
+    fresh = _outline(path, recipe.about) if net is None else net
+    if recipe.whole is not None and cut_since_built(fresh) is None:
+        recipe = replace(recipe, plan=recipe.whole)
     with reading(path, "cannot be turned into a network", "restore it from a copy"):
         try:
             lowered, traced, difference = _again(fresh, recipe)
@@ -108,6 +117,9 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
         ours = recipe.switches or recipe.picks or recipe.bypassed
         why = "" if ours else _differs(lowered, traced, recipe)
         found = (traced if ours or why else lowered).eval()
+        if found is traced:
+            carry_cut(lowered, traced)
+        note_cut(recipe.plan, found)
         if net is None and leaves(found).keys() != recipe.tensors.keys():
             raise CheckpointError(f"{path}: describes a network with parts that it does not hold")
     check_finite(path, found.named_parameters())
@@ -117,6 +129,11 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
             "its graph, of the same leaves, which computes what was saved"
         )
     return found
+
+
+def _outline(path: Path, about: Mapping[str, Any]) -> nn.Module:
+    """Returns the network that a file describes: a built-in one without memory, or one of a ready search space."""
+    return made_again(path, about[STRUCTURE]) if STRUCTURE in about else outline(path, about)
 
 
 def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, str]:

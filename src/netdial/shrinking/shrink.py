@@ -20,6 +20,7 @@ from netdial.channels.layers.pick import insert_picks
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
 from netdial.core.arguments import checked
+from netdial.core.cutting import carry_cut, note_cut
 from netdial.core.errors import ConfigError
 from netdial.core.noise import generator
 from netdial.core.outputs import in_usual_modes
@@ -170,6 +171,7 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
         net, example = net.double(), example.double() if example.is_floating_point() else example
     traced = trace(net, example)
     note_built(net, traced)
+    carry_cut(net, traced)
     source = generator(config.seed, "switches")
     stay = without_switch(traced, streams=config.streams)
     insert_switches(traced, start=config.begin, generator=source, streams=config.streams)
@@ -238,6 +240,7 @@ def run(
         agree=agreement(workers),
     )
     state.module.eval()
+    note_cut(state.plan, state.graph.traced)
     epoch = config.known_epochs - (progress.waited if best else 0)
     return Shrunk(state.graph, state.plan, state.alive, tuple(state.past), epoch)
 

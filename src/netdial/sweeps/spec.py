@@ -264,9 +264,9 @@ def _check_measure(name: str, way: str) -> None:
     if (among and f"{part}/{base}" not in known) or (not among and base in metrics):
         raise unknown("measure in objectives", name, known)
     if base == "excess" and not trial_kind(way).refines:
+        what = "the loss above that of the network that slim or compress was given"
         raise ConfigError(
-            f"objectives: {name} is the loss above that of the network that slim or compress was given; a trial of {way} has "
-            "none; take valid/loss"
+            f"objectives: {name} is {what}; a trial of {way} has none; take valid/loss"
         )
 
 

@@ -78,7 +78,8 @@ def insert_switches(
     """
     if any(isinstance(module, Switch) for module in traced.modules()):
         raise ConfigError(
-            "insert_switches: the network has switches already; start from one without"
+            "insert_switches: the network has switches already; start from one without (of what nd.shrink returned "
+            "shrunk.fold()[0], or its file by nd.load_model)"
         )
     calls = _calls(traced)
     barred = _barred(traced, calls, streams=streams)

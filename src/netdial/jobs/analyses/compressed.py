@@ -26,15 +26,13 @@ from netdial.core.errors import ConfigError
 from netdial.core.records import Place, Record
 from netdial.core.storage.files import check_writable
 from netdial.data import Splits
-from netdial.data.dataset import Dataset
-from netdial.data.memory.weights import ClassWeight, weighted
 from netdial.family import Family
 from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
+from netdial.jobs.analyses.subjects import ModelAndData
 from netdial.jobs.records.scoring import scores
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
 from netdial.measure.verdict import LossVerdict, verdict
-from netdial.models.use import Use
 from netdial.runs.folder import WORK
 from netdial.runs.results.compressions import METHOD, SIZE
 from netdial.runs.run import Run
@@ -98,50 +96,8 @@ class CompressResult:
     lengths: tuple[DescriptionLength, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class CompressSubject:
-    """What is compressed.
-
-    Attributes:
-        model: a family, or a network.
-        lam: member of the family; None for a network.
-        data: its data.
-        recipe: how a fresh network is built, as plain values.
-        meta: what else the file says.
-        use: how the model is used; None where nobody knows.
-        fresh: a network of the same shape that was not trained; None where nobody knows how to build one.
-        whole: whether the whole family is compressed, and ``lam`` says only which member it is measured by.
-        class_weight: weights of the classes that it was trained with, by index.
-    """
-
-    model: nn.Module
-    lam: float | None
-    data: Splits
-    recipe: Mapping[str, Any] | None
-    meta: Mapping[str, Any]
-    use: Use | None = None
-    fresh: nn.Module | None = None
-    whole: bool = False
-    class_weight: ClassWeight = None
-
-    @property
-    def train(self) -> Dataset:
-        """What it is trained further on: its training part, with the weights of the classes."""
-        return weighted(self.data.train, self.class_weight, task_of(self.data).targets)
-
-    def told(self, net: nn.Module) -> dict[str, Any]:
-        """Returns what the file says of a network that was made, with its own errors on validation rows."""
-        use = {} if self.use is None else self.use.measured(net, self.data.valid).compact()
-        return {**self.meta, **use}
-
-    @property
-    def wanted(self) -> float | None:
-        """Complexity value that ``nd.compress`` is given."""
-        return None if self.whole else self.lam
-
-
 def compress_model(
-    asked: CompressSubject,
+    asked: ModelAndData,
     config: CompressConfig,
     judging: Judging,
     part: str,
@@ -196,7 +152,7 @@ def compress_model(
 
 
 def _lengths(
-    asked: CompressSubject, found: Compressed, config: CompressConfig
+    asked: ModelAndData, found: Compressed, config: CompressConfig
 ) -> list[DescriptionLength]:
     data, model = asked.data, asked.model
     lams = model.lams(_LAMS) if isinstance(model, Family) else []
@@ -206,7 +162,7 @@ def _lengths(
 
 
 def _judged(
-    asked: CompressSubject,
+    asked: ModelAndData,
     config: CompressConfig,
     judging: Judging,
     part: str,
@@ -225,7 +181,7 @@ def _judged(
 
 
 def _pair(
-    asked: CompressSubject, config: CompressConfig, seed: int, report: Report | None
+    asked: ModelAndData, config: CompressConfig, seed: int, report: Report | None
 ) -> tuple[nn.Module, nn.Module]:
     """Returns the compressed network of one seed and its control, trained as long."""
     data, turns = asked.data, set[str]()
@@ -255,7 +211,7 @@ def _terms(net: nn.Module, data: Splits, part: str, metric: str | None) -> Tenso
 
 def compress_run(
     run: Run,
-    asked: CompressSubject,
+    asked: ModelAndData,
     config: CompressConfig,
     judging: Judging,
     part: str,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from netdial.compression.export import to_safetensors
 from netdial.core.errors import ConfigError
 from netdial.family import Family
-from netdial.jobs.analyses.compressing import check_lam, how_built
+from netdial.jobs.analyses.subjects import check_lam, how_built
 from netdial.models.compressed import CUT
 from netdial.models.compressed import KIND as COMPRESSED
 from netdial.models.derived import example_of

@@ -19,7 +19,7 @@ from netdial.channels.layers.pick import Pick, insert_picks
 from netdial.channels.rules import Heads
 from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.trace import trace
-from netdial.core.cutting import leaves
+from netdial.core.cutting import carry_cut, leaves
 from netdial.core.errors import ConfigError, NetdialError
 from netdial.core.inputs import as_packed, is_several, packing_of
 from netdial.core.outputs import evaluated, same_outputs
@@ -96,6 +96,7 @@ def with_picks(family: Family, example: Tensor) -> Family:
     net = with_plain_weights(copy_network(family.net))
     traced = trace(net, _like(example, net))
     note_built(family.net, traced)
+    carry_cut(family.net, traced)
     insert_picks(traced, start=None)
     return cut_family(family, Plan(), _whole(traced, family.net)).eval()
 
@@ -160,6 +161,7 @@ def graph_of(
         )
     graph = Graph.of(net, _like(example, net), lenient=lenient, heads=heads)
     note_built(member.net, graph.traced)
+    carry_cut(member.net, graph.traced)
     return graph
 
 

@@ -36,7 +36,7 @@ from netdial.channels.graph import Channels, Graph
 from netdial.channels.rules import Reader
 from netdial.channels.surgery import apply
 from netdial.channels.trace.running import Running
-from netdial.core.cutting import leaves
+from netdial.core.cutting import leaves, note_cut
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluating, same_outputs
 from netdial.core.plan import Plan
@@ -120,6 +120,7 @@ def remove(
     fold = emission != "drop" and bool(free)
     settled = _settle(graph, free, data) if fold else _all_dropped(free)
     apply(plan, graph.traced)
+    note_cut(plan, graph.traced)
     with _double(graph):
         add(graph.traced, settled.shifts, plan)
     assumed = {name: _count(settled, name, channels) for name, channels in free.items()}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from netdial.data import Splits
     from netdial.family import Family
     from netdial.jobs.analyses.slimmed import Stage
+    from netdial.jobs.analyses.subjects import ModelAndData
 
 _ASIDE = ("name", "format")
 
@@ -82,18 +83,18 @@ class Slimmed(Refinement):
 
     def refine(self, run: Run, store: Store) -> dict[str, Any]:
         """Slims the member; the small network, or the smallest, is ``model/slimmed.safetensors``, and ``networks`` has all."""
-        from netdial.jobs.analyses.slimmed import slim_run
-        from netdial.jobs.opening import open_run
+        from netdial.jobs.analyses.slimmed_run import slim_run
+        from netdial.jobs.analyses.subjects import from_run
 
         slimming, options = self._settings()
-        family, task = open_run(run, store.data_dir, trust=True)
+        asked = from_run(run, slimming.lam, store.data_dir, trust=True)
         path = run.model_path / "slimmed.safetensors"
-        found = slim_run(run, family, task, "valid", slimming, options, path=path)
+        found = slim_run(run, asked, "valid", slimming, options, path)
         networks = [
             {
                 "path": str(stage.path.relative_to(run.path)),
                 "widths": dict(stage.widths),
-                "measures": _measures(stage, found.lam, task),
+                "measures": _measures(stage, asked),
             }
             for stage in found.stages
             if stage.path is not None
@@ -122,7 +123,7 @@ class Compressing(Refinement):
     def refine(self, run: Run, store: Store) -> dict[str, Any]:
         """Compresses the member; the file is ``model/compressed.ndz``."""
         from netdial.jobs.analyses.compressed import Judging, compress_run
-        from netdial.jobs.analyses.compressing import from_run
+        from netdial.jobs.analyses.subjects import from_run
         from netdial.jobs.records.scoring import scores
 
         asked = from_run(run, self.choices.get("lam"), store.data_dir, trust=True)
@@ -162,11 +163,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _measures(stage: Stage, lam: float, task: Splits) -> dict[str, float]:
-    """Returns what a small network costs and is worth."""
-    assert stage.network is not None
+def _measures(stage: Stage, asked: ModelAndData) -> dict[str, float]:
+    """Returns what a small network of a member costs and is worth."""
+    assert stage.network is not None and asked.lam is not None
     valid = {f"valid/{name}": value for name, value in stage.metrics.items()}
-    return {**stage.costs, **valid, **_on_test(stage.network.family, task), "lam": lam}
+    return {**stage.costs, **valid, **_on_test(stage.network.family, asked.data), "lam": asked.lam}
 
 
 def _on_test(member: Family, task: Splits) -> dict[str, float]:

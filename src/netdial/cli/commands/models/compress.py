@@ -9,6 +9,7 @@ import typer
 
 from netdial.cli.command import Parts, options_of
 from netdial.cli.options import AtRun, SplitOption, check_split, out_option, read
+from netdial.cli.places import DataOption
 
 if TYPE_CHECKING:
     from netdial.jobs.analyses.compressed import CompressResult
@@ -32,12 +33,7 @@ def compress(
     family: Annotated[
         bool, typer.Option("--family", help="Compress all members as one file, for any λ.")
     ] = False,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Data set of a model in a file; else what the file says.", show_default=False
-        ),
-    ] = None,
+    data: DataOption = None,
     out: Annotated[
         Path | None, out_option("File to write; else NAME-lamX.ndz in this folder")
     ] = None,
@@ -48,14 +44,16 @@ def compress(
     check_split(split)
     from netdial.compression.pipeline.config import CompressConfig
     from netdial.jobs.analyses.compressed import Judging, compress_model, compress_run
-    from netdial.jobs.analyses.compressing import from_file, from_run
+    from netdial.jobs.analyses.subjects import from_file, from_run
     from netdial.jobs.reports import write_report
     from netdial.models.kinds import is_model, stem_of
 
     config, judging = read(CompressConfig, given), read(Judging, given)
     report = None if at.as_json or at.quiet else _said
     if is_model(Path(at.run)):
-        asked = from_file(Path(at.run), data, lam, at.data_dir, whole=family)
+        asked = from_file(
+            Path(at.run), data, lam, at.data_dir, whole=family, instead=", or --family"
+        )
         path = _place(out, stem_of(Path(at.run)), asked.wanted, Path(at.run))
         found = compress_model(asked, config, judging, split, path, report=report)
         where: dict[str, Any] = {"model": at.run}

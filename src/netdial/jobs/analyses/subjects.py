@@ -1,9 +1,10 @@
-"""What ``netdial compress`` is asked to compress: the model and the data of a run, or of a file."""
+"""What ``netdial compress`` and ``netdial slim`` are about: the model and the data of a run, or of a file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,91 @@ from netdial.compression.file import read_text
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
 from netdial.data import Splits, load_data
-from netdial.data.memory.weights import ClassWeight
+from netdial.data.dataset import Dataset
+from netdial.data.memory.weights import ClassWeight, weighted
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.family import Family
-from netdial.jobs.analyses.compressed import CompressSubject
-from netdial.jobs.analyses.slimmed import best_lam
 from netdial.jobs.opening import as_trained, open_run, open_task
 from netdial.jobs.problem import describe_net, load_net, origin_of, weights_by_index
 from netdial.jobs.ways import way_of
-from netdial.models.compressed import CUT, DERIVED, FAMILY
+from netdial.models.compressed import CUT, FAMILY
 from netdial.models.compressed import KIND as COMPRESSED
 from netdial.models.derived import KIND as DERIVED_NETWORK
-from netdial.models.derived import how_derived
+from netdial.models.derived import STRUCTURE, how_derived
 from netdial.models.described import described
 from netdial.models.door import inspect, load_model
 from netdial.models.kinds import KINDS, Found, recognise
 from netdial.models.recipe import PRUNED, SHRUNKEN
 from netdial.models.use import Use, is_read_alike, read_use, use_of
+from netdial.runs.curves import headline, members
 from netdial.runs.run import Run
+from netdial.task import task_of
 from netdial.task.rehearsal import admit
 from netdial.train.class_weights import weights_by_class
+
+
+@dataclass(frozen=True, eq=False)
+class ModelAndData:
+    """What is made smaller.
+
+    Attributes:
+        model: a family, or a network.
+        lam: member of the family; None for a network.
+        data: its data.
+        recipe: how a fresh network is built, as plain values.
+        meta: what else the file says.
+        use: how the model is used; None where nobody knows.
+        fresh: a network of the same shape that was not trained; None where nobody knows how to build one.
+        whole: whether the whole family is meant, and ``lam`` says only which member it is measured by.
+        class_weight: weights of the classes that it was trained with, by index.
+        batch_size: examples in a batch of its training; None where nobody knows.
+        seed: seed of its training.
+    """
+
+    model: nn.Module
+    lam: float | None
+    data: Splits
+    recipe: Mapping[str, Any] | None
+    meta: Mapping[str, Any]
+    use: Use | None = None
+    fresh: nn.Module | None = None
+    whole: bool = False
+    class_weight: ClassWeight = None
+    batch_size: int | None = None
+    seed: int = 0
+
+    @property
+    def train(self) -> Dataset:
+        """What it is trained further on: its training part, with the weights of the classes."""
+        return weighted(self.data.train, self.class_weight, task_of(self.data).targets)
+
+    def told(self, net: nn.Module) -> dict[str, Any]:
+        """Returns what the file says of a network that was made, with its own errors on validation rows."""
+        use = {} if self.use is None else self.use.measured(net, self.data.valid).compact()
+        return {**self.meta, **use}
+
+    @property
+    def built(self) -> dict[str, Any]:
+        """What a file says of the network as it was built, before anything was cut of it; nothing where nobody knows."""
+        told = {**(self.recipe or {}), **(self.recipe or {}).get(CUT, {}).get("about", {})}
+        return {key: told[key] for key in ("net", STRUCTURE) if key in told}
+
+    @property
+    def wanted(self) -> float | None:
+        """Complexity value that ``nd.compress`` is given."""
+        return None if self.whole else self.lam
+
+
+def best_lam(run: Run) -> float:
+    """Returns the complexity value of the best member on validation data.
+
+    Raises:
+        ConfigError: nothing was measured.
+    """
+    answer = headline(members(run.records()), run.config)
+    if answer is None:
+        raise ConfigError(f"{run.path}: no member was measured on validation data; give --lam")
+    return answer.best.lam
 
 
 def from_run(
@@ -42,7 +108,7 @@ def from_run(
     *,
     whole: bool = False,
     trust: bool = False,
-) -> CompressSubject:
+) -> ModelAndData:
     """Returns a member of a run, by default the best one on validation data; or the network of a run that made no family.
 
     With ``whole`` it is the family, and that member is the one to use by default.
@@ -52,7 +118,7 @@ def from_run(
         CheckpointError, DataError: as for ``open_run``.
     """
     about = {"run": run.name, **origin_of(run)}
-    recipe = describe_net(run) or None
+    recipe, trained = describe_net(run) or None, (run.config["batch_size"], run.config["seed"])
     if way_of(run).makes_family:
         lam = best_lam(run) if lam is None else lam
         family, data = open_run(run, data_dir, [lam], trust=trust)
@@ -62,7 +128,7 @@ def from_run(
         about |= {} if whole else {"lam": lam}
         fresh = load_net(run.config, data_dir, trust=trust)
         weights = as_trained(run, data)["class_weight"]
-        return CompressSubject(family, lam, data, recipe, about, use, fresh, whole, weights)
+        return ModelAndData(family, lam, data, recipe, about, use, fresh, whole, weights, *trained)
     _check_whole(run.name, whole)
     if lam is not None:
         raise ConfigError(
@@ -73,7 +139,7 @@ def from_run(
     made = how_built(recognise(run.path))
     weights = as_trained(run, data)["class_weight"]
     use = use_of(data, net)
-    return CompressSubject(net, None, data, made, about, use, class_weight=weights)
+    return ModelAndData(net, None, data, made, about, use, None, False, weights, *trained)
 
 
 def how_built(found: Found) -> dict[str, Any] | None:
@@ -83,11 +149,11 @@ def how_built(found: Found) -> dict[str, Any] | None:
         parts = dict(told) if isinstance(told, Mapping) else {}
         return {key: part for key, part in parts.items() if key != FAMILY} or None
     if found.kind == DERIVED_NETWORK:
-        return {DERIVED: how} if (how := how_derived(found.path)) else None
+        return {STRUCTURE: how} if (how := how_derived(found.path)) else None
     if found.kind in (SHRUNKEN, PRUNED):
         cut: dict[str, Any] = json.loads(read_plain(found.path)["recipe"])
-        net = cut.get("about", {}).get("net")
-        return {CUT: {**cut, "about": {} if net is None else {"net": net}}}
+        told = cut.get("about", {})
+        return {CUT: {**cut, "about": {n: told[n] for n in ("net", STRUCTURE) if n in told}}}
     net = KINDS[found.kind].about(found.path).get("net")
     return None if net is None else {"net": net}
 
@@ -104,13 +170,14 @@ def from_file(
     data_dir: str | None = None,
     *,
     whole: bool = False,
-) -> CompressSubject:
+    instead: str = "",
+) -> ModelAndData:
     """Returns the model in a file, with the data set it was trained on, by name, or that of ``data``.
 
     With ``whole`` a family is compressed as one, and the member to use by default is that at ``lam``, or what the file says.
 
     Raises:
-        ConfigError: the file does not say which data, or λ is missing or too many.
+        ConfigError: the file does not say which data, or λ is missing (``instead`` says what else could be given) or too many.
         CheckpointError: the file is damaged, or no model.
     """
     said = inspect(path)
@@ -129,13 +196,13 @@ def from_file(
         _check_whole(path, whole)
     elif whole and lam is None:
         lam = (use and use.lam) or model.lams(1)[0]
-    check_lam(path, model, lam, ", or --family")
+    check_lam(path, model, lam, instead)
     recipe = how_built(recognise(path))
     meta: dict[str, Any] = {n: about[n] for n in ("data", "kind", "class_weight") if n in about}
     if lam is not None and not whole:
         meta["lam"], use = lam, use and use.alone(lam)
     weights = _weights(path, about, parts)
-    return CompressSubject(model, lam, parts, recipe, meta, use, whole=whole, class_weight=weights)
+    return ModelAndData(model, lam, parts, recipe, meta, use, whole=whole, class_weight=weights)
 
 
 def check_lam(path: Path, model: object, lam: float | None, instead: str = "") -> None:
