@@ -63,10 +63,10 @@ GOOD: dict[str, Any] = {
         ({"space": {"epochs": [2, True]}, "settings": {}}, "epochs=True: give a number"),
         ({"space": {"lam": {"low": False, "high": 1}}}, "low=False: give a number"),
         ({"objectives": ["accuracy"]}, "did you mean 'valid/accuracy'"),
-        ({"objectives": ["valid/excess"]}, "a trial of shrink has none; take valid/loss"),
+        ({"objectives": ["valid/excess"]}, "unknown measure in objectives 'valid/excess'"),
         (
             {"objectives": ["valid/excess"], "way": "fit", "space": {"lr": [1e-3, 1e-2]}},
-            "a trial of fit has none",
+            "unknown measure in objectives 'valid/excess'",
         ),
         ({"way": "fit", "space": {"lo": [1e-3, 50.0]}}, r"lo=50.*tried with lo=50.0 of space"),
     ],
