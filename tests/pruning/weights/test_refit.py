@@ -149,6 +149,15 @@ def test_only_layers_whose_sums_are_their_own_change() -> None:
     assert changed == {"last.weight"}
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element:UserWarning")
+def test_layers_of_no_weights_are_passed_over() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 0), nn.Linear(0, 4), nn.Linear(4, 3)).double()
+    pruned, kept = pruned_of(net)
+    Refit(inputs(256, 6))(net, pruned, kept)
+    torch.testing.assert_close(pruned(inputs(256, 6).x), net(inputs(256, 6).x))
+
+
 def test_rows_without_a_bias_stay_as_they_are() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 4)).double()

@@ -73,7 +73,7 @@ class Refit:
                     and f"{name}.weight" in kept
                     and uses[id(layer.weight)] == 1
                     and getattr(layer, "groups", 1) == 1
-                    and layer.weight[0].numel() <= WIDEST
+                    and 0 < layer.weight.numel() <= WIDEST * len(layer.weight)
                 ):
                     note = _noting(calls, name)
                     hooks.callback(layer.register_forward_pre_hook(note).remove)
