@@ -95,7 +95,8 @@ class Refit:
         layer: Any = pruned.get_submodule(name)
         left = kept[f"{name}.weight"].flatten(1).cpu()
         start = layer.weight.detach().flatten(1).cpu().double()
-        moments = self._moments(whole, pruned, name, start.shape[1], is_first=is_first)
+        width = start.shape[1] if is_first else int(left.sum(1).max())
+        moments = self._moments(whole, pruned, name, width, is_first=is_first)
         if moments is None:
             return
         bias = kept.get(f"{name}.bias")
@@ -115,7 +116,8 @@ class Refit:
     ) -> Moments | None:
         """Returns the sums of what a layer reads now and made before; None if the pruned network does not come to it.
 
-        The first layer reads the data in every network, so its sums are made once.
+        Inputs are as many as it takes to fit ``width`` weights of a row. The first layer reads the data in every network, so its
+        sums are made once, and of inputs that are enough for all of its weights.
         """
         layer, found = whole.get_submodule(name), Moments()
         for index in self._rows.split(BATCH):
