@@ -116,8 +116,8 @@ class Refit:
     ) -> Moments | None:
         """Returns the sums of what a layer reads now and made before; None if the pruned network does not come to it.
 
-        Inputs are as many as it takes to fit ``width`` weights of a row. The first layer reads the data in every network, so its
-        sums are made once, and of inputs that are enough for all of its weights.
+        Inputs are as many as it takes to fit ``width`` weights of a row. The first layer reads the data in every network,
+        so its sums are made once, and of inputs that are enough for all of its weights.
         """
         layer, found = whole.get_submodule(name), Moments()
         for index in self._rows.split(BATCH):
