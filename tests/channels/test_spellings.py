@@ -115,6 +115,65 @@ def test_buffers_changed_through_data_are_changed_by_the_graph(asks: bool) -> No
     assert same_outputs(evaluated(net, X), evaluated(traced, X))
 
 
+def rounded(y: Tensor) -> Tensor:
+    """Whole numbers with the gradients of what was rounded."""
+    y = y * 1
+    y.data.copy_(y.data.round())
+    return y.square()
+
+
+def hidden(y: Tensor) -> Tensor:
+    """Weights of pairs of rows, hidden twice, before and behind the diagonal."""
+    scores = y @ y.transpose(-1, -2)
+    ahead = torch.ones(3, 3, dtype=torch.bool).triu(1)
+    scores.data.masked_fill_(ahead, -float("inf"))
+    scores.detach().masked_fill_(ahead.flip(0, 1) & ~torch.eye(3, dtype=torch.bool), -float("inf"))
+    return scores.softmax(-1) @ y
+
+
+def held(y: Tensor) -> Tensor:
+    """Bounded numbers whose gradients pass the bounds."""
+    y = torch.sin(3 * y)
+    y.data.clamp_(-0.5, 0.5).mul_(2)
+    return y + y.data.abs()
+
+
+class Set(nn.Module):
+    """Numbers put into ``.data`` of what is computed, between two layers."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.run, self.inp, self.out = run, nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.run(self.inp(x)))
+
+
+@pytest.mark.parametrize("run", [rounded, hidden, held])
+def test_numbers_put_into_data_are_read_with_the_gradients_of_what_was_there(
+    run: Callable[[Tensor], Tensor],
+) -> None:
+    torch.manual_seed(2)
+    net = Set(run).double()
+    x = torch.randn(5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    graph = Graph.of(copy.deepcopy(net), x)
+    assert not is_exported(graph.traced)
+    assert graph.widths == {"inp": 6}
+    gradients = []
+    for one in (net, graph.traced):
+        found = one.train()(x)
+        gradients.append(
+            (found.detach(), *torch.autograd.grad(found.square().sum(), list(one.parameters())))
+        )
+    assert all(float(part.abs().max()) for part in gradients[0])
+    assert same_outputs(*gradients, tolerance=1e-12)
+    plan = Plan.remove(graph.groups, {"inp": [0, 2, 5]}, graph.shapes)
+    masked = copy.deepcopy(graph.traced)
+    mask(masked, plan)
+    apply(plan, graph.traced)
+    assert same_outputs(evaluated(masked, x), evaluated(graph.traced, x), tolerance=1e-12)
+
+
 class Remembers(nn.Module):
     """Begins where the last call ended; before the first there is nothing. Asks for sizes."""
 

@@ -89,10 +89,26 @@ def read_again(self: Net, y: Tensor) -> Tensor:
     return y + last.unsqueeze(1)
 
 
+def one_after_another(self: Net, y: Tensor) -> Tensor:
+    y = y * 1
+    y[:, 1].mul_(2).add_(1).clamp_(min=0.5)
+    return y
+
+
 @pytest.mark.parametrize("asks", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "between",
-    [in_zeros, time_first, shifted, added, masked, by_methods, nested, read_again],
+    [
+        in_zeros,
+        time_first,
+        shifted,
+        added,
+        masked,
+        by_methods,
+        nested,
+        read_again,
+        one_after_another,
+    ],
 )
 def test_channels_pass_what_is_written(
     between: Callable[[Any, Tensor], Tensor], asks: bool

@@ -112,6 +112,14 @@ def written(x: Tensor, at: Any, value: Any) -> Tensor:
     return found
 
 
+def with_numbers(x: Tensor, numbers: Tensor) -> Tensor:
+    """Returns numbers that were put into ``x.data``, with the gradients of x: an operation of traced graphs."""
+    if not x.is_floating_point():
+        return numbers
+    finite = torch.where(x.isfinite(), x, torch.zeros_like(x))  # a difference of infinities is none
+    return numbers.detach() + (finite - finite.detach())
+
+
 def operations(net: fx.GraphModule) -> list[str]:
     """Returns the operations of a network as text, one in a line."""
     lines = []

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.labels import Labels, SizeNumber, Value, fixed
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
-from netdial.channels.nodes import detached, module_of, name_of, place
+from netdial.channels.nodes import detached, module_of, name_of, place, with_numbers
 from netdial.channels.rules.table import Scene, on
 from netdial.core.inputs import PartedInputs, ScoredOutput
 
@@ -131,7 +131,7 @@ def _found(names: list[str], *places: Any) -> list[Any]:
 
 @on(
     modules=[*ACTIVATIONS, *DROPOUTS],
-    functions=_found([*_UNARY, *_BINARY, *_IN_PLACE], torch, F, operator),
+    functions=[*_found([*_UNARY, *_BINARY, *_IN_PLACE], torch, F, operator), with_numbers],
     methods=[*_UNARY, *_BINARY, *(name for name in _IN_PLACE if hasattr(Tensor, name)), *_FILLS],
 )
 def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:

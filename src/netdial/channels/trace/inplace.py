@@ -2,7 +2,8 @@
 
 ``x.add_(y)`` changes what every later reader of x finds, but a graph shows only those that read its result; one whose result
 nobody names even looks like dead code. So whoever reads x later is made to read the result. Where x is a piece of something
-that is read later too, ``x[:, 0] = y``, that is read with the piece written into it; other views, and parameters, are refused.
+that is read later too, ``x[:, 0] = y``, that is read with the piece written into it, and where it is ``x.data``, with the
+gradients of x. Other views, and parameters, are refused.
 A tensor that the network holds, as a counter (``self.n += 1``), is written once, behind all that is computed: later readers
 read a value, and a node writes it.
 """
@@ -16,36 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from netdial.channels.nodes import like_kept, name_of, written
+from netdial.channels.nodes import like_kept, name_of, with_numbers, written
 from netdial.channels.trace.state import StateChanged, alone, attribute, changes
 from netdial.core.errors import TraceError
 from netdial.core.outputs import plain
 
-_VIEWS = {
-    "getitem",
-    "getattr",
-    "view",
-    "reshape",
-    "flatten",
-    "unflatten",
-    "chunk",
-    "split",
-    "unbind",
-}
+_VIEWS = {"getitem", "getattr", "view", "reshape", "flatten"}
+_VIEWS |= {"unflatten", "chunk", "split", "unbind"}
 _VIEWS |= {"permute", "transpose", "swapaxes", "movedim", "t", "squeeze", "unsqueeze", "expand"}
 _VIEWS |= {"expand_as", "broadcast_to", "contiguous", "to", "type_as", "float", "double", "detach"}
-OPERATORS = {
-    "iadd",
-    "isub",
-    "imul",
-    "itruediv",
-    "ifloordiv",
-    "ipow",
-    "imod",
-    "iand",
-    "ior",
-    "ixor",
-}
+_OPERATIONS = ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor")
+OPERATORS = {f"i{name}" for name in _OPERATIONS}
 _SETS = (operator.setitem.__name__, "__setitem__")
 _NEW = {
     "softmax",
@@ -60,16 +42,8 @@ _NEW = {
     "mul",
 }
 """Operations whose results share memory with nothing."""
-_SAVED = {
-    "softmax",
-    "log_softmax",
-    "sigmoid",
-    "tanh",
-    "exp",
-    "sqrt",
-    "rsqrt",
-    "reciprocal",
-}
+_SAVED = {"softmax", "log_softmax", "sigmoid", "tanh", "exp"}
+_SAVED |= {"sqrt", "rsqrt", "reciprocal"}
 """Operations whose gradient is computed of their result, which nobody may change."""
 _VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 
@@ -116,6 +90,9 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
         TraceError: others see the tensor that is changed in a way that cannot be followed.
     """
     order = {node: number for number, node in enumerate(traced.graph.nodes)}
+    stands: dict[
+        fx.Node, fx.Node
+    ] = {}  # a tensor, and what gives its numbers after a piece was written
     for node in list(traced.graph.nodes):
         if not changes_in_place(traced, node):
             continue
@@ -127,14 +104,25 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
         while True:
             later = {user for user in base.users if order[user] > order[made]}
             base.replace_all_uses_with(made, delete_user_cb=later.__contains__)
-            if not (_is_view(traced, base) and isinstance(base.args[0], fx.Node)):
+            whole = base.args[0] if base.args else None
+            if not isinstance(whole, fx.Node):
                 break
-            whole = base.args[0]
-            if any(order[user] > order[made] for user in whole.users) and _is_piece(base):
+            if changes_in_place(traced, base):  # what it gives is what it changes
+                base = whole
+                continue
+            if not _is_view(traced, base):
+                break
+            while whole in stands:
+                whole = stands[whole]
+            if any(order[user] > order[made] for user in whole.users):
                 with traced.graph.inserting_after(made):
-                    made = _put_back(whole, base.args[1], made, made, order)
-            elif any(order[user] > order[made] for user in whole.users):
-                raise _seen(where(node), whole)
+                    if _is_piece(base):
+                        made = _put_back(whole, base.args[1], made, made, order)
+                    elif _is_alias(base):
+                        made = _added(made, order, with_numbers, (whole, made))
+                    else:
+                        raise _seen(where(node), whole)
+                stands[whole] = made
             base = whole
         unread = base.op != "placeholder" and not made.users
         if base.op == "get_attr" or (unread and _is_shared(base, made, order)):
@@ -208,7 +196,12 @@ def _piece_written(node: fx.Node, order: dict[fx.Node, int]) -> fx.Node:
 
 def _put_back(base: Any, at: Any, value: Any, like: fx.Node, order: dict[fx.Node, int]) -> fx.Node:
     """Returns a new node that gives a tensor with a value at a place."""
-    made = like.graph.call_function(written, (base, at, value))
+    return _added(like, order, written, (base, at, value))
+
+
+def _added(like: fx.Node, order: dict[fx.Node, int], target: Any, args: Any) -> fx.Node:
+    """Returns a new node that calls a function, and stands where another one does."""
+    made = like.graph.call_function(target, args)
     made.stack_trace, made.meta, order[made] = like.stack_trace, {**like.meta}, order[like]
     return made
 
