@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrizations
 
+from netdial.channels.graph import Graph
 from netdial.channels.layers.attention import Attention
 from netdial.channels.trace.lower import lower
 from netdial.core.errors import ConfigError, ShapeError, TraceError
+from netdial.core.outputs import without_fast_path
 
 B, T, S, E, H = 2, 5, 3, 8, 4
 COMMON: dict[str, Any] = {"dropout": 0.0, "dtype": torch.float64}
@@ -392,6 +394,29 @@ def test_subclasses_keep_a_forward_pass_of_their_own() -> None:
     new = lower(silent)
     assert type(new) is Silent and isinstance(new.self_attn, Attention)
     close(new(x), silent(x))
+
+
+@pytest.mark.slow
+def test_what_the_fast_path_passes_over_is_told() -> None:
+    class Weighed(nn.TransformerEncoderLayer):
+        def _sa_block(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+            return self.self_attn(x, x, x, need_weights=False)[0] * 3
+
+    net, x = (
+        nn.Sequential(
+            nn.Linear(4, E), Weighed(E, H, 6, batch_first=True, **COMMON), nn.Linear(E, 2)
+        ),
+        torch.randn(2, T, 4),
+    )
+    net, x = net.double(), x.double()
+    with pytest.raises(
+        TraceError, match=r"passes over what Weighed overrides.*set_fastpath_enabled\(False\)"
+    ):
+        Graph.of(net, x)
+    with without_fast_path():
+        graph = Graph.of(net, x)
+    assert graph.widths["1.linear1"] == 6
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_hooks_and_own_attributes_come_along() -> None:

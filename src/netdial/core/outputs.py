@@ -32,7 +32,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 ROWS = 512
 """Examples that are evaluated at a time: enough to keep a core busy, few enough for images to stay in its caches."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_THRESHOLDS = (-1, -3)  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 _LARGEST_KEPT_BYTES = 1 << 29
 
 _CONTAINERS = (list, dict, set, deque)
@@ -95,6 +95,16 @@ def without_casting() -> Iterator[None]:
         for kind in _CASTING:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextlib.contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Runs torch's attention and transformer layers as their code says, where a fused kernel would take their place."""
+    mha: Any = torch.backends.mha
+    with contextlib.ExitStack() as stack:
+        stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+        mha.set_fastpath_enabled(False)
         yield
 
 
@@ -223,10 +233,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all(
-        mallopt(parameter, _LARGEST_KEPT_BYTES) == 1
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)
-    )
+    return all(mallopt(which, _LARGEST_KEPT_BYTES) == 1 for which in _THRESHOLDS)
 
 
 def plain(module: nn.Module) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
-from netdial.core.outputs import failing_in_words
+from netdial.core.outputs import failing_in_words, without_fast_path
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data
 from netdial.nets.foreign import copy_network
@@ -148,15 +148,11 @@ def twice_differentiable() -> Iterator[None]:
 
     What torch runs example by example, since it has no batched form, is no matter of whoever calls, and is not told of.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with (
-            torch.enable_grad(),
-            sdpa_kernel(SDPBackend.MATH),
-            warnings.catch_warnings(),
-        ):
-            warnings.filterwarnings("ignore", "There is a performance drop")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with (
+        torch.enable_grad(),
+        without_fast_path(),
+        sdpa_kernel(SDPBackend.MATH),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield

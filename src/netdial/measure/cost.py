@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from netdial.core.arguments import checked
-from netdial.core.outputs import evaluating, failing_in_words
+from netdial.core.outputs import evaluating, failing_in_words, without_fast_path
 from netdial.core.storage.bitmap import stored_bytes
 
 _DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -145,17 +145,13 @@ def size_bytes(state: Mapping[str, Tensor], *, packed: bool = True) -> int:
 @contextlib.contextmanager
 def _spelled_out() -> Iterator[None]:
     """Runs attention and recurrent layers as the products they consist of: the counter does not see into fused kernels."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings(action="ignore"))
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(without_fast_path())
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
 
 
 def _nonzero(tensor: Tensor) -> int:

@@ -28,6 +28,7 @@ from netdial.core.outputs import (
     repeated,
     same_outputs,
     tensors,
+    without_fast_path,
 )
 
 _TOLERANCE = 1e-3
@@ -66,11 +67,34 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
         ) from error
     found = same_outputs(before, after, tolerance=_OUTPUTS, equal_nan=True)
     if not found:
+        if kind := _passed_over(net, example, after):
+            raise Differs(
+                f"network {type(net).__name__}: torch's fast path passes over what {kind} overrides, so that the network gives "
+                "something else without gradients than with them; call torch.backends.mha.set_fastpath_enabled(False) first, "
+                "or give the class a forward of its own"
+            )
         raise Differs(
             f"network {type(net).__name__}: computes something else once traced (outputs differ by {found.difference:.1e} "
             "of the largest); look for tensors that are changed in place (x += y) and read under another name, and for "
             "values remembered between calls"
         )
+
+
+def _passed_over(net: nn.Module, example: Tensor, code: list[Tensor]) -> str:
+    """Returns the name of a class whose own parts torch's fast path leaves out, if that is why outputs differ; else nothing.
+
+    Args:
+        net: the network.
+        example: inputs.
+        code: what its code gives for them, called twice.
+    """
+    kinds = [type(m) for m in net.modules() if isinstance(m, nn.TransformerEncoderLayer)]
+    own = [kind for kind in kinds if kind is not nn.TransformerEncoderLayer]
+    if not own or not torch.backends.mha.get_fastpath_enabled():
+        return ""
+    with without_fast_path():
+        plain = twice(net, example)
+    return own[0].__name__ if same_outputs(plain, code, tolerance=_OUTPUTS, equal_nan=True) else ""
 
 
 def twice(net: nn.Module, example: Tensor) -> list[Tensor]:
