@@ -72,7 +72,7 @@ from benchmarks._zoo_vision import VISION, X
 from benchmarks.result import Result
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
-from netdial.core.cutting import leaves
+from netdial.channels.trial import zeroed
 from netdial.core.errors import NetdialError
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
@@ -291,11 +291,7 @@ def _cut(graph: Graph, x: Tensor) -> tuple[Outcome, str]:
     plan = Plan.remove(
         free, {group.name: range(0, group.size - 1, 2) for group in free}, graph.shapes
     )
-    masked = copy.deepcopy(graph.traced)
-    with torch.no_grad():
-        for name, leaf in leaves(masked).items():
-            if name in plan.cuts:
-                leaf.mul_(plan.mask(name, leaf.shape).to(leaf))
+    masked = zeroed(graph.traced, plan, x)
     apply(plan, graph.traced)
     try:
         got = evaluated(graph.traced, x)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import trace
-from netdial.channels.trial import Batches, broken
+from netdial.channels.trial import Batches, broken, zeroed
 from netdial.core.outputs import repeated
-from netdial.core.plan import Group, Slot
+from netdial.core.plan import Group, Plan, Slot
 from netdial.models.recipe import save_network
 from netdial.models.restoring import load_network
 from netdial.shrinking.shrink import Shrunk
@@ -105,6 +105,41 @@ def test_a_group_that_holds_for_the_example_s_batch_alone_is_told() -> None:
     assert "outputs differ by" in why["one"]
     one.inputs, one.wanted = one.inputs[:1], one.wanted[:1]
     assert not broken(traced, one, [group], shapes), "nothing is wrong on two inputs"
+
+
+class Normed(nn.Module):
+    """Rows of a weight, divided by their lengths, between two layers: a row of zeros has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v, self.b = nn.Parameter(torch.randn(8, 3)), nn.Parameter(torch.randn(8))
+        self.g, self.two = nn.Parameter(torch.rand(8, 1) + 1), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.g * self.v / self.v.norm(dim=1, keepdim=True)
+        return self.two(torch.relu(nn.functional.linear(x, w, self.b)))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_cuts_are_compared_where_zeros_are_no_numbers_for_a_network(right: bool) -> None:
+    torch.manual_seed(0)
+    net = Normed().double().eval()
+    graph = Graph.of(copy.deepcopy(net), X)
+    assert graph.widths == {"g": 8}
+    shapes = graph.shapes
+    at = tuple((channel,) for channel in range(8))
+    makers = [Slot(leaf, 0, at) for leaf in ("v", "b", "g")]
+    group = Group("v", (*makers, Slot("two.weight", 1, at if right else at[::-1])))
+    traced = trace(net, X)
+    why = broken(traced, Batches(traced, X), [group], shapes)
+    assert not why if right else "outputs differ by" in why["v"]
+    plan = Plan.remove([group], {"v": [0, 5]}, shapes)
+    zeros = zeroed(traced, plan, X)
+    assert zeros.two.weight[:, [0, 5] if right else [7, 2]].abs().sum() == 0
+    assert (zeros.v != 0).all()
+    apply(plan, traced)
+    same = torch.allclose(traced(X), zeros(X), rtol=1e-12, atol=1e-12)
+    assert same is right
 
 
 def two_at_a_time(self: Net, y: Tensor, x: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class _Trial:
         number = len(inputs[0])
         try:
             apply(exact, small)
-            masked = _masked(self._traced, exact) if exact else small
+            masked = zeroed(self._traced, exact, inputs[0]) if exact else small
             made = []
             for x, whole in zip(inputs, self._batches.wanted, strict=True):
                 number = len(x)
@@ -157,7 +157,7 @@ def _differs(
     if same_outputs(one, other):  # what draws numbers cannot be compared
         wanted, got = wanted + one, got + _in_training(small, x)
     if not all(part.isfinite().all() for part in wanted):
-        return ""  # zeros are no numbers that this network can do with: nothing to compare
+        return ""  # there are no zeros that this network can do with: nothing to compare
     largest = max((float(part.abs().max()) for part in whole if part.numel()), default=0.0)
     found = same_outputs(
         wanted,
@@ -191,14 +191,39 @@ def _in_training(net: nn.Module, example: Tensor, seed: int = 1) -> list[Tensor]
         return tensors(net(example.clone()))
 
 
-def _masked(net: nn.Module, plan: Plan) -> nn.Module:
-    """Returns a copy with zeros in place of what a plan removes."""
+def zeroed(net: nn.Module, plan: Plan, x: Tensor) -> nn.Module:
+    """Returns a copy with zeros in place of what a plan removes, as far as its outputs are numbers with them.
+
+    A row by whose length its numbers are divided cannot be 0. What reads the channel that it makes is enough.
+
+    Args:
+        net: the network.
+        plan: what is removed.
+        x: inputs.
+    """
     net = copy.deepcopy(net)
-    with torch.no_grad():
-        for name, leaf in leaves(net).items():
-            if name in plan.cuts:
-                leaf.mul_(plan.mask(name, leaf.shape).to(leaf.device, leaf.dtype))
+    places = [(leaf, dim) for leaf, cuts in plan.cuts.items() for dim in cuts]
+    _put_zeros(net, plan, x, places[::-1])
     return net
 
 
-__all__ = ["Batches", "broken"]
+def _put_zeros(net: nn.Module, plan: Plan, x: Tensor, places: Sequence[tuple[str, int]]) -> None:
+    """Puts zeros into dimensions of leaves, in place; where they leave no numbers, into some of them alone."""
+    held = leaves(net)
+    before = {name: held[name].detach().clone() for name, _ in places}
+    with torch.no_grad():
+        for name, dim in places:
+            mask = torch.zeros(held[name].shape[dim])
+            mask[list(plan.cuts[name][dim])] = 1
+            lines = [-1 if d == dim else 1 for d in range(held[name].ndim)]
+            held[name].mul_(mask.view(lines).to(held[name].device, held[name].dtype))
+        if all(part.isfinite().all() for part in evaluated(net, x)):
+            return
+        for name, leaf in before.items():
+            held[name].copy_(leaf)
+    half = len(places) // 2
+    for some in (places[:half], places[half:]) if half else ():
+        _put_zeros(net, plan, x, some)
+
+
+__all__ = ["Batches", "broken", "zeroed"]
