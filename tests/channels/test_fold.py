@@ -528,6 +528,21 @@ def test_a_network_that_is_not_deterministic_is_refused() -> None:
         fold(traced, torch.ones(2, 4))
 
 
+def test_a_network_that_jumps_at_what_rounding_leaves_is_folded() -> None:
+    class Jumps(nn.Module):
+        """The sign of what is 0 but for rounding, beside numbers that do not jump."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1e-3 * torch.sign((x * 0.3 + x * 0.1) - x * 0.4)
+
+    net = nn.Sequential(nn.Linear(4, 9), nn.BatchNorm1d(9), Jumps(), nn.Linear(9, 2))
+    net, x = settled(net).double().eval(), inputs(50, 4)
+    made, report = fold(trace(net), x)
+    assert not scales(made)
+    assert 1e-6 < report.exact < 1e-2
+    torch.testing.assert_close(made(x), net(x), rtol=0, atol=0.05)
+
+
 def test_what_rounding_costs_is_checked_too() -> None:
     net = settled(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 3)))
     x = inputs(50, 4, dtype=torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.nodes import place
+from netdial.channels.trace.trace import execute
 from netdial.core.errors import TraceError
 from netdial.core.outputs import same_outputs, tensors
 
@@ -60,6 +62,32 @@ def lost(exact: Mapping[fx.Node, Any], rounded: Mapping[fx.Node, Any]) -> float:
     wanted = next(value for node, value in exact.items() if node.op == "output")
     got = next(value for node, value in rounded.items() if node.op == "output")
     return same_outputs(wanted, got).difference
+
+
+def double_tolerance(
+    before: fx.GraphModule, x: Tensor, wanted: Mapping[fx.Node, Any], got: Mapping[fx.Node, Any]
+) -> float:
+    """Returns the relative difference that the algebra may make in double precision.
+
+    Where a network jumps, as by the sign of what is 0 but for rounding, its outputs jump by as much if every value is off by
+    one rounding. So that is tried where they differ by more than the algebra may cost.
+
+    Args:
+        before: the network that was folded, in evaluation mode.
+        x: inputs in double precision.
+        wanted: node -> its result in double precision.
+        got: the same of the network once folded.
+    """
+    if lost(wanted, got) <= TOLERANCE_FLOAT64:
+        return TOLERANCE_FLOAT64
+    shaken, source = copy.deepcopy(before).double(), torch.Generator().manual_seed(0)
+    if lost(wanted, execute(shaken, x, double=True)):  # it is not deterministic
+        return TOLERANCE_FLOAT64
+    for _, leaf in leaves(shaken):
+        noise = torch.rand(leaf.shape, generator=source, dtype=leaf.dtype).to(leaf.device)
+        leaf.data *= 1 + torch.finfo(leaf.dtype).eps * (2 * noise - 1)
+    loss = lost(wanted, execute(shaken, x, double=True))
+    return max(TOLERANCE_FLOAT64, _AS_LOST * loss if math.isfinite(loss) else 0.0)
 
 
 def default_tolerance(dtypes: Iterable[torch.dtype], loss: float) -> float:

@@ -15,10 +15,10 @@ import copy
 from torch import Tensor, fx
 
 from netdial.channels.fold.exactness import (
-    TOLERANCE_FLOAT64,
     as_double,
     compare,
     default_tolerance,
+    double_tolerance,
     flush,
     leaves,
     lost,
@@ -47,7 +47,8 @@ def fold(
         norms: whether batch normalisations are merged, too. Without, only switches are, in such a way that the network does
             the same in training as well, and no layer gets leaves that it did not have.
         tolerance: largest relative difference allowed in the network's own number type; by default what rounding may cost a
-            network of its depth (``exactness.default_tolerance``). In double precision the outputs have to be the same anyway.
+            network of its depth (``exactness.default_tolerance``). In double precision the outputs have to be the same anyway,
+            unless they jump at what is 0 but for rounding (``exactness.double_tolerance``).
 
     Raises:
         TraceError: outputs differ by more, or the network fails on the example; the message names the worst node.
@@ -59,12 +60,13 @@ def fold(
     folder = Folder(folded, wanted, norms=norms)
     folder.run()
     got = execute(folded, as_double(example), double=True)
-    exact = compare(wanted, got, folder.changed, TOLERANCE_FLOAT64)
+    allowed = double_tolerance(before, as_double(example), wanted, got)
+    exact = compare(wanted, got, folder.changed, allowed)
     restore(folded, dtypes)
     n_flushed = sum(flush(leaf) for _, leaf in leaves(folded))
     rounded, got = execute(before, example), execute(folded, example)
     if tolerance is None:
-        tolerance = default_tolerance(dtypes.values(), lost(wanted, rounded))
+        tolerance = max(allowed, default_tolerance(dtypes.values(), lost(wanted, rounded)))
     difference = compare(rounded, got, folder.changed, tolerance)
     report = FoldReport(
         tuple(folder.merged), tuple(folder.left.values()), n_flushed, difference, exact
