@@ -32,6 +32,11 @@ READS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "both": lambda out, h: out[:, -1] + torch.relu(out[:, 0]),
     "weighed": lambda out, h: (out.new_ones(1, 5) @ out).squeeze(1),
 }
+SIDES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ends": lambda out, h: torch.cat([out[:, -1, :6], out[:, 0, 6:]], 1),
+    "sum": lambda out, h: (out[..., :6] + out[..., 6:]).mean(1),
+}
+"""The same of both directions, whose count of units is written in the code."""
 
 
 class Net(nn.Module):
@@ -42,13 +47,13 @@ class Net(nn.Module):
         self.rnn = kind(3, 6, num_layers=2, batch_first=True, **settings)
         self.read = read
         sides = 1 + settings.get("bidirectional", False)
-        wide = (settings.get("proj_size") or 6) * (2 if read == "state" else sides)
+        wide = (settings.get("proj_size") or 6) * {"state": 2, "sum": 1}.get(read, sides)
         self.head = nn.Linear(wide, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         out, state = self.rnn(x)
         return self.head(
-            READS[self.read](out, state[0] if isinstance(self.rnn, nn.LSTM) else state)
+            (READS | SIDES)[self.read](out, state[0] if isinstance(self.rnn, nn.LSTM) else state)
         )
 
 
@@ -107,7 +112,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     **{
         f"{k.__name__} both ways {read}": lambda k=k, read=read: Net(k, read, bidirectional=True)
         for k in KINDS
-        for read in ("last", "state", "max")
+        for read in ("last", "state", "max", *SIDES)
     },
     "projections": lambda: Net(nn.LSTM, proj_size=5, bidirectional=True),
     **{

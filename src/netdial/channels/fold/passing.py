@@ -75,8 +75,6 @@ def _picked(node: fx.Node, user: fx.Node, affine: Affine, shapes: Shapes) -> Aff
     parts = list(index) if isinstance(index, tuple) else [index]
     if any(not (p is None or p is Ellipsis or isinstance(p, int | slice)) for p in parts):
         return None
-    if _computed(parts):
-        return None
     ndim, used = len(shapes[node]), sum(part is not None and part is not Ellipsis for part in parts)
     rest: list[Any] = [slice(None)] * (ndim - used)
     where = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
@@ -85,16 +83,31 @@ def _picked(node: fx.Node, user: fx.Node, affine: Affine, shapes: Shapes) -> Aff
         if part is None:
             after += 1
         elif before == affine.dim:
-            return _at(affine, after, affine.scale[part]) if isinstance(part, slice) else None
+            known = _settled(part, shapes[node][before], shapes[user], after)
+            return None if known is None else _at(affine, after, affine.scale[known])
         else:
             before, after = before + 1, after + isinstance(part, slice)
     return None
 
 
-def _computed(parts: Sequence[Any]) -> bool:
-    """Returns whether an end of a piece is computed in the graph."""
-    ends = [e for p in parts if isinstance(p, slice) for e in (p.start, p.stop, p.step)]
-    return any(isinstance(end, fx.Node) for end in ends)
+def _settled(part: Any, size: int, made: tuple[int, ...], dim: int) -> slice | None:
+    """Returns a piece of a dimension whose ends may be computed in the graph, in numbers; None for a place, or if it is open.
+
+    Args:
+        part: the index.
+        size: that of the dimension.
+        made: shape of the result.
+        dim: where the piece lies in it.
+    """
+    if not isinstance(part, slice):
+        return None
+    if not any(isinstance(end, fx.Node) for end in (part.start, part.stop, part.step)):
+        return part
+    if part.step is not None:
+        return None
+    if part.start is None:
+        return slice(made[dim])
+    return slice(size - made[dim], size) if part.stop is None else None
 
 
 def _reduced(node: fx.Node, user: fx.Node, affine: Affine, shapes: Shapes) -> Affine | None:

@@ -21,6 +21,7 @@ from netdial.channels.nodes import place
 from netdial.core.attributes import bare_leaf
 from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
+from netdial.core.outputs import tensors
 
 Rule = Callable[..., Any]
 Heads = Literal["whole", "inside"]
@@ -237,10 +238,10 @@ class Scene:
 
     def is_table(self, node: fx.Node) -> bool:
         """Whether a tensor is made of parameters and buffers alone, without an input or a layer: a table, or positions."""
-        if not isinstance(self.results[node], torch.Tensor):
-            return True
         if node.op in ("placeholder", "call_module"):
             return False
+        if not tensors(self.results[node]):
+            return True
         return all(self.is_table(source) for source in node.all_input_nodes)
 
     def result(self, node: fx.Node) -> Value:
