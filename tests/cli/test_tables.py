@@ -36,7 +36,9 @@ def table(tmp_path: Path) -> Path:
 
 def test_what_is_said_and_stored(call: Call, table: Path) -> None:
     said = call("fit", "liste.csv", "--target", "ziel", *QUICK)
-    assert said.code == 2 and said.line.endswith("go on with --drop-missing-target")
+    assert said.code == 2 and said.line.endswith(
+        "go on with --drop-missing-target, in Python drop_missing_target=True"
+    )
     said = call("fit", "liste.csv", "--target", "ziel", "--drop-missing-target", *QUICK)
     assert said.code == 0
     lines = {

@@ -171,7 +171,7 @@ def _why_nothing_varies(leaves: dict[str, Tensor], still: set[str], shared: Sequ
         return "has no parameters to make a family of"
     if len(still) == len(leaves):
         return (
-            f"has no parameters to make a family of: all {len(leaves)} are frozen; set requires_grad_(True) on those "
+            f"has no parameters that may change: all {len(leaves)} are frozen; set requires_grad_(True) on those "
             "that are to be trained, or give fewer patterns to freeze"
         )
     return f"has no parameters to make a family of once {', '.join(shared)} are shared" + (

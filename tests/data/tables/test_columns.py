@@ -310,14 +310,10 @@ def test_all_problems_in_one_message_with_what_mends_them(tmp_path: Path) -> Non
         "'a' holds infinity in 18 row(s), first in row 4",
     ):
         assert fact in said
-    assert said.endswith("--drop-missing-target --na inf --date-order day-first")
-    splits = load_data(
-        str(tmp_path / "t.csv"),
-        target="y",
-        drop_missing_target=True,
-        na="inf",
-        date_order="day-first",
-    )
+    mend, _, keywords = said.rpartition(", in Python ")
+    assert mend.endswith("--drop-missing-target --na inf --date-order day-first")
+    given = eval(f"dict({keywords})")  # the keywords are Python
+    splits = load_data(str(tmp_path / "t.csv"), target="y", **given)
     assert used(splits) == ["x", "a", "d"] and splits.schema.inputs[1].missing
     assert sum(len(splits.part(part)) for part in ("train", "valid", "test")) == N - 2
     assert not {8, 9} & {int(row) for rows in splits.rows.values() for row in rows}

@@ -215,7 +215,26 @@ def refuse(where: str, problems: Sequence[TableFault]) -> None:
             f"({number}) {text}" for number, text in enumerate(texts, 1)
         )
     mend = command(problems) if all(problem.mend for problem in problems) else ""
-    raise DataError(f"{where}: {said}" + (f"; go on with {mend}" if mend else ""))
+    also = f", in Python {keywords(problems)}" if mend else ""
+    raise DataError(f"{where}: {said}" + (f"; go on with {mend}{also}" if mend else ""))
+
+
+def keywords(problems: Sequence[TableFault]) -> str:
+    """Returns the options that mend all problems, as ``nd.load_data`` takes them.
+
+    >>> keywords([TableFault("", {"drop": ("a",)}), TableFault("", {"drop": ("b c",), "drop_missing_target": True})])
+    "drop=('a', 'b c'), drop_missing_target=True"
+    """
+    found = _options(problems)
+    one = {
+        n: v[0]
+        for problem in problems
+        for n, given in problem.mend.items()
+        if isinstance(given, str)
+        for v in [found[n]]
+    }
+    words = {n: one.get(n, tuple(values) if values else True) for n, values in found.items()}
+    return ", ".join(f"{name}={value!r}" for name, value in words.items())
 
 
 def command(problems: Sequence[TableFault]) -> str:
@@ -224,6 +243,15 @@ def command(problems: Sequence[TableFault]) -> str:
     >>> command([TableFault("", {"drop": ("a",)}), TableFault("", {"drop": ("b c",), "drop_missing_target": True})])
     "--drop 'a,b c' --drop-missing-target"
     """
+    words = [
+        [flag(option), *([",".join(values)] if values else [])]
+        for option, values in _options(problems).items()
+    ]
+    return " ".join(shlex.join(word) for word in words)
+
+
+def _options(problems: Sequence[TableFault]) -> dict[str, list[str]]:
+    """Returns the options that mend all problems: name -> values, none for what is on or off."""
     found: dict[str, list[str]] = {}
     for problem in problems:
         for option, value in problem.mend.items():
@@ -231,7 +259,4 @@ def command(problems: Sequence[TableFault]) -> str:
                 [] if value is True else [value] if isinstance(value, str) else list(value or ())
             )
             found.setdefault(option, []).extend(v for v in values if v not in found.get(option, []))
-    words = [
-        [flag(option), *([",".join(values)] if values else [])] for option, values in found.items()
-    ]
-    return " ".join(shlex.join(word) for word in words)
+    return found
