@@ -68,3 +68,25 @@ def test_the_same_options_are_called_the_same_everywhere(name: str, call: Call) 
     assert "--json" in said
     assert "--out" not in said or "-o, --out" in said
     assert name in NO_WORK or "-q, --quiet" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["slim", "-o", "made"],
+        ["compress", "-o", "made", "--max-bytes", "3000"],
+        ["choose", "-o", "made"],
+        ["prune"],
+        ["evidence"],
+    ],
+)
+def test_a_run_that_cannot_be_written_to_is_refused_before_the_work(
+    command: list[str], runs: Path, call: Call
+) -> None:
+    (runs / "wine" / "records.jsonl").chmod(0o444)
+    said = call(command[0], "wine", *command[1:])
+    assert said.code == 2 and "protected from writing" in said.line
+    assert not Path("made").exists()
+    if command[0] == "slim":  # one network has no records to write
+        model = str(runs / "wine" / "model" / "family.safetensors")
+        assert call(*command[:1], model, "--lam", "0.1", *command[1:]).code == 0

@@ -84,7 +84,8 @@ def average(
 
     Args:
         family: a family, or several (from several starts: ``fit_starts`` makes them in one run).
-        valid: validation rows, in any of the forms of ``netdial.data.memory``.
+        valid: validation rows, in any of the forms of ``netdial.data.memory``. If they have weights, these count here; what
+            ``evaluate`` and ``choose`` measure counts every row alike.
         lams: complexity values of the members of each family, or how many to space evenly over its range.
         members: take at most so many different members, chosen one by one; by default weights by pseudo-BMA+, and members of
             next to no weight are left out.

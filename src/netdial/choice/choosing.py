@@ -79,7 +79,7 @@ def choose(
 
     Args:
         family: the family.
-        valid: validation data; not needed when an estimator decides.
+        valid: validation data, every row of which counts alike; not needed when an estimator decides.
         by: ``one-se``, ``best``, ``sparsest``, or an estimator of ``netdial.evidence`` such as ``eb-elbo`` or ``mdl``;
             the default depends on the budgets, see the top of this file.
         metric: metric that rules compare members by: ``accuracy``, ``balanced_accuracy``, ``f1``, ``auc``, ``brier``,

@@ -21,6 +21,18 @@ _MOST = 8
 """Runs that are named where none of the name asked for is there."""
 
 
+def to_write_in(run: Run) -> Run:
+    """Returns a run that a command will write to when its work is done.
+
+    Raises:
+        WriteError: it is read-only.
+    """
+    from netdial.core.storage.files import check_writable
+
+    check_writable(run.records_path)
+    return run
+
+
 def model_place(model: str, runs_dir: Path) -> Path:
     """Returns the path of a model, given as a path or as the name of a run.
 

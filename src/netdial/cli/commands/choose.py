@@ -19,6 +19,7 @@ from netdial.cli.options import (
     out_option,
     read,
 )
+from netdial.cli.places import to_write_in
 
 if TYPE_CHECKING:
     from netdial.choice import Choice, Verdict
@@ -56,7 +57,7 @@ def choose(
     from netdial.jobs.analyses.chosen import ChoiceOptions, check_place, choose_run, write_choice
 
     options, budget = read(ChoiceOptions, given), read(Budget, given)
-    folder = at.open()
+    folder = to_write_in(at.open())
     with folder.alone(), _unwarned():
         family, task = at.family(folder, values)
         place = out or folder.path / "choice"

@@ -13,6 +13,7 @@ from netdial.cli.options import (
     complexities,
     read,
 )
+from netdial.cli.places import to_write_in
 
 
 def _parts() -> Parts:
@@ -42,7 +43,7 @@ def evidence(
     from netdial.objective import OBJECTIVES
 
     asked = read(EvidenceOptions, given)
-    folder = at.open()
+    folder = to_write_in(at.open())
     with folder.alone():
         family, task = at.family(folder, values)
         objective = folder.config["objective"]

@@ -14,6 +14,7 @@ from netdial.cli.options import (
     complexities,
     read,
 )
+from netdial.cli.places import to_write_in
 
 
 def _parts() -> Parts:
@@ -41,7 +42,7 @@ def prune(
     from netdial.pruning.weights import Policy
 
     options, policy = read(SurfaceOptions, given), read(Policy, given)
-    folder = at.open()
+    folder = to_write_in(at.open())
     with folder.alone():
         family, task = at.family(folder, values)
         found = prune_run(

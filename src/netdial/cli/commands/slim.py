@@ -15,7 +15,7 @@ from netdial.cli.options import (
     out_option,
     read,
 )
-from netdial.cli.places import DataOption
+from netdial.cli.places import DataOption, to_write_in
 
 if TYPE_CHECKING:
     from netdial.jobs.analyses.slimmed import SlimResult
@@ -47,7 +47,6 @@ def slim(
     from netdial.jobs.analyses.slimming import Slimming
     from netdial.jobs.analyses.subjects import from_file, from_run
     from netdial.jobs.reports import write_report
-    from netdial.jobs.ways import way_of
     from netdial.models.kinds import is_model
     from netdial.pruning.channels import Limits, Options
 
@@ -61,8 +60,8 @@ def slim(
         folder = at.open()
         with folder.alone():
             subject = from_run(folder, asked.lam, at.data_dir, trust=at.trust)
-            if way_of(folder).makes_family:
-                found = slim_run(folder, subject, split, asked, options, out)
+            if subject.lam is not None:
+                found = slim_run(to_write_in(folder), subject, split, asked, options, out)
                 where = {"run": str(folder.path), "report": str(write_report(folder.path))}
             else:
                 found = slim_model(subject, split, asked, options, folder.path, out)

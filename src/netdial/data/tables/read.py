@@ -83,7 +83,10 @@ def locate_table(path: str | Path, data_dir: str | Path | None) -> Path:
     looked = " and ".join(str(place) for place in places)
     if any(place.is_dir() for place in places):
         raise DataError(f"data {str(path)!r}: is a folder, no table; looked for {looked}")
-    raise DataError(f"data {str(path)!r}: no such file; looked for {looked}")
+    folder_option = (
+        "" if path.is_absolute() else "; say which folder it lies in (--data-dir, data_dir=)"
+    )
+    raise DataError(f"data {str(path)!r}: no such file; looked for {looked}{folder_option}")
 
 
 def table_digest(data: str, data_dir: str | Path | None = None) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from netdial.cli.command import Parts, options_of
 from netdial.cli.options import AtRun, SplitOption, check_split, out_option, read
-from netdial.cli.places import DataOption
+from netdial.cli.places import DataOption, to_write_in
 
 if TYPE_CHECKING:
     from netdial.jobs.analyses.compressed import CompressResult
@@ -58,7 +58,7 @@ def compress(
         found = compress_model(asked, config, judging, split, path, report=report)
         where: dict[str, Any] = {"model": at.run}
     else:
-        folder = at.open()
+        folder = to_write_in(at.open())
         with folder.alone():
             asked = from_run(folder, lam, at.data_dir, whole=family, trust=at.trust)
             path = _place(out, folder.name, asked.wanted, folder.path)
