@@ -218,7 +218,10 @@ def _outcome(make: Maker) -> tuple[Outcome, str]:
     """Returns what becomes of a network, and why."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        net, x = _made(make)
+        try:
+            net, x = _made(make)
+        except NetdialError as error:
+            return "refused", str(error)
         try:
             graph = Graph.of(copy.deepcopy(net), x)
         except NetdialError as error:
