@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.channels import optimizers
 from netdial.channels.sizes import strip, switches_of, thetas
 from netdial.core.cutting import cut_module, leaf_shapes
@@ -403,6 +404,23 @@ def test_a_loss_that_is_not_finite_is_named(blobs: tuple[Tensor, Tensor]) -> Non
     method, state = Job(blobs).stepped(2)
     with pytest.raises(NonFiniteError, match=r"step 2: the loss is nan; not finite: no parameter;"):
         method.step(state, (x, blobs[1]))
+
+
+def test_a_last_step_that_leaves_no_numbers_is_refused(blobs: tuple[Tensor, Tensor]) -> None:
+    """Its own loss is finite, and no step comes after it."""
+
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.layer(x)
+            out: Tensor = self.head(1e6 * (h**7 - h**5))
+            return out
+
+    with pytest.raises(NonFiniteError, match=r"step 1: after the last step outputs are no numbers"):
+        nd.shrink(Steep(), blobs, lam=0.01, epochs=1, batch_size=1024)
 
 
 @pytest.mark.parametrize("penalty", ["proximal", "subgradient"])

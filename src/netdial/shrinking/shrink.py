@@ -21,9 +21,9 @@ from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
 from netdial.core.arguments import checked
 from netdial.core.cutting import carry_cut, note_cut
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
-from netdial.core.outputs import in_usual_modes
+from netdial.core.outputs import evaluated, in_usual_modes
 from netdial.core.plan import Plan
 from netdial.core.records import Event
 from netdial.data.dataset import Dataset
@@ -206,6 +206,7 @@ def run(
     config = with_lengths(config, admitted)
     workers, device = launch(config)
     graph = graph.to(device)
+    sound = _gives_numbers(graph)
     feed = make_feed(
         admitted,
         config,
@@ -240,9 +241,19 @@ def run(
         agree=agreement(workers),
     )
     state.module.eval()
+    if sound and not _gives_numbers(state.graph):  # a step's loss is looked at before it alone
+        raise NonFiniteError(
+            f"step {state.step}: after the last step outputs are no numbers (nan); lower lr or switch_rate, set clip to 1, or "
+            "check the data for huge values"
+        )
     note_cut(state.plan, state.graph.traced)
     epoch = config.known_epochs - (progress.waited if best else 0)
     return Shrunk(state.graph, state.plan, state.alive, tuple(state.past), epoch)
+
+
+def _gives_numbers(graph: Graph) -> bool:
+    """Whether a network gives no nan for its example."""
+    return not any(bool(part.isnan().any()) for part in evaluated(graph.traced, graph.example))
 
 
 def _validator(part: Dataset, task: Task) -> Callable[[ShrinkState], float]:
