@@ -127,6 +127,19 @@ def spectra(s: Any, y: Tensor) -> Tensor:
     return s.two(y) + made.mean((1, 2))[:, None] + plain.mean((1, 2))[:, None]
 
 
+def signals(s: Any, y: Tensor) -> Tensor:
+    size, angle = s.mid(y).exp().chunk(2, 1)  # three frequencies
+    parts = torch.complex(size * torch.cos(angle), size * torch.sin(angle))
+    spectra = parts[:, :, None].expand(-1, -1, 4)
+    return torch.istft(spectra, 4, 2, window=torch.ones(4, dtype=y.dtype), center=True)
+
+
+def test_frequencies_that_make_a_signal_stay_and_what_is_before_them_goes() -> None:
+    graph = checked(signals, asks=False)
+    assert graph.widths == {"one": 6}
+    assert "counts frequencies" in graph.kept["mid.weight"]
+
+
 @pytest.mark.parametrize(
     "run", [products, *(pytest.param(run, marks=pytest.mark.slow) for run in (losses, spectra))]
 )

@@ -152,6 +152,15 @@ def differences(
     return Value(tuple(axes))
 
 
+@on(functions=[torch.stft, torch.istft], methods=["stft", "istft"])
+def spectrum(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Spectra of windows, and signals of spectra: steps and frequencies are places, and rows are no channels of a layer."""
+    scene_fix_all(
+        scene, (x, *args, *kwargs.values()), f"{place(node)}: counts frequencies and steps"
+    )
+    return scene.result(node)
+
+
 @on(functions=[torch.view_as_complex])
 def pairs(scene: Scene, node: fx.Node, x: Value) -> Value:
     """Complex numbers of pairs, whose two parts stay."""
