@@ -142,6 +142,19 @@ def test_cuts_are_compared_where_zeros_are_no_numbers_for_a_network(right: bool)
     assert same is right
 
 
+def test_layers_that_hold_sizes_alone_do_not_keep_channels() -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6), nn.Conv2d(6, 5, 3), nn.Flatten())
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    graph = Graph.of(nn.Sequential(*layers, nn.Linear(20, 2)).double(), x)
+    assert graph.widths == {"0": 6, "2": 5}
+    plan = graph.plan({"0": [1, 2]})
+    assert "1.num_features" in plan.cuts
+    zeros = zeroed(graph.traced, plan, x)
+    apply(plan, graph.traced)
+    torch.testing.assert_close(graph.traced.eval()(x), zeros.eval()(x))
+
+
 def two_at_a_time(self: Net, y: Tensor, x: Tensor) -> Tensor:
     return y * torch.tensor([[0.5], [1.5]])
 

@@ -202,7 +202,8 @@ def zeroed(net: nn.Module, plan: Plan, x: Tensor) -> nn.Module:
         x: inputs.
     """
     net = copy.deepcopy(net)
-    places = [(leaf, dim) for leaf, cuts in plan.cuts.items() for dim in cuts]
+    held = leaves(net)  # a layer without leaves has sizes alone
+    places = [(name, dim) for name, cuts in plan.cuts.items() if name in held for dim in cuts]
     _put_zeros(net, plan, x, places[::-1])
     return net
 
