@@ -133,10 +133,8 @@ def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
     >>> expect("half", "count", 4, int)
     4
     """
-    try:
+    with contextlib.suppress(_Unfit):
         return _fit(value, wanted)
-    except _Unfit:
-        pass
     plain = isinstance(value, str | int | float) or value is None
     given = given_words(name, value) if plain else f"{name} is {_described(value)}"[:120]
     if names := _literals(wanted):
@@ -144,10 +142,20 @@ def expect(where: str, name: str, value: Any, wanted: Any) -> Any:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(f"{where}: {given}; {hint}allowed: {', '.join(names)}")
     classes = [_CURES[kind.__name__] for kind in _classes(wanted) if kind.__name__ in _CURES]
-    cure = f" ({classes[0]})" if classes else ""
+    cure = _inside(value, wanted) or (f" ({classes[0]})" if classes else "")
     raise ConfigError(
         f"{where}: {given}; expected {_words(wanted)}{cure}{_unquoted(name, value, wanted)}"
     )
+
+
+def _inside(value: Any, wanted: Any) -> str:
+    """Returns which attribute of a result of ours is what was wanted, in words; nothing if none is."""
+    names = ("net", "network", "module", "family")
+    for name in names if type(value).__module__.startswith("netdial.") else ():
+        with contextlib.suppress(_Unfit):
+            if _fit(getattr(value, name, None), wanted) is not None:
+                return f" (its .{name} is one)"
+    return ""
 
 
 def refuse_twice(what: str, names: Iterable[str]) -> None:
