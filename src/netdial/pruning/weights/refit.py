@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
-from netdial.pruning.moments import BATCH, WIDEST, Moments, held_by
+from netdial.pruning.moments import BATCH, LINES, WIDEST, Moments, held_by
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NUMBERS = 1 << 22
 """Numbers of patches that are held at once."""
+_SPARE = 4
+"""Lines of a batch, for each that it takes in all: positions of one image are alike."""
 _STEPS, _ENOUGH = 300, 1e-10
 """Steps of conjugate gradients at most; part of the first error at which they end."""
 
@@ -130,7 +132,7 @@ class Refit:
                 if self._first is not None and torch.equal(self._first[0], now):
                     return _made_by(layer, self._first[1])
                 self._first = now, found
-            for x, y in zip(_lines(layer, now), _made(layer, was), strict=True):
+            for x, y in _pairs(layer, now, was, most=_SPARE * LINES * width):
                 found.add(y, x)
             found.rows += len(index)
             if found.are_enough(width):
@@ -201,34 +203,35 @@ def _is_other(layer: nn.Module, x: Tensor) -> bool:
     return not isinstance(layer, nn.Linear) and x.ndim != layer.weight.ndim
 
 
-def _parts(layer: Any, x: Tensor) -> Iterator[Tensor]:
-    """Yields what a layer reads in parts whose patches fit memory."""
-    lines = x[0].numel() if isinstance(layer, nn.Linear) else layer.forward(x[:1])[0, 0].numel()
-    size = lines if isinstance(layer, nn.Linear) else lines * layer.weight[0].numel()
-    yield from x.split(max(1, _NUMBERS // max(size, 1)))
+def _pairs(layer: Any, now: Tensor, was: Tensor, *, most: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields lines ``[n, I]`` of what a layer reads now, and ``[n, O]`` of what it made: some positions of all inputs.
+
+    Positions of one image say much the same, so of a convolution's only so many are looked at that there are ``most`` lines.
+    """
+    patch, spots = layer.weight[0].numel(), layer.forward(now[:1])[0].numel() // len(layer.weight)
+    size = max(1, _NUMBERS // max(patch * spots, 1))
+    source = torch.Generator().manual_seed(len(now))
+    for x, made in zip(now.split(size), was.split(size), strict=True):
+        patches, wanted = _patches(layer, x), layer.forward(made)
+        wanted = wanted if isinstance(layer, nn.Linear) else wanted.movedim(1, -1)
+        places = wanted.shape[:-1]
+        here, count = torch.arange(places.numel()), max(1, most * len(x) // len(now))
+        if len(here) > count:
+            here = torch.randperm(len(here), generator=source)[:count]
+        at = torch.unravel_index(here.to(x.device), places)
+        yield patches[at].flatten(1).cpu().double(), wanted[at].cpu().double()
 
 
-def _lines(layer: Any, x: Tensor) -> Iterator[Tensor]:
-    """Yields lines ``[n, I]`` of what a layer reads, each the weights of one output meet at one position."""
-    for part in _parts(layer, x):
-        if isinstance(layer, nn.Linear):
-            lines = part
-        else:
-            mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-            lines = F.pad(part, layer._reversed_padding_repeated_twice, mode)
-            for dim, width in enumerate(layer.kernel_size):
-                gap, stride = layer.dilation[dim], layer.stride[dim]
-                lines = lines.unfold(2 + dim, gap * (width - 1) + 1, stride)[..., ::gap]
-            lines = lines.movedim(1, 1 + len(layer.kernel_size)).flatten(1 + len(layer.kernel_size))
-        yield lines.flatten(0, -2).cpu().double()
-
-
-def _made(layer: Any, x: Tensor) -> Iterator[Tensor]:
-    """Yields what a layer makes, lines ``[n, O]``."""
-    for part in _parts(layer, x):
-        made = layer.forward(part)
-        made = made if isinstance(layer, nn.Linear) else made.movedim(1, -1)
-        yield made.flatten(0, -2).cpu().double()
+def _patches(layer: Any, x: Tensor) -> Tensor:
+    """Returns what the weights of one output meet at each position ``[n, ..., *patch]``, without a copy of it."""
+    if isinstance(layer, nn.Linear):
+        return x
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    x = F.pad(x, layer._reversed_padding_repeated_twice, mode)
+    for dim, width in enumerate(layer.kernel_size):
+        gap, stride = layer.dilation[dim], layer.stride[dim]
+        x = x.unfold(2 + dim, gap * (width - 1) + 1, stride)[..., ::gap]
+    return x.movedim(1, 1 + len(layer.kernel_size))
 
 
 def _made_by(layer: Any, read: Moments) -> Moments:
