@@ -210,6 +210,7 @@ class Speech(nn.Module):
         return self.two(self.inside(self.masked(self.one(x))))
 
 
+@pytest.mark.slow
 def test_parts_of_a_module_that_draws_train_and_its_dropout_stays() -> None:
     net = Speech().double()
     x = X.double()

@@ -160,6 +160,7 @@ class Relative(nn.Module):
         return self.out((scores @ v).transpose(1, 2).flatten(2)).mean(1)
 
 
+@pytest.mark.slow
 def test_distances_are_gathered_for_each_head() -> None:
     x = torch.randn(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     widths = cut(Relative(), x)
@@ -224,6 +225,7 @@ def gradients(net: nn.Module, run: nn.Module, x: Tensor) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in net.parameters()]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_blocks_without_gradients_are_followed_where_only_export_can_trace() -> None:
     p = torch.randn(3, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     net = Partial().double()
@@ -303,6 +305,7 @@ class Lazy(nn.Module):
         return self.out(torch.relu(self.inp(x)) * mask[:, None])
 
 
+@pytest.mark.slow
 def test_code_that_does_less_while_it_is_compiled_is_followed_as_it_runs() -> None:
     asks = torch.compiler.is_compiling
     assert cut(Lazy(), X) == {"inp": 6}

@@ -217,6 +217,7 @@ def test_labels_that_are_looked_for_are_found() -> None:
         small.family.net(X, torch.tensor([-1, -1]))
 
 
+@pytest.mark.slow
 def test_following_code_by_its_numbers_leaves_the_network_as_it_was() -> None:
     """Layers run on numbers meanwhile: nothing learns, and no random number is drawn for good."""
     net = Net(any_of_them).train()

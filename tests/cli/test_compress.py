@@ -137,6 +137,7 @@ def test_seeds_beside_controls_as_json(call: Call, copy: Path) -> None:
     assert one.verdict["seeds"] == 2
 
 
+@pytest.mark.slow
 def test_a_model_in_a_file(call: Call, copy: Path) -> None:
     family, _ = open_run(Run.open(copy))
     config = Run.open(copy).config

@@ -73,6 +73,7 @@ def test_what_a_file_cannot_give_is_refused(call: Call, small: Path) -> None:
     assert not Path("x.pt2").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_classes_go_with_the_file(call: Call) -> None:
     weights = ("--class-weight", "class_0=1,class_1=24,class_2=3")
     assert call("fit", "wine", "--name", "w", "--model", "mlp:4", *SHORT, *weights).code == 0

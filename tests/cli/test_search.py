@@ -103,6 +103,7 @@ def test_every_strategy_makes_a_run(strategy: str, capsys: pytest.CaptureFixture
     assert foreign(Path(told["run"])) == []
 
 
+@pytest.mark.slow
 def test_a_search_that_is_replaced_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither its network nor the structures that it trained stay in the run that takes its place."""
     words = ["search", "wine", *SMALL, "--no-compare", "--network-epochs", "1", "--name", "one"]
@@ -117,6 +118,7 @@ def test_a_search_that_is_replaced_leaves_nothing(capsys: pytest.CaptureFixture[
     assert [path.name for path in mine.parent.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_search_that_a_full_disk_ends_can_be_started_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_search_that_a_full_disk_ends_can_be_started_again(
     assert answer(capsys, *words)["scores"]["valid/nll"] > 0
 
 
+@pytest.mark.slow
 def test_trials_are_recorded_and_not_made_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +301,7 @@ def test_one_search_gives_structures_along_lambda(capsys: pytest.CaptureFixture[
     assert "probability (middle λ)" in page
 
 
+@pytest.mark.slow
 def test_fbnets_product_is_given_on_the_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,7 @@ def test_two_targets_in_other_units_are_told_apart(call: Call) -> None:
     assert "each in its standard deviations" in said
 
 
+@pytest.mark.slow
 def test_a_column_that_stands_there_twice_is_read_once(call: Call) -> None:
     """Tables that were joined have some; new rows had to have the second one, too."""
     random = np.random.default_rng(0)

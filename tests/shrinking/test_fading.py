@@ -84,6 +84,7 @@ def test_the_score_is_the_running_mean_of_first_order_changes() -> None:
     assert scores["a"].tolist() == pytest.approx([0.98 * 0.25, 0.98 * 0.25, 0.0])
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(list(NETS)),
     kind=st.sampled_from(KINDS),

@@ -51,6 +51,7 @@ def compressed(net: nn.Module, **settings: Any) -> Any:
     return nd.compress(net, rows(300, 0), rows(300, 1), lam=lam, **given)
 
 
+@pytest.mark.slow
 def test_a_size_in_bytes_is_met_and_the_network_is_what_is_stored(trained: nn.Module) -> None:
     found = compressed(trained, max_bytes=500)
     assert found.n_bytes <= 500
@@ -238,6 +239,7 @@ def test_embeddings_recurrence_attention_and_normalisation() -> None:
     assert type(found.net) is Words
 
 
+@pytest.mark.slow
 @may_be_useless
 def test_convolutions_with_batch_normalisation_keep_their_statistics() -> None:
     torch.manual_seed(0)

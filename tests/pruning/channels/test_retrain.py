@@ -35,6 +35,7 @@ def test_shares_are_geometric_and_end_at_the_share(share: float, rounds: int) ->
     assert factors == pytest.approx([factors[0]] * rounds)
 
 
+@pytest.mark.slow
 def test_a_network_is_pruned_in_rounds_and_learns_in_between(data: tuple[Tensor, Tensor]) -> None:
     torch.manual_seed(0)
     net = Residual(8, 8).eval()

@@ -178,6 +178,7 @@ def test_order_is_not_asked_for_where_it_is_noise() -> None:
     assert agreement([1.1, 1.0], [1.0, 1.0], 0.05).reliability == 0
 
 
+@pytest.mark.slow
 def test_networks_of_one_time_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six networks that take the same, on a machine whose readings differ by a third: the table may be used."""
     space = SearchSpace("alike")
