@@ -249,6 +249,6 @@ def _read_again(
     if parts.schema is None or not is_read_alike(parts.schema, table):
         raise ConfigError(
             f"{path}: {name} is not read and split as it was when the model was trained (other rows, --split-seed, --valid, "
-            "--test, or other columns); compress its run in place of the file: netdial compress RUN"
+            "--test, or other columns); give its run in place of the file"
         )
     return parts
