@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -94,6 +94,11 @@ def owners(net: nn.Module) -> dict[str, list[str]]:
     for name, _ in net.named_parameters():
         found[name.rpartition(".")[0] or type(net).__name__].append(name)
     return dict(found)
+
+
+def holders(net: nn.Module) -> Counter[int]:
+    """Returns how many layers hold each parameter, by its ``id``."""
+    return Counter(id(p) for layer in net.modules() for p in layer.parameters(recurse=False))
 
 
 def carrying(weights: Tensor) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -38,13 +40,7 @@ class Moments:
 
     def given_by(self, weight: Tensor, bias: Tensor) -> Moments:
         """Returns the sums where what is wanted is ``weight x + bias`` of what is read, weights ``[O, I]``, biases ``[O]``."""
-        made = Moments()
-        made.count, made.rows, made.inner, made._read = (
-            self.count,
-            self.rows,
-            self.inner,
-            self._read,
-        )
+        made = copy.copy(self)
         made.cross = weight @ self.inner + torch.outer(bias, self._read)
         made._wanted = weight @ self._read + self.count * bias
         return made

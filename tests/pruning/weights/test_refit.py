@@ -149,6 +149,17 @@ def test_only_layers_whose_sums_are_their_own_change() -> None:
     assert changed == {"last.weight"}
 
 
+def test_a_layer_that_lost_all_of_its_weights_gives_its_mean() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    pruned, kept = copy.deepcopy(net), {n: p > -9 for n, p in net.named_parameters()}
+    kept["2.weight"][:] = False
+    pruned[2].weight.data[:] = 0  # type: ignore[index, operator, union-attr]
+    data = inputs(256, 6)
+    Refit(data)(net, pruned, kept)
+    torch.testing.assert_close(pruned(data.x[:1])[0], net(data.x).mean(0))
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element:UserWarning")
 def test_layers_of_no_weights_are_passed_over() -> None:
     torch.manual_seed(0)

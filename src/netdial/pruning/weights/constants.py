@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netdial.core.layout import Params
+from netdial.core.layout import Params, holders
 from netdial.core.outputs import same_outputs
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
@@ -91,16 +91,13 @@ def find_constants(family: Family, data: Dataset) -> Constants:
 
 def _candidates(net: nn.Module, family: Family) -> list[str]:
     """Returns the linear layers whose weight and bias both belong to the family and to no other layer."""
-    owners: dict[int, int] = {}
-    for module in net.modules():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    held = holders(net)
     return [
         name
         for name, module in net.named_modules()
         if isinstance(module, nn.Linear)
         and {f"{name}.weight", f"{name}.bias"} <= set(family.layout.names)
-        and owners[id(module.weight)] == owners[id(module.bias)] == 1
+        and held[id(module.weight)] == held[id(module.bias)] == 1
     ]
 
 

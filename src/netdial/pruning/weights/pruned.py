@@ -147,7 +147,8 @@ def decide_in_turn(
     check_shares(shares)
     if rule.refit and data is None:
         raise ConfigError(
-            "refit=True fits layers to what they make of training data: give them, or leave it out"
+            "refit=True fits layers to what they make of training inputs: give training data (data of prune, train of surface "
+            "and choose), or leave refit out"
         )
     part = None
     if data is not None:

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from netdial.core.layout import holders
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
@@ -64,16 +65,13 @@ class Refit:
 
     def _layers(self, net: nn.Module, kept: Mapping[str, Tensor]) -> list[str]:
         """Returns the layers that can be refit, in the order in which they run."""
-        uses: dict[int, int] = {}
-        for _, held in net.named_parameters(remove_duplicate=False):
-            uses[id(held)] = uses.get(id(held), 0) + 1
-        calls: list[str] = []
+        held, calls = holders(net), list[str]()
         with ExitStack() as hooks:
             for name, layer in net.named_modules():
                 if (
                     type(layer) in _LAYERS
                     and f"{name}.weight" in kept
-                    and uses[id(layer.weight)] == 1
+                    and held[id(layer.weight)] == 1
                     and getattr(layer, "groups", 1) == 1
                     and 0 < layer.weight.numel() <= WIDEST * len(layer.weight)
                 ):
@@ -206,7 +204,8 @@ def _is_other(layer: nn.Module, x: Tensor) -> bool:
 def _pairs(layer: Any, now: Tensor, was: Tensor, *, most: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields lines ``[n, I]`` of what a layer reads now, and ``[n, O]`` of what it made: some positions of all inputs.
 
-    Positions of one image say much the same, so of a convolution's only so many are looked at that there are ``most`` lines.
+    Positions of one image say much the same, so of a convolution's only so many are looked at that there are ``most`` lines,
+    and one of each input at least.
     """
     patch, spots = layer.weight[0].numel(), layer.forward(now[:1])[0].numel() // len(layer.weight)
     size = max(1, _NUMBERS // max(patch * spots, 1))
@@ -215,7 +214,7 @@ def _pairs(layer: Any, now: Tensor, was: Tensor, *, most: int) -> Iterator[tuple
         patches, wanted = _patches(layer, x), layer.forward(made)
         wanted = wanted if isinstance(layer, nn.Linear) else wanted.movedim(1, -1)
         places = wanted.shape[:-1]
-        here, count = torch.arange(places.numel()), max(1, most * len(x) // len(now))
+        here, count = torch.arange(places.numel()), len(x) * max(1, most // len(now))
         if len(here) > count:
             here = torch.randperm(len(here), generator=source)[:count]
         at = torch.unravel_index(here.to(x.device), places)
