@@ -241,3 +241,24 @@ def test_a_module_that_every_caller_gets_stays_as_it_is(mine: Path) -> None:
     with torch.no_grad():
         module.weight.zero_()
     assert bool(load_user("mine:pairs")[0].weight.any())
+
+
+def test_a_dataset_keeps_its_units_and_is_read_in_the_type_of_the_network(mine: Path) -> None:
+    mine.write_text(
+        f"{HEAD}\nfrom netdial.data.scale import TargetScale\n\n\ndef make():\n"
+        "    part = nd.Dataset(x.double(), x[:, :1], target=TargetScale(('price',), (100.0,), (50.0,)))\n"
+        "    return nn.Linear(2, 1), part, part, part\n"
+    )
+    _, task = load_user("mine:make")
+    assert task.train.x.dtype == torch.float32
+    assert task.train.target is not None
+    assert task.train.target.restore(torch.tensor([[1.0]])).item() == 150.0
+
+
+def test_weights_of_a_dataset_are_checked(mine: Path) -> None:
+    mine.write_text(
+        f"{HEAD}\n\ndef make():\n    part = nd.Dataset(x, y, weight=-torch.ones(12))\n"
+        "    return net, part, part, part\n"
+    )
+    with pytest.raises(DataError, match="mine:make, train: weight -1 in row 0"):
+        load_user("mine:make")

@@ -397,6 +397,42 @@ def test_a_function_of_the_users_gives_the_same_data_again(
         assert len(evaluate_run(run, family, "test", task, lams=[1.0]).members) == 1
 
 
+_SEVERAL_INPUTS = """
+import torch
+from torch import nn
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(2, 2)
+
+    def forward(self, left, right):
+        return self.a(left) + self.b(right)
+
+def make():
+    left, right = torch.randn(30, 3), torch.randn(30, 2)
+    y = (left[:, 0] > 0).long()
+    return Two(), ({"left": left, "right": right}, y), *[({"right": right, "left": left}, y)] * 2
+"""
+
+
+def test_a_function_of_the_users_may_give_several_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order each part names them."""
+    (tmp_path / "job_user_c.py").write_text(_SEVERAL_INPUTS)
+    monkeypatch.chdir(tmp_path)
+    choices = {"epochs": 1, "points": 2, "samples": 0}
+    run = do_job(Job("job_user_c:make", choices, runs_dir=tmp_path / "runs"), Listener())
+    assert run is not None
+    family, task = open_family(run, trust=True), open_task(run, trust=True)
+    first, again = (
+        evaluate_run(run, family, part, task, lams=[1.0]).members[0].metrics["nll"]
+        for part in ("train", "test")
+    )
+    assert first == pytest.approx(again)
+
+
 def test_a_function_of_the_users_takes_no_other_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -180,11 +181,10 @@ def _find(spec: str) -> Callable[[], Any]:
 
 def _part(value: Any, where: str, seed: int, like: torch.dtype) -> Dataset:
     """Returns one part in whatever form it was given, inputs in a number type; targets are still as given."""
-    if isinstance(value, Dataset):
-        return value
     found = as_dataset(value, part=where, seed=seed)
-    x = found.x if found.x.dtype == torch.int64 else found.x.to(like)
-    return Dataset(x.cpu(), found.y.cpu(), weight=found.weight)
+    if found.x.is_floating_point() or (found.shift is None and found.x.dtype != torch.int64):
+        found = replace(found, x=found.x.to(like))
+    return found.to("cpu")
 
 
 def _tell_unused(value: Any, where: str, n: int, *, trains: bool) -> None:
@@ -225,7 +225,7 @@ def _with_targets(part: Dataset, kind: Kind, where: str, like: torch.dtype) -> D
                 " or NaN"
             )
         y = y.to(torch.int64)
-    return Dataset(part.x, y, part.shift, part.scale, part.weight)
+    return replace(part, y=y)
 
 
 def _describe(value: Any) -> str:

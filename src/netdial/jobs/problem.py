@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, unknown
 from netdial.data import Splits, load_data, load_user
+from netdial.data.dataset import PARTS
 from netdial.data.memory.weights import ClassWeight
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.runs.run import Run
 from netdial.task import Task, named, task_of
-from netdial.task.rehearsal import rehearse
+from netdial.task.rehearsal import in_order_of, rehearse, suited
 from netdial.train.config import TrainConfig
 
 LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
@@ -216,4 +217,8 @@ def _from_function(
             f"data {data!r} takes no {' and no '.join(taken)}: the function gives network and parts; leave it out"
         )
     net, task = load_user(data, kind=kind, seed=split_seed, start=seed)
-    return Problem(net, type(net).__name__, task)
+    net = suited(net, task.train)
+    parts: dict[str, Any] = {
+        part: in_order_of(net, task.part(part), f"{data}, {part}") for part in PARTS
+    }
+    return Problem(net, type(net).__name__, replace(task, **parts))
