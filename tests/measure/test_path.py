@@ -46,3 +46,24 @@ def test_a_posterior_has_a_divergence_in_place_of_a_norm() -> None:
     (row,) = nd.evaluate(family, data, lams=[0.1], n_samples=2).table()
     assert row["kl_bits"] > 0
     assert "norm" not in row
+
+
+@pytest.mark.parametrize("objective", ["l1", "ard"])
+def test_members_of_a_regression_are_compared_by_the_likelihood_that_is_told(
+    objective: str,
+) -> None:
+    """That of their noise, of the mean weights and of the predictive; on test rows, too, when one was chosen."""
+    x = torch.randn(40, 3)
+    data = x, x[:, :1] + 0.3 * torch.randn(40, 1)
+    family = nd.fit(
+        nn.Linear(3, 1), data, valid=data, objective=objective, epochs=30, batch_size=10, groups=2
+    )
+    path = nd.evaluate(family, data, lams=3, metric="nll", n_samples=4)
+    for way, kind in (("mean weights", "metrics"), ("predictive", "predictive")):
+        if way in path.scores:
+            told = [getattr(member, kind)["nll"] for member in path.members]
+            assert path.scores[way].losses.tolist() == pytest.approx(told, rel=1e-5)
+    chosen = nd.choose(family, data, metric="nll", lams=3, shares=[0.0])
+    tested = chosen.tested(data)
+    assert tested.test["nll"] == pytest.approx(chosen.row.value)
+    assert tested.test["error"] == pytest.approx(chosen.error)

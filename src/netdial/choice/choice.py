@@ -228,7 +228,7 @@ class Choice:
         """Returns the choice with its value on test data: to be looked at once, when everything has been decided."""
         data = self._part(test, "test part")
         assert data is not None
-        task, metric = self.problem.task, self.problem.metric
+        task, metric = self.problem.task.at(self.lam).plugged_in(), self.problem.metric
         scored = score(outputs(self.module, data)[None], data.y.cpu(), task, metric)
         value = scored.row(0)[metric or task.proper]
         error = spread_of(scored.losses[0], task, metric, value)

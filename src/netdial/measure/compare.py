@@ -170,6 +170,19 @@ class Scores:
             losses = -task.better(name) * values_of(outputs, targets, task, name)
         return cls(losses, terms, None if name == task.proper else terms_of(outputs, targets, task))
 
+    @classmethod
+    def of_draws(
+        cls, draws: Tensor, targets: Tensor, task: Task, metric: str | None = None
+    ) -> Scores:
+        """Returns the scores of one predictive distribution, the average over outputs ``[S, N, ...]``; errors as of ``of``."""
+        mean = task.of_mean(task.to_mean(draws).mean(dim=0))[None]
+        found = cls.of(mean, targets, task, metric)
+        if metric != "nll" or metric == task.proper or task.known(metric).each is None:
+            return found
+        targets = targets.double() if targets.is_floating_point() else targets
+        terms = task.mixture_nll(draws.double(), targets)[None]
+        return replace(found, losses=terms.mean(dim=1), terms=terms)
+
     def weighted(self, weight: Tensor) -> Scores:
         """Returns the scores with a weight ``[N]`` for each example; a metric that is no mean over examples stays as it is."""
         scale = weight.double() / weight.double().mean().clamp_min(1e-300)

@@ -148,11 +148,12 @@ def path_of(
                 )
             )
             width = draws[0].flatten(1).shape[1]
-            found = {MEAN: draws}
+            here = task.at(lam)
+            found = {MEAN: Scores.of(draws, targets, here.plugged_in(), metric)}
             if sampled is not None:
-                found[PREDICTIVE] = task.of_mean(task.to_mean(sampled).mean(dim=0))[None]
-            for way, out in found.items():
-                scores.setdefault(way, []).append(Scores.of(out, targets, task, metric))
+                found[PREDICTIVE] = Scores.of_draws(sampled, targets, here, metric)
+            for way, one in found.items():
+                scores.setdefault(way, []).append(one)
     if not numbers:
         where = ", ".join(f"{lam:.4g}" for lam in lams)
         raise NonFiniteError(

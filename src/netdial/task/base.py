@@ -304,10 +304,13 @@ class Task(ABC):
         self, draws: Tensor, targets: Tensor, names: Sequence[str] | None = None
     ) -> dict[str, float]:
         """Returns metrics of the predictive distribution: densities and means averaged over outputs ``[S, B, O]``."""
-        log_density = -torch.stack([self.nll(draw, targets) for draw in draws])
-        nll = math.log(len(draws)) - torch.logsumexp(log_density, dim=0)
         mean = torch.stack([self.to_mean(draw) for draw in draws]).mean(dim=0)
-        return self.metrics(self.of_mean(mean), targets, names, nll)
+        return self.metrics(self.of_mean(mean), targets, names, self.mixture_nll(draws, targets))
+
+    def mixture_nll(self, draws: Tensor, targets: Tensor) -> Tensor:
+        """Returns the negative logarithms ``[B]`` of densities averaged over outputs ``[S, B, O]``, in nats."""
+        log_density = -torch.stack([self.nll(draw, targets) for draw in draws])
+        return math.log(len(draws)) - torch.logsumexp(log_density, dim=0)
 
     def standard_error(self, metric: str, outputs: Tensor, targets: Tensor) -> float:
         """Returns the standard error of a metric over examples; nan with fewer than two.
