@@ -352,3 +352,26 @@ def test_weights_of_compressed_networks_are_plain_ones(
     again = nd.load_model(tmp_path / "c.ndz", fresh)
     torch.testing.assert_close(again(data[0]), found.net(data[0]))
     assert fresh.state_dict().keys() == make().state_dict().keys()
+
+
+def test_buffers_that_are_views_of_fewer_numbers_are_exported_and_loaded(tmp_path: Path) -> None:
+    """``expand`` gives several places one number in memory, which cannot be written to."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(4, 3)
+            self.scale: Tensor
+            self.register_buffer("scale", torch.ones(3).expand(5, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.layer(x) * self.scale[0]
+            return found
+
+    net, x = Scaled(), torch.randn(12, 4)
+    family = nd.fit(net, (x, torch.arange(12) % 3), epochs=1)
+    due = family.export(1.0)(x)
+    assert net.scale.stride() == (0, 1)  # the user's own stays as it is
+    nd.save(family, tmp_path / "family.safetensors", lam=1.0)
+    torch.testing.assert_close(nd.load_model(tmp_path / "family.safetensors", Scaled())(x), due)

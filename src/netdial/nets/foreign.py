@@ -46,12 +46,27 @@ def copy_network(net: nn.Module) -> nn.Module:
     try:
         copied = copy.deepcopy(net, memo)
         _turn_hooks(copied, memo)
+        _spread_buffers(copied)
         return copied
     except Exception as error:
         raise ConfigError(
             f"network {type(net).__name__}: cannot be copied ({type(error).__name__}: {error}); remove what it holds beside "
             "layers and tensors, or give its class a __deepcopy__"
         ) from error
+
+
+def _spread_buffers(copied: nn.Module) -> None:
+    """Gives buffers of a copy whose numbers lie in memory once for several places (``expand``) memory for each, in place."""
+    made: dict[int, Tensor] = {}
+    for module in copied.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.layout == torch.strided and _overlaps(buffer):
+                module._buffers[name] = made.setdefault(id(buffer), buffer.contiguous())
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Returns whether a tensor has several places for one number, so that it cannot be written to."""
+    return any(n > 1 and step == 0 for n, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _turn_hooks(copied: nn.Module, memo: dict[int, Any]) -> None:

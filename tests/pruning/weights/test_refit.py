@@ -171,7 +171,7 @@ def test_layers_of_no_weights_are_passed_over() -> None:
 
 def test_rows_without_a_bias_stay_as_they_are() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 4)).double()
+    net: Any = nn.Sequential(nn.Linear(6, 4)).double()
     pruned, kept = pruned_of(net)
     kept["0.bias"][1] = False
     pruned[0].bias.data[1] = 0
@@ -246,3 +246,38 @@ def test_without_training_data_there_is_nothing_to_fit_to(blobs: tuple[Tensor, T
         with pytest.raises(ConfigError, match="refit"):
             call()  # type: ignore[operator]
         assert name
+
+
+def test_a_bias_that_is_not_the_familys_stays_and_weights_give_what_it_does_not() -> None:
+    """Golden: the ridge regression of what the layer made less its bias, about 0."""
+    torch.manual_seed(0)
+    net: Any = nn.Sequential(nn.Linear(6, 4)).double()
+    net[0].bias.data.copy_(torch.tensor([5.0, -3.0, 0.0, 1.0]))
+    data, (pruned, kept) = inputs(200, 6), pruned_of(net)
+    start, left = pruned[0].weight.detach().clone(), kept["0.weight"]
+    Refit(data)(net, pruned, {"0.weight": left})
+    for row in range(4):
+        here = left[row].nonzero()[:, 0]
+        read = data.x[:, here]
+        hold = (1e-2 * read.square().mean(0) * len(read)).sqrt().diag()
+        made = (data.x @ net[0].weight.detach()[row])[:, None]
+        wanted = torch.cat([made, (hold @ start[row, here])[:, None]])
+        found = torch.linalg.lstsq(torch.cat([read, hold]), wanted).solution[:, 0]
+        torch.testing.assert_close(pruned[0].weight.detach()[row, here], found)
+    assert torch.equal(pruned[0].bias, net[0].bias)
+
+
+@pytest.mark.parametrize("held", [{"freeze": ("*.bias",)}, {"shared": ("*.bias",)}])
+def test_refitting_beside_biases_that_do_not_vary_comes_nearer(held: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    net: Any = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    x = inputs(200, 6).x.float()
+    for place in (0, 2):
+        net[place].bias.data.fill_(2.0)
+    family = nd.fit(net, (x, torch.arange(200) % 3), epochs=2, **held)
+    off = []
+    for refit in (False, True):
+        member = prune(family, 0.1, 0.3, data=(x, torch.arange(200) % 3), refit=refit)
+        gap = member.export(0.1)(x) - family.export(0.1)(x)
+        off.append(float(gap.detach().square().mean()))
+    assert off[1] < off[0]

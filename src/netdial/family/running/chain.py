@@ -89,6 +89,8 @@ class Chain:
         links: list[Link] = []
         for step in found.steps:
             if step.weight is not None:
+                if not _is_layer(step.weight, step.bias, shapes):
+                    return None
                 links.append(_link(step.weight, step.bias, shapes, offsets))
             elif links and links[-1].after is None:
                 links[-1] = links[-1]._replace(after=step.after)
@@ -193,6 +195,12 @@ def _outer(grad: Tensor, inside: Tensor, link: Link, flat: Tensor) -> None:
         weights.copy_(torch.bmm(stack(grad, blocks), inside.mT).view(weights.shape))
     if link.bias is not None:
         torch.sum(grad, dim=2, out=flat[:, link.bias])
+
+
+def _is_layer(weight: str, bias: str | None, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Returns whether leaves are those of a linear layer: weights ``[o, i]``, and a bias ``[o]``."""
+    shape = shapes[weight]
+    return len(shape) == 2 and (bias is None or shapes[bias] == shape[:1])
 
 
 def _link(

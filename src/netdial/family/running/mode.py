@@ -197,10 +197,12 @@ class MemberMode(TorchFunctionMode):
         self.local[self._name[id(value)]] += 1
         return leaf
 
-    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        x = self._sample(x)
+    def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        x: Tensor = self._sample(input)
         if id(weight) not in self._leaf and id(bias) not in self._leaf:
             return F.linear(x, weight, bias)
+        if not self._is_layer(x, weight, bias):
+            return F.linear(x, self._sample(weight), self._sample(bias))
         blocks, lead = self._blocks(x), x.shape[1:-1]
         if self._members == 1 and self._noise is None:
             return F.linear(x, self._sample(weight), self._sample(bias))
@@ -212,6 +214,16 @@ class MemberMode(TorchFunctionMode):
             out = product(x, self._weights(weight))
             out = out if bias is None else out + self._weights(bias)[:, None]
         return out.reshape(self._members * examples, *lead, -1)
+
+    def _is_layer(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+        """Returns whether a product is that of a linear layer: of rows, by weights ``[o, i]``, and with a bias ``[o]``."""
+        shape = self._shape(weight)
+        return x.ndim > 1 and len(shape) == 2 and (bias is None or self._shape(bias) == shape[:1])
+
+    def _shape(self, value: Tensor) -> torch.Size:
+        """Returns the shape of a leaf, or of what all members have in common."""
+        leaf = self._leaf.get(id(value))
+        return value.shape if leaf is None else leaf.mean.shape[1:]
 
     def _local_linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, noise: Noise) -> Tensor:
         """Returns sampled pre-activations ``[K, b, o]`` of inputs ``[n, b, i]``."""
@@ -229,13 +241,13 @@ class MemberMode(TorchFunctionMode):
     def _convolution(
         self,
         conv: Callable[..., Tensor],
-        x: Tensor,
+        input: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        x = self._sample(x)
+        x: Tensor = self._sample(input)
         if id(weight) not in self._leaf and id(bias) not in self._leaf:
             return conv(x, weight, bias, *args, **kwargs)
         blocks = self._blocks(x)
@@ -261,6 +273,10 @@ class MemberMode(TorchFunctionMode):
     ) -> Tensor:
         """Drops numbers, or whole channels, by each member's own noise, so that it does not matter who runs beside it."""
         x: Tensor = self._sample(input)
+        if self._members > 1 and 0 < p < 1 and not self._holds_batch(x):
+            raise TraceError(
+                "dropout of what is no batch of examples: members draw one after another"
+            )
         if self._noise is None or not training or not 0 < p < 1:
             return func(x, p, training, inplace)
         blocks = self._blocks(x)
@@ -293,6 +309,10 @@ class MemberMode(TorchFunctionMode):
         eps = self._noise.normal(*means[0].shape, dtype=means[0].dtype)
         std = (torch.cat(variances) + TINY).sqrt()
         return torch.addcmul(torch.cat(means), std, eps.flatten(0, 1))
+
+    def _holds_batch(self, x: Tensor) -> bool:
+        """Returns whether x holds the examples of all members, or of the blocks that they share."""
+        return x.shape[:1] in ((self._shared * self._examples,), (self._members * self._examples,))
 
     def _blocks(self, x: Tensor) -> int:
         """Returns how many blocks of examples x holds: fewer than K only before the first leaf is met."""

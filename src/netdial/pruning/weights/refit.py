@@ -7,8 +7,8 @@ the weights W' that are left and the bias b' are
 
 with v the variances of x' and ε small; every row of W' is a system of its own (Dong, Chen, Pan 2017, §3, there with what the
 layer read before). All rows are solved at once by conjugate gradients: the products of x' are the same for all, and only the
-places that are left differ. A row whose bias went stays as it is; a layer whose bias is no leaf of the family, or is none,
-keeps its sums about 0. Linear layers and convolutions of one group that run once are refit, and nothing else.
+places that are left differ. A row whose bias went stays as it is; a bias that is no leaf of the family (frozen, shared) stays,
+and weights give what it does not. Linear layers and convolutions of one group that run once are refit, and nothing else.
 
 Shapes: O outputs, I inputs of a layer (of a patch, for a convolution).
 """
@@ -103,6 +103,9 @@ class Refit:
         if bias is not None:
             left = left & bias.cpu()[:, None]
         inner, cross = moments.products(centred=bias is not None)
+        if bias is None and layer.bias is not None:  # it stays, so weights give what it does not
+            held = layer.bias.detach().cpu().double()
+            cross = cross - torch.outer(held, moments.means(centred=True)[0])
         found = solve(inner, cross, start, left)
         if not found.isfinite().all():
             return
