@@ -56,6 +56,9 @@ def test_three_codes_side_by_side_with_what_they_choose() -> None:
         assert row.model == 8 * point.n_bytes
         nll = TASK.nll(point.net(train.x), train.y).detach()
         assert row.data == pytest.approx(float(nll.sum()) / math.log(2), rel=1e-5)
+    for lam, row in zip([0.01, 1.0], by_code["variational"], strict=True):
+        (told,) = nd.assess(family, train, lams=[lam], by=["mdl"])
+        assert row.total == pytest.approx(len(train) * told.value, rel=1e-6)
     for code in ("two-part", "variational"):
         (chosen,) = [row for row in by_code[code] if row.chosen]
         assert chosen.total == min(row.total for row in by_code[code])

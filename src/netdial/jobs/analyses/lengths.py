@@ -148,12 +148,14 @@ def _variational(
     found = assess(family, train, lams=lams, by=["mdl"], kind=task, seed=seed)
     rows = [
         DescriptionLength(
-            "variational", f"λ = {one.lam:g}", one.parts["model"] / LN2, one.parts["data"] / LN2
+            "variational",
+            f"λ = {one.lam:g}",
+            len(train) * one.parts["model"],  # parts are in bits per example
+            len(train) * one.parts["data"],
         )
         for one in found
-        if one.lam is not None
     ]
-    return _marked(rows, [_bits(family.export(lam), valid, task) for lam in lams])
+    return _marked(rows, [_bits(family.export(one.lam), valid, task) for one in found])
 
 
 def _marked(rows: list[DescriptionLength], losses: Sequence[float]) -> list[DescriptionLength]:
