@@ -101,6 +101,20 @@ def holders(net: nn.Module) -> Counter[int]:
     return Counter(id(p) for layer in net.modules() for p in layer.parameters(recurse=False))
 
 
+def unsaved(net: nn.Module) -> Params:
+    """Returns the buffers of a network that are no part of its state."""
+    state = net.state_dict()
+    return {name: buffer for name, buffer in net.named_buffers() if name not in state}
+
+
+@torch.no_grad()
+def put_back(kept: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+    """Gives buffers the numbers that were kept of them; one of another shape, a cache that grew, stays as it is."""
+    for name, buffer in buffers.items():
+        if name in kept and kept[name].shape == buffer.shape:
+            buffer.copy_(kept[name])
+
+
 def carrying(weights: Tensor) -> int:
     """Returns how many of the largest weights carry 99 % of their squared norm; 0 if all are 0.
 

@@ -22,6 +22,7 @@ from netdial.channels.trace.trace import trace
 from netdial.core.arguments import checked
 from netdial.core.cutting import carry_cut, note_cut
 from netdial.core.errors import ConfigError, NonFiniteError
+from netdial.core.layout import unsaved
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluated, in_usual_modes
 from netdial.core.plan import Plan
@@ -235,6 +236,7 @@ def run(
         advance=session.get("advance"),
         validate=None if part is None else _validator(part, task),
         best=best,
+        buffers=lambda: unsaved(state.module),
         checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
         saved=session.get("saved"),
         identity=session.get("identity"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import ConfigError, unknown, warn
+from netdial.core.layout import unsaved
 from netdial.core.outputs import in_usual_modes
 from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
@@ -118,7 +119,7 @@ def run(
             f"patience={config.patience} needs validation data; give valid, or leave patience out"
         )
     blocks = _blocks(family, config)
-    started = {name: buffer.clone() for name, buffer in _unsaved(family.net).items()}
+    started = {name: buffer.clone() for name, buffer in unsaved(family.net).items()}
     if config.precision == "64-true":
         family = family.double()
     admitted, task = admit_training(family.net, data, kind, family.task)
@@ -155,6 +156,7 @@ def run(
         advance=session.get("advance"),
         validate=None if part is None else _validator(part, trained, config, feed.n_data),
         patience=config.patience,
+        buffers=state.buffers,
         checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
         saved=session.get("saved"),
         identity=session.get("identity"),
@@ -167,17 +169,11 @@ def run(
     return family
 
 
-def _unsaved(net: nn.Module) -> dict[str, Tensor]:
-    """Returns the buffers of a network that are no part of its state."""
-    state = net.state_dict()
-    return {name: buffer for name, buffer in net.named_buffers() if name not in state}
-
-
 def _tell_unsaved(net: nn.Module, started: Mapping[str, Tensor]) -> None:
     """Warns of buffers that training changed, and that files of members do not hold; a cache that grew is none."""
     changed = [
         name
-        for name, buffer in _unsaved(net).items()
+        for name, buffer in unsaved(net).items()
         if name in started
         and started[name].shape == buffer.shape
         and not torch.equal(started[name].to(buffer), buffer)

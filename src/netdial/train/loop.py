@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.errors import CheckpointError, NonFiniteError
+from netdial.core.layout import put_back
 from netdial.core.outputs import keep_freed_memory
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.train.feed import Feed
+from netdial.train.session import interruptions
 
 _SAVE_EVERY_S = 60.0
 
@@ -101,6 +101,7 @@ class Progress:
         waited: epochs since then.
         kept: the module's state then, if it is to be gone back to; empty otherwise.
         seen: what the steps of the epoch under way measured, in pieces.
+        buffers: buffers that the module's state does not hold, as they were then.
     """
 
     step: int = 0
@@ -108,6 +109,7 @@ class Progress:
     waited: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
     seen: list[Measured] = field(default_factory=list)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
 
     def measured(self) -> dict[str, Tensor]:
         """Returns what the epoch under way measured: name -> ``[M]``."""
@@ -125,7 +127,8 @@ class Progress:
     def of_tree(cls, tree: dict[str, Any]) -> Progress:
         """Returns what ``tree`` gave."""
         seen = [tree["seen"]] if tree["seen"] else []
-        return cls(tree["step"], tree["best"], tree["waited"], tree["kept"], seen)
+        held = tree.get("buffers", {})
+        return cls(tree["step"], tree["best"], tree["waited"], tree["kept"], seen, held)
 
     @classmethod
     def of_older_state(cls, state: dict[str, Any]) -> Progress:
@@ -181,6 +184,7 @@ def train(
     validate: Callable[[S], float] | None = None,
     patience: int = 0,
     best: bool = False,
+    buffers: Callable[[], Mapping[str, Tensor]] = dict,
     checkpoint: Path | None = None,
     saved: Callable[[], Path] | None = None,
     identity: dict[str, Any] | None = None,
@@ -200,6 +204,7 @@ def train(
         patience: epochs without a better validation objective before stopping, and going back to the best epoch;
             0 never stops.
         best: whether to go back to the best epoch of those since the shapes in the module last changed; else the last counts.
+        buffers: gives buffers that a step may change and the module's state does not hold; they go back with it.
         checkpoint: file that the state is saved to, after every epoch and at least once a minute.
         saved: told of every state that was saved; gives the file for the next one.
         identity: what the run is; stored in the checkpoint, compared on resume.
@@ -224,7 +229,7 @@ def train(
 
     state.module.train()
     since = time.monotonic()
-    with _signals() as interrupted:
+    with interruptions() as interrupted:
         for number in range(progress.step // feed.steps, epochs):
             if patience and progress.waited >= patience:
                 break
@@ -243,6 +248,8 @@ def train(
                     save()
                     since = time.monotonic()
             valid = _validate(state, progress, validate, keep=best or patience > 0)
+            if (best or patience) and not progress.waited:
+                progress.buffers = {name: part.clone() for name, part in buffers().items()}
             seconds = time.monotonic() - started
             measured = progress.measured()
             report(
@@ -257,6 +264,7 @@ def train(
                 raise Interrupted(f"stopped at step {progress.step}")
     if progress.kept:
         state.module.load_state_dict(progress.kept)
+        put_back(progress.buffers, buffers())
     return progress
 
 
@@ -326,24 +334,3 @@ def _validate(
 def _shapes(parts: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     """Returns the shape of each tensor."""
     return {name: part.shape for name, part in parts.items()}
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Yields a question: has an interrupt or a termination been asked for? A second one acts at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's
-        before = {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

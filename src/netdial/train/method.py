@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError, NonFiniteError
+from netdial.core.layout import Params
 from netdial.core.noise import Noise, seeded
 from netdial.family.family import Family
 from netdial.family.fields import Fields
@@ -96,7 +97,7 @@ class FamilyState:
             "family": dict(self.family.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": {"last_epoch": self.rates.steps, "lr": self.rates.now},
-            "buffers": dict(self._buffers()),
+            "buffers": self.buffers(),
             "step": self.step,
             "joint": self.draws.joint,
             "compiled": self.compiled is not None,
@@ -105,7 +106,7 @@ class FamilyState:
     def restore(self, tree: dict[str, Any]) -> None:
         """Takes over what ``tree`` gave."""
         self.family.load_state_dict(tree["family"])
-        for name, buffer in self._buffers():
+        for name, buffer in self.buffers().items():
             buffer.copy_(tree["buffers"][name])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.rates.steps = tree["scheduler"]["last_epoch"]
@@ -114,10 +115,10 @@ class FamilyState:
         if tree.get("compiled", False) != (self.compiled is not None):
             say_other(was_compiled=self.compiled is None)
 
-    def _buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Yields the network's buffers that all members share; training may change them."""
+    def buffers(self) -> Params:
+        """Returns the network's buffers that all members share; training may change them."""
         held = set(self.family.statistics.names)
-        yield from ((n, b) for n, b in self.family.net.named_buffers() if n not in held)
+        return {n: b for n, b in self.family.net.named_buffers() if n not in held}
 
 
 class FamilyMethod:
@@ -285,11 +286,11 @@ class FamilyMethod:
             if family.statistics.names:
                 owners = workers.owners(len(draw.unit))
                 family.statistics.exchange(draw.unit, owners, workers.rank, workers.sum_)
-        if state.step < state.draws.joint:
-            for one in family.maps.values():
-                one.join()
         if self.config.clip:
             clip_gradients(family, self.config.clip)
+        if state.step < state.draws.joint:  # after clipping: it is the gradient of one network
+            for one in family.maps.values():
+                one.join()
         state.optimizer.step()
         state.rates.step()
         state.step += 1

@@ -1,9 +1,10 @@
-"""What every way of training shares: the feed, processes and devices, and agreement among processes."""
+"""What every way of training shares: the feed, processes and devices, agreement among processes, and interruptions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -146,3 +147,24 @@ def agreement(workers: Workers) -> Callable[[bool], bool]:
         return bool(votes > 0)
 
     return agree
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Yields a question: has an interrupt or a termination been asked for? A second one acts at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
