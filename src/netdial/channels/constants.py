@@ -31,6 +31,7 @@ from netdial.core.outputs import evaluating
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHTED += (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # type: ignore[assignment]
 _PRODUCTS = ("mul", "mul_", "imul")
+_QUOTIENTS = ("truediv", "itruediv", "div", "div_", "true_divide")
 _PICKS = ("getitem", "gather", "index_select")
 _PUTS = tuple(
     f"{name}{end}"
@@ -106,7 +107,8 @@ class _Known(Recording):
             return _sum(lambda *parts: call(args[0], *parts), args[1:], {})
         if name in _PRODUCTS and len(args) == 2:
             return _product(*args)
-        return self._plain(node, args, kwargs)
+        out = self._plain(node, args, kwargs)
+        return _over(out, args) if name in _QUOTIENTS or name == "normalize" else out
 
     def _at_places(self, node: fx.Node, name: str, args: tuple[Any, ...]) -> Any:
         """Returns what is picked from or put at unknown places: a line of one number picked from, or zeros put into zeros."""
@@ -277,6 +279,14 @@ def _product(one: Any, other: Any) -> Any:
     zeros = [part == 0 for part in (one, other) if isinstance(part, Tensor)]
     zeros += [torch.tensor(part == 0) for part in (one, other) if not isinstance(part, Tensor)]
     return out.masked_fill(zeros[0] | zeros[1], 0)
+
+
+def _over(out: Any, args: tuple[Any, ...]) -> Any:
+    """Returns a quotient, 0 where 0 is divided by what is unknown."""
+    one = args[0]
+    if not isinstance(out, Tensor) or not isinstance(one, Tensor) or not out.is_floating_point():
+        return out
+    return out.masked_fill((one == 0) & out.isnan(), 0)
 
 
 def _spread(out: Tensor, parts: list[Tensor]) -> Tensor:

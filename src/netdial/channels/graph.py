@@ -6,6 +6,7 @@ channels that touch the same leaves are a group. Shapes are taken from one run o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.labels import FIXED, Labels
+from netdial.channels.layers.flow.reaching import Summed
+from netdial.channels.nodes import place
 from netdial.channels.rules import Heads, Inner, Reader, Scene
 from netdial.channels.rules.reading import read
 from netdial.channels.trace.trace import execute, trace
@@ -91,6 +94,27 @@ class Graph:
             _keep_whole(scene, graph, unsound)
             graph = _graph(scene, example)
         return graph
+
+    def summed(self) -> dict[tuple[str, int], Summed]:
+        """Returns who sums over the channels of a leaf's dimension, where all of these can go."""
+        groups: dict[tuple[str, int], set[str]] = {}
+        free: Counter[tuple[str, int]] = Counter()
+        for group in self.groups:
+            for slot in group.slots:
+                groups.setdefault((slot.leaf, slot.dim), set()).add(group.name)
+                free[slot.leaf, slot.dim] += sum(map(len, slot.positions))
+        read = [(reader, {name for name, _ in channels}) for reader, channels in self.reads]
+        found = {}
+        for (leaf, dim), names in groups.items():
+            if free[leaf, dim] == self.shapes[leaf][dim]:
+                readers = [reader for reader, of in read if of & names]
+                without_0 = {place(reader.node) for reader in readers if reader.together}
+                mixed = [one for g in self.groups if g.name in names for one in g.mixed]
+                found[leaf, dim] = Summed(
+                    frozenset((reader.node.name, reader.source.name) for reader in readers),
+                    tuple(one for one in mixed if one not in without_0),
+                )
+        return found
 
     @property
     def widths(self) -> dict[str, int]:

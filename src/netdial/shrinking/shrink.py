@@ -5,6 +5,7 @@ It uses the same feed and loop as ``fit``, with another training method.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
@@ -15,7 +16,7 @@ from torch import Tensor, fx, nn
 from netdial.channels.fold.fold import fold
 from netdial.channels.fold.outcome import FoldReport
 from netdial.channels.graph import Graph, as_example
-from netdial.channels.layers.insertion import insert_switches, without_switch
+from netdial.channels.layers.insertion import insert_switches, sums_ahead, without_switch
 from netdial.channels.layers.pick import insert_picks
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.trace import trace
@@ -174,8 +175,13 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     note_built(net, traced)
     carry_cut(net, traced)
     source = generator(config.seed, "switches")
-    stay = without_switch(traced, streams=config.streams)
-    insert_switches(traced, start=config.begin, generator=source, streams=config.streams)
+    summed = None
+    if sums_ahead(traced):
+        summed = Graph.of(copy.deepcopy(traced), example, lenient=config.lenient).summed()
+    stay = without_switch(traced, streams=config.streams, summed=summed)
+    insert_switches(
+        traced, start=config.begin, generator=source, streams=config.streams, summed=summed
+    )
     if config.inputs:
         insert_picks(traced, start=config.begin, generator=source)
     graph = Graph.of(traced, example, lenient=config.lenient)

@@ -35,8 +35,11 @@ def without_trace(
         found: what is known of each node's result.
     """
     nodes = {place(node): node for node in graph.traced.graph.nodes}
+    lengths = {place(reader.node) for reader, _ in graph.reads if reader.together}
     left = set(channels)
     for name in group.mixed:
+        if name in lengths:  # somebody needs its channels that are not 0
+            continue
         node = nodes.get(name)
         layer = None if node is None else module_of(graph.traced, node)
         slot = next((s for s in group.slots if node and s.leaf == f"{node.target}.weight"), None)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from netdial.channels.fold.affine import Affine, CannotFold
-from netdial.channels.layers.weighted import biased, lone_parameter, weighted
+from netdial.channels.layers.flow.weighted import biased, lone_parameter, weighted
 
 
 def chain_of(maker: fx.Node) -> list[fx.Node]:

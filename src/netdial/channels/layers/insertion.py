@@ -6,41 +6,28 @@ A switch stands behind a layer's BatchNorm, never before it: there a dead channe
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from netdial.channels.layers.attention import Attention
-from netdial.channels.layers.behind import DIFFERENCES, added, normalised, sums_positions, taken
+from netdial.channels.layers.flow.behind import added, normalised
+from netdial.channels.layers.flow.reaching import (
+    By,
+    is_added,
+    is_aside,
+    makes_output,
+    may_sum,
+    mixing,
+    origins,
+)
+from netdial.channels.layers.flow.weighted import biased, made_of, unswitched, weighted
 from netdial.channels.layers.gated import RECURRENT, SWITCH, gate_units, gated, unread
 from netdial.channels.layers.switch import Start, Switch
-from netdial.channels.layers.weighted import ADDITIONS, biased, made_of, unswitched, weighted
-from netdial.channels.nodes import detached, module_of, only_asks
+from netdial.channels.nodes import module_of, only_asks
 from netdial.core.errors import ConfigError
-
-_MIXING = (
-    *(nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.RNNCellBase),
-    *(nn.MultiheadAttention, Attention),
-)
-_MIXING_FUNCTIONS: set[Any] = {
-    F.linear,
-    *(F.conv1d, F.conv2d, F.conv3d),
-    *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
-}
-_PRODUCTS: set[Any] = {
-    *(operator.matmul, torch.matmul, torch.bmm, torch.einsum),
-    *(F.scaled_dot_product_attention, "matmul", "bmm"),
-}
-_SUMS: set[Any] = {
-    *ADDITIONS,
-    *DIFFERENCES,
-    *(torch.index_add, "index_add", "index_add_", torch.scatter_add, "scatter_add", "scatter_add_"),
-}
-_INPUT = "the input"
 
 
 def insert_switches(
@@ -49,14 +36,15 @@ def insert_switches(
     start: Start = "unit",
     generator: torch.Generator | None = None,
     streams: bool = False,
+    summed: By | None = None,
 ) -> dict[str, str]:
     """Puts switches behind the layers of a traced network, in place; returns layer -> switch.
 
-    They are linear and convolution modules, products with a parameter of the network's own (``layers.weighted``; there the
+    They are linear and convolution modules, products with a parameter of the network's own (``flow.weighted``; there the
     layer is the parameter), and recurrent layers and cells, whose switch is on the hidden units (``layers.gated``).
 
     A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer and behind
-    the parameters that are added to its channels later (``layers.behind``), so a channel with θ = 0 sends 0 to all who read it.
+    the parameters that are added to its channels later (``flow.behind``), so a channel with θ = 0 sends 0 to all who read it.
     With ``start="unit"`` the network computes bit for bit what it did. A layer that is called several times has one switch,
     called as often. Layers whose channels are the network's outputs, or come to be without another layer in between, have
     none.
@@ -68,6 +56,7 @@ def insert_switches(
         streams: also behind layers whose channels are added to those of another layer (residual branches, the layer
             that begins a residual stream, parallel layers). There a switch gates its own branch alone: its channels can be
             removed only when all that are added together are off. By default switches stand in inner layers.
+        summed: who sums over channels before they come to an output, see ``sums_ahead``.
 
     Returns:
         name of the layer -> name of its switch: ``switch_`` and the layer's with dots as underscores; of recurrent layers
@@ -82,7 +71,7 @@ def insert_switches(
             "shrunk.fold()[0], or its file by nd.load_model)"
         )
     calls = _calls(traced)
-    barred = _barred(traced, calls, streams=streams)
+    barred = _barred(traced, calls, streams=streams, summed=summed)
     made = {}
     chosen = _chosen(traced, calls, barred)
     units = {layer for layer in chosen if _is_recurrent(module_of(traced, calls[layer][0]))}
@@ -104,16 +93,30 @@ def insert_switches(
     return made
 
 
-def without_switch(traced: fx.GraphModule, *, streams: bool = False) -> dict[str, str]:
+def sums_ahead(traced: fx.GraphModule) -> bool:
+    """Returns whether channels may come to the output through sums over them alone; then ``summed`` has to be asked for."""
+    mixes = mixing(traced)
+    nodes = [node for nodes in _calls(traced).values() for node in nodes]
+    return any(
+        makes_output(node, mixes)
+        and not makes_output(node, lambda user, source: may_sum(user) or mixes(user, source))
+        for node in nodes
+    )
+
+
+def without_switch(
+    traced: fx.GraphModule, *, streams: bool = False, summed: By | None = None
+) -> dict[str, str]:
     """Returns why layers and weights can have no switch, by the leaf that makes their channels; to be asked before any stands.
 
     Args:
         traced: the network.
         streams: as of ``insert_switches``.
+        summed: as of ``insert_switches``.
     """
     calls = _calls(traced)
     held, found = dict(traced.named_parameters()), dict[str, str]()
-    for layer, why in _barred(traced, calls, streams=streams).items():
+    for layer, why in _barred(traced, calls, streams=streams, summed=summed).items():
         names = [n for n in (layer, f"{layer}.weight", f"{layer}.weight_hh_l0") if n in held]
         found |= dict.fromkeys(names[:1], why)
     for node in traced.graph.nodes:
@@ -135,22 +138,50 @@ def _calls(traced: fx.GraphModule) -> dict[str, list[fx.Node]]:
 
 
 def _barred(
-    traced: fx.GraphModule, calls: Mapping[str, Sequence[fx.Node]], *, streams: bool
+    traced: fx.GraphModule,
+    calls: Mapping[str, Sequence[fx.Node]],
+    *,
+    streams: bool,
+    summed: By | None = None,
 ) -> dict[str, str]:
     """Returns the layers that can have no switch, and why."""
     barred = {}
     for layer, nodes in calls.items():
-        if any(_makes_output(traced, node) for node in nodes):
+        mixes = mixing(traced)
+        outward = any(makes_output(node, mixes) for node in nodes)
+        if outward and (by := (summed or {}).get(_made_by(traced, nodes[0]))):
+            mixes = mixing(traced, by.readers)
+            outward = any(makes_output(node, mixes) for node in nodes)
+            if by.mixed:
+                barred[layer] = f"meets {by.mixed[0]}, which depends on all channels together"
+                continue
+        if outward:
             barred[layer] = "makes the network's output"
-        elif any(_is_aside(traced, node) for node in nodes):
+        elif any(is_aside(node, mixes) for node in nodes):
             barred[layer] = "runs without gradients"
         elif _is_recurrent(module_of(traced, nodes[0])) and (
             why := _no_units(traced, layer, nodes)
         ):
             barred[layer] = why
-        elif not streams and any(_is_added(traced, node) for node in nodes):
+        elif not streams and any(is_added(traced, node, mixes) for node in nodes):
             barred[layer] = "is added to another layer (streams=True, --streams, allows it)"
     return barred
+
+
+def _made_by(traced: fx.GraphModule, node: fx.Node) -> tuple[str, int]:
+    """Returns the leaf and the dimension that make a layer's channels."""
+    module, by = module_of(traced, node), weighted(node)
+    if by is not None:
+        axis = by.axis % _parameter(traced, by.weight).ndim
+        return str(by.weight.target), axis
+    weight = (
+        "weight_hh_l0"
+        if isinstance(module, nn.RNNBase)
+        else "weight_hh"
+        if isinstance(module, nn.RNNCellBase)
+        else "weight"
+    )
+    return f"{node.target}.{weight}", int(isinstance(module, _ConvTransposeNd))
 
 
 def _is_recurrent(module: nn.Module | None) -> bool:
@@ -236,10 +267,10 @@ def _gate(graph: fx.Graph, place: fx.Node, name: str) -> None:
 
 def _places(traced: fx.GraphModule, node: fx.Node, switch: Switch) -> list[fx.Node]:
     """Returns the nodes behind which the switch of a layer's call stands: one with its channels, and what is added to them."""
-    own = _origins(traced, node)
+    own = origins(traced, node)
 
     def foreign(other: fx.Node) -> bool:
-        return not _origins(traced, other) <= own
+        return not origins(traced, other) <= own
 
     if (norm := normalised(traced, node, switch.dim, foreign)) is not None:
         return [norm]
@@ -256,81 +287,3 @@ def _fits(traced: fx.GraphModule, node: fx.Node, switch: Switch) -> bool:
     """Returns whether a parameter has a number for each channel of a switch, in its dimension."""
     shape = _parameter(traced, node).shape
     return len(shape) >= -switch.dim and shape[switch.dim] == len(switch.theta)
-
-
-def _makes_output(traced: fx.GraphModule, node: fx.Node) -> bool:
-    """Returns whether channels of a node reach the output without a layer in between."""
-    return any(found.op == "output" for found in _reached(node, _mixes(traced)))
-
-
-def _is_aside(traced: fx.GraphModule, node: fx.Node) -> bool:
-    """Returns whether what a node gives is detached before another layer reads it, so that its switch could not learn."""
-    return any(found.target is detached for found in _reached(node, _mixes(traced)))
-
-
-def _is_added(traced: fx.GraphModule, node: fx.Node) -> bool:
-    """Returns whether channels of a node are added to what does not come from the same layer alone."""
-
-    def stops(user: fx.Node, source: fx.Node) -> bool:
-        return user.target in _PRODUCTS or _mixes(traced)(user, source)
-
-    sums = [found for found in _reached(node, stops) if found.target in _SUMS]
-    return any(len(_origins(traced, found)) > 1 for found in sums)
-
-
-def _mixes(traced: fx.GraphModule) -> Callable[[fx.Node, fx.Node], bool]:
-    """Returns the test whether a node makes new channels from those of another that it reads."""
-
-    def mixes(user: fx.Node, source: fx.Node) -> bool:
-        if isinstance(module_of(traced, user), _MIXING):
-            return True
-        by = weighted(user)
-        if by is not None and by.source is source:
-            return True
-        return user.target in _MIXING_FUNCTIONS and user.args[:1] == (source,)
-
-    return mixes
-
-
-def _reached(node: fx.Node, stops: Callable[[fx.Node, fx.Node], bool]) -> Iterator[fx.Node]:
-    """Yields the nodes to which channels of a node flow, up to and without those that stop them."""
-    seen, waiting = {node}, [node]
-    while waiting:
-        source = waiting.pop()
-        for user in source.users:
-            if user not in seen and not only_asks(user) and not stops(user, source):
-                seen.add(user)
-                waiting.append(user)
-                yield user
-
-
-def _origins(traced: fx.GraphModule, node: fx.Node) -> set[str]:
-    """Returns the layers and inputs whose channels a node reads without a layer in between; constants do not count."""
-    origins, seen, waiting = set(), {node}, [node]
-    while waiting:
-        reader = waiting.pop()
-        module = module_of(traced, reader)
-        if reader.op == "placeholder":
-            origins.add(f"{_INPUT} {reader.target}")
-        elif isinstance(module, _MIXING):
-            origins.add(str(reader.target))
-        elif (weighed := _weighed(traced, reader)) is not None:
-            seen.add(weighed)
-            waiting.append(weighed)
-        elif reader.target in _MIXING_FUNCTIONS | _PRODUCTS or weighted(reader) is not None:
-            origins.add(reader.name)
-        else:
-            sources = [s for s in taken(reader) if s not in seen and not only_asks(s)]
-            seen.update(sources)
-            waiting += sources
-    return origins
-
-
-def _weighed(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """Returns the factor of a product whose positions are summed by another that no layer made, ``A @ h``; None if none is."""
-    factor = sums_positions(node, -1)
-    if factor is None or weighted(node) is not None:
-        return None
-    others = [other for other in node.all_input_nodes if other is not factor]
-    plain = all(one.startswith(_INPUT) for other in others for one in _origins(traced, other))
-    return factor if plain else None

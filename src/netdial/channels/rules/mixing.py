@@ -94,7 +94,8 @@ def dots(scene: Scene, node: fx.Node, x: Value, y: Value, **kwargs: Any) -> Valu
 def distances(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
     """Distances of all rows from all others: all channels of the last dimension together."""
     scene.join(x.labels[-1], y.labels[-1])
-    scene.mix(x.labels[-1], node)
+    for number, one in enumerate((x, y)):
+        scene.sums(node, node.args[number], one, -1)
     found = list(scene.result(node).labels)
     found[-2:] = x.labels[-2], y.labels[-2]
     return Value(tuple(found))
@@ -254,9 +255,14 @@ def letters(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 def cosine(scene: Scene, node: fx.Node, x: Value, y: Value, *args: Any, **kwargs: Any) -> Value:
     """Cosines and distances: all channels of the dimension together."""
     met, dim = elementwise(scene, node, x, y), kwargs.get("dim", args[0] if args else 1)
-    if node.target is F.pairwise_distance:
+    if node.target is F.pairwise_distance:  # adds a small number to each channel
         dim = -1
-    scene.mix(met.labels[dim], node)
+        scene.mix(met.labels[dim], node)
+    elif x.shape == y.shape:
+        for number, one in enumerate((x, y)):
+            scene.sums(node, node.args[number], one, dim)
+    else:
+        scene.mix(met.labels[dim], node)
     kept = len(scene.shape(node)) == len(met.labels)
     last = [np.full(1, FIXED)] if kept else []
     gone = dim % len(met.labels)

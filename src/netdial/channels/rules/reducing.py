@@ -1,6 +1,7 @@
 """Reductions, softmax and order: over positions each channel goes by itself, over channels all of them depend on each other.
 
-The sum of products over channels is one of what ``einsum`` says in one word: it reads them.
+Sums and lengths are the same without a channel that is 0. The sum of products over channels is one of what ``einsum`` says in
+one word: it reads them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ _TIMES = ("mul", "mul_", "imul", "multiply", "__mul__")
         F.log_softmax,
         F.softmin,
         F.gumbel_softmax,
-        F.normalize,
     ],
     methods=["softmax", "log_softmax"],
 )
@@ -40,11 +40,22 @@ def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs
     """Softmax and the like: over channels, all of them depend on each other."""
     module: Any = scene.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
     dim = kwargs.get("dim", args[0] if args else getattr(module, "dim", 1))
-    if node.target is F.normalize:
-        dim = kwargs.get("dim", 1)
     if not isinstance(dim, int):
         raise TraceError(f"{place(node)}: name the dimension (dim=)")
     scene.mix(x.labels[dim], node)
+    return x
+
+
+@on(functions=[F.normalize])
+def unit_length(
+    scene: Scene, node: fx.Node, x: Value, p: float = 2.0, dim: Any = 1, *args: Any, **kwargs: Any
+) -> Value:
+    """Vectors divided by their lengths."""
+    for d in [dim] if isinstance(dim, int) else dim:
+        if p > 0:
+            scene.sums(node, node.args[0], x, d)
+        else:
+            scene.mix(x.labels[d], node)
     return x
 
 
@@ -64,9 +75,12 @@ def over_a_dimension(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs
     methods=["mean", "sum", "amax", "amin", "var", "std", "norm", "prod"],
 )
 def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """Reductions over positions pass channels; over channels they depend on all of them."""
+    """Reductions over positions pass channels; over channels they depend on all of them, or on all that are not 0."""
+    sums = name_of(node) == "sum"
     if name_of(node).endswith("norm"):
-        args = args[1:]  # the first is its order
+        order = kwargs.get("p", kwargs.get("ord", args[0] if args else None))
+        sums = order in (None, "fro") or (isinstance(order, int | float) and order > 0)
+        args = args[1:]
     gone, kept = _gone(node, len(x.labels), args, kwargs)
     dots = _is_dots(node)
     axes = []
@@ -76,6 +90,8 @@ def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
             continue
         if dots:
             scene.reads(node, node.args[0], x, d)
+        elif sums:
+            scene.sums(node, node.args[0], x, d)
         else:
             scene.mix(axis, node)
         if kept:

@@ -58,6 +58,7 @@ class Reader:
         foldable: whether constants other than 0 can be taken up at all.
         made: dimension of the result that holds the channels made.
         other: the other factor of a product, and its dimension: where that is 0, the channel does not count.
+        together: whether it depends on all of the channels together, as a length does, but for those that are 0.
     """
 
     node: fx.Node
@@ -68,6 +69,7 @@ class Reader:
     foldable: bool = False
     made: int = 1
     other: tuple[fx.Node, int] | None = None
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,11 @@ class Scene:
             raise TraceError(f"{place(node)}: sums over channels of what is no tensor of the graph")
         dim = dim % len(value.labels)
         self.readers.append(Reader(node, source, dim, value.labels[dim], **more))
+
+    def sums(self, node: fx.Node, source: Any, value: Value, dim: int) -> None:
+        """Notes that an operation depends on all channels of a dimension together, but for those that are 0 there."""
+        self.reads(node, source, value, dim, together=True)
+        self.mix(value.labels[dim], node)
 
     def is_table(self, node: fx.Node) -> bool:
         """Whether a tensor is made of parameters and buffers alone, without an input or a layer: a table, or positions."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netdial.channels.layers.weighted import ADDITIONS, lone_parameter
+from netdial.channels.layers.flow.weighted import ADDITIONS, lone_parameter
 from netdial.channels.nodes import module_of, name_of, only_asks
 
 _PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"}

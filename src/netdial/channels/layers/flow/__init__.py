@@ -1,0 +1,1 @@
+"""Where channels of a layer flow, and what meets them."""
