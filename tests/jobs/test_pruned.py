@@ -12,7 +12,7 @@ from netdial.jobs.opening import open_family, open_task
 from netdial.jobs.request import Job
 from netdial.pruning.weights import Policy, surface
 from netdial.runs.run import Run
-from netdial.runs.surfaces import how_words
+from netdial.runs.surfaces import how_words, pruned
 
 
 class Silent:
@@ -80,3 +80,20 @@ def test_records_say_how_members_were_pruned_and_readers_say_it_in_words() -> No
         (how("density", Policy(), fold=False), "density, nothing folded"),
     ):
         assert how_words(where) == words
+
+
+def test_members_of_two_prunings_are_set_side_by_side_by_their_values(run: Run) -> None:
+    """Each pruning has a best member of its own: who is no worse than that may be worse than all of the other pruning."""
+    family, task = open_family(run), open_task(run)
+    for lams in ([0.001, 1.0], [100.0]):
+        prune_run(run, family, task, "valid", lams=lams, shares=(0.0, 0.9), n_samples=0)
+    found = next(one for one in pruned(run.records()) if one.name == "density")
+    assert {0.001, 1.0, 100.0} <= set(found.lams)
+    for share, lam, _ in found.best():
+        values = [found.get(each, share, "valid/nll") for each in found.lams]
+        least = min(value for value in values if value is not None)
+        assert found.get(lam, share, "valid/nll") == pytest.approx(least, rel=1e-5)
+    choice = found.choice()
+    assert choice is not None
+    assert {row.lam for _, row in choice} == {100.0}, "those of the last pruning were compared"
+    assert Run.open(run.path).records(), "fewer records are no damage"

@@ -30,8 +30,8 @@ from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, l
 from netdial.jobs.records.watch import Watch
 from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.runs import FIRST_WAY
-from netdial.runs.folder import check_name, hold, is_half_made, tidy_up
-from netdial.runs.run import Run, taken
+from netdial.runs.folder import check_name, hold, is_half_made, taken, tidy_up
+from netdial.runs.run import Run
 from netdial.runs.schemas.done import check_models
 from netdial.runs.settings import config_difference
 from netdial.task import named

@@ -25,6 +25,7 @@ from netdial.core.storage.files import sync_folder, write_text, writing
 from netdial.core.storage.lock import holding
 from netdial.runs.schemas.done import MODEL_FOLDER, MODELS
 from netdial.runs.searched import DRAWINGS
+from netdial.runs.settings import read_config
 from netdial.runs.shrinkage import KILLS
 
 FOUND = "found.json"
@@ -206,6 +207,37 @@ def is_half_made(path: Path) -> bool:
         and not path.is_symlink()
         and not (path / "config.json").exists()
         and not foreign(path)
+    )
+
+
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuses to replace a folder that nobody asked to replace, or that is no run.
+
+    Raises:
+        ConfigError: it stays as it is.
+    """
+    if not overwrite:
+        raise ConfigError(taken(path))
+    if not path.is_dir():
+        raise ConfigError(
+            f"{path}: is not a folder, so --overwrite leaves it alone; choose another --name"
+        )
+    refuse_links(path)
+    try:
+        read_config(path / "config.json")
+    except CheckpointError:
+        if others := foreign(path):
+            raise ConfigError(
+                f"{path}: holds {others[0]!r} and is not a run folder, so --overwrite leaves it alone; "
+                "choose another --name"
+            ) from None
+
+
+def taken(path: Path) -> str:
+    """Returns what to say about a folder that is there already."""
+    return (
+        f"{path}: exists already; go on with it (--resume), replace it (--overwrite), "
+        "or choose another name (--name)"
     )
 
 

@@ -24,7 +24,14 @@ from netdial.core.storage.files import write_json, write_text, writing
 from netdial.runs import folder
 from netdial.runs.earlier import converted
 from netdial.runs.environment import environment
-from netdial.runs.schemas.done import DONE, MODEL_FOLDER, check_whole, models, write_done
+from netdial.runs.schemas.done import (
+    DONE,
+    MODEL_FOLDER,
+    check_whole,
+    expect_rows,
+    models,
+    write_done,
+)
 from netdial.runs.settings import (
     FORMAT,
     Split,
@@ -122,7 +129,7 @@ class Run:
             with folder.hold(path):
                 there = os.path.lexists(path) and not folder.is_half_made(path)
                 if there:
-                    _check_replaceable(path, overwrite=overwrite)
+                    folder.check_replaceable(path, overwrite=overwrite)
                 with folder.fresh_folder(path) as fresh:
                     run = cls(fresh, config, path)
                     run.records_path.touch()
@@ -233,12 +240,20 @@ class Run:
         for listener in self.listeners:
             listener(records)
 
-    def replace(self, records: Iterable[Record]) -> None:
-        """Writes records in place of earlier ones for the same quantities, so that repeating a measurement doubles nothing."""
+    def replace(
+        self, records: Iterable[Record], stale: Callable[[Record], bool] | None = None
+    ) -> None:
+        """Writes records in place of earlier ones for the same quantities, so that repeating a measurement doubles nothing.
+
+        Earlier ones that are ``stale`` beside the new ones go, too.
+        """
         with self.alone():
             self._renew()
             made = list(records)
-            rows = {row.quantity: row for row in [*self.records(), *made]}
+            kept = [row for row in self.records() if stale is None or not stale(row)]
+            rows = {row.quantity: row for row in [*kept, *made]}
+            if self.is_done:
+                expect_rows(self.records_path, len(rows))
             write_text(self.records_path, "".join(row.to_json() + "\n" for row in rows.values()))
         self._wrote(made)
 
@@ -317,34 +332,3 @@ class Run:
             rows |= {path: int(path.exists()) for path in (self.details_path, self.splits_path)}
             held = {path.name: n for path, n in rows.items() if n} | models(self.path)
             write_done(self.path, **facts, holds=held)
-
-
-def _check_replaceable(path: Path, *, overwrite: bool) -> None:
-    """Refuses to replace a folder that nobody asked to replace, or that is no run.
-
-    Raises:
-        ConfigError: it stays as it is.
-    """
-    if not overwrite:
-        raise ConfigError(taken(path))
-    if not path.is_dir():
-        raise ConfigError(
-            f"{path}: is not a folder, so --overwrite leaves it alone; choose another --name"
-        )
-    folder.refuse_links(path)
-    try:
-        read_config(path / "config.json")
-    except CheckpointError:
-        if others := folder.foreign(path):
-            raise ConfigError(
-                f"{path}: holds {others[0]!r} and is not a run folder, so --overwrite leaves it alone; "
-                "choose another --name"
-            ) from None
-
-
-def taken(path: Path) -> str:
-    """Returns what to say about a folder that is there already."""
-    return (
-        f"{path}: exists already; go on with it (--resume), replace it (--overwrite), "
-        "or choose another name (--name)"
-    )

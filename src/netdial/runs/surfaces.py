@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
 
 from netdial.core.best import Row, best, one_se
 from netdial.core.records import Place, Record
@@ -54,42 +53,47 @@ class PrunedSurface:
         """Returns a value, or None when it was not recorded or is not finite."""
         return finite(self.values.get((lam, share), {}).get(name or self.metric))
 
-    @cached_property
-    def rows(self) -> list[tuple[float, Row]]:
-        """Share removed and row, as the rules see it, of each member."""
-        return [(share, self._row(lam, share)) for lam in self.lams for share in self.shares]
-
     def best(self) -> list[tuple[float, float, float]]:
         """Returns (share, λ, value) of the best member at each share; of equals the simplest."""
-        rows, found = [row for _, row in self.rows], []
+        found = []
         for share in self.shares:
-            here = [i for i, (at, row) in enumerate(self.rows) if at == share and row.is_measured]
-            if here:
-                lam = rows[best(rows, here)].lam
+            rows = [self._row(lam, share) for lam in self.lams]
+            if any(row.is_measured for row in rows):
+                lam = rows[best(rows)].lam
                 found.append((share, lam, self.get(lam, share) or 0.0))
         return found
 
     def choice(self) -> tuple[tuple[float, Row], tuple[float, Row]] | None:
         """Returns the best of all members and the sparsest within one standard error of it, each (share, row).
 
-        None if no standard errors were recorded.
+        They are those that were compared with each other, in the last pruning; None if no standard errors were recorded.
         """
-        rows = [row for _, row in self.rows]
+        cells = [(lam, share) for lam in self.lams for share in self.shares]
+        rows = [self._compared(lam, share) for lam, share in cells]
         if not any(row.error > 0 for row in rows if row.is_measured):
             return None
-        return self.rows[best(rows)], self.rows[one_se(rows)]
+        top, sparsest = best(rows), one_se(rows)
+        return (cells[top][1], rows[top]), (cells[sparsest][1], rows[sparsest])
 
     def _row(self, lam: float, share: float) -> Row:
-        get = partial(self.get, lam, share)
-        value, shown = get(self.decides), get()
-        if value is None or shown is None:
+        """Returns a member by its value, which can be set beside those of other prunings."""
+        value = self.get(lam, share, self.decides)
+        if value is None or self.get(lam, share) is None:
             return Row(lam, math.nan)
-        loss, error = get(EXCESS), get(EXCESS_ERROR)
-        if loss is None or error is None:
-            loss, error = -value if self.decides.endswith("/accuracy") else value, math.nan
-        gone = get("removed")
-        size = get("params")
-        return Row(lam, loss, error, size if size is not None else -(gone or 0.0))
+        loss = -value if self.decides.endswith("/accuracy") else value
+        return Row(lam, loss, size=self._size(lam, share))
+
+    def _compared(self, lam: float, share: float) -> Row:
+        """Returns a member by how much worse it is than the best of its pruning, and the standard error of that."""
+        loss, error = (self.get(lam, share, name) for name in (EXCESS, EXCESS_ERROR))
+        if loss is None or error is None or not self._row(lam, share).is_measured:
+            return Row(lam, math.nan)
+        return Row(lam, loss, error, self._size(lam, share))
+
+    def _size(self, lam: float, share: float) -> float:
+        """Returns the numbers left, or where these were not recorded less those that are gone."""
+        size = self.get(lam, share, "params")
+        return size if size is not None else -(self.get(lam, share, "removed") or 0.0)
 
 
 def pruned(records: Iterable[Record]) -> list[PrunedSurface]:

@@ -24,6 +24,7 @@ from netdial.jobs.records.recorder import comparison_records, constant_records
 from netdial.pruning.weights import SHARES, Policy, Surface, surface
 from netdial.pruning.weights.criteria import default_criterion
 from netdial.pruning.weights.mask import check_shares
+from netdial.runs.curves import EXCESS, EXCESS_ERROR
 from netdial.runs.run import Run
 
 METHOD = "prune"
@@ -103,7 +104,15 @@ def prune_run(
         n_samples=run.config["samples"] if n_samples is None else n_samples,
         seed=run.config["seed"],
     )
-    run.replace(surface_records(run, found, part, how(criterion, policy, fold=fold, refit=refit)))
+    done_so = how(criterion, policy, fold=fold, refit=refit)
+    place = {"method": METHOD, "part": part, **done_so}
+
+    def compared_before(record: Record) -> bool:
+        """Returns whether a record compares members of an earlier pruning of this kind with the best of that."""
+        where = {axis: at for axis, at in record.where.items() if axis not in ("lam", "sparsity")}
+        return record.column in (EXCESS, EXCESS_ERROR) and where == place
+
+    run.replace(surface_records(run, found, part, done_so), compared_before)
     return found
 
 

@@ -62,6 +62,13 @@ def write_done(folder: Path, **facts: Any) -> None:
     write_json(folder / DONE, read_done(folder).model_dump(exclude_defaults=True) | facts)
 
 
+def expect_rows(path: Path, count: int) -> None:
+    """Notes in ``DONE`` that a file of a run that is done will hold no more than so many rows, before the others go."""
+    holds = read_done(path.parent).holds
+    if holds.get(path.name, 0) > count:
+        write_done(path.parent, holds={**holds, path.name: count})
+
+
 def models(folder: Path) -> dict[str, int]:
     """Returns the trained models of a run, as ``DONE`` counts them."""
     return {
