@@ -56,3 +56,23 @@ def test_buffers_of_the_best_epoch_come_back_with_its_weights(persistent: bool) 
     assert min(values) == values[0] and len(seen) == 3  # type: ignore[type-var]
     net: Any = family.export(1.0)
     assert float(net.steps) == seen[0].step
+
+
+@pytest.mark.parametrize("train", [nd.fit, nd.shrink])
+def test_classes_weigh_the_same_in_training_and_in_the_validation_objective(train: Any) -> None:
+    """As examples do, each with the weight of its class."""
+    weight, held = 1.0 + 4.0 * Y, 1.0 + 4.0 * OTHER
+    seen: list[list[float]] = []
+    for data, valid, settings in (
+        ((X, Y), (X, OTHER), {"class_weight": {0: 1.0, 1: 5.0}}),
+        ((X, Y, weight), (X, OTHER, held), {}),
+        ((X, Y, weight), (X, OTHER), {}),
+    ):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
+        values: list[float] = []
+        more = {"patience": 5} if train is nd.fit else {}
+        more |= {"report": lambda epoch, *_, values=values: values.append(epoch.valid)}
+        train(net, data, valid, epochs=3, batch_size=20, **settings, **more)
+        seen.append(values)
+    assert seen[0] == pytest.approx(seen[1], rel=1e-5) != pytest.approx(seen[2], rel=1e-3)

@@ -31,7 +31,7 @@ from netdial.core.records import Event
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.columns import check_columns, columns_of
-from netdial.data.memory.weights import weighted
+from netdial.data.memory.weights import weighted_both
 from netdial.family.leaves import matching
 from netdial.measure.forward import outputs
 from netdial.measure.path import mean_fit
@@ -208,8 +208,8 @@ def run(
     like = next(net.parameters())
     admitted, task = admit_training(net, data, kind)
     advise(task, admitted)
-    admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(net, valid, task, part="validation part")[0]
+    admitted, part = weighted_both(admitted, part, config.class_weight, task.targets)
     config = with_lengths(config, admitted)
     workers, device = launch(config)
     graph = graph.to(device)

@@ -19,7 +19,7 @@ from netdial.curvature import own_fisher
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.columns import check_columns, columns_of
-from netdial.data.memory.weights import weighted
+from netdial.data.memory.weights import weighted_both
 from netdial.family.family import Family
 from netdial.family.maps import StackedMap, TableMap
 from netdial.family.stacking import can_stack, stack, unstack
@@ -125,8 +125,8 @@ def run(
     admitted, task = admit_training(family.net, data, kind, family.task)
     if config.noise_var is not None:
         task = task.assuming(config.noise_var)
-    admitted = weighted(admitted, config.class_weight, task.targets)
     part = None if valid is None else admit(family.net, valid, task, part="validation part")[0]
+    admitted, judged = weighted_both(admitted, part, config.class_weight, task.targets)
     advise(task, admitted)
     config = with_lengths(config, admitted)
     workers, device = launch(config)
@@ -154,7 +154,7 @@ def run(
         progress=going_on(state, session),
         report=report or _silent,
         advance=session.get("advance"),
-        validate=None if part is None else _validator(part, trained, config, feed.n_data),
+        validate=None if judged is None else _validator(judged, trained, config, feed.n_data),
         patience=config.patience,
         buffers=state.buffers,
         checkpoint=session.get("checkpoint") if workers.rank == 0 else None,

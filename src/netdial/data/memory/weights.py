@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import overload
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -72,18 +72,24 @@ def weighted(
     return replace(data, weight=data.weight / data.weight.mean())
 
 
+Part = TypeVar("Part", Dataset, Dataset | None)
+
+
 def weighted_both(
-    data: Dataset | Loader, part: Dataset, class_weight: ClassWeight, targets: Targets
-) -> tuple[Dataset | Loader, Dataset]:
+    data: Dataset | Loader, part: Part, class_weight: ClassWeight, targets: Targets
+) -> tuple[Dataset | Loader, Part]:
     """Returns ``weighted`` training data, and a validation part in which each class has the weight that it has in training.
 
     Args:
         data: as of ``weighted``; errors are the same.
-        part: the validation part, its own weights in any unit; classes that training does not know have weight 1.
+        part: the validation part, its own weights in any unit; classes that training does not know have weight 1. None
+            where there is none.
         class_weight: as of ``weighted``.
         targets: the same.
     """
     found, name = weighted(data, class_weight, targets), "validation part"
+    if part is None:
+        return found, part
     if class_weight is None:
         return found, weighted(part, None, targets, name)
     if isinstance(data, Dataset):
