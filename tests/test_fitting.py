@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from netdial.data.dataset import Dataset
-from netdial.family import Family
+from netdial.family import Family, FamilyConfig
 from netdial.measure import evaluate, recalibrate
 from netdial.models.family import load_family, save_family
 from netdial.objective import OBJECTIVES
@@ -599,3 +599,16 @@ def test_a_buffer_that_training_changes_and_no_file_holds_is_told_of(
     with pytest.warns(UserWarning, match=r"'mean' changed in training .* persistent=True"):
         fit(Moving(persistent=False), (x[:, :5], y), epochs=1)
     fit(Moving(persistent=True), (x[:, :5], y), epochs=1)
+
+
+def test_recalibration_of_a_network_with_dropout_draws_from_no_global_generator() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Dropout(0.5), nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    data, found = Dataset(torch.randn(40, 5), torch.arange(40) % 2), []
+    family = Family(net, FamilyConfig())
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        found.append(recalibrate(family, family.export(1.0), data).state_dict())
+        assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(part, found[1][name]) for name, part in found[0].items())

@@ -305,10 +305,3 @@ def test_evaluation_does_not_update_statistics() -> None:
     family.run(x, family.fields(unit), unit)
     family.outputs(family.at(1.0), x, 1.0)
     assert all(torch.equal(v, before[k]) for k, v in family.statistics.state_dict().items())
-
-
-def test_dropout_draws_the_same_numbers_for_the_same_words() -> None:
-    net = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nn.Linear(4, 2))
-    assert Family(net).draws
-    assert not Family(nn.Linear(5, 4)).draws
-    assert not Family(nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.0))).draws

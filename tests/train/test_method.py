@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.core.errors import DataError, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.family.config import FamilyConfig
@@ -404,3 +406,39 @@ def test_two_families_through_one_method_train_each_at_its_own_range() -> None:
         assert all(torch.equal(a, b) for a, b in pairs)
     assert float(second.draws.at(0, 24).lam.max()) <= 1.001e-5  # type: ignore[union-attr]
     assert float(first.draws.at(0, 24).lam.max()) > 1  # type: ignore[union-attr]
+
+
+class _Jittered(nn.Module):
+    """Draws random numbers by its own code, which no attribute tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(x))
+        hidden = hidden + 0.5 * torch.randn_like(hidden) if self.training else hidden
+        found: Tensor = self.last(hidden)
+        return found
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _Jittered,
+        lambda: nn.Sequential(nn.Linear(5, 3), nn.RReLU()),
+        lambda: nn.Sequential(nn.Linear(5, 3), nn.AlphaDropout(0.5)),
+    ],
+)
+def test_whatever_a_network_draws_follows_from_the_seed(make: Callable[[], nn.Module]) -> None:
+    """Global generators neither have a say in training nor move."""
+    torch.manual_seed(0)
+    net, x, y, found = make(), torch.randn(24, 5), torch.arange(24) % 3, []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        found.append(nd.fit(net, (x, y), epochs=2, batch_size=12).at(1.0))
+        assert torch.equal(torch.get_rng_state(), before)
+    for name, leaf in found[0].items():
+        assert torch.equal(leaf, found[1][name]), name

@@ -333,12 +333,6 @@ class Family(Varying):
         return tree
 
     @functools.cached_property
-    def draws(self) -> bool:
-        """Whether the network itself draws random numbers in training (dropout in any form)."""
-        rates = (getattr(m, key, 0.0) for m in self.net.modules() for key in ("p", "dropout"))
-        return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-    @functools.cached_property
     def _runner(self) -> Runner:
         groups = (group.layout for group in self.groups.values())
         return Runner(self.net, self.layout, tuple(groups))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import Count, checked
-from netdial.core.noise import generator
+from netdial.core.noise import generator, seeded
 from netdial.core.outputs import (
     ROWS,
     evaluating,
@@ -147,7 +147,7 @@ def recalibrate(
         net.get_submodule(path).eval()
     like = next(iter(net.parameters()))
     order = torch.randperm(len(data), generator=generator("recalibrate"))
-    with torch.no_grad():
+    with torch.no_grad(), seeded("recalibrate"):
         for index in order.split(batch_size)[:batches]:
             if len(index) > 1:
                 _run(net, data.inputs(index, like))

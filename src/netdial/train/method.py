@@ -330,8 +330,8 @@ def _blame(fields: Fields) -> str:
 
 @contextmanager
 def _network_seed(family: Family, *words: int) -> Iterator[None]:
-    """Seeds the global generator for layers that draw from it (dropout), and puts it back afterwards."""
-    if not (family.draws and family.net.training):
+    """Seeds the global generator for code that draws from it, and puts it back; that of a chain cannot."""
+    if family.chain is not None:
         yield
         return
     with seeded(*words):
