@@ -24,7 +24,7 @@ from torch.utils.data import (
 )
 
 from netdial.core.errors import DataError
-from netdial.data.memory import Loader
+from netdial.data.memory import Loader, as_dataset
 
 PAIRS = TensorDataset(torch.arange(20.0)[:, None], torch.arange(20))
 
@@ -191,3 +191,20 @@ def test_labels_beyond_the_networks_outputs_are_named() -> None:
     found = loader().suited("classes", torch.float32, 10)
     with pytest.raises(DataError, match=r"batch 1: targets: class 11 in row 5 .* has 10 outputs"):
         list(found.batches(0, 0))
+
+
+class _SomeWeights(IterableDataset):  # type: ignore[type-arg]
+    """Two batches, the second of which has weights."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Any:
+        x, y = torch.ones(1, 2), torch.zeros(1, dtype=torch.int64)
+        yield x, y
+        yield x, y, torch.ones(1)
+
+
+def test_weights_of_some_batches_are_refused_and_not_lost() -> None:
+    with pytest.raises(DataError, match="1 of 2 batches have weights"):
+        as_dataset(DataLoader(_SomeWeights(), batch_size=None))

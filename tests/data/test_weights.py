@@ -100,6 +100,17 @@ def test_weights_of_a_loader_are_those_of_the_same_data_in_memory(class_weight: 
     assert torch.allclose(weights.float(), held.weight)
 
 
+@pytest.mark.parametrize("class_weight", [None, {"0": 0.0}])
+def test_examples_of_weight_zero_are_none_of_the_examples_of_a_loader(class_weight: Any) -> None:
+    """A family of half of them is the same from a loader and from memory, N included."""
+    weight = torch.tensor([2.0, 2.0, 0.0, 0.0]).repeat(6)
+    part = torch.randn(24, 4), torch.arange(24) % 3, weight
+    loader = DataLoader(TensorDataset(*part), batch_size=24)
+    settings = {"epochs": 2, "batch_size": 24, "class_weight": class_weight, "groups": 1}
+    one, other = (nd.fit(net(), data, **settings) for data in (part, loader))
+    assert one.n_data == other.n_data == (12 if class_weight is None else 8)
+
+
 def test_fit_takes_weights_of_classes_in_every_form() -> None:
     part = data()
     fits = [

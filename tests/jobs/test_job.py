@@ -533,3 +533,16 @@ def test_earlier_runs_that_do_not_hold_their_metrics_are_opened(
     request.refuse_difference(Run(run.path, facts), run.config)
     with pytest.raises(ConfigError, match="n_outputs"):
         request.refuse_difference(Run(run.path, {**facts, "n_outputs": 7}), run.config)
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+    """A training table that changes is noticed, though that of validation is called the same."""
+    for name, count in (("train", 30), ("held", 10)):
+        (tmp_path / name).mkdir()
+        rows = "".join(f"{i},{i * i % 7}.5\n" for i in range(count))
+        (tmp_path / name / "data.csv").write_text(f"a,y\n{rows}")
+    options = {"target": "y", "valid": str(tmp_path / "held" / "data.csv")}
+    table = str(tmp_path / "train" / "data.csv")
+    files = load_problem(table, options=options).facts()["files"]
+    assert list(files) == ["data.csv", "data.csv (2)"]
+    assert len(set(files.values())) == 2

@@ -82,3 +82,13 @@ def test_one_request_held_up_by_others_hardly_changes_the_pace() -> None:
     assert pace.seconds > 0.09
     pace.took(0.0)  # a coarse clock
     assert pace.seconds > 0
+
+
+def test_whole_numbers_are_not_made_of_fractions() -> None:
+    """A network of tokens takes 2.0 for 2, and 1.7 for nothing."""
+    of_tokens = Use(task={"name": "classification"})
+    taken = inputs_of([[1, 2.0]], of_tokens, (2,), torch.int64)
+    assert isinstance(taken, torch.Tensor)
+    assert taken.tolist() == [[1, 2]]
+    with pytest.raises(DataError, match="a number has a fraction"):
+        inputs_of([[1.7, 2]], of_tokens, (2,), torch.int64)

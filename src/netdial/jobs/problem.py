@@ -6,7 +6,7 @@ examples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,8 +67,24 @@ class Problem:
             "n_train": len(task.train),
             "n_valid": len(task.valid),
             "n_test": len(task.test),
-            "files": {file["name"]: file["sha256"] for file in task.source.get("files", [])},
+            "files": _digests(task.source.get("files", [])),
         }
+
+
+def _digests(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns the SHA-256 of files by name; those whose name another one has got a number.
+
+    >>> _digests([{"name": "a.csv", "sha256": "0"}, {"name": "a.csv", "sha256": "1"}])
+    {'a.csv': '0', 'a.csv (2)': '1'}
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        name, number = file["name"], 1
+        while name in found:
+            number += 1
+            name = f"{file['name']} ({number})"
+        found[name] = file["sha256"]
+    return found
 
 
 def reading_lines(splits: Splits) -> list[str]:

@@ -139,6 +139,10 @@ def inputs_of(
         raise ShapeError(
             f"rows of shape {list(array.shape[1:])}; expected {list(shape)}, as in training"
         )
+    if array.dtype.kind == "f" and not dtype.is_floating_point and (array != np.round(array)).any():
+        raise DataError(
+            "rows: a number has a fraction, and the network takes whole ones, as in training"
+        )
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
         found = torch.from_numpy(array.astype(np.float32 if dtype.is_floating_point else np.int64))
     if not bool(found.isfinite().all()):

@@ -210,7 +210,7 @@ class LoaderFeed:
         self._dtype = dtype
         self._least = least
         sizes = _joined_sizes(loader.sizes, least)
-        self.n_data, self.steps = sum(sizes), len(sizes)
+        self.n_data, self.steps, self._seen = loader.n_data, len(sizes), sum(sizes)
         if loader.sizes[0] < least:
             raise DataError(
                 f"{loader.part}: the DataLoader gives batches of {loader.sizes[0]} example(s); this training needs {least} "
@@ -230,10 +230,10 @@ class LoaderFeed:
                 break
             if steps > skip:
                 yield self._ready(batch)
-        if (steps, seen) != (self.steps, self.n_data):
+        if (steps, seen) != (self.steps, self._seen):
             raise DataError(
                 f"{self._loader.part}: epoch {number} gave {steps} batches and {seen} examples, where {self.steps} and "
-                f"{self.n_data} were counted; training needs the same in each epoch (does the loader leave examples out?)"
+                f"{self._seen} were counted; training needs the same in each epoch (does the loader leave examples out?)"
             )
 
     def _batches(self, number: int) -> Iterator[Examples]:
@@ -256,7 +256,7 @@ class LoaderFeed:
     def _ready(self, batch: Examples) -> Batch:
         """Returns a batch, repeated, where and as it is wanted."""
         weight = None if batch.weight is None else self._part(batch.weight)
-        share = len(batch.y) * self.steps / self.n_data
+        share = len(batch.y) * self.steps / self._seen
         return Batch(self._part(batch.x), self._part(batch.y), weight, share)
 
     def _part(self, part: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from netdial.data import TableOptions
 from netdial.data.tables.cells import read_cells
 from netdial.data.tables.dialect import find_dialect, unique_names
 from netdial.data.tables.read import Table, read_table
+from netdial.data.tables.source import kept_as_file
 
 pd = pytest.importorskip("pandas")
 
@@ -261,3 +262,14 @@ def test_parquet_with_an_index_and_a_name_twice(tmp_path: Path) -> None:
     table = read_table(tmp_path / "t.parquet", TableOptions())
     assert table.frame["x.1"].tolist() == [3, 4]
     assert table.remarks == ("headings occur twice: 'x' is called 'x.1'",)
+
+
+def test_a_frame_whose_columns_are_of_another_type_is_kept_as_another_file(tmp_path: Path) -> None:
+    """Codes as categories hash as numbers do, and are read as texts."""
+    codes = pd.DataFrame({"code": [1, 2, 1, 2], "y": [0, 1, 0, 1]})
+    names = {
+        kept_as_file(frame, tmp_path)
+        for frame in (codes, codes.astype({"code": "category"}), codes.astype({"y": bool}))
+    }
+    assert len(names) == 3
+    assert kept_as_file(codes.copy(), tmp_path) in names

@@ -184,20 +184,24 @@ def joined(batches: Sequence[Examples], where: str) -> Examples:
     """Returns batches as one.
 
     Raises:
-        DataError: there are none, or their shapes differ.
+        DataError: there are none, their shapes differ, or only some have weights.
     """
     if not batches:
         raise DataError(f"{where}: is empty; give at least one example")
-    shapes = {tuple(batch.x.shape[1:]) for batch in batches} | set()
+    shapes = {tuple(batch.x.shape[1:]) for batch in batches}
     if len(shapes) > 1:
         some = " and ".join(str(list(shape)) for shape in sorted(shapes)[:2])
         raise DataError(
             f"{where}: batches differ in the shape of their inputs ({some}); to be held in memory they need one shape"
         )
     weights = [batch.weight for batch in batches if batch.weight is not None]
+    if 0 < len(weights) < len(batches):
+        raise DataError(
+            f"{where}: {len(weights)} of {len(batches)} batches have weights; give a weight with every example, or with none"
+        )
     return Examples(
         torch.cat([batch.x for batch in batches]),
         torch.cat([batch.y for batch in batches]),
-        torch.cat(weights) if len(weights) == len(batches) else None,
+        torch.cat(weights) if weights else None,
         batches[0].packing,
     )

@@ -74,6 +74,7 @@ class Loader:
         self._n_outputs: int | None = None
         self._class_weight: Tensor | None = None
         self._mean_weight = 1.0
+        self._n_counted: int | None = None
         self._packing: Packing | None = None
 
     def suited(
@@ -101,11 +102,19 @@ class Loader:
         """Outputs of the network that takes the batches; 0 before ``suited``."""
         return self._n_outputs or 0
 
-    def weighed(self, class_weight: Tensor | None, mean: float) -> Loader:
-        """Returns the loader with weights that include those of the classes ``[C]`` and are divided by ``mean``."""
+    def weighed(self, class_weight: Tensor | None, mean: float, n_data: int) -> Loader:
+        """Returns the loader with weights that include those of the classes ``[C]`` and are divided by ``mean``.
+
+        ``n_data`` of its examples have a weight that is not 0.
+        """
         again = copy.copy(self)
-        again._class_weight, again._mean_weight = class_weight, mean
+        again._class_weight, again._mean_weight, again._n_counted = class_weight, mean, n_data
         return again
+
+    @property
+    def n_data(self) -> int:
+        """Examples of a pass, those of weight 0 left out once ``weighed`` told how many there are."""
+        return sum(self.sizes) if self._n_counted is None else self._n_counted
 
     @property
     def class_weight(self) -> Tensor | None:

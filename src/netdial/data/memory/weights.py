@@ -149,18 +149,22 @@ def _weighted_loader(loader: Loader, class_weight: ClassWeight) -> Loader:
     if class_weight is None and loader.first().weight is None:
         return loader
     totals, count = torch.zeros(loader.n_outputs, dtype=torch.float64), 0
+    weighing = totals.long()  # examples of each class that weigh something
     for batch in loader.batches(0, 0):
         weight = torch.ones(len(batch.y)) if batch.weight is None else batch.weight
         y = batch.y if class_weight is not None else torch.zeros(len(batch.y), dtype=torch.int64)
         new = _totals(y, weight)
+        some = (weight > 0).long()
         size = max(len(totals), len(new))
         totals = _padded(totals, size) + _padded(new, size)
+        weighing = _padded(weighing, size).index_add(0, y, some)
         count += len(y)
     of_class = None if class_weight is None else _of_classes(class_weight, totals)
     mean = float((totals if of_class is None else totals * of_class).sum()) / count
     if not mean > 0:
         raise DataError(f"{loader.part}: all weights are 0; give at least one example a weight")
-    return loader.weighed(of_class, mean)
+    counted = weighing if of_class is None else weighing[of_class > 0]
+    return loader.weighed(of_class, mean, int(counted.sum()))
 
 
 def _totals(y: Tensor, weight: Tensor) -> Tensor:

@@ -83,10 +83,18 @@ class Source:
             return fingerprints([self.given])[0]
         found = hashlib.sha256()
         for place, name in enumerate(self.given.columns):
-            found.update(f"{name}\n".encode("utf-8", "surrogatepass"))
+            kind = _kind_of(self.given.iloc[:, place])
+            found.update(f"{name}{kind}\n".encode("utf-8", "surrogatepass"))
             found.update(_hashed(self.given.iloc[:, place]).to_numpy().tobytes())
         size = int(self.given.memory_usage(deep=True).sum())
         return {"name": self.name, "bytes": size, "sha256": found.hexdigest()}
+
+
+def _kind_of(column: pd.Series[Any]) -> str:
+    """Returns the type of a column whose cells are hashed as those of other types are: categories, truth values, dates."""
+    pandas = require("pandas", "reading a table")
+    alike = isinstance(column.dtype, pandas.CategoricalDtype) or column.dtype.kind in "bmM"
+    return f" {column.dtype.name}" if alike else ""
 
 
 def _hashed(column: pd.Series[Any]) -> pd.Series[Any]:
