@@ -219,3 +219,13 @@ def test_images_go_all_the_way(what: str, kind: str | None, tmp_path: Path) -> N
     (lam,) = slim.family.config.lams
     exported = save_member(slim.family, lam, tmp_path / "net.pt2", "torch-export", IMAGES[:2])
     assert exported.max_difference < 1e-5
+
+
+def test_examples_in_which_no_place_counts_are_none() -> None:
+    """They were right nowhere, at a loss of 0, and so drew both to 0."""
+    x, y = torch.randn(6, 2, 4), torch.randint(0, 3, (6, 4))
+    y[3:] = -100
+    family = nd.fit(nn.Conv1d(2, 3, 1), (x, y), epochs=1, batch_size=2, groups=1)
+    assert family.n_data == 3
+    (all_, some) = (nd.evaluate(family, part, lams=[0.1]) for part in ((x, y), (x[:3], y[:3])))
+    assert all_.members[0].metrics == some.members[0].metrics

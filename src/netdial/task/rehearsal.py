@@ -18,6 +18,7 @@ from netdial.core.inputs import OneTensor, Packing, one_tensor, packing_of
 from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
+from netdial.data.memory.targets import NOT_COUNTED
 from netdial.task.base import Task
 from netdial.task.loss import Loss
 from netdial.task.registry import deduce, dense_form, settle
@@ -195,10 +196,16 @@ def hold(data: Data, part: str = "training part") -> Dataset | Loader:
 def with_task(
     data: Data, kind: str | Task | None = None, known: Task | None = None, part: str = "data"
 ) -> tuple[Dataset, Task]:
-    """Returns data in memory and their task, the targets checked against it; arguments are those of ``admit``."""
+    """Returns data in memory and their task, the targets checked against it; arguments are those of ``admit``.
+
+    Examples in which no place counts are no observations, and left out.
+    """
     held = as_dataset(data, part=part)
     task = settle_task(kind, held, known)
     found = as_dataset(held, task.targets, part)
+    if task.targets == "class maps" and len(found):
+        counted = (found.y != NOT_COUNTED).flatten(1).any(dim=1)
+        found = found if not bool(counted.any()) or bool(counted.all()) else found.select(counted)
     if len(found):
         _counted(task, found.y, part)
     return found, task
