@@ -270,7 +270,9 @@ class Choice:
     def _part(self, data: Data | None, part: str) -> Dataset | None:
         """Returns data in memory, None if there are none."""
         return (
-            None if data is None else admit(self.family.net, data, self.problem.task, part=part)[0]
+            None
+            if data is None
+            else admit(self.family.net, data, self.problem.task, None, part, self.family.columns)[0]
         )
 
     def warn(self) -> None:

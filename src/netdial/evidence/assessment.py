@@ -103,7 +103,7 @@ def assess(
         ConfigError: an estimator does not apply to the objective (the message says which do), or an option is out of range.
     """
     family.weights_alone("evidence")
-    part, task = admit(family.net, data, kind, family.task, "training part")
+    part, task = admit(family.net, data, kind, family.task, "training part", family.columns)
     unweighted(part, "assess")
     values = tuple(sorted(set(family.lams(lams))))
     objective = objective or family.objective

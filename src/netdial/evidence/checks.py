@@ -165,7 +165,7 @@ def health(
         ConfigError: ``direct`` is not a table of networks of the same layout and posterior, or the objective does not fit.
     """
     family.weights_alone("health")
-    part, task = admit(family.net, data, kind, family.task, "training part")
+    part, task = admit(family.net, data, kind, family.task, "training part", family.columns)
     unweighted(part, "health")
     values = sorted(set(family.lams(lams)))
     objective = objective or family.objective

@@ -41,6 +41,7 @@ def cut_family(family: Family, plan: Plan, net: nn.Module | None = None) -> Fami
         cut_module(plan, net)
         note_cut(plan, net)
     made = Family(net, family.config)
+    made.columns = family.columns
     for path, whole in family.maps.items():
         if made.maps[path].layout.names != whole.layout.names:
             raise ConfigError(

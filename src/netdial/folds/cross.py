@@ -24,6 +24,7 @@ from netdial.core.noise import generator
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
+from netdial.data.memory.columns import columns_of
 from netdial.data.memory.rows import alike
 from netdial.family.family import Family
 from netdial.folds.training import families_on, held_out_rows
@@ -158,6 +159,8 @@ def cross_validate(
     everything = torch.arange(len(part))
     without = [everything[~torch.isin(everything, rows)] for rows in held]
     family, *others = families_on(start, part, [everything, *without], task, config, report)
+    for one in (family, *others):
+        one.columns = columns_of(data)
     forward = HeldOut(others, part, held)
     values = family.lams(lams)
     if lacks_noise(family.task, len(part)):

@@ -18,6 +18,7 @@ from netdial.core.outputs import (
 )
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
+from netdial.data.memory.columns import check_columns
 from netdial.family.family import Family
 from netdial.task.rehearsal import in_order_of
 
@@ -65,6 +66,7 @@ def predictive(
     Raises:
         ConfigError: λ is outside the trained range, or there is nothing to draw.
     """
+    check_columns(family.columns, data, "data")
     part = in_order_of(family.net, as_dataset(data))
     net, source, draw = family.export(lam), generator(seed, "predictive"), family.sampler(lam)
     draws = []

@@ -104,7 +104,7 @@ def calibrate(
         ConfigError: the family's task is no regression.
         DataError: there are too few rows.
     """
-    part, task = admit(family.net, data, None, family.task, "held-out part")
+    part, task = admit(family.net, data, None, family.task, "held-out part", family.columns)
     if not isinstance(task, Regression):
         raise ConfigError(
             f"calibrate: the family's task is {task.name}; only a regression has a noise variance"
@@ -289,7 +289,7 @@ def intervals(
         raise ConfigError(f"intervals: {UNKNOWN}")
     if isinstance(data, Tensor):
         data = data, data.new_zeros(len(data), len(here.noise_var), dtype=torch.float32)
-    part, _ = admit(family.net, data, None, family.task)
+    part, _ = admit(family.net, data, None, family.task, columns=family.columns)
     if not family.is_random:
         centre = outputs(family.export(lam), part).double()
         var, reach = here.error_var or here.noise_var, here.error_reach

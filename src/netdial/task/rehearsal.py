@@ -18,6 +18,7 @@ from netdial.core.inputs import OneTensor, Packing, one_tensor, packing_of
 from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
+from netdial.data.memory.columns import check_columns
 from netdial.data.memory.targets import NOT_COUNTED
 from netdial.task.base import Task
 from netdial.task.loss import Loss
@@ -33,6 +34,7 @@ def admit(
     kind: str | Task | None = None,
     known: Task | None = None,
     part: str = "data",
+    columns: tuple[str, ...] = (),
 ) -> tuple[Dataset, Task]:
     """Returns data in memory, in the number type of a network that has been tried on two of the examples, and their task.
 
@@ -44,11 +46,13 @@ def admit(
         kind: the task asked for, by name or as a value; by default ``known``, else the one that the targets suggest.
         known: the task that a family was trained for.
         part: what the data are, for messages.
+        columns: names of the columns of the frame that the network was trained on, see ``Varying.columns``.
 
     Raises:
         DataError: the data cannot be used, or there are none.
         ConfigError, TraceError, ShapeError: as ``settle`` and ``rehearse``.
     """
+    check_columns(columns, data, part)
     found, task = with_task(data, kind, known, part)
     if len(found) == 0:
         raise DataError(f"the {part} is empty; give at least one example")

@@ -11,6 +11,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import in_usual_modes
 from netdial.data.memory import Data, Loader
+from netdial.data.memory.columns import check_columns, columns_of
 from netdial.family.family import Family
 from netdial.family.stacking import can_stack, stack, unstack
 from netdial.task import Task
@@ -73,22 +74,23 @@ def fit_direct(
             f"shared={', '.join(config.shared)}: a parameter that is the same for every lam would tie the directly "
             "trained networks together; leave shared empty, or train at one lam at a time"
         )
-    data = hold(data)
-    families = [Family(suited(net, data), config.family()) for net in starts]
-    if not can_stack(families):
-        return [
-            run(
-                family,
-                data,
-                None,
-                kind=kind,
-                config=config.changed(seed=config.seed + index),
-                report=report,
-            )
-            for index, family in enumerate(families)
-        ]
-    family = run(stack(families), data, None, kind=kind, config=config, report=report)
-    return unstack(family, len(starts))
+    held = hold(data)
+    families = [Family(suited(net, held), config.family()) for net in starts]
+    if can_stack(families):
+        family = run(stack(families), held, None, kind=kind, config=config, report=report)
+        return _named(unstack(family, len(starts)), data)
+    found = [
+        run(
+            family,
+            held,
+            None,
+            kind=kind,
+            config=config.changed(seed=config.seed + index),
+            report=report,
+        )
+        for index, family in enumerate(families)
+    ]
+    return _named(found, data)
 
 
 @checked
@@ -129,6 +131,7 @@ def fit_starts(
     """
     if not nets:
         raise ConfigError("nets: the list is empty; give at least one network")
+    check_columns(columns_of(data), valid, "validation part")
     config, held = settings_of(config, settings), hold(data)
     if config.patience:
         raise ConfigError(
@@ -138,13 +141,21 @@ def fit_starts(
     families = [Family(suited(net, held), config.family()) for net in nets]
     common: dict[str, Any] = {"kind": task, "report": report}
     if isinstance(held, Loader) or not side_by_side(families, config):
-        return [
+        found = [
             run(family, held, valid, config=config.changed(seed=config.seed + index), **common)
             for index, family in enumerate(families)
         ]
+        return _named(found, data)
     found = run_side_by_side(families, held, config=config, **common)
     if valid is not None:
         part = admit(found[0].net, valid, found[0].task, part="validation part")[0]
         for family in found:
             learn_noise(family, part)
-    return found
+    return _named(found, data)
+
+
+def _named(families: list[Family], data: Data) -> list[Family]:
+    """Returns families that know the columns of the frame that they were trained on."""
+    for family in families:
+        family.columns = columns_of(data)
+    return families

@@ -111,6 +111,7 @@ def specialise(
         shared=(*family.config.shared, *shared),
     )
     member = Family(family.export(lam), config).to(family.device)
+    member.columns = family.columns
     with torch.no_grad():
         known = family.fields_at([lam]).by_leaf()
         for path, table in member.maps.items():

@@ -82,7 +82,6 @@ def fit(
         NonFiniteError: training met a number that is not finite.
     """
     config = settings_of(config, settings)
-    check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, start = asked(net, held, kind, loss), suited(net, held)
     family = Family(start, config.family())
@@ -118,6 +117,8 @@ def run(
         raise ConfigError(
             f"patience={config.patience} needs validation data; give valid, or leave patience out"
         )
+    for given, name in ((data, "training part"), (valid, "validation part")):
+        check_columns(family.columns, given, name)
     blocks = _blocks(family, config)
     started = {name: buffer.clone() for name, buffer in unsaved(family.net).items()}
     if config.precision == "64-true":

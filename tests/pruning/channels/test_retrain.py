@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -125,3 +126,33 @@ def test_what_is_refused(data: tuple[Tensor, Tensor]) -> None:
         retrain_structured(net, None, data, size=[])
     with pytest.raises(ConfigError, match="'epoch'"):
         retrain_structured(net, None, data, share=0.5, epoch=2)
+
+
+class Named(nn.Module):
+    """Gives its outputs by name, or takes its inputs so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 3)
+
+
+class Outputs(Named):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.last(torch.relu(self.first(x)))}
+
+
+class Inputs(Named):
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        found: Tensor = self.last(torch.relu(self.first(one) + other[:, :1]))
+        return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Outputs, Inputs])
+def test_networks_are_taken_as_by_slim(kind: type[Named]) -> None:
+    x, y = torch.randn(24, 4), torch.arange(24) % 3
+    data: Any = (x, y) if kind is Outputs else ({"one": x, "other": x}, y)
+    net = kind()
+    done = retrain_structured(net, None, data, share=0.5, rounds=2, epochs=1, batch_size=12)
+    assert [turn.trained.widths["first"] for turn in done] == [6, 4]

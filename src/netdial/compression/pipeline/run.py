@@ -27,6 +27,7 @@ from netdial.core.errors import ConfigError, MemberWarning, warn
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, as_dataset
+from netdial.data.memory.columns import check_columns
 from netdial.data.memory.weights import weighted
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, values_of
@@ -90,6 +91,9 @@ def compress(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
     config = config or CompressConfig(**settings)
+    if isinstance(net, Family):
+        for rows, name in ((data, "training part"), (valid, "validation part")):
+            check_columns(net.columns, rows, name)
     folder = None if folder is None else Path(folder)
     if isinstance(net, Family) and lam is None:
         recipe = {**(recipe or {}), **family_recipe(net)}

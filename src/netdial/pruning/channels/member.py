@@ -25,6 +25,8 @@ from netdial.core.inputs import as_packed, is_several, packing_of
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
+from netdial.data.memory import Data, as_dataset
+from netdial.data.memory.columns import check_columns
 from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
@@ -33,7 +35,9 @@ from netdial.nets.foreign import check_initialised, copy_network, with_plain_wei
 from netdial.nets.named import note_built
 from netdial.shrinking.shrink import example_of
 from netdial.task import Task
-from netdial.task.rehearsal import adapted
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked
+from netdial.task.rehearsal import adapted, admit, suited
 from netdial.train.finetune import specialise
 
 NO_PENALTY = 1e-8
@@ -119,6 +123,26 @@ def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
     return found, x if wanted is None else wanted.of(x, packing, "example")
 
 
+def admitted(
+    net: nn.Module, data: Data, kind: str | Task | None, loss: LossFunction | None = None
+) -> tuple[nn.Module, Dataset, Task]:
+    """Returns a network from one tensor to one tensor, training data in memory, and their task.
+
+    Args:
+        net: a family, or any network.
+        data: training part, as for ``fit``.
+        kind: the task: a name, or a ``Task``; by default that of the family.
+        loss: or a loss function of (outputs, targets).
+    """
+    known = net.task if isinstance(net, Family) else None
+    columns = net.columns if isinstance(net, Family) else ()
+    check_columns(columns, data, "training part")
+    held = as_dataset(data, part="training part")
+    asked_for = asked(template(net), held, kind, loss, known)
+    net = net if isinstance(net, Family) else suited(net, held)
+    return net, *admit(template(net), held, asked_for, known, "training part")
+
+
 def example_inputs(data: Dataset | None, example: Any) -> Any:
     """Returns inputs to trace on.
 
@@ -137,11 +161,6 @@ def example_inputs(data: Dataset | None, example: Any) -> Any:
 def template(net: nn.Module) -> nn.Module:
     """Returns the network of a family, whose inputs are those of its members; any other network is its own."""
     return net.net if isinstance(net, Family) else net
-
-
-def task_of(net: nn.Module) -> Task | None:
-    """Returns the task that a family was trained for; None for any other network."""
-    return net.task if isinstance(net, Family) else None
 
 
 def graph_of(

@@ -19,7 +19,7 @@ from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError
 from netdial.core.outputs import in_usual_modes
 from netdial.core.size import Target, parse_target
-from netdial.data.memory import Data, as_dataset
+from netdial.data.memory import Data
 from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.measure.noise import forget_noise
@@ -30,10 +30,9 @@ from netdial.pruning.channels.choosing import (
 )
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import (
+    admitted,
     example_inputs,
     member_of,
-    task_of,
-    template,
     tried,
     with_picks,
 )
@@ -43,8 +42,6 @@ from netdial.pruning.channels.removal import Emission
 from netdial.pruning.channels.scores import Per
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
-from netdial.task.rehearsal import admit, suited
 
 
 @checked
@@ -121,10 +118,7 @@ def slim(
     goal = goal_of(share, size)
     part = None
     if data is not None:
-        held = as_dataset(data, part="training part")
-        kind = asked(template(net), held, kind, loss, task_of(net))
-        net = net if isinstance(net, Family) else suited(net, held)
-        part, kind = admit(template(net), held, kind, task_of(net), "training part")
+        net, part, kind = admitted(net, data, kind, loss)
     options = Options(
         criterion, limits, per, exact, emission, rounding, kind, seed, lenient, inputs, heads, steps
     )

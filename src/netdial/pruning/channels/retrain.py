@@ -22,16 +22,15 @@ from netdial.core.outputs import in_usual_modes
 from netdial.core.size import Target
 from netdial.data.memory import Data
 from netdial.pruning.channels.member import (
+    admitted,
     example_inputs,
     graph_of,
     member_of,
-    task_of,
-    template,
+    tried,
 )
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.prune import goals_of
 from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since, spent
-from netdial.task.rehearsal import admit
 from netdial.train.finetune import finetune
 
 RATE = 1e-2
@@ -86,9 +85,9 @@ def retrain_structured(
         ConfigError, TraceError: as ``slim``; or fewer than one round, or sizes in different units.
     """
     options = options or Options()
-    options = replace(options, emission=options.emission or "fold")
-    part, _ = admit(template(net), data, options.kind, task_of(net), "training part")
-    ladder, example = goals_of(share, size), example_inputs(part, None)
+    net, part, task = admitted(net, data, options.kind)
+    options = replace(options, emission=options.emission or "fold", kind=task)
+    ladder, (net, example) = goals_of(share, size), tried(net, example_inputs(part, None))
     rounds = rounds if rounds is not None else 3 if len(ladder) == 1 else 1
     member = member_of(net, lam, example, inputs=options.inputs)
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)

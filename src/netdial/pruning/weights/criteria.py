@@ -109,7 +109,7 @@ def importance(
     family.weights_alone("importance")
     part, task = None, settle(kind, family.task)
     if data is not None:
-        part, task = admit(family.net, data, kind, family.task, "training part")
+        part, task = admit(family.net, data, kind, family.task, "training part", family.columns)
     with torch.no_grad():
         fields = family.fields_at(lams)
     return measure(Subject(family, tuple(map(float, lams)), fields, part, task, seed), criterion)

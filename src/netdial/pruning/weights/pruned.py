@@ -152,7 +152,7 @@ def decide_in_turn(
         )
     part = None
     if data is not None:
-        part, _ = admit(family.net, data, rule.kind, family.task, "training part")
+        part, _ = admit(family.net, data, rule.kind, family.task, "training part", family.columns)
     family.weights_alone("pruning")
     if max(shares) > 0:
         check_plain_weights(family.net, masks=False, instead=_INSTEAD)

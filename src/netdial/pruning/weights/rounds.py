@@ -127,7 +127,7 @@ def retrain(
     """
     if start not in STARTS:
         raise unknown("start", start, STARTS)
-    data, kind = admit(family.net, data, kind, family.task, "training part")
+    data, kind = admit(family.net, data, kind, family.task, "training part", family.columns)
     member, done = specialise(family, lam), []
     for number, target in enumerate(shares(share, rounds, schedule)):
         member = prune(
@@ -153,6 +153,7 @@ def _afresh(member: Family, seed: int) -> Family:
                 _reset(name, module)
         net.load_state_dict({name: before[name] for name in member.frozen}, strict=False)
     fresh = Family(net, member.config).to(member.device)
+    fresh.columns = member.columns
     assert member.kept is not None
     fresh.restrict(member.kept)
     return fresh

@@ -22,7 +22,6 @@ from netdial.core.noise import generator
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
-from netdial.data.memory.columns import check_columns
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, paired, terms_of
 from netdial.pruning.weights.mask import Policy, places
@@ -226,10 +225,9 @@ def surface(
         ConfigError: a share outside [0, 1), a λ outside the trained range, an unknown criterion or metric, or a
             criterion that lacks what it needs, or ``refit`` without training data.
     """
-    check_columns(family.columns, data, "data")
-    part, task = admit(family.net, data, kind, family.task)
+    part, task = admit(family.net, data, kind, family.task, columns=family.columns)
     if train is not None:
-        train, _ = admit(family.net, train, task, part="training part")
+        train, _ = admit(family.net, train, task, None, "training part", family.columns)
     values = family.lams(lams)
     rule = Rule(criterion, policy or Policy(), fold, task, seed, refit)
     step = max(1, _FIELDS // family.layout.size)

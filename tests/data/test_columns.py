@@ -1,0 +1,107 @@
+"""Columns of frames: whatever works on a family, or on what became of it, meets those of the training part in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import netdial as nd
+from netdial.core.errors import DataError
+from netdial.measure import calibrate, intervals
+from netdial.pruning.channels import prune_family, retrain_structured
+from netdial.pruning.weights import importance
+from netdial.pruning.weights.rounds import retrain
+
+pandas = pytest.importorskip("pandas")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+X = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(24) % 3
+FRAME = pandas.DataFrame(X.numpy(), columns=["a", "b", "c"])
+TURNED = FRAME[["c", "b", "a"]]
+ONCE: dict[str, Any] = {"epochs": 1, "batch_size": 12}
+
+Works = Callable[[nd.Family, Any], object]
+WORKS: dict[str, Works] = {
+    "finetune": lambda family, data: nd.finetune(family, 1.0, data, **ONCE),
+    "finetune, validation": lambda family, data: nd.finetune(
+        family, 1.0, (FRAME, Y), valid=data, **ONCE
+    ),
+    "predictive": lambda family, data: nd.predictive(family, 1.0, data, n_samples=1),
+    "prune": lambda family, data: nd.prune(family, 1.0, 0.5, data=data),
+    "importance": lambda family, data: importance(family, [1.0], "taylor", data=data),
+    "retrain": lambda family, data: retrain(family, 1.0, data, share=0.5, rounds=1, **ONCE),
+    "surface": lambda family, data: nd.surface(
+        family, (FRAME, Y), train=data, lams=2, shares=[0.5]
+    ),
+    "assess": lambda family, data: nd.assess(family, data, lams=2, n_samples=2),
+    "health": lambda family, data: nd.health(family, data, lams=2, n_samples=2),
+    "slim": lambda family, data: nd.slim(family, 1.0, share=0.5, data=data),
+    "prune_family": lambda family, data: prune_family(family, 1.0, share=0.5, data=data),
+    "retrain_structured": lambda family, data: retrain_structured(
+        family, 1.0, data, share=0.5, rounds=1, **ONCE
+    ),
+    "compress": lambda family, data: nd.compress(
+        family, data, (FRAME, Y), lam=1.0, max_loss=10.0, epochs=1, steps=1
+    ),
+}
+MADE: dict[str, Callable[[nd.Family], nd.Family]] = {
+    "finetune": lambda family: nd.finetune(family, 1.0, (FRAME, Y), **ONCE),
+    "prune": lambda family: nd.prune(family, 1.0, 0.5),
+    "retrain": lambda family: (
+        retrain(family, 1.0, (FRAME, Y), share=0.5, rounds=1, start="random", **ONCE)[-1].family
+    ),
+    "slim": lambda family: nd.slim(family, 1.0, share=0.5, data=(FRAME, Y)).family,
+    "prune_family": lambda family: prune_family(family, 1.0, share=0.5, data=(FRAME, Y))[0],
+    "fit_direct": lambda _: nd.fit_direct(network(), (FRAME, Y), lams=[1.0], **ONCE)[0],
+    "fit_starts": lambda _: nd.fit_starts([network(), network()], (FRAME, Y), **ONCE)[1],
+    "cross_validate": lambda _: (
+        nd.cross_validate(network(), (FRAME, Y), folds=2, lams=[1.0], **ONCE).family
+    ),
+}
+
+
+def network() -> torch.nn.Module:
+    return nd.build("mlp:4", input_shape=(3,), n_outputs=3)
+
+
+@pytest.fixture(scope="module")
+def family() -> nd.Family:
+    return nd.fit(network(), (FRAME, Y), objective="ard", **ONCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(WORKS))
+def test_whatever_works_on_a_family_refuses_columns_in_another_order(
+    name: str, family: nd.Family
+) -> None:
+    with pytest.raises(DataError, match="in another order"):
+        WORKS[name](family, (TURNED, Y))
+    WORKS[name](family, (FRAME, Y))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MADE))
+def test_what_became_of_a_family_knows_its_columns(name: str, family: nd.Family) -> None:
+    made = MADE[name](family)
+    with pytest.raises(DataError, match="in another order"):
+        nd.evaluate(made, (TURNED, Y), lams=[1.0])
+    nd.evaluate(made, (FRAME, Y), lams=[1.0])
+
+
+def test_noise_and_intervals_of_a_regression() -> None:
+    net, y = nd.build("mlp:4", input_shape=(3,), n_outputs=1), FRAME[["a"]]
+    family = nd.fit(net, (FRAME, y), (FRAME, y), **ONCE)
+    for work in (
+        lambda data: calibrate(family, data),
+        lambda data: intervals(family, data, 1.0),
+    ):
+        with pytest.raises(DataError, match="in another order"):
+            work((TURNED, y))
+        work((FRAME, y))
+    with pytest.raises(DataError, match="in another order"):
+        nd.fit_starts([net], (FRAME, y), (TURNED, y), **ONCE)
