@@ -17,6 +17,7 @@ from netdial.compression import ledger, read, write
 from netdial.jobs.opening import open_run
 from netdial.measure.forward import outputs
 from netdial.report.sections.compress import waterfall_figure
+from netdial.report.text import count
 from netdial.runs.curves import members
 from netdial.runs.results.compressions import TRAINED_ON, compressions
 from netdial.runs.run import Run
@@ -241,6 +242,8 @@ def test_a_compressed_network_of_any_way_opens_predicts_and_is_compressed_again(
     Path("rows.csv").write_text("a,b,y\n" + "\n".join(lines), "utf-8")
     said = call(way[0], "rows.csv", "--target", "y", "--epochs", "2", "-q", *way[1:])
     assert said.code == 0, said.err
+    report = Path("runs", f"rows-{way[0]}", "report.html")
+    assert 'id="compressed"' not in report.read_text("utf-8")
     for source, out in ((f"rows-{way[0]}", "one.ndz"), ("one.ndz", "two.ndz")):
         said = call("compress", source, "--max-bytes", "9000", "--out", out, *SHORT)
         assert said.code == 0, said.err
@@ -248,6 +251,8 @@ def test_a_compressed_network_of_any_way_opens_predicts_and_is_compressed_again(
         assert said.code == 0, said.err
         lines = Path("guess.csv").read_text("utf-8").splitlines()
         assert lines[0].startswith("y,probability of no") and len(lines) == 61
+    page = report.read_text("utf-8")
+    assert 'id="compressed"' in page and count(Path("one.ndz").stat().st_size) in page
 
 
 @pytest.mark.slow

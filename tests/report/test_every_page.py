@@ -44,8 +44,12 @@ COMMANDS = {
     "shrink": (
         "shrink wine --model mlp:16 --lam 0.5 --epochs 5 --name shrink --quiet",
         "evaluate shrink --rivals --seconds 0.2",
+        "compress shrink --max-bytes 1500 --epochs 2 --tuning 1",
     ),
-    "search": ("search wine --epochs 2 --name search --quiet",),
+    "search": (
+        "search wine --epochs 2 --name search --quiet",
+        "compress search --max-bytes 9000 --epochs 2 --tuning 1",
+    ),
     "sweep": ("sweep sweep.json",),
     "paper": ("reproduce surface --data wine --quick --quiet --workers 1 --out paper",),
     "both": ("report shrink search --out both.html",),

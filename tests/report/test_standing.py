@@ -144,7 +144,7 @@ def test_a_slimmed_member_stands_beside_the_whole_one_and_others_of_its_size() -
     assert told.rival.value == "0.2" and "another pruning (b)" in told.rival.note
     alone = slim_standing([chosen, large], chosen, "λ", {}, {}, 100)
     assert alone is not None
-    assert "the whole member" in alone.rival.note and "worse by 0.06 ± 0.01" in alone.rival.note
+    assert "the whole network" in alone.rival.note and "worse by 0.06 ± 0.01" in alone.rival.note
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e5])
@@ -158,7 +158,7 @@ def test_what_a_slimmed_regression_lost_does_not_depend_on_the_unit_of_its_targe
     told = slim_standing([one], one, "λ", {}, {}, 100)
     assert told is not None
     assert told.lost.value == "+0.24"
-    assert told.lost.note == "squared error in variances of the target against the whole member"
+    assert told.lost.note == "squared error in variances of the target against the whole network"
 
 
 def test_a_pruned_network_that_is_better_is_called_so() -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from netdial.core.records import Record
 from netdial.report.panels import COLOURS, TITLE_PIXELS, axis_name, stacked, title_panel, value_axis
+from netdial.report.sections.compress import compression_section
 from netdial.report.sections.size_figures import SIZE_PIXELS, single, size_axes
 from netdial.report.standing.of_search import search_standing
 from netdial.report.standing.of_unfinished import unfinished_standing
@@ -56,7 +57,9 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     drawings = _drawings(run)
     stands = search_standing(found, run.config, rivals(records), run.name)
     stands = stands or unfinished_standing(run, records, found.cost)
+    compression = compression_section(records, run.config)
     return {
+        "compression": compression,
         "sentence": about(run.config),
         "lead": lead(found, run.config),
         "tiles": stands.tiles(),
@@ -84,6 +87,7 @@ def search_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "training": training_figure(found),
             "gamma": gamma_figure(found),
             "size": trials_figure(found),
+            **(compression.figures if compression else {}),
         },
         "shades": _SHADES,
         "data": {

@@ -13,6 +13,7 @@ from typing import Any
 
 from netdial.core.records import Event, Record
 from netdial.report.panels import COLOURS
+from netdial.report.sections.compress import compression_section
 from netdial.report.sections.shrinking_figures import (
     FEW_LAYERS,
     TimeAxis,
@@ -87,16 +88,19 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     if stands is None:
         sizes = [{"params": size} for size in found.parameters or ()]
         stands = unfinished_standing(run, records, *reversed(sizes))
+    compression = compression_section(records, run.config)
     return {
         "sentence": about(run.config),
         "lead": lead(found, run.config),
         "tiles": stands.tiles(),
         "notes": notes(run, found, log),
+        "compression": compression,
         "figures": {
             "widths": evolution_figure(found, log, clock),
             "size": size_figure(found, metric, clock),
             "cost": cost_figure(found, log, clock),
             "training": learning_figure(found, clock),
+            **(compression.figures if compression else {}),
         },
         "colours": list(layer_colours(found).items()),
         "line_colours": COLOURS,

@@ -23,7 +23,7 @@ from netdial.report.text import count, loss_words, number, size_words
 from netdial.runs.prunings import Pruning
 from netdial.runs.results.compressions import SIZE, Compression, times_words
 
-WHOLE_MEMBER = "the whole member"
+WHOLE = "the whole network"
 _LARGER = 1.05
 """Rivals of a small network are at most so many times as large."""
 
@@ -61,7 +61,7 @@ def slim_standing(
     whole = dict(chosen.before.values)
     if gap is not None and error is not None:
         whole |= {f"{part}/excess": -gap, f"{part}/excess_error": error}
-    rivals = {WHOLE_MEMBER: whole, **others, **beside}
+    rivals = {WHOLE: whole, **others, **beside}
     return Standing(
         chosen=Fact(name, worth_words(worth, metric)),
         cost=cost_told(worth, chosen.before.values),
@@ -90,14 +90,14 @@ def compress_standing(
         lost=_against(None, metric, coded, dense),
         sure=_judged(one, metric, rows),
         constant=constant_told(constant, metric, coded),
-        rival=rival_told(_alone({WHOLE_MEMBER: dense, **beside}, metric), metric, coded, ""),
+        rival=rival_told(_alone({WHOLE: dense, **beside}, metric), metric, coded, ""),
     )
 
 
 def _alone(rivals: Mapping[str, Worth], metric: str) -> dict[str, Worth]:
     """Returns rivals that were measured by a metric; what they are beside another network is left out."""
     return {
-        name: worth if name == WHOLE_MEMBER else without_gaps(worth)
+        name: worth if name == WHOLE else without_gaps(worth)
         for name, worth in rivals.items()
         if metric in worth
     }
@@ -111,14 +111,14 @@ def _metric(values: Worth) -> str | None:
 
 def _against(gap: float | None, metric: str, now: Worth, before: Worth) -> Fact:
     """Returns what a smaller network loses against the whole one."""
-    where = f"against {WHOLE_MEMBER}"
+    where = f"against {WHOLE}"
     if gap is not None:
         whole = (
             1.0 if metric.endswith("/rmse") else before.get(metric, 0.0)
         )  # losses have a unit of their own
         return lost_told(gap, whole, f"{loss_words(metric)} {where}")
     if metric not in before:
-        return Fact(UNKNOWN, f"{WHOLE_MEMBER} was not measured")
+        return Fact(UNKNOWN, f"{WHOLE} was not measured")
     sign = -1 if metric.endswith("/accuracy") else 1
     change = sign * (now[metric] - before[metric])
     return lost_told(change, before[metric], f"{measure(metric)} {where}")
