@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.evidence import ESTIMATORS, Estimate, assess, chosen, doubts
+from netdial.evidence.assessment import _estimates
+from netdial.evidence.subject import Reading
 from netdial.family.config import FamilyConfig
 from netdial.family.family import Family
 from netdial.objective import LAPLACE, OBJECTIVES
@@ -175,6 +177,13 @@ def test_choice_takes_the_simplest_of_equals_and_leaves_out_what_cannot_choose()
         Estimate("wbic", 5.0, 0.1, 0.1, legal=False),
     ]
     assert chosen(found) == {"elbo": 10.0}
+
+
+def test_gaps_are_from_the_best_number() -> None:
+    values = {0.1: math.nan, 1.0: 3.0, 10.0: 2.0}
+    found = _estimates("elbo", [Reading(lam, value, 0.1) for lam, value in values.items()], 10)
+    gaps = [estimate.parts["gap"] * 10 * math.log(2) for estimate in found]
+    assert math.isnan(gaps[0]) and gaps[1:] == pytest.approx([1, 0])
 
 
 def test_doubts_are_spoken() -> None:

@@ -87,7 +87,7 @@ def load_embedded(
             Number(column=str(f), fill=middle, mean=m, std=s, missing=False)
             for f, middle, m, s in zip(
                 bunch.feature_names,
-                x[splits["train"]].median(0).values.tolist(),
+                x[splits["train"]].quantile(0.5, dim=0).tolist(),
                 mean.tolist(),
                 std.tolist(),
                 strict=True,

@@ -231,7 +231,7 @@ _DOUBTS: tuple[tuple[str, str, Callable[[float], bool], str], ...] = (
 
 def _estimates(name: str, readings: Sequence[Reading], n_data: int) -> list[Estimate]:
     """Returns readings in bits per example, each compared with the best of them."""
-    best = min(readings, key=lambda reading: reading.value)
+    best = min(readings, key=lambda reading: (math.isnan(reading.value), reading.value))
     estimates = []
     for reading in readings:
         unit = 1.0 if reading.plain else n_data * math.log(2)

@@ -124,6 +124,15 @@ def test_a_column_of_parts(tmp_path: Path) -> None:
         read(tmp_path, frame().replace({"val": "later"}), split_column="part")
 
 
+def test_a_part_named_twice(tmp_path: Path) -> None:
+    frame().iloc[40:50].to_csv(tmp_path / "v.csv", index=False)
+    own = {"split_column": "part", "valid": str(tmp_path / "v.csv")}
+    with pytest.raises(DataError, match=r"puts \d+ row\(s\) into the part 'valid', and v.csv is"):
+        read(tmp_path, **own)
+    splits = read(tmp_path, frame().replace({"val": "train"}), **own)
+    assert len(splits.valid) == 10 and len(splits.train) + len(splits.test) == 60
+
+
 def test_groups_and_times_of_a_table(tmp_path: Path) -> None:
     who = frame()["who"].to_numpy()
     splits = read(tmp_path, group_column="who")

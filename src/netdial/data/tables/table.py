@@ -138,6 +138,11 @@ def load_table(
         for part, index in splits.items()
     }
     for part, other in own.items():
+        if named := len(splits[part]):
+            raise DataError(
+                f"{where}: the split column {options.split_column!r} puts {named} row(s) into the part {part!r}, and "
+                f"{other.name} is to be that part, too; leave out one of the two"
+            )
         parts[part], splits[part], said = own_part(other, schema, where)
         unseen += [f"{other.name}: {remark}" for remark in said]
     check_apart(table, splits, own, schema)
