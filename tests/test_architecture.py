@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "curvature": {"core", "task", "data", "nets", "objective"},
     "pruning": set(),  # what both of the following share
     "pruning.weights": {
+        "channels",
         "pruning",
         "core",
         "task",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netdial.curvature import Factors, full, kronecker
+from netdial.curvature import Factors, diagonal, full, gradient, kronecker
 
 KINDS = ["classification", "regression"]
 
@@ -108,3 +108,20 @@ def test_a_network_without_such_layers_has_none() -> None:
     data = torch.ones(3, 2), torch.zeros(3).long()
     assert kronecker(Scale(), data) == {}
     torch.testing.assert_close(full(Scale(), data), torch.tensor([[0.75, -0.75], [-0.75, 0.75]]))
+
+
+def test_callers_may_have_gradients_off_or_autocast_on() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    data = (torch.randn(12, 4), torch.arange(12) % 3)
+    measured: list[Callable[[], Tensor]] = [
+        lambda: kronecker(net, data)["0"].outputs,
+        lambda: full(net, data),
+        lambda: gradient(net, data)[1]["0.weight"],
+        lambda: diagonal(net, data)["0.weight"],
+    ]
+    for measure in measured:
+        due = measure()
+        for context in (torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
+            with context:
+                assert torch.equal(measure(), due)

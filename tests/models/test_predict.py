@@ -308,3 +308,17 @@ def test_predictions_of_a_percent_are_said_to_be_hundredths(tmp_path: Path) -> N
     with pytest.warns(UserWarning, match="'y': hundredths, as training had % there"):
         found = model.predict(frame)
     assert found["y"].abs().max() < 0.5  # not in percent, 0.5 to 6.5
+
+
+def test_outputs_under_a_loss_of_ones_own_are_not_called_probabilities(tmp_path: Path) -> None:
+    data = nd.load_data("wine")
+    net = nd.build("mlp:4", input_shape=(13,), n_outputs=3)
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    family = nd.fit(net, data.train, loss=loss, epochs=1)
+    nd.save(family, tmp_path / "net.safetensors", lam=1.0, data=data)
+    x = data.test.inputs()[:3]
+    found = nd.load_model(tmp_path / "net.safetensors").predict(x)
+    out = family.export(1.0)(x).detach()
+    assert list(found)[1:] == [f"output for {name}" for name in data.classes]
+    np.testing.assert_allclose(found.iloc[:, 1:].to_numpy(), out.numpy(), rtol=1e-5)
+    assert list(found.iloc[:, 0]) == [data.classes[k] for k in out.argmax(1).tolist()]

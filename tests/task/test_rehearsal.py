@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -145,3 +146,23 @@ def test_inputs_far_from_unit_scale_are_told(scale: float, shift: float, told: b
         advise(named("classification"), data)
     said = [str(one.message) for one in caught]
     assert len(said) == told and all("inputs have mean" in line for line in said)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda net, data: nd.shrink(net, data, epochs=1),
+        lambda net, data: nd.slim(net, share=0.3, data=data),
+        lambda net, data: nd.compress(net, data, data, max_bytes=2000, epochs=1),
+        lambda net, data: nd.cross_validate(net, data, folds=2, epochs=1),
+        lambda net, data: nd.fit(net, data, epochs=1),
+    ],
+)
+def test_layers_keep_the_modes_that_they_were_given_in(work: Callable[[Any, Any], Any]) -> None:
+    """A network in training mode whose normalisation is held in evaluation, as a frozen backbone has it."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).train()
+    net[1].eval()
+    work(net, (torch.randn(24, 4), torch.arange(24) % 3))
+    assert [module.training for module in net] == [True, False, True, True]

@@ -24,7 +24,6 @@ from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError
 from netdial.core.layout import Params
 from netdial.core.noise import generator
-from netdial.core.outputs import in_usual_modes
 from netdial.core.registry import Registry
 from netdial.curvature.gradients import NUMBERS, rows
 from netdial.curvature.hessian import products, vectors_at_once
@@ -49,7 +48,6 @@ DIAGONALS: Registry[Callable[[Model, int, int], Params]] = Registry("kind of cur
 
 @twice_differentiable()
 @checked
-@in_usual_modes
 def diagonal(
     net: nn.Module,
     data: Data,

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
-from netdial.core.outputs import failing_in_words, without_fast_path
+from netdial.core.outputs import failing_in_words, without_casting, without_fast_path
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data
 from netdial.nets.foreign import copy_network
@@ -146,10 +146,13 @@ def one_tensor_of(outputs: object) -> Tensor:
 def twice_differentiable() -> Iterator[None]:
     """Runs attention as the products it consists of: its fused kernels have no second derivative and cannot be batched.
 
+    Whoever calls may have gradients off, or ``autocast`` on.
     What torch runs example by example, since it has no batched form, is no matter of whoever calls, and is not told of.
     """
     with (
+        torch.inference_mode(False),
         torch.enable_grad(),
+        without_casting(),
         without_fast_path(),
         sdpa_kernel(SDPBackend.MATH),
         warnings.catch_warnings(),

@@ -128,6 +128,12 @@ def held_layers(net: nn.Module, frozen: Sequence[str], patterns: Sequence[str]) 
     return tuple(found)
 
 
+def frozen_norms(net: nn.Module) -> list[nn.Module]:
+    """Returns the normalisation layers whose parameters a network says are frozen: training holds them in evaluation mode."""
+    frozen = [name for name, leaf in net.named_parameters() if not leaf.requires_grad]
+    return [net.get_submodule(path) for path in held_layers(net, frozen, ())] if frozen else []
+
+
 def _surroundings(layers: dict[str, nn.Module], path: str) -> nn.Module:
     """Returns the layer itself, or the smallest one around it that has parameters."""
     while path and not any(True for _ in layers[path].parameters()):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import Whole, expect
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.core.noise import generator
-from netdial.core.outputs import ROWS, without_gradients
+from netdial.core.outputs import ROWS, evaluating, without_gradients
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import ErrorLaw, Pixels, Use
@@ -92,9 +92,10 @@ def predictions(
 
     Returns:
         For a classification the columns are the target, with the name of the likeliest class, and ``probability of NAME`` for
-        each class. For a regression they are each target in its own units, with ``TARGET low`` and ``TARGET high`` where the
-        errors on held-out rows are known: an interval that holds the value with probability ``level`` if the row is drawn as
-        those were, whatever the law of the errors; a remark says so if they are not known.
+        each class; where a loss function of your own was trained on, which knows no probabilities, the class of the largest
+        output and ``output for NAME``. For a regression they are each target in its own units, with ``TARGET low`` and
+        ``TARGET high`` where the errors on held-out rows are known: an interval that holds the value with probability ``level``
+        if the row is drawn as those were, whatever the law of the errors; a remark says so if they are not known.
 
     Raises:
         ConfigError: λ is missing or outside the range, given for a single network, or an option is out of range.
@@ -257,13 +258,8 @@ def _like(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _run(net: nn.Module, x: Tensor) -> Tensor:
-    x = _like(x, next(iter(net.parameters())))
-    was = net.training
-    net.eval()
-    try:
-        return _in_batches(net, x)
-    finally:
-        net.train(was)
+    with evaluating(net):
+        return _in_batches(net, _like(x, next(iter(net.parameters()))))
 
 
 def _in_batches(net: nn.Module, x: Tensor) -> Tensor:
@@ -281,7 +277,7 @@ def _columns(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: flo
 
 
 def _classes(use: Use, task: Task, out: Tensor) -> Columns:
-    """Returns the column of the likeliest class, and one of each class's probability."""
+    """Returns the column of the likeliest class, and one of each class's probability, or output under a loss of one's own."""
     shares = task.to_mean(out.double())
     names = use.classes or tuple(str(k) for k in range(shares.shape[-1]))
     count = task.outputs(len(names))
@@ -291,13 +287,14 @@ def _classes(use: Use, task: Task, out: Tensor) -> Columns:
         )
     target = use.table.target.columns[0] if use.table is not None else "class"
     each = shares.numpy()
-    return Columns(_titles(names), each, target, [names[k] for k in each.argmax(1).tolist()])
+    titles = _titles(names, "probability of" if task.targets == "classes" else "output for")
+    return Columns(titles, each, target, [names[k] for k in each.argmax(1).tolist()])
 
 
 @lru_cache(maxsize=64)
-def _titles(classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the titles of the columns of probabilities."""
-    return tuple(f"probability of {name}" for name in classes)
+def _titles(classes: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """Returns the titles of the columns of probabilities, or of outputs."""
+    return tuple(f"{what} {name}" for name in classes)
 
 
 def _numbers(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: float) -> Columns:

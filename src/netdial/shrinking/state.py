@@ -18,7 +18,7 @@ from netdial.channels.surgery import apply
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Plan
 from netdial.core.records import Event
-from netdial.family.leaves import held_layers
+from netdial.family.leaves import frozen_norms
 from netdial.shrinking.fading import Channels
 from netdial.shrinking.killing import KillingRule
 from netdial.train.optimiser import Rates
@@ -49,10 +49,7 @@ class Moved(NamedTuple):
         """Returns what a step updates in a network."""
         traced = graph.traced
         n_params = sum(parameter.numel() for parameter in traced.parameters())
-        frozen = [name for name, leaf in traced.named_parameters() if not leaf.requires_grad]
-        held = held_layers(traced, frozen, ()) if frozen else ()
-        norms = [traced.get_submodule(path) for path in held]
-        return cls(graph, thetas(graph), trainable(graph), n_params, norms)
+        return cls(graph, thetas(graph), trainable(graph), n_params, frozen_norms(traced))
 
 
 def trainable(graph: Graph) -> list[Tensor]:

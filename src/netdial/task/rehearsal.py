@@ -251,17 +251,14 @@ def rehearse(
     name = type(net).__name__
     if not any(True for _ in net.parameters()):
         raise ConfigError(f"network {name}: has no parameters, so there is nothing to train")
-    training = net.training
-    try:
-        with (
-            contents_kept(net),
-            without_gradients(),
-            torch.random.fork_rng(devices=[]),
-            failing_in_words(net, x),
-        ):
-            out: Any = net.eval()(x)
-    finally:
-        net.train(training)
+    with (
+        contents_kept(net),
+        modes_kept(net),
+        without_gradients(),
+        torch.random.fork_rng(devices=[]),
+        failing_in_words(net, x),
+    ):
+        out: Any = net.eval()(x)
     if not isinstance(out, Tensor):
         raise TraceError(
             f"network {name}: returned a {type(out).__name__}, expected one tensor of outputs; "

@@ -11,10 +11,13 @@ from torch.func import functional_call
 
 import netdial as nd
 from netdial.compression.pipeline.leaves import divide
+from netdial.compression.pipeline.run import _pull
 from netdial.compression.pipeline.sparsify import Sparsify, bits_of, criteria, damage_of, thinned
 from netdial.compression.pipeline.training import Book, SqueezeMethod, apart
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.data.dataset import Dataset
+from netdial.family import Family, Fields
+from netdial.objective import OBJECTIVES
 from netdial.task import named
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch, TensorFeed
@@ -204,3 +207,30 @@ def test_leaves_are_weights_biases_and_what_stays_exact() -> None:
         divide(broken)
     with pytest.raises(ConfigError, match="no weights"):
         divide(nn.LayerNorm(3))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_frozen_normalisation_keeps_its_statistics() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    for parameter in net[:2].parameters():
+        parameter.requires_grad_(False)
+    net[1].running_mean.fill_(0.25)  # type: ignore[operator, union-attr]
+    data = (torch.randn(40, 5), torch.arange(40) % 3)
+    net.eval()
+    found = nd.compress(net, data, data, max_bytes=800, epochs=1, free=False).net
+    means = [b for name, b in found.named_buffers() if name.endswith("running_mean")]
+    assert torch.equal(means[0], torch.full((8,), 0.25))
+
+
+@pytest.mark.parametrize("objective", ["l2", "scaled-kl", "scaled-prior"])
+def test_the_decay_of_a_member_is_that_of_its_objective(objective: str) -> None:
+    """Golden: half of it times ‖w‖² is what the objective says of the means, less what it says of 0."""
+    family = Family(nn.Linear(3, 2), nd.FamilyConfig(objective=objective, prior_var=4.0))
+    for lam in (0.1, 1.0, 5.0):
+        nats = []
+        for mean in (torch.ones(1, 8), torch.zeros(1, 8)):
+            fields = Fields(family.layout, mean, None if objective == "l2" else torch.zeros(1, 8))
+            nats.append(float(OBJECTIVES[objective](fields, torch.tensor([lam]), 4.0)))
+        assert _pull(family, lam) / 2 * 8 == pytest.approx(nats[0] - nats[1], rel=1e-5)

@@ -260,12 +260,15 @@ def _opened(
 
 
 def _pull(family: Family, lam: float) -> float:
-    """Returns the precision of the prior that a member was trained under, times its temperature; 0 unless it is normal."""
+    """Returns the precision of the prior that a member was trained under, times its temperature; 0 unless it is normal.
+
+    Where λ is in the prior (``l2``, ``scaled-prior``), there is no other temperature.
+    """
     objective = OBJECTIVES[family.objective]
     if family.objective not in _NORMAL_PRIOR or objective.prior_var is None:
         return 0.0
     variance = float(objective.prior_var(torch.tensor([lam]), family.config.prior_var))
-    return (lam if objective.scales else 1.0) / variance
+    return (1.0 if objective.prior_moves else objective.factor(lam)) / variance
 
 
 def sizer(

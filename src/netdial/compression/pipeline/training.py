@@ -9,7 +9,7 @@ While weights go (``Sparsify``) their number follows a schedule; which ones go i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from netdial.core.errors import NonFiniteError
 from netdial.core.noise import seeded
+from netdial.family.leaves import frozen_norms
 from netdial.task import Task
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch
@@ -65,6 +66,7 @@ class Squeezing:
         rates: its schedule.
         step: optimiser steps so far.
         moments: leaf -> running mean of the squared gradient, what the criterion ``gradient`` goes by.
+        held: normalisation layers that are frozen with their statistics.
     """
 
     net: nn.Module
@@ -74,6 +76,7 @@ class Squeezing:
     rates: Rates
     step: int = 0
     moments: dict[str, Tensor] = field(default_factory=dict)
+    held: Sequence[nn.Module] = ()
 
     @property
     def module(self) -> nn.Module:
@@ -153,7 +156,7 @@ class SqueezeMethod:
         groups = [{"params": own + shared, "lr": self.config.known_lr}]
         optimizer = build_optimizer(groups, self.config)
         rates = make_rates(optimizer, self.config, self.config.known_epochs * self.steps)
-        state = Squeezing(net, dict(masks or {}), books, optimizer, rates)
+        state = Squeezing(net, dict(masks or {}), books, optimizer, rates, held=frozen_norms(net))
         project(state)
         return state
 
@@ -165,6 +168,8 @@ class SqueezeMethod:
         """
         if self.prune is not None:
             self.prune(state)
+        for layer in state.held:
+            layer.eval()
         drop_gradients(state.optimizer)
         state.net.zero_grad(set_to_none=True)
         with seeded(self.config.seed, "squeeze", state.step):

@@ -9,7 +9,7 @@ Shapes: K members, S shares, P numbers of the leaves, U units (numbers, or whole
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -33,7 +33,7 @@ class Policy:
         biases: whether vectors (biases, scales of normalisation) may go too; the papers keep them.
         rows: remove whole rows of linear layers and output channels of convolutions, ranked by the sum of their
             importances; shares then count rows. With ``biases`` the bias of a row goes along and counts in its
-            importance. Rows of the last layer are the outputs of the network and stay.
+            importance. Rows of the layers that make the outputs of the network stay.
     """
 
     scope: Annotated[
@@ -68,10 +68,10 @@ def check_shares(shares: Sequence[float]) -> None:
 
 
 @checked
-def removable(layout: Layout, policy: Policy) -> Tensor:
-    """Returns which numbers may be removed at all, bool ``[P]``."""
+def removable(layout: Layout, policy: Policy, outputs: Collection[str] | None = None) -> Tensor:
+    """Returns which numbers may be removed at all, bool ``[P]``; ``outputs`` as of ``masks``."""
     found = torch.zeros(layout.size, dtype=torch.bool)
-    for pool in _pools(layout, policy):
+    for pool in _pools(layout, policy, outputs):
         found[pool.positions] = True
     return found
 
@@ -83,6 +83,7 @@ def masks(
     shares: Sequence[float],
     policy: Policy | None = None,
     first: Tensor | None = None,
+    outputs: Collection[str] | None = None,
 ) -> Tensor:
     """Returns what stays, bool ``[K, S, P]``, for members with these importances and for each share removed.
 
@@ -92,12 +93,14 @@ def masks(
         shares: S shares in [0, 1), in any order.
         policy: what may be removed.
         first: bool ``[K, P]``, numbers that go before all others.
+        outputs: leaves whose rows stay where whole rows go, since they make the outputs of the network (``output_leaves``);
+            by default the last one of two or more dimensions.
 
     Raises:
         ConfigError: a share is outside [0, 1).
         ShapeError: importances do not fit the layout.
     """
-    levels = survival(importance, layout, shares, policy, first)
+    levels = survival(importance, layout, shares, policy, first, outputs)
     return torch.stack([levels > place for place in places(shares)], dim=1)
 
 
@@ -107,6 +110,7 @@ def survival(
     shares: Sequence[float],
     policy: Policy | None = None,
     first: Tensor | None = None,
+    outputs: Collection[str] | None = None,
 ) -> Tensor:
     """Returns how many of the shares, from the smallest on, every number survives: int16 ``[K, P]`` from 0 to S.
 
@@ -119,7 +123,7 @@ def survival(
             f"importance is {list(importance.shape)}, expected [K, {layout.size}] for a layout of {layout.size} numbers"
         )
     found = torch.full_like(importance, len(shares), dtype=torch.int16)
-    for pool in _pools(layout, policy or Policy()):
+    for pool in _pools(layout, policy or Policy(), outputs):
         pool = pool.to(importance.device)
         levels = _survival_of_units(pool.scores(importance, first), sorted(shares))
         found[:, pool.positions] = levels if pool.unit is None else levels[:, pool.unit]
@@ -183,9 +187,11 @@ class _Pool:
         return scores if goes is None else scores.masked_fill(goes, -torch.inf)
 
 
-def _pools(layout: Layout, policy: Policy) -> Iterator[_Pool]:
+def _pools(
+    layout: Layout, policy: Policy, outputs: Collection[str] | None = None
+) -> Iterator[_Pool]:
     """Yields the pools of a policy: one, or one for each layer; nothing for layers that may not be touched."""
-    layers = _row_layers(layout, policy) if policy.rows else _layers(layout, policy)
+    layers = _row_layers(layout, policy, outputs) if policy.rows else _layers(layout, policy)
     if policy.scope == "layer":
         yield from layers
         return
@@ -213,13 +219,14 @@ def _layers(layout: Layout, policy: Policy) -> Iterator[_Pool]:
             yield _Pool(torch.cat([place.flatten() for place in chosen]))
 
 
-def _row_layers(layout: Layout, policy: Policy) -> Iterator[_Pool]:
-    """Yields the rows of each leaf of two or more dimensions except the last, with the bias of its layer if it may go."""
+def _row_layers(layout: Layout, policy: Policy, outputs: Collection[str] | None) -> Iterator[_Pool]:
+    """Yields the rows of each leaf of two or more dimensions that makes no outputs, with the bias of its layer if it may go."""
     places = layout.split(torch.arange(layout.size))
     matrices = [name for name in layout.names if places[name].ndim > 1]
+    stay = matrices[-1:] if outputs is None else outputs
     for names in _by_layer(layout).values():
         for name in names:
-            if name not in matrices[:-1]:
+            if name not in matrices or name in stay:
                 continue
             rows = places[name].flatten(1)
             along = [

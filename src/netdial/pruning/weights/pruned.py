@@ -8,7 +8,7 @@ Shapes: K members, S shares, P numbers of the leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -26,6 +26,7 @@ from netdial.measure.noise import forget_noise
 from netdial.nets.foreign import check_plain_weights
 from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
+from netdial.pruning.weights.heads import output_leaves
 from netdial.pruning.weights.mask import Policy, check_shares, survival
 from netdial.pruning.weights.members import Levels
 from netdial.pruning.weights.refit import Refit
@@ -160,8 +161,13 @@ def decide_in_turn(
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)
     refit = Refit(part, rule.seed) if rule.refit and part is not None else None
+    outputs = None
+    if rule.policy.rows:
+        few = None if part is None else part.inputs(torch.arange(min(2, len(part))), family.like)
+        outputs = output_leaves(family.net, few)
     for lams in groups:
-        yield replace(_decide(family, lams, shares, rule, part, constants), refit=refit)
+        found = _decide(family, lams, shares, rule, part, constants, outputs)
+        yield replace(found, refit=refit)
 
 
 def _decide(
@@ -171,6 +177,7 @@ def _decide(
     rule: Rule,
     data: Dataset | None,
     constants: Constants | None,
+    outputs: Collection[str] | None,
 ) -> Levels:
     with torch.no_grad():
         fields = family.fields_at(lams)
@@ -181,7 +188,7 @@ def _decide(
     if constants is not None:
         scores = scores.masked_fill(constants.folded(), torch.finfo(scores.dtype).min)
     gone = None if fields.kept is None else (~fields.kept).expand_as(scores)
-    levels = survival(scores, family.layout, shares, rule.policy, gone)
+    levels = survival(scores, family.layout, shares, rule.policy, gone, outputs)
     return Levels(family, values, fields.mean, levels, len(shares), constants)
 
 
