@@ -134,7 +134,8 @@ def _lines(graph: Graph, reader: Reader, x: Tensor, found: Mapping[fx.Node, Any]
 
 def _by_channel(x: Tensor, dim: int) -> Tensor:
     """Returns a line ``[C, *]`` for each channel; a tensor may have no dimension besides."""
-    return x.movedim(dim, 0).reshape(x.shape[dim], -1)
+    lines = x.movedim(dim, 0)
+    return lines.flatten(1) if lines.ndim > 1 else lines[:, None]
 
 
 def _respond(
