@@ -26,6 +26,14 @@ from benchmarks._zoo_eighth_others import EIGHTH_OTHERS
 from benchmarks._zoo_eighth_series import EIGHTH_SERIES
 from benchmarks._zoo_eighth_vision import EIGHTH_VISION
 from benchmarks._zoo_eighth_words import EIGHTH_WORDS
+from benchmarks._zoo_eleventh_agents import ELEVENTH_AGENTS
+from benchmarks._zoo_eleventh_others import ELEVENTH_OTHERS
+from benchmarks._zoo_eleventh_pictures import ELEVENTH_PICTURES
+from benchmarks._zoo_eleventh_rows import ELEVENTH_ROWS
+from benchmarks._zoo_eleventh_series import ELEVENTH_SERIES
+from benchmarks._zoo_eleventh_sound import ELEVENTH_SOUND
+from benchmarks._zoo_eleventh_vision import ELEVENTH_VISION
+from benchmarks._zoo_eleventh_words import ELEVENTH_WORDS
 from benchmarks._zoo_fifth_games import FIFTH_GAMES
 from benchmarks._zoo_fifth_generators import FIFTH_GENERATORS
 from benchmarks._zoo_fifth_images import FIFTH_IMAGES
@@ -131,6 +139,7 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
     own |= seventh_sample() | eighth_sample() | tenth_sample()
+    own |= eleventh_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
     theirs |= {**sixth_models(), **seventh_models(), **eighth_models(), **ninth_texts()}
     theirs |= ninth_others()
@@ -181,6 +190,13 @@ def tenth_sample() -> dict[str, Maker]:
     """Returns what makes networks of styles that the others lack: subclassed layers, structured matrices, controls, signs."""
     images = {**TENTH_VISION, **TENTH_DENSE}
     return {**images, **TENTH_SERIES, **TENTH_WORDS, **TENTH_ROWS, **TENTH_OTHERS}
+
+
+def eleventh_sample() -> dict[str, Maker]:
+    """Returns what makes networks of the last years: towers, scans, streams that meet, tables, policies, lazy layers."""
+    images = {**ELEVENTH_VISION, **ELEVENTH_PICTURES}
+    sequences = {**ELEVENTH_WORDS, **ELEVENTH_SERIES, **ELEVENTH_SOUND}
+    return {**images, **sequences, **ELEVENTH_ROWS, **ELEVENTH_AGENTS, **ELEVENTH_OTHERS}
 
 
 def _own(name: str) -> Maker:
